@@ -1,0 +1,37 @@
+"""The one base error. `sluice` catches it once, in cli.main, and prints it for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SluiceError(Exception):
+    """Something a person can mend.
+
+    `message` names the place and the fault, `remedy` says what to do next; both are printed, no traceback.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  -> {self.remedy}" if self.remedy else self.message
+
+
+class Faults(SluiceError):
+    """Many faults found in one pass; each is `place: what is wrong`, all are shown at once."""
+
+    def __init__(self, what: str, faults: Sequence[str], *, remedy: str = "") -> None:
+        self.faults = list(faults)
+        noun = "fault" if len(self.faults) == 1 else "faults"
+        super().__init__(f"{what}: {len(self.faults)} {noun}\n" + "\n".join(f"  {f}" for f in self.faults), remedy=remedy)
+
+
+class GateFailed(SluiceError):
+    """A gate said no. Not a defect of the run: the change itself is refused."""
+
+    exit_code = 3

@@ -1,0 +1,148 @@
+"""Child processes that never outlive their purpose.
+
+Each child gets its own process group, a log file, the kernel's parent-death signal, and a record under
+.sluice/run/. Whatever survives a `kill -9` of its parent is found by its record and ended by the next run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json, write_json
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
+    """Asks the Linux kernel to signal this process when its parent dies; does nothing on other systems."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(how))
+
+
+@dataclass
+class Child:
+    """A running child and its record."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    record: Path = field(repr=False)
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def tail(self, lines: int = 15) -> str:
+        """The last lines of the child's log, for error messages."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def stop(self, grace: float = 15.0) -> int:
+        """SIGTERM to the child, then after `grace` seconds SIGKILL to its group. Returns the exit status."""
+        if self.running:
+            self.process.terminate()
+        try:
+            status = self.process.wait(grace)
+        except subprocess.TimeoutExpired:
+            _signal_group(self.process.pid, signal.SIGKILL)
+            status = self.process.wait(5)
+        _signal_group(self.process.pid, signal.SIGKILL)
+        self.record.unlink(missing_ok=True)
+        return status
+
+
+def _signal_group(group: int, how: signal.Signals) -> None:
+    try:
+        os.killpg(group, how)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def start(
+    name: str,
+    argv: Sequence[str],
+    *,
+    state: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Child:
+    """Starts `argv`; output goes to state/logs/<name>.log, the record to state/run/<name>-<pid>.json."""
+    log = state / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+    record = state / "run" / f"{name}-{process.pid}.json"
+    write_json(record, {"name": name, "pid": process.pid, "started": _started(process.pid), "argv": list(argv)})
+    return Child(name, process, log, record)
+
+
+def _started(pid: int) -> str:
+    """The kernel's start time of a process (clock ticks since boot), so that a recycled pid is not mistaken for ours."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return ""
+
+
+def reap(state: Path) -> list[str]:
+    """Ends children that an earlier, killed run left behind. Returns their names."""
+    ended = []
+    for record in sorted((state / "run").glob("*.json")):
+        entry = read_json(record)
+        pid, started = int(entry["pid"]), str(entry["started"])
+        if started and _started(pid) == started:
+            _signal_group(pid, signal.SIGTERM)
+            if not wait_until(lambda p=pid, s=started: _started(p) != s, seconds=10):  # type: ignore[misc]
+                _signal_group(pid, signal.SIGKILL)
+            ended.append(str(entry["name"]))
+        record.unlink(missing_ok=True)
+    return ended
+
+
+def free_port() -> int:
+    """A loopback TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def require_port(port: int, host: str = "127.0.0.1") -> None:
+    """Raises SluiceError when something already listens on host:port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SluiceError(
+                f"{host}:{port}: the port is already taken ({error.strerror})",
+                remedy="stop what listens there, or choose another port with --port",
+            ) from None
+
+
+def wait_until(ready: Callable[[], bool], *, seconds: float, every: float = 0.1) -> bool:
+    """Polls `ready` until it is true or `seconds` have passed; returns its last answer."""
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() >= end:
+            return ready()
+        time.sleep(every)
+    return True

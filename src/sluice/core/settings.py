@@ -1,0 +1,113 @@
+"""Typed settings: frozen models that forbid unknown keys, read from YAML with the line of every fault.
+
+Subclass `Settings`, then `load_settings(path, Model)`. Nothing is read at import.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sluice.core.errors import Faults, SluiceError
+
+
+class Settings(BaseModel):
+    """Base of every config object: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def read_yaml(path: Path) -> tuple[Any, dict[tuple[str | int, ...], int]]:
+    """The parsed document and the 1-based line of each key path, such as ("messages", 0, "role")."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SluiceError(f"{path}: no such file", remedy="restore it with git, or correct the path") from None
+    except UnicodeDecodeError as error:
+        raise SluiceError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise SluiceError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    lines: dict[tuple[str | int, ...], int] = {}
+    if node is not None:
+        _collect_lines(node, (), lines)
+    return document, lines
+
+
+def _collect_lines(node: yaml.Node, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> None:
+    lines.setdefault(at, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            below = (*at, str(key.value))
+            lines[below] = key.start_mark.line + 1
+            _collect_lines(value, below, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            _collect_lines(item, (*at, number), lines)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """` (did you mean 'x'?)`, or an empty string when nothing known is close."""
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def load_settings(path: Path, model: type[S]) -> S:
+    """Reads `path` as `model`. All faults are raised at once as `path:line: where: what`."""
+    document, lines = read_yaml(path)
+    try:
+        return model.model_validate(document if document is not None else {})
+    except ValidationError as error:
+        raise Faults(str(path), describe_faults(path, error, lines, model)) from None
+
+
+def describe_faults(
+    path: Path, error: ValidationError, lines: dict[tuple[str | int, ...], int], model: type[BaseModel]
+) -> list[str]:
+    """One `path:line: key: what` for each error of pydantic, with the nearest valid key for an unknown one."""
+    return [_describe(path, dict(fault), lines, model) for fault in error.errors()]
+
+
+def _describe(path: Path, fault: dict[str, Any], lines: dict[tuple[str | int, ...], int], model: type[BaseModel]) -> str:
+    place: tuple[str | int, ...] = tuple(fault["loc"])
+    known = place
+    while known and known not in lines:
+        known = known[:-1]
+    name = ".".join(str(part) for part in place)
+    what = str(fault["msg"])
+    if fault["type"] == "extra_forbidden":
+        what = f"unknown key{nearest(str(place[-1]), _keys_at(model, place[:-1]))}"
+    return f"{path}:{lines.get(known, 1)}: {name}: {what}"
+
+
+def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
+    """Valid keys of the model at a place; empty where the place is not a model."""
+    current: Any = model
+    for part in place:
+        if isinstance(part, int):
+            continue
+        field = current.model_fields.get(part) if hasattr(current, "model_fields") else None
+        if field is None:
+            return []
+        current = _model_in(field.annotation)
+    return [f.alias or n for n, f in current.model_fields.items()] if hasattr(current, "model_fields") else []
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if (found := _model_in(inner)) is not None:
+            return found
+    return None

@@ -1,0 +1,84 @@
+"""Where things lie in a checkout, and the lock that keeps two releases apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.core.errors import SluiceError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths of one checkout. `state` (.sluice/) is private to the machine and never committed."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Workspace:
+        """The checkout that holds `start` (default: the current folder): the folder with prompts/ and pyproject.toml."""
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if (folder / "prompts").is_dir() and (folder / "pyproject.toml").is_file():
+                return cls(folder)
+        raise SluiceError(f"{here}: not inside a Sluice checkout", remedy="run it from a clone of the repository")
+
+    @property
+    def prompts(self) -> Path:
+        return self.root / "prompts"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def build(self) -> Path:
+        return self.root / "build"
+
+    @property
+    def state(self) -> Path:
+        return self.root / ".sluice"
+
+    @property
+    def releases(self) -> Path:
+        return self.state / "releases"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def cache(self) -> Path:
+        """Downloaded models, shared by all checkouts of a user. SLUICE_CACHE moves it."""
+        if named := os.environ.get("SLUICE_CACHE"):
+            return Path(named)
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        return Path(base) / "sluice"
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Holds the checkout for one release at a time. The kernel frees the lock when its process dies."""
+        import fcntl
+
+        self.state.mkdir(parents=True, exist_ok=True)
+        with (self.state / "lock").open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise SluiceError(
+                    f"{self.state / 'lock'}: another release runs in this checkout (process {stream.read().strip()})",
+                    remedy="wait for it, or stop it with Ctrl-C where it runs",
+                ) from None
+            stream.seek(0)
+            stream.truncate()
+            stream.write(str(os.getpid()))
+            stream.flush()
+            yield
