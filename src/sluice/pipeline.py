@@ -17,7 +17,9 @@ from sluice.core.workspace import Workspace
 STAGES = ("check", "index", "train", "evaluate")
 _RUNNING = re.compile(r"Running stage '(?:.*:)?(\w+)'")
 _SKIPPED = re.compile(r"Stage '(?:.*:)?(\w+)' (?:didn't change, skipping|is cached)")
-_NOISE = re.compile(r"^(?:Running stage|> |Updating lock file|To track|\s*git add|To enable|\s*dvc config|Use `dvc push`|$)")
+_NOISE = re.compile(
+    r"^(?:Running stage|> |Updating lock file|To track|\s*git add|To enable|\s*dvc config|Use `dvc push`|$)"
+)
 
 
 def command(*words: str) -> list[str]:
@@ -28,7 +30,12 @@ def command(*words: str) -> list[str]:
 def environment(progress: Path | None = None) -> dict[str, str]:
     """What child commands need: this environment first on PATH, no telemetry, and where to report progress."""
     folder = str(Path(sys.executable).parent)
-    quiet = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "HF_HUB_OFFLINE": "1"}
+    quiet = {
+        "DVC_NO_ANALYTICS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "HF_HUB_OFFLINE": "1",
+    }
     report = {VARIABLE: str(progress)} if progress else {}
     return {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", **quiet, **report}
 
@@ -43,7 +50,13 @@ def pull(workspace: Workspace) -> bool:
     if workspace.data.is_dir() and (not synced.exists() or synced.read_text() == wanted):
         write_atomic(synced, wanted)
         return False
-    child = start("dvc-pull", command("dvc", "pull", "--quiet", "data.dvc"), state=workspace.state, env=environment(), cwd=workspace.root)
+    child = start(
+        "dvc-pull",
+        command("dvc", "pull", "--quiet", "data.dvc"),
+        state=workspace.state,
+        env=environment(),
+        cwd=workspace.root,
+    )
     if child.process.wait() != 0:
         raise SluiceError(
             f"data.dvc: dvc could not bring the data:\n{_explain(child)}",
@@ -106,7 +119,11 @@ def _listen(line: str, journey: Journey, result: Reproduction) -> None:
 
 
 def _close_running(journey: Journey, result: Reproduction) -> None:
-    if result.ran and journey.stage == result.ran[-1] and journey.stage not in {entry["stage"] for entry in journey.taken}:
+    if (
+        result.ran
+        and journey.stage == result.ran[-1]
+        and journey.stage not in {entry["stage"] for entry in journey.taken}
+    ):
         journey.end()
 
 

