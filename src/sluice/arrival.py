@@ -1,4 +1,4 @@
-"""The table at the end of the road: what was released, how it compares, what each canary step said, how to talk to it."""
+"""The table at the end of the road: what was released, how it compares, what each canary step said."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ def _print_json(value: Any) -> None:
 
 
 def main() -> int:
-    """Runs the command line; returns the exit code: 0 done, 1 an error to mend, 3 refused by a gate, 130 interrupted."""
+    """Runs the command line. Exit codes: 0 done, 1 an error to mend, 3 refused by a gate, 130 interrupted."""
     die_with_parent()
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -60,7 +60,7 @@ def pull(workspace: Workspace) -> bool:
     if child.process.wait() != 0:
         raise SluiceError(
             f"data.dvc: dvc could not bring the data:\n{_explain(child)}",
-            remedy="check the remote with `dvc remote list`; local changes of data/ must be committed with `dvc add data` first",
+            remedy="check the remote (`dvc remote list`); keep local changes of data/ with `dvc add data` first",
         )
     child.stop()
     write_atomic(synced, wanted)

@@ -68,7 +68,8 @@ def probe(model: Path, adapter: Path | None = None) -> None:
     """Loads the model in a child process; SluiceError when llama.cpp refuses it or dies."""
     code = (
         "import sys; from pathlib import Path; from sluice.llm.local import LocalServer; "
-        "LocalServer(Path(sys.argv[1]), adapter=Path(sys.argv[2]) if sys.argv[2] else None, context=256, slots=1).close()"
+        "adapter = Path(sys.argv[2]) if sys.argv[2] else None; "
+        "LocalServer(Path(sys.argv[1]), adapter=adapter, context=256, slots=1).close()"
     )
     argv = [sys.executable, "-c", code, str(model), str(adapter or "")]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)

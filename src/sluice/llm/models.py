@@ -54,7 +54,7 @@ def load_models(path: Path) -> Models:
 
 
 def ensure_source(spec: ModelSpec, cache: Path) -> Path:
-    """The source file as published (for training), with its sha256 checked on every call; further files lie beside it."""
+    """The source file as published, its sha256 checked on every call; further files lie beside it."""
     folder = cache / "models" / spec.sha256[:16]
     pinned = {spec.file_name: spec.sha256, **spec.files}
     missing = [name for name in pinned if not (folder / name).exists()]

@@ -28,7 +28,7 @@ class EmbedderIdentity(Settings):
 
 
 class IndexInfo(Settings):
-    """index.json. `digest` is over embedder, chunker and chunk texts: the same content has the same digest everywhere."""
+    """index.json. `digest` is over embedder, chunker and chunks: the same content has the same digest everywhere."""
 
     digest: str
     embedder: EmbedderIdentity
@@ -47,7 +47,7 @@ class IndexInfo(Settings):
 def build_index(
     documents: list[Document], embedder: Embedder, spec: ModelSpec, settings: ChunkerSettings, out: Path
 ) -> IndexInfo:
-    """Writes the index of `documents` to the folder `out`, whole or not at all. Title and text are embedded together."""
+    """Writes the index of `documents` to `out`, whole or not at all. Title and text are embedded together."""
     chunks = chunk(documents, settings)
     if not chunks:
         raise SluiceError("the corpus has no text to index", remedy="add documents to data/corpus/")

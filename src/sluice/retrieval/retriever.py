@@ -79,7 +79,7 @@ class Retriever:
 
         class PassageRetriever(BaseRetriever):
             def _get_relevant_documents(
-                self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+                self, query: str, *, run_manager: CallbackManagerForRetrieverRun  # noqa: ARG002 - the base class names it
             ) -> list[Document]:
                 return [
                     Document(
@@ -95,7 +95,7 @@ class Retriever:
 
 @contextmanager
 def open_retriever(index: Path, embedder: Embedder, stores: Stores, state: Path) -> Iterator[Retriever]:
-    """A retriever over the index files in `index`; their collection is loaded into the default store if it is not there."""
+    """A retriever over the index files in `index`; their collection is loaded into the default store if missing."""
     import psycopg
     from pgvector.psycopg import register_vector
     from psycopg_pool import ConnectionPool
