@@ -156,7 +156,7 @@ def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the
     from sluice.data.contract import check_or_raise
 
     report = check_or_raise(Workspace.find().data)
-    summary = report.summary()
+    summary = report.as_dict()
     if out:
         write_json(out, summary)
     _print_json(summary)
@@ -171,9 +171,12 @@ def data_import_squad(
     ],
 ) -> None:
     """Import a SQuAD file as a data folder; what is dropped is listed with its reason."""
+    from dataclasses import asdict
+
     from sluice.data.imports import squad
 
-    _print_json(squad(source, out, train_articles=train_articles).summary())
+    imported = squad(source, out, train_articles=train_articles, licence=licence or None, source=origin or None)
+    _print_json(asdict(imported))
 
 
 @index_app.command("build")
