@@ -169,6 +169,8 @@ def data_import_squad(
     train_articles: Annotated[
         int, typer.Option(help="The first N articles are for training, the rest for evaluation.")
     ],
+    licence: Annotated[str, typer.Option(help="Licence of the texts, where the file names none.")] = "",
+    origin: Annotated[str, typer.Option(help="Where the texts are from, where the file does not say.")] = "",
 ) -> None:
     """Import a SQuAD file as a data folder; what is dropped is listed with its reason."""
     from dataclasses import asdict

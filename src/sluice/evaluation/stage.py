@@ -26,7 +26,7 @@ from sluice.evaluation.summary import summarise, write_results
 
 
 class EvaluateParameters(Settings):
-    """`workers`: models that answer side by side; `limit`: ask only N cases, spread evenly over the file, 0 asks all."""
+    """`workers`: models that answer side by side; `limit`: ask only N cases, evenly spread, 0 asks all."""
 
     workers: int = Field(2, ge=1)
     limit: int = Field(0, ge=0)
