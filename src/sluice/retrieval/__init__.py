@@ -1,0 +1,5 @@
+"""From a question to passages: embedder, chunker, versioned index, PostgreSQL store with hybrid search."""
+
+from sluice.retrieval.passages import Hit, format_passages
+
+__all__ = ["Hit", "format_passages"]

@@ -1,0 +1,45 @@
+"""MiniLM sentence embeddings through llama.cpp: no torch at serving time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from sluice.core.errors import SluiceError
+from sluice.llm.local import embedding_server
+
+Vectors = npt.NDArray[np.float32]
+_BATCH = 32
+_LONGEST = 1800  # characters; the model reads 512 tokens, and llama.cpp refuses longer input instead of cutting it
+
+
+class Embedder:
+    """`embed` gives one unit-length row for each text. Thread-safe; close it or use it as a context manager."""
+
+    def __init__(self, model: Path, *, threads: int = 2) -> None:
+        self._server: Any = embedding_server(model, threads=threads)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """float32, shape (len(texts), dimension), rows of length 1. Long texts are cut at the model's 512 tokens."""
+        rows: list[list[float]] = []
+        for start in range(0, len(texts), _BATCH):
+            cut = [text[:_LONGEST] or " " for text in texts[start : start + _BATCH]]
+            reply = self._server.handle_embeddings({"input": cut})
+            if "data" not in reply:
+                raise SluiceError(f"the embedder refused a text: {reply}")
+            rows += [item["embedding"] for item in sorted(reply["data"], key=lambda item: item["index"])]
+        return np.asarray(rows, dtype=np.float32)
+
+    def close(self) -> None:
+        self._server = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

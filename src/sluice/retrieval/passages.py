@@ -1,0 +1,23 @@
+"""What retrieval returns, and how passages are written into a prompt: the same text in training and in serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One retrieved chunk. `score`: fused rank score (higher is better); `similarity`: cosine in [-1, 1]."""
+
+    chunk_id: str
+    doc_id: str
+    title: str
+    text: str
+    score: float
+    similarity: float
+
+
+def format_passages(hits: Sequence[Hit]) -> str:
+    """One line a passage, numbered from 1: `[1] Title: text`."""
+    return "\n".join(f"[{number}] {hit.title}: {hit.text}" for number, hit in enumerate(hits, 1))
