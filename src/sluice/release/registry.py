@@ -88,8 +88,8 @@ def _open(uri: str, state: Path) -> Any:
     state.mkdir(parents=True, exist_ok=True)
     # register_prompt links the version to the experiment that is set globally, in the store that is set globally.
     mlflow.set_tracking_uri(uri)
-    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     try:
+        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         # Without an explicit place, artifacts of a bare SQLite store land in ./mlruns of the current folder.
         location = (state / "mlartifacts").as_uri()
