@@ -50,6 +50,26 @@ def verdict(**changed: Any) -> Verdict:
     return Verdict.model_validate({**fields, **changed})
 
 
+def case(n: int) -> dict[str, Any]:
+    score = float(n > 0)
+    return {
+        "id": f"q{n}",
+        "question": f"What is <{n}>?",
+        "expected": [f"a{n}"],
+        "tags": ["chunking"],
+        "answer": f"a{n}" if n else "b",
+        "declined": False,
+        "retrieved": ["d"],
+        "citations": [],
+        "scores": {"f1": score, "exact_match": score, "judge": None},
+        "errors": {"judge": "no answer"},
+        "latency_ms": 700.0,
+        "ttft_ms": 90.0,
+        "prompt_tokens": 10,
+        "completion_tokens": 3,
+    }
+
+
 def write_evaluation(folder: Path, f1: float = 0.5) -> Path:
     """summary.json, metrics.json and three cases; the first is scored wrong."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,12 +81,7 @@ def write_evaluation(folder: Path, f1: float = 0.5) -> Path:
     summary = {"cases_digest": "c" * 64, "cases": 3, "metrics": metrics}
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "metrics.json").write_text(json.dumps({"f1": f1}))
-    rows = [
-        {"id": f"q{n}", "question": f"What is <{n}>?", "expected": [f"a{n}"], "tags": [], "answer": f"a{n}" if n else "b",
-         "declined": False, "retrieved": ["d"], "citations": [], "scores": {"f1": float(n > 0), "exact_match": float(n > 0)},
-         "errors": {}, "latency_ms": 700.0, "ttft_ms": 90.0, "prompt_tokens": 10, "completion_tokens": 3}
-        for n in range(3)
-    ]  # fmt: skip
+    rows = [case(n) for n in range(3)]
     (folder / "cases.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 

@@ -44,7 +44,7 @@ def test_it_pins_what_serving_reads_and_nothing_else(workspace: Workspace, make:
     assert left_over(workspace) == []
 
 
-def test_the_evaluation_of_the_champion_is_kept_beside_it(workspace: Workspace, make: Make) -> None:
+def test_the_evaluation_of_the_champion_is_kept_beside_it(make: Make) -> None:
     parent, _ = make(adapter=None)
     child, folder = make(parent=parent.id)
     assert child.parent == parent.id
@@ -104,7 +104,7 @@ def test_a_broken_summary_is_an_error_for_people(workspace: Workspace, make: Mak
 
 
 def test_a_full_disk_leaves_no_draft(workspace: Workspace, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(source: Path, target: Path) -> None:
+    def full(_: Path, target: Path) -> None:
         Path(target).write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
 
