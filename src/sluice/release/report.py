@@ -21,7 +21,6 @@ from sluice.release.staging import CHAMPION_CASES, CHAMPION_SUMMARY
 
 FILE = "report.html"
 _TEMPLATES = Path(__file__).parent / "templates"
-_BETTER_WHEN_HIGHER = ("at_least", "higher", "up")
 
 
 def write_report(folder: Path) -> Path:
@@ -94,8 +93,9 @@ def metric_rows(
         value = metric.get("value")
         reference = ((champion.get("metrics") or {}).get(name) or {}).get("value")
         change = value - reference if value is not None and reference is not None else None
-        higher = str(metric.get("direction")).startswith(_BETTER_WHEN_HIGHER)
-        delta = comparison.metrics.get(name)
+        higher = metric.get("direction") == "higher"
+        # A flip is crossing one half, which means something for shares only.
+        delta = comparison.metrics.get(name) if metric.get("unit") == "share" else None
         rows.append(
             {
                 "name": name,
