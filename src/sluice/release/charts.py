@@ -58,7 +58,7 @@ def metrics(bars: Sequence[Bar]) -> str:
     groups = [[bar for bar in bars if bar.unit == unit] for unit in units]
 
     def draw(figure: Figure) -> None:
-        ratios = [len(group) + 0.8 for group in groups]
+        ratios = [len(group) for group in groups]
         axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=ratios)[:, 0]
         for axis, group, unit in zip(axes, groups, units, strict=True):
             places = range(len(group))
@@ -73,11 +73,13 @@ def metrics(bars: Sequence[Bar]) -> str:
                 )
             largest = max([bar.value for bar in group] + [x for x, _ in marked] + [1e-9])
             for bar, place in zip(group, places, strict=True):
-                beyond = max(bar.value, bar.reference or 0)
+                # Beside the bar, or behind the champion's mark where that stands in the way.
+                close = bar.reference is not None and 0 <= bar.reference - bar.value < largest * 0.12
+                beyond = max(bar.value, bar.reference or 0) if close else bar.value
                 axis.text(beyond + largest * 0.02, place, f"{bar.value:.3g}", va="center", color=MUTED)
             axis.set_yticks(list(places), [bar.name for bar in group])
             axis.set_xlim(0, largest * 1.12)
-            axis.invert_yaxis()
+            axis.set_ylim(len(group) - 0.5, -0.5)
             axis.set_title(unit)
             _bare(axis, "x")
         _legend(figure, axes[0])

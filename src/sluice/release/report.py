@@ -209,4 +209,4 @@ def _rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 def _number(value: float | None, sign: str = "") -> str:
     if value is None:
         return "–"
-    return f"{'+' if sign and value > 0 else ''}{number(value)}"
+    return f"{value:+.3g}" if sign else number(value)
