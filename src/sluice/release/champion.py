@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from sluice.core.errors import SluiceError
+from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.files import write_atomic
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
@@ -60,11 +60,16 @@ def champion(workspace: Workspace) -> Manifest | None:
 
 
 def promote(workspace: Workspace, release: str, *, reason: str = "", move_alias: MoveAlias | None = None) -> None:
-    """Makes `release` the champion: intent, alias, pointer, done. A damaged release is refused before the intent.
+    """Makes `release` the champion: intent, alias, pointer, done. One that is damaged, or that a gate refused, is
+    turned away before the intent. A release with no verdicts may be promoted: the first one has nothing to beat.
 
     `move_alias` moves the registry's alias and must be safe to repeat; the default is registry.promote_aliases.
     """
     manifest = _whole(workspace, release)
+    if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
+        raise GateFailed(
+            f"release {release} was refused by {', '.join(refused)}", remedy="promote one that passed its gates"
+        )
     if champion_id(workspace) == release and pending(workspace) is None:
         return
     _append(workspace, "promoting", release, reason)

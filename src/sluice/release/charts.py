@@ -7,6 +7,7 @@ on a light and on a dark page. The same figures give the same bytes. Matplotlib 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -113,9 +114,10 @@ def latency(steps: Sequence[tuple[str, Mapping[str, float], Mapping[str, float]]
         for axis, name, title in zip(axes, ("total_p50_ms", "total_p95_ms"), ("median, ms", "p95, ms"), strict=True):
             places = range(len(steps))
             for shift, colour, label, column in ((-0.2, NEW, "canary", 1), (0.2, OLD, "stable", 2)):
-                values = [step[column].get(name, 0.0) for step in steps]  # type: ignore[union-attr]
+                values = [step[column].get(name, math.nan) for step in steps]  # type: ignore[union-attr]
                 drawn = axis.bar([place + shift for place in places], values, width=0.36, color=colour, label=label)
-                axis.bar_label(drawn, fmt="{:.0f}", color=MUTED, fontsize=8, padding=2)
+                shown = ["" if math.isnan(value) else f"{value:.0f}" for value in values]
+                axis.bar_label(drawn, shown, color=MUTED, fontsize=8, padding=2)
             axis.set_xticks(list(places), [step[0] for step in steps])
             axis.margins(y=0.15)
             axis.set_title(title)

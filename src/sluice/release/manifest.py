@@ -1,7 +1,7 @@
 """release.json: what a release is made of, pinned by content, and the folder that holds exactly that.
 
-`load` and `verify` prove that a folder still is what its manifest says; `open_bundle` is the only way in for the
-service. Releases are made in `release/staging.py`.
+`load` and `verify` prove that a folder still is what its manifest says. Releases are made in `release/staging.py` and
+opened for serving in `release/bundles.py`.
 """
 
 from __future__ import annotations

@@ -72,6 +72,9 @@ def headline(manifest: Manifest, rehearsal: Mapping[str, Any] | None, *, live: b
     failed = [verdict.reason for verdict in manifest.gates if not verdict.passed]
     if failed:
         return {"state": "failed", "title": "Refused by the evaluation gates", "reason": "\n".join(failed)}
+    if not manifest.gates and live:
+        reason = "Nothing was live before it, so there was nothing to be judged against."
+        return {"state": "open", "title": "Champion without a verdict", "reason": reason}
     if not manifest.gates:
         return {"state": "failed", "title": "Refused", "reason": "no gate was decided, so nothing passes"}
     if rehearsal is None:
@@ -155,13 +158,9 @@ def _pictures(
 
 
 def _figures(step: Mapping[str, Any], side: str) -> dict[str, float]:
-    """Numbers of one side of an analysis; a figure may be a bare number or {value, samples}."""
-    found = {}
-    for name, figure in ((step.get("metrics") or {}).get(side) or {}).items():
-        value = figure.get("value") if isinstance(figure, Mapping) else figure
-        if value is not None:
-            found[name] = float(value)
-    return found
+    """What an analysis measured on one side, canary or stable."""
+    measured = (step.get("metrics") or {}).get(side) or {}
+    return {name: float(value) for name, value in measured.items() if value is not None}
 
 
 def _parts(manifest: Manifest) -> list[tuple[str, str]]:

@@ -25,9 +25,9 @@ from sluice.prompts import load_prompts
 from sluice.release.gates import Verdict
 from sluice.release.manifest import ADAPTER, FILE, Manifest, identified, load, served_files, verify
 
-# Read by the road and by Locust, never by the service. Any other file of config/ is pinned: a forgotten pin would let
-# two different services carry one release id.
-NOT_SERVED_CONFIG = frozenset({"gates.yaml"})
+# gates.yaml is never read by the service, and stores.yaml says where a machine keeps its vectors, not what they are.
+# Any other file of config/ is pinned: a forgotten pin would let two different services carry one release id.
+NOT_PINNED_CONFIG = frozenset({"gates.yaml", "stores.yaml"})
 CHAMPION_SUMMARY = "champion.json"
 CHAMPION_CASES = "champion_cases.jsonl"
 _EVALUATION_FILES = ("summary.json", "cases.jsonl", "metrics.json")
@@ -111,7 +111,7 @@ def _copy_pinned(workspace: Workspace, draft: Path, index: Path, adapter: Path |
         raise SluiceError(f"{index / 'index.json'}: no such file", remedy="build the index first")
     wanted = {
         "prompts": workspace.prompts.glob("*.prompt.yml"),
-        "config": (path for path in workspace.config.glob("*.yaml") if path.name not in NOT_SERVED_CONFIG),
+        "config": (path for path in workspace.config.glob("*.yaml") if path.name not in NOT_PINNED_CONFIG),
         "index": (index / name for name in ("index.json", *read_json(index / "index.json")["files"])),
     }
     for name, sources in wanted.items():

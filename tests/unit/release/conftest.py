@@ -96,7 +96,8 @@ def workspace(tmp_path: Path) -> Workspace:
     models = [MODEL.format(role=role, digest=digits * 32) for role, digits in (("chat", "1a"), ("embed", "2b"))]
     (root / "config/models.yaml").write_text("".join(models))
     (root / "config/service.yaml").write_text("decline: The handbook does not say.\n")
-    (root / "config/gates.yaml").write_text("gates: []\n")
+    for name in ("gates.yaml", "stores.yaml"):
+        (root / "config" / name).write_text("not: pinned\n")
     index = root / "build/index"
     (index / "chunks.jsonl").write_text('{"id": "c1"}\n')
     (index / "vectors.npy").write_bytes(b"\x93NUMPY")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.errors import SluiceError
+from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import champion
 from sluice.release.manifest import Manifest
@@ -73,6 +73,14 @@ def test_a_damaged_release_is_refused_before_anything_moves(
     manifest, folder = make()
     (folder / "adapter.gguf").write_bytes(b"other")
     with pytest.raises(SluiceError, match=r"adapter\.gguf"):
+        champion.promote(workspace, manifest.id, move_alias=registry.move)
+    assert (champion.champion_id(workspace), registry.alias, events(workspace)) == (None, None, [])
+
+
+def test_a_release_that_a_gate_refused_is_never_promoted(workspace: Workspace, make: Make, registry: Registry) -> None:
+    failed = make()[0].gates[0].model_copy(update={"passed": False})
+    manifest, _ = make(verdicts=[failed])
+    with pytest.raises(GateFailed, match="was refused by f1_holds"):
         champion.promote(workspace, manifest.id, move_alias=registry.move)
     assert (champion.champion_id(workspace), registry.alias, events(workspace)) == (None, None, [])
 
@@ -201,3 +209,21 @@ def test_a_full_disk_leaves_journal_and_champion_as_they_were(
             champion.promote(workspace, new.id, move_alias=registry.move)
     assert (workspace.releases / "journal.jsonl").read_bytes() == before
     assert champion.champion_id(workspace) == registry.alias == old.id
+
+
+def test_a_full_disk_at_the_pointer_is_mended_by_the_next_run(
+    workspace: Workspace, make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = make(adapter=None)[0], make()[0]
+    champion.promote(workspace, old.id, move_alias=registry.move)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(SluiceError, match="no space left"):
+            champion.promote(workspace, new.id, move_alias=registry.move)
+    assert champion.champion_id(workspace) == old.id
+    assert champion.reconcile(workspace, move_alias=registry.move) == new.id
+    assert champion.champion_id(workspace) == new.id

@@ -117,8 +117,10 @@ def test_a_release_stopped_in_the_canary_says_why(make: Make) -> None:
 
 
 def test_a_release_without_verdicts_is_not_called_good(make: Make) -> None:
-    _, folder = make(verdicts=[])
+    manifest, folder = make(verdicts=[])
     assert "no gate was decided, so nothing passes" in page_of(folder).text
+    (folder.parent / "CHAMPION").write_text(manifest.id)
+    assert "Champion without a verdict" in page_of(folder).text
 
 
 @pytest.mark.parametrize(
