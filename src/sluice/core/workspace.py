@@ -51,6 +51,10 @@ class Workspace:
         return self.state / "releases"
 
     @property
+    def params(self) -> Path:
+        return self.root / "pipelines" / "params.yaml"
+
+    @property
     def logs(self) -> Path:
         return self.state / "logs"
 

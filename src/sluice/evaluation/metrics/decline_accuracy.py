@@ -1,0 +1,16 @@
+"""Decline accuracy: the share of unanswerable rows that were declined. Answerable rows do not count here."""
+
+from typing import Literal
+
+from sluice.data.rows import Row
+from sluice.evaluation.output import Output
+
+
+class DeclineAccuracy:
+    name = "decline_accuracy"
+    unit = "share"
+    direction: Literal["higher"] = "higher"
+    aggregate: Literal["mean"] = "mean"
+
+    def score(self, row: Row, output: Output) -> float | None:
+        return None if row.answers else float(output.declined)

@@ -1,0 +1,61 @@
+"""Documents into chunks. A strategy is one function, listed in `CHUNKERS`; its name and limits are part of the index digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from sluice.core.settings import Settings
+from sluice.data.rows import Document
+
+
+class ChunkerSettings(Settings):
+    """`max_words`: a longer paragraph is cut at sentence ends."""
+
+    name: Literal["paragraph"] = "paragraph"
+    max_words: int = 120
+
+
+class Chunk(Settings):
+    id: str
+    doc_id: str
+    title: str
+    text: str
+
+
+def paragraphs(text: str, max_words: int) -> list[str]:
+    """Paragraphs (blank-line separated); one over `max_words` is split between sentences into even pieces below it."""
+    pieces: list[str] = []
+    for paragraph in text.split("\n\n"):
+        words = " ".join(paragraph.split())
+        if words:
+            pieces += _split_sentences(words, max_words)
+    return pieces
+
+
+def _split_sentences(paragraph: str, max_words: int) -> list[str]:
+    total = len(paragraph.split())
+    if total <= max_words:
+        return [paragraph]
+    goal = total / -(-total // max_words)
+    pieces, current, count = [], "", 0
+    for sentence in paragraph.replace("? ", "?\n").replace("! ", "!\n").replace(". ", ".\n").split("\n"):
+        size = len(sentence.split())
+        if current and count + size > max(goal, 1) * 1.1:
+            pieces.append(current)
+            current, count = "", 0
+        current = f"{current} {sentence}".strip()
+        count += size
+    return [*pieces, current]
+
+
+CHUNKERS: dict[str, Callable[[str, int], list[str]]] = {"paragraph": paragraphs}
+
+
+def chunk(documents: list[Document], settings: ChunkerSettings) -> list[Chunk]:
+    """Chunks of all documents in order; ids are `<doc id>#<number from 0>`."""
+    return [
+        Chunk(id=f"{document.id}#{number}", doc_id=document.id, title=document.title, text=text)
+        for document in documents
+        for number, text in enumerate(CHUNKERS[settings.name](document.text, settings.max_words))
+    ]

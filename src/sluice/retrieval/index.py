@@ -1,0 +1,83 @@
+"""The versioned index as files: chunks, vectors, and an index.json that names what they were made from.
+
+The files are what a release pins; a collection in PostgreSQL is loaded from them and can always be loaded again.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json, read_jsonl, write_atomic, write_json, write_jsonl
+from sluice.core.settings import Settings
+from sluice.data.rows import Document
+from sluice.llm.models import ModelSpec
+from sluice.retrieval.chunking import Chunk, ChunkerSettings, chunk
+from sluice.retrieval.embedder import Embedder, Vectors
+
+
+class EmbedderIdentity(Settings):
+    source: str
+    sha256: str
+    convert: str | None
+
+
+class IndexInfo(Settings):
+    """index.json. `digest` is over embedder, chunker and chunk texts: the same content has the same digest everywhere."""
+
+    digest: str
+    embedder: EmbedderIdentity
+    chunker: ChunkerSettings
+    documents: int
+    chunks: int
+    dimension: int
+    files: dict[str, str]
+
+    @property
+    def collection(self) -> str:
+        """The collection's name in a store: content-addressed, so a new index stands beside the old one."""
+        return f"chunks_{self.digest[:16]}"
+
+
+def build_index(documents: list[Document], embedder: Embedder, spec: ModelSpec, settings: ChunkerSettings, out: Path) -> IndexInfo:
+    """Writes the index of `documents` to the folder `out`, whole or not at all. Title and text are embedded together."""
+    chunks = chunk(documents, settings)
+    if not chunks:
+        raise SluiceError("the corpus has no text to index", remedy="add documents to data/corpus/")
+    vectors = embedder.embed([f"{c.title}: {c.text}" for c in chunks])
+    identity = EmbedderIdentity(source=spec.source, sha256=spec.sha256, convert=spec.convert)
+    rows = [c.model_dump() for c in chunks]
+    draft = out.with_name(f".{out.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    write_jsonl(draft / "chunks.jsonl", rows)
+    packed = io.BytesIO()
+    np.save(packed, vectors)
+    write_atomic(draft / "vectors.npy", packed.getvalue())
+    info = IndexInfo(
+        digest=digest_of({"embedder": identity.model_dump(), "chunker": settings.model_dump(), "chunks": rows}),
+        embedder=identity,
+        chunker=settings,
+        documents=len(documents),
+        chunks=len(chunks),
+        dimension=int(vectors.shape[1]),
+        files={name: digest_of_file(draft / name) for name in ("chunks.jsonl", "vectors.npy")},
+    )
+    write_json(draft / "index.json", info.model_dump())
+    shutil.rmtree(out, ignore_errors=True)
+    draft.replace(out)
+    return info
+
+
+def read_index(folder: Path) -> tuple[IndexInfo, list[Chunk], Vectors]:
+    """The index in `folder`, its files checked against index.json. SluiceError names a file that does not match."""
+    info = IndexInfo.model_validate(read_json(folder / "index.json"))
+    for name, expected in info.files.items():
+        if not (folder / name).is_file() or digest_of_file(folder / name) != expected:
+            raise SluiceError(f"{folder / name}: does not match index.json", remedy="build the index again: `sluice index build`")
+    chunks = [Chunk.model_validate(row) for row in read_jsonl(folder / "chunks.jsonl")]
+    return info, chunks, np.load(folder / "vectors.npy")

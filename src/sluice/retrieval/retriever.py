@@ -1,0 +1,108 @@
+"""Hybrid search: vectors and full text in one statement, joined by reciprocal rank fusion.
+
+The fused score of a chunk is the sum over both lists of weight / (60 + rank) (Cormack, Clarke and Buettcher, 2009).
+Full text asks for any of the question's words: a question rarely has all of its words in one passage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from sluice.core.errors import SluiceError
+from sluice.retrieval.collections import ensure_collection
+from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.passages import Hit
+from sluice.retrieval.stores import Stores, open_store
+
+if TYPE_CHECKING:
+    from langchain_core.retrievers import BaseRetriever
+    from psycopg_pool import ConnectionPool
+
+_CANDIDATES = 20
+_TEXT_WEIGHT = 0.5  # a word match is a weaker sign than a near vector; see docs/reference/retrieval.md for figures
+
+_SEARCH = """
+WITH asked AS (
+    SELECT %(vector)s::vector AS vector,
+           replace(plainto_tsquery('english', %(question)s)::text, '&', '|')::tsquery AS words
+), near AS (
+    SELECT id, row_number() OVER (ORDER BY embedding <=> asked.vector, id) AS rank
+    FROM {table}, asked ORDER BY embedding <=> asked.vector, id LIMIT %(candidates)s
+), matching AS (
+    SELECT id, row_number() OVER (ORDER BY ts_rank_cd(t.words, asked.words) DESC, id) AS rank
+    FROM {table} t, asked WHERE t.words @@ asked.words
+    ORDER BY ts_rank_cd(t.words, asked.words) DESC, id LIMIT %(candidates)s
+), fused AS (
+    SELECT id, sum(weight / (60 + rank)) AS score
+    FROM (SELECT id, rank, 1.0 AS weight FROM near UNION ALL SELECT id, rank, %(text_weight)s FROM matching) AS ranked
+    GROUP BY id
+)
+SELECT t.id AS chunk_id, t.doc_id, t.title, t.text, fused.score::float8 AS score,
+       1 - (t.embedding <=> asked.vector) AS similarity
+FROM fused JOIN {table} t USING (id), asked ORDER BY fused.score DESC, t.id LIMIT %(k)s
+"""
+
+
+class Retriever:
+    """Searches one collection. Thread-safe: each search takes a connection from the pool."""
+
+    def __init__(self, pool: ConnectionPool, collection: str, embedder: Embedder) -> None:
+        self._pool = pool
+        self._embedder = embedder
+        self._statement = sql.SQL(_SEARCH).format(table=sql.Identifier(collection))
+
+    def search(self, question: str, *, k: int) -> list[Hit]:
+        """The `k` best chunks, best first."""
+        values = {
+            "vector": self._embedder.embed([question])[0],
+            "question": question.replace("\x00", " "),
+            "candidates": max(_CANDIDATES, k),
+            "text_weight": _TEXT_WEIGHT,
+            "k": k,
+        }
+        with self._pool.connection() as connection, connection.cursor(row_factory=class_row(Hit)) as cursor:
+            return cursor.execute(self._statement, values).fetchall()
+
+    def as_langchain(self, *, k: int) -> BaseRetriever:
+        """The same search as a LangChain retriever, for chains of one's own."""
+        from langchain_core.callbacks import CallbackManagerForRetrieverRun
+        from langchain_core.documents import Document
+        from langchain_core.retrievers import BaseRetriever
+
+        search = self.search
+
+        class PassageRetriever(BaseRetriever):
+            def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+                return [
+                    Document(page_content=hit.text, id=hit.chunk_id, metadata={"doc_id": hit.doc_id, "title": hit.title, "score": hit.score})
+                    for hit in search(query, k=k)
+                ]
+
+        return PassageRetriever()
+
+
+@contextmanager
+def open_retriever(index: Path, embedder: Embedder, stores: Stores, state: Path) -> Iterator[Retriever]:
+    """A retriever over the index files in `index`; their collection is loaded into the default store if it is not there."""
+    import psycopg
+    from pgvector.psycopg import register_vector
+    from psycopg_pool import ConnectionPool
+
+    with open_store(stores.chosen, state) as address:
+        try:
+            with psycopg.connect(address, autocommit=True) as connection:
+                info = ensure_collection(connection, index)
+        except psycopg.OperationalError as error:
+            raise SluiceError(
+                f"config/stores.yaml: store {stores.default!r} cannot be reached: {str(error).strip()}",
+                remedy="check its address and that the server runs",
+            ) from error
+        settings = {"autocommit": True}
+        with ConnectionPool(address, min_size=1, max_size=8, open=True, kwargs=settings, configure=register_vector) as pool:
+            yield Retriever(pool, info.collection, embedder)
