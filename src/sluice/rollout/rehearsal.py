@@ -31,10 +31,12 @@ _HANDOVER_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Event:
-    """Progress for people: `fraction` of the planned time that has passed, 0 to 1."""
+    """Progress for people: `fraction` of the planned time that has passed, 0 to 1. `news` is False when only time has
+    gone by since the last event."""
 
     text: str
     fraction: float
+    news: bool = True
 
 
 class CanaryStoppedError(Exception):
@@ -108,6 +110,7 @@ class _Walk:
     served_by: dict[str, str] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     planned_done: float = 0.0
+    doing: str = ""
 
     def run(self, stable_spec: ServiceSpec, canary_spec: ServiceSpec, questions: list[str]) -> str:
         """Why the canary was stopped, empty when it passed. Whatever was started has ended on return."""
@@ -157,7 +160,7 @@ class _Walk:
                 self._weigh(router, step.weight)
             elif isinstance(step, Pause):
                 self._say(f"watching for {step.seconds * self.time_scale:.0f} s")
-                self._pause(step.seconds * self.time_scale, stable, canary)
+                self._pause(step, stable, canary)
             else:
                 self._say(f"load stage at {router.weight} %")
                 report = self._load(index, step, router, stable, canary)
@@ -182,18 +185,21 @@ class _Walk:
         if reason:
             raise CanaryStoppedError(reason)
 
-    def _pause(self, seconds: float, stable: Service, canary: Service) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            stable.require_running()
-            canary.require_running()
+    def _pause(self, step: Pause, stable: Service, canary: Service) -> None:
+        began = time.monotonic()
+        while (left := step.seconds * self.time_scale - (time.monotonic() - began)) > 0:
+            self._watch(step, began, stable, canary)
             time.sleep(min(0.2, left))
 
-    def _load(self, index: int, step: Analysis, router: Router, stable: Service, canary: Service) -> LoadReport:
-        def watch() -> None:
-            stable.require_running()
-            canary.require_running()
+    def _watch(self, step: Pause | Analysis, began: float, stable: Service, canary: Service) -> None:
+        """A few times a second while a step lasts: both releases are alive, and people see time pass."""
+        stable.require_running()
+        canary.require_running()
+        done = self.planned_done + min((time.monotonic() - began) / self.time_scale, step.seconds)
+        self.on_event(Event(self.doing, done / self.plan.seconds, news=False))
 
+    def _load(self, index: int, step: Analysis, router: Router, stable: Service, canary: Service) -> LoadReport:
+        began = time.monotonic()
         report = run_load(
             replace(step.load, seconds=step.load.seconds * self.time_scale),
             LoadTargets(router=router.url, canary=canary.url, stable=stable.url),
@@ -202,7 +208,7 @@ class _Walk:
             questions=self.questions,
             gates=self.gates,
             state=self.state,
-            watch=watch,
+            watch=lambda: self._watch(step, began, stable, canary),
         )
         self.visits += [_visit_of(record) for record in report.visits]
         return report
@@ -212,7 +218,8 @@ class _Walk:
         self.weights.append((round(time.monotonic() - self.began, 3), percent))
 
     def _say(self, text: str) -> None:
-        self.on_event(Event(text, min(1.0, self.planned_done / self.plan.seconds) if self.plan.seconds else 0.0))
+        self.doing = text
+        self.on_event(Event(text, self.planned_done / self.plan.seconds))
 
 
 def _visit_of(record: VisitRecord) -> Visit:
