@@ -28,7 +28,9 @@ class Faults(SluiceError):
     def __init__(self, what: str, faults: Sequence[str], *, remedy: str = "") -> None:
         self.faults = list(faults)
         noun = "fault" if len(self.faults) == 1 else "faults"
-        super().__init__(f"{what}: {len(self.faults)} {noun}\n" + "\n".join(f"  {f}" for f in self.faults), remedy=remedy)
+        super().__init__(
+            f"{what}: {len(self.faults)} {noun}\n" + "\n".join(f"  {f}" for f in self.faults), remedy=remedy
+        )
 
 
 class GateFailed(SluiceError):

@@ -25,7 +25,9 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SluiceError(f"{path.parent}: no space left on the disk", remedy="free some space and run it again") from error
+            raise SluiceError(
+                f"{path.parent}: no space left on the disk", remedy="free some space and run it again"
+            ) from error
         raise
 
 

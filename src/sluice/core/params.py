@@ -17,7 +17,9 @@ def load_params(path: Path, section: str, model: type[S]) -> S:
     """Section `section` of params.yaml as `model`; faults carry file and line."""
     document, lines = read_yaml(path)
     if not isinstance(document, dict) or section not in document:
-        raise SluiceError(f"{path}: no section {section!r}", remedy="restore it; docs/reference/pipeline.md lists the sections")
+        raise SluiceError(
+            f"{path}: no section {section!r}", remedy="restore it; docs/reference/pipeline.md lists the sections"
+        )
     try:
         return model.model_validate(document[section])
     except ValidationError as error:

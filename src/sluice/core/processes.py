@@ -96,7 +96,7 @@ def start(
 
 
 def _started(pid: int) -> str:
-    """The kernel's start time of a process (clock ticks since boot), so that a recycled pid is not mistaken for ours."""
+    """The kernel's start time of a process in clock ticks since boot: a recycled pid has another one."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (FileNotFoundError, ProcessLookupError, IndexError):

@@ -1,7 +1,7 @@
 """Progress of a long job: stage, percent, time left.
 
-A stage calls `report(done, total, note)`. Alone, it prints; under `sluice release make` (SLUICE_PROGRESS names a file) it
-writes there, and the road shows one line for the whole.
+A stage calls `report(done, total, note)`. Alone, it prints; under `sluice release make` (SLUICE_PROGRESS names a file)
+it writes there, and the road shows one line for the whole.
 """
 
 from __future__ import annotations

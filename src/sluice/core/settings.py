@@ -79,7 +79,9 @@ def describe_faults(
     return [_describe(path, dict(fault), lines, model) for fault in error.errors()]
 
 
-def _describe(path: Path, fault: dict[str, Any], lines: dict[tuple[str | int, ...], int], model: type[BaseModel]) -> str:
+def _describe(
+    path: Path, fault: dict[str, Any], lines: dict[tuple[str | int, ...], int], model: type[BaseModel]
+) -> str:
     place: tuple[str | int, ...] = tuple(fault["loc"])
     known = place
     while known and known not in lines:

@@ -19,7 +19,7 @@ class Workspace:
 
     @classmethod
     def find(cls, start: Path | None = None) -> Workspace:
-        """The checkout that holds `start` (default: the current folder): the folder with prompts/ and pyproject.toml."""
+        """The checkout around `start` (default: the current folder): it has prompts/ and pyproject.toml."""
         here = (start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
             if (folder / "prompts").is_dir() and (folder / "pyproject.toml").is_file():

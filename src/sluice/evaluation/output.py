@@ -28,9 +28,16 @@ class Metric(Protocol):
     `aggregate` says how the scores of all cases become one figure: their mean, or a percentile.
     """
 
-    name: str
-    unit: str
-    direction: Literal["higher", "lower"]
-    aggregate: Literal["mean", "p50", "p95"]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def direction(self) -> Literal["higher", "lower"]: ...
+
+    @property
+    def aggregate(self) -> Literal["mean", "p50", "p95"]: ...
 
     def score(self, row: Row, output: Output) -> float | None: ...

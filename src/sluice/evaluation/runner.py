@@ -40,7 +40,12 @@ async def run_cases(
 
 
 async def _ask(row: Row, application: Application, metrics: Sequence[Metric]) -> dict[str, Any]:
-    record: dict[str, Any] = {"id": row.id, "question": row.question, "expected": list(row.answers), "tags": list(row.tags)}
+    record: dict[str, Any] = {
+        "id": row.id,
+        "question": row.question,
+        "expected": list(row.answers),
+        "tags": list(row.tags),
+    }
     try:
         output = await application.ask(row.question)
     except Exception as error:  # any failure of the application is this case's result, not the end of the run

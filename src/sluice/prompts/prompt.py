@@ -42,7 +42,9 @@ class Prompt(Settings):
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     description: str = Field(min_length=1)
     model: str = Field(description="a role of config/models.yaml")
-    parameters: ModelParameters = Field(default_factory=lambda: ModelParameters.model_validate({}), alias="modelParameters")
+    parameters: ModelParameters = Field(
+        default_factory=lambda: ModelParameters.model_validate({}), alias="modelParameters"
+    )
     messages: tuple[Message, ...] = Field(min_length=1)
     variables: tuple[Variable, ...] = ()
     test_data: tuple[dict[str, Any], ...] = Field((), alias="testData")

@@ -1,4 +1,4 @@
-"""Documents into chunks. A strategy is one function, listed in `CHUNKERS`; its name and limits are part of the index digest."""
+"""Documents into chunks. A strategy is one function in `CHUNKERS`; its settings are part of the index digest."""
 
 from __future__ import annotations
 

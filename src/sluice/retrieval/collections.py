@@ -34,7 +34,9 @@ def ensure_collection(connection: psycopg.Connection, folder: Path) -> IndexInfo
                 " GENERATED ALWAYS AS (to_tsvector('english', title || ' ' || text)) STORED)"
             ).format(table, sql.Literal(info.dimension))
         )
-        statement = sql.SQL("COPY {} (id, doc_id, title, text, embedding) FROM STDIN WITH (FORMAT BINARY)").format(table)
+        statement = sql.SQL("COPY {} (id, doc_id, title, text, embedding) FROM STDIN WITH (FORMAT BINARY)").format(
+            table
+        )
         with connection.cursor().copy(statement) as copy:
             copy.set_types(["text", "text", "text", "text", "vector"])
             for chunk, vector in zip(chunks, vectors, strict=True):
@@ -47,5 +49,7 @@ def ensure_collection(connection: psycopg.Connection, folder: Path) -> IndexInfo
 
 def list_collections(connection: psycopg.Connection) -> list[str]:
     """Names of the collections in the store, sorted."""
-    rows = connection.execute(r"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'chunks\_%' ORDER BY 1")
+    rows = connection.execute(
+        r"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'chunks\_%' ORDER BY 1"
+    )
     return [str(row[0]) for row in rows.fetchall()]

@@ -28,7 +28,7 @@ class EmbedderIdentity(Settings):
 
 
 class IndexInfo(Settings):
-    """index.json. `digest` is over embedder, chunker and chunk texts: the same content has the same digest everywhere."""
+    """index.json. `digest` is over embedder, chunker and chunks: the same content has the same digest everywhere."""
 
     digest: str
     embedder: EmbedderIdentity
@@ -44,8 +44,10 @@ class IndexInfo(Settings):
         return f"chunks_{self.digest[:16]}"
 
 
-def build_index(documents: list[Document], embedder: Embedder, spec: ModelSpec, settings: ChunkerSettings, out: Path) -> IndexInfo:
-    """Writes the index of `documents` to the folder `out`, whole or not at all. Title and text are embedded together."""
+def build_index(
+    documents: list[Document], embedder: Embedder, spec: ModelSpec, settings: ChunkerSettings, out: Path
+) -> IndexInfo:
+    """Writes the index of `documents` to `out`, whole or not at all. Title and text are embedded together."""
     chunks = chunk(documents, settings)
     if not chunks:
         raise SluiceError("the corpus has no text to index", remedy="add documents to data/corpus/")
@@ -78,6 +80,8 @@ def read_index(folder: Path) -> tuple[IndexInfo, list[Chunk], Vectors]:
     info = IndexInfo.model_validate(read_json(folder / "index.json"))
     for name, expected in info.files.items():
         if not (folder / name).is_file() or digest_of_file(folder / name) != expected:
-            raise SluiceError(f"{folder / name}: does not match index.json", remedy="build the index again: `sluice index build`")
+            raise SluiceError(
+                f"{folder / name}: does not match index.json", remedy="build the index again: `sluice index build`"
+            )
     chunks = [Chunk.model_validate(row) for row in read_jsonl(folder / "chunks.jsonl")]
     return info, chunks, np.load(folder / "vectors.npy")

@@ -78,9 +78,15 @@ class Retriever:
         search = self.search
 
         class PassageRetriever(BaseRetriever):
-            def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+            def _get_relevant_documents(
+                self, query: str, *, run_manager: CallbackManagerForRetrieverRun  # noqa: ARG002 - the base class names it
+            ) -> list[Document]:
                 return [
-                    Document(page_content=hit.text, id=hit.chunk_id, metadata={"doc_id": hit.doc_id, "title": hit.title, "score": hit.score})
+                    Document(
+                        page_content=hit.text,
+                        id=hit.chunk_id,
+                        metadata={"doc_id": hit.doc_id, "title": hit.title, "score": hit.score},
+                    )
                     for hit in search(query, k=k)
                 ]
 
@@ -89,7 +95,7 @@ class Retriever:
 
 @contextmanager
 def open_retriever(index: Path, embedder: Embedder, stores: Stores, state: Path) -> Iterator[Retriever]:
-    """A retriever over the index files in `index`; their collection is loaded into the default store if it is not there."""
+    """A retriever over the index files in `index`; their collection is loaded into the default store if missing."""
     import psycopg
     from pgvector.psycopg import register_vector
     from psycopg_pool import ConnectionPool
@@ -104,5 +110,7 @@ def open_retriever(index: Path, embedder: Embedder, stores: Stores, state: Path)
                 remedy="check its address and that the server runs",
             ) from error
         settings = {"autocommit": True}
-        with ConnectionPool(address, min_size=1, max_size=8, open=True, kwargs=settings, configure=register_vector) as pool:
+        with ConnectionPool(
+            address, min_size=1, max_size=8, open=True, kwargs=settings, configure=register_vector
+        ) as pool:
             yield Retriever(pool, info.collection, embedder)

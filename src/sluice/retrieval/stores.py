@@ -64,7 +64,10 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
 def _address_from_environment(spec: StoreSpec) -> str:
     address = os.environ.get(spec.url_env, "")
     if not address:
-        raise SluiceError(f"config/stores.yaml: the variable {spec.url_env} is not set", remedy=f"export {spec.url_env}=postgresql://…")
+        raise SluiceError(
+            f"config/stores.yaml: the variable {spec.url_env} is not set",
+            remedy=f"export {spec.url_env}=postgresql://…",
+        )
     return address
 
 

@@ -1,0 +1,45 @@
+# The task vocabulary: people, hooks and CI all use these names. Each task is one command.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# No telemetry, no update checks, no look-ups of models or prices.
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export LITELLM_LOCAL_MODEL_COST_MAP := True
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help setup release serve test test-unit check format clean
+
+help:  ## show the tasks
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: $(READY)  ## install everything into .venv (other tasks do this by themselves)
+
+$(READY): requirements/bootstrap.txt requirements/dev.txt requirements/train.txt requirements/torch.in pyproject.toml
+	@$(PYTHON) scripts/setup.py $(VENV)
+	@touch $(READY)
+
+release: $(READY)  ## take the working tree down the whole road: check, train, evaluate, rehearse, promote
+	@$(BIN)/sluice release make
+
+serve: $(READY)  ## serve the champion on 127.0.0.1:8080
+	@$(BIN)/sluice serve
+
+test: $(READY)  ## all tests, with whole releases in a clone (minutes)
+	@$(BIN)/pytest
+
+test-unit: $(READY)  ## the fast tests: no model, no database, no network
+	@$(BIN)/pytest -m "not real and not e2e"
+
+check: $(READY)  ## lint, types, layers, schemas, secrets: what pre-commit runs
+	@$(BIN)/pre-commit run --all-files
+
+format: $(READY)  ## format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean:  ## remove what was built; releases and caches of models stay
+	@rm -rf build .mypy_cache .ruff_cache

@@ -1,0 +1,266 @@
+"""The only front door: `sluice <noun> <verb>`. Make targets, pipeline stages and workflow steps are each one such call.
+
+Commands import what they need when they run, so that `sluice --help` is quick. Errors are caught once, in `main`.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.processes import die_with_parent
+from sluice.core.workspace import Workspace
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ship LLM applications in small, measured steps.")
+release_app = typer.Typer(no_args_is_help=True, help="Make, list, show and roll back releases.")
+data_app = typer.Typer(no_args_is_help=True, help="Check and import data.")
+index_app = typer.Typer(no_args_is_help=True, help="Build the search index.")
+prompts_app = typer.Typer(no_args_is_help=True, help="Check and show prompts.")
+models_app = typer.Typer(no_args_is_help=True, help="Fetch and verify models.")
+for noun, group in (
+    ("release", release_app),
+    ("data", data_app),
+    ("index", index_app),
+    ("prompts", prompts_app),
+    ("models", models_app),
+):
+    app.add_typer(group, name=noun)
+
+Fault = Annotated[str, typer.Option(help="Drill: inject `delay=SECONDS` or `error=SHARE` into the canary.")]
+PortOption = Annotated[int, typer.Option(help="Port on the loopback address.")]
+
+
+@release_app.command("make")
+def release_make(fault: Fault = "") -> None:
+    """Take the working tree down the whole road: check, index, train, evaluate, gates, rehearsal, champion."""
+    from sluice.arrival import show_arrival
+    from sluice.road import make_release
+
+    arrival = make_release(Workspace.find(), fault=fault)
+    show_arrival(arrival)
+    if not arrival.passed:
+        raise GateFailed(
+            f"release {arrival.manifest.id} was {arrival.verdict}: {arrival.reason}",
+            remedy="the champion stays live; the report shows the cases",
+        )
+
+
+@release_app.command("list")
+def release_list() -> None:
+    """The journal: what was promoted and refused, and why."""
+    from sluice.release import champion
+
+    workspace = Workspace.find()
+    live = champion.champion_id(workspace)
+    for event in champion.history(workspace):
+        mark = "*" if event.id == live else " "
+        print(f"{mark} {event.time}  {event.event:<9}  {event.id}  {event.reason}")
+
+
+@release_app.command("show")
+def release_show(release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "") -> None:
+    """The manifest of a release."""
+    print(json.dumps(_release(Workspace.find(), release)[0].model_dump(mode="json"), indent=2, ensure_ascii=False))
+
+
+@release_app.command("rollback")
+def release_rollback(release: Annotated[str, typer.Argument(help="Id of the release to serve again.")]) -> None:
+    """Make an earlier release the champion again. Its files are verified first."""
+    from sluice.release import champion
+
+    workspace = Workspace.find()
+    with workspace.exclusive():
+        champion.promote(workspace, release, reason="rolled back by hand")
+    print(f"{release} is the champion")
+
+
+@app.command()
+def rehearse(
+    release: Annotated[str, typer.Argument(help="Release id of the canary.")],
+    fault: Fault = "",
+) -> None:
+    """Rehearse the canary of a release beside the champion, with real processes and load. Promotes nothing."""
+    from sluice.core.progress import Journey
+    from sluice.release import champion
+    from sluice.road import EXPECTED, run_rehearsal
+
+    workspace = Workspace.find()
+    with workspace.exclusive():
+        live = champion.champion(workspace)
+        if live is None:
+            raise SluiceError("there is no champion to rehearse against", remedy="run `make release` first")
+        journey = Journey({"rehearse": EXPECTED["rehearse"]}, workspace.state / "durations.json")
+        result = run_rehearsal(workspace, _release(workspace, release)[0], live, journey=journey, fault=fault)
+    if result.verdict != "passed":
+        raise GateFailed(f"the canary {release} was stopped: {result.reason}")
+
+
+@app.command()
+def serve(
+    release: Annotated[Path | None, typer.Option(help="Release folder; default: the champion's.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: PortOption = 8080,
+    fault: Fault = "",
+) -> None:
+    """Serve exactly one release, after verifying every digest of its manifest."""
+    from sluice.app.server import serve as run_server
+    from sluice.release.bundles import open_bundle
+
+    workspace = Workspace.find()
+    folder = release or _release(workspace, "")[1]
+    run_server(open_bundle(folder, workspace), workspace, host=host, port=port, fault=fault)
+
+
+@app.command()
+def train() -> None:
+    """Fine-tune the adapter (pipeline stage)."""
+    from sluice.training.stage import run
+
+    run(Workspace.find())
+
+
+@app.command()
+def evaluate(
+    release: Annotated[str, typer.Option(help="Release id; default: what is in build/.")] = "",
+    baseline: Annotated[bool, typer.Option("--baseline", help="The base model without an adapter.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/evaluation.")] = None,
+) -> None:
+    """Ask the application every case of data/eval.jsonl and score the answers (pipeline stage)."""
+    from sluice.app.bundle import draft_bundle
+    from sluice.evaluation.stage import run
+    from sluice.release.bundles import open_bundle
+
+    workspace = Workspace.find()
+    if release:
+        bundle = open_bundle(_release(workspace, release)[1], workspace)
+    else:
+        bundle = draft_bundle(workspace, adapter=None if baseline else workspace.build / "adapter" / "adapter.gguf")
+    _print_json(
+        {
+            name: m["value"]
+            for name, m in run(workspace, bundle, out or workspace.build / "evaluation")["metrics"].items()
+        }
+    )
+
+
+@data_app.command("check")
+def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the report.")] = None) -> None:
+    """Check data/ against the contract; every fault at once (pipeline stage)."""
+    from sluice.core.files import write_json
+    from sluice.data.contract import check_or_raise
+
+    report = check_or_raise(Workspace.find().data)
+    summary = report.summary()
+    if out:
+        write_json(out, summary)
+    _print_json(summary)
+
+
+@data_app.command("import-squad")
+def data_import_squad(
+    source: Annotated[Path, typer.Argument(help="A file in SQuAD 1.1 or 2.0 JSON.")],
+    out: Annotated[Path, typer.Argument(help="Folder to create.")],
+    train_articles: Annotated[
+        int, typer.Option(help="The first N articles are for training, the rest for evaluation.")
+    ],
+) -> None:
+    """Import a SQuAD file as a data folder; what is dropped is listed with its reason."""
+    from sluice.data.imports import squad
+
+    _print_json(squad(source, out, train_articles=train_articles).summary())
+
+
+@index_app.command("build")
+def index_build() -> None:
+    """Build build/index from data/corpus and load its collection (pipeline stage)."""
+    from sluice.retrieval.stage import run
+
+    info = run(Workspace.find())
+    print(f"{info.collection}: {info.documents} documents, {info.chunks} chunks")
+
+
+@prompts_app.command("check")
+def prompts_check() -> None:
+    """Check every file in prompts/; all faults at once, with file and line."""
+    from sluice.llm.models import Models
+    from sluice.prompts import load_prompts
+
+    for name, prompt in load_prompts(Workspace.find().prompts, roles=Models.roles()).items():
+        print(f"{name:<16} {prompt.digest[:12]}  {prompt.description}")
+
+
+@prompts_app.command("show")
+def prompts_show(
+    name: str,
+    values: Annotated[list[str] | None, typer.Option("--with", help="variable=value; may be given again.")] = None,
+) -> None:
+    """Render a prompt as the model would see it."""
+    from sluice.prompts import load_prompt
+
+    prompt = load_prompt(Workspace.find().prompts / f"{name}.prompt.yml")
+    given = {variable.name: "{{" + variable.name + "}}" for variable in prompt.variables}
+    given |= dict(pair.split("=", 1) for pair in values or [])
+    for message in prompt.render(**given):
+        print(f"[{message['role']}]\n{message['content']}\n")
+
+
+@models_app.command("pull")
+def models_pull() -> None:
+    """Fetch every model of config/models.yaml into the cache and check its sha256."""
+    from sluice.llm.models import ensure, load_models
+
+    workspace = Workspace.find()
+    for role, spec in load_models(workspace.config / "models.yaml"):
+        print(f"{role}: {spec.name} ({spec.licence}) {ensure(spec, workspace.cache)}")
+
+
+def _release(workspace: Workspace, release: str) -> tuple[Any, Path]:
+    """A release's manifest and folder; without an id, the champion's."""
+    from sluice.release import champion
+    from sluice.release.manifest import load
+
+    chosen = release or champion.champion_id(workspace)
+    if not chosen:
+        raise SluiceError("there is no champion yet", remedy="run `make release` first")
+    folder = workspace.releases / chosen
+    if not folder.is_dir():
+        raise SluiceError(f"{folder}: no such release", remedy="`sluice release list` names those of this machine")
+    return load(folder), folder
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def main() -> int:
+    """Runs the command line. Exit codes: 0 done, 1 an error to mend, 3 refused by a gate, 130 interrupted."""
+    die_with_parent()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=False)
+    except SluiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted: nothing was promoted; the next run picks up where this one stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.ClickException):
+            error.show()
+            return error.exit_code
+        raise
+    return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,143 @@
+"""Runs the DVC pipeline and shows where it is. DVC decides what is stale; this only starts it and listens."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.core.errors import SluiceError
+from sluice.core.files import write_atomic
+from sluice.core.processes import Child, start
+from sluice.core.progress import VARIABLE, Journey
+from sluice.core.workspace import Workspace
+
+STAGES = ("check", "index", "train", "evaluate")
+_RUNNING = re.compile(r"Running stage '(?:.*:)?(\w+)'")
+_SKIPPED = re.compile(r"Stage '(?:.*:)?(\w+)' (?:didn't change, skipping|is cached)")
+_NOISE = re.compile(
+    r"^(?:Running stage|> |Updating lock file|To track|\s*git add|To enable|\s*dvc config|Use `dvc push`|$)"
+)
+
+
+def command(*words: str) -> list[str]:
+    """A program of this virtual environment, so that the pipeline does not depend on the caller's PATH."""
+    return [str(Path(sys.executable).parent / words[0]), *words[1:]]
+
+
+def environment(progress: Path | None = None) -> dict[str, str]:
+    """What child commands need: this environment first on PATH, no telemetry, and where to report progress."""
+    folder = str(Path(sys.executable).parent)
+    quiet = {
+        "DVC_NO_ANALYTICS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "HF_HUB_OFFLINE": "1",
+    }
+    report = {VARIABLE: str(progress)} if progress else {}
+    return {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", **quiet, **report}
+
+
+def pull(workspace: Workspace) -> bool:
+    """Brings data/ to what data.dvc names, when data.dvc is new here. Local edits of data/ are never overwritten."""
+    pointer = workspace.root / "data.dvc"
+    if not pointer.is_file():
+        raise SluiceError(f"{pointer}: no such file", remedy="restore it with git: it names the version of the data")
+    synced = workspace.state / "data.synced"
+    wanted = pointer.read_text()
+    if workspace.data.is_dir() and (not synced.exists() or synced.read_text() == wanted):
+        write_atomic(synced, wanted)
+        return False
+    child = start(
+        "dvc-pull",
+        command("dvc", "pull", "--quiet", "data.dvc"),
+        state=workspace.state,
+        env=environment(),
+        cwd=workspace.root,
+    )
+    if child.process.wait() != 0:
+        raise SluiceError(
+            f"data.dvc: dvc could not bring the data:\n{_explain(child)}",
+            remedy="check the remote (`dvc remote list`); keep local changes of data/ with `dvc add data` first",
+        )
+    child.stop()
+    write_atomic(synced, wanted)
+    return True
+
+
+@dataclass
+class Reproduction:
+    """Which stages ran and which were taken from the cache."""
+
+    ran: list[str]
+    cached: list[str]
+
+
+def reproduce(workspace: Workspace, journey: Journey) -> Reproduction:
+    """`dvc repro`: runs the stages that are stale. A stage that fails raises SluiceError with the stage's own words."""
+    progress = workspace.state / "progress.json"
+    progress.unlink(missing_ok=True)
+    argv = command("dvc", "repro", "pipelines/dvc.yaml")
+    journey.begin(STAGES[0])
+    child = start("dvc", argv, state=workspace.state, env=environment(progress), cwd=workspace.root)
+    result = Reproduction([], [])
+    seen = 0
+    try:
+        while True:
+            running = child.running
+            lines = child.log.read_text(errors="replace").splitlines()
+            for line in lines[seen:]:
+                _listen(line, journey, result)
+            seen = len(lines)
+            if not running:
+                break
+            journey.follow(progress)
+            _pause(child)
+    finally:
+        status = child.stop()
+    if status != 0:
+        raise SluiceError(f"stage {journey.stage} failed:\n{_explain(child)}", remedy=f"the whole log is {child.log}")
+    if result.ran and journey.stage == result.ran[-1]:
+        journey.end()
+    write_atomic(workspace.state / "data.synced", (workspace.root / "data.dvc").read_text())
+    return result
+
+
+def _listen(line: str, journey: Journey, result: Reproduction) -> None:
+    if found := _SKIPPED.search(line):
+        _close_running(journey, result)
+        if found[1] in STAGES:
+            journey.begin(found[1])
+            journey.end(cached=True)
+            result.cached.append(found[1])
+    elif found := _RUNNING.search(line):
+        _close_running(journey, result)
+        journey.begin(found[1])
+        result.ran.append(found[1])
+
+
+def _close_running(journey: Journey, result: Reproduction) -> None:
+    if (
+        result.ran
+        and journey.stage == result.ran[-1]
+        and journey.stage not in {entry["stage"] for entry in journey.taken}
+    ):
+        journey.end()
+
+
+def _pause(child: Child) -> None:
+    """Waits a moment, but not past the child's end."""
+    import subprocess
+
+    try:
+        child.process.wait(0.3)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _explain(child: Child) -> str:
+    """The stage's own words out of DVC's log."""
+    lines = [line for line in child.log.read_text(errors="replace").splitlines() if not _NOISE.match(line)]
+    return "\n".join(f"  {line}" for line in lines[-25:])

@@ -1,0 +1,223 @@
+"""The whole road of a change, from the working tree to the champion: what `sluice release make` does.
+
+Each step leaves its result on disk, so a run that was cut off is picked up where it stopped: DVC keeps finished stages,
+a finished release folder is found by its id, a promotion that was begun is completed. The champion moves last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sluice.core import git, processes
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json, write_json
+from sluice.core.params import load_params
+from sluice.core.progress import Journey
+from sluice.core.settings import Settings
+from sluice.core.workspace import Workspace
+from sluice.pipeline import command, environment, pull, reproduce
+from sluice.release import champion, registry
+from sluice.release.gates import Figure, decide, load_gates
+from sluice.release.manifest import Manifest
+from sluice.release.report import write_report
+from sluice.release.staging import create
+from sluice.rollout.plan import load_plan
+from sluice.rollout.rehearsal import Event, rehearse
+from sluice.rollout.report import Rehearsal
+from sluice.rollout.services import ServiceSpec
+
+# Seconds of each stage on two cores, until a run has measured its own.
+EXPECTED = {
+    "data": 4,
+    "check": 8,
+    "index": 15,
+    "train": 120,
+    "evaluate": 110,
+    "baseline": 110,
+    "release": 8,
+    "rehearse": 75,
+    "promote": 3,
+}
+
+
+class RehearsalParameters(Settings):
+    """`time_scale` multiplies every duration of k8s/base/rollout.yaml."""
+
+    time_scale: float
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Where the road ended. `rehearsal` is None when the gates or an unchanged tree ended it before."""
+
+    manifest: Manifest
+    folder: Path
+    verdict: str
+    reason: str
+    rehearsal: Rehearsal | None
+    stages: list[dict[str, Any]]
+    champion: Manifest | None
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict in ("promoted", "unchanged")
+
+
+def make_release(workspace: Workspace, *, fault: str = "") -> Arrival:
+    """Takes the working tree down the road. `fault` is injected into the canary, for drills.
+
+    Raises SluiceError when a stage could not do its work; a release that was refused is a result, not an error.
+    """
+    with workspace.exclusive():
+        processes.reap(workspace.state)
+        champion.reconcile(workspace)
+        live = champion.champion(workspace)
+        journey = Journey(_forecast(live), workspace.state / "durations.json")
+        journey.begin("data")
+        journey.end(cached=not pull(workspace))
+        reproduce(workspace, journey)
+        if live is None:
+            live = _baseline(workspace, journey)
+        manifest, folder = _stage_release(workspace, journey, live)
+        if manifest.served_digest() == live.served_digest():
+            return Arrival(live, workspace.releases / live.id, "unchanged", "", None, journey.taken, live)
+        return _judge(workspace, journey, manifest, folder, live, fault)
+
+
+def _forecast(live: Manifest | None) -> dict[str, float]:
+    return {stage: s for stage, s in EXPECTED.items() if live is None or stage != "baseline"}
+
+
+def _judge(
+    workspace: Workspace, journey: Journey, manifest: Manifest, folder: Path, live: Manifest, fault: str
+) -> Arrival:
+    """Gates, rehearsal, promotion; whatever happens, the report says it."""
+    rehearsal = None
+    reason = "; ".join(verdict.reason for verdict in manifest.gates if not verdict.passed)
+    verdict = "refused by the gates"
+    if not reason:
+        rehearsal = run_rehearsal(workspace, manifest, live, journey=journey, fault=fault)
+        reason, verdict = rehearsal.reason, "stopped by the canary"
+    if not reason:
+        journey.begin("promote")
+        champion.promote(workspace, manifest.id, reason=f"every canary step held against {live.id}")
+        journey.end()
+        verdict = "promoted"
+    else:
+        champion.reject(workspace, manifest.id, reason)
+    write_json(folder / "stages.json", journey.taken)
+    write_report(folder)
+    return Arrival(manifest, folder, verdict, reason, rehearsal, journey.taken, live)
+
+
+def _baseline(workspace: Workspace, journey: Journey) -> Manifest:
+    """The first release has nothing to be compared with: the untouched model becomes the champion that it must beat."""
+    out = workspace.build / "baseline"
+    journey.begin("baseline")
+    _evaluate(workspace, journey, "--baseline", "--out", str(out))
+    manifest, folder = create(
+        workspace,
+        evaluation=out,
+        verdicts=[],
+        parent=None,
+        commit=git.commit(workspace.root),
+        data_digest=_data_digest(workspace),
+        adapter=None,
+    )
+    registry.record_release(workspace, manifest, folder)
+    champion.promote(
+        workspace, manifest.id, reason="nothing was live: the untouched model, to compare the first release with"
+    )
+    journey.end()
+    return manifest
+
+
+def _stage_release(workspace: Workspace, journey: Journey, live: Manifest) -> tuple[Manifest, Path]:
+    """The candidate's folder and manifest, with the gates' verdicts in it."""
+    journey.begin("release")
+    gates = load_gates(workspace.config / "gates.yaml")
+    evaluation = workspace.build / "evaluation"
+    figures = figures_of(evaluation)
+    verdicts = decide(gates, "evaluation", figures, _champion_figures(workspace, journey, live, evaluation))
+    manifest, folder = create(
+        workspace,
+        evaluation=evaluation,
+        verdicts=verdicts,
+        parent=live.id,
+        commit=git.commit(workspace.root),
+        data_digest=_data_digest(workspace),
+        adapter=workspace.build / "adapter" / "adapter.gguf",
+    )
+    if manifest.served_digest() != live.served_digest():
+        registry.record_release(workspace, manifest, folder)
+    journey.end()
+    return manifest, folder
+
+
+def _champion_figures(workspace: Workspace, journey: Journey, live: Manifest, evaluation: Path) -> dict[str, Figure]:
+    """The champion's stored results; when the cases have changed since, it is asked the new ones first."""
+    stored = workspace.releases / live.id / "evaluation"
+    wanted = read_json(evaluation / "summary.json")["cases_digest"]
+    if read_json(stored / "summary.json")["cases_digest"] != wanted:
+        journey.show(0.0, "asking the champion the new cases", force=True)
+        _evaluate(workspace, journey, "--release", live.id, "--out", str(stored))
+    return figures_of(stored)
+
+
+def figures_of(folder: Path) -> dict[str, Figure]:
+    """The figures in a folder's summary.json, as the gates take them."""
+    metrics = read_json(folder / "summary.json")["metrics"]
+    return {name: Figure(value=m["value"], samples=m["samples"], errors=m["errors"]) for name, m in metrics.items()}
+
+
+def run_rehearsal(
+    workspace: Workspace, manifest: Manifest, live: Manifest, *, journey: Journey, fault: str = ""
+) -> Rehearsal:
+    """Puts the release in front of real traffic beside the champion, as k8s/base/rollout.yaml says."""
+    journey.begin("rehearse")
+    parameters = load_params(workspace.params, "rehearsal", RehearsalParameters)
+
+    def show(event: Event) -> None:
+        journey.show(event.fraction, event.text, force=event.news)
+
+    rehearsal = rehearse(
+        load_plan(workspace.root / "k8s" / "base" / "rollout.yaml"),
+        stable=_service(workspace, live),
+        canary=_service(workspace, manifest, fault),
+        gates=workspace.config / "gates.yaml",
+        questions=workspace.data / "eval.jsonl",
+        state=workspace.state,
+        out=workspace.releases / manifest.id / "rehearsal.json",
+        time_scale=parameters.time_scale,
+        on_event=show,
+        locustfile=workspace.root / "loadtest" / "locustfile.py",
+    )
+    journey.end(note=rehearsal.verdict)
+    return rehearsal
+
+
+def _service(workspace: Workspace, manifest: Manifest, fault: str = "") -> ServiceSpec:
+    words = ["serve", "--release", str(workspace.releases / manifest.id), "--port", "{port}"]
+    words += ["--fault", fault] if fault else []
+    return ServiceSpec(release=manifest.id, argv=command("sluice", *words), env=environment())
+
+
+def _evaluate(workspace: Workspace, journey: Journey, *options: str) -> None:
+    """`sluice evaluate` in a process of its own: a model that llama.cpp dies of must not take the road with it."""
+    progress = workspace.state / "progress.json"
+    progress.unlink(missing_ok=True)
+    argv = command("sluice", "evaluate", *options)
+    child = processes.start("evaluate", argv, state=workspace.state, env=environment(progress), cwd=workspace.root)
+    try:
+        while not processes.wait_until(lambda: not child.running, seconds=0.5):
+            journey.follow(progress)
+    finally:
+        status = child.stop()
+    if status != 0:
+        raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+
+
+def _data_digest(workspace: Workspace) -> str:
+    return str(read_json(workspace.build / "check" / "report.json")["digest"])
