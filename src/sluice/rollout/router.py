@@ -5,8 +5,8 @@ only once Traefik itself reports the new weights. Every visitor request that car
 the access log with the service that answered it, so a failure is charged to the release that caused it.
 
 There is no retry: a retried chat completion is paid for twice, and would hide the failures that the canary makes.
-Idle connections to a service are dropped before the service would drop them (uvicorn: after 5 s); otherwise a request
-sent just then ends in a 502 that no release is to blame for.
+Idle connections to a service are dropped before the service would drop them (many servers do after 5 s); otherwise a
+request sent just then ends in a 502 that no release is to blame for.
 """
 
 from __future__ import annotations

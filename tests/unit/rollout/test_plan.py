@@ -24,7 +24,15 @@ GOOD = """
 
 def test_a_plan_holds_the_steps_in_order_with_durations_in_seconds(rollout_file: RolloutWriter) -> None:
     plan = load_plan(rollout_file(GOOD, duration="3m", users="2"))
-    assert [step.kind for step in plan.steps] == ["setWeight", "pause", "analysis", "setWeight", "pause", "pause", "analysis"]
+    assert [step.kind for step in plan.steps] == [
+        "setWeight",
+        "pause",
+        "analysis",
+        "setWeight",
+        "pause",
+        "pause",
+        "analysis",
+    ]
     assert plan.steps[0] == SetWeight(10)
     assert [step.seconds for step in plan.steps if isinstance(step, Pause)] == [300, 3600, 20]
     assert plan.seconds == 300 + 3600 + 20 + 2 * 180
@@ -77,8 +85,14 @@ ANALYSIS = "- analysis: {templates: [{templateName: load}]}\n"
             "- analysis: {templates: [{templateName: load}], args: [{name: user, value: '2'}]}\n",
             "declares no argument 'user' .did you mean 'users'.",
         ),
-        ("- analysis: {templates: [{templateName: load}], args: [{name: users, value: '1'}]}\n", "at least 2 are needed"),
-        ("- analysis: {templates: [{templateName: load}], args: [{name: shape, value: wild}]}\n", "shape 'wild' is not in"),
+        (
+            "- analysis: {templates: [{templateName: load}], args: [{name: users, value: '1'}]}\n",
+            "at least 2 are needed",
+        ),
+        (
+            "- analysis: {templates: [{templateName: load}], args: [{name: shape, value: wild}]}\n",
+            "shape 'wild' is not in",
+        ),
     ],
 )
 def test_anything_else_is_refused_by_name_with_its_line(rollout_file: RolloutWriter, steps: str, said: str) -> None:
@@ -108,7 +122,7 @@ def test_all_faults_are_reported_at_once(rollout_file: RolloutWriter) -> None:
 def test_another_strategy_is_refused_by_name(rollout_file: RolloutWriter) -> None:
     path = rollout_file(GOOD)
     path.write_text(path.read_text().replace("    canary:\n", "    blueGreen: {}\n    canary:\n"))
-    with pytest.raises(SluiceError, match="spec.strategy.blueGreen: not supported by the rehearsal"):
+    with pytest.raises(SluiceError, match=r"spec\.strategy\.blueGreen: not supported by the rehearsal"):
         load_plan(path)
 
 

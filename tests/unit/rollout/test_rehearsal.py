@@ -40,9 +40,7 @@ Run = Callable[..., Rehearsal]
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, questions: Path, locustfile: Path
-) -> Run:
+def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, questions: Path, locustfile: Path) -> Run:
     def go(stable: ServiceSpec, canary: ServiceSpec, steps: str = ONE_STEP, **more: object) -> Rehearsal:
         return rehearse(
             load_plan(rollout_file(steps, duration="30s", answer_timeout="5s")),
@@ -71,7 +69,9 @@ def _nothing_left(state: Path) -> None:
         assert str(state) not in command, command
 
 
-def test_a_good_canary_walks_every_step_and_takes_all_visitors(run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
+def test_a_good_canary_walks_every_step_and_takes_all_visitors(
+    run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path
+) -> None:
     events: list[Event] = []
     result = run(stub("r-old"), stub("r-new"), TWO_STEPS, on_event=events.append)
     assert (result.verdict, result.reason) == ("passed", "")
@@ -82,7 +82,8 @@ def test_a_good_canary_walks_every_step_and_takes_all_visitors(run: Run, stub: C
     assert [at for at, _ in result.weights] == sorted(at for at, _ in result.weights)
     load = result.steps[2]
     assert {gate.gate: gate.passed for gate in load.gates} == {"canary_errors": True, "canary_latency": True}
-    assert load.metrics["canary"]["requests"] and load.metrics["stable"]["total_p50_ms"]
+    assert load.metrics["canary"]["requests"]
+    assert load.metrics["stable"]["total_p50_ms"]
     assert result.traffic.requests > 8
     assert (result.traffic.failed, result.traffic.failed_outside_canary) == (0, 0)
     assert [event.fraction for event in events] == sorted(event.fraction for event in events)
@@ -139,7 +140,9 @@ def test_a_silent_canary_fails_for_want_of_samples(run: Run, stub: Callable[...,
     assert result.traffic.failed_outside_canary == 0
 
 
-def test_a_canary_that_dies_at_start_leaves_stable_untouched(run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
+def test_a_canary_that_dies_at_start_leaves_stable_untouched(
+    run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path
+) -> None:
     result = run(stub("r-old"), stub("r-dead", "--die", "cannot load the model"))
     assert result.verdict == "failed"
     assert "canary r-dead ended with status 7" in result.reason
