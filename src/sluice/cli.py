@@ -156,7 +156,7 @@ def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the
     from sluice.data.contract import check_or_raise
 
     report = check_or_raise(Workspace.find().data)
-    summary = report.summary()
+    summary = report.as_dict()
     if out:
         write_json(out, summary)
     _print_json(summary)
@@ -169,11 +169,16 @@ def data_import_squad(
     train_articles: Annotated[
         int, typer.Option(help="The first N articles are for training, the rest for evaluation.")
     ],
+    licence: Annotated[str, typer.Option(help="Licence of the texts, where the file names none.")] = "",
+    origin: Annotated[str, typer.Option(help="Where the texts are from, where the file does not say.")] = "",
 ) -> None:
     """Import a SQuAD file as a data folder; what is dropped is listed with its reason."""
+    from dataclasses import asdict
+
     from sluice.data.imports import squad
 
-    _print_json(squad(source, out, train_articles=train_articles).summary())
+    imported = squad(source, out, train_articles=train_articles, licence=licence or None, source=origin or None)
+    _print_json(asdict(imported))
 
 
 @index_app.command("build")

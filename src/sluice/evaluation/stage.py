@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +26,32 @@ from sluice.evaluation.summary import summarise, write_results
 
 
 class EvaluateParameters(Settings):
-    """`limit`: ask only N cases, spread evenly over the file; 0 asks all."""
+    """`workers`: models that answer side by side; `limit`: ask only N cases, evenly spread, 0 asks all."""
 
-    concurrency: int = Field(1, ge=1)
+    workers: int = Field(2, ge=1)
     limit: int = Field(0, ge=0)
 
 
 class ChainApplication:
-    """The answer chain as the runner asks it, with the five best chunks beside each answer."""
+    """The answer chain as the runner asks it, with the five best chunks beside each answer.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    Each question goes to a runtime that is free, so that every answer is timed without a neighbour on its threads.
+    """
+
+    def __init__(self, runtimes: Sequence[Runtime]) -> None:
+        self._free: list[Runtime] = list(runtimes)
 
     async def ask(self, question: str) -> Output:
-        answer = await self._runtime.chain.answer([{"role": "user", "content": question}])
-        hits = await asyncio.to_thread(self._runtime.retriever.search, question, k=K)
+        runtime = self._free.pop()
+        try:
+            return await self._ask(runtime, question)
+        finally:
+            self._free.append(runtime)
+
+    @staticmethod
+    async def _ask(runtime: Runtime, question: str) -> Output:
+        answer = await runtime.chain.answer([{"role": "user", "content": question}])
+        hits = await asyncio.to_thread(runtime.retriever.search, question, k=K)
         return Output(
             text=answer.text,
             declined=answer.declined,
@@ -68,10 +81,11 @@ def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
     def show(done: int, total: int) -> None:
         progress.report(done, total, f"{done} of {total} cases, {seconds((time.monotonic() - began) / done)} each")
 
-    with open_runtime(bundle, workspace) as runtime:
-        asking = run_cases(
-            rows, ChainApplication(runtime), METRICS, concurrency=parameters.concurrency, on_progress=show
+    with ExitStack() as opened:
+        application = ChainApplication(
+            [opened.enter_context(open_runtime(bundle, workspace)) for _ in range(parameters.workers)]
         )
+        asking = run_cases(rows, application, METRICS, concurrency=parameters.workers, on_progress=show)
         cases = asyncio.run(asking)
     summary = summarise(rows, cases, METRICS)
     write_results(out, summary, cases)
