@@ -6,8 +6,11 @@ proxy needs a moment to notice. The process ends when it has been quiet for a se
 
 from __future__ import annotations
 
+import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -20,7 +23,7 @@ from sluice.app.middleware import Traffic
 from sluice.app.runtime import open_runtime
 from sluice.core.errors import SluiceError
 from sluice.core.processes import require_port
-from sluice.core.workspace import Workspace
+from sluice.retrieval.stores import Stores
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -32,22 +35,19 @@ _CUT_SECONDS = 1  # at the end of the drain: for answers that are cut off to be 
 _KEEP_ALIVE_SECONDS = 120
 
 
-def serve(bundle: Bundle, workspace: Workspace, *, host: str, port: int, fault: str = "") -> None:
-    """Serves until SIGTERM or SIGINT, then returns. What cannot work is a SluiceError before anything is loaded.
-
-    While the release is loading, a signal is the caller's: `sluice` turns it into KeyboardInterrupt, which unwinds.
-    """
+def serve(bundle: Bundle, host: str, port: int, *, stores: Stores, state: Path, fault: str | None = None) -> None:
+    """Serves until SIGTERM or SIGINT, then returns. SluiceError before anything is loaded when it cannot work."""
     injected = parse_fault(fault) if fault else None
     if host not in _LOOPBACK:
         raise SluiceError(
             f"{host}: only this machine may be served, keys are not configured", remedy=f"use --host {_LOOPBACK[0]}"
         )
     require_port(port, host)
-    with open_runtime(bundle, workspace) as runtime:
+    signal.signal(signal.SIGTERM, _leave)  # while loading: unwind, so that the store and the model are closed
+    with open_runtime(bundle, stores, state) as runtime:
         traffic = Traffic()
         app = create_app(bundle, runtime.chain, traffic, fault=injected)
-        seconds = bundle.service.drain_seconds
-        listen(app, traffic, host, port, drain_seconds=seconds, before=runtime.chain.warm_up)
+        listen(app, traffic, host, port, drain_seconds=bundle.service.drain_seconds, before=runtime.chain.warm_up)
 
 
 def listen(
@@ -100,3 +100,7 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         done = self._traffic.drained(_QUIET_SECONDS, self._seconds - _CUT_SECONDS)
         return await super().on_tick(counter) or done
+
+
+def _leave(sig: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+    sys.exit(0)

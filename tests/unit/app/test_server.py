@@ -21,9 +21,10 @@ from sluice.app.bundle import Bundle
 from sluice.app.server import serve
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
-from sluice.core.workspace import Workspace
+from sluice.retrieval.stores import Stores
 
 ROOT = Path(__file__).parents[3]
+STORES = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
 OVERLAP = "How much overlap do chunks have?"
 FAST = "ScriptedChat(script=REPLIES)"
 # A sentence every 0.3 s, ten of them.
@@ -184,7 +185,7 @@ def test_the_openai_library_knows_our_errors_and_models(client: openai.OpenAI) -
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "::", "example.org"])
 def test_other_addresses_than_loopback_are_refused(bundle: Bundle, host: str) -> None:
     with pytest.raises(SluiceError, match="keys are not configured"):
-        serve(bundle, Workspace(ROOT), host=host, port=free_port())
+        serve(bundle, host, free_port(), stores=STORES, state=ROOT / ".sluice")
 
 
 def test_a_taken_port_is_told_before_loading(bundle: Bundle) -> None:
@@ -193,15 +194,19 @@ def test_a_taken_port_is_told_before_loading(bundle: Bundle) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(SluiceError, match=f"{port}: the port is already taken"):
-            serve(bundle, Workspace(ROOT), host="127.0.0.1", port=port)
+            serve(bundle, "127.0.0.1", port, stores=STORES, state=ROOT / ".sluice")
 
 
 def test_a_bad_fault_is_told_before_loading(bundle: Bundle) -> None:
     with pytest.raises(SluiceError, match="no fault 'slow'"):
-        serve(bundle, Workspace(ROOT), host="127.0.0.1", port=free_port(), fault="slow=1")
+        serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=ROOT / ".sluice", fault="slow=1")
 
 
 def test_a_release_with_a_missing_model_is_told(bundle: Bundle, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     broken = dataclasses.replace(bundle, model=tmp_path / "gone.gguf")
-    with pytest.raises(SluiceError, match=r"gone\.gguf: the model file is missing"):
-        serve(broken, Workspace(ROOT), host="127.0.0.1", port=free_port())
+    try:
+        with pytest.raises(SluiceError, match=r"gone\.gguf: the model file is missing"):
+            serve(broken, "127.0.0.1", free_port(), stores=STORES, state=tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
