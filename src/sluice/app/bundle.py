@@ -33,7 +33,7 @@ class Bundle:
 
 
 def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> Bundle:
-    """What the working tree would release; `adapter` None means the base model alone."""
+    """What the working tree would release now: its prompts and config, the index in build/, and the given adapter."""
     models = load_models(workspace.config / "models.yaml")
     return Bundle(
         release=DRAFT,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.app.bundle import Bundle
-from sluice.app.chain import PROMPT, AnswerChain
+from sluice.app.chain import AnswerChain, require_prompt
 from sluice.guardrails import Guards
 from sluice.llm.local import LocalServer
 from sluice.llm.providers import chat_model
@@ -28,6 +28,7 @@ class Runtime:
 @contextmanager
 def open_runtime(bundle: Bundle, stores: Stores, state: Path) -> Iterator[Runtime]:
     """A release, ready to answer. `state`: the .sluice/ folder, where an embedded store lives."""
+    parameters = require_prompt(bundle).parameters
     llm = bundle.service.llm
     with (
         LocalServer(
@@ -36,6 +37,5 @@ def open_runtime(bundle: Bundle, stores: Stores, state: Path) -> Iterator[Runtim
         Embedder(bundle.embedder) as embedder,
         open_retriever(bundle.index, embedder, stores, state) as retriever,
     ):
-        parameters = bundle.prompts[PROMPT].parameters
         chat = chat_model(server.base_url, timeout=llm.timeout_seconds, parameters=parameters)
         yield Runtime(AnswerChain(bundle, chat, retriever, Guards(bundle.guardrails)), retriever)
