@@ -79,7 +79,10 @@ class Retriever:
 
         class PassageRetriever(BaseRetriever):
             def _get_relevant_documents(
-                self, query: str, *, run_manager: CallbackManagerForRetrieverRun  # noqa: ARG002 - the base class names it
+                self,
+                query: str,
+                *,
+                run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - the base class names it
             ) -> list[Document]:
                 return [
                     Document(

