@@ -14,6 +14,7 @@ from pathlib import Path
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_jsonl
 from sluice.rollout.figures import Sample
+from sluice.rollout.load import PROLONGED
 from sluice.rollout.plan import parse_duration
 
 
@@ -80,6 +81,9 @@ class Stage:
     def over(self, elapsed: float) -> bool:
         """The planned time is up, and the gates have as many pairs as they need.
 
-        A machine too slow for that gets twice the time: only the number of answers prolongs a stage, never what they
-        were like. After that, too few samples fail."""
-        return elapsed >= self.seconds and (self.pairs >= self.pairs_needed or elapsed >= 2 * self.seconds)
+        A machine too slow for that gets more time, as long as every probe is answered: good answers that come slowly
+        are waited for, silence and errors are not. When that time is up, too few samples fail."""
+        if elapsed < self.seconds:
+            return False
+        failed = any(sample.error for sample in self.samples if sample.pair is not None)
+        return failed or self.pairs >= self.pairs_needed or elapsed >= PROLONGED * self.seconds

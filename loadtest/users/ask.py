@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from locust import FastHttpUser, constant, task
+from locust import FastHttpUser, task
 
 from sluice.rollout.figures import Sample, charge
 from sluice.rollout.router import REQUEST_ID
@@ -70,18 +70,21 @@ class Visitor(FastHttpUser):
 
     abstract = True
     stage: Stage
-    wait_time = constant(1)
+    answered_in = 0.0
+
+    def wait_time(self) -> float:
+        """A second, or as long as the answer took: visitors of a slow machine must not crowd out the probes."""
+        return max(1.0, self.answered_in)
 
     @task
     def visit(self) -> None:
-        question = self.stage.question()
-        answer = ask(self, self.stage.router, question, "router")
+        answer = ask(self, self.stage.router, self.stage.question(), "router")
+        self.answered_in = (answer.total_ms or 0) / 1000
         self.stage.samples.append(
             Sample(
                 request_id=answer.request_id,
                 release=charge(answer.release, stable=self.stage.stable_release),
                 pair=None,
-                question=question,
                 error=answer.error,
                 total_ms=answer.total_ms,
                 ttft_ms=answer.ttft_ms,

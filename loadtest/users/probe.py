@@ -35,7 +35,6 @@ class PairedProbe(FastHttpUser):
                     request_id=answer.request_id,
                     release=release,
                     pair=self.pair,
-                    question=question,
                     error=answer.error,
                     total_ms=answer.total_ms,
                     ttft_ms=answer.ttft_ms,

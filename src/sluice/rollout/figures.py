@@ -19,7 +19,6 @@ from sluice.release.gates import Figure
 Target = Literal["canary", "stable", "router"]
 TARGETS: tuple[Target, ...] = ("canary", "stable", "router")
 _CASES = 10
-_CASE_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,6 @@ class Sample:
     request_id: str
     release: Literal["canary", "stable"]
     pair: int | None
-    question: str
     error: str
     total_ms: float | None
     ttft_ms: float | None
@@ -79,13 +77,8 @@ def _errors(samples: Sequence[Sample]) -> dict[str, Figure]:
 def _times(samples: Sequence[Sample]) -> dict[str, Figure]:
     found = {}
     for name in ("total", "ttft"):
-        timed = [(value, sample.question) for sample in samples if (value := getattr(sample, f"{name}_ms")) is not None]
-        slowest = tuple(_short(question) for _, question in sorted(timed, reverse=True)[:_CASES])
+        timed = [value for sample in samples if (value := getattr(sample, f"{name}_ms")) is not None]
         for suffix, share in (("p50", 0.50), ("p95", 0.95)):
-            value = round(percentile((ms for ms, _ in timed), share), 3) if timed else None
-            found[f"{name}_{suffix}_ms"] = Figure(value, len(timed), cases=slowest)
+            value = round(percentile(timed, share), 3) if timed else None
+            found[f"{name}_{suffix}_ms"] = Figure(value, len(timed))
     return found
-
-
-def _short(question: str) -> str:
-    return question if len(question) <= _CASE_LENGTH else question[: _CASE_LENGTH - 1] + "…"

@@ -22,6 +22,8 @@ from sluice.rollout.figures import Target
 from sluice.rollout.plan import LoadParameters
 
 PASSED, GATE_FAILED = 0, 3
+# On a slow machine a stage may take this many times its duration to get the samples that the gates need.
+PROLONGED = 4
 # Locust's start and end, beyond the load itself and the answers in flight.
 _OVERHEAD_SECONDS = 60.0
 
@@ -94,7 +96,7 @@ def run_load(
     argv = [sys.executable, "-m", "locust", "-f", str(locustfile.resolve()), "--headless", "--only-summary"]
     child = processes.start(name, argv, state=state, env=env)
     try:
-        end = time.monotonic() + 2 * load.seconds + load.answer_timeout_s + _OVERHEAD_SECONDS
+        end = time.monotonic() + PROLONGED * load.seconds + load.answer_timeout_s + _OVERHEAD_SECONDS
         while child.running:
             watch()
             if time.monotonic() > end:

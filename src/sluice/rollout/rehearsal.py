@@ -1,4 +1,4 @@
-"""Walks the canary plan on this machine with real processes: two releases, Traefik, Locust, and visitors all the time.
+"""Walks the canary plan on this machine with real processes: two releases, Traefik, Locust, visitors all the time.
 
 The same steps, gates and verdicts as in a cluster. A canary that fails any step, or dies, gets no more visitors, is
 drained and stopped; stable goes on answering. Every process is ended on every way out, Ctrl-C included; what survives a
@@ -16,7 +16,7 @@ from pathlib import Path
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_jsonl, write_json
 from sluice.core.workspace import Workspace
-from sluice.rollout.load import LoadReport, LoadTargets, VisitRecord, run_load
+from sluice.rollout.load import LoadReport, LoadTargets, run_load
 from sluice.rollout.plan import Analysis, Pause, Plan, SetWeight, Step
 from sluice.rollout.report import Rehearsal, StepRecord
 from sluice.rollout.router import Router
@@ -24,7 +24,7 @@ from sluice.rollout.services import Service, ServiceSpec
 from sluice.rollout.visitors import Visit, Visitors, count
 
 # After the last change of weights visitors go on for a moment, so that what the change did to them is seen.
-_SETTLE_SECONDS = 1.0
+_SETTLE_SECONDS = 1.5
 # New requests have left the canary when the router says so; this is for the ones it has just passed on.
 _HANDOVER_SECONDS = 0.3
 
@@ -92,6 +92,16 @@ def rehearse(
     return result
 
 
+@dataclass(frozen=True)
+class _Scene:
+    """What is running."""
+
+    router: Router
+    stable: Service
+    canary: Service
+    visitors: Visitors
+
+
 @dataclass
 class _Walk:
     """The state of one rehearsal."""
@@ -123,7 +133,7 @@ class _Walk:
             router = started.enter_context(Router(stable=stable.url, canary=canary.url, state=self.state))
             self._weigh(router, 0)
             with Visitors(router.url, questions, timeout=self.visitor_timeout) as visitors:
-                reason = self._judge(router, stable, canary)
+                reason = self._judge(_Scene(router, stable, canary, visitors))
                 self._say(f"canary stopped: {reason}" if reason else "every step held")
                 self._weigh(router, 0 if reason else 100)
                 if reason:
@@ -135,21 +145,21 @@ class _Walk:
             self.served_by = router.served_by()
         return reason
 
-    def _judge(self, router: Router, stable: Service, canary: Service) -> str:
+    def _judge(self, scene: _Scene) -> str:
         """Walks the steps; the reason of the first that fails."""
         try:
-            canary.wait_ready()
+            scene.canary.wait_ready()
             for index, step in enumerate(self.plan.steps):
-                self._take(index, step, router, stable, canary)
+                self._take(index, step, scene)
         except CanaryStoppedError as stop:
             return str(stop)
         except SluiceError as error:
             # The canary died or a stage could not measure: no evidence for the canary, so it does not go on.
-            stable.require_running()
+            scene.stable.require_running()
             return error.message
         return ""
 
-    def _take(self, index: int, step: Step, router: Router, stable: Service, canary: Service) -> None:
+    def _take(self, index: int, step: Step, scene: _Scene) -> None:
         """One step, with its record. Raises what stops the canary."""
         started = time.monotonic()
         report: LoadReport | None = None
@@ -157,13 +167,13 @@ class _Walk:
         try:
             if isinstance(step, SetWeight):
                 self._say(f"{step.weight} % of visitors go to the canary")
-                self._weigh(router, step.weight)
+                self._weigh(scene.router, step.weight)
             elif isinstance(step, Pause):
                 self._say(f"watching for {step.seconds * self.time_scale:.0f} s")
-                self._pause(step, stable, canary)
+                self._pause(step, scene)
             else:
-                self._say(f"load stage at {router.weight} %")
-                report = self._load(index, step, router, stable, canary)
+                self._say(f"load stage at {scene.router.weight} %")
+                report = self._load(index, step, scene)
                 reason = report.reason
         except SluiceError as error:
             reason = error.message
@@ -172,7 +182,7 @@ class _Walk:
             record = StepRecord(
                 index=index,
                 kind=step.kind,
-                weight=router.weight,
+                weight=scene.router.weight,
                 started_s=round(started - self.began, 3),
                 seconds=round(time.monotonic() - started, 3),
                 verdict="failed" if reason else "passed",
@@ -185,32 +195,33 @@ class _Walk:
         if reason:
             raise CanaryStoppedError(reason)
 
-    def _pause(self, step: Pause, stable: Service, canary: Service) -> None:
+    def _pause(self, step: Pause, scene: _Scene) -> None:
         began = time.monotonic()
         while (left := step.seconds * self.time_scale - (time.monotonic() - began)) > 0:
-            self._watch(step, began, stable, canary)
+            self._watch(step, began, scene)
             time.sleep(min(0.2, left))
 
-    def _watch(self, step: Pause | Analysis, began: float, stable: Service, canary: Service) -> None:
+    def _watch(self, step: Pause | Analysis, began: float, scene: _Scene) -> None:
         """A few times a second while a step lasts: both releases are alive, and people see time pass."""
-        stable.require_running()
-        canary.require_running()
+        scene.stable.require_running()
+        scene.canary.require_running()
         done = self.planned_done + min((time.monotonic() - began) / self.time_scale, step.seconds)
         self.on_event(Event(self.doing, done / self.plan.seconds, news=False))
 
-    def _load(self, index: int, step: Analysis, router: Router, stable: Service, canary: Service) -> LoadReport:
+    def _load(self, index: int, step: Analysis, scene: _Scene) -> LoadReport:
         began = time.monotonic()
-        report = run_load(
-            replace(step.load, seconds=step.load.seconds * self.time_scale),
-            LoadTargets(router=router.url, canary=canary.url, stable=stable.url),
-            name=f"load-{index}",
-            locustfile=self.locustfile,
-            questions=self.questions,
-            gates=self.gates,
-            state=self.state,
-            watch=lambda: self._watch(step, began, stable, canary),
-        )
-        self.visits += [_visit_of(record) for record in report.visits]
+        with scene.visitors.away():
+            report = run_load(
+                replace(step.load, seconds=step.load.seconds * self.time_scale),
+                LoadTargets(router=scene.router.url, canary=scene.canary.url, stable=scene.stable.url),
+                name=f"load-{index}",
+                locustfile=self.locustfile,
+                questions=self.questions,
+                gates=self.gates,
+                state=self.state,
+                watch=lambda: self._watch(step, began, scene),
+            )
+        self.visits += [Visit(record.request_id, record.error) for record in report.visits]
         return report
 
     def _weigh(self, router: Router, percent: int) -> None:
@@ -220,10 +231,6 @@ class _Walk:
     def _say(self, text: str) -> None:
         self.doing = text
         self.on_event(Event(text, self.planned_done / self.plan.seconds))
-
-
-def _visit_of(record: VisitRecord) -> Visit:
-    return Visit(record.request_id, record.error)
 
 
 @contextmanager

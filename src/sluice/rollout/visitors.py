@@ -1,4 +1,4 @@
-"""Light visitor traffic through the router for a whole rehearsal, and the count of what visitors lived through."""
+"""Light visitor traffic through the router between load stages, and the count of what visitors lived through."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import http.client
 import itertools
 import json
 import threading
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sluice.rollout.http import connect
@@ -61,6 +63,7 @@ class Visitors:
         self._url, self._questions, self._timeout = url, questions, timeout
         self._visits: list[Visit] = []
         self._over = threading.Event()
+        self._busy = threading.Event()
         self._thread = threading.Thread(target=self._run, name="visitors", daemon=True)
 
     def __enter__(self) -> Visitors:
@@ -76,8 +79,20 @@ class Visitors:
     def visits(self) -> tuple[Visit, ...]:
         return tuple(self._visits)
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody new asks meanwhile, because a load stage brings visitors of its own."""
+        self._busy.set()
+        try:
+            yield
+        finally:
+            self._busy.clear()
+
     def _run(self) -> None:
         for question in itertools.cycle(self._questions):
-            self._visits.append(visit(self._url, question, timeout=self._timeout))
-            if self._over.wait(_THINK_SECONDS):
+            began = time.monotonic()
+            if not self._busy.is_set():
+                self._visits.append(visit(self._url, question, timeout=self._timeout))
+            # As long as the answer took: visitors of a slow machine must not crowd out everything else.
+            if self._over.wait(max(_THINK_SECONDS, time.monotonic() - began)):
                 return
