@@ -36,7 +36,8 @@ class ScriptedChat(BaseChatModel):
     """Answers with the reply of the one script key that occurs in the last message.
 
     A reply that is an exception is raised; with `fail_after` set, after that many pieces. `calls` records what was
-    asked and with which parameters, `sent` the pieces that were given out. Pieces are `piece` characters long, `delay` seconds apart.
+    asked and with which parameters, `sent` the pieces that were given out. Pieces are `piece` characters long, `delay`
+    seconds apart.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)

@@ -110,11 +110,14 @@ def serve(
 ) -> None:
     """Serve exactly one release, after verifying every digest of its manifest."""
     from sluice.app.server import serve as run_server
+    from sluice.core.settings import load_settings
     from sluice.release.bundles import open_bundle
+    from sluice.retrieval.stores import Stores
 
     workspace = Workspace.find()
     folder = release or _release(workspace, "")[1]
-    run_server(open_bundle(folder, workspace), workspace, host=host, port=port, fault=fault)
+    stores = load_settings(workspace.config / "stores.yaml", Stores)
+    run_server(open_bundle(folder, workspace), host, port, stores=stores, state=workspace.state, fault=fault or None)
 
 
 @app.command()

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sluice.app.settings import ServiceSettings
+from sluice.core.settings import load_settings
+from sluice.core.workspace import Workspace
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.prompts import Prompt
+from sluice.llm.models import Models, ensure, load_models
+from sluice.prompts import Prompt, load_prompts
 
 DRAFT = "draft"
 
@@ -27,3 +30,19 @@ class Bundle:
     service: ServiceSettings
     guardrails: GuardrailSettings
     manifest: Mapping[str, Any]
+
+
+def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> Bundle:
+    """What the working tree would release now: its prompts and config, the index in build/, and the given adapter."""
+    models = load_models(workspace.config / "models.yaml")
+    return Bundle(
+        release=DRAFT,
+        prompts=load_prompts(workspace.prompts, roles=Models.roles()),
+        index=workspace.build / "index",
+        adapter=adapter,
+        model=ensure(models.chat, workspace.cache),
+        embedder=ensure(models.embed, workspace.cache),
+        service=load_settings(workspace.config / "service.yaml", ServiceSettings),
+        guardrails=load_settings(workspace.config / "guardrails.yaml", GuardrailSettings),
+        manifest={},
+    )

@@ -16,7 +16,7 @@ from sluice.app.citations import cite, words
 from sluice.app.sentences import Sentences
 from sluice.core.errors import SluiceError
 from sluice.guardrails import Outcome
-from sluice.prompts import ModelParameters
+from sluice.prompts import ModelParameters, Prompt
 from sluice.retrieval import Hit, format_passages
 
 if TYPE_CHECKING:
@@ -46,12 +46,8 @@ class AnswerChain:
     """Safe for concurrent questions: all state of one answer is in its `_Turn`."""
 
     def __init__(self, bundle: Bundle, chat: BaseChatModel, retriever: Search, guards: Checks) -> None:
-        if PROMPT not in bundle.prompts:
-            raise SluiceError(
-                f"release {bundle.release}: it has no prompt {PROMPT!r}", remedy=f"add prompts/{PROMPT}.prompt.yml"
-            )
         self._settings = bundle.service
-        self._prompt = bundle.prompts[PROMPT]
+        self._prompt = require_prompt(bundle)
         self._model = chat.bind(**_call_parameters(self._prompt.parameters))
         self._retriever = retriever
         self._guards = guards
@@ -196,6 +192,15 @@ class _Turn:
 
     def _elapsed(self) -> float:
         return (time.perf_counter() - self._started) * 1000
+
+
+def require_prompt(bundle: Bundle) -> Prompt:
+    """The prompt that questions are answered with; SluiceError when the release has none."""
+    if PROMPT not in bundle.prompts:
+        raise SluiceError(
+            f"release {bundle.release}: it has no prompt {PROMPT!r}", remedy=f"add prompts/{PROMPT}.prompt.yml"
+        )
+    return bundle.prompts[PROMPT]
 
 
 def last_question(messages: Sequence[Mapping[str, str]]) -> str:

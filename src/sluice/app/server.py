@@ -44,10 +44,10 @@ def serve(bundle: Bundle, host: str, port: int, *, stores: Stores, state: Path, 
         )
     require_port(port, host)
     signal.signal(signal.SIGTERM, _leave)  # while loading: unwind, so that the store and the model are closed
-    with open_runtime(bundle, stores, state) as chain:
+    with open_runtime(bundle, stores, state) as runtime:
         traffic = Traffic()
-        app = create_app(bundle, chain, traffic, fault=injected)
-        listen(app, traffic, host, port, drain_seconds=bundle.service.drain_seconds, before=chain.warm_up)
+        app = create_app(bundle, runtime.chain, traffic, fault=injected)
+        listen(app, traffic, host, port, drain_seconds=bundle.service.drain_seconds, before=runtime.chain.warm_up)
 
 
 def listen(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,8 +13,8 @@ from pydantic import Field
 from sluice.app.bundle import Bundle
 from sluice.app.runtime import Runtime, open_runtime
 from sluice.core.params import load_params
-from sluice.core.progress import Reporter, seconds
-from sluice.core.settings import Settings
+from sluice.core.progress import Reporter
+from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
 from sluice.evaluation.metrics import METRICS
@@ -23,6 +22,7 @@ from sluice.evaluation.metrics.recall_at_5 import K
 from sluice.evaluation.output import Output
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
+from sluice.retrieval.stores import Stores
 
 
 class EvaluateParameters(Settings):
@@ -76,14 +76,14 @@ def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
     rows = spread(load_rows(workspace.data / "eval.jsonl"), parameters.limit)
     progress = Reporter("evaluate")
-    began = time.monotonic()
 
     def show(done: int, total: int) -> None:
-        progress.report(done, total, f"{done} of {total} cases, {seconds((time.monotonic() - began) / done)} each")
+        progress.report(done, total, "cases")
 
+    stores = load_settings(workspace.config / "stores.yaml", Stores)
     with ExitStack() as opened:
         application = ChainApplication(
-            [opened.enter_context(open_runtime(bundle, workspace)) for _ in range(parameters.workers)]
+            [opened.enter_context(open_runtime(bundle, stores, workspace.state)) for _ in range(parameters.workers)]
         )
         asking = run_cases(rows, application, METRICS, concurrency=parameters.workers, on_progress=show)
         cases = asyncio.run(asking)

@@ -24,8 +24,8 @@ from sluice.core.processes import free_port, wait_until
 from sluice.retrieval.stores import Stores
 
 ROOT = Path(__file__).parents[3]
-OVERLAP = "How much overlap do chunks have?"
 STORES = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
+OVERLAP = "How much overlap do chunks have?"
 FAST = "ScriptedChat(script=REPLIES)"
 # A sentence every 0.3 s, ten of them.
 SLOW = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=0.3)"
@@ -183,20 +183,23 @@ def test_the_openai_library_knows_our_errors_and_models(client: openai.OpenAI) -
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "::", "example.org"])
-def test_other_addresses_than_loopback_are_refused(bundle: Bundle, tmp_path: Path, host: str) -> None:
+def test_other_addresses_than_loopback_are_refused(bundle: Bundle, host: str) -> None:
     with pytest.raises(SluiceError, match="keys are not configured"):
-        serve(bundle, host, free_port(), stores=STORES, state=tmp_path)
+        serve(bundle, host, free_port(), stores=STORES, state=ROOT / ".sluice")
 
 
-def test_a_taken_port_and_a_bad_fault_are_told_before_loading(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_taken_port_is_told_before_loading(bundle: Bundle) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(SluiceError, match=f"{port}: the port is already taken"):
-            serve(bundle, "127.0.0.1", port, stores=STORES, state=tmp_path)
+            serve(bundle, "127.0.0.1", port, stores=STORES, state=ROOT / ".sluice")
+
+
+def test_a_bad_fault_is_told_before_loading(bundle: Bundle) -> None:
     with pytest.raises(SluiceError, match="no fault 'slow'"):
-        serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=tmp_path, fault="slow=1")
+        serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=ROOT / ".sluice", fault="slow=1")
 
 
 def test_a_release_with_a_missing_model_is_told(bundle: Bundle, tmp_path: Path) -> None:
