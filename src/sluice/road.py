@@ -20,7 +20,8 @@ from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.pipeline import command, environment, pull, reproduce
 from sluice.release import champion, registry
-from sluice.release.gates import Figure, decide, load_gates
+from sluice.release.figures import figures, reference
+from sluice.release.gates import decide, load_gates
 from sluice.release.manifest import Manifest
 from sluice.release.report import write_report
 from sluice.release.staging import create

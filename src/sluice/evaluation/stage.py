@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import Field
 from sluice.app.bundle import Bundle
 from sluice.app.runtime import Runtime, open_runtime
 from sluice.core.params import load_params
-from sluice.core.progress import Reporter, seconds
+from sluice.core.progress import Reporter
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
@@ -77,10 +76,9 @@ def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
     rows = spread(load_rows(workspace.data / "eval.jsonl"), parameters.limit)
     progress = Reporter("evaluate")
-    began = time.monotonic()
 
     def show(done: int, total: int) -> None:
-        progress.report(done, total, f"{done} of {total} cases, {seconds((time.monotonic() - began) / done)} each")
+        progress.report(done, total, "cases")
 
     stores = load_settings(workspace.config / "stores.yaml", Stores)
     with ExitStack() as opened:
