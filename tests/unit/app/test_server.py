@@ -145,8 +145,8 @@ def test_one_too_many_at_the_same_time_is_refused(start: Callable[..., Service])
 
 @pytest.fixture
 def client(service: Service) -> openai.OpenAI:
-    http_client = httpx.Client(trust_env=False)
-    return openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0, http_client=http_client)
+    http_client, unused = httpx.Client(trust_env=False), "none"
+    return openai.OpenAI(base_url=f"{service.url}/v1", api_key=unused, max_retries=0, http_client=http_client)
 
 
 def test_the_openai_library_reads_an_answer(client: openai.OpenAI) -> None:
