@@ -1,0 +1,124 @@
+"""The contract of the data set: what must hold before anything is indexed, trained or evaluated.
+
+`check(folder)` looks at everything and reports all faults at once, each with its file and line.
+Run it as `sluice data check`. The rules are listed in docs/reference/data.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.errors import Faults, SluiceError
+from sluice.data import leakage, privacy
+from sluice.data.rows import Document, Fault, Placed, Row, scan_corpus, scan_rows
+
+REMEDY = "mend the places above; docs/reference/data.md lists the rules"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Sizes of a data set: `words` of the corpus, `unanswerable` rows of train and evaluation together."""
+
+    documents: int
+    words: int
+    train: int
+    evaluation: int
+    unanswerable: int
+    train_unanswerable: int
+    evaluation_unanswerable: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found. `digest` identifies the content of the whole folder, faulty or not."""
+
+    folder: Path
+    counts: Counts
+    digest: str
+    faults: tuple[Fault, ...]
+
+    def raise_if_faulty(self, max_shown: int | None = None) -> None:
+        """Raises Faults with every fault, or with the first `max_shown` and the number of the others."""
+        if not self.faults:
+            return
+        error = Faults(str(self.folder), [str(fault) for fault in self.faults], remedy=REMEDY)
+        if max_shown is not None and len(self.faults) > max_shown:
+            shown = "\n".join(f"  {fault}" for fault in self.faults[:max_shown])
+            hidden = len(self.faults) - max_shown
+            error.message = f"{self.folder}: {len(self.faults)} faults\n{shown}\n  ... and {hidden} more"
+        raise error
+
+    def as_dict(self) -> dict[str, Any]:
+        """For build/check/report.json."""
+        return {"digest": self.digest, "counts": asdict(self.counts), "faults": [str(fault) for fault in self.faults]}
+
+
+def check_or_raise(folder: Path, max_shown: int | None = 50) -> Report:
+    """The report of a data set that keeps the contract; raises Faults otherwise."""
+    report = check(folder)
+    report.raise_if_faulty(max_shown)
+    return report
+
+
+def data_digest(folder: Path) -> str:
+    """Hex sha256 over the sorted relative paths and sha256 of all files in `folder`."""
+    return digest_of(
+        {path.relative_to(folder).as_posix(): digest_of_file(path) for path in folder.rglob("*") if path.is_file()}
+    )
+
+
+def check(folder: Path) -> Report:
+    """Applies every rule to `folder` (corpus/*.md, train.jsonl, eval.jsonl) and reports all faults at once."""
+    from sluice.data import schema
+
+    if not folder.is_dir():
+        raise SluiceError(f"{folder}: no such folder", remedy="fetch the data with: dvc pull data.dvc")
+    documents, faults = scan_corpus(folder / "corpus")
+    train, train_faults = scan_rows(folder / "train.jsonl")
+    evaluation, evaluation_faults = scan_rows(folder / "eval.jsonl")
+    faults += train_faults + evaluation_faults
+    rows = [*train, *evaluation]
+    by_id = {placed.value.id: placed.value for placed in documents}
+    # A document that cannot be read is one fault, at its own place; rows that name it are not at fault.
+    unreadable = {fault.path.stem for fault in faults if fault.path.suffix == ".md"} - by_id.keys()
+    checkable = [placed for placed in rows if not unreadable & set(placed.value.doc_ids)]
+    faults += schema.check_rows(checkable, by_id)
+    faults += schema.check_documents(documents)
+    faults += leakage.check_duplicate_ids(rows)
+    faults += leakage.check_document_ids(documents)
+    faults += leakage.check_corpus_repeats(documents)
+    faults += leakage.check_questions(train, evaluation)
+    faults += leakage.check_documents(train, evaluation)
+    faults += _check_privacy(documents, rows)
+    return Report(folder, _count(documents, train, evaluation), data_digest(folder), tuple(sorted(set(faults))))
+
+
+def _check_privacy(documents: list[Placed[Document]], rows: list[Placed[Row]]) -> list[Fault]:
+    faults = []
+    for document in documents:
+        value = document.value
+        faults += [document.fault(what) for _, what in privacy.findings(f"{value.title} {value.source}")]
+        faults += [Fault(document.path, document.line + n - 1, what) for n, what in privacy.findings(value.text)]
+    for row in rows:
+        text = "\n".join((row.value.id, row.value.question, *row.value.answers, *row.value.tags))
+        # An answer repeats the words of its question or document: say it once a row.
+        faults += [row.fault(what) for what in sorted({what for _, what in privacy.findings(text)})]
+    return faults
+
+
+def _count(documents: list[Placed[Document]], train: list[Placed[Row]], evaluation: list[Placed[Row]]) -> Counts:
+    def declines(rows: list[Placed[Row]]) -> int:
+        return sum(not placed.value.answerable for placed in rows)
+
+    return Counts(
+        documents=len(documents),
+        words=sum(len(placed.value.text.split()) for placed in documents),
+        train=len(train),
+        evaluation=len(evaluation),
+        unanswerable=declines(train) + declines(evaluation),
+        train_unanswerable=declines(train),
+        evaluation_unanswerable=declines(evaluation),
+    )

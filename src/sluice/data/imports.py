@@ -1,0 +1,174 @@
+"""Brings question sets of other formats into the project's own.
+
+`squad` reads SQuAD JSON, version 1.1, and 2.0 with `is_impossible`. What the contract would refuse is left out and
+counted by reason, so the result keeps the contract. The output folder is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json
+from sluice.data import privacy
+from sluice.data.contract import Counts, check
+from sluice.data.rows import Document, Row, write_document, write_rows
+from sluice.data.similarity import repeats_across, repeats_within, words
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was written, and how many rows and documents were left out for which reason."""
+
+    counts: Counts
+    dropped: dict[str, int]
+
+
+@dataclass
+class _Draft:
+    """Documents and rows on their way in; `drop` counts what stays out."""
+
+    documents: dict[str, Document] = field(default_factory=dict)
+    train: list[Row] = field(default_factory=list)
+    evaluation: list[Row] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def drop(self, reason: str, number: int = 1) -> None:
+        self.dropped[reason] += number
+
+
+def squad(
+    path: Path, out: Path, *, train_articles: int, licence: str | None = None, source: str | None = None
+) -> Imported:
+    """Imports a SQuAD file: one document a paragraph; the first `train_articles` articles train, the rest evaluate.
+
+    `licence` and `source` default to the file's "license" and "version"; a file without them needs the arguments.
+    Impossible questions become rows without answers (decline).
+    """
+    file = read_json(path)
+    articles = _list(file, "data", path, "the file")
+    if not 0 < train_articles < len(articles):
+        raise SluiceError(
+            f"{path}: {train_articles} articles for training, but the file has {len(articles)}",
+            remedy="leave at least one article on each side",
+        )
+    licence = licence or _required(file, "license", path, "licence")
+    source = source or _required(file, "version", path, "source")
+    draft = _Draft()
+    for number, article in enumerate(articles, 1):
+        rows = draft.train if number <= train_articles else draft.evaluation
+        title = str(article.get("title") or f"Article {number}").replace("_", " ").strip()
+        for place, paragraph in enumerate(_list(article, "paragraphs", path, f"article {number}"), 1):
+            text = str(paragraph.get("context", "")).strip()
+            questions = _list(paragraph, "qas", path, f"article {number}, paragraph {place}")
+            document = Document(id=f"a{number:03}-p{place:02}", title=title, licence=licence, source=source, text=text)
+            if reason := _unfit(document, draft):
+                draft.drop(f"paragraph: {reason}")
+                draft.drop(f"question: its paragraph: {reason}", len(questions))
+                continue
+            draft.documents[document.id] = document
+            fresh = (_row(question, document, f"q{n:02}", draft) for n, question in enumerate(questions, 1))
+            rows += [row for row in fresh if row]
+    return _finish(draft, out)
+
+
+def _list(value: Any, key: str, path: Path, where: str) -> list[Any]:
+    found = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise SluiceError(
+            f"{path}: {where} has no list of objects {key!r}", remedy="give a SQuAD file, version 1.1 or 2.0"
+        )
+    return found
+
+
+def _required(file: dict[str, Any], key: str, path: Path, argument: str) -> str:
+    if not (value := str(file.get(key) or "").strip()):
+        raise SluiceError(f"{path}: no {key!r} in the file", remedy=f"say it with the argument {argument!r}")
+    return value
+
+
+def _unfit(document: Document, draft: _Draft) -> str | None:
+    """Why the contract would refuse this document."""
+    if not document.text:
+        return "empty"
+    if any(words(document.text) == words(other.text) for other in draft.documents.values()):
+        return "repeats another"
+    if next(privacy.findings(f"{document.title}\n{document.text}"), None):
+        return "personal data or secret"
+    return None
+
+
+def _row(question: dict[str, Any], document: Document, name: str, draft: _Draft) -> Row | None:
+    from sluice.data.schema import occurs
+
+    text = str(question.get("question") or "").strip()
+    impossible = bool(question.get("is_impossible"))
+    answers = [str(answer.get("text") or "").strip() for answer in question.get("answers") or ()]
+    tag = document.id.partition("-")[0]
+    found = [] if impossible else [answer for answer in dict.fromkeys(answers) if occurs(answer, document.text)]
+    if not text:
+        draft.drop("question: blank")
+    elif not impossible and not found:
+        draft.drop("question: no answer in its paragraph as whole words")
+    elif next(privacy.findings(text), None):
+        draft.drop("question: personal data or secret")
+    else:
+        return Row(
+            id=re.sub(r"\s+", "-", str(question.get("id") or "").strip()) or f"{document.id}-{name}",
+            question=text,
+            answers=tuple(found),
+            doc_ids=() if impossible else (document.id,),
+            tags=(tag, "unanswerable") if impossible else (tag,),
+        )
+    return None
+
+
+def _finish(draft: _Draft, out: Path) -> Imported:
+    """Leaves out repeated rows, writes everything beside `out`, checks it and only then gives it its name."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SluiceError(f"{out}: already exists", remedy="remove it, or choose another folder")
+    train, evaluation = _without_repeats(draft)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        for document in draft.documents.values():
+            write_document(fresh / "corpus", document)
+        write_rows(fresh / "train.jsonl", train)
+        write_rows(fresh / "eval.jsonl", evaluation)
+        report = check(fresh)
+        report.raise_if_faulty()
+        fresh.chmod(0o755)
+        fresh.replace(out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return Imported(report.counts, dict(sorted(draft.dropped.items())))
+
+
+def _without_repeats(draft: _Draft) -> tuple[list[Row], list[Row]]:
+    """Train and evaluation rows to keep. A repeat across both costs the training row: the measure stays as it is."""
+    names: set[str] = set()
+    sides = []
+    for rows in (draft.evaluation, draft.train):
+        unique = []
+        for row in rows:
+            if row.id in names:
+                draft.drop("question: id already used")
+            else:
+                names.add(row.id)
+                unique.append(row)
+        sides.append(_keep(unique, repeats_within(unique), draft))
+    evaluation, train = sides
+    return _keep(train, repeats_across(evaluation, train), draft), evaluation
+
+
+def _keep(rows: list[Row], lost: Collection[int], draft: _Draft) -> list[Row]:
+    if lost:
+        draft.drop("question: nearly the same as another", len(lost))
+    return [row for number, row in enumerate(rows) if number not in lost]

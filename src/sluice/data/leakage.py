@@ -1,0 +1,71 @@
+"""What must not happen between rows: repeats, and evaluation material inside the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
+
+from sluice.data.rows import Document, Fault, Placed, Row
+from sluice.data.similarity import repeats_across, repeats_within, words
+
+T = TypeVar("T")
+
+
+def check_duplicate_ids(rows: Sequence[Placed[Row]]) -> list[Fault]:
+    """An id names one row, in train and evaluation together."""
+    return _repeats(rows, lambda row: row.id, "id {key!r} is already used at {place}")
+
+
+def check_document_ids(documents: Sequence[Placed[Document]]) -> list[Fault]:
+    """An id names one document, in all folders of the corpus together."""
+    return _repeats(documents, lambda document: document.id, "id {key!r} is already used at {place}")
+
+
+def check_corpus_repeats(documents: Sequence[Placed[Document]]) -> list[Fault]:
+    """No text twice, whatever its punctuation and case."""
+    return _repeats(documents, lambda document: tuple(words(document.text)), "the same text as {place}")
+
+
+def _repeats(placed: Sequence[Placed[T]], key_of: Callable[[T], Hashable], message: str) -> list[Fault]:
+    first: dict[Hashable, Placed[T]] = {}
+    faults = []
+    for one in placed:
+        if key := key_of(one.value):
+            earlier = first.setdefault(key, one)
+            if earlier is not one:
+                faults.append(one.fault(message.format(key=key, place=_place(earlier))))
+    return faults
+
+
+def check_questions(train: Sequence[Placed[Row]], evaluation: Sequence[Placed[Row]]) -> list[Fault]:
+    """No question twice: inside train, inside evaluation, or, which is leakage, in both."""
+    faults = []
+    for rows in (train, evaluation):
+        for later, earlier in repeats_within([placed.value for placed in rows]).items():
+            faults.append(_same(rows[later], rows[earlier], ""))
+    across = repeats_across([placed.value for placed in train], [placed.value for placed in evaluation])
+    return faults + [_same(evaluation[late], train[early], "leakage: ") for late, early in across.items()]
+
+
+def _same(later: Placed[Row], earlier: Placed[Row], kind: str) -> Fault:
+    exactly = words(later.value.question) == words(earlier.value.question)
+    return later.fault(f"{kind}{'' if exactly else 'nearly '}the same question as {_place(earlier)}")
+
+
+def check_documents(train: Sequence[Placed[Row]], evaluation: Sequence[Placed[Row]]) -> list[Fault]:
+    """No document serves both train and evaluation. One fault a document, at its first evaluation row."""
+    used: dict[str, Placed[Row]] = {}
+    for placed in train:
+        for doc_id in placed.value.doc_ids:
+            used.setdefault(doc_id, placed)
+    faults = []
+    for placed in evaluation:
+        for doc_id in placed.value.doc_ids:
+            if earlier := used.pop(doc_id, None):
+                what = f"leakage: document {doc_id!r} also serves the training row at {_place(earlier)}"
+                faults.append(placed.fault(what))
+    return faults
+
+
+def _place(placed: Placed[T]) -> str:
+    return f"{placed.path.name}:{placed.line}"
