@@ -18,7 +18,8 @@ STAGES = ("check", "index", "train", "evaluate")
 _RUNNING = re.compile(r"Running stage '(?:.*:)?(\w+)'")
 _SKIPPED = re.compile(r"Stage '(?:.*:)?(\w+)' (?:didn't change, skipping|is cached)")
 _NOISE = re.compile(
-    r"^(?:Running stage|> |Updating lock file|To track|\s*git add|To enable|\s*dvc config|Use `dvc push`|$)"
+    r"^(?:Running stage|> |(?:Updating|Generating) lock file|To track|\s*git add|To enable|\s*dvc config"
+    r"|Use `dvc push`|$)"
 )
 
 
@@ -57,12 +58,15 @@ def pull(workspace: Workspace) -> bool:
         env=environment(),
         cwd=workspace.root,
     )
-    if child.process.wait() != 0:
+    try:
+        child.process.wait()
+    finally:
+        status = child.stop()
+    if status != 0:
         raise SluiceError(
             f"data.dvc: dvc could not bring the data:\n{_explain(child)}",
             remedy="check the remote (`dvc remote list`); keep local changes of data/ with `dvc add data` first",
         )
-    child.stop()
     write_atomic(synced, wanted)
     return True
 

@@ -14,17 +14,18 @@ from sluice.core.errors import SluiceError
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Writes through a temporary file in the same folder, syncs, renames. A full disk leaves the old file in place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = content.encode() if isinstance(content, str) else content
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.write(raw)
             stream.flush()
             os.fsync(stream.fileno())
         draft.replace(path)
-    except OSError as error:
+    except BaseException as error:
         draft.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise SluiceError(
                 f"{path.parent}: no space left on the disk", remedy="free some space and run it again"
             ) from error
@@ -53,7 +54,10 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SluiceError(f"{path}: no such file") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    except UnicodeDecodeError as error:
+        raise SluiceError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    # Only "\n" ends a line: str.splitlines would also cut at U+2028, which JSON allows inside a string.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -79,28 +79,37 @@ def start(
     """Starts `argv`; output goes to state/logs/<name>.log, the record to state/run/<name>-<pid>.json."""
     log = state / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
+    try:
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+    except (FileNotFoundError, PermissionError) as error:
+        raise SluiceError(
+            f"{name}: {error.filename} cannot be run ({error.strerror})", remedy="run `make setup` to install it again"
+        ) from error
     record = state / "run" / f"{name}-{process.pid}.json"
     write_json(record, {"name": name, "pid": process.pid, "started": _started(process.pid), "argv": list(argv)})
     return Child(name, process, log, record)
 
 
 def _started(pid: int) -> str:
-    """The kernel's start time of a process in clock ticks since boot: a recycled pid has another one."""
+    """The kernel's start time of a process in clock ticks since boot: a recycled pid has another one.
+
+    Empty for one that has ended, also while nobody has collected its exit status.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (FileNotFoundError, ProcessLookupError, IndexError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError, ValueError):
         return ""
+    return "" if state in "ZX" else fields[18]
 
 
 def reap(state: Path) -> list[str]:
@@ -111,8 +120,8 @@ def reap(state: Path) -> list[str]:
         pid, started = int(entry["pid"]), str(entry["started"])
         if started and _started(pid) == started:
             _signal_group(pid, signal.SIGTERM)
-            if not wait_until(lambda p=pid, s=started: _started(p) != s, seconds=10):  # type: ignore[misc]
-                _signal_group(pid, signal.SIGKILL)
+            wait_until(lambda p=pid, s=started: _started(p) != s, seconds=10)  # type: ignore[misc]
+            _signal_group(pid, signal.SIGKILL)
             ended.append(str(entry["name"]))
         record.unlink(missing_ok=True)
     return ended

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from sluice.core.errors import Faults, SluiceError
 
@@ -35,13 +36,13 @@ def read_yaml(path: Path) -> tuple[Any, dict[tuple[str | int, ...], int]]:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)
+        lines: dict[tuple[str | int, ...], int] = {}
+        if node is not None:
+            _collect_lines(node, (), lines)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise SluiceError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    lines: dict[tuple[str | int, ...], int] = {}
-    if node is not None:
-        _collect_lines(node, (), lines)
     return document, lines
 
 
@@ -50,6 +51,8 @@ def _collect_lines(node: yaml.Node, at: tuple[str | int, ...], lines: dict[tuple
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             below = (*at, str(key.value))
+            if below in lines:
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} stands here twice", problem_mark=key.start_mark)
             lines[below] = key.start_mark.line + 1
             _collect_lines(value, below, lines)
     elif isinstance(node, yaml.SequenceNode):
@@ -94,16 +97,23 @@ def _describe(
 
 
 def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
-    """Valid keys of the model at a place; empty where the place is not a model."""
-    current: Any = model
-    for part in place:
-        if isinstance(part, int):
-            continue
-        field = current.model_fields.get(part) if hasattr(current, "model_fields") else None
-        if field is None:
+    """Valid keys of the model at a place, as they are written in the file; empty where the place is not a model."""
+    fields = _fields(model)
+    parts = iter(place)
+    for part in parts:
+        if part not in fields:
             return []
-        current = _model_in(field.annotation)
-    return [f.alias or n for n, f in current.model_fields.items()] if hasattr(current, "model_fields") else []
+        annotation = fields[part].annotation
+        if get_origin(annotation) in (dict, list, tuple):
+            next(parts, None)  # the key or number of one entry
+        fields = _fields(_model_in(annotation))
+    return list(fields)
+
+
+def _fields(model: Any) -> dict[Any, FieldInfo]:
+    if model is None:
+        return {}
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _model_in(annotation: Any) -> Any:

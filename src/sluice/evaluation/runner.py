@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -65,7 +66,10 @@ async def _ask(row: Row, application: Application, metrics: Sequence[Metric]) ->
     }
     for metric in metrics:
         try:
-            record["scores"][metric.name] = metric.score(row, output)
+            score = metric.score(row, output)
+            if score is not None and not math.isfinite(score):
+                raise ValueError(f"the score is {score}")
+            record["scores"][metric.name] = score
         except Exception as error:  # a metric that crashes is its own record, and fails its gate
             record["errors"][metric.name] = f"{type(error).__name__}: {error}"
     return record

@@ -13,6 +13,18 @@ from typing import Any, Self
 
 from sluice.core.errors import SluiceError
 
+_PROBE = """
+import sys
+from pathlib import Path
+from sluice.core.errors import SluiceError
+from sluice.llm.local import LocalServer
+adapter = Path(sys.argv[2]) if sys.argv[2] else None
+try:
+    LocalServer(Path(sys.argv[1]), adapter=adapter, context=256, slots=1).close()
+except SluiceError as error:
+    sys.exit(error.message)
+"""
+
 
 class LocalServer:
     """One chat model, with an optional LoRA adapter. `base_url` has no /v1; the server ends with the object."""
@@ -66,16 +78,14 @@ def embedding_server(model: Path, *, threads: int = 1) -> Any:
 
 def probe(model: Path, adapter: Path | None = None) -> None:
     """Loads the model in a child process; SluiceError when llama.cpp refuses it or dies."""
-    code = (
-        "import sys; from pathlib import Path; from sluice.llm.local import LocalServer; "
-        "adapter = Path(sys.argv[2]) if sys.argv[2] else None; "
-        "LocalServer(Path(sys.argv[1]), adapter=adapter, context=256, slots=1).close()"
-    )
-    argv = [sys.executable, "-c", code, str(model), str(adapter or "")]
+    argv = [sys.executable, "-c", _PROBE, str(model), str(adapter or "")]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        raise SluiceError(f"{adapter or model}: llama.cpp cannot load it (exit {done.returncode}): {reason}")
+        raise SluiceError(
+            f"{adapter or model}: llama.cpp cannot load it (exit {done.returncode}): {reason}",
+            remedy="check that the file is whole and made for this model; delete it to have it made again",
+        )
 
 
 def _params(model: Path, threads: int) -> Any:

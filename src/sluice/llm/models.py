@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -34,7 +36,15 @@ class ModelSpec(Settings):
 
     @property
     def file_name(self) -> str:
-        return self.source.rpartition("/")[2].partition("@")[0]
+        return self._last_part.partition("@")[0]
+
+    @property
+    def _last_part(self) -> str:
+        return re.split(r"[/:]", self.source)[-1]
+
+    def source_of(self, name: str) -> str:
+        """The source of a file that lies beside this model's own: only the last part of the path is another one."""
+        return self.source.removesuffix(self._last_part) + name + self._last_part.removeprefix(self.file_name)
 
 
 class Models(Settings):
@@ -63,7 +73,7 @@ def ensure_source(spec: ModelSpec, cache: Path) -> Path:
         _require_space(folder, _ROOM_TO_FETCH)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             for name in missing:
-                source = spec.source.replace(spec.file_name, name)
+                source = spec.source_of(name)
                 fetched = fetch(source, Path(scratch))
                 _require_sha256(fetched, pinned[name], source)
                 fetched.replace(folder / name)
@@ -82,7 +92,7 @@ def ensure(spec: ModelSpec, cache: Path) -> Path:
     if target.exists() and record.exists() and read_json(record)["sha256"] == digest_of_file(target):
         return target
     _require_space(target.parent, 2 * source.stat().st_size)
-    draft = target.with_suffix(".draft")
+    draft = target.with_suffix(f".{os.getpid()}.draft")  # two checkouts may fill the same cache at once
     try:
         convert.CONVERSIONS[spec.convert](source, draft)
         write_json(record, {"source_sha256": spec.sha256, "convert": spec.convert, "sha256": digest_of_file(draft)})

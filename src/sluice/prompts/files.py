@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from sluice.core.errors import Faults
+from sluice.core.errors import Faults, SluiceError
 from sluice.core.settings import describe_faults, nearest, read_yaml
 from sluice.prompts.prompt import PLACEHOLDER, Prompt
 
@@ -27,7 +29,10 @@ def load_prompts(folder: Path, *, roles: Collection[str] = ()) -> dict[str, Prom
     prompts: dict[str, Prompt] = {}
     faults: list[str] = []
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        prompt, found = _read(path, roles)
+        try:
+            prompt, found = _read(path, roles)
+        except SluiceError as error:
+            prompt, found = None, [error.message]
         faults += found
         if prompt is not None:
             prompts[prompt.name] = prompt
@@ -40,33 +45,61 @@ def load_prompts(folder: Path, *, roles: Collection[str] = ()) -> dict[str, Prom
 
 def _read(path: Path, roles: Collection[str]) -> tuple[Prompt | None, list[str]]:
     document, lines = read_yaml(path)
+    document = document if document is not None else {}
+    faults: list[str] = []
     try:
-        prompt = Prompt.model_validate(document if document is not None else {})
+        prompt = Prompt.model_validate(document)
     except ValidationError as error:
-        return None, describe_faults(path, error, lines, Prompt)
-    faults = []
+        faults = describe_faults(path, error, lines, Prompt)
+        try:  # with only unknown keys against it, the rest of the file is checked in the same pass
+            prompt = Prompt.model_validate(_without_unknown_keys(document, error))
+        except ValidationError:
+            return None, faults
+    faults += _inconsistencies(path, prompt, lines, roles)
+    return (None if faults else prompt), faults
+
+
+def _without_unknown_keys(document: Any, error: ValidationError) -> Any:
+    pruned = copy.deepcopy(document)
+    for fault in error.errors():
+        if fault["type"] == "extra_forbidden":
+            *above, key = fault["loc"]
+            holder = pruned
+            for part in above:
+                holder = holder[part]
+            del holder[key]
+    return pruned
+
+
+def _inconsistencies(
+    path: Path, prompt: Prompt, lines: dict[tuple[str | int, ...], int], roles: Collection[str]
+) -> list[str]:
+    """Faults between the parts of a prompt that is well-formed."""
+    faults: list[str] = []
+
+    def fault(place: tuple[str | int, ...], where: str, what: str) -> None:
+        known = place
+        while known and known not in lines:  # a key may come out of a YAML merge (`<<`) and have no line of its own
+            known = known[:-1]
+        faults.append(f"{path}:{lines.get(known, 1)}: {where}: {what}")
+
     if path.name != f"{prompt.name}{SUFFIX}":
-        faults.append(f"{path}:{lines[('name',)]}: name: is {prompt.name!r}, but the file is named {path.name!r}")
+        fault(("name",), "name", f"is {prompt.name!r}, but the file is named {path.name!r}")
     if roles and prompt.model not in roles:
-        faults.append(
-            f"{path}:{lines[('model',)]}: model: no role {prompt.model!r}{nearest(prompt.model, list(roles))}"
-        )
+        fault(("model",), "model", f"no role {prompt.model!r}{nearest(prompt.model, list(roles))}")
     declared = [variable.name for variable in prompt.variables]
     for number, message in enumerate(prompt.messages):
         for name in sorted(set(PLACEHOLDER.findall(message.content)) - set(declared)):
-            line = lines[("messages", number, "content")]
-            faults.append(
-                f"{path}:{line}: messages.{number}.content: undeclared variable {name!r}{nearest(name, declared)}"
-            )
+            what = f"undeclared variable {name!r}{nearest(name, declared)}"
+            fault(("messages", number, "content"), f"messages.{number}.content", what)
     for number, name in enumerate(declared):
-        line = lines[("variables", number)]
         if name not in prompt.placeholders():
-            faults.append(f"{path}:{line}: variables.{number}: {name!r} is declared but never used")
+            fault(("variables", number), f"variables.{number}", f"{name!r} is declared but never used")
         if name in declared[:number]:
-            faults.append(f"{path}:{line}: variables.{number}: {name!r} is declared twice")
+            fault(("variables", number), f"variables.{number}", f"{name!r} is declared twice")
     for number, values in enumerate(prompt.test_data):
         for name in values:
             if name not in declared and name != "expected":
-                line = lines[("testData", number, name)]
-                faults.append(f"{path}:{line}: testData.{number}: no variable {name!r}{nearest(name, declared)}")
-    return (None if faults else prompt), faults
+                what = f"no variable {name!r}{nearest(name, declared)}"
+                fault(("testData", number, name), f"testData.{number}", what)
+    return faults

@@ -52,7 +52,9 @@ class Prompt(Settings):
     @property
     def digest(self) -> str:
         """Hex sha256 over all that changes what the model sees: parameters, messages, variables, role."""
-        return digest_of(self.model_dump(include={"model", "parameters", "messages", "variables"}, mode="json"))
+        seen = {"model", "parameters", "messages", "variables"}
+        unseen = {"variables": {"__all__": {"description"}}}
+        return digest_of(self.model_dump(include=seen, exclude=unseen, mode="json"))
 
     def placeholders(self) -> set[str]:
         """Names used as `{{name}}` in any message."""

@@ -59,9 +59,11 @@ class Retriever:
 
     def search(self, question: str, *, k: int) -> list[Hit]:
         """The `k` best chunks, best first."""
+        # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
+        question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
         values = {
             "vector": self._embedder.embed([question])[0],
-            "question": question.replace("\x00", " "),
+            "question": question,
             "candidates": max(_CANDIDATES, k),
             "text_weight": _TEXT_WEIGHT,
             "k": k,

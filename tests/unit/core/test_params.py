@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from sluice.core.errors import Faults, SluiceError
+from sluice.core.params import load_params
+from sluice.core.settings import Settings
+from sluice.core.workspace import Workspace
+
+
+class Train(Settings):
+    steps: int
+    rate: float = 0.1
+
+
+def test_reads_its_own_section_only(workspace: Workspace) -> None:
+    workspace.params.write_text("index: {nonsense: 1}\ntrain:\n  steps: 7\n")
+    assert load_params(workspace.params, "train", Train) == Train(steps=7)
+
+
+def test_faults_have_file_line_and_nearest_key(workspace: Workspace) -> None:
+    workspace.params.write_text("index: {a: 1}\ntrain:\n  stepz: 7\n  rate: fast\n")
+    with pytest.raises(Faults) as caught:
+        load_params(workspace.params, "train", Train)
+    assert len(caught.value.faults) == 3
+    assert f"{workspace.params}:3: stepz: unknown key (did you mean 'steps'?)" in caught.value.faults
+    assert any(f.startswith(f"{workspace.params}:4: rate: ") for f in caught.value.faults)
+
+
+@pytest.mark.parametrize("text", ["", "- train\n", "index: {}\n"])
+def test_a_missing_section_is_named(workspace: Workspace, text: str) -> None:
+    workspace.params.write_text(text)
+    with pytest.raises(SluiceError, match=r"params\.yaml: no section 'train'"):
+        load_params(workspace.params, "train", Train)
+
+
+def test_an_empty_section_lacks_its_keys(workspace: Workspace) -> None:
+    workspace.params.write_text("a: 1\ntrain:\n")
+    with pytest.raises(Faults, match=r"params\.yaml:2: "):
+        load_params(workspace.params, "train", Train)
