@@ -110,11 +110,14 @@ def serve(
 ) -> None:
     """Serve exactly one release, after verifying every digest of its manifest."""
     from sluice.app.server import serve as run_server
+    from sluice.core.settings import load_settings
     from sluice.release.bundles import open_bundle
+    from sluice.retrieval.stores import Stores
 
     workspace = Workspace.find()
     folder = release or _release(workspace, "")[1]
-    run_server(open_bundle(folder, workspace), workspace, host=host, port=port, fault=fault)
+    stores = load_settings(workspace.config / "stores.yaml", Stores)
+    run_server(open_bundle(folder, workspace), host, port, stores=stores, state=workspace.state, fault=fault or None)
 
 
 @app.command()
@@ -156,7 +159,7 @@ def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the
     from sluice.data.contract import check_or_raise
 
     report = check_or_raise(Workspace.find().data)
-    summary = report.summary()
+    summary = report.as_dict()
     if out:
         write_json(out, summary)
     _print_json(summary)
@@ -169,11 +172,16 @@ def data_import_squad(
     train_articles: Annotated[
         int, typer.Option(help="The first N articles are for training, the rest for evaluation.")
     ],
+    licence: Annotated[str, typer.Option(help="Licence of the texts, where the file names none.")] = "",
+    origin: Annotated[str, typer.Option(help="Where the texts are from, where the file does not say.")] = "",
 ) -> None:
     """Import a SQuAD file as a data folder; what is dropped is listed with its reason."""
+    from dataclasses import asdict
+
     from sluice.data.imports import squad
 
-    _print_json(squad(source, out, train_articles=train_articles).summary())
+    imported = squad(source, out, train_articles=train_articles, licence=licence or None, source=origin or None)
+    _print_json(asdict(imported))
 
 
 @index_app.command("build")

@@ -6,6 +6,7 @@ a finished release folder is found by its id, a promotion that was begun is comp
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.pipeline import command, environment, pull, reproduce
 from sluice.release import champion, registry
-from sluice.release.gates import Figure, decide, load_gates
+from sluice.release.figures import figures, reference
+from sluice.release.gates import decide, load_gates
 from sluice.release.manifest import Manifest
 from sluice.release.report import write_report
 from sluice.release.staging import create
@@ -82,6 +84,8 @@ def make_release(workspace: Workspace, *, fault: str = "") -> Arrival:
             live = _baseline(workspace, journey)
         manifest, folder = _stage_release(workspace, journey, live)
         if manifest.served_digest() == live.served_digest():
+            if manifest.id != live.id:
+                shutil.rmtree(folder)
             return Arrival(live, workspace.releases / live.id, "unchanged", "", None, journey.taken, live)
         return _judge(workspace, journey, manifest, folder, live, fault)
 
@@ -127,6 +131,7 @@ def _baseline(workspace: Workspace, journey: Journey) -> Manifest:
         adapter=None,
     )
     registry.record_release(workspace, manifest, folder)
+    write_report(folder)
     champion.promote(
         workspace, manifest.id, reason="nothing was live: the untouched model, to compare the first release with"
     )
@@ -139,8 +144,8 @@ def _stage_release(workspace: Workspace, journey: Journey, live: Manifest) -> tu
     journey.begin("release")
     gates = load_gates(workspace.config / "gates.yaml")
     evaluation = workspace.build / "evaluation"
-    figures = figures_of(evaluation)
-    verdicts = decide(gates, "evaluation", figures, _champion_figures(workspace, journey, live, evaluation))
+    stored = _champion_results(workspace, journey, live, evaluation)
+    verdicts = decide(gates, "evaluation", figures(evaluation, stored), reference(evaluation, stored))
     manifest, folder = create(
         workspace,
         evaluation=evaluation,
@@ -156,20 +161,14 @@ def _stage_release(workspace: Workspace, journey: Journey, live: Manifest) -> tu
     return manifest, folder
 
 
-def _champion_figures(workspace: Workspace, journey: Journey, live: Manifest, evaluation: Path) -> dict[str, Figure]:
+def _champion_results(workspace: Workspace, journey: Journey, live: Manifest, evaluation: Path) -> Path:
     """The champion's stored results; when the cases have changed since, it is asked the new ones first."""
     stored = workspace.releases / live.id / "evaluation"
     wanted = read_json(evaluation / "summary.json")["cases_digest"]
     if read_json(stored / "summary.json")["cases_digest"] != wanted:
         journey.show(0.0, "asking the champion the new cases", force=True)
         _evaluate(workspace, journey, "--release", live.id, "--out", str(stored))
-    return figures_of(stored)
-
-
-def figures_of(folder: Path) -> dict[str, Figure]:
-    """The figures in a folder's summary.json, as the gates take them."""
-    metrics = read_json(folder / "summary.json")["metrics"]
-    return {name: Figure(value=m["value"], samples=m["samples"], errors=m["errors"]) for name, m in metrics.items()}
+    return stored
 
 
 def run_rehearsal(

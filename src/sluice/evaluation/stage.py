@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from pydantic import Field
 from sluice.app.bundle import Bundle
 from sluice.app.runtime import Runtime, open_runtime
 from sluice.core.params import load_params
-from sluice.core.progress import Reporter, seconds
-from sluice.core.settings import Settings
+from sluice.core.progress import Reporter
+from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
 from sluice.evaluation.metrics import METRICS
@@ -21,24 +22,36 @@ from sluice.evaluation.metrics.recall_at_5 import K
 from sluice.evaluation.output import Output
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
+from sluice.retrieval.stores import Stores
 
 
 class EvaluateParameters(Settings):
-    """`limit`: ask only N cases, spread evenly over the file; 0 asks all."""
+    """`workers`: models that answer side by side; `limit`: ask only N cases, evenly spread, 0 asks all."""
 
-    concurrency: int = Field(1, ge=1)
+    workers: int = Field(2, ge=1)
     limit: int = Field(0, ge=0)
 
 
 class ChainApplication:
-    """The answer chain as the runner asks it, with the five best chunks beside each answer."""
+    """The answer chain as the runner asks it, with the five best chunks beside each answer.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    Each question goes to a runtime that is free, so that every answer is timed without a neighbour on its threads.
+    """
+
+    def __init__(self, runtimes: Sequence[Runtime]) -> None:
+        self._free: list[Runtime] = list(runtimes)
 
     async def ask(self, question: str) -> Output:
-        answer = await self._runtime.chain.answer([{"role": "user", "content": question}])
-        hits = await asyncio.to_thread(self._runtime.retriever.search, question, k=K)
+        runtime = self._free.pop()
+        try:
+            return await self._ask(runtime, question)
+        finally:
+            self._free.append(runtime)
+
+    @staticmethod
+    async def _ask(runtime: Runtime, question: str) -> Output:
+        answer = await runtime.chain.answer([{"role": "user", "content": question}])
+        hits = await asyncio.to_thread(runtime.retriever.search, question, k=K)
         return Output(
             text=answer.text,
             declined=answer.declined,
@@ -63,15 +76,16 @@ def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
     rows = spread(load_rows(workspace.data / "eval.jsonl"), parameters.limit)
     progress = Reporter("evaluate")
-    began = time.monotonic()
 
     def show(done: int, total: int) -> None:
-        progress.report(done, total, f"{done} of {total} cases, {seconds((time.monotonic() - began) / done)} each")
+        progress.report(done, total, "cases")
 
-    with open_runtime(bundle, workspace) as runtime:
-        asking = run_cases(
-            rows, ChainApplication(runtime), METRICS, concurrency=parameters.concurrency, on_progress=show
+    stores = load_settings(workspace.config / "stores.yaml", Stores)
+    with ExitStack() as opened:
+        application = ChainApplication(
+            [opened.enter_context(open_runtime(bundle, stores, workspace.state)) for _ in range(parameters.workers)]
         )
+        asking = run_cases(rows, application, METRICS, concurrency=parameters.workers, on_progress=show)
         cases = asyncio.run(asking)
     summary = summarise(rows, cases, METRICS)
     write_results(out, summary, cases)

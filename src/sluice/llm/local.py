@@ -62,7 +62,7 @@ class LocalServer:
         self.close()
 
 
-def embedding_server(model: Path, *, threads: int = 2) -> Any:
+def embedding_server(model: Path, *, threads: int = 1) -> Any:
     """An xllamacpp server that embeds: mean pooling, unit length. Call `.handle_embeddings({"input": [...]})`."""
     import xllamacpp
 

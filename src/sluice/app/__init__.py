@@ -1,0 +1,1 @@
+"""The application: the answer chain and the HTTP service around it."""

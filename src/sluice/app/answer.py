@@ -1,0 +1,49 @@
+"""What the chain gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sluice.app.citations import Citation
+from sluice.core.errors import SluiceError
+from sluice.retrieval import Hit
+
+
+class NoQuestionError(SluiceError):
+    """The messages hold nothing to answer."""
+
+
+class ModelError(SluiceError):
+    """The model gave no whole answer."""
+
+
+class ModelTimeoutError(ModelError):
+    """The answer was not there in time."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens as the model's server counted them; 0 when it was not asked or did not say."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`blocked`: reason codes of the guard that refused, joined by ", ", or None. Times in milliseconds.
+
+    `declined`: the text is the decline text, up to case, punctuation and white space. `ttft_ms`: until the first text
+    left the chain, after its check; None when there was no text.
+    """
+
+    text: str
+    declined: bool
+    blocked: str | None
+    citations: tuple[Citation, ...]
+    hits: tuple[Hit, ...]
+    usage: Usage
+    finish_reason: Literal["stop", "length", "content_filter"]
+    ttft_ms: float | None
+    latency_ms: float

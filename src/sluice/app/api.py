@@ -1,0 +1,144 @@
+"""The HTTP API: OpenAI-compatible chat, health, version, metrics. `create_app` puts it together for one release."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError
+from sluice.app.bundle import Bundle
+from sluice.app.chain import AnswerChain
+from sluice.app.faults import Fault, FaultInjection
+from sluice.app.metrics import Metrics
+from sluice.app.middleware import CHAT, Instrument, Limits, Traffic
+from sluice.app.replies import Reply, error_body, error_response, event
+from sluice.app.schema import MODEL, ChatRequest
+from sluice.core.settings import nearest
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+_log = logging.getLogger(__name__)
+_BROKEN = "the service failed; its log says why"
+
+
+def create_app(bundle: Bundle, chain: AnswerChain, traffic: Traffic, *, fault: Fault | None = None) -> ASGIApp:
+    """The service as an ASGI application. `traffic` is shared with whoever drains it."""
+    metrics = Metrics(bundle.release, lambda: traffic.in_flight)
+    api = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None)
+    _add_chat(api, bundle.release, chain, metrics)
+    _add_state(api, bundle, traffic, metrics, fault)
+    _add_error_shapes(api)
+    inner: ASGIApp = FaultInjection(api, fault) if fault else api
+    return Instrument(Limits(inner, bundle.service.limits, traffic), bundle.release, metrics, traffic)
+
+
+def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) -> None:
+    @api.post(CHAT)
+    async def chat(request: ChatRequest) -> Response:
+        reply = Reply(release, include_usage=request.include_usage)
+        if not request.stream:
+            answer = await chain.answer(request.conversation())
+            metrics.answer(answer)
+            return JSONResponse(reply.completion(answer))
+        items = chain.stream(request.conversation())
+        # Nothing is sent before there is something: a failure until then still gets a status of its own.
+        first = await anext(items)
+        return StreamingResponse(
+            _events(reply, first, items, metrics),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+        )
+
+    @api.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sluice", "release": release}
+        return {"object": "list", "data": [model]}
+
+
+async def _events(
+    reply: Reply, first: str | Answer, items: AsyncGenerator[str | Answer, None], metrics: Metrics
+) -> AsyncIterator[bytes]:
+    async with aclosing(items):
+        yield reply.opening()
+        try:
+            item = first
+            while not isinstance(item, Answer):
+                yield reply.piece(item)
+                item = await anext(items)
+            metrics.answer(item)
+            yield reply.closing(item)
+        except ModelError as error:  # the status is sent already; the client's library raises on an error event
+            _log.error("answer broken off: %s", error)
+            status, message, code = _model_fault(error)
+            yield event(error_body(status, message, code=code))
+        except Exception:
+            _log.exception("answer broken off")
+            yield event(error_body(500, _BROKEN, code="internal_error"))
+
+
+def _add_state(api: FastAPI, bundle: Bundle, traffic: Traffic, metrics: Metrics, fault: Fault | None) -> None:
+    @api.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @api.get("/readyz")
+    async def readyz() -> JSONResponse:
+        if traffic.draining:
+            return JSONResponse({"status": "draining"}, 503)
+        return JSONResponse({"status": "ready"})
+
+    @api.get("/version")
+    async def version() -> dict[str, Any]:
+        return {"release": bundle.release, "fault": str(fault) if fault else None, "manifest": dict(bundle.manifest)}
+
+    @api.get("/metrics")
+    async def metrics_page() -> Response:
+        return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_error_shapes(api: FastAPI) -> None:
+    @api.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        fault = error.errors()[0]
+        place = [str(part) for part in fault["loc"][1:]]
+        what = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden" and len(place) == 1:
+            what = f"unknown field{nearest(place[0], list(ChatRequest.model_fields))}"
+        elif fault["type"] == "json_invalid":
+            place, what = [], f"the body is not valid JSON: {fault.get('ctx', {}).get('error', what)}"
+        param = ".".join(place) or None
+        return error_response(400, f"{param}: {what}" if param else what, param=param, code="invalid_request")
+
+    @api.exception_handler(NoQuestionError)
+    async def no_question(_: Request, error: NoQuestionError) -> Response:
+        return error_response(400, error.message, param="messages", code="no_question")
+
+    @api.exception_handler(ModelError)
+    async def model_failed(_: Request, error: ModelError) -> Response:
+        _log.error("no answer: %s", error)
+        status, message, code = _model_fault(error)
+        return error_response(status, message, code=code)
+
+    @api.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        return error_response(error.status_code, str(error.detail), headers=error.headers)
+
+    @api.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> Response:  # noqa: ARG001 - the server logs it
+        return error_response(500, _BROKEN, code="internal_error")
+
+
+def _model_fault(error: ModelError) -> tuple[int, str, str]:
+    """Status, text and code for the client. Details of the model's server stay in the log."""
+    if isinstance(error, ModelTimeoutError):
+        return 504, error.message, "model_timeout"
+    return 502, "the model gave no answer", "model_error"

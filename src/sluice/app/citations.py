@@ -1,0 +1,53 @@
+"""Which passages hold the answer: word for word, whatever the case, the punctuation and the white space."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sluice.retrieval import Hit
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Citation:
+    """The answer as it stands in a passage: passage[start:end] == text. `score`: the hit's fused rank score."""
+
+    document: str
+    title: str
+    start: int
+    end: int
+    text: str
+    score: float
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in the form they are compared in."""
+    return [_folded(match) for match in _WORD.finditer(text)]
+
+
+def cite(answer: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
+    """One citation, the first occurrence, for each hit whose text holds the words of the answer in a row."""
+    wanted = words(answer)
+    found = []
+    for hit in hits:
+        span = _find(wanted, hit.text)
+        if span is not None:
+            found.append(Citation(hit.doc_id, hit.title, *span, hit.text[slice(*span)], hit.score))
+    return tuple(found)
+
+
+def _find(wanted: Sequence[str], passage: str) -> tuple[int, int] | None:
+    places = list(_WORD.finditer(passage))
+    present = [_folded(match) for match in places]
+    for first in range(len(present) - len(wanted) + 1):
+        if wanted and present[first : first + len(wanted)] == wanted:
+            return places[first].start(), places[first + len(wanted) - 1].end()
+    return None
+
+
+def _folded(match: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", match[0]).casefold()

@@ -1,0 +1,32 @@
+"""Cuts a growing text into sentences, so that each can be checked before it is sent.
+
+The cut does not depend on the pieces the text came in: a stream and a whole answer give the same sentences.
+"""
+
+from __future__ import annotations
+
+import re
+
+# A sentence ends where white space follows its mark; no pattern of an output check may match across this.
+_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)")
+
+
+class Sentences:
+    """Feed it pieces, take the finished sentences; they add up to the text that was fed."""
+
+    def __init__(self) -> None:
+        self._open = ""
+
+    def feed(self, piece: str) -> list[str]:
+        """The sentences that this piece finishes. White space between two sentences belongs to the second."""
+        self._open += piece
+        finished = []
+        while match := _END.search(self._open):
+            finished.append(self._open[: match.end()])
+            self._open = self._open[match.end() :]
+        return finished
+
+    def rest(self) -> str:
+        """What is left when the text is over."""
+        rest, self._open = self._open, ""
+        return rest

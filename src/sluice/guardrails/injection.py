@@ -1,0 +1,108 @@
+"""Attempts to take over the model: orders to drop its instructions, to change its role, or to show its prompt.
+
+The patterns want an imperative ("ignore all previous instructions"), not a mention ("why does a model ignore earlier
+instructions?"): this is a first net, and it must not catch the questions of honest people.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sluice.core.settings import Settings
+from sluice.guardrails.check import Finding
+from sluice.guardrails.text import plain
+
+
+class Options(Settings):
+    """None yet."""
+
+
+# Where an imperative may stand: at the start of a text or clause, or after a word that leads up to one.
+_LEAD = (
+    r"(?:^|[.!?:;,\n>*#(\[\"'“‘–—-] ?"
+    r"|\b(?:please|now|just|and|then|but|so|first|simply|kindly|instead|must|shall|you|you to|"
+    r"you (?:must|should|will|can|could|are to|need to)) )(?:(?:please|now|just|also) )*"
+)
+_EARLIER = (
+    "previous|prior|above|earlier|preceding|former|foregoing|original|initial|existing|system|safety|other|current"
+)
+_DETERMINER = "all|any|every|each|of|the|your|my|our|these|those|this|that|its"
+_ORDERS = (
+    "(?:instructions?|directions?|directives?|prompts?|rules?|guidelines?|commands?|orders|constraints|restrictions|"
+    r"guardrails)\b"
+)
+_HIDDEN = "system|initial|original|hidden|secret|internal|developer|full|exact|complete|entire|whole|current|verbatim"
+_DROP = (
+    "ignore|disregard|forget|override|bypass|discard|drop|neglect|skip|"
+    "(?:do not|don['’]?t|stop) (?:follow|obey)(?:ing)?"
+)
+_SHOW = (
+    "reveal|show|print|repeat|output|display|tell|give|write(?: out)?|leak|expose|dump|recite|echo|quote|share|"
+    "disclose|return|copy|translate|summari[sz]e|encode"
+)
+_FREE = r"dan\b|jailbroken|unrestricted|unfiltered|uncensored|bound by|free (?:from|of) (?:all )?(?:rules|restrictions)"
+_NO_RULES = "(?:no|without(?: any)?) (?:rules|restrictions|guidelines|filters|limits)"
+
+_PATTERNS: tuple[tuple[str, str], ...] = (
+    (
+        "override",
+        rf"{_LEAD}(?:{_DROP}) (?:(?:{_DETERMINER}|{_EARLIER}|and|or) )*"
+        rf"(?:{_EARLIER}|your|all|these|those|my|the) (?:\w+ )?{_ORDERS}",
+    ),
+    (
+        "override",
+        rf"{_LEAD}(?:ignore|disregard|forget) (?:everything|anything|all|what(?:ever)?) "
+        r"(?:(?:that )?(?:i|we|you) (?:\w+ ){1,4})?(?:above|before|previously|so far|earlier|up to (?:now|here))\b",
+    ),
+    ("role", rf"\byou are (?:now|no longer) (?:(?:an?|in|the) )?(?:\w+ ){{0,2}}?(?:{_FREE}|developer mode)"),
+    (
+        "role",
+        rf"{_LEAD}(?:pretend|act|behave|respond|answer|imagine) (?:as if |as though |that |as |like )?"
+        rf"(?:you (?:are|were|have) )?(?:an? )?(?:not )?(?:{_FREE}|{_NO_RULES})",
+    ),
+    (
+        "role",
+        rf"{_LEAD}(?:enter|enable|activate|switch (?:in)?to|turn on) (?:the )?"
+        r"(?:developer|debug|god|dan|jailbreak|unrestricted) mode\b",
+    ),
+    (
+        "extraction",
+        rf"{_LEAD}(?:{_SHOW}) (?:to )?(?:(?:me|us|back|out) )*(?:what (?:is|are) )?"
+        rf"(?:(?:all|of|the|your|this|that|these|those|{_HIDDEN}) )*"
+        rf"(?:(?:system|developer) (?:prompt|message|instructions?)|"
+        rf"(?:your|{_HIDDEN}) (?:prompt|instructions|rules|guidelines)|"
+        r"(?:prompt|instructions|text|words|messages?|everything) (?:above|before this))"
+        r"(?! (?:versions?|files?|names?|digests?|ids?)\b)",
+    ),
+    ("extraction", rf"\bwhat(?: (?:is|are|was|were)|['’]s) your (?:(?:{_HIDDEN}) )*(?:prompt|instructions)\b"),
+    (
+        "extraction",
+        rf"{_LEAD}repeat (?:everything|all(?: of)?(?: the)?(?: \w+)?|the (?:words|text|lines?)) "
+        r"(?:above|before|verbatim)\b",
+    ),
+    (
+        "role_markers",
+        r"<\|[a-z_]{2,24}\|>|\[/?inst\]|<</?sys>>|</?(?:system|assistant)>|"
+        r"(?:^|\n)(?:#{1,4} ?)?(?:system|assistant) ?:",
+    ),
+)
+_COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _PATTERNS)
+
+# "i g n o r e  a l l …" and "i.g.n.o.r.e": six or more single letters in a row are read again without their separators.
+_SPACED = re.compile(r"(?<!\w)(?:\w[ .\-_*|/]{1,3}){5,}\w(?!\w)")
+_RUN_TOGETHER = re.compile(
+    rf"(?:ignore|disregard|forget|override|bypass)(?:{_DETERMINER}|{_EARLIER})+(?:instruction|prompt|rule|guideline)s?|"
+    r"(?:reveal|show|print|repeat|tell)(?:me|us|the|your|full|hidden)*(?:systemprompt|yourprompt|yourinstructions)",
+    re.IGNORECASE,
+)
+_GAP = re.compile(r"\s+")
+
+
+def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every check takes its options
+    """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
+    seen = _GAP.sub(lambda gap: "\n" if "\n" in gap[0] else " ", plain(text).text.strip())
+    forms = {seen, seen.replace("\n", " ")}  # a line may begin an order, and an order may run over lines
+    kinds = {kind for kind, pattern in _COMPILED if any(pattern.search(form) for form in forms)}
+    if any(_RUN_TOGETHER.search(re.sub(r"[\W_]", "", run[0])) for run in _SPACED.finditer(seen)):
+        kinds.add("override")
+    return [Finding(f"injection.{kind}", 0, len(text)) for kind in sorted(kinds)]

@@ -1,0 +1,63 @@
+"""Strings shaped like credentials: keys with a known prefix, private keys, passwords and tokens that are spelt out.
+
+The shapes are precise on purpose. A sentence about passwords, a placeholder or a content digest is no secret.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sluice.core.settings import Settings
+from sluice.guardrails.check import Finding
+from sluice.guardrails.text import plain
+
+
+class Options(Settings):
+    """None yet."""
+
+
+_START = r"(?<![A-Za-z0-9])"
+_NAMES = (
+    r"password|passwd|passphrase|pwd|secret|client[_ -]secret|secret[_ -](?:access[_ -])?key|api[_ -]?key|"
+    r"(?:access|auth|bearer|refresh)[_ -]token"
+)
+# No pattern may match across a sentence end (`.`, `!` or `?` and white space): streams are checked by sentence.
+_PATTERNS: tuple[tuple[str, str], ...] = (
+    # A body without the letters that end sentences; the last line may be missing.
+    (
+        "private_key",
+        r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?:(?!-----)[\w+/=\s:,-])*(?:-----END [A-Z0-9 ]+-----)?",
+    ),
+    ("api_key", _START + r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    ("api_key", _START + r"sk-(?=[\w-]*\d)(?:[a-z0-9]{2,12}-)*[\w-]{20,}"),
+    ("api_key", _START + r"(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}|glpat-[\w-]{20,}|hf_[A-Za-z0-9]{30,})"),
+    ("api_key", _START + r"(?:xox[abeoprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35}|[rs]k_(?:live|test)_[A-Za-z0-9]{16,})"),
+    ("token", _START + r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
+    ("password", r"(?<=://)[^\s/:@]{1,64}:(?P<value>[^\s/:@]{3,})(?=@)"),
+    ("password", rf"(?i:\b(?:{_NAMES})[\"']?\s*(?:[:=]|\bis\b)\s*|\bbearer\s+)[\"'`]?(?P<value>[^\s\"'`,;]{{6,}})"),
+)
+_COMPILED = tuple((kind, re.compile(pattern)) for kind, pattern in _PATTERNS)
+_PLACEHOLDER = re.compile(r"^[<\[{$%(]|\.{3}|\*{3}|x{4}|\(|^os\.|^env", re.IGNORECASE)
+
+
+def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every check takes its options
+    """All findings; for a password or token that is spelt out the span is its value only."""
+    seen = plain(text)
+    found = []
+    for kind, pattern in _COMPILED:
+        for match in pattern.finditer(seen.text):
+            start, end = match.span()
+            if "value" in pattern.groupindex:
+                start, end = match.span("value")
+                end -= len(match["value"]) - len(match["value"].rstrip(".?)]"))
+                if not _like_a_secret(seen.text[start:end]):
+                    continue
+            found.append(Finding(f"secrets.{kind}", *seen.original(start, end)))
+    return found
+
+
+def _like_a_secret(value: str) -> bool:
+    """At least six characters with a digit and something else, and no placeholder: words and counts are not secrets."""
+    if len(value) < 6 or _PLACEHOLDER.search(value):
+        return False
+    return any(c.isdigit() for c in value) and any(not c.isdigit() for c in value)

@@ -1,0 +1,64 @@
+"""config/guardrails.yaml: which checks run on the input and on the output, and what is done about their findings."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from sluice.core.settings import Settings, nearest
+from sluice.guardrails.check import Action
+from sluice.guardrails.registry import CHECKS
+
+
+class CheckSettings(Settings):
+    """One check of a stage. `block` refuses the text, `redact` replaces what was found in it."""
+
+    check: str
+    action: Action
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("check")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in CHECKS:
+            raise ValueError(f"no check {name!r}{nearest(name, list(CHECKS))}; known: {', '.join(sorted(CHECKS))}")
+        return name
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        entry = CHECKS[self.check]
+        if self.action not in entry.actions:
+            raise ValueError(f"{self.check} cannot {self.action}; use {' or '.join(entry.actions)}")
+        try:
+            self.parsed()
+        except ValidationError as error:
+            known = list(entry.options.model_fields)
+            faults = [
+                f"{'.'.join(map(str, f['loc']))}: "
+                + (f"unknown option{nearest(str(f['loc'][-1]), known)}" if f["type"] == "extra_forbidden" else f["msg"])
+                for f in error.errors()
+            ]
+            raise ValueError(f"options of {self.check}: {'; '.join(faults)}") from None
+        return self
+
+    def parsed(self) -> Settings:
+        """The options as the check's own typed object."""
+        return CHECKS[self.check].options.model_validate(self.options)
+
+
+class GuardrailSettings(Settings):
+    """An empty stage is an error: no check at all must not look like a check that passed."""
+
+    input: tuple[CheckSettings, ...]
+    output: tuple[CheckSettings, ...]
+
+    @field_validator("input", "output")
+    @classmethod
+    def _some_and_once(cls, stage: tuple[CheckSettings, ...]) -> tuple[CheckSettings, ...]:
+        if not stage:
+            raise ValueError("no check is listed")
+        names = [entry.check for entry in stage]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"listed twice: {', '.join(twice)}")
+        return stage

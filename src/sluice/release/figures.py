@@ -1,0 +1,61 @@
+"""The figures that the evaluation gates judge, read from the result files of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json, read_jsonl
+from sluice.release.compare import scores_of
+from sluice.release.gates import Figure
+
+_WORST = 10
+
+
+def figures(evaluation: Path, champion: Path | None = None) -> dict[str, Figure]:
+    """Figures by metric from `evaluation`/summary.json and cases.jsonl.
+
+    The worst cases of a metric come first: those that ended in an error, then those that lost most against the
+    champion's answers (folder `champion`), then the lowest scores.
+    """
+    summary, cases = read_json(evaluation / "summary.json"), read_jsonl(evaluation / "cases.jsonl")
+    others = {row["id"]: scores_of(row) for row in read_jsonl(champion / "cases.jsonl")} if champion else {}
+    try:
+        return {
+            name: Figure(metric["value"], metric["samples"], metric["errors"], _worst(name, metric, cases, others))
+            for name, metric in summary["metrics"].items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        where = evaluation / "summary.json"
+        raise SluiceError(
+            f"{where}: not an evaluation summary ({error!r})", remedy="run the evaluation again"
+        ) from None
+
+
+def reference(evaluation: Path, champion: Path) -> dict[str, Figure]:
+    """The champion's stored figures, to judge `evaluation` against. Results on other cases are refused: a mean over
+    other questions says nothing about this change."""
+    mine, theirs = read_json(evaluation / "summary.json"), read_json(champion / "summary.json")
+    if mine.get("cases_digest") != theirs.get("cases_digest"):
+        raise SluiceError(
+            f"{champion / 'summary.json'}: the champion was asked other cases than {evaluation / 'summary.json'}",
+            remedy="evaluate the champion on the present cases first",
+        )
+    return figures(champion)
+
+
+def _worst(
+    name: str, metric: Mapping[str, Any], cases: Sequence[Mapping[str, Any]], others: Mapping[str, Mapping[str, float]]
+) -> tuple[str, ...]:
+    sign = 1 if metric["direction"] == "higher" else -1
+    failed = [row["id"] for row in cases if name in (row.get("errors") or {})]
+    ranked = []
+    for row in cases:
+        score = scores_of(row).get(name)
+        if score is None or (metric["unit"] == "share" and sign * score >= 1):
+            continue
+        before = others.get(row["id"], {}).get(name, score)
+        ranked.append((sign * (score - before), sign * score, row["id"]))
+    return tuple([*failed, *(case for _, _, case in sorted(ranked))][:_WORST])

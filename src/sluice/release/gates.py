@@ -1,0 +1,233 @@
+"""Every pass/fail decision of the project, made in one place and failing closed.
+
+`config/gates.yaml` holds the numbers, `decide` applies them to measured figures, `require` turns a refusal into an
+error. Silence never passes: no gates, a missing metric, too few samples, a NaN, a crashed evaluator and a missing
+reference are each a failed verdict with its own reason. Locust imports this module, so its imports stay light.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from sluice.core.errors import Faults, GateFailed, SluiceError
+from sluice.core.settings import Settings, load_settings, read_yaml
+
+Stage = Literal["evaluation", "load"]
+Direction = Literal["at_least", "at_most"]
+Reference = Literal["none", "champion", "stable"]
+Compare = Literal["value", "difference", "ratio"]
+
+# What a stage can be compared with: the champion's stored evaluation, or stable measured in the same load run.
+_REFERENCE_OF: dict[str, str] = {"evaluation": "champion", "load": "stable"}
+_CASES_IN_VERDICT = 10
+_CASES_IN_REASON = 5
+# Differences of decimal fractions are off by about 1e-17; a figure that equals the limit must pass.
+_DIGITS = 9
+
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Gate(Settings):
+    """One rule: `compare` of the figure (against `relative_to`) must be `direction` `limit`."""
+
+    name: Word
+    stage: Stage
+    metric: Word
+    direction: Direction
+    limit: float = Field(allow_inf_nan=False)
+    relative_to: Reference
+    compare: Compare
+    min_samples: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Gate:
+        if self.relative_to == "none" and self.compare != "value":
+            raise _fault(f"compare: {self.compare} needs something to compare with, but relative_to is none")
+        if self.relative_to != "none" and self.compare == "value":
+            raise _fault(f"relative_to: {self.relative_to} needs compare: difference or compare: ratio, found value")
+        if self.relative_to not in ("none", _REFERENCE_OF[self.stage]):
+            known = _REFERENCE_OF[self.stage]
+            raise _fault(f"stage {self.stage} can be relative to none or {known}, not to {self.relative_to}")
+        if self.compare == "ratio" and self.limit <= 0:
+            raise _fault(f"the limit of a ratio must be above 0, found {self.limit:g}")
+        return self
+
+
+def _fault(what: str) -> PydanticCustomError:
+    # A plain ValueError would be shown with pydantic's own prefix; the text goes through context so that braces stay.
+    return PydanticCustomError("gate", "{what}", {"what": what})
+
+
+class GatesFile(Settings):
+    """The whole of config/gates.yaml."""
+
+    gates: tuple[Gate, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured metric: its value (None when nothing could be scored), how many samples it rests on, how many
+    samples ended in an error of the evaluator, and the ids of the worst cases, worst first."""
+
+    value: float | None
+    samples: int
+    errors: int = 0
+    cases: tuple[str, ...] = ()
+
+
+class Verdict(Settings):
+    """What one gate decided. `figure` and `reference` are the raw measurements, `limit` is the gate's."""
+
+    gate: str
+    metric: str
+    passed: bool
+    figure: float | None
+    limit: float | None
+    reference: float | None
+    samples: int
+    reason: str
+    cases: tuple[str, ...] = ()
+
+
+def load_gates(path: Path) -> tuple[Gate, ...]:
+    """Reads and checks the file; an empty list, a name used twice and a contradiction are errors with their line."""
+    gates = load_settings(path, GatesFile).gates
+    if not gates:
+        raise SluiceError(f"{path}: the list of gates is empty", remedy="nothing may be released without a gate")
+    count = Counter(gate.name for gate in gates)
+    _, lines = read_yaml(path)
+    faults = [
+        f"{path}:{lines.get(('gates', number, 'name'), 1)}: gates.{number}.name: {gate.name!r} is used more than once"
+        for number, gate in enumerate(gates)
+        if count[gate.name] > 1
+    ]
+    if faults:
+        raise Faults(str(path), faults, remedy="give each gate its own name")
+    return gates
+
+
+def decide(
+    gates: Sequence[Gate], stage: Stage, figures: Mapping[str, Figure], reference: Mapping[str, Figure] | None
+) -> list[Verdict]:
+    """One verdict for each gate of `stage`, in the order of the file. `reference` holds the figures of the champion
+    (evaluation) or of stable (load), None when there is none: then relative gates fail."""
+    chosen = [gate for gate in gates if gate.stage == stage]
+    if not chosen:
+        reason = f"no gate is defined for stage {stage}; nothing was checked, so nothing passes"
+        return [
+            Verdict(
+                gate=f"{stage}_gates",
+                metric="",
+                passed=False,
+                figure=None,
+                limit=None,
+                reference=None,
+                samples=0,
+                reason=reason,
+            )
+        ]
+    return [_decide_one(gate, figures.get(gate.metric), reference) for gate in chosen]
+
+
+def _decide_one(gate: Gate, figure: Figure | None, reference: Mapping[str, Figure] | None) -> Verdict:
+    other = (reference or {}).get(gate.metric) if gate.relative_to != "none" else None
+    fault = _fault_of_figure(gate, figure, "") or _fault_of_reference(gate, reference, other)
+    passed, finding = (False, fault) if fault or figure is None else _compare(gate, figure, other)
+    cases = () if passed or figure is None else figure.cases[:_CASES_IN_VERDICT]
+    reason = f"gate {gate.name}: {finding}; limit: {limit_text(gate)}"
+    if cases:
+        reason += f"; worst cases: {', '.join(cases[:_CASES_IN_REASON])}"
+    return Verdict(
+        gate=gate.name,
+        metric=gate.metric,
+        passed=passed,
+        figure=_finite(figure),
+        limit=gate.limit,
+        reference=_finite(other),
+        samples=figure.samples if figure else 0,
+        reason=reason,
+        cases=cases,
+    )
+
+
+def _fault_of_figure(gate: Gate, figure: Figure | None, whose: str) -> str:
+    """Why a figure cannot be judged, or an empty string. `whose`: '' for the candidate, else champion or stable."""
+    name = f"{gate.metric} of {whose}" if whose else gate.metric
+    if figure is None:
+        return f"{name} was not measured"
+    if figure.errors > 0:
+        return f"{name} could not be computed for {figure.errors} samples (the evaluator failed on them)"
+    if figure.value is None:
+        return f"{name} has no value ({figure.samples} samples)"
+    if not math.isfinite(figure.value):
+        return f"{name} is {figure.value}, not a finite number"
+    if figure.samples < gate.min_samples:
+        return f"{name} rests on {figure.samples} samples, at least {gate.min_samples} are needed"
+    return ""
+
+
+def _fault_of_reference(gate: Gate, reference: Mapping[str, Figure] | None, other: Figure | None) -> str:
+    if gate.relative_to == "none":
+        return ""
+    if reference is None:
+        return f"{gate.metric} is judged against {gate.relative_to}, but there are no results of {gate.relative_to}"
+    if fault := _fault_of_figure(gate, other, gate.relative_to):
+        return fault
+    if gate.compare == "ratio" and other is not None and other.value is not None and other.value <= 0:
+        return f"{gate.metric} of {gate.relative_to} is {other.value:g}, a ratio to it means nothing"
+    return ""
+
+
+def _compare(gate: Gate, figure: Figure, other: Figure | None) -> tuple[bool, str]:
+    """Whether the gate passes and what was found. Both figures have been checked to be finite."""
+    value = figure.value or 0.0
+    shown = f"{gate.metric} is {number(value)}"
+    judged = value
+    if other is not None:
+        base = other.value or 0.0
+        judged = value - base if gate.compare == "difference" else value / base
+        how = f"{judged:+.4f}" if gate.compare == "difference" else f"{judged:.2f} times"
+        shown += f" against {number(base)} of {gate.relative_to} ({how})"
+    judged = round(judged, _DIGITS)
+    return (judged >= gate.limit if gate.direction == "at_least" else judged <= gate.limit), shown
+
+
+def limit_text(gate: Gate) -> str:
+    """The limit for people: 'at least 0.8', 'at least champion -0.03', 'at most 2 times stable'."""
+    words = gate.direction.replace("_", " ")
+    if gate.compare == "value":
+        return f"{words} {gate.limit:g}"
+    if gate.compare == "difference":
+        return f"{words} {gate.relative_to} {gate.limit:+g}"
+    return f"{words} {gate.limit:g} times {gate.relative_to}"
+
+
+def number(value: float) -> str:
+    """Four significant digits, without an exponent for everyday sizes."""
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+
+
+def _finite(figure: Figure | None) -> float | None:
+    # Verdicts go into canonical JSON, which has no NaN.
+    return figure.value if figure and figure.value is not None and math.isfinite(figure.value) else None
+
+
+def require(verdicts: Sequence[Verdict]) -> None:
+    """Raises GateFailed naming every failed verdict at once; an empty list of verdicts fails too."""
+    if not verdicts:
+        raise GateFailed("no gate was decided; nothing was checked, so nothing passes")
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    if failed:
+        lines = "\n".join(f"  {verdict.reason}" for verdict in failed)
+        raise GateFailed(
+            f"refused by {len(failed)} of {len(verdicts)} gates\n{lines}",
+            remedy="mend the change; the limits are in config/gates.yaml",
+        )

@@ -1,0 +1,164 @@
+"""release.json: what a release is made of, pinned by content, and the folder that holds exactly that.
+
+`load` and `verify` prove that a folder still is what its manifest says. Releases are made in `release/staging.py` and
+opened for serving in `release/bundles.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from sluice.core.digests import canonical_json, digest_of, digest_of_file
+from sluice.core.errors import Faults, SluiceError
+from sluice.core.files import read_json
+from sluice.core.settings import Settings, describe_faults
+from sluice.release.gates import Verdict
+
+FILE = "release.json"
+ADAPTER = "adapter.gguf"
+PINNED_FOLDERS = ("prompts", "config", "index")
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ReleaseId = Annotated[str, Field(pattern=r"^r-[0-9a-f]{12}$")]
+
+# Says when and from where, not what: the same content has the same id on another day and another machine.
+_NOT_CONTENT = {"id", "created", "commit"}
+# `files` holds bytes; what they mean is in prompts, config, index and adapter: reformatting a prompt changes no answer.
+_NOT_SERVED = {*_NOT_CONTENT, "parent", "evaluation", "gates", "files"}
+_UNIDENTIFIED = "r-" + 12 * "0"
+
+
+class DataPin(Settings):
+    """The data set that was trained on, indexed and evaluated with."""
+
+    digest: str
+
+
+class IndexPin(Settings):
+    """The index: its content digest, and what made the vectors and the chunks."""
+
+    digest: str
+    embedder: dict[str, Any]
+    chunker: dict[str, Any]
+
+
+class ModelPin(Settings):
+    """One base model. The file itself is in the user's cache; llm.models checks its sha256 before every use."""
+
+    source: str
+    sha256: Sha256
+    convert: str | None = None
+    licence: str
+
+
+class AdapterPin(Settings):
+    """The fine-tuned adapter in the release folder."""
+
+    sha256: Sha256
+
+
+class EvaluationPin(Settings):
+    """What the candidate scored, and the digest of the cases it was asked."""
+
+    cases_digest: str
+    metrics: dict[str, float | None]
+
+
+class Manifest(Settings):
+    """release.json. `files` maps every file that serving reads, relative to the release folder, to its sha256."""
+
+    id: ReleaseId
+    created: str
+    commit: str
+    parent: ReleaseId | None
+    prompts: dict[str, str]
+    data: DataPin
+    index: IndexPin
+    models: dict[str, ModelPin]
+    adapter: AdapterPin | None
+    config: dict[str, str]
+    files: dict[str, Sha256]
+    evaluation: EvaluationPin
+    gates: tuple[Verdict, ...]
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            parts = PurePosixPath(name).parts
+            if PurePosixPath(name).is_absolute() or ".." in parts or PurePosixPath(name).as_posix() != name:
+                raise ValueError(f"{name!r} is not a plain path inside the release folder")
+        return files
+
+    def content_id(self) -> str:
+        """The id that this content must have: r- and 12 hex digits over all but id, created and commit."""
+        return f"r-{digest_of(self.model_dump(mode='json', exclude=_NOT_CONTENT))[:12]}"
+
+    def served_digest(self) -> str:
+        """Digest over what users would notice: equal for two releases that serve the same from the same content."""
+        return digest_of(self.model_dump(mode="json", exclude=_NOT_SERVED))
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are verdicts and all of them passed."""
+        return bool(self.gates) and all(verdict.passed for verdict in self.gates)
+
+    def to_bytes(self) -> bytes:
+        """The canonical JSON that release.json holds."""
+        return canonical_json(self.model_dump(mode="json"))
+
+
+def identified(fields: Mapping[str, Any]) -> Manifest:
+    """A manifest of these fields (all but `id`), with the id that follows from its content."""
+    manifest = Manifest.model_validate({"id": _UNIDENTIFIED, **fields})
+    return manifest.model_copy(update={"id": manifest.content_id()})
+
+
+def load(folder: Path) -> Manifest:
+    """Reads release.json; faults of form and an id that does not follow from the content are errors."""
+    path = folder / FILE
+    document = read_json(path)
+    try:
+        manifest = Manifest.model_validate(document)
+    except ValidationError as error:
+        raise Faults(str(path), describe_faults(path, error, {}, Manifest), remedy="make the release again") from None
+    if manifest.id != manifest.content_id():
+        raise SluiceError(
+            f"{path}: says it is {manifest.id}, but its content is {manifest.content_id()}",
+            remedy="the manifest was changed after it was made; make the release again",
+        )
+    return manifest
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Compares every pinned file with its sha256 and the pinned folders with the list; raises all faults at once."""
+    faults = []
+    for name, expected in sorted(manifest.files.items()):
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{path}: missing")
+        elif (found := digest_of_file(path)) != expected:
+            faults.append(f"{path}: sha256 is {found[:16]}…, the manifest pins {expected[:16]}…")
+    faults += [f"{folder / name}: not in the manifest" for name in sorted(served_files(folder) - manifest.files.keys())]
+    adapter = manifest.adapter.sha256 if manifest.adapter else None
+    if manifest.files.get(ADAPTER) != adapter:
+        faults.append(f"{folder / FILE}: adapter and files disagree about {ADAPTER}")
+    if faults:
+        raise Faults(
+            f"release {manifest.id}", faults, remedy="the folder was changed after it was made; make the release again"
+        )
+
+
+def served_files(folder: Path) -> set[str]:
+    """Relative paths of what lies where serving reads: the pinned folders and the adapter."""
+    found = {
+        path.relative_to(folder).as_posix()
+        for name in PINNED_FOLDERS
+        for path in (folder / name).rglob("*")
+        if not path.is_dir()
+    }
+    return found | ({ADAPTER} if (folder / ADAPTER).exists() else set())

@@ -1,0 +1,192 @@
+"""The registry of record: MLflow on SQLite under `.sluice/`, with no server and no telemetry.
+
+`record_release` makes one run for each release and registers its adapter and prompts with the alias `candidate`;
+`promote_aliases` moves the alias `champion`. Both may be called again for the same release: a version is identified
+by the digest of its content, so that nothing is registered twice. MLflow takes seconds to import and to make its
+tables; it is opened once per process.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json
+from sluice.core.workspace import Workspace
+from sluice.prompts import Prompt, load_prompts
+from sluice.release.manifest import ADAPTER, FILE, Manifest
+
+ADAPTER_MODEL = "sluice-adapter"
+EXPERIMENT = "releases"
+CANDIDATE, CHAMPION = "candidate", "champion"
+
+_IS_PROMPT = "tag.`mlflow.prompt.is_prompt` = 'true'"
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+
+
+def tracking_uri(workspace: Workspace) -> str:
+    """Where MLflow keeps runs and registry; also what `mlflow ui --backend-store-uri` takes."""
+    return f"sqlite:///{workspace.state / 'mlflow.db'}"
+
+
+def record_release(workspace: Workspace, manifest: Manifest, folder: Path) -> str:
+    """Records the release as a run and registers what it brings; returns the run id.
+
+    The run holds parameters, evaluation metrics, the loss curve and the files of the release's making. A run that a
+    killed process left unfinished is deleted and made again.
+    """
+    client = _client(workspace)
+    run_id = _finished_run(client, manifest) or _new_run(client, manifest, folder)
+    if manifest.adapter:
+        version = _adapter_version(client, manifest) or _register_adapter(client, manifest, folder, run_id)
+        client.set_registered_model_alias(ADAPTER_MODEL, CANDIDATE, version)
+        client.set_tag(run_id, "adapter_version", version)
+    for prompt in load_prompts(folder / "prompts").values():
+        version = _prompt_version(client, prompt.name, prompt.digest) or _register_prompt(client, prompt, manifest)
+        client.set_prompt_alias(prompt.name, CANDIDATE, int(version))
+    return run_id
+
+
+def promote_aliases(workspace: Workspace, manifest: Manifest) -> None:
+    """Moves the alias `champion` to what this release is made of; a release that is not recorded is recorded first.
+
+    A release without an adapter takes the alias off the adapter model: the champion then has none.
+    """
+    client = _client(workspace)
+    prompts = {name: _prompt_version(client, name, digest) for name, digest in manifest.prompts.items()}
+    adapter = _adapter_version(client, manifest) if manifest.adapter else None
+    if None in prompts.values() or (manifest.adapter and adapter is None):
+        record_release(workspace, manifest, workspace.releases / manifest.id)
+        prompts = {name: _prompt_version(client, name, digest) for name, digest in manifest.prompts.items()}
+        adapter = _adapter_version(client, manifest) if manifest.adapter else None
+    for name, version in prompts.items():
+        client.set_prompt_alias(name, CHAMPION, int(version or 0))
+    if adapter:
+        client.set_registered_model_alias(ADAPTER_MODEL, CHAMPION, adapter)
+    elif client.search_registered_models(f"name = '{ADAPTER_MODEL}'"):
+        client.delete_registered_model_alias(ADAPTER_MODEL, CHAMPION)
+
+
+def _client(workspace: Workspace) -> Any:
+    return _open(tracking_uri(workspace), workspace.state)
+
+
+@functools.cache
+def _open(uri: str, state: Path) -> Any:
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    state.mkdir(parents=True, exist_ok=True)
+    # register_prompt links the version to the experiment that is set globally, in the store that is set globally.
+    mlflow.set_tracking_uri(uri)
+    try:
+        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        # Without an explicit place, artifacts of a bare SQLite store land in ./mlruns of the current folder.
+        location = (state / "mlartifacts").as_uri()
+        chosen = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, location)
+        mlflow.set_experiment(experiment_id=chosen)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise SluiceError(
+            f"{state / 'mlflow.db'}: MLflow cannot use it: {str(error).splitlines()[0]}",
+            remedy="move the file away; releases are recorded again when they are promoted",
+        ) from error
+    return client
+
+
+def _experiment(client: Any) -> str:
+    return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+
+
+def _finished_run(client: Any, manifest: Manifest) -> str | None:
+    """The run of this release, None when there is none; unfinished ones are deleted."""
+    finished = None
+    for run in client.search_runs([_experiment(client)], f"tags.release = '{manifest.id}'"):
+        if run.info.status == "FINISHED":
+            finished = str(run.info.run_id)
+        else:
+            client.delete_run(run.info.run_id)
+    return finished
+
+
+def _new_run(client: Any, manifest: Manifest, folder: Path) -> str:
+    from mlflow.entities import Metric, Param
+
+    tags = {
+        "release": manifest.id,
+        "commit": manifest.commit,
+        "data": manifest.data.digest,
+        "parent": manifest.parent or "",
+    }
+    run = client.create_run(_experiment(client), run_name=manifest.id, tags=tags)
+    run_id, now = str(run.info.run_id), int(time.time() * 1000)
+    metrics = [Metric(name, value, now, 0) for name, value in manifest.evaluation.metrics.items() if value is not None]
+    params = {f"{role}_sha256": model.sha256 for role, model in manifest.models.items()}
+    training = read_json(folder / "training.json") if (folder / "training.json").is_file() else {}
+    params |= {f"training_{name}": str(value) for name, value in training.get("parameters", {}).items()}
+    metrics += [Metric("train_loss", value, now, step) for step, value in training.get("loss", [])]
+    metrics += [
+        Metric(f"train_{name}", training[name], now, 0)
+        for name in ("seconds", "tokens_per_second", "samples", "peak_memory_bytes")
+        if training.get(name) is not None
+    ]
+    client.log_batch(run_id, metrics=metrics, params=[Param(name, value) for name, value in params.items()])
+    client.log_artifact(run_id, str(folder / FILE))
+    if (folder / "evaluation").is_dir():
+        client.log_artifacts(run_id, str(folder / "evaluation"), "evaluation")
+    client.set_terminated(run_id)
+    return run_id
+
+
+def _adapter_version(client: Any, manifest: Manifest) -> str | None:
+    sha256 = manifest.adapter.sha256 if manifest.adapter else ""
+    return _first(client.search_model_versions(f"name = '{ADAPTER_MODEL}' AND tag.sha256 = '{sha256}'"))
+
+
+def _register_adapter(client: Any, manifest: Manifest, folder: Path, run_id: str) -> str:
+    """A new version of the adapter model, from files logged to the run. Releases that share an adapter share it."""
+    if not client.search_registered_models(f"name = '{ADAPTER_MODEL}'"):
+        client.create_registered_model(ADAPTER_MODEL, description="LoRA adapters as GGUF, one version for each content")
+    client.log_artifact(run_id, str(folder / ADAPTER), "adapter")
+    tags = {
+        "release": manifest.id,
+        "sha256": manifest.adapter.sha256 if manifest.adapter else "",
+        "commit": manifest.commit,
+    }
+    return str(client.create_model_version(ADAPTER_MODEL, f"runs:/{run_id}/adapter", run_id=run_id, tags=tags).version)
+
+
+def _prompt_version(client: Any, name: str, digest: str) -> str | None:
+    return _first(client.search_model_versions(f"name = '{name}' AND {_IS_PROMPT} AND tag.digest = '{digest}'"))
+
+
+def _register_prompt(client: Any, prompt: Prompt, manifest: Manifest) -> str:
+    parameters = prompt.parameters
+    registered = client.register_prompt(
+        prompt.name,
+        [message.model_dump() for message in prompt.messages],
+        commit_message=prompt.description,
+        tags={"digest": prompt.digest, "commit": manifest.commit, "release": manifest.id},
+        model_config={
+            "model_name": prompt.model,
+            "temperature": parameters.temperature,
+            "max_tokens": parameters.max_tokens,
+            "top_p": parameters.top_p,
+            "stop_sequences": list(parameters.stop),
+        },
+    )
+    return str(registered.version)
+
+
+def _first(versions: Any) -> str | None:
+    found = list(versions)
+    return str(found[0].version) if found else None

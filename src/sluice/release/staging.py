@@ -1,0 +1,183 @@
+"""Makes a release: copies what serving reads into a draft, pins it in release.json, and shows it by one rename.
+
+`.sluice/releases/<id>/` is whole or not there. Beside the pinned files it carries the record of its making: the
+evaluation, the champion's evaluation it was judged against, and the training record.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.errors import Faults, SluiceError
+from sluice.core.files import read_json, write_atomic
+from sluice.core.settings import read_yaml
+from sluice.core.workspace import Workspace
+from sluice.llm.models import Models, load_models
+from sluice.prompts import load_prompts
+from sluice.release.gates import Verdict
+from sluice.release.manifest import ADAPTER, FILE, Manifest, identified, load, served_files, verify
+
+# gates.yaml is never read by the service, and stores.yaml says where a machine keeps its vectors, not what they are.
+# Any other file of config/ is pinned: a forgotten pin would let two different services carry one release id.
+NOT_PINNED_CONFIG = frozenset({"gates.yaml", "stores.yaml"})
+CHAMPION_SUMMARY = "champion.json"
+CHAMPION_CASES = "champion_cases.jsonl"
+_EVALUATION_FILES = ("summary.json", "cases.jsonl", "metrics.json")
+
+
+def create(
+    workspace: Workspace,
+    *,
+    evaluation: Path,
+    verdicts: Sequence[Verdict],
+    parent: str | None,
+    commit: str,
+    data_digest: str,
+    adapter: Path | None,
+    index: Path | None = None,
+) -> tuple[Manifest, Path]:
+    """Makes `.sluice/releases/<id>/` from the checkout and returns its manifest and folder.
+
+    `evaluation`: folder with summary.json and cases.jsonl; `adapter`: the GGUF file (training.json may lie beside it),
+    None for a release of the base model; `index`: default build/index; `parent`: id of the champion it was judged
+    against. A refused candidate is made too: its verdicts are part of it. A release that is already there, whole, is
+    reused with its first creation time; a damaged one is replaced.
+    """
+    prompts = load_prompts(workspace.prompts, roles=Models.roles())
+    models = load_models(workspace.config / "models.yaml")
+    summary = read_json(evaluation / "summary.json")
+    with _draft(workspace.releases) as draft:
+        _copy_pinned(workspace, draft, index or workspace.build / "index", adapter)
+        _copy_record(workspace, draft, evaluation, adapter, parent)
+        manifest = identified(
+            {
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "commit": commit,
+                "parent": parent,
+                "prompts": {name: prompt.digest for name, prompt in prompts.items()},
+                "data": {"digest": data_digest},
+                "index": _index_pin(draft / "index"),
+                "models": {
+                    role: spec.model_dump(include={"source", "sha256", "convert", "licence"}) for role, spec in models
+                },
+                "adapter": {"sha256": digest_of_file(draft / ADAPTER)} if adapter else None,
+                "config": {path.name: digest_of(read_yaml(path)[0]) for path in sorted((draft / "config").iterdir())},
+                "files": {name: digest_of_file(draft / name) for name in sorted(served_files(draft))},
+                "evaluation": _evaluation_pin(summary, evaluation / "summary.json"),
+                "gates": [verdict.model_dump() for verdict in verdicts],
+            }
+        )
+        write_atomic(draft / FILE, manifest.to_bytes())
+        return _show(draft, workspace.releases / manifest.id, manifest)
+
+
+@contextmanager
+def _draft(releases: Path) -> Iterator[Path]:
+    """An empty folder that is gone afterwards, whatever happens; a full disk becomes an error for people."""
+    _sweep(releases)
+    draft = releases / f".draft-{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SluiceError(
+                f"{releases}: no space left on the disk", remedy="free some space and run it again"
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _sweep(releases: Path) -> None:
+    """Removes drafts of processes that were killed."""
+    for folder in releases.glob(".d*-*"):
+        pid = folder.name.rpartition("-")[2]
+        if folder.name.startswith((".draft-", ".damaged-")) and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy_pinned(workspace: Workspace, draft: Path, index: Path, adapter: Path | None) -> None:
+    if not (index / "index.json").is_file():
+        raise SluiceError(f"{index / 'index.json'}: no such file", remedy="build the index first")
+    wanted = {
+        "prompts": workspace.prompts.glob("*.prompt.yml"),
+        "config": (path for path in workspace.config.glob("*.yaml") if path.name not in NOT_PINNED_CONFIG),
+        "index": (index / name for name in ("index.json", *read_json(index / "index.json")["files"])),
+    }
+    for name, sources in wanted.items():
+        (draft / name).mkdir()
+        for source in sources:
+            _copy(source, draft / name / source.name)
+    if adapter:
+        _copy(adapter, draft / ADAPTER)
+
+
+def _copy_record(workspace: Workspace, draft: Path, evaluation: Path, adapter: Path | None, parent: str | None) -> None:
+    (draft / "evaluation").mkdir()
+    copies = {evaluation / name: draft / "evaluation" / name for name in _EVALUATION_FILES}
+    if parent:
+        judged_against = workspace.releases / parent / "evaluation"
+        copies[judged_against / "summary.json"] = draft / "evaluation" / CHAMPION_SUMMARY
+        copies[judged_against / "cases.jsonl"] = draft / "evaluation" / CHAMPION_CASES
+    if adapter:
+        copies[adapter.with_name("training.json")] = draft / "training.json"
+    for source, target in copies.items():
+        if source.is_file():
+            _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except FileNotFoundError:
+        raise SluiceError(f"{source}: no such file", remedy="run the stage that makes it") from None
+
+
+def _index_pin(index: Path) -> dict[str, Any]:
+    """The pins out of index.json, once its own list of files has been checked against the copies."""
+    record = read_json(index / "index.json")
+    faults = [
+        f"{name}: does not match the sha256 in index.json"
+        for name, expected in sorted(record["files"].items())
+        if digest_of_file(index / name) != expected
+    ]
+    if faults:
+        raise Faults("build/index", faults, remedy="build the index again")
+    return {key: record[key] for key in ("digest", "embedder", "chunker")}
+
+
+def _evaluation_pin(summary: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    try:
+        metrics = {name: metric["value"] for name, metric in summary["metrics"].items()}
+        return {"cases_digest": summary["cases_digest"], "metrics": metrics}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SluiceError(
+            f"{place}: not an evaluation summary ({error!r})", remedy="run the evaluation again"
+        ) from None
+
+
+def _show(draft: Path, target: Path, manifest: Manifest) -> tuple[Manifest, Path]:
+    """Gives the draft its name, unless a whole release of that name is there."""
+    if target.exists():
+        try:
+            there = load(target)
+            verify(target, there)
+            return there, target
+        except SluiceError:
+            damaged = target.with_name(f".damaged-{target.name}-{os.getpid()}")
+            target.rename(damaged)
+            draft.rename(target)
+            shutil.rmtree(damaged)
+            return manifest, target
+    draft.rename(target)
+    return manifest, target

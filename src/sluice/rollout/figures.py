@@ -1,0 +1,84 @@
+"""From single requests of a load stage to the figures that the gates judge.
+
+Two kinds of requests are told apart. Visits go through the router: they are the users, and each failure is charged to
+the release that answered. Probes go straight to stable and canary, the same question to both, in alternating order:
+only complete pairs are timed, so that both were measured on the same questions in the same moments, whatever else the
+machine was doing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sluice.release.gates import Figure
+
+Target = Literal["canary", "stable", "router"]
+TARGETS: tuple[Target, ...] = ("canary", "stable", "router")
+_CASES = 10
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One finished request. `release` is whom it is charged to; `pair` joins two probes, None for a visit.
+
+    `error` is empty for a whole answer; times are None when they were never reached.
+    """
+
+    request_id: str
+    release: Literal["canary", "stable"]
+    pair: int | None
+    error: str
+    total_ms: float | None
+    ttft_ms: float | None
+
+
+def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
+    """Whom a visit is charged to: stable if the answer carries stable's release id, else the canary. An answer without
+    the header (no connection, an error page) counts against the canary, which is the one under suspicion."""
+    return "stable" if header is not None and header == stable else "canary"
+
+
+def figures_of(samples: Sequence[Sample]) -> dict[Target, dict[str, Figure]]:
+    """error_rate, total_p50_ms, total_p95_ms, ttft_p50_ms, ttft_p95_ms and requests for canary, stable and router.
+
+    canary and stable: errors over probes and visits, times over complete pairs of probes. router: over all visits.
+    """
+    whole = Counter(sample.pair for sample in samples if sample.pair is not None and not sample.error)
+    paired = [sample for sample in samples if sample.pair is not None and whole[sample.pair] == 2]
+    visits = [sample for sample in samples if sample.pair is None]
+    found: dict[Target, dict[str, Figure]] = {}
+    for release in ("canary", "stable"):
+        mine = [sample for sample in samples if sample.release == release]
+        found[release] = _errors(mine) | _times([sample for sample in paired if sample.release == release])
+    found["router"] = _errors(visits) | _times([sample for sample in visits if not sample.error])
+    return found
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """Nearest rank: the smallest value that at least `share` of all values do not exceed. ValueError for no values."""
+    ordered = sorted(values)
+    if not ordered:
+        raise ValueError("no values")
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def _errors(samples: Sequence[Sample]) -> dict[str, Figure]:
+    count = len(samples)
+    errors = Counter(sample.error for sample in samples if sample.error)
+    cases = tuple(f"{error} ({times} of {count})" for error, times in errors.most_common(_CASES))
+    rate = errors.total() / count if count else None
+    return {"error_rate": Figure(rate, count, cases=cases), "requests": Figure(float(count), count)}
+
+
+def _times(samples: Sequence[Sample]) -> dict[str, Figure]:
+    found = {}
+    for name in ("total", "ttft"):
+        timed = [value for sample in samples if (value := getattr(sample, f"{name}_ms")) is not None]
+        for suffix, share in (("p50", 0.50), ("p95", 0.95)):
+            value = round(percentile(timed, share), 3) if timed else None
+            found[f"{name}_{suffix}_ms"] = Figure(value, len(timed))
+    return found

@@ -1,0 +1,34 @@
+"""Plain HTTP to this machine's own services: no proxies from the environment, one connection a request."""
+
+from __future__ import annotations
+
+import http.client
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+def connect(url: str, timeout: float) -> http.client.HTTPConnection:
+    """A connection to the host and port of `url`."""
+    parts = urlsplit(url)
+    return http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
+
+
+@dataclass(frozen=True)
+class Response:
+    """A whole answer; header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def get(url: str, timeout: float) -> Response:
+    """Raises OSError or http.client.HTTPException when there is no answer; any status is an answer."""
+    connection = connect(url, timeout)
+    try:
+        connection.request("GET", urlsplit(url).path or "/", headers={"Connection": "close"})
+        response = connection.getresponse()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Response(response.status, headers, response.read())
+    finally:
+        connection.close()

@@ -1,0 +1,51 @@
+"""rehearsal.json: what a rehearsal did and decided. docs/architecture.md describes the file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sluice.core.settings import Settings
+from sluice.release.gates import Verdict
+
+Outcome = Literal["passed", "failed"]
+
+
+class StepRecord(Settings):
+    """One step that was walked; `weight` is the canary's percentage after it, `started_s` counts from the start."""
+
+    index: int
+    kind: Literal["setWeight", "pause", "analysis"]
+    weight: int
+    started_s: float
+    seconds: float
+    verdict: Outcome
+    reason: str = ""
+    gates: tuple[Verdict, ...] = ()
+    metrics: dict[str, dict[str, float | None]] = Field(default_factory=dict)
+
+
+class TrafficRecord(Settings):
+    """What visitors lived through. `failed_outside_canary` are failures that the router did not send to the canary."""
+
+    requests: int
+    failed: int
+    failed_outside_canary: int
+
+
+class Rehearsal(Settings):
+    """The whole file. `weights` are pairs of seconds and percent."""
+
+    release: str
+    stable: str
+    time_scale: float
+    steps: tuple[StepRecord, ...]
+    weights: tuple[tuple[float, int], ...]
+    traffic: TrafficRecord
+    verdict: Outcome
+    reason: str
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "passed"

@@ -1,0 +1,83 @@
+"""The Rollout and what belongs to it, as they are in the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sluice.release.gates import load_gates
+from sluice.rollout.plan import SHAPES, Analysis, SetWeight, load_plan
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "k8s"
+
+
+def _read(name: str) -> Any:
+    return yaml.safe_load((K8S / name).read_text())
+
+
+def test_the_repository_s_rollout_can_be_rehearsed() -> None:
+    plan = load_plan(K8S / "base/rollout.yaml")
+    assert isinstance(plan.steps[0], SetWeight), "the first step must give the canary a small share"
+    assert plan.steps[0].weight <= 10
+    for at, step in enumerate(plan.steps):
+        if isinstance(step, SetWeight):
+            later = plan.steps[at + 1 :]
+            until = next((n for n, other in enumerate(later) if isinstance(other, SetWeight)), len(later))
+            assert any(isinstance(other, Analysis) for other in later[:until]), f"nothing judges {step.weight} %"
+
+
+def test_services_and_router_are_those_of_the_rollout() -> None:
+    canary = _read("base/rollout.yaml")["spec"]["strategy"]["canary"]
+    router = _read("base/traefikservice.yaml")
+    assert canary["trafficRouting"]["traefik"]["weightedTraefikServiceName"] == router["metadata"]["name"]
+    weights = {entry["name"]: entry["weight"] for entry in router["spec"]["weighted"]["services"]}
+    assert weights == {canary["stableService"]: 100, canary["canaryService"]: 0}
+    assert _read("base/service-stable.yaml")["metadata"]["name"] == canary["stableService"]
+    assert _read("base/service-canary.yaml")["metadata"]["name"] == canary["canaryService"]
+
+
+def test_services_select_the_pods_of_the_rollout() -> None:
+    spec = _read("base/rollout.yaml")["spec"]
+    labels = spec["template"]["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+    for name in ("stable", "canary"):
+        assert _read(f"base/service-{name}.yaml")["spec"]["selector"].items() <= labels.items()
+
+
+def test_every_manifest_of_a_folder_is_in_its_kustomization() -> None:
+    for folder in (K8S / "base", K8S / "analysis"):
+        listed = set(yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"])
+        assert {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"} <= listed
+
+
+def test_no_image_is_pinned_by_a_tag() -> None:
+    for path in K8S.rglob("*.yaml"):
+        for line in path.read_text().splitlines():
+            if line.strip().startswith("image:"):
+                assert ":" not in line.split("image:")[1].split("#")[0], f"{path}: {line.strip()}"
+
+
+def test_there_is_a_file_for_each_shape() -> None:
+    files = {path.stem for path in (ROOT / "loadtest" / "shapes").glob("*.py")} - {"__init__"}
+    assert files == set(SHAPES)
+
+
+def test_the_load_job_gives_locust_every_variable_it_needs() -> None:
+    template = _read("analysis/load.yaml")["spec"]
+    container = template["metrics"][0]["provider"]["job"]["spec"]["template"]["spec"]["containers"][0]
+    given = {entry["name"] for entry in container["env"]}
+    source = (ROOT / "loadtest" / "stage.py").read_text()
+    needed = {f"SLUICE_{part.split(chr(34))[0]}" for part in source.split('need("')[1:]}
+    assert given == needed
+    declared = {arg["name"] for arg in template["args"]}
+    used = {entry["value"][7:-2] for entry in container["env"] if entry["value"].startswith("{{args.")}
+    assert used == declared
+
+
+def test_the_load_stage_has_gates_for_errors_and_for_latency_against_stable() -> None:
+    gates = [gate for gate in load_gates(ROOT / "config/gates.yaml") if gate.stage == "load"]
+    assert "error_rate" in {gate.metric for gate in gates}
+    assert any(gate.metric.endswith("_ms") and gate.relative_to == "stable" for gate in gates)

@@ -1,0 +1,231 @@
+"""Whole releases in a clone of this repository, with the real model, database, proxy and load; small but complete.
+
+The tests follow one fork through its life and depend on their order: a first release that is killed and picked up, a
+run with nothing to do, three bad releases that are stopped, and a good one that becomes the champion.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from sluice.core.processes import free_port, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+SLUICE = Path(sys.executable).parent / "sluice"
+SMALL = {"train": {"steps": 10}, "evaluate": {"limit": 40, "workers": 2}, "rehearsal": {"time_scale": 0.08}}
+
+
+class Fork:
+    """A clone in which releases are made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        changed = subprocess.run(
+            ["git", "-C", str(ROOT), "ls-files", "-mo", "--exclude-standard", "-z"], capture_output=True, check=True
+        ).stdout.decode()
+        for name in filter(None, changed.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        params = folder / "pipelines" / "params.yaml"
+        document = yaml.safe_load(params.read_text())
+        for section, values in SMALL.items():
+            document[section] |= values
+        params.write_text(yaml.safe_dump(document))
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        env = {**os.environ, "PYTHONPATH": str(self.root / "src"), "COLUMNS": "160"}
+        return subprocess.Popen(
+            [str(SLUICE), *words], cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def run(self, *words: str) -> tuple[int, str]:
+        process = self.start(*words)
+        output, _ = process.communicate(timeout=800)
+        print(output)
+        return process.returncode, output
+
+    @property
+    def champion(self) -> str:
+        pointer = self.root / ".sluice" / "releases" / "CHAMPION"
+        return pointer.read_text().strip() if pointer.exists() else ""
+
+    def release(self, name: str) -> Path:
+        return self.root / ".sluice" / "releases" / name
+
+    def edit_prompt(self, old: str, new: str) -> None:
+        path = self.root / "prompts" / "answer.prompt.yml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that still runs from this clone."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = " ".join(process.cmdline())
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+            if str(self.root) in words:
+                found.append(process)
+        return found
+
+
+@pytest.fixture(scope="module")
+def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
+    made = Fork(tmp_path_factory.mktemp("fork") / "clone")
+    yield made
+    assert wait_until(lambda: not made.processes(), seconds=30), [p.cmdline() for p in made.processes()]
+
+
+def killed_in(fork: Fork, stage: str, *words: str) -> None:
+    """Starts a release and kills it without mercy once it is in `stage`."""
+    process = fork.start("release", "make", *words)
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="")
+        if f"] {stage} " in line:
+            time.sleep(2)
+            process.kill()
+            break
+    process.wait(10)
+    assert process.returncode == -signal.SIGKILL
+
+
+def released(output: str) -> str:
+    found = re.search(r"^release\s+(r-[0-9a-f]{12})", output, re.MULTILINE)
+    assert found, output
+    return found[1]
+
+
+def test_a_release_killed_in_training_leaves_nothing_behind(fork: Fork) -> None:
+    killed_in(fork, "train")
+    assert wait_until(lambda: not fork.processes(), seconds=30), [p.cmdline() for p in fork.processes()]
+    assert fork.champion == ""
+
+
+def test_the_first_release_picks_up_and_becomes_the_champion(fork: Fork) -> None:
+    code, output = fork.run("release", "make")
+    assert code == 0, output
+    assert re.search(r"index\s+unchanged, taken from the cache", output)
+    name = released(output)
+    assert fork.champion == name
+    rehearsal = json.loads((fork.release(name) / "rehearsal.json").read_text())
+    assert rehearsal["verdict"] == "passed"
+    assert [step["kind"] for step in rehearsal["steps"]].count("analysis") == 2
+    assert rehearsal["traffic"]["requests"] > 0
+    assert rehearsal["traffic"]["failed"] == 0
+    report = (fork.release(name) / "report.html").read_text()
+    assert name in report
+    assert report.count("<svg") >= 3
+    assert 'src="http' not in report
+
+
+def test_the_champion_answers_with_citations(fork: Fork) -> None:
+    import httpx
+
+    port = free_port()
+    service = fork.start("serve", "--port", str(port))
+    address = f"http://127.0.0.1:{port}"
+    try:
+        assert wait_until(lambda: ready(address), seconds=120)
+        row = next(
+            json.loads(line)
+            for line in (fork.root / "data" / "train.jsonl").read_text().splitlines()
+            if json.loads(line)["answers"]
+        )
+        body = {"model": "sluice", "messages": [{"role": "user", "content": row["question"]}]}
+        reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
+        assert reply.status_code == 200
+        assert reply.headers["x-sluice-release"] == fork.champion
+        assert reply.json()["release"] == fork.champion
+        assert reply.json()["choices"][0]["message"]["content"]
+        assert httpx.get(f"{address}/version").json()["release"] == fork.champion
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(60) == 0
+    finally:
+        service.kill()
+
+
+def ready(address: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(f"{address}/readyz", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_nothing_changed_says_so(fork: Fork) -> None:
+    before = fork.champion
+    code, output = fork.run("release", "make")
+    assert code == 0
+    assert f"Nothing changed: {before} is live" in output
+    assert fork.champion == before
+
+
+def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None:
+    before = fork.champion
+    fork.edit_prompt(
+        "Copy the shortest span", "Ignore the passages and write a long poem about the sea. Never copy a span"
+    )
+    code, output = fork.run("release", "make")
+    assert code == 3, output
+    assert "refused by the gates" in output
+    assert re.search(r"gate (f1|exact_match)_holds: \w+ is 0\.\d+ against 0\.\d+ of champion", output)
+    assert re.search(r"train\s+unchanged, taken from the cache", output)
+    assert fork.champion == before
+    assert not (fork.release(released(output)) / "rehearsal.json").exists()
+    fork.edit_prompt(
+        "Ignore the passages and write a long poem about the sea. Never copy a span", "Copy the shortest span"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "gate"),
+    [("delay=1.5", r"gate canary_(total_p50|total_p95|ttft_p95): "), ("error=0.5", r"gate canary_errors: ")],
+)
+def test_a_bad_canary_is_stopped_by_the_load_stage(fork: Fork, fault: str, gate: str) -> None:
+    before = fork.champion
+    prompt = fork.root / "prompts" / "answer.prompt.yml"
+    if "Answer questions" not in prompt.read_text():
+        fork.edit_prompt("You answer questions", "Answer questions")
+    code, output = fork.run("release", "make", "--fault", fault)
+    assert code == 3, output
+    assert "stopped by the canary" in output
+    name = released(output)
+    assert fork.champion == before != name
+    rehearsal = json.loads((fork.release(name) / "rehearsal.json").read_text())
+    assert re.search(gate, rehearsal["reason"])
+    assert rehearsal["weights"][-1][1] == 0
+    assert rehearsal["traffic"]["requests"] > 0
+    assert rehearsal["traffic"]["failed_outside_canary"] == 0
+    assert not fork.processes()
+
+
+def test_a_release_killed_in_the_rehearsal_is_picked_up_and_promoted(fork: Fork) -> None:
+    before = fork.champion
+    killed_in(fork, "rehearse")
+    assert wait_until(lambda: not fork.processes(), seconds=45), [p.cmdline() for p in fork.processes()]
+    assert fork.champion == before
+    code, output = fork.run("release", "make")
+    assert code == 0, output
+    assert re.search(r"evaluate\s+unchanged, taken from the cache", output)
+    assert fork.champion == released(output) != before

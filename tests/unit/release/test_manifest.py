@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.core.errors import Faults, SluiceError
+from sluice.release.manifest import Manifest, identified, load, verify
+
+Make = Callable[..., tuple[Manifest, Path]]
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    document = json.loads((folder / "release.json").read_text())
+    change(document)
+    (folder / "release.json").write_text(json.dumps(document))
+
+
+def test_load_gives_back_what_was_made(make: Make) -> None:
+    manifest, folder = make()
+    assert load(folder) == manifest
+    assert (folder / "release.json").read_bytes() == manifest.to_bytes()
+    verify(folder, manifest)
+
+
+def test_the_id_follows_from_content_and_not_from_time_or_commit(make: Make) -> None:
+    manifest, _ = make()
+    fields = manifest.model_dump(exclude={"id"})
+    assert identified({**fields, "created": "2001-01-01T00:00:00+00:00", "commit": "f" * 40}).id == manifest.id
+    assert identified({**fields, "data": {"digest": "other"}}).id != manifest.id
+    assert identified({**fields, "parent": "r-" + 12 * "a"}).id != manifest.id
+
+
+def test_the_served_digest_ignores_how_it_was_judged(make: Make) -> None:
+    manifest, _ = make()
+    fields = manifest.model_dump(exclude={"id"})
+    assert identified({**fields, "parent": "r-" + 12 * "a", "gates": []}).served_digest() == manifest.served_digest()
+    changed = identified({**fields, "prompts": {"answer": "other"}})
+    assert changed.served_digest() != manifest.served_digest()
+
+
+def test_a_changed_manifest_is_refused(make: Make) -> None:
+    _, folder = make()
+    rewritten(folder, lambda document: document["evaluation"]["metrics"].update(f1=0.99))
+    with pytest.raises(SluiceError, match="but its content is r-"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "prompts/../../x", "./prompts/a"])
+def test_a_path_that_leaves_the_folder_is_refused(make: Make, name: str) -> None:
+    _, folder = make()
+    rewritten(folder, lambda document: document["files"].update({name: "0" * 64}))
+    with pytest.raises(Faults, match="not a plain path inside the release folder"):
+        load(folder)
+
+
+def test_unknown_and_missing_keys_are_named(make: Make) -> None:
+    _, folder = make()
+    rewritten(folder, lambda document: (document.pop("data"), document.update(image="x"))[0])
+    with pytest.raises(Faults) as caught:
+        load(folder)
+    assert "data: Field required" in str(caught.value)
+    assert "image: unknown key" in str(caught.value)
+
+
+def test_a_folder_without_a_manifest_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match=r"release\.json: no such file"):
+        load(tmp_path)
+
+
+def test_verify_names_all_faults_at_once(make: Make) -> None:
+    manifest, folder = make()
+    (folder / "prompts/answer.prompt.yml").write_text("changed")
+    (folder / "index/vectors.npy").unlink()
+    (folder / "adapter.gguf").write_bytes(b"")
+    (folder / "config/extra.yaml").write_text("a: 1")
+    (folder / "prompts/sub").mkdir()
+    (folder / "prompts/sub/more.prompt.yml").write_text("x")
+    (folder / "report.html").write_text("made later, allowed")
+    with pytest.raises(Faults) as caught:
+        verify(folder, manifest)
+    text = str(caught.value)
+    assert len(caught.value.faults) == 5
+    assert "prompts/answer.prompt.yml: sha256 is" in text
+    assert "index/vectors.npy: missing" in text
+    assert "adapter.gguf: sha256 is" in text
+    assert "config/extra.yaml: not in the manifest" in text
+    assert "prompts/sub/more.prompt.yml: not in the manifest" in text
+
+
+def test_an_adapter_slipped_into_a_release_without_one_is_found(make: Make) -> None:
+    manifest, folder = make(adapter=None)
+    assert manifest.adapter is None
+    (folder / "adapter.gguf").write_bytes(b"GGUF other")
+    with pytest.raises(Faults, match=r"adapter\.gguf: not in the manifest"):
+        verify(folder, manifest)
+
+
+def test_nothing_passes_without_verdicts(make: Make) -> None:
+    manifest, _ = make(verdicts=[])
+    assert not manifest.passed

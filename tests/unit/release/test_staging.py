@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.prompts import load_prompts
+from sluice.release.manifest import Manifest, load, verify
+
+Make = Callable[..., tuple[Manifest, Path]]
+
+
+def left_over(workspace: Workspace) -> list[str]:
+    return sorted(path.name for path in workspace.releases.iterdir() if path.name.startswith("."))
+
+
+def test_it_pins_what_serving_reads_and_nothing_else(workspace: Workspace, make: Make) -> None:
+    manifest, folder = make()
+    assert folder == workspace.releases / manifest.id
+    assert sorted(manifest.files) == [
+        "adapter.gguf",
+        "config/models.yaml",
+        "config/service.yaml",
+        "index/chunks.jsonl",
+        "index/index.json",
+        "index/vectors.npy",
+        "prompts/answer.prompt.yml",
+    ]
+    assert manifest.files["adapter.gguf"] == digest_of_file(workspace.build / "adapter/adapter.gguf")
+    assert manifest.prompts == {"answer": load_prompts(workspace.prompts)["answer"].digest}
+    assert manifest.index.chunker == {"name": "words", "size": 64}
+    assert manifest.models["chat"].sha256 == "1a" * 32
+    assert manifest.evaluation.metrics == {"f1": 0.5, "latency_p95_ms": 820.0, "judge": None}
+    assert (folder / "evaluation/cases.jsonl").is_file()
+    assert (folder / "training.json").is_file()
+    assert left_over(workspace) == []
+
+
+def test_the_evaluation_of_the_champion_is_kept_beside_it(make: Make) -> None:
+    parent, _ = make(adapter=None)
+    child, folder = make(parent=parent.id)
+    assert child.parent == parent.id
+    assert json.loads((folder / "evaluation/champion.json").read_text())["cases"] == 3
+    assert (folder / "evaluation/champion_cases.jsonl").is_file()
+
+
+def test_the_same_content_is_reused_with_its_first_time_and_its_later_files(make: Make) -> None:
+    first, folder = make(commit="a" * 40)
+    (folder / "rehearsal.json").write_text("{}")
+    again, same = make(commit="b" * 40)
+    assert same == folder
+    assert again == first
+    assert again.commit == "a" * 40
+    assert (folder / "rehearsal.json").exists()
+
+
+def test_a_damaged_release_of_the_same_id_is_replaced(workspace: Workspace, make: Make) -> None:
+    manifest, folder = make()
+    (folder / "adapter.gguf").write_bytes(b"broken")
+    again, same = make()
+    assert (again.id, same) == (manifest.id, folder)
+    verify(folder, load(folder))
+    assert left_over(workspace) == []
+
+
+def test_a_partial_folder_of_the_same_id_is_replaced(make: Make) -> None:
+    manifest, folder = make()
+    shutil.rmtree(folder / "index")
+    (folder / "release.json").unlink()
+    make()
+    verify(folder, manifest)
+
+
+def test_a_changed_index_is_found_before_it_is_pinned(workspace: Workspace, make: Make) -> None:
+    (workspace.build / "index/chunks.jsonl").write_text("other")
+    with pytest.raises(SluiceError, match=r"chunks\.jsonl: does not match the sha256 in index\.json"):
+        make()
+    assert left_over(workspace) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["build/index/index.json", "build/adapter/adapter.gguf", "build/evaluation/summary.json"]
+)
+def test_a_missing_input_is_named_and_leaves_nothing(workspace: Workspace, make: Make, name: str) -> None:
+    workspace.releases.mkdir(parents=True)
+    (workspace.root / name).unlink()
+    with pytest.raises(SluiceError, match=f"{name}: no such file"):
+        make()
+    assert list(workspace.releases.iterdir()) == []
+
+
+def test_a_broken_summary_is_an_error_for_people(workspace: Workspace, make: Make) -> None:
+    (workspace.build / "evaluation/summary.json").write_text('{"metrics": {"f1": 1}}')
+    with pytest.raises(SluiceError, match="not an evaluation summary"):
+        make()
+
+
+def test_a_full_disk_leaves_no_draft(workspace: Workspace, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Path, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(SluiceError, match="no space left on the disk") as caught:
+        make()
+    assert caught.value.remedy
+    assert list(workspace.releases.iterdir()) == []
+
+
+def test_drafts_of_killed_processes_are_removed_and_those_of_living_ones_kept(workspace: Workspace, make: Make) -> None:
+    dead, alive = workspace.releases / ".draft-999999999", workspace.releases / f".draft-{os.getppid()}"
+    for folder in (dead, alive):
+        folder.mkdir(parents=True)
+    make()
+    assert not dead.exists()
+    assert alive.exists()
+
+
+def test_a_refused_candidate_is_made_with_its_verdicts(make: Make) -> None:
+    passing, _ = make()
+    failed = passing.gates[0].model_copy(update={"passed": False, "cases": ("q1",)})
+    manifest, folder = make(verdicts=[failed])
+    assert manifest.id != passing.id
+    assert not manifest.passed
+    assert load(folder).gates[0].cases == ("q1",)

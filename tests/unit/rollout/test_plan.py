@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.rollout.plan import Analysis, Pause, SetWeight, load_plan, parse_duration
+
+RolloutWriter = Callable[..., Path]
+GOOD = """
+- setWeight: 10
+- pause: {duration: 5m}
+- analysis: {templates: [{templateName: load}]}
+- setWeight: 50
+- pause: {duration: 1h}
+- pause: {duration: 20}
+- analysis:
+    templates: [{templateName: load}]
+    args: [{name: users, value: "4"}]
+"""
+
+
+def test_a_plan_holds_the_steps_in_order_with_durations_in_seconds(rollout_file: RolloutWriter) -> None:
+    plan = load_plan(rollout_file(GOOD, duration="3m", users="2"))
+    assert [step.kind for step in plan.steps] == [
+        "setWeight",
+        "pause",
+        "analysis",
+        "setWeight",
+        "pause",
+        "pause",
+        "analysis",
+    ]
+    assert plan.steps[0] == SetWeight(10)
+    assert [step.seconds for step in plan.steps if isinstance(step, Pause)] == [300, 3600, 20]
+    assert plan.seconds == 300 + 3600 + 20 + 2 * 180
+
+
+def test_the_load_comes_from_the_template_unless_the_step_says_otherwise(rollout_file: RolloutWriter) -> None:
+    path = rollout_file(GOOD, users="3", duration="90s", shape="staircase", answer_timeout="7s")
+    first, second = (step.load for step in load_plan(path).steps if isinstance(step, Analysis))
+    assert (first.users, first.seconds, first.shape, first.answer_timeout_s) == (3, 90, "staircase", 7)
+    assert (second.users, second.seconds) == (4, 90)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("45", 45), (45, 45), ("0s", 0)]
+)
+def test_durations(text: str | int, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "500ms", "1.5h", "-3s", "3 m", "30s5m", "soon"])
+def test_what_is_not_a_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration such as 30s"):
+        parse_duration(text)
+
+
+ANALYSIS = "- analysis: {templates: [{templateName: load}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("- setHeaderRoute: {name: x}\n", "steps.0.setHeaderRoute: not supported by the rehearsal"),
+        ("- setCanaryScale: {weight: 5}\n", "steps.0.setCanaryScale: not supported"),
+        ("- experiment: {duration: 1h}\n", "steps.0.experiment: not supported"),
+        ("- pause: {}\n", "steps.0.pause.duration: Field required"),
+        ("- pause: {duration: soon}\n", "steps.0: 'soon' is not a duration"),
+        ("- pause: {duration: 1m, until: noon}\n", "steps.0.pause.until: not supported"),
+        ("- {setWeight: 5, pause: {duration: 1m}}\n", "steps.0: a step is exactly one of"),
+        ("- {}\n", "steps.0: a step is exactly one of"),
+        ("- {pause: null}\n", "steps.0: the step is empty"),
+        ("- setWeight: 101\n", "steps.0.setWeight: Input should be less than or equal to 100"),
+        ("- setWeight: -1\n", "steps.0.setWeight: Input should be greater than or equal to 0"),
+        ("- setWeight: '10'\n", "steps.0.setWeight: Input should be a valid integer"),
+        ("- setWeight: 50\n- setWeight: 50\n", "steps.1.setWeight: weights must rise, found 50 after 50"),
+        ("- setWeight: 50\n- setWeight: 20\n", "steps.1.setWeight: weights must rise, found 20 after 50"),
+        ("- analysis: {templates: []}\n", "steps.0.analysis.templates: "),
+        ("- analysis: {templates: [{templateName: laod}]}\n", "template 'laod' is not one .* .did you mean 'load'."),
+        ("- analysis: {templates: [{templateName: load, clusterScope: true}]}\n", "clusterScope: not supported"),
+        (
+            "- analysis: {templates: [{templateName: load}], args: [{name: user, value: '2'}]}\n",
+            "declares no argument 'user' .did you mean 'users'.",
+        ),
+        (
+            "- analysis: {templates: [{templateName: load}], args: [{name: users, value: '1'}]}\n",
+            "at least 2 are needed",
+        ),
+        (
+            "- analysis: {templates: [{templateName: load}], args: [{name: shape, value: wild}]}\n",
+            "shape 'wild' is not in",
+        ),
+    ],
+)
+def test_anything_else_is_refused_by_name_with_its_line(rollout_file: RolloutWriter, steps: str, said: str) -> None:
+    path = rollout_file(steps + ANALYSIS)
+    with pytest.raises(SluiceError, match=rf"{path}:\d+: spec\.strategy\.canary\..*{said}") as caught:
+        load_plan(path)
+    assert "docs/reference/rollout.md" in caught.value.remedy
+
+
+def test_the_line_is_that_of_the_refused_key(rollout_file: RolloutWriter) -> None:
+    path = rollout_file("- setWeight: 10\n- setMirrorRoute: {name: x}\n" + ANALYSIS)
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "setMirrorRoute" in text)
+    with pytest.raises(SluiceError, match=f"rollout.yaml:{line}: .*setMirrorRoute"):
+        load_plan(path)
+
+
+def test_a_plan_without_analysis_is_refused(rollout_file: RolloutWriter) -> None:
+    with pytest.raises(SluiceError, match="no analysis step: nothing would decide"):
+        load_plan(rollout_file("- setWeight: 10\n- pause: {duration: 1m}\n"))
+
+
+def test_all_faults_are_reported_at_once(rollout_file: RolloutWriter) -> None:
+    with pytest.raises(SluiceError, match="2 faults"):
+        load_plan(rollout_file("- setWeight: 50\n- setWeight: 20\n"))
+
+
+def test_another_strategy_is_refused_by_name(rollout_file: RolloutWriter) -> None:
+    path = rollout_file(GOOD)
+    path.write_text(path.read_text().replace("    canary:\n", "    blueGreen: {}\n    canary:\n"))
+    with pytest.raises(SluiceError, match=r"spec\.strategy\.blueGreen: not supported by the rehearsal"):
+        load_plan(path)
+
+
+def test_a_missing_template_is_named(rollout_file: RolloutWriter) -> None:
+    path = rollout_file(GOOD)
+    template = path.parents[1] / "analysis" / "load.yaml"
+    template.unlink()
+    with pytest.raises(SluiceError, match=f"{template}: no such file"):
+        load_plan(path)
+
+
+def test_a_template_must_tolerate_no_failed_measurement(rollout_file: RolloutWriter) -> None:
+    path = rollout_file(GOOD)
+    template = path.parents[1] / "analysis" / "load.yaml"
+    template.write_text(template.read_text().replace("failureLimit: 0", "failureLimit: 2"))
+    with pytest.raises(SluiceError, match=r"load.yaml:\d+: spec.metrics.0.failureLimit: Input should be 0"):
+        load_plan(path)
