@@ -20,7 +20,7 @@ from sluice.core.errors import SluiceError
 from sluice.llm.local import LocalServer
 adapter = Path(sys.argv[2]) if sys.argv[2] else None
 try:
-    LocalServer(Path(sys.argv[1]), adapter=adapter, context=256, slots=1).close()
+    LocalServer(Path(sys.argv[1]), adapter=adapter, threads=1, context=256, slots=1).close()
 except SluiceError as error:
     sys.exit(error.message)
 """

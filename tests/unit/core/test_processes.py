@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sluice.core import processes
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json, write_json
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)",
+]
+
+
+def alive(pid: int) -> bool:
+    return processes._started(pid) != ""
+
+
+def ended(pid: int, seconds: float = 5.0) -> bool:
+    return processes.wait_until(lambda: not alive(pid), seconds=seconds, every=0.02)
+
+
+def wait_for_line(child: processes.Child, line: str) -> None:
+    assert processes.wait_until(lambda: line in child.tail(), seconds=10, every=0.02), child.tail()
+
+
+def test_a_child_has_a_log_a_record_and_its_own_group(tmp_path: Path) -> None:
+    argv = [
+        sys.executable,
+        "-c",
+        "import os, sys; print(os.environ['X'], os.getcwd()); print('to stderr', file=sys.stderr)",
+    ]
+    child = processes.start("job", argv, state=tmp_path, env={"X": "set"}, cwd=tmp_path)
+    assert child.process.wait(10) == 0
+    assert child.log == tmp_path / "logs" / "job.log"
+    assert sorted(child.tail().splitlines()) == sorted([f"set {tmp_path}", "to stderr"])
+    assert read_json(child.record)["pid"] == child.process.pid
+    assert child.stop() == 0
+    assert not child.record.exists()
+
+
+def test_tail_is_short_and_bears_any_bytes(tmp_path: Path) -> None:
+    child = processes.start(
+        "job", [sys.executable, "-c", r"print('a\n' * 50); import os; os.write(1, b'\xff end')"], state=tmp_path
+    )
+    child.process.wait(10)
+    assert len(child.tail(3).splitlines()) == 3
+    child.log.unlink()
+    assert child.tail() == ""
+    child.stop()
+
+
+def test_stop_asks_first(tmp_path: Path) -> None:
+    polite = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); "
+        "print('up', flush=True); time.sleep(60)"
+    )
+    child = processes.start("polite", [sys.executable, "-c", polite], state=tmp_path)
+    wait_for_line(child, "up")
+    assert child.running
+    assert child.stop() == 7
+    assert not child.running
+
+
+def test_stop_kills_what_does_not_listen(tmp_path: Path) -> None:
+    child = processes.start("stubborn", STUBBORN, state=tmp_path)
+    wait_for_line(child, "deaf")
+    assert child.stop(grace=0.2) == -signal.SIGKILL
+    assert not child.record.exists()
+
+
+def test_stop_ends_the_whole_group(tmp_path: Path) -> None:
+    family = f"import subprocess; p = subprocess.Popen({STUBBORN!r}); print(p.pid, flush=True); p.wait()"
+    child = processes.start("family", [sys.executable, "-c", family], state=tmp_path)
+    wait_for_line(child, "deaf")
+    grandchild = int(next(line for line in child.tail().splitlines() if line.isdigit()))
+    child.stop(grace=2)
+    assert ended(grandchild)
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="router: no-such-program cannot be run"):
+        processes.start("router", ["no-such-program"], state=tmp_path)
+    assert not list(tmp_path.glob("run/*"))
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from sluice.core import processes
+child = processes.start("job", {argv!r}, state=Path(sys.argv[1]))
+while "{line}" not in child.tail(): time.sleep(0.02)
+print(child.process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def killed_parent(state: Path, argv: list[str], line: str) -> int:
+    """Starts a process that starts `argv`, kills it without warning, and gives the child's pid."""
+    src = Path(__file__).resolve().parents[3] / "src"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT.format(argv=argv, line=line), str(state)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(src)},
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    return pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+def test_a_child_ends_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    pid = killed_parent(tmp_path, [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"], "up")
+    assert ended(pid)
+
+
+def test_reap_ends_a_child_that_was_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = killed_parent(tmp_path, STUBBORN, "deaf")  # it does not hear the parent-death signal
+    assert alive(pid)
+    with monkeypatch.context() as patience:
+        patience.setattr(processes, "wait_until", lambda ready, **_: time.sleep(0.2) or ready())
+        assert processes.reap(tmp_path) == ["job"]
+    assert ended(pid)
+    assert not list((tmp_path / "run").iterdir())
+    assert processes.reap(tmp_path) == []
+
+
+def test_reap_does_not_touch_a_recycled_pid(tmp_path: Path) -> None:
+    stranger = subprocess.Popen(SLEEP, start_new_session=True)
+    try:
+        for number, started in enumerate(("1", "")):
+            record = {"name": "job", "pid": stranger.pid, "started": started, "argv": []}
+            write_json(tmp_path / "run" / f"job-{number}.json", record)
+        assert processes.reap(tmp_path) == []
+        time.sleep(0.1)
+        assert stranger.poll() is None
+        assert not list((tmp_path / "run").iterdir())
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_reap_does_not_wait_for_a_zombie(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+    assert ended(dead.pid)  # not collected yet: a zombie
+    write_json(tmp_path / "run" / "job-1.json", {"name": "job", "pid": dead.pid, "started": "1", "argv": []})
+    began = time.monotonic()
+    assert processes.reap(tmp_path) == []
+    assert time.monotonic() - began < 1
+    dead.wait()
+
+
+def test_reap_without_records(tmp_path: Path) -> None:
+    assert processes.reap(tmp_path) == []
+
+
+def test_require_port_names_a_taken_port() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SluiceError, match=rf"127\.0\.0\.1:{port}: the port is already taken") as caught:
+            processes.require_port(port)
+        assert "--port" in caught.value.remedy
+    processes.require_port(port)
+
+
+def test_free_port_can_be_bound() -> None:
+    processes.require_port(processes.free_port())
+
+
+def test_wait_until_gives_the_last_answer() -> None:
+    answers = iter([False, False, True])
+    assert processes.wait_until(lambda: next(answers), seconds=5, every=0.001)
+    assert not processes.wait_until(lambda: False, seconds=0.01, every=0.001)

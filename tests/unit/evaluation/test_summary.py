@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.core.files import read_json, read_jsonl
+from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.metrics.exact_match import ExactMatch
+from sluice.evaluation.metrics.latency import Latency
+from sluice.evaluation.summary import aggregate, cases_digest, percentile, summarise, write_results
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [
+        ([1.0], 0.5, 1.0),
+        ([1.0], 0.95, 1.0),
+        ([3.0, 1.0, 2.0], 0.5, 2.0),
+        ([4.0, 1.0, 3.0, 2.0], 0.5, 2.0),
+        (list(range(1, 101)), 0.95, 95),
+        (list(range(1, 21)), 0.95, 19),
+        (list(range(1, 22)), 0.95, 20),
+        ([1.0, 2.0], 1.0, 2.0),
+    ],
+)
+def test_percentile_is_the_nearest_rank(values: list[float], share: float, expected: float) -> None:
+    assert percentile(values, share) == expected
+
+
+def test_percentile_has_no_rounding_of_its_own() -> None:
+    for size in range(1, 400):
+        for share, exact in ((0.5, Fraction(1, 2)), (0.95, Fraction(19, 20))):
+            assert percentile(range(1, size + 1), share) == math.ceil(exact * size)
+
+
+def test_aggregate() -> None:
+    assert aggregate(ExactMatch(), [1.0, 0.0, 0.0, 1.0]) == 0.5
+    assert aggregate(Latency("p50"), [10.0, 30.0, 20.0]) == 20.0
+    assert aggregate(Latency("p95"), [10.0, 30.0, 20.0]) == 30.0
+    assert aggregate(ExactMatch(), []) is None
+
+
+def case(score: float | None = None, error: str = "") -> dict[str, Any]:
+    return {
+        "id": "q",
+        "scores": {} if error else {"exact_match": score},
+        "errors": {"exact_match": error} if error else {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("cases", "value", "samples", "errors"),
+    [
+        ([case(1.0), case(0.0), case(None)], 0.5, 2, 0),
+        ([case(1.0), case(error="crash"), case(error="crash")], 1.0, 1, 2),  # counted apart: the gate sees them
+        ([case(error="crash")], None, 0, 1),
+        ([case(None)], None, 0, 0),
+        ([], None, 0, 0),
+    ],
+)
+def test_errors_are_counted_and_never_averaged(row, cases, value, samples, errors) -> None:
+    summary = summarise([row("x")], cases, [ExactMatch()])
+    assert summary["metrics"]["exact_match"] == {
+        "value": value,
+        "samples": samples,
+        "errors": errors,
+        "unit": "share",
+        "direction": "higher",
+    }
+    assert summary["cases"] == len(cases)
+
+
+def test_cases_digest_is_over_what_is_asked_and_expected(row) -> None:
+    assert cases_digest([row("x")]) == cases_digest([row("x")])
+    assert cases_digest([row("x")]) != cases_digest([row("y")])
+    assert cases_digest([row("x"), row("y")]) != cases_digest([row("y"), row("x")])
+
+
+def test_result_files(row, tmp_path: Path) -> None:
+    cases = [case(1.0), case(error="crash \u2028")]
+    summary = summarise([row("x")], cases, [ExactMatch(), *METRICS[3:4]])
+    write_results(tmp_path / "out", summary, cases)
+    assert read_json(tmp_path / "out" / "metrics.json") == {"exact_match": 1.0, "decline_accuracy": None}
+    assert read_json(tmp_path / "out" / "summary.json") == summary
+    assert read_jsonl(tmp_path / "out" / "cases.jsonl") == cases

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.llm.local import LocalServer, embedding_server, probe
+
+QUESTION = "What is the capital of France?"
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(b"GGUF" + b"nonsense" * 100)
+    return path
+
+
+@pytest.mark.parametrize("start", [LocalServer, embedding_server])
+def test_a_missing_model_is_named(tmp_path: Path, start) -> None:
+    with pytest.raises(SluiceError, match=r"gone\.gguf: the model file is missing") as caught:
+        start(tmp_path / "gone.gguf")
+    assert "make release" in caught.value.remedy
+
+
+@pytest.mark.real
+def test_a_missing_adapter_is_named(models, tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match=r"gone\.gguf: the adapter file is missing"):
+        LocalServer(models.chat, adapter=tmp_path / "gone.gguf")
+
+
+@pytest.mark.real
+def test_a_broken_file_is_an_error_and_not_the_end_of_the_process(models, broken: Path) -> None:
+    with pytest.raises(SluiceError, match=r"llama\.cpp could not start"):
+        LocalServer(broken)
+    for model, adapter in ((broken, None), (models.chat, broken)):
+        with pytest.raises(SluiceError, match=r"broken\.gguf: llama\.cpp cannot load it \(exit 1\): .*could not start"):
+            probe(model, adapter)
+
+
+@pytest.mark.real
+def test_probe_bears_a_model_that_llama_cpp_dies_of(models, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sluice.llm import local
+
+    monkeypatch.setattr(
+        local, "_PROBE", "import os, sys; sys.stderr.write('GGML_ASSERT(x)'); sys.stderr.flush(); os.abort()"
+    )
+    with pytest.raises(SluiceError, match=r"cannot load it \(exit -6\): GGML_ASSERT"):
+        probe(models.chat)
+
+
+@pytest.mark.real
+def test_probe_passes_a_good_model(models) -> None:
+    probe(models.chat)
+
+
+@pytest.mark.real
+def test_answers_are_the_same_every_time_and_end_where_told(models) -> None:
+    from sluice.llm.providers import chat_model
+    from sluice.prompts import ModelParameters
+
+    def ask(**parameters: object) -> str:
+        read = ModelParameters.model_validate({"temperature": 0, "maxTokens": 12, **parameters})
+        reply = chat_model(server.base_url, timeout=60, parameters=read).invoke(QUESTION)
+        assert reply.usage_metadata is not None
+        assert reply.usage_metadata["output_tokens"] <= read.max_tokens
+        return str(reply.content)
+
+    with LocalServer(models.chat, threads=1, context=512, slots=1) as server:
+        assert server.base_url.startswith("http://127.0.0.1:")
+        assert not server.base_url.endswith("/v1")
+        first = ask()
+        assert first
+        assert ask() == first
+        assert first.startswith(ask(maxTokens=4).rstrip("\ufffd"))
+        word = first.split()[1]
+        assert word not in ask(stop=[word])
+
+
+@pytest.mark.real
+def test_the_server_ends_with_the_object(models) -> None:
+    import httpx
+
+    with LocalServer(models.chat, threads=1, context=256, slots=1) as server:
+        url = f"{server.base_url}/health"
+        assert httpx.get(url, timeout=5).status_code == 200
+    with pytest.raises(httpx.TransportError):
+        httpx.get(url, timeout=5)
