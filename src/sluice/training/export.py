@@ -1,0 +1,135 @@
+"""LoRA weights of peft into the GGUF adapter that llama.cpp loads, tried in a child process before it is used."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sluice.core.errors import SluiceError
+
+Array = npt.NDArray[np.float32]
+_KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
+
+# Loads base and adapter and answers once. In a child: a file that llama.cpp cannot use aborts its whole process.
+_TRIAL = """
+import sys, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.n_ctx, params.n_parallel, params.verbosity = sys.argv[1], 256, 1, 0
+lora = xllamacpp.CommonAdapterLoraInfo()
+lora.path, lora.scale = sys.argv[2], 1.0
+params.lora_adapters = [lora]
+reply = xllamacpp.Server(params).handle_chat_completions(
+    {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4, "temperature": 0})
+sys.exit(0 if reply.get("choices") else f"no answer: {reply}")
+"""
+
+
+@dataclass(frozen=True)
+class BaseShape:
+    """What naming and ordering adapter tensors needs to know of the base GGUF."""
+
+    architecture: str
+    blocks: int
+    heads: int
+    kv_heads: int
+
+
+def read_shape(base: Path) -> BaseShape:
+    """Read from the metadata of a GGUF file."""
+    import gguf
+
+    fields = gguf.GGUFReader(base).fields
+    architecture = str(fields["general.architecture"].contents())
+
+    def number(name: str, default: int | None = None) -> int:
+        field = fields.get(f"{architecture}.{name}")
+        if field is None and default is None:
+            raise SluiceError(f"{base}: the file says nothing of {architecture}.{name}")
+        return int(field.contents()) if field is not None else int(default or 0)
+
+    heads = number("attention.head_count")
+    return BaseShape(architecture, number("block_count"), heads, number("attention.head_count_kv", heads))
+
+
+def _llama_order(module: str, b: Array, shape: BaseShape) -> Array:
+    """llama.cpp keeps the rotary halves of q and k interleaved: rows (head, half, i) become (head, i, half)."""
+    heads = {"q_proj": shape.heads, "k_proj": shape.kv_heads}.get(module.rpartition(".")[2])
+    if heads is None:
+        return b
+    rows, rank = b.shape
+    return b.reshape(heads, 2, rows // heads // 2, rank).swapaxes(1, 2).reshape(rows, rank)
+
+
+# How the output rows of a module are ordered in GGUF, by architecture of the base.
+ROW_ORDERS = {"llama": _llama_order}
+
+
+def adapter_tensors(state: Mapping[str, Any], shape: BaseShape) -> dict[str, Array]:
+    """GGUF tensors `blk.N.x.weight.lora_a` (rank, in) and `.lora_b` (out, rank) out of peft's state dict."""
+    import gguf
+
+    order = ROW_ORDERS.get(shape.architecture)
+    if order is None:
+        known = ", ".join(ROW_ORDERS)
+        raise SluiceError(
+            f"no adapter export for the architecture {shape.architecture!r} (known: {known})",
+            remedy="add its row order to ROW_ORDERS in src/sluice/training/export.py, or choose another base model",
+        )
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, shape.blocks)
+    tensors = {}
+    for key, value in state.items():
+        found = _KEY.fullmatch(key)
+        name = names.get_name(found["module"]) if found else None
+        if found is None or name is None:
+            raise SluiceError(
+                f"the adapter tensor {key!r} has no name in GGUF", remedy="take its module out of `targets`"
+            )
+        array = np.ascontiguousarray(value, dtype=np.float32)
+        if not np.isfinite(array).all():
+            raise SluiceError(f"the adapter tensor {key!r} holds NaN or infinity", remedy="lower learning_rate")
+        if found["side"] == "B":
+            array = np.ascontiguousarray(order(found["module"], array, shape))
+        tensors[f"{name}.weight.lora_{found['side'].lower()}"] = array
+    if not tensors:
+        raise SluiceError("the adapter has no tensors")
+    return tensors
+
+
+def write_adapter(state: Mapping[str, Any], out: Path, shape: BaseShape, *, alpha: float) -> None:
+    """Writes the adapter to `out`, all f32. The caller checks it with `try_adapter` before it gets its final name."""
+    import gguf
+
+    tensors = adapter_tensors(state, shape)
+    writer = gguf.GGUFWriter(out, shape.architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", alpha)
+    for name, array in sorted(tensors.items()):
+        writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def try_adapter(base: Path, adapter: Path, *, seconds: float = 120) -> None:
+    """Loads base and adapter in a child process and lets it answer once. SluiceError when it refuses or dies."""
+    argv = [sys.executable, "-c", _TRIAL, str(base), str(adapter)]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        raise SluiceError(f"{adapter}: llama.cpp did not answer with it within {seconds:.0f} s") from None
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        raise SluiceError(
+            f"{adapter}: llama.cpp cannot use it with {base.name} (exit {done.returncode}): {reason}",
+            remedy="run the training again; if it repeats, the base model is not the one that was trained on",
+        )

@@ -1,0 +1,239 @@
+"""Supervised LoRA fine-tuning of a GGUF chat model on a CPU: loss on answers only, shared prompts computed once.
+
+Logits are computed at answer positions only (`logits_to_keep`), and the optimiser holds float32 copies of the
+adapter, so that small steps are not lost in bfloat16. docs/reference/training.md has the measurements.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.files import write_atomic, write_json
+from sluice.training.base import load_base, require_training_packages, tokenise
+from sluice.training.dataset import Example
+from sluice.training.export import read_shape, try_adapter, write_adapter
+from sluice.training.packing import Pack, mask, pack
+from sluice.training.parameters import TrainingParameters
+
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """`seconds` is the training loop alone; `answers` counts the examples learned from, with repeats."""
+
+    adapter: Path
+    seconds: float
+    tokens: int
+    answers: int
+    skipped: int
+    loss: list[tuple[int, float]]
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+
+def train(
+    base: Path, examples: Sequence[Example], params: TrainingParameters, out: Path, on_progress: Progress
+) -> TrainingResult:
+    """Trains on `examples` and writes out/adapter.gguf, training.json and loss.csv; a killed run leaves no adapter.
+
+    `on_progress(step, steps, loss)` is called after each optimiser step. SluiceError: no examples, no base, NaN loss.
+    """
+    require_training_packages()
+    if not examples:
+        raise SluiceError("no training examples", remedy="add rows to data/train.jsonl")
+    shape = read_shape(base) if base.is_file() else None
+    model, tokenizer = load_base(base, params)
+    packs, skipped = pack(tokenise(examples, tokenizer), max_tokens=params.max_tokens, share=params.share + 1)
+    if not packs:
+        raise SluiceError(
+            f"all {len(examples)} training examples are longer than {params.max_tokens} tokens",
+            remedy="raise train.max_tokens in pipelines/params.yaml, or use fewer or shorter passages",
+        )
+    adapted = add_adapter(model, params)
+    run = fit(adapted, packs, params, on_progress)
+    assert shape is not None  # load_base has refused a missing file
+    draft = out / f".draft-{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        adapter = draft / "adapter.gguf"
+        write_adapter(adapter_state(adapted), adapter, shape, alpha=params.alpha)
+        try_adapter(base, adapter)
+        result = TrainingResult(out / adapter.name, run.seconds, run.tokens, run.answers, skipped, run.loss)
+        _write_records(result, base, examples, params, out)
+        adapter.replace(result.adapter)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return result
+
+
+def add_adapter(model: Any, params: TrainingParameters) -> Any:
+    """The model with a LoRA adapter; with `layers`, only on the upper ones, so that backward stops there."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(params.seed)
+    blocks = model.config.num_hidden_layers
+    if params.layers > blocks:
+        raise SluiceError(f"train.layers is {params.layers}, but the model has only {blocks}")
+    upper = list(range(blocks - params.layers, blocks)) if params.layers else None
+    config = LoraConfig(
+        r=params.rank,
+        lora_alpha=params.alpha,
+        target_modules=list(params.targets),
+        layers_to_transform=upper,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config, autocast_adapter_dtype=False)
+    except ValueError as error:
+        raise SluiceError(f"train.targets: {error}") from error
+
+
+def adapter_state(model: Any) -> dict[str, Any]:
+    """peft's state dict as float32 numpy arrays."""
+    from peft import get_peft_model_state_dict
+
+    return {name: value.float().numpy() for name, value in get_peft_model_state_dict(model).items()}
+
+
+@dataclass
+class _Run:
+    seconds: float = 0.0
+    tokens: int = 0
+    answers: int = 0
+    loss: list[tuple[int, float]] = None  # type: ignore[assignment]
+
+
+def fit(model: Any, packs: Sequence[Pack], params: TrainingParameters, on_progress: Progress) -> _Run:
+    """`params.steps` optimiser steps over the packs, reshuffled for each epoch."""
+    import torch
+
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    masters = [weight.detach().float().clone() for weight in weights]
+    optimiser = torch.optim.AdamW(masters, lr=params.learning_rate, weight_decay=params.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, params))
+    stream = _endless(packs, params.seed)
+    run = _Run(loss=[])
+    model.train()
+    began = time.perf_counter()
+    pool = ThreadPoolExecutor(params.threads or os.cpu_count() or 1, initializer=lambda: torch.set_num_threads(1))
+    for step in range(1, params.steps + 1):
+        batch = [next(stream) for _ in range(params.batch)]
+        loss = _accumulate(model, batch, weights, masters, pool, params.through_context)
+        if not math.isfinite(loss):
+            raise SluiceError(
+                f"step {step} of {params.steps}: the loss is {loss}",
+                remedy="lower train.learning_rate, or set train.dtype to float32",
+            )
+        torch.nn.utils.clip_grad_norm_(masters, params.clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        schedule.step()
+        with torch.no_grad():
+            for weight, master in zip(weights, masters, strict=True):
+                weight.copy_(master)
+        run.tokens += sum(map(len, batch))
+        run.answers += sum(len(p.tails) for p in batch)
+        run.loss.append((step, round(loss, 4)))
+        on_progress(step, params.steps, loss)
+    run.seconds = time.perf_counter() - began
+    return run
+
+
+def rate(step: int, params: TrainingParameters) -> float:
+    """Share of the learning rate at a step (from 0): linear warm-up, then linear decay to zero."""
+    if step < params.warmup:
+        return (step + 1) / (params.warmup + 1)
+    return max(0.0, (params.steps - step) / max(params.steps - params.warmup, 1))
+
+
+def _endless(packs: Sequence[Pack], seed: int) -> Iterator[Pack]:
+    rng = random.Random(seed)
+    while True:
+        order = list(packs)
+        rng.shuffle(order)
+        yield from order
+
+
+def _accumulate(
+    model: Any, batch: Sequence[Pack], weights: list[Any], masters: list[Any], pool: Executor, ctx: bool
+) -> float:
+    """Mean loss of the batch's examples; its gradient is left in `masters`, summed in the order of the batch."""
+    examples = sum(len(p.tails) for p in batch)
+    longest_first = sorted(batch, key=len, reverse=True)
+    total = 0.0
+    for number, (loss, gradients) in enumerate(pool.map(lambda p: _gradients(model, p, weights, ctx), longest_first)):
+        total += loss
+        for master, gradient in zip(masters, gradients, strict=True):
+            share = gradient.float() / examples
+            master.grad = share if number == 0 else master.grad.add_(share)
+    return total / examples
+
+
+def _gradients(model: Any, item: Pack, weights: list[Any], through_context: bool) -> tuple[float, Sequence[Any]]:
+    """Summed loss of one pack and its gradients. Touches nothing shared, so threads may run it at once."""
+    import torch
+
+    at, expected, shares = item.labels()
+    start = 0
+    cache = None
+    ids, positions = torch.tensor([item.ids]), torch.tensor([item.positions])
+    if not through_context:
+        start = len(item.prefix)
+        with torch.no_grad():
+            cache = model(input_ids=ids[:, :start], use_cache=True, logits_to_keep=1).past_key_values
+    logits = model(
+        input_ids=ids[:, start:],
+        position_ids=positions[:, start:],
+        attention_mask=mask(item, model.dtype)[:, :, start:],
+        logits_to_keep=torch.tensor(at) - start,
+        past_key_values=cache,
+        use_cache=cache is not None,
+    ).logits[0]
+    losses = torch.nn.functional.cross_entropy(logits.float(), torch.tensor(expected), reduction="none")
+    loss = (losses * torch.tensor(shares)).sum()
+    return float(loss.detach()), torch.autograd.grad(loss, weights)
+
+
+def _write_records(
+    result: TrainingResult, base: Path, examples: Sequence[Example], params: TrainingParameters, out: Path
+) -> None:
+    record = {
+        "base_sha256": digest_of_file(base),
+        "data_digest": digest_of([[list(e.messages), e.target] for e in examples]),
+        "parameters": params.model_dump(mode="json"),
+        "seconds": round(result.seconds, 1),
+        "tokens_per_second": round(result.tokens_per_second, 1),
+        "tokens": result.tokens,
+        "answers": result.answers,
+        "loss": [list(point) for point in result.loss],
+        "samples": len(examples),
+        "skipped": result.skipped,
+        "peak_memory_bytes": _peak_memory(),
+    }
+    write_atomic(out / "loss.csv", "step,loss\n" + "".join(f"{step},{loss}\n" for step, loss in result.loss))
+    write_json(out / "training.json", record)
+
+
+def _peak_memory() -> int:
+    """Largest resident set of this process so far, in bytes."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,110 @@
+"""Examples into packs: one sequence that computes a shared prompt beginning once, and each question after it apart.
+
+A question sees the shared beginning and itself, never its neighbours, and its positions count on from the beginning.
+So the loss of a pack is exactly the sum of the losses of its examples, at a fraction of the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_WORTH_SHARING = 0.5  # of an example: a shorter common beginning (the system message alone) opens a new pack
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One example: `prompt` ids, then `answer` ids up to and including the end of the turn."""
+
+    prompt: list[int]
+    answer: list[int]
+
+    @property
+    def ids(self) -> list[int]:
+        return self.prompt + self.answer
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A sequence of `prefix` and then each of `tails`. An answer token's label stands at the position before it."""
+
+    prefix: list[int]
+    tails: list[list[int]]
+    answers: list[int]  # tokens of each tail, from its end, that are answer
+
+    def __len__(self) -> int:
+        return len(self.prefix) + sum(map(len, self.tails))
+
+    @property
+    def ids(self) -> list[int]:
+        return self.prefix + [token for tail in self.tails for token in tail]
+
+    @property
+    def positions(self) -> list[int]:
+        start = len(self.prefix)
+        return [*range(start), *(start + offset for tail in self.tails for offset in range(len(tail)))]
+
+    @property
+    def segments(self) -> list[int]:
+        """0 for the prefix, 1, 2, … for the tails: a token sees its own segment and segment 0, backwards only."""
+        return [0] * len(self.prefix) + [number for number, tail in enumerate(self.tails, 1) for _ in tail]
+
+    def labels(self) -> tuple[list[int], list[int], list[float]]:
+        """Where logits are needed, the token expected there, and its weight: each example weighs 1 in all."""
+        at, expected, weights = [], [], []
+        end = len(self.prefix)
+        for tail, length in zip(self.tails, self.answers, strict=True):
+            end += len(tail)
+            at += range(end - length - 1, end - 1)
+            expected += tail[-length:]
+            weights += [1.0 / length] * length
+        return at, expected, weights
+
+
+def pack(examples: Sequence[Tokens], *, max_tokens: int, share: int) -> tuple[list[Pack], int]:
+    """Packs of up to `share` neighbouring examples, and how many were longer than `max_tokens` and left out."""
+    packs: list[Pack] = []
+    open_: list[Tokens] = []
+    common = skipped = 0
+    for example in examples:
+        if len(example.ids) > max_tokens:
+            skipped += 1
+            continue
+        if open_:
+            joint = min(common, _common(open_[0].prompt, example.prompt))
+            size = joint + sum(len(e.ids) - joint for e in [*open_, example])
+            if len(open_) < share and joint >= _WORTH_SHARING * len(example.ids) and size <= max_tokens:
+                open_.append(example)
+                common = joint
+                continue
+            packs.append(_close(open_, common))
+        # The last token of a prompt stays in the tail: it is where the first answer token is predicted.
+        open_, common = [example], len(example.prompt) - 1
+    if open_:
+        packs.append(_close(open_, common))
+    return packs, skipped
+
+
+def _close(examples: list[Tokens], common: int) -> Pack:
+    return Pack(
+        examples[0].ids[:common],
+        [example.ids[common:] for example in examples],
+        [len(example.answer) for example in examples],
+    )
+
+
+def _common(a: list[int], b: list[int]) -> int:
+    """Length of the common beginning, at most one less than the shorter."""
+    most = min(len(a), len(b)) - 1
+    return next((n for n in range(most) if a[n] != b[n]), most)
+
+
+def mask(pack_: Pack, dtype: Any) -> Any:
+    """Additive attention mask, shape (1, 1, tokens, tokens): 0 where a token may look, the lowest number elsewhere."""
+    import torch
+
+    segment = torch.tensor(pack_.segments)
+    sees = (segment[:, None] == segment[None, :]) | (segment[None, :] == 0)
+    hidden = torch.zeros(len(pack_), len(pack_), dtype=dtype).masked_fill(~sees.tril(), torch.finfo(dtype).min)
+    return hidden[None, None]
