@@ -2,8 +2,8 @@
 
     python3 benchmarks/release.py [URL or folder to clone, default this repository]
 
-Clones into a temporary folder with an empty model cache and an empty cache of uv, then runs `make release` three times.
-Peak memory is the largest sum of resident sets of all processes of the run, sampled twice a second; pages that processes
+Clones into a temporary folder with empty caches of models and packages, then runs `make release` three times.
+Peak memory is the largest sum of resident sets of all processes, sampled twice a second; pages that processes
 share are counted for each of them, so the true figure is lower. Linux only. Prints a table in Markdown.
 """
 
