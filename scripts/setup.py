@@ -31,7 +31,8 @@ def main(argv: list[str]) -> int:
     began = time.monotonic()
     for number, (name, command) in enumerate(steps, 1):
         print(f"setup {number}/{len(steps)}: {name}", file=sys.stderr, flush=True)
-        done = subprocess.run([*command, "--quiet"] if "venv" not in command else command, capture_output=True, text=True)
+        quiet = [] if "venv" in command else ["--quiet"]
+        done = subprocess.run([*command, *quiet], capture_output=True, text=True)
         if done.returncode:
             words = (done.stderr or done.stdout).strip()
             return fail(f"{' '.join(command)}\n{words}", remedy(name, words))

@@ -1,4 +1,4 @@
-"""Writes docs/reference/cli.md: `.venv/bin/python scripts/write_cli_reference.py [FILE]`.
+"""Writes docs/reference/cli.md: `.venv/bin/python scripts/write_cli_reference.py [FOLDER]`.
 
 It holds the help text of every `sluice` command as the program prints it 100 columns wide; a contract test compares.
 """
@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from sluice.cli import app
 
-FILE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 HEAD = """# Command line
 
 The help of every command. This page is written by `scripts/write_cli_reference.py`; a contract test keeps it true.
@@ -42,10 +42,10 @@ def section(words: tuple[str, ...]) -> str:
     return f"\n## {shown}\n\n```text\n{lines.strip()}\n```\n"
 
 
-def main(file: Path) -> None:
+def main(folder: Path) -> None:
     sections = [section(words) for words in commands(typer.main.get_command(app))]
-    file.write_text(HEAD + "".join(sections), encoding="utf-8")
+    (folder / "cli.md").write_text(HEAD + "".join(sections), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FILE)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

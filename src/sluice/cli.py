@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
 from sluice.core.processes import die_with_parent
 from sluice.core.workspace import Workspace
 
@@ -45,10 +45,9 @@ def release_make(fault: Fault = "") -> None:
     arrival = make_release(Workspace.find(), fault=fault)
     show_arrival(arrival)
     if not arrival.passed:
-        raise GateFailed(
-            f"release {arrival.manifest.id} was {arrival.verdict}: {arrival.reason}",
-            remedy="the champion stays live; the report shows the cases",
-        )
+        refusal = CanaryStopped if arrival.rehearsal else GateFailed
+        remedy = "the champion stays live; the report shows the cases"
+        raise refusal(f"release {arrival.manifest.id} was {arrival.verdict}: {arrival.reason}", remedy=remedy)
 
 
 @release_app.command("list")
@@ -95,10 +94,12 @@ def rehearse(
         live = champion.champion(workspace)
         if live is None:
             raise SluiceError("there is no champion to rehearse against", remedy="run `make release` first")
+        if release == live.id:
+            raise SluiceError(f"{release} is the champion itself", remedy="`sluice release list` names the others")
         journey = Journey({"rehearse": EXPECTED["rehearse"]}, workspace.state / "durations.json")
         result = run_rehearsal(workspace, _release(workspace, release)[0], live, journey=journey, fault=fault)
     if result.verdict != "passed":
-        raise GateFailed(f"the canary {release} was stopped: {result.reason}")
+        raise CanaryStopped(f"the canary {release} was stopped: {result.reason}")
 
 
 @app.command()
@@ -247,7 +248,8 @@ def _print_json(value: Any) -> None:
 
 
 def main() -> int:
-    """Runs the command line. Exit codes: 0 done, 1 an error to mend, 3 refused by a gate, 130 interrupted."""
+    """Runs the command line. Exit codes: 0 done, 1 an error to mend or a canary that was stopped,
+    3 refused by an evaluation gate, 130 interrupted."""
     die_with_parent()
     signal.signal(signal.SIGTERM, _interrupt)
     try:

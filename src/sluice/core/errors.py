@@ -34,6 +34,10 @@ class Faults(SluiceError):
 
 
 class GateFailed(SluiceError):
-    """A gate said no. Not a defect of the run: the change itself is refused."""
+    """An evaluation gate said no. Not a defect of the run: the change itself is refused."""
 
     exit_code = 3
+
+
+class CanaryStopped(SluiceError):
+    """A canary step said no: the weight is back at 0, the champion stays live."""
