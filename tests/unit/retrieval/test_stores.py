@@ -52,6 +52,7 @@ def test_address_out_of_the_environment(tmp_path: Path, monkeypatch: pytest.Monk
         assert "export TEST_STORE_URL=" in caught.value.remedy
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the import: no runtime folder is set
 @pytest.mark.parametrize(
     "fault", [subprocess.CalledProcessError(1, "initdb"), OSError("full"), RuntimeError("version"), AssertionError()]
 )
