@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
@@ -77,7 +78,13 @@ def build_index(
 
 def read_index(folder: Path) -> tuple[IndexInfo, list[Chunk], Vectors]:
     """The index in `folder`, its files checked against index.json. SluiceError names a file that does not match."""
-    info = IndexInfo.model_validate(read_json(folder / "index.json"))
+    try:
+        info = IndexInfo.model_validate(read_json(folder / "index.json"))
+    except ValidationError as error:
+        raise SluiceError(
+            f"{folder / 'index.json'}: of another version: {error.errors()[0]['msg']}",
+            remedy="build the index again: `sluice index build`",
+        ) from None
     for name, expected in info.files.items():
         if not (folder / name).is_file() or digest_of_file(folder / name) != expected:
             raise SluiceError(

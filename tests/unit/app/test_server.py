@@ -23,6 +23,8 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.retrieval.stores import Stores
 
+pytestmark = pytest.mark.usefixtures("loopback")
+
 ROOT = Path(__file__).parents[3]
 STORES = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
 OVERLAP = "How much overlap do chunks have?"

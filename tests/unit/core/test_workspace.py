@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 
 HOLDER = """
@@ -84,9 +85,16 @@ def test_the_lock_is_freed_by_leaving_also_by_an_error(workspace: Workspace) -> 
 def test_a_child_does_not_inherit_the_lock(workspace: Workspace) -> None:
     with workspace.exclusive():
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
-    try:
-        with workspace.exclusive():
-            pass
+
+    def freed() -> bool:
+        try:
+            with workspace.exclusive():
+                return True
+        except SluiceError:
+            return False
+
+    try:  # a thread of another test may fork at this moment; the child would hold the lock for a minute
+        assert wait_until(freed, seconds=10)
     finally:
         child.kill()
         child.wait()

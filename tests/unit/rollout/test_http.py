@@ -9,6 +9,8 @@ from sluice.core.processes import free_port
 from sluice.rollout.http import get
 from sluice.rollout.services import Service, ServiceSpec
 
+pytestmark = pytest.mark.usefixtures("loopback")
+
 
 def test_any_status_is_an_answer_and_proxies_are_ignored(
     stub: Callable[..., ServiceSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,8 @@ from sluice.core.errors import SluiceError
 from sluice.rollout.http import get
 from sluice.rollout.services import Service, ServiceSpec
 
+pytestmark = pytest.mark.usefixtures("loopback")
+
 
 def test_a_service_gets_a_port_its_environment_and_an_end(tmp_path: Path) -> None:
     code = (

@@ -4,9 +4,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from sluice.core.processes import free_port
 from sluice.rollout.services import Service, ServiceSpec
 from sluice.rollout.visitors import Visit, Visitors, count, visit
+
+pytestmark = pytest.mark.usefixtures("loopback")
 
 
 def test_failures_that_the_canary_did_not_answer_are_outside_its_share() -> None:

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.core.processes import free_port
+from sluice.data.rows import Document
+from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.index import build_index
+from sluice.retrieval.retriever import Retriever, open_retriever
+from sluice.retrieval.stores import Stores
+
+LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})
+CODES = ("QTR-2231", "QTR-7745", "QTR-9018")
+
+
+@pytest.fixture(scope="module")
+def index(models, embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The articles of the tests, and three that differ in one code word only."""
+    from conftest import ARTICLES
+
+    documents = [
+        Document(id=name, title=title, licence="CC0-1.0", source="tests", text=text)
+        for name, (title, text) in ARTICLES.items()
+    ]
+    documents += [
+        Document(
+            id=code.lower(), title="Parts", licence="CC0-1.0", source="tests", text=f"The part {code} is in stock."
+        )
+        for code in CODES
+    ]
+    folder = tmp_path_factory.mktemp("retriever") / "index"
+    build_index(documents, embedder, models.specs.embed, ChunkerSettings(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def retriever(index: Path, embedder: Embedder, state: Path) -> Iterator[Retriever]:
+    with open_retriever(index, embedder, LOCAL, state) as retriever:
+        yield retriever
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("question", "document"),
+    [
+        ("How much do neighbouring chunks overlap?", "chunking"),
+        ("What gets a small share of the traffic first?", "canary"),
+        ("Who is woken up when the error budget burns?", "paging"),
+    ],
+)
+def test_questions_find_their_article(retriever: Retriever, question: str, document: str) -> None:
+    hits = retriever.search(question, k=3)
+    assert hits[0].doc_id == document
+    assert len(hits) == len({hit.chunk_id for hit in hits}) == 3
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert all(-1 <= hit.similarity <= 1 for hit in hits)
+    assert hits[0].similarity > 0.3
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("code", CODES)
+def test_an_exact_rare_word_decides_between_near_vectors(retriever: Retriever, code: str) -> None:
+    hits = retriever.search(f"Is the part {code} in stock?", k=3)
+    assert hits[0].doc_id == code.lower()
+    assert {hit.doc_id for hit in hits} == {other.lower() for other in CODES}
+
+
+class Fan:
+    """Embeds `number N` as a direction N degrees off the questions, so that the order by vectors is known."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        found = (re.search(r"number (\d+)", text) for text in texts)
+        angles = np.radians([int(match[1]) if match else 0 for match in found])
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+@pytest.mark.real
+def test_a_rare_word_lifts_a_chunk_that_vectors_rank_last(spec, state: Path, tmp_path: Path) -> None:
+    documents = [
+        Document(id=f"d{n:02}", title="T", licence="CC0-1.0", source="tests", text=f"Passage number {n}.")
+        for n in range(1, 21)
+    ]
+    documents[-1] = documents[-1].model_copy(update={"text": "Passage number 20 names zqx4711."})
+    build_index(documents, Fan(), spec, ChunkerSettings(), tmp_path / "index")  # type: ignore[arg-type]
+    with open_retriever(tmp_path / "index", Fan(), LOCAL, state) as fan:  # type: ignore[arg-type]
+        assert [hit.doc_id for hit in fan.search("Which one?", k=3)] == ["d01", "d02", "d03"]
+        assert [hit.doc_id for hit in fan.search("Which one is zqx4711?", k=3)] == ["d20", "d01", "d02"]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "question",
+    [
+        "'; DROP TABLE documents; --",
+        "chunks' OR 1=1 --",
+        "%(vector)s %s {table} $1",
+        "a & b | c ! (d) <-> e:* \\ 'f''",
+        "https://a.example/x?y=1&z=2 'quoted & text'",
+        "chunks\x00share",
+        "\x00",
+        "",
+        "   \n\t",
+        "the of and",
+        "Wie viel Überlappung? 漢字 😀 \u202e\u200b",
+        "\ud800 lone surrogate",
+        "?" * 1800,
+        "chunk " * 20_000,
+        " ".join(f"w{number}" for number in range(5000)),
+        " ".join("abcdefghijklmnopqrstuvwxyz0123456789" * 30),
+    ],
+)
+def test_any_text_is_only_a_question(retriever: Retriever, question: str) -> None:
+    assert len(retriever.search(question, k=2)) == 2
+    assert retriever.search("neighbouring chunks share", k=1)[0].doc_id == "chunking"  # nothing was harmed
+
+
+@pytest.mark.real
+def test_k_bounds_the_answer(retriever: Retriever) -> None:
+    assert len(retriever.search("canary", k=1)) == 1
+    assert len(retriever.search("canary", k=100)) == 7
+
+
+@pytest.mark.real
+def test_searches_at_the_same_time_do_not_mix(retriever: Retriever) -> None:
+    questions = {"neighbouring chunks share": "chunking", "canary traffic share": "canary", "on call paged": "paging"}
+    asked = list(questions) * 10
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda question: retriever.search(question, k=1)[0].doc_id, asked))
+    assert found == [questions[question] for question in asked]
+
+
+@pytest.mark.real
+def test_as_langchain(retriever: Retriever) -> None:
+    (document,) = retriever.as_langchain(k=1).invoke("neighbouring chunks share")
+    assert document.id == "chunking#0"
+    assert document.metadata["title"] == "Chunking"
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_store_that_cannot_be_reached_is_named(build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build()
+    monkeypatch.setenv("TEST_STORE_URL", f"postgresql://u:p@127.0.0.1:{free_port()}/db")
+    store = {"kind": "postgres", "url_env": "TEST_STORE_URL"}
+    stores = Stores.model_validate({"default": "far", "stores": {"far": store}})
+    with (
+        pytest.raises(SluiceError, match="store 'far' cannot be reached") as caught,
+        open_retriever(tmp_path / "index", None, stores, tmp_path),  # type: ignore[arg-type]
+    ):
+        pass
+    assert "u:p" not in str(caught.value)
