@@ -163,9 +163,14 @@ def _add_declines(
     params: TrainingParameters,
     rng: random.Random,
 ) -> None:
-    """Asks answerable rows in the nearest group that does not hold the answer: what a retrieval miss is."""
+    """Asks answerable rows in the nearest group that does not hold the answer: what a retrieval miss is.
+
+    Data without a single unanswerable row does not ask for declining, and gets none.
+    """
     total = sum(len(group.members) for group in groups)
     already = sum(declines for group in groups for _, declines in group.members)
+    if not already:
+        return
     wanted = round((params.decline_share * total - already) / (1 - params.decline_share))
     answerable = [number for number in usable if rows[number].answers]
     rng.shuffle(answerable)

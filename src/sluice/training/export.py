@@ -1,10 +1,8 @@
-"""LoRA weights of peft into the GGUF adapter that llama.cpp loads, tried in a child process before it is used."""
+"""LoRA weights of peft into the GGUF adapter that llama.cpp loads."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +15,6 @@ from sluice.core.errors import SluiceError
 
 Array = npt.NDArray[np.float32]
 _KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
-
-# Loads base and adapter and answers once. In a child: a file that llama.cpp cannot use aborts its whole process.
-_TRIAL = """
-import sys, xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path, params.n_ctx, params.n_parallel, params.verbosity = sys.argv[1], 256, 1, 0
-lora = xllamacpp.CommonAdapterLoraInfo()
-lora.path, lora.scale = sys.argv[2], 1.0
-params.lora_adapters = [lora]
-reply = xllamacpp.Server(params).handle_chat_completions(
-    {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4, "temperature": 0})
-sys.exit(0 if reply.get("choices") else f"no answer: {reply}")
-"""
 
 
 @dataclass(frozen=True)
@@ -104,7 +89,7 @@ def adapter_tensors(state: Mapping[str, Any], shape: BaseShape) -> dict[str, Arr
 
 
 def write_adapter(state: Mapping[str, Any], out: Path, shape: BaseShape, *, alpha: float) -> None:
-    """Writes the adapter to `out`, all f32. The caller checks it with `try_adapter` before it gets its final name."""
+    """Writes the adapter to `out`, all f32. The caller checks it with `llm.local.probe` before it gets its final name."""
     import gguf
 
     tensors = adapter_tensors(state, shape)
@@ -118,18 +103,3 @@ def write_adapter(state: Mapping[str, Any], out: Path, shape: BaseShape, *, alph
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-def try_adapter(base: Path, adapter: Path, *, seconds: float = 120) -> None:
-    """Loads base and adapter in a child process and lets it answer once. SluiceError when it refuses or dies."""
-    argv = [sys.executable, "-c", _TRIAL, str(base), str(adapter)]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        raise SluiceError(f"{adapter}: llama.cpp did not answer with it within {seconds:.0f} s") from None
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        raise SluiceError(
-            f"{adapter}: llama.cpp cannot use it with {base.name} (exit {done.returncode}): {reason}",
-            remedy="run the training again; if it repeats, the base model is not the one that was trained on",
-        )

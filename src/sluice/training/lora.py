@@ -20,9 +20,10 @@ from typing import Any
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_atomic, write_json
+from sluice.llm.local import probe
 from sluice.training.base import load_base, require_training_packages, tokenise
 from sluice.training.dataset import Example
-from sluice.training.export import read_shape, try_adapter, write_adapter
+from sluice.training.export import read_shape, write_adapter
 from sluice.training.packing import Pack, mask, pack
 from sluice.training.parameters import TrainingParameters
 
@@ -72,7 +73,7 @@ def train(
     try:
         adapter = draft / "adapter.gguf"
         write_adapter(adapter_state(adapted), adapter, shape, alpha=params.alpha)
-        try_adapter(base, adapter)
+        probe(base, adapter)
         result = TrainingResult(out / adapter.name, run.seconds, run.tokens, run.answers, skipped, run.loss)
         _write_records(result, base, examples, params, out)
         adapter.replace(result.adapter)

@@ -52,7 +52,9 @@ class Pack:
 
     def labels(self) -> tuple[list[int], list[int], list[float]]:
         """Where logits are needed, the token expected there, and its weight: each example weighs 1 in all."""
-        at, expected, weights = [], [], []
+        at: list[int] = []
+        expected: list[int] = []
+        weights: list[float] = []
         end = len(self.prefix)
         for tail, length in zip(self.tails, self.answers, strict=True):
             end += len(tail)

@@ -92,3 +92,8 @@ def test_nothing_to_learn_from_is_an_error(index: Path) -> None:
         build(index, [])
     with pytest.raises(SluiceError, match="has its answer in the index"):
         build(index, [row("apples", "a thousand")])
+
+
+def test_data_that_never_declines_teaches_no_declining(index: Path) -> None:
+    examples = build(index, ROWS[:-1], decline_share=0.4)
+    assert not any(e.declines for e in examples)
