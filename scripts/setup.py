@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
         return fail(f"Python {found} is too old: 3.11 or newer is needed", "name one with `make PYTHON=python3.12 …`")
     python = folder / "bin" / "python"
     steps: list[tuple[str, list[str]]] = [
-        ("virtual environment", [sys.executable, "-m", "venv", "--clear", str(folder)]),
+        ("virtual environment", [sys.executable, "-m", "venv", str(folder)]),
         ("installer", [str(python), "-m", "pip", "install", "--require-hashes", "-r", "requirements/bootstrap.txt"]),
         ("pipeline and service", uv(python, "--require-hashes", "-r", "requirements/dev.txt")),
         ("training", uv(python, "--require-hashes", "--no-deps", "-r", "requirements/train.txt")),

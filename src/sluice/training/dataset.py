@@ -84,7 +84,7 @@ def build_examples(
 
     Every row gives an example, answered with its first answer, or with `decline` when it has none. The passages are the
     top `params.passages` by cosine similarity to the question; for an answerable row one of them holds the answer. Then
-    answerable rows are asked over passages that do not hold their answer, until `decline_share` of all examples decline.
+    answerable rows are asked over passages without their answer, until `decline_share` of all examples decline.
     An answerable row whose answers occur in no chunk of its documents is left out. SluiceError when nothing is left.
     """
     if not rows:

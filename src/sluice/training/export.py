@@ -89,7 +89,7 @@ def adapter_tensors(state: Mapping[str, Any], shape: BaseShape) -> dict[str, Arr
 
 
 def write_adapter(state: Mapping[str, Any], out: Path, shape: BaseShape, *, alpha: float) -> None:
-    """Writes the adapter to `out`, all f32. The caller checks it with `llm.local.probe` before it gets its final name."""
+    """Writes the adapter to `out`, all f32. The caller tries it (`llm.local.probe`) before it gets its final name."""
     import gguf
 
     tensors = adapter_tensors(state, shape)
