@@ -41,7 +41,8 @@ class _Draft:
     dropped: Counter[str] = field(default_factory=Counter)
 
     def drop(self, reason: str, number: int = 1) -> None:
-        self.dropped[reason] += number
+        if number:
+            self.dropped[reason] += number
 
 
 def squad(
@@ -62,7 +63,9 @@ def squad(
     licence = licence or _required(file, "license", path, "licence")
     source = source or _required(file, "version", path, "source")
     draft = _Draft()
-    for number, article in enumerate(articles, 1):
+    numbered = list(enumerate(articles, 1))
+    # Evaluation comes first, so that a repeat costs the training side and the measure stays as it is.
+    for number, article in numbered[train_articles:] + numbered[:train_articles]:
         rows = draft.train if number <= train_articles else draft.evaluation
         title = str(article.get("title") or f"Article {number}").replace("_", " ").strip()
         for place, paragraph in enumerate(_list(article, "paragraphs", path, f"article {number}"), 1):
@@ -152,7 +155,7 @@ def _finish(draft: _Draft, out: Path) -> Imported:
 
 
 def _without_repeats(draft: _Draft) -> tuple[list[Row], list[Row]]:
-    """Train and evaluation rows to keep. A repeat across both costs the training row: the measure stays as it is."""
+    """Train and evaluation rows to keep. A repeat across both costs the training row."""
     names: set[str] = set()
     sides = []
     for rows in (draft.evaluation, draft.train):

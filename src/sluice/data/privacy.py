@@ -33,9 +33,9 @@ _SECRET_PLUGINS = {
     "telegram_token": "TelegramBotTokenDetector",
     "twilio": "TwilioKeyDetector",
 }
-# Every form above has a run of a dozen characters with a digit or a separator in it, or is a PEM header. Most lines of
-# prose have neither, and are not shown to the plugins.
-_MAY_HOLD_SECRET = re.compile(r"BEGIN [A-Z ]*PRIVATE KEY|(?=\S*[\d:_=])\S{12,}")
+# Every form above has a run of a dozen characters with a digit, a separator or a capital inside, or is a PEM header.
+# Most lines of prose have neither, and are not shown to the plugins.
+_MAY_HOLD_SECRET = re.compile(r"BEGIN [A-Z ]*PRIVATE KEY|(?=\S*(?:[\d:_=]|\S[A-Z]))\S{12,}")
 
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+\.)+[^\W\d_]{2,}(?![\w-])")
 # RFC 2606: names that belong to nobody.

@@ -149,7 +149,7 @@ def _describe(fault: dict[str, Any], keys: list[str]) -> str:
         return f"unknown key {place!r}{nearest(place, keys)}"
     if fault["type"] == "missing":
         return f"key {place!r} is missing"
-    return f"{place}: {fault['msg'].replace('tuple', 'list')}, found {fault['input']!r}"
+    return f"{place}: {fault['msg']}, found {fault['input']!r}"
 
 
 def scan_corpus(folder: Path) -> tuple[list[Placed[Document]], list[Fault]]:
@@ -198,7 +198,7 @@ def _scan_document(path: Path) -> tuple[Placed[Document] | None, list[Fault]]:
             )
             for fault in error.errors()
         ]
-    first = body[: len(body) - len(body.lstrip())].count("\n")
+    first = body[: len(body) - len(body.lstrip())].count("\n") if body.strip() else 0
     return Placed(document, path, text[: match.end()].count("\n") + first + 1), []
 
 

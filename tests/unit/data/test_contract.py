@@ -1,0 +1,121 @@
+"""The contract as a whole: a sound set passes, each fault is told with its place, all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import Faults, SluiceError
+from sluice.data.contract import check, check_or_raise, data_digest
+
+
+def said(folder: Path) -> list[str]:
+    """Faults with paths relative to the folder."""
+    return [str(fault).removeprefix(f"{folder}/") for fault in check(folder).faults]
+
+
+def test_a_sound_set_passes_with_its_counts(folder: Path) -> None:
+    report = check_or_raise(folder)
+    assert report.faults == ()
+    assert report.as_dict()["counts"] == {
+        "documents": 3,
+        "words": 41,
+        "train": 3,
+        "evaluation": 2,
+        "unanswerable": 2,
+        "train_unanswerable": 1,
+        "evaluation_unanswerable": 1,
+    }
+    assert report.digest == data_digest(folder)
+
+
+def test_the_digest_is_over_names_and_content_only(folder: Path, tmp_path: Path) -> None:
+    before = data_digest(folder)
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert data_digest(moved) == before
+    (moved / "corpus" / "tides.md").rename(moved / "corpus" / "waves.md")
+    assert data_digest(moved) != before
+
+
+LEAK = "leakage: document 'dunes' also serves the training row at train.jsonl:2"
+
+
+@pytest.mark.parametrize(
+    ("place", "row", "what"),
+    [
+        ("train.jsonl:4", {"question": "  "}, "question is blank"),
+        ("train.jsonl:4", {"id": "t1"}, "id 't1' is already used at train.jsonl:1"),
+        ("train.jsonl:4", {"id": "a b"}, "id is blank or has white space"),
+        ("train.jsonl:4", {"answers": ["oak"]}, "a row with answers needs the doc_ids they come from"),
+        ("train.jsonl:4", {"doc_ids": ["dunes"]}, "a row without answers (decline) must have no doc_ids"),
+        ("train.jsonl:4", {"answers": ["x"], "doc_ids": ["reef"]}, "doc_ids: no such document: 'reef'"),
+        ("train.jsonl:4", {"answers": ["oak"], "doc_ids": ["dunes"]}, "answer is not in its documents: 'oak'"),
+        ("train.jsonl:4", {"answers": ["wind", " "], "doc_ids": ["dunes"]}, "an answer is blank"),
+        ("train.jsonl:4", {"answers": ["wind", "wind"], "doc_ids": ["dunes"]}, "the same answer twice"),
+        ("train.jsonl:4", {"question": "Who painted the harbour wall"}, "the same question as train.jsonl:3"),
+        (
+            "eval.jsonl:3",
+            {"question": "Who has painted the harbour wall?"},
+            "leakage: nearly the same question as train.jsonl:3",
+        ),
+        ("eval.jsonl:3", {"answers": ["wind"], "doc_ids": ["dunes"]}, LEAK),
+        (
+            "eval.jsonl:3",
+            {"question": "Is first.last@" + "company.org at home?"},
+            "personal data: e-mail address fi… (22 characters)",
+        ),
+    ],
+)
+def test_a_faulty_row_is_told(
+    folder: Path, add_row: Callable[..., None], place: str, row: dict[str, object], what: str
+) -> None:
+    add_row(place.partition(":")[0], **row)
+    assert f"{place}: {what}" in said(folder)
+
+
+def test_faults_of_documents_are_told(folder: Path) -> None:
+    head = "---\nid: {}\ntitle: {}\nlicence: CC0-1.0\nsource: tests\n---\n{}\n"
+    corpus = folder / "corpus"
+    (corpus / "copy.md").write_text(
+        head.format("copy", "Copy", "dunes move, with the WIND: marram grass holds them in place for 20 years")
+    )
+    (corpus / "empty.md").write_text(head.format("empty", '" "', ""))
+    (corpus / "named.md").write_text(head.format("other", "t", "Text.\n\nCall +44 20 7946 0958."))
+    assert said(folder) == [
+        "corpus/dunes.md:8: the same text as copy.md:7",
+        "corpus/empty.md:7: no text after the front matter",
+        "corpus/empty.md:7: title is blank",
+        "corpus/named.md:7: id 'other' does not equal the file name",
+        "corpus/named.md:9: personal data: telephone number +4… (16 characters)",
+    ]
+
+
+def test_an_unreadable_document_does_not_blame_the_rows_that_use_it(folder: Path) -> None:
+    (folder / "corpus" / "dunes.md").write_bytes(b"---\n\xff")
+    assert said(folder) == ["corpus/dunes.md:2: not UTF-8 text (invalid start byte, byte 4 of the file)"]
+
+
+def test_all_faults_come_at_once_and_the_list_can_be_cut(folder: Path, add_row: Callable[..., None]) -> None:
+    (folder / "eval.jsonl").unlink()
+    with (folder / "train.jsonl").open("a") as stream:
+        stream.write("{broken\n")
+    for number in range(5):
+        add_row(
+            "train.jsonl", id=f"n{number}", question=f"What is in box {number}?", answers=["sand"], doc_ids=["none"]
+        )
+    with pytest.raises(Faults) as caught:
+        check(folder).raise_if_faulty()
+    assert len(caught.value.faults) == 7
+    assert "eval.jsonl:1: cannot be read" in str(caught.value)
+    assert "train.jsonl:4: not valid JSON" in str(caught.value)
+    with pytest.raises(Faults, match=r"7 faults[^~]*train\.jsonl:4[^~]*\.\.\. and 5 more") as cut:
+        check_or_raise(folder, max_shown=2)
+    assert len(cut.value.faults) == 7
+    assert str(cut.value).count(".jsonl:") == 2
+
+
+def test_a_missing_folder_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match=r"dvc pull data\.dvc"):
+        check(tmp_path / "data")

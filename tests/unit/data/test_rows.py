@@ -1,0 +1,96 @@
+"""Rows and documents: what is read, and what each malformed line or file is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import Faults
+from sluice.data.rows import Document, Row, load_corpus, load_rows, scan_corpus, scan_rows, write_document, write_rows
+
+
+def test_rows_survive_a_round_trip(tmp_path: Path) -> None:
+    rows = [
+        Row(id="a", question="Why?\u2028Really?", answers=("so", "thus"), doc_ids=("d",), tags=("t",)),
+        Row(id="b", question="Où ?", answers=(), doc_ids=()),
+    ]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    assert load_rows(tmp_path / "rows.jsonl") == rows
+    assert [row.answerable for row in rows] == [True, False]
+
+
+def test_documents_survive_a_round_trip_and_come_sorted(tmp_path: Path) -> None:
+    second = Document(id="b", title="Yes: a title", licence="CC0-1.0", source="1984", text="One.\n\nTwo.")
+    first = Document(id="a", title="null", licence="CC0-1.0", source="tests", text="--- not a fence")
+    for document in (second, first):
+        write_document(tmp_path, document)
+    assert load_corpus(tmp_path) == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "expected an object, found list"),
+        (
+            '{"id": "a", "question": "q", "answers": [], "docids": [], "doc_ids": []}',
+            "unknown key 'docids' (did you mean 'doc_ids'?)",
+        ),
+        ('{"id": "a", "question": "q", "answers": []}', "key 'doc_ids' is missing"),
+        ('{"id": 7, "question": "q", "answers": [], "doc_ids": []}', "id: Input should be a valid string, found 7"),
+        ('{"id": "a", "question": "q", "answers": "x", "doc_ids": []}', "answers: Input should be a valid array"),
+        ('{"id": "a", "question": "q", "answers": [null], "doc_ids": []}', "answers.0: Input should be a valid string"),
+    ],
+)
+def test_a_malformed_line_is_named_and_the_others_are_read(tmp_path: Path, line: str, what: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": "ok", "question": "q", "answers": [], "doc_ids": []}\n\n' + line + "\n")
+    rows, faults = scan_rows(path)
+    assert [placed.value.id for placed in rows] == ["ok"]
+    assert str(faults[0]).startswith(f"{path}:3: {what}")
+    with pytest.raises(Faults, match=r"rows\.jsonl:3: "):
+        load_rows(path)
+
+
+def test_a_missing_an_empty_and_a_non_utf8_file_are_faults(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n\n")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"id": "a"}\n{"id": "caf\xe9"}\n')
+    said = {name: str(scan_rows(tmp_path / f"{name}.jsonl")[1][0]) for name in ("missing", "empty", "latin")}
+    assert "cannot be read: No such file" in said["missing"]
+    assert said["empty"].endswith("empty.jsonl:1: no rows")
+    assert "latin.jsonl:2: not UTF-8 text" in said["latin"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("No fence.\n", 1, "no front matter"),
+        ("---\nid: a\ntitle: b\n", 1, "no front matter"),
+        ("---\nid: [a\n---\nx\n", 3, "front matter is not valid YAML"),
+        ("---\n- a\n---\nx\n", 2, "front matter: expected keys and values, found list"),
+        ("---\nid: d\ntitle: t\nlicense: l\nlicence: l\nsource: s\n---\nx\n", 4, "(did you mean 'licence'?)"),
+        ("---\nid: d\ntitle: 7\nlicence: l\nsource: s\n---\nx\n", 3, "title: Input should be a valid string, found 7"),
+        ("---\nid: d\ntitle: t\nlicence: l\n---\nx\n", 1, "key 'source' is missing"),
+        ("---\nid: d\ntitle: t\nlicence: l\nsource: s\ntext: t\n---\nx\n", 6, "unknown key 'text'"),
+    ],
+)
+def test_bad_front_matter_is_named_with_its_line(tmp_path: Path, text: str, line: int, what: str) -> None:
+    (tmp_path / "d.md").write_text(text)
+    documents, faults = scan_corpus(tmp_path)
+    assert documents == []
+    assert len(faults) == 1
+    assert (faults[0].line, what in faults[0].what) == (line, True), faults[0]
+
+
+def test_the_place_of_a_document_is_where_its_body_starts(tmp_path: Path) -> None:
+    (tmp_path / "d.md").write_bytes(b"---\r\nid: d\r\ntitle: t\r\nlicence: l\r\nsource: s\r\n---\r\n\r\n\r\nBody.\r\n")
+    documents, faults = scan_corpus(tmp_path)
+    assert faults == []
+    assert (documents[0].line, documents[0].value.text) == (9, "Body.")
+
+
+def test_a_folder_without_documents_is_a_fault(tmp_path: Path) -> None:
+    assert "no documents" in scan_corpus(tmp_path)[1][0].what
+    with pytest.raises(Faults, match="no such folder"):
+        load_corpus(tmp_path / "none")
