@@ -6,11 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# No telemetry, no update checks, no look-ups of models or prices.
+# No telemetry, no update checks, no look-ups of prices.
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
-export HF_HUB_OFFLINE := 1
 
 .PHONY: help setup release serve test test-unit check format clean
 

@@ -35,7 +35,6 @@ def environment(progress: Path | None = None) -> dict[str, str]:
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "HF_HUB_OFFLINE": "1",
     }
     report = {VARIABLE: str(progress)} if progress else {}
     return {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", **quiet, **report}

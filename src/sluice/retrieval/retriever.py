@@ -1,6 +1,6 @@
 """Hybrid search: vectors and full text in one statement, joined by reciprocal rank fusion.
 
-The fused score of a chunk is the sum over both lists of weight / (60 + rank) (Cormack, Clarke and Buettcher, 2009).
+The fused score of a chunk is the sum over both lists of 1 / (60 + rank) (Cormack, Clarke and Buettcher, 2009).
 Full text asks for any of the question's words: a question rarely has all of its words in one passage.
 """
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _CANDIDATES = 20
 _LONGEST = 2000  # characters of the question for full text; PostgreSQL gives up on thousands of words
-_TEXT_WEIGHT = 0.5  # a word match is a weaker sign than a near vector; see docs/reference/retrieval.md for figures
 
 _SEARCH = """
 WITH asked AS (
@@ -40,8 +39,8 @@ WITH asked AS (
     FROM {table} t, asked WHERE t.words @@ asked.words
     ORDER BY ts_rank_cd(t.words, asked.words) DESC, id LIMIT %(candidates)s
 ), fused AS (
-    SELECT id, sum(weight / (60 + rank)) AS score
-    FROM (SELECT id, rank, 1.0 AS weight FROM near UNION ALL SELECT id, rank, %(text_weight)s FROM matching) AS ranked
+    SELECT id, sum(1.0 / (60 + rank)) AS score
+    FROM (SELECT id, rank FROM near UNION ALL SELECT id, rank FROM matching) AS ranked
     GROUP BY id
 )
 SELECT t.id AS chunk_id, t.doc_id, t.title, t.text, fused.score::float8 AS score,
@@ -66,7 +65,6 @@ class Retriever:
             "vector": self._embedder.embed([question])[0],
             "question": question[:_LONGEST],
             "candidates": max(_CANDIDATES, k),
-            "text_weight": _TEXT_WEIGHT,
             "k": k,
         }
         with self._pool.connection() as connection, connection.cursor(row_factory=class_row(Hit)) as cursor:
