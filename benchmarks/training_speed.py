@@ -51,7 +51,7 @@ def plain_seconds_per_step(base: Path, examples: list[Example], params: Training
     import torch
 
     torch.manual_seed(1)
-    loaded, tokenizer = load_base(base, params)
+    loaded, tokenizer, _ = load_base(base, params)
     model = add_adapter(loaded, params)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=params.learning_rate)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.training.dataset import Example
+from sluice.training.export import BaseShape, read_shape
 from sluice.training.packing import Tokens
 from sluice.training.parameters import TrainingParameters
 
@@ -24,15 +26,16 @@ def require_training_packages() -> None:
         )
 
 
-def load_base(path: Path, params: TrainingParameters) -> tuple[Any, Any]:
-    """(model, tokenizer) of a GGUF file of any causal model transformers reads, in `params.dtype`."""
+def load_base(path: Path, params: TrainingParameters) -> tuple[Any, Any, BaseShape]:
+    """(model, tokenizer, shape) of any causal model in a GGUF file that transformers reads, in `params.dtype`."""
     if not path.is_file():
         raise SluiceError(f"{path}: the base model is missing", remedy="fetch it with `sluice models pull`")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _quiet():
+    with _quiet(), _parsed_once():
         try:
+            shape = read_shape(path)
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
             model = AutoModelForCausalLM.from_pretrained(
                 path.parent,
@@ -41,9 +44,9 @@ def load_base(path: Path, params: TrainingParameters) -> tuple[Any, Any]:
                 attn_implementation=params.attention,
                 **_dense(),
             )
-        except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        except (OSError, ValueError, LookupError, NotImplementedError) as error:
             raise SluiceError(f"{path}: transformers cannot read this model: {error}") from error
-    return model, tokenizer
+    return model, tokenizer, shape
 
 
 def _dense() -> dict[str, Any]:
@@ -68,6 +71,21 @@ def _quiet() -> Iterator[None]:
     finally:
         logging.set_verbosity(before)
         logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _parsed_once() -> Iterator[None]:
+    """transformers parses the metadata of a GGUF file four times, 2 to 3 s each; in this block gguf does it once."""
+    import gguf
+
+    before = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    try:
+        for name, slow in before.items():
+            setattr(gguf, name, functools.cache(slow))
+        yield
+    finally:
+        for name, slow in before.items():
+            setattr(gguf, name, slow)
 
 
 def tokenise(examples: Sequence[Example], tokenizer: Any) -> list[Tokens]:

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from sluice.core.files import write_atomic, write_json
 from sluice.llm.local import probe
 from sluice.training.base import load_base, require_training_packages, tokenise
 from sluice.training.dataset import Example
-from sluice.training.export import read_shape, write_adapter
+from sluice.training.export import write_adapter
 from sluice.training.packing import Pack, mask, pack
 from sluice.training.parameters import TrainingParameters
 
@@ -56,8 +56,7 @@ def train(
     require_training_packages()
     if not examples:
         raise SluiceError("no training examples", remedy="add rows to data/train.jsonl")
-    shape = read_shape(base) if base.is_file() else None
-    model, tokenizer = load_base(base, params)
+    model, tokenizer, shape = load_base(base, params)
     packs, skipped = pack(tokenise(examples, tokenizer), max_tokens=params.max_tokens, share=params.share + 1)
     if not packs:
         raise SluiceError(
@@ -66,7 +65,6 @@ def train(
         )
     adapted = add_adapter(model, params)
     run = fit(adapted, packs, params, on_progress)
-    assert shape is not None  # load_base has refused a missing file
     draft = out / f".draft-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -113,15 +111,21 @@ def adapter_state(model: Any) -> dict[str, Any]:
 
 
 @dataclass
-class _Run:
+class Run:
+    """What the loop did. `loss`: (step, mean loss of its examples)."""
+
     seconds: float = 0.0
     tokens: int = 0
     answers: int = 0
-    loss: list[tuple[int, float]] = None  # type: ignore[assignment]
+    loss: list[tuple[int, float]] = field(default_factory=list)
 
 
-def fit(model: Any, packs: Sequence[Pack], params: TrainingParameters, on_progress: Progress) -> _Run:
-    """`params.steps` optimiser steps over the packs, reshuffled for each epoch."""
+def fit(model: Any, packs: Sequence[Pack], params: TrainingParameters, on_progress: Progress) -> Run:
+    """`params.steps` optimiser steps over the packs, reshuffled for each epoch.
+
+    The packs of a step are computed side by side, each in a thread of its own: torch releases the interpreter lock, and
+    threads within one operation would wait for each other whenever the machine does something else.
+    """
     import torch
 
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -129,29 +133,30 @@ def fit(model: Any, packs: Sequence[Pack], params: TrainingParameters, on_progre
     optimiser = torch.optim.AdamW(masters, lr=params.learning_rate, weight_decay=params.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, params))
     stream = _endless(packs, params.seed)
-    run = _Run(loss=[])
+    run = Run()
     model.train()
     began = time.perf_counter()
-    pool = ThreadPoolExecutor(params.threads or os.cpu_count() or 1, initializer=lambda: torch.set_num_threads(1))
-    for step in range(1, params.steps + 1):
-        batch = [next(stream) for _ in range(params.batch)]
-        loss = _accumulate(model, batch, weights, masters, pool, params.through_context)
-        if not math.isfinite(loss):
-            raise SluiceError(
-                f"step {step} of {params.steps}: the loss is {loss}",
-                remedy="lower train.learning_rate, or set train.dtype to float32",
-            )
-        torch.nn.utils.clip_grad_norm_(masters, params.clip)
-        optimiser.step()
-        optimiser.zero_grad()
-        schedule.step()
-        with torch.no_grad():
-            for weight, master in zip(weights, masters, strict=True):
-                weight.copy_(master)
-        run.tokens += sum(map(len, batch))
-        run.answers += sum(len(p.tails) for p in batch)
-        run.loss.append((step, round(loss, 4)))
-        on_progress(step, params.steps, loss)
+    threads = params.threads or os.cpu_count() or 1
+    workers = min(threads, params.batch)
+    with ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(threads // workers)) as pool:
+        for step in range(1, params.steps + 1):
+            batch = [next(stream) for _ in range(params.batch)]
+            loss = _accumulate(model, batch, weights, masters, pool)
+            if not math.isfinite(loss):
+                raise SluiceError(
+                    f"step {step} of {params.steps}: the loss is {loss}",
+                    remedy="lower train.learning_rate, or set train.dtype to float32",
+                )
+            torch.nn.utils.clip_grad_norm_(masters, params.clip)
+            optimiser.step()
+            schedule.step()
+            with torch.no_grad():
+                for weight, master in zip(weights, masters, strict=True):
+                    weight.copy_(master)
+            run.tokens += sum(map(len, batch))
+            run.answers += sum(len(p.tails) for p in batch)
+            run.loss.append((step, round(loss, 4)))
+            on_progress(step, params.steps, loss)
     run.seconds = time.perf_counter() - began
     return run
 
@@ -171,14 +176,12 @@ def _endless(packs: Sequence[Pack], seed: int) -> Iterator[Pack]:
         yield from order
 
 
-def _accumulate(
-    model: Any, batch: Sequence[Pack], weights: list[Any], masters: list[Any], pool: Executor, ctx: bool
-) -> float:
-    """Mean loss of the batch's examples; its gradient is left in `masters`, summed in the order of the batch."""
+def _accumulate(model: Any, batch: Sequence[Pack], weights: list[Any], masters: list[Any], pool: Executor) -> float:
+    """Mean loss of the batch's examples; its gradient is left in `masters`, summed in a fixed order."""
     examples = sum(len(p.tails) for p in batch)
     longest_first = sorted(batch, key=len, reverse=True)
     total = 0.0
-    for number, (loss, gradients) in enumerate(pool.map(lambda p: _gradients(model, p, weights, ctx), longest_first)):
+    for number, (loss, gradients) in enumerate(pool.map(lambda p: _gradients(model, p, weights), longest_first)):
         total += loss
         for master, gradient in zip(masters, gradients, strict=True):
             share = gradient.float() / examples
@@ -186,25 +189,17 @@ def _accumulate(
     return total / examples
 
 
-def _gradients(model: Any, item: Pack, weights: list[Any], through_context: bool) -> tuple[float, Sequence[Any]]:
+def _gradients(model: Any, item: Pack, weights: list[Any]) -> tuple[float, Sequence[Any]]:
     """Summed loss of one pack and its gradients. Touches nothing shared, so threads may run it at once."""
     import torch
 
     at, expected, shares = item.labels()
-    start = 0
-    cache = None
-    ids, positions = torch.tensor([item.ids]), torch.tensor([item.positions])
-    if not through_context:
-        start = len(item.prefix)
-        with torch.no_grad():
-            cache = model(input_ids=ids[:, :start], use_cache=True, logits_to_keep=1).past_key_values
     logits = model(
-        input_ids=ids[:, start:],
-        position_ids=positions[:, start:],
-        attention_mask=mask(item, model.dtype)[:, :, start:],
-        logits_to_keep=torch.tensor(at) - start,
-        past_key_values=cache,
-        use_cache=cache is not None,
+        input_ids=torch.tensor([item.ids]),
+        position_ids=torch.tensor([item.positions]),
+        attention_mask=mask(item, model.dtype),
+        logits_to_keep=torch.tensor(at),
+        use_cache=False,
     ).logits[0]
     losses = torch.nn.functional.cross_entropy(logits.float(), torch.tensor(expected), reduction="none")
     loss = (losses * torch.tensor(shares)).sum()

@@ -24,8 +24,7 @@ class TrainingParameters(Settings):
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     attention: Literal["eager", "sdpa"] = "eager"
-    threads: int = Field(0, ge=0, le=512, description="CPU threads; 0 takes all cores")
-    through_context: bool = Field(True, description="gradient through the passages too")
+    threads: int = Field(0, ge=0, le=512, description="CPU threads, split over the packs of a step; 0 takes all cores")
     seed: int = Field(1, ge=0)
     max_tokens: int = Field(1024, ge=16, description="longest pack; a longer example is skipped")
     passages: int = Field(3, ge=1, le=20, description="passages in each prompt, as in serving")
