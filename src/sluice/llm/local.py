@@ -13,16 +13,18 @@ from typing import Any, Self
 
 from sluice.core.errors import SluiceError
 
+_PROBE_SECONDS = 120
 _PROBE = """
-import sys
+import os, sys
 from pathlib import Path
 from sluice.core.errors import SluiceError
 from sluice.llm.local import LocalServer
 adapter = Path(sys.argv[2]) if sys.argv[2] else None
 try:
-    LocalServer(Path(sys.argv[1]), adapter=adapter, threads=1, context=256, slots=1).close()
+    server = LocalServer(Path(sys.argv[1]), adapter=adapter, threads=1, context=256, slots=1)
 except SluiceError as error:
     sys.exit(error.message)
+os._exit(0)
 """
 
 
@@ -45,6 +47,10 @@ class LocalServer:
             lora.scale = 1.0
             params.lora_adapters = [lora]
         self._server: Any = _serve(params, model)
+        # llama.cpp waits for ever when it is closed before its loop has run once, so it answers once here.
+        hello = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        if "choices" not in (reply := self._server.handle_chat_completions(hello)):
+            raise SluiceError(f"{adapter or model}: llama.cpp does not answer: {reply}")
 
     @property
     def base_url(self) -> str:
@@ -73,13 +79,18 @@ def embedding_server(model: Path, *, threads: int = 1) -> Any:
     params.n_batch = params.n_ubatch = 2048
     params.n_ctx = 2048
     params.n_parallel = 4
-    return _serve(params, model)
+    server = _serve(params, model)
+    server.handle_embeddings({"input": ["ready"]})  # as above: its loop must have run before it may be closed
+    return server
 
 
 def probe(model: Path, adapter: Path | None = None) -> None:
-    """Loads the model in a child process; SluiceError when llama.cpp refuses it or dies."""
+    """Loads the model in a child process and has it answer; SluiceError when llama.cpp refuses it, dies or hangs."""
     argv = [sys.executable, "-c", _PROBE, str(model), str(adapter or "")]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise SluiceError(f"{adapter or model}: llama.cpp gave no answer within {_PROBE_SECONDS} s") from None
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
         raise SluiceError(
