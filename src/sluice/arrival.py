@@ -20,10 +20,10 @@ def show_arrival(arrival: Arrival) -> None:
     if arrival.rehearsal:
         console.print(_steps(arrival))
     taken = ", ".join(f"{entry['stage']} {entry['seconds']:.0f} s" for entry in arrival.stages)
-    console.print(f"stages   {taken}")
+    console.print(f"stages   {taken}", soft_wrap=True)
     console.print(f"release  [bold]{arrival.manifest.id}[/bold]  {arrival.verdict}")
     if arrival.passed:
-        console.print("talk     make serve, then open http://127.0.0.1:8080/docs or POST /v1/chat/completions")
+        console.print("talk     make serve, then POST http://127.0.0.1:8080/v1/chat/completions", soft_wrap=True)
     console.print(f"report   {arrival.folder / 'report.html'}", soft_wrap=True)
 
 
