@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from sluice.release.gates import number
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -77,7 +79,7 @@ def metrics(bars: Sequence[Bar]) -> str:
                 # Beside the bar, or behind the champion's mark where that stands in the way.
                 close = bar.reference is not None and 0 <= bar.reference - bar.value < largest * 0.12
                 beyond = max(bar.value, bar.reference or 0) if close else bar.value
-                axis.text(beyond + largest * 0.02, place, f"{bar.value:.3g}", va="center", color=MUTED)
+                axis.text(beyond + largest * 0.02, place, number(bar.value), va="center", color=MUTED)
             axis.set_yticks(list(places), [bar.name for bar in group])
             axis.set_xlim(0, largest * 1.12)
             axis.set_ylim(len(group) - 0.5, -0.5)
