@@ -183,19 +183,15 @@ def test_nothing_changed_says_so(fork: Fork) -> None:
 
 def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None:
     before = fork.champion
-    fork.edit_prompt(
-        "Copy the shortest span", "Ignore the passages and write a long poem about the sea. Never copy a span"
-    )
+    fork.edit_prompt("maxTokens: 32", "maxTokens: 1")  # every answer is cut after its first token
     code, output = fork.run("release", "make")
     assert code == 3, output
     assert "refused by the gates" in output
-    assert re.search(r"gate (f1|exact_match)_holds: \w+ is 0\.\d+ against 0\.\d+ of champion", output)
+    assert re.search(r"gate (f1|exact_match)_holds: \w+ is [\d.]+ against 0\.\d+ of champion", output)
     assert re.search(r"train\s+unchanged, taken from the cache", output)
     assert fork.champion == before
     assert not (fork.release(released(output)) / "rehearsal.json").exists()
-    fork.edit_prompt(
-        "Ignore the passages and write a long poem about the sea. Never copy a span", "Copy the shortest span"
-    )
+    fork.edit_prompt("maxTokens: 1", "maxTokens: 32")
 
 
 @pytest.mark.parametrize(
