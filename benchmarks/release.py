@@ -26,15 +26,13 @@ def main(source: str) -> int:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", source, str(clone)], check=True)
         caches = {"SLUICE_CACHE": f"{folder}/models", "UV_CACHE_DIR": f"{folder}/uv", "PIP_NO_CACHE_DIR": "1"}
-        rows = []
+        print("| run | seconds | limit | peak memory, GiB | exit code |\n|---|---|---|---|---|", flush=True)
         for name, limit in LIMITS.items():
             if name == "one prompt edited":
                 prompt = clone / "prompts" / "answer.prompt.yml"
                 prompt.write_text(prompt.read_text().replace(OLD, NEW))
-            rows.append((name, limit, *timed(clone, caches)))
-    print("| run | seconds | limit | peak memory, GiB | exit code |\n|---|---|---|---|---|")
-    for name, limit, seconds, peak, code in rows:
-        print(f"| {name} | {seconds:.0f} | {limit} | {peak / 2**30:.1f} | {code} |")
+            seconds, peak, code = timed(clone, caches)
+            print(f"| {name} | {seconds:.0f} | {limit} | {peak / 2**30:.1f} | {code} |", flush=True)
     return 0
 
 

@@ -170,7 +170,8 @@ def _fault_of_figure(gate: Gate, figure: Figure | None, whose: str) -> str:
     if not math.isfinite(figure.value):
         return f"{name} is {figure.value}, not a finite number"
     if figure.samples < gate.min_samples:
-        return f"{name} rests on {figure.samples} samples, at least {gate.min_samples} are needed"
+        shown = number(figure.value)
+        return f"{name} is {shown}, but rests on {figure.samples} samples, at least {gate.min_samples} are needed"
     return ""
 
 

@@ -71,7 +71,7 @@ def test_a_ratio_is_taken_to_the_reference() -> None:
         (Figure(math.nan, 30), "f1 is nan, not a finite number"),
         (Figure(math.inf, 30), "f1 is inf, not a finite number"),
         (Figure(1.0, 28, errors=2), "f1 could not be computed for 2 samples"),
-        (Figure(1.0, 9), "f1 rests on 9 samples, at least 10 are needed"),
+        (Figure(1.0, 9), "f1 is 1, but rests on 9 samples, at least 10 are needed"),
     ],
 )
 def test_a_figure_that_cannot_be_judged_fails_with_its_own_reason(figure: Figure | None, says: str) -> None:
@@ -88,7 +88,7 @@ def test_a_figure_that_cannot_be_judged_fails_with_its_own_reason(figure: Figure
         (None, False, "f1 of champion was not measured"),
         (Figure(math.nan, 30), False, "f1 of champion is nan"),
         (Figure(None, 30), False, "f1 of champion has no value"),
-        (Figure(0.1, 3), False, "f1 of champion rests on 3 samples"),
+        (Figure(0.1, 3), False, "f1 of champion is 0.1, but rests on 3 samples"),
         (Figure(0.1, 30, errors=1), False, "f1 of champion could not be computed"),
     ],
 )
