@@ -211,7 +211,7 @@ def _evaluate(workspace: Workspace, journey: Journey, *options: str) -> None:
     child = processes.start("evaluate", argv, state=workspace.state, env=environment(progress), cwd=workspace.root)
     try:
         while not processes.wait_until(lambda: not child.running, seconds=0.5):
-            journey.follow(progress)
+            journey.follow(progress, "evaluate")
     finally:
         status = child.stop()
     if status != 0:

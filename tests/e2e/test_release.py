@@ -197,7 +197,7 @@ def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None
 @pytest.mark.parametrize(
     ("fault", "gate"),
     [
-        ("delay=3", r"gate canary_(total_p50|total_p95|ttft_p95): "),
+        ("delay=3", r"gate canary_(slowdown|ttft_slowdown|total_p95): "),
         ("error=0.5", r"gate canary_errors: error_rate is 0\.[1-9]"),
     ],
 )

@@ -100,14 +100,14 @@ class Journey:
         percent = 100 * (done + elapsed) / max(done + elapsed + left, 0.1)
         self._line(f"[{percent:3.0f}%] {self.stage} {share:4.0%} {note}  {seconds(left)} left", final=False)
 
-    def follow(self, target: Path) -> None:
-        """Shows what a stage in another process has reported to `target` last."""
+    def follow(self, target: Path, reporter: str = "") -> None:
+        """Shows what another process has reported to `target` last, as `reporter` (default: the current stage)."""
         try:
             entry = json.loads(target.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             self.show(0.0, "")
             return
-        share = entry["share"] if entry["stage"] == self.stage else 0.0
+        share = entry["share"] if entry["stage"] == (reporter or self.stage) else 0.0
         self.show(float(share), entry["note"] if share else "")
 
     def _line(self, text: str, *, final: bool) -> None:

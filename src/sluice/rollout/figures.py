@@ -3,12 +3,14 @@
 Two kinds of requests are told apart. Visits go through the router: they are the users, and each failure is charged to
 the release that answered. Probes go straight to stable and canary, the same question to both, in alternating order:
 only complete pairs are timed, so that both were measured on the same questions in the same moments, whatever else the
-machine was doing.
+machine was doing. `slowdown` uses that best: the ratio canary / stable is taken within each pair, then the median over
+the pairs, so that neither long questions nor a busy minute of the machine weigh on one side only.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -43,7 +45,8 @@ def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
 
 
 def figures_of(samples: Sequence[Sample]) -> dict[Target, dict[str, Figure]]:
-    """error_rate, total_p50_ms, total_p95_ms, ttft_p50_ms, ttft_p95_ms and requests for canary, stable and router.
+    """error_rate, total_p50_ms, total_p95_ms, ttft_p50_ms, ttft_p95_ms and requests for canary, stable and router;
+    total_slowdown and ttft_slowdown for the canary: the median over pairs of its time divided by stable's.
 
     canary and stable: errors over probes and visits, times over complete pairs of probes. router: over all visits.
     """
@@ -54,6 +57,7 @@ def figures_of(samples: Sequence[Sample]) -> dict[Target, dict[str, Figure]]:
     for release in ("canary", "stable"):
         mine = [sample for sample in samples if sample.release == release]
         found[release] = _errors(mine) | _times([sample for sample in paired if sample.release == release])
+    found["canary"] |= _slowdowns(paired)
     found["router"] = _errors(visits) | _times([sample for sample in visits if not sample.error])
     return found
 
@@ -81,4 +85,16 @@ def _times(samples: Sequence[Sample]) -> dict[str, Figure]:
         for suffix, share in (("p50", 0.50), ("p95", 0.95)):
             value = round(percentile(timed, share), 3) if timed else None
             found[f"{name}_{suffix}_ms"] = Figure(value, len(timed))
+    return found
+
+
+def _slowdowns(paired: Sequence[Sample]) -> dict[str, Figure]:
+    found = {}
+    for name in ("total", "ttft"):
+        times: dict[int | None, dict[str, float]] = {}
+        for sample in paired:
+            times.setdefault(sample.pair, {})[sample.release] = getattr(sample, f"{name}_ms") or 0.0
+        ratios = [pair["canary"] / pair["stable"] for pair in times.values() if min(pair.values()) > 0]
+        value = round(statistics.median(ratios), 3) if ratios else None
+        found[f"{name}_slowdown"] = Figure(value, len(ratios))
     return found

@@ -22,6 +22,19 @@ def test_only_complete_pairs_are_timed() -> None:
     assert (figures["canary"]["total_p50_ms"].value, figures["canary"]["ttft_p50_ms"].value) == (200, 100)
 
 
+def test_the_slowdown_is_the_median_of_the_ratios_within_pairs() -> None:
+    pairs = [(100, 150), (1000, 1500), (400, 4000), (300, 300), (200, 320)]  # (stable, canary)
+    samples = [
+        _sample(release, number, time)
+        for number, pair in enumerate(pairs)
+        for release, time in zip(("stable", "canary"), pair, strict=True)
+    ]
+    canary = figures_of([*samples, _sample("stable", 9, 1)])["canary"]
+    assert (canary["total_slowdown"].value, canary["total_slowdown"].samples) == (1.5, 5)
+    assert canary["ttft_slowdown"].value == 1.5
+    assert "total_slowdown" not in figures_of(samples)["stable"]
+
+
 def test_failures_of_visits_and_probes_both_count_for_the_release_they_are_charged_to() -> None:
     figures = figures_of(
         [
