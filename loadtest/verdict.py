@@ -6,7 +6,7 @@ from typing import Any
 
 from sluice.core.files import write_json
 from sluice.release.gates import decide, load_gates
-from sluice.rollout.figures import figures_of
+from sluice.rollout.figures import figures_of, times_of_pairs
 from stage import Stage
 
 
@@ -22,6 +22,7 @@ def conclude(stage: Stage) -> bool:
         "visits": [
             {"request_id": visit.request_id, "release": visit.release, "error": visit.error} for visit in visits
         ],
+        "pairs": times_of_pairs(stage.samples),
     }
     write_json(stage.out, document)
     return bool(verdicts) and all(verdict.passed for verdict in verdicts)

@@ -57,7 +57,7 @@ def figures_of(samples: Sequence[Sample]) -> dict[Target, dict[str, Figure]]:
     for release in ("canary", "stable"):
         mine = [sample for sample in samples if sample.release == release]
         found[release] = _errors(mine) | _times([sample for sample in paired if sample.release == release])
-    found["canary"] |= _slowdowns(paired)
+    found["canary"] |= _slowdowns(samples)
     found["router"] = _errors(visits) | _times([sample for sample in visits if not sample.error])
     return found
 
@@ -88,13 +88,20 @@ def _times(samples: Sequence[Sample]) -> dict[str, Figure]:
     return found
 
 
-def _slowdowns(paired: Sequence[Sample]) -> dict[str, Figure]:
+def times_of_pairs(samples: Sequence[Sample], name: Literal["total", "ttft"] = "total") -> list[tuple[float, float]]:
+    """(stable, canary) in milliseconds for each complete pair of probes, in the order in which they were asked."""
+    times: dict[int, dict[str, float]] = {}
+    for sample in samples:
+        if sample.pair is not None and not sample.error and (value := getattr(sample, f"{name}_ms")):
+            times.setdefault(sample.pair, {})[sample.release] = value
+    return [(pair["stable"], pair["canary"]) for pair in times.values() if len(pair) == 2]
+
+
+def _slowdowns(samples: Sequence[Sample]) -> dict[str, Figure]:
     found = {}
-    for name in ("total", "ttft"):
-        times: dict[int | None, dict[str, float]] = {}
-        for sample in paired:
-            times.setdefault(sample.pair, {})[sample.release] = getattr(sample, f"{name}_ms") or 0.0
-        ratios = [pair["canary"] / pair["stable"] for pair in times.values() if min(pair.values()) > 0]
+    names: tuple[Literal["total", "ttft"], ...] = ("total", "ttft")
+    for name in names:
+        ratios = [canary / stable for stable, canary in times_of_pairs(samples, name)]
         value = round(statistics.median(ratios), 3) if ratios else None
         found[f"{name}_slowdown"] = Figure(value, len(ratios))
     return found

@@ -43,6 +43,8 @@ class LoadReport(Settings):
     samples: dict[Target, dict[str, int]]
     verdicts: tuple[Verdict, ...]
     visits: tuple[VisitRecord, ...]
+    # (stable, canary), milliseconds to the end of the answer
+    pairs: tuple[tuple[float, float], ...]
 
     @property
     def reason(self) -> str:
