@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/load_gates.py [minutes at each weight, default 4]
 
-Needs a champion (`make release`). The champion runs twice, as stable and as canary, through the real router and the real
-load stage, at 10 and at 50 %. From the pairs of probes that were measured, stages are drawn again and again, as many pairs
-as the gate asks for, in runs of four neighbours so that busy moments stay together. Prints a table in Markdown.
+Needs a champion (`make release`). The champion runs twice, as stable and as canary, through the real router and the
+real load stage, at 10 and at 50 %. From the pairs of probes that were measured, stages are drawn again and again, as
+many pairs as the gate asks for, in runs of four neighbours so that busy moments stay together. Prints a Markdown table.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from sluice.rollout.load import LoadReport, LoadTargets, run_load
 from sluice.rollout.plan import LoadParameters
 
 LOAD = LoadParameters(users=2, seconds=1, shape="steady", answer_timeout_s=1)
-REPORT = """{"targets": {}, "samples": {}, "visits": [], "verdicts": [{"gate": "g", "metric": "m", "passed": %s,
+REPORT = """{"targets": {}, "samples": {}, "visits": [], "pairs": [], "verdicts": [{"gate": "g", "metric": "m", "passed": %s,
  "figure": 1, "limit": 2, "reference": null, "samples": 9, "reason": "why"}]}"""
 
 Run = Callable[[str], LoadReport]
@@ -70,7 +70,7 @@ def test_a_status_that_contradicts_the_report_is_an_error(run: Run, passed: str,
 
 
 def test_an_empty_set_of_verdicts_is_no_pass(run: Run) -> None:
-    empty = '{"targets": {}, "samples": {}, "visits": [], "verdicts": []}'
+    empty = '{"targets": {}, "samples": {}, "visits": [], "pairs": [], "verdicts": []}'
     with pytest.raises(SluiceError, match="contradicts"):
         run(f"open(out, 'w').write({empty!r})")
 
@@ -87,6 +87,7 @@ def test_gates_that_measured_come_first_in_the_reason() -> None:
             "targets": {},
             "samples": {},
             "visits": [],
+            "pairs": [],
             "verdicts": [
                 {"gate": "a", "figure": None, "reason": "no samples", **common},
                 {"gate": "b", "figure": 0.5, "reason": "half failed", **common},
