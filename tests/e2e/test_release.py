@@ -1,7 +1,7 @@
 """Whole releases in a clone of this repository, with the real model, database, proxy and load; small but complete.
 
-The tests follow one fork through its life and depend on their order: a first release that is killed and picked up, a
-run with nothing to do, three bad releases that are stopped, and a good one that becomes the champion.
+The tests follow one fork through its life and depend on their order: a first release that is ended in every stage and
+picked up, a run with nothing to do, bad input of every kind, and three bad releases that are stopped.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).parent / "sluice"
+INTERRUPTED = 130
 SMALL = {"train": {"steps": 10}, "evaluate": {"limit": 40, "workers": 2}, "rehearsal": {"time_scale": 0.08}}
 
 
@@ -66,6 +68,10 @@ class Fork:
         pointer = self.root / ".sluice" / "releases" / "CHAMPION"
         return pointer.read_text().strip() if pointer.exists() else ""
 
+    @property
+    def releases(self) -> set[str]:
+        return {path.name for path in (self.root / ".sluice" / "releases").glob("r-*")}
+
     def release(self, name: str) -> Path:
         return self.root / ".sluice" / "releases" / name
 
@@ -95,18 +101,19 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
     assert wait_until(lambda: not made.processes(), seconds=30), [p.cmdline() for p in made.processes()]
 
 
-def killed_in(fork: Fork, stage: str, *words: str) -> None:
-    """Starts a release and kills it without mercy once it is in `stage`."""
-    process = fork.start("release", "make", *words)
+def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:
+    """Starts a release and ends it with `how` once it is in `stage`; its exit status."""
+    process = fork.start("release", "make")
     assert process.stdout is not None
     for line in process.stdout:
         print(line, end="")
         if f"] {stage} " in line:
             time.sleep(2)
-            process.kill()
+            process.send_signal(how)
             break
-    process.wait(10)
-    assert process.returncode == -signal.SIGKILL
+    else:
+        pytest.fail(f"the release ended before {stage}")
+    return process.wait(60)
 
 
 def released(output: str) -> str:
@@ -115,18 +122,33 @@ def released(output: str) -> str:
     return found[1]
 
 
-def test_a_release_killed_in_training_leaves_nothing_behind(fork: Fork) -> None:
-    killed_in(fork, "train")
-    assert wait_until(lambda: not fork.processes(), seconds=30), [p.cmdline() for p in fork.processes()]
-    assert fork.champion == ""
+@pytest.mark.parametrize(
+    ("stage", "how", "champion"),
+    [
+        ("index", signal.SIGINT, False),
+        ("train", signal.SIGKILL, False),
+        ("evaluate", signal.SIGKILL, False),
+        ("baseline", signal.SIGKILL, False),
+        ("rehearse", signal.SIGKILL, True),  # by then the untouched model is live
+    ],
+)
+def test_a_release_ended_in_any_stage_leaves_nothing_behind(
+    fork: Fork, stage: str, how: signal.Signals, champion: bool
+) -> None:
+    assert ended_in(fork, stage, how) == (INTERRUPTED if how == signal.SIGINT else -how)
+    assert wait_until(lambda: not fork.processes(), seconds=45), [p.cmdline() for p in fork.processes()]
+    assert bool(fork.champion) == champion
 
 
 def test_the_first_release_picks_up_and_becomes_the_champion(fork: Fork) -> None:
+    baseline = fork.champion
     code, output = fork.run("release", "make")
     assert code == 0, output
-    assert re.search(r"index\s+unchanged, taken from the cache", output)
+    for stage in ("index", "train", "evaluate"):
+        assert re.search(rf"{stage}\s+unchanged, taken from the cache", output)
+    assert not re.search(r"^\s+baseline", output, re.MULTILINE)
     name = released(output)
-    assert fork.champion == name
+    assert fork.champion == name != baseline
     rehearsal = json.loads((fork.release(name) / "rehearsal.json").read_text())
     assert rehearsal["verdict"] == "passed"
     assert [step["kind"] for step in rehearsal["steps"]].count("analysis") == 2
@@ -173,6 +195,68 @@ def ready(address: str) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class BadInput:
+    """One edit of a file, and what the release must say to it."""
+
+    path: str
+    old: str
+    new: str
+    says: str
+
+
+BAD_INPUT = {
+    "a prompt with an unknown key": BadInput(
+        "prompts/answer.prompt.yml", "model: chat\n", "modle: chat\n", r"answer\.prompt\.yml:3: .*modle.*model"
+    ),
+    "a prompt with an unknown variable": BadInput(
+        "prompts/answer.prompt.yml", "{{question}}", "{{qestion}}", r"answer\.prompt\.yml:\d+: .*qestion"
+    ),
+    "an empty row": BadInput("data/eval.jsonl", "{", "{}\n{", r"eval\.jsonl:1: "),
+    "a malformed row": BadInput("data/train.jsonl", '{"id"', '{"id', r"train\.jsonl:1: "),
+    "a missing model file": BadInput(
+        "config/models.yaml", "source: wheel:", "source: file:nowhere.gguf  # ", r"nowhere\.gguf.*(missing|no such)"
+    ),
+    "a sha256 that does not match": BadInput(
+        "config/models.yaml", "source: wheel:", "source: file:README.md  # ", r"sha256"
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_INPUT.values(), ids=list(BAD_INPUT))
+def test_bad_input_is_named_and_changes_nothing(fork: Fork, bad: BadInput) -> None:
+    champion, releases = fork.champion, fork.releases
+    path = fork.root / bad.path
+    text = path.read_text()
+    assert bad.old in text
+    path.write_text(text.replace(bad.old, bad.new, 1))
+    try:
+        code, output = fork.run("release", "make")
+    finally:
+        path.write_text(text)
+    assert code == 1, output
+    assert re.search(bad.says, output, re.IGNORECASE | re.DOTALL), output
+    assert "Traceback" not in output
+    assert (fork.champion, fork.releases) == (champion, releases)
+
+
+def test_a_wrong_dvc_remote_is_named_and_changes_nothing(fork: Fork, tmp_path: Path) -> None:
+    champion, releases = fork.champion, fork.releases
+    local = fork.root / ".dvc" / "config.local"
+    local.write_text(f"[cache]\n    dir = {tmp_path}\n['remote \"starter\"']\n    url = ../nowhere\n")
+    (fork.root / "data").rename(tmp_path / "data")
+    try:
+        code, output = fork.run("release", "make")
+    finally:
+        local.unlink()
+        shutil.rmtree(fork.root / "data", ignore_errors=True)
+        (tmp_path / "data").rename(fork.root / "data")
+    assert code == 1, output
+    assert re.search(r"data\.dvc: .*nowhere.*remote", output, re.DOTALL), output
+    assert "Traceback" not in output
+    assert (fork.champion, fork.releases) == (champion, releases)
+
+
 def test_nothing_changed_says_so(fork: Fork) -> None:
     before = fork.champion
     code, output = fork.run("release", "make")
@@ -197,7 +281,7 @@ def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None
 @pytest.mark.parametrize(
     ("fault", "gate"),
     [
-        ("delay=3", r"gate canary_(slowdown|ttft_slowdown|total_p95): "),
+        ("delay=1.5", r"gate canary_(slowdown|ttft_slowdown|total_p95): "),
         ("error=0.5", r"gate canary_errors: error_rate is 0\.[1-9]"),
     ],
 )
@@ -217,14 +301,3 @@ def test_a_bad_canary_is_stopped_by_the_load_stage(fork: Fork, fault: str, gate:
     assert rehearsal["traffic"]["requests"] > 0
     assert rehearsal["traffic"]["failed_outside_canary"] == 0
     assert not fork.processes()
-
-
-def test_a_release_killed_in_the_rehearsal_is_picked_up_and_promoted(fork: Fork) -> None:
-    before = fork.champion
-    killed_in(fork, "rehearse")
-    assert wait_until(lambda: not fork.processes(), seconds=45), [p.cmdline() for p in fork.processes()]
-    assert fork.champion == before
-    code, output = fork.run("release", "make")
-    assert code == 0, output
-    assert re.search(r"evaluate\s+unchanged, taken from the cache", output)
-    assert fork.champion == released(output) != before

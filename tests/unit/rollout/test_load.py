@@ -12,7 +12,8 @@ from sluice.rollout.load import LoadReport, LoadTargets, run_load
 from sluice.rollout.plan import LoadParameters
 
 LOAD = LoadParameters(users=2, seconds=1, shape="steady", answer_timeout_s=1)
-REPORT = """{"targets": {}, "samples": {}, "visits": [], "pairs": [], "verdicts": [{"gate": "g", "metric": "m", "passed": %s,
+REPORT = """{"targets": {}, "samples": {}, "visits": [], "pairs": [],
+ "verdicts": [{"gate": "g", "metric": "m", "passed": %s,
  "figure": 1, "limit": 2, "reference": null, "samples": 9, "reason": "why"}]}"""
 
 Run = Callable[[str], LoadReport]
