@@ -32,6 +32,7 @@ for noun, group in (
 ):
     app.add_typer(group, name=noun)
 
+INTERRUPTED = 130
 Fault = Annotated[str, typer.Option(help="Drill: inject `delay=SECONDS` or `error=SHARE` into the canary.")]
 PortOption = Annotated[int, typer.Option(help="Port on the loopback address.")]
 
@@ -253,15 +254,14 @@ def main() -> int:
     die_with_parent()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)
     except SluiceError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted: nothing was promoted; the next run picks up where this one stopped", file=sys.stderr)
-        return 130
+        status = INTERRUPTED
     except Exception as error:
         import click
 
@@ -269,7 +269,9 @@ def main() -> int:
             error.show()
             return error.exit_code
         raise
-    return 0
+    if status == INTERRUPTED:  # typer turns Ctrl-C into this value and returns it
+        print("interrupted; the next run picks up where this one stopped", file=sys.stderr)
+    return status if isinstance(status, int) else 0
 
 
 def _interrupt(*_: object) -> None:
