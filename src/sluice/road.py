@@ -16,7 +16,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, write_json
 from sluice.core.params import load_params
 from sluice.core.progress import Journey
-from sluice.core.settings import Settings
+from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.pipeline import command, environment, pull, reproduce
 from sluice.release import champion, registry
@@ -25,6 +25,7 @@ from sluice.release.gates import decide, load_gates
 from sluice.release.manifest import Manifest
 from sluice.release.report import write_report
 from sluice.release.staging import create
+from sluice.retrieval.stores import Stores, close_abandoned
 from sluice.rollout.plan import load_plan
 from sluice.rollout.rehearsal import Event, rehearse
 from sluice.rollout.report import Rehearsal
@@ -74,6 +75,7 @@ def make_release(workspace: Workspace, *, fault: str = "") -> Arrival:
     """
     with workspace.exclusive():
         processes.reap(workspace.state)
+        close_abandoned(load_settings(workspace.config / "stores.yaml", Stores).chosen, workspace.state)
         champion.reconcile(workspace)
         live = champion.champion(workspace)
         journey = Journey(_forecast(live), workspace.state / "durations.json")

@@ -12,8 +12,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,12 +23,31 @@ from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, write_json
 
 _PR_SET_PDEATHSIG = 1
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
     """Asks the Linux kernel to signal this process when its parent dies; does nothing on other systems."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(how))
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Holds SIGINT and SIGTERM back until the block has ended, for steps that must not be left half done. In other
+    threads than the main one, which signals never interrupt, it does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handlers = {how: signal.signal(how, lambda number, _: arrived.append(number)) for how in _INTERRUPTS}
+    try:
+        yield
+    finally:
+        for how, handler in handlers.items():
+            signal.signal(how, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
 
 
 @dataclass

