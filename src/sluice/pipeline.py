@@ -19,7 +19,7 @@ _RUNNING = re.compile(r"Running stage '(?:.*:)?(\w+)'")
 _SKIPPED = re.compile(r"Stage '(?:.*:)?(\w+)' (?:didn't change, skipping|is cached)")
 _NOISE = re.compile(
     r"^(?:Running stage|> |(?:Updating|Generating) lock file|To track|\s*git add|To enable|\s*dvc config"
-    r"|Use `dvc push`|$)"
+    r"|Use `dvc push`|md5: |$)"
 )
 
 
@@ -50,24 +50,37 @@ def pull(workspace: Workspace) -> bool:
     if workspace.data.is_dir() and (not synced.exists() or synced.read_text() == wanted):
         write_atomic(synced, wanted)
         return False
+    if workspace.data.is_dir() and _dvc(workspace, "status", "--quiet", "data.dvc").ok:
+        # A run that was killed had edited data noted in data.dvc by dvc: what it names is what is here.
+        write_atomic(synced, wanted)
+        return False
+    done = _dvc(workspace, "pull", "data.dvc")
+    if not done.ok:
+        remotes = "\n".join(f"  remote {line}" for line in _dvc(workspace, "remote", "list").words.splitlines())
+        raise SluiceError(
+            f"data.dvc: dvc could not bring the data:\n{done.words}\n{remotes}",
+            remedy="mend the remote (.dvc/config); keep local changes of data/ with `dvc add data` first",
+        )
+    write_atomic(synced, wanted)
+    return True
+
+
+@dataclass(frozen=True)
+class _Done:
+    ok: bool
+    words: str
+
+
+def _dvc(workspace: Workspace, *words: str) -> _Done:
+    """One short dvc command."""
     child = start(
-        "dvc-pull",
-        command("dvc", "pull", "--quiet", "data.dvc"),
-        state=workspace.state,
-        env=environment(),
-        cwd=workspace.root,
+        f"dvc-{words[0]}", command("dvc", *words), state=workspace.state, env=environment(), cwd=workspace.root
     )
     try:
         child.process.wait()
     finally:
         status = child.stop()
-    if status != 0:
-        raise SluiceError(
-            f"data.dvc: dvc could not bring the data:\n{_explain(child)}",
-            remedy="check the remote (`dvc remote list`); keep local changes of data/ with `dvc add data` first",
-        )
-    write_atomic(synced, wanted)
-    return True
+    return _Done(status == 0, _explain(child))
 
 
 @dataclass
@@ -79,7 +92,13 @@ class Reproduction:
 
 
 def reproduce(workspace: Workspace, journey: Journey) -> Reproduction:
-    """`dvc repro`: runs the stages that are stale. A stage that fails raises SluiceError with the stage's own words."""
+    """`dvc repro`: runs the stages that are stale. A stage that fails raises SluiceError with the stage's own words.
+
+    Where data/ was edited, dvc notes the new version in data.dvc before the first stage; a run
+    that fails or is interrupted takes that back.
+    """
+    pointer = workspace.root / "data.dvc"
+    noted = pointer.read_text()
     progress = workspace.state / "progress.json"
     progress.unlink(missing_ok=True)
     argv = command("dvc", "repro", "pipelines/dvc.yaml")
@@ -100,11 +119,13 @@ def reproduce(workspace: Workspace, journey: Journey) -> Reproduction:
             _pause(child)
     finally:
         status = child.stop()
+        if status != 0 and pointer.read_text() != noted:
+            write_atomic(pointer, noted)
     if status != 0:
         raise SluiceError(f"stage {journey.stage} failed:\n{_explain(child)}", remedy=f"the whole log is {child.log}")
     if result.ran and journey.stage == result.ran[-1]:
         journey.end()
-    write_atomic(workspace.state / "data.synced", (workspace.root / "data.dvc").read_text())
+    write_atomic(workspace.state / "data.synced", pointer.read_text())
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -123,26 +124,40 @@ def test_pull_brings_missing_data_once(workspace: Workspace, dvc) -> None:
     workspace.data.rename(workspace.root / "elsewhere")
     assert pull(workspace) is True
     assert pull(workspace) is False
-    assert dvc.called() == ["pull --quiet data.dvc"]
+    assert dvc.called() == ["pull data.dvc"]
     assert not records(workspace)
 
 
+STALE = "sys.exit(1 if sys.argv[1] == 'status' else 0)"
+
+
 def test_pull_follows_data_dvc_when_it_names_another_version(workspace: Workspace, dvc) -> None:
-    dvc()
+    dvc(code=STALE)
     pull(workspace)
     (workspace.root / "data.dvc").write_text("outs:\n- md5: two\n  path: data\n")
     assert pull(workspace) is True
     assert pull(workspace) is False
+    assert dvc.called() == ["status --quiet data.dvc", "pull data.dvc"]
 
 
-def test_a_pull_that_fails_is_told_and_tried_again(workspace: Workspace, dvc) -> None:
+def test_data_that_data_dvc_names_already_is_not_pulled(workspace: Workspace, dvc) -> None:
+    dvc()
+    pull(workspace)
+    (workspace.root / "data.dvc").write_text("outs:\n- md5: two\n  path: data\n")  # noted by a run that was killed
+    assert pull(workspace) is False
+    assert pull(workspace) is False
+    assert dvc.called() == ["status --quiet data.dvc"]
+
+
+def test_a_pull_that_fails_is_told_with_the_remotes_and_tried_again(workspace: Workspace, dvc) -> None:
     dvc("ERROR: failed to pull data: no such remote 'starter'\n", status=1)
     workspace.data.rename(workspace.root / "elsewhere")
     for _ in range(2):
         with pytest.raises(SluiceError, match="no such remote 'starter'") as caught:
             pull(workspace)
-        assert "dvc remote list" in caught.value.remedy
-    assert len(dvc.called()) == 2
+        assert "  remote " in caught.value.message
+        assert ".dvc/config" in caught.value.remedy
+    assert dvc.called() == 2 * ["pull data.dvc", "remote list"]
     assert not records(workspace)
     assert not workspace.data.exists()
 
@@ -171,6 +186,19 @@ def test_a_stage_that_fails_is_named_with_its_own_words(workspace: Workspace, jo
     assert "Running stage" not in caught.value.message
     assert str(workspace.state / "logs" / "dvc.log") in caught.value.remedy
     assert not records(workspace)
+
+
+NOTE = "open('data.dvc', 'a').write('  nfiles: 9\\n')"
+
+
+@pytest.mark.parametrize(("status", "kept"), [(0, True), (255, False)])
+def test_a_new_version_of_the_data_is_noted_only_when_the_run_succeeds(
+    workspace: Workspace, journey: Journey, dvc, status: int, kept: bool
+) -> None:
+    dvc(DVC_COLD, status=status, code=NOTE)
+    with contextlib.nullcontext() if kept else pytest.raises(SluiceError):
+        reproduce(workspace, journey)
+    assert ("nfiles: 9" in (workspace.root / "data.dvc").read_text()) == kept
 
 
 def test_an_interrupted_run_leaves_no_process(workspace: Workspace, journey: Journey, dvc, monkeypatch) -> None:
