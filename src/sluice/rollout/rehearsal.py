@@ -125,11 +125,10 @@ class _Walk:
     def run(self, stable_spec: ServiceSpec, canary_spec: ServiceSpec, questions: list[str]) -> str:
         """Why the canary was stopped, empty when it passed. Whatever was started has ended on return."""
         with ExitStack() as started:
-            self._say(f"starting stable {stable_spec.release}")
+            self._say(f"starting stable {stable_spec.release} and canary {canary_spec.release}")
             stable = _start("stable", stable_spec, self.state, started)
-            stable.wait_ready()
-            self._say(f"starting canary {canary_spec.release}")
             canary = _start("canary", canary_spec, self.state, started)
+            stable.wait_ready()
             router = started.enter_context(Router(stable=stable.url, canary=canary.url, state=self.state))
             self._weigh(router, 0)
             with Visitors(router.url, questions, timeout=self.visitor_timeout) as visitors:
