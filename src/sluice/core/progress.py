@@ -91,12 +91,12 @@ class Journey:
             return
         self._shown = now
         elapsed = now - self._began
-        whole = max(self._expected.get(self.stage, 1.0), elapsed)
-        if share > 0.05:
-            whole = elapsed / share
+        expected = self._expected.get(self.stage, 1.0)
+        # The forecast counts for as much as is left; the pace so far, elapsed / share, for as much as is done.
+        here = (1 - share) * ((1 - share) * expected + elapsed) if share else max(expected - elapsed, 0.0)
         done = sum(self._expected[s] for s in self._finished if s in self._expected)
         ahead = [s for s in self._expected if s not in self._finished and s != self.stage]
-        left = max(whole - elapsed, 0.0) + sum(self._expected[s] for s in ahead)
+        left = here + sum(self._expected[s] for s in ahead)
         percent = 100 * (done + elapsed) / max(done + elapsed + left, 0.1)
         self._line(f"[{percent:3.0f}%] {self.stage} {share:4.0%} {note}  {seconds(left)} left", final=False)
 

@@ -48,10 +48,13 @@ def test_forecast_is_this_stage_and_those_ahead(tmp_path: Path, clock: Clock) ->
     journey.begin("index")
     assert out.getvalue() == "[  0%] index   0%   3 min 20 s left\n"
     clock.now += 10
-    journey.show(0.25, "", force=True)  # a quarter took 10 s: 30 s more, and 180 s of the others
-    assert left(out.getvalue().splitlines()[-1]) == "3 min 30 s"
+    journey.show(0.25, "", force=True)  # the forecast said 20 s, the pace says 40; then 180 s of the others
+    assert left(out.getvalue().splitlines()[-1]) == "3 min 19 s"
     assert out.getvalue().splitlines()[-1].startswith("[  5%]")
-    clock.now += 30
+    clock.now += 20
+    journey.show(0.75, "", force=True)  # now nearer to the pace
+    assert left(out.getvalue().splitlines()[-1]) == "3 min 09 s"
+    clock.now += 10
     journey.end()
     journey.begin("train")
     assert left(out.getvalue().splitlines()[-1]) == "3 min 00 s"
