@@ -12,5 +12,6 @@ compile() {
 compile bootstrap.in -o bootstrap.txt
 compile dev.in -o dev.txt
 compile serve.in -c dev.txt -o serve.txt
+compile providers.in -c dev.txt -o providers.txt
 compile train.in -c dev.txt --override .no-torch -o train.txt
 rm .no-torch

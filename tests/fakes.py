@@ -6,16 +6,10 @@ A question that is not in the script is an error, not a guess. `run_service` is 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from pydantic import ConfigDict, Field
 
 from sluice.app.api import create_app
 from sluice.app.bundle import Bundle
@@ -24,7 +18,10 @@ from sluice.app.middleware import Traffic
 from sluice.app.server import listen
 from sluice.app.settings import ServiceSettings
 from sluice.guardrails import GuardrailSettings, Outcome
-from sluice.prompts import Prompt
+from sluice.llm.chat import Delta, FinishReason, Messages, Usage
+from sluice.llm.failures import Failure, ProviderError
+from sluice.llm.settings import Providers
+from sluice.prompts import ModelParameters, Prompt
 from sluice.retrieval import Hit
 
 
@@ -32,81 +29,54 @@ class ScriptMissError(AssertionError):
     """The test asked for something that its script does not hold."""
 
 
-class ScriptedChat(BaseChatModel):
+@dataclass
+class ScriptedChat:
     """Answers with the reply of the one script key that occurs in the last message.
 
     A reply that is an exception is raised; with `fail_after` set, after that many pieces. `calls` records what was
     asked and with which parameters, `sent` the pieces that were given out. Pieces are `piece` characters long, `delay`
-    seconds apart.
+    seconds apart. `closed` counts streams that were left before their end.
     """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     script: Mapping[str, str | Exception]
     piece: int = 4
     delay: float = 0.0
     fail_after: int | None = None
-    finish_reason: str = "stop"
-    calls: list[dict[str, Any]] = Field(default_factory=list)
-    sent: list[str] = Field(default_factory=list)
+    finish_reason: FinishReason = "stop"
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    closed: int = 0
 
-    @property
-    def _llm_type(self) -> str:
-        return "scripted"
-
-    def _reply(self, messages: Sequence[BaseMessage], stop: list[str] | None, parameters: dict[str, Any]) -> str:
-        self.calls.append({"messages": [(m.type, m.text) for m in messages], "stop": stop, **parameters})
-        asked = str(messages[-1].text)
-        keys = [key for key in self.script if key in asked]
+    def _reply(self, messages: Messages, parameters: ModelParameters) -> str:
+        asked = [(message["role"], message["content"]) for message in messages]
+        self.calls.append({"messages": asked, **parameters.model_dump()})
+        keys = [key for key in self.script if key in asked[-1][1]]
         if len(keys) != 1:
-            raise ScriptMissError(f"{len(keys)} script keys occur in {asked!r}; the script holds {list(self.script)}")
+            raise ScriptMissError(f"{len(keys)} script keys occur in {asked[-1]}; the script holds {list(self.script)}")
         reply = self.script[keys[0]]
         if isinstance(reply, Exception):
             raise reply
         return reply
 
-    def _pieces(self, reply: str) -> Iterator[ChatGenerationChunk]:
-        for number, start in enumerate(range(0, len(reply), self.piece)):
-            if number == self.fail_after:
-                raise ConnectionError("the scripted connection broke")
-            self.sent.append(reply[start : start + self.piece])
-            yield ChatGenerationChunk(message=AIMessageChunk(content=self.sent[-1]))
-        usage = {"input_tokens": 11, "output_tokens": len(reply.split())}
-        usage["total_tokens"] = sum(usage.values())
-        end = {"finish_reason": self.finish_reason}
-        yield ChatGenerationChunk(message=AIMessageChunk(content="", response_metadata=end))
-        yield ChatGenerationChunk(message=AIMessageChunk(content="", usage_metadata=usage))
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - the signature of LangChain
-        **kwargs: Any,
-    ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=self._reply(messages, stop, kwargs)))])
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - the signature of LangChain
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        for chunk in self._pieces(self._reply(messages, stop, kwargs)):
-            time.sleep(self.delay)
-            yield chunk
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - the signature of LangChain
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        for chunk in self._pieces(self._reply(messages, stop, kwargs)):
-            await asyncio.sleep(self.delay)
-            yield chunk
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        reply = self._reply(messages, parameters)
+        try:
+            for number, start in enumerate(range(0, len(reply), self.piece)):
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await asyncio.sleep(self.delay)
+                except TimeoutError:
+                    raise ProviderError(Failure.DEADLINE, "the script is slower than the deadline") from None
+                if number == self.fail_after:
+                    raise ConnectionError("the scripted connection broke")
+                self.sent.append(reply[start : start + self.piece])
+                yield Delta(self.sent[-1])
+            yield Delta(finish_reason=self.finish_reason, usage=Usage(11, len(reply.split())))
+        except (GeneratorExit, asyncio.CancelledError):
+            self.closed += 1
+            raise
 
 
 def hit(text: str, *, similarity: float = 0.9, doc_id: str = "doc", title: str = "Title") -> Hit:
@@ -181,6 +151,26 @@ GUARDRAILS = GuardrailSettings.model_validate(
 )
 
 
+def provider_entry(**changes: Any) -> dict[str, Any]:
+    """An entry of config/providers.yaml, with the numbers that tests mostly want."""
+    return {
+        "name": "local",
+        "kind": "local",
+        "model": "chat",
+        "timeouts": {"connect": 2, "queue": 1, "first_token": 5},
+        "retries": 0,
+        "max_concurrency": 8,
+        "breaker": {"window": 20, "failures": 10, "open_seconds": 5},
+        "prices": {"input": 0, "output": 0},
+        **changes,
+    }
+
+
+PROVIDERS = Providers.model_validate(
+    {"chat": [provider_entry()], "judge": [], "embed": [{"name": "local", "kind": "local", "model": "embed"}]}
+)
+
+
 def scripted_bundle(**service: Any) -> Bundle:
     """A release whose files do not exist; `service` changes its service settings."""
     return Bundle(
@@ -192,6 +182,7 @@ def scripted_bundle(**service: Any) -> Bundle:
         embedder=Path("embedder.gguf"),
         service=service_settings(**service),
         guardrails=GUARDRAILS,
+        providers=PROVIDERS,
         manifest={"id": "r-0123456789ab", "parent": None},
     )
 

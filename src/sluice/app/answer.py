@@ -7,6 +7,7 @@ from typing import Literal
 
 from sluice.app.citations import Citation
 from sluice.core.errors import SluiceError
+from sluice.llm.chat import Usage as Usage
 from sluice.retrieval import Hit
 
 
@@ -15,7 +16,9 @@ class NoQuestionError(SluiceError):
 
 
 class ModelError(SluiceError):
-    """The model gave no whole answer."""
+    """The model gave no whole answer. `retry_after`: seconds after which it may be worth asking again, or None."""
+
+    retry_after: float | None = None
 
 
 class ModelTimeoutError(ModelError):
@@ -23,19 +26,12 @@ class ModelTimeoutError(ModelError):
 
 
 @dataclass(frozen=True)
-class Usage:
-    """Tokens as the model's server counted them; 0 when it was not asked or did not say."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-
-@dataclass(frozen=True)
 class Answer:
     """`blocked`: reason codes of the guard that refused, joined by ", ", or None. Times in milliseconds.
 
     `declined`: the text is the decline text, up to case, punctuation and white space. `ttft_ms`: until the first text
-    left the chain, after its check; None when there was no text.
+    left the chain, after its check; None when there was no text. `provider`: who answered, "" when nobody was asked;
+    `cost`: US dollars, None when nobody was asked or the tokens are not known.
     """
 
     text: str
@@ -47,3 +43,5 @@ class Answer:
     finish_reason: Literal["stop", "length", "content_filter"]
     ttft_ms: float | None
     latency_ms: float
+    provider: str = ""
+    cost: float | None = None

@@ -11,11 +11,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain
+from sluice.app.disconnect import STATUS, ClientGoneError, EventStream, while_connected
 from sluice.app.faults import Fault, FaultInjection
 from sluice.app.metrics import Metrics
 from sluice.app.middleware import CHAT, Instrument, Limits, Traffic
@@ -43,16 +44,18 @@ def create_app(bundle: Bundle, chain: AnswerChain, traffic: Traffic, *, fault: F
 
 def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) -> None:
     @api.post(CHAT)
-    async def chat(request: ChatRequest) -> Response:
+    async def chat(request: ChatRequest, http: Request) -> Response:
         reply = Reply(release, include_usage=request.include_usage)
         if not request.stream:
-            answer = await chain.answer(request.conversation())
+            async with while_connected(http.receive):
+                answer = await chain.answer(request.conversation())
             metrics.answer(answer)
             return JSONResponse(reply.completion(answer))
         items = chain.stream(request.conversation())
         # Nothing is sent before there is something: a failure until then still gets a status of its own.
-        first = await anext(items)
-        return StreamingResponse(
+        async with while_connected(http.receive):
+            first = await anext(items)
+        return EventStream(
             _events(reply, first, items, metrics),
             media_type="text/event-stream",
             headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
@@ -121,6 +124,10 @@ def _add_error_shapes(api: FastAPI) -> None:
     @api.exception_handler(NoQuestionError)
     async def no_question(_: Request, error: NoQuestionError) -> Response:
         return error_response(400, error.message, param="messages", code="no_question")
+
+    @api.exception_handler(ClientGoneError)
+    async def gone(_: Request, error: ClientGoneError) -> Response:
+        return error_response(STATUS, error.message, code="client_gone")
 
     @api.exception_handler(ModelError)
     async def model_failed(_: Request, error: ModelError) -> Response:

@@ -12,6 +12,7 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import Models, ensure, load_models
+from sluice.llm.settings import Providers, load_providers
 from sluice.prompts import Prompt, load_prompts
 
 DRAFT = "draft"
@@ -29,6 +30,7 @@ class Bundle:
     embedder: Path
     service: ServiceSettings
     guardrails: GuardrailSettings
+    providers: Providers
     manifest: Mapping[str, Any]
 
 
@@ -44,5 +46,6 @@ def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> Bundle:
         embedder=ensure(models.embed, workspace.cache),
         service=load_settings(workspace.config / "service.yaml", ServiceSettings),
         guardrails=load_settings(workspace.config / "guardrails.yaml", GuardrailSettings),
+        providers=load_providers(workspace.config / "providers.yaml", roles=Models.roles()),
         manifest={},
     )

@@ -9,20 +9,19 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, Usage
 from sluice.app.citations import cite, words
 from sluice.app.sentences import Sentences
 from sluice.core.errors import SluiceError
 from sluice.guardrails import Outcome
-from sluice.prompts import ModelParameters, Prompt
+from sluice.llm.chat import ChatProvider, Delta
+from sluice.llm.failures import Failure, ProviderError
+from sluice.prompts import Prompt
 from sluice.retrieval import Hit, format_passages
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-    from langchain_core.messages import AIMessageChunk
-
     from sluice.app.bundle import Bundle
 
 PROMPT = "answer"
@@ -45,10 +44,10 @@ class Checks(Protocol):
 class AnswerChain:
     """Safe for concurrent questions: all state of one answer is in its `_Turn`."""
 
-    def __init__(self, bundle: Bundle, chat: BaseChatModel, retriever: Search, guards: Checks) -> None:
+    def __init__(self, bundle: Bundle, chat: ChatProvider, retriever: Search, guards: Checks) -> None:
         self._settings = bundle.service
         self._prompt = require_prompt(bundle)
-        self._model = chat.bind(**_call_parameters(self._prompt.parameters))
+        self._chat = chat
         self._retriever = retriever
         self._guards = guards
 
@@ -95,9 +94,9 @@ class AnswerChain:
         turn.asked = True
         sentences = Sentences()
         async with aclosing(self._model_chunks(question, turn)) as chunks:
-            async for chunk in chunks:
-                turn.count(chunk)
-                for sentence in sentences.feed(str(chunk.text)):
+            async for delta in chunks:
+                turn.count(delta)
+                for sentence in sentences.feed(delta.text):
                     if piece := await self._checked(sentence, turn):
                         yield piece
                     if turn.blocked:
@@ -114,24 +113,24 @@ class AnswerChain:
         gap = sentence[: len(sentence) - len(body)] if turn.text else ""
         return gap + verdict.text if verdict.text else ""
 
-    async def _model_chunks(self, question: str, turn: _Turn) -> AsyncGenerator[AIMessageChunk, None]:
+    async def _model_chunks(self, question: str, turn: _Turn) -> AsyncGenerator[Delta, None]:
         prompt = self._prompt.render(
             question=question, passages=format_passages(turn.hits), decline=self._settings.decline
         )
-        stream: Any = self._model.astream(prompt)
-        async with aclosing(stream):
-            while True:
-                # The clock runs only while the model is waited for: a slow reader must not be cancelled from here.
-                try:
-                    async with turn.in_time():
-                        chunk = await anext(stream, None)
-                except ModelError:
-                    raise
-                except Exception as error:
-                    raise ModelError(f"the model gave no answer: {type(error).__name__}: {error}") from error
-                if chunk is None:
-                    return
-                yield chunk
+        # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
+        stream = self._chat.stream(prompt, self._prompt.parameters, deadline=turn.deadline)
+        try:
+            async with aclosing(stream):
+                async for delta in stream:
+                    yield delta
+        except ProviderError as error:
+            if error.failure is Failure.DEADLINE:
+                raise turn.late() from error
+            failed = ModelError(f"the model gave no answer: {error}")
+            failed.retry_after = error.retry_after
+            raise failed from error
+        except Exception as error:
+            raise ModelError(f"the model gave no answer: {type(error).__name__}: {error}") from error
 
 
 class _Turn:
@@ -141,10 +140,9 @@ class _Turn:
         self._decline = decline
         self._seconds = seconds
         self._started = time.perf_counter()
-        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._last: Delta | None = None
         self._ttft_ms: float | None = None
-        self._usage = Usage(0, 0)
-        self._cut = False
+        self.deadline = asyncio.get_running_loop().time() + seconds
         self.text = ""
         self.hits: list[Hit] = []
         self.asked = False
@@ -153,10 +151,13 @@ class _Turn:
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with asyncio.timeout_at(self.deadline):
                 yield
         except TimeoutError:
-            raise ModelTimeoutError(f"no whole answer within {self._seconds:g} s") from None
+            raise self.late() from None
+
+    def late(self) -> ModelTimeoutError:
+        return ModelTimeoutError(f"no whole answer within {self._seconds:g} s")
 
     def block(self, verdict: Outcome) -> None:
         self.blocked = ", ".join(verdict.reasons)
@@ -167,27 +168,26 @@ class _Turn:
         self.text += piece
         return piece
 
-    def count(self, chunk: AIMessageChunk) -> None:
-        """Usage arrives in a late chunk, not necessarily the last: the chunks are added up."""
-        if used := chunk.usage_metadata:
-            self._usage = Usage(
-                self._usage.prompt_tokens + used["input_tokens"], self._usage.completion_tokens + used["output_tokens"]
-            )
-        self._cut = self._cut or chunk.response_metadata.get("finish_reason") == "length"
+    def count(self, delta: Delta) -> None:
+        """Keeps the last piece: it says how the answer ended, what it used and who gave it."""
+        if delta.finish_reason is not None:
+            self._last = delta
 
     def finish(self) -> Answer:
         declined = words(self.text) == words(self._decline)
-        reason: Literal["stop", "length", "content_filter"] = "length" if self._cut else "stop"
+        last = self._last or Delta(finish_reason="stop")
         return Answer(
             text=self.text,
             declined=declined,
             blocked=self.blocked,
             citations=() if declined or self.blocked else cite(self.text, self.hits),
             hits=tuple(self.hits),
-            usage=self._usage,
-            finish_reason="content_filter" if self.blocked else reason,
+            usage=last.usage or Usage(0, 0),
+            finish_reason="content_filter" if self.blocked else last.finish_reason or "stop",
             ttft_ms=self._ttft_ms,
             latency_ms=self._elapsed(),
+            provider=last.provider,
+            cost=last.cost,
         )
 
     def _elapsed(self) -> float:
@@ -211,8 +211,3 @@ def last_question(messages: Sequence[Mapping[str, str]]) -> str:
                 return message["content"].strip()
             raise NoQuestionError("the last user message is empty")
     raise NoQuestionError("there is no user message")
-
-
-def _call_parameters(parameters: ModelParameters) -> dict[str, Any]:
-    values = parameters.model_dump(exclude={"stop"})
-    return {**values, "stop": list(parameters.stop)} if parameters.stop else values

@@ -9,7 +9,8 @@ from sluice.app.settings import ServiceSettings
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.models import ensure, load_models
+from sluice.llm.models import Models, ensure, load_models
+from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from sluice.release.manifest import ADAPTER, load, verify
 
@@ -29,5 +30,6 @@ def open_bundle(folder: Path, workspace: Workspace) -> Bundle:
         embedder=ensure(models.embed, workspace.cache),
         service=load_settings(folder / "config" / "service.yaml", ServiceSettings),
         guardrails=load_settings(folder / "config" / "guardrails.yaml", GuardrailSettings),
+        providers=load_providers(folder / "config" / "providers.yaml", roles=Models.roles()),
         manifest=manifest.model_dump(mode="json"),
     )

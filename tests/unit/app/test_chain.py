@@ -56,7 +56,7 @@ def test_the_model_gets_the_rendered_prompt_and_its_parameters(
     assert call["messages"][0] == ("system", f"Else say: {DECLINE}")
     assert call["messages"][1][1].startswith("[1] Chunking: Neighbouring chunks")
     assert call["messages"][1][1].endswith(f"\n\nQuestion: {OVERLAP}")
-    assert (call["temperature"], call["max_tokens"], call["seed"], call["stop"]) == (0.5, 7, 3, ["END"])
+    assert (call["temperature"], call["max_tokens"], call["seed"], call["stop"]) == (0.5, 7, 3, ("END",))
 
 
 def test_distant_passages_are_declined_without_the_model(chain: AnswerChain, chat: ScriptedChat) -> None:

@@ -19,7 +19,7 @@ Make = Callable[..., tuple[Manifest, Path]]
 @pytest.fixture
 def ensured(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the models asked for. Nothing is fetched; the service's own config files stand in the checkout."""
-    for name in ("service.yaml", "guardrails.yaml"):
+    for name in ("service.yaml", "guardrails.yaml", "providers.yaml"):
         (workspace.config / name).write_text((REPOSITORY / "config" / name).read_text())
     asked: list[str] = []
 

@@ -1,0 +1,59 @@
+"""Ends the work for a client that went away: what it asked for is cancelled, down to the connection to the provider.
+
+A server tells it by a message, `http.disconnect`, that nobody reads while an answer is being made; so it is read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from starlette.responses import StreamingResponse
+
+from sluice.core.errors import SluiceError
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+STATUS = 499  # nobody sees it but the metrics: the number that proxies use for a client that went away
+
+
+class ClientGoneError(SluiceError):
+    """The client closed the connection before it had its answer."""
+
+
+@asynccontextmanager
+async def while_connected(receive: Receive) -> AsyncIterator[None]:
+    """Cancels the block when the client goes away, and raises ClientGoneError. The body must have been read before."""
+    task = asyncio.current_task()
+    assert task is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone and task.uncancel() == 0:  # else somebody else cancels too, and wins
+            raise ClientGoneError("the client went away") from None
+        raise
+    finally:
+        watcher.cancel()
+
+
+class EventStream(StreamingResponse):
+    """Closes its source when the client goes away. Starlette leaves it open until it is collected as garbage."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self.body_iterator.aclose()  # type: ignore[union-attr]

@@ -1,0 +1,57 @@
+"""The small interface of everything that answers chat messages: providers, the fallback over them, and test doubles."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from sluice.prompts import ModelParameters
+
+Messages = Sequence[Mapping[str, str]]
+FinishReason = Literal["stop", "length", "content_filter"]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens as the model's server counted them; 0 when it was not asked or did not say."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Delta(NamedTuple):
+    """A piece of an answer. Every piece but the last has text; the last one alone has the other fields.
+
+    `finish_reason` is set in the last piece and in no other. `usage` is None where the server did not say. `provider`,
+    `model` and `cost` (US dollars by the price table, None without usage) are filled in by the guard around a provider.
+    """
+
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    provider: str = ""
+    model: str = ""
+    cost: float | None = None
+
+
+class ChatProvider(Protocol):
+    """Answers messages of {role, content}.
+
+    `deadline` is a time of the running event loop's clock. The stream raises `failures.ProviderError`: with
+    Failure.DEADLINE when the deadline has passed, and for everything that went wrong at the provider. Closing the
+    generator, or cancelling the task that waits for it, closes the connection to the provider at once.
+    """
+
+    def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]: ...
+
+
+def finish_reason(said: str | None) -> FinishReason:
+    """The reason in OpenAI's words, whatever the provider calls it."""
+    if said in ("length", "max_tokens", "model_context_window_exceeded"):
+        return "length"
+    if said in ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety"):
+        return "content_filter"
+    return "stop"

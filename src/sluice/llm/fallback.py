@@ -1,0 +1,53 @@
+"""The providers of a role as one: the first that gives a first token answers. After that nobody else is asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+from sluice.llm.attempts import Observer
+from sluice.llm.breaker import State
+from sluice.llm.chat import Delta, Messages
+from sluice.llm.failures import ProviderError
+from sluice.llm.guarded import Guarded
+from sluice.prompts import ModelParameters
+
+
+class Fallback:
+    """`observers`: whoever wants to know of every attempt; append to it. They are called in the event loop."""
+
+    def __init__(self, providers: Sequence[Guarded], observers: list[Observer]) -> None:
+        self._providers = providers
+        self.observers = observers
+
+    @property
+    def states(self) -> Mapping[str, State]:
+        """The state of each provider's breaker, in the order in which they are asked."""
+        return {provider.name: provider.state for provider in self._providers}
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        failed: list[ProviderError] = []
+        for provider in self._providers:
+            started = False
+            stream = provider.stream(messages, parameters, deadline=deadline)
+            try:
+                async with aclosing(stream):
+                    async for delta in stream:
+                        started = True
+                        yield delta
+                return
+            except ProviderError as error:
+                if started or not error.rule.fall_over:
+                    raise
+                failed.append(error)
+        raise _all_of(failed)
+
+
+def _all_of(failed: Sequence[ProviderError]) -> ProviderError:
+    """The last failure, with the words of all of them and the shortest time that one of them asked to wait."""
+    waits = [error.retry_after for error in failed if error.retry_after is not None]
+    return ProviderError(
+        failed[-1].failure, "; ".join(error.message for error in failed), retry_after=min(waits, default=None)
+    )

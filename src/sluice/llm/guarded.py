@@ -1,0 +1,143 @@
+"""One provider with its limits around it: places, breaker, retries, and its own time until the first token."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+
+from sluice.llm.attempts import Attempt, Observer
+from sluice.llm.breaker import Breaker, State, Ticket
+from sluice.llm.chat import ChatProvider, Delta, Messages
+from sluice.llm.cost import cost
+from sluice.llm.failures import Failure, ProviderError
+from sluice.llm.retry import pause
+from sluice.llm.settings import ProviderSpec
+from sluice.llm.slots import Slots
+from sluice.prompts import ModelParameters
+
+
+class Guarded:
+    """Retries only before the first token. Its errors carry the provider's name."""
+
+    def __init__(
+        self,
+        spec: ProviderSpec,
+        provider: ChatProvider,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.name = spec.name
+        self._spec = spec
+        self._provider = provider
+        self._breaker = Breaker(spec.breaker, clock)
+        self._slots = Slots(spec.max_concurrency)
+        self._observers = observers
+
+    @property
+    def state(self) -> State:
+        return self._breaker.state
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        now = asyncio.get_running_loop().time
+        first_by = min(deadline, now() + self._spec.timeouts.first_token)
+        for number in range(self._spec.retries + 1):
+            started = False
+            attempt = self._attempt(messages, parameters, first_by, deadline)
+            try:
+                async with aclosing(attempt):
+                    async for delta in attempt:
+                        started = True
+                        yield delta
+                return
+            except ProviderError as error:
+                wait = pause(number, error.retry_after)
+                last = number == self._spec.retries or now() + wait >= first_by
+                if started or last or not error.rule.retry:
+                    raise
+            await asyncio.sleep(wait)
+
+    async def _attempt(
+        self, messages: Messages, parameters: ModelParameters, first_by: float, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        now = asyncio.get_running_loop().time
+        if self._breaker.state == "open":
+            raise self._is_open()
+        async with self._slots.place(min(first_by, now() + self._spec.timeouts.queue)):
+            if (ticket := self._breaker.admit()) is None:
+                raise self._is_open()
+            record = _Record(now())
+            succeeded: bool | None = None
+            stream = self._provider.stream(messages, parameters, deadline=deadline)
+            try:
+                async with aclosing(stream):
+                    delta = await self._first(stream, first_by, deadline)
+                    record.first = now()
+                    succeeded = True
+                    if ticket.probe:  # the others need not wait for the end of this answer
+                        self._breaker.settle(ticket, succeeded)
+                        ticket = Ticket(probe=False)
+                    yield self._signed(delta, record)
+                    async for delta in stream:
+                        yield self._signed(delta, record)
+            except ProviderError as error:
+                cut = record.first is not None and error.failure is not Failure.DEADLINE
+                failed = error.at(self.name, failure=Failure.CUT if cut else None)
+                record.outcome = failed.failure
+                succeeded = False if failed.rule.counts else None
+                raise failed from error
+            finally:
+                self._breaker.settle(ticket, succeeded)
+                self._report(record, now())
+
+    async def _first(self, stream: AsyncGenerator[Delta, None], first_by: float, deadline: float) -> Delta:
+        try:
+            async with asyncio.timeout_at(first_by):
+                return await anext(stream)
+        except TimeoutError:
+            if first_by >= deadline:
+                raise ProviderError(Failure.DEADLINE, "no answer before the deadline") from None
+            seconds = self._spec.timeouts.first_token
+            raise ProviderError(Failure.SLOW, f"no first token within {seconds:g} s") from None
+        except StopAsyncIteration:
+            raise ProviderError(Failure.GARBAGE, "an answer without an end") from None
+
+    def _signed(self, delta: Delta, record: _Record) -> Delta:
+        """The last piece with the provider's name, the model and the price; all others as they are."""
+        if delta.finish_reason is None:
+            return delta
+        record.outcome = "answered"
+        record.last = delta._replace(
+            provider=self.name, model=self._spec.model, cost=cost(delta.usage, self._spec.prices)
+        )
+        return record.last
+
+    def _is_open(self) -> ProviderError:
+        return ProviderError(Failure.OPEN, "left alone after too many failures").at(self.name)
+
+    def _report(self, record: _Record, now: float) -> None:
+        attempt = Attempt(
+            provider=self.name,
+            model=self._spec.model,
+            outcome=record.outcome,
+            seconds=now - record.began,
+            first_token_seconds=None if record.first is None else record.first - record.began,
+            usage=record.last.usage if record.last else None,
+            cost=record.last.cost if record.last else None,
+        )
+        for observe in self._observers:
+            observe(attempt)
+
+
+class _Record:
+    """What is known of an attempt so far; times of the event loop's clock."""
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.first: float | None = None
+        self.last: Delta | None = None
+        self.outcome: str = "abandoned"

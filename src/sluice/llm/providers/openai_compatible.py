@@ -1,0 +1,55 @@
+"""Any server that speaks OpenAI's chat completions: llama.cpp, vLLM, LiteLLM, TGI. The hot path: below LangChain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from sluice.core.errors import SluiceError
+from sluice.llm.chat import ChatProvider, Delta, Messages
+from sluice.llm.events import OpenAIEvents
+from sluice.llm.http import address
+from sluice.llm.providers.place import Place
+from sluice.prompts import ModelParameters
+
+
+class OpenAICompatible:
+    """`base_url` with /v1. `longest`: what the server calls the largest number of tokens of an answer."""
+
+    def __init__(self, place: Place, base_url: str, *, longest: str = "max_tokens") -> None:
+        self._place = place
+        self._client = place.client()
+        self._address = address(f"{base_url}/chat/completions")
+        self._longest = longest
+        self._headers = {"content-type": "application/json", "accept": "text/event-stream"}
+        if key := place.key():
+            self._headers["authorization"] = f"Bearer {key}"
+        self._fixed: dict[str, Any] = {
+            "model": place.spec.model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **place.spec.options,
+        }
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        values = self._place.parameters(parameters)
+        if "max_tokens" in values:
+            values[self._longest] = values.pop("max_tokens")
+        body = json.dumps({**self._fixed, **values, "messages": list(messages)}, ensure_ascii=False).encode()
+        events = OpenAIEvents()
+        async with self._client.post(self._address, body, self._headers, deadline=deadline) as reply:
+            while not events.done and (block := await reply.read()):
+                if text := events.feed(block):
+                    yield Delta(text)
+            await reply.finish()
+        yield events.last()
+
+
+def connect(place: Place) -> ChatProvider:
+    base_url = place.base_url()
+    if base_url is None:
+        raise SluiceError(f"config/providers.yaml: {place.spec.name}: no base_url", remedy="write one, with /v1")
+    return OpenAICompatible(place, base_url)

@@ -1,0 +1,51 @@
+"""A SageMaker endpoint whose container speaks OpenAI's chat completions (vLLM, LMI, TGI): its events come in frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from urllib.parse import quote
+
+from sluice.llm.aws import Frames, Signer
+from sluice.llm.chat import ChatProvider, Delta, Messages
+from sluice.llm.events import OpenAIEvents
+from sluice.llm.http import address
+from sluice.llm.providers.place import Place
+from sluice.prompts import ModelParameters
+
+
+class SageMaker:
+    """`model` of the entry is the name of the endpoint."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._client = place.client()
+        self._signer = Signer(place.spec, "sagemaker")
+        base = place.base_url(f"https://runtime.sagemaker.{place.spec.region}.amazonaws.com")
+        self._url = f"{base}/endpoints/{quote(place.spec.model, safe='')}/invocations-response-stream"
+        self._address = address(self._url)
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        request = {
+            "messages": list(messages),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **self._place.parameters(parameters),
+            **self._place.spec.options,
+        }
+        body = json.dumps(request, ensure_ascii=False).encode()
+        headers = await self._signer.headers(self._url, body)
+        frames, events = Frames(), OpenAIEvents()
+        async with self._client.post(self._address, body, headers, deadline=deadline) as reply:
+            while not events.done and (block := await reply.read()):
+                text = "".join(events.feed(payload) for kind, payload in frames.feed(block) if kind == "PayloadPart")
+                if text:
+                    yield Delta(text)
+            await reply.finish()
+        yield events.last()
+
+
+def connect(place: Place) -> ChatProvider:
+    return SageMaker(place)
