@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) 
             first = await anext(items)
         return EventStream(
             _events(reply, first, items, metrics),
+            items,
             media_type="text/event-stream",
             headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
         )
@@ -69,7 +70,7 @@ def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) 
 
 async def _events(
     reply: Reply, first: str | Answer, items: AsyncGenerator[str | Answer, None], metrics: Metrics
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     async with aclosing(items):
         yield reply.opening()
         try:

@@ -6,9 +6,9 @@ A server tells it by a message, `http.disconnect`, that nobody reads while an an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import StreamingResponse
 
@@ -50,10 +50,18 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
 
 
 class EventStream(StreamingResponse):
-    """Closes its source when the client goes away. Starlette leaves it open until it is collected as garbage."""
+    """Sends `events`, then closes them and their `source`, also when the client goes away before the first of them.
+
+    Starlette leaves what it iterates open until it is collected as garbage.
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Any, None], **options: Any) -> None:
+        super().__init__(events, **options)
+        self._closed_at_the_end = (events, source)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            await self.body_iterator.aclose()  # type: ignore[union-attr]
+            for generator in self._closed_at_the_end:
+                await generator.aclose()

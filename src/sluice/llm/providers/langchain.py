@@ -1,6 +1,7 @@
 """Any chat model that LangChain knows: `integration` names it, its package must be installed.
 
-What an integration does in threads (langchain-aws) cannot be called off before it returns.
+What an integration does in threads (langchain-aws) cannot be called off before it returns. Most integrations keep one
+HTTP client for the whole process, so use such a provider from one event loop only.
 """
 
 from __future__ import annotations
