@@ -60,10 +60,7 @@ def anthropic_blocks(words: Sequence[str] = WORDS) -> Blocks:
     events: list[dict[str, Any]] = [
         {"type": "message_start", "message": message},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        *(
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}
-            for word in words
-        ),
+        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in words),
         {"type": "content_block_stop", "index": 0},
         {
             "type": "message_delta",
@@ -134,9 +131,9 @@ class Asked:
     """One request as it came. `gone` is set when its client closed the connection before the end of the answer."""
 
     path: str
+    raw_path: str
     headers: dict[str, str]
     body: bytes
-    raw_path: str = ""
     begun: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
 
@@ -191,7 +188,8 @@ class Upstream:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        asked = Asked(request.path, dict(request.headers), body, raw_path=request.raw_path)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        asked = Asked(request.path, request.raw_path, headers, body)
         self.asked.append(asked)
         word, _, figure = self.next_word().partition(":")
         kind = next(kind for ending, kind in _PATHS.items() if request.path.endswith(ending))
@@ -251,6 +249,8 @@ class Upstream:
                 await asyncio.sleep(3600)
             yield block
             await asyncio.sleep(float(figure) if word == "drip" else 0)
+            if word in ("cut", "late_error") and number == middle - 1:
+                await asyncio.sleep(0.05)  # what comes in one block with its text is not late
 
 
 @contextmanager

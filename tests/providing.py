@@ -1,0 +1,52 @@
+"""Chat providers over scripted servers, and ways to ask them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fakes import provider_entry
+from sluice.llm.attempts import Attempt
+from sluice.llm.chat import ChatProvider, Delta
+from sluice.llm.fallback import Fallback
+from sluice.llm.roles import open_chat
+from sluice.llm.settings import ProviderSpec
+from sluice.prompts import ModelParameters
+from upstream import Upstream
+
+PARAMETERS = ModelParameters.model_validate({})
+MESSAGES = [{"role": "user", "content": "How much?"}]
+
+
+def chat_over(
+    upstreams: Sequence[Upstream], *changes: dict[str, Any], clock: Callable[[], float] | None = None
+) -> Fallback:
+    """One provider for each server, named a, b, …; `changes` to their entries, in order."""
+    specs = [
+        ProviderSpec.model_validate(
+            provider_entry(name="abc"[number], kind="openai_compatible", base_url=f"{server.url}/v1", model="m")
+            | (changes[number] if number < len(changes) else {})
+        )
+        for number, server in enumerate(upstreams)
+    ]
+    return open_chat(specs, local_url=None, **({"clock": clock} if clock else {}))
+
+
+def watched(chat: Fallback) -> list[Attempt]:
+    seen: list[Attempt] = []
+    chat.observers.append(seen.append)
+    return seen
+
+
+async def collect(chat: ChatProvider, seconds: float = 20) -> list[Delta]:
+    deadline = asyncio.get_running_loop().time() + seconds
+    return [delta async for delta in chat.stream(MESSAGES, PARAMETERS, deadline=deadline)]
+
+
+def ask(chat: ChatProvider, seconds: float = 20) -> list[Delta]:
+    return asyncio.run(collect(chat, seconds))
+
+
+def text(deltas: Sequence[Delta]) -> str:
+    return "".join(delta.text for delta in deltas)
