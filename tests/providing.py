@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fakes import provider_entry
@@ -16,6 +16,7 @@ from sluice.prompts import ModelParameters
 from upstream import Upstream
 
 PARAMETERS = ModelParameters.model_validate({})
+PATIENT = {"connect": 2, "queue": 60, "first_token": 60}
 MESSAGES = [{"role": "user", "content": "How much?"}]
 
 
@@ -50,3 +51,16 @@ def ask(chat: ChatProvider, seconds: float = 20) -> list[Delta]:
 
 def text(deltas: Sequence[Delta]) -> str:
     return "".join(delta.text for delta in deltas)
+
+
+def ask_local(base_url: str, messages: Sequence[Mapping[str, str]], **parameters: Any) -> tuple[str, Delta]:
+    """The answer of a llama.cpp at `base_url`, and its last piece. Parameters by their names in prompt files."""
+    chat = open_chat([ProviderSpec.model_validate(provider_entry(timeouts=PATIENT))], local_url=base_url)
+    read = ModelParameters.model_validate(parameters)
+
+    async def answer() -> list[Delta]:
+        deadline = asyncio.get_running_loop().time() + 60
+        return [delta async for delta in chat.stream(messages, read, deadline=deadline)]
+
+    deltas = asyncio.run(answer())
+    return text(deltas), deltas[-1]

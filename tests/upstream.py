@@ -17,7 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
-WORDS = ("64", " tok", "ens ü.")
+WORDS = ("64 tok", "ens. A", "ll ü.")
 TEXT = "".join(WORDS)
 USAGE = (11, 3)
 Blocks = Sequence[bytes]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from providing import ask_local
 from sluice.core.errors import SluiceError
 from sluice.llm.local import LocalServer, embedding_server, probe
 
@@ -57,15 +59,12 @@ def test_probe_passes_a_good_model(models) -> None:
 
 @pytest.mark.real
 def test_answers_are_the_same_every_time_and_end_where_told(models) -> None:
-    from sluice.llm.providers import chat_model
-    from sluice.prompts import ModelParameters
-
-    def ask(**parameters: object) -> str:
-        read = ModelParameters.model_validate({"temperature": 0, "maxTokens": 12, **parameters})
-        reply = chat_model(server.base_url, timeout=60, parameters=read).invoke(QUESTION)
-        assert reply.usage_metadata is not None
-        assert reply.usage_metadata["output_tokens"] <= read.max_tokens
-        return str(reply.content)
+    def ask(**parameters: Any) -> str:
+        given = {"temperature": 0, "maxTokens": 12, **parameters}
+        said, last = ask_local(server.base_url, [{"role": "user", "content": QUESTION}], **given)
+        assert last.usage is not None
+        assert 0 < last.usage.completion_tokens <= given["maxTokens"]
+        return said
 
     with LocalServer(models.chat, threads=1, context=512, slots=1) as server:
         assert server.base_url.startswith("http://127.0.0.1:")

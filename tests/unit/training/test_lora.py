@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from providing import ask_local
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.llm.models import ensure, load_models
@@ -161,8 +162,6 @@ def base() -> Path:
 @pytest.mark.real
 def test_a_few_steps_teach_what_llama_cpp_then_answers(base: Path, tmp_path: Path) -> None:
     from sluice.llm.local import LocalServer
-    from sluice.llm.providers import chat_model
-    from sluice.prompts import ModelParameters
 
     steps: list[tuple[int, int, float]] = []
     params = TrainingParameters(steps=8, warmup=1, batch=2, learning_rate=2e-3)
@@ -176,8 +175,7 @@ def test_a_few_steps_teach_what_llama_cpp_then_answers(base: Path, tmp_path: Pat
 
     def answers(adapter: Path | None) -> list[str]:
         with LocalServer(base, adapter=adapter, threads=1, slots=1, context=1024) as server:
-            model: Any = chat_model(server.base_url, timeout=60, parameters=ModelParameters(maxTokens=8))
-            return [str(model.invoke(list(e.messages)).content) for e in EXAMPLES]
+            return [ask_local(server.base_url, e.messages, maxTokens=8)[0] for e in EXAMPLES]
 
     targets = [e.target for e in EXAMPLES]
     assert answers(result.adapter) == targets
