@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
@@ -11,6 +12,8 @@ from sluice.llm.chat import Delta, Messages
 from sluice.llm.failures import ProviderError
 from sluice.llm.guarded import Guarded
 from sluice.prompts import ModelParameters
+
+_log = logging.getLogger(__name__)
 
 
 class Fallback:
@@ -41,6 +44,7 @@ class Fallback:
             except ProviderError as error:
                 if started or not error.rule.fall_over:
                     raise
+                _log.warning("no answer: %s", error.message)
                 failed.append(error)
         raise _all_of(failed)
 

@@ -3,16 +3,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
-from fakes import ScriptedChat, ScriptedRetriever
+from fakes import HITS, ScriptedChat, ScriptedRetriever
 from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, Usage
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain, last_question
 from sluice.core.errors import SluiceError
 from sluice.guardrails import Guards
+from sluice.llm.chat import Delta
+from sluice.llm.failures import Failure, ProviderError
 
 OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"
@@ -167,6 +169,24 @@ def test_an_empty_answer_stays_empty(make_chain: MakeChain) -> None:
 def test_a_model_that_fails_is_a_model_error(make_chain: MakeChain, chat: ScriptedChat) -> None:
     with pytest.raises(ModelError, match="the model gave no answer: ConnectionError"):
         ask(make_chain(chat), OVERLAP)
+
+
+def test_a_failure_of_the_provider_is_a_model_error_with_its_wait(make_chain: MakeChain) -> None:
+    failure = ProviderError(Failure.RATE_LIMITED, "primary: HTTP 429", retry_after=7)
+    with pytest.raises(ModelError, match="the model gave no answer: primary: HTTP 429") as caught:
+        ask(make_chain(ScriptedChat(script={"overlap": failure})), OVERLAP)
+    assert caught.value.retry_after == 7
+
+
+def test_the_answer_says_who_gave_it_and_what_it_cost(bundle: Bundle, guards: Guards) -> None:
+    class Priced:
+        async def stream(self, *_: object, deadline: float) -> AsyncGenerator[Delta, None]:
+            assert deadline > 0
+            yield Delta("64 tokens")
+            yield Delta(finish_reason="stop", usage=Usage(11, 2), provider="primary", model="m", cost=0.25)
+
+    answer = ask(AnswerChain(bundle, Priced(), ScriptedRetriever(HITS), guards), OVERLAP)
+    assert (answer.provider, answer.cost) == ("primary", 0.25)
 
 
 def test_a_question_that_is_not_scripted_is_an_error(make_chain: MakeChain) -> None:
