@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain
-from sluice.app.disconnect import STATUS, ClientGoneError, EventStream, while_connected
+from sluice.app.disconnect import EventStream, add_gone_shape, while_connected
 from sluice.app.faults import Fault, FaultInjection
 from sluice.app.metrics import Metrics
 from sluice.app.middleware import CHAT, Instrument, Limits, Traffic
@@ -38,22 +38,23 @@ def create_app(bundle: Bundle, chain: AnswerChain, traffic: Traffic, *, fault: F
     _add_chat(api, bundle.release, chain, metrics)
     _add_state(api, bundle, traffic, metrics, fault)
     _add_error_shapes(api)
+    add_gone_shape(api)
     inner: ASGIApp = FaultInjection(api, fault) if fault else api
     return Instrument(Limits(inner, bundle.service.limits, traffic), bundle.release, metrics, traffic)
 
 
 def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) -> None:
     @api.post(CHAT)
-    async def chat(request: ChatRequest, http: Request) -> Response:
+    async def chat(request: ChatRequest, connection: Request) -> Response:
         reply = Reply(release, include_usage=request.include_usage)
         if not request.stream:
-            async with while_connected(http.receive):
+            async with while_connected(connection.receive):
                 answer = await chain.answer(request.conversation())
             metrics.answer(answer)
             return JSONResponse(reply.completion(answer))
         items = chain.stream(request.conversation())
         # Nothing is sent before there is something: a failure until then still gets a status of its own.
-        async with while_connected(http.receive):
+        async with while_connected(connection.receive):
             first = await anext(items)
         return EventStream(
             _events(reply, first, items, metrics),
@@ -125,10 +126,6 @@ def _add_error_shapes(api: FastAPI) -> None:
     @api.exception_handler(NoQuestionError)
     async def no_question(_: Request, error: NoQuestionError) -> Response:
         return error_response(400, error.message, param="messages", code="no_question")
-
-    @api.exception_handler(ClientGoneError)
-    async def gone(_: Request, error: ClientGoneError) -> Response:
-        return error_response(STATUS, error.message, code="client_gone")
 
     @api.exception_handler(ModelError)
     async def model_failed(_: Request, error: ModelError) -> Response:

@@ -10,14 +10,17 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
+from sluice.app.replies import error_response
 from sluice.core.errors import SluiceError
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-STATUS = 499  # nobody sees it but the metrics: the number that proxies use for a client that went away
+_STATUS = 499  # nobody sees it but the metrics: the number that proxies use for a client that went away
 
 
 class ClientGoneError(SluiceError):
@@ -47,6 +50,14 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
         raise
     finally:
         watcher.cancel()
+
+
+def add_gone_shape(api: FastAPI) -> None:
+    """What is answered into the void."""
+
+    @api.exception_handler(ClientGoneError)
+    async def gone(_: Request, error: ClientGoneError) -> Response:
+        return error_response(_STATUS, error.message, code="client_gone")
 
 
 class EventStream(StreamingResponse):
