@@ -10,12 +10,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from sluice.core.errors import Faults
 from sluice.core.settings import Settings, load_settings, nearest
 
 Kind = Literal["local", "openai_compatible", "openai", "anthropic", "bedrock", "sagemaker", "langchain"]
 Parameter = Literal["temperature", "max_tokens", "top_p", "seed", "stop"]
 _AWS = ("bedrock", "sagemaker")
-# kind -> keys it cannot do without, and keys that mean nothing to it
+# kind -> keys that it cannot do without
 _NEEDS: dict[str, tuple[str, ...]] = {
     "openai": ("key_env",),
     "anthropic": ("key_env",),
@@ -82,6 +83,8 @@ class ProviderSpec(Settings):
             raise ValueError("kind openai_compatible needs base_url or base_url_env")
         if self.base_url and self.base_url_env:
             raise ValueError("base_url and base_url_env exclude each other")
+        if self.kind == "local" and (self.base_url or self.base_url_env or self.key_env):
+            raise ValueError("kind local has no base_url and no key: it runs in this process")
         if self.region and self.kind not in _AWS:
             raise ValueError(f"kind {self.kind} has no region")
         if self.integration and self.kind != "langchain":
@@ -115,8 +118,6 @@ class Providers(Settings):
 
 def load_providers(path: Path, *, roles: list[str]) -> Providers:
     """Reads config/providers.yaml. `roles`: what a local model may be, the roles of config/models.yaml."""
-    from sluice.core.errors import Faults
-
     providers = load_settings(path, Providers)
     faults = [
         f"{path}: {spec.name}: model: no role {spec.model!r} in models.yaml{nearest(spec.model, roles)}"

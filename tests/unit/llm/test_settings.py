@@ -67,6 +67,7 @@ def test_every_number_must_be_there(file: Path) -> None:
         ({"kind": "openai_compatible"}, "needs base_url or base_url_env"),
         ({"kind": "openai_compatible", "base_url": "http://a", "base_url_env": "A"}, "exclude each other"),
         ({"region": "eu-west-1"}, "kind local has no region"),
+        ({"base_url": "http://127.0.0.1:1"}, "kind local has no base_url"),
         ({"integration": "openai"}, "kind local has no integration"),
         ({"breaker": {"window": 5, "failures": 6, "open_seconds": 1}}, "can never be reached"),
         ({"omit": ["temprature"]}, "Input should be"),
