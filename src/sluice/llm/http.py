@@ -41,6 +41,7 @@ class HttpClient:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"accept-encoding": "identity", "user-agent": "sluice"},  # a compressed stream comes in lumps
             timeout=self._timeout,
         )
         life = self._life(loop, session)
