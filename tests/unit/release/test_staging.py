@@ -131,3 +131,14 @@ def test_a_refused_candidate_is_made_with_its_verdicts(make: Make) -> None:
     assert manifest.id != passing.id
     assert not manifest.passed
     assert load(folder).gates[0].cases == ("q1",)
+
+
+def test_another_list_of_providers_is_another_release(workspace: Workspace, make: Make) -> None:
+    path = workspace.config / "providers.yaml"
+    path.write_text("chat: [{name: local}]\n")
+    first, _ = make()
+    path.write_text("chat: [{name: other}, {name: local}]\n")
+    second, folder = make()
+    assert first.id != second.id
+    assert second.config["providers.yaml"] != first.config["providers.yaml"]
+    assert (folder / "config/providers.yaml").read_text() == path.read_text()
