@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -16,6 +17,8 @@ from sluice.llm.retry import pause
 from sluice.llm.settings import ProviderSpec
 from sluice.llm.slots import Slots
 from sluice.prompts import ModelParameters
+
+_log = logging.getLogger(__name__)
 
 
 class Guarded:
@@ -130,7 +133,10 @@ class Guarded:
             cost=record.last.cost if record.last else None,
         )
         for observe in self._observers:
-            observe(attempt)
+            try:
+                observe(attempt)
+            except Exception:  # who counts must not cost anybody an answer
+                _log.exception("an observer of attempts failed")
 
 
 class _Record:

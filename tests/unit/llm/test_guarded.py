@@ -138,6 +138,15 @@ def test_the_last_piece_says_who_answered_and_what_it_cost(servers: Servers) -> 
     assert 0 < attempt.first_token_seconds <= attempt.seconds
 
 
+def test_an_observer_that_fails_costs_nobody_an_answer(servers: Servers, caplog: pytest.LogCaptureFixture) -> None:
+    chat = chat_over(servers("normal"))
+    chat.observers.append(lambda attempt: 1 / 0)  # type: ignore[arg-type, return-value]
+    seen = watched(chat)
+    assert text(ask(chat)) == TEXT
+    assert len(seen) == 1
+    assert "an observer of attempts failed" in caplog.text
+
+
 @pytest.mark.parametrize("ending", ["cancel", "close"])
 def test_who_goes_away_is_no_mark_against_the_provider(servers: Servers, ending: str) -> None:
     running = servers("hang_in_stream" if ending == "close" else "hang")
