@@ -140,7 +140,7 @@ def test_the_last_piece_says_who_answered_and_what_it_cost(servers: Servers) -> 
 
 def test_an_observer_that_fails_costs_nobody_an_answer(servers: Servers, caplog: pytest.LogCaptureFixture) -> None:
     chat = chat_over(servers("normal"))
-    chat.observers.append(lambda attempt: 1 / 0)  # type: ignore[arg-type, return-value]
+    chat.observers.append(lambda _: 1 / 0)  # type: ignore[arg-type, return-value]
     seen = watched(chat)
     assert text(ask(chat)) == TEXT
     assert len(seen) == 1
