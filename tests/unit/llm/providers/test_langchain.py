@@ -1,0 +1,49 @@
+"""Exceptions of SDKs, by their looks: no SDK is imported to know them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from sluice.llm.failures import Failure
+from sluice.llm.providers.langchain import classify
+
+
+def exception(name: str, base: type[Exception] = Exception, **fields: object) -> Exception:
+    error: Exception = type(name, (base,), {})("the question was: secret")
+    for field, value in fields.items():
+        setattr(error, field, value)
+    return error
+
+
+def botocore(status: int, code: str) -> Exception:
+    return exception("ClientError", response={"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}})
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (exception("RateLimitError", status_code=429), Failure.RATE_LIMITED),
+        (exception("BadRequestError", status_code=400), Failure.REFUSED),
+        (exception("InternalServerError", status_code=529), Failure.SERVER_ERROR),
+        (exception("APIConnectionError"), Failure.UNREACHABLE),
+        (exception("RemoteProtocolError"), Failure.UNREACHABLE),
+        (exception("ReadTimeout"), Failure.UNREACHABLE),
+        (exception("Anything", ConnectionResetError), Failure.UNREACHABLE),
+        (exception("APIError"), Failure.SERVER_ERROR),
+        (exception("APIStatusError", status_code=200), Failure.SERVER_ERROR),
+        (exception("JSONDecodeError", ValueError), Failure.GARBAGE),
+        (botocore(400, "ThrottlingException"), Failure.RATE_LIMITED),
+        (botocore(403, "AccessDeniedException"), Failure.FORBIDDEN),
+    ],
+)
+def test_an_exception_is_what_it_looks_like_and_its_words_are_dropped(error: Exception, failure: Failure) -> None:
+    found = classify(error)
+    assert found.failure is failure
+    assert "secret" not in found.message
+
+
+def test_the_time_to_wait_is_read_from_its_response() -> None:
+    response = SimpleNamespace(headers={"retry-after": "9"})
+    assert classify(exception("RateLimitError", status_code=429, response=response)).retry_after == 9
