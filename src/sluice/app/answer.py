@@ -15,11 +15,19 @@ class NoQuestionError(SluiceError):
 
 
 class ModelError(SluiceError):
-    """The model gave no whole answer."""
+    """The model gave no whole answer. `retry_after`: seconds after which it may be worth asking again, or None."""
+
+    retry_after: float | None = None
 
 
 class ModelTimeoutError(ModelError):
     """The answer was not there in time."""
+
+
+class SearchError(ModelError):
+    """The passages could not be searched, so the model was not asked."""
+
+    retry_after = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class Answer:
     """`blocked`: reason codes of the guard that refused, joined by ", ", or None. Times in milliseconds.
 
     `declined`: the text is the decline text, up to case, punctuation and white space. `ttft_ms`: until the first text
-    left the chain, after its check; None when there was no text.
+    left the chain, after its check; None when there was no text. `provider`: who answered, "" when nobody was asked;
+    `cost`: US dollars, None when nobody was asked or the tokens are not known.
     """
 
     text: str
@@ -47,3 +56,6 @@ class Answer:
     finish_reason: Literal["stop", "length", "content_filter"]
     ttft_ms: float | None
     latency_ms: float
+    provider: str = ""
+    cost: float | None = None
+    model: str = ""

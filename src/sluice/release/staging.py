@@ -27,7 +27,7 @@ from sluice.release.manifest import ADAPTER, FILE, Manifest, identified, load, s
 
 # gates.yaml is never read by the service, and stores.yaml says where a machine keeps its vectors, not what they are.
 # Any other file of config/ is pinned: a forgotten pin would let two different services carry one release id.
-NOT_PINNED_CONFIG = frozenset({"gates.yaml", "stores.yaml"})
+NOT_PINNED_CONFIG = frozenset({"gates.yaml", "stores.yaml", "telemetry.yaml"})
 CHAMPION_SUMMARY = "champion.json"
 CHAMPION_CASES = "champion_cases.jsonl"
 _EVALUATION_FILES = ("summary.json", "cases.jsonl", "metrics.json")
