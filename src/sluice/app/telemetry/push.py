@@ -1,6 +1,6 @@
 """From the files under .sluice/traces/ into an MLflow store: spans as traces, scores as assessments of them.
 
-Runs in a process of its own (`sluice traces push`), because MLflow takes seconds to import and 200 MiB. A file is deleted
+Runs in a process of its own (`sluice traces push`): MLflow takes seconds to import and 200 MiB. A file is deleted
 when all of it is stored. Loading a file twice does no harm: spans are known by their ids.
 """
 
