@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+from psycopg_pool import ConnectionPool
 
 from sluice.core.errors import SluiceError
 
@@ -47,11 +47,17 @@ class Connections:
         """A connection for one statement or a few. RetrievalError when there is none in time, or it breaks."""
         self._admit()
         try:
-            with self._pool.connection(timeout=self._seconds) as connection, self._watched(connection):
-                yield connection
+            connection = self._take()
+            try:
+                with self._watched(connection):
+                    yield connection
+            finally:
+                self._pool.putconn(connection)  # the pool replaces one that is broken
         except psycopg.errors.QueryCanceled:
             raise RetrievalError(f"PostgreSQL took longer than {self._seconds:g} s") from None
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed) as error:
+        except psycopg.Error as error:
+            if error.sqlstate is not None and not isinstance(error, psycopg.OperationalError):
+                raise  # the server has understood and said no: a defect of the statement
             with self._lock:
                 self._refuse_until = time.monotonic() + _PAUSE
             raise RetrievalError(f"PostgreSQL cannot be reached: {type(error).__name__}") from error
@@ -59,6 +65,20 @@ class Connections:
 
     def close(self) -> None:
         self._closed.set()
+
+    def _take(self) -> psycopg.Connection[Any]:
+        """One that the server has not closed meanwhile. An idle one has nothing to read, so asking costs no round trip;
+        the pool's own check would pause a second after each that fails."""
+        end = time.monotonic() + self._seconds
+        while True:
+            connection = self._pool.getconn(timeout=max(0.0, end - time.monotonic()))
+            if not connection.closed:
+                poll = select.poll()
+                poll.register(connection.fileno(), select.POLLIN)
+                if not poll.poll(0):
+                    return connection
+                connection.close()
+            self._pool.putconn(connection)
 
     def _admit(self) -> None:
         if not self._refuse_until:
@@ -106,7 +126,6 @@ def open_pool(address: str, *, seconds: float, configure: Configure) -> Connecti
         open=True,
         kwargs={"autocommit": True, **limits(seconds)},
         configure=configure_with_limit,
-        check=_check,
         # Given up soon: the next question begins anew, while the pool itself would wait longer and longer.
         reconnect_timeout=_PAUSE,
     )
@@ -121,15 +140,6 @@ def limits(seconds: float) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
-
-
-def _check(connection: psycopg.Connection[Any]) -> None:
-    """Refuses a connection that the server has closed, without asking it: an idle one has nothing to read."""
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        connection.close()
-        raise psycopg.OperationalError("the server has closed this connection")
 
 
 def _shut(connection: psycopg.Connection[Any]) -> None:
