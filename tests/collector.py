@@ -145,3 +145,24 @@ class Collector:
         request.send_header("content-length", str(len(content)))
         request.end_headers()
         request.wfile.write(content)
+
+
+def run_traced_service(port: int, url: str, delay: float, **traces: Any) -> None:
+    """A whole service process around the scripted fakes that tells the collector at `url`, until it has drained."""
+    import tempfile
+    from pathlib import Path
+
+    from fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
+    from sluice.app.api import create_app
+    from sluice.app.chain import AnswerChain
+    from sluice.app.middleware import Traffic
+    from sluice.app.server import listen
+    from sluice.app.telemetry.telemetry import open_telemetry
+
+    bundle, traffic = scripted_bundle(), Traffic()
+    chat = ScriptedChat(script={"overlap": "Sentence. " * 5}, piece=10, delay=delay)
+    chain = AnswerChain(bundle, chat, ScriptedRetriever(HITS), NoChecks())
+    settings = telemetry_settings("otlp", otlp={"endpoint": url}, **traces)
+    with tempfile.TemporaryDirectory() as state, open_telemetry(settings, bundle, Path(state)) as telemetry:
+        app = create_app(bundle, chain, traffic, telemetry=telemetry)
+        listen(app, traffic, "127.0.0.1", port, drain_seconds=bundle.service.drain_seconds)

@@ -86,7 +86,8 @@ class Metrics:
         )
         self._telemetry_queue = self._gauge("telemetry_queue", "Traces and scores that wait.", "exporter")
         self._declined()  # so that the series is there, as 0, before the first one
-        self._gauge("in_flight", "Questions being answered now.")().set_function(in_flight)
+        self._in_flight = self._gauge("in_flight", "Questions being answered now.")
+        self._in_flight().set_function(in_flight)
         self._queue = self._gauge("queue_length", "Requests that wait for a place.")
 
     def request(self, route: str, status: int, seconds: float) -> None:

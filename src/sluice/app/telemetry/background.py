@@ -71,8 +71,11 @@ class Background(Generic[T]):
         return len(self._queue) + self._busy
 
     def put(self, item: T) -> None:
-        if len(self._queue) >= self._capacity or self._closing.is_set():
-            self._lost("queue_full" if not self._closing.is_set() else "shutdown", 1)
+        if self._closing.is_set():
+            self._lost("shutdown", 1)
+            return
+        if len(self._queue) >= self._capacity:
+            self._lost("queue_full", 1)
             return
         self._queue.append(item)
         # The thread looks by itself; waking it for every item would cost more than the item.
