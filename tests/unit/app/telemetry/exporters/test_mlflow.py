@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from collector import Collector, attributes_of
 from sluice.app.telemetry.otlp import parse_json_line
 from sluice.app.telemetry.spans import Score
+from sluice.core.processes import free_port, wait_until
 
 Serve = Callable[..., Any]
 
@@ -91,6 +95,43 @@ def test_a_server_in_trouble_costs_traces_only(serve: Serve, collector: Collecto
     assert service.chat().status_code == 200
     service.flush(3)
     assert sum(service.lost.values()) == 1
+
+
+@pytest.mark.real
+def test_a_real_server_takes_spans_and_scores(serve: Serve, tmp_path: Path) -> None:
+    import mlflow
+
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    program = Path(sys.executable).with_name("mlflow")
+    places = [f"--backend-store-uri=sqlite:///{tmp_path / 'mlflow.db'}", f"--artifacts-destination={tmp_path / 'art'}"]
+    argv = [program, "server", *places, "--host=127.0.0.1", f"--port={port}", "--workers=1"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(argv, env=environment, stdout=log, stderr=log, start_new_session=True)
+    before = mlflow.get_tracking_uri()
+    try:
+        assert wait_until(lambda: _healthy(url), seconds=120), (tmp_path / "log").read_text()
+        service = serve("mlflow", timeout_seconds=30, mlflow={"tracking_uri": url, "experiment": "service"})
+        trace_id = service.chat().json()["trace"]
+        service.telemetry.score(Score(trace_id, 1.0, "good"))
+        assert service.flush(60)
+        assert not service.lost
+        mlflow.set_tracking_uri(url)
+        trace = mlflow.get_trace(f"tr-{trace_id}")
+        assert len(trace.data.spans) == 6
+        assert [score.rationale for score in trace.info.assessments] == ["good"]
+    finally:
+        mlflow.set_tracking_uri(before)
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_serving_imports_neither_mlflow_nor_the_sdk(tmp_path: Path) -> None:
