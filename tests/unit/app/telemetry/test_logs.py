@@ -19,7 +19,7 @@ from sluice.app.telemetry.logs import logging_of
 from sluice.app.telemetry.settings import LogSettings
 
 Serve = Callable[..., Any]
-SECRET = "AKIA" + "IOSFODNN7ABCDEFG"
+SHAPED_LIKE_A_KEY = "AKIA" + "IOSFODNN7ABCDEFG"
 
 
 class Log:
@@ -64,7 +64,7 @@ def test_a_request_is_one_line_with_figures_and_no_text(serve: Serve, log: Log) 
 
 
 def test_a_failure_has_the_trace_id_and_neither_question_nor_secret(serve: Serve, log: Log) -> None:
-    model = ScriptedChat(script={"overlap": ConnectionError(f"key {SECRET} of a@example.org was refused")})
+    model = ScriptedChat(script={"overlap": ConnectionError(f"key {SHAPED_LIKE_A_KEY} of a@example.org was refused")})
     service = serve(model=model)
     service.telemetry.access = True
     reply = service.chat()
@@ -73,7 +73,7 @@ def test_a_failure_has_the_trace_id_and_neither_question_nor_secret(serve: Serve
     assert failure["trace"] == access["trace"] == reply.headers["x-sluice-trace"]
     assert access["error"] == "ModelError"
     everything = json.dumps([failure, access])
-    for hidden in (SECRET, "a@example.org", "overlap"):
+    for hidden in (SHAPED_LIKE_A_KEY, "a@example.org", "overlap"):
         assert hidden not in everything
 
 
