@@ -80,7 +80,7 @@ class Metrics:
         self._attempts = self._counter("provider_attempts", "Calls of a provider by outcome.", "provider", "outcome")
         self._open = self._gauge("provider_open", "1 while a provider's circuit breaker is open.", "provider")
         self._shed = self._counter("shed", "Requests refused because the service is full, by reason.", "reason")
-        self._feedback = self._counter("feedback", "Scores given by users, by sign.", "sign")
+        self._feedback = self._counter("feedback", "Scores given by users.", "mark")
         self._dropped = self._counter(
             "telemetry_dropped", "Traces, scores and log lines that were lost, by reason.", "exporter", "reason"
         )
@@ -116,8 +116,8 @@ class Metrics:
         self._queue().set_function(length)
 
     def feedback(self, value: float) -> None:
-        """A user has scored an answer."""
-        self._feedback("up" if value > 0 else "down" if value < 0 else "zero").inc()
+        """A user has scored an answer, from 0 (bad) to 1 (good)."""
+        self._feedback("good" if value >= 0.5 else "bad").inc()
 
     def attempt(self, provider: str, outcome: str) -> None:
         """One call of a provider has ended. `outcome`: `ok`, `timeout`, `error`, `refused`, `cancelled`, …"""

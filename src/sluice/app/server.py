@@ -57,10 +57,11 @@ def serve(
     require_port(port, host)
     signal.signal(signal.SIGTERM, _leave)  # while loading: unwind, so that the store and the model are closed
     with (
+        logging_of(telemetry.logs, bundle.release) as log,
         open_telemetry(telemetry, bundle, state) as told,
-        logging_of(telemetry.logs, bundle.release, told.log_lost),
         open_runtime(bundle, stores, state) as runtime,
     ):
+        log.on_lost = told.log_lost
         traffic = Traffic()
         app = create_app(bundle, runtime.chain, traffic, fault=injected, telemetry=told)
         listen(app, traffic, host, port, drain_seconds=bundle.service.drain_seconds, before=runtime.chain.warm_up)

@@ -93,13 +93,18 @@ def _places(record: logging.LogRecord) -> str:
 
 
 class BackgroundHandler(logging.Handler):
-    """Formats at once, so that the line says what was true then; writes in its thread."""
+    """Formats at once, so that the line says what was true then; writes in its thread.
 
-    def __init__(self, stream: TextIO, lost: Callable[[str, int], None]) -> None:
+    `on_lost(reason, count)` is set by whoever counts the lines that were lost."""
+
+    def __init__(self, stream: TextIO) -> None:
         super().__init__()
+        self.on_lost: Callable[[str, int], None] = lambda reason, count: None  # noqa: ARG005
         self._descriptor = stream.fileno()
         self._broken = False
-        self._background: Background[str] = Background("log", self._write, lost, capacity=_LINES, batch=256, every=0.1)
+        self._background: Background[str] = Background(
+            "log", self._write, lambda reason, count: self.on_lost(reason, count), capacity=_LINES, batch=256, every=0.1
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -126,15 +131,13 @@ class BackgroundHandler(logging.Handler):
 
 
 @contextmanager
-def logging_of(
-    settings: LogSettings, release: str, lost: Callable[[str, int], None], stream: TextIO | None = None
-) -> Iterator[None]:
+def logging_of(settings: LogSettings, release: str, stream: TextIO | None = None) -> Iterator[BackgroundHandler]:
     """Sends the log of the service, of uvicorn and of every library to `stream` (default: stderr) in one format.
 
     At the end what waits is written, and logging is as it was."""
     out = stream or sys.stderr
     text = settings.format == "text" or (settings.format == "auto" and out.isatty())
-    handler = BackgroundHandler(out, lost)
+    handler = BackgroundHandler(out)
     handler.setFormatter(TextFormatter() if text else JsonFormatter(release))
     root = logging.getLogger()
     levels = {
@@ -148,7 +151,7 @@ def logging_of(
     for logger, level in levels.items():
         logger.setLevel(level)
     try:
-        yield
+        yield handler
     finally:
         for logger, level in before[0]:
             logger.setLevel(level)

@@ -61,7 +61,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Score:
-    """What a user thinks of an answer. `comment` is redacted before it is sent. `id`: 16 hexadecimal digits."""
+    """What a user thinks of an answer, from 0 (bad) to 1 (good). `id`: 16 hexadecimal digits.
+
+    `comment` is redacted before it is sent."""
 
     trace_id: str
     value: float

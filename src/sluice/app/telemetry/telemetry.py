@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 Item = Trace | Score
+_PROBES = {"/healthz", "/readyz", "/metrics"}
 
 
 class Telemetry:
@@ -69,7 +70,8 @@ class Telemetry:
         trace.end()
         if status >= 500 and not trace.error:
             trace.fail(str(status))
-        if self.access:
+        # A probe every second that went well is not worth a line.
+        if self.access and (status >= 400 or trace.route not in _PROBES):
             access_line(trace)
         if chat and trace.sampled:
             for worker in self._workers.values():

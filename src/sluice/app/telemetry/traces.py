@@ -135,11 +135,6 @@ class Trace(Step):
         """The first step of that name."""
         return next((step for step in self.steps if step.name == name), None)
 
-    @property
-    def traceparent(self) -> str:
-        """The header for what this request calls."""
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
-
 
 class _Untraced(Trace):
     """Outside a request: steps work, and nothing is kept."""

@@ -27,14 +27,10 @@ class Log:
 
     def __init__(self, path: Path, **settings: Any) -> None:
         self.path = path
-        self.lost: Counter[str] = Counter()
         self._stack = ExitStack()
         stream = self._stack.enter_context(path.open("w"))
         chosen = LogSettings.model_validate({"level": "info", "format": "json", "access": True} | settings)
-        self._stack.enter_context(logging_of(chosen, "r-0123456789ab", self.count, stream))
-
-    def count(self, reason: str, many: int) -> None:
-        self.lost[reason] += many
+        self._stack.enter_context(logging_of(chosen, "r-0123456789ab", stream))
 
     def lines(self) -> list[Any]:
         self._stack.close()
@@ -144,14 +140,11 @@ def test_auto_is_json_where_nobody_looks(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_costs_lines_and_no_request(serve: Serve) -> None:
     lost: Counter[str] = Counter()
-
-    def count(reason: str, many: int) -> None:
-        lost[reason] += many
-
     settings = LogSettings.model_validate({"level": "info", "format": "json", "access": True})
     service = serve()
     service.telemetry.access = True
-    with Path("/dev/full").open("w") as full, logging_of(settings, "r", count, full):
+    with Path("/dev/full").open("w") as full, logging_of(settings, "r", full) as handler:
+        handler.on_lost = lambda reason, many: lost.update({reason: many})
         assert [service.chat().status_code for _ in range(3)] == [200] * 3
     assert lost["disk"] >= 3
 
@@ -163,7 +156,8 @@ def test_a_reader_that_stands_still_holds_nothing_up(serve: Serve) -> None:
     service = serve()
     lost: Counter[str] = Counter()
     with os.fdopen(writing, "w") as stream:
-        with logging_of(settings, "r", lambda reason, many: lost.update({reason: many}), stream):
+        with logging_of(settings, "r", stream) as handler:
+            handler.on_lost = lambda reason, many: lost.update({reason: many})
             for _ in range(12_000):  # more than a pipe and the queue hold
                 logging.getLogger("sluice.x").warning("y" * 100)
             assert service.chat().status_code == 200
