@@ -108,6 +108,7 @@ class _Store:
 
     def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # MLflow asks litellm for prices
         logging.getLogger("alembic").setLevel(logging.WARNING)
         from mlflow.exceptions import MlflowException
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
