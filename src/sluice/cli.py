@@ -23,12 +23,14 @@ data_app = typer.Typer(no_args_is_help=True, help="Check and import data.")
 index_app = typer.Typer(no_args_is_help=True, help="Build the search index.")
 prompts_app = typer.Typer(no_args_is_help=True, help="Check and show prompts.")
 models_app = typer.Typer(no_args_is_help=True, help="Fetch and verify models.")
+traces_app = typer.Typer(no_args_is_help=True, help="Load the traces of the service into MLflow.")
 for noun, group in (
     ("release", release_app),
     ("data", data_app),
     ("index", index_app),
     ("prompts", prompts_app),
     ("models", models_app),
+    ("traces", traces_app),
 ):
     app.add_typer(group, name=noun)
 
@@ -112,6 +114,7 @@ def serve(
 ) -> None:
     """Serve exactly one release, after verifying every digest of its manifest."""
     from sluice.app.server import serve as run_server
+    from sluice.app.telemetry.settings import TelemetrySettings
     from sluice.core.settings import load_settings
     from sluice.release.bundles import open_bundle
     from sluice.retrieval.stores import Stores
@@ -119,7 +122,16 @@ def serve(
     workspace = Workspace.find()
     folder = release or _release(workspace, "")[1]
     stores = load_settings(workspace.config / "stores.yaml", Stores)
-    run_server(open_bundle(folder, workspace), host, port, stores=stores, state=workspace.state, fault=fault or None)
+    telemetry = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings)
+    run_server(
+        open_bundle(folder, workspace),
+        host,
+        port,
+        stores=stores,
+        state=workspace.state,
+        fault=fault or None,
+        telemetry=telemetry,
+    )
 
 
 @app.command()
@@ -228,6 +240,23 @@ def models_pull() -> None:
     workspace = Workspace.find()
     for role, spec in load_models(workspace.config / "models.yaml"):
         print(f"{role}: {spec.name} ({spec.licence}) {ensure(spec, workspace.cache)}")
+
+
+@traces_app.command("push")
+def traces_push() -> None:
+    """Load what the service has written to .sluice/traces/ into the MLflow store of this machine."""
+    from dataclasses import asdict
+
+    from sluice.app.telemetry.push import push
+    from sluice.app.telemetry.settings import TelemetrySettings
+    from sluice.core.settings import load_settings
+    from sluice.release.registry import tracking_uri
+
+    workspace = Workspace.find()
+    settings = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings).traces.mlflow
+    folder, artifacts = workspace.state / "traces", workspace.state / "mlartifacts"
+    pushed = push(folder, tracking_uri(workspace), experiment=settings.experiment, artifacts=artifacts)
+    _print_json(asdict(pushed))
 
 
 def _release(workspace: Workspace, release: str) -> tuple[Any, Path]:

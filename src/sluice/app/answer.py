@@ -25,6 +25,12 @@ class ModelTimeoutError(ModelError):
     """The answer was not there in time."""
 
 
+class SearchError(ModelError):
+    """The passages could not be searched, so the model was not asked."""
+
+    retry_after = 1.0
+
+
 @dataclass(frozen=True)
 class Answer:
     """`blocked`: reason codes of the guard that refused, joined by ", ", or None. Times in milliseconds.
@@ -45,3 +51,4 @@ class Answer:
     latency_ms: float
     provider: str = ""
     cost: float | None = None
+    model: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError
+from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, SearchError
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain
 from sluice.app.disconnect import EventStream, add_gone_shape, while_connected
@@ -22,31 +23,50 @@ from sluice.app.metrics import Metrics
 from sluice.app.middleware import CHAT, Instrument, Limits, Traffic
 from sluice.app.replies import Reply, error_body, error_response, event
 from sluice.app.schema import MODEL, ChatRequest
+from sluice.app.telemetry.telemetry import Telemetry, silent
+from sluice.app.telemetry.traces import current_trace
 from sluice.core.settings import nearest
 
 if TYPE_CHECKING:
+    from sluice.llm.fallback import Fallback
     from starlette.types import ASGIApp
 
 _log = logging.getLogger(__name__)
 _BROKEN = "the service failed; its log says why"
 
 
-def create_app(bundle: Bundle, chain: AnswerChain, traffic: Traffic, *, fault: Fault | None = None) -> ASGIApp:
-    """The service as an ASGI application. `traffic` is shared with whoever drains it."""
+def create_app(
+    bundle: Bundle,
+    chain: AnswerChain,
+    traffic: Traffic,
+    *,
+    fault: Fault | None = None,
+    telemetry: Telemetry | None = None,
+    providers: Fallback | None = None,
+) -> ASGIApp:
+    """The service as an ASGI application. `traffic` is shared with whoever drains it.
+
+    Without `telemetry` requests have trace ids, and nothing is exported. `providers`: whose attempts are counted."""
     metrics = Metrics(bundle.release, lambda: traffic.in_flight)
+    telemetry = telemetry or silent(bundle.release)
+    metrics.watch(telemetry)
+    if providers is not None:
+        metrics.providers(providers)
     api = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None)
     _add_chat(api, bundle.release, chain, metrics)
     _add_state(api, bundle, traffic, metrics, fault)
     _add_error_shapes(api)
     add_gone_shape(api)
     inner: ASGIApp = FaultInjection(api, fault) if fault else api
-    return Instrument(Limits(inner, bundle.service.limits, traffic), bundle.release, metrics, traffic)
+    return Instrument(Limits(inner, bundle.service.limits, traffic), bundle.release, metrics, traffic, telemetry)
 
 
 def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) -> None:
     @api.post(CHAT)
     async def chat(request: ChatRequest, connection: Request) -> Response:
-        reply = Reply(release, include_usage=request.include_usage)
+        trace = current_trace()
+        trace.stream = bool(request.stream)
+        reply = Reply(release, include_usage=request.include_usage, trace_id=trace.trace_id)
         if not request.stream:
             async with while_connected(connection.receive):
                 answer = await chain.answer(request.conversation())
@@ -82,10 +102,12 @@ async def _events(
             metrics.answer(item)
             yield reply.closing(item)
         except ModelError as error:  # the status is sent already; the client's library raises on an error event
+            current_trace().fail(type(error).__name__)
             _log.error("answer broken off: %s", error)
             status, message, code = _model_fault(error)
             yield event(error_body(status, message, code=code))
         except Exception:
+            current_trace().fail("internal_error")
             _log.exception("answer broken off")
             yield event(error_body(500, _BROKEN, code="internal_error"))
 
@@ -131,7 +153,9 @@ def _add_error_shapes(api: FastAPI) -> None:
     async def model_failed(_: Request, error: ModelError) -> Response:
         _log.error("no answer: %s", error)
         status, message, code = _model_fault(error)
-        return error_response(status, message, code=code)
+        current_trace().fail(type(error).__name__)
+        headers = {"retry-after": f"{math.ceil(error.retry_after)}"} if error.retry_after else None
+        return error_response(status, message, code=code, headers=headers)
 
     @api.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
@@ -146,4 +170,6 @@ def _model_fault(error: ModelError) -> tuple[int, str, str]:
     """Status, text and code for the client. Details of the model's server stay in the log."""
     if isinstance(error, ModelTimeoutError):
         return 504, error.message, "model_timeout"
+    if isinstance(error, SearchError):
+        return 503, "the passages cannot be searched now; try again soon", "search_unavailable"
     return 502, "the model gave no answer", "model_error"

@@ -11,15 +11,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, Usage
+from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, SearchError, Usage
 from sluice.app.citations import cite, words
 from sluice.app.sentences import Sentences
+from sluice.app.telemetry import traces
+from sluice.app.telemetry.outcome import record
 from sluice.core.errors import SluiceError
 from sluice.guardrails import Outcome
 from sluice.llm.chat import ChatProvider, Delta
 from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import Prompt
-from sluice.retrieval import Hit, format_passages
+from sluice.retrieval import Hit, RetrievalError, format_passages
 
 if TYPE_CHECKING:
     from sluice.app.bundle import Bundle
@@ -50,6 +52,7 @@ class AnswerChain:
         self._chat = chat
         self._retriever = retriever
         self._guards = guards
+        self._model_name = bundle.model.stem
 
     async def answer(self, messages: Sequence[Mapping[str, str]]) -> Answer:
         """The whole answer. Raises NoQuestionError, ModelError or ModelTimeoutError."""
@@ -62,7 +65,11 @@ class AnswerChain:
     async def stream(self, messages: Sequence[Mapping[str, str]]) -> AsyncGenerator[str | Answer, None]:
         """Pieces of text that add up to the text of the Answer, which comes last. Errors as for `answer`."""
         turn = _Turn(self._settings.decline, self._settings.llm.timeout_seconds)
-        verdict = await self._guards.check_input(last_question(messages))
+        question = last_question(messages)
+        turn.trace.text("input", [{"role": "user", "content": question}])
+        with turn.trace.step(traces.GUARD_INPUT) as step:
+            verdict = await self._guards.check_input(question)
+            step.verdict(verdict)
         if verdict.blocked:
             turn.block(verdict)
         else:
@@ -73,7 +80,9 @@ class AnswerChain:
                         yield turn.sent(piece)
         if not turn.text and (turn.blocked or not turn.asked):
             yield turn.sent(self._settings.decline)
-        yield turn.finish()
+        answer = turn.finish()
+        record(turn.trace, answer, self._model_name)
+        yield answer
 
     async def warm_up(self) -> None:
         """Runs every part once, so that the first caller does not pay for it. Errors as for `answer`."""
@@ -86,14 +95,21 @@ class AnswerChain:
                 turn.sent(piece)
 
     async def _retrieve(self, question: str, turn: _Turn) -> list[Hit]:
-        async with turn.in_time():
-            return await asyncio.to_thread(self._retriever.search, question, k=self._settings.retrieval.k)
+        with turn.trace.step(traces.RETRIEVE) as step:
+            step.text("query", question)
+            try:
+                async with turn.in_time():
+                    hits = await asyncio.to_thread(self._retriever.search, question, k=self._settings.retrieval.k)
+            except RetrievalError as error:
+                raise SearchError(f"the search failed: {error.message}") from error
+            step.hits(hits)
+            return hits
 
     async def _generate(self, question: str, turn: _Turn) -> AsyncGenerator[str, None]:
         """Checked sentences of the model's answer, without white space around the whole."""
         turn.asked = True
         sentences = Sentences()
-        async with aclosing(self._model_chunks(question, turn)) as chunks:
+        async with turn.trace.step(traces.CHAT), aclosing(self._model_chunks(question, turn)) as chunks:
             async for delta in chunks:
                 turn.count(delta)
                 for sentence in sentences.feed(delta.text):
@@ -106,7 +122,9 @@ class AnswerChain:
 
     async def _checked(self, sentence: str, turn: _Turn) -> str:
         body = sentence.lstrip()
-        verdict = await self._guards.check_output(body)
+        with turn.guard_output() as step:
+            verdict = await self._guards.check_output(body)
+            step.verdict(verdict)
         if verdict.blocked:
             turn.block(verdict)
             return ""
@@ -114,9 +132,11 @@ class AnswerChain:
         return gap + verdict.text if verdict.text else ""
 
     async def _model_chunks(self, question: str, turn: _Turn) -> AsyncGenerator[Delta, None]:
-        prompt = self._prompt.render(
-            question=question, passages=format_passages(turn.hits), decline=self._settings.decline
-        )
+        with turn.trace.step(traces.PROMPT) as step:
+            prompt = self._prompt.render(
+                question=question, passages=format_passages(turn.hits), decline=self._settings.decline
+            )
+            step.text("input", prompt)
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
         stream = self._chat.stream(prompt, self._prompt.parameters, deadline=turn.deadline)
         try:
@@ -147,6 +167,14 @@ class _Turn:
         self.hits: list[Hit] = []
         self.asked = False
         self.blocked: str | None = None
+        self.trace = traces.current_trace()
+        self._output: traces.Step | None = None
+
+    def guard_output(self) -> traces.Step:
+        """One step for the checks of all sentences, from the first to the last."""
+        if self._output is None:
+            self._output = self.trace.step(traces.GUARD_OUTPUT)
+        return self._output
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
@@ -165,6 +193,7 @@ class _Turn:
     def sent(self, piece: str) -> str:
         if self._ttft_ms is None:
             self._ttft_ms = self._elapsed()
+            self.trace.set("sluice.time_to_first_token", round(self._ttft_ms / 1000, 6))
         self.text += piece
         return piece
 
@@ -188,6 +217,7 @@ class _Turn:
             latency_ms=self._elapsed(),
             provider=last.provider,
             cost=last.cost,
+            model=last.model,
         )
 
     def _elapsed(self) -> float:

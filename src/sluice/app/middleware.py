@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 from sluice.app.replies import error_response
 from sluice.app.settings import LimitSettings
+from sluice.app.telemetry import traces
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from sluice.app.metrics import Metrics
+    from sluice.app.telemetry.telemetry import Telemetry
 
 CHAT = "/v1/chat/completions"
 HEADER = "x-sluice-release"
+TRACE_HEADER = "x-sluice-trace"
 _ROUTES = {CHAT, "/v1/models", "/healthz", "/readyz", "/version", "/metrics"}
 
 
@@ -57,34 +60,48 @@ class Traffic:
 class Instrument:
     """Outermost, so that errors of every layer carry the release too."""
 
-    def __init__(self, app: ASGIApp, release: str, metrics: Metrics, traffic: Traffic) -> None:
+    def __init__(self, app: ASGIApp, release: str, metrics: Metrics, traffic: Traffic, telemetry: Telemetry) -> None:
         self._app = app
         self._release = release.encode()
         self._metrics = metrics
         self._traffic = traffic
+        self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         status = 500
+        trace = self._telemetry.begin(scope)
+        token = traces.enter(trace)
 
         async def marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", []), (HEADER.encode(), self._release)]
+                headers = [
+                    *message.get("headers", []),
+                    (HEADER.encode(), self._release),
+                    (TRACE_HEADER.encode(), trace_id),
+                ]
                 if self._traffic.draining:
                     headers.append((b"connection", b"close"))  # a proxy must not reuse it: the listener closes soon
                 message = {**message, "headers": headers}
             await send(message)
 
         started = time.perf_counter()
+        trace_id = trace.trace_id.encode()
+        trace.route = route = scope["path"] if scope["path"] in _ROUTES else "other"
         try:
             await self._app(scope, receive, marked)
+        except BaseException as error:
+            trace.fail(type(error).__name__)
+            raise
         finally:
-            route = scope["path"] if scope["path"] in _ROUTES else "other"
+            traces.leave(token)
             self._metrics.request(route, status, time.perf_counter() - started)
+            self._metrics.trace(trace)
+            self._telemetry.finish(trace, status, chat=is_chat(scope))
 
 
 class Limits:

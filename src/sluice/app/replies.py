@@ -18,18 +18,23 @@ from starlette.responses import JSONResponse
 from sluice.app.answer import Answer
 from sluice.app.schema import MODEL
 
+ID_PREFIX = "chatcmpl-"
 DONE = b"data: [DONE]\n\n"
 
 
 class Reply:
-    """The frame that all parts of one reply share: id, time, model, release."""
+    """The frame that all parts of one reply share: id, time, model, release, trace.
 
-    def __init__(self, release: str, *, include_usage: bool = False) -> None:
+    `trace_id`: 32 hex digits; the id of the reply is made from it, so that feedback finds the trace."""
+
+    def __init__(self, release: str, *, include_usage: bool = False, trace_id: str | None = None) -> None:
+        trace_id = trace_id or uuid.uuid4().hex
         self._frame = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "id": f"{ID_PREFIX}{trace_id}",
             "created": int(time.time()),
             "model": MODEL,
             "release": release,
+            "trace": trace_id,
         }
         self._include_usage = include_usage
 

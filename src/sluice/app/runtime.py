@@ -31,7 +31,12 @@ class Runtime:
 def open_runtime(bundle: Bundle, stores: Stores, state: Path) -> Iterator[Runtime]:
     """A release, ready to answer. `state`: the .sluice/ folder, where an embedded store lives."""
     require_prompt(bundle)
-    specs, llm = bundle.providers.chat, bundle.service.llm
+    llm = bundle.service.llm
+    # Traces and attempts name the model itself, where providers.yaml names its role.
+    specs = [
+        spec.model_copy(update={"model": bundle.model.stem}) if spec.kind == "local" else spec
+        for spec in bundle.providers.chat
+    ]
     with (
         LocalServer(bundle.model, adapter=bundle.adapter, threads=llm.threads, slots=llm.slots, context=llm.context)
         if needs_local(specs)

@@ -21,6 +21,9 @@ from sluice.app.bundle import Bundle
 from sluice.app.faults import parse_fault
 from sluice.app.middleware import Traffic
 from sluice.app.runtime import open_runtime
+from sluice.app.telemetry.logs import logging_of
+from sluice.app.telemetry.settings import SILENT, TelemetrySettings
+from sluice.app.telemetry.telemetry import open_telemetry
 from sluice.core.errors import SluiceError
 from sluice.core.processes import require_port
 from sluice.retrieval.stores import Stores
@@ -35,7 +38,16 @@ _CUT_SECONDS = 1  # at the end of the drain: for answers that are cut off to be 
 _KEEP_ALIVE_SECONDS = 120
 
 
-def serve(bundle: Bundle, host: str, port: int, *, stores: Stores, state: Path, fault: str | None = None) -> None:
+def serve(
+    bundle: Bundle,
+    host: str,
+    port: int,
+    *,
+    stores: Stores,
+    state: Path,
+    fault: str | None = None,
+    telemetry: TelemetrySettings = SILENT,
+) -> None:
     """Serves until SIGTERM or SIGINT, then returns. SluiceError before anything is loaded when it cannot work."""
     injected = parse_fault(fault) if fault else None
     if host not in _LOOPBACK:
@@ -44,9 +56,16 @@ def serve(bundle: Bundle, host: str, port: int, *, stores: Stores, state: Path, 
         )
     require_port(port, host)
     signal.signal(signal.SIGTERM, _leave)  # while loading: unwind, so that the store and the model are closed
-    with open_runtime(bundle, stores, state) as runtime:
+    with (
+        logging_of(telemetry.logs, bundle.release) as log,
+        open_telemetry(telemetry, bundle, state) as told,
+        open_runtime(bundle, stores, state) as runtime,
+    ):
+        log.on_lost = told.log_lost
         traffic = Traffic()
-        app = create_app(bundle, runtime.chain, traffic, fault=injected)
+        app = create_app(
+            bundle, runtime.chain, traffic, fault=injected, telemetry=told, providers=runtime.chat
+        )
         listen(app, traffic, host, port, drain_seconds=bundle.service.drain_seconds, before=runtime.chain.warm_up)
 
 
@@ -64,7 +83,7 @@ def listen(
         app,
         host=host,
         port=port,
-        log_level="warning",
+        log_config=None,  # the log is one: app/telemetry/logs.py
         access_log=False,
         server_header=False,
         lifespan="off",

@@ -25,9 +25,10 @@ from sluice.prompts import load_prompts
 from sluice.release.gates import Verdict
 from sluice.release.manifest import ADAPTER, FILE, Manifest, identified, load, served_files, verify
 
-# gates.yaml is never read by the service, and stores.yaml says where a machine keeps its vectors, not what they are.
+# gates.yaml is never read by the service; stores.yaml and telemetry.yaml say where a machine keeps its vectors and
+# sends its traces, not what is served.
 # Any other file of config/ is pinned: a forgotten pin would let two different services carry one release id.
-NOT_PINNED_CONFIG = frozenset({"gates.yaml", "stores.yaml"})
+NOT_PINNED_CONFIG = frozenset({"gates.yaml", "stores.yaml", "telemetry.yaml"})
 CHAMPION_SUMMARY = "champion.json"
 CHAMPION_CASES = "champion_cases.jsonl"
 _EVALUATION_FILES = ("summary.json", "cases.jsonl", "metrics.json")

@@ -16,13 +16,13 @@ from psycopg.rows import class_row
 
 from sluice.core.errors import SluiceError
 from sluice.retrieval.collections import ensure_collection
+from sluice.retrieval.connections import Connections, limits, open_pool
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.passages import Hit
 from sluice.retrieval.stores import Stores, open_store
 
 if TYPE_CHECKING:
     from langchain_core.retrievers import BaseRetriever
-    from psycopg_pool import ConnectionPool
 
 _CANDIDATES = 20
 _LONGEST = 2000  # characters of the question for full text; PostgreSQL gives up on thousands of words
@@ -52,13 +52,13 @@ FROM fused JOIN {table} t USING (id), asked ORDER BY fused.score DESC, t.id LIMI
 class Retriever:
     """Searches one collection. Thread-safe: each search takes a connection from the pool."""
 
-    def __init__(self, pool: ConnectionPool, collection: str, embedder: Embedder) -> None:
+    def __init__(self, pool: Connections, collection: str, embedder: Embedder) -> None:
         self._pool = pool
         self._embedder = embedder
         self._statement = sql.SQL(_SEARCH).format(table=sql.Identifier(collection))
 
     def search(self, question: str, *, k: int) -> list[Hit]:
-        """The `k` best chunks, best first."""
+        """The `k` best chunks, best first. RetrievalError when the store does not answer in time."""
         # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
         question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
         values = {
@@ -102,19 +102,20 @@ def open_retriever(index: Path, embedder: Embedder, stores: Stores, state: Path)
     """A retriever over the index files in `index`; their collection is loaded into the default store if missing."""
     import psycopg
     from pgvector.psycopg import register_vector
-    from psycopg_pool import ConnectionPool
 
+    seconds = stores.chosen.timeout_seconds
     with open_store(stores.chosen, state) as address:
         try:
-            with psycopg.connect(address, autocommit=True) as connection:
+            with psycopg.connect(address, autocommit=True, **limits(seconds)) as connection:
                 info = ensure_collection(connection, index)
         except psycopg.OperationalError as error:
             raise SluiceError(
                 f"config/stores.yaml: store {stores.default!r} cannot be reached: {str(error).strip()}",
                 remedy="check its address and that the server runs",
             ) from error
-        settings = {"autocommit": True}
-        with ConnectionPool(
-            address, min_size=1, max_size=8, open=True, kwargs=settings, configure=register_vector
-        ) as pool:
-            yield Retriever(pool, info.collection, embedder)
+        with open_pool(address, seconds=seconds, configure=register_vector) as pool:
+            connections = Connections(pool, seconds)
+            try:
+                yield Retriever(connections, info.collection, embedder)
+            finally:
+                connections.close()

@@ -20,11 +20,14 @@ from sluice.core.settings import Settings, nearest
 
 
 class StoreSpec(Settings):
-    """`path`: folder under .sluice/ (embedded). `url_env`: name of the variable that holds the address (postgres)."""
+    """`path`: folder under .sluice/ (embedded). `url_env`: name of the variable that holds the address (postgres).
+
+    `timeout_seconds`: longest time of one search; a question that would wait longer gets an error."""
 
     kind: Literal["embedded", "postgres"]
     path: str = "pg"
     url_env: str = "SLUICE_STORE_URL"
+    timeout_seconds: float = Field(3, gt=0)
 
 
 class Stores(Settings):

@@ -1,0 +1,150 @@
+"""Connections to PostgreSQL that never hold a question up for longer than a limit, whatever the server does.
+
+Refused, reset and slow are reported by the driver. A server that hangs reports nothing, so a watchdog ends what is
+overdue by shutting its socket. After a failure questions are refused at once for a second, and then one of them tries
+again: threads do not pile up on a dead server, and the first one that gets through opens the way for all.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from sluice.core.errors import SluiceError
+
+_PAUSE = 1.0  # seconds between two tries of a server that has failed
+_LOOK = 0.1  # seconds between two looks of the watchdog
+Configure = Callable[[psycopg.Connection[Any]], None]
+
+
+class RetrievalError(SluiceError):
+    """The store did not answer, or not in time."""
+
+
+class Connections:
+    """A pool with a time limit. `seconds`: for getting a connection, and again for using it."""
+
+    def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]], seconds: float) -> None:
+        self._pool = pool
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._in_use: dict[int, tuple[float, psycopg.Connection[Any]]] = {}
+        self._refuse_until = 0.0
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="postgresql-watchdog", daemon=True).start()
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection for one statement or a few. RetrievalError when there is none in time, or it breaks."""
+        self._admit()
+        try:
+            connection = self._take()
+            try:
+                with self._watched(connection):
+                    yield connection
+            finally:
+                self._pool.putconn(connection)  # the pool replaces one that is broken
+        except psycopg.errors.QueryCanceled:
+            raise RetrievalError(f"PostgreSQL took longer than {self._seconds:g} s") from None
+        except psycopg.Error as error:
+            if error.sqlstate is not None and not isinstance(error, psycopg.OperationalError):
+                raise  # the server has understood and said no: a defect of the statement
+            with self._lock:
+                self._refuse_until = time.monotonic() + _PAUSE
+            raise RetrievalError(f"PostgreSQL cannot be reached: {type(error).__name__}") from error
+        self._refuse_until = 0.0
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _take(self) -> psycopg.Connection[Any]:
+        """One that the server has not closed meanwhile. An idle one has nothing to read, so asking costs no round trip;
+        the pool's own check would pause a second after each that fails."""
+        end = time.monotonic() + self._seconds
+        while True:
+            connection = self._pool.getconn(timeout=max(0.0, end - time.monotonic()))
+            if not connection.closed:
+                poll = select.poll()
+                poll.register(connection.fileno(), select.POLLIN)
+                if not poll.poll(0):
+                    return connection
+                connection.close()
+            self._pool.putconn(connection)
+
+    def _admit(self) -> None:
+        if not self._refuse_until:
+            return
+        with self._lock:
+            now = time.monotonic()
+            if now < self._refuse_until:
+                raise RetrievalError("PostgreSQL has just failed; it is tried again in a second")
+            # This question tries for all; the others are refused until it has come through or given up.
+            self._refuse_until = now + 2 * self._seconds + _PAUSE
+
+    @contextmanager
+    def _watched(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
+        key = id(connection)
+        with self._lock:
+            self._in_use[key] = (time.monotonic() + self._seconds, connection)
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._in_use[key]
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_LOOK):
+            # Under the lock: once given back a connection may be in other hands.
+            with self._lock:
+                now = time.monotonic()
+                for overdue, connection in self._in_use.values():
+                    # PostgreSQL's own limit comes first; this one is for a server that does not keep it.
+                    if now > overdue + 2 * _LOOK:
+                        _shut(connection)
+
+
+def open_pool(address: str, *, seconds: float, configure: Configure) -> ConnectionPool[psycopg.Connection[Any]]:
+    """A pool whose connections have time limits of their own. `configure` is run on each new connection."""
+
+    def configure_with_limit(connection: psycopg.Connection[Any]) -> None:
+        configure(connection)
+        connection.execute(f"SET statement_timeout = {round(seconds * 1000)}")
+
+    return ConnectionPool(
+        address,
+        min_size=1,
+        max_size=8,
+        open=True,
+        kwargs={"autocommit": True, **limits(seconds)},
+        configure=configure_with_limit,
+        # Given up soon: the next question begins anew, while the pool itself would wait longer and longer.
+        reconnect_timeout=_PAUSE,
+    )
+
+
+def limits(seconds: float) -> dict[str, Any]:
+    """Connection parameters: how long to connect, and when a silent peer is given up by the kernel."""
+    return {
+        "connect_timeout": max(2, round(seconds)),  # libpq's smallest
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+
+
+def _shut(connection: psycopg.Connection[Any]) -> None:
+    """Wakes whoever waits for this connection, with an error."""
+    with suppress(OSError, psycopg.Error):
+        handle = os.dup(connection.fileno())
+        with socket.socket(fileno=handle) as twin:
+            twin.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,95 @@
+"""A collector, telemetry that tells it, and a service around the scripted fakes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from collector import Collector, telemetry_settings
+from fakes import ScriptedChat
+from sluice.app.api import create_app
+from sluice.app.bundle import Bundle
+from sluice.app.chain import AnswerChain, require_prompt
+from sluice.app.middleware import Traffic
+from sluice.app.telemetry.exporters import open_exporter
+from sluice.app.telemetry.spans import Facts
+from sluice.app.telemetry.telemetry import Telemetry
+
+CHAT = "/v1/chat/completions"
+OVERLAP = "How much overlap do chunks have?"
+
+
+@pytest.fixture
+def collector(loopback: None) -> Iterator[Collector]:  # noqa: ARG001 - it opens the network to this machine
+    with Collector() as running:
+        yield running
+
+
+@pytest.fixture
+def facts(bundle: Bundle) -> Facts:
+    prompt = require_prompt(bundle)
+    return Facts(bundle.release, prompt.name, prompt.digest)
+
+
+class Service:
+    """The app in this process, with telemetry that is closed by `flush`."""
+
+    def __init__(self, app: Any, telemetry: Telemetry) -> None:
+        self.app = app
+        self.telemetry = telemetry
+        self.lost: Counter[tuple[str, str]] = Counter()
+        count = telemetry.on_lost
+
+        def counted(exporter: str, reason: str, many: int) -> None:
+            self.lost[exporter, reason] += many
+            count(exporter, reason, many)
+
+        telemetry.on_lost = counted
+
+    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async def one() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(one())
+
+    def chat(self, question: str = OVERLAP, *, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
+        body = {"messages": [{"role": "user", "content": question}], **fields}
+        return self.send("POST", CHAT, json=body, headers=headers)
+
+    def metrics(self) -> str:
+        return self.send("GET", "/metrics").text
+
+    def flush(self, seconds: float | None = None) -> bool:
+        return self.telemetry.close(seconds)
+
+
+@pytest.fixture
+def serve(
+    bundle: Bundle,
+    facts: Facts,
+    chat: ScriptedChat,
+    make_chain: Callable[[ScriptedChat], AnswerChain],
+    tmp_path: Path,
+) -> Iterator[Callable[..., Service]]:
+    """Starts a service: names of exporters, then keys of `traces` in config/telemetry.yaml."""
+    started: list[Telemetry] = []
+
+    def start(*exporters: str, model: ScriptedChat | None = None, **traces: Any) -> Service:
+        settings = telemetry_settings(*exporters, **traces)
+        opened = {name: open_exporter(name, settings.traces, facts, tmp_path / ".sluice") for name in exporters}
+        telemetry = Telemetry(settings, facts, opened)
+        started.append(telemetry)
+        app = create_app(bundle, make_chain(model or chat), Traffic(), telemetry=telemetry)
+        return Service(app, telemetry)
+
+    yield start
+    for telemetry in started:
+        telemetry.close(0)
