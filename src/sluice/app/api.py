@@ -28,8 +28,9 @@ from sluice.app.telemetry.traces import current_trace
 from sluice.core.settings import nearest
 
 if TYPE_CHECKING:
-    from sluice.llm.fallback import Fallback
     from starlette.types import ASGIApp
+
+    from sluice.llm.fallback import Fallback
 
 _log = logging.getLogger(__name__)
 _BROKEN = "the service failed; its log says why"

@@ -63,9 +63,7 @@ def serve(
     ):
         log.on_lost = told.log_lost
         traffic = Traffic()
-        app = create_app(
-            bundle, runtime.chain, traffic, fault=injected, telemetry=told, providers=runtime.chat
-        )
+        app = create_app(bundle, runtime.chain, traffic, fault=injected, telemetry=told, providers=runtime.chat)
         listen(app, traffic, host, port, drain_seconds=bundle.service.drain_seconds, before=runtime.chain.warm_up)
 
 

@@ -36,7 +36,7 @@ class Ready(AnswerChain):
 @contextmanager
 def open_runtime(bundle, stores, state):
     chat = ScriptedChat(script=REPLIES)
-    yield SimpleNamespace(chain=Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks()), retriever=None, chat=chat)
+    yield SimpleNamespace(chain=Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks()), retriever=None, chat=None)
 
 server.open_runtime = open_runtime
 stores = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
