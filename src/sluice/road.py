@@ -36,7 +36,7 @@ EXPECTED = {
     "data": 4,
     "check": 8,
     "index": 15,
-    "train": 120,
+    "train": 170,
     "evaluate": 110,
     "baseline": 110,
     "release": 8,

@@ -18,7 +18,7 @@ class TrainingParameters(Settings):
     layers: int = Field(0, ge=0, description="adapt only this many upper layers; 0 adapts all")
     learning_rate: float = Field(1e-3, gt=0, le=1)
     warmup: int = Field(4, ge=0, description="steps in which the learning rate rises")
-    steps: int = Field(36, ge=1, le=100_000, description="optimiser steps")
+    steps: int = Field(72, ge=1, le=100_000, description="optimiser steps")
     batch: int = Field(2, ge=1, le=1024, description="packs for each step")
     weight_decay: float = Field(0.0, ge=0, le=1)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
