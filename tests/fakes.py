@@ -18,8 +18,10 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import ConfigDict, Field
 
 from sluice.app.api import create_app
+from sluice.app.auth import KeyRing
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain
+from sluice.app.feedback import FeedbackLog
 from sluice.app.middleware import Traffic
 from sluice.app.server import listen
 from sluice.app.settings import ServiceSettings
@@ -122,9 +124,11 @@ class ScriptedRetriever:
     def __init__(self, script: Mapping[str, Sequence[Hit]]) -> None:
         self.script = script
         self.asked: list[tuple[str, int]] = []
+        self.tenants: list[str | None] = []
 
-    def search(self, question: str, *, k: int) -> list[Hit]:
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
         self.asked.append((question, k))
+        self.tenants.append(tenant)
         if question not in self.script:
             raise ScriptMissError(f"no hits are scripted for {question!r}; the script holds {list(self.script)}")
         return list(self.script[question])[:k]
@@ -206,9 +210,14 @@ class NoChecks:
         return Outcome(text, False, ())
 
 
-def run_service(port: int, chat: ScriptedChat, **service: Any) -> None:
-    """Serves the scripted release on loopback until it has drained; for child processes of tests."""
+def run_service(port: int, chat: ScriptedChat, *, state: str = "", **service: Any) -> None:
+    """Serves the scripted release on loopback until it has drained; for child processes of tests.
+
+    `state`: a folder for feedback and, in keys.json, keys."""
     bundle, traffic = scripted_bundle(**service), Traffic()
     chain = AnswerChain(bundle, chat, ScriptedRetriever(HITS), NoChecks())
-    app = create_app(bundle, chain, traffic)
-    listen(app, traffic, "127.0.0.1", port, drain_seconds=bundle.service.drain_seconds)
+    keys = KeyRing(Path(state) / "keys.json") if state else None
+    feedback = FeedbackLog(Path(state) / "feedback") if state else None
+    app = create_app(bundle, chain, traffic, keys=keys, feedback=feedback)
+    seconds = bundle.service.drain_seconds
+    listen(app, traffic, "127.0.0.1", port, drain_seconds=seconds, notice_seconds=bundle.service.notice_seconds)

@@ -31,7 +31,7 @@ PROMPT = "answer"
 class Search(Protocol):
     """Retrieval as the chain needs it; called in a thread."""
 
-    def search(self, question: str, *, k: int) -> list[Hit]: ...
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]: ...
 
 
 class Checks(Protocol):
@@ -52,22 +52,26 @@ class AnswerChain:
         self._retriever = retriever
         self._guards = guards
 
-    async def answer(self, messages: Sequence[Mapping[str, str]]) -> Answer:
+    async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
         """The whole answer. Raises NoQuestionError, ModelError or ModelTimeoutError."""
-        async with aclosing(self.stream(messages)) as items:
+        async with aclosing(self.stream(messages, tenant=tenant)) as items:
             async for item in items:
                 if isinstance(item, Answer):
                     return item
         raise ModelError("the answer ended without a result")
 
-    async def stream(self, messages: Sequence[Mapping[str, str]]) -> AsyncGenerator[str | Answer, None]:
-        """Pieces of text that add up to the text of the Answer, which comes last. Errors as for `answer`."""
+    async def stream(
+        self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None
+    ) -> AsyncGenerator[str | Answer, None]:
+        """Pieces of text that add up to the text of the Answer, which comes last. Errors as for `answer`.
+
+        `tenant`: whose documents may be used beside those for everybody."""
         turn = _Turn(self._settings.decline, self._settings.llm.timeout_seconds)
         verdict = await self._guards.check_input(last_question(messages))
         if verdict.blocked:
             turn.block(verdict)
         else:
-            turn.hits = await self._retrieve(verdict.text, turn)
+            turn.hits = await self._retrieve(verdict.text, turn, tenant)
             if max((hit.similarity for hit in turn.hits), default=-1.0) >= self._settings.retrieval.min_similarity:
                 async with aclosing(self._generate(verdict.text, turn)) as pieces:
                     async for piece in pieces:
@@ -81,14 +85,15 @@ class AnswerChain:
         turn = _Turn(self._settings.decline, self._settings.llm.timeout_seconds)
         question = "Is everything ready?"
         await self._guards.check_input(question)
-        turn.hits = await self._retrieve(question, turn)
+        turn.hits = await self._retrieve(question, turn, None)
         async with aclosing(self._generate(question, turn)) as pieces:
             async for piece in pieces:
                 turn.sent(piece)
 
-    async def _retrieve(self, question: str, turn: _Turn) -> list[Hit]:
+    async def _retrieve(self, question: str, turn: _Turn, tenant: str | None) -> list[Hit]:
         async with turn.in_time():
-            return await asyncio.to_thread(self._retriever.search, question, k=self._settings.retrieval.k)
+            k = self._settings.retrieval.k
+            return await asyncio.to_thread(self._retriever.search, question, k=k, tenant=tenant)
 
     async def _generate(self, question: str, turn: _Turn) -> AsyncGenerator[str, None]:
         """Checked sentences of the model's answer, without white space around the whole."""

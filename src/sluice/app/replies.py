@@ -18,15 +18,18 @@ from starlette.responses import JSONResponse
 from sluice.app.answer import Answer
 from sluice.app.schema import MODEL
 
+ID_PREFIX = "chatcmpl-"
 DONE = b"data: [DONE]\n\n"
 
 
 class Reply:
-    """The frame that all parts of one reply share: id, time, model, release."""
+    """The frame that all parts of one reply share: id, time, model, release.
 
-    def __init__(self, release: str, *, include_usage: bool = False) -> None:
+    `trace_id`: 32 hex digits; the id of the reply is made from it, so that feedback finds the trace."""
+
+    def __init__(self, release: str, *, include_usage: bool = False, trace_id: str | None = None) -> None:
         self._frame = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "id": f"{ID_PREFIX}{trace_id or uuid.uuid4().hex}",
             "created": int(time.time()),
             "model": MODEL,
             "release": release,
@@ -62,7 +65,7 @@ class Reply:
 
 def event(value: Mapping[str, Any]) -> bytes:
     """One server-sent event with JSON in it."""
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
 
 
 def error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:
@@ -84,6 +87,9 @@ def error_response(
     param: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
+    # A message may quote what the client sent, such as the name of a field with half a character in it.
+    message = message.encode("utf-8", "replace").decode()
+    param = param.encode("utf-8", "replace").decode() if param else param
     return JSONResponse(error_body(status, message, code=code, param=param), status, headers=headers)
 
 

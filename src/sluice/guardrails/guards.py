@@ -62,10 +62,10 @@ async def _check(text: str, stage: Sequence[CheckSettings], guard: Any) -> Outco
                 blocked = True
             else:
                 redact.append((span.start, span.end, span.reason))
-    return Outcome("" if blocked else _redacted(text, redact), blocked, tuple(sorted(reasons)))
+    return Outcome("" if blocked else redacted(text, redact), blocked, tuple(sorted(reasons)))
 
 
-def _redacted(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
+def redacted(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
     """Each span replaced by a label of its kind; of spans that overlap the first, then longest, names the whole."""
     pieces: list[str] = []
     done = 0

@@ -137,7 +137,7 @@ def test_one_too_many_at_the_same_time_is_refused(start: Callable[..., Service])
     reader = Reader(service)
     assert reader.begun.wait(20)
     refused = httpx.post(f"{service.url}/v1/chat/completions", json=BODY, trust_env=False)
-    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     reader.join(20)
     assert "[DONE]" in reader.text
     # Idle: it ends within a moment.
@@ -185,23 +185,25 @@ def test_the_openai_library_knows_our_errors_and_models(client: openai.OpenAI) -
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "::", "example.org"])
-def test_other_addresses_than_loopback_are_refused(bundle: Bundle, host: str) -> None:
-    with pytest.raises(SluiceError, match="keys are not configured"):
-        serve(bundle, host, free_port(), stores=STORES, state=ROOT / ".sluice")
+def test_other_addresses_than_loopback_are_refused_without_keys(bundle: Bundle, tmp_path: Path, host: str) -> None:
+    for keyless in (False, True):
+        with pytest.raises(SluiceError, match=r"keys") as raised:
+            serve(bundle, host, free_port(), stores=STORES, state=tmp_path, keyless=keyless)
+        assert "--host 127.0.0.1" in raised.value.remedy
 
 
-def test_a_taken_port_is_told_before_loading(bundle: Bundle) -> None:
+def test_a_taken_port_is_told_before_loading(bundle: Bundle, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(SluiceError, match=f"{port}: the port is already taken"):
-            serve(bundle, "127.0.0.1", port, stores=STORES, state=ROOT / ".sluice")
+            serve(bundle, "127.0.0.1", port, stores=STORES, state=tmp_path)
 
 
-def test_a_bad_fault_is_told_before_loading(bundle: Bundle) -> None:
+def test_a_bad_fault_is_told_before_loading(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match="no fault 'slow'"):
-        serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=ROOT / ".sluice", fault="slow=1")
+        serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=tmp_path, fault="slow=1")
 
 
 def test_a_release_with_a_missing_model_is_told(bundle: Bundle, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sluice.guardrails import GuardrailSettings, Guards, Outcome
-from sluice.guardrails.guards import _redacted
+from sluice.guardrails.guards import redacted
 from sluice.guardrails.registry import CHECKS
 
 SETTINGS = GuardrailSettings.model_validate(
@@ -107,4 +107,4 @@ def test_a_check_that_breaks_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_overlapping_spans_are_one(spans: list[tuple[int, int, str]], expected: str) -> None:
-    assert _redacted("abcdef", spans) == expected
+    assert redacted("abcdef", spans) == expected
