@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import ConfigDict, Field
 
+from sluice.app.answer import Answer, Usage
 from sluice.app.api import create_app
 from sluice.app.auth import KeyRing
 from sluice.app.bundle import Bundle
-from sluice.app.chain import AnswerChain
+from sluice.app.chain import AnswerChain, last_question
+from sluice.app.citations import cite
 from sluice.app.feedback import FeedbackLog
 from sluice.app.middleware import Traffic
 from sluice.app.server import listen
@@ -221,3 +223,33 @@ def run_service(port: int, chat: ScriptedChat, *, state: str = "", **service: An
     app = create_app(bundle, chain, traffic, keys=keys, feedback=feedback)
     seconds = bundle.service.drain_seconds
     listen(app, traffic, "127.0.0.1", port, drain_seconds=seconds, notice_seconds=bundle.service.notice_seconds)
+
+
+class StubChain:
+    """Answers every question that has words, without model or search; for tests that are about HTTP."""
+
+    async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
+        last = [item async for item in self.stream(messages, tenant=tenant)][-1]
+        assert isinstance(last, Answer)
+        return last
+
+    async def stream(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        tenant: str | None = None,  # noqa: ARG002 - the signature of the chain
+    ) -> AsyncGenerator[str | Answer, None]:
+        last_question(messages)
+        hits = (hit(CHUNKS, doc_id="chunking", title="Chunking"),)
+        yield "64 tokens"
+        yield Answer(
+            text="64 tokens",
+            declined=False,
+            blocked=None,
+            citations=cite("64 tokens", hits),
+            hits=hits,
+            usage=Usage(11, 2),
+            finish_reason="stop",
+            ttft_ms=1.0,
+            latency_ms=1.0,
+        )

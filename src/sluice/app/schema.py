@@ -84,19 +84,19 @@ class ChatRequest(BaseModel):
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
 
-    # Refused when set to more than their default.
-    n: StrictInt | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
-    functions: list[Any] | None = None
-    function_call: Any = None
-    response_format: dict[str, Any] | None = None
-    logprobs: StrictBool | None = None
-    top_logprobs: StrictInt | None = None
-    modalities: list[str] | None = None
-    audio: Any = None
-    web_search_options: Any = None
-    moderation: Any = None
+    # Refused when set to more than their default; the document says so too.
+    n: StrictInt | None = Field(None, json_schema_extra={"enum": [1, None]})
+    tools: list[Any] | None = Field(None, json_schema_extra={"maxItems": 0})
+    tool_choice: Any = Field(None, json_schema_extra={"enum": ["none", "auto", None]})
+    functions: list[Any] | None = Field(None, json_schema_extra={"maxItems": 0})
+    function_call: Any = Field(None, json_schema_extra={"enum": ["none", "auto", None]})
+    response_format: dict[str, Any] | None = Field(None, json_schema_extra={"enum": [{"type": "text"}, None]})
+    logprobs: StrictBool | None = Field(None, json_schema_extra={"enum": [False, None]})
+    top_logprobs: StrictInt | None = Field(None, json_schema_extra={"enum": [0, None]})
+    modalities: list[str] | None = Field(None, json_schema_extra={"enum": [["text"], None]})
+    audio: Any = Field(None, json_schema_extra={"enum": [None]})
+    web_search_options: Any = Field(None, json_schema_extra={"enum": [None]})
+    moderation: Any = Field(None, json_schema_extra={"enum": [None]})
 
     @field_validator("n")
     @classmethod

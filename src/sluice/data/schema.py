@@ -11,12 +11,9 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
-from sluice.core.names import NAME as TENANT
-from sluice.core.names import RULE
+from sluice.core.names import NAME, RULE
 from sluice.data.rows import Document, Fault, Placed, Row
 from sluice.data.similarity import words
-
-TENANT_RULE = f"tenant: {RULE}"
 
 
 def check_rows(rows: Sequence[Placed[Row]], documents: dict[str, Document]) -> list[Fault]:
@@ -67,14 +64,18 @@ def check_documents(documents: Sequence[Placed[Document]]) -> list[Fault]:
         {
             "id": pa.Column(str, [_each(_is_id, "id is blank or has white space")]),
             **texts,
-            "tenant": pa.Column(object, [_each(_is_tenant, TENANT_RULE)], nullable=True),
             "text": pa.Column(str, [_each(_has_text, "no text after the front matter")]),
+            "mistenanted": pa.Column(object, [_each(_nothing, f"tenant {{}}: use {RULE}")]),
             "misnamed": pa.Column(object, [_each(_nothing, "id {} does not equal the file name")]),
         },
         strict=True,
     )
     facts = [
-        {**placed.value.model_dump(), "misnamed": [placed.value.id] if placed.value.id != placed.path.stem else []}
+        {
+            **placed.value.model_dump(exclude={"tenant"}),
+            "mistenanted": [t] if (t := placed.value.tenant) is not None and not NAME.fullmatch(t) else [],
+            "misnamed": [placed.value.id] if placed.value.id != placed.path.stem else [],
+        }
         for placed in documents
     ]
     return _validate(schema, documents, facts)
@@ -126,10 +127,6 @@ def _has_text(value: str) -> bool:
 
 def _is_id(value: str) -> bool:
     return bool(value) and not any(c.isspace() for c in value)
-
-
-def _is_tenant(value: str) -> bool:
-    return bool(TENANT.fullmatch(value))
 
 
 def _all_text(values: Collection[str]) -> bool:

@@ -38,9 +38,8 @@ class Browser:
         argv = [program, *words, f"--user-data-dir={self._profile}", "about:blank"]
         self._process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         place = self._profile / "DevToolsActivePort"
-        assert wait_until(lambda: place.exists() and "\n" in place.read_text(), seconds=60), (
-            "the browser does not start"
-        )
+        started = wait_until(lambda: place.exists() and "\n" in place.read_text(), seconds=60)
+        assert started, "the browser does not start"
         port = place.read_text().split()[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as listed:
             target = next(one for one in json.load(listed) if one["type"] == "page")
