@@ -183,7 +183,14 @@ def text(kind: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {kind: {"schema": {"type": "string"}}}, "description": "As text."}}
 
 
-STREAM = {"text/event-stream": {"schema": {"$ref": _REF.format(model="ChatCompletionChunk")}}}
+# One event of the stream.
+_CHUNK = {"contentMediaType": "application/json", "contentSchema": {"$ref": _REF.format(model="ChatCompletionChunk")}}
+_EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"anyOf": [{"const": "[DONE]"}, {"type": "string", **_CHUNK}]}},
+}
+STREAM = {"text/event-stream": {"schema": _EVENT}}
 KEY_NEEDED: dict[str, Any] = {"security": [{"key": []}]}
 
 
