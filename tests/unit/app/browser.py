@@ -38,7 +38,7 @@ class Browser:
         argv = [program, *words, f"--user-data-dir={self._profile}", "about:blank"]
         self._process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         place = self._profile / "DevToolsActivePort"
-        started = wait_until(lambda: place.exists() and "\n" in place.read_text(), seconds=60)
+        started = wait_until(lambda: place.exists() and "\n" in place.read_text(), seconds=180)
         assert started, "the browser does not start"
         port = place.read_text().split()[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as listed:
@@ -80,7 +80,7 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 20) -> None:
+    def wait(self, expression: str, seconds: float = 60) -> None:
         assert wait_until(lambda: bool(self.js(expression)), seconds=seconds, every=0.05), expression
 
     def type(self, text: str) -> None:

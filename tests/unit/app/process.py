@@ -24,7 +24,7 @@ class Service:
         code = f"from fakes import *; run_service({self.port}, {chat}, {settings})"
         path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
         self.process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
-        assert wait_until(lambda: self.status("/readyz") == 200 or self.process.poll() is not None, seconds=60)
+        assert wait_until(lambda: self.status("/readyz") == 200 or self.process.poll() is not None, seconds=180)
 
     def status(self, path: str) -> int:
         try:

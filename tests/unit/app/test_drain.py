@@ -54,7 +54,7 @@ def nursery() -> Iterator[subprocess.Popen[str]]:
 
 
 async def _ready(client: httpx.AsyncClient, url: str) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             try:
                 if (await client.get(f"{url}/readyz")).status_code == 200:
