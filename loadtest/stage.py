@@ -32,6 +32,8 @@ class Stage:
     seconds: float
     shape: str
     answer_timeout: float
+    # Where the services ask for keys; a rehearsal's do not.
+    key: str = field(default="", repr=False)
     # Pairs that the gates need at least; known once the gates are read.
     pairs_needed: int = 0
     stable_release: str = ""
@@ -68,6 +70,7 @@ class Stage:
             seconds=seconds,
             shape=need("LOAD_SHAPE"),
             answer_timeout=timeout,
+            key=env.get("SLUICE_LOAD_KEY", ""),
         )
 
     def question(self) -> str:

@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sluice.app.answer import Answer
 from sluice.app.api import create_app
+from sluice.app.auth import KeyRing
 from sluice.app.bundle import Bundle
-from sluice.app.chain import AnswerChain
+from sluice.app.chain import AnswerChain, last_question
+from sluice.app.citations import cite
+from sluice.app.feedback import FeedbackLog
 from sluice.app.middleware import Traffic
 from sluice.app.server import listen
 from sluice.app.settings import ServiceSettings
@@ -92,9 +96,11 @@ class ScriptedRetriever:
     def __init__(self, script: Mapping[str, Sequence[Hit]]) -> None:
         self.script = script
         self.asked: list[tuple[str, int]] = []
+        self.tenants: list[str | None] = []
 
-    def search(self, question: str, *, k: int) -> list[Hit]:
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
         self.asked.append((question, k))
+        self.tenants.append(tenant)
         if question not in self.script:
             raise ScriptMissError(f"no hits are scripted for {question!r}; the script holds {list(self.script)}")
         return list(self.script[question])[:k]
@@ -197,9 +203,44 @@ class NoChecks:
         return Outcome(text, False, ())
 
 
-def run_service(port: int, chat: ScriptedChat, **service: Any) -> None:
-    """Serves the scripted release on loopback until it has drained; for child processes of tests."""
+def run_service(port: int, chat: ScriptedChat, *, state: str = "", **service: Any) -> None:
+    """Serves the scripted release on loopback until it has drained; for child processes of tests.
+
+    `state`: a folder for feedback and, in keys.json, keys."""
     bundle, traffic = scripted_bundle(**service), Traffic()
     chain = AnswerChain(bundle, chat, ScriptedRetriever(HITS), NoChecks())
-    app = create_app(bundle, chain, traffic)
-    listen(app, traffic, "127.0.0.1", port, drain_seconds=bundle.service.drain_seconds)
+    keys = KeyRing(Path(state) / "keys.json") if state else None
+    feedback = FeedbackLog(Path(state) / "feedback") if state else None
+    app = create_app(bundle, chain, traffic, keys=keys, feedback=feedback)
+    seconds = bundle.service.drain_seconds
+    listen(app, traffic, "127.0.0.1", port, drain_seconds=seconds, notice_seconds=bundle.service.notice_seconds)
+
+
+class StubChain:
+    """Answers every question that has words, without model or search; for tests that are about HTTP."""
+
+    async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
+        last = [item async for item in self.stream(messages, tenant=tenant)][-1]
+        assert isinstance(last, Answer)
+        return last
+
+    async def stream(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        tenant: str | None = None,  # noqa: ARG002 - the signature of the chain
+    ) -> AsyncGenerator[str | Answer, None]:
+        last_question(messages)
+        hits = (hit(CHUNKS, doc_id="chunking", title="Chunking"),)
+        yield "64 tokens"
+        yield Answer(
+            text="64 tokens",
+            declined=False,
+            blocked=None,
+            citations=cite("64 tokens", hits),
+            hits=hits,
+            usage=Usage(11, 2),
+            finish_reason="stop",
+            ttft_ms=1.0,
+            latency_ms=1.0,
+        )

@@ -24,11 +24,13 @@ class Answer:
         self.ttft_ms: float | None = None
 
 
-def ask(user: FastHttpUser, url: str, question: str, name: str) -> Answer:
+def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -> Answer:
     """POSTs one streamed chat completion. The body is read by readline: other ways wait for a full kilobyte."""
     answer, stream = Answer(), Stream(user.network_timeout)
     # A new connection each time: a pooled one may be closed by the server in the moment it is used.
     headers = {REQUEST_ID: answer.request_id, "Connection": "close"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
     with user.client.post(
         url + PATH, json=request_body(question), headers=headers, stream=True, catch_response=True, name=name
     ) as response:
@@ -78,7 +80,7 @@ class Visitor(FastHttpUser):
 
     @task
     def visit(self) -> None:
-        answer = ask(self, self.stage.router, self.stage.question(), "router")
+        answer = ask(self, self.stage.router, self.stage.question(), "router", self.stage.key)
         self.answered_in = (answer.total_ms or 0) / 1000
         self.stage.samples.append(
             Sample(

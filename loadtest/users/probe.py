@@ -29,7 +29,7 @@ class PairedProbe(FastHttpUser):
             ("canary", self.stage.canary),
         ]
         for release, url in targets if self.pair % 2 else reversed(targets):
-            answer = ask(self, url, question, release)
+            answer = ask(self, url, question, release, self.stage.key)
             self.stage.samples.append(
                 Sample(
                     request_id=answer.request_id,

@@ -24,6 +24,7 @@ index_app = typer.Typer(no_args_is_help=True, help="Build the search index.")
 prompts_app = typer.Typer(no_args_is_help=True, help="Check and show prompts.")
 models_app = typer.Typer(no_args_is_help=True, help="Fetch and verify models.")
 traces_app = typer.Typer(no_args_is_help=True, help="Load the traces of the service into MLflow.")
+keys_app = typer.Typer(no_args_is_help=True, help="Give out, list and revoke API keys.")
 for noun, group in (
     ("release", release_app),
     ("data", data_app),
@@ -31,6 +32,7 @@ for noun, group in (
     ("prompts", prompts_app),
     ("models", models_app),
     ("traces", traces_app),
+    ("keys", keys_app),
 ):
     app.add_typer(group, name=noun)
 
@@ -111,8 +113,13 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: PortOption = 8080,
     fault: Fault = "",
+    keyless: Annotated[
+        bool, typer.Option("--keyless", help="Ask nobody for a key; for the loopback address only.")
+    ] = False,
 ) -> None:
-    """Serve exactly one release, after verifying every digest of its manifest."""
+    """Serve exactly one release, after verifying every digest of its manifest.
+
+    Addresses other than loopback are served only when there are API keys (`sluice keys add`)."""
     from sluice.app.server import serve as run_server
     from sluice.app.telemetry.settings import TelemetrySettings
     from sluice.core.settings import load_settings
@@ -131,6 +138,7 @@ def serve(
         state=workspace.state,
         fault=fault or None,
         telemetry=telemetry,
+        keyless=keyless,
     )
 
 
@@ -257,6 +265,44 @@ def traces_push() -> None:
     folder, artifacts = workspace.state / "traces", workspace.state / "mlartifacts"
     pushed = push(folder, tracking_uri(workspace), experiment=settings.experiment, artifacts=artifacts)
     _print_json(asdict(pushed))
+
+
+@keys_app.command("add")
+def keys_add(
+    name: Annotated[str, typer.Argument(help="Whose key it is: a-z, 0-9, '.', '_' and '-'.")],
+    tenant: Annotated[str, typer.Option(help="Whose documents it may use beside those for everybody.")] = "",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="chat, feedback or metrics; may be given again. Default: chat and feedback."),
+    ] = None,
+    rate: Annotated[int, typer.Option(help="Requests a minute.")] = 60,
+) -> None:
+    """Make an API key and print it. It is shown this once; the file keeps only its hash."""
+    from sluice.app.keys import add_key, keys_path
+
+    path = keys_path(Workspace.find().state)
+    print(add_key(path, name, tenant=tenant or None, scopes=scope or ["chat", "feedback"], rate=rate))
+    print(f"{path} holds its hash; a running service takes it within a second", file=sys.stderr)
+
+
+@keys_app.command("list")
+def keys_list() -> None:
+    """The keys and what they may do; no secrets."""
+    from sluice.app.keys import keys_path, read_keys
+
+    for key in read_keys(keys_path(Workspace.find().state)).keys:
+        state = f"revoked {key.revoked}" if key.revoked else "in force"
+        tenant = key.tenant or "-"
+        print(f"{key.name:<20} {key.id}  {tenant:<16} {','.join(key.scopes):<22} {key.rate:>6}/min  {state}")
+
+
+@keys_app.command("revoke")
+def keys_revoke(name: Annotated[str, typer.Argument(help="Name of the key.")]) -> None:
+    """End an API key. A running service refuses it within a second."""
+    from sluice.app.keys import keys_path, revoke_key
+
+    revoke_key(keys_path(Workspace.find().state), name)
+    print(f"{name} is revoked")
 
 
 def _release(workspace: Workspace, release: str) -> tuple[Any, Path]:

@@ -200,7 +200,8 @@ def run_rehearsal(
 
 
 def _service(workspace: Workspace, manifest: Manifest, fault: str = "") -> ServiceSpec:
-    words = ["serve", "--release", str(workspace.releases / manifest.id), "--port", "{port}"]
+    # Keys of this machine's own service must not keep the visitors and probes of the rehearsal out.
+    words = ["serve", "--release", str(workspace.releases / manifest.id), "--port", "{port}", "--keyless"]
     words += ["--fault", fault] if fault else []
     return ServiceSpec(release=manifest.id, argv=command("sluice", *words), env=environment())
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import yaml
 
+from sluice.app.keys import VARIABLE
+from sluice.app.settings import ServiceSettings
+from sluice.core.settings import load_settings
 from sluice.release.gates import load_gates
 from sluice.rollout.plan import SHAPES, Analysis, SetWeight, load_plan
 
@@ -47,6 +50,26 @@ def test_services_select_the_pods_of_the_rollout() -> None:
         assert _read(f"base/service-{name}.yaml")["spec"]["selector"].items() <= labels.items()
 
 
+def test_pods_read_their_keys_from_a_mounted_secret() -> None:
+    pod = _read("base/rollout.yaml")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "keys")
+    (mount,) = (one for one in container["volumeMounts"] if one["name"] == "keys")
+    file = next(one["value"] for one in container["env"] if one["name"] == VARIABLE)
+    assert Path(file).parent == Path(mount["mountPath"])
+    assert "subPath" not in mount, "a file mounted by subPath never changes: a revoked key would stay in force"
+    assert not volume["secret"].get("optional"), "without keys a pod must not start"
+
+
+def test_a_pod_has_the_time_that_draining_takes() -> None:
+    pod = _read("base/rollout.yaml")["spec"]["template"]["spec"]
+    service = load_settings(ROOT / "config" / "service.yaml", ServiceSettings)
+    notice = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    probe = pod["containers"][0]["readinessProbe"]["periodSeconds"]
+    assert notice > probe, "an endpoint is gone at the latest after one more probe"
+    assert pod["terminationGracePeriodSeconds"] >= notice + service.drain_seconds + 5
+
+
 def test_every_manifest_of_a_folder_is_in_its_kustomization() -> None:
     for folder in (K8S / "base", K8S / "analysis"):
         listed = set(yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"])
@@ -71,9 +94,9 @@ def test_the_load_job_gives_locust_every_variable_it_needs() -> None:
     given = {entry["name"] for entry in container["env"]}
     source = (ROOT / "loadtest" / "stage.py").read_text()
     needed = {f"SLUICE_{part.split(chr(34))[0]}" for part in source.split('need("')[1:]}
-    assert given == needed
+    assert given == needed | {"SLUICE_LOAD_KEY"}  # optional for Locust, but the services of a cluster ask for it
     declared = {arg["name"] for arg in template["args"]}
-    used = {entry["value"][7:-2] for entry in container["env"] if entry["value"].startswith("{{args.")}
+    used = {entry["value"][7:-2] for entry in container["env"] if entry.get("value", "").startswith("{{args.")}
     assert used == declared
 
 

@@ -32,7 +32,7 @@ PROMPT = "answer"
 class Search(Protocol):
     """Retrieval as the chain needs it; called in a thread."""
 
-    def search(self, question: str, *, k: int) -> list[Hit]: ...
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]: ...
 
 
 class Checks(Protocol):
@@ -54,16 +54,20 @@ class AnswerChain:
         self._guards = guards
         self._model_name = bundle.model.stem
 
-    async def answer(self, messages: Sequence[Mapping[str, str]]) -> Answer:
+    async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
         """The whole answer. Raises NoQuestionError, ModelError or ModelTimeoutError."""
-        async with aclosing(self.stream(messages)) as items:
+        async with aclosing(self.stream(messages, tenant=tenant)) as items:
             async for item in items:
                 if isinstance(item, Answer):
                     return item
         raise ModelError("the answer ended without a result")
 
-    async def stream(self, messages: Sequence[Mapping[str, str]]) -> AsyncGenerator[str | Answer, None]:
-        """Pieces of text that add up to the text of the Answer, which comes last. Errors as for `answer`."""
+    async def stream(
+        self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None
+    ) -> AsyncGenerator[str | Answer, None]:
+        """Pieces of text that add up to the text of the Answer, which comes last. Errors as for `answer`.
+
+        `tenant`: whose documents may be used beside those for everybody."""
         turn = _Turn(self._settings.decline, self._settings.llm.timeout_seconds)
         question = last_question(messages)
         turn.trace.text("input", [{"role": "user", "content": question}])
@@ -73,7 +77,7 @@ class AnswerChain:
         if verdict.blocked:
             turn.block(verdict)
         else:
-            turn.hits = await self._retrieve(verdict.text, turn)
+            turn.hits = await self._retrieve(verdict.text, turn, tenant)
             if max((hit.similarity for hit in turn.hits), default=-1.0) >= self._settings.retrieval.min_similarity:
                 async with aclosing(self._generate(verdict.text, turn)) as pieces:
                     async for piece in pieces:
@@ -89,17 +93,18 @@ class AnswerChain:
         turn = _Turn(self._settings.decline, self._settings.llm.timeout_seconds)
         question = "Is everything ready?"
         await self._guards.check_input(question)
-        turn.hits = await self._retrieve(question, turn)
+        turn.hits = await self._retrieve(question, turn, None)
         async with aclosing(self._generate(question, turn)) as pieces:
             async for piece in pieces:
                 turn.sent(piece)
 
-    async def _retrieve(self, question: str, turn: _Turn) -> list[Hit]:
+    async def _retrieve(self, question: str, turn: _Turn, tenant: str | None) -> list[Hit]:
+        k = self._settings.retrieval.k
         with turn.trace.step(traces.RETRIEVE) as step:
             step.text("query", question)
             try:
                 async with turn.in_time():
-                    hits = await asyncio.to_thread(self._retriever.search, question, k=self._settings.retrieval.k)
+                    hits = await asyncio.to_thread(self._retriever.search, question, k=k, tenant=tenant)
             except RetrievalError as error:
                 raise SearchError(f"the search failed: {error.message}") from error
             step.hits(hits)

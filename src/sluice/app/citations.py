@@ -13,8 +13,21 @@ _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
+class Passage:
+    """The chunk that was in the prompt. `start`: its place in the document, as for Citation."""
+
+    id: str
+    start: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Citation:
-    """The answer as it stands in a passage: passage[start:end] == text. `score`: the hit's fused rank score."""
+    """The answer as it stands in a document. `score`: the hit's fused rank score.
+
+    Places count characters of the document's text in which every run of white space is one space:
+    passage.text[start - passage.start : end - passage.start] == text.
+    """
 
     document: str
     title: str
@@ -22,6 +35,7 @@ class Citation:
     end: int
     text: str
     score: float
+    passage: Passage
 
 
 def words(text: str) -> list[str]:
@@ -36,7 +50,9 @@ def cite(answer: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
     for hit in hits:
         span = _find(wanted, hit.text)
         if span is not None:
-            found.append(Citation(hit.doc_id, hit.title, *span, hit.text[slice(*span)], hit.score))
+            start, end = hit.start + span[0], hit.start + span[1]
+            passage = Passage(hit.chunk_id, hit.start, hit.text)
+            found.append(Citation(hit.doc_id, hit.title, start, end, hit.text[slice(*span)], hit.score, passage))
     return tuple(found)
 
 

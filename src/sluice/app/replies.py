@@ -67,7 +67,7 @@ class Reply:
 
 def event(value: Mapping[str, Any]) -> bytes:
     """One server-sent event with JSON in it."""
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
 
 
 def error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:
@@ -89,6 +89,9 @@ def error_response(
     param: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
+    # A message may quote what the client sent, such as the name of a field with half a character in it.
+    message = message.encode("utf-8", "replace").decode()
+    param = param.encode("utf-8", "replace").decode() if param else param
     return JSONResponse(error_body(status, message, code=code, param=param), status, headers=headers)
 
 

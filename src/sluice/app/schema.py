@@ -1,14 +1,15 @@
-"""What clients may send to POST /v1/chat/completions: OpenAI's request, strictly read.
+"""What clients may send: to POST /v1/chat/completions OpenAI's request, strictly read, and to /v1/feedback.
 
-Three kinds of fields: those that are used; those that are accepted without effect, because the release decides how an
-answer is made (it was evaluated that way); and those that would change what comes back, which are refused.
+Three kinds of fields in a chat request: those that are used; those that are accepted without effect, because the
+release decides how an answer is made (it was evaluated that way); and those that would change what comes back, which
+are refused.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, field_validator
 
 MODEL = "sluice"
 
@@ -83,19 +84,19 @@ class ChatRequest(BaseModel):
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
 
-    # Refused when set to more than their default.
-    n: StrictInt | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
-    functions: list[Any] | None = None
-    function_call: Any = None
-    response_format: dict[str, Any] | None = None
-    logprobs: StrictBool | None = None
-    top_logprobs: StrictInt | None = None
-    modalities: list[str] | None = None
-    audio: Any = None
-    web_search_options: Any = None
-    moderation: Any = None
+    # Refused when set to more than their default; the document says so too.
+    n: StrictInt | None = Field(None, json_schema_extra={"enum": [1, None]})
+    tools: list[Any] | None = Field(None, json_schema_extra={"maxItems": 0})
+    tool_choice: Any = Field(None, json_schema_extra={"enum": ["none", "auto", None]})
+    functions: list[Any] | None = Field(None, json_schema_extra={"maxItems": 0})
+    function_call: Any = Field(None, json_schema_extra={"enum": ["none", "auto", None]})
+    response_format: dict[str, Any] | None = Field(None, json_schema_extra={"enum": [{"type": "text"}, None]})
+    logprobs: StrictBool | None = Field(None, json_schema_extra={"enum": [False, None]})
+    top_logprobs: StrictInt | None = Field(None, json_schema_extra={"enum": [0, None]})
+    modalities: list[str] | None = Field(None, json_schema_extra={"enum": [["text"], None]})
+    audio: Any = Field(None, json_schema_extra={"enum": [None]})
+    web_search_options: Any = Field(None, json_schema_extra={"enum": [None]})
+    moderation: Any = Field(None, json_schema_extra={"enum": [None]})
 
     @field_validator("n")
     @classmethod
@@ -138,4 +139,19 @@ class ChatRequest(BaseModel):
 
     def conversation(self) -> list[dict[str, str]]:
         """The messages as the chain takes them."""
-        return [{"role": message.role, "content": message.text} for message in self.messages]
+        return [{"role": message.role, "content": _whole(message.text)} for message in self.messages]
+
+
+def _whole(text: str) -> str:
+    """JSON can spell half a character (a lone surrogate), UTF-8 cannot: no part behind this one would take it."""
+    return text.encode("utf-8", "replace").decode()
+
+
+class FeedbackRequest(BaseModel):
+    """`trace_id`: the `id` of the answer, with or without its prefix. `score`: 0 is bad, 1 is good."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trace_id: str = Field(pattern=r"^(?:chatcmpl-)?[0-9a-f]{32}$")
+    score: StrictInt | StrictFloat = Field(ge=0, le=1)
+    comment: str = Field("", max_length=2000)

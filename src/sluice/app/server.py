@@ -1,7 +1,8 @@
-"""One release as a process: `serve` loads it, listens on loopback, and on SIGTERM drains before it ends.
+"""One release as a process: `serve` loads it, listens, and on SIGTERM drains before it ends.
 
 Draining: /readyz is false at once, answers in progress finish, and requests that still arrive are answered, because a
-proxy needs a moment to notice. The process ends when it has been quiet for a second, or when the time is up.
+proxy needs a moment to notice. The process ends when that moment is over and it has been quiet for a second, or when
+the time is up.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from sluice.app.api import create_app
+from sluice.app.auth import KeyRing
 from sluice.app.bundle import Bundle
 from sluice.app.faults import parse_fault
+from sluice.app.feedback import FeedbackLog, forward_to
+from sluice.app.keys import VARIABLE, keys_path
 from sluice.app.middleware import Traffic
 from sluice.app.runtime import open_runtime
 from sluice.app.telemetry.logs import logging_of
@@ -47,13 +51,14 @@ def serve(
     state: Path,
     fault: str | None = None,
     telemetry: TelemetrySettings = SILENT,
+    keyless: bool = False,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then returns. SluiceError before anything is loaded when it cannot work."""
+    """Serves until SIGTERM or SIGINT, then returns. SluiceError before anything is loaded when it cannot work.
+
+    `keyless`: asks nobody for a key, also where there are keys; for this machine only."""
     injected = parse_fault(fault) if fault else None
-    if host not in _LOOPBACK:
-        raise SluiceError(
-            f"{host}: only this machine may be served, keys are not configured", remedy=f"use --host {_LOOPBACK[0]}"
-        )
+    keys = None if keyless else KeyRing(keys_path(state))
+    _require_safe(host, keys, keys_path(state))
     require_port(port, host)
     signal.signal(signal.SIGTERM, _leave)  # while loading: unwind, so that the store and the model are closed
     with (
@@ -63,8 +68,38 @@ def serve(
     ):
         log.on_lost = told.log_lost
         traffic = Traffic()
-        app = create_app(bundle, runtime.chain, traffic, fault=injected, telemetry=told, providers=runtime.chat)
-        listen(app, traffic, host, port, drain_seconds=bundle.service.drain_seconds, before=runtime.chain.warm_up)
+        app = create_app(
+            bundle,
+            runtime.chain,
+            traffic,
+            fault=injected,
+            telemetry=told,
+            providers=runtime.chat,
+            keys=keys,
+            feedback=FeedbackLog(state / "feedback", forward_to(told)),
+        )
+        listen(
+            app,
+            traffic,
+            host,
+            port,
+            drain_seconds=bundle.service.drain_seconds,
+            notice_seconds=bundle.service.notice_seconds,
+            before=runtime.chain.warm_up,
+        )
+
+
+def _require_safe(host: str, keys: KeyRing | None, path: Path) -> None:
+    """Whoever can reach the address can ask: other machines need a key, so there has to be one."""
+    if host in _LOOPBACK:
+        return
+    if keys is None:
+        raise SluiceError(f"{host}: only this machine may be served without keys", remedy=f"use --host {_LOOPBACK[0]}")
+    if keys.empty:
+        raise SluiceError(
+            f"{host}: other machines are served only with keys, and {path} has none in force",
+            remedy=f"`sluice keys add NAME`, or name a file that has some in {VARIABLE}, or use --host {_LOOPBACK[0]}",
+        )
 
 
 def listen(
@@ -74,6 +109,7 @@ def listen(
     port: int,
     *,
     drain_seconds: float,
+    notice_seconds: float = 0,
     before: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Runs the server until it has drained. `before` is awaited first, on the server's own event loop."""
@@ -90,18 +126,24 @@ def listen(
         timeout_graceful_shutdown=_CUT_SECONDS,
     )
     require_port(port, host)  # loading took seconds; somebody else may have come first
-    _Server(config, traffic, drain_seconds, before).run()
+    _Server(config, traffic, drain_seconds, notice_seconds, before).run()
 
 
 class _Server(uvicorn.Server):
     """uvicorn closes its listener at once on a signal; this one drains first, and ends with status 0."""
 
     def __init__(
-        self, config: uvicorn.Config, traffic: Traffic, seconds: float, before: Callable[[], Awaitable[None]] | None
+        self,
+        config: uvicorn.Config,
+        traffic: Traffic,
+        seconds: float,
+        notice: float,
+        before: Callable[[], Awaitable[None]] | None,
     ) -> None:
         super().__init__(config)
         self._traffic = traffic
         self._seconds = seconds
+        self._notice = notice
         self._before = before
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -110,12 +152,14 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of uvicorn
+        if sig == signal.SIGINT:
+            self._notice = 0  # a person at a terminal, not a proxy to wait for
         if self._traffic.draining or not self.started:
             self.should_exit = self.force_exit = True
         self._traffic.drain()
 
     async def on_tick(self, counter: int) -> bool:
-        done = self._traffic.drained(_QUIET_SECONDS, self._seconds - _CUT_SECONDS)
+        done = self._traffic.drained(_QUIET_SECONDS, self._seconds - _CUT_SECONDS, self._notice)
         return await super().on_tick(counter) or done
 
 

@@ -34,7 +34,10 @@ class LlmSettings(Settings):
 
 class LimitSettings(Settings):
     max_body_bytes: int = Field(ge=1024)
-    max_concurrent: int = Field(ge=1, description="requests in flight")
+    max_concurrent: int = Field(ge=1, description="answers in progress")
+    # These came later. Their defaults are what the service did before, so that older releases can be served again.
+    max_queued: int = Field(0, ge=0, description="requests that wait for an answer in progress to end")
+    queue_seconds: float = Field(5, gt=0, description="longest wait in the queue")
 
 
 class ServiceSettings(Settings):
@@ -43,3 +46,14 @@ class ServiceSettings(Settings):
     llm: LlmSettings
     limits: LimitSettings
     drain_seconds: float = Field(ge=1, description="from SIGTERM to the end of the process, at most")
+    notice_seconds: float = Field(
+        1, ge=0, description="from SIGTERM to the end of the process, at least: until proxies have seen /readyz turn"
+    )
+
+    @model_validator(mode="after")
+    def _notice_fits(self) -> Self:
+        if self.notice_seconds >= self.drain_seconds:
+            raise ValueError(
+                f"notice_seconds {self.notice_seconds:g} must be less than drain_seconds {self.drain_seconds:g}"
+            )
+        return self

@@ -39,12 +39,13 @@ class Row(Settings):
 
 
 class Document(Settings):
-    """One text of the corpus: its front matter, and its body as `text`."""
+    """One text of the corpus: its front matter, and its body as `text`. Without a `tenant` it is for everybody."""
 
     id: str
     title: str
     licence: str
     source: str
+    tenant: str | None = None
     text: str
 
 
@@ -175,7 +176,7 @@ def _scan_document(path: Path) -> tuple[Placed[Document] | None, list[Fault]]:
     text = text.replace("\r\n", "\n")
     match = _FRONT_MATTER.match(text)
     if not match:
-        keys = ", ".join(FRONT_MATTER_KEYS)
+        keys = ", ".join(name for name in FRONT_MATTER_KEYS if Document.model_fields[name].is_required())
         return None, [Fault(path, 1, f"no front matter: expected a block between two lines '---' with the keys {keys}")]
     try:
         head = yaml.safe_load(match[1]) or {}
@@ -210,6 +211,9 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def write_document(folder: Path, document: Document) -> None:
     """`<folder>/<id>.md` with its front matter, atomically."""
     head = yaml.safe_dump(
-        document.model_dump(include=set(FRONT_MATTER_KEYS)), sort_keys=False, allow_unicode=True, width=1 << 16
+        document.model_dump(include=set(FRONT_MATTER_KEYS), exclude_none=True),
+        sort_keys=False,
+        allow_unicode=True,
+        width=1 << 16,
     )
     write_atomic(folder / f"{document.id}.md", f"---\n{head}---\n\n{document.text.strip()}\n")

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
+from sluice.core.names import NAME, RULE
 from sluice.data.rows import Document, Fault, Placed, Row
 from sluice.data.similarity import words
 
@@ -31,6 +32,7 @@ def check_rows(rows: Sequence[Placed[Row]], documents: dict[str, Document]) -> l
             "doc_ids": pa.Column(object, [_each(_all_different, "the same document twice")]),
             "tags": pa.Column(object, [_each(_all_text, "a tag is blank")]),
             "unknown": pa.Column(object, [_each(_nothing, "doc_ids: no such document: {}")]),
+            "private": pa.Column(object, [_each(_nothing, "doc_ids: one tenant's document, the model is for all: {}")]),
             "unfound": pa.Column(object, [_each(_nothing, "answer is not in its documents: {}")]),
             "groundless": pa.Column(bool, [_each(_false, "a row with answers needs the doc_ids they come from")]),
             "contradictory": pa.Column(bool, [_each(_false, "a row without answers (decline) must have no doc_ids")]),
@@ -46,6 +48,8 @@ def _facts(row: Row, documents: dict[str, Document]) -> dict[str, Any]:
     return {
         **{name: getattr(row, name) for name in Row.model_fields},
         "unknown": [doc_id for doc_id in row.doc_ids if doc_id not in documents],
+        # What the model learns from it could be said to everybody, and the evaluation asks as nobody's tenant.
+        "private": [document.id for document in known if document.tenant is not None],
         # With a document missing nobody can say whether it held the answer: one fault, not two.
         "unfound": [a for a in row.answers if known and complete and not any(occurs(a, d.text) for d in known)],
         "groundless": row.answerable and not row.doc_ids,
@@ -61,12 +65,17 @@ def check_documents(documents: Sequence[Placed[Document]]) -> list[Fault]:
             "id": pa.Column(str, [_each(_is_id, "id is blank or has white space")]),
             **texts,
             "text": pa.Column(str, [_each(_has_text, "no text after the front matter")]),
+            "mistenanted": pa.Column(object, [_each(_nothing, f"tenant {{}}: use {RULE}")]),
             "misnamed": pa.Column(object, [_each(_nothing, "id {} does not equal the file name")]),
         },
         strict=True,
     )
     facts = [
-        {**placed.value.model_dump(), "misnamed": [placed.value.id] if placed.value.id != placed.path.stem else []}
+        {
+            **placed.value.model_dump(exclude={"tenant"}),
+            "mistenanted": [t] if (t := placed.value.tenant) is not None and not NAME.fullmatch(t) else [],
+            "misnamed": [placed.value.id] if placed.value.id != placed.path.stem else [],
+        }
         for placed in documents
     ]
     return _validate(schema, documents, facts)

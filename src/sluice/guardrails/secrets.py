@@ -32,6 +32,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("api_key", _START + r"sk-(?=[\w-]*\d)(?:[a-z0-9]{2,12}-)*[\w-]{20,}"),
     ("api_key", _START + r"(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}|glpat-[\w-]{20,}|hf_[A-Za-z0-9]{30,})"),
     ("api_key", _START + r"(?:xox[abeoprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35}|[rs]k_(?:live|test)_[A-Za-z0-9]{16,})"),
+    ("api_key", _START + r"sluice_[0-9a-f]{8}_[\w-]{43}"),
     ("token", _START + r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
     ("password", r"(?<=://)[^\s/:@]{1,64}:(?P<value>[^\s/:@]{3,})(?=@)"),
     ("password", rf"(?i:\b(?:{_NAMES})[\"']?\s*(?:[:=]|\bis\b)\s*|\bbearer\s+)[\"'`]?(?P<value>[^\s\"'`,;]{{6,}})"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from sluice.core.settings import Settings
@@ -17,10 +17,17 @@ class ChunkerSettings(Settings):
 
 
 class Chunk(Settings):
+    """`tenant`: who alone may see it; None means everybody."""
+
     id: str
     doc_id: str
     title: str
     text: str
+    tenant: str | None = None
+
+    def row(self) -> dict[str, str]:
+        """As it is stored. No tenant is no key: an index without tenants has the digest it always had."""
+        return self.model_dump(exclude_none=True)
 
 
 def paragraphs(text: str, max_words: int) -> list[str]:
@@ -55,7 +62,20 @@ CHUNKERS: dict[str, Callable[[str, int], list[str]]] = {"paragraph": paragraphs}
 def chunk(documents: list[Document], settings: ChunkerSettings) -> list[Chunk]:
     """Chunks of all documents in order; ids are `<doc id>#<number from 0>`."""
     return [
-        Chunk(id=f"{document.id}#{number}", doc_id=document.id, title=document.title, text=text)
+        Chunk(id=f"{document.id}#{number}", doc_id=document.id, title=document.title, text=text, tenant=document.tenant)
         for document in documents
         for number, text in enumerate(CHUNKERS[settings.name](document.text, settings.max_words))
     ]
+
+
+def starts(chunks: Sequence[Chunk]) -> list[int]:
+    """Where each chunk begins in its document, in characters of the text with every run of white space as one space.
+
+    A chunker cuts without gap or overlap and in order, so joined by spaces the chunks are that text again.
+    """
+    ends: dict[str, int] = {}
+    found = []
+    for one in chunks:
+        found.append(ends.get(one.doc_id, 0))
+        ends[one.doc_id] = found[-1] + len(one.text) + 1
+    return found

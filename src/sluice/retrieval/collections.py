@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from sluice.core.errors import SluiceError
+from sluice.retrieval.chunking import starts
 from sluice.retrieval.index import IndexInfo, read_index
 
 if TYPE_CHECKING:
     import psycopg
 
+_ITERATIVE_SCAN = (0, 8)  # the version of pgvector that brought it
+_EXACT_BELOW = 2000  # chunks; up to here looking at every vector takes a millisecond, is exact and always the same
 _LOCK = 7_265_811  # advisory lock: two services that start together load a collection once
 
 
@@ -30,21 +34,36 @@ def ensure_collection(connection: psycopg.Connection, folder: Path) -> IndexInfo
         connection.execute(
             sql.SQL(
                 "CREATE TABLE {} (id text PRIMARY KEY, doc_id text NOT NULL, title text NOT NULL, text text NOT NULL,"
-                " embedding vector({}) NOT NULL, words tsvector NOT NULL"
+                " start integer NOT NULL, tenant text, embedding vector({}) NOT NULL, words tsvector NOT NULL"
                 " GENERATED ALWAYS AS (to_tsvector('english', title || ' ' || text)) STORED)"
             ).format(table, sql.Literal(info.dimension))
         )
-        statement = sql.SQL("COPY {} (id, doc_id, title, text, embedding) FROM STDIN WITH (FORMAT BINARY)").format(
-            table
-        )
+        statement = sql.SQL(
+            "COPY {} (id, doc_id, title, text, start, tenant, embedding) FROM STDIN WITH (FORMAT BINARY)"
+        ).format(table)
         with connection.cursor().copy(statement) as copy:
-            copy.set_types(["text", "text", "text", "text", "vector"])
-            for chunk, vector in zip(chunks, vectors, strict=True):
-                copy.write_row((chunk.id, chunk.doc_id, chunk.title, chunk.text, vector))
-        connection.execute(sql.SQL("CREATE INDEX ON {} USING hnsw (embedding vector_cosine_ops)").format(table))
+            copy.set_types(["text", "text", "text", "text", "int4", "text", "vector"])
+            for chunk, start, vector in zip(chunks, starts(chunks), vectors, strict=True):
+                copy.write_row((chunk.id, chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant, vector))
+        if info.chunks >= _EXACT_BELOW:
+            connection.execute(sql.SQL("CREATE INDEX ON {} USING hnsw (embedding vector_cosine_ops)").format(table))
         connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (words)").format(table))
+        if any(chunk.tenant for chunk in chunks):
+            _require_iterative_scan(connection)
+            connection.execute(sql.SQL("CREATE INDEX ON {} (tenant)").format(table))
     connection.execute(sql.SQL("ANALYZE {}").format(table))
     return info
+
+
+def _require_iterative_scan(connection: psycopg.Connection) -> None:
+    """Before pgvector 0.8 a filter only thins out what the vector index found: a tenant would find next to nothing."""
+    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    version = str(row[0]) if row else ""
+    if tuple(int(part) for part in version.split(".")[:2]) < _ITERATIVE_SCAN:
+        raise SluiceError(
+            f"the store has pgvector {version}, documents with a tenant need 0.8 or newer",
+            remedy="update it on the server, then: ALTER EXTENSION vector UPDATE",
+        )
 
 
 def list_collections(connection: psycopg.Connection) -> list[str]:

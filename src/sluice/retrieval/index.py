@@ -41,8 +41,9 @@ class IndexInfo(Settings):
 
     @property
     def collection(self) -> str:
-        """The collection's name in a store: content-addressed, so a new index stands beside the old one."""
-        return f"chunks_{self.digest[:16]}"
+        """The collection's name in a store: content-addressed, so a new index stands beside the old one. The number is
+        that of the table's layout: a store may hold tables of older versions of this code, which still use them."""
+        return f"chunks_v2_{self.digest[:16]}"
 
 
 def build_index(
@@ -54,7 +55,7 @@ def build_index(
         raise SluiceError("the corpus has no text to index", remedy="add documents to data/corpus/")
     vectors = embedder.embed([f"{c.title}: {c.text}" for c in chunks])
     identity = EmbedderIdentity(source=spec.source, sha256=spec.sha256, convert=spec.convert)
-    rows = [c.model_dump() for c in chunks]
+    rows = [c.row() for c in chunks]
     draft = out.with_name(f".{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     write_jsonl(draft / "chunks.jsonl", rows)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Hit:
-    """One retrieved chunk. `score`: fused rank score (higher is better); `similarity`: cosine in [-1, 1]."""
+    """One retrieved chunk. `score`: fused rank score (higher is better); `similarity`: cosine in [-1, 1].
+
+    `start`: where the chunk begins in its document, in characters of the text with white space collapsed.
+    """
 
     chunk_id: str
     doc_id: str
@@ -16,6 +19,7 @@ class Hit:
     text: str
     score: float
     similarity: float
+    start: int = 0
 
 
 def format_passages(hits: Sequence[Hit]) -> str:

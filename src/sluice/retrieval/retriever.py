@@ -22,30 +22,38 @@ from sluice.retrieval.passages import Hit
 from sluice.retrieval.stores import Stores, open_store
 
 if TYPE_CHECKING:
+    import psycopg
     from langchain_core.retrievers import BaseRetriever
 
 _CANDIDATES = 20
+_MOST_SCANNED = 1_000_000  # chunks of other tenants that a scan passes over before it gives up
 _LONGEST = 2000  # characters of the question for full text; PostgreSQL gives up on thousands of words
 
+# In both lists, before their LIMIT: another tenant's chunks must neither be found nor take the place of others.
+_VISIBLE = "(tenant IS NULL OR tenant = %(tenant)s::text)"
+
+# The vector stands in the statement itself: taken from `asked`, the vector index would not be used.
 _SEARCH = """
 WITH asked AS (
-    SELECT %(vector)s::vector AS vector,
-           replace(plainto_tsquery('english', %(question)s)::text, '&', '|')::tsquery AS words
+    SELECT replace(plainto_tsquery('english', %(question)s)::text, '&', '|')::tsquery AS words
 ), near AS (
-    SELECT id, row_number() OVER (ORDER BY embedding <=> asked.vector, id) AS rank
-    FROM {table}, asked ORDER BY embedding <=> asked.vector, id LIMIT %(candidates)s
+    SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
+    FROM (
+        SELECT id, embedding <=> %(vector)s::vector AS distance FROM {table} WHERE {visible}
+        ORDER BY embedding <=> %(vector)s::vector LIMIT %(candidates)s
+    ) AS nearest
 ), matching AS (
     SELECT id, row_number() OVER (ORDER BY ts_rank_cd(t.words, asked.words) DESC, id) AS rank
-    FROM {table} t, asked WHERE t.words @@ asked.words
+    FROM {table} t, asked WHERE t.words @@ asked.words AND {visible}
     ORDER BY ts_rank_cd(t.words, asked.words) DESC, id LIMIT %(candidates)s
 ), fused AS (
     SELECT id, sum(1.0 / (60 + rank)) AS score
     FROM (SELECT id, rank FROM near UNION ALL SELECT id, rank FROM matching) AS ranked
     GROUP BY id
 )
-SELECT t.id AS chunk_id, t.doc_id, t.title, t.text, fused.score::float8 AS score,
-       1 - (t.embedding <=> asked.vector) AS similarity
-FROM fused JOIN {table} t USING (id), asked ORDER BY fused.score DESC, t.id LIMIT %(k)s
+SELECT t.id AS chunk_id, t.doc_id, t.title, t.text, t.start, fused.score::float8 AS score,
+       1 - (t.embedding <=> %(vector)s::vector) AS similarity
+FROM fused JOIN {table} t USING (id) ORDER BY fused.score DESC, t.id LIMIT %(k)s
 """
 
 
@@ -55,10 +63,11 @@ class Retriever:
     def __init__(self, pool: Connections, collection: str, embedder: Embedder) -> None:
         self._pool = pool
         self._embedder = embedder
-        self._statement = sql.SQL(_SEARCH).format(table=sql.Identifier(collection))
+        self._statement = sql.SQL(_SEARCH).format(table=sql.Identifier(collection), visible=sql.SQL(_VISIBLE))
 
-    def search(self, question: str, *, k: int) -> list[Hit]:
-        """The `k` best chunks, best first. RetrievalError when the store does not answer in time."""
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
+        """The `k` best chunks, best first, of those for everybody and of `tenant`'s own. RetrievalError when the store
+        does not answer in time."""
         # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
         question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
         values = {
@@ -66,11 +75,12 @@ class Retriever:
             "question": question[:_LONGEST],
             "candidates": max(_CANDIDATES, k),
             "k": k,
+            "tenant": tenant,
         }
         with self._pool.connection() as connection, connection.cursor(row_factory=class_row(Hit)) as cursor:
             return cursor.execute(self._statement, values).fetchall()
 
-    def as_langchain(self, *, k: int) -> BaseRetriever:
+    def as_langchain(self, *, k: int, tenant: str | None = None) -> BaseRetriever:
         """The same search as a LangChain retriever, for chains of one's own."""
         from langchain_core.callbacks import CallbackManagerForRetrieverRun
         from langchain_core.documents import Document
@@ -91,17 +101,26 @@ class Retriever:
                         id=hit.chunk_id,
                         metadata={"doc_id": hit.doc_id, "title": hit.title, "score": hit.score},
                     )
-                    for hit in search(query, k=k)
+                    for hit in search(query, k=k, tenant=tenant)
                 ]
 
         return PassageRetriever()
+
+
+def _configure(connection: psycopg.Connection) -> None:
+    """For every connection of the pool. An index scan goes on until enough visible chunks are found, in exact order;
+    by default it would look at the 40 nearest and filter those."""
+    from pgvector.psycopg import register_vector
+
+    register_vector(connection)
+    connection.execute("SET hnsw.iterative_scan = strict_order")
+    connection.execute(f"SET hnsw.max_scan_tuples = {_MOST_SCANNED}")
 
 
 @contextmanager
 def open_retriever(index: Path, embedder: Embedder, stores: Stores, state: Path) -> Iterator[Retriever]:
     """A retriever over the index files in `index`; their collection is loaded into the default store if missing."""
     import psycopg
-    from pgvector.psycopg import register_vector
 
     seconds = stores.chosen.timeout_seconds
     with open_store(stores.chosen, state) as address:
@@ -113,7 +132,7 @@ def open_retriever(index: Path, embedder: Embedder, stores: Stores, state: Path)
                 f"config/stores.yaml: store {stores.default!r} cannot be reached: {str(error).strip()}",
                 remedy="check its address and that the server runs",
             ) from error
-        with open_pool(address, seconds=seconds, configure=register_vector) as pool:
+        with open_pool(address, seconds=seconds, configure=_configure) as pool:
             connections = Connections(pool, seconds)
             try:
                 yield Retriever(connections, info.collection, embedder)

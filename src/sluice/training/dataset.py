@@ -108,8 +108,11 @@ def build_examples(
 
 
 def _read(rows: Sequence[Asks], folder: Path, embedder: Embeds) -> _Index:
-    chunks = read_jsonl(folder / "chunks.jsonl")
-    vectors = np.load(folder / "vectors.npy")
+    listed = read_jsonl(folder / "chunks.jsonl")
+    # The model answers every tenant: it must not learn from what only one of them may see.
+    shared = [number for number, chunk in enumerate(listed) if chunk.get("tenant") is None]
+    chunks = [listed[number] for number in shared]
+    vectors = np.load(folder / "vectors.npy")[shared]
     of_document: dict[str, list[int]] = {}
     for number, chunk in enumerate(chunks):
         of_document.setdefault(chunk["doc_id"], []).append(number)

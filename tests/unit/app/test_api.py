@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable
@@ -11,40 +10,18 @@ from typing import Any
 import httpx
 import pytest
 
-from fakes import ScriptedChat
+from fakes import CHUNKS, ScriptedChat
 from sluice.app.api import create_app
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain
 from sluice.app.faults import parse_fault
 from sluice.app.middleware import Traffic
+from unit.app.client import CHAT, OVERLAP, Client
 
 RELEASE = "r-0123456789ab"
-OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"
-CHAT = "/v1/chat/completions"
 DECLINE = "The handbook does not say."
 MakeChain = Callable[[ScriptedChat], AnswerChain]
-
-
-class Client:
-    """A few requests to one app."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        async def one() -> httpx.Response:
-            transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(one())
-
-    def get(self, path: str) -> httpx.Response:
-        return self.send("GET", path)
-
-    def chat(self, question: str = OVERLAP, **fields: Any) -> httpx.Response:
-        return self.send("POST", CHAT, json={"messages": [{"role": "user", "content": question}], **fields})
 
 
 @pytest.fixture
@@ -89,9 +66,10 @@ def test_a_completion_has_the_shape_of_openai(client: Client) -> None:
     ]
     assert body["usage"] == {"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13}
     assert body["blocked"] is None
-    assert [(c["document"], c["title"], c["text"]) for c in body["citations"]] == [
-        ("chunking", "Chunking", "64 tokens")
-    ]
+    (citation,) = body["citations"]
+    assert (citation["document"], citation["title"], citation["text"]) == ("chunking", "Chunking", "64 tokens")
+    assert (citation["start"], citation["end"]) == (26, 35)
+    assert citation["passage"] == {"id": "chunking-0", "start": 0, "text": CHUNKS}
 
 
 def test_a_stream_ends_with_reason_citations_and_done(client: Client) -> None:
@@ -224,21 +202,6 @@ def test_a_large_body_is_a_413(client: Client, chat: ScriptedChat, declared: boo
     assert chat.calls == []
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_one_too_many_is_a_429_and_the_place_is_given_back(
-    make_client: Callable[..., Client], traffic: Traffic, stream: bool
-) -> None:
-    client = make_client()
-    traffic.in_flight = 4
-    response = client.chat(stream=stream)
-    assert (response.status_code, response.headers["retry-after"]) == (429, "1")
-    assert response.json()["error"]["type"] == "rate_limit_error"
-    assert client.get("/readyz").status_code == 200
-    traffic.in_flight = 3
-    assert client.chat(stream=stream).status_code == 200
-    assert traffic.in_flight == 3
-
-
 def test_a_failed_request_gives_its_place_back(make_client: Callable[..., Client], traffic: Traffic) -> None:
     client = make_client(ScriptedChat(script={"overlap": ConnectionError("refused at 10.0.0.9")}))
     for stream in (False, True):
@@ -277,9 +240,8 @@ def test_a_defect_is_a_500_in_the_same_shape(bundle: Bundle, make_client: Callab
 
 
 def test_every_response_names_the_release(client: Client) -> None:
-    seen = {
-        path: client.get(path) for path in ("/healthz", "/readyz", "/version", "/metrics", "/v1/models", "/no", CHAT)
-    }
+    paths = ("/", "/healthz", "/readyz", "/version", "/metrics", "/openapi.json", "/v1/models", "/no", CHAT)
+    seen = {path: client.get(path) for path in paths}
     assert {path: r.status_code for path, r in seen.items()} == dict.fromkeys(seen, 200) | {"/no": 404, CHAT: 405}
     assert seen["/no"].json()["error"]["message"] == "Not Found"
     responses = [*seen.values(), client.chat(), client.chat(n=2), client.chat(stream=True)]

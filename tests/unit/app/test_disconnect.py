@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import threading
@@ -16,7 +15,6 @@ from fakes import HITS, NoChecks, ScriptedRetriever, scripted_bundle
 from providing import chat_over
 from sluice.app.api import create_app
 from sluice.app.chain import AnswerChain
-from sluice.app.disconnect import ClientGoneError, while_connected
 from sluice.app.middleware import Traffic
 from sluice.core.processes import free_port
 from upstream import Upstream, upstream
@@ -120,43 +118,3 @@ def test_many_that_go_at_once_free_the_provider_and_those_that_stay_are_answered
         assert all(asked.gone.wait(SECONDS) for asked in provider.asked[:20])
         assert b" 200 OK" in staying.recv(65536)
         staying.close()
-
-
-def test_who_stays_keeps_the_answer_and_an_outer_cancel_stays_one() -> None:
-    async def scene() -> None:
-        asked = asyncio.Event()
-
-        async def receive() -> dict[str, str]:
-            asked.set()
-            await asyncio.sleep(60)
-            return {"type": "http.disconnect"}
-
-        async with while_connected(receive):
-            await asked.wait()
-
-        async def cancelled() -> None:
-            async with while_connected(receive):
-                await asyncio.sleep(60)
-
-        task = asyncio.create_task(cancelled())
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert task.cancelled()
-
-    asyncio.run(scene())
-
-
-def test_who_goes_is_named_and_the_task_lives_on() -> None:
-    async def scene() -> str:
-        async def receive() -> dict[str, str]:
-            return {"type": "http.disconnect"}
-
-        with pytest.raises(ClientGoneError):
-            async with while_connected(receive):
-                await asyncio.sleep(60)
-        await asyncio.sleep(0)
-        return "lives"
-
-    assert asyncio.run(scene()) == "lives"

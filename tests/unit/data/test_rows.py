@@ -23,9 +23,11 @@ def test_rows_survive_a_round_trip(tmp_path: Path) -> None:
 def test_documents_survive_a_round_trip_and_come_sorted(tmp_path: Path) -> None:
     second = Document(id="b", title="Yes: a title", licence="CC0-1.0", source="1984", text="One.\n\nTwo.")
     first = Document(id="a", title="null", licence="CC0-1.0", source="tests", text="--- not a fence")
-    for document in (second, first):
+    owned = Document(id="c", title="T", licence="CC0-1.0", source="tests", text="Ours.", tenant="acme")
+    for document in (second, first, owned):
         write_document(tmp_path, document)
-    assert load_corpus(tmp_path) == [first, second]
+    assert load_corpus(tmp_path) == [first, second, owned]
+    assert "tenant" not in (tmp_path / "a.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
-"""Whether an answer occurs in a text."""
+"""Whether an answer occurs in a text, and what is said about tenants."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from sluice.data.schema import occurs
+from sluice.data.rows import Document, Placed, Row
+from sluice.data.schema import check_documents, check_rows, occurs
 
 
 @pytest.mark.parametrize(
@@ -22,3 +25,29 @@ from sluice.data.schema import occurs
 )
 def test_occurs(answer: str, text: str, found: bool) -> None:
     assert occurs(answer, text) is found
+
+
+def document(name: str, tenant: str | None) -> Document:
+    return Document(id=name, title="T", licence="CC0-1.0", source="tests", text="64 tokens", tenant=tenant)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "right"),
+    [(None, True), ("acme", True), ("acme-eu.2", True), ("", False), ("Acme", False), ("a b", False), ("-a", False)],
+)
+def test_a_tenant_has_a_plain_name(tenant: str | None, right: bool) -> None:
+    placed = Placed(document("d", tenant), Path("d.md"), 7)
+    faults = [str(fault) for fault in check_documents([placed])]
+    assert (faults == []) is right
+    assert right or faults[0].startswith(f"d.md:7: tenant {tenant!r}: use 1 to 64 of a-z")
+
+
+def test_rows_are_about_shared_documents() -> None:
+    """The one model is trained on them: a tenant's document would be told to everybody."""
+    documents = {name: document(name, tenant) for name, tenant in (("open", None), ("closed", "acme"))}
+    rows = [
+        Placed(Row(id=name, question="How many?", answers=("64 tokens",), doc_ids=(name,)), Path("t.jsonl"), number)
+        for number, name in enumerate(documents, 1)
+    ]
+    (fault,) = check_rows(rows, documents)
+    assert str(fault) == "t.jsonl:2: doc_ids: one tenant's document, the model is for all: 'closed'"

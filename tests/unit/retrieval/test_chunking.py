@@ -5,7 +5,7 @@ import random
 import pytest
 
 from sluice.data.rows import Document
-from sluice.retrieval.chunking import CHUNKERS, ChunkerSettings, chunk, paragraphs
+from sluice.retrieval.chunking import CHUNKERS, ChunkerSettings, chunk, paragraphs, starts
 
 
 def sentences(count: int, size: int, end: str = ".") -> str:
@@ -62,3 +62,18 @@ def test_chunks_have_ids_of_their_document(documents: list[Document]) -> None:
 
 def test_every_strategy_that_settings_allow_exists() -> None:
     assert ChunkerSettings().name in CHUNKERS
+
+
+@pytest.mark.parametrize("name", sorted(CHUNKERS))
+@pytest.mark.parametrize("max_words", [5, 120])
+def test_chunks_stand_in_their_document_where_starts_says(name: str, max_words: int) -> None:
+    """Citations name places in the document: a chunker that left something out or repeated it would move them."""
+    texts = ["One two. Three  four?\nFive six! Seven.\n\n\n  Eight\tnine. Ten eleven twelve.", "Other. Text here."]
+    documents = [
+        Document(id=f"d{number}", title="T", licence="CC0-1.0", source="tests", text=text)
+        for number, text in enumerate(texts)
+    ]
+    chunks = chunk(documents, ChunkerSettings(name=name, max_words=max_words))  # type: ignore[arg-type]
+    for one, start in zip(chunks, starts(chunks), strict=True):
+        whole = " ".join(texts[int(one.doc_id[1])].split())
+        assert whole[start : start + len(one.text)] == one.text

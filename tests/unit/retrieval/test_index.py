@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_json, write_json
+from sluice.core.files import read_json, read_jsonl, write_json
 from sluice.retrieval.index import read_index
 
 
@@ -18,7 +19,7 @@ def test_round_trip(build, tmp_path: Path) -> None:
     assert [c.id for c in chunks] == ["canary#0", "canary#1", "chunking#0", "paging#0"]
     assert vectors.shape == (4, 3)
     assert vectors.dtype == np.float32
-    assert info.collection == f"chunks_{info.digest[:16]}"
+    assert info.collection == f"chunks_v2_{info.digest[:16]}"
     assert sorted(path.name for path in (tmp_path / "index").iterdir()) == ["chunks.jsonl", "index.json", "vectors.npy"]
 
 
@@ -37,6 +38,17 @@ def test_what_makes_another_digest(build, documents) -> None:
 def test_source_and_licence_of_a_document_are_not_searched(build, documents) -> None:
     changed = [document.model_copy(update={"source": "elsewhere"}) for document in documents]
     assert build(changed).digest == build().digest
+
+
+def test_a_tenant_makes_another_digest_and_none_leaves_it_as_it_was(build, documents, tmp_path: Path) -> None:
+    plain = build()
+    rows = read_jsonl(tmp_path / "index" / "chunks.jsonl")
+    assert all(set(row) == {"id", "doc_id", "title", "text"} for row in rows)
+    parts = {"embedder": plain.embedder.model_dump(), "chunker": plain.chunker.model_dump(), "chunks": rows}
+    assert plain.digest == digest_of(parts)
+    owned = build([documents[0].model_copy(update={"tenant": "acme"}), *documents[1:]])
+    assert owned.digest != plain.digest
+    assert [chunk.tenant for chunk in read_index(tmp_path / "index")[1]] == ["acme", "acme", None, None]
 
 
 def test_it_replaces_an_older_index_whole(build, documents, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,69 @@ def test_a_rare_word_lifts_a_chunk_that_vectors_rank_last(spec, state: Path, tmp
     with open_retriever(tmp_path / "index", Fan(), LOCAL, state) as fan:  # type: ignore[arg-type]
         assert [hit.doc_id for hit in fan.search("Which one?", k=3)] == ["d01", "d02", "d03"]
         assert [hit.doc_id for hit in fan.search("Which one is zqx4711?", k=3)] == ["d20", "d01", "d02"]
+
+
+def crowd(tenants: dict[str, str | None], texts: dict[str, str]) -> list[Document]:
+    """One document for each id, with the text and the tenant of that id."""
+    return [
+        Document(id=name, title="T", licence="CC0-1.0", source="tests", text=texts[name], tenant=tenant)
+        for name, tenant in tenants.items()
+    ]
+
+
+def visible(hits: Sequence[Any]) -> set[str]:
+    return {hit.doc_id for hit in hits}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("question", ["Which one?", "Which one is zqx4711?", "passage number"])
+def test_a_tenant_sees_his_own_and_what_is_for_all(spec, state: Path, tmp_path: Path, question: str) -> None:
+    """The nearest hundred, and all that hold the rare word, belong to another tenant."""
+    others = {f"b{n:03}": "b" for n in range(1, 101)}
+    tenants = {**others, "a120": "a", "shared130": None, "shared140": None}
+    texts = {name: f"Passage number {int(name.strip('abshred'))} names zqx4711." for name in tenants}
+    build_index(crowd(tenants, texts), Fan(), spec, ChunkerSettings(), tmp_path / "index")  # type: ignore[arg-type]
+    with open_retriever(tmp_path / "index", Fan(), LOCAL, state) as fan:  # type: ignore[arg-type]
+        assert visible(fan.search(question, k=50, tenant="a")) == {"a120", "shared130", "shared140"}
+        for tenant in (None, "c", "", "B", "b'", "%"):
+            assert visible(fan.search(question, k=50, tenant=tenant)) == {"shared130", "shared140"}
+        assert visible(fan.search(question, k=3, tenant="b")) <= others.keys()
+        assert {found.metadata["doc_id"] for found in fan.as_langchain(k=9).invoke(question)} == {
+            "shared130",
+            "shared140",
+        }
+
+
+@pytest.mark.real
+def test_the_vector_index_goes_past_another_tenant_s_chunks(spec, state: Path, tmp_path: Path) -> None:
+    """So many chunks that the approximate index is used: it must go on until it finds what may be seen."""
+    rng = np.random.default_rng(7)
+
+    class Cloud:
+        """Questions point along the first axis; `number N` is near it for the other tenant, anywhere for the rest."""
+
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            rows = []
+            for text in texts:
+                row = rng.normal(size=16)
+                if "near" in text or "number" not in text:
+                    row = row * 0.05 + np.eye(16)[0] * 3
+                rows.append(row / np.linalg.norm(row))
+            return np.asarray(rows, dtype=np.float32)
+
+    tenants: dict[str, str | None] = {f"b{n}": "b" for n in range(2500)}
+    tenants |= {f"s{n}": None for n in range(300)} | {f"a{n}": "a" for n in range(5)}
+    texts = {name: f"{'near' if name[0] == 'b' else 'far'} number {name}" for name in tenants}
+    documents = crowd(tenants, texts)
+    info = build_index(documents, Cloud(), spec, ChunkerSettings(), tmp_path / "index")  # type: ignore[arg-type]
+    with open_retriever(tmp_path / "index", Cloud(), LOCAL, state) as cloud:  # type: ignore[arg-type]
+        for tenant in ("a", None):
+            hits = cloud.search("zzz", k=20, tenant=tenant)
+            assert len(hits) == 20
+            assert {hit.doc_id[0] for hit in hits} <= ({"a", "s"} if tenant else {"s"})
+        with cloud._pool.connection() as connection:
+            names = "SELECT indexname FROM pg_indexes WHERE tablename = %s"
+            assert any("embedding" in name for (name,) in connection.execute(names, [info.collection]))
 
 
 @pytest.mark.real

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.core.files import write_jsonl
+from sluice.core.files import read_jsonl, write_jsonl
 from sluice.data.rows import Row
 from sluice.prompts import Prompt
 from sluice.training.dataset import Example, Matrix, build_examples
@@ -97,3 +97,14 @@ def test_nothing_to_learn_from_is_an_error(index: Path) -> None:
 def test_data_that_never_declines_teaches_no_declining(index: Path) -> None:
     examples = build(index, ROWS[:-1], decline_share=0.4)
     assert not any(e.declines for e in examples)
+
+
+def test_a_tenant_s_passages_are_never_learned(index: Path) -> None:
+    chunks = read_jsonl(index / "chunks.jsonl")
+    secret = {"id": "z#0", "doc_id": "z", "title": " ".join(TOPICS), "text": "Ours alone.", "tenant": "acme"}
+    write_jsonl(index / "chunks.jsonl", [secret, *chunks])
+    vectors = np.load(index / "vectors.npy")
+    np.save(index / "vectors.npy", np.vstack([np.ones((1, len(TOPICS)), dtype=np.float32), vectors]))
+    examples = build(index)
+    assert {example.id for example in examples} == {one.id for one in ROWS}
+    assert not [example for example in examples if "Ours alone." in example.messages[0]["content"]]

@@ -1,0 +1,29 @@
+"""Server-sent events whose source is closed with them, down to the connection to the provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import StreamingResponse
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+
+class EventStream(StreamingResponse):
+    """Sends `events`, then closes them and their `source`, also when the client goes away before the first of them.
+
+    Starlette leaves what it iterates open until it is collected as garbage.
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Any, None], **options: Any) -> None:
+        super().__init__(events, **options)
+        self._closed_at_the_end = (events, source)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            for generator in self._closed_at_the_end:
+                await generator.aclose()
