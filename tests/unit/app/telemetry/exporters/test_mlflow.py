@@ -98,6 +98,7 @@ def test_a_server_in_trouble_costs_traces_only(serve: Serve, collector: Collecto
 
 
 @pytest.mark.real
+@pytest.mark.timeout(600)  # a busy machine takes minutes to start it
 def test_a_real_server_takes_spans_and_scores(serve: Serve, tmp_path: Path) -> None:
     import mlflow
 
@@ -111,11 +112,11 @@ def test_a_real_server_takes_spans_and_scores(serve: Serve, tmp_path: Path) -> N
         server = subprocess.Popen(argv, env=environment, stdout=log, stderr=log, start_new_session=True)
     before = mlflow.get_tracking_uri()
     try:
-        assert wait_until(lambda: _healthy(url), seconds=120), (tmp_path / "log").read_text()
-        service = serve("mlflow", timeout_seconds=30, mlflow={"tracking_uri": url, "experiment": "service"})
+        assert wait_until(lambda: _healthy(url), seconds=240), (tmp_path / "log").read_text()
+        service = serve("mlflow", timeout_seconds=120, mlflow={"tracking_uri": url, "experiment": "service"})
         trace_id = service.chat().json()["trace"]
         service.telemetry.score(Score(trace_id, 1.0, "good"))
-        assert service.flush(60)
+        assert service.flush(150)
         assert not service.lost
         mlflow.set_tracking_uri(url)
         trace = mlflow.get_trace(f"tr-{trace_id}")
