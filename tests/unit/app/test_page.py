@@ -124,7 +124,7 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
 
 
 @pytest.mark.real
-def test_an_answer_can_be_stopped_and_the_next_one_asked(browser: Browser, service: Service) -> None:
+def test_an_error_is_told_and_the_next_question_is_answered(browser: Browser, service: Service) -> None:
     browser.open(service.url + "/")
     ask(browser, "What is slowly said: overlap do chunks?")  # not scripted: an error of the service
     browser.wait("document.querySelector('.note.bad')?.textContent.startsWith('No whole answer: the service failed')")
