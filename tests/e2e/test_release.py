@@ -29,7 +29,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).parent / "sluice"
 INTERRUPTED = 130
-SMALL = {"train": {"steps": 10}, "evaluate": {"limit": 40, "workers": 2}, "rehearsal": {"time_scale": 0.08}}
+# One passage in each prompt: a third of the reading, which is most of the work of the model.
+SMALL = {
+    "train": {"steps": 10, "passages": 1},
+    "evaluate": {"limit": 40, "workers": 2},
+    "rehearsal": {"time_scale": 0.08},
+}
 
 
 class Fork:
@@ -50,6 +55,10 @@ class Fork:
         for section, values in SMALL.items():
             document[section] |= values
         params.write_text(yaml.safe_dump(document))
+        service = folder / "config" / "service.yaml"
+        settings = yaml.safe_load(service.read_text())
+        settings["retrieval"]["k"] = 1
+        service.write_text(yaml.safe_dump(settings))
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         env = {**os.environ, "PYTHONPATH": str(self.root / "src"), "COLUMNS": "160"}

@@ -34,20 +34,19 @@ def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Holds SIGINT and SIGTERM back until the block has ended, for steps that must not be left half done. In other
-    threads than the main one, which signals never interrupt, it does nothing."""
+    """Holds SIGINT and SIGTERM back until the block has ended, for steps that must not be left half done, and puts the
+    handlers back that a library may have replaced meanwhile. In other threads than the main one it does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    arrived: list[int] = []
-    handlers = {how: signal.signal(how, lambda number, _: arrived.append(number)) for how in _INTERRUPTS}
+    before = {how: signal.getsignal(how) for how in _INTERRUPTS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
     try:
         yield
     finally:
-        for how, handler in handlers.items():
+        for how, handler in before.items():
             signal.signal(how, handler)
-        if arrived:
-            signal.raise_signal(arrived[0])
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # what has arrived is delivered here
 
 
 @dataclass

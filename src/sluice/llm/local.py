@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sluice.core.errors import SluiceError
+from sluice.core.processes import interrupts_deferred
 
 _PROBE_SECONDS = 120
 _PROBE = """
@@ -46,10 +47,13 @@ class LocalServer:
             lora.path = str(adapter)
             lora.scale = 1.0
             params.lora_adapters = [lora]
-        self._server: Any = _serve(params, model)
-        # llama.cpp waits for ever when it is closed before its loop has run once, so it answers once here.
+        # llama.cpp waits for ever when it is closed before its loop has run once, so it answers once here. While it
+        # starts it takes signals for itself, and one that comes then makes it wait for ever, too.
         hello = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
-        if "choices" not in (reply := self._server.handle_chat_completions(hello)):
+        with interrupts_deferred():
+            self._server: Any = _serve(params, model)
+            reply = self._server.handle_chat_completions(hello)
+        if "choices" not in reply:
             raise SluiceError(f"{adapter or model}: llama.cpp does not answer: {reply}")
 
     @property
@@ -79,8 +83,9 @@ def embedding_server(model: Path, *, threads: int = 1) -> Any:
     params.n_batch = params.n_ubatch = 2048
     params.n_ctx = 2048
     params.n_parallel = 4
-    server = _serve(params, model)
-    server.handle_embeddings({"input": ["ready"]})  # as above: its loop must have run before it may be closed
+    with interrupts_deferred():  # as above: its loop must have run before it may be closed
+        server = _serve(params, model)
+        server.handle_embeddings({"input": ["ready"]})
     return server
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,43 @@ def test_probe_bears_a_model_that_llama_cpp_dies_of(models, monkeypatch: pytest.
 @pytest.mark.real
 def test_probe_passes_a_good_model(models) -> None:
     probe(models.chat)
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from sluice.llm import local
+def interrupt():
+    time.sleep(float(sys.argv[3]))
+    os.kill(os.getpid(), signal.SIGTERM)
+def end(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, end)
+serve = local._serve
+def interrupted(*words):
+    threading.Thread(target=interrupt, daemon=True).start()
+    return serve(*words)
+local._serve = interrupted
+server = getattr(local, sys.argv[1])(Path(sys.argv[2]))
+time.sleep(30)
+"""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("start", ["LocalServer", "embedding_server"])
+@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3])
+def test_an_interrupt_while_it_starts_ends_the_process(models, start: str, seconds: float) -> None:
+    src = Path(__file__).resolve().parents[3] / "src"
+    model = models.chat if start == "LocalServer" else models.embed
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, start, str(model), str(seconds)],
+        env={**os.environ, "PYTHONPATH": str(src)},
+        capture_output=True,
+        text=True,
+        timeout=60,  # unguarded, llama.cpp waits for ever when the signal meets the wrong moment
+        check=False,
+    )
+    assert done.returncode != 0
 
 
 @pytest.mark.real
