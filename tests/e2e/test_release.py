@@ -31,7 +31,7 @@ SLUICE = Path(sys.executable).parent / "sluice"
 INTERRUPTED = 130
 # One passage in each prompt: a third of the reading, which is most of the work of the model.
 SMALL = {
-    "train": {"steps": 10, "passages": 1},
+    "train": {"steps": 24, "passages": 1},
     "evaluate": {"limit": 40, "workers": 2},
     "rehearsal": {"time_scale": 0.08},
 }
