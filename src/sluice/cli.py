@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
-from sluice.core.processes import die_with_parent
+from sluice.core.processes import die_with_parent, watch_parent
 from sluice.core.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ship LLM applications in small, measured steps.")
@@ -327,6 +327,7 @@ def main() -> int:
     """Runs the command line. Exit codes: 0 done, 1 an error to mend or a canary that was stopped,
     3 refused by an evaluation gate, 130 interrupted."""
     die_with_parent()
+    watch_parent()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = app(standalone_mode=False)

@@ -297,8 +297,8 @@ def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None
 def test_a_bad_canary_is_stopped_by_the_load_stage(fork: Fork, fault: str, gate: str) -> None:
     before = fork.champion
     prompt = fork.root / "prompts" / "answer.prompt.yml"
-    if "Answer questions" not in prompt.read_text():
-        fork.edit_prompt("You answer questions", "Answer questions")
+    if "maxTokens: 33" not in prompt.read_text():  # another release with the same answers
+        fork.edit_prompt("maxTokens: 32", "maxTokens: 33")
     code, output = fork.run("release", "make", "--fault", fault)
     assert code == 1, output
     assert "stopped by the canary" in output

@@ -14,6 +14,7 @@ from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "die_with_parent", lambda: None)
+    monkeypatch.setattr(cli, "watch_parent", lambda: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
 

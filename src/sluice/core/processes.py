@@ -32,6 +32,26 @@ def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(how))
 
 
+def watch_parent(*, every: float = 1.0, again: float = 15.0, last: float = 30.0) -> None:
+    """Ends this process when its parent has died and the signal of that was lost.
+
+    The signal becomes an exception, and some library may catch that in an import or a destructor. A thread looks
+    `every` so many seconds; when the process still lives `again` seconds after its parent it sends SIGTERM, and `last`
+    seconds later SIGKILL.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
+        time.sleep(again)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(last)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
     """Holds SIGINT and SIGTERM back until the block has ended, for steps that must not be left half done, and puts the

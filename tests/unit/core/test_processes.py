@@ -168,6 +168,38 @@ def test_reap_without_records(tmp_path: Path) -> None:
     assert processes.reap(tmp_path) == []
 
 
+DEAF_CHILD = """
+import signal, sys, time
+from pathlib import Path
+from sluice.core.processes import watch_parent
+signal.signal(signal.SIGTERM, lambda *_: Path(sys.argv[1]).write_text("asked"))
+watch_parent(every=0.02, again=0.1, last=0.5)
+print("ready", flush=True)
+time.sleep(60)
+"""
+PARENT_OF_DEAF = (
+    "import subprocess, sys; child = subprocess.Popen(sys.argv[1:]); print(child.pid, flush=True); child.wait()"
+)
+
+
+def test_a_child_that_lost_the_signal_is_asked_again_and_then_killed(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT_OF_DEAF, sys.executable, "-c", DEAF_CHILD, str(asked)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])},
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert parent.stdout.readline() == "ready\n"
+    assert alive(child)
+    parent.kill()
+    parent.wait()
+    assert ended(child, seconds=20)
+    assert asked.read_text() == "asked"
+
+
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
     done = []
 
