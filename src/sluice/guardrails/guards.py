@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sluice.guardrails.check import Action
     from sluice.guardrails.settings import CheckSettings, GuardrailSettings
 
 _log = logging.getLogger(__name__)
@@ -26,42 +27,47 @@ class Guards:
     """Safe for many concurrent requests. Building one imports guardrails-ai, about 3.5 s."""
 
     def __init__(self, settings: GuardrailSettings) -> None:
-        from sluice.guardrails.validators import build_guard
-
-        self._input = (settings.input, build_guard(settings.input))
-        self._output = (settings.output, build_guard(settings.output))
+        self._input = _Stage(settings.input)
+        self._output = _Stage(settings.output)
 
     async def check_input(self, text: str) -> Outcome:
         """The verdict on a question."""
-        return await _check(text, *self._input)
+        return await self._input.check(text)
 
     async def check_output(self, text: str) -> Outcome:
         """The verdict on an answer, or on one sentence of it."""
-        return await _check(text, *self._output)
+        return await self._output.check(text)
 
 
-async def _check(text: str, stage: Sequence[CheckSettings], guard: Any) -> Outcome:
-    if not text:
-        return Outcome(text, False, ())
-    try:
-        result = await guard.validate(text)
-        summaries = result.validation_summaries or []
-        if not summaries and not result.validation_passed:
-            raise RuntimeError(f"the guard gave no verdict: {result.error}")
-    except Exception:
-        _log.exception("a guardrail check broke; the text is refused")
-        return Outcome("", True, ("guardrails.error",))
-    actions = {entry.check: entry.action for entry in stage}
+class _Stage:
+    def __init__(self, checks: Sequence[CheckSettings]) -> None:
+        from sluice.guardrails.validators import build_validators, failures
+
+        self._validators = build_validators(checks)
+        self._failures = failures
+        self._actions = {entry.check: entry.action for entry in checks}
+
+    async def check(self, text: str) -> Outcome:
+        if not text:
+            return Outcome(text, False, ())
+        try:
+            spans = await self._failures(self._validators, text)
+        except Exception:
+            _log.exception("a guardrail check broke; the text is refused")
+            return Outcome("", True, ("guardrails.error",))
+        return _outcome(text, spans, self._actions)
+
+
+def _outcome(text: str, spans: Iterable[Any], actions: Mapping[str, Action]) -> Outcome:
     redact: list[tuple[int, int, str]] = []
     reasons: set[str] = set()
     blocked = False
-    for summary in summaries:
-        for span in summary.error_spans:
-            reasons.add(span.reason)
-            if actions[span.reason.partition(".")[0]] == "block":
-                blocked = True
-            else:
-                redact.append((span.start, span.end, span.reason))
+    for span in spans:
+        reasons.add(span.reason)
+        if actions[span.reason.partition(".")[0]] == "block":
+            blocked = True
+        else:
+            redact.append((span.start, span.end, span.reason))
     return Outcome("" if blocked else redacted(text, redact), blocked, tuple(sorted(reasons)))
 
 

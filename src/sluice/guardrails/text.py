@@ -6,6 +6,7 @@ Checks search the plain form; redaction needs the place in the original, so each
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # The invisible "tag" letters mirror ASCII. Models read them, people do not see them: decode, do not drop.
@@ -19,7 +20,7 @@ class Plain:
     """`text` is the plain form; `origins[i]` is the index in the original of the character behind text[i]."""
 
     text: str
-    origins: tuple[int, ...]
+    origins: Sequence[int]
 
     def original(self, start: int, end: int) -> tuple[int, int]:
         """The span of the original that lies behind text[start:end] (start < end)."""
@@ -29,7 +30,7 @@ class Plain:
 def plain(text: str) -> Plain:
     """Character by character: invisible characters dropped, tag letters decoded, the rest in Unicode form NFKC."""
     if text.isascii():
-        return Plain(text, tuple(range(len(text))))
+        return Plain(text, range(len(text)))
     letters: list[str] = []
     origins: list[int] = []
     for place, letter in enumerate(text):

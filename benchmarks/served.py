@@ -1,0 +1,111 @@
+"""The service as it is deployed, in one process, in front of a stub upstream: keys, guards, limits, telemetry, log.
+
+    .venv/bin/python benchmarks/served.py chat|rag PORT UPSTREAM STATE     # started by service_speed.py
+
+`chat` has three passages in memory where the search would be; `rag` embeds and searches for real, in the index of
+STATE. All settings are those of config/; the provider alone is another one, and llama.cpp holds no chat model.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sluice.app.api import create_app
+from sluice.app.auth import KeyRing
+from sluice.app.bundle import Bundle
+from sluice.app.chain import AnswerChain
+from sluice.app.feedback import FeedbackLog
+from sluice.app.middleware import Traffic
+from sluice.app.server import listen
+from sluice.app.settings import ServiceSettings
+from sluice.app.telemetry.logs import logging_of
+from sluice.app.telemetry.settings import TelemetrySettings
+from sluice.app.telemetry.telemetry import open_telemetry
+from sluice.core.settings import load_settings
+from sluice.core.workspace import Workspace
+from sluice.guardrails import GuardrailSettings, Guards
+from sluice.llm.models import Models, ensure, load_models
+from sluice.llm.roles import open_chat
+from sluice.llm.settings import Providers
+from sluice.prompts import load_prompts
+from sluice.retrieval import Hit
+from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.retriever import open_retriever
+from sluice.retrieval.stores import Stores
+
+PASSAGE = (
+    "Long documents are cut into chunks before they are embedded. Neighbouring chunks share 64 tokens, so that a "
+    "sentence at a border is whole in one of them. Longer overlaps cost storage and bring the same text twice into the "
+    "prompt; shorter ones lose what stands at the border. The release pins the chunker with the index."
+)
+
+
+class InMemory:
+    """The same three passages for every question."""
+
+    hits = tuple(Hit(f"doc{n}-0", f"doc{n}", "Chunking", PASSAGE, 0.03, 0.8) for n in range(3))
+
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:  # noqa: ARG002
+        return list(self.hits[:k])
+
+
+def bundle_of(workspace: Workspace, upstream: str, state: Path) -> Bundle:
+    entry: dict[str, Any] = {
+        "name": "stub",
+        "kind": "openai_compatible",
+        "model": "stub",
+        "base_url": upstream,
+        "timeouts": {"connect": 2, "queue": 5, "first_token": 30},
+        "retries": 1,
+        "max_concurrency": 64,
+        "breaker": {"window": 20, "failures": 10, "open_seconds": 5},
+        "prices": {"input": 0.15, "output": 0.6},
+    }
+    embed = {"name": "local", "kind": "local", "model": "embed"}
+    return Bundle(
+        release="r-0123456789ab",
+        prompts=load_prompts(workspace.prompts, roles=Models.roles()),
+        index=state / "index",
+        adapter=None,
+        model=Path("stub.gguf"),
+        embedder=ensure(load_models(workspace.config / "models.yaml").embed, workspace.cache),
+        service=load_settings(workspace.config / "service.yaml", ServiceSettings),
+        guardrails=load_settings(workspace.config / "guardrails.yaml", GuardrailSettings),
+        providers=Providers.model_validate({"chat": [entry], "judge": [], "embed": [embed]}),
+        manifest={},
+    )
+
+
+@contextmanager
+def search_of(kind: str, bundle: Bundle, workspace: Workspace, state: Path) -> Iterator[Any]:
+    if kind == "chat":
+        yield InMemory()
+        return
+    stores = load_settings(workspace.config / "stores.yaml", Stores)
+    with Embedder(bundle.embedder) as embedder, open_retriever(bundle.index, embedder, stores, state) as retriever:
+        yield retriever
+
+
+def main(kind: str, port: int, upstream: str, state: Path) -> None:
+    workspace = Workspace.find()
+    bundle = bundle_of(workspace, upstream, state)
+    telemetry = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings)
+    with (
+        logging_of(telemetry.logs, bundle.release),
+        open_telemetry(telemetry, bundle, state) as told,
+        search_of(kind, bundle, workspace, state) as retriever,
+    ):
+        chat = open_chat(bundle.providers.chat, local_url=None)
+        chain = AnswerChain(bundle, chat, retriever, Guards(bundle.guardrails))
+        traffic = Traffic()
+        keys, feedback = KeyRing(state / "keys.json"), FeedbackLog(state / "feedback")
+        app = create_app(bundle, chain, traffic, telemetry=told, providers=chat, keys=keys, feedback=feedback)
+        listen(app, traffic, "127.0.0.1", port, drain_seconds=2, notice_seconds=0, before=chain.warm_up)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
