@@ -43,27 +43,39 @@ _SHOW = (
 _FREE = r"dan\b|jailbroken|unrestricted|unfiltered|uncensored|bound by|free (?:from|of) (?:all )?(?:rules|restrictions)"
 _NO_RULES = "(?:no|without(?: any)?) (?:rules|restrictions|guidelines|filters|limits)"
 
-_PATTERNS: tuple[tuple[str, str], ...] = (
+# Kind, pattern, and texts in lower case one of which stands in whatever the pattern matches: most questions hold none
+# of them, and looking for those costs a hundredth of looking for the pattern.
+_OBJECTS = ("instruction", "prompt", "rule", "guideline")
+_LIMITS = ("rules", "restrictions", "guidelines", "filters", "limits")
+_PATTERNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "override",
         rf"{_LEAD}(?:{_DROP}) (?:(?:{_DETERMINER}|{_EARLIER}|and|or) )*"
         rf"(?:{_EARLIER}|your|all|these|those|my|the) (?:\w+ )?{_ORDERS}",
+        (*_OBJECTS, "direction", "directive", "command", "orders", "constraints", "restrictions", "guardrails"),
     ),
     (
         "override",
         rf"{_LEAD}(?:ignore|disregard|forget) (?:everything|anything|all|what(?:ever)?) "
         r"(?:(?:that )?(?:i|we|you) (?:\w+ ){1,4})?(?:above|before|previously|so far|earlier|up to (?:now|here))\b",
+        ("ignore", "disregard", "forget"),
     ),
-    ("role", rf"\byou are (?:now|no longer) (?:(?:an?|in|the) )?(?:\w+ ){{0,2}}?(?:{_FREE}|developer mode)"),
+    (
+        "role",
+        rf"\byou are (?:now|no longer) (?:(?:an?|in|the) )?(?:\w+ ){{0,2}}?(?:{_FREE}|developer mode)",
+        ("you are no",),
+    ),
     (
         "role",
         rf"{_LEAD}(?:pretend|act|behave|respond|answer|imagine) (?:as if |as though |that |as |like )?"
         rf"(?:you (?:are|were|have) )?(?:an? )?(?:not )?(?:{_FREE}|{_NO_RULES})",
+        (*_LIMITS, "dan", "jailbroken", "unrestricted", "unfiltered", "uncensored", "bound by", "free "),
     ),
     (
         "role",
         rf"{_LEAD}(?:enter|enable|activate|switch (?:in)?to|turn on) (?:the )?"
         r"(?:developer|debug|god|dan|jailbreak|unrestricted) mode\b",
+        (" mode",),
     ),
     (
         "extraction",
@@ -73,20 +85,27 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
         rf"(?:your|{_HIDDEN}) (?:prompt|instructions|rules|guidelines)|"
         r"(?:prompt|instructions|text|words|messages?|everything) (?:above|before this))"
         r"(?! (?:versions?|files?|names?|digests?|ids?)\b)",
+        (*_OBJECTS, "message", " above", " before this"),
     ),
-    ("extraction", rf"\bwhat(?: (?:is|are|was|were)|['’]s) your (?:(?:{_HIDDEN}) )*(?:prompt|instructions)\b"),
+    (
+        "extraction",
+        rf"\bwhat(?: (?:is|are|was|were)|['’]s) your (?:(?:{_HIDDEN}) )*(?:prompt|instructions)\b",
+        _OBJECTS,
+    ),
     (
         "extraction",
         rf"{_LEAD}repeat (?:everything|all(?: of)?(?: the)?(?: \w+)?|the (?:words|text|lines?)) "
         r"(?:above|before|verbatim)\b",
+        ("repeat ",),
     ),
     (
         "role_markers",
         r"<\|[a-z_]{2,24}\|>|\[/?inst\]|<</?sys>>|</?(?:system|assistant)>|"
         r"(?:^|\n)(?:#{1,4} ?)?(?:system|assistant) ?:",
+        ("<|", "inst]", "sys>", "system", "assistant"),
     ),
 )
-_COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _PATTERNS)
+_COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE), words) for kind, pattern, words in _PATTERNS)
 
 # "i g n o r e  a l l …" and "i.g.n.o.r.e": six or more single letters in a row are read again without their separators.
 _SPACED = re.compile(r"(?<!\w)(?:\w[ .\-_*|/]{1,3}){5,}\w(?!\w)")
@@ -95,14 +114,22 @@ _RUN_TOGETHER = re.compile(
     r"(?:reveal|show|print|repeat|tell)(?:me|us|the|your|full|hidden)*(?:systemprompt|yourprompt|yourinstructions)",
     re.IGNORECASE,
 )
-_GAP = re.compile(r"\s+")
 
 
 def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every check takes its options
     """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
-    seen = _GAP.sub(lambda gap: "\n" if "\n" in gap[0] else " ", plain(text).text.strip())
-    forms = {seen, seen.replace("\n", " ")}  # a line may begin an order, and an order may run over lines
-    kinds = {kind for kind, pattern in _COMPILED if any(pattern.search(form) for form in forms)}
+    # Runs of white space become one: a new line where there was one in it, else a space.
+    lines = (" ".join(line.split()) for line in plain(text).text.split("\n"))
+    seen = "\n".join(line for line in lines if line)
+    one_line = seen.replace("\n", " ")
+    forms = {seen, one_line}  # a line may begin an order, and an order may run over lines
+    # Beyond ASCII `lower` and the patterns disagree about which letters are the same: all patterns are tried.
+    low = one_line.lower() if one_line.isascii() else None
+    kinds = {
+        kind
+        for kind, pattern, words in _COMPILED
+        if (low is None or any(word in low for word in words)) and any(pattern.search(form) for form in forms)
+    }
     if any(_RUN_TOGETHER.search(re.sub(r"[\W_]", "", run[0])) for run in _SPACED.finditer(seen)):
         kinds.add("override")
     return [Finding(f"injection.{kind}", 0, len(text)) for kind in sorted(kinds)]

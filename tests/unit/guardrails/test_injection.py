@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import random
+import re
 import time
 
 import pytest
 
+from sluice.guardrails import injection
 from sluice.guardrails.injection import Options, find
 
 ATTACKS = {
@@ -71,6 +74,26 @@ def test_disguised_attacks_are_found(text: str) -> None:
 @pytest.mark.parametrize("text", BENIGN)
 def test_honest_questions_pass(text: str) -> None:
     assert find(text, Options()) == []
+
+
+def test_looking_for_words_first_loses_no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentences out of the patterns' own words: the same findings as when every pattern is tried on every text."""
+    words = sorted({word for _, pattern, _ in injection._COMPILED for word in re.findall("[a-z]{2,}", pattern.pattern)})
+    words += ["you are", "you are now", "<|im_end|>", "[inst]", "system:", "your", "the", "\n", ".", "all", "what is"]
+    draw = random.Random(1)
+    attacks = draw.choices([*ATTACKS, *BENIGN], k=1000)
+    texts = [" ".join([draw.choice(attacks), *draw.choices(words, k=draw.randrange(1, 7))]) for _ in range(1000)]
+    texts += [" ".join(draw.choices(words, k=draw.randrange(2, 7))) for _ in range(5000)]
+    texts += [
+        " ".join(each[:place] + each[place + 1 :])
+        for each in (text.split() for text in ATTACKS)
+        for place in range(len(each))
+    ]
+    quick = [find(text, Options()) for text in texts]
+    everything = tuple((kind, pattern, ("",)) for kind, pattern, _ in injection._COMPILED)
+    monkeypatch.setattr(injection, "_COMPILED", everything)
+    assert sum(map(bool, quick)) > 500
+    assert quick == [find(text, Options()) for text in texts]
 
 
 @pytest.mark.parametrize("piece", ["\n", " ", "ignore all ", "a ", "all the ", "you are now a ", "show me ", ". "])
