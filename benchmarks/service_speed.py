@@ -52,7 +52,6 @@ HERE = Path(__file__).parent
 SERVER_CORE, OTHER_CORE = 0, 1
 PATH = "/v1/chat/completions"
 TURN = "You are asked a question by a customer and should answer from the manual only. "
-CHAT_QUESTION = TURN * 10 + "How much overlap do chunks have, asked for the {number}th time?"
 Question = Callable[[int], str]
 
 
@@ -69,9 +68,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Figures:
-    """`rates`: requests a second at 16 in flight, whole and streamed; `middle`: milliseconds at 1, the same."""
+    """`rates`: requests a second at 16 in flight, whole and streamed; `work`: milliseconds of the server's CPU time for
+    one of them; `middle`: milliseconds at 1 in flight."""
 
     rates: tuple[float, float]
+    work: tuple[float, float]
     middle: tuple[float, float]
     mib: float
 
@@ -147,12 +148,21 @@ class Load:
         await asyncio.gather(*(worker() for _ in range(concurrency)))
         return len(times) / (time.perf_counter() - began), statistics.median(times) * 1000
 
-    async def figures(self, pid: int | None) -> Figures:
-        await self.run(16, stream=False, seconds=1)
-        await self.run(16, stream=True, seconds=1)
-        whole, streamed = await self.run(16, stream=False), await self.run(16, stream=True)
-        one, one_streamed = await self.run(1, stream=False), await self.run(1, stream=True)
-        return Figures((whole[0], streamed[0]), (one[1], one_streamed[1]), resident(pid) if pid else 0.0)
+    async def figures(self, pid: int) -> Figures:
+        rates, work, middle = [], [], []
+        for stream in (False, True):
+            await self.run(16, stream=stream, seconds=1)
+            before, first = cpu_seconds(pid), self._number
+            rates.append((await self.run(16, stream=stream))[0])
+            work.append((cpu_seconds(pid) - before) / (self._number - first) * 1000)
+            middle.append((await self.run(1, stream=stream))[1])
+        return Figures((rates[0], rates[1]), (work[0], work[1]), (middle[0], middle[1]), resident(pid))
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process with all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> float:
@@ -161,13 +171,14 @@ def resident(pid: int) -> float:
 
 
 @contextmanager
-def stub() -> Iterator[int]:
+def stub() -> Iterator[tuple[int, int]]:
+    """Process id and port."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=serve_stub, args=(there,), daemon=True)
     process.start()
     try:
-        yield here.recv()
+        yield process.pid or 0, here.recv()
     finally:
         process.terminate()
         process.join()
@@ -209,6 +220,11 @@ def make_index(workspace: Workspace, state: Path) -> None:
         build_index(load_corpus(workspace.data / "corpus"), embedder, spec, chunker, state / "index")
 
 
+def chat_question(number: int) -> str:
+    """About 900 characters, as in a support desk's."""
+    return TURN * 10 + f"How much overlap do chunks have, asked for the {number}th time?"
+
+
 def subjects(workspace: Workspace, peers: list[str]) -> list[Subject]:
     questions = [row.question for row in load_rows(workspace.data / "eval.jsonl") if row.answers]
 
@@ -217,12 +233,11 @@ def subjects(workspace: Workspace, peers: list[str]) -> list[Subject]:
 
     served = f"{{python}} {HERE / 'served.py'}"
     passed = f"{{python}} {HERE / 'passthrough.py'}"
-    chat: Question = lambda number: CHAT_QUESTION.format(number=number)  # noqa: E731
     return [
-        Subject("aiohttp", passed + " aiohttp {port} {upstream}", chat),
-        Subject("httpx", passed + " httpx {port} {upstream}", chat),
-        *(Subject(name, command, chat) for name, _, command in (peer.partition("=") for peer in peers)),
-        Subject("chat", served + " chat {port} {upstream} {state}", chat, b"token28"),
+        Subject("aiohttp", passed + " aiohttp {port} {upstream}", chat_question),
+        Subject("httpx", passed + " httpx {port} {upstream}", chat_question),
+        *(Subject(name, command, chat_question) for name, _, command in (peer.partition("=") for peer in peers)),
+        Subject("chat", served + " chat {port} {upstream} {state}", chat_question, b"token28"),
         Subject("rag", served + " rag {port} {upstream} {state}", asked, b"token28", declines=True),
     ]
 
@@ -237,22 +252,21 @@ TITLES = {
 
 
 def print_table(found: dict[str, list[Figures]]) -> None:
-    def middle(name: str, pick: Callable[[Figures], float]) -> float:
-        return statistics.median(pick(each) for each in found[name])
+    def pair(name: str, kind: str) -> list[float]:
+        return [statistics.median(getattr(each, kind)[place] for each in found[name]) for place in (0, 1)]
 
-    print("| server | requests/s | to pass-through | streams/s | to pass-through | added ms | streamed | MiB |")
-    print("|---|---|---|---|---|---|---|---|")
+    kinds = ("requests", "streams")
+    heads = [f"{kind}/s | to pass-through | CPU ms | added ms at 1" for kind in kinds]
+    print(f"| server | {' | '.join(heads)} | MiB |\n|---{'|---' * 9}|")
+    direct = pair("stub", "middle")
+    base = pair("httpx", "rates") if "httpx" in found else [float("nan")] * 2
     for name in found:
-        rates = [middle(name, lambda f, i=i: f.rates[i]) for i in (0, 1)]  # type: ignore[misc]
-        if "httpx" in found:
-            base = [middle("httpx", lambda f, i=i: f.rates[i]) for i in (0, 1)]  # type: ignore[misc]
-            ratios = [f"{rate / of:.2f}" for rate, of in zip(rates, base, strict=True)]
-        else:
-            ratios = ["", ""]
-        added = [middle(name, lambda f, i=i: f.middle[i]) - middle("stub", lambda f, i=i: f.middle[i]) for i in (0, 1)]  # type: ignore[misc]
-        cells = [TITLES.get(name, name), f"{rates[0]:,.0f}", ratios[0], f"{rates[1]:,.0f}", ratios[1]]
-        cells += [f"{each:.2f}" for each in added] + [f"{middle(name, lambda f: f.mib):.0f}"]
-        print(f"| {' | '.join(cells)} |")
+        rates, work, middle = pair(name, "rates"), pair(name, "work"), pair(name, "middle")
+        cells = [TITLES.get(name, name)]
+        for place in (0, 1):
+            cells += [f"{rates[place]:,.0f}", f"{rates[place] / base[place]:.2f}", f"{work[place]:.2f}"]
+            cells.append(f"{middle[place] - direct[place]:.2f}")
+        print(f"| {' | '.join(cells)} | {statistics.median(each.mib for each in found[name]):.0f} |")
 
 
 def main() -> int:
@@ -271,11 +285,11 @@ def main() -> int:
     found: dict[str, list[Figures]] = {"stub": []}
     try:
         make_index(workspace, state)
-        with open_store(stores.chosen, state), stub() as upstream_port:
-            upstream = f"http://127.0.0.1:{upstream_port}/v1"
+        with open_store(stores.chosen, state), stub() as (stub_pid, stub_port):
+            upstream = f"http://127.0.0.1:{stub_port}/v1"
             for _ in range(options.rounds):
-                direct = Load(upstream_port, Subject("stub", "", lambda number: CHAT_QUESTION.format(number=number)), key, options.seconds)
-                found["stub"].append(uvloop.run(direct.figures(None)))
+                direct = Load(stub_port, Subject("stub", "", chat_question), key, options.seconds)
+                found["stub"].append(uvloop.run(direct.figures(stub_pid)))
                 for subject in chosen:
                     with running(subject, upstream, state) as (pid, port):
                         load = Load(port, subject, key, options.seconds)
