@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sluice.retrieval import Hit
 
@@ -57,12 +58,18 @@ def cite(answer: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
 
 
 def _find(wanted: Sequence[str], passage: str) -> tuple[int, int] | None:
-    places = list(_WORD.finditer(passage))
-    present = [_folded(match) for match in places]
+    places, present = _passage_words(passage)
     for first in range(len(present) - len(wanted) + 1):
         if wanted and present[first : first + len(wanted)] == wanted:
-            return places[first].start(), places[first + len(wanted) - 1].end()
+            return places[first][0], places[first + len(wanted) - 1][1]
     return None
+
+
+@lru_cache(maxsize=1024)
+def _passage_words(passage: str) -> tuple[list[tuple[int, int]], list[str]]:
+    """Places and words of a passage. The same passages come back with many questions."""
+    matches = list(_WORD.finditer(passage))
+    return [match.span() for match in matches], [_folded(match) for match in matches]
 
 
 def _folded(match: re.Match[str]) -> str:

@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 class EventStream(StreamingResponse):
     """Sends `events`, then closes them and their `source`, also when the client goes away before the first of them.
 
-    Starlette leaves what it iterates open until it is collected as garbage.
+    Starlette leaves what it iterates open until it is collected as garbage. It would also watch for the client to go
+    away, with two tasks of its own; `Admission` watches already, and cancels the task that is in here.
     """
 
     def __init__(self, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Any, None], **options: Any) -> None:
         super().__init__(events, **options)
         self._closed_at_the_end = (events, source)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the signature of ASGI
         try:
-            await super().__call__(scope, receive, send)
+            await self.stream_response(send)
         finally:
             for generator in self._closed_at_the_end:
                 await generator.aclose()

@@ -31,7 +31,7 @@ class ModelSpec(Settings):
     source: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     licence: str
-    convert: Literal["q8_0", "bert-f16"] | None = None
+    convert: Literal["q8_0", "bert-f16", "bert-q8_0"] | None = None
     files: dict[str, str] = Field(default_factory=dict, description="further files beside the source: name -> sha256")
 
     @property
