@@ -68,7 +68,8 @@ class Stub(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         head, end, body = self.buffer.partition(b"\r\n\r\n")
-        if not end or len(body) < int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]):
+        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0].strip()
+        if not end or len(body) < int(length or 0):
             return
         self.buffer = b""
         if b"hang" in head.split(b"\r\n", 1)[0]:

@@ -9,7 +9,7 @@ The pass-throughs hand on what their caller asked for; the service always asks i
 Prints a table in Markdown: requests a second at 16 and the middle latency at 1 in flight, less that of the stub asked
 directly, and the resident memory of the server after the load. docs/reference/service-speed.md quotes it.
 
-`--peer` measures another server too: a command that listens on {port} and asks the upstream {upstream}.
+`--peer` measures another server too: a command that listens on {port}, asks the upstream {upstream}, and takes {key}.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Question = Callable[[int], str]
 
 @dataclass(frozen=True)
 class Subject:
-    """`command` with {port}, {upstream} and {state} to be filled in."""
+    """`command` has {port}, {upstream}, {state} and {key} to be filled in."""
 
     name: str
     command: str
@@ -185,10 +185,11 @@ def stub() -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def running(subject: Subject, upstream: str, state: Path) -> Iterator[tuple[int, int]]:
+def running(subject: Subject, upstream: str, state: Path, key: str) -> Iterator[tuple[int, int]]:
     """The server's process id and port, once it answers at all."""
     port = free_port()
-    argv = shlex.split(subject.command.format(port=port, upstream=upstream, state=state, python=sys.executable))
+    filled = subject.command.format(port=port, upstream=upstream, state=state, key=key, python=sys.executable)
+    argv = shlex.split(filled)
     with (state / "server.log").open("w") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
     os.sched_setaffinity(process.pid, {SERVER_CORE})  # before it has any threads
@@ -284,14 +285,15 @@ def main() -> int:
     chosen = [s for s in subjects(workspace, options.peer) if not options.only or s.name in options.only.split(",")]
     found: dict[str, list[Figures]] = {"stub": []}
     try:
-        make_index(workspace, state)
+        if any(subject.name == "rag" for subject in chosen):
+            make_index(workspace, state)
         with open_store(stores.chosen, state), stub() as (stub_pid, stub_port):
             upstream = f"http://127.0.0.1:{stub_port}/v1"
             for _ in range(options.rounds):
                 direct = Load(stub_port, Subject("stub", "", chat_question), key, options.seconds)
                 found["stub"].append(uvloop.run(direct.figures(stub_pid)))
                 for subject in chosen:
-                    with running(subject, upstream, state) as (pid, port):
+                    with running(subject, upstream, state, key) as (pid, port):
                         load = Load(port, subject, key, options.seconds)
                         found.setdefault(subject.name, []).append(uvloop.run(load.figures(pid)))
     finally:

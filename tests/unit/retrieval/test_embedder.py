@@ -53,7 +53,12 @@ def test_texts_without_words(embedder: Embedder, text: str) -> None:
 @pytest.mark.real
 def test_fewer_bits_leave_the_vectors_where_they_are(embedder: Embedder, models: Any, tmp_path: Path) -> None:
     bert_to_gguf_f16(models.embed.parent / "model.safetensors", tmp_path / "f16.gguf")
-    texts = ["How long are chunks?", "A canary gets a small share of the traffic first. " * 9, "été 漢字 naïve", "x = f(y)"]
+    texts = [
+        "How long are chunks?",
+        "A canary gets a small share of the traffic first. " * 9,
+        "été 漢字 naïve",
+        "x = f(y)",
+    ]
     with Embedder(tmp_path / "f16.gguf") as exact:
         cosines = (exact.embed(texts) * embedder.embed(texts)).sum(axis=1)
     assert cosines.min() > 0.999
