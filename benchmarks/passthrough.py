@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/passthrough.py httpx|aiohttp PORT UPSTREAM     # started by service_speed.py
 
-`httpx`: FastAPI behind uvicorn, httpx in front of the upstream, as most gateways are built. `aiohttp`: the same job with
-aiohttp on both sides, which is about as fast as Python gets.
+`httpx`: FastAPI behind uvicorn, httpx in front of the upstream, as most gateways are built. `aiohttp`: the same job
+with aiohttp on both sides, which is about as fast as Python gets.
 """
 
 from __future__ import annotations

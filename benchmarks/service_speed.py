@@ -5,9 +5,10 @@
 Needs data/ (`dvc pull`), two cores and a quiet machine. Core 0 has the server under test and nothing else; core 1 has
 the stub upstream, PostgreSQL and the load. The upstream answers from memory: a whole answer, or 32 events for a stream.
 The pass-throughs hand on what their caller asked for; the service always asks its upstream for a stream
-(docs/decisions/below-langchain.md), so it reads 32 events for every answer. Load is a closed loop over kept connections.
-Prints a table in Markdown: requests a second at 16 and the middle latency at 1 in flight, less that of the stub asked
-directly, and the resident memory of the server after the load. docs/reference/service-speed.md quotes it.
+(docs/decisions/below-langchain.md), so it reads 32 events for every answer. Load is a closed loop over kept
+connections. Prints a table in Markdown: requests a second at 16 in flight with the server's CPU time for each, the
+middle latency at 1 in flight less that of the stub asked directly, and the server's resident memory after the load.
+docs/reference/service-speed.md quotes it. On a busy machine only the CPU times say something.
 
 `--peer` measures another server too: a command that listens on {port}, asks the upstream {upstream}, and takes {key}.
 """
@@ -34,8 +35,8 @@ from typing import Any
 
 import httpx
 import uvloop
-
 from providers import serve as serve_stub
+
 from sluice.app.keys import SCOPES, add_key
 from sluice.core.params import load_params
 from sluice.core.processes import free_port, wait_until

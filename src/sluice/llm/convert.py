@@ -33,7 +33,7 @@ def requantise_q8_0(source: Path, target: Path) -> None:
 
 
 def bert_to_gguf_f16(source: Path, target: Path) -> None:
-    """A sentence-transformers BERT (model.safetensors with config.json and vocab.txt beside it) -> GGUF, f16 weights."""
+    """A sentence-transformers BERT (model.safetensors, config.json, vocab.txt in one folder) -> GGUF, f16 weights."""
     _bert_to_gguf(source, target, "F16")
 
 
