@@ -27,6 +27,7 @@ def main(argv: list[str]) -> int:
         ("refused, p99 ms", f"{found.shed_p99:.1f}", "<= 50", found.shed_p99 <= 50),
         ("refused without Retry-After", f"{found.shed_without_retry_after}", "0", not found.shed_without_retry_after),
         ("neither answered nor refused", f"{found.other or 0}", "0", not found.other),
+        ("probes of /readyz that failed", f"{found.probes_failed} of {found.probes}", "0", not found.probes_failed),
         ("answered, p50 ms", f"{found.admitted_p50:.0f}", "", True),
         ("growth of memory", f"{found.growth:.2%}", "<= 10 %", found.growth <= 0.1),
         ("seconds until normal", f"{found.normal_after:.2f}", "<= 5", found.normal_after <= 5),

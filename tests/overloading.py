@@ -40,7 +40,8 @@ class Shot:
 @dataclass(frozen=True)
 class Overload:
     """`capacity`, `offered`, `goodput`: answers a second. `shed_*`, `admitted_*`: milliseconds. `normal_after`: seconds
-    from the end of the load. `cpu`: cores that the service used. `lateness_p99`: of the load, in milliseconds."""
+    from the end of the load. `probes` asked /readyz during the load. `cpu`: cores that the service used.
+    `lateness_p99`: of the load, in milliseconds."""
 
     capacity: float
     offered: float
@@ -54,6 +55,8 @@ class Overload:
     rss: int
     peak: int
     normal_after: float
+    probes: int
+    probes_failed: int
     lateness_p99: float
     cpu: float
 
@@ -93,11 +96,13 @@ async def _measure(service: SteadyService, seconds: float, places: int, answer: 
         await fire(lines, what, TIMES * capacity, 1.0)
         service.forget_peak()
         rss, cpu, began = service.rss, service.cpu, time.monotonic()
-        shots = await fire(lines, what, TIMES * capacity, seconds)
+        shots, probes = await asyncio.gather(
+            fire(lines, what, TIMES * capacity, seconds), _probe(lines, began + seconds)
+        )
         cpu = (service.cpu - cpu) / (time.monotonic() - began)
         normal = await _until_normal(lines, what, idle) - max(shot.at for shot in shots)
         goodput = _rate(shots, began + _RAMP, began + seconds, answer)
-        return _report(shots, capacity, goodput, (rss, service.peak), normal, cpu)
+        return _report(shots, probes, capacity, goodput, (rss, service.peak), normal, cpu)
 
 
 async def shoot(lines: Lines, what: bytes, *, late: float = 0.0, fresh: bool = False) -> Shot:
@@ -148,6 +153,15 @@ async def fire(lines: Lines, what: bytes, rate: float, seconds: float) -> list[S
     return list(await asyncio.gather(*tasks))
 
 
+async def _probe(lines: Lines, until: float) -> list[Shot]:
+    """A cluster stops sending to a pod, or kills it, when its probes are not answered."""
+    probes: list[Shot] = []
+    while time.monotonic() < until:
+        probes.append(await shoot(lines, request("GET", "/readyz"), fresh=True))
+        await asyncio.sleep(0.2)
+    return probes
+
+
 async def _until_normal(lines: Lines, what: bytes, idle: float) -> float:
     """The moment since which answers take as long as those of an idle service, three in a row; infinity: never."""
     ends, since = time.monotonic() + _GIVE_UP, []
@@ -164,6 +178,7 @@ async def _until_normal(lines: Lines, what: bytes, idle: float) -> float:
 
 def _report(
     shots: Sequence[Shot],
+    probes: Sequence[Shot],
     capacity: float,
     goodput: float,
     memory: tuple[int, int],
@@ -188,6 +203,8 @@ def _report(
         rss=memory[0],
         peak=memory[1],
         normal_after=normal,
+        probes=len(probes),
+        probes_failed=sum(probe.status != 200 for probe in probes),
         lateness_p99=percentile([1000 * shot.late for shot in shots], 0.99),
         cpu=cpu,
     )

@@ -38,6 +38,8 @@ def test_five_times_the_capacity_is_held_up() -> None:
         assert found.shed > 2 * found.capacity * SECONDS
         assert found.shed_without_retry_after == 0
         assert found.other == {}  # nothing but answers and refusals: no error, no broken connection
+        assert found.probes > SECONDS
+        assert found.probes_failed == 0
         if not (wrong := faults(found)):
             return
         said.append(wrong)
