@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/overload.py [seconds]
 
-Starts the whole service around a stub of a model (8 places, 50 ms an answer), finds its capacity, then offers five
+Starts the whole service around a stub of a model (8 places, 200 ms an answer), finds its capacity, then offers five
 times that for a minute, open-loop, from this process; a quarter of the requests come on connections of their own.
 Prints a table in Markdown with ratios from this one run. Ends with 1 when a limit is not kept.
 """

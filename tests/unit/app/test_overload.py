@@ -34,7 +34,7 @@ def test_five_times_the_capacity_is_held_up() -> None:
     said = []
     for _ in range(ATTEMPTS):
         # Few answers, so that the processor is not what limits them.
-        found = measure(SECONDS, places=4, before=4.0)
+        found = measure(SECONDS, before=4.0)
         assert found.shed > 2 * found.capacity * SECONDS
         assert found.shed_without_retry_after == 0
         assert found.other == {}  # nothing but answers and refusals: no error, no broken connection

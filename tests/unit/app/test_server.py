@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import signal
 import socket
 import threading
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 
 from sluice.app.bundle import Bundle
 from sluice.app.keys import add_key, revoke_key
-from sluice.app.server import serve
+from sluice.app.middleware import Traffic
+from sluice.app.server import listen, serve
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.retrieval.stores import Stores
@@ -81,6 +85,23 @@ def test_on_sigterm_readyz_is_off_and_answers_in_progress_finish(start: Callable
     late.join(20)
     assert "[DONE]" in late.text
     assert service.process.wait(30) == 0
+
+
+def test_what_is_loaded_is_left_out_of_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full collection that looks at every module stops all answers for a quarter of a second."""
+    frozen: list[int] = []
+
+    async def startup(server: uvicorn.Server, sockets: object = None) -> None:  # noqa: ARG001 - as uvicorn calls it
+        frozen.append(gc.get_freeze_count())
+        server.should_exit = True
+
+    monkeypatch.setattr(uvicorn.Server, "startup", startup)
+    assert gc.get_freeze_count() == 0
+    try:
+        listen(FastAPI(), Traffic(), "127.0.0.1", free_port(), drain_seconds=5)
+        assert frozen[0] > 10_000
+    finally:
+        gc.unfreeze()
 
 
 def test_readyz_is_off_within_a_second_while_requests_are_still_taken(start: Callable[..., Service]) -> None:
