@@ -11,7 +11,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release serve test test-unit check format clean
+.PHONY: help setup release serve test test-unit soak check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -29,10 +29,14 @@ serve: $(READY)  ## serve the champion on 127.0.0.1:8080
 	@$(BIN)/sluice serve
 
 test: $(READY)  ## all tests, with whole releases in a clone (minutes)
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 tests/contract tests/unit
+	@$(BIN)/pytest tests/e2e
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e"
+
+soak: $(READY)  ## three minutes of mixed traffic: files and memory of the service stay flat
+	@$(BIN)/pytest -m soak
 
 check: $(READY)  ## lint, types, layers, schemas, secrets: what pre-commit runs
 	@$(BIN)/pre-commit run --all-files

@@ -36,6 +36,14 @@ ROOT = Path(__file__).resolve().parents[1]
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `soak` run only when they are asked for by that name."""
+    if "soak" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("soak"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: make soak"))
+
+
 class NetworkClosedError(AssertionError):
     """A test reached for the network."""
 

@@ -150,7 +150,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self._before:
             await self._before()
-        # What loading has made stays: frozen, it is not gone through again by every full collection.
+        # What is loaded stays. A full collection that looks at it again stops every answer for a quarter of a second.
         gc.collect()
         gc.freeze()
         await super().startup(sockets)

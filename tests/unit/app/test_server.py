@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import signal
 import socket
 import threading
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 
 from sluice.app.bundle import Bundle
 from sluice.app.keys import add_key, revoke_key
-from sluice.app.server import serve
+from sluice.app.middleware import Traffic
+from sluice.app.server import listen, serve
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.retrieval.stores import Stores
@@ -28,7 +32,8 @@ OVERLAP = "How much overlap do chunks have?"
 # A sentence every 0.3 s, ten of them.
 SLOW = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=0.3)"
 STUCK = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=30)"
-BODY = {"messages": [{"role": "user", "content": OVERLAP}], "stream": True}
+QUESTION = {"messages": [{"role": "user", "content": OVERLAP}]}
+BODY = {**QUESTION, "stream": True}
 
 
 @pytest.fixture
@@ -71,7 +76,7 @@ def test_on_sigterm_readyz_is_off_and_answers_in_progress_finish(start: Callable
     reader = Reader(service)
     assert reader.begun.wait(20)
     service.process.send_signal(signal.SIGTERM)
-    assert wait_until(lambda: service.status("/readyz") == 503, seconds=3, every=0.05)
+    assert wait_until(lambda: service.status("/readyz") == 503, seconds=10, every=0.05)
     assert service.status("/healthz") == 200
     late = Reader(service)
     reader.join(20)
@@ -82,16 +87,51 @@ def test_on_sigterm_readyz_is_off_and_answers_in_progress_finish(start: Callable
     assert service.process.wait(30) == 0
 
 
+def test_what_is_loaded_is_left_out_of_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full collection that looks at every module stops all answers for a quarter of a second."""
+    frozen: list[int] = []
+
+    async def startup(server: uvicorn.Server, sockets: object = None) -> None:  # noqa: ARG001 - as uvicorn calls it
+        frozen.append(gc.get_freeze_count())
+        server.should_exit = True
+
+    monkeypatch.setattr(uvicorn.Server, "startup", startup)
+    assert gc.get_freeze_count() == 0
+    try:
+        listen(FastAPI(), Traffic(), "127.0.0.1", free_port(), drain_seconds=5)
+        assert frozen[0] > 10_000
+    finally:
+        gc.unfreeze()
+
+
+def test_readyz_is_off_within_a_second_while_requests_are_still_taken(start: Callable[..., Service]) -> None:
+    """What counts is when /readyz was asked, not when it answered: a busy machine delays only the latter."""
+    service = start(FAST, "notice_seconds=8, drain_seconds=20")
+    assert service.status("/readyz") == 200
+    service.process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    polls: list[tuple[float, int, int]] = []  # sent after the signal, /readyz, a question sent right after it
+    while not polls or polls[-1][0] < 1.5:
+        sent = time.monotonic() - began
+        ready = service.status("/readyz")
+        answer = httpx.post(f"{service.url}/v1/chat/completions", json=QUESTION, trust_env=False, timeout=10)
+        polls.append((sent, ready, answer.status_code))
+        time.sleep(0.05)
+    assert {ready for sent, ready, _ in polls if sent >= 1} == {503}
+    assert {ready for _, ready, _ in polls} <= {200, 503}
+    assert {status for *_, status in polls} == {200}
+    assert service.process.wait(30) == 0
+
+
 def test_requests_are_taken_as_long_as_the_notice_lasts(start: Callable[..., Service]) -> None:
     """A proxy that looks at /readyz every few seconds still sends requests; none may be refused."""
     service = start(FAST, "notice_seconds=3")
     service.process.send_signal(signal.SIGTERM)
     began = time.monotonic()
-    assert wait_until(lambda: service.status("/readyz") == 503, seconds=3, every=0.05)
+    assert wait_until(lambda: service.status("/readyz") == 503, seconds=10, every=0.05)
     answered = 0
     while time.monotonic() - began < 2.5:
-        body = {"messages": [{"role": "user", "content": OVERLAP}]}
-        answer = httpx.post(f"{service.url}/v1/chat/completions", json=body, trust_env=False, timeout=10)
+        answer = httpx.post(f"{service.url}/v1/chat/completions", json=QUESTION, trust_env=False, timeout=10)
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         answered += 1
         time.sleep(0.2)
