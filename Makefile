@@ -29,8 +29,7 @@ serve: $(READY)  ## serve the champion on 127.0.0.1:8080
 	@$(BIN)/sluice serve
 
 test: $(READY)  ## all tests, with whole releases in a clone (minutes)
-	@$(BIN)/pytest -n 2 tests/contract tests/unit
-	@$(BIN)/pytest tests/e2e
+	@$(BIN)/pytest
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e"
