@@ -32,10 +32,11 @@ def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(how))
 
 
-def watch_parent(*, every: float = 1.0, again: float = 15.0, last: float = 30.0) -> None:
+def watch_parent(*, every: float = 1.0, again: float = 8.0, last: float = 12.0) -> None:
     """Ends this process when its parent has died and the signal of that was lost.
 
-    The signal becomes an exception, and some library may catch that in an import or a destructor. A thread looks
+    The signal becomes an exception, which some library may catch; and llama.cpp, while it starts, takes it from any
+    thread that does not block it and waits for ever (a second one ends it). A thread looks
     `every` so many seconds; when the process still lives `again` seconds after its parent it sends SIGTERM, and `last`
     seconds later SIGKILL.
     """
@@ -49,13 +50,17 @@ def watch_parent(*, every: float = 1.0, again: float = 15.0, last: float = 30.0)
         time.sleep(last)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+    with interrupts_deferred():  # a thread inherits what is blocked: signals stay with the main thread
+        threading.Thread(target=watch, name="watch-parent", daemon=True).start()
 
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
     """Holds SIGINT and SIGTERM back until the block has ended, for steps that must not be left half done, and puts the
-    handlers back that a library may have replaced meanwhile. In other threads than the main one it does nothing."""
+    handlers back that a library may have replaced meanwhile. In other threads than the main one it does nothing.
+
+    A signal may reach any thread that does not block it, so whoever starts a thread starts it in such a block, too:
+    else llama.cpp, while it starts, would get the signal there."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

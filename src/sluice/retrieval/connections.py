@@ -20,6 +20,7 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from sluice.core.errors import SluiceError
+from sluice.core.processes import interrupts_deferred
 
 _PAUSE = 1.0  # seconds between two tries of a server that has failed
 _LOOK = 0.1  # seconds between two looks of the watchdog
@@ -40,7 +41,8 @@ class Connections:
         self._in_use: dict[int, tuple[float, psycopg.Connection[Any]]] = {}
         self._refuse_until = 0.0
         self._closed = threading.Event()
-        threading.Thread(target=self._watch, name="postgresql-watchdog", daemon=True).start()
+        with interrupts_deferred():
+            threading.Thread(target=self._watch, name="postgresql-watchdog", daemon=True).start()
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
@@ -119,16 +121,17 @@ def open_pool(address: str, *, seconds: float, configure: Configure) -> Connecti
         configure(connection)
         connection.execute(f"SET statement_timeout = {round(seconds * 1000)}")
 
-    return ConnectionPool(
-        address,
-        min_size=1,
-        max_size=8,
-        open=True,
-        kwargs={"autocommit": True, **limits(seconds)},
-        configure=configure_with_limit,
-        # Given up soon: the next question begins anew, while the pool itself would wait longer and longer.
-        reconnect_timeout=_PAUSE,
-    )
+    with interrupts_deferred():
+        return ConnectionPool(
+            address,
+            min_size=1,
+            max_size=8,
+            open=True,
+            kwargs={"autocommit": True, **limits(seconds)},
+            configure=configure_with_limit,
+            # Given up soon: the next question begins anew, while the pool itself would wait longer and longer.
+            reconnect_timeout=_PAUSE,
+        )
 
 
 def limits(seconds: float) -> dict[str, Any]:

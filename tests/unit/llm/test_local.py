@@ -63,6 +63,7 @@ def test_probe_passes_a_good_model(models) -> None:
 INTERRUPTED = """
 import os, signal, sys, threading, time
 from pathlib import Path
+from sluice.core.processes import watch_parent
 from sluice.llm import local
 def interrupt():
     time.sleep(float(sys.argv[3]))
@@ -70,6 +71,7 @@ def interrupt():
 def end(*_):
     raise KeyboardInterrupt
 signal.signal(signal.SIGTERM, end)
+watch_parent()  # a thread that could get the signal
 serve = local._serve
 def interrupted(*words):
     threading.Thread(target=interrupt, daemon=True).start()

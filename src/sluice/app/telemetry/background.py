@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from sluice.core.processes import interrupts_deferred
+
 T = TypeVar("T")
 Lost = Callable[[str, int], None]
 
@@ -65,7 +67,8 @@ class Background(Generic[T]):
         self._busy = 0
         self._failing = False
         self._thread = threading.Thread(target=self._run, name=f"telemetry-{name}", daemon=True)
-        self._thread.start()
+        with interrupts_deferred():
+            self._thread.start()
 
     def __len__(self) -> int:
         return len(self._queue) + self._busy
