@@ -28,5 +28,6 @@ class Client:
     def get(self, path: str) -> httpx.Response:
         return self.send("GET", path)
 
-    def chat(self, question: str = OVERLAP, **fields: Any) -> httpx.Response:
-        return self.send("POST", CHAT, json={"messages": [{"role": "user", "content": question}], **fields})
+    def chat(self, question: str = OVERLAP, *, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
+        body = {"messages": [{"role": "user", "content": question}], **fields}
+        return self.send("POST", CHAT, json=body, headers=headers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 import tempfile
@@ -10,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -29,6 +27,7 @@ from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index import build_index
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores, StoreSpec, open_store
+from unit.app.client import Client
 
 pytestmark = pytest.mark.real
 LIMIT = 1.5
@@ -74,21 +73,13 @@ def retriever(proxy: Proxy, index: Path, tmp_path: Path) -> Iterator[Retriever]:
         yield opened
 
 
-class Service:
+class Service(Client):
     """The app around that retriever."""
 
     def __init__(self, retriever: Retriever) -> None:
         bundle = scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64})
         chain = AnswerChain(bundle, ScriptedChat(script={"overlap": "64 tokens"}), retriever, NoChecks())
-        self._app = create_app(bundle, chain, Traffic())
-
-    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        async def one() -> httpx.Response:
-            transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(one())
+        super().__init__(create_app(bundle, chain, Traffic()))
 
     def ask(self, *, stream: bool = False) -> httpx.Response:
         body = {"messages": [{"role": "user", "content": "How much overlap?"}], "stream": stream}

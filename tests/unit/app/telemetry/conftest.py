@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from collector import Collector, telemetry_settings
@@ -20,9 +18,7 @@ from sluice.app.middleware import Traffic
 from sluice.app.telemetry.exporters import open_exporter
 from sluice.app.telemetry.spans import Facts
 from sluice.app.telemetry.telemetry import Telemetry
-
-CHAT = "/v1/chat/completions"
-OVERLAP = "How much overlap do chunks have?"
+from unit.app.client import Client
 
 
 @pytest.fixture
@@ -37,11 +33,11 @@ def facts(bundle: Bundle) -> Facts:
     return Facts(bundle.release, prompt.name, prompt.digest)
 
 
-class Service:
+class Service(Client):
     """The app in this process, with telemetry that is closed by `flush`."""
 
     def __init__(self, app: Any, telemetry: Telemetry) -> None:
-        self.app = app
+        super().__init__(app)
         self.telemetry = telemetry
         self.lost: Counter[tuple[str, str]] = Counter()
         count = telemetry.on_lost
@@ -51,18 +47,6 @@ class Service:
             count(exporter, reason, many)
 
         telemetry.on_lost = counted
-
-    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        async def one() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(one())
-
-    def chat(self, question: str = OVERLAP, *, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
-        body = {"messages": [{"role": "user", "content": question}], **fields}
-        return self.send("POST", CHAT, json=body, headers=headers)
 
     def metrics(self) -> str:
         return self.send("GET", "/metrics").text
