@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import ExitStack
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from sluice.app.bundle import Bundle
-from sluice.app.runtime import Runtime, open_runtime
+from sluice.app.chain import require_prompt
 from sluice.core.params import load_params
 from sluice.core.progress import Reporter
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
+from sluice.evaluation.application import open_application
+from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.metrics import METRICS
-from sluice.evaluation.metrics.recall_at_5 import K
-from sluice.evaluation.output import Output
-from sluice.evaluation.runner import run_cases
+from sluice.evaluation.output import Metric
+from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.retrieval.stores import Stores
 
@@ -32,38 +33,6 @@ class EvaluateParameters(Settings):
     limit: int = Field(0, ge=0)
 
 
-class ChainApplication:
-    """The answer chain as the runner asks it, with the five best chunks beside each answer.
-
-    Each question goes to a runtime that is free, so that every answer is timed without a neighbour on its threads.
-    """
-
-    def __init__(self, runtimes: Sequence[Runtime]) -> None:
-        self._free: list[Runtime] = list(runtimes)
-
-    async def ask(self, question: str) -> Output:
-        runtime = self._free.pop()
-        try:
-            return await self._ask(runtime, question)
-        finally:
-            self._free.append(runtime)
-
-    @staticmethod
-    async def _ask(runtime: Runtime, question: str) -> Output:
-        answer = await runtime.chain.answer([{"role": "user", "content": question}])
-        hits = await asyncio.to_thread(runtime.retriever.search, question, k=K)
-        return Output(
-            text=answer.text,
-            declined=answer.declined,
-            retrieved=tuple(hit.doc_id for hit in hits),
-            citations=tuple(citation.document for citation in answer.citations),
-            latency_ms=answer.latency_ms,
-            ttft_ms=answer.ttft_ms,
-            prompt_tokens=answer.usage.prompt_tokens,
-            completion_tokens=answer.usage.completion_tokens,
-        )
-
-
 def spread(rows: list[Row], limit: int) -> list[Row]:
     """`limit` rows at even distances, in order; all of them when `limit` is 0 or more than there are."""
     if not 0 < limit < len(rows):
@@ -71,22 +40,59 @@ def spread(rows: list[Row], limit: int) -> list[Row]:
     return [rows[number * len(rows) // limit] for number in range(limit)]
 
 
+def evaluate_bundle(
+    workspace: Workspace,
+    bundle: Bundle,
+    rows: Sequence[Row],
+    *,
+    trials: int = 1,
+    replay: bool = False,
+    responses: Path | None = None,
+    metrics: Sequence[Metric] = METRICS,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict[str, Any]]:
+    """The records of `rows` (runner.run_cases). `responses`: folder of the cache, default .sluice/responses.
+
+    `trials`: answers to each question where the prompt's temperature is above 0; else there is one, as all would be the
+    same. `replay`: answers come out of the cache only, what is not there has the status `not_evaluated`.
+    """
+    require_rows(rows)
+    parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
+    stores = load_settings(workspace.config / "stores.yaml", Stores)
+    cache = ResponseCache(responses or workspace.state / FOLDER)
+    sampled = require_prompt(bundle).parameters.temperature > 0
+
+    async def asked() -> list[dict[str, Any]]:
+        with open_application(
+            bundle, stores, workspace.state, workers=parameters.workers, cache=cache, replay=replay
+        ) as application:
+            return await run_cases(
+                rows,
+                application,
+                metrics,
+                concurrency=application.concurrency,
+                trials=trials if sampled else 1,
+                on_progress=on_progress,
+            )
+
+    return asyncio.run(asked())
+
+
 def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
-    """Evaluates `bundle` on data/eval.jsonl and writes the result files to `out`; returns the summary."""
+    """Evaluates `bundle` on data/eval.jsonl and writes the result files to `out`; returns the summary.
+
+    `recorded` in the summary: how many of the answers came out of the response cache, so that their times are those of
+    another run, and maybe of another machine.
+    """
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
     rows = spread(load_rows(workspace.data / "eval.jsonl"), parameters.limit)
     progress = Reporter("evaluate")
-
-    def show(done: int, total: int) -> None:
-        progress.report(done, total, "cases")
-
-    stores = load_settings(workspace.config / "stores.yaml", Stores)
-    with ExitStack() as opened:
-        application = ChainApplication(
-            [opened.enter_context(open_runtime(bundle, stores, workspace.state)) for _ in range(parameters.workers)]
-        )
-        asking = run_cases(rows, application, METRICS, concurrency=parameters.workers, on_progress=show)
-        cases = asyncio.run(asking)
-    summary = summarise(rows, cases, METRICS)
+    cases = evaluate_bundle(
+        workspace, bundle, rows, on_progress=lambda done, total: progress.report(done, total, "cases")
+    )
+    recorded = sum(case["recorded"] for case in cases)
+    if recorded:
+        print(f"evaluate: {recorded} of {len(cases)} answers out of the response cache, with their times", file=sys.stderr)
+    summary = summarise(rows, cases, METRICS) | {"recorded": recorded}
     write_results(out, summary, cases)
     return summary
