@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from sluice.data.rows import Row
 from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.scoring import run_metrics
 
 
 class Application(Protocol):
@@ -25,51 +25,51 @@ async def run_cases(
     concurrency: int,
     on_progress: Callable[[int, int], None],
 ) -> list[dict[str, Any]]:
-    """One record a row, in the order of `rows` (docs/architecture.md has its keys). `on_progress(done, total)`."""
+    """One record a row, in the order of `rows` (docs/architecture.md has its keys). `on_progress(done, total)`.
+
+    Answers are scored when all of them are there: what a metric computes must not slow an answer that is being timed,
+    and metrics that embed or ask a judge then see all cases at once.
+    """
     turns = asyncio.Semaphore(concurrency)
     done = 0
 
-    async def one(row: Row) -> dict[str, Any]:
+    async def ask(row: Row) -> Output | str:
         nonlocal done
         async with turns:
-            record = await _ask(row, application, metrics)
+            try:
+                outcome: Output | str = await application.ask(row.question)
+            except Exception as error:  # any failure of the application is this case's result, not the end of the run
+                outcome = f"{type(error).__name__}: {error}"
         done += 1
         on_progress(done, len(rows))
-        return record
+        return outcome
 
-    return list(await asyncio.gather(*(one(row) for row in rows)))
+    outcomes = await asyncio.gather(*(ask(row) for row in rows))
+    pairs = zip(rows, outcomes, strict=True)
+    return list(await asyncio.gather(*(_record(row, outcome, metrics) for row, outcome in pairs)))
 
 
-async def _ask(row: Row, application: Application, metrics: Sequence[Metric]) -> dict[str, Any]:
+async def _record(row: Row, outcome: Output | str, metrics: Sequence[Metric]) -> dict[str, Any]:
+    """`outcome`: what the application said, or why it did not."""
     record: dict[str, Any] = {
         "id": row.id,
         "question": row.question,
         "expected": list(row.answers),
         "tags": list(row.tags),
     }
-    try:
-        output = await application.ask(row.question)
-    except Exception as error:  # any failure of the application is this case's result, not the end of the run
-        fault = f"{type(error).__name__}: {error}"
-        return record | {"answer": None, "scores": {}, "errors": {metric.name: fault for metric in metrics}}
+    if isinstance(outcome, str):
+        nothing: dict[str, Any] = {"answer": None, "scores": {}, "labels": {}, "assertions": {}}
+        return record | nothing | {"errors": {metric.name: outcome for metric in metrics}}
     record |= {
-        "answer": output.text,
-        "declined": output.declined,
-        "retrieved": list(output.retrieved),
-        "citations": list(output.citations),
-        "latency_ms": round(output.latency_ms, 1),
-        "ttft_ms": None if output.ttft_ms is None else round(output.ttft_ms, 1),
-        "prompt_tokens": output.prompt_tokens,
-        "completion_tokens": output.completion_tokens,
-        "scores": {},
-        "errors": {},
+        "answer": outcome.text,
+        "declined": outcome.declined,
+        "retrieved": list(outcome.retrieved),
+        "passages": list(outcome.passages),
+        "citations": list(outcome.citations),
+        "latency_ms": round(outcome.latency_ms, 1),
+        "ttft_ms": None if outcome.ttft_ms is None else round(outcome.ttft_ms, 1),
+        "prompt_tokens": outcome.prompt_tokens,
+        "completion_tokens": outcome.completion_tokens,
+        "cost": outcome.cost,
     }
-    for metric in metrics:
-        try:
-            score = metric.score(row, output)
-            if score is not None and not math.isfinite(score):
-                raise ValueError(f"the score is {score}")
-            record["scores"][metric.name] = score
-        except Exception as error:  # a metric that crashes is its own record, and fails its gate
-            record["errors"][metric.name] = f"{type(error).__name__}: {error}"
-    return record
+    return record | await run_metrics(row, outcome, metrics)

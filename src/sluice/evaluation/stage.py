@@ -61,6 +61,8 @@ class ChainApplication:
             ttft_ms=answer.ttft_ms,
             prompt_tokens=answer.usage.prompt_tokens,
             completion_tokens=answer.usage.completion_tokens,
+            passages=tuple(hit.text for hit in answer.hits),
+            cost=answer.cost,
         )
 
 

@@ -8,17 +8,17 @@ import pytest
 
 from sluice.data.rows import Row
 from sluice.evaluation.metrics import METRICS
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Output, Result
 from sluice.evaluation.runner import run_cases
 
 
 class Metric:
-    name, unit, direction, aggregate = "m", "share", "higher", "mean"
+    version, unit, direction, aggregate = "1", "share", "higher", "mean"
 
     def __init__(self, name: str, result: Any) -> None:
         self.name, self.result = name, result
 
-    def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002
+    def score(self, row: Row, output: Output) -> Result:  # noqa: ARG002
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
@@ -52,8 +52,8 @@ def run(rows, application, metrics=METRICS, concurrency: int = 1) -> tuple[list[
 def test_a_record_is_what_the_architecture_says(row, output) -> None:
     (case,), seen = run([row("q", id="q")], Application(output))
     assert set(case) == {
-        "id", "question", "expected", "tags", "answer", "declined", "retrieved", "citations", "scores", "errors",
-        "latency_ms", "ttft_ms", "prompt_tokens", "completion_tokens",
+        "id", "question", "expected", "tags", "answer", "declined", "retrieved", "passages", "citations", "scores",
+        "labels", "assertions", "errors", "latency_ms", "ttft_ms", "prompt_tokens", "completion_tokens", "cost",
     }  # fmt: skip
     assert (case["answer"], case["latency_ms"], case["ttft_ms"]) == ("q?", 12.3, 5.7)
     assert set(case["scores"]) == {metric.name for metric in METRICS}
@@ -67,6 +67,7 @@ def test_an_application_that_raises_is_an_error_of_every_metric(row, output) -> 
     cases, seen = run(rows, Application(output, faults={"b?": TimeoutError("no answer")}))
     assert cases[1]["errors"] == {metric.name: "TimeoutError: no answer" for metric in METRICS}
     assert (cases[1]["answer"], cases[1]["scores"]) == (None, {})
+    assert (cases[1]["labels"], cases[1]["assertions"]) == ({}, {})
     assert cases[0]["errors"] == cases[2]["errors"] == {}
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
