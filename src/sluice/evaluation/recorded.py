@@ -80,9 +80,7 @@ def current_asking() -> Asking:
     return _ASKING.get() or Asking()
 
 
-def times(
-    cache: ResponseCache, record: Asking, latency_ms: float, ttft_ms: float | None
-) -> tuple[float, float | None]:
+def times(cache: ResponseCache, record: Asking, latency_ms: float, ttft_ms: float | None) -> tuple[float, float | None]:
     """Milliseconds of a whole answer and until its first text, given what was measured now.
 
     An answer that was put together from the cache alone has the times of when it was asked: they are kept beside. Else

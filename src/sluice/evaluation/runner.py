@@ -64,7 +64,9 @@ def require_rows(rows: Sequence[Row]) -> None:
     """Faults that name every row that cannot be evaluated, SluiceError when there is none."""
     if not rows:
         raise SluiceError("the evaluation set is empty", remedy="a verdict needs cases: add rows to data/eval.jsonl")
-    faults = [f"{name!r}: {times} rows have this id" for name, times in Counter(r.id for r in rows).items() if times > 1]
+    faults = [
+        f"{name!r}: {times} rows have this id" for name, times in Counter(r.id for r in rows).items() if times > 1
+    ]
     faults += [f"{row.id!r}: it has no answers (decline) but names documents" for row in rows if _contradicts(row)]
     if faults:
         raise Faults("the evaluation set", faults, remedy="mend the rows; `sluice data check` says where they stand")

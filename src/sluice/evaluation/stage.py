@@ -49,7 +49,7 @@ def evaluate_bundle(
     replay: bool = False,
     responses: Path | None = None,
     metrics: Sequence[Metric] = METRICS,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """The records of `rows` (runner.run_cases). `responses`: folder of the cache, default .sluice/responses.
 
@@ -72,7 +72,7 @@ def evaluate_bundle(
                 metrics,
                 concurrency=application.concurrency,
                 trials=trials if sampled else 1,
-                on_progress=on_progress,
+                on_progress=on_progress or (lambda *_: None),
             )
 
     return asyncio.run(asked())
@@ -92,7 +92,9 @@ def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
     )
     recorded = sum(case["recorded"] for case in cases)
     if recorded:
-        print(f"evaluate: {recorded} of {len(cases)} answers out of the response cache, with their times", file=sys.stderr)
+        print(
+            f"evaluate: {recorded} of {len(cases)} answers out of the response cache, with their times", file=sys.stderr
+        )
     summary = summarise(rows, cases, METRICS) | {"recorded": recorded}
     write_results(out, summary, cases)
     return summary
