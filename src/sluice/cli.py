@@ -158,6 +158,8 @@ def evaluate(
     release: Annotated[str, typer.Option(help="Release id; default: what is in build/.")] = "",
     baseline: Annotated[bool, typer.Option("--baseline", help="The base model without an adapter.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/evaluation.")] = None,
+    asked: Annotated[Path | None, typer.Option(help="A file of rows to ask in place of data/eval.jsonl.")] = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Answer out of the response cache only.")] = False,
 ) -> None:
     """Ask the application every case of data/eval.jsonl and score the answers (pipeline stage)."""
     from sluice.app.bundle import draft_bundle
@@ -169,12 +171,8 @@ def evaluate(
         bundle = open_bundle(_release(workspace, release)[1], workspace)
     else:
         bundle = draft_bundle(workspace, adapter=None if baseline else workspace.build / "adapter" / "adapter.gguf")
-    _print_json(
-        {
-            name: m["value"]
-            for name, m in run(workspace, bundle, out or workspace.build / "evaluation")["metrics"].items()
-        }
-    )
+    summary = run(workspace, bundle, out or workspace.build / "evaluation", asked=asked, replay=replay)
+    _print_json({name: metric["value"] for name, metric in summary["metrics"].items()})
 
 
 @data_app.command("check")

@@ -44,6 +44,32 @@ def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[
     return found
 
 
+def merge_base(root: Path, one: str, other: str) -> str:
+    """The commit at which two commits parted. SluiceError when they have nothing in common here."""
+    if found := _git(root, "merge-base", one, other):
+        return found
+    raise SluiceError(
+        f"{one[:12]} and {other[:12]} have no commit in common here",
+        remedy="a shallow clone has no history: `git fetch --unshallow`",
+    )
+
+
+def is_clean(root: Path) -> bool:
+    """Whether the working tree is what is committed; files that git ignores do not count."""
+    return not _git(root, "status", "--porcelain")
+
+
+def same_tree(root: Path, one: str, other: str) -> bool:
+    """Whether two commits hold the same files."""
+    trees = {_git(root, "rev-parse", "--verify", f"{commit}^{{tree}}") for commit in (one, other)}
+    return len(trees) == 1 and "" not in trees
+
+
+def differ(root: Path, commit: str, path: str) -> bool:
+    """Whether the tracked files under `path` are others in the working tree than at a commit."""
+    return bool(_git(root, "diff", "--name-only", commit, "--", path))
+
+
 def _git(root: Path, *words: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""

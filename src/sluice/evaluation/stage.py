@@ -78,17 +78,25 @@ def evaluate_bundle(
     return asyncio.run(asked())
 
 
-def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
-    """Evaluates `bundle` on data/eval.jsonl and writes the result files to `out`; returns the summary.
+def rows_of(workspace: Workspace) -> list[Row]:
+    """The rows that an evaluation of this checkout asks: data/eval.jsonl, or as many of it as the parameters say."""
+    parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
+    return spread(load_rows(workspace.data / "eval.jsonl"), parameters.limit)
+
+
+def run(
+    workspace: Workspace, bundle: Bundle, out: Path, *, asked: Path | None = None, replay: bool = False
+) -> dict[str, Any]:
+    """Evaluates `bundle` and writes the result files to `out`; returns the summary. `asked`: a file of rows to ask in place of
+    those of the checkout; `replay`: as for `evaluate_bundle`.
 
     `recorded` in the summary: how many of the answers came out of the response cache, so that their times are those of
     another run, and maybe of another machine.
     """
-    parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
-    rows = spread(load_rows(workspace.data / "eval.jsonl"), parameters.limit)
+    rows = load_rows(asked) if asked else rows_of(workspace)
     progress = Reporter("evaluate")
     cases = evaluate_bundle(
-        workspace, bundle, rows, on_progress=lambda done, total: progress.report(done, total, "cases")
+        workspace, bundle, rows, replay=replay, on_progress=lambda done, total: progress.report(done, total, "cases")
     )
     recorded = sum(case["recorded"] for case in cases)
     if recorded:

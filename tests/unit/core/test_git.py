@@ -3,7 +3,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from sluice.core import git
+from sluice.core.errors import SluiceError
 
 
 def run(root: Path, *words: str) -> None:
@@ -28,3 +31,48 @@ def test_commit_says_when_tracked_files_differ(tmp_path: Path) -> None:
 def test_outside_git(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git.commit(tmp_path) == "unknown"
+
+
+@pytest.fixture
+def forked(tmp_path: Path) -> dict[str, str]:
+    """A commit `start`, and two that follow it: `main` changes a file, `mine` adds one. `mine` is checked out."""
+    found = {}
+    for name, file in (("start", "a"), ("main", "a"), ("mine", "folder/b")):
+        if name == "start":
+            run(tmp_path, "init", "-q", "-b", "main")
+        if name == "mine":
+            run(tmp_path, "checkout", "-q", "-b", "mine", found["start"])
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(name)
+        run(tmp_path, "add", "-A")
+        run(tmp_path, "commit", "-q", "-m", name)
+        found[name] = git.resolve(tmp_path, "HEAD")
+    return found
+
+
+def test_where_two_commits_parted(tmp_path: Path, forked: dict[str, str]) -> None:
+    assert git.merge_base(tmp_path, git.resolve(tmp_path, "main"), forked["mine"]) == forked["start"]
+    run(tmp_path, "checkout", "-q", "--orphan", "alone")
+    run(tmp_path, "commit", "-q", "-m", "alone")
+    with pytest.raises(SluiceError, match="no commit in common"):
+        git.merge_base(tmp_path, git.resolve(tmp_path, "HEAD"), forked["main"])
+
+
+def test_clean_means_that_no_file_would_be_missed(tmp_path: Path, forked: dict[str, str]) -> None:
+    assert git.is_clean(tmp_path)
+    (tmp_path / "new").write_text("x")
+    assert not git.is_clean(tmp_path)
+
+
+def test_the_same_files_in_two_commits(tmp_path: Path, forked: dict[str, str]) -> None:
+    run(tmp_path, "commit", "-q", "--allow-empty", "-m", "nothing")
+    assert git.same_tree(tmp_path, forked["mine"], git.resolve(tmp_path, "HEAD"))
+    assert not git.same_tree(tmp_path, forked["mine"], forked["start"])
+    assert not git.same_tree(tmp_path, "f" * 40, "f" * 40)
+
+
+def test_a_folder_that_differs_from_a_commit(tmp_path: Path, forked: dict[str, str]) -> None:
+    assert git.differ(tmp_path, forked["start"], "folder")
+    assert not git.differ(tmp_path, forked["mine"], "folder")
+    (tmp_path / "folder" / "b").write_text("edited")
+    assert git.differ(tmp_path, forked["mine"], "folder")

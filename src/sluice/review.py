@@ -1,0 +1,124 @@
+"""A change beside what it changes: what `sluice eval` does.
+
+Base and head each go down the pipeline with their own code, prompts, config and data, as far as DVC finds something
+stale, and are asked the same cases: those of the head. What they answered is compared case by case. The base is a
+commit, so what it answered is kept and not asked again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sluice.core import git
+from sluice.core.checkouts import checkout
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json, read_jsonl, write_jsonl
+from sluice.core.progress import Journey
+from sluice.core.settings import load_settings
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Row, write_rows
+from sluice.evaluation.comparison import compare
+from sluice.evaluation.findings import Comparison
+from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.policy import load_policy
+from sluice.evaluation.rescoring import rescore
+from sluice.evaluation.stage import rows_of
+from sluice.evaluation.summary import cases_digest
+from sluice.pipeline import EXPECTED, evaluate, pull, reproduce
+from sluice.retrieval.stores import Stores, close_abandoned
+
+WORKING_TREE = "working tree"
+_METRICS = "src/sluice/evaluation"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side. `ref`: how it was named; `commit`: hex, with `-dirty` behind it for an edited working tree."""
+
+    ref: str
+    commit: str
+    workspace: Workspace
+
+
+@dataclass(frozen=True)
+class Review:
+    """What was compared, and what came out. `comparison` is None when both sides are the same tree."""
+
+    base: Side
+    head: Side
+    comparison: Comparison | None
+
+
+def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = False) -> Review:
+    """Compares `head` (default: the working tree) with the commit at which it left `base`.
+
+    `replay`: nobody is asked, answers come out of the response cache, and a case that is not there is named as not
+    evaluated. SluiceError when a side cannot be evaluated, with its name.
+    """
+    root = workspace.root
+    with workspace.exclusive():
+        tip = git.resolve(root, head or "HEAD")
+        start = git.merge_base(root, git.resolve(root, base), tip)
+        edited = not head and not git.is_clean(root)
+        if git.same_tree(root, start, tip) and not edited:
+            return Review(Side(base, start, workspace), Side(head or WORKING_TREE, tip, workspace), None)
+        here = checkout(workspace, tip, on_drop=_close_store) if head else workspace
+        mine = Side(head or WORKING_TREE, f"{tip}-dirty" if edited else tip, here)
+        theirs = Side(base, start, checkout(workspace, start, on_drop=_close_store))
+        with _named("head", mine):
+            new, rows = _answers(here, None, replay=replay)
+        with _named("base", theirs):
+            old, _ = _answers(theirs.workspace, rows, replay=replay)
+        if git.differ(here.root, start, _METRICS):
+            old = rescore(old, rows, METRICS)
+        return Review(theirs, mine, compare(old, new, METRICS, load_policy(here.config / "gates.yaml")))
+
+
+def _answers(
+    side: Workspace, rows: Sequence[Row] | None, *, replay: bool
+) -> tuple[list[dict[str, Any]], Sequence[Row]]:
+    """The records of one side, and the rows that were asked: those given, or the side's own.
+
+    A base keeps what it answered: its commit does not change."""
+    kept = side.state / f"answers-{cases_digest(rows)[:12]}.jsonl" if rows is not None else None
+    if rows is not None and kept and kept.exists() and not replay:
+        return read_jsonl(kept), rows
+    journey = Journey(EXPECTED, side.state / "durations.json")
+    journey.begin("data")
+    journey.end(cached=not pull(side))
+    reproduce(side, journey, until="train" if replay else "evaluate")
+    wanted = rows if rows is not None else rows_of(side)
+    out = side.build / "evaluation"
+    if replay or read_json(out / "summary.json")["cases_digest"] != cases_digest(wanted):
+        out = side.build / f"evaluation-{cases_digest(wanted)[:12]}"
+        write_rows(out / "asked.jsonl", wanted)
+        journey.begin("evaluate")
+        options = ["--replay"] if replay else []
+        evaluate(side, journey, "--asked", str(out / "asked.jsonl"), "--out", str(out), *options)
+        journey.end()
+    records = read_jsonl(out / "cases.jsonl")
+    if kept and not replay:
+        write_jsonl(kept, records)
+    return records, wanted
+
+
+@contextmanager
+def _named(name: str, side: Side) -> Iterator[None]:
+    """Errors of a side say which it was."""
+    print(f"{name}: {side.ref} ({side.commit[:12]})", file=sys.stderr)
+    try:
+        yield
+    except SluiceError as error:
+        raise SluiceError(f"{name} ({side.ref}): {error.message}", remedy=error.remedy) from error
+
+
+def _close_store(state: Path) -> None:
+    """Ends what a checkout that is dropped may have left running."""
+    config = state.parent / "config" / "stores.yaml"
+    if config.exists():
+        close_abandoned(load_settings(config, Stores).chosen, state)
