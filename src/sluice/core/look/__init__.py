@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def page_environment(templates: Path) -> Environment:
-    """Templates of the folder, escaping what is put in, and `house.css` to include. A name that is missing is an error."""
+    """Templates of the folder, escaping what is put in, and `house.css` to include. A missing name is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
