@@ -38,10 +38,14 @@ def aggregate_of(values: Vector, aggregate: Aggregate) -> Vector:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Differences (head - base) of resampled sets of cases: `draws` (resamples,), made from `cases` cases."""
+    """Differences (head - base) of resampled sets of cases: `draws` (resamples,), made from `cases` cases.
+
+    `padded`: two cases were added (see `bootstrap`), which makes up for small samples by itself.
+    """
 
     draws: Vector
     cases: int
+    padded: bool = False
 
     @property
     def error(self) -> float:
@@ -49,17 +53,19 @@ class Bootstrap:
         return float(self.draws.std()) * math.sqrt(self.cases / (self.cases - 1)) if self.cases > 1 else math.inf
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Expanded percentile interval at confidence `level`, 0 to 1; without bounds for fewer than two cases.
+        """Percentile interval at confidence `level`, 0 to 1; without bounds for fewer than two cases.
 
         A plain percentile interval is too narrow for few cases, by the factor sqrt((n-1)/n) and by taking the normal
-        for Student's t. The tail is taken at Phi(-sqrt(n/(n-1)) t(alpha/2, n-1)) instead: Hesterberg, What Teachers
-        Should Know About the Bootstrap, The American Statistician 69 (2015), section 5.3. BCa needs the skewness of a
-        jackknife, which is 0/0 when all cases differ alike and wild when few flip; both are everyday cases here.
+        for Student's t. Unless padded, the tail is taken at Phi(-sqrt(n/(n-1)) t(alpha/2, n-1)) instead: Hesterberg,
+        What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015), section 5.3. BCa needs the
+        skewness of a jackknife, 0/0 when all cases differ alike and wild when few flip; both are everyday cases here.
         """
         if self.cases < 2:
             return -math.inf, math.inf
-        t = student_quantile(1 - (1 - level) / 2, self.cases - 1)
-        tail = NormalDist().cdf(-math.sqrt(self.cases / (self.cases - 1)) * t)
+        tail = (1 - level) / 2
+        if not self.padded:
+            t = student_quantile(1 - tail, self.cases - 1)
+            tail = NormalDist().cdf(-math.sqrt(self.cases / (self.cases - 1)) * t)
         low, high = np.quantile(self.draws, [tail, 1 - tail])
         return float(low), float(high)
 
@@ -85,7 +91,7 @@ def bootstrap(
         draws = rng.multinomial(n, counts / n, size=resamples) @ values / n
     else:
         draws = _in_pieces(n, resamples, lambda rows: differences[_indices(rng, n, rows)].mean(axis=1))
-    return Bootstrap(draws, n)
+    return Bootstrap(draws, n, padded=share)
 
 
 def _resampled_percentiles(
