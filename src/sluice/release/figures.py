@@ -8,7 +8,7 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, read_jsonl
-from sluice.release.compare import scores_of
+from sluice.data.flips import scores_of
 from sluice.release.gates import Figure
 
 _WORST = 10

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -67,9 +67,10 @@ def _fault(what: str) -> PydanticCustomError:
 
 
 class GatesFile(Settings):
-    """The whole of config/gates.yaml."""
+    """config/gates.yaml as the gates read it; what stands under `comparison` is read by evaluation/policy.py."""
 
     gates: tuple[Gate, ...]
+    comparison: Any = None
 
 
 @dataclass(frozen=True)
