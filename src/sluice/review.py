@@ -8,7 +8,7 @@ commit, so what it answered is kept and not asked again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from sluice.core import git
 from sluice.core.checkouts import checkout
+from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, read_jsonl, write_jsonl
 from sluice.core.progress import Journey
@@ -26,10 +27,15 @@ from sluice.evaluation.comparison import compare
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.policy import load_policy
+from sluice.evaluation.reports import Side, write_reports
 from sluice.evaluation.rescoring import rescore
 from sluice.evaluation.stage import rows_of
 from sluice.evaluation.summary import cases_digest
+from sluice.llm.models import load_models
 from sluice.pipeline import EXPECTED, evaluate, pull, reproduce
+from sluice.prompts import load_prompts
+from sluice.prompts.diff import diff_prompts
+from sluice.release.staging import config_digests, index_pin
 from sluice.retrieval.stores import Stores, close_abandoned
 
 WORKING_TREE = "working tree"
@@ -37,46 +43,78 @@ _METRICS = "src/sluice/evaluation"
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side. `ref`: how it was named; `commit`: hex, with `-dirty` behind it for an edited working tree."""
+class Review:
+    """What came out, and where the reports lie. `comparison` is None when both sides are the same tree: then there are
+    no reports."""
 
+    title: str
+    comparison: Comparison | None
+    reports: Path | None
+
+
+@dataclass(frozen=True)
+class _Checkout:
+    """`ref`: how it was named; `commit`: hex, with `-dirty` behind it for an edited working tree."""
+
+    name: str
     ref: str
     commit: str
     workspace: Workspace
 
-
-@dataclass(frozen=True)
-class Review:
-    """What was compared, and what came out. `comparison` is None when both sides are the same tree."""
-
-    base: Side
-    head: Side
-    comparison: Comparison | None
+    @property
+    def title(self) -> str:
+        return f"{self.ref} ({self.commit[:12]}{'-dirty' * self.commit.endswith('-dirty')})"
 
 
-def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = False) -> Review:
-    """Compares `head` (default: the working tree) with the commit at which it left `base`.
+def review(
+    workspace: Workspace, base: str, head: str = "", *, replay: bool = False, out: Path | None = None
+) -> Review:
+    """Compares `head` (default: the working tree) with the commit at which it left `base`; reports go to `out`
+    (default: build/comparison).
 
     `replay`: nobody is asked, answers come out of the response cache, and a case that is not there is named as not
     evaluated. SluiceError when a side cannot be evaluated, with its name.
     """
-    root = workspace.root
+    root, out = workspace.root, out or workspace.build / "comparison"
     with workspace.exclusive():
         tip = git.resolve(root, head or "HEAD")
         start = git.merge_base(root, git.resolve(root, base), tip)
         edited = not head and not git.is_clean(root)
+        named = head or WORKING_TREE
         if git.same_tree(root, start, tip) and not edited:
-            return Review(Side(base, start, workspace), Side(head or WORKING_TREE, tip, workspace), None)
+            return Review(f"{named} is the same tree as {base} ({start[:12]})", None, None)
         here = checkout(workspace, tip, on_drop=_close_store) if head else workspace
-        mine = Side(head or WORKING_TREE, f"{tip}-dirty" if edited else tip, here)
-        theirs = Side(base, start, checkout(workspace, start, on_drop=_close_store))
-        with _named("head", mine):
+        mine = _Checkout("head", named, f"{tip}-dirty" if edited else tip, here)
+        theirs = _Checkout("base", base, start, checkout(workspace, start, on_drop=_close_store))
+        with _named(mine):
             new, rows = _answers(here, None, replay=replay)
-        with _named("base", theirs):
+        with _named(theirs):
             old, _ = _answers(theirs.workspace, rows, replay=replay)
         if git.differ(here.root, start, _METRICS):
             old = rescore(old, rows, METRICS)
-        return Review(theirs, mine, compare(old, new, METRICS, load_policy(here.config / "gates.yaml")))
+        comparison = compare(old, new, METRICS, load_policy(here.config / "gates.yaml"))
+        changed = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
+        sides = describe(theirs, old), describe(mine, new)
+        write_reports(out, comparison, *sides, [change.as_dict() for change in changed])
+        return Review(f"{mine.title} against {theirs.title}", comparison, out)
+
+
+def describe(side: _Checkout, records: Sequence[Mapping[str, Any]]) -> Side:
+    """What a side was made of when it was asked."""
+    here = side.workspace
+    costs = [record.get("cost") for record in records]
+    models = {role: spec.sha256 for role, spec in load_models(here.config / "models.yaml")}
+    return Side(
+        name=side.name,
+        ref=side.ref,
+        commit=side.commit,
+        prompts={name: prompt.digest for name, prompt in load_prompts(here.prompts).items()},
+        data=str(read_json(here.build / "check" / "report.json")["digest"]),
+        index=str(index_pin(here.build / "index")["digest"]),
+        models={**models, "adapter": digest_of_file(here.build / "adapter" / "adapter.gguf")},
+        config=config_digests(here.config),
+        cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+    )
 
 
 def _answers(
@@ -108,13 +146,13 @@ def _answers(
 
 
 @contextmanager
-def _named(name: str, side: Side) -> Iterator[None]:
-    """Errors of a side say which it was."""
-    print(f"{name}: {side.ref} ({side.commit[:12]})", file=sys.stderr)
+def _named(side: _Checkout) -> Iterator[None]:
+    """Says whose turn it is; errors say whose they are."""
+    print(f"{side.name}: {side.title}", file=sys.stderr)
     try:
         yield
     except SluiceError as error:
-        raise SluiceError(f"{name} ({side.ref}): {error.message}", remedy=error.remedy) from error
+        raise SluiceError(f"{side.name}, {side.title}: {error.message}", remedy=error.remedy) from error
 
 
 def _close_store(state: Path) -> None:

@@ -61,7 +61,10 @@ def compare(
     pairs, differ = pair(old, new)
     pairs = complete(pairs, {measure.name for measure in metrics if measure.aggregate == "share"})
     both = [one.both for one in pairs if one.both]
-    scored = [measure for measure in (*BUILT_IN, *metrics) if measure.direction is not None]
+    # A prompt that is not sampled is asked once, as it would only repeat itself: it is compared as fully consistent.
+    repeated = any(len(case.trials) > 1 for one in both for case in one)
+    built_in = [measure for measure in BUILT_IN if repeated or measure.name != CONSISTENCY]
+    scored = [measure for measure in (*built_in, *metrics) if measure.direction is not None]
     found = _compare_metrics(scored, both, policy)
     deciding = {metric.name for metric in found if metric.decides != "never"}
     flipping = {measure.name: measure.direction == "higher" for measure in scored if _flips(measure)}

@@ -145,7 +145,7 @@ def _case(name: str, trials: Sequence[Record]) -> Case:
     status: Status = "not_evaluated" if "not_evaluated" in found else "failed" if "failed" in found else "answered"
     costs = [float(trial["cost"]) for trial in trials if trial.get("cost") is not None]
     values = _values(trials)
-    if status == "answered" and len(trials) > 1:
+    if status == "answered":
         values[CONSISTENCY] = _agreement(trials)
     if status != "not_evaluated":
         values[ANSWERED] = fmean((trial.get("status") or "answered") == "answered" for trial in trials)
