@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,11 +17,14 @@ from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
 from sluice.core.processes import die_with_parent, watch_parent
 from sluice.core.workspace import Workspace
 
+if TYPE_CHECKING:
+    from sluice.prompts import Prompt
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ship LLM applications in small, measured steps.")
 release_app = typer.Typer(no_args_is_help=True, help="Make, list, show and roll back releases.")
 data_app = typer.Typer(no_args_is_help=True, help="Check and import data.")
 index_app = typer.Typer(no_args_is_help=True, help="Build the search index.")
-prompts_app = typer.Typer(no_args_is_help=True, help="Check and show prompts.")
+prompts_app = typer.Typer(no_args_is_help=True, help="Check, list, show and compare prompts.")
 models_app = typer.Typer(no_args_is_help=True, help="Fetch and verify models.")
 traces_app = typer.Typer(no_args_is_help=True, help="Load the traces of the service into MLflow.")
 keys_app = typer.Typer(no_args_is_help=True, help="Give out, list and revoke API keys.")
@@ -218,11 +221,16 @@ def index_build() -> None:
 @prompts_app.command("check")
 def prompts_check() -> None:
     """Check every file in prompts/; all faults at once, with file and line."""
-    from sluice.llm.models import Models
-    from sluice.prompts import load_prompts
+    prompts = _prompts()
+    print(f"{len(prompts)} prompts without a fault: {', '.join(prompts)}")
 
-    for name, prompt in load_prompts(Workspace.find().prompts, roles=Models.roles()).items():
-        print(f"{name:<16} {prompt.digest[:12]}  {prompt.description}")
+
+@prompts_app.command("list")
+def prompts_list() -> None:
+    """Every prompt: name, digest, role of the model, variables, description."""
+    from sluice.prompts.terminal import print_prompts
+
+    print_prompts(_prompts())
 
 
 @prompts_app.command("show")
@@ -230,14 +238,29 @@ def prompts_show(
     name: str,
     values: Annotated[list[str] | None, typer.Option("--with", help="variable=value; may be given again.")] = None,
 ) -> None:
-    """Render a prompt as the model would see it."""
-    from sluice.prompts import load_prompt
+    """Render a prompt as the model would see it; variables without a value stay as they are written."""
+    from sluice.prompts import find_prompt, parse_values
 
-    prompt = load_prompt(Workspace.find().prompts / f"{name}.prompt.yml")
-    given = {variable.name: "{{" + variable.name + "}}" for variable in prompt.variables}
-    given |= dict(pair.split("=", 1) for pair in values or [])
-    for message in prompt.render(**given):
+    prompt = find_prompt(Workspace.find().prompts, name)
+    for message in prompt.preview(**parse_values(prompt, values or [])):
         print(f"[{message['role']}]\n{message['content']}\n")
+
+
+@prompts_app.command("diff")
+def prompts_diff(
+    base: Annotated[str, typer.Argument(help="Branch, tag or commit to compare the working tree with.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """What the prompts of the working tree change against BASE: wording, parameters, variables, digests."""
+    from sluice.prompts.history import changes_since
+    from sluice.prompts.terminal import print_changes
+
+    workspace = Workspace.find()
+    changes, edited = changes_since(workspace.root, base, _prompts())
+    if as_json:
+        _print_json({"base": base, "prompts": [change.as_dict() for change in changes]})
+    else:
+        print_changes(changes, base=base, edited=edited)
 
 
 @models_app.command("pull")
@@ -303,6 +326,13 @@ def keys_revoke(name: Annotated[str, typer.Argument(help="Name of the key.")]) -
 
     revoke_key(keys_path(Workspace.find().state), name)
     print(f"{name} is revoked")
+
+
+def _prompts() -> dict[str, Prompt]:
+    from sluice.llm.settings import PROMPT_ROLES
+    from sluice.prompts import load_prompts
+
+    return load_prompts(Workspace.find().prompts, roles=PROMPT_ROLES)
 
 
 def _release(workspace: Workspace, release: str) -> tuple[Any, Path]:

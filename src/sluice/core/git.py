@@ -1,9 +1,12 @@
-"""What git says about the checkout."""
+"""What git says about the checkout, and the files of another commit: read from its objects, never by a checkout."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+
+from sluice.core.errors import SluiceError
+from sluice.core.settings import nearest
 
 
 def commit(root: Path) -> str:
@@ -14,6 +17,42 @@ def commit(root: Path) -> str:
     return f"{head}-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else head
 
 
+def resolve(root: Path, ref: str) -> str:
+    """The commit that a branch, tag or commit name means. SluiceError when there is none of that name."""
+    found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    if found:
+        return found
+    if not _git(root, "rev-parse", "--git-dir"):
+        raise SluiceError(f"{root}: not a git checkout", remedy="run it in a clone of the repository")
+    known = _git(root, "for-each-ref", "--format=%(refname:short)").splitlines()
+    raise SluiceError(
+        f"no commit, branch or tag {ref!r} here{nearest(ref, known)}",
+        remedy="fetch it: `git fetch origin main`; in CI, fetch the history too",
+    )
+
+
+def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[str, bytes]:
+    """Contents of the files that lie directly in a folder at a commit, by name. A folder that is not there has none."""
+    listed = _output(root, "ls-tree", "-z", commit, f"{folder}/").decode("utf-8", "surrogateescape")
+    found = {}
+    for entry in filter(None, listed.split("\0")):
+        facts, path = entry.split("\t", 1)
+        kind, digest = facts.split()[1:]
+        name = path.rpartition("/")[2]
+        if kind == "blob" and name.endswith(suffix):
+            found[name] = _output(root, "cat-file", "blob", digest)
+    return found
+
+
 def _git(root: Path, *words: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _output(root: Path, *words: str) -> bytes:
+    """What a command prints; SluiceError when it fails."""
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
+    if done.returncode:
+        reason = done.stderr.decode("utf-8", "replace").strip()
+        raise SluiceError(f"git {' '.join(words)}: {reason}", remedy="`git fsck` tells whether the repository is whole")
+    return done.stdout

@@ -20,7 +20,8 @@ from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import read_json, write_atomic
 from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
-from sluice.llm.models import Models, load_models
+from sluice.llm.models import load_models
+from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import load_prompts
 from sluice.release.gates import Verdict
 from sluice.release.manifest import ADAPTER, FILE, Manifest, identified, load, served_files, verify
@@ -52,7 +53,7 @@ def create(
     against. A refused candidate is made too: its verdicts are part of it. A release that is already there, whole, is
     reused with its first creation time; a damaged one is replaced.
     """
-    prompts = load_prompts(workspace.prompts, roles=Models.roles())
+    prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     models = load_models(workspace.config / "models.yaml")
     summary = read_json(evaluation / "summary.json")
     with _draft(workspace.releases) as draft:

@@ -29,7 +29,7 @@ testData:
     text: hello
     expected: Hello Ada
 """
-ROLES = ("chat", "embed")
+ROLES = ("chat", "judge")
 
 
 @pytest.fixture
