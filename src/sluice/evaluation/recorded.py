@@ -37,7 +37,7 @@ class NotRecordedError(SluiceError):
 class Asking:
     """One case and trial while it is asked. `trial` is told to the recorders; the rest they tell back.
 
-    `keys`: of the entries that were read or made, in order. `live`: something was asked anew. `responses`: of models,
+    `keys`: of the entries that were read or made, in order. `live`: something was made anew. `responses`: of models,
     `kept` of them out of the cache. Seconds of what was read: of the whole, and until the first token. `missed`: what
     replay did not find.
     """
@@ -60,6 +60,10 @@ class Asking:
         self.keys.append(key)
         self.seconds += seconds
         self.first_token_seconds += first_token_seconds
+
+    def made(self, key: str) -> None:
+        self.keys.append(key)
+        self.live = True
 
 
 _ASKING: ContextVar[Asking | None] = ContextVar("asking", default=None)
@@ -86,7 +90,7 @@ def times(cache: ResponseCache, record: Asking, latency_ms: float, ttft_ms: floa
     An answer that was put together from the cache alone has the times of when it was asked: they are kept beside. Else
     the time of what was read is added to what was measured.
     """
-    key = digest_of({"times": record.keys})
+    key = digest_of({"times": sorted(record.keys)})  # a sentence is checked before the response is whole, or after
     if record.keys and not record.live and (kept := cache.get(key)) is not None:
         return kept["latency_ms"], kept["ttft_ms"]
     latency_ms += record.seconds * 1000
@@ -99,15 +103,15 @@ def times(cache: ResponseCache, record: Asking, latency_ms: float, ttft_ms: floa
 class RecordedChat:
     """`specs`: the providers of the role, in order; `model_digest`: of the local model with its adapter.
 
-    `open_chat` is called at the first request that is not in the cache: a model that nobody asks need not start. With
-    `replay` it never is, and such a request raises NotRecordedError.
+    `chat` is called for each request that is not in the cache: a model that nobody asks need not start. With `replay`
+    it never is, and such a request raises NotRecordedError.
     """
 
     def __init__(
         self,
         cache: ResponseCache,
         specs: Sequence[ProviderSpec],
-        open_chat: Callable[[], ChatProvider],
+        chat: Callable[[], ChatProvider],
         *,
         model_digest: str = "",
         replay: bool = False,
@@ -115,8 +119,7 @@ class RecordedChat:
         self._cache = cache
         self._specs = {spec.name: spec for spec in specs}
         self._first = specs[0]
-        self._open_chat = open_chat
-        self._chat: ChatProvider | None = None
+        self._chat = chat
         self._model_digest = model_digest
         self._replay = replay
 
@@ -136,16 +139,15 @@ class RecordedChat:
         if self._replay:
             record.missed = f"no recorded response of {self._first.name} (key {key[:12]})"
             raise NotRecordedError(record.missed, remedy="ask it where the provider can be reached, or fetch the cache")
-        record.live = True
+        chat = self._chat()
         record.responses += 1
-        self._chat = self._chat or self._open_chat()
         taken = _Taken()
-        stream = self._chat.stream(messages, asked, deadline=deadline)
+        stream = chat.stream(messages, asked, deadline=deadline)
         async with aclosing(stream):
             try:
                 async for delta in stream:
                     if taken.add(delta):
-                        record.keys.append(self._store(taken, messages, asked, record.trial))
+                        record.made(self._store(taken, messages, asked, record.trial))
                     yield delta
             except GeneratorExit:
                 # A guard has refused the beginning. The rest is still wanted, or this case would be asked every time.
@@ -153,7 +155,7 @@ class RecordedChat:
                 if taken.last is None and task and not task.cancelling():
                     async for delta in stream:
                         if taken.add(delta):
-                            record.keys.append(self._store(taken, messages, asked, record.trial))
+                            record.made(self._store(taken, messages, asked, record.trial))
                 raise
 
     def _store(self, taken: _Taken, messages: Messages, asked: ModelParameters, trial: int) -> str:

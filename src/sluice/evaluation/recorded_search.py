@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import sluice.retrieval
 from sluice.app.bundle import Bundle
@@ -20,49 +18,33 @@ from sluice.retrieval import Hit
 
 
 class RecordedSearch:
-    """Make it in a running event loop; `search` is called in other threads, as the chain does.
+    """`digest`: what decides about the result beside the question; `k`: as many chunks are always kept, so that a
+    look at more of them costs no second search. Called in threads, as the chain does."""
 
-    `identity`: what decides about the result beside the question; `k`: as many chunks are always kept, so that a look
-    at more of them costs no second search. `open_search` is called at the first question that is not in the cache, in
-    the event loop's thread: what starts there keeps its hands off the signals of the process.
-    """
-
-    def __init__(self, cache: ResponseCache, identity: str, open_search: Callable[[], Search], *, k: int) -> None:
+    def __init__(self, cache: ResponseCache, digest: str, search: Callable[[], Search], *, k: int) -> None:
         self._cache = cache
-        self._identity = identity
-        self._open_search = open_search
+        self._digest = digest
+        self._search = search
         self._k = k
-        self._search: Search | None = None
-        self._loop = asyncio.get_running_loop()
 
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
         """As Retriever.search, out of the cache where it can be."""
         record = current_asking()
         wide = max(k, self._k)
-        key = digest_of({"search": self._identity, "question": question, "k": wide, "tenant": tenant})
-        if (kept := self._cache.get(key)) is None:
-            kept = self._ask(question, wide, tenant)
-            self._cache.put(key, kept)
-            record.live = True
-            record.keys.append(key)
-        else:
+        key = digest_of({"search": self._digest, "question": question, "k": wide, "tenant": tenant})
+        if (kept := self._cache.get(key)) is not None:
             record.read(key, kept["seconds"], kept["seconds"])
+        else:
+            search = self._search()
+            began = time.perf_counter()
+            hits = search.search(question, k=wide, tenant=tenant)
+            kept = {"hits": [asdict(hit) for hit in hits], "seconds": round(time.perf_counter() - began, 6)}
+            self._cache.put(key, kept)
+            record.made(key)
         return [Hit(**hit) for hit in kept["hits"]][:k]
 
-    def _ask(self, question: str, k: int, tenant: str | None) -> dict[str, Any]:
-        if self._search is None:
-            asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
-        assert self._search is not None
-        began = time.perf_counter()
-        hits = self._search.search(question, k=k, tenant=tenant)
-        return {"hits": [asdict(hit) for hit in hits], "seconds": round(time.perf_counter() - began, 6)}
 
-    async def _open(self) -> None:
-        if self._search is None:
-            self._search = self._open_search()
-
-
-def search_identity(bundle: Bundle) -> str:
+def search_digest(bundle: Bundle) -> str:
     """Digest over the index, the embedder's file and the code that searches."""
     package = Path(sluice.retrieval.__file__).parent
     code = {path.name: digest_of_file(path) for path in package.glob("*.py")}
