@@ -17,7 +17,7 @@ from sluice.core.progress import Reporter
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.metrics.recall_at_5 import K
 from sluice.evaluation.output import Output
 from sluice.evaluation.runner import run_cases
@@ -87,8 +87,9 @@ def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
         application = ChainApplication(
             [opened.enter_context(open_runtime(bundle, stores, workspace.state)) for _ in range(parameters.workers)]
         )
-        asking = run_cases(rows, application, METRICS, concurrency=parameters.workers, on_progress=show)
+        metrics = opened.enter_context(open_metrics(bundle))
+        asking = run_cases(rows, application, metrics, concurrency=parameters.workers, on_progress=show)
         cases = asyncio.run(asking)
-    summary = summarise(rows, cases, METRICS)
+    summary = summarise(rows, cases, metrics)
     write_results(out, summary, cases)
     return summary
