@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sluice.app.bundle import draft_bundle
 from sluice.core import git
 from sluice.core.checkouts import checkout
 from sluice.core.digests import digest_of_file
@@ -25,11 +26,10 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.findings import Comparison
-from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.policy import load_policy
 from sluice.evaluation.reports import Side, write_reports
 from sluice.evaluation.rescoring import rescore
-from sluice.evaluation.stage import rows_of
+from sluice.evaluation.stage import measuring, rows_of
 from sluice.evaluation.summary import cases_digest
 from sluice.llm.models import load_models
 from sluice.pipeline import EXPECTED, evaluate, pull, reproduce
@@ -90,9 +90,11 @@ def review(
             new, rows = _answers(here, None, replay=replay)
         with _named(theirs):
             old, _ = _answers(theirs.workspace, rows, replay=replay)
-        if git.differ(here.root, start, _METRICS):
-            old = rescore(old, rows, METRICS)
-        comparison = compare(old, new, METRICS, load_policy(here.config / "gates.yaml"))
+        bundle = draft_bundle(here, adapter=here.build / "adapter" / "adapter.gguf")
+        with measuring(here, bundle, replay=replay) as metrics:
+            if git.differ(here.root, start, _METRICS):
+                old = rescore(old, rows, metrics)
+            comparison = compare(old, new, metrics, load_policy(here.config / "gates.yaml"))
         changed = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
         sides = describe(theirs, old), describe(mine, new)
         write_reports(out, comparison, *sides, [change.as_dict() for change in changed])

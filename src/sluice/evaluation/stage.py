@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,24 @@ from sluice.core.progress import Reporter
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-from sluice.evaluation.application import open_application
+from sluice.evaluation.application import model_digest, open_application
 from sluice.evaluation.cache import FOLDER, ResponseCache
-from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.output import Metric
+from sluice.evaluation.recorded import RecordedChat
 from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.summary import summarise, write_results
+from sluice.llm.chat import ChatProvider
 from sluice.retrieval.stores import Stores
 
 
 class EvaluateParameters(Settings):
-    """`workers`: models that answer side by side; `limit`: ask only N cases, evenly spread, 0 asks all."""
+    """`workers`: models that answer side by side; `limit`: ask only N cases, evenly spread, 0 asks all; `trials`:
+    answers to each question where the prompt is sampled."""
 
     workers: int = Field(2, ge=1)
     limit: int = Field(0, ge=0)
+    trials: int = Field(3, ge=1)
 
 
 def spread(rows: list[Row], limit: int) -> list[Row]:
@@ -44,17 +49,15 @@ def evaluate_bundle(
     workspace: Workspace,
     bundle: Bundle,
     rows: Sequence[Row],
+    metrics: Sequence[Metric],
     *,
-    trials: int = 1,
     replay: bool = False,
     responses: Path | None = None,
-    metrics: Sequence[Metric] = METRICS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """The records of `rows` (runner.run_cases). `responses`: folder of the cache, default .sluice/responses.
 
-    `trials`: answers to each question where the prompt's temperature is above 0; else there is one, as all would be the
-    same. `replay`: answers come out of the cache only, what is not there has the status `not_evaluated`.
+    A prompt whose temperature is 0 is asked once: it would only repeat itself. `replay`: answers come out of the cache only, what is not there has the status `not_evaluated`.
     """
     require_rows(rows)
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
@@ -71,11 +74,23 @@ def evaluate_bundle(
                 application,
                 metrics,
                 concurrency=application.concurrency,
-                trials=trials if sampled else 1,
+                trials=parameters.trials if sampled else 1,
                 on_progress=on_progress or (lambda *_: None),
             )
 
     return asyncio.run(asked())
+
+
+@contextmanager
+def measuring(workspace: Workspace, bundle: Bundle, *, replay: bool = False) -> Iterator[tuple[Metric, ...]]:
+    """The metrics of an evaluation; what the judge says is kept in the response cache, too."""
+
+    def recorded(connect: Callable[[], ChatProvider]) -> ChatProvider:
+        cache = ResponseCache(workspace.state / FOLDER)
+        return RecordedChat(cache, bundle.providers.judge, connect, model_digest=model_digest(bundle), replay=replay)
+
+    with open_metrics(bundle, around_judge=recorded) as metrics:
+        yield metrics
 
 
 def rows_of(workspace: Workspace) -> list[Row]:
@@ -87,22 +102,28 @@ def rows_of(workspace: Workspace) -> list[Row]:
 def run(
     workspace: Workspace, bundle: Bundle, out: Path, *, asked: Path | None = None, replay: bool = False
 ) -> dict[str, Any]:
-    """Evaluates `bundle` and writes the result files to `out`; returns the summary. `asked`: a file of rows to ask in place of
-    those of the checkout; `replay`: as for `evaluate_bundle`.
+    """Evaluates `bundle` and writes the result files to `out`; returns the summary. `asked`: a file of rows to ask in
+    place of those of the checkout; `replay`: as for `evaluate_bundle`.
 
     `recorded` in the summary: how many of the answers came out of the response cache, so that their times are those of
     another run, and maybe of another machine.
     """
     rows = load_rows(asked) if asked else rows_of(workspace)
     progress = Reporter("evaluate")
-    cases = evaluate_bundle(
-        workspace, bundle, rows, replay=replay, on_progress=lambda done, total: progress.report(done, total, "cases")
-    )
+    with measuring(workspace, bundle, replay=replay) as metrics:
+        cases = evaluate_bundle(
+            workspace,
+            bundle,
+            rows,
+            metrics,
+            replay=replay,
+            on_progress=lambda done, total: progress.report(done, total, "cases"),
+        )
     recorded = sum(case["recorded"] for case in cases)
     if recorded:
         print(
             f"evaluate: {recorded} of {len(cases)} answers out of the response cache, with their times", file=sys.stderr
         )
-    summary = summarise(rows, cases, METRICS) | {"recorded": recorded}
+    summary = summarise(rows, cases, metrics) | {"recorded": recorded}
     write_results(out, summary, cases)
     return summary
