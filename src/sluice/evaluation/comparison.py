@@ -164,9 +164,14 @@ def _metric(
         aggregate=measure.aggregate,
         decides=decides,
         judgement=judgement,
-        errors=tuple(new.id for old, new in both if name in old.errors or name in new.errors),
+        errors=tuple(new.id for old, new in both if _crashed(old, name) or _crashed(new, name)),
         note=note,
     )
+
+
+def _crashed(case: Case, metric: str) -> bool:
+    """A case that failed has an error for each metric, none of which crashed."""
+    return case.status == "answered" and metric in case.errors
 
 
 def _remark(judgement: Judgement, policy: ComparisonPolicy) -> str:
