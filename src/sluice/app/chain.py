@@ -247,7 +247,7 @@ class _Turn:
 
 
 def require_prompt(bundle: Bundle, name: str = PROMPT) -> Prompt:
-    """A prompt that the chain uses; SluiceError when the release has none, or when it names a role that is not asked."""
+    """A prompt that the chain uses; SluiceError when the release has none, or it names a role that is not asked."""
     if name not in bundle.prompts:
         raise SluiceError(
             f"release {bundle.release}: it has no prompt {name!r}", remedy=f"add prompts/{name}.prompt.yml"
