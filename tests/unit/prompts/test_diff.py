@@ -112,7 +112,9 @@ def test_messages_are_compared_with_their_counterparts() -> None:
 
 
 def test_a_role_that_changed_alone() -> None:
-    (message,) = change(messages=[{"role": "user", "content": "Greet in one sentence."}, GOOD["messages"][1]]).messages[:1]
+    (message,) = change(messages=[{"role": "user", "content": "Greet in one sentence."}, GOOD["messages"][1]]).messages[
+        :1
+    ]
     assert (message.base_role, message.head_role, message.same) == ("system", "user", False)
     assert [piece.kind for piece in message.pieces] == [" "]
 

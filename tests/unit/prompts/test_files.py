@@ -151,12 +151,19 @@ def test_what_is_no_prompt(write, text: str) -> None:
     [
         ("name: [", r"greet\.prompt\.yml:1: not valid YAML"),
         (GOOD + "name: again\n", r":20: not valid YAML: key 'name' stands here twice"),
-        (GOOD.replace("  maxTokens: 20", "  temperature: 0"), r":6: not valid YAML: key 'temperature' stands here twice"),
+        (
+            GOOD.replace("  maxTokens: 20", "  temperature: 0"),
+            r":6: not valid YAML: key 'temperature' stands here twice",
+        ),
         (GOOD.replace("  temperature", "\ttemperature"), r":5: not valid YAML: found character"),
         (GOOD + "---\n" + GOOD, r":20: not valid YAML"),
         ("name: &a [*a]", "an alias that holds itself"),
         ("[" * 3000, "nested too deeply"),
-        ("a: &a {x: 1, y: 2}\n" + "".join(f"{n}: &{n} [{', '.join(['*' + p] * 20)}]\n" for p, n in zip("abcdef", "bcdefg")), "more than 100000 keys"),
+        (
+            "a: &a {x: 1, y: 2}\n"
+            + "".join(f"{n}: &{n} [{', '.join(['*' + p] * 20)}]\n" for p, n in zip("abcdef", "bcdefg", strict=True)),
+            "more than 100000 keys",
+        ),
         ("name: \0", "not valid YAML"),
     ],
 )
@@ -220,7 +227,8 @@ SAME = {
     "white space": GOOD.replace("temperature: 0.5", "temperature:   0.5   ").replace("messages:\n", "messages:\n\n\n"),
     "a comment": "# why\n" + GOOD.replace("  maxTokens: 20", "  maxTokens: 20   # short"),
     "reordered keys": "testData: []\nvariables:\n  - name: name\n  - {required: false, name: text}\n"
-    + GOOD.split("variables:")[0].replace("    content: You greet {{name}}.\n", "")
+    + GOOD.split("variables:")[0]
+    .replace("    content: You greet {{name}}.\n", "")
     .replace("  - role: system", "  - content: You greet {{name}}.\n    role: system"),
     "block style": GOOD.replace("You greet {{name}}.", ">-\n      You greet\n      {{name}}."),
     "another description": GOOD.replace("Greets a person.", "Says hello to a person."),
@@ -230,7 +238,8 @@ OTHER = {
     "a word": GOOD.replace("You greet", "You welcome"),
     "a line break": GOOD.replace('says {{text}}"', 'says {{text}}\\n"'),
     "a role": GOOD.replace("role: system", "role: user"),
-    "the order of messages": GOOD.replace("role: system", "role: x").replace("role: user", "role: system")
+    "the order of messages": GOOD.replace("role: system", "role: x")
+    .replace("role: user", "role: system")
     .replace("role: x", "role: user"),
     "the temperature": GOOD.replace("temperature: 0.5", "temperature: 0.6"),
     "the longest answer": GOOD.replace("maxTokens: 20", "maxTokens: 21"),
