@@ -14,7 +14,7 @@ GOOD: dict[str, Any] = {
     "model": "chat",
     "messages": [
         {"role": "system", "content": LONG},
-        {"role": "user", "content": "one\ntwo\nthree\nfour\nfive\n{{question}}"},
+        {"role": "user", "content": "one\n\nthree\nfour\nfive\n{{question}}"},
     ],
     "variables": [{"name": "question"}],
 }
@@ -50,10 +50,10 @@ def test_a_word_that_changed_in_a_long_paragraph(capsys: pytest.CaptureFixture[s
 
 
 def test_only_the_lines_near_a_change_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    content = GOOD["messages"][1]["content"].replace("four", "4")
+    content = GOOD["messages"][1]["content"].replace("three", "3")
     new = prompt(messages=[GOOD["messages"][0], {"role": "user", "content": content}])
     text = shown(capsys, {"answer": prompt()}, {"answer": new}, "answer")
-    assert "  message 2, user: changed\n    …\n    three\n    [-four-]{+4+}\n    five\n    …\n" in text
+    assert "  message 2, user: changed\n    …\n\n    [-three-]{+3+}\n    four\n    …\n" in text
 
 
 def test_a_line_break_that_was_added_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
