@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[3]
 TRIALS = 3
 WORLD = world()
 POLICY = load_policy(ROOT / "config" / "gates.yaml")
+NAMED = [metric for metric in METRICS if metric.name in POLICY.metrics]
 
 Evaluate = Callable[..., list[dict[str, Any]]]
 
@@ -46,7 +47,7 @@ def evaluated(folder: Path, text: str, *, salt: int = 0) -> list[dict[str, Any]]
     asked = run_cases(
         WORLD.rows,
         service,
-        METRICS,
+        NAMED,
         concurrency=1,
         trials=TRIALS if service.sampled else 1,
         on_progress=lambda *_: None,
@@ -68,7 +69,7 @@ def base(folder: Path) -> list[dict[str, Any]]:
 
 
 def verdict(base: list[dict[str, Any]], head: list[dict[str, Any]]) -> Comparison:
-    return compare(base, head, METRICS, POLICY)
+    return compare(base, head, NAMED, POLICY)
 
 
 def worse(comparison: Comparison) -> set[str]:
