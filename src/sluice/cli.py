@@ -177,6 +177,29 @@ def evaluate(
     _print_json({name: metric["value"] for name, metric in summary["metrics"].items()})
 
 
+@app.command("eval")
+def eval_change(
+    base: Annotated[str, typer.Option(help="Branch, tag or commit that the change is for.")] = "origin/main",
+    head: Annotated[str, typer.Option(help="Branch, tag or commit of the change; default: the working tree.")] = "",
+    replay: Annotated[bool, typer.Option("--replay", help="Answer out of the response cache only.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the reports; default: build/comparison.")] = None,
+) -> None:
+    """Compare a change with what it changes, case by case: what got better, what broke, how sure that is."""
+    from sluice.evaluation.reports.terminal import in_the_terminal
+    from sluice.review import review
+
+    found = review(Workspace.find(), base, head, replay=replay, out=out)
+    print(found.title)
+    if found.comparison is None:
+        print("nothing changed: no question has to be asked")
+        return
+    print(in_the_terminal(found.comparison))
+    print(f"reports: {found.reports}")
+    if not found.comparison.passed:
+        remedy = f"{found.reports}/report.html shows the cases"
+        raise GateFailed(f"the verdict is: {found.comparison.verdict}", remedy=remedy)
+
+
 @data_app.command("check")
 def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the report.")] = None) -> None:
     """Check data/ against the contract; every fault at once (pipeline stage)."""
