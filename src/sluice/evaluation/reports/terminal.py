@@ -25,4 +25,4 @@ def _line(metric: MetricComparison) -> str:
     base, head = words.figure(judgement.base, unit), words.figure(judgement.head, unit)
     between = words.interval(judgement, unit)
     mark = words.MARKS[metric.verdict]
-    return f"{mark} {metric.name:<22} {base:>9} -> {head:<9} {between:<28} {judgement.samples:>4} cases  {metric.verdict}"
+    return f"{mark} {metric.name:<22} {base:>9} -> {head:<9} {between:<28} {judgement.cases:>4} cases  {metric.verdict}"
