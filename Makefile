@@ -26,7 +26,7 @@ release: $(READY)  ## take the working tree down the whole road: check, train, e
 	@$(BIN)/sluice release make
 
 eval: $(READY)  ## compare the working tree with origin/main: what got better, what broke (BASE=… for another)
-	@$(BIN)/sluice eval --base $(or $(BASE),origin/main)
+	@$(BIN)/sluice eval --base $(or $(BASE),origin/main) $(if $(PUBLISH),--publish)
 
 serve: $(READY)  ## serve the champion on 127.0.0.1:8080
 	@$(BIN)/sluice serve

@@ -109,7 +109,11 @@ class Obedient:
         self.trial = 0
 
     async def stream(
-        self, messages: Messages, parameters: ModelParameters, *, deadline: float  # noqa: ARG002
+        self,
+        messages: Messages,
+        parameters: ModelParameters,
+        *,
+        deadline: float,  # noqa: ARG002
     ) -> AsyncGenerator[Delta, None]:
         reply = self._reply(messages[0]["content"], messages[-1]["content"], parameters.temperature)
         yield Delta(reply)

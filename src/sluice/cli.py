@@ -183,21 +183,42 @@ def eval_change(
     head: Annotated[str, typer.Option(help="Branch, tag or commit of the change; default: the working tree.")] = "",
     replay: Annotated[bool, typer.Option("--replay", help="Answer out of the response cache only.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the reports; default: build/comparison.")] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="In GitHub Actions: into the job summary and the pull request's comment.")
+    ] = False,
 ) -> None:
     """Compare a change with what it changes, case by case: what got better, what broke, how sure that is."""
+    from sluice.evaluation.reports import COMMENT, PAGE
     from sluice.evaluation.reports.terminal import in_the_terminal
     from sluice.review import review
 
     found = review(Workspace.find(), base, head, replay=replay, out=out)
     print(found.title)
+    if found.replayed:
+        print(f"nobody was asked ({found.replayed}): answers are those of the response cache")
+    if found.comparison is None or found.reports is None:
+        text = "Nothing changed: no question has to be asked.\n"
+    else:
+        text = (found.reports / COMMENT).read_text()
+        print(in_the_terminal(found.comparison))
+        print(f"reports: {found.reports}")
+    if publish:
+        _publish(text)
     if found.comparison is None:
-        print("nothing changed: no question has to be asked")
-        return
-    print(in_the_terminal(found.comparison))
-    print(f"reports: {found.reports}")
-    if not found.comparison.passed:
-        remedy = f"{found.reports}/report.html shows the cases"
+        print(text.strip())
+    elif not found.comparison.passed:
+        remedy = f"{found.reports}/{PAGE} shows the cases"
         raise GateFailed(f"the verdict is: {found.comparison.verdict}", remedy=remedy)
+
+
+def _publish(text: str) -> None:
+    import os
+
+    from sluice.forge.comment import upsert_comment
+    from sluice.forge.job_summary import write_job_summary
+
+    print(write_job_summary(text, os.environ), file=sys.stderr)
+    print(upsert_comment(text, os.environ, marker="sluice-eval").message, file=sys.stderr)
 
 
 @data_app.command("check")

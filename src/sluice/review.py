@@ -31,7 +31,9 @@ from sluice.evaluation.reports import Side, write_reports
 from sluice.evaluation.rescoring import rescore
 from sluice.evaluation.stage import measuring, rows_of
 from sluice.evaluation.summary import cases_digest
-from sluice.llm.models import load_models
+from sluice.llm.models import Models, load_models
+from sluice.llm.roles import missing_keys
+from sluice.llm.settings import load_providers
 from sluice.pipeline import EXPECTED, evaluate, pull, reproduce
 from sluice.prompts import load_prompts
 from sluice.prompts.diff import diff_prompts
@@ -45,9 +47,10 @@ _METRICS = "src/sluice/evaluation"
 @dataclass(frozen=True)
 class Review:
     """What came out, and where the reports lie. `comparison` is None when both sides are the same tree: then there are
-    no reports."""
+    no reports. `replayed`: why nobody was asked, empty when somebody was."""
 
     title: str
+    replayed: str
     comparison: Comparison | None
     reports: Path | None
 
@@ -66,14 +69,12 @@ class _Checkout:
         return f"{self.ref} ({self.commit[:12]}{'-dirty' * self.commit.endswith('-dirty')})"
 
 
-def review(
-    workspace: Workspace, base: str, head: str = "", *, replay: bool = False, out: Path | None = None
-) -> Review:
+def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = False, out: Path | None = None) -> Review:
     """Compares `head` (default: the working tree) with the commit at which it left `base`; reports go to `out`
     (default: build/comparison).
 
     `replay`: nobody is asked, answers come out of the response cache, and a case that is not there is named as not
-    evaluated. SluiceError when a side cannot be evaluated, with its name.
+    evaluated. So it is where a provider's key is missing, as on a pull request from a fork. SluiceError when a side cannot be evaluated, with its name.
     """
     root, out = workspace.root, out or workspace.build / "comparison"
     with workspace.exclusive():
@@ -82,10 +83,12 @@ def review(
         edited = not head and not git.is_clean(root)
         named = head or WORKING_TREE
         if git.same_tree(root, start, tip) and not edited:
-            return Review(f"{named} is the same tree as {base} ({start[:12]})", None, None)
+            return Review(f"{named} is the same tree as {base} ({start[:12]})", "", None, None)
         here = checkout(workspace, tip, on_drop=_close_store) if head else workspace
         mine = _Checkout("head", named, f"{tip}-dirty" if edited else tip, here)
         theirs = _Checkout("base", base, start, checkout(workspace, start, on_drop=_close_store))
+        asked_nobody = "as was asked for" if replay else _without_keys(theirs.workspace, here)
+        replay = bool(asked_nobody)
         with _named(mine):
             new, rows = _answers(here, None, replay=replay)
         with _named(theirs):
@@ -98,7 +101,14 @@ def review(
         changed = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
         sides = describe(theirs, old), describe(mine, new)
         write_reports(out, comparison, *sides, [change.as_dict() for change in changed])
-        return Review(f"{mine.title} against {theirs.title}", comparison, out)
+        return Review(f"{mine.title} against {theirs.title}", asked_nobody, comparison, out)
+
+
+def _without_keys(*sides: Workspace) -> str:
+    """Which keys of providers of either side are missing here, in words; empty when none is."""
+    asked = [load_providers(side.config / "providers.yaml", roles=Models.roles()) for side in sides]
+    names = {name for providers in asked for name in missing_keys((*providers.chat, *providers.judge))}
+    return f"{', '.join(sorted(names))} not set" if names else ""
 
 
 def describe(side: _Checkout, records: Sequence[Mapping[str, Any]]) -> Side:

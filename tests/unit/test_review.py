@@ -89,7 +89,9 @@ class Pipeline:
         write_json(workspace.build / "check" / "report.json", {"digest": "d" * 64})
         (workspace.build / "adapter").mkdir(parents=True, exist_ok=True)
         (workspace.build / "adapter" / "adapter.gguf").write_bytes(b"adapter")
-        write_json(workspace.build / "index" / "index.json", {"digest": "i", "embedder": {}, "chunker": {}, "files": {}})
+        write_json(
+            workspace.build / "index" / "index.json", {"digest": "i", "embedder": {}, "chunker": {}, "files": {}}
+        )
         if until == "evaluate":
             self.write(workspace, load_rows(workspace.data / "eval.jsonl"), workspace.build / "evaluation")
 
@@ -213,3 +215,23 @@ def test_a_base_that_is_not_there(here: Workspace, pipeline: Pipeline) -> None:
     with pytest.raises(SluiceError, match=r"'origin/main' here"):
         review(here, "origin/main")
     assert not pipeline.calls
+
+
+def test_without_a_provider_s_key_nobody_is_asked(
+    here: Workspace, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = here.config / "providers.yaml"
+    path.write_text(
+        path.read_text()
+        .replace("kind: local ", "kind: openai\n    key_env: SLUICE_TEST_KEY ", 1)
+        .replace("max_concurrency: 32", "max_concurrency: 4")
+    )
+    monkeypatch.delenv("SLUICE_TEST_KEY", raising=False)
+    found = review(here, "main")
+    assert found.replayed == "SLUICE_TEST_KEY not set"
+    assert [call for call in pipeline.calls if call[-1] == "--replay"] == [
+        ("head", "evaluate", "--replay"),
+        ("base", "evaluate", "--replay"),
+    ]
+    monkeypatch.setenv("SLUICE_TEST_KEY", "x")
+    assert review(here, "main").replayed == ""
