@@ -57,13 +57,42 @@ _WAFFLE = (
     "beginning and go through the whole of it step by step before we come to what was asked."
 )
 _ASKED = re.compile(r"What is the (?P<what>[\w ]+) of the (?P<service>\w+) service\?")
-_SERVICES = "checkout search billing ledger catalog profile mailer gateway archive metrics session".split()
+_SERVICES = [
+    "checkout",
+    "search",
+    "billing",
+    "ledger",
+    "catalog",
+    "profile",
+    "mailer",
+    "gateway",
+    "archive",
+    "metrics",
+    "session",
+]
 _WHATS = (
     "time limit", "error budget", "retry count", "queue length", "log retention", "restart delay", "batch size",
     "replica count", "cache lifetime", "review interval",
 )  # fmt: skip
-_UNITS = "seconds minutes entries requests days".split()
-_NUMBERS = "two three four five six seven eight nine twelve fifteen twenty thirty forty fifty sixty ninety".split()
+_UNITS = ["seconds", "minutes", "entries", "requests", "days"]
+_NUMBERS = [
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "twelve",
+    "fifteen",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "ninety",
+]
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
     (default: build/comparison).
 
     `replay`: nobody is asked, answers come out of the response cache, and a case that is not there is named as not
-    evaluated. So it is where a provider's key is missing, as on a pull request from a fork. SluiceError when a side cannot be evaluated, with its name.
+    evaluated. So it is where a provider's key is missing, as on a pull request from a fork.
+    SluiceError when a side cannot be evaluated, with its name.
     """
     root, out = workspace.root, out or workspace.build / "comparison"
     with workspace.exclusive():

@@ -13,7 +13,6 @@ from typing import Any
 
 from sluice import pipeline
 from sluice.core import git, processes
-from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, write_json
 from sluice.core.params import load_params
 from sluice.core.progress import Journey

@@ -166,7 +166,8 @@ def test_nothing_changed(here: Workspace, pipeline: Pipeline) -> None:
     assert not pipeline.calls
 
 
-def test_what_others_have_merged_meanwhile_is_not_part_of_the_change(here: Workspace, pipeline: Pipeline) -> None:
+@pytest.mark.usefixtures("pipeline")
+def test_what_others_have_merged_meanwhile_is_not_part_of_the_change(here: Workspace) -> None:
     start = git(here.root, "rev-parse", "HEAD")
     git(here.root, "checkout", "-q", "-b", "mine")
     edit(here, "MINE")
@@ -203,7 +204,8 @@ def test_replay_asks_nobody_and_keeps_nothing(here: Workspace, pipeline: Pipelin
         ]
 
 
-def test_an_error_says_whose_it_is_and_leaves_no_report(here: Workspace, pipeline: Pipeline) -> None:
+@pytest.mark.usefixtures("pipeline")
+def test_an_error_says_whose_it_is_and_leaves_no_report(here: Workspace) -> None:
     edit(here, "BROKEN")
     with pytest.raises(SluiceError, match=r"head, working tree \(.*-dirty\): stage evaluate failed: BROKEN") as caught:
         review(here, "main")

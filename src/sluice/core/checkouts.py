@@ -43,14 +43,20 @@ def checkout(workspace: Workspace, commit: str, *, on_drop: Callable[[Path], obj
 
 def _share(workspace: Workspace, draft: Path) -> None:
     """The caches of this checkout for the other: what is in them is named by its content."""
-    local = workspace.root / ".dvc" / "config.local"
-    if local.is_file():  # credentials of a remote, or another place for the cache
-        shutil.copy2(local, draft / ".dvc" / "config.local")
-    dvc = str(Path(sys.executable).with_name("dvc"))
-    cache = subprocess.run(
-        [dvc, "cache", "dir"], cwd=workspace.root, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    subprocess.run([dvc, "cache", "dir", "--local", "--quiet", cache], cwd=draft, check=True, capture_output=True)
+    shared, local = workspace.root / ".dvc" / "config", workspace.root / ".dvc" / "config.local"
+    texts = [path.read_text() for path in (shared, local) if path.is_file()]
+    target = draft / ".dvc" / "config.local"
+    if any("[cache]" in text for text in texts):  # it may lie anywhere: dvc knows
+        if local.is_file():
+            shutil.copy2(local, target)
+        dvc = str(Path(sys.executable).with_name("dvc"))
+        asked = subprocess.run([dvc, "cache", "dir"], cwd=workspace.root, capture_output=True, text=True, check=True)
+        cache = ["cache", "dir", "--local", "--quiet", asked.stdout.strip()]
+        subprocess.run([dvc, *cache], cwd=draft, check=True, capture_output=True)
+    else:
+        mine = local.read_text() if local.is_file() else ""  # credentials of a remote, for one
+        target.write_text(f"{mine}\n[cache]\n    dir = {workspace.root / '.dvc' / 'cache'}\n")
+        target.chmod(0o600)
     responses = workspace.state / _SHARED
     responses.mkdir(parents=True, exist_ok=True)
     (draft / ".sluice").mkdir(exist_ok=True)

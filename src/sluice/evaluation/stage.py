@@ -57,7 +57,8 @@ def evaluate_bundle(
 ) -> list[dict[str, Any]]:
     """The records of `rows` (runner.run_cases). `responses`: folder of the cache, default .sluice/responses.
 
-    A prompt whose temperature is 0 is asked once: it would only repeat itself. `replay`: answers come out of the cache only, what is not there has the status `not_evaluated`.
+    A prompt whose temperature is 0 is asked once: it would only repeat itself. `replay`: answers come out of the cache
+    only, what is not there has the status `not_evaluated`.
     """
     require_rows(rows)
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)

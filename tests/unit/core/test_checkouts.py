@@ -14,7 +14,6 @@ from sluice.core.checkouts import KEPT, checkout
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
-
 DVC = str(Path(sys.executable).with_name("dvc"))
 
 
@@ -55,6 +54,16 @@ def test_an_older_commit_with_the_caches_of_this_one(here: Workspace) -> None:
     assert (here.state / "responses" / "x").read_text() == "1"
     assert found.state != here.state
     assert (here.prompts / "a.txt").read_text() == "edited"
+
+
+def test_a_cache_of_dvc_that_lies_elsewhere(here: Workspace, tmp_path: Path) -> None:
+    first = commit(here.root, "one")
+    (here.root / ".dvc" / "config.local").write_text(
+        "[cache]\n    dir = ../../elsewhere\n[core]\n    checksum_jobs = 3\n"
+    )
+    found = checkout(here, first)
+    assert Path(run(found.root, DVC, "cache", "dir")) == tmp_path / "elsewhere"
+    assert run(found.root, DVC, "config", "core.checksum_jobs") == "3"
 
 
 def test_a_checkout_is_made_once(here: Workspace) -> None:

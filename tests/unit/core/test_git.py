@@ -58,7 +58,8 @@ def test_where_two_commits_parted(tmp_path: Path, forked: dict[str, str]) -> Non
         git.merge_base(tmp_path, git.resolve(tmp_path, "HEAD"), forked["main"])
 
 
-def test_clean_means_that_no_file_would_be_missed(tmp_path: Path, forked: dict[str, str]) -> None:
+@pytest.mark.usefixtures("forked")
+def test_clean_means_that_no_file_would_be_missed(tmp_path: Path) -> None:
     assert git.is_clean(tmp_path)
     (tmp_path / "new").write_text("x")
     assert not git.is_clean(tmp_path)

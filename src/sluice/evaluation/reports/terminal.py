@@ -1,4 +1,4 @@
-"""The comparison as `sluice eval` prints it: the verdict, a line for each metric that decides, and the cases that broke."""
+"""The comparison as `sluice eval` prints it: the verdict, a line for each metric that decides, the cases that broke."""
 
 from __future__ import annotations
 
