@@ -20,7 +20,12 @@ from sluice.core.workspace import Workspace
 if TYPE_CHECKING:
     from sluice.prompts import Prompt
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ship LLM applications in small, measured steps.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # they may hold keys
+    help="Ship LLM applications in small, measured steps.",
+)
 release_app = typer.Typer(no_args_is_help=True, help="Make, list, show and roll back releases.")
 data_app = typer.Typer(no_args_is_help=True, help="Check and import data.")
 index_app = typer.Typer(no_args_is_help=True, help="Build the search index.")

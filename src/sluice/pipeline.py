@@ -17,6 +17,8 @@ from sluice.core.processes import Child, start, wait_until
 from sluice.core.progress import VARIABLE, Journey
 from sluice.core.workspace import Workspace
 
+# What dvc noted of its last run here: of this machine only, but dvc wants it where git could see it.
+LOCK = "pipelines/dvc.lock"
 STAGES = ("check", "index", "train", "evaluate")
 # Seconds of each stage on two cores, until a run has measured its own.
 EXPECTED = {"data": 4, "check": 8, "index": 15, "train": 170, "evaluate": 110}

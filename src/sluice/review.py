@@ -34,7 +34,7 @@ from sluice.evaluation.summary import cases_digest
 from sluice.llm.models import Models, load_models
 from sluice.llm.roles import missing_keys
 from sluice.llm.settings import load_providers
-from sluice.pipeline import EXPECTED, evaluate, pull, reproduce
+from sluice.pipeline import EXPECTED, LOCK, evaluate, pull, reproduce
 from sluice.prompts import load_prompts
 from sluice.prompts.diff import diff_prompts
 from sluice.release.staging import config_digests, index_pin
@@ -81,7 +81,7 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
     with workspace.exclusive():
         tip = git.resolve(root, head or "HEAD")
         start = git.merge_base(root, git.resolve(root, base), tip)
-        edited = not head and not git.is_clean(root)
+        edited = not head and not git.is_clean(root, but_for=LOCK)
         named = head or WORKING_TREE
         if git.same_tree(root, start, tip) and not edited:
             return Review(f"{named} is the same tree as {base} ({start[:12]})", "", None, None)

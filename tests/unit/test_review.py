@@ -160,6 +160,7 @@ def test_the_base_is_asked_once(here: Workspace, pipeline: Pipeline) -> None:
 
 
 def test_nothing_changed(here: Workspace, pipeline: Pipeline) -> None:
+    (here.root / "pipelines" / "dvc.lock").write_text("of the last run")
     found = review(here, "main")
     assert (found.comparison, found.reports) == (None, None)
     assert "same tree" in found.title

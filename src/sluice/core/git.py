@@ -54,9 +54,9 @@ def merge_base(root: Path, one: str, other: str) -> str:
     )
 
 
-def is_clean(root: Path) -> bool:
-    """Whether the working tree is what is committed; files that git ignores do not count."""
-    return not _git(root, "status", "--porcelain")
+def is_clean(root: Path, *, but_for: str) -> bool:
+    """Whether the working tree is what is committed; files that git ignores do not count, nor does the one named."""
+    return not _git(root, "status", "--porcelain", "--", ".", f":(exclude){but_for}")
 
 
 def same_tree(root: Path, one: str, other: str) -> bool:

@@ -60,9 +60,10 @@ def test_where_two_commits_parted(tmp_path: Path, forked: dict[str, str]) -> Non
 
 @pytest.mark.usefixtures("forked")
 def test_clean_means_that_no_file_would_be_missed(tmp_path: Path) -> None:
-    assert git.is_clean(tmp_path)
+    (tmp_path / "folder" / "lock").write_text("x")
+    assert git.is_clean(tmp_path, but_for="folder/lock")
     (tmp_path / "new").write_text("x")
-    assert not git.is_clean(tmp_path)
+    assert not git.is_clean(tmp_path, but_for="folder/lock")
 
 
 def test_the_same_files_in_two_commits(tmp_path: Path, forked: dict[str, str]) -> None:
