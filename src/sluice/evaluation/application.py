@@ -19,6 +19,7 @@ from sluice.app.chain import AnswerChain, Checks, Search
 from sluice.app.runtime import open_model, open_search
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
+from sluice.data.rows import Row
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.metrics.recall_at_5 import K
 from sluice.evaluation.output import Output
@@ -93,11 +94,11 @@ class ChainApplication:
         self._free: list[Lane] | None = None
         self._cache = cache
 
-    async def ask(self, question: str, *, trial: int) -> Output:
+    async def ask(self, row: Row, *, trial: int) -> Output:
         """NotRecordedError for what replay does not find; else whatever the chain raises."""
         if self._free is None:
             try:
-                return await self._ask(self._closed, question, trial)
+                return await self._ask(self._closed, row.question, trial)
             except NotRecordedError:
                 raise
             except Exception:  # a lane that can ask will say whether it is more than a miss
@@ -105,7 +106,7 @@ class ChainApplication:
                     self._free = self._open_lanes()
         lane = self._free.pop()
         try:
-            return await self._ask(lane, question, trial)
+            return await self._ask(lane, row.question, trial)
         finally:
             self._free.append(lane)
 

@@ -34,7 +34,10 @@ _NEGATIONS = frozenset("no not never none neither nor cannot without t".split())
 _UNITS = "zero _ two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
 _NUMBERS = {
     **{word: str(value) for value, word in enumerate(f"{_UNITS} eighteen nineteen".split())},
-    **{word: str(10 * tens) for tens, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)},
+    **{
+        word: str(10 * tens)
+        for tens, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
+    },
     "hundred": "100",
     "thousand": "1000",
     "million": "1000000",

@@ -34,7 +34,8 @@ class Application:
         self.now = self.most = 0
         self.trials: list[tuple[str, int]] = []
 
-    async def ask(self, question: str, *, trial: int) -> Output:
+    async def ask(self, row: Row, *, trial: int) -> Output:
+        question = row.question
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(self.delays.get(question, 0.001))
