@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sluice.evaluation.prompt_tests import Tested
+from sluice.evaluation.prompt_tests import PromptRun
 from sluice.evaluation.summary import percentile
 
 _HEAD = ("prompt", "digest", "passed", "failed", "not evaluated", "recorded", "p50 ms")
 _LONGEST = 300  # characters of an answer
 
 
-def print_tests(tested: Tested) -> None:
+def print_tests(tested: PromptRun) -> None:
     """The last line is `PASSED n/m`."""
     table = [_HEAD, *(_line(tested, name) for name in dict.fromkeys(case.prompt.name for case in tested.cases))]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -27,7 +27,7 @@ def print_tests(tested: Tested) -> None:
     print(f"PASSED {tested.passed}/{len(tested.records)}")
 
 
-def _line(tested: Tested, name: str) -> tuple[str, ...]:
+def _line(tested: PromptRun, name: str) -> tuple[str, ...]:
     numbers = [number for number, case in enumerate(tested.cases) if case.prompt.name == name]
     records = [tested.records[number] for number in numbers]
     passed = sum(not tested.faults(number) for number in numbers)

@@ -39,7 +39,7 @@ CHECKS: tuple[Metric, ...] = (ExactMatch(), DeclineAccuracy(), Contains(), NotCo
 
 
 @dataclass(frozen=True)
-class Tested:
+class PromptRun:
     """`records`: as of an evaluation, in the order of `cases`. `notes`: what was not asked, and why."""
 
     cases: Sequence[PromptCase]
@@ -71,7 +71,7 @@ def run_tests(
     lines: Path | None = None,
     replay: bool = False,
     responses: Path | None = None,
-) -> Tested:
+) -> PromptRun:
     """Tries the prompts `names`, or all of them. `lines`: a file of cases, in place of each prompt's testData.
 
     SluiceError for a name that is not there, and when there is nothing that could fail."""
@@ -93,10 +93,10 @@ def run_tests(
         if of_role := [case for case in cases if case.prompt.model == role]:
             with _open_role(workspace, providers, role, store, replay=replay) as chat:
                 records |= _ask(workspace, of_role, chat, getattr(providers, role)[0])
-    return Tested(cases, [records[case.row.id] for case in cases], notes)
+    return PromptRun(cases, [records[case.row.id] for case in cases], notes)
 
 
-def write_tests(tested: Tested, out: Path) -> None:
+def write_tests(tested: PromptRun, out: Path) -> None:
     """cases.jsonl (the records with `faults`) and summary.json in the folder `out`."""
     records = [record | {"faults": tested.faults(number)} for number, record in enumerate(tested.records)]
     write_jsonl(out / "cases.jsonl", records)
