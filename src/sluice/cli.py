@@ -25,6 +25,7 @@ release_app = typer.Typer(no_args_is_help=True, help="Make, list, show and roll 
 data_app = typer.Typer(no_args_is_help=True, help="Check and import data.")
 index_app = typer.Typer(no_args_is_help=True, help="Build the search index.")
 prompts_app = typer.Typer(no_args_is_help=True, help="Check, list, show, compare and try prompts.")
+judge_app = typer.Typer(no_args_is_help=True, help="Compare the judge of answers with people.")
 models_app = typer.Typer(no_args_is_help=True, help="Fetch and verify models.")
 traces_app = typer.Typer(no_args_is_help=True, help="Load the traces of the service into MLflow.")
 keys_app = typer.Typer(no_args_is_help=True, help="Give out, list and revoke API keys.")
@@ -33,6 +34,7 @@ for noun, group in (
     ("data", data_app),
     ("index", index_app),
     ("prompts", prompts_app),
+    ("judge", judge_app),
     ("models", models_app),
     ("traces", traces_app),
     ("keys", keys_app),
@@ -209,6 +211,24 @@ def data_import_squad(
     _print_json(asdict(imported))
 
 
+@data_app.command("import")
+def data_import(
+    source: Annotated[Path, typer.Argument(help="A .csv, .tsv or .jsonl file, one question a line.")],
+    out: Annotated[Path, typer.Argument(help="The .jsonl file of rows to create.")],
+    column: Annotated[
+        list[str] | None, typer.Option(help="key=column where they differ, such as question=Frage; may be given again.")
+    ] = None,
+    delimiter: Annotated[str, typer.Option(help="Between columns of a .csv; default: the one of its first line.")] = "",
+    separator: Annotated[str, typer.Option(help="Between the entries of answers, doc_ids and tags in a .csv.")] = "|",
+    tag: Annotated[list[str] | None, typer.Option(help="Tag for every row; may be given again.")] = None,
+) -> None:
+    """Import questions as rows about data/corpus; what is dropped is listed with its reason. SQuAD: import-squad."""
+    from sluice.data.tables import Layout, import_table, parse_columns
+
+    layout = Layout(parse_columns(column or []), delimiter, separator, tuple(tag or []))
+    _print_json(import_table(source, out, Workspace.find().data, layout).as_dict())
+
+
 @index_app.command("build")
 def index_build() -> None:
     """Build build/index from data/corpus and load its collection (pipeline stage)."""
@@ -282,6 +302,32 @@ def prompts_test(
     print_tests(tested)
     if tested.passed < len(tested.records):
         raise SluiceError(f"{len(tested.records) - tested.passed} of {len(tested.records)} cases did not pass")
+
+
+@judge_app.command("calibrate")
+def judge_calibrate(
+    cases: Annotated[Path | None, typer.Option(help="Labelled answers (.jsonl); default: those of Sluice.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write what is printed.")] = None,
+) -> None:
+    """Let the judge grade answers that people have graded: agreement, Cohen's kappa, and where they differ.
+
+    Fails when the judge agrees less than config/gates.yaml asks for."""
+    from sluice.app.bundle import draft_bundle
+    from sluice.core.files import write_json
+    from sluice.evaluation.calibration import CASES, calibrate_bundle, load_calibration
+    from sluice.release.gates import Figure, decide, load_gates, require
+
+    workspace = Workspace.find()
+    gates = load_gates(workspace.config / "gates.yaml")
+    labelled = load_calibration(cases or CASES)
+    found = calibrate_bundle(draft_bundle(workspace, adapter=None), labelled)
+    summary = found.as_dict()
+    if out:
+        write_json(out, summary)
+    _print_json(summary)
+    differ = tuple(one.case.id for one in found.disagreements)
+    kappa = Figure(found.agreement.kappa, found.agreement.cases, len(found.errors), (*found.errors, *differ))
+    require(decide(gates, "calibration", {"judge_kappa": kappa}, None))
 
 
 @models_app.command("pull")

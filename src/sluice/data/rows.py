@@ -142,7 +142,7 @@ def scan_rows(path: Path) -> tuple[list[Placed[Row]], list[Fault]]:
     # Only "\n" ends a line: str.splitlines would also cut at U+2028, which JSON allows inside a string.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            row, whats = _parse_row(line)
+            row, whats = parse_row(line)
             faults += [Fault(path, number, what) for what in whats]
             if row:
                 rows.append(Placed(row, path, number))
@@ -151,7 +151,8 @@ def scan_rows(path: Path) -> tuple[list[Placed[Row]], list[Fault]]:
     return rows, faults
 
 
-def _parse_row(line: str) -> tuple[Row | None, list[str]]:
+def parse_row(line: str) -> tuple[Row | None, list[str]]:
+    """The row in one line of JSON, or what is wrong with it."""
     try:
         value = from_json(line, allow_inf_nan=False)
     except ValueError as error:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache as once
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -156,6 +157,14 @@ def open_application(
 
         concurrency = workers if local else first.max_concurrency
         yield ChainApplication(lane(), open_lanes, cache, concurrency=concurrency)
+
+
+def recorded_judge(
+    bundle: Bundle, cache: ResponseCache, connect: Callable[[], ChatProvider], *, replay: bool
+) -> RecordedChat:
+    """What is asked in place of the judge's provider. A local judge is the base model, without the adapter."""
+    base = model_digest(replace(bundle, adapter=None))
+    return RecordedChat(cache, bundle.providers.judge, once(connect), model_digest=base, replay=replay)
 
 
 def model_digest(bundle: Bundle) -> str:

@@ -3,9 +3,9 @@
 0. A claim whose words stand in a row in a passage is copied, and supported.
 1. The passage's sentence that shares most content words with the claim is its evidence. Shared are words with a common
    stem, without function words; a number counts as a word, "two" being 2.
-2. Every number of the claim must stand in the evidence, and both must be negated or neither: a span that was copied and
-   then changed in one of these is what embeddings cannot see.
-3. From `COPIED` of the content words on, the claim is supported. From `NEAR` on it is, when the cosine between claim and
+2. Every number of the claim must stand in the evidence, and both must be negated or neither: embeddings do not see it
+   when one of these was changed.
+3. From `COPIED` of the content words on, the claim is supported. From `NEAR` on it is when the cosine between claim and
    evidence is at least `ALIKE`. Below, it is not.
 
 Stems, function words and negations are those of English. It is no reader: a claim that swaps roles ("input costs more
@@ -24,24 +24,26 @@ COPIED = 0.8
 NEAR = 0.5
 ALIKE = 0.7
 
-_FUNCTION_WORDS = frozenset(
-    "a an the of to in on at by for from with as is are was were be been being it its this that these those and or but "
-    "if then than so do does did has have had will would can could may might must should there their they them he she "
-    "his her you your we our i which who whom whose what when where how only any all also just within after before per "
-    "each into over under about up out one".split()
-)
-_NEGATIONS = frozenset("no not never none neither nor cannot without t".split())
-_UNITS = "zero _ two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+_SMALL = """
+a an the of to in on at by for from with as is are was were be been being it its this that these those and or but if
+then than so do does did has have had will would can could may might must should there their they them he she his
+her you your we our i which who whom whose what when where how only any all also just within after before per each
+into over under about up out one
+"""
+_FUNCTION_WORDS = frozenset(_SMALL.split())
+_NEGATIONS = frozenset(("no", "not", "never", "none", "neither", "nor", "cannot", "without", "t"))
+_TO_NINETEEN = """
+two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
+"""
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _NUMBERS = {
-    **{word: str(value) for value, word in enumerate(f"{_UNITS} eighteen nineteen".split())},
-    **{
-        word: str(10 * tens)
-        for tens, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
-    },
+    **{word: str(number) for number, word in enumerate(_TO_NINETEEN.split(), 2)},
+    **{word: str(10 * number) for number, word in enumerate(_TENS.split(), 2)},
+    "zero": "0",
+    "twice": "2",
     "hundred": "100",
     "thousand": "1000",
     "million": "1000000",
-    "twice": "2",
 }
 _ENDINGS = ("ing", "ed", "es", "s", "ly")
 

@@ -9,9 +9,10 @@ SURE = 0.7
 """Below this share of the probability the language counts as unknown. docs/reference/metrics.md has the figures."""
 
 # Widely used languages, without the close relatives of one another that short texts are taken for.
-LANGUAGES = (
-    "ar bg bn ca cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv nl no pl pt ro ru sk sl sr sv th tr uk vi zh"
-).split()
+_CODES = (
+    "ar bg bn ca cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv nl no pl pt ro ru sk sl sr sv th tr uk vi"
+)
+LANGUAGES = (*_CODES.split(), "zh")
 
 
 def language_of(text: str) -> str | None:

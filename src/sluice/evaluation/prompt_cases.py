@@ -1,4 +1,4 @@
-"""Cases that a prompt is tried with: its own testData, or the lines of a file. Faults are told before anything is asked.
+"""Cases that a prompt is tried with: its own testData, or the lines of a file. Faults come before questions.
 
 A line is {id, vars: {variable: value}, expect: {…}}; `expect` has the keys of a row's `expect` and `expected`, which
 stands beside the variables in testData: a right answer, several, or an empty list for a decline.

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache as once
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +169,7 @@ def _open_role(
     specs: tuple[ProviderSpec, ...] = getattr(providers, role)
     with ExitStack() as opened:
         open_chat, digest = _local(workspace, role, opened) if _needs_local(specs) else (_remote(specs), "")
-        yield RecordedChat(store, specs, cache(open_chat), model_digest=digest, replay=replay)
+        yield RecordedChat(store, specs, once(open_chat), model_digest=digest, replay=replay)
 
 
 def _needs_local(specs: Sequence[ProviderSpec]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -17,9 +18,9 @@ from sluice.core.progress import Reporter
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-from sluice.evaluation.application import open_application
+from sluice.evaluation.application import open_application, recorded_judge
 from sluice.evaluation.cache import FOLDER, ResponseCache
-from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.output import Metric
 from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.summary import summarise, write_results
@@ -31,6 +32,13 @@ class EvaluateParameters(Settings):
 
     workers: int = Field(2, ge=1)
     limit: int = Field(0, ge=0)
+
+
+class Evaluated(NamedTuple):
+    """`records`: of runner.run_cases; `metrics`: those that were applied, for whoever sums up or compares."""
+
+    records: list[dict[str, Any]]
+    metrics: tuple[Metric, ...]
 
 
 def spread(rows: list[Row], limit: int) -> list[Row]:
@@ -48,10 +56,9 @@ def evaluate_bundle(
     trials: int = 1,
     replay: bool = False,
     responses: Path | None = None,
-    metrics: Sequence[Metric] = METRICS,
     on_progress: Callable[[int, int], None] | None = None,
-) -> list[dict[str, Any]]:
-    """The records of `rows` (runner.run_cases). `responses`: folder of the cache, default .sluice/responses.
+) -> Evaluated:
+    """Asks `bundle` all `rows`. `responses`: folder of the cache, default .sluice/responses.
 
     `trials`: answers to each question where the prompt's temperature is above 0; else there is one, as all would be the
     same. `replay`: answers come out of the cache only, what is not there has the status `not_evaluated`.
@@ -62,11 +69,14 @@ def evaluate_bundle(
     cache = ResponseCache(responses or workspace.state / FOLDER)
     sampled = require_prompt(bundle).parameters.temperature > 0
 
-    async def asked() -> list[dict[str, Any]]:
-        with open_application(
-            bundle, stores, workspace.state, workers=parameters.workers, cache=cache, replay=replay
-        ) as application:
-            return await run_cases(
+    async def asked() -> Evaluated:
+        with (
+            open_application(
+                bundle, stores, workspace.state, workers=parameters.workers, cache=cache, replay=replay
+            ) as application,
+            open_metrics(bundle, around_judge=partial(recorded_judge, bundle, cache, replay=replay)) as metrics,
+        ):
+            records = await run_cases(
                 rows,
                 application,
                 metrics,
@@ -74,6 +84,7 @@ def evaluate_bundle(
                 trials=trials if sampled else 1,
                 on_progress=on_progress or (lambda *_: None),
             )
+        return Evaluated(records, metrics)
 
     return asyncio.run(asked())
 
@@ -87,7 +98,7 @@ def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
     rows = spread(load_rows(workspace.data / "eval.jsonl"), parameters.limit)
     progress = Reporter("evaluate")
-    cases = evaluate_bundle(
+    cases, metrics = evaluate_bundle(
         workspace, bundle, rows, on_progress=lambda done, total: progress.report(done, total, "cases")
     )
     recorded = sum(case["recorded"] for case in cases)
@@ -95,6 +106,6 @@ def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
         print(
             f"evaluate: {recorded} of {len(cases)} answers out of the response cache, with their times", file=sys.stderr
         )
-    summary = summarise(rows, cases, METRICS) | {"recorded": recorded}
+    summary = summarise(rows, cases, metrics) | {"recorded": recorded}
     write_results(out, summary, cases)
     return summary
