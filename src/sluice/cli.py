@@ -29,7 +29,7 @@ app = typer.Typer(
 release_app = typer.Typer(no_args_is_help=True, help="Make, list, show and roll back releases.")
 data_app = typer.Typer(no_args_is_help=True, help="Check and import data.")
 index_app = typer.Typer(no_args_is_help=True, help="Build the search index.")
-prompts_app = typer.Typer(no_args_is_help=True, help="Check, list, show and compare prompts.")
+prompts_app = typer.Typer(no_args_is_help=True, help="Check, list, show, compare and try prompts.")
 judge_app = typer.Typer(no_args_is_help=True, help="Compare the judge of answers with people.")
 models_app = typer.Typer(no_args_is_help=True, help="Fetch and verify models.")
 traces_app = typer.Typer(no_args_is_help=True, help="Load the traces of the service into MLflow.")
@@ -328,6 +328,27 @@ def prompts_diff(
         _print_json({"base": base, "prompts": [change.as_dict() for change in changes]})
     else:
         print_changes(changes, base=base, edited=edited)
+
+
+@prompts_app.command("test")
+def prompts_test(
+    names: Annotated[list[str] | None, typer.Argument(help="Prompts to try; default: all of them.")] = None,
+    cases: Annotated[
+        Path | None, typer.Option(help="JSON lines of {id, vars, expect}, in place of each prompt's testData.")
+    ] = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Ask nobody: recorded responses only.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for cases.jsonl and summary.json.")] = None,
+) -> None:
+    """Try prompts against the provider of their role. What was asked before is not asked again."""
+    from sluice.evaluation.prompt_report import print_tests
+    from sluice.evaluation.prompt_tests import run_tests, write_tests
+
+    tested = run_tests(Workspace.find(), names or [], lines=cases, replay=replay)
+    if out:
+        write_tests(tested, out)
+    print_tests(tested)
+    if tested.passed < len(tested.records):
+        raise SluiceError(f"{len(tested.records) - tested.passed} of {len(tested.records)} cases did not pass")
 
 
 @judge_app.command("calibrate")

@@ -28,13 +28,13 @@ class Runtime:
 
 
 @contextmanager
-def open_model(bundle: Bundle) -> Iterator[Fallback]:
-    """The providers of the role chat, with the local model running where one of them needs it."""
+def open_model(bundle: Bundle, role: str = "chat") -> Iterator[Fallback]:
+    """The providers of a role, with the local model and its adapter running where one of them needs it."""
     llm = bundle.service.llm
     # Traces and attempts name the model itself, where providers.yaml names its role.
     specs = [
         spec.model_copy(update={"model": bundle.model.stem}) if spec.kind == "local" else spec
-        for spec in bundle.providers.chat
+        for spec in getattr(bundle.providers, role)
     ]
     with (
         LocalServer(bundle.model, adapter=bundle.adapter, threads=llm.threads, slots=llm.slots, context=llm.context)

@@ -57,8 +57,11 @@ def _read_lines(path: Path, text: str) -> Records:
             continue
         try:
             value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            read.faults.append(Fault(path, number, f"not valid JSON: {error}"))
+        except json.JSONDecodeError as error:
+            read.faults.append(Fault(path, number, f"not valid JSON: {error.msg} (column {error.colno})"))
+            continue
+        except RecursionError:
+            read.faults.append(Fault(path, number, "not readable: nested too deeply"))
             continue
         if isinstance(value, dict):
             read.records.append(Record(number, value))

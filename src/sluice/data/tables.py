@@ -150,8 +150,8 @@ def _fields(record: Record, layout: Layout, *, table: bool) -> tuple[dict[str, A
         elif key == "expect" and table:
             try:
                 value = json.loads(value) if value.strip() else None
-            except ValueError as error:
-                return {}, [f"expect: not valid JSON: {error}"]
+            except json.JSONDecodeError as error:
+                return {}, [f"expect: not valid JSON: {error.msg} (character {error.pos + 1})"]
         elif key == "id":
             value = str(value).strip()
         elif key == "question" and isinstance(value, str):

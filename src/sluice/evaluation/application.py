@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache as once
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from sluice.app.chain import AnswerChain, Checks, Search
 from sluice.app.runtime import open_model, open_search
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
+from sluice.data.rows import Row
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.metrics.recall_at_5 import K
 from sluice.evaluation.output import Output
@@ -93,11 +95,11 @@ class ChainApplication:
         self._free: list[Lane] | None = None
         self._cache = cache
 
-    async def ask(self, question: str, *, trial: int) -> Output:
+    async def ask(self, row: Row, *, trial: int) -> Output:
         """NotRecordedError for what replay does not find; else whatever the chain raises."""
         if self._free is None:
             try:
-                return await self._ask(self._closed, question, trial)
+                return await self._ask(self._closed, row.question, trial)
             except NotRecordedError:
                 raise
             except Exception:  # a lane that can ask will say whether it is more than a miss
@@ -105,7 +107,7 @@ class ChainApplication:
                     self._free = self._open_lanes()
         lane = self._free.pop()
         try:
-            return await self._ask(lane, question, trial)
+            return await self._ask(lane, row.question, trial)
         finally:
             self._free.append(lane)
 
@@ -155,6 +157,14 @@ def open_application(
 
         concurrency = workers if local else first.max_concurrency
         yield ChainApplication(lane(), open_lanes, cache, concurrency=concurrency)
+
+
+def recorded_judge(
+    bundle: Bundle, cache: ResponseCache, connect: Callable[[], ChatProvider], *, replay: bool
+) -> RecordedChat:
+    """What is asked in place of the judge's provider. A local judge is the base model, without the adapter."""
+    base = model_digest(replace(bundle, adapter=None))
+    return RecordedChat(cache, bundle.providers.judge, once(connect), model_digest=base, replay=replay)
 
 
 def model_digest(bundle: Bundle) -> str:

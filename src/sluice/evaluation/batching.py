@@ -19,12 +19,14 @@ class Batched(Generic[T]):
         self._compute = compute
         self._known: dict[str, T] = {}
         self._waiting: dict[str, None] = {}
+        self._computing: frozenset[str] = frozenset()
         self._worker: asyncio.Task[None] | None = None
 
     async def of(self, texts: Sequence[str]) -> list[T]:
         """The values of `texts`, in their order."""
-        self._waiting |= {text: None for text in texts if text not in self._known}
-        if not all(text in self._known for text in texts):
+        unknown = [text for text in texts if text not in self._known]
+        if unknown:
+            self._waiting |= {text: None for text in unknown if text not in self._computing}
             if self._worker is None or self._worker.done():
                 self._worker = asyncio.create_task(self._work())
             # One case that is cancelled must not take away what the others wait for.
@@ -36,5 +38,9 @@ class Batched(Generic[T]):
         while self._waiting:
             texts = list(self._waiting)
             self._waiting.clear()
-            values = await asyncio.to_thread(self._compute, texts)
-            self._known.update(zip(texts, values, strict=True))
+            self._computing = frozenset(texts)
+            try:
+                values = await asyncio.to_thread(self._compute, texts)
+                self._known.update(zip(texts, values, strict=True))
+            finally:
+                self._computing = frozenset()

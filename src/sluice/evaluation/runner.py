@@ -15,13 +15,13 @@ from sluice.evaluation.scoring import run_metrics
 
 
 class Application(Protocol):
-    """What is evaluated: asked one question, it gives an Output or raises.
+    """What is evaluated: asked the question of a row, it gives an Output or raises.
 
     `trial`: which of several answers to the same question this is, from 0. NotRecordedError means that this case was
     not evaluated, any other exception that the application failed.
     """
 
-    async def ask(self, question: str, *, trial: int) -> Output: ...
+    async def ask(self, row: Row, *, trial: int) -> Output: ...
 
 
 async def run_cases(
@@ -48,7 +48,7 @@ async def run_cases(
         nonlocal done
         async with turns:
             try:
-                outcome: Output | Exception = await application.ask(row.question, trial=trial)
+                outcome: Output | Exception = await application.ask(row, trial=trial)
             except Exception as error:  # any failure of the application is this case's result, not the end of the run
                 outcome = error
         done += 1

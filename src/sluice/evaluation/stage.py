@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+<<<<<<< HEAD
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+=======
+from collections.abc import Callable, Sequence
+from functools import partial
+>>>>>>> runner
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -18,11 +23,18 @@ from sluice.core.progress import Reporter
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
+<<<<<<< HEAD
 from sluice.evaluation.application import model_digest, open_application
 from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.output import Metric
 from sluice.evaluation.recorded import RecordedChat
+=======
+from sluice.evaluation.application import open_application, recorded_judge
+from sluice.evaluation.cache import FOLDER, ResponseCache
+from sluice.evaluation.instruments import open_metrics
+from sluice.evaluation.output import Metric
+>>>>>>> runner
 from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.llm.chat import ChatProvider
@@ -36,6 +48,13 @@ class EvaluateParameters(Settings):
     workers: int = Field(2, ge=1)
     limit: int = Field(0, ge=0)
     trials: int = Field(3, ge=1)
+
+
+class Evaluated(NamedTuple):
+    """`records`: of runner.run_cases; `metrics`: those that were applied, for whoever sums up or compares."""
+
+    records: list[dict[str, Any]]
+    metrics: tuple[Metric, ...]
 
 
 def spread(rows: list[Row], limit: int) -> list[Row]:
@@ -54,8 +73,8 @@ def evaluate_bundle(
     replay: bool = False,
     responses: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> list[dict[str, Any]]:
-    """The records of `rows` (runner.run_cases). `responses`: folder of the cache, default .sluice/responses.
+) -> Evaluated:
+    """Asks `bundle` all `rows`. `responses`: folder of the cache, default .sluice/responses.
 
     A prompt whose temperature is 0 is asked once: it would only repeat itself. `replay`: answers come out of the cache
     only, what is not there has the status `not_evaluated`.
@@ -66,11 +85,14 @@ def evaluate_bundle(
     cache = ResponseCache(responses or workspace.state / FOLDER)
     sampled = require_prompt(bundle).parameters.temperature > 0
 
-    async def asked() -> list[dict[str, Any]]:
-        with open_application(
-            bundle, stores, workspace.state, workers=parameters.workers, cache=cache, replay=replay
-        ) as application:
-            return await run_cases(
+    async def asked() -> Evaluated:
+        with (
+            open_application(
+                bundle, stores, workspace.state, workers=parameters.workers, cache=cache, replay=replay
+            ) as application,
+            open_metrics(bundle, around_judge=partial(recorded_judge, bundle, cache, replay=replay)) as metrics,
+        ):
+            records = await run_cases(
                 rows,
                 application,
                 metrics,
@@ -78,6 +100,7 @@ def evaluate_bundle(
                 trials=parameters.trials if sampled else 1,
                 on_progress=on_progress or (lambda *_: None),
             )
+        return Evaluated(records, metrics)
 
     return asyncio.run(asked())
 
@@ -111,6 +134,7 @@ def run(
     """
     rows = load_rows(asked) if asked else rows_of(workspace)
     progress = Reporter("evaluate")
+<<<<<<< HEAD
     with measuring(workspace, bundle, replay=replay) as metrics:
         cases = evaluate_bundle(
             workspace,
@@ -120,6 +144,11 @@ def run(
             replay=replay,
             on_progress=lambda done, total: progress.report(done, total, "cases"),
         )
+=======
+    cases, metrics = evaluate_bundle(
+        workspace, bundle, rows, on_progress=lambda done, total: progress.report(done, total, "cases")
+    )
+>>>>>>> runner
     recorded = sum(case["recorded"] for case in cases)
     if recorded:
         print(

@@ -10,7 +10,7 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 # A sentence ends where white space follows its mark, and at the end of a line; CJK marks need no white space.
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])|\n+")
-_ABBREVIATION = re.compile(r"(?:^|\s)(?:e\.g|i\.e|cf|vs|approx|no|fig|dr|mr|mrs|st|[a-z])\.$", re.IGNORECASE)
+_ABBREVIATION = re.compile(r"(?:^|\s)(?:e\.g|i\.e|cf|vs|approx|no|fig|dr|mr|mrs|st)\.$", re.IGNORECASE)
 
 
 def normalise(text: str) -> str:
