@@ -24,6 +24,7 @@ from sluice.core.progress import Journey
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
+from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.policy import load_policy
@@ -95,7 +96,7 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
         with _named(theirs):
             old, _ = _answers(theirs.workspace, rows, replay=replay)
         bundle = draft_bundle(here, adapter=here.build / "adapter" / "adapter.gguf")
-        with measuring(here, bundle, replay=replay) as metrics:
+        with measuring(bundle, ResponseCache(here.state / FOLDER), replay=replay) as metrics:
             if git.differ(here.root, start, _METRICS):
                 old = rescore(old, rows, metrics)
             comparison = compare(old, new, metrics, load_policy(here.config / "gates.yaml"))

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-<<<<<<< HEAD
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-=======
-from collections.abc import Callable, Sequence
 from functools import partial
->>>>>>> runner
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,21 +19,12 @@ from sluice.core.progress import Reporter
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-<<<<<<< HEAD
-from sluice.evaluation.application import model_digest, open_application
-from sluice.evaluation.cache import FOLDER, ResponseCache
-from sluice.evaluation.instruments import open_metrics
-from sluice.evaluation.output import Metric
-from sluice.evaluation.recorded import RecordedChat
-=======
 from sluice.evaluation.application import open_application, recorded_judge
 from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.output import Metric
->>>>>>> runner
 from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.summary import summarise, write_results
-from sluice.llm.chat import ChatProvider
 from sluice.retrieval.stores import Stores
 
 
@@ -68,7 +55,6 @@ def evaluate_bundle(
     workspace: Workspace,
     bundle: Bundle,
     rows: Sequence[Row],
-    metrics: Sequence[Metric],
     *,
     replay: bool = False,
     responses: Path | None = None,
@@ -90,7 +76,7 @@ def evaluate_bundle(
             open_application(
                 bundle, stores, workspace.state, workers=parameters.workers, cache=cache, replay=replay
             ) as application,
-            open_metrics(bundle, around_judge=partial(recorded_judge, bundle, cache, replay=replay)) as metrics,
+            measuring(bundle, cache, replay=replay) as metrics,
         ):
             records = await run_cases(
                 rows,
@@ -106,14 +92,10 @@ def evaluate_bundle(
 
 
 @contextmanager
-def measuring(workspace: Workspace, bundle: Bundle, *, replay: bool = False) -> Iterator[tuple[Metric, ...]]:
+def measuring(bundle: Bundle, cache: ResponseCache, *, replay: bool = False) -> Iterator[tuple[Metric, ...]]:
     """The metrics of an evaluation; what the judge says is kept in the response cache, too."""
 
-    def recorded(connect: Callable[[], ChatProvider]) -> ChatProvider:
-        cache = ResponseCache(workspace.state / FOLDER)
-        return RecordedChat(cache, bundle.providers.judge, connect, model_digest=model_digest(bundle), replay=replay)
-
-    with open_metrics(bundle, around_judge=recorded) as metrics:
+    with open_metrics(bundle, around_judge=partial(recorded_judge, bundle, cache, replay=replay)) as metrics:
         yield metrics
 
 
@@ -134,21 +116,9 @@ def run(
     """
     rows = load_rows(asked) if asked else rows_of(workspace)
     progress = Reporter("evaluate")
-<<<<<<< HEAD
-    with measuring(workspace, bundle, replay=replay) as metrics:
-        cases = evaluate_bundle(
-            workspace,
-            bundle,
-            rows,
-            metrics,
-            replay=replay,
-            on_progress=lambda done, total: progress.report(done, total, "cases"),
-        )
-=======
     cases, metrics = evaluate_bundle(
-        workspace, bundle, rows, on_progress=lambda done, total: progress.report(done, total, "cases")
+        workspace, bundle, rows, replay=replay, on_progress=lambda done, total: progress.report(done, total, "cases")
     )
->>>>>>> runner
     recorded = sum(case["recorded"] for case in cases)
     if recorded:
         print(
