@@ -182,9 +182,9 @@ class Service:
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:  # noqa: ARG002
         return list(self._hits[question])[:k]
 
-    async def ask(self, question: str, *, trial: int) -> Output:
+    async def ask(self, row: Row, *, trial: int) -> Output:
         self._model.trial = trial
-        answer = await self._chain.answer([{"role": "user", "content": question}])
+        answer = await self._chain.answer([{"role": "user", "content": row.question}])
         return Output(
             text=answer.text,
             declined=answer.declined,

@@ -34,7 +34,7 @@ def test_consistency_is_the_share_that_agrees() -> None:
     assert consistency("a b c", "d", "e", "f") == 1 / 4
     assert consistency("I do not know", "Sorry", "yes", declined=(True, True, False)) == 2 / 3
     assert consistency("", "yes") == 1 / 2
-    assert consistency("yes") is None
+    assert consistency("yes") == 1.0  # compared only where the other side was asked several times
 
 
 def test_the_worst_trial_says_what_became_of_the_case() -> None:
