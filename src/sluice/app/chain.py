@@ -292,7 +292,7 @@ def _condenser(bundle: Bundle, chat: ChatProvider, guards: Checks) -> Condenser 
 
 
 def last_question(messages: Sequence[Mapping[str, str]]) -> str:
-    """The last user message; what was said before it is not used. NoQuestionError when there is none or it is empty."""
+    """The last user message, stripped. NoQuestionError when there is none or it is empty."""
     for message in reversed(messages):
         if message["role"] == "user":
             if message["content"].strip():
