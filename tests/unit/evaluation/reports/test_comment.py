@@ -94,7 +94,7 @@ def test_deciding_metrics_come_worse_first(worse: Comparison, sides: tuple[Side,
 
 
 def test_foreign_text_stays_text(hostile: Comparison, sides: tuple[Side, Side]) -> None:
-    base, head = sides
+    base, _ = sides
     strange = Side("head", HOSTILE, prompts={HOSTILE: HOSTILE})
     piece = {"base_role": HOSTILE, "head_role": HOSTILE, "pieces": [["-", HOSTILE], ["+", HOSTILE * 2]]}
     prompt = {"name": HOSTILE, "status": "changed", "messages": [piece], "parameters": [], "variables": []}
