@@ -124,10 +124,10 @@ def swap_probability(
     all swaps are counted; else `resamples` random ones, where p = (1 + as large) / (1 + resamples), so that it is never
     0 (Phipson and Smyth, Statistical Applications in Genetics and Molecular Biology 9 (2010)).
     """
-    if aggregate != "mean":
-        return _percentile_swaps(base, head, aggregate, resamples, rng), "swaps"
     differences = np.round(head - base, _DIGITS)
     differences = differences[differences != 0]
+    if aggregate != "mean" and len(differences):
+        return _percentile_swaps(base, head, aggregate, resamples, rng), "swaps"
     values, counts = np.unique(np.abs(differences), return_counts=True)
     if len(values) <= 1:
         return mcnemar(int((differences > 0).sum()), int((differences < 0).sum())), "mcnemar"
