@@ -24,6 +24,7 @@ from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.output import Metric
 from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.summary import summarise, write_results
+from sluice.evaluation.tracking import record_evaluation
 from sluice.retrieval.stores import Stores
 
 
@@ -90,7 +91,7 @@ def evaluate_bundle(
 
 
 def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
-    """Evaluates `bundle` on data/eval.jsonl and writes the result files to `out`; returns the summary.
+    """Evaluates `bundle` on data/eval.jsonl, writes the result files to `out` and records them; returns the summary.
 
     `recorded` in the summary: how many of the answers came out of the response cache, so that their times are those of
     another run, and maybe of another machine.
@@ -108,4 +109,5 @@ def run(workspace: Workspace, bundle: Bundle, out: Path) -> dict[str, Any]:
         )
     summary = summarise(rows, cases, metrics) | {"recorded": recorded}
     write_results(out, summary, cases)
+    record_evaluation(workspace, bundle, summary, out)
     return summary

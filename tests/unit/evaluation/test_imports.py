@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-HEAVY = ["aiohttp", "guardrails", "httpx", "langchain_core", "mlflow", "numpy", "pandas", "psycopg", "rich", "xllamacpp"]
+HEAVY = [
+    "aiohttp",
+    "guardrails",
+    "httpx",
+    "langchain_core",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "psycopg",
+    "rich",
+    "xllamacpp",
+]
 
 
 @pytest.mark.parametrize("module", ["sluice.evaluation.prompt_report", "sluice.cli"])
