@@ -33,7 +33,8 @@ def record_evaluation(
     `side`: which of several that are compared this is, such as base or head.
     """
     prompts = {name: prompt.digest for name, prompt in bundle.prompts.items()}
-    identity = digest_of({"release": bundle.release, "prompts": prompts, "summary": summary, "side": side})
+    figures = {name: value for name, value in summary.items() if name != "recorded"}  # the same result, read again
+    identity = digest_of({"release": bundle.release, "prompts": prompts, "figures": figures, "side": side})
     known = workspace.state / "evaluations" / f"{identity}.json"
     if known.is_file():
         return str(read_json(known)["run_id"])
@@ -44,11 +45,11 @@ def record_evaluation(
     tags = {"release": bundle.release, "commit": commit(workspace.root), "side": side}
     run_id = str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
     now = int(time.time() * 1000)
-    figures = {name: value for name, value in flat_figures(summary).items() if value is not None}
-    counts = {"cases": summary["cases"], "recorded": summary.get("recorded", 0)}
+    values = {name: value for name, value in flat_figures(summary).items() if value is not None}
+    values |= {"cases": summary["cases"], "recorded": summary.get("recorded", 0)}
     client.log_batch(
         run_id,
-        metrics=[Metric(name, float(value), now, 0) for name, value in {**figures, **counts}.items()],
+        metrics=[Metric(name, float(value), now, 0) for name, value in values.items()],
         params=[Param(name, value) for name, value in _parameters(bundle, prompts).items()],
     )
     digest = str(summary["cases_digest"])

@@ -35,11 +35,12 @@ def test_an_evaluation_is_recorded_once_with_all_that_belongs_to_it(tmp_path: Pa
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == "c" * 36
     assert {file.path for file in client.list_artifacts(run_id)} == {"cases.jsonl", "summary.json", "metrics.json"}
-    other = record_evaluation(workspace, bundle, SUMMARY | {"recorded": 2}, tmp_path / "out", side="head")
+    other = record_evaluation(workspace, bundle, SUMMARY | {"cases": 3}, tmp_path / "out", side="head")
     assert other != run_id
 
     def never(*_: Any) -> None:
         raise AssertionError("MLflow was opened for what is recorded already")
 
     monkeypatch.setattr(tracking, "open_tracking", never)
-    assert record_evaluation(workspace, bundle, SUMMARY, tmp_path / "out", side="head") == run_id
+    again = SUMMARY | {"recorded": 2}
+    assert record_evaluation(workspace, bundle, again, tmp_path / "out", side="head") == run_id
