@@ -1,4 +1,4 @@
-"""The answer chain: input guard, retrieval, prompt, model, output guard, citations.
+"""The answer chain: input guard, condensed question, retrieval, prompt, model, output guard, citations.
 
 There is one path: a whole answer is its stream, collected. The output guard sees each sentence before it is sent.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, SearchError, Usage
 from sluice.app.citations import cite, words
+from sluice.app.condense import Condenser
 from sluice.app.sentences import Sentences
 from sluice.app.telemetry import traces
 from sluice.app.telemetry.outcome import record
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from sluice.app.bundle import Bundle
 
 PROMPT = "answer"
+CONDENSE = "condense"
+_ROLE = "chat"  # of config/providers.yaml: who is asked
 
 
 class Search(Protocol):
@@ -53,6 +56,7 @@ class AnswerChain:
         self._retriever = retriever
         self._guards = guards
         self._model_name = bundle.model.stem
+        self._condenser = _condenser(bundle, chat, guards)
 
     async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
         """The whole answer. Raises NoQuestionError, ModelError or ModelTimeoutError."""
@@ -77,15 +81,16 @@ class AnswerChain:
         if verdict.blocked:
             turn.block(verdict)
         else:
-            turn.hits = await self._retrieve(verdict.text, turn, tenant)
+            question = await self._condensed(messages, verdict.text, turn)
+            turn.hits = await self._retrieve(question, turn, tenant)
             if max((hit.similarity for hit in turn.hits), default=-1.0) >= self._settings.retrieval.min_similarity:
-                async with aclosing(self._generate(verdict.text, turn)) as pieces:
+                async with aclosing(self._generate(question, turn)) as pieces:
                     async for piece in pieces:
                         yield turn.sent(piece)
         if not turn.text and (turn.blocked or not turn.asked):
             yield turn.sent(self._settings.decline)
         answer = turn.finish()
-        record(turn.trace, answer, self._model_name)
+        record(turn.trace, answer, turn.said, self._model_name)
         yield answer
 
     async def warm_up(self) -> None:
@@ -97,6 +102,14 @@ class AnswerChain:
         async with aclosing(self._generate(question, turn)) as pieces:
             async for piece in pieces:
                 turn.sent(piece)
+
+    async def _condensed(self, messages: Sequence[Mapping[str, str]], question: str, turn: _Turn) -> str:
+        """The question as it stands alone. A first question is itself, and costs nothing."""
+        if self._condenser is None or not (earlier := self._condenser.earlier(messages)):
+            return question
+        condensed = await self._condenser.condense(earlier, question, turn.trace, deadline=turn.deadline)
+        turn.condensed = condensed.said
+        return condensed.question
 
     async def _retrieve(self, question: str, turn: _Turn, tenant: str | None) -> list[Hit]:
         k = self._settings.retrieval.k
@@ -165,9 +178,10 @@ class _Turn:
         self._decline = decline
         self._seconds = seconds
         self._started = time.perf_counter()
-        self._last: Delta | None = None
         self._ttft_ms: float | None = None
         self.deadline = asyncio.get_running_loop().time() + seconds
+        self.condensed: Delta | None = None
+        self.said: Delta | None = None
         self.text = ""
         self.hits: list[Hit] = []
         self.asked = False
@@ -205,23 +219,26 @@ class _Turn:
     def count(self, delta: Delta) -> None:
         """Keeps the last piece: it says how the answer ended, what it used and who gave it."""
         if delta.finish_reason is not None:
-            self._last = delta
+            self.said = delta
 
     def finish(self) -> Answer:
         declined = words(self.text) == words(self._decline)
-        last = self._last or Delta(finish_reason="stop")
+        last = self.said or Delta(finish_reason="stop")
+        calls = [said for said in (self.condensed, self.said) if said is not None]
+        usages = [said.usage for said in calls if said.usage is not None]
+        costs = [said.cost for said in calls if said.cost is not None]
         return Answer(
             text=self.text,
             declined=declined,
             blocked=self.blocked,
             citations=() if declined or self.blocked else cite(self.text, self.hits),
             hits=tuple(self.hits),
-            usage=last.usage or Usage(0, 0),
+            usage=Usage(sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages)),
             finish_reason="content_filter" if self.blocked else last.finish_reason or "stop",
             ttft_ms=self._ttft_ms,
             latency_ms=self._elapsed(),
             provider=last.provider,
-            cost=last.cost,
+            cost=sum(costs) if calls and len(costs) == len(calls) else None,
             model=last.model,
         )
 
@@ -229,17 +246,30 @@ class _Turn:
         return (time.perf_counter() - self._started) * 1000
 
 
-def require_prompt(bundle: Bundle) -> Prompt:
-    """The prompt that questions are answered with; SluiceError when the release has none."""
-    if PROMPT not in bundle.prompts:
+def require_prompt(bundle: Bundle, name: str = PROMPT) -> Prompt:
+    """A prompt that the chain uses; SluiceError when the release has none, or it names a role that is not asked."""
+    if name not in bundle.prompts:
         raise SluiceError(
-            f"release {bundle.release}: it has no prompt {PROMPT!r}", remedy=f"add prompts/{PROMPT}.prompt.yml"
+            f"release {bundle.release}: it has no prompt {name!r}", remedy=f"add prompts/{name}.prompt.yml"
         )
-    return bundle.prompts[PROMPT]
+    prompt = bundle.prompts[name]
+    if prompt.model != _ROLE:
+        raise SluiceError(
+            f"prompts/{name}.prompt.yml: model: the service asks {_ROLE!r}, not {prompt.model!r}",
+            remedy=f"write model: {_ROLE}",
+        )
+    return prompt
+
+
+def _condenser(bundle: Bundle, chat: ChatProvider, guards: Checks) -> Condenser | None:
+    settings = bundle.service.condense
+    if settings is None or not settings.enabled:
+        return None
+    return Condenser(require_prompt(bundle, CONDENSE), settings, chat, guards, bundle.model.stem)
 
 
 def last_question(messages: Sequence[Mapping[str, str]]) -> str:
-    """The last user message; what was said before it is not used. NoQuestionError when there is none or it is empty."""
+    """The last user message, stripped. NoQuestionError when there is none or it is empty."""
     for message in reversed(messages):
         if message["role"] == "user":
             if message["content"].strip():

@@ -71,9 +71,9 @@ class PromptChange:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, with the names of the fields."""
-        return asdict(self) | {
-            "messages": [{**asdict(m), "pieces": [list(piece) for piece in m.pieces]} for m in self.messages]
-        }
+        messages = [{**asdict(m), "pieces": [list(piece) for piece in m.pieces]} for m in self.messages]
+        lists = {name: list(value) for name, value in asdict(self).items() if isinstance(value, tuple)}
+        return asdict(self) | lists | {"messages": messages}
 
 
 def diff_prompts(base: Mapping[str, Prompt], head: Mapping[str, Prompt]) -> list[PromptChange]:

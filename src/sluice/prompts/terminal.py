@@ -148,7 +148,7 @@ def _print(console: Console, content: Text | str, indent: int) -> None:
     text = content if isinstance(content, Text) else Text(content)
     for line in text.wrap(console, max(_NARROWEST, console.width - indent)):
         line.rstrip()
-        console.print(Text(" " * indent) + line, soft_wrap=True)
+        console.print(Text(" " * indent if line else "") + line, soft_wrap=True)
 
 
 def _short(digest: str | None) -> str:

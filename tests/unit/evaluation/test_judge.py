@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +15,11 @@ import pytest
 
 from fakes import ScriptedChat, provider_entry, scripted_bundle
 from providing import chat_over
+from sluice import cli
+from sluice.app import bundle as app_bundle
 from sluice.core.errors import SluiceError
+from sluice.core.files import read_json
+from sluice.core.workspace import Workspace
 from sluice.data.rows import Row
 from sluice.evaluation.calibration import CASES, CalibrationCase, calibrate, calibrate_bundle, load_calibration
 from sluice.evaluation.instruments import open_judge, open_metrics
@@ -267,6 +274,38 @@ def test_what_is_put_around_the_judge_is_asked_and_may_never_connect(row, output
     assert found["assertions"]["judge"] == {"passed": True, "reason": "recorded"}
     with pytest.raises(SluiceError, match="SLUICE_NO_SUCH_KEY"), open_metrics(bundle_with([entry], judge=PROMPT)):
         pass
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "says"),
+    [
+        (knows_the_labels(wrong=3), 0, ""),
+        (people_say(True), 3, "gate judge_agrees: judge_kappa is 0; limit: at least 0.6; worst cases: retry-03"),
+        (lambda _: "Fine.", 3, "judge_kappa could not be computed for 52 samples"),
+    ],
+)
+def test_the_command_fails_below_the_limit(
+    server,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    reply: Reply,
+    status: int,
+    says: str,
+) -> None:
+    server.reply = reply
+    entry = provider_entry(name="strict", kind="openai_compatible", base_url=f"{server.url}/v1", model="large")
+    monkeypatch.setattr(app_bundle, "draft_bundle", lambda *_, **__: bundle_with([entry], judge=PROMPT))
+    monkeypatch.chdir(workspace.root)
+    for name in ("die_with_parent", "watch_parent"):
+        monkeypatch.setattr(cli, name, lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["sluice", "judge", "calibrate", "--out", "found.json"])
+    assert cli.main() == status
+    said = capsys.readouterr()
+    assert json.loads(said.out) == read_json(workspace.root / "found.json")
+    assert says in said.err
+    assert (said.err == "") == (status == 0)
 
 
 def test_a_case_is_asked_as_an_evaluation_would_ask_it() -> None:
