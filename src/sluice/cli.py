@@ -395,7 +395,7 @@ def traces_push() -> None:
     from sluice.app.telemetry.push import push
     from sluice.app.telemetry.settings import TelemetrySettings
     from sluice.core.settings import load_settings
-    from sluice.release.registry import tracking_uri
+    from sluice.core.tracking import tracking_uri
 
     workspace = Workspace.find()
     settings = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings).traces.mlflow

@@ -138,15 +138,12 @@ class _PromptApplication:
 
     async def ask(self, row: Row, *, trial: int) -> Output:
         case = self._cases[row.id]
-        now = asyncio.get_running_loop().time
-        began, first, text = now(), None, ""
+        deadline = asyncio.get_running_loop().time() + self._seconds
+        text = ""
         with asking(trial) as record:
-            stream = self._chat.stream(case.messages, case.prompt.parameters, deadline=began + self._seconds)
-            async for delta in stream:
-                first = first or now()
+            async for delta in self._chat.stream(case.messages, case.prompt.parameters, deadline=deadline):
                 text += delta.text
-        seconds = record.seconds if record.recorded else now() - began
-        first_token = record.first_token_seconds if record.recorded else (first or began) - began
+        seconds, first_token = record.took
         usage = delta.usage
         return Output(
             text=text.strip(),

@@ -38,8 +38,8 @@ class Asking:
     """One case and trial while it is asked. `trial` is told to the recorders; the rest they tell back.
 
     `keys`: of the entries that were read or made, in order. `live`: something was made anew. `responses`: of models,
-    `kept` of them out of the cache. Seconds of what was read: of the whole, and until the first token. `missed`: what
-    replay did not find.
+    `kept` of them out of the cache. Seconds of what was read: of the whole, and until the first token. `took`: the same
+    two of the last response, now or when it was asked. `missed`: what replay did not find.
     """
 
     trial: int = 0
@@ -49,6 +49,7 @@ class Asking:
     kept: int = 0
     seconds: float = 0.0
     first_token_seconds: float = 0.0
+    took: tuple[float, float] = (0.0, 0.0)
     missed: str = ""
 
     @property
@@ -132,7 +133,8 @@ class RecordedChat:
         if (kept := self._cache.get(key)) is not None:
             record.responses += 1
             record.kept += 1
-            record.read(key, kept["seconds"], kept["first_token_seconds"])
+            record.took = (kept["seconds"], kept["first_token_seconds"])
+            record.read(key, *record.took)
             yield Delta(kept["text"])
             yield self._last(kept)
             return
@@ -147,7 +149,7 @@ class RecordedChat:
             try:
                 async for delta in stream:
                     if taken.add(delta):
-                        record.made(self._store(taken, messages, asked, record.trial))
+                        self._store(taken, messages, asked, record)
                     yield delta
             except GeneratorExit:
                 # A guard has refused the beginning. The rest is still wanted, or this case would be asked every time.
@@ -155,15 +157,16 @@ class RecordedChat:
                 if taken.last is None and task and not task.cancelling():
                     async for delta in stream:
                         if taken.add(delta):
-                            record.made(self._store(taken, messages, asked, record.trial))
+                            self._store(taken, messages, asked, record)
                 raise
 
-    def _store(self, taken: _Taken, messages: Messages, asked: ModelParameters, trial: int) -> str:
+    def _store(self, taken: _Taken, messages: Messages, asked: ModelParameters, record: Asking) -> None:
         value = taken.value()
         who = self._specs.get(value["provider"], self._first)
-        key = self._key(who, messages, asked, trial)
+        key = self._key(who, messages, asked, record.trial)
         self._cache.put(key, value)
-        return key
+        record.took = (value["seconds"], value["first_token_seconds"])
+        record.made(key)
 
     def _key(self, spec: ProviderSpec, messages: Messages, asked: ModelParameters, trial: int) -> str:
         return digest_of(

@@ -25,6 +25,7 @@ from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.output import Metric
 from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.summary import summarise, write_results
+from sluice.evaluation.tracking import record_evaluation
 from sluice.retrieval.stores import Stores
 
 
@@ -94,7 +95,6 @@ def evaluate_bundle(
 @contextmanager
 def measuring(bundle: Bundle, cache: ResponseCache, *, replay: bool = False) -> Iterator[tuple[Metric, ...]]:
     """The metrics of an evaluation; what the judge says is kept in the response cache, too."""
-
     with open_metrics(bundle, around_judge=partial(recorded_judge, bundle, cache, replay=replay)) as metrics:
         yield metrics
 
@@ -108,8 +108,8 @@ def rows_of(workspace: Workspace) -> list[Row]:
 def run(
     workspace: Workspace, bundle: Bundle, out: Path, *, asked: Path | None = None, replay: bool = False
 ) -> dict[str, Any]:
-    """Evaluates `bundle` and writes the result files to `out`; returns the summary. `asked`: a file of rows to ask in
-    place of those of the checkout; `replay`: as for `evaluate_bundle`.
+    """Evaluates `bundle`, writes the result files to `out` and records them; returns the summary. `asked`: a file of
+    rows to ask in place of those of the checkout; `replay`: as for `evaluate_bundle`.
 
     `recorded` in the summary: how many of the answers came out of the response cache, so that their times are those of
     another run, and maybe of another machine.
@@ -126,4 +126,6 @@ def run(
         )
     summary = summarise(rows, cases, metrics) | {"recorded": recorded}
     write_results(out, summary, cases)
+    if not replay:
+        record_evaluation(workspace, bundle, summary, out)
     return summary

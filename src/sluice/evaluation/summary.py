@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,14 @@ def cases_digest(rows: Sequence[Row]) -> str:
     return digest_of([row.as_dict() for row in rows])
 
 
+def flat_figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """The value of every metric and the share of every assertion, by name."""
+    figures = {name: figure["value"] for name, figure in summary["metrics"].items()}
+    return figures | {name: figure["share"] for name, figure in summary["assertions"].items()}
+
+
 def write_results(out: Path, summary: dict[str, Any], cases: Sequence[dict[str, Any]]) -> None:
     """metrics.json (flat, for DVC), summary.json and cases.jsonl in the folder `out`."""
     write_jsonl(out / "cases.jsonl", cases)
-    figures = {name: figure["value"] for name, figure in summary["metrics"].items()}
-    figures |= {name: figure["share"] for name, figure in summary["assertions"].items()}
-    write_json(out / "metrics.json", figures)
+    write_json(out / "metrics.json", flat_figures(summary))
     write_json(out / "summary.json", summary)
