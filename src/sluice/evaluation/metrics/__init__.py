@@ -4,7 +4,10 @@
 `sluice.evaluation.instruments.open_metrics` gives all of them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sluice.evaluation.batching import Batched
 from sluice.evaluation.metrics.answer_similarity import AnswerSimilarity
@@ -31,7 +34,9 @@ from sluice.evaluation.metrics.tokens import Tokens
 from sluice.evaluation.metrics.toxicity import Toxicity
 from sluice.evaluation.metrics.ttft import TimeToFirstToken
 from sluice.evaluation.output import Metric
-from sluice.retrieval.embedder import Vectors
+
+if TYPE_CHECKING:
+    from sluice.retrieval.embedder import Vectors
 
 METRICS: tuple[Metric, ...] = (
     ExactMatch(),

@@ -6,13 +6,17 @@ the same thing, and it also forgives a wrong number or a missing "not": read it 
 Answerable rows that were answered.
 """
 
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from sluice.data.rows import Row
 from sluice.evaluation.batching import Batched
 from sluice.evaluation.output import Output
 from sluice.evaluation.text import normalise
-from sluice.retrieval.embedder import Vectors
+
+if TYPE_CHECKING:
+    from sluice.retrieval.embedder import Vectors
 
 
 class AnswerSimilarity:

@@ -4,8 +4,10 @@
 passages nothing is supported.
 """
 
+from __future__ import annotations
+
 import asyncio
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sluice.data.rows import Row
 from sluice.data.similarity import words
@@ -13,7 +15,9 @@ from sluice.evaluation.batching import Batched
 from sluice.evaluation.grounding import ALIKE, COPIED, NEAR, find_evidence
 from sluice.evaluation.output import Output
 from sluice.evaluation.text import sentences
-from sluice.retrieval.embedder import Vectors
+
+if TYPE_CHECKING:
+    from sluice.retrieval.embedder import Vectors
 
 
 class Groundedness:
