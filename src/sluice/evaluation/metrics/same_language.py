@@ -17,7 +17,7 @@ class SameLanguage:
     aggregate: Literal["share"] = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:
-        asked = None if output.declined or not output.text.strip() else language_of(row.question)
+        asked = None if output.declined else language_of(row.question)
         if not asked:
             return None
         answered = language_of(output.text) or asked
