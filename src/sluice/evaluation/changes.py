@@ -44,10 +44,18 @@ class CaseChange:
         }
 
 
-def changes_of(pairs: Sequence[Pair], flipping: Mapping[str, bool], deciding: AbstractSet[str]) -> list[CaseChange]:
-    """All cases, in the order of ORDER, the greatest loss first. `flipping`: share metric -> is higher better."""
+def changes_of(
+    pairs: Sequence[Pair],
+    flipping: Mapping[str, bool],
+    deciding: AbstractSet[str],
+    worse: AbstractSet[str] = frozenset(),
+) -> list[CaseChange]:
+    """All cases in the order of ORDER; those that broke in a metric of `worse` first, then by their loss.
+
+    `flipping`: share metric -> is higher better.
+    """
     found = [_change(one, flipping, deciding) for one in pairs]
-    return sorted(found, key=lambda change: (ORDER.index(change.status), change.gain, change.id))
+    return sorted(found, key=lambda one: (ORDER.index(one.status), worse.isdisjoint(one.broken), one.gain, one.id))
 
 
 def _change(one: Pair, flipping: Mapping[str, bool], deciding: AbstractSet[str]) -> CaseChange:

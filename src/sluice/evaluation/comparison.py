@@ -68,7 +68,8 @@ def compare(
     found = _compare_metrics(scored, both, policy)
     deciding = {metric.name for metric in found if metric.decides != "never"}
     flipping = {measure.name: measure.direction == "higher" for measure in scored if _flips(measure)}
-    cases = changes_of(pairs, flipping, deciding)
+    worse = {metric.name for metric in found if metric.verdict == "worse"}
+    cases = changes_of(pairs, flipping, deciding, worse & deciding)
     reasons = [*faults, *more, *differ, *_silences(old, new, found, policy)]
     return Comparison(
         policy=policy,

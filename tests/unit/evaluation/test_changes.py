@@ -45,9 +45,18 @@ def test_the_most_important_come_first() -> None:
     ]
 
 
-def test_broken_outweighs_fixed_and_only_deciding_metrics_make_the_status() -> None:
+def test_broken_counts_before_fixed_and_only_in_metrics_that_decide() -> None:
     (one,) = changes([record("q", f1=1.0, toxicity=0.9, mrr=0.0)], [record("q", f1=0.0, toxicity=0.1, mrr=1.0)])
     assert (one.status, one.broken, one.fixed) == ("broken", ("f1",), ("toxicity", "mrr"))
     (one,) = changes([record("q", mrr=1.0)], [record("q", mrr=0.0)])
     assert (one.status, one.broken) == ("same", ("mrr",))
     assert one.changes == (("mrr", 1.0, 0.0),)
+
+
+def test_what_made_the_verdict_comes_before_what_did_not() -> None:
+    pairs = pair(
+        gather([record("a", f1=1.0), record("b", toxicity=0.1)], "base")[0],
+        gather([record("a", f1=0.0), record("b", toxicity=0.6)], "head")[0],
+    )[0]
+    assert [one.id for one in changes_of(pairs, FLIPPING, DECIDING, {"toxicity"})] == ["b", "a"]
+    assert [one.id for one in changes_of(pairs, FLIPPING, DECIDING)] == ["a", "b"]

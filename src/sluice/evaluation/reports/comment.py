@@ -139,17 +139,17 @@ def _case_row(change: CaseChange) -> str:
         quoted(change.id, _NAME),
         quoted(case.question),
         quoted(" / ".join(case.expected), 120) or "declines",
-        _answer(change.pair.base),
-        _answer(change.pair.head),
+        *_answers(change.pair.base, change.pair.head),
         "<br>".join(marks[:6]),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _answer(case: Case | None) -> str:
-    """The answer of the first trial that has one."""
-    given = next((answer for answer in case.answers if answer is not None), None) if case else None
-    return quoted(given) if given else "no answer"
+def _answers(base: Case | None, head: Case | None) -> tuple[str, str]:
+    """Those of the first trial in which they differ, else of the first."""
+    old, new = base.answers if base else (None,), head.answers if head else (None,)
+    place = next((n for n, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), 0)
+    return quoted(old[place] or "") or "no answer", quoted(new[place] or "") or "no answer"
 
 
 def _prompt(prompt: Mapping[str, Any]) -> str:
