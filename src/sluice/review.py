@@ -32,6 +32,7 @@ from sluice.evaluation.reports import Side, write_reports
 from sluice.evaluation.rescoring import rescore
 from sluice.evaluation.stage import measuring, rows_of
 from sluice.evaluation.summary import cases_digest
+from sluice.evaluation.tracking import record_comparison
 from sluice.llm.models import Models, load_models
 from sluice.llm.roles import missing_keys
 from sluice.llm.settings import load_providers
@@ -103,6 +104,7 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
         changed = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
         sides = describe(theirs, old), describe(mine, new)
         write_reports(out, comparison, *sides, [change.as_dict() for change in changed])
+        record_comparison(workspace, comparison, *sides, out)
         return Review(f"{mine.title} against {theirs.title}", asked_nobody, comparison, out)
 
 

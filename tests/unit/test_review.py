@@ -17,9 +17,11 @@ from fakes import scripted_bundle
 from sluice import review as module
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_json, write_jsonl
+from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
 from sluice.evaluation.summary import cases_digest
+from sluice.evaluation.tracking import COMPARISONS
 from sluice.review import review
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +118,21 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     return fake
 
 
+@pytest.fixture(autouse=True)
+def recorded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was recorded in MLflow, which takes seconds: only a test that asks for `client` does it."""
+    calls: list[Any] = []
+    if "client" not in request.fixturenames:
+        monkeypatch.setattr(module, "record_comparison", lambda *words: calls.append(words))
+    return calls
+
+
+@pytest.fixture
+def client(here: Workspace) -> Any:
+    """MLflow itself; a test that asks for it records for real."""
+    return open_tracking(here, COMPARISONS)
+
+
 @pytest.fixture
 def here(workspace: Workspace) -> Workspace:
     """A repository with one commit on `main`, and its pipeline parameters as they are."""
@@ -148,6 +165,22 @@ def test_an_edit_of_the_working_tree_against_the_last_commit(here: Workspace, pi
     assert document["head"]["cost"] == pytest.approx(0.06)
     assert [prompt["name"] for prompt in document["prompts"]] == ["answer"]
     assert pipeline.calls == [("head", "pull"), ("head", "evaluate"), ("base", "pull"), ("base", "evaluate")]
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_a_comparison_is_recorded_once_with_its_reports(here: Workspace, client: Any) -> None:
+    tracking, experiment = client
+    edit(here, "LOST")
+    for _ in range(2):
+        review(here, "main")
+    (run,) = tracking.search_runs([experiment])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["verdict"] == "worse"
+    assert run.data.metrics["f1"] == -1.0
+    assert run.data.params["base data"] == "d" * 64
+    assert run.data.params["base prompt answer"] != run.data.params["head prompt answer"]
+    files = {file.path for file in tracking.list_artifacts(run.info.run_id)}
+    assert files == {"comment.md", "report.html", "junit.xml", "comparison.json"}
 
 
 def test_the_base_is_asked_once(here: Workspace, pipeline: Pipeline) -> None:

@@ -1,8 +1,9 @@
-"""Records an evaluation in MLflow: one run for each bundle and evaluation set, in the experiment `evaluations`.
+"""Records evaluations and comparisons in MLflow.
 
-The run has the dataset as an input, the digests of prompts and model as parameters, every figure as a metric, and the
-result files as artefacts. What is recorded already is known by a file under `.sluice/evaluations/`, without MLflow,
-which takes seconds to import.
+There is one run for each bundle and evaluation set, in the experiment `evaluations`: the dataset as an input, the
+digests of prompts and model as parameters, every figure as a metric, the result files as artefacts. A comparison is a
+run in the experiment `comparisons` with its differences and its reports. What is recorded already is known by a file
+under `.sluice/evaluations/`, without MLflow, which takes seconds to import.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from sluice.core.files import read_json, write_json
 from sluice.core.git import commit
 from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
+from sluice.evaluation.findings import Comparison
+from sluice.evaluation.reports import Side
 from sluice.evaluation.summary import flat_figures
 
 EXPERIMENT = "evaluations"
+COMPARISONS = "comparisons"
 _DIGEST = 36  # characters that MLflow keeps of a dataset's digest
 
 
@@ -63,6 +67,31 @@ def record_evaluation(
     client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])])
     for file in ("cases.jsonl", "summary.json", "metrics.json"):
         client.log_artifact(run_id, str(folder / file))
+    client.set_terminated(run_id)
+    write_json(known, {"run_id": run_id})
+    return run_id
+
+
+def record_comparison(workspace: Workspace, comparison: Comparison, base: Side, head: Side, folder: Path) -> str:
+    """Records a comparison with the reports in `folder`; returns the id of the run, the earlier one when nothing is
+    new."""
+    identity = digest_of({"base": base.as_dict(), "head": head.as_dict(), "found": comparison.as_dict()})
+    known = workspace.state / "evaluations" / f"{identity}.json"
+    if known.is_file():
+        return str(read_json(known)["run_id"])
+    client, experiment = open_tracking(workspace, COMPARISONS)
+    from mlflow.entities import Metric, Param
+
+    tags = {"base": base.title, "head": head.title, "verdict": comparison.verdict}
+    run_id = str(client.create_run(experiment, run_name=f"{head.title} against {base.title}", tags=tags).info.run_id)
+    now = int(time.time() * 1000)
+    found = {metric.name: metric.judgement.difference for metric in comparison.metrics}
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, now, 0) for name, value in found.items() if value is not None],
+        params=[Param(f"{side.name} {part}", digest) for side in (base, head) for part, digest in side.parts.items()],
+    )
+    client.log_artifacts(run_id, str(folder))
     client.set_terminated(run_id)
     write_json(known, {"run_id": run_id})
     return run_id
