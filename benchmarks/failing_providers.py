@@ -39,9 +39,7 @@ def main() -> int:
             (f"first provider {name}: failures until left alone", f"{found.failures}", "<= 20", found.failures <= 20),
             (f"first provider {name}: back after s", f"{found.closed_after:.1f}", "<= 10", found.closed_after <= 10),
         ]
-    print(
-        f"{CALLERS} requests at a time, {RETRIES} retries for each provider; deadline of those that hang: {DEADLINE:g} s"
-    )
+    print(f"{CALLERS} requests at a time, {RETRIES} retries for each provider, a deadline of {DEADLINE:g} s")
     return show(figures)
 
 
