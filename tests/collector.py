@@ -1,8 +1,8 @@
 """A collector on loopback that decodes what arrives: OTLP, Langfuse's scores, and the REST calls of an MLflow server.
 
-`mode` says how it behaves: `ok`, `slow` (a tenth of a second), `error` (500), `forbidden` (403), `hang` (answers only when
-it is closed), `reset` (breaks the connection), `garbage` (no HTTP), `not_otlp` (says protobuf and sends something else),
-`partial` (rejects one span of each request) or `down` (nobody listens).
+`mode` says how it behaves: `ok`, `slow` (a tenth of a second), `error` (500), `forbidden` (403), `hang` (answers only
+when it is closed), `reset` (breaks the connection), `garbage` (no HTTP), `not_otlp` (says protobuf and sends something
+else), `partial` (rejects one span of each request) or `down` (nobody listens).
 """
 
 from __future__ import annotations
