@@ -138,12 +138,11 @@ def test_all_faults_at_once_with_their_lines(tmp_path: Path, folder: Path) -> No
         "p6,What is a dam?,,,\n"
     )
     said = faults(write(tmp_path, text), folder)
-    assert said == ["table.csv:8: 4 cells, but the header has 5", "table.csv:9: 6 cells, but the header has 5"]
-    text = text.replace("p4,What is a sluice?,,\n", "").replace("p5,What is a gate?,,,,x\n", "")
-    said = faults(write(tmp_path, text), folder)
     assert said == [
         "table.csv:6: id 'p1' is already used at table.csv:2",
         "table.csv:7: id 't1' is already used at train.jsonl:1",
+        "table.csv:8: 4 cells, but the header has 5",
+        "table.csv:9: 6 cells, but the header has 5",
     ]
 
 
@@ -203,6 +202,11 @@ def test_tables_that_cannot_be_read(tmp_path: Path, folder: Path, text: str, sai
 )  # fmt: skip
 def test_lines_that_cannot_be_read(tmp_path: Path, folder: Path, text: str, said: list[str]) -> None:
     assert faults(write(tmp_path, text, "set.jsonl"), folder) == said
+
+
+def test_half_a_character_is_a_fault(tmp_path: Path, folder: Path) -> None:
+    (told,) = faults(write(tmp_path, '{"question": "\\ud800?", "answers": []}', "set.jsonl"), folder)
+    assert told.startswith("set.jsonl:1: not valid JSON: ")
 
 
 def test_a_file_in_another_encoding(tmp_path: Path, folder: Path) -> None:
