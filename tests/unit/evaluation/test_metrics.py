@@ -286,9 +286,9 @@ ENGLISH, GERMAN = "How much overlap do neighbouring chunks have?", "Die Sperre l
         (ENGLISH, "The lock expires after thirty seconds.", False, "en", True),
         (ENGLISH, GERMAN, False, "de", False),
         (ENGLISH, "锁在三十秒后失效。", False, "zh", False),
-        (ENGLISH, "64 tokens", False, None, None),  # nobody can say
-        (ENGLISH, "kubectl rollout undo deployment/web", False, None, None),
-        (ENGLISH, "", False, None, None),
+        (ENGLISH, "64 tokens", False, None, True),  # nobody can say, so it is in no other language
+        (ENGLISH, "kubectl rollout undo deployment/web", False, None, True),
+        (ENGLISH, "", False, None, True),
         (ENGLISH, GERMAN, True, None, None),
         ("p95?", GERMAN, False, "de", None),
     ],

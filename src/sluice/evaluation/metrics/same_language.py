@@ -1,4 +1,6 @@
-"""Same language: the answer is in the language of the question. Answers, not declines, where both can be told."""
+"""Same language: the answer is not in another language than the question. Answers, not declines, to questions whose
+language can be told; an answer of a few words, whose language nobody can tell, is not in another one.
+"""
 
 from typing import Literal
 
@@ -15,8 +17,8 @@ class SameLanguage:
     aggregate: Literal["share"] = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:
-        answered = None if output.declined else language_of(output.text)
-        asked = language_of(row.question) if answered else None
-        if not answered or not asked:
+        asked = None if output.declined else language_of(row.question)
+        if not asked:
             return None
+        answered = language_of(output.text) or asked
         return Assertion(answered == asked, "" if answered == asked else f"asked in {asked}, answered in {answered}")
