@@ -31,7 +31,7 @@ class ModelSpec(Settings):
     source: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     licence: str
-    convert: Literal["q8_0", "bert-f16", "bert-q8_0"] | None = None
+    convert: Literal["q8_0", "bert-int8"] | None = None
     files: dict[str, str] = Field(default_factory=dict, description="further files beside the source: name -> sha256")
 
     @property
@@ -87,14 +87,15 @@ def ensure(spec: ModelSpec, cache: Path) -> Path:
     source = ensure_source(spec, cache)
     if spec.convert is None:
         return source
-    target = source.with_name(f"{source.stem}.{spec.convert}.gguf")
+    conversion = convert.CONVERSIONS[spec.convert]
+    target = source.with_name(f"{source.stem}.{spec.convert}{conversion.suffix}")
     record = target.with_suffix(".json")
     if target.exists() and record.exists() and read_json(record)["sha256"] == digest_of_file(target):
         return target
     _require_space(target.parent, 2 * source.stat().st_size)
     draft = target.with_suffix(f".{os.getpid()}.draft")  # two checkouts may fill the same cache at once
     try:
-        convert.CONVERSIONS[spec.convert](source, draft)
+        conversion.convert(source, draft)
         write_json(record, {"source_sha256": spec.sha256, "convert": spec.convert, "sha256": digest_of_file(draft)})
         draft.replace(target)
     finally:
