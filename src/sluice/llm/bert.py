@@ -1,4 +1,4 @@
-"""A sentence-transformers BERT as one file that CTranslate2 loads: made from the published weights with numpy, no torch.
+"""A sentence-transformers BERT as one file that CTranslate2 loads: made of the published weights without torch.
 
 The file is a zip archive of what CTranslate2 otherwise keeps in a folder; one file has one sha256. Linear layers are 8
 bit integers with a scale for each row, and what they read is rounded likewise, with a scale for each token.

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
+from sluice.retrieval.batches import Batches
 
-Vectors = npt.NDArray[np.float32]
-_BATCH = 32  # texts; padded to the longest, so those of about one length stand together
+Vector = Vectors = npt.NDArray[np.float32]
+_BATCH = 32  # texts; padded to the longest, so texts of about one length stand together
 _TOKENS = 512  # the model has no more positions
 
 
@@ -36,19 +37,26 @@ class Embedder:
         self._encoder: Any = ctranslate2.Encoder(
             str(model), device="cpu", compute_type="int8_float32", intra_threads=threads, files=files
         )
+        self._batches: Batches[list[int], Vector] = Batches(self._forward, _BATCH)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """float32, shape (len(texts), dimension), rows of length 1. Long texts are cut at the model's 512 tokens."""
         tokens = [self._tokenizer.encode(text).ids for text in texts]
+        if len(tokens) == 1:  # a question: with those of other threads
+            return self._batches.ask(tokens[0])[np.newaxis]
         order = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
-        found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(tokens)
+        found: list[Vector] = [np.empty(0, np.float32)] * len(tokens)
         for start in range(0, len(order), _BATCH):
             places = order[start : start + _BATCH]
-            states = np.asarray(self._encoder.forward_batch([tokens[place] for place in places]).last_hidden_state)
-            for place, state in zip(places, states, strict=True):
-                mean = state[: len(tokens[place])].mean(axis=0)
-                found[place] = mean / np.linalg.norm(mean)
+            for place, vector in zip(places, self._forward([tokens[place] for place in places]), strict=True):
+                found[place] = vector
         return np.asarray(found, dtype=np.float32)
+
+    def _forward(self, tokens: list[list[int]]) -> list[Vector]:
+        """The mean over each text's last hidden states, shape (dimension,), length 1."""
+        states = np.asarray(self._encoder.forward_batch(tokens).last_hidden_state)
+        means = [state[: len(text)].mean(axis=0) for state, text in zip(states, tokens, strict=True)]
+        return [mean / np.linalg.norm(mean) for mean in means]
 
     def close(self) -> None:
         self._encoder = None
