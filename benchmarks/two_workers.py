@@ -51,8 +51,8 @@ class Worker:
 
 
 def compare(workers: list[Worker], others: list[psutil.Process], *, stream: bool, rounds: int) -> list[float]:
-    """Requests a second of the first worker on core 0, of both on both cores, their ratio, and the ratio by the workers'
-    CPU time for a request alone; medians of the rounds. `others`: the processes beside the workers."""
+    """Requests a second of the first worker on core 0, of both on both cores, their ratio, and the ratio by nothing but
+    the workers' CPU time for a request; medians of the rounds. `others`: the processes beside the workers."""
     found = []
     for _ in range(rounds):
         rates, work = [], []
