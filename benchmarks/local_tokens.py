@@ -1,6 +1,6 @@
 """How much of the tokens a second of bare llama.cpp is left when the whole service stands before it, in one run.
 
-    .venv/bin/python benchmarks/local_tokens.py [--questions 12] [--rounds 3]
+    .venv/bin/python benchmarks/local_tokens.py [--questions 12] [--rounds 3] [--in-flight 1,2,4]
 
 Two servers with the same model, threads, slots and context (config/service.yaml): llama.cpp's own, which gets the
 rendered prompts, and the service, which gets the questions and does everything: key, guards, search, citations, traces.
@@ -44,7 +44,6 @@ from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
 
-IN_FLIGHT = (1, 2, 4)
 Body = dict[str, Any]
 
 
@@ -137,7 +136,7 @@ def compare(workspace: Workspace, state: Path, key: str, options: argparse.Names
             raise RuntimeError((state / "serve.log").read_text() + (state / "bare.log").read_text())
         urls = {"service": f"http://127.0.0.1:{port}", "bare": address.read_text()}
         print("| in flight | bare: tokens/s | through the service | ratio |\n|---|---|---|---|")
-        for in_flight in IN_FLIGHT:
+        for in_flight in map(int, options.in_flight.split(",")):
             rates: dict[str, list[float]] = {"bare": [], "service": []}
             for number in range(options.rounds):
                 chosen = [next(asked) for _ in range(options.questions)]
@@ -162,6 +161,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--questions", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--in-flight", default="1,2,4")
     options = parser.parse_args()
     state = Path(tempfile.mkdtemp(prefix="speed"))  # short: a socket's path may have 100 characters
     os.environ.pop(VARIABLE, None)  # the service asks for the key of this run
