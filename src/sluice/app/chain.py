@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, SearchError, Usage
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from sluice.app.bundle import Bundle
 
 PROMPT = "answer"
+_SEARCHES = 16  # side by side; what waits for the embedder at the same time is embedded together
 
 
 class Search(Protocol):
@@ -53,6 +56,7 @@ class AnswerChain:
         self._retriever = retriever
         self._guards = guards
         self._model_name = bundle.model.stem
+        self._threads = ThreadPoolExecutor(_SEARCHES, thread_name_prefix="search")
 
     async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
         """The whole answer. Raises NoQuestionError, ModelError or ModelTimeoutError."""
@@ -104,7 +108,8 @@ class AnswerChain:
             step.text("query", question)
             try:
                 async with turn.in_time():
-                    hits = await asyncio.to_thread(self._retriever.search, question, k=k, tenant=tenant)
+                    search = partial(self._retriever.search, question, k=k, tenant=tenant)
+                    hits = await asyncio.get_running_loop().run_in_executor(self._threads, search)
             except RetrievalError as error:
                 raise SearchError(f"the search failed: {error.message}") from error
             step.hits(hits)
