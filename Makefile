@@ -29,7 +29,7 @@ serve: $(READY)  ## serve the champion on 127.0.0.1:8080
 	@$(BIN)/sluice serve
 
 test: $(READY)  ## all tests, with whole releases in a clone (minutes)
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e"
