@@ -17,8 +17,10 @@ from sluice.retrieval.batches import Batches
 
 Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
-_BATCH = 32  # texts; padded to the longest, so texts of about one length stand together
 _TOKENS = 512  # the model has no more positions
+# Texts in one call are padded to the longest, and memory grows with the whole: 4,096 tokens take up to 150 MiB.
+_TOKENS_TOGETHER = 4096
+_SHORT = 128  # tokens of a question that is embedded together with others
 
 
 class Embedder:
@@ -38,17 +40,18 @@ class Embedder:
         self._encoder: Any = ctranslate2.Encoder(
             str(model), device="cpu", compute_type="int8_float32", intra_threads=threads, files=files
         )
-        self._batches: Batches[list[int], Vector] = Batches(self._forward, _BATCH)
+        self._batches: Batches[list[int], Vector] = Batches(self._forward, _TOKENS_TOGETHER // _SHORT)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """float32, shape (len(texts), dimension), rows of length 1. Long texts are cut at the model's 512 tokens."""
         tokens = [self._tokenizer.encode(text).ids for text in texts]
-        if len(tokens) == 1:  # a question: with those of other threads
+        if len(tokens) == 1 and len(tokens[0]) <= _SHORT:  # a question: with those of other threads
             return self._batches.ask(tokens[0])[np.newaxis]
-        order = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
         found: list[Vector] = [np.empty(0, np.float32)] * len(tokens)
-        for start in range(0, len(order), _BATCH):
-            places = order[start : start + _BATCH]
+        left = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
+        while left:
+            size = max(1, _TOKENS_TOGETHER // len(tokens[left[-1]]))
+            left, places = left[:-size], left[-size:]
             for place, vector in zip(places, self._forward([tokens[place] for place in places]), strict=True):
                 found[place] = vector
         return np.asarray(found, dtype=np.float32)
