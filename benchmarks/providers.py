@@ -90,19 +90,23 @@ def serve(port: Any) -> None:
     uvloop.run(run())
 
 
-def spec(base_url: str, **changes: Any) -> ProviderSpec:
-    entry: dict[str, Any] = {
+def entry(base_url: str) -> dict[str, Any]:
+    """The stub as an entry of config/providers.yaml."""
+    return {
         "name": "stub",
         "kind": "openai_compatible",
         "model": "stub",
         "base_url": base_url,
-        "timeouts": {"connect": 2, "queue": 1, "first_token": 30},
+        "timeouts": {"connect": 2, "queue": 5, "first_token": 30},
         "retries": 1,
         "max_concurrency": 64,
         "breaker": {"window": 20, "failures": 10, "open_seconds": 5},
         "prices": {"input": 0.15, "output": 0.6},
     }
-    return ProviderSpec.model_validate(entry | changes)
+
+
+def spec(base_url: str, **changes: Any) -> ProviderSpec:
+    return ProviderSpec.model_validate(entry(base_url) | changes)
 
 
 def ours(url: str) -> One:

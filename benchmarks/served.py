@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from providers import entry
+
 from sluice.app.api import create_app
 from sluice.app.auth import KeyRing
 from sluice.app.bundle import Bundle
@@ -54,17 +56,6 @@ class InMemory:
 
 
 def bundle_of(workspace: Workspace, upstream: str, state: Path) -> Bundle:
-    entry: dict[str, Any] = {
-        "name": "stub",
-        "kind": "openai_compatible",
-        "model": "stub",
-        "base_url": upstream,
-        "timeouts": {"connect": 2, "queue": 5, "first_token": 30},
-        "retries": 1,
-        "max_concurrency": 64,
-        "breaker": {"window": 20, "failures": 10, "open_seconds": 5},
-        "prices": {"input": 0.15, "output": 0.6},
-    }
     embed = {"name": "local", "kind": "local", "model": "embed"}
     return Bundle(
         release="r-0123456789ab",
@@ -75,7 +66,7 @@ def bundle_of(workspace: Workspace, upstream: str, state: Path) -> Bundle:
         embedder=ensure(load_models(workspace.config / "models.yaml").embed, workspace.cache),
         service=load_settings(workspace.config / "service.yaml", ServiceSettings),
         guardrails=load_settings(workspace.config / "guardrails.yaml", GuardrailSettings),
-        providers=Providers.model_validate({"chat": [entry], "judge": [], "embed": [embed]}),
+        providers=Providers.model_validate({"chat": [entry(upstream)], "judge": [], "embed": [embed]}),
         manifest={},
     )
 

@@ -9,6 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+from pydantic.json_schema import GenerateJsonSchema
+
 from sluice.core.settings import Settings
 from sluice.prompts import Prompt
 
@@ -16,9 +18,18 @@ FOLDER = Path(__file__).resolve().parent.parent / "schemas"
 SCHEMAS: dict[str, type[Settings]] = {"prompt.schema.json": Prompt}
 
 
+class _Untitled(GenerateJsonSchema):
+    """Without the titles that pydantic makes of the names: an editor shows them above the description."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        del schema
+        return False
+
+
 def main(folder: Path) -> None:
     for name, model in SCHEMAS.items():
-        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema(by_alias=True)}
+        described = model.model_json_schema(by_alias=True, schema_generator=_Untitled)
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
         (folder / name).write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -1,14 +1,18 @@
 """A collector on loopback that decodes what arrives: OTLP, Langfuse's scores, and the REST calls of an MLflow server.
 
-`mode` says how it behaves: `ok`, `error` (500), `forbidden` (403), `hang` (answers only when it is closed), `garbage`
-(no HTTP), `not_otlp` (says protobuf and sends something else) or `partial` (rejects one span of each request).
+`mode` says how it behaves: `ok`, `slow` (a tenth of a second), `error` (500), `forbidden` (403), `hang` (answers only
+when it is closed), `reset` (breaks the connection), `garbage` (no HTTP), `not_otlp` (says protobuf and sends something
+else), `partial` (rejects one span of each request) or `down` (nobody listens).
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import socket
+import struct
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -88,6 +92,12 @@ class Collector:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
+    def turn(self, mode: str) -> None:
+        """From now on it behaves so."""
+        self.mode = mode
+        if mode == "down":
+            self.__exit__()
+
     def __exit__(self, *_: object) -> None:
         self.released.set()
         self._server.shutdown()
@@ -102,6 +112,13 @@ class Collector:
         if self.mode == "hang":
             self.released.wait(60)
             return
+        if self.mode == "reset":
+            request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            request.connection.close()
+            request.close_connection = True
+            return
+        if self.mode == "slow":
+            time.sleep(0.1)
         if self.mode == "garbage":
             request.wfile.write(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
             request.close_connection = True

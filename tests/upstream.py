@@ -12,7 +12,7 @@ import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
@@ -149,11 +149,14 @@ class Upstream:
     hang_in_stream · late:<seconds> (until the first token) · drip:<seconds> (between blocks) · garbage ·
     not_http · cut (in the middle) · empty (an end without an answer) · error (an event in the stream, first) ·
     late_error (an event after the first word)
+
+    `reply`: makes the text of an OpenAI answer out of the request's messages, in place of `WORDS`.
     """
 
     def __init__(self) -> None:
         self.script: list[str] = ["normal"]
         self.asked: list[Asked] = []
+        self.reply: Callable[[list[dict[str, str]]], str] | None = None
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -193,9 +196,13 @@ class Upstream:
         self.asked.append(asked)
         word, _, figure = self.next_word().partition(":")
         kind = next(kind for ending, kind in _PATHS.items() if request.path.endswith(ending))
+        form = FORMATS[kind]
+        if self.reply is not None:
+            text = self.reply(asked.json["messages"])
+            form = replace(form, blocks=lambda: openai_blocks([text]))
         asked.begun.set()
         try:
-            return await self._act(request, FORMATS[kind], word, figure)
+            return await self._act(request, form, word, figure)
         except (asyncio.CancelledError, ConnectionResetError):
             asked.gone.set()
             raise

@@ -1,4 +1,7 @@
-"""Runs the DVC pipeline and shows where it is. DVC decides what is stale; this only starts it and listens."""
+"""Runs the DVC pipeline and shows where it is. DVC decides what is stale; this only starts it and listens.
+
+Stages run with the code of the checkout they run in, so that another commit is evaluated as it was.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,15 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_atomic
-from sluice.core.processes import Child, start
+from sluice.core.processes import Child, start, wait_until
 from sluice.core.progress import VARIABLE, Journey
 from sluice.core.workspace import Workspace
 
+# What dvc noted of its last run here: of this machine only, but dvc wants it where git could see it.
+LOCK = "pipelines/dvc.lock"
 STAGES = ("check", "index", "train", "evaluate")
+# Seconds of each stage on two cores, until a run has measured its own.
+EXPECTED = {"data": 4, "check": 8, "index": 15, "train": 170, "evaluate": 110}
 _RUNNING = re.compile(r"Running stage '(?:.*:)?(\w+)'")
 _SKIPPED = re.compile(r"Stage '(?:.*:)?(\w+)' (?:didn't change, skipping|is cached)")
 _NOISE = re.compile(
@@ -28,16 +35,18 @@ def command(*words: str) -> list[str]:
     return [str(Path(sys.executable).parent / words[0]), *words[1:]]
 
 
-def environment(progress: Path | None = None) -> dict[str, str]:
-    """What child commands need: this environment first on PATH, no telemetry, and where to report progress."""
+def environment(workspace: Workspace, progress: Path | None = None) -> dict[str, str]:
+    """What child commands need: this environment first on PATH, the code of the checkout, no telemetry, and where to
+    report progress."""
     folder = str(Path(sys.executable).parent)
+    code = {"PYTHONPATH": os.pathsep.join(filter(None, [str(workspace.root / "src"), os.environ.get("PYTHONPATH")]))}
     quiet = {
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
     report = {VARIABLE: str(progress)} if progress else {}
-    return {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", **quiet, **report}
+    return {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", **code, **quiet, **report}
 
 
 def pull(workspace: Workspace) -> bool:
@@ -50,7 +59,7 @@ def pull(workspace: Workspace) -> bool:
     if workspace.data.is_dir() and (not synced.exists() or synced.read_text() == wanted):
         write_atomic(synced, wanted)
         return False
-    if workspace.data.is_dir() and _dvc(workspace, "status", "--quiet", "data.dvc").ok:
+    if workspace.data.is_dir() and not data_edited(workspace):
         # A run that was killed had edited data noted in data.dvc by dvc: what it names is what is here.
         write_atomic(synced, wanted)
         return False
@@ -65,6 +74,11 @@ def pull(workspace: Workspace) -> bool:
     return True
 
 
+def data_edited(workspace: Workspace) -> bool:
+    """Whether data/ is here and is not what data.dvc names."""
+    return workspace.data.is_dir() and not _dvc(workspace, "status", "--quiet", "data.dvc").ok
+
+
 @dataclass(frozen=True)
 class _Done:
     ok: bool
@@ -74,7 +88,7 @@ class _Done:
 def _dvc(workspace: Workspace, *words: str) -> _Done:
     """One short dvc command."""
     child = start(
-        f"dvc-{words[0]}", command("dvc", *words), state=workspace.state, env=environment(), cwd=workspace.root
+        f"dvc-{words[0]}", command("dvc", *words), state=workspace.state, env=environment(workspace), cwd=workspace.root
     )
     try:
         child.process.wait()
@@ -91,8 +105,9 @@ class Reproduction:
     cached: list[str]
 
 
-def reproduce(workspace: Workspace, journey: Journey) -> Reproduction:
-    """`dvc repro`: runs the stages that are stale. A stage that fails raises SluiceError with the stage's own words.
+def reproduce(workspace: Workspace, journey: Journey, *, until: str = STAGES[-1]) -> Reproduction:
+    """`dvc repro`: runs the stages that are stale, `until` the last that is wanted. A stage that fails raises
+    SluiceError with the stage's own words.
 
     Where data/ was edited, dvc notes the new version in data.dvc before the first stage; a run
     that fails or is interrupted takes that back.
@@ -101,9 +116,9 @@ def reproduce(workspace: Workspace, journey: Journey) -> Reproduction:
     noted = pointer.read_text()
     progress = workspace.state / "progress.json"
     progress.unlink(missing_ok=True)
-    argv = command("dvc", "repro", "pipelines/dvc.yaml")
+    argv = command("dvc", "repro", f"pipelines/dvc.yaml:{until}")
     journey.begin(STAGES[0])
-    child = start("dvc", argv, state=workspace.state, env=environment(progress), cwd=workspace.root)
+    child = start("dvc", argv, state=workspace.state, env=environment(workspace, progress), cwd=workspace.root)
     result = Reproduction([], [])
     seen = 0
     try:
@@ -127,6 +142,22 @@ def reproduce(workspace: Workspace, journey: Journey) -> Reproduction:
         journey.end()
     write_atomic(workspace.state / "data.synced", pointer.read_text())
     return result
+
+
+def evaluate(workspace: Workspace, journey: Journey, *options: str) -> None:
+    """`sluice evaluate` in a process of its own: a model that llama.cpp dies of must not take its caller with it."""
+    progress = workspace.state / "progress.json"
+    progress.unlink(missing_ok=True)
+    argv = command("sluice", "evaluate", *options)
+    env = environment(workspace, progress)
+    child = start("evaluate", argv, state=workspace.state, env=env, cwd=workspace.root)
+    try:
+        while not wait_until(lambda: not child.running, seconds=0.5):
+            journey.follow(progress, "evaluate")
+    finally:
+        status = child.stop()
+    if status != 0:
+        raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
 
 
 def _listen(line: str, journey: Journey, result: Reproduction) -> None:

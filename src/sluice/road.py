@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sluice import pipeline
 from sluice.core import git, processes
-from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, write_json
 from sluice.core.params import load_params
 from sluice.core.progress import Journey
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
-from sluice.pipeline import command, environment, pull, reproduce
+from sluice.pipeline import command, environment, evaluate, pull, reproduce
 from sluice.release import champion, registry
 from sluice.release.figures import figures, reference
 from sluice.release.gates import decide, load_gates
@@ -31,18 +31,7 @@ from sluice.rollout.rehearsal import Event, rehearse
 from sluice.rollout.report import Rehearsal
 from sluice.rollout.services import ServiceSpec
 
-# Seconds of each stage on two cores, until a run has measured its own.
-EXPECTED = {
-    "data": 4,
-    "check": 8,
-    "index": 15,
-    "train": 170,
-    "evaluate": 110,
-    "baseline": 110,
-    "release": 8,
-    "rehearse": 75,
-    "promote": 3,
-}
+EXPECTED = {**pipeline.EXPECTED, "baseline": 110, "release": 8, "rehearse": 75, "promote": 3}
 
 
 class RehearsalParameters(Settings):
@@ -122,7 +111,7 @@ def _baseline(workspace: Workspace, journey: Journey) -> Manifest:
     """The first release has nothing to be compared with: the untouched model becomes the champion that it must beat."""
     out = workspace.build / "baseline"
     journey.begin("baseline")
-    _evaluate(workspace, journey, "--baseline", "--out", str(out))
+    evaluate(workspace, journey, "--baseline", "--out", str(out))
     manifest, folder = create(
         workspace,
         evaluation=out,
@@ -169,7 +158,7 @@ def _champion_results(workspace: Workspace, journey: Journey, live: Manifest, ev
     wanted = read_json(evaluation / "summary.json")["cases_digest"]
     if read_json(stored / "summary.json")["cases_digest"] != wanted:
         journey.show(0.0, "asking the champion the new cases", force=True)
-        _evaluate(workspace, journey, "--release", live.id, "--out", str(stored))
+        evaluate(workspace, journey, "--release", live.id, "--out", str(stored))
     return stored
 
 
@@ -203,22 +192,7 @@ def _service(workspace: Workspace, manifest: Manifest, fault: str = "") -> Servi
     # Keys of this machine's own service must not keep the visitors and probes of the rehearsal out.
     words = ["serve", "--release", str(workspace.releases / manifest.id), "--port", "{port}", "--keyless"]
     words += ["--fault", fault] if fault else []
-    return ServiceSpec(release=manifest.id, argv=command("sluice", *words), env=environment())
-
-
-def _evaluate(workspace: Workspace, journey: Journey, *options: str) -> None:
-    """`sluice evaluate` in a process of its own: a model that llama.cpp dies of must not take the road with it."""
-    progress = workspace.state / "progress.json"
-    progress.unlink(missing_ok=True)
-    argv = command("sluice", "evaluate", *options)
-    child = processes.start("evaluate", argv, state=workspace.state, env=environment(progress), cwd=workspace.root)
-    try:
-        while not processes.wait_until(lambda: not child.running, seconds=0.5):
-            journey.follow(progress, "evaluate")
-    finally:
-        status = child.stop()
-    if status != 0:
-        raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+    return ServiceSpec(release=manifest.id, argv=command("sluice", *words), env=environment(workspace))
 
 
 def _data_digest(workspace: Workspace) -> str:

@@ -22,7 +22,8 @@ HOSTS = [
         ("proxy", "golang", "org"),
     )
 ]
-MACHINE = r"(?<![\w.$}~/-])/(?:" + "|".join(("wo" + "rk", "ro" + "ot", "tmp/" + "wt")) + r")/"
+FOLDERS = ("wo" + "rk", "ro" + "ot", "tmp/" + "wt")
+MACHINE = r"(?<![\w.$}~/-])/(?:" + "|".join(FOLDERS) + r")/"
 MARKERS = r"\b(?:" + "|".join(("TO" + "DO", "FIX" + "ME", "X" * 3, "HA" + "CK")) + r")\b"
 
 
@@ -49,9 +50,11 @@ def test_no_tracked_file_holds(texts: dict[str, str], rule: str, pattern: str) -
 
 
 def test_the_patterns_find_what_they_are_for() -> None:
-    seeded = {"a.md": "see https://" + HOSTS[1] + "/x\nok\ncd /" + "work/main\n# TO" + "DO later\nnetwork/work/ok\n"}
+    folder = FOLDERS[0]
+    lines = [f"see https://{HOSTS[1]}/x", "ok", f"cd /{folder}/x", "# TO" + "DO later", f"network/{folder}/ok"]
+    seeded = {"a.md": "\n".join(lines)}
     assert places(seeded, re.escape(HOSTS[1])) == [f"a.md:1: {HOSTS[1]}"]
-    assert places(seeded, MACHINE) == ["a.md:3: /" + "work/"]
+    assert places(seeded, MACHINE) == [f"a.md:3: /{folder}/"]
     assert places(seeded, MARKERS) == ["a.md:4: TO" + "DO"]
 
 

@@ -13,10 +13,11 @@ from sluice.app.metrics import Metrics
 from sluice.app.telemetry import traces
 from sluice.app.telemetry.exporters.langfuse import LangfuseExporter
 from sluice.app.telemetry.exporters.mlflow import dialect
-from sluice.app.telemetry.outcome import record
+from sluice.app.telemetry.outcome import record, record_call
 from sluice.app.telemetry.settings import SILENT
 from sluice.app.telemetry.spans import Facts, Score, feedback_span, plain, spans_of
 from sluice.guardrails import Outcome
+from sluice.llm.chat import Delta
 from sluice.retrieval import Hit
 
 
@@ -57,7 +58,10 @@ def every_span() -> list[Any]:
         prompt.text("input", [{"role": "user", "content": "p"}])
         step.fail("ModelError")
     answer = Answer("a", False, "x.y", (), (), Usage(1, 2), "stop", 1.0, 2.0, provider="local", cost=0.1)
-    record(trace, answer, "model")
+    with trace.step(traces.CONDENSE) as step:
+        record_call(step, Delta(finish_reason="stop"), "model")
+        step.set("sluice.condense.taken", True)
+    record(trace, answer, Delta(finish_reason="stop", usage=Usage(1, 2), cost=0.1), "model")
     facts = Facts("r", "answer", "0" * 64)
     langfuse = LangfuseExporter("http://127.0.0.1:1", "a", "none", SILENT.traces, facts)
     spans = [span for words in (plain, dialect, langfuse._dialect) for span in spans_of(trace, facts, words)]
@@ -70,7 +74,7 @@ def test_every_attribute_is_listed(page: str) -> None:
     own = page.split("Attributes for one backend only:")[1].split("\n\n")[0]
     listed |= set(re.findall(r"`([\w.]+)`", own))
     there = {name for span in every_span() for name in span.attributes}
-    spans = {"guard", "retrieve", "prompt", "feedback"}
+    spans = {"guard", "condense", "retrieve", "prompt", "feedback"}
     assert listed - spans == there
 
 

@@ -59,6 +59,8 @@ class Fork:
         settings = yaml.safe_load(service.read_text())
         settings["retrieval"]["k"] = 1
         service.write_text(yaml.safe_dump(settings))
+        name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "-C", str(folder), *name, "commit", "--quiet", "--all", "-m", "small"], check=True)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         env = {**os.environ, "PYTHONPATH": str(self.root / "src"), "COLUMNS": "160"}
@@ -272,6 +274,34 @@ def test_nothing_changed_says_so(fork: Fork) -> None:
     assert code == 0
     assert f"Nothing changed: {before} is live" in output
     assert fork.champion == before
+
+
+def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: Fork) -> None:
+    before = fork.champion
+    fork.edit_prompt("maxTokens: 32", "maxTokens: 1")  # every answer is cut after its first token
+    code, output = fork.run("eval", "--base", "HEAD")
+    assert code == 3, output
+    assert re.search(r"^Worse: .*f1", output, re.MULTILINE)
+    assert re.search(r"^broken: ", output, re.MULTILINE)
+    for stage in ("index", "train"):
+        assert len(re.findall(rf"{stage}\s+unchanged, taken from the cache", output)) == 2  # on both sides
+    reports = fork.root / "build" / "comparison"
+    assert json.loads((reports / "comparison.json").read_text())["verdict"] == "worse"
+    for name in ("comment.md", "report.html", "junit.xml"):
+        assert "f1" in (reports / name).read_text()
+    fork.edit_prompt("maxTokens: 1", "maxTokens: 32")
+    code, output = fork.run("eval", "--base", "HEAD")
+    assert (code, "Nothing changed" in output) == (0, True), output
+    assert fork.champion == before
+
+
+def test_what_nobody_was_asked_is_never_green(fork: Fork) -> None:
+    fork.edit_prompt("the shortest span", "the best span")
+    code, output = fork.run("eval", "--base", "HEAD", "--replay")
+    assert code == 3, output
+    assert "the verdict is: not evaluated" in output
+    assert re.search(r"not evaluated in head: .*more|not evaluated in head: ", output)
+    fork.edit_prompt("the best span", "the shortest span")
 
 
 def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None:

@@ -172,7 +172,7 @@ def test_reproduce_says_what_ran_and_what_did_not(workspace: Workspace, journey:
     result = reproduce(workspace, journey)
     assert (result.ran, result.cached) == (["check", "train"], ["index"])
     assert taken(journey) == [("check", False), ("index", True), ("train", False)]
-    assert dvc.called() == ["repro pipelines/dvc.yaml"]
+    assert dvc.called() == ["repro pipelines/dvc.yaml:evaluate"]
     assert not records(workspace)
     assert (workspace.state / "data.synced").read_text() == (workspace.root / "data.dvc").read_text()
 
@@ -235,10 +235,21 @@ def test_explain_leaves_out_what_dvc_says_about_itself(workspace: Workspace, dvc
     child.stop()
 
 
-def test_programs_are_those_of_this_environment(tmp_path: Path) -> None:
+def test_programs_are_those_of_this_environment_and_code_is_that_of_the_checkout(
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = str(Path(sys.executable).parent)
     assert command("dvc", "repro") == [f"{here}/dvc", "repro"]
-    assert environment()["PATH"].split(os.pathsep)[0] == here
-    assert VARIABLE not in environment()
-    assert environment(tmp_path / "p.json")[VARIABLE] == str(tmp_path / "p.json")
-    assert environment()["DVC_NO_ANALYTICS"] == "1"
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    env = environment(workspace)
+    assert env["PATH"].split(os.pathsep)[0] == here
+    assert env["PYTHONPATH"].split(os.pathsep) == [str(workspace.root / "src"), "elsewhere"]
+    assert env["DVC_NO_ANALYTICS"] == "1"
+    assert VARIABLE not in env
+    assert environment(workspace, tmp_path / "p.json")[VARIABLE] == str(tmp_path / "p.json")
+
+
+def test_a_run_may_end_before_the_last_stage(workspace: Workspace, journey: Journey, dvc) -> None:
+    dvc(DVC_UNCHANGED)
+    reproduce(workspace, journey, until="train")
+    assert dvc.called() == ["repro pipelines/dvc.yaml:train"]

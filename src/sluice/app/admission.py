@@ -92,6 +92,11 @@ class Admission:
         self._shed = shed
         self._places = Places(limits.max_concurrent, limits.max_queued)
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a place."""
+        return self._places.waiting
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
@@ -144,12 +149,7 @@ class Admission:
     async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._traffic.enter()
         try:
-            self._traffic.waiting += 1
-            try:
-                admitted = await self._places.take(self._limits.queue_seconds)
-            finally:
-                self._traffic.waiting -= 1
-            if not admitted:
+            if not await self._places.take(self._limits.queue_seconds):
                 await self._refuse("queue_timeout", scope, receive, send)
                 return
             try:

@@ -37,7 +37,8 @@ class Answer:
 
     `declined`: the text is the decline text, up to case, punctuation and white space. `ttft_ms`: until the first text
     left the chain, after its check; None when there was no text. `provider`: who answered, "" when nobody was asked;
-    `cost`: US dollars, None when nobody was asked or the tokens are not known.
+    `usage` and `cost` are of all calls of models, condensing the conversation too; `cost` in US dollars, None when
+    nobody was asked or the tokens are not known.
     """
 
     text: str

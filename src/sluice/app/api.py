@@ -23,6 +23,7 @@ from sluice.app.event_stream import EventStream
 from sluice.app.failures import BROKEN, add_error_shapes, model_fault
 from sluice.app.faults import Fault, FaultInjection
 from sluice.app.feedback import FeedbackError, FeedbackLog, feedback_of
+from sluice.app.loopback import Loopback
 from sluice.app.metrics import Metrics
 from sluice.app.middleware import CHAT, FEEDBACK, Instrument, Traffic
 from sluice.app.page import load_page
@@ -53,9 +54,9 @@ def create_app(
     """The service as an ASGI application. `traffic` is shared with whoever drains it.
 
     Without `telemetry` requests have trace ids, and nothing is exported. `providers`: whose attempts are counted.
-    Without `keys` nobody is asked for one; without `feedback` there is no place for it, and it is refused with 503."""
+    Without `keys` nobody is asked for one, and only this machine is answered; without `feedback` there is no place for
+    it, and it is refused with 503."""
     metrics = Metrics(bundle.release, lambda: traffic.in_flight)
-    metrics.queue(lambda: traffic.waiting)
     telemetry = telemetry or silent(bundle.release)
     metrics.watch(telemetry)
     if providers is not None:
@@ -67,10 +68,11 @@ def create_app(
     _add_pages(api, bundle.release)
     add_error_shapes(api)
     inner: ASGIApp = FaultInjection(api, fault) if fault else api
-    inner = Admission(inner, bundle.service.limits, traffic, metrics.shed)
-    if keys is not None:
-        inner = Auth(inner, keys, metrics.shed)
-    return Instrument(inner, bundle.release, metrics, traffic, telemetry)
+    admission = Admission(inner, bundle.service.limits, traffic, metrics.shed)
+    metrics.queue(lambda: admission.waiting)
+    keyless = Loopback(admission)
+    outer: ASGIApp = Auth(admission, keyless, keys, metrics.shed) if keys is not None else keyless
+    return Instrument(outer, bundle.release, metrics, traffic, telemetry)
 
 
 def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) -> None:

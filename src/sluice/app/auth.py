@@ -144,11 +144,15 @@ class Bucket:
 class Auth:
     """401 without a key in force, 403 without the scope, 429 over the rate; what passes knows its caller.
 
-    Rates are counted in this process: with N replicas a key has up to N times its rate.
+    Rates are counted in this process: with N replicas a key has up to N times its rate. `keyless` answers as long as no
+    keys are asked for.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyRing, shed: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, app: ASGIApp, keyless: ASGIApp, keys: KeyRing, shed: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._app = app
+        self._keyless = keyless
         self._shed = shed
         self._keys = keys
         self._buckets: dict[str, Bucket] = {}
@@ -159,7 +163,8 @@ class Auth:
             return
         self._keys.refresh()
         if not self._keys.required or scope["path"] in OPEN:
-            await self._app(scope, receive, send)
+            app = self._app if self._keys.required else self._keyless
+            await app(scope, receive, send)
             return
         presented = _bearer(scope)
         key = self._keys.find(presented) if presented else None

@@ -12,7 +12,7 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import Models, ensure, load_models
-from sluice.llm.settings import Providers, load_providers
+from sluice.llm.settings import PROMPT_ROLES, Providers, load_providers
 from sluice.prompts import Prompt, load_prompts
 
 DRAFT = "draft"
@@ -39,7 +39,7 @@ def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> Bundle:
     models = load_models(workspace.config / "models.yaml")
     return Bundle(
         release=DRAFT,
-        prompts=load_prompts(workspace.prompts, roles=Models.roles()),
+        prompts=load_prompts(workspace.prompts, roles=PROMPT_ROLES),
         index=workspace.build / "index",
         adapter=adapter,
         model=ensure(models.chat, workspace.cache),

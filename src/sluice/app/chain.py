@@ -1,4 +1,4 @@
-"""The answer chain: input guard, retrieval, prompt, model, output guard, citations.
+"""The answer chain: input guard, condensed question, retrieval, prompt, model, output guard, citations.
 
 There is one path: a whole answer is its stream, collected. The output guard sees each sentence before it is sent.
 """
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, SearchError, Usage
 from sluice.app.citations import cite, words
+from sluice.app.condense import Condenser
 from sluice.app.sentences import Sentences
 from sluice.app.telemetry import traces
 from sluice.app.telemetry.outcome import record
 from sluice.core.errors import SluiceError
+from sluice.core.settings import nearest
 from sluice.guardrails import Outcome
 from sluice.llm.chat import ChatProvider, Delta
 from sluice.llm.failures import Failure, ProviderError
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from sluice.app.bundle import Bundle
 
 PROMPT = "answer"
+_FILLED = frozenset({"question", "passages", "decline"})
+CONDENSE = "condense"
+_ROLE = "chat"  # of config/providers.yaml: who is asked
 _SEARCHES = 16  # side by side; what waits for the embedder at the same time is embedded together
 
 
@@ -52,10 +57,12 @@ class AnswerChain:
     def __init__(self, bundle: Bundle, chat: ChatProvider, retriever: Search, guards: Checks) -> None:
         self._settings = bundle.service
         self._prompt = require_prompt(bundle)
+        self._wanted = _require_variables(self._prompt)
         self._chat = chat
         self._retriever = retriever
         self._guards = guards
         self._model_name = bundle.model.stem
+        self._condenser = _condenser(bundle, chat, guards)
         self._threads = ThreadPoolExecutor(_SEARCHES, thread_name_prefix="search")
 
     async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
@@ -81,15 +88,16 @@ class AnswerChain:
         if verdict.blocked:
             turn.block(verdict)
         else:
-            turn.hits = await self._retrieve(verdict.text, turn, tenant)
+            question = await self._condensed(messages, verdict.text, turn)
+            turn.hits = await self._retrieve(question, turn, tenant)
             if max((hit.similarity for hit in turn.hits), default=-1.0) >= self._settings.retrieval.min_similarity:
-                async with aclosing(self._generate(verdict.text, turn)) as pieces:
+                async with aclosing(self._generate(question, turn)) as pieces:
                     async for piece in pieces:
                         yield turn.sent(piece)
         if not turn.text and (turn.blocked or not turn.asked):
             yield turn.sent(self._settings.decline)
         answer = turn.finish()
-        record(turn.trace, answer, self._model_name)
+        record(turn.trace, answer, turn.said, self._model_name)
         yield answer
 
     async def warm_up(self) -> None:
@@ -101,6 +109,14 @@ class AnswerChain:
         async with aclosing(self._generate(question, turn)) as pieces:
             async for piece in pieces:
                 turn.sent(piece)
+
+    async def _condensed(self, messages: Sequence[Mapping[str, str]], question: str, turn: _Turn) -> str:
+        """The question as it stands alone. A first question is itself, and costs nothing."""
+        if self._condenser is None or not (earlier := self._condenser.earlier(messages)):
+            return question
+        condensed = await self._condenser.condense(earlier, question, turn.trace, deadline=turn.deadline)
+        turn.condensed = condensed.said
+        return condensed.question
 
     async def _retrieve(self, question: str, turn: _Turn, tenant: str | None) -> list[Hit]:
         k = self._settings.retrieval.k
@@ -143,9 +159,12 @@ class AnswerChain:
 
     async def _model_chunks(self, question: str, turn: _Turn) -> AsyncGenerator[Delta, None]:
         with turn.trace.step(traces.PROMPT) as step:
-            prompt = self._prompt.render(
-                question=question, passages=format_passages(turn.hits), decline=self._settings.decline
-            )
+            values = {
+                "question": question,
+                "passages": format_passages(turn.hits),
+                "decline": self._settings.decline,
+            }
+            prompt = self._prompt.render(**{name: values[name] for name in self._wanted})
             step.text("input", prompt)
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
         stream = self._chat.stream(prompt, self._prompt.parameters, deadline=turn.deadline)
@@ -170,9 +189,10 @@ class _Turn:
         self._decline = decline
         self._seconds = seconds
         self._started = time.perf_counter()
-        self._last: Delta | None = None
         self._ttft_ms: float | None = None
         self.deadline = asyncio.get_running_loop().time() + seconds
+        self.condensed: Delta | None = None
+        self.said: Delta | None = None
         self.text = ""
         self.hits: list[Hit] = []
         self.asked = False
@@ -210,23 +230,26 @@ class _Turn:
     def count(self, delta: Delta) -> None:
         """Keeps the last piece: it says how the answer ended, what it used and who gave it."""
         if delta.finish_reason is not None:
-            self._last = delta
+            self.said = delta
 
     def finish(self) -> Answer:
         declined = words(self.text) == words(self._decline)
-        last = self._last or Delta(finish_reason="stop")
+        last = self.said or Delta(finish_reason="stop")
+        calls = [said for said in (self.condensed, self.said) if said is not None]
+        usages = [said.usage for said in calls if said.usage is not None]
+        costs = [said.cost for said in calls if said.cost is not None]
         return Answer(
             text=self.text,
             declined=declined,
             blocked=self.blocked,
             citations=() if declined or self.blocked else cite(self.text, self.hits),
             hits=tuple(self.hits),
-            usage=last.usage or Usage(0, 0),
+            usage=Usage(sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages)),
             finish_reason="content_filter" if self.blocked else last.finish_reason or "stop",
             ttft_ms=self._ttft_ms,
             latency_ms=self._elapsed(),
             provider=last.provider,
-            cost=last.cost,
+            cost=sum(costs) if calls and len(costs) == len(calls) else None,
             model=last.model,
         )
 
@@ -234,17 +257,47 @@ class _Turn:
         return (time.perf_counter() - self._started) * 1000
 
 
-def require_prompt(bundle: Bundle) -> Prompt:
-    """The prompt that questions are answered with; SluiceError when the release has none."""
-    if PROMPT not in bundle.prompts:
+def require_prompt(bundle: Bundle, name: str = PROMPT) -> Prompt:
+    """A prompt that the chain uses; SluiceError when the release has none, or it names a role that is not asked."""
+    if name not in bundle.prompts:
         raise SluiceError(
-            f"release {bundle.release}: it has no prompt {PROMPT!r}", remedy=f"add prompts/{PROMPT}.prompt.yml"
+            f"release {bundle.release}: it has no prompt {name!r}", remedy=f"add prompts/{name}.prompt.yml"
         )
-    return bundle.prompts[PROMPT]
+    prompt = bundle.prompts[name]
+    if prompt.model != _ROLE:
+        raise SluiceError(
+            f"prompts/{name}.prompt.yml: model: the service asks {_ROLE!r}, not {prompt.model!r}",
+            remedy=f"write model: {_ROLE}",
+        )
+    return prompt
+
+
+def _require_variables(prompt: Prompt) -> frozenset[str]:
+    """Those of the variables that the chain fills which the prompt uses. SluiceError when it wants another one, or has
+    no place for the question; doing without the others is for an evaluation to judge."""
+    wanted = frozenset(variable.name for variable in prompt.variables)
+    for name in sorted(wanted - _FILLED):
+        raise SluiceError(
+            f"prompts/{prompt.name}.prompt.yml: variables: nothing fills {name!r}{nearest(name, sorted(_FILLED))}",
+            remedy=f"the answer chain fills {', '.join(sorted(_FILLED))}",
+        )
+    if "question" not in wanted:
+        raise SluiceError(
+            f"prompts/{prompt.name}.prompt.yml: no message holds {{{{question}}}}",
+            remedy="add it, or nobody knows what was asked",
+        )
+    return wanted
+
+
+def _condenser(bundle: Bundle, chat: ChatProvider, guards: Checks) -> Condenser | None:
+    settings = bundle.service.condense
+    if settings is None or not settings.enabled:
+        return None
+    return Condenser(require_prompt(bundle, CONDENSE), settings, chat, guards, bundle.model.stem)
 
 
 def last_question(messages: Sequence[Mapping[str, str]]) -> str:
-    """The last user message; what was said before it is not used. NoQuestionError when there is none or it is empty."""
+    """The last user message, stripped. NoQuestionError when there is none or it is empty."""
     for message in reversed(messages):
         if message["role"] == "user":
             if message["content"].strip():

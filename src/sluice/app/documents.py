@@ -12,6 +12,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 
+from sluice.app.middleware import CHAT
+
 _SUMMARY = "Answers questions from the documents of one release. OpenAI's chat API, with citations and the release id."
 _REF = "#/components/schemas/{model}"
 
@@ -149,7 +151,7 @@ class VersionReply(_Reply):
 _ERRORS = {
     400: "The request cannot be served as it is; `param` names the field.",
     401: "No key, or one that is not in force.",
-    403: "The key lacks the scope.",
+    403: "The key lacks the scope; without keys: a page or a host name from elsewhere.",
     413: "The body is too large.",
     429: "The key has used up its rate.",
     500: "A defect of the service; its log has it.",
@@ -202,9 +204,11 @@ def describe(api: FastAPI, version: str) -> dict[str, Any]:
     schemas |= chunk.pop("$defs") | {"ChatCompletionChunk": chunk}
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own shape of a 422, which is never sent
         schemas.pop(name, None)
+    forbidden = document["paths"][CHAT]["post"]["responses"]["403"]  # any path, from a page of somebody else
     for methods in document["paths"].values():
         for operation in methods.values():
             operation["responses"].pop("422", None)
+            operation["responses"].setdefault("403", forbidden)
     document["components"]["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "An API key. A service without keys asks for none."}
     }

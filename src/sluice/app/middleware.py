@@ -25,11 +25,10 @@ def is_chat(scope: Scope) -> bool:
 
 
 class Traffic:
-    """What is going on: questions in flight, those of them that wait, and whether the service is on its way out."""
+    """What is going on: questions in flight, and whether the service is on its way out."""
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.waiting = 0
         self.draining_since: float | None = None
         self._last_end = 0.0
 

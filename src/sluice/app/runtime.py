@@ -28,21 +28,32 @@ class Runtime:
 
 
 @contextmanager
-def open_runtime(bundle: Bundle, stores: Stores, state: Path) -> Iterator[Runtime]:
-    """A release, ready to answer. `state`: the .sluice/ folder, where an embedded store lives."""
-    require_prompt(bundle)
+def open_model(bundle: Bundle, role: str = "chat") -> Iterator[Fallback]:
+    """The providers of a role, with the local model and its adapter running where one of them needs it."""
     llm = bundle.service.llm
     # Traces and attempts name the model itself, where providers.yaml names its role.
     specs = [
         spec.model_copy(update={"model": bundle.model.stem}) if spec.kind == "local" else spec
-        for spec in bundle.providers.chat
+        for spec in getattr(bundle.providers, role)
     ]
     with (
         LocalServer(bundle.model, adapter=bundle.adapter, threads=llm.threads, slots=llm.slots, context=llm.context)
         if needs_local(specs)
-        else nullcontext() as server,
-        Embedder(bundle.embedder) as embedder,
-        open_retriever(bundle.index, embedder, stores, state) as retriever,
+        else nullcontext() as server
     ):
-        chat = open_chat(specs, local_url=server.base_url if server else None)
+        yield open_chat(specs, local_url=server.base_url if server else None)
+
+
+@contextmanager
+def open_search(bundle: Bundle, stores: Stores, state: Path) -> Iterator[Retriever]:
+    """The search of a release. `state`: the .sluice/ folder, where an embedded store lives."""
+    with Embedder(bundle.embedder) as embedder, open_retriever(bundle.index, embedder, stores, state) as retriever:
+        yield retriever
+
+
+@contextmanager
+def open_runtime(bundle: Bundle, stores: Stores, state: Path) -> Iterator[Runtime]:
+    """A release, ready to answer."""
+    require_prompt(bundle)
+    with open_model(bundle) as chat, open_search(bundle, stores, state) as retriever:
         yield Runtime(AnswerChain(bundle, chat, retriever, Guards(bundle.guardrails)), retriever, chat)

@@ -32,6 +32,13 @@ class LlmSettings(Settings):
         return self
 
 
+class CondenseSettings(Settings):
+    enabled: bool = Field(description="whether earlier questions of a conversation are looked at")
+    turns: int = Field(ge=1, le=20, description="earlier questions that are used, each with the replies to it")
+    max_characters: int = Field(ge=20, description="of each message of them")
+    timeout_seconds: float = Field(gt=0, description="after that the last question is taken as it is")
+
+
 class LimitSettings(Settings):
     max_body_bytes: int = Field(ge=1024)
     max_concurrent: int = Field(ge=1, description="answers in progress")
@@ -44,6 +51,7 @@ class ServiceSettings(Settings):
     decline: str = Field(min_length=1, description="the whole answer when the passages hold none")
     retrieval: RetrievalSettings
     llm: LlmSettings
+    condense: CondenseSettings | None = Field(None, description="None: a release that was made before there was any")
     limits: LimitSettings
     drain_seconds: float = Field(ge=1, description="from SIGTERM to the end of the process, at most")
     notice_seconds: float = Field(

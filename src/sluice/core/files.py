@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ from typing import Any
 from sluice.core.errors import SluiceError
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes through a temporary file in the same folder, syncs, renames. A full disk leaves the old file in place."""
+def write_atomic(path: Path, content: bytes | str, *, sync: bool = True) -> None:
+    """Writes through a temporary file in the same folder, syncs, renames. A full disk leaves the old file in place.
+
+    Without `sync` a power failure may leave a torn file, a killed process still does not."""
     raw = content.encode() if isinstance(content, str) else content
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as stream:
             stream.write(raw)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if sync:
+                stream.flush()
+                os.fsync(stream.fileno())
         draft.replace(path)
     except BaseException as error:
         draft.unlink(missing_ok=True)

@@ -1,9 +1,13 @@
-"""What git says about the checkout."""
+"""What git says about the checkout, and the files of another commit: read from its objects, never by a checkout."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+
+from sluice.core.errors import SluiceError
+from sluice.core.settings import nearest
 
 
 def commit(root: Path) -> str:
@@ -14,6 +18,62 @@ def commit(root: Path) -> str:
     return f"{head}-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else head
 
 
+def resolve(root: Path, ref: str) -> str:
+    """The commit that a branch, tag or commit name means. SluiceError when there is none of that name."""
+    found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    if found:
+        return found
+    if not _git(root, "rev-parse", "--git-dir"):
+        raise SluiceError(f"{root}: not a git checkout", remedy="run it in a clone of the repository")
+    known = _git(root, "for-each-ref", "--format=%(refname:short)").splitlines()
+    raise SluiceError(
+        f"no commit, branch or tag {ref!r} here{nearest(ref, known)}",
+        remedy="fetch it: `git fetch origin main`; in CI, fetch the history too",
+    )
+
+
+def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[str, bytes]:
+    """Contents of the files that lie directly in a folder at a commit, by name. A folder that is not there has none."""
+    listed = _output(root, "ls-tree", "-z", commit, f"{folder}/").decode("utf-8", "surrogateescape")
+    found = {}
+    for entry in filter(None, listed.split("\0")):
+        facts, path = entry.split("\t", 1)
+        kind, digest = facts.split()[1:]
+        name = path.rpartition("/")[2]
+        if kind == "blob" and name.endswith(suffix):
+            found[name] = _output(root, "cat-file", "blob", digest)
+    return found
+
+
+def merge_base(root: Path, one: str, other: str) -> str:
+    """The commit at which two commits parted. SluiceError when they have nothing in common here."""
+    if found := _git(root, "merge-base", one, other):
+        return found
+    raise SluiceError(
+        f"{one[:12]} and {other[:12]} have no commit in common here",
+        remedy="a shallow clone has no history: `git fetch --unshallow`",
+    )
+
+
+def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".",), but_for: str = "") -> list[str]:
+    """Files under `paths` that are others in `head` than in the commit `base`. Without a head: in the working tree,
+    with files that git does not know yet but would take. The file `but_for` does not count."""
+    where = ["--", *paths, *([f":(exclude){but_for}"] if but_for else [])]
+    found = _git(root, "diff", "--name-only", base, *([head] if head else []), *where).splitlines()
+    if not head:
+        found += _git(root, "ls-files", "--others", "--exclude-standard", *where).splitlines()
+    return sorted(set(found))
+
+
 def _git(root: Path, *words: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _output(root: Path, *words: str) -> bytes:
+    """What a command prints; SluiceError when it fails."""
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
+    if done.returncode:
+        reason = done.stderr.decode("utf-8", "replace").strip()
+        raise SluiceError(f"git {' '.join(words)}: {reason}", remedy="`git fsck` tells whether the repository is whole")
+    return done.stdout

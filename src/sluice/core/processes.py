@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,12 +33,11 @@ def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
 
 
 def watch_parent(*, every: float = 1.0, again: float = 8.0, last: float = 12.0) -> None:
-    """Ends this process when its parent has died and the signal of that was lost.
+    """Ends this process when its parent has died and the signal of that was lost: it becomes an exception, which some
+    library may catch.
 
-    The signal becomes an exception, which some library may catch; and llama.cpp, while it starts, takes it from any
-    thread that does not block it and waits for ever (a second one ends it). A thread looks
-    `every` so many seconds; when the process still lives `again` seconds after its parent it sends SIGTERM, and `last`
-    seconds later SIGKILL.
+    A thread looks `every` so many seconds; when the process still lives `again` seconds after its parent it sends
+    SIGTERM, and `last` seconds later SIGKILL.
     """
     parent = os.getppid()
 
@@ -56,22 +55,28 @@ def watch_parent(*, every: float = 1.0, again: float = 8.0, last: float = 12.0) 
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Holds SIGINT and SIGTERM back until the block has ended, for steps that must not be left half done, and puts the
-    handlers back that a library may have replaced meanwhile. In other threads than the main one it does nothing.
+    """Holds SIGINT and SIGTERM back until the block has ended, for steps that must not be left half done. In other
+    threads than the main one it does nothing.
 
-    A signal may reach any thread that does not block it, so whoever starts a thread starts it in such a block, too:
-    else llama.cpp, while it starts, would get the signal there."""
+    To block them is not enough: the kernel gives a signal to any other thread that does not block it, such as one that
+    numpy has started, and Python calls the handler in the main thread all the same. So the handlers only take note
+    meanwhile. Threads that are started in the block inherit what is blocked, and leave signals to the main thread for
+    good."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {how: signal.getsignal(how) for how in _INTERRUPTS}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    arrived: list[int] = []
     try:
-        yield
+        with ExitStack() as undo:
+            for how in _INTERRUPTS:
+                before = signal.signal(how, lambda number, _: arrived.append(number))
+                undo.callback(signal.signal, how, before)
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+            undo.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)  # undone first: what is pending is noted
+            yield
     finally:
-        for how, handler in before.items():
-            signal.signal(how, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # what has arrived is delivered here
+        for number in arrived:
+            signal.raise_signal(number)
 
 
 @dataclass

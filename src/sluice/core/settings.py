@@ -6,7 +6,7 @@ Subclass `Settings`, then `load_settings(path, Model)`. Nothing is read at impor
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar, get_origin
 
 import yaml
@@ -25,28 +25,43 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-def read_yaml(path: Path) -> tuple[Any, dict[tuple[str | int, ...], int]]:
+Lines = dict[tuple[str | int, ...], int]
+_MOST_KEYS = 100_000
+
+
+def read_yaml(path: Path) -> tuple[Any, Lines]:
     """The parsed document and the 1-based line of each key path, such as ("messages", 0, "role")."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return parse_yaml(path.read_bytes(), path)
     except FileNotFoundError:
         raise SluiceError(f"{path}: no such file", remedy="restore it with git, or correct the path") from None
+    except IsADirectoryError:
+        raise SluiceError(f"{path}: is a folder, not a file") from None
+
+
+def parse_yaml(content: bytes, place: PurePath | str) -> tuple[Any, Lines]:
+    """As `read_yaml`, of a content that is at hand. `place`: how errors name it."""
+    try:
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SluiceError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise SluiceError(f"{place}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-        lines: dict[tuple[str | int, ...], int] = {}
+        lines: Lines = {}
         if node is not None:
             _collect_lines(node, (), lines)
+        return yaml.safe_load(text), lines
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        where = f"{place}:{mark.line + 1}" if mark else str(place)
         raise SluiceError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    return document, lines
+    except RecursionError:
+        raise SluiceError(f"{place}: not valid YAML: nested too deeply, or an alias that holds itself") from None
 
 
-def _collect_lines(node: yaml.Node, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> None:
+def _collect_lines(node: yaml.Node, at: tuple[str | int, ...], lines: Lines) -> None:
+    if len(lines) > _MOST_KEYS:  # aliases of aliases: a few lines that stand for millions
+        raise yaml.MarkedYAMLError(problem=f"more than {_MOST_KEYS} keys", problem_mark=node.start_mark)
     lines.setdefault(at, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -75,16 +90,12 @@ def load_settings(path: Path, model: type[S]) -> S:
         raise Faults(str(path), describe_faults(path, error, lines, model)) from None
 
 
-def describe_faults(
-    path: Path, error: ValidationError, lines: dict[tuple[str | int, ...], int], model: type[BaseModel]
-) -> list[str]:
+def describe_faults(path: PurePath | str, error: ValidationError, lines: Lines, model: type[BaseModel]) -> list[str]:
     """One `path:line: key: what` for each error of pydantic, with the nearest valid key for an unknown one."""
     return [_describe(path, dict(fault), lines, model) for fault in error.errors()]
 
 
-def _describe(
-    path: Path, fault: dict[str, Any], lines: dict[tuple[str | int, ...], int], model: type[BaseModel]
-) -> str:
+def _describe(path: PurePath | str, fault: dict[str, Any], lines: Lines, model: type[BaseModel]) -> str:
     place: tuple[str | int, ...] = tuple(fault["loc"])
     known = place
     while known and known not in lines:

@@ -6,6 +6,7 @@ Run it as `sluice data check`. The rules are listed in docs/reference/data.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import Faults, SluiceError
 from sluice.data import leakage, privacy
+from sluice.data.expectations import check_expectations
 from sluice.data.rows import Document, Fault, Placed, Row, scan_corpus, scan_rows
 
 REMEDY = "mend the places above; docs/reference/data.md lists the rules"
@@ -87,23 +89,31 @@ def check(folder: Path) -> Report:
     checkable = [placed for placed in rows if not unreadable & set(placed.value.doc_ids)]
     faults += schema.check_rows(checkable, by_id)
     faults += schema.check_documents(documents)
+    faults += check_expectations(rows)
     faults += leakage.check_duplicate_ids(rows)
     faults += leakage.check_document_ids(documents)
     faults += leakage.check_corpus_repeats(documents)
     faults += leakage.check_questions(train, evaluation)
     faults += leakage.check_documents(train, evaluation)
-    faults += _check_privacy(documents, rows)
+    faults += _check_documents_privacy(documents) + check_rows_privacy(rows)
     return Report(folder, _count(documents, train, evaluation), data_digest(folder), tuple(sorted(set(faults))))
 
 
-def _check_privacy(documents: list[Placed[Document]], rows: list[Placed[Row]]) -> list[Fault]:
+def _check_documents_privacy(documents: list[Placed[Document]]) -> list[Fault]:
     faults = []
     for document in documents:
         value = document.value
         faults += [document.fault(what) for _, what in privacy.findings(f"{value.title} {value.source}")]
         faults += [Fault(document.path, document.line + n - 1, what) for n, what in privacy.findings(value.text)]
+    return faults
+
+
+def check_rows_privacy(rows: Sequence[Placed[Row]]) -> list[Fault]:
+    """Personal data and secrets in any text of a row, each kind once a row."""
+    faults = []
     for row in rows:
-        text = "\n".join((row.value.id, row.value.question, *row.value.answers, *row.value.tags))
+        expected = row.value.expect.model_dump_json() if row.value.expect else ""
+        text = "\n".join((row.value.id, row.value.question, *row.value.answers, *row.value.tags, expected))
         # An answer repeats the words of its question or document: say it once a row.
         faults += [row.fault(what) for what in sorted({what for _, what in privacy.findings(text)})]
     return faults

@@ -24,6 +24,20 @@ from sluice.core.settings import Settings, nearest
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
+class Expect(Settings):
+    """What one answer must be like, beside being right. Each key is checked by the metric of its name.
+
+    `contains`, `not_contains`: texts, compared without case; `regex`: found anywhere in the answer; `json_schema`: the
+    whole answer is JSON that fits; `rubric`: what the judge is to go by, in place of the general rubric.
+    """
+
+    contains: tuple[str, ...] = ()
+    not_contains: tuple[str, ...] = ()
+    regex: str | None = None
+    json_schema: dict[str, Any] | None = None
+    rubric: str | None = None
+
+
 class Row(Settings):
     """One question. No answers means: the corpus does not say, decline."""
 
@@ -32,10 +46,16 @@ class Row(Settings):
     answers: tuple[str, ...]
     doc_ids: tuple[str, ...]
     tags: tuple[str, ...] = ()
+    expect: Expect | None = None
 
     @property
     def answerable(self) -> bool:
         return bool(self.answers)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; without `expect` where there is none, so that a row without it keeps its digest."""
+        row = self.model_dump(mode="json", exclude={"expect"})
+        return row | {"expect": self.expect.model_dump(mode="json", exclude_defaults=True)} if self.expect else row
 
 
 class Document(Settings):
@@ -49,7 +69,7 @@ class Document(Settings):
     text: str
 
 
-ROW_KEYS = list(Row.model_fields)
+ROW_KEYS = [*Row.model_fields, *(f"expect.{key}" for key in Expect.model_fields)]
 FRONT_MATTER_KEYS = [name for name in Document.model_fields if name != "text"]
 
 T = TypeVar("T")
@@ -122,7 +142,7 @@ def scan_rows(path: Path) -> tuple[list[Placed[Row]], list[Fault]]:
     # Only "\n" ends a line: str.splitlines would also cut at U+2028, which JSON allows inside a string.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            row, whats = _parse_row(line)
+            row, whats = parse_row(line)
             faults += [Fault(path, number, what) for what in whats]
             if row:
                 rows.append(Placed(row, path, number))
@@ -131,7 +151,8 @@ def scan_rows(path: Path) -> tuple[list[Placed[Row]], list[Fault]]:
     return rows, faults
 
 
-def _parse_row(line: str) -> tuple[Row | None, list[str]]:
+def parse_row(line: str) -> tuple[Row | None, list[str]]:
+    """The row in one line of JSON, or what is wrong with it."""
     try:
         value = from_json(line, allow_inf_nan=False)
     except ValueError as error:
@@ -205,7 +226,7 @@ def _scan_document(path: Path) -> tuple[Placed[Document] | None, list[Fault]]:
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """One row a line, atomically."""
-    write_jsonl(path, (row.model_dump(mode="json") for row in rows))
+    write_jsonl(path, (row.as_dict() for row in rows))
 
 
 def write_document(folder: Path, document: Document) -> None:

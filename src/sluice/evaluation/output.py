@@ -1,16 +1,21 @@
-"""What a metric sees of one case: the row that was asked, and what the application did with it."""
+"""What a metric sees of one case, and what it may say about it: a score, a label or an assertion."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from sluice.data.rows import Row
 
 
 @dataclass(frozen=True)
 class Output:
-    """`retrieved`: document ids, best first, one for each of the top chunks. Times in milliseconds."""
+    """`retrieved`: document ids, best first, one for each of the top chunks. Times in milliseconds.
+
+    `passages`: texts of the passages that the model saw, best first. `cost`: US dollars, None when it is not known.
+    `recorded`: the answer comes out of the response cache, and its times are of when it was asked.
+    """
 
     text: str
     declined: bool
@@ -20,24 +25,52 @@ class Output:
     ttft_ms: float | None
     prompt_tokens: int
     completion_tokens: int
+    passages: tuple[str, ...] = ()
+    cost: float | None = None
+    recorded: bool = False
+
+
+@dataclass(frozen=True)
+class Label:
+    """A word for a case, such as the language of its answer. Labels are counted."""
+
+    word: str
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """Something that holds for a case or does not, and why. Assertions have a share that passed."""
+
+    passed: bool
+    reason: str = ""
+
+
+Result: TypeAlias = float | Label | Assertion | None
+Direction: TypeAlias = Literal["higher", "lower"]
+Aggregate: TypeAlias = Literal["mean", "p50", "p95", "share", "counts"]
 
 
 class Metric(Protocol):
-    """A metric is a small class: `score` gives a number for one case, or None where it does not apply.
+    """A metric is a small class: `score` judges one case, or gives None where it does not apply. It may be a coroutine.
 
-    `aggregate` says how the scores of all cases become one figure: their mean, or a percentile.
+    `aggregate` says what it gives and how all cases become one figure: the `mean`, `p50` or `p95` of scores, the
+    `share` of assertions that passed, or the `counts` of labels. These are never mixed.
+    `direction`: which way is better, None for labels. `version` changes when the same case may get another result.
     """
 
     @property
     def name(self) -> str: ...
 
     @property
+    def version(self) -> str: ...
+
+    @property
     def unit(self) -> str: ...
 
     @property
-    def direction(self) -> Literal["higher", "lower"]: ...
+    def direction(self) -> Direction | None: ...
 
     @property
-    def aggregate(self) -> Literal["mean", "p50", "p95"]: ...
+    def aggregate(self) -> Aggregate: ...
 
-    def score(self, row: Row, output: Output) -> float | None: ...
+    def score(self, row: Row, output: Output) -> Result | Awaitable[Result]: ...

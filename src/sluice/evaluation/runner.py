@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
+from sluice.core.errors import Faults, SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.recorded import NotRecordedError
+from sluice.evaluation.scoring import run_metrics
+
+Score: TypeAlias = Callable[[Row, Output], Awaitable[dict[str, Any]]]
 
 
 class Application(Protocol):
-    """What is evaluated: asked one question, it gives an Output or raises."""
+    """What is evaluated: asked the question of a row, it gives an Output or raises.
 
-    async def ask(self, question: str) -> Output: ...
+    `trial`: which of several answers to the same question this is, from 0. NotRecordedError means that this case was
+    not evaluated, any other exception that the application failed.
+    """
+
+    async def ask(self, row: Row, *, trial: int) -> Output: ...
 
 
 async def run_cases(
@@ -23,53 +33,105 @@ async def run_cases(
     metrics: Sequence[Metric],
     *,
     concurrency: int,
+    trials: int = 1,
     on_progress: Callable[[int, int], None],
+    score: Score | None = None,
 ) -> list[dict[str, Any]]:
-    """One record a row, in the order of `rows` (docs/architecture.md has its keys). `on_progress(done, total)`."""
+    """One record for each row and trial, in the order of `rows` (docs/reference/evaluation.md has its keys).
+
+    `on_progress(done, total)`. Answers are scored when all of them are there: what a metric computes must not slow an
+    answer that is being timed, and metrics that embed or ask a judge then see all cases at once.
+    `score` stands in for scoring.run_metrics over `metrics`, with the same results.
+    Faults for rows that cannot be evaluated: none at all, the same id twice, a row that contradicts itself.
+    """
+    require_rows(rows)
+    asked = [(row, trial) for row in rows for trial in range(trials)]
     turns = asyncio.Semaphore(concurrency)
     done = 0
 
-    async def one(row: Row) -> dict[str, Any]:
+    async def ask(row: Row, trial: int) -> Output | Exception:
         nonlocal done
         async with turns:
-            record = await _ask(row, application, metrics)
+            try:
+                outcome: Output | Exception = await application.ask(row, trial=trial)
+            except Exception as error:  # any failure of the application is this case's result, not the end of the run
+                outcome = error
         done += 1
-        on_progress(done, len(rows))
-        return record
+        on_progress(done, len(asked))
+        return outcome
 
-    return list(await asyncio.gather(*(one(row) for row in rows)))
+    outcomes = await asyncio.gather(*(ask(row, trial) for row, trial in asked))
+    pairs = zip(asked, outcomes, strict=True)
+    judge = score or partial(run_metrics, metrics=metrics)
+    names = [metric.name for metric in metrics]
+    return list(await asyncio.gather(*(_record(row, trial, outcome, judge, names) for (row, trial), outcome in pairs)))
 
 
-async def _ask(row: Row, application: Application, metrics: Sequence[Metric]) -> dict[str, Any]:
+def require_rows(rows: Sequence[Row]) -> None:
+    """Faults that name every row that cannot be evaluated, SluiceError when there is none."""
+    if not rows:
+        raise SluiceError("the evaluation set is empty", remedy="a verdict needs cases: add rows to data/eval.jsonl")
+    faults = [
+        f"{name!r}: {times} rows have this id" for name, times in Counter(r.id for r in rows).items() if times > 1
+    ]
+    faults += [f"{row.id!r}: it has no answers (decline) but names documents" for row in rows if _contradicts(row)]
+    if faults:
+        raise Faults("the evaluation set", faults, remedy="mend the rows; `sluice data check` says where they stand")
+
+
+def _contradicts(row: Row) -> bool:
+    return not row.answerable and bool(row.doc_ids)
+
+
+async def _record(
+    row: Row, trial: int, outcome: Output | Exception, score: Score, names: Sequence[str]
+) -> dict[str, Any]:
+    """`outcome`: what the application said, or why it did not. `names`: of the metrics."""
     record: dict[str, Any] = {
         "id": row.id,
+        "trial": trial,
         "question": row.question,
         "expected": list(row.answers),
         "tags": list(row.tags),
     }
-    try:
-        output = await application.ask(row.question)
-    except Exception as error:  # any failure of the application is this case's result, not the end of the run
-        fault = f"{type(error).__name__}: {error}"
-        return record | {"answer": None, "scores": {}, "errors": {metric.name: fault for metric in metrics}}
+    if isinstance(outcome, NotRecordedError):
+        return record | _unanswered("not_evaluated", {"replay": outcome.message})
+    if isinstance(outcome, Exception):
+        fault = f"{type(outcome).__name__}: {outcome}"
+        return record | _unanswered("failed", dict.fromkeys(names, fault))
     record |= {
-        "answer": output.text,
-        "declined": output.declined,
-        "retrieved": list(output.retrieved),
-        "citations": list(output.citations),
-        "latency_ms": round(output.latency_ms, 1),
-        "ttft_ms": None if output.ttft_ms is None else round(output.ttft_ms, 1),
-        "prompt_tokens": output.prompt_tokens,
-        "completion_tokens": output.completion_tokens,
-        "scores": {},
-        "errors": {},
+        "status": "answered",
+        "answer": outcome.text,
+        "declined": outcome.declined,
+        "retrieved": list(outcome.retrieved),
+        "passages": list(outcome.passages),
+        "citations": list(outcome.citations),
+        "latency_ms": round(outcome.latency_ms, 1),
+        "ttft_ms": None if outcome.ttft_ms is None else round(outcome.ttft_ms, 1),
+        "prompt_tokens": outcome.prompt_tokens,
+        "completion_tokens": outcome.completion_tokens,
+        "cost": outcome.cost,
+        "recorded": outcome.recorded,
     }
-    for metric in metrics:
-        try:
-            score = metric.score(row, output)
-            if score is not None and not math.isfinite(score):
-                raise ValueError(f"the score is {score}")
-            record["scores"][metric.name] = score
-        except Exception as error:  # a metric that crashes is its own record, and fails its gate
-            record["errors"][metric.name] = f"{type(error).__name__}: {error}"
-    return record
+    return record | await score(row, outcome)
+
+
+def _unanswered(status: str, errors: dict[str, str]) -> dict[str, Any]:
+    return {
+        "status": status,
+        "answer": None,
+        "declined": None,
+        "retrieved": [],
+        "passages": [],
+        "citations": [],
+        "latency_ms": None,
+        "ttft_ms": None,
+        "prompt_tokens": None,
+        "completion_tokens": None,
+        "cost": None,
+        "recorded": False,
+        "scores": {},
+        "labels": {},
+        "assertions": {},
+        "errors": errors,
+    }

@@ -1,12 +1,14 @@
-"""Scores of all cases into one figure for each metric, and the files that the gates and the report read.
+"""What metrics said of all cases into one figure for each, and the files that the gates and the report read.
 
-A metric that crashed on a case has an error, not a score: errors are counted apart and never averaged away.
+Scores, labels and assertions are summed up each in its own way and under its own key. A metric that crashed on a case
+has an error, not a result: errors are counted apart and never averaged away.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +34,54 @@ def aggregate(metric: Metric, scores: Sequence[float]) -> float | None:
 
 
 def summarise(rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> dict[str, Any]:
-    """summary.json: {cases_digest, cases, metrics: {name: {value, samples, errors, unit, direction}}}."""
-    figures: dict[str, Any] = {}
+    """summary.json: {cases_digest, cases, metrics, labels, assertions}, each of the last three by name.
+
+    metrics: {value, samples, errors, unit, direction}; labels: {counts: {word: number}, samples, errors};
+    assertions: {share, passed, samples, errors, unit, direction}. `value` and `share` are None without samples.
+    """
+    summary: dict[str, Any] = {"metrics": {}, "labels": {}, "assertions": {}}
     for metric in metrics:
-        scores = [case["scores"][metric.name] for case in cases if case["scores"].get(metric.name) is not None]
-        figures[metric.name] = {
-            "value": aggregate(metric, scores),
-            "samples": len(scores),
-            "errors": sum(metric.name in case["errors"] for case in cases),
-            "unit": metric.unit,
-            "direction": metric.direction,
-        }
-    return {"cases_digest": cases_digest(rows), "cases": len(cases), "metrics": figures}
+        kind, figure = _figure(metric, cases)
+        errors = sum(metric.name in case["errors"] for case in cases)
+        summary[kind][metric.name] = figure | {"errors": errors}
+    return {"cases_digest": cases_digest(rows), "cases": len(cases), **summary}
+
+
+def _figure(metric: Metric, cases: Sequence[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """The key of the summary that a metric belongs to, and what stands there."""
+    if metric.aggregate == "counts":
+        words = _results(metric, "labels", cases)
+        return "labels", {"counts": dict(Counter(words).most_common()), "samples": len(words)}
+    judged = {"unit": metric.unit, "direction": metric.direction}
+    if metric.aggregate == "share":
+        held = [found["passed"] for found in _results(metric, "assertions", cases)]
+        passed = sum(held)
+        return "assertions", {
+            "share": passed / len(held) if held else None,
+            "passed": passed,
+            "samples": len(held),
+        } | judged
+    scores = _results(metric, "scores", cases)
+    return "metrics", {"value": aggregate(metric, scores), "samples": len(scores)} | judged
+
+
+def _results(metric: Metric, kind: str, cases: Sequence[dict[str, Any]]) -> list[Any]:
+    return [found for case in cases if (found := case.get(kind, {}).get(metric.name)) is not None]
 
 
 def cases_digest(rows: Sequence[Row]) -> str:
     """Digest over what is asked and expected: two results are comparable when theirs are equal."""
-    return digest_of([row.model_dump(mode="json") for row in rows])
+    return digest_of([row.as_dict() for row in rows])
+
+
+def flat_figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """The value of every metric and the share of every assertion, by name."""
+    figures = {name: figure["value"] for name, figure in summary["metrics"].items()}
+    return figures | {name: figure["share"] for name, figure in summary["assertions"].items()}
 
 
 def write_results(out: Path, summary: dict[str, Any], cases: Sequence[dict[str, Any]]) -> None:
     """metrics.json (flat, for DVC), summary.json and cases.jsonl in the folder `out`."""
     write_jsonl(out / "cases.jsonl", cases)
-    write_json(out / "metrics.json", {name: figure["value"] for name, figure in summary["metrics"].items()})
+    write_json(out / "metrics.json", flat_figures(summary))
     write_json(out / "summary.json", summary)

@@ -47,8 +47,8 @@ class LocalServer:
             lora.path = str(adapter)
             lora.scale = 1.0
             params.lora_adapters = [lora]
-        # llama.cpp waits for ever when it is closed before its loop has run once, so it answers once here. While it
-        # starts it takes signals for itself, and one that comes then makes it wait for ever, too.
+        # llama.cpp waits for ever when it is closed before its loop has run once: so it answers once here, and a signal
+        # must not come in between.
         hello = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
         with interrupts_deferred():
             self._server: Any = _serve(params, model)

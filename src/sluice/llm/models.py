@@ -56,7 +56,7 @@ class ModelSpec(Settings):
 
 
 class Models(Settings):
-    """Every role that a prompt or the pipeline may name."""
+    """Every role that a local provider or the pipeline may name."""
 
     chat: ModelSpec
     embed: ModelSpec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,11 @@ from sluice.llm.settings import ProviderSpec
 def needs_local(specs: Sequence[ProviderSpec]) -> bool:
     """Whether the local llama.cpp must run for these providers."""
     return any(spec.kind == "local" for spec in specs)
+
+
+def missing_keys(specs: Sequence[ProviderSpec]) -> list[str]:
+    """The variables that hold keys of these providers and are not set here, as on a pull request from a fork."""
+    return sorted({spec.key_env for spec in specs if spec.key_env and not os.environ.get(spec.key_env)})
 
 
 def open_chat(

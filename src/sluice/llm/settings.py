@@ -15,6 +15,7 @@ from sluice.core.settings import Settings, load_settings, nearest
 
 Kind = Literal["local", "openai_compatible", "openai", "anthropic", "bedrock", "sagemaker", "langchain"]
 Parameter = Literal["temperature", "max_tokens", "top_p", "seed", "stop"]
+PROMPT_ROLES = ("chat", "judge")  # the roles that answer messages, so that a prompt may name them
 _AWS = ("bedrock", "sagemaker")
 # kind -> keys that it cannot do without
 _NEEDS: dict[str, tuple[str, ...]] = {
@@ -109,7 +110,7 @@ class Providers(Settings):
 
     @model_validator(mode="after")
     def _names_are_different(self) -> Self:
-        for role in ("chat", "judge"):
+        for role in PROMPT_ROLES:
             names = [spec.name for spec in getattr(self, role)]
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{role}: two providers are named {twice[0]!r}")

@@ -1,6 +1,20 @@
-"""Prompt files: load, validate, render, digest. One file per prompt, `prompts/<name>.prompt.yml`."""
+"""Prompt files: load, validate, render, digest, compare. One file per prompt, `prompts/<name>.prompt.yml`."""
 
-from sluice.prompts.files import load_prompt, load_prompts
+from sluice.prompts.diff import PromptChange, diff_prompts
+from sluice.prompts.files import find_prompt, load_prompt, load_prompts, parse_prompts
 from sluice.prompts.prompt import Message, ModelParameters, Prompt, Variable
+from sluice.prompts.values import parse_values
 
-__all__ = ["Message", "ModelParameters", "Prompt", "Variable", "load_prompt", "load_prompts"]
+__all__ = [
+    "Message",
+    "ModelParameters",
+    "Prompt",
+    "PromptChange",
+    "Variable",
+    "diff_prompts",
+    "find_prompt",
+    "load_prompt",
+    "load_prompts",
+    "parse_prompts",
+    "parse_values",
+]

@@ -6,15 +6,14 @@ have it. How right an answer is, is its F1, or for a question without an answer,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Literal
 
+from sluice.data.flips import RIGHT, flip, scores_of
+
 _ANSWER = ("f1", "decline_accuracy")
-# A score on the other side of this is a flip: the answer went from more right than wrong to more wrong than right.
-_RIGHT = 0.5
 
 Status = Literal["broken", "error", "wrong", "fixed", "right"]
 _ORDER: tuple[Status, ...] = ("broken", "error", "wrong", "fixed", "right")
@@ -71,12 +70,6 @@ def compare(candidate: Sequence[Mapping[str, Any]], champion: Sequence[Mapping[s
     return Comparison(metrics, tuple(changes), len(pairs))
 
 
-def scores_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """The finite scores of a row by metric."""
-    found = row.get("scores") or {}
-    return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
-
-
 def _delta(name: str, pairs: Sequence[tuple[str, Mapping[str, float], Mapping[str, float]]]) -> Delta | None:
     both = [(case, mine[name], theirs[name]) for case, mine, theirs in pairs if name in mine and name in theirs]
     if not both:
@@ -85,8 +78,8 @@ def _delta(name: str, pairs: Sequence[tuple[str, Mapping[str, float], Mapping[st
         candidate=fmean(new for _, new, _ in both),
         champion=fmean(old for _, _, old in both),
         samples=len(both),
-        fixed=tuple(case for case, new, old in both if old < _RIGHT <= new),
-        broken=tuple(case for case, new, old in both if new < _RIGHT <= old),
+        fixed=tuple(case for case, new, old in both if flip(old, new) == "fixed"),
+        broken=tuple(case for case, new, old in both if flip(old, new) == "broken"),
     )
 
 
@@ -94,16 +87,13 @@ def _change(row: Mapping[str, Any], other: Mapping[str, Any] | None) -> CaseChan
     mine, theirs = scores_of(row), scores_of(other) if other else {}
     name = next((name for name in _ANSWER if name in mine), None)
     score, before = (mine[name], theirs.get(name)) if name else (None, None)
-    right = score is not None and score >= _RIGHT
-    status: Status = "right" if right else "wrong"
-    if before is not None and right != (before >= _RIGHT):
-        status = "fixed" if right else "broken"
+    status: Status = "right" if score is not None and score >= RIGHT else "wrong"
+    crossed = None if score is None or before is None else flip(before, score)
+    if crossed:
+        status = crossed
     elif row.get("errors"):
         status = "error"
-    flipped: tuple[str, ...] = ()
-    if status in ("fixed", "broken"):
-        crossed = [
-            metric for metric in mine if metric in theirs and (mine[metric] < _RIGHT) != (theirs[metric] < _RIGHT)
-        ]
-        flipped = tuple(metric for metric in crossed if (mine[metric] >= _RIGHT) == right)
+    flipped = tuple(
+        metric for metric in mine if crossed and metric in theirs and flip(theirs[metric], mine[metric]) == crossed
+    )
     return CaseChange(row, other, score, None if score is None or before is None else score - before, status, flipped)

@@ -8,14 +8,14 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, read_jsonl
-from sluice.release.compare import scores_of
+from sluice.data.flips import scores_of
 from sluice.release.gates import Figure
 
 _WORST = 10
 
 
 def figures(evaluation: Path, champion: Path | None = None) -> dict[str, Figure]:
-    """Figures by metric from `evaluation`/summary.json and cases.jsonl.
+    """Figures by metric from `evaluation`/summary.json and cases.jsonl: scores, and shares of assertions that passed.
 
     The worst cases of a metric come first: those that ended in an error, then those that lost most against the
     champion's answers (folder `champion`), then the lowest scores.
@@ -23,9 +23,14 @@ def figures(evaluation: Path, champion: Path | None = None) -> dict[str, Figure]
     summary, cases = read_json(evaluation / "summary.json"), read_jsonl(evaluation / "cases.jsonl")
     others = {row["id"]: scores_of(row) for row in read_jsonl(champion / "cases.jsonl")} if champion else {}
     try:
-        return {
+        scores = {
             name: Figure(metric["value"], metric["samples"], metric["errors"], _worst(name, metric, cases, others))
             for name, metric in summary["metrics"].items()
+        }
+        # The summaries of earlier releases hold scores alone.
+        return scores | {
+            name: Figure(found["share"], found["samples"], found["errors"], _failed(name, cases))
+            for name, found in summary.get("assertions", {}).items()
         }
     except (KeyError, TypeError, AttributeError) as error:
         where = evaluation / "summary.json"
@@ -44,6 +49,13 @@ def reference(evaluation: Path, champion: Path) -> dict[str, Figure]:
             remedy="evaluate the champion on the present cases first",
         )
     return figures(champion)
+
+
+def _failed(name: str, cases: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Cases of an assertion: those that ended in an error, then those that did not pass."""
+    erred = [row["id"] for row in cases if name in (row.get("errors") or {})]
+    held = ((row["id"], (row.get("assertions") or {}).get(name)) for row in cases)
+    return tuple([*erred, *(case for case, found in held if found and not found["passed"])][:_WORST])
 
 
 def _worst(

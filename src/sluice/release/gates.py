@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -20,13 +20,18 @@ from pydantic_core import PydanticCustomError
 from sluice.core.errors import Faults, GateFailed, SluiceError
 from sluice.core.settings import Settings, load_settings, read_yaml
 
-Stage = Literal["evaluation", "load"]
+Stage = Literal["evaluation", "load", "calibration"]
 Direction = Literal["at_least", "at_most"]
 Reference = Literal["none", "champion", "stable"]
 Compare = Literal["value", "difference", "ratio"]
 
-# What a stage can be compared with: the champion's stored evaluation, or stable measured in the same load run.
-_REFERENCE_OF: dict[str, str] = {"evaluation": "champion", "load": "stable"}
+# What a stage can be compared with: the champion's stored evaluation, or stable measured in the same load run. A judge
+# is compared with people inside its figure.
+_REFERENCES: dict[Stage, tuple[Reference, ...]] = {
+    "evaluation": ("none", "champion"),
+    "load": ("none", "stable"),
+    "calibration": ("none",),
+}
 _CASES_IN_VERDICT = 10
 _CASES_IN_REASON = 5
 # Differences of decimal fractions are off by about 1e-17; a figure that equals the limit must pass.
@@ -53,9 +58,8 @@ class Gate(Settings):
             raise _fault(f"compare: {self.compare} needs something to compare with, but relative_to is none")
         if self.relative_to != "none" and self.compare == "value":
             raise _fault(f"relative_to: {self.relative_to} needs compare: difference or compare: ratio, found value")
-        if self.relative_to not in ("none", _REFERENCE_OF[self.stage]):
-            known = _REFERENCE_OF[self.stage]
-            raise _fault(f"stage {self.stage} can be relative to none or {known}, not to {self.relative_to}")
+        if self.relative_to not in (known := _REFERENCES[self.stage]):
+            raise _fault(f"stage {self.stage} can be relative to {' or '.join(known)}, not to {self.relative_to}")
         if self.compare == "ratio" and self.limit <= 0:
             raise _fault(f"the limit of a ratio must be above 0, found {self.limit:g}")
         return self
@@ -67,9 +71,10 @@ def _fault(what: str) -> PydanticCustomError:
 
 
 class GatesFile(Settings):
-    """The whole of config/gates.yaml."""
+    """config/gates.yaml as the gates read it; what stands under `comparison` is read by evaluation/policy.py."""
 
     gates: tuple[Gate, ...]
+    comparison: Any = None
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,17 @@
 
 `record_release` makes one run for each release and registers its adapter and prompts with the alias `candidate`;
 `promote_aliases` moves the alias `champion`. Both may be called again for the same release: a version is identified
-by the digest of its content, so that nothing is registered twice. MLflow takes seconds to import and to make its
-tables; it is opened once per process.
+by the digest of its content, so that nothing is registered twice.
 """
 
 from __future__ import annotations
 
-import functools
-import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
+from sluice.core.tracking import open_tracking, tracking_uri
 from sluice.core.workspace import Workspace
 from sluice.prompts import Prompt, load_prompts
 from sluice.release.manifest import ADAPTER, FILE, Manifest
@@ -26,12 +22,6 @@ EXPERIMENT = "releases"
 CANDIDATE, CHAMPION = "candidate", "champion"
 
 _IS_PROMPT = "tag.`mlflow.prompt.is_prompt` = 'true'"
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
-
-
-def tracking_uri(workspace: Workspace) -> str:
-    """Where MLflow keeps runs and registry; also what `mlflow ui --backend-store-uri` takes."""
-    return f"sqlite:///{workspace.state / 'mlflow.db'}"
 
 
 def record_release(workspace: Workspace, manifest: Manifest, folder: Path) -> str:
@@ -73,33 +63,12 @@ def promote_aliases(workspace: Workspace, manifest: Manifest) -> None:
 
 
 def _client(workspace: Workspace) -> Any:
-    return _open(tracking_uri(workspace), workspace.state)
-
-
-@functools.cache
-def _open(uri: str, state: Path) -> Any:
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    client, experiment = open_tracking(workspace, EXPERIMENT)
     import mlflow
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
-    state.mkdir(parents=True, exist_ok=True)
     # register_prompt links the version to the experiment that is set globally, in the store that is set globally.
-    mlflow.set_tracking_uri(uri)
-    try:
-        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        # Without an explicit place, artifacts of a bare SQLite store land in ./mlruns of the current folder.
-        location = (state / "mlartifacts").as_uri()
-        chosen = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, location)
-        mlflow.set_experiment(experiment_id=chosen)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise SluiceError(
-            f"{state / 'mlflow.db'}: MLflow cannot use it: {str(error).splitlines()[0]}",
-            remedy="move the file away; releases are recorded again when they are promoted",
-        ) from error
+    mlflow.set_tracking_uri(tracking_uri(workspace))
+    mlflow.set_experiment(experiment_id=experiment)
     return client
 
 

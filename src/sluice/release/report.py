@@ -12,6 +12,7 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, read_jsonl, write_atomic
+from sluice.core.look import page_environment
 from sluice.release import charts
 from sluice.release.champion import POINTER
 from sluice.release.compare import Comparison, compare
@@ -25,7 +26,6 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 def write_report(folder: Path) -> Path:
     """Writes and returns folder/report.html. Only release.json must be there."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     notes: list[str] = []
@@ -38,13 +38,7 @@ def write_report(folder: Path) -> Path:
     training = _json(folder / "training.json", notes) or {}
     comparison = compare(_rows(evaluation / "cases.jsonl", notes), _rows(evaluation / CHAMPION_CASES, notes))
     metrics = metric_rows(summary, champion, comparison)
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_TEMPLATES)
     environment.filters["number"] = _number
     page = environment.get_template("report.html.j2").render(
         manifest=manifest,

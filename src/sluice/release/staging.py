@@ -20,7 +20,8 @@ from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import read_json, write_atomic
 from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
-from sluice.llm.models import Models, load_models
+from sluice.llm.models import load_models
+from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import load_prompts
 from sluice.release.gates import Verdict
 from sluice.release.manifest import ADAPTER, FILE, Manifest, identified, load, served_files, verify
@@ -52,7 +53,7 @@ def create(
     against. A refused candidate is made too: its verdicts are part of it. A release that is already there, whole, is
     reused with its first creation time; a damaged one is replaced.
     """
-    prompts = load_prompts(workspace.prompts, roles=Models.roles())
+    prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     models = load_models(workspace.config / "models.yaml")
     summary = read_json(evaluation / "summary.json")
     with _draft(workspace.releases) as draft:
@@ -65,12 +66,12 @@ def create(
                 "parent": parent,
                 "prompts": {name: prompt.digest for name, prompt in prompts.items()},
                 "data": {"digest": data_digest},
-                "index": _index_pin(draft / "index"),
+                "index": index_pin(draft / "index"),
                 "models": {
                     role: spec.model_dump(include={"source", "sha256", "convert", "licence"}) for role, spec in models
                 },
                 "adapter": {"sha256": digest_of_file(draft / ADAPTER)} if adapter else None,
-                "config": {path.name: digest_of(read_yaml(path)[0]) for path in sorted((draft / "config").iterdir())},
+                "config": config_digests(draft / "config"),
                 "files": {name: digest_of_file(draft / name) for name in sorted(served_files(draft))},
                 "evaluation": _evaluation_pin(summary, evaluation / "summary.json"),
                 "gates": [verdict.model_dump() for verdict in verdicts],
@@ -144,7 +145,12 @@ def _copy(source: Path, target: Path) -> None:
         raise SluiceError(f"{source}: no such file", remedy="run the stage that makes it") from None
 
 
-def _index_pin(index: Path) -> dict[str, Any]:
+def config_digests(folder: Path) -> dict[str, str]:
+    """Digest of what each YAML file of a folder says, by name: comments and layout do not count."""
+    return {path.name: digest_of(read_yaml(path)[0]) for path in sorted(folder.glob("*.yaml"))}
+
+
+def index_pin(index: Path) -> dict[str, Any]:
     """The pins out of index.json, once its own list of files has been checked against the copies."""
     record = read_json(index / "index.json")
     faults = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -41,12 +42,13 @@ def make_app(make_chain: MakeChain, traffic: Traffic) -> Callable[..., Any]:
 class Call:
     """One request at the level of ASGI; `leave` is what a server says when the client has gone."""
 
-    def __init__(self, app: Any, body: bytes = BODY, *, whole: bool = True) -> None:
+    def __init__(self, app: Any, body: bytes = BODY, *, whole: bool = True, ask: str = f"POST {CHAT}") -> None:
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._messages.put_nowait({"type": "http.request", "body": body, "more_body": not whole})
         self.sent: list[dict[str, Any]] = []
-        headers = [(b"content-type", b"application/json")]
-        scope = {"type": "http", "method": "POST", "path": CHAT, "raw_path": CHAT.encode(), "headers": headers}
+        headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+        method, path = ask.split()
+        scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": headers}
         scope |= {"query_string": b"", "http_version": "1.1", "asgi": {"version": "3.0", "spec_version": "2.3"}}
         self.task = asyncio.ensure_future(app(scope, self._messages.get, self._send))
 
@@ -68,11 +70,26 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+async def waiting(app: Any) -> int:
+    """The length of the line, as /metrics shows it."""
+    page = Call(app, b"", ask="GET /metrics")
+    await page.task
+    found = re.search(rb"^sluice_queue_length\{.*\} (\S+)$", page.sent[1]["body"], re.MULTILINE)
+    assert found
+    return int(float(found[1]))
+
+
+async def until_waiting(app: Any, many: int) -> None:
+    async with asyncio.timeout(10):
+        while await waiting(app) != many:
+            await asyncio.sleep(0.005)
+
+
 def test_beyond_places_and_line_it_is_503_at_once(make_app: Callable[..., Any], traffic: Traffic) -> None:
     async def play() -> None:
         app = make_app(delay=0.3, max_queued=3)
         admitted = [Call(app) for _ in range(5)]
-        await until(lambda: traffic.waiting == 3)
+        await until_waiting(app, 3)
         shed = [Call(app) for _ in range(20)]
         await asyncio.wait([call.task for call in shed])
         assert not any(call.task.done() for call in admitted)  # refused while all others still wait
@@ -82,7 +99,7 @@ def test_beyond_places_and_line_it_is_503_at_once(make_app: Callable[..., Any], 
         assert json.loads(shed[0].sent[1]["body"])["error"]["code"] == "overloaded"
         await asyncio.gather(*(call.task for call in admitted))
         assert [call.status for call in admitted] == [200] * 5
-        assert (traffic.in_flight, traffic.waiting) == (0, 0)
+        assert (traffic.in_flight, await waiting(app)) == (0, 0)
         again = Call(app)
         await again.task
         assert again.status == 200
@@ -192,10 +209,10 @@ def test_a_caller_who_goes_leaves_the_line(make_app: Callable[..., Any], traffic
         first = Call(app)
         await until(lambda: traffic.in_flight == 1)
         second = Call(app)
-        await until(lambda: traffic.waiting == 1)
+        await until_waiting(app, 1)
         second.leave()
         await second.task
-        assert (traffic.waiting, second.status) == (0, 499)
+        assert (await waiting(app), second.status) == (0, 499)
         third = Call(app)  # the stand in the line is free again
         await asyncio.gather(first.task, third.task)
         assert (first.status, third.status) == (200, 200)

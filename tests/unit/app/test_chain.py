@@ -15,6 +15,7 @@ from sluice.core.errors import SluiceError
 from sluice.guardrails import Guards
 from sluice.llm.chat import Delta
 from sluice.llm.failures import Failure, ProviderError
+from sluice.prompts import Prompt
 
 OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"
@@ -244,3 +245,46 @@ def test_without_a_question_there_is_no_answer(messages: list[dict[str, str]]) -
 def test_a_release_without_the_prompt_is_refused(bundle: Bundle, chat: ScriptedChat, guards: Guards) -> None:
     with pytest.raises(SluiceError, match="it has no prompt 'answer'"):
         AnswerChain(dataclasses.replace(bundle, prompts={}), chat, ScriptedRetriever({}), guards)
+
+
+def _prompted(bundle: Bundle, content: str, *variables: str) -> Bundle:
+    """The release with an answer prompt of this one message."""
+    prompt = bundle.prompts["answer"]
+    changed = Prompt.model_validate(
+        {
+            **prompt.model_dump(by_alias=True),
+            "messages": [{"role": "user", "content": content}],
+            "variables": [{"name": name} for name in variables],
+            "testData": [],
+        }
+    )
+    return dataclasses.replace(bundle, prompts={**bundle.prompts, "answer": changed})
+
+
+def test_a_prompt_may_do_without_passages_and_decline(
+    bundle: Bundle, chat: ScriptedChat, retriever: ScriptedRetriever, guards: Guards
+) -> None:
+    bare = _prompted(bundle, "{{question}}", "question")
+    assert ask(AnswerChain(bare, chat, retriever, guards), OVERLAP).text == "64 tokens"
+    assert chat.calls[0]["messages"] == [("user", OVERLAP)]
+
+
+@pytest.mark.parametrize(
+    ("content", "variables", "named"),
+    [
+        ("{{passages}}", ("passages",), r"no message holds \{\{question\}\}"),
+        ("{{question}} {{passage}}", ("question", "passage"), "nothing fills 'passage' .*'passages'"),
+    ],
+)
+def test_a_prompt_that_the_chain_cannot_fill_is_refused_before_the_first_question(
+    bundle: Bundle,
+    chat: ScriptedChat,
+    retriever: ScriptedRetriever,
+    guards: Guards,
+    content: str,
+    variables: tuple[str, ...],
+    named: str,
+) -> None:
+    with pytest.raises(SluiceError, match=named) as caught:
+        AnswerChain(_prompted(bundle, content, *variables), chat, retriever, guards)
+    assert "prompts/answer.prompt.yml" in caught.value.message

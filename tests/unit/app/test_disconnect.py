@@ -54,7 +54,7 @@ class Service:
 
     def ask(self, *, stream: bool) -> socket.socket:
         body = json.dumps({"messages": [{"role": "user", "content": OVERLAP}], "stream": stream}).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(body)}\r\n"
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
         connection.sendall(f"{head}content-type: application/json\r\n\r\n".encode() + body)
         return connection

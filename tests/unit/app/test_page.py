@@ -110,6 +110,13 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
     browser.js("document.getElementById('question').focus()")
     ask(browser, "What is the capital of Peru?")
     browser.wait(answered(2))
+    spoken = browser.js("earlier.map((message) => message.role + ': ' + message.content)")
+    assert spoken == [
+        f"user: {QUESTION}",
+        "assistant: 64 tokens",
+        "user: What is the capital of Peru?",
+        "assistant: The handbook does not say.",
+    ]
 
     browser.shoot(SHOTS / "light.png")
     browser.look(width=1100, height=800, dark=True)

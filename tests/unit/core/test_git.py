@@ -3,7 +3,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from sluice.core import git
+from sluice.core.errors import SluiceError
 
 
 def run(root: Path, *words: str) -> None:
@@ -28,3 +31,88 @@ def test_commit_says_when_tracked_files_differ(tmp_path: Path) -> None:
 def test_outside_git(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git.commit(tmp_path) == "unknown"
+
+
+@pytest.fixture
+def forked(tmp_path: Path) -> dict[str, str]:
+    """A commit `start`, and two that follow it: `main` changes a file, `mine` adds one. `mine` is checked out."""
+    found = {}
+    for name, file in (("start", "a"), ("main", "a"), ("mine", "folder/b")):
+        if name == "start":
+            run(tmp_path, "init", "-q", "-b", "main")
+        if name == "mine":
+            run(tmp_path, "checkout", "-q", "-b", "mine", found["start"])
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(name)
+        run(tmp_path, "add", "-A")
+        run(tmp_path, "commit", "-q", "-m", name)
+        found[name] = git.resolve(tmp_path, "HEAD")
+    return found
+
+
+def test_where_two_commits_parted(tmp_path: Path, forked: dict[str, str]) -> None:
+    assert git.merge_base(tmp_path, git.resolve(tmp_path, "main"), forked["mine"]) == forked["start"]
+    run(tmp_path, "checkout", "-q", "--orphan", "alone")
+    run(tmp_path, "commit", "-q", "-m", "alone")
+    with pytest.raises(SluiceError, match="no commit in common"):
+        git.merge_base(tmp_path, git.resolve(tmp_path, "HEAD"), forked["main"])
+
+
+def test_what_differs_from_a_commit_in_another(tmp_path: Path, forked: dict[str, str]) -> None:
+    assert git.changed(tmp_path, forked["main"], forked["mine"]) == ["a", "folder/b"]
+    assert git.changed(tmp_path, forked["start"], forked["mine"], paths=["a"]) == []
+    assert git.changed(tmp_path, forked["mine"], forked["mine"]) == []
+
+
+def test_what_differs_from_a_commit_in_the_working_tree(tmp_path: Path, forked: dict[str, str]) -> None:
+    assert git.changed(tmp_path, forked["mine"]) == []
+    (tmp_path / ".gitignore").write_text("ignored\n")
+    for name in ("ignored", "folder/lock", "folder/new"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "a").write_text("edited")
+    assert git.changed(tmp_path, forked["mine"], but_for="folder/lock") == [".gitignore", "a", "folder/new"]
+    assert git.changed(tmp_path, forked["mine"], paths=["folder"]) == ["folder/lock", "folder/new"]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A first commit, tagged `v1`, with two files in a folder of a folder; both are changed afterwards."""
+    root = tmp_path / "r"
+    (root / "sub" / "prompts" / "below").mkdir(parents=True)
+    for name in ("a.yml", "ä b.yml", "c.md", "below/d.yml"):
+        (root / "sub" / "prompts" / name).write_bytes(b"1\r\n\xff")
+    run(root, "init", "-q", "-b", "main")
+    run(root, "add", ".")
+    run(root, "commit", "-q", "-m", "first")
+    run(root, "tag", "v1")
+    (root / "sub" / "prompts" / "a.yml").unlink()
+    run(root, "commit", "-q", "-a", "-m", "second")
+    return root
+
+
+def test_files_of_a_commit_to_the_byte_wherever_the_checkout_stands(repository: Path) -> None:
+    root = repository / "sub"
+    first = git.resolve(root, "v1")
+    assert git.files_at(root, first, "prompts", suffix=".yml") == {"a.yml": b"1\r\n\xff", "ä b.yml": b"1\r\n\xff"}
+    assert list(git.files_at(root, git.resolve(root, "main"), "prompts", suffix=".yml")) == ["ä b.yml"]
+    assert git.files_at(root, first, "elsewhere") == {}
+
+
+@pytest.mark.parametrize("ref", ["v1", "main~1", "HEAD^"])
+def test_a_commit_by_any_of_its_names(repository: Path, ref: str) -> None:
+    assert git.resolve(repository, ref) == git.resolve(repository, "v1")
+    assert len(git.resolve(repository, ref)) == 40
+
+
+@pytest.mark.parametrize("ref", ["mian", "", "-x", "--help", "v1:sub", "HEAD~9", "0" * 40])
+def test_what_is_no_commit(repository: Path, ref: str) -> None:
+    with pytest.raises(SluiceError, match="no commit, branch or tag") as caught:
+        git.resolve(repository, ref)
+    assert ("did you mean 'main'" in caught.value.message) == (ref == "mian")
+    assert "git fetch" in caught.value.remedy
+
+
+def test_outside_git_nothing_can_be_compared(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(SluiceError, match="not a git checkout"):
+        git.resolve(tmp_path, "main")

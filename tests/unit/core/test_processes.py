@@ -215,6 +215,43 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+def test_an_interrupt_that_another_thread_gets_waits_as_well() -> None:
+    """The kernel gives it to any thread that does not block it, and Python runs its handler in the main thread."""
+    over, done = threading.Event(), []
+    other = threading.Thread(target=over.wait, args=(20,))
+    other.start()
+    assert other.ident is not None
+
+    def work() -> None:
+        with processes.interrupts_deferred():
+            assert other.ident is not None
+            signal.pthread_kill(other.ident, signal.SIGINT)
+            time.sleep(0.1)
+            done.append("all of it")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        over.set()
+        other.join()
+    assert done == ["all of it"]
+
+
+def test_an_interrupt_is_not_lost_when_the_block_fails() -> None:
+    def work() -> None:
+        with processes.interrupts_deferred():
+            signal.raise_signal(signal.SIGINT)
+            raise ValueError("a fault")
+
+    before = [signal.getsignal(how) for how in processes._INTERRUPTS]
+    with pytest.raises(KeyboardInterrupt) as raised:
+        work()
+    assert isinstance(raised.value.__context__, ValueError)
+    assert [signal.getsignal(how) for how in processes._INTERRUPTS] == before
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(processes._INTERRUPTS)
+
+
 def test_other_threads_defer_nothing() -> None:
     handlers: list[object] = []
 
@@ -239,8 +276,11 @@ def test_require_port_names_a_taken_port() -> None:
     processes.require_port(port)
 
 
-def test_free_port_can_be_bound() -> None:
-    processes.require_port(processes.free_port())
+def test_a_free_port_can_be_bound() -> None:
+    port = processes.free_port()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", port))
+        assert listener.getsockname() == ("127.0.0.1", port)
 
 
 def test_wait_until_gives_the_last_answer() -> None:

@@ -11,9 +11,9 @@ from sluice.evaluation.output import Output
 
 @pytest.fixture
 def row() -> Callable[..., Row]:
-    def row(*answers: str, docs: tuple[str, ...] | None = None, id: str = "q") -> Row:
+    def row(*answers: str, docs: tuple[str, ...] | None = None, id: str = "q", **changes: Any) -> Row:
         found = docs if docs is not None else ("right",) if answers else ()
-        return Row(id=id, question=f"{id}?", answers=answers, doc_ids=found)
+        return Row.model_validate({"id": id, "question": f"{id}?", "answers": answers, "doc_ids": found, **changes})
 
     return row
 

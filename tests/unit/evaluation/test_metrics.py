@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import sys
+from pathlib import Path
+from typing import get_args
+
 import pytest
 
-from sluice.evaluation.metrics import METRICS
+from sluice.evaluation import metrics
+from sluice.evaluation.batching import Batched
+from sluice.evaluation.metrics import EMBEDDING, METRICS
+from sluice.evaluation.metrics.answer_words import AnswerWords
 from sluice.evaluation.metrics.citation_correctness import CitationCorrectness
+from sluice.evaluation.metrics.contains import Contains
 from sluice.evaluation.metrics.contains_answer import ContainsAnswer
+from sluice.evaluation.metrics.cost import Cost
 from sluice.evaluation.metrics.decline_accuracy import DeclineAccuracy
 from sluice.evaluation.metrics.exact_match import ExactMatch
 from sluice.evaluation.metrics.f1 import F1, token_f1
+from sluice.evaluation.metrics.false_declines import FalseDeclines
+from sluice.evaluation.metrics.json_schema import JsonSchema
+from sluice.evaluation.metrics.language import Language
 from sluice.evaluation.metrics.latency import Latency
 from sluice.evaluation.metrics.mrr import ReciprocalRank
+from sluice.evaluation.metrics.ndcg_at_5 import NdcgAt5
+from sluice.evaluation.metrics.not_contains import NotContains
 from sluice.evaluation.metrics.recall_at_5 import RecallAt5
+from sluice.evaluation.metrics.regex import Regex
+from sluice.evaluation.metrics.same_language import SameLanguage
 from sluice.evaluation.metrics.tokens import Tokens
+from sluice.evaluation.metrics.toxicity import Toxicity
 from sluice.evaluation.metrics.ttft import TimeToFirstToken
+from sluice.evaluation.output import Aggregate, Assertion, Label
+from sluice.evaluation.scoring import run_metrics
 
 
 @pytest.mark.parametrize(
@@ -120,6 +141,193 @@ def test_cases_that_did_not_reach_the_model_have_no_tokens(row, output) -> None:
     assert Tokens().score(row(), output(prompt_tokens=7, completion_tokens=3)) == 10.0
 
 
-def test_names_are_unique_and_directions_stated() -> None:
-    assert len({metric.name for metric in METRICS}) == len(METRICS)
-    assert {metric.direction for metric in METRICS} == {"higher", "lower"}
+@pytest.mark.parametrize(
+    ("answers", "declined", "score"), [(("x",), True, 1.0), (("x",), False, 0.0), ((), True, None)]
+)
+def test_false_declines(row, output, answers, declined, score) -> None:
+    assert FalseDeclines().score(row(*answers), output(declined=declined)) == score
+
+
+SECOND, THIRD = 1 / math.log2(3), 1 / math.log2(4)
+
+
+@pytest.mark.parametrize(
+    ("docs", "retrieved", "score"),
+    [
+        (("a",), ("a", "b"), 1.0),
+        (("a",), ("b", "a"), SECOND),
+        (("a",), ("b", "c", "d", "e", "f", "a"), 0.0),  # the sixth is not among the five best
+        (("a", "b"), ("b", "a"), 1.0),  # their order among themselves does not matter
+        (("a", "b"), ("a", "a", "b"), (1 + THIRD) / (1 + SECOND)),  # another chunk of a document adds nothing
+        (("a", "b"), ("c", "a"), SECOND / (1 + SECOND)),
+        (("a", "a"), ("a",), 1.0),
+        (tuple("abcdefg"), tuple("abcde"), 1.0),  # more right documents than places
+        (("a",), (), 0.0),
+        ((), ("a",), None),
+    ],
+)
+def test_ndcg(row, output, docs, retrieved, score) -> None:
+    found = NdcgAt5().score(row("x", docs=docs), output(retrieved=retrieved))
+    assert found == (None if score is None else pytest.approx(score))
+
+
+@pytest.mark.parametrize(
+    ("expect", "text", "passed", "reason"),
+    [
+        ({"contains": ["64 Tokens"]}, "They share  64\ntokens.", True, ""),
+        ({"contains": ["64", "tokens", "chunk"]}, "64 words", False, "not in the answer: 'tokens', 'chunk'"),
+        ({"contains": ["ÉTÉ"]}, "e\u0301te\u0301", True, ""),  # composed and decomposed letters are equal
+        ({"contains": ["STRASSE"]}, "Straße", True, ""),
+        ({"contains": ["64"]}, "", False, "not in the answer: '64'"),
+        ({"regex": "x"}, "64", None, ""),
+        (None, "64", None, ""),
+    ],
+)
+def test_contains(row, output, expect, text, passed, reason) -> None:
+    found = Contains().score(row("x", expect=expect), output(text))
+    assert found == (None if passed is None else Assertion(passed, reason))
+
+
+@pytest.mark.parametrize(
+    ("expect", "text", "passed", "reason"),
+    [
+        ({"not_contains": ["as an AI"]}, "64 tokens", True, ""),
+        ({"not_contains": ["as an ai", "sorry"]}, "As an AI I am SORRY.", False, "in the answer: 'as an ai', 'sorry'"),
+        ({"not_contains": ["64"]}, "", True, ""),
+        ({"contains": ["64"]}, "64", None, ""),
+        (None, "64", None, ""),
+    ],
+)
+def test_not_contains(row, output, expect, text, passed, reason) -> None:
+    found = NotContains().score(row("x", expect=expect), output(text))
+    assert found == (None if passed is None else Assertion(passed, reason))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "passed"),
+    [
+        (r"\b\d+ tokens\b", "They share 64 tokens.", True),
+        (r"\A\d+\Z", "64 tokens", False),
+        (r"(?i)canary", "A CANARY", True),
+        (r"\p{Lu}", "été", False),
+        ("x", "", False),
+    ],
+)
+def test_regex(row, output, pattern, text, passed) -> None:
+    reason = "" if passed else f"no match of {pattern!r}"
+    assert Regex().score(row("x", expect={"regex": pattern}), output(text)) == Assertion(passed, reason)
+    assert Regex().score(row("x"), output(text)) is None
+
+
+def test_a_regex_that_would_take_for_ever_is_an_error_of_the_metric(row, output) -> None:
+    case = row("x", expect={"regex": r"(a|aa)+$"})
+    found = asyncio.run(run_metrics(case, output("a" * 60 + "b"), [Regex()]))
+    assert found["assertions"] == {}
+    assert found["errors"]["regex"].startswith("TimeoutError")
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "passed", "reason"),
+    [
+        (SCHEMA, ' {"n": 64}\n', True, ""),
+        (SCHEMA, '{"n": "64"}', False, "$.n: '64' is not of type 'integer'"),
+        (SCHEMA, "{}", False, "$: 'n' is a required property"),
+        (SCHEMA, "64 tokens", False, "not JSON: Extra data: line 1 column 4 (char 3)"),
+        (SCHEMA, "", False, "not JSON: Expecting value: line 1 column 1 (char 0)"),
+        (SCHEMA, '```json\n{"n": 64}\n```', False, "not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ({"type": "number"}, "NaN", False, "not JSON: NaN is no JSON"),
+        ({"const": None}, "null", True, ""),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "string"}]}, "[1]", False, None),
+    ],
+)
+def test_json_schema(row, output, schema, text, passed, reason) -> None:
+    found = JsonSchema().score(row("x", expect={"json_schema": schema}), output(text))
+    assert found.passed == passed
+    assert found.reason == reason or reason is None
+    assert JsonSchema().score(row("x"), output(text)) is None
+
+
+def test_a_json_schema_fetches_nothing(row, output) -> None:
+    """The network is closed in unit tests, and a try to reach it fails them."""
+    case = row("x", expect={"json_schema": {"$ref": "https://example.org/other.json"}})
+    found = asyncio.run(run_metrics(case, output("{}"), [JsonSchema()]))
+    assert "Unresolvable" in found["errors"]["json_schema"]
+
+
+@pytest.mark.parametrize(
+    ("text", "declined", "score"),
+    [
+        ("64 tokens", False, 2.0),
+        ("", False, 0.0),
+        ("It's 3.5 %!", False, 4.0),
+        ("每天两次", False, 4.0),
+        ("No.", True, None),
+    ],
+)
+def test_answer_words(row, output, text, declined, score) -> None:
+    assert AnswerWords().score(row(), output(text, declined=declined)) == score
+
+
+def test_cost_counts_where_it_is_known(row, output) -> None:
+    assert Cost().score(row(), output(cost=0.0)) == 0.0
+    assert Cost().score(row(), output(cost=0.00125)) == 0.00125
+    assert Cost().score(row(), output()) is None
+
+
+ENGLISH, GERMAN = "How much overlap do neighbouring chunks have?", "Die Sperre läuft nach dreißig Sekunden ab."
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "declined", "label", "passed"),
+    [
+        (ENGLISH, "The lock expires after thirty seconds.", False, "en", True),
+        (ENGLISH, GERMAN, False, "de", False),
+        (ENGLISH, "锁在三十秒后失效。", False, "zh", False),
+        (ENGLISH, "64 tokens", False, None, True),  # nobody can say, so it is in no other language
+        (ENGLISH, "kubectl rollout undo deployment/web", False, None, True),
+        (ENGLISH, "", False, None, True),
+        (ENGLISH, GERMAN, True, None, None),
+        ("p95?", GERMAN, False, "de", None),
+    ],
+)
+def test_languages(row, output, question, text, declined, label, passed) -> None:
+    case, answered = row("x", question=question), output(text, declined=declined)
+    assert Language().score(case, answered) == (None if label is None else Label(label))
+    found = SameLanguage().score(case, answered)
+    assert (found and found.passed) is passed
+    if passed is False:
+        assert found.reason == f"asked in en, answered in {label}"
+
+
+def test_toxicity_sees_insults_and_leaves_the_trade_alone(row, output) -> None:
+    texts = ["You are a stupid idiot.", "The person on call is paged.", " ", "64 tokens"]
+
+    async def score() -> list[float | None]:
+        metric = Toxicity()
+        return await asyncio.gather(*(metric.score(row(), output(text)) for text in texts))
+
+    insult, plain, blank, span = asyncio.run(score())
+    assert insult > 0.9
+    assert plain < 0.2
+    assert span < 0.2
+    assert blank is None
+
+
+def test_every_metric_says_what_it_is() -> None:
+    every = [*METRICS, *(metric(Batched(list)) for metric in EMBEDDING)]
+    assert len({metric.name for metric in every}) == len(every)
+    for metric in every:
+        assert metric.version
+        assert metric.unit
+        assert metric.direction in ((None,) if metric.aggregate == "counts" else ("higher", "lower")), metric.name
+        assert metric.aggregate in get_args(Aggregate), metric.name
+        assert len(sys.modules[type(metric).__module__].__doc__) > 40, metric.name
+
+
+def test_every_file_of_a_metric_is_in_the_registry() -> None:
+    files = {path.stem for path in Path(metrics.__file__).parent.glob("*.py")} - {"__init__", "judge"}
+    registered = {type(metric).__module__.rpartition(".")[2] for metric in METRICS}
+    assert files == registered | {metric.__module__.rpartition(".")[2] for metric in EMBEDDING}

@@ -6,19 +6,21 @@ from typing import Any
 
 import pytest
 
+from sluice.core.errors import Faults, SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.metrics import METRICS
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Output, Result
+from sluice.evaluation.recorded import NotRecordedError
 from sluice.evaluation.runner import run_cases
 
 
 class Metric:
-    name, unit, direction, aggregate = "m", "share", "higher", "mean"
+    version, unit, direction, aggregate = "1", "share", "higher", "mean"
 
     def __init__(self, name: str, result: Any) -> None:
         self.name, self.result = name, result
 
-    def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002
+    def score(self, row: Row, output: Output) -> Result:  # noqa: ARG002
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
@@ -30,33 +32,48 @@ class Application:
     def __init__(self, output, *, faults: dict[str, Exception] | None = None, delays: dict[str, float] | None = None):
         self.output, self.faults, self.delays = output, faults or {}, delays or {}
         self.now = self.most = 0
+        self.trials: list[tuple[str, int]] = []
 
-    async def ask(self, question: str) -> Output:
+    async def ask(self, row: Row, *, trial: int) -> Output:
+        question = row.question
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(self.delays.get(question, 0.001))
         self.now -= 1
+        self.trials.append((question, trial))
         if question in self.faults:
             raise self.faults[question]
         return self.output(question)
 
 
-def run(rows, application, metrics=METRICS, concurrency: int = 1) -> tuple[list[dict[str, Any]], list[tuple[int, int]]]:
+def run(
+    rows, application, metrics=METRICS, concurrency: int = 1, trials: int = 1
+) -> tuple[list[dict[str, Any]], list[tuple[int, int]]]:
     seen: list[tuple[int, int]] = []
-    cases = asyncio.run(
-        run_cases(rows, application, metrics, concurrency=concurrency, on_progress=lambda *shown: seen.append(shown))
+    asking = run_cases(
+        rows,
+        application,
+        metrics,
+        concurrency=concurrency,
+        trials=trials,
+        on_progress=lambda *shown: seen.append(shown),
     )
-    return cases, seen
+    return asyncio.run(asking), seen
 
 
-def test_a_record_is_what_the_architecture_says(row, output) -> None:
+KEYS = {
+    "id", "trial", "question", "expected", "tags", "status", "answer", "declined", "retrieved", "passages", "citations",
+    "latency_ms", "ttft_ms", "prompt_tokens", "completion_tokens", "cost", "recorded", "scores", "labels", "assertions",
+    "errors",
+}  # fmt: skip
+
+
+def test_a_record_is_what_the_reference_says(row, output) -> None:
     (case,), seen = run([row("q", id="q")], Application(output))
-    assert set(case) == {
-        "id", "question", "expected", "tags", "answer", "declined", "retrieved", "citations", "scores", "errors",
-        "latency_ms", "ttft_ms", "prompt_tokens", "completion_tokens",
-    }  # fmt: skip
+    assert set(case) == KEYS
+    assert (case["status"], case["trial"], case["recorded"]) == ("answered", 0, False)
     assert (case["answer"], case["latency_ms"], case["ttft_ms"]) == ("q?", 12.3, 5.7)
-    assert set(case["scores"]) == {metric.name for metric in METRICS}
+    assert set(case["scores"]) == {metric.name for metric in METRICS if metric.aggregate in ("mean", "p50", "p95")}
     assert case["errors"] == {}
     assert seen == [(1, 1)]
     json.dumps(case, allow_nan=False)
@@ -67,6 +84,9 @@ def test_an_application_that_raises_is_an_error_of_every_metric(row, output) -> 
     cases, seen = run(rows, Application(output, faults={"b?": TimeoutError("no answer")}))
     assert cases[1]["errors"] == {metric.name: "TimeoutError: no answer" for metric in METRICS}
     assert (cases[1]["answer"], cases[1]["scores"]) == (None, {})
+    assert (cases[1]["labels"], cases[1]["assertions"]) == ({}, {})
+    assert [case["status"] for case in cases] == ["answered", "failed", "answered"]
+    assert set(cases[1]) == KEYS
     assert cases[0]["errors"] == cases[2]["errors"] == {}
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
@@ -100,5 +120,33 @@ def test_no_more_are_asked_at_once_than_allowed(row, output, concurrency: int) -
     assert application.most == concurrency
 
 
-def test_no_rows(output) -> None:
-    assert run([], Application(output)) == ([], [])
+def test_each_trial_is_a_record_of_its_own(row, output) -> None:
+    application = Application(output)
+    cases, seen = run([row("x", id=name) for name in ("a", "b")], application, trials=3)
+    assert [(case["id"], case["trial"]) for case in cases] == [(name, n) for name in ("a", "b") for n in range(3)]
+    assert sorted(application.trials) == [(f"{name}?", n) for name in ("a", "b") for n in range(3)]
+    assert seen[-1] == (6, 6)
+
+
+def test_a_case_that_replay_does_not_find_has_no_result_at_all(row, output) -> None:
+    (case,), _ = run([row("x", id="a")], Application(output, faults={"a?": NotRecordedError("not there")}))
+    assert set(case) == KEYS
+    assert (case["status"], case["errors"]) == ("not_evaluated", {"replay": "not there"})
+    assert (case["answer"], case["scores"], case["labels"], case["assertions"]) == (None, {}, {}, {})
+
+
+def test_an_empty_evaluation_set_is_refused(output) -> None:
+    with pytest.raises(SluiceError, match="the evaluation set is empty"):
+        run([], Application(output))
+
+
+def test_rows_that_cannot_be_evaluated_are_all_named_and_nothing_is_asked(row, output) -> None:
+    application = Application(output)
+    rows = [row("x", id="a"), row("y", id="a"), row(id="b", docs=("right",)), row("z", id="c")]
+    with pytest.raises(Faults) as error:
+        run(rows, application)
+    assert error.value.faults == [
+        "'a': 2 rows have this id",
+        "'b': it has no answers (decline) but names documents",
+    ]
+    assert application.trials == []

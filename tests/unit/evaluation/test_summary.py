@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from sluice.core.files import read_json, read_jsonl
-from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.metrics.decline_accuracy import DeclineAccuracy
 from sluice.evaluation.metrics.exact_match import ExactMatch
+from sluice.evaluation.metrics.language import Language
 from sluice.evaluation.metrics.latency import Latency
+from sluice.evaluation.metrics.same_language import SameLanguage
 from sluice.evaluation.summary import aggregate, cases_digest, percentile, summarise, write_results
 
 
@@ -80,10 +82,46 @@ def test_cases_digest_is_over_what_is_asked_and_expected(row) -> None:
     assert cases_digest([row("x"), row("y")]) != cases_digest([row("y"), row("x")])
 
 
+def test_scores_labels_and_assertions_are_summed_up_apart(row) -> None:
+    def said(language: str | None, same: bool | None, **errors: str) -> dict[str, Any]:
+        return case(1.0) | {
+            "labels": {"language": language} if language else {},
+            "assertions": {} if same is None else {"same_language": {"passed": same, "reason": ""}},
+            "errors": errors,
+        }
+
+    cases = [
+        said("de", False),
+        said("en", True),
+        said("en", True),
+        said(None, None),
+        said(None, None, same_language="x"),
+    ]
+    cases.append({"id": "failed", "scores": {}, "errors": {"language": "x", "same_language": "x", "exact_match": "x"}})
+    summary = summarise([row("x")], cases, [ExactMatch(), Language(), SameLanguage()])
+    assert summary["labels"] == {"language": {"counts": {"en": 2, "de": 1}, "samples": 3, "errors": 1}}
+    assert summary["assertions"] == {
+        "same_language": {
+            "share": pytest.approx(2 / 3),
+            "passed": 2,
+            "samples": 3,
+            "errors": 2,
+            "unit": "share",
+            "direction": "higher",
+        }
+    }
+    assert set(summary["metrics"]) == {"exact_match"}
+    assert summarise([row("x")], [], [SameLanguage()])["assertions"]["same_language"]["share"] is None
+
+
 def test_result_files(row, tmp_path: Path) -> None:
-    cases = [case(1.0), case(error="crash \u2028")]
-    summary = summarise([row("x")], cases, [ExactMatch(), *METRICS[3:4]])
+    cases = [
+        case(1.0) | {"assertions": {"same_language": {"passed": False, "reason": "de"}}},
+        case(error="crash \u2028"),
+    ]
+    summary = summarise([row("x")], cases, [ExactMatch(), DeclineAccuracy(), Language(), SameLanguage()])
     write_results(tmp_path / "out", summary, cases)
-    assert read_json(tmp_path / "out" / "metrics.json") == {"exact_match": 1.0, "decline_accuracy": None}
+    flat = {"exact_match": 1.0, "decline_accuracy": None, "same_language": 0.0}
+    assert read_json(tmp_path / "out" / "metrics.json") == flat
     assert read_json(tmp_path / "out" / "summary.json") == summary
     assert read_jsonl(tmp_path / "out" / "cases.jsonl") == cases

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from sluice.core.errors import SluiceError
 from sluice.prompts import Prompt
@@ -83,3 +84,58 @@ def test_missing_and_unknown_values() -> None:
         prompt().render(text="x")
     with pytest.raises(SluiceError, match=r"prompt greet: no variable 'nam' \(did you mean 'name'\?\)"):
         prompt().render(nam="x", name="y")
+
+
+def test_preview_leaves_what_has_no_value() -> None:
+    assert prompt().preview(text="{{name}}")[1]["content"] == "{{name}} says {{name}}!"
+    with pytest.raises(SluiceError, match="no variable 'nam'"):
+        prompt().preview(nam="x")
+
+
+TYPED = {
+    "messages": [{"role": "user", "content": "{{count}} {{share}} {{flag}}"}],
+    "variables": [
+        {"name": "count", "type": "integer"},
+        {"name": "share", "type": "number"},
+        {"name": "flag", "type": "boolean"},
+    ],
+}
+
+
+def test_typed_values_are_written_as_in_a_file() -> None:
+    assert prompt(**TYPED).render(count=3, share=0.5, flag=True)[0]["content"] == "3 0.5 true"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"count": 3.5}, "count: 3.5 is no integer"),
+        ({"count": True}, "count: True is no integer"),
+        ({"count": "3"}, "count: '3' is no integer"),
+        ({"share": False}, "share: False is no number"),
+        ({"share": float("nan")}, "share: nan is no finite number"),
+        ({"flag": 1}, "flag: 1 is no boolean"),
+        ({"flag": None}, "flag: None is no boolean"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(SluiceError, match=f"prompt greet: {said}"):
+        prompt(**TYPED).render(**{"count": 3, "share": 1, "flag": True, **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"maxTokens": "20"},
+        {"maxTokens": 20.5},
+        {"maxTokens": True},
+        {"temperature": "0"},
+        {"temperature": True},
+        {"seed": "1"},
+        {"stop": "END"},
+        {"stop": [1]},
+    ],
+)
+def test_a_parameter_of_another_type_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        prompt(modelParameters=wrong)

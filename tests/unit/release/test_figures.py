@@ -8,6 +8,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.release.figures import figures, reference
+from sluice.release.gates import Figure
 
 
 def written(folder: Path, rows: list[dict[str, Any]], *, digest: str = "c", **metric: Any) -> Path:
@@ -30,6 +31,21 @@ def test_the_worst_cases_come_first_errors_before_all(tmp_path: Path) -> None:
     assert (found["f1"].value, found["f1"].samples, found["f1"].errors) == (0.5, 30, 1)
     assert found["f1"].cases == ("crashed", "lower", "low")
     assert found["latency_p95_ms"].cases == ("crashed", "best", "lower", "low")
+
+
+def test_an_assertion_has_its_share_and_those_that_did_not_hold(tmp_path: Path) -> None:
+    held, broken = {"passed": True, "reason": ""}, {"passed": False, "reason": "in de"}
+    rows: list[dict[str, Any]] = [
+        {"id": "good", "scores": {}, "assertions": {"same_language": held}, "errors": {}},
+        {"id": "bad", "scores": {}, "assertions": {"same_language": broken}, "errors": {}},
+        {"id": "none", "scores": {}, "assertions": {}, "errors": {}},
+        {"id": "crashed", "scores": {}, "errors": {"same_language": "boom"}},
+    ]
+    folder = written(tmp_path / "e", rows)
+    summary = json.loads((folder / "summary.json").read_text())
+    share = {"share": 0.5, "passed": 1, "samples": 2, "errors": 1, "unit": "share", "direction": "higher"}
+    (folder / "summary.json").write_text(json.dumps(summary | {"assertions": {"same_language": share}}))
+    assert figures(folder)["same_language"] == Figure(0.5, 2, 1, ("crashed", "bad"))
 
 
 def test_against_a_champion_the_greatest_loss_comes_first(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from sluice.core.errors import GateFailed, SluiceError
-from sluice.release.gates import Figure, Gate, decide, load_gates, require
+from sluice.release.gates import Figure, Gate, Stage, decide, load_gates, require
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -167,6 +167,11 @@ def written(tmp_path: Path, text: str) -> Path:
             "gates.yaml:2: gates.0: stage evaluation can be relative to none or champion, not to stable",
         ),
         (
+            "gates:\n"
+            + GATE.replace("evaluation", "calibration").replace("none", "champion").replace("value", "ratio"),
+            "gates.yaml:2: gates.0: stage calibration can be relative to none, not to champion",
+        ),
+        (
             "gates:\n" + GATE.replace("none", "champion").replace("value", "ratio").replace("0.5", "0"),
             "the limit of a ratio must be above 0",
         ),
@@ -181,9 +186,9 @@ def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, text: str, sa
     assert says in str(caught.value)
 
 
-def test_the_file_of_the_project_loads_and_covers_both_stages() -> None:
+def test_the_file_of_the_project_loads_and_covers_all_stages() -> None:
     gates = load_gates(REPOSITORY / "config" / "gates.yaml")
-    assert {g.stage for g in gates} == {"evaluation", "load"}
+    assert {g.stage for g in gates} == set(get_args(Stage))
     assert all(g.relative_to == "none" or g.stage == "load" or g.relative_to == "champion" for g in gates)
 
 

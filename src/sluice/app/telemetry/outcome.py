@@ -5,11 +5,12 @@ from __future__ import annotations
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 
 from sluice.app.answer import Answer
-from sluice.app.telemetry.traces import CHAT, Trace
+from sluice.app.telemetry.traces import CHAT, Step, Trace
+from sluice.llm.chat import Delta, Usage
 
 
-def record(trace: Trace, answer: Answer, model: str) -> None:
-    """`model`: what was asked where the answer does not say itself."""
+def record(trace: Trace, answer: Answer, said: Delta | None, model: str) -> None:
+    """`said`: the end of the model's reply, None when there was none. `model`: what was asked where it does not say."""
     trace.set(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, (answer.finish_reason,))
     trace.set("sluice.declined", answer.declined)
     if answer.blocked:
@@ -19,11 +20,17 @@ def record(trace: Trace, answer: Answer, model: str) -> None:
     step = trace.find(CHAT)
     if step is None:  # declined or refused before the model was asked
         return
-    step.set(gen_ai.GEN_AI_REQUEST_MODEL, answer.model or model)
-    step.set(gen_ai.GEN_AI_PROVIDER_NAME, answer.provider or "local")
-    step.set(gen_ai.GEN_AI_USAGE_INPUT_TOKENS, answer.usage.prompt_tokens)
-    step.set(gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS, answer.usage.completion_tokens)
+    record_call(step, said or Delta(), model)
     step.set(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, (answer.finish_reason,))
-    if answer.cost is not None:
-        step.set("sluice.cost", answer.cost)
     step.text("output", [{"role": "assistant", "content": answer.text}])
+
+
+def record_call(step: Step, said: Delta, model: str) -> None:
+    """Who was asked, and what it used; `said` and `model` as for `record`."""
+    usage = said.usage or Usage(0, 0)
+    step.set(gen_ai.GEN_AI_REQUEST_MODEL, said.model or model)
+    step.set(gen_ai.GEN_AI_PROVIDER_NAME, said.provider or "local")
+    step.set(gen_ai.GEN_AI_USAGE_INPUT_TOKENS, usage.prompt_tokens)
+    step.set(gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS, usage.completion_tokens)
+    if said.cost is not None:
+        step.set("sluice.cost", said.cost)

@@ -16,7 +16,7 @@ from typing import Any
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.semconv.attributes import error_attributes, http_attributes
 
-from sluice.app.telemetry.traces import CHAT, GUARD_INPUT, GUARD_OUTPUT, PROMPT, RETRIEVE, Step, Trace, Value
+from sluice.app.telemetry.traces import CHAT, CONDENSE, GUARD_INPUT, GUARD_OUTPUT, PROMPT, RETRIEVE, Step, Trace, Value
 from sluice.guardrails.redaction import redact
 
 INTERNAL, SERVER, CLIENT = 1, 2, 3  # opentelemetry.proto.trace.v1.Span.SpanKind
@@ -29,9 +29,10 @@ FEEDBACK = "feedback"
 _OPERATIONS = {
     "request": gen_ai.GenAiOperationNameValues.INVOKE_WORKFLOW.value,
     RETRIEVE: gen_ai.GenAiOperationNameValues.RETRIEVAL.value,
+    CONDENSE: gen_ai.GenAiOperationNameValues.CHAT.value,
     CHAT: gen_ai.GenAiOperationNameValues.CHAT.value,
 }
-_KINDS = {"request": SERVER, CHAT: CLIENT}
+_KINDS = {"request": SERVER, CONDENSE: CLIENT, CHAT: CLIENT}
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ def _spans(trace: Trace, facts: Facts) -> Iterator[Span]:
         span = _span(step, everywhere, name, span_id, trace.span_id)
         if step.name in (PROMPT, CHAT):
             span.attributes[gen_ai.GEN_AI_PROMPT_NAME] = facts.prompt_name
+        elif step.name == CONDENSE:
+            span.attributes[gen_ai.GEN_AI_PROMPT_NAME] = step.name
         yield span
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sluice.retrieval import Hit
 
 GUARD_INPUT = "guard input"
+CONDENSE = "condense"
 RETRIEVE = "retrieve"
 PROMPT = "prompt"
 CHAT = "chat"

@@ -11,6 +11,7 @@ from sluice.evaluation.output import Output
 
 class CitationCorrectness:
     name = "citation_correctness"
+    version = "1"
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"

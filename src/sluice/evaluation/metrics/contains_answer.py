@@ -9,6 +9,7 @@ from sluice.evaluation.text import normalise
 
 class ContainsAnswer:
     name = "contains_answer"
+    version = "1"
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"

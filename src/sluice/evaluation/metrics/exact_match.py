@@ -9,6 +9,7 @@ from sluice.evaluation.text import normalise
 
 class ExactMatch:
     name = "exact_match"
+    version = "1"
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"

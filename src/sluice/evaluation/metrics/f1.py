@@ -10,6 +10,7 @@ from sluice.evaluation.text import normalise
 
 class F1:
     name = "f1"
+    version = "1"
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"

@@ -9,6 +9,7 @@ from sluice.evaluation.output import Output
 class Latency:
     """`percentile` is p50 or p95."""
 
+    version = "1"
     unit = "ms"
     direction: Literal["lower"] = "lower"
 

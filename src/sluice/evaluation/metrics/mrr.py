@@ -8,6 +8,7 @@ from sluice.evaluation.output import Output
 
 class ReciprocalRank:
     name = "mrr"
+    version = "1"
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"

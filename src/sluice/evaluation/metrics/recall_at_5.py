@@ -10,6 +10,7 @@ K = 5
 
 class RecallAt5:
     name = "recall_at_5"
+    version = "1"
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"

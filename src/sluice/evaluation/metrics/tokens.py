@@ -8,6 +8,7 @@ from sluice.evaluation.output import Output
 
 class Tokens:
     name = "tokens"
+    version = "1"
     unit = "tokens"
     direction: Literal["lower"] = "lower"
     aggregate: Literal["mean"] = "mean"

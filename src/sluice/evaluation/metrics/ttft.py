@@ -8,6 +8,7 @@ from sluice.evaluation.output import Output
 
 class TimeToFirstToken:
     name = "ttft_p50_ms"
+    version = "1"
     unit = "ms"
     direction: Literal["lower"] = "lower"
     aggregate: Literal["p50"] = "p50"

@@ -17,7 +17,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 
 from sluice.app.telemetry.exporters.otlp import OtlpExporter
 from sluice.app.telemetry.spans import RELEASE, TENANT, Facts, Score, Span
-from sluice.app.telemetry.traces import CHAT, GUARD_INPUT, GUARD_OUTPUT, RETRIEVE, Trace
+from sluice.app.telemetry.traces import CHAT, CONDENSE, GUARD_INPUT, GUARD_OUTPUT, RETRIEVE, Trace
 from sluice.core.errors import SluiceError
 from sluice.guardrails.redaction import redact
 
@@ -29,6 +29,7 @@ _TYPES = {
     GUARD_INPUT: "guardrail",
     GUARD_OUTPUT: "guardrail",
     RETRIEVE: "retriever",
+    CONDENSE: "generation",
     CHAT: "generation",
 }
 
@@ -87,7 +88,7 @@ class LangfuseExporter:
             own["langfuse.observation.status_message"] = span.error
         if span.step == "request":
             own["langfuse.trace.name"] = span.name
-        elif span.step == CHAT:
+        elif span.step in (CONDENSE, CHAT):
             _generation(span)
         texts = span.texts
         given = texts.get("input") or texts.get("query")

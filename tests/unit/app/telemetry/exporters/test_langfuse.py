@@ -73,15 +73,27 @@ def test_scores_arrive_as_langfuse_reads_them(serve: Serve, collector: Collector
 
 
 @pytest.mark.usefixtures("keys")
-@pytest.mark.parametrize("mode", ["error", "forbidden", "hang", "garbage"])
+@pytest.mark.parametrize("mode", ["error", "forbidden", "hang", "garbage", "reset", "down"])
 def test_langfuse_in_trouble_costs_traces_and_scores_only(serve: Serve, collector: Collector, mode: str) -> None:
-    collector.mode = mode
+    collector.turn(mode)
     service = serve("langfuse")
     reply = service.chat()
     assert reply.status_code == 200
     service.telemetry.score(Score(reply.json()["trace"], 1.0))
     service.flush(3)
-    assert sum(service.lost.values()) == 2
+    assert service.lost == {("langfuse", "refused" if mode == "forbidden" else "unreachable"): 2}
+
+
+@pytest.mark.usefixtures("keys")
+def test_langfuse_that_is_slow_costs_nothing(serve: Serve, collector: Collector) -> None:
+    collector.turn("slow")
+    service = serve("langfuse")
+    reply = service.chat()
+    service.telemetry.score(Score(reply.json()["trace"], 1.0))
+    assert service.flush()
+    assert {span.trace_id.hex() for span in collector.spans} == {reply.json()["trace"]}
+    assert collector.arrived[-1].path == "/api/public/scores"
+    assert not service.lost
 
 
 def test_without_keys_the_service_does_not_start(facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

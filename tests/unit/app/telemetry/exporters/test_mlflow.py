@@ -88,13 +88,22 @@ def test_a_server_gets_spans_for_an_experiment_that_is_made(serve: Serve, collec
     }
 
 
-@pytest.mark.parametrize("mode", ["error", "forbidden", "hang", "garbage"])
+@pytest.mark.parametrize("mode", ["error", "forbidden", "hang", "garbage", "reset", "down"])
 def test_a_server_in_trouble_costs_traces_only(serve: Serve, collector: Collector, mode: str) -> None:
-    collector.mode = mode
+    collector.turn(mode)
     service = serve("mlflow", mlflow={"tracking_uri": collector.url})
     assert service.chat().status_code == 200
     service.flush(3)
-    assert sum(service.lost.values()) == 1
+    assert service.lost == {("mlflow", "refused" if mode == "forbidden" else "unreachable"): 1}
+
+
+def test_a_server_that_is_slow_costs_nothing(serve: Serve, collector: Collector) -> None:
+    collector.turn("slow")
+    service = serve("mlflow", mlflow={"tracking_uri": collector.url})
+    trace = service.chat().json()["trace"]
+    assert service.flush()
+    assert {span.trace_id.hex() for span in collector.spans} == {trace}
+    assert not service.lost
 
 
 @pytest.mark.real

@@ -182,6 +182,7 @@ def test_a_score_is_a_span_of_the_trace_it_is_about(to: Serve, collector: Collec
         ("forbidden", "refused", 3),
         ("hang", "unreachable", 3),
         ("garbage", "unreachable", 3),
+        ("reset", "unreachable", 3),
         ("not_otlp", "garbage", 3),
         ("partial", "rejected", 1),
     ],
@@ -199,6 +200,15 @@ def test_requests_are_answered_whatever_the_collector_does(
     assert service.lost == {("otlp", reason): lost}
     label = f'exporter="otlp",reason="{reason}"'
     assert f'sluice_telemetry_dropped_total{{{label},release="r-0123456789ab"}} {lost}.0' in service.metrics()
+
+
+def test_a_collector_that_is_slow_costs_nothing(to: Serve, collector: Collector) -> None:
+    collector.turn("slow")
+    service = to()
+    traces = {service.chat().json()["trace"] for _ in range(3)}
+    assert service.flush()
+    assert {span.trace_id.hex() for span in collector.spans} == traces
+    assert not service.lost
 
 
 @pytest.mark.usefixtures("loopback")

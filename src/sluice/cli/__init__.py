@@ -1,0 +1,72 @@
+"""The only front door: `sluice <noun> <verb>`. Make targets, pipeline stages and workflow steps are each one such call.
+
+One file a noun. Commands import what they need when they run, so that `sluice --help` is quick. Errors are caught once,
+in `main`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+
+from sluice.cli import data, evaluation, index, judge, keys, models, prompts, release, serving, traces
+from sluice.core.errors import SluiceError
+from sluice.core.processes import die_with_parent, watch_parent
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # they may hold keys
+    help="Ship LLM applications in small, measured steps.",
+)
+for noun, module in (
+    ("release", release),
+    ("data", data),
+    ("index", index),
+    ("prompts", prompts),
+    ("judge", judge),
+    ("models", models),
+    ("traces", traces),
+    ("keys", keys),
+):
+    app.add_typer(module.group, name=noun)
+app.command()(serving.rehearse)
+app.command()(serving.serve)
+app.command()(evaluation.train)
+app.command()(evaluation.evaluate)
+app.command("eval")(evaluation.eval_change)
+
+
+def main() -> int:
+    """Runs the command line. Exit codes: 0 done, 1 an error to mend or a canary that was stopped,
+    3 refused by an evaluation gate, 130 interrupted."""
+    die_with_parent()
+    watch_parent()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = app(standalone_mode=False)
+    except SluiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.ClickException):
+            error.show()
+            return error.exit_code
+        raise
+    if status == INTERRUPTED:  # typer turns Ctrl-C into this value and returns it
+        print("interrupted; the next run picks up where this one stopped", file=sys.stderr)
+    return status if isinstance(status, int) else 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,68 @@
+"""`sluice serve` and `sluice rehearse`: one release alone, and one beside the champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.cli.common import Fault, PortOption, find_release
+from sluice.core.errors import CanaryStopped, SluiceError
+from sluice.core.workspace import Workspace
+
+
+def serve(
+    release: Annotated[Path | None, typer.Option(help="Release folder; default: the champion's.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: PortOption = 8080,
+    fault: Fault = "",
+    keyless: Annotated[
+        bool, typer.Option("--keyless", help="Ask nobody for a key; for the loopback address only.")
+    ] = False,
+) -> None:
+    """Serve exactly one release, after verifying every digest of its manifest.
+
+    Addresses other than loopback are served only when there are API keys (`sluice keys add`)."""
+    from sluice.app.server import serve as run_server
+    from sluice.app.telemetry.settings import TelemetrySettings
+    from sluice.core.settings import load_settings
+    from sluice.release.bundles import open_bundle
+    from sluice.retrieval.stores import Stores
+
+    workspace = Workspace.find()
+    folder = release or find_release(workspace, "")[1]
+    stores = load_settings(workspace.config / "stores.yaml", Stores)
+    telemetry = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings)
+    run_server(
+        open_bundle(folder, workspace),
+        host,
+        port,
+        stores=stores,
+        state=workspace.state,
+        fault=fault or None,
+        telemetry=telemetry,
+        keyless=keyless,
+    )
+
+
+def rehearse(
+    release: Annotated[str, typer.Argument(help="Release id of the canary.")],
+    fault: Fault = "",
+) -> None:
+    """Rehearse the canary of a release beside the champion, with real processes and load. Promotes nothing."""
+    from sluice.core.progress import Journey
+    from sluice.release import champion
+    from sluice.road import EXPECTED, run_rehearsal
+
+    workspace = Workspace.find()
+    with workspace.exclusive():
+        live = champion.champion(workspace)
+        if live is None:
+            raise SluiceError("there is no champion to rehearse against", remedy="run `make release` first")
+        if release == live.id:
+            raise SluiceError(f"{release} is the champion itself", remedy="`sluice release list` names the others")
+        journey = Journey({"rehearse": EXPECTED["rehearse"]}, workspace.state / "durations.json")
+        result = run_rehearsal(workspace, find_release(workspace, release)[0], live, journey=journey, fault=fault)
+    if result.verdict != "passed":
+        raise CanaryStopped(f"the canary {release} was stopped: {result.reason}")

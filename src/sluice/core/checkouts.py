@@ -1,0 +1,72 @@
+"""Another commit of this repository in a folder of its own, ready for the pipeline beside the working tree.
+
+The folder is a clone that borrows the objects of this one. It shares DVC's cache and the cache of model responses, so
+that what one commit has computed the other need not; everything else it keeps to itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+
+FOLDER = "checkouts"  # below .sluice/
+KEPT = 3  # checkouts of the last comparisons; each is as large as the index and the store
+_SHARED = "responses"  # below .sluice/
+
+
+def checkout(workspace: Workspace, commit: str, *, on_drop: Callable[[Path], object] = lambda _: None) -> Workspace:
+    """The checkout of a full commit name, made when it is not there yet. Older ones beyond the last few are dropped.
+
+    `on_drop` is called with the .sluice folder of each before it goes. SluiceError when git cannot bring the commit.
+    """
+    folder = workspace.state / FOLDER / commit[:12]
+    if not (folder / ".git").exists():
+        draft = folder.with_name(f"{folder.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        _git(workspace.root, "clone", "--quiet", "--shared", "--no-checkout", str(workspace.root), str(draft))
+        _git(draft, "checkout", "--quiet", "--detach", commit)
+        _share(workspace, draft)
+        draft.rename(folder)
+    folder.touch()
+    for old in sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+        on_drop(old / ".sluice")
+        shutil.rmtree(old)
+    return Workspace(folder)
+
+
+def _share(workspace: Workspace, draft: Path) -> None:
+    """The caches of this checkout for the other: what is in them is named by its content."""
+    shared, local = workspace.root / ".dvc" / "config", workspace.root / ".dvc" / "config.local"
+    texts = [path.read_text() for path in (shared, local) if path.is_file()]
+    target = draft / ".dvc" / "config.local"
+    if any("[cache]" in text for text in texts):  # it may lie anywhere: dvc knows
+        if local.is_file():
+            shutil.copy2(local, target)
+        dvc = str(Path(sys.executable).with_name("dvc"))
+        asked = subprocess.run([dvc, "cache", "dir"], cwd=workspace.root, capture_output=True, text=True, check=True)
+        cache = ["cache", "dir", "--local", "--quiet", asked.stdout.strip()]
+        subprocess.run([dvc, *cache], cwd=draft, check=True, capture_output=True)
+    else:
+        mine = local.read_text() if local.is_file() else ""  # credentials of a remote, for one
+        target.write_text(f"{mine}\n[cache]\n    dir = {workspace.root / '.dvc' / 'cache'}\n")
+        target.chmod(0o600)
+    responses = workspace.state / _SHARED
+    responses.mkdir(parents=True, exist_ok=True)
+    (draft / ".sluice").mkdir(exist_ok=True)
+    (draft / ".sluice" / _SHARED).symlink_to(responses, target_is_directory=True)
+
+
+def _git(folder: Path, *words: str) -> None:
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SluiceError(
+            f"git {words[0]}: {done.stderr.strip()}",
+            remedy="a shallow clone has no other commits: `git fetch --unshallow`",
+        )

@@ -1,0 +1,53 @@
+"""The MLflow store of this machine: SQLite under `.sluice/`, with no server and no telemetry.
+
+MLflow takes seconds to import and to make its tables; it is opened once per process and experiment.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from typing import Any, NamedTuple
+
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+
+
+class Tracking(NamedTuple):
+    """`client`: an MlflowClient; `experiment`: the id of the experiment that was asked for."""
+
+    client: Any
+    experiment: str
+
+
+def tracking_uri(workspace: Workspace) -> str:
+    """Where MLflow keeps runs and registry; also what `mlflow ui --backend-store-uri` takes."""
+    return f"sqlite:///{workspace.state / 'mlflow.db'}"
+
+
+@functools.cache
+def open_tracking(workspace: Workspace, experiment: str) -> Tracking:
+    """The store with an experiment of that name, made where it is missing. SluiceError when MLflow cannot use it."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    uri = tracking_uri(workspace)
+    workspace.state.mkdir(parents=True, exist_ok=True)
+    try:
+        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        found = client.get_experiment_by_name(experiment)
+        # Without an explicit place, artifacts of a bare SQLite store land in ./mlruns of the current folder.
+        location = (workspace.state / "mlartifacts").as_uri()
+        return Tracking(client, str(found.experiment_id if found else client.create_experiment(experiment, location)))
+    except (MlflowException, SQLAlchemyError) as error:
+        raise SluiceError(
+            f"{workspace.state / 'mlflow.db'}: MLflow cannot use it: {str(error).splitlines()[0]}",
+            remedy="move the file away; releases are recorded again when they are promoted",
+        ) from error

@@ -1,0 +1,63 @@
+"""What `expect` of a row may hold: checks that can be run, and that no answer fails by contradiction.
+
+Imports jsonschema where it is used: `expect` is rare, and serving has no need of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sluice.data.rows import Expect, Fault, Placed, Row
+
+
+def check_expectations(rows: Sequence[Placed[Row]]) -> list[Fault]:
+    """Faults of `expect`, for rows that have one."""
+    return [placed.fault(what) for placed in rows if placed.value.expect for what in faults_of(placed.value.expect)]
+
+
+def faults_of(expect: Expect) -> list[str]:
+    """What is wrong with it, each as `expect.key: what`."""
+    if expect == Expect():
+        return ["expect: holds no check; leave it out"]
+    faults = []
+    for key, values in (("contains", expect.contains), ("not_contains", expect.not_contains)):
+        if not all(value.strip() for value in values):
+            faults.append(f"expect.{key}: a text is blank")
+    banned = [text.casefold() for text in expect.not_contains if text.strip()]
+    both = [text for text in expect.contains if any(part in text.casefold() for part in banned)]
+    faults += [f"expect: {text!r} is both wanted (contains) and not wanted (not_contains)" for text in both]
+    if expect.regex is not None and (what := fault_of_regex(expect.regex)):
+        faults.append(f"expect.regex: {what}")
+    if expect.json_schema is not None and (what := fault_of_schema(expect.json_schema)):
+        faults.append(f"expect.json_schema: {what}")
+    if expect.rubric is not None and not expect.rubric.strip():
+        faults.append("expect.rubric: is blank")
+    return faults
+
+
+def fault_of_regex(pattern: str) -> str | None:
+    """Why a pattern cannot be used, or None."""
+    import regex
+
+    if not pattern:
+        return "is empty and would match every answer"
+    try:
+        regex.compile(pattern)
+    except regex.error as error:
+        return f"{pattern!r} is no regular expression: {error.msg} at position {error.pos}"
+    return None
+
+
+def fault_of_schema(schema: dict[str, Any]) -> str | None:
+    """Why a JSON Schema cannot be used, or None. Without `$schema` it is of draft 2020-12."""
+    from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema.validators import validator_for
+
+    if not schema:
+        return "is empty and would accept every JSON"
+    try:
+        validator_for(schema, default=Draft202012Validator).check_schema(schema)
+    except SchemaError as error:
+        return f"is no JSON Schema: {error.json_path}: {error.message}"
+    return None

@@ -1,0 +1,42 @@
+"""Answer similarity: cosine between the embeddings of the answer and of the closest expected answer, from 0 to 1.
+
+MiniLM's vectors have length 1, so the cosine is their product; a negative one counts as 0. An answer that equals an
+expected one after normalisation scores 1 without being embedded, an empty one scores 0. It forgives other words for
+the same thing, and it also forgives a wrong number or a missing "not": read it beside F1, never alone.
+Answerable rows that were answered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from sluice.data.rows import Row
+from sluice.evaluation.batching import Batched
+from sluice.evaluation.output import Output
+from sluice.evaluation.text import normalise
+
+if TYPE_CHECKING:
+    from sluice.retrieval.embedder import Vectors
+
+
+class AnswerSimilarity:
+    """`vectors`: one vector of length 1 for each text."""
+
+    name = "answer_similarity"
+    version = "1"
+    unit = "share"
+    direction: Literal["higher"] = "higher"
+    aggregate: Literal["mean"] = "mean"
+
+    def __init__(self, vectors: Batched[Vectors]) -> None:
+        self._vectors = vectors
+
+    async def score(self, row: Row, output: Output) -> float | None:
+        if not row.answers or output.declined:
+            return None
+        if not output.text.strip():
+            return 0.0
+        if normalise(output.text) in {normalise(answer) for answer in row.answers}:
+            return 1.0
+        ours, *theirs = await self._vectors.of([output.text, *row.answers])
+        return min(1.0, max(0.0, *(float(ours @ other) for other in theirs)))

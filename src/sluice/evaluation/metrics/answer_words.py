@@ -1,0 +1,22 @@
+"""Length of an answer in words; a letter of a script without spaces counts as one. Cases that were not declined.
+
+Lower is better, because a longer answer to the same question costs more to make and to read; an answer that became
+too short loses in F1.
+"""
+
+from typing import Literal
+
+from sluice.data.rows import Row
+from sluice.data.similarity import words
+from sluice.evaluation.output import Output
+
+
+class AnswerWords:
+    name = "answer_words"
+    version = "1"
+    unit = "words"
+    direction: Literal["lower"] = "lower"
+    aggregate: Literal["mean"] = "mean"
+
+    def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
+        return None if output.declined else float(len(words(output.text)))

@@ -1,0 +1,48 @@
+"""Groundedness: the share of the answer's sentences that a passage which the model saw supports.
+
+`sluice.evaluation.grounding` says when one supports the other. Answers that were not declined and have words; without
+passages nothing is supported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal
+
+from sluice.data.rows import Row
+from sluice.data.similarity import words
+from sluice.evaluation.batching import Batched
+from sluice.evaluation.grounding import ALIKE, COPIED, NEAR, find_evidence
+from sluice.evaluation.output import Output
+from sluice.evaluation.text import sentences
+
+if TYPE_CHECKING:
+    from sluice.retrieval.embedder import Vectors
+
+
+class Groundedness:
+    """`vectors`: one vector of length 1 for each text."""
+
+    name = "groundedness"
+    version = "1"
+    unit = "share"
+    direction: Literal["higher"] = "higher"
+    aggregate: Literal["mean"] = "mean"
+
+    def __init__(self, vectors: Batched[Vectors]) -> None:
+        self._vectors = vectors
+
+    async def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
+        claims = [] if output.declined else [claim for claim in sentences(output.text) if words(claim)]
+        if not claims:
+            return None
+        held = await asyncio.gather(*(self.supported(claim, output.passages) for claim in claims))
+        return sum(held) / len(held)
+
+    async def supported(self, claim: str, passages: tuple[str, ...]) -> bool:
+        """Whether one of the passages supports a sentence."""
+        evidence = find_evidence(claim, passages)
+        if not NEAR <= evidence.share < COPIED:
+            return evidence.share >= COPIED
+        ours, theirs = await self._vectors.of([claim, evidence.sentence])
+        return float(ours @ theirs) >= ALIKE

@@ -1,0 +1,45 @@
+"""JSON Schema: the whole answer is JSON that the row's `expect.json_schema` accepts. Only rows that ask for it.
+
+Without `$schema` it is of draft 2020-12. Text or a code fence around the JSON fails, because a program that reads the
+answer would fail too. References to other documents are not fetched.
+"""
+
+import json
+from typing import Any, Literal, NoReturn
+
+from sluice.data.rows import Row
+from sluice.evaluation.output import Assertion, Output
+
+
+class JsonSchema:
+    name = "json_schema"
+    version = "1"
+    unit = "share"
+    direction: Literal["higher"] = "higher"
+    aggregate: Literal["share"] = "share"
+
+    def score(self, row: Row, output: Output) -> Assertion | None:
+        if row.expect is None or row.expect.json_schema is None:
+            return None
+        try:
+            value = json.loads(output.text, parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
+            return Assertion(False, f"not JSON: {error}")
+        fault = _fault(row.expect.json_schema, value)
+        return Assertion(fault is None, fault or "")
+
+
+def _fault(schema: dict[str, Any], value: Any) -> str | None:
+    """The most telling reason why the schema refuses the value, or None."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    validator = validator_for(schema, default=Draft202012Validator)(schema, registry=Registry())
+    error = best_match(validator.iter_errors(value))
+    return None if error is None else f"{error.json_path}: {error.message}"
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")

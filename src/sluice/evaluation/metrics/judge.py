@@ -1,0 +1,80 @@
+"""Judge: a language model decides by a rubric whether an answer passes, and says why. Cases that were not declined.
+
+The rubric is the row's `expect.rubric`, or `RUBRIC`; the wording around it is prompts/judge.prompt.yml. The reply must
+be one line, `PASS: reason` or `FAIL: reason`. Any other is asked for once more, and then an error, never a verdict.
+`sluice judge calibrate` says how far a judge agrees with people; one that was not calibrated proves nothing.
+"""
+
+import asyncio
+import re
+from contextlib import aclosing
+from typing import Literal
+
+from sluice.data.rows import Row
+from sluice.evaluation.output import Assertion, Output
+from sluice.llm.chat import ChatProvider, Messages
+from sluice.prompts import Prompt
+
+RUBRIC = (
+    "The answer passes when it gives what one of the expected answers gives; wording, language, length and word order "
+    "do not matter. It fails when it is wrong, misses a part of the expected answer, contradicts it, or adds something "
+    "that the passages do not say. Where no answer is expected, it passes only when it says that the documents do not "
+    "answer the question."
+)
+_REPLY = re.compile(r"(PASS|FAIL): *(\S.*)")
+_AGAIN = (
+    "That is not one line in the form `PASS: reason` or `FAIL: reason`. Give your verdict again, in that form alone."
+)
+
+
+class Judge:
+    """`chat`: who judges; `by`: its name, for the version. `seconds`: for a reply; `concurrency`: cases at a time."""
+
+    name = "judge"
+    unit = "share"
+    direction: Literal["higher"] = "higher"
+    aggregate: Literal["share"] = "share"
+
+    def __init__(self, chat: ChatProvider, prompt: Prompt, *, by: str, seconds: float, concurrency: int) -> None:
+        self.version = f"1 {prompt.digest[:12]} {by}"
+        self._chat = chat
+        self._prompt = prompt
+        self._seconds = seconds
+        self._turns = asyncio.Semaphore(concurrency)
+
+    async def score(self, row: Row, output: Output) -> Assertion | None:
+        """ValueError when neither reply is a verdict; ProviderError when there is none."""
+        if output.declined:
+            return None
+        messages = self._prompt.render(
+            rubric=row.expect.rubric if row.expect and row.expect.rubric else RUBRIC,
+            question=row.question,
+            passages="\n".join(f"[{number}] {text}" for number, text in enumerate(output.passages, 1)),
+            expected="\n".join(row.answers),
+            answer=output.text,
+        )
+        async with self._turns:
+            reply = await self._ask(messages)
+            verdict = _parse(reply)
+            if verdict is None:
+                # A reply in the conversation makes it another request: a cache does not give the same one again.
+                messages += [
+                    {"role": "assistant", "content": reply.strip() or "-"},
+                    {"role": "user", "content": _AGAIN},
+                ]
+                reply = await self._ask(messages)
+                verdict = _parse(reply)
+        if verdict is None:
+            raise ValueError(f"the judge's reply is no verdict: {reply[:200]!r}")
+        return verdict
+
+    async def _ask(self, messages: Messages) -> str:
+        deadline = asyncio.get_running_loop().time() + self._seconds
+        stream = self._chat.stream(messages, self._prompt.parameters, deadline=deadline)
+        async with aclosing(stream):
+            return "".join([delta.text async for delta in stream])
+
+
+def _parse(reply: str) -> Assertion | None:
+    found = _REPLY.fullmatch(reply.strip())
+    return Assertion(found[1] == "PASS", found[2]) if found else None

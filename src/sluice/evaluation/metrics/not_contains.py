@@ -1,0 +1,25 @@
+"""Does not contain: no text of the row's `expect.not_contains` occurs in the answer, compared as for contains.
+
+Only rows that ask for it. An answer that declines passes, as long as the decline text holds none of the texts.
+"""
+
+from typing import Literal
+
+from sluice.data.rows import Row
+from sluice.evaluation.output import Assertion, Output
+from sluice.evaluation.text import fold
+
+
+class NotContains:
+    name = "not_contains"
+    version = "1"
+    unit = "share"
+    direction: Literal["higher"] = "higher"
+    aggregate: Literal["share"] = "share"
+
+    def score(self, row: Row, output: Output) -> Assertion | None:
+        if row.expect is None or not row.expect.not_contains:
+            return None
+        answer = fold(output.text)
+        found = [text for text in row.expect.not_contains if fold(text) in answer]
+        return Assertion(not found, f"in the answer: {', '.join(map(repr, found))}" if found else "")

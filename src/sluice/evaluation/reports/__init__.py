@@ -1,0 +1,30 @@
+"""What people and machines read of a comparison: comment.md, report.html, junit.xml and comparison.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sluice.core.files import write_atomic, write_json
+from sluice.evaluation.findings import Comparison
+from sluice.evaluation.reports.comment import write_comment
+from sluice.evaluation.reports.junit import junit
+from sluice.evaluation.reports.page import page
+from sluice.evaluation.reports.side import Side
+
+COMMENT, PAGE, JUNIT, JSON = "comment.md", "report.html", "junit.xml", "comparison.json"
+
+__all__ = ["COMMENT", "JSON", "JUNIT", "PAGE", "Side", "write_reports"]
+
+
+def write_reports(
+    folder: Path, comparison: Comparison, base: Side, head: Side, prompts: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Writes the four files. `prompts`: `PromptChange.as_dict()` of each prompt, of `sluice.prompts.diff`."""
+    changed = [prompt for prompt in prompts if prompt.get("status") != "same"]
+    write_atomic(folder / COMMENT, write_comment(comparison, base, head, changed))
+    write_atomic(folder / PAGE, page(comparison, base, head, changed))
+    write_atomic(folder / JUNIT, junit(comparison))
+    document = {**comparison.as_dict(), "base": base.as_dict(), "head": head.as_dict(), "prompts": list(changed)}
+    write_json(folder / JSON, document)

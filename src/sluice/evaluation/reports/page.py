@@ -1,0 +1,114 @@
+"""report.html: the comparison as one page that needs no network, with every case to search, filter and open.
+
+The cases lie in the page as JSON and are drawn when they are looked at, so that thousands of them open at once. Their
+texts reach the page as text nodes only; the policy of the page allows its own script and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sluice.core.look import page_environment
+from sluice.evaluation.changes import ORDER, CaseChange
+from sluice.evaluation.findings import Comparison, MetricComparison
+from sluice.evaluation.pairs import Case
+from sluice.evaluation.reports import words
+from sluice.evaluation.reports.markdown import printable
+from sluice.evaluation.reports.side import Side, parts_of
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_STATES = {"worse": "failed", "improved": "passed", "no difference seen": "passed"}
+
+
+def page(comparison: Comparison, base: Side, head: Side, prompts: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The whole page. Pure ASCII inside the data, so that no text can end it early."""
+    from markupsafe import Markup
+
+    script = (_TEMPLATES / "cases.js").read_text(encoding="utf-8")
+    environment = page_environment(_TEMPLATES)
+    environment.filters["printable"] = lambda text: printable(str(text))
+    units = {metric.name: metric.unit for metric in comparison.metrics}
+    return environment.get_template("comparison.html.j2").render(
+        comparison=comparison,
+        base=base,
+        head=head,
+        state=_STATES.get(comparison.verdict, "open"),
+        title=words.title(comparison),
+        sentence=words.sentence(comparison),
+        metrics=[
+            *((metric, _bar(metric)) for metric in words.ordered(comparison.deciding)),
+            *((m, _bar(m)) for m in words.ordered(m for m in comparison.metrics if m.decides == "never")),
+        ],
+        prompts=prompts,
+        parts=parts_of(base, head),
+        statuses=[(status, comparison.status_counts[status]) for status in ORDER if status in comparison.status_counts],
+        tags=sorted({tag for case in comparison.cases for tag in case.pair.case.tags}),
+        flipped=[metric.name for metric in comparison.metrics if metric.fixed or metric.broken],
+        units=units,
+        words=words,
+        data=Markup(_data(comparison.cases)),
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _bar(metric: MetricComparison) -> dict[str, float] | None:
+    """The interval on a line from -1 to 1 with 0 in the middle: left, width, point, each in per cent of the line."""
+    judgement = metric.judgement
+    if judgement.low is None or judgement.high is None or judgement.difference is None:
+        return None
+    edge = max(abs(judgement.low), abs(judgement.high), judgement.smallest) or 1.0
+    low, high, point = (50 + 48 * value / edge for value in (judgement.low, judgement.high, judgement.difference))
+    matters = 48 * judgement.smallest / edge
+    return {"low": low, "width": max(high - low, 0.8), "point": point, "matters": matters}
+
+
+def _data(cases: Sequence[CaseChange]) -> str:
+    """JSON of all cases; long texts that recur, such as passages, stand once in `texts` and are referred to."""
+    texts: dict[str, int] = {}
+    listed = [_case(change, texts) for change in cases]
+    document = json.dumps({"texts": list(texts), "cases": listed}, separators=(",", ":"), allow_nan=False)
+    return document.replace("<", "\\u003c")
+
+
+def _case(change: CaseChange, texts: dict[str, int]) -> dict[str, Any]:
+    case = change.pair.case
+    return {
+        "id": change.id,
+        "status": change.status,
+        "tags": case.tags,
+        "question": case.question,
+        "expected": case.expected,
+        "fixed": change.fixed,
+        "broken": change.broken,
+        "changes": [(name, round(before, 4), round(after, 4)) for name, before, after in change.changes],
+        "base": _side(change.pair.base, texts),
+        "head": _side(change.pair.head, texts),
+    }
+
+
+def _side(case: Case | None, texts: dict[str, int]) -> list[dict[str, Any]] | None:
+    """What a side answered, trial by trial."""
+    if case is None:
+        return None
+    return [
+        {
+            "status": trial.get("status") or "answered",
+            "answer": trial.get("answer"),
+            "citations": list(trial.get("citations") or ()),
+            "retrieved": list(trial.get("retrieved") or ()),
+            "passages": [texts.setdefault(str(text), len(texts)) for text in trial.get("passages") or ()],
+            "failed": {
+                name: str(one.get("reason") or "")
+                for name, one in (trial.get("assertions") or {}).items()
+                if one and not one["passed"]
+            },
+            "errors": {str(name): str(text) for name, text in (trial.get("errors") or {}).items()},
+        }
+        for trial in case.trials
+    ]

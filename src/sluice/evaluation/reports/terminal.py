@@ -1,0 +1,28 @@
+"""The comparison as `sluice eval` prints it: the verdict, a line for each metric that decides, the cases that broke."""
+
+from __future__ import annotations
+
+from sluice.evaluation.findings import Comparison, MetricComparison
+from sluice.evaluation.reports import words
+
+_CASES = 10
+
+
+def in_the_terminal(comparison: Comparison) -> str:
+    """A few lines, without colour; the reports have the rest."""
+    lines = [f"{words.title(comparison)}", words.sentence(comparison), ""]
+    lines += [_line(metric) for metric in words.ordered(comparison.deciding)]
+    lines += ["", *(f"! {reason}" for reason in comparison.reasons)] if comparison.reasons else []
+    broken = [case for case in comparison.cases if case.status == "broken"]
+    lines += ["", *(f"broken: {case.id}  {case.pair.case.question}" for case in broken[:_CASES])] if broken else []
+    if len(broken) > _CASES:
+        lines.append(f"broken: {len(broken) - _CASES} more are in the report")
+    return "\n".join(lines)
+
+
+def _line(metric: MetricComparison) -> str:
+    judgement, unit = metric.judgement, metric.unit
+    base, head = words.figure(judgement.base, unit), words.figure(judgement.head, unit)
+    between = words.interval(judgement, unit)
+    mark = words.MARKS[metric.verdict]
+    return f"{mark} {metric.name:<22} {base:>9} -> {head:<9} {between:<28} {judgement.cases:>4} cases  {metric.verdict}"

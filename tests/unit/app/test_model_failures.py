@@ -1,0 +1,53 @@
+"""A model's server in trouble, seen by the caller of the service: alone, and with a second provider behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from failing import Told, failing
+from upstream import WORDS
+
+pytestmark = pytest.mark.usefixtures("loopback")
+
+TROUBLE = ["down", "reset", "status:500", "status:401", "busy:1", "garbage", "not_http", "empty", "error"]
+both_ways = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+
+
+def ask(first: str, second: str, *, stream: bool, deadline: float = 10) -> tuple[Told, int]:
+    """The answer, and how often the first provider was asked. `down`: nobody listens."""
+    with failing(deadline=deadline, a_first_token=0.3) as service:
+        for server, word in ((service.a, first), (service.b, second)):
+            server.script = [word]
+            if word == "down":
+                server.stop()
+        answer = asyncio.run(service.ask(stream=stream))
+        return answer, len(service.a.asked)
+
+
+@both_ways
+@pytest.mark.parametrize("word", TROUBLE)
+def test_without_another_provider_it_is_a_502(word: str, stream: bool) -> None:
+    answer, _ = ask(word, word, stream=stream)
+    assert answer.status == 502
+    error = json.loads(answer.body)["error"]
+    assert (error["code"], error["type"]) == ("model_error", "server_error")
+    assert "secret" not in answer.body  # what the provider said may quote the question
+
+
+@both_ways
+@pytest.mark.parametrize("word", [*TROUBLE, "late:30", "hang"])
+def test_with_another_provider_it_is_not_noticed(word: str, stream: bool) -> None:
+    answer, _ = ask(word, "normal", stream=stream)
+    assert answer.status == 200
+    assert WORDS[0] in answer.body
+    assert "[DONE]" in answer.body or not stream
+
+
+@both_ways
+def test_a_model_that_is_slow_but_in_time_is_waited_for(stream: bool) -> None:
+    answer, asked = ask("late:0.1", "status:500", stream=stream)
+    assert (answer.status, asked) == (200, 1)
+    assert answer.seconds >= 0.1

@@ -1,0 +1,125 @@
+"""The comments of one pull request, served over HTTP as GitHub serves them."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+REPOSITORY = "octo/app"
+COMMENTS = f"/repos/{REPOSITORY}/issues/7/comments"
+# The words of these fake tokens say who they are.
+WRITER, READER, PERSON = "writer", "reader", "person"
+LOGINS = {WRITER: "github-actions[bot]", READER: "github-actions[bot]", PERSON: "octocat"}
+
+
+@dataclass
+class FakeGitHub:
+    """`comments` by id; `asked` has (method, path) of each request. `script`: answers to give before anything else, a
+    (status, headers) for each request that matches the method; 0 closes the connection. `before` runs at a request."""
+
+    url: str = ""
+    comments: dict[int, dict[str, Any]] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    script: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
+    before: Callable[[str, str], None] = lambda _method, _path: None
+    carried_out: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, body: str, login: str = "github-actions[bot]") -> int:
+        with self.lock:
+            number = max(self.comments, default=100) + 1
+            self.comments[number] = {
+                "id": number,
+                "body": body,
+                "user": {"login": login},
+                "html_url": f"https://github.invalid/{REPOSITORY}/pull/7#issuecomment-{number}",
+            }
+            return number
+
+    def answer(self, method: str, path: str, token: str, body: Any) -> tuple[int, Any]:
+        """Status and JSON, as GitHub's documentation has them."""
+        if token not in LOGINS:
+            return 401, {"message": "Bad credentials"}
+        if path == "/user":
+            if token == PERSON:
+                return 200, {"login": LOGINS[token]}
+            return 403, {"message": "Resource not accessible by integration"}
+        listed = re.fullmatch(rf"{COMMENTS}\?per_page=(\d+)&page=(\d+)", path)
+        if method == "GET" and listed:
+            size, page = int(listed[1]), int(listed[2])
+            return 200, list(self.comments.values())[size * (page - 1) : size * page]
+        if token == READER:
+            return 403, {"message": "Resource not accessible by integration"}
+        if method == "POST" and path == COMMENTS:
+            if len(body["body"]) > 65_536:
+                return 422, {"message": "Validation Failed"}
+            return 201, self.comments[self.add(body["body"], LOGINS[token])]
+        one = re.fullmatch(rf"/repos/{REPOSITORY}/issues/comments/(\d+)", path)
+        if not one or int(one[1]) not in self.comments:
+            return 404, {"message": "Not Found"}
+        comment = self.comments[int(one[1])]
+        if comment["user"]["login"] != LOGINS[token]:
+            return 403, {"message": "Must have admin rights to Repository."}
+        if method == "PATCH":
+            comment["body"] = body["body"]
+            return 200, comment
+        with self.lock:
+            del self.comments[int(one[1])]
+        return 204, None
+
+
+@contextmanager
+def fake_github() -> Iterator[FakeGitHub]:
+    fake = FakeGitHub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            fake.asked.append((self.command, self.path))
+            fake.before(self.command, self.path)
+            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            planned = next((step for step in fake.script if step[0] == self.command), None)
+            if planned:
+                fake.script.remove(planned)
+                if fake.carried_out:
+                    fake.answer(self.command, self.path, token, body)
+                if planned[1] == 0:
+                    self.close_connection = True
+                    return
+                self._send(planned[1], {"message": "planned"}, planned[2])
+                return
+            self._send(*fake.answer(self.command, self.path, token, body), {})
+
+        def _send(self, status: int, value: Any, headers: dict[str, str]) -> None:
+            raw = b"" if value is None else json.dumps(value).encode()
+            self.send_response(status)
+            for name, text in headers.items():
+                self.send_header(name, text)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names of http.server
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    fake.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

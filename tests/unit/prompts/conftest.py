@@ -1,0 +1,47 @@
+"""A repository in miniature: two prompts in its first commit, tagged `base`."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ANSWER = """\
+name: answer
+description: Answers.
+model: chat
+modelParameters:
+  temperature: 0
+messages:
+  - role: system
+    content: Answer in one sentence.
+  - role: user
+    content: |-
+      {{passages}}
+
+      Question: {{question}}
+variables:
+  - name: passages
+  - name: question
+"""
+
+
+def git(root: Path, *words: str) -> None:
+    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "repository"
+    (root / "prompts").mkdir(parents=True)
+    (root / "pyproject.toml").write_text("")
+    (root / "prompts" / "answer.prompt.yml").write_text(ANSWER)
+    (root / "prompts" / "other.prompt.yml").write_text(ANSWER.replace("name: answer", "name: other"))
+    (root / "prompts" / "notes.md").write_text("not a prompt")
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "first")
+    git(root, "tag", "base")
+    return root
