@@ -7,8 +7,8 @@
 `--never-decline` turns retrieval.min_similarity off, for data in which every question has its answer: the threshold in
 config/service.yaml was chosen on the starter data.
 
-With several seeds the adapter is trained with each, and the figures are their means: on a hundred questions one training
-run and the next differ by a few hundredths.
+With several seeds the adapter is trained with each, and the figures are their means: on a hundred questions one run and
+the next differ by a few hundredths.
 
 Works in a temporary copy of the checkout. Prints a table in Markdown; docs/reference/training.md quotes it.
 """
