@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SCANNER := $(VENV)/scan/.ready
 
 # No telemetry, no update checks, no look-ups of prices.
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval serve test test-unit soak check format clean
+.PHONY: help setup release eval serve schemas test test-unit soak check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -31,7 +32,15 @@ eval: $(READY)  ## compare the working tree with origin/main: what got better, w
 serve: $(READY)  ## serve the champion on 127.0.0.1:8080
 	@$(BIN)/sluice serve
 
-test: $(READY)  ## all tests, with whole releases in a clone (minutes)
+schemas: $(READY)  ## fetch the definitions of custom resources again, by sha256 (schemas/cluster/)
+	@$(BIN)/sluice manifests schemas
+
+$(SCANNER): requirements/scan.txt | $(READY)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/scan
+	@$(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r requirements/scan.txt
+	@touch $(SCANNER)
+
+test: $(READY) $(SCANNER)  ## all tests, with whole releases in a clone (minutes)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from sluice.cli import data, evaluation, index, judge, keys, models, prompts, release, serving, traces
+from sluice.cli import data, evaluation, index, judge, keys, manifests, models, prompts, release, serving, traces
 from sluice.core.errors import SluiceError
 from sluice.core.processes import die_with_parent, watch_parent
 
@@ -32,6 +32,7 @@ for noun, module in (
     ("models", models),
     ("traces", traces),
     ("keys", keys),
+    ("manifests", manifests),
 ):
     app.add_typer(module.group, name=noun)
 app.command()(serving.rehearse)
