@@ -22,6 +22,7 @@ from sluice.app.feedback import FeedbackLog
 from sluice.app.middleware import Traffic
 from sluice.app.server import listen
 from sluice.core.processes import free_port, wait_until
+from sluice.data.rows import Row
 from sluice.guardrails import Outcome
 
 ROOT = Path(__file__).parents[1]
@@ -40,12 +41,27 @@ class ForbiddingGuards:
         return Outcome(text, False, ())
 
 
-def serve(port: int, release: str, state: str, delay: float) -> None:
-    """Answers GOOD within three times `delay` seconds, BROKEN with a 5xx, FORBIDDEN with a refusal."""
+# Cases of an evaluation: half have an answer, half must be declined.
+CASES = [
+    Row(id=f"case-{n:02}", question=f"What is case-{n:02}?", answers=(f"It is value-{n:02}",), doc_ids=(f"doc-{n:02}",))
+    if n < 40
+    else Row(id=f"case-{n:02}", question=f"What is case-{n:02}?", answers=(), doc_ids=())
+    for n in range(80)
+]
+
+
+def serve(port: int, release: str, state: str, delay: float, *, wrong: bool = False) -> None:
+    """Answers GOOD within four times `delay` seconds, BROKEN with a 5xx, FORBIDDEN with a refusal, and CASES right, or
+    `wrong`: with other words, and where it should decline too."""
     bundle = replace(scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64}), release=release)
-    chat = ScriptedChat({**REPLIES, "breaks": RuntimeError("broken")}, delay=delay)
-    hits = [hit(CHUNKS, doc_id="chunking")]
-    retriever = ScriptedRetriever(dict.fromkeys((GOOD, BROKEN, FORBIDDEN), hits))
+    script: dict[str, str | Exception] = {**REPLIES, "breaks": RuntimeError("broken")}
+    hits = dict.fromkeys((GOOD, BROKEN, FORBIDDEN), [hit(CHUNKS, doc_id="chunking")])
+    for row in CASES:
+        text = row.answers[0] if row.answers else "Nothing of it"
+        script[row.id] = "Nobody knows" if wrong else text
+        found = row.answers or wrong
+        hits[row.question] = [hit(f"{text}.", similarity=0.9 if found else 0.1, doc_id=row.id.replace("case", "doc"))]
+    chat, retriever = ScriptedChat(script, delay=delay), ScriptedRetriever(hits)
     traffic = Traffic()
     chain = AnswerChain(bundle, chat, retriever, ForbiddingGuards())
     app = create_app(bundle, chain, traffic, feedback=FeedbackLog(Path(state) / "feedback"))
@@ -55,11 +71,11 @@ def serve(port: int, release: str, state: str, delay: float) -> None:
 class Canary:
     """A release in a process of its own."""
 
-    def __init__(self, release: str, state: Path, delay: float = 0.0) -> None:
+    def __init__(self, release: str, state: Path, delay: float = 0.0, *, wrong: bool = False) -> None:
         self.release = release
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        code = f"from canaries import serve; serve({self.port}, {release!r}, {str(state)!r}, {delay})"
+        code = f"from canaries import serve; serve({self.port}, {release!r}, {str(state)!r}, {delay}, wrong={wrong})"
         path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
         self.process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
 
