@@ -83,7 +83,9 @@ def test_nothing_of_prometheus_is_ever_inconclusive_or_endless(name: str) -> Non
     assert "inconclusiveLimit" not in metric
     assert metric["failureLimit"] == 0
     assert metric["count"] >= 2
-    assert metric["initialDelay"] in ("{{args.window}}", "{{args.feedback-window}}"), "before that it sees older traffic"
+    assert metric["initialDelay"] in ("{{args.window}}", "{{args.feedback-window}}"), (
+        "before that it sees older traffic"
+    )
     assert argo.outcome(metric, "Failed") == ("Failed", 1)
     assert argo.outcome(metric, "Error")[0] == "Error"
     assert argo.outcome(metric, "Successful") == ("Successful", metric["count"])

@@ -1,8 +1,8 @@
 """What Prometheus sees of one release. Each service has a registry of its own; every series carries the release.
 
 Other parts call the plain methods of `Metrics`; docs/reference/telemetry.md lists every series, and a test compares.
-No label holds what a user wrote: labels are names and codes of ours, and after 50 values of one label the rest is
-`other`. A call costs one or two microseconds.
+No label holds what a user wrote, but for the id of a release in feedback: labels are names and codes of ours, and after
+50 values of one label the rest is `other`. A call costs one or two microseconds.
 """
 
 from __future__ import annotations

@@ -122,7 +122,9 @@ def compare_served(
         on_progress(done, 2 * len(rows))
 
     async def both() -> list[list[dict[str, Any]]]:
-        sides = (run_cases(rows, side, metrics, concurrency=concurrency, on_progress=count) for side in (stable, canary))
+        sides = (
+            run_cases(rows, side, metrics, concurrency=concurrency, on_progress=count) for side in (stable, canary)
+        )
         return list(await asyncio.gather(*sides))
 
     base, head = asyncio.run(both())

@@ -176,7 +176,10 @@ def test_a_page_of_the_documentation_shows_what_was_found(address: str) -> None:
     page = (ROOT / "docs" / "reference" / "analysis.md").read_text()
     for row, once in EXPECTED.items():
         metrics = [metric_of(name, address, "good") for name in TEMPLATES]
-        ends = {argo.outcome(metric, verdicts(address, name)[row][0]) for name, metric in zip(TEMPLATES, metrics, strict=True)}
+        ends = {
+            argo.outcome(metric, verdicts(address, name)[row][0])
+            for name, metric in zip(TEMPLATES, metrics, strict=True)
+        }
         ((phase, measurements),) = ends
         line = f"| {row} | {once} | {phase}, after {measurements} | {argo.CONTROLLER[phase]} |"
         assert line in page, line
