@@ -3,8 +3,8 @@ anything else: nothing was measured.
 
     locust -f loadtest/locustfile.py --headless --only-summary
 
-Parameters are SLUICE_* variables; docs/reference/rollout.md lists them. With --master and --worker processes the load comes
-from the workers, the master gets their samples and decides.
+Parameters are SLUICE_* variables; docs/reference/rollout.md lists them. With --master and --worker processes the load
+comes from the workers, the master gets their samples and decides.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import shapes.staircase
 import shapes.steady
 import users.ask
 import users.probe
+from collect import receive, send
 from sluice.core.errors import SluiceError
 from sluice.release.gates import load_gates
 from sluice.rollout.http import get
 from sluice.rollout.stream import RELEASE_HEADER
-from collect import receive, send
 from stage import Stage
 from verdict import conclude
 

@@ -1,8 +1,8 @@
 """What Argo Rollouts makes of a metric of an AnalysisTemplate, after its sources: utils/evaluate/evaluate.go,
 metricproviders/prometheus/prometheus.go and analysis/analysis.go.
 
-Conditions are those of expr-lang. `holds` knows the part of it that our templates use, and refuses everything else: numbers,
-`result`, `result[0]`, `len`, `isNaN`, `isInf`, comparisons, `!` before a call, `&&`, `||` and parentheses.
+Conditions are those of expr-lang. `holds` knows the part of it that our templates use, and refuses everything else:
+numbers, `result`, `result[0]`, `len`, `isNaN`, `isInf`, comparisons, `!` before a call, `&&`, `||` and parentheses.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _boolean(node: ast.expr, result: list[float]) -> bool:
 
 
 def judge(metric: Mapping[str, Any], result: list[float]) -> Phase:
-    """The phase of one measurement. A condition that stands alone decides everything; of two, neither is inconclusive."""
+    """The phase of one measurement. A condition that stands alone decides everything; neither of two: inconclusive."""
     success, failure = metric.get("successCondition"), metric.get("failureCondition")
     try:
         succeeded = holds(success, result) if success else None
@@ -121,7 +121,7 @@ def defaults(template: Mapping[str, Any]) -> dict[str, str]:
 
 
 def ask(address: str, query: str, timeout: float) -> list[float]:
-    """The values of an instant vector, as Prometheus gives them. OSError when it does not answer or does not understand."""
+    """The values of an instant vector. OSError when Prometheus does not answer or does not understand."""
     url = f"{address}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=timeout) as response:

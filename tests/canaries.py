@@ -55,7 +55,7 @@ def serve(port: int, release: str, state: str, delay: float, *, wrong: bool = Fa
     `wrong`: with other words, and where it should decline too."""
     bundle = replace(scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64}), release=release)
     script: dict[str, str | Exception] = {**REPLIES, "breaks": RuntimeError("broken")}
-    hits = dict.fromkeys((GOOD, BROKEN, FORBIDDEN), [hit(CHUNKS, doc_id="chunking")])
+    hits = {asked: [hit(CHUNKS, doc_id="chunking")] for asked in (GOOD, BROKEN, FORBIDDEN)}
     for row in CASES:
         text = row.answers[0] if row.answers else "Nothing of it"
         script[row.id] = "Nobody knows" if wrong else text

@@ -148,8 +148,8 @@ def _whole(text: str) -> str:
 
 
 class FeedbackRequest(BaseModel):
-    """`trace_id`: the `id` of the answer, with or without its prefix. `score`: 0 is bad, 1 is good. `release`: the answer's
-    `release`; without it, the release that takes the feedback counts as the one that answered."""
+    """`trace_id`: the `id` of the answer, with or without its prefix. `score`: 0 is bad, 1 is good. `release`: that of
+    the answer; without it, the release that takes the feedback counts as the one that answered."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

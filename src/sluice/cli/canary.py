@@ -41,10 +41,11 @@ def canary_quality(
     workspace = Workspace.find()
     decline = load_settings(workspace.config / "service.yaml", ServiceSettings).decline
     rows = spread(load_rows(workspace.data / "eval.jsonl"), cases)
-    sides = [Served(url, decline, timeout, os.environ.get(KEY, "")) for url in (stable, canary)]
+    key = os.environ.get(KEY, "")
     progress = Reporter("quality")
     found = compare_served(
-        *sides,
+        Served(stable, decline, timeout, key),
+        Served(canary, decline, timeout, key),
         rows,
         load_policy(workspace.config / "gates.yaml"),
         concurrency=concurrency,

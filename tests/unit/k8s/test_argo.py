@@ -1,4 +1,4 @@
-"""The evaluator of conditions that the truth table rests on: right where it answers, and silent about nothing it does not know."""
+"""The evaluator that the truth table rests on: right where it answers, and it refuses what it does not know."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def verdicts(address: str, name: str) -> dict[str, tuple[argo.Phase, list[float]
         "too little traffic": argo.measure(metric_of(name, address, "quiet")),
         "provider down": argo.measure(metric_of(name, f"http://127.0.0.1:{free_port()}", "good")),
     }
-    # What the guard of the query leaves out, and what no healthy Prometheus says: the same condition must hold against it.
+    # What the query leaves out by itself: the same condition must hold against it.
     for row, query in (("NaN", "vector(0) / 0"), ("infinite", "vector(1) / 0"), ("minus infinite", "vector(-1) / 0")):
         metric = metric_of(name, address, "good")
         metric["provider"]["prometheus"]["query"] = query

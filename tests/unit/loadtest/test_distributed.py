@@ -1,4 +1,4 @@
-"""The load stage with a master and two workers, real Locust processes on loopback, as the template load-distributed runs it."""
+"""The load stage from a master and two workers: real Locust processes, as the template load-distributed runs them."""
 
 from __future__ import annotations
 
