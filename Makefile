@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval serve schemas test test-unit soak check format clean
+.PHONY: help setup release eval sync serve schemas test test-unit soak check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ release: $(READY)  ## take the working tree down the whole road: check, train, e
 
 eval: $(READY)  ## compare the working tree with origin/main: what got better, what broke (BASE=… for another)
 	@$(BIN)/sluice eval --base $(or $(BASE),origin/main) $(if $(PUBLISH),--publish)
+
+sync: $(READY)  ## write the limits of config/gates.yaml into k8s/analysis
+	@$(BIN)/sluice gates sync
 
 serve: $(READY)  ## serve the champion on 127.0.0.1:8080
 	@$(BIN)/sluice serve

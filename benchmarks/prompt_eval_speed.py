@@ -147,7 +147,7 @@ def write_checkout(folder: Path, upstream: str) -> None:
 
 def timed(argv: list[str], folder: Path, upstream: str) -> tuple[float, float]:
     """Wall and CPU seconds of one command. RuntimeError unless all cases have passed."""
-    env = os.environ | {"UPSTREAM": upstream, "OPENAI_API_KEY": "stub", "OPENAI_BASE_URL": upstream}
+    env = os.environ | dict.fromkeys(("UPSTREAM", "OPENAI_BASE_URL"), upstream) | {"OPENAI_API_KEY": "-"}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody installs tools to have them compiled anew in each run
     with tempfile.TemporaryFile("w+") as said:
         began = time.perf_counter()

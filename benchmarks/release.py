@@ -1,8 +1,10 @@
-"""How long a release takes on a fresh machine: cold, after editing one prompt, and with nothing changed.
+"""How long a release takes on a fresh machine, and how long the verdict on an edited prompt.
 
     python3 benchmarks/release.py [URL or folder to clone, default this repository]
 
-Clones into a temporary folder with empty caches of models and packages, then runs `make release` three times.
+Clones into a temporary folder with empty caches of models and packages, then runs `make release` cold, after editing
+one prompt and with nothing changed, and `make eval` after another edit and once more. An edit that makes answers worse
+ends with status 3.
 Peak memory is the largest sum of resident sets of all processes, sampled twice a second; pages that processes
 share are counted for each of them, so the true figure is lower. Linux only. Prints a table in Markdown.
 """
@@ -17,8 +19,14 @@ import threading
 import time
 from pathlib import Path
 
-OLD, NEW = "You answer questions", "Answer questions"
-LIMITS = {"cold, with installation": 900, "one prompt edited": 240, "nothing changed": 15}
+# run: target of make, limit in seconds, edit of prompts/answer.prompt.yml
+RUNS: dict[str, tuple[str, int, tuple[str, str] | None]] = {
+    "release, cold, with installation": ("release", 900, None),
+    "release, one prompt edited": ("release", 240, ("You answer questions", "Answer questions")),
+    "release, nothing changed": ("release", 15, None),
+    "comparison, one prompt edited": ("eval", 240, ("Answer questions", "Reply to questions")),
+    "comparison, nothing changed since": ("eval", 5, None),
+}
 
 
 def main(source: str) -> int:
@@ -27,18 +35,19 @@ def main(source: str) -> int:
         subprocess.run(["git", "clone", "--quiet", source, str(clone)], check=True)
         caches = {"SLUICE_CACHE": f"{folder}/models", "UV_CACHE_DIR": f"{folder}/uv", "PIP_NO_CACHE_DIR": "1"}
         print("| run | seconds | limit | peak memory, GiB | exit code |\n|---|---|---|---|---|", flush=True)
-        for name, limit in LIMITS.items():
-            if name == "one prompt edited":
+        for name, (target, limit, edit) in RUNS.items():
+            if edit:
                 prompt = clone / "prompts" / "answer.prompt.yml"
-                prompt.write_text(prompt.read_text().replace(OLD, NEW))
-            seconds, peak, code = timed(clone, caches)
+                prompt.write_text(prompt.read_text().replace(*edit))
+            seconds, peak, code = timed(["make", target, "BASE=HEAD"], clone, caches)
             print(f"| {name} | {seconds:.0f} | {limit} | {peak / 2**30:.1f} | {code} |", flush=True)
     return 0
 
 
-def timed(clone: Path, caches: dict[str, str]) -> tuple[float, int, int]:
+def timed(argv: list[str], clone: Path, caches: dict[str, str]) -> tuple[float, int, int]:
+    """Seconds, peak bytes and exit status of a command."""
     began = time.monotonic()
-    process = subprocess.Popen(["make", "release"], cwd=clone, env={**os.environ, **caches}, start_new_session=True)
+    process = subprocess.Popen(argv, cwd=clone, env={**os.environ, **caches}, start_new_session=True)
     peak, ended = [0], threading.Event()
 
     def sample() -> None:

@@ -32,7 +32,12 @@ class Line:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self.open = True
+        self._closed = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it can be used again: a server closes what has been idle for long."""
+        return not self._closed and not self._reader.at_eof()
 
     @classmethod
     async def to(cls, port: int) -> Line:
@@ -65,7 +70,7 @@ class Line:
         await self._writer.drain()
 
     def close(self) -> None:
-        self.open = False
+        self._closed = True
         self._writer.close()
 
 
@@ -78,7 +83,8 @@ class Lines:
 
     async def ask(self, what: bytes, *, fresh: bool = False) -> Reply:
         """`fresh`: on a connection of its own."""
-        line = self._idle.pop() if self._idle and not fresh else await Line.to(self._port)
+        line = None if fresh else self._take()
+        line = line or await Line.to(self._port)
         try:
             reply = await line.ask(what)
         except BaseException:
@@ -89,6 +95,15 @@ class Lines:
         elif line.open:
             self._idle.append(line)
         return reply
+
+    def _take(self) -> Line | None:
+        """The one that was used last, of those that are still open."""
+        while self._idle:
+            line = self._idle.pop()
+            if line.open:
+                return line
+            line.close()
+        return None
 
     async def __aenter__(self) -> Lines:
         return self

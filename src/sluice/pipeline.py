@@ -59,7 +59,7 @@ def pull(workspace: Workspace) -> bool:
     if workspace.data.is_dir() and (not synced.exists() or synced.read_text() == wanted):
         write_atomic(synced, wanted)
         return False
-    if workspace.data.is_dir() and _dvc(workspace, "status", "--quiet", "data.dvc").ok:
+    if workspace.data.is_dir() and not data_edited(workspace):
         # A run that was killed had edited data noted in data.dvc by dvc: what it names is what is here.
         write_atomic(synced, wanted)
         return False
@@ -72,6 +72,11 @@ def pull(workspace: Workspace) -> bool:
         )
     write_atomic(synced, wanted)
     return True
+
+
+def data_edited(workspace: Workspace) -> bool:
+    """Whether data/ is here and is not what data.dvc names."""
+    return workspace.data.is_dir() and not _dvc(workspace, "status", "--quiet", "data.dvc").ok
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from sluice.evaluation.tracking import record_comparison
 from sluice.llm.models import Models, load_models
 from sluice.llm.roles import missing_keys
 from sluice.llm.settings import load_providers
-from sluice.pipeline import EXPECTED, LOCK, evaluate, pull, reproduce
+from sluice.pipeline import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce
 from sluice.prompts import load_prompts
 from sluice.prompts.diff import diff_prompts
 from sluice.release.staging import config_digests, index_pin
@@ -44,12 +44,14 @@ from sluice.retrieval.stores import Stores, close_abandoned
 
 WORKING_TREE = "working tree"
 _METRICS = "src/sluice/evaluation"
+# What an answer can depend on. A change elsewhere, of a page of docs/ say, has nothing to compare.
+_INPUTS = ("prompts", "config", "data.dvc", "pipelines", "src", "requirements", "pyproject.toml")
 
 
 @dataclass(frozen=True)
 class Review:
-    """What came out, and where the reports lie. `comparison` is None when both sides are the same tree: then there are
-    no reports. `replayed`: why nobody was asked, empty when somebody was."""
+    """What came out, and where the reports lie. `comparison` is None when nothing that answers depend on
+    has changed: then there are no reports. `replayed`: why nobody was asked, empty when somebody was."""
 
     title: str
     replayed: str
@@ -83,10 +85,12 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
     with workspace.exclusive():
         tip = git.resolve(root, head or "HEAD")
         start = git.merge_base(root, git.resolve(root, base), tip)
-        edited = not head and not git.is_clean(root, but_for=LOCK)
         named = head or WORKING_TREE
-        if git.same_tree(root, start, tip) and not edited:
-            return Review(f"{named} is the same tree as {base} ({start[:12]})", "", None, None)
+        if not git.changed(root, start, tip if head else "", paths=_INPUTS, but_for=LOCK) and (
+            head or not data_edited(workspace)
+        ):
+            return Review(f"{named} asks and answers as {base} ({start[:12]}) does", "", None, None)
+        edited = not head and bool(git.changed(root, tip, but_for=LOCK))
         here = checkout(workspace, tip, on_drop=_close_store) if head else workspace
         mine = _Checkout("head", named, f"{tip}-dirty" if edited else tip, here)
         theirs = _Checkout("base", base, start, checkout(workspace, start, on_drop=_close_store))
@@ -98,7 +102,7 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
             old, _ = _answers(theirs.workspace, rows, replay=replay)
         bundle = draft_bundle(here, adapter=here.build / "adapter" / "adapter.gguf")
         with measuring(bundle, ResponseCache(here.state / FOLDER), replay=replay) as metrics:
-            if git.differ(here.root, start, _METRICS):
+            if git.changed(here.root, start, paths=[_METRICS]):
                 old = rescore(old, rows, metrics)
             comparison = compare(old, new, metrics, load_policy(here.config / "gates.yaml"))
         changed = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))

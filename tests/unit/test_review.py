@@ -33,8 +33,8 @@ def git(root: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def commit(root: Path) -> str:
-    git(root, "add", "-A", "-f", "prompts", "config", "pipelines", "data", "pyproject.toml", ".gitignore")
+def commit(root: Path, *more: str) -> str:
+    git(root, "add", "-A", "-f", "prompts", "config", "pipelines", "data", "pyproject.toml", ".gitignore", *more)
     git(root, "commit", "-q", "-m", "change")
     return git(root, "rev-parse", "HEAD")
 
@@ -76,9 +76,13 @@ class Pipeline:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
+        self.edited = False
 
     def name(self, workspace: Workspace) -> str:
         return "base" if "checkouts" in str(workspace.root) else "head"
+
+    def data_edited(self, workspace: Workspace) -> bool:  # noqa: ARG002
+        return self.edited
 
     def pull(self, workspace: Workspace) -> bool:
         self.calls.append((self.name(workspace), "pull"))
@@ -112,7 +116,7 @@ class Pipeline:
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     fake = Pipeline()
-    for name in ("pull", "reproduce", "evaluate"):
+    for name in ("pull", "data_edited", "reproduce", "evaluate"):
         monkeypatch.setattr(module, name, getattr(fake, name))
     monkeypatch.setattr(module, "draft_bundle", lambda *_, **__: scripted_bundle())  # no metric needs its files here
     return fake
@@ -196,8 +200,19 @@ def test_nothing_changed(here: Workspace, pipeline: Pipeline) -> None:
     (here.root / "pipelines" / "dvc.lock").write_text("of the last run")
     found = review(here, "main")
     assert (found.comparison, found.reports) == (None, None)
-    assert "same tree" in found.title
+    assert "answers as main" in found.title
     assert not pipeline.calls
+    (here.root / "docs").mkdir()
+    (here.root / "docs" / "page.md").write_text("new")
+    assert review(here, "main").comparison is None
+    git(here.root, "checkout", "-q", "-b", "mine")
+    commit(here.root, "docs")
+    assert review(here, "main", "mine").comparison is None
+
+
+def test_data_that_was_edited_but_not_added_is_a_change(here: Workspace, pipeline: Pipeline) -> None:
+    pipeline.edited = True
+    assert review(here, "main").comparison is not None
 
 
 @pytest.mark.usefixtures("pipeline")
@@ -217,6 +232,7 @@ def test_what_others_have_merged_meanwhile_is_not_part_of_the_change(here: Works
 
 def test_both_sides_are_asked_the_cases_of_the_head(here: Workspace, pipeline: Pipeline) -> None:
     write_rows(here.data / "eval.jsonl", rows(66))
+    pipeline.edited = True
     found = review(here, "main")
     assert found.comparison is not None
     assert found.comparison.compared == 66

@@ -20,7 +20,7 @@ DRAFT = "draft"
 
 @dataclass(frozen=True)
 class Bundle:
-    """`release`: a release id, or DRAFT for what is not released yet. `model` and `embedder` are GGUF files."""
+    """`release`: a release id, or DRAFT for what is not released yet. `model` and `embedder` are files of the cache."""
 
     release: str
     prompts: Mapping[str, Prompt]

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, SearchError, Usage
@@ -32,6 +34,7 @@ PROMPT = "answer"
 _FILLED = frozenset({"question", "passages", "decline"})
 CONDENSE = "condense"
 _ROLE = "chat"  # of config/providers.yaml: who is asked
+_SEARCHES = 16  # side by side; what waits for the embedder at the same time is embedded together
 
 
 class Search(Protocol):
@@ -60,6 +63,7 @@ class AnswerChain:
         self._guards = guards
         self._model_name = bundle.model.stem
         self._condenser = _condenser(bundle, chat, guards)
+        self._threads = ThreadPoolExecutor(_SEARCHES, thread_name_prefix="search")
 
     async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
         """The whole answer. Raises NoQuestionError, ModelError or ModelTimeoutError."""
@@ -120,7 +124,8 @@ class AnswerChain:
             step.text("query", question)
             try:
                 async with turn.in_time():
-                    hits = await asyncio.to_thread(self._retriever.search, question, k=k, tenant=tenant)
+                    search = partial(self._retriever.search, question, k=k, tenant=tenant)
+                    hits = await asyncio.get_running_loop().run_in_executor(self._threads, search)
             except RetrievalError as error:
                 raise SearchError(f"the search failed: {error.message}") from error
             step.hits(hits)

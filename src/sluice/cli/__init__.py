@@ -11,7 +11,21 @@ import sys
 
 import typer
 
-from sluice.cli import data, evaluation, index, judge, keys, manifests, models, prompts, release, serving, traces
+from sluice.cli import (
+    canary,
+    data,
+    evaluation,
+    gates,
+    index,
+    judge,
+    keys,
+    manifests,
+    models,
+    prompts,
+    release,
+    serving,
+    traces,
+)
 from sluice.core.errors import SluiceError
 from sluice.core.processes import die_with_parent, watch_parent
 
@@ -29,6 +43,8 @@ for noun, module in (
     ("index", index),
     ("prompts", prompts),
     ("judge", judge),
+    ("gates", gates),
+    ("canary", canary),
     ("models", models),
     ("traces", traces),
     ("keys", keys),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
@@ -54,20 +55,14 @@ def merge_base(root: Path, one: str, other: str) -> str:
     )
 
 
-def is_clean(root: Path, *, but_for: str) -> bool:
-    """Whether the working tree is what is committed; files that git ignores do not count, nor does the one named."""
-    return not _git(root, "status", "--porcelain", "--", ".", f":(exclude){but_for}")
-
-
-def same_tree(root: Path, one: str, other: str) -> bool:
-    """Whether two commits hold the same files."""
-    trees = {_git(root, "rev-parse", "--verify", f"{commit}^{{tree}}") for commit in (one, other)}
-    return len(trees) == 1 and "" not in trees
-
-
-def differ(root: Path, commit: str, path: str) -> bool:
-    """Whether the tracked files under `path` are others in the working tree than at a commit."""
-    return bool(_git(root, "diff", "--name-only", commit, "--", path))
+def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".",), but_for: str = "") -> list[str]:
+    """Files under `paths` that are others in `head` than in the commit `base`. Without a head: in the working tree,
+    with files that git does not know yet but would take. The file `but_for` does not count."""
+    where = ["--", *paths, *([f":(exclude){but_for}"] if but_for else [])]
+    found = _git(root, "diff", "--name-only", base, *([head] if head else []), *where).splitlines()
+    if not head:
+        found += _git(root, "ls-files", "--others", "--exclude-standard", *where).splitlines()
+    return sorted(set(found))
 
 
 def _git(root: Path, *words: str) -> str:

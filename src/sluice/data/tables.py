@@ -108,10 +108,11 @@ def import_table(source: Path, out: Path, data: Path, layout: Layout) -> Importe
 
 def _read_rows(source: Path, read: Records, layout: Layout, train: Sequence[Placed[Row]]) -> list[Placed[Row]]:
     """All rows. Raises Faults with every line that is none and every id that names two."""
-    faults = read.faults + _missing_columns(source, read, layout)
+    missing = _missing_columns(source, read, layout)
+    faults = read.faults + missing
     rows: list[Placed[Row]] = []
     named: list[Placed[Row]] = []
-    for record in read.records if not faults or read.columns is None else ():
+    for record in () if missing else read.records:
         fields, whats = _fields(record, layout, table=read.columns is not None)
         row, found = parse_row(json.dumps(fields)) if not whats else (None, whats)
         faults += [Fault(source, record.line, what) for what in found]
@@ -157,8 +158,8 @@ def _fields(record: Record, layout: Layout, *, table: bool) -> tuple[dict[str, A
         elif key == "question" and isinstance(value, str):
             value = value.strip()
         fields[key] = value
-    question = str(fields.get("question", ""))
-    fields["id"] = fields.get("id") or f"q-{hashlib.sha256(question.encode()).hexdigest()[:12]}"
+    question = str(fields.get("question", "")).encode(errors="surrogatepass")
+    fields["id"] = fields.get("id") or f"q-{hashlib.sha256(question).hexdigest()[:12]}"
     fields.setdefault("doc_ids", [])
     if isinstance(tags := fields.setdefault("tags", []), list):
         more = (*layout.tags, *(() if fields.get("answers") else ("unanswerable",)))

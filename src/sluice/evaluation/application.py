@@ -87,9 +87,16 @@ class ChainApplication:
     """
 
     def __init__(
-        self, closed: Lane, open_lanes: Callable[[], list[Lane]], cache: ResponseCache, *, concurrency: int
+        self,
+        closed: Lane,
+        open_lanes: Callable[[], list[Lane]],
+        cache: ResponseCache,
+        *,
+        concurrency: int,
+        model_digest: str = "",
     ) -> None:
         self.concurrency = concurrency
+        self.model_digest = model_digest
         self._closed = closed
         self._open_lanes = open_lanes
         self._free: list[Lane] | None = None
@@ -156,7 +163,7 @@ def open_application(
             return [open_lane() for _ in range(workers)] if local else [open_lane()] * first.max_concurrency
 
         concurrency = workers if local else first.max_concurrency
-        yield ChainApplication(lane(), open_lanes, cache, concurrency=concurrency)
+        yield ChainApplication(lane(), open_lanes, cache, concurrency=concurrency, model_digest=digests.model)
 
 
 def recorded_judge(

@@ -22,6 +22,8 @@ from sluice.evaluation.judging import Judgement, Sample, judge
 from sluice.evaluation.pairs import ANSWERED, CONSISTENCY, Case, Record, complete, gather, pair, some
 from sluice.evaluation.policy import ComparisonPolicy, Decides
 
+__all__ = ["BUILT_IN", "Comparison", "Measure", "compare"]
+
 
 class Measure(Protocol):
     """What a comparison has to know of a metric; `sluice.evaluation.output.Metric` has it."""

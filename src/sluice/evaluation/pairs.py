@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -85,15 +85,19 @@ class Pair:
 def gather(records: Sequence[Record], side: str) -> tuple[dict[str, Case], list[str]]:
     """Cases by id in the order of the records, and faults: a case that stands there twice, or has no id."""
     trials: dict[str, dict[int, Record]] = {}
-    faults: list[str] = []
+    nameless: list[str] = []
+    twice: dict[str, None] = {}
     for number, record in enumerate(records, 1):
-        case, trial = record.get("id"), int(record.get("trial") or 0)
+        case, trial = str(record.get("id") or ""), int(record.get("trial") or 0)
         if not case:
-            faults.append(f"record {number} of {side} has no id")
-        elif trial in trials.setdefault(str(case), {}):
-            faults.append(f"case {case} stands in {side} more than once for trial {trial}")
+            nameless.append(str(number))
+        elif trial in trials.setdefault(case, {}):
+            twice[case] = None
         else:
-            trials[str(case)][trial] = record
+            trials[case][trial] = record
+    faults = [f"{_count(nameless, 'record')} of {side} without an id: number {some(nameless)}"] if nameless else []
+    if twice:
+        faults.append(f"{_count(twice, 'case')} in {side} more than once for the same trial: {some(twice)}")
     return {name: _case(name, [found[trial] for trial in sorted(found)]) for name, found in trials.items()}, faults
 
 
@@ -136,7 +140,7 @@ def some(names: Iterable[str], at_most: int = 5) -> str:
     return ", ".join(listed[:at_most]) + more
 
 
-def _count(names: Sequence[str], noun: str) -> str:
+def _count(names: Collection[str], noun: str) -> str:
     return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"
 
 

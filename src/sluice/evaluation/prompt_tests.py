@@ -183,11 +183,11 @@ def _remote(specs: Sequence[ProviderSpec]) -> Callable[[], ChatProvider]:
 
 
 def _local(workspace: Workspace, role: str, opened: ExitStack) -> tuple[Callable[[], ChatProvider], str]:
-    """The local model with the adapter in build/, where there is one."""
+    """The local model; as chat with the adapter in build/, where there is one, as judge without."""
     from sluice.app.bundle import draft_bundle
     from sluice.app.runtime import open_model
     from sluice.evaluation.application import model_digest
 
     adapter = workspace.build / "adapter" / "adapter.gguf"
-    bundle = draft_bundle(workspace, adapter=adapter if adapter.is_file() else None)
+    bundle = draft_bundle(workspace, adapter=adapter if role == "chat" and adapter.is_file() else None)
     return (lambda: opened.enter_context(open_model(bundle, role))), model_digest(bundle)

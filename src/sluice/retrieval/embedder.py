@@ -1,7 +1,9 @@
-"""MiniLM sentence embeddings through llama.cpp: no torch at serving time."""
+"""MiniLM sentence embeddings in this process, through CTranslate2: no torch and no server between."""
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,45 +13,57 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
-from sluice.llm.local import embedding_server
+from sluice.retrieval.batches import Batches
 
+Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
-_BATCH = 32
-_LONGEST = 1800  # characters; the model reads 512 tokens, and llama.cpp refuses longer input instead of cutting it
-_TOKENS = 500
+_TOKENS = 512  # the model has no more positions
+# Texts in one call are padded to the longest, and memory grows with the whole: 4,096 tokens take up to 150 MiB.
+_TOKENS_TOGETHER = 4096
+_SHORT = 128  # tokens of a question that is embedded together with others
 
 
 class Embedder:
     """`embed` gives one unit-length row for each text. Thread-safe; close it or use it as a context manager.
 
-    One thread: llama.cpp's threads wait for each other, so that on two busy cores two are five times slower than one.
+    One thread: a question is too small to share, and the cores have other work.
     """
 
     def __init__(self, model: Path, *, threads: int = 1) -> None:
-        self._server: Any = embedding_server(model, threads=threads)
+        import ctranslate2
+        from tokenizers.implementations import BertWordPieceTokenizer
+
+        files = _contents(model)
+        vocabulary = json.loads(files["vocabulary.json"])
+        self._tokenizer: Any = BertWordPieceTokenizer({token: place for place, token in enumerate(vocabulary)})
+        self._tokenizer.enable_truncation(_TOKENS)
+        self._encoder: Any = ctranslate2.Encoder(
+            str(model), device="cpu", compute_type="int8_float32", intra_threads=threads, files=files
+        )
+        self._batches: Batches[list[int], Vector] = Batches(self._forward, _TOKENS_TOGETHER // _SHORT)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """float32, shape (len(texts), dimension), rows of length 1. Long texts are cut at the model's 512 tokens."""
-        rows: list[list[float]] = []
-        for start in range(0, len(texts), _BATCH):
-            rows += self._embed_batch([text[:_LONGEST] or " " for text in texts[start : start + _BATCH]])
-        return np.asarray(rows, dtype=np.float32)
+        tokens = [self._tokenizer.encode(text).ids for text in texts]
+        if len(tokens) == 1 and len(tokens[0]) <= _SHORT:  # a question: with those of other threads
+            return self._batches.ask(tokens[0])[np.newaxis]
+        found: list[Vector] = [np.empty(0, np.float32)] * len(tokens)
+        left = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
+        while left:
+            size = max(1, _TOKENS_TOGETHER // len(tokens[left[-1]]))
+            left, places = left[:-size], left[-size:]
+            for place, vector in zip(places, self._forward([tokens[place] for place in places]), strict=True):
+                found[place] = vector
+        return np.asarray(found, dtype=np.float32)
 
-    def _embed_batch(self, texts: list[str]) -> list[list[float]]:
-        reply = self._server.handle_embeddings({"input": texts})
-        if "data" in reply:
-            return [item["embedding"] for item in sorted(reply["data"], key=lambda item: item["index"])]
-        fault = reply.get("error", {})
-        if fault.get("type") != "exceed_context_size_error":
-            raise SluiceError(f"the embedder refused a text: {reply}")
-        if len(texts) > 1:
-            return [row for text in texts for row in self._embed_batch([text])]
-        # Punctuation, figures and Chinese have a token for nearly each character: cut in proportion and try again.
-        kept = len(texts[0]) * _TOKENS // int(fault["n_prompt_tokens"])
-        return self._embed_batch([texts[0][: max(1, min(kept, len(texts[0]) - 1))]])
+    def _forward(self, tokens: list[list[int]]) -> list[Vector]:
+        """The mean over each text's last hidden states, shape (dimension,), length 1."""
+        states = np.asarray(self._encoder.forward_batch(tokens).last_hidden_state)
+        means = [state[: len(text)].mean(axis=0) for state, text in zip(states, tokens, strict=True)]
+        return [mean / np.linalg.norm(mean) for mean in means]
 
     def close(self) -> None:
-        self._server = None
+        self._encoder = None
 
     def __enter__(self) -> Self:
         return self
@@ -58,3 +72,14 @@ class Embedder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _contents(model: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(model) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise SluiceError(
+            f"{model}: the embedder cannot be read: {error}",
+            remedy="run `make release` to build it, or `sluice models pull` to fetch it",
+        ) from error

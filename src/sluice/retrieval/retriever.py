@@ -32,9 +32,10 @@ _LONGEST = 2000  # characters of the question for full text; PostgreSQL gives up
 # In both lists, before their LIMIT: another tenant's chunks must neither be found nor take the place of others.
 _VISIBLE = "(tenant IS NULL OR tenant = %(tenant)s::text)"
 
-# The vector stands in the statement itself: taken from `asked`, the vector index would not be used.
+# The vector stands in the statement itself: taken from `asked`, the vector index would not be used. `asked` is
+# materialised, or a prepared statement would make the query of words anew for every chunk.
 _SEARCH = """
-WITH asked AS (
+WITH asked AS MATERIALIZED (
     SELECT replace(plainto_tsquery('english', %(question)s)::text, '&', '|')::tsquery AS words
 ), near AS (
     SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
@@ -63,7 +64,8 @@ class Retriever:
     def __init__(self, pool: Connections, collection: str, embedder: Embedder) -> None:
         self._pool = pool
         self._embedder = embedder
-        self._statement = sql.SQL(_SEARCH).format(table=sql.Identifier(collection), visible=sql.SQL(_VISIBLE))
+        statement = sql.SQL(_SEARCH).format(table=sql.Identifier(collection), visible=sql.SQL(_VISIBLE))
+        self._statement = statement.as_string().encode()
 
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
         """The `k` best chunks, best first, of those for everybody and of `tenant`'s own. RetrievalError when the store

@@ -58,26 +58,20 @@ def test_where_two_commits_parted(tmp_path: Path, forked: dict[str, str]) -> Non
         git.merge_base(tmp_path, git.resolve(tmp_path, "HEAD"), forked["main"])
 
 
-@pytest.mark.usefixtures("forked")
-def test_clean_means_that_no_file_would_be_missed(tmp_path: Path) -> None:
-    (tmp_path / "folder" / "lock").write_text("x")
-    assert git.is_clean(tmp_path, but_for="folder/lock")
-    (tmp_path / "new").write_text("x")
-    assert not git.is_clean(tmp_path, but_for="folder/lock")
+def test_what_differs_from_a_commit_in_another(tmp_path: Path, forked: dict[str, str]) -> None:
+    assert git.changed(tmp_path, forked["main"], forked["mine"]) == ["a", "folder/b"]
+    assert git.changed(tmp_path, forked["start"], forked["mine"], paths=["a"]) == []
+    assert git.changed(tmp_path, forked["mine"], forked["mine"]) == []
 
 
-def test_the_same_files_in_two_commits(tmp_path: Path, forked: dict[str, str]) -> None:
-    run(tmp_path, "commit", "-q", "--allow-empty", "-m", "nothing")
-    assert git.same_tree(tmp_path, forked["mine"], git.resolve(tmp_path, "HEAD"))
-    assert not git.same_tree(tmp_path, forked["mine"], forked["start"])
-    assert not git.same_tree(tmp_path, "f" * 40, "f" * 40)
-
-
-def test_a_folder_that_differs_from_a_commit(tmp_path: Path, forked: dict[str, str]) -> None:
-    assert git.differ(tmp_path, forked["start"], "folder")
-    assert not git.differ(tmp_path, forked["mine"], "folder")
-    (tmp_path / "folder" / "b").write_text("edited")
-    assert git.differ(tmp_path, forked["mine"], "folder")
+def test_what_differs_from_a_commit_in_the_working_tree(tmp_path: Path, forked: dict[str, str]) -> None:
+    assert git.changed(tmp_path, forked["mine"]) == []
+    (tmp_path / ".gitignore").write_text("ignored\n")
+    for name in ("ignored", "folder/lock", "folder/new"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "a").write_text("edited")
+    assert git.changed(tmp_path, forked["mine"], but_for="folder/lock") == [".gitignore", "a", "folder/new"]
+    assert git.changed(tmp_path, forked["mine"], paths=["folder"]) == ["folder/lock", "folder/new"]
 
 
 @pytest.fixture

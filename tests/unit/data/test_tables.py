@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+from sluice import cli
 from sluice.core.errors import Faults, SluiceError
+from sluice.core.workspace import Workspace
 from sluice.data.contract import check
 from sluice.data.rows import load_rows
 from sluice.data.tables import ImportedTable, Layout, import_table, parse_columns
@@ -134,12 +138,11 @@ def test_all_faults_at_once_with_their_lines(tmp_path: Path, folder: Path) -> No
         "p6,What is a dam?,,,\n"
     )
     said = faults(write(tmp_path, text), folder)
-    assert said == ["table.csv:8: 4 cells, but the header has 5", "table.csv:9: 6 cells, but the header has 5"]
-    text = text.replace("p4,What is a sluice?,,\n", "").replace("p5,What is a gate?,,,,x\n", "")
-    said = faults(write(tmp_path, text), folder)
     assert said == [
         "table.csv:6: id 'p1' is already used at table.csv:2",
         "table.csv:7: id 't1' is already used at train.jsonl:1",
+        "table.csv:8: 4 cells, but the header has 5",
+        "table.csv:9: 6 cells, but the header has 5",
     ]
 
 
@@ -199,6 +202,11 @@ def test_tables_that_cannot_be_read(tmp_path: Path, folder: Path, text: str, sai
 )  # fmt: skip
 def test_lines_that_cannot_be_read(tmp_path: Path, folder: Path, text: str, said: list[str]) -> None:
     assert faults(write(tmp_path, text, "set.jsonl"), folder) == said
+
+
+def test_half_a_character_is_a_fault(tmp_path: Path, folder: Path) -> None:
+    (told,) = faults(write(tmp_path, '{"question": "\\ud800?", "answers": []}', "set.jsonl"), folder)
+    assert told.startswith("set.jsonl:1: not valid JSON: ")
 
 
 def test_a_file_in_another_encoding(tmp_path: Path, folder: Path) -> None:
@@ -280,3 +288,29 @@ def test_columns_that_mean_nothing(pairs: list[str], says: str) -> None:
 
 def test_a_column_may_hold_an_equals_sign() -> None:
     assert parse_columns(["question=a=b"]) == {"question": "a=b"}
+
+
+def test_the_command(workspace: Workspace, tmp_path: Path, monkeypatch, capsys) -> None:
+    text = "Frage;Antworten;level\nWhat links to the runbook?;The alert;3\nWhat does a licence cost?;;1\nWho?;nobody;\n"
+    source = write(tmp_path, text)
+    (workspace.data / "train.jsonl").unlink()
+    monkeypatch.chdir(workspace.root)
+    for name in ("die_with_parent", "watch_parent"):
+        monkeypatch.setattr(cli, name, lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    words = ["sluice", "data", "import", str(source), "out.jsonl", "--column", "question=Frage"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert cli.main() == 1
+    assert "no column 'answers'; say it with --column answers=NAME" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [*words, "--column", "answers=Antworten", "--tag", "helpdesk"])
+    assert cli.main() == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "rows": 2,
+        "unanswerable": 1,
+        "located": 1,
+        "ignored": ["level"],
+        "dropped": [f"{source}:4: a row with answers needs the doc_ids they come from"],
+    }
+    first, second = load_rows(workspace.root / "out.jsonl")
+    assert (first.answers, first.doc_ids, first.tags) == (("The alert",), ("paging",), ("helpdesk",))
+    assert second.tags == ("helpdesk", "unanswerable")

@@ -226,8 +226,8 @@ def test_sides_that_were_not_asked_the_same_are_never_green() -> None:
     for head, reason in (
         (base[1:], "1 case not asked in head: q000"),
         (other, "1 case with another question or expected answer: q003"),
-        ([*base, base[5]], "case q005 stands in head more than once for trial 0"),
-        ([*base, base[0] | {"id": ""}], "record 151 of head has no id"),
+        ([*base, base[5]], "1 case in head more than once for the same trial: q005"),
+        ([*base, base[0] | {"id": ""}], "1 record of head without an id: number 151"),
         ([*base, base[0] | {"trial": 1}], "1 case asked a different number of times: q000"),
     ):
         found = judged(base, head)

@@ -193,8 +193,9 @@ def test_replay_answers_from_the_cache_and_asks_nobody(cache: ResponseCache, rec
     assert asyncio.run(miss()).missed.startswith("no recorded response of local")
 
 
-def test_a_response_that_a_guard_leaves_early_is_kept_whole(cache: ResponseCache, scripted: ScriptedChat) -> None:
-    recorded = RecordedChat(cache, [SPEC], lambda: scripted)
+def test_a_response_that_a_guard_leaves_early_is_kept_whole(cache: ResponseCache) -> None:
+    slow = ScriptedChat({"overlap": "64 tokens. That is all."}, delay=0.01)
+    recorded = RecordedChat(cache, [SPEC], lambda: slow)
 
     async def leave() -> Asking:
         with asking(0) as record:
@@ -204,7 +205,9 @@ def test_a_response_that_a_guard_leaves_early_is_kept_whole(cache: ResponseCache
                     break
         return record
 
-    assert len(asyncio.run(leave()).keys) == 1
+    record = asyncio.run(leave())
+    assert len(record.keys) == 1
+    assert record.drained > 0.01
     assert ask(RecordedChat(cache, [SPEC], nobody))[0] == "64 tokens. That is all."
 
 
@@ -287,6 +290,10 @@ def test_times_of_an_answer_that_is_partly_new_are_added_up(cache: ResponseCache
     assert times(cache, partly, 7.0, 6.0) == pytest.approx((107.0, 56.0))
     assert partly.recorded
     assert times(cache, partly, 7.0, None) == (107.0, None)
+
+
+def test_the_rest_of_a_response_that_nobody_waited_for_costs_the_answer_no_time(cache: ResponseCache) -> None:
+    assert times(cache, Asking(keys=["a"], live=True, drained=0.05), 120.0, None) == (pytest.approx(70.0), None)
 
 
 def test_times_without_any_part_are_what_was_measured(cache: ResponseCache) -> None:

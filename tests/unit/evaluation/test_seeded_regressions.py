@@ -7,16 +7,20 @@ real ones.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from obedient import PROMPT, Obedient, Service, world
+from sluice.evaluation.batching import Batched
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.findings import Comparison
-from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.metrics import EMBEDDING, METRICS
+from sluice.evaluation.output import Metric
 from sluice.evaluation.policy import load_policy
 from sluice.evaluation.runner import run_cases
 from sluice.prompts import load_prompt
@@ -25,7 +29,22 @@ ROOT = Path(__file__).parents[3]
 TRIALS = 3
 WORLD = world()
 POLICY = load_policy(ROOT / "config" / "gates.yaml")
-NAMED = [metric for metric in METRICS if metric.name in POLICY.metrics]
+
+
+def bag_of_words(texts: list[str]) -> np.ndarray:
+    """Stands for the embedder: texts with the same words are alike."""
+    vectors = np.zeros((len(texts), 512), dtype=np.float32)
+    for number, text in enumerate(texts):
+        for word in text.lower().split():
+            vectors[number, zlib.crc32(word.encode()) % 512] += 1
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def metrics() -> list[Metric]:
+    """Those that the policy names."""
+    vectors = Batched(bag_of_words)
+    return [m for m in (*METRICS, *(made(vectors) for made in EMBEDDING)) if m.name in POLICY.metrics]
+
 
 Evaluate = Callable[..., list[dict[str, Any]]]
 
@@ -47,7 +66,7 @@ def evaluated(folder: Path, text: str, *, salt: int = 0) -> list[dict[str, Any]]
     asked = run_cases(
         WORLD.rows,
         service,
-        NAMED,
+        metrics(),
         concurrency=1,
         trials=TRIALS if service.sampled else 1,
         on_progress=lambda *_: None,
@@ -69,7 +88,7 @@ def base(folder: Path) -> list[dict[str, Any]]:
 
 
 def verdict(base: list[dict[str, Any]], head: list[dict[str, Any]]) -> Comparison:
-    return compare(base, head, NAMED, POLICY)
+    return compare(base, head, metrics(), POLICY)
 
 
 def worse(comparison: Comparison) -> set[str]:

@@ -78,19 +78,3 @@ def test_the_same_source_gives_the_same_bytes(tiny, tmp_path: Path) -> None:
     for name in ("one.gguf", "two.gguf"):
         requantise_q8_0(source, tmp_path / name)
     assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "two.gguf").read_bytes()
-
-
-@pytest.mark.real
-def test_the_embedder_is_what_the_published_model_is(models) -> None:
-    """Near sentences are near, unrelated ones are not: the figures are those of the published model, to two digits."""
-    from sluice.retrieval.embedder import Embedder
-
-    texts = ["A cat sits on the mat.", "A kitten is lying on a rug.", "The budget was approved on Monday."]
-    with Embedder(models.embed) as embedder:
-        vectors = embedder.embed(texts)
-    assert vectors.shape == (3, 384)
-    assert vectors.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    near, far = float(vectors[0] @ vectors[1]), float(vectors[0] @ vectors[2])
-    assert near > 0.5
-    assert abs(far) < 0.2

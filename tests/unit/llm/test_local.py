@@ -11,7 +11,7 @@ import pytest
 
 from providing import ask_local
 from sluice.core.errors import SluiceError
-from sluice.llm.local import LocalServer, embedding_server, probe
+from sluice.llm.local import LocalServer, probe
 
 QUESTION = "What is the capital of France?"
 
@@ -23,10 +23,9 @@ def broken(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("start", [LocalServer, embedding_server])
-def test_a_missing_model_is_named(tmp_path: Path, start) -> None:
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match=r"gone\.gguf: the model file is missing") as caught:
-        start(tmp_path / "gone.gguf")
+        LocalServer(tmp_path / "gone.gguf")
     assert "make release" in caught.value.remedy
 
 
@@ -81,26 +80,24 @@ signal.signal(signal.SIGTERM, end)
 other = threading.Thread(target=time.sleep, args=(60,), daemon=True)  # as libraries have: it gets the signal
 other.start()
 def interrupt():
-    time.sleep(float(sys.argv[3]))
+    time.sleep(float(sys.argv[2]))
     signal.pthread_kill(other.ident, signal.SIGTERM)
 serve = local._serve
 def interrupted(*words):
     threading.Thread(target=interrupt, daemon=True).start()
     return serve(*words)
 local._serve = interrupted
-server = getattr(local, sys.argv[1])(Path(sys.argv[2]), threads=1)  # two wait for each other on busy cores
+server = local.LocalServer(Path(sys.argv[1]), threads=1)  # two wait for each other on busy cores
 time.sleep(30)
 """
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("start", ["LocalServer", "embedding_server"])
 @pytest.mark.parametrize("seconds", [0.02, 0.05, 0.1, 0.3])
-def test_an_interrupt_while_it_starts_ends_the_process(models, start: str, seconds: float) -> None:
+def test_an_interrupt_while_it_starts_ends_the_process(models, seconds: float) -> None:
     src = Path(__file__).resolve().parents[3] / "src"
-    model = models.chat if start == "LocalServer" else models.embed
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, start, str(model), str(seconds)],
+        [sys.executable, "-c", INTERRUPTED, str(models.chat), str(seconds)],
         env={**os.environ, "PYTHONPATH": str(src)},
         capture_output=True,
         text=True,

@@ -115,7 +115,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         made.append(target)
         target.write_bytes(source.read_bytes().upper())
 
-    monkeypatch.setitem(convert.CONVERSIONS, "q8_0", upper)
+    monkeypatch.setitem(convert.CONVERSIONS, "q8_0", convert.Conversion(upper, ".gguf"))
     return made
 
 
@@ -139,10 +139,15 @@ def test_a_conversion_that_fails_leaves_no_draft(spec, cache: Path, monkeypatch:
         target.write_bytes(source.read_bytes()[:3])
         raise RuntimeError("tensor of a kind unknown")
 
-    monkeypatch.setitem(convert.CONVERSIONS, "q8_0", crash)
+    monkeypatch.setitem(convert.CONVERSIONS, "q8_0", convert.Conversion(crash, ".gguf"))
     with pytest.raises(RuntimeError):
         ensure(spec(convert="q8_0"), cache)
     assert files(cache) == ["model.bin"]
+
+
+def test_a_conversion_of_an_older_release_says_what_to_do(spec) -> None:
+    with pytest.raises(ValueError, match=r"bert-q8_0 is no longer served.*make the release again: `make release`"):
+        spec(convert="bert-q8_0")
 
 
 def test_the_models_of_this_repository(workspace: Workspace) -> None:

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+
+from fakes import scripted_bundle
+from sluice.evaluation.cache import ResponseCache
+from sluice.evaluation.recorded import asking
+from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
+from sluice.guardrails import GuardrailSettings, Outcome
+
+
+class Counting:
+    """Redacts questions and blocks answers."""
+
+    def __init__(self) -> None:
+        self.checked: list[str] = []
+
+    async def check_input(self, text: str) -> Outcome:
+        self.checked.append(f"input {text}")
+        return Outcome("redacted", False, ("personal_data.email",))
+
+    async def check_output(self, text: str) -> Outcome:
+        self.checked.append(f"output {text}")
+        return Outcome("", True, ("secrets.key",))
+
+
+def test_a_verdict_is_made_once_for_each_side(tmp_path: Path) -> None:
+    inner = Counting()
+    guards = RecordedGuards(ResponseCache(tmp_path), "d", lambda: inner)
+
+    async def run() -> list[Outcome]:
+        return [check for _ in range(2) for check in (await guards.check_input("x"), await guards.check_output("x"))]
+
+    with asking(0) as record:
+        outcomes = asyncio.run(run())
+    assert outcomes[:2] == outcomes[2:]
+    assert outcomes[0] == Outcome("redacted", False, ("personal_data.email",))
+    assert outcomes[1] == Outcome("", True, ("secrets.key",))
+    assert inner.checked == ["input x", "output x"]
+    assert (record.live, len(record.keys)) == (True, 4)
+
+
+def test_settings_decide_about_a_verdict() -> None:
+    bundle = scripted_bundle()
+    check = [{"check": "injection", "action": "block"}]
+    other = GuardrailSettings.model_validate({"input": check, "output": [{"check": "secrets", "action": "redact"}]})
+    assert guards_digest(bundle) == guards_digest(scripted_bundle())
+    assert guards_digest(bundle) != guards_digest(dataclasses.replace(bundle, guardrails=other))
