@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from sluice.cli import data, evaluation, index, judge, keys, models, prompts, release, serving, traces
+from sluice.cli import data, evaluation, image, index, judge, keys, models, prompts, release, serving, traces
 from sluice.core.errors import SluiceError
 from sluice.core.processes import die_with_parent, watch_parent
 
@@ -30,6 +30,7 @@ for noun, module in (
     ("prompts", prompts),
     ("judge", judge),
     ("models", models),
+    ("image", image),
     ("traces", traces),
     ("keys", keys),
 ):

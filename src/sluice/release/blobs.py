@@ -183,9 +183,7 @@ class _Site:
 
 
 def _missing(place: Place, digest: str) -> SluiceError:
-    return SluiceError(
-        f"{place}/sha256/{digest}: not there", remedy="`sluice release push` the release there first"
-    )
+    return SluiceError(f"{place}/sha256/{digest}: not there", remedy="`sluice release push` the release there first")
 
 
 def _status(error: Any) -> int:

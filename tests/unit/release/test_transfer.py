@@ -47,7 +47,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pod(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def pod(tmp_path: Path, workspace: Workspace) -> Workspace:
     """Another machine; the sources of the models cannot be reached from it."""
 
     class Pod(Workspace):
@@ -198,14 +198,12 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("loopback")
-def test_a_bucket_is_a_place(
-    release: Path, workspace: Workspace, pod: Workspace, tmp_path: Path, bucket: str
-) -> None:
+def test_a_bucket_is_a_place(release: Path, workspace: Workspace, pod: Workspace, tmp_path: Path, bucket: str) -> None:
     pushed = push(release, workspace, open_place(bucket))
     assert pushed.moved == pushed.files
     assert push(release, workspace, open_place(bucket)).moved == 0
     assert fetch(pushed.digest, open_place(bucket), tmp_path / "release", pod) == pushed
-    with pytest.raises(SluiceError, match="s3://artefacts/other/sha256/.*404"):
+    with pytest.raises(SluiceError, match=r"s3://artefacts/other/sha256/.*404"):
         fetch(pushed.digest, open_place("s3://artefacts/other"), tmp_path / "other", pod)
     with pytest.raises(SluiceError, match="s3://missing/sha256/"):
         push(release, workspace, open_place("s3://missing"))
