@@ -30,7 +30,7 @@ def test_the_build_itself_refuses_a_base_without_a_digest(base: str) -> None:
     assert f"BASE={loose}: name the base image by digest" in done.stderr
 
 
-def test_it_says_what_it_is(image: Image, facts: dict[str, Any], base: str) -> None:
+def test_it_says_what_it_is(facts: dict[str, Any], base: str) -> None:
     labels = {key.removeprefix("org.opencontainers.image."): value for key, value in facts["Config"]["Labels"].items()}
     assert labels["title"] == "Sluice"
     assert labels["licenses"] == "Apache-2.0"
