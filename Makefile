@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve schemas test test-unit soak check format clean
+.PHONY: help setup release eval sync serve image schemas test test-unit test-image soak check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,12 @@ test: $(READY) $(SCANNER)  ## all tests, with whole releases in a clone (minutes
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e"
+
+image: $(READY)  ## build the serving image with buildah (BASE=NAME@sha256:…)
+	@$(BIN)/sluice image build $(if $(BASE),--base $(BASE))
+
+test-image: $(READY)  ## build the serving image, run it with podman, ask it (minutes; docs/reference/image.md)
+	@$(BIN)/pytest -m image tests/image
 
 soak: $(READY)  ## three minutes of mixed traffic: files and memory of the service stay flat
 	@$(BIN)/pytest -m soak

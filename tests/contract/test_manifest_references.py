@@ -126,12 +126,15 @@ def test_a_pod_finds_its_volumes_secrets_and_account(what: tuple[str, Any]) -> N
     for _, pod in templates(documents):
         assert pod.get("serviceAccountName", "sluice") in names(documents, "ServiceAccount")
         claims = {claim["metadata"]["name"] for one in of_kind(documents, "StatefulSet") for claim in one["spec"]["volumeClaimTemplates"]}
-        for container in pod["containers"]:
+        for container in (*pod.get("initContainers", ()), *pod["containers"]):
             for mount in container.get("volumeMounts", ()):
                 assert mount["name"] in {volume["name"] for volume in pod.get("volumes", ())} | claims
         for key, value in walk(pod):
             if key == "configMap":
                 assert value["name"] in names(documents, "ConfigMap")
+            elif key == "configMapKeyRef":
+                (data,) = (one["data"] for one in of_kind(documents, "ConfigMap") if one["metadata"]["name"] == value["name"])
+                assert value["key"] in data
             elif key == "persistentVolumeClaim":
                 assert value["claimName"] in names(documents, "PersistentVolumeClaim")
             elif key == "secret":

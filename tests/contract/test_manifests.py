@@ -89,7 +89,8 @@ def test_an_overlay_only_lists_and_sets(name: str) -> None:
     folder = K8S / "overlays" / name
     assert [path.name for path in folder.iterdir()] == ["kustomization.yaml"]
     spec = _kustomization(folder)
-    assert set(spec) <= {"apiVersion", "kind", "namespace", "resources", "components", "images", "patches"}
+    assert set(spec) <= {"apiVersion", "kind", "namespace", "resources", "components", "images", "patches", "configMapGenerator"}
+    assert all("files" not in one for one in spec["configMapGenerator"])
     assert spec["resources"] == ["../../base"]
     for patch in spec["patches"]:
         for change in yaml.safe_load(patch["patch"]):
