@@ -10,14 +10,16 @@ from urllib.parse import urlsplit
 import pytest
 import typer.main
 import yaml
-from rendered import OVERLAYS, ROOT, combinations, combined, overlay
 
+from rendered import OVERLAYS, ROOT, combinations, combined, overlay
 from sluice.app.metrics import Metrics
 from sluice.cli import app
 from sluice.rollout.manifests import Manifest, as_builtin, place, pods
 
 EVERYTHING = [("overlay", name) for name in OVERLAYS] + [("components", names) for names in combinations()]
-NAMED = pytest.mark.parametrize("what", EVERYTHING, ids=lambda what: what[1] if isinstance(what[1], str) else "+".join(what[1]))
+NAMED = pytest.mark.parametrize(
+    "what", EVERYTHING, ids=lambda what: what[1] if isinstance(what[1], str) else "+".join(what[1])
+)
 # Made by an operator, with the labels and ports that its documentation names.
 OPERATED = {"cnpg.io/cluster": {5432, 8000}}
 MADE_BY_EXPERIMENT = {"sluice-a", "sluice-b"}
@@ -68,7 +70,9 @@ def walk(value: Any) -> Iterator[tuple[str, Any]]:
 def test_a_service_finds_pods_and_their_port(what: tuple[str, Any]) -> None:
     documents = documents_of(what)
     for service in of_kind(documents, "Service"):
-        found = [pod for labels, pod in templates(documents) if matches({"matchLabels": service["spec"]["selector"]}, labels)]
+        found = [
+            pod for labels, pod in templates(documents) if matches({"matchLabels": service["spec"]["selector"]}, labels)
+        ]
         assert found, place(service)
         for port in service["spec"]["ports"]:
             assert all(port["targetPort"] in ports_of(pod) for pod in found), place(service)
@@ -106,14 +110,19 @@ def test_a_route_leads_to_a_service_and_a_port_of_it(what: tuple[str, Any]) -> N
 @NAMED
 def test_an_address_inside_the_cluster_is_that_of_a_service(what: tuple[str, Any]) -> None:
     documents = documents_of(what)
-    services = {one["metadata"]["name"]: {port["port"] for port in one["spec"]["ports"]} for one in of_kind(documents, "Service")}
+    services = {
+        one["metadata"]["name"]: {port["port"] for port in one["spec"]["ports"]}
+        for one in of_kind(documents, "Service")
+    }
     services |= {name: {8000} for name in MADE_BY_EXPERIMENT}
     told = yaml.safe_dump_all(of_kind(documents, "AnalysisTemplate", "Rollout", "ConfigMap"))
     canaries = {"sluice-canary", "sluice-stable"} if "sluice-canary" in services else {"sluice-stable"}
     for address in set(re.findall(r"http://[\w.:-]+", told)):
         parts = urlsplit(address)
         name = str(parts.hostname)
-        if name.endswith((".traefik", ".monitoring")) or (name.startswith("sluice-") and not canaries >= {"sluice-canary"}):
+        if name.endswith((".traefik", ".monitoring")) or (
+            name.startswith("sluice-") and not canaries >= {"sluice-canary"}
+        ):
             continue  # installed beside; `rolling` keeps the load stage unused
         assert (parts.port or 80) in services.get(name, ()), address
 
@@ -125,7 +134,11 @@ def test_a_pod_finds_its_volumes_secrets_and_account(what: tuple[str, Any]) -> N
     secrets = {row[0]: row[1] for row in re.findall(r"^\| `([\w-]+)` \| (.*?) \|", page, re.MULTILINE)}
     for _, pod in templates(documents):
         assert pod.get("serviceAccountName", "sluice") in names(documents, "ServiceAccount")
-        claims = {claim["metadata"]["name"] for one in of_kind(documents, "StatefulSet") for claim in one["spec"]["volumeClaimTemplates"]}
+        claims = {
+            claim["metadata"]["name"]
+            for one in of_kind(documents, "StatefulSet")
+            for claim in one["spec"]["volumeClaimTemplates"]
+        }
         for container in (*pod.get("initContainers", ()), *pod["containers"]):
             for mount in container.get("volumeMounts", ()):
                 assert mount["name"] in {volume["name"] for volume in pod.get("volumes", ())} | claims
@@ -133,7 +146,9 @@ def test_a_pod_finds_its_volumes_secrets_and_account(what: tuple[str, Any]) -> N
             if key == "configMap":
                 assert value["name"] in names(documents, "ConfigMap")
             elif key == "configMapKeyRef":
-                (data,) = (one["data"] for one in of_kind(documents, "ConfigMap") if one["metadata"]["name"] == value["name"])
+                (data,) = (
+                    one["data"] for one in of_kind(documents, "ConfigMap") if one["metadata"]["name"] == value["name"]
+                )
                 assert value["key"] in data
             elif key == "persistentVolumeClaim":
                 assert value["claimName"] in names(documents, "PersistentVolumeClaim")
@@ -144,7 +159,11 @@ def test_a_pod_finds_its_volumes_secrets_and_account(what: tuple[str, Any]) -> N
     for document in of_kind(documents, "ServiceMonitor"):
         (endpoint,) = document["spec"]["endpoints"]
         assert endpoint["authorization"]["credentials"]["name"] in secrets
-        watched = [one for one in of_kind(documents, "Service") if matches(document["spec"]["selector"], one["metadata"].get("labels", {}))]
+        watched = [
+            one
+            for one in of_kind(documents, "Service")
+            if matches(document["spec"]["selector"], one["metadata"].get("labels", {}))
+        ]
         assert watched
         assert all(endpoint["port"] in {port["name"] for port in one["spec"]["ports"]} for one in watched)
     for document in of_kind(documents, "ExternalSecret"):
@@ -180,7 +199,11 @@ def test_every_job_of_an_analysis_may_reach_the_service(name: str) -> None:
     documents = overlay(name)
     jobs = [labels for labels, pod in templates(of_kind(documents, "AnalysisTemplate"))]
     assert jobs
-    (out,) = (one["spec"]["podSelector"] for one in of_kind(documents, "NetworkPolicy") if one["metadata"]["name"] == "analysis")
+    (out,) = (
+        one["spec"]["podSelector"]
+        for one in of_kind(documents, "NetworkPolicy")
+        if one["metadata"]["name"] == "analysis"
+    )
     (service,) = (one for one in of_kind(documents, "NetworkPolicy") if one["metadata"]["name"] == "sluice")
     allowed = [peer["podSelector"] for peer in service["spec"]["ingress"][0]["from"] if "namespaceSelector" not in peer]
     for labels in jobs:

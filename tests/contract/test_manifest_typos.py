@@ -1,10 +1,10 @@
-"""Seeded typos in rendered overlays: each is refused, by the name of what is wrong. An API server would drop most in silence."""
+"""Seeded typos in rendered overlays: each is refused, by the name of what is wrong. An API server drops most in silence."""
 
 from __future__ import annotations
 
 import pytest
-from rendered import SCHEMAS, combined_text, overlay_text
 
+from rendered import SCHEMAS, combined_text, overlay_text
 from sluice.core.errors import Faults, SluiceError
 from sluice.rollout.manifests import parse, validate
 

@@ -1,4 +1,4 @@
-"""Every overlay, every component and every documented combination: they render, validate, and hold the rules of k8s/."""
+"""Every overlay, component and documented combination: they render, validate, and hold the rules of k8s/."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from rendered import (
     COMPONENTS,
     K8S,
@@ -89,7 +90,16 @@ def test_an_overlay_only_lists_and_sets(name: str) -> None:
     folder = K8S / "overlays" / name
     assert [path.name for path in folder.iterdir()] == ["kustomization.yaml"]
     spec = _kustomization(folder)
-    assert set(spec) <= {"apiVersion", "kind", "namespace", "resources", "components", "images", "patches", "configMapGenerator"}
+    assert set(spec) <= {
+        "apiVersion",
+        "kind",
+        "namespace",
+        "resources",
+        "components",
+        "images",
+        "patches",
+        "configMapGenerator",
+    }
     assert all("files" not in one for one in spec["configMapGenerator"])
     assert spec["resources"] == ["../../base"]
     for patch in spec["patches"]:
@@ -103,7 +113,7 @@ def test_images_are_named_by_digest() -> None:
         assert not unpinned(overlay(name)), name
         for entry in _kustomization(K8S / "overlays" / name)["images"]:
             assert "newTag" not in entry
-            assert PLACEHOLDER == entry["digest"], "the repository knows no build; a deployment sets its digest"
+            assert entry["digest"] == PLACEHOLDER, "the repository knows no build; a deployment sets its digest"
 
 
 def test_an_image_of_a_component_is_set_by_each_overlay_that_has_it() -> None:
@@ -130,7 +140,16 @@ def test_everything_is_in_one_namespace_that_is_restricted(name: str) -> None:
 
 
 def test_a_pod_has_only_volumes_that_restricted_allows() -> None:
-    allowed = {"configMap", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret", "csi", "downwardAPI"}
+    allowed = {
+        "configMap",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+        "csi",
+        "downwardAPI",
+    }
     for name, documents in everything():
         for document in documents:
             for pod in pods(document):
