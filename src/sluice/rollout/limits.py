@@ -22,7 +22,10 @@ def limits_of(gates: Sequence[Gate]) -> dict[str, dict[str, str]]:
     for gate in gates:
         if gate.stage == "analysis":
             name = gate.name.replace("_", "-")
-            found[name] = {f"{name}-limit": f"{gate.limit:g}", f"{name}-samples": str(gate.min_samples)}
+            found[name] = {
+                f"{name}-limit": str(gate.limit).removesuffix(".0"),
+                f"{name}-samples": str(gate.min_samples),
+            }
     return found
 
 

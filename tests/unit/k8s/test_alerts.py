@@ -184,7 +184,7 @@ def test_the_cases_are_told_apart(tmp_path: Path) -> None:
     wrong += [_tests(alert, silent[0], True) for alert, (_, silent) in CASES.items()]
     ended = _run(tmp_path, wrong)
     assert ended.returncode == 1
-    said = ended.stdout + ended.stderr
+    said = (ended.stdout + ended.stderr).replace("\\", "")
     assert {alert: said.count(f'alertname="{alert}"') for alert in CASES} == dict.fromkeys(CASES, 2), said
 
 
