@@ -14,4 +14,5 @@ compile dev.in -o dev.txt
 compile serve.in -c dev.txt -o serve.txt
 compile providers.in -c dev.txt -o providers.txt
 compile train.in -c dev.txt --override .no-torch -o train.txt
+compile scan.in -o scan.txt
 rm .no-torch
