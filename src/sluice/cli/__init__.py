@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from sluice.cli import data, evaluation, index, judge, keys, models, prompts, release, serving, traces
+from sluice.cli import data, deployment, evaluation, index, judge, keys, models, prompts, release, serving, traces
 from sluice.core.errors import SluiceError
 from sluice.core.processes import die_with_parent, watch_parent
 
@@ -36,6 +36,8 @@ for noun, module in (
     app.add_typer(module.group, name=noun)
 app.command()(serving.rehearse)
 app.command()(serving.serve)
+app.command()(deployment.deploy)
+app.command()(deployment.rollback)
 app.command()(evaluation.train)
 app.command()(evaluation.evaluate)
 app.command("eval")(evaluation.eval_change)
