@@ -313,6 +313,8 @@ class _Handler(BaseHTTPRequestHandler):
             versions = [(group, {"groupVersion": f"{group}/{version}", "version": version}) for group, version in groups]
             listed = [{"name": group, "versions": [one], "preferredVersion": one} for group, one in versions]
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
+        if path.startswith("/openapi/v3"):
+            return _openapi(path.removeprefix("/openapi/v3").strip("/"), kinds)
         for group, version in [("", "v1"), *groups]:
             if path == (f"/apis/{group}/{version}" if group else "/api/v1"):
                 resources = [
@@ -373,6 +375,26 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
         self.wfile.write(raw)
+
+
+def _openapi(place: str, kinds: list[tuple[str, str, str, str, bool]]) -> Object:
+    """As much as kubectl reads: that a patch may be tried, and that its fields are checked by the server."""
+    roots = {(f"apis/{group}/{version}" if group else f"api/{version}"): (group, version) for group, version, *_ in kinds}
+    if not place:
+        return {"paths": {root: {"serverRelativeURL": f"/openapi/v3/{root}?hash=1"} for root in roots}}
+    known = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("fieldValidation", "dryRun")]
+    paths = {
+        f"/{place}/{plural}/{{name}}": {
+            "patch": {
+                "parameters": known,
+                "responses": {"200": {"description": "OK"}},
+                "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
+            }
+        }
+        for group, version, kind, plural, _ in kinds
+        if (group, version) == roots.get(place)
+    }
+    return {"openapi": "3.0.0", "info": {"title": "stub", "version": "1"}, "paths": paths}
 
 
 def _selected(collection: str, path: str, document: Object, query: dict[str, str]) -> bool:

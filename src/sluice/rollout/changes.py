@@ -24,7 +24,8 @@ def changes(before: Picture, after: Picture) -> list[str]:
 
 def _rollout(before: RolloutStatus | None, after: RolloutStatus) -> list[str]:
     lines = []
-    if after.step is not None and after.steps and (before is None or before.step != after.step):
+    going = bool(after.steps) and not after.aborted  # an abort sets the step back
+    if after.step is not None and going and (before is None or before.step != after.step):
         done = after.step >= len(after.steps)
         what = "all steps done" if done else f"step {after.step + 1} of {len(after.steps)}: {after.steps[after.step]}"
         lines.append(what)
