@@ -1,7 +1,7 @@
 """A stub of a Kubernetes API server: real HTTP on the loopback address, for kubectl and for our own watches.
 
-It keeps objects with one resourceVersion for all, answers discovery, server-side apply, merge patches, lists, and watches
-from any resourceVersion that it still remembers. A recording (tests/unit/rollout/recordings) says what the controllers
+It keeps objects with one resourceVersion for all, answers discovery, server-side apply, merge patches, lists, and
+watches from any resourceVersion that it still remembers. A recording (tests/unit/rollout/recordings) says what the controllers
 would have written, and it is played once the Rollout has been applied. Recordings are made by us by the schemas of Argo
 Rollouts; none was captured from a cluster.
 """
@@ -46,8 +46,8 @@ Object = dict[str, Any]
 
 
 class KubeApi:
-    """`objects`: by path. `refuse`: (method, part of the path) to a Status to answer with. `conflicts`: how many applies
-    of a path are still refused. `written`: paths whose selector or weights a controller has written."""
+    """`objects`: by path. `refuse`: (method, part of the path) to a Status to answer with. `written`: paths whose
+    selector or weights a controller has written."""
 
     def __init__(self, namespace: str = "sluice-local") -> None:
         self.namespace = namespace
@@ -65,8 +65,7 @@ class KubeApi:
         self.changed = threading.Condition()
         self.cuts = 0
         self._players: list[threading.Thread] = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
-        self.server.daemon_threads = True
+        self.server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
 
     @property
     def url(self) -> str:
@@ -153,9 +152,9 @@ class KubeApi:
     def applied(self, path: str, body: Object, query: dict[str, str]) -> tuple[int, Object]:
         live = self.objects.get(path)
         dry = query.get("dryRun") == "All"
-        if live and path in self.written and query.get("force") != "true":
-            if conflict := _conflict(live, body):
-                return 409, conflict
+        guarded = live and path in self.written and query.get("force") != "true"
+        if guarded and (conflict := _conflict(live, body)):
+            return 409, conflict
         document = copy.deepcopy(body)
         document["metadata"].setdefault("uid", f"uid-{body['metadata']['name']}")
         generation = live["metadata"].get("generation", 1) if live else 1
@@ -185,7 +184,7 @@ class KubeApi:
 
 def compose(event: Object, rollout: Object | None) -> Object:
     """The whole object of an event of a recording, which says only what matters."""
-    (kind, said), = event.items()
+    ((kind, said),) = event.items()
     if kind == "rollout":
         assert rollout is not None
         document = copy.deepcopy(rollout)
@@ -212,7 +211,9 @@ def compose(event: Object, rollout: Object | None) -> Object:
         return {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": metadata if not said.get("job") else {**metadata, "labels": {"batch.kubernetes.io/job-name": said["job"]}},
+            "metadata": metadata
+            if not said.get("job")
+            else {**metadata, "labels": {"batch.kubernetes.io/job-name": said["job"]}},
             "spec": {"containers": [{"name": "sluice", "image": "image"}]},
             "status": {
                 "phase": said.get("phase", "Running"),
@@ -249,6 +250,13 @@ def status(code: int, reason: str, message: str, details: Object | None = None) 
     return {**document, "reason": reason, "message": message, "details": details or {}}
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients go away; that is no news."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     api: KubeApi
     protocol_version = "HTTP/1.1"
@@ -275,7 +283,9 @@ class _Handler(BaseHTTPRequestHandler):
             with self.api.changed:
                 items = [one for path, one in self.api.objects.items() if _selected(parts.path, path, one, query)]
                 version = str(self.api.version)
-            self._send(200, {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items})
+            self._send(
+                200, {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items}
+            )
         elif parts.path in self.api.objects:
             self._send(200, self.api.objects[parts.path])
         else:
@@ -310,7 +320,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api":
             return {"kind": "APIVersions", "versions": ["v1"]}
         if path == "/apis":
-            versions = [(group, {"groupVersion": f"{group}/{version}", "version": version}) for group, version in groups]
+            versions = [
+                (group, {"groupVersion": f"{group}/{version}", "version": version}) for group, version in groups
+            ]
             listed = [{"name": group, "versions": [one], "preferredVersion": one} for group, one in versions]
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
         if path.startswith("/openapi/v3"):
@@ -323,7 +335,11 @@ class _Handler(BaseHTTPRequestHandler):
                     for other, _, kind, plural, namespaced in kinds
                     if other == group
                 ]
-                return {"kind": "APIResourceList", "groupVersion": f"{group}/{version}".strip("/"), "resources": resources}
+                return {
+                    "kind": "APIResourceList",
+                    "groupVersion": f"{group}/{version}".strip("/"),
+                    "resources": resources,
+                }
         return None
 
     def _watch(self, collection: str, query: dict[str, str]) -> None:
@@ -379,7 +395,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _openapi(place: str, kinds: list[tuple[str, str, str, str, bool]]) -> Object:
     """As much as kubectl reads: that a patch may be tried, and that its fields are checked by the server."""
-    roots = {(f"apis/{group}/{version}" if group else f"api/{version}"): (group, version) for group, version, *_ in kinds}
+    roots = {
+        (f"apis/{group}/{version}" if group else f"api/{version}"): (group, version) for group, version, *_ in kinds
+    }
     if not place:
         return {"paths": {root: {"serverRelativeURL": f"/openapi/v3/{root}?hash=1"} for root in roots}}
     known = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("fieldValidation", "dryRun")]

@@ -95,7 +95,10 @@ def _interruptible(again: str, env: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"the rollout goes on\n  -> watch it again: {again}\n  -> abort it: sluice rollback --env {env}", file=sys.stderr)
+        print(
+            f"the rollout goes on\n  -> watch it again: {again}\n  -> abort it: sluice rollback --env {env}",
+            file=sys.stderr,
+        )
         raise
 
 

@@ -1,7 +1,7 @@
 """Brings rendered manifests into a cluster, in an order in which a refusal leaves the running release as it was.
 
-The whole is first tried as a dry run on the API server. Then everything is applied but the Rollout; Jobs (migrations, the
-new index) run to their end; the Rollout comes last, and with it the new pods.
+The whole is first tried as a dry run on the API server. Then everything is applied but the Rollout; Jobs (migrations,
+the new index) run to their end; the Rollout comes last, and with it the new pods.
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show) -> None:
 
 
 def keep(documents: Sequence[Manifest], live: Sequence[Manifest]) -> list[Manifest]:
-    """`documents` with what Argo Rollouts has written into their live objects: the pod hash in the selector of a Service,
-    the weights of a TraefikService. Those fields are whole to the API server: without them an apply would take the
-    traffic off the weights of a rollout, or be refused."""
+    """`documents` with what Argo Rollouts has written into their live objects: the pod hash in the selector of a
+    Service, the weights of a TraefikService.
+
+    Those fields are whole to the API server: without them an apply would take the traffic off the weights of a rollout,
+    or be refused."""
     there = {(one["kind"], one["metadata"]["name"]): one for one in live}
     kept: list[Manifest] = []
     for one in documents:

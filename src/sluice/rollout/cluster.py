@@ -42,16 +42,28 @@ class ConflictError(SluiceError):
 _WORDS: tuple[tuple[str, type[SluiceError], str], ...] = (
     (r"\(Forbidden\)|is forbidden", SluiceError, _RIGHTS),
     (r"Unauthorized|You must be logged in|provide credentials", SluiceError, "sign in to the cluster again"),
-    (r"no matches for kind|ensure CRDs are installed", SluiceError, "install what defines that kind: Argo Rollouts, Traefik, …"),
-    (r"Apply failed with \d+ conflict", ConflictError, "take the field out of k8s/, or let go of it where it was written"),
-    (r"context .* does not exist|no context exists|no configuration|current-context", SluiceError, "set KUBECONFIG, and --context"),
     (
-        r"connection refused|was refused|no such host|i/o timeout|EOF|connection reset|Unable to connect|Client\.Timeout"
-        r"|ServiceUnavailable|TLS handshake timeout|currently unable to handle",
+        r"no matches for kind|ensure CRDs are installed",
+        SluiceError,
+        "install what defines that kind: Argo Rollouts, Traefik, …",
+    ),
+    (
+        r"Apply failed with \d+ conflict",
+        ConflictError,
+        "take the field out of k8s/, or let go of it where it was written",
+    ),
+    (
+        r"context .* does not exist|no context exists|no configuration|current-context",
+        SluiceError,
+        "set KUBECONFIG, and --context",
+    ),
+    (
+        r"connection refused|was refused|no such host|i/o timeout|EOF|connection reset|Unable to connect"
+        r"|Client\.Timeout|ServiceUnavailable|TLS handshake timeout|currently unable to handle",
         LostError,
         "check the connection and run it again: what was applied stays",
     ),
-)  # fmt: skip
+)
 
 
 class Cluster:
@@ -67,7 +79,7 @@ class Cluster:
         """Those of `documents` that exist, as they are in the cluster."""
         text = self._call(["get", "-f", "-", "-o", "json", "--ignore-not-found"], documents)
         found = json.loads(text) if text.strip() else {"items": []}
-        items: list[Manifest] = found["items"] if "items" in found else [found]
+        items: list[Manifest] = found.get("items", [found])
         return items
 
     def apply(self, documents: Sequence[Manifest], *, dry_run: bool = False, force: bool = False) -> None:
@@ -154,7 +166,9 @@ def _answer(ask: Any) -> Any:
     if response.status_code in (429, 500, 502, 503, 504):
         raise LostError(f"the API server: {message(response)}", remedy="run it again")
     if response.is_error:
-        raise SluiceError(message(response), remedy=_RIGHTS if response.status_code in (401, 403) else "see the message")
+        raise SluiceError(
+            message(response), remedy=_RIGHTS if response.status_code in (401, 403) else "see the message"
+        )
     return response.json()
 
 

@@ -107,7 +107,9 @@ def _await_retry(client: httpx.Client, path: str, patience: Patience) -> None:
         return not rollout.aborted and rollout.phase != "Degraded"
 
     if not wait_until(begun, seconds=patience.settle, every=0.2):
-        raise SluiceError("the Rollout still says that it is aborted", remedy="is the controller of Argo Rollouts running?")
+        raise SluiceError(
+            "the Rollout still says that it is aborted", remedy="is the controller of Argo Rollouts running?"
+        )
 
 
 def _conclude(client: httpx.Client, observer: Observer, found: Outcome, seconds: float) -> Outcome:
@@ -132,5 +134,3 @@ def _logs(client: httpx.Client, namespace: str, found: Outcome) -> tuple[str, ..
     for job in found.jobs:
         lines += [f"log of job {job}:", *(f"  {line}" for line in job_log(client, namespace, job))]
     return tuple(lines)
-
-

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,10 +63,13 @@ class Observer:
         self._listed: set[str] = set()
         self._lost_since: dict[str, float] = {}
         self._stuck_since: dict[str, float] = {}
-        self._waiting = self._shown = False
+        self._told = Picture()
+        self._waiting = False
 
     def until_end(self, seconds: float, *, only: frozenset[str] = KINDS) -> Outcome:
-        """The first outcome whose kind is in `only`. LostError when the API server stays silent for longer than `patience.lost`; SluiceError when it refuses the
+        """The first outcome whose kind is in `only`.
+
+        LostError when the API server stays silent for longer than `patience.lost`; SluiceError when it refuses the
         watch of the Rollout, when that is deleted, or after `seconds`."""
         news: queue.Queue[News] = queue.Queue()
         stop = threading.Event()
@@ -84,10 +88,8 @@ class Observer:
     def _observe(self, news: queue.Queue[News], end: float, seconds: float, only: frozenset[str]) -> Outcome:
         settled_by: float | None = None
         while True:
-            try:
+            with suppress(queue.Empty):
                 self._take(news.get(timeout=0.2))
-            except queue.Empty:
-                pass
             now = time.monotonic()
             self._require_contact(now)
             found = self._outcome(now) if self._listed >= ALL else None
@@ -142,15 +144,13 @@ class Observer:
                 raise SluiceError(news.text, remedy="docs/how-to/deploy.md lists the rights that the account needs")
             self._listed.add(news.source)
             self._lost_since.pop(news.source, None)
-            if self._listed >= ALL and not self._shown:
-                self._shown = True
-                self._tell(Picture())
             self.show(f"{news.source} are not shown: {news.text}")
+            self._tell()
         else:
             self._update(news)
 
     def _update(self, news: News) -> None:
-        before, known = self.picture, self._shown
+        before = self.picture
         if news.source == ROLLOUTS:
             if news.what == "gone" or (news.what == "listed" and not news.objects):
                 raise SluiceError(f"Rollout {self.target.name}: it is gone", remedy="deploy again")
@@ -166,14 +166,14 @@ class Observer:
                     there[name] = reader(one)
             self.picture = replace(before, **{field: there})
         self._listed.add(news.source)
-        if self._listed >= ALL:
-            # Nothing is shown before all three are known: a pod's role needs the Rollout.
-            self._shown = True
-            self._tell(before if known else Picture())
+        self._tell()
 
-    def _tell(self, before: Picture) -> None:
-        for line in changes(before, self.picture):
+    def _tell(self) -> None:
+        if not self._listed >= ALL:
+            return  # a pod's role needs the Rollout
+        for line in changes(self._told, self.picture):
             self.show(line)
+        self._told = self.picture
         rollout = self.picture.rollout
         waiting = bool(rollout and waits_for_a_person(rollout))
         if waiting and not self._waiting:

@@ -11,9 +11,10 @@ from sluice.rollout.status import Picture, RolloutStatus
 
 @dataclass(frozen=True)
 class Outcome:
-    """`promoted`: the release has all traffic. `stopped`: it was aborted, stable has the traffic. `failed`: it cannot go
-    on. `inconclusive`: an analysis could not decide, and the rollout waits. `reasons`: a line each; `jobs`: whose logs
-    say more."""
+    """`promoted`: the release has all traffic. `stopped`: it was aborted, stable has the traffic. `failed`: it cannot
+    go on. `inconclusive`: an analysis could not decide, and the rollout waits.
+
+    `reasons`: a line each; `jobs`: whose logs say more."""
 
     kind: Literal["promoted", "stopped", "failed", "inconclusive"]
     reasons: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """An overlay of k8s/ with one release in it: its manifest in the ConfigMap, its image by digest, its id on the pods.
 
-It is rendered as a kustomization on top of the overlay, so that kustomize names the ConfigMap by its content and the pod
-template with it. Nothing in the overlay itself is written.
+It is rendered as a kustomization on top of the overlay, so that kustomize names the ConfigMap by its content and the
+pod template with it. Nothing in the overlay itself is written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CONFIGMAP_BYTES = 1_000_000
 
 
 def render_release(workspace: Workspace, environment: str, release: Manifest, image: str = "") -> list[Any]:
-    """The documents that a cluster gets, validated. `image`: REPOSITORY@sha256:DIGEST; empty when the overlay names one.
+    """The documents that a cluster gets, validated. `image`: REPOSITORY@sha256:DIGEST; empty: the overlay's.
 
     SluiceError for an unknown environment, an image without digest, and everything that validation finds."""
     overlay = _overlay(workspace, environment)
@@ -99,7 +99,9 @@ def _layer(folder: Path, overlay: Path, settings: dict[str, Any], release: Manif
         if not found:
             raise SluiceError(f"{image}: not an image by digest", remedy="name it as REPOSITORY@sha256:DIGEST")
         # The overlay has already given the image its name: this layer finds it by that one.
-        named = next((one.get("newName", one["name"]) for one in settings.get("images", ()) if one["name"] == "sluice"), "")
+        named = next(
+            (one.get("newName", one["name"]) for one in settings.get("images", ()) if one["name"] == "sluice"), ""
+        )
         layer["images"] = [{"name": named or "sluice", "newName": found["name"], "digest": found["digest"]}]
     return layer
 
@@ -110,4 +112,3 @@ def _named_by_content(document: dict[str, Any]) -> dict[str, Any]:
         return document
     name = f"{document['metadata']['name']}-{digest_of(document['spec'])[:10]}"
     return {**document, "metadata": {**document["metadata"], "name": name}}
-

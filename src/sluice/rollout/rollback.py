@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 
 from sluice.core.errors import SluiceError
-from sluice.rollout.cluster import MANAGER, Cluster, patch, read
 from sluice.rollout.apply import Show
+from sluice.rollout.cluster import MANAGER, Cluster, patch, read
 from sluice.rollout.observer import Observer, Target, target_of
 from sluice.rollout.outcome import Outcome
 from sluice.rollout.status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout
@@ -85,13 +85,15 @@ def choose(now: RolloutStatus, known: list[Revision], release: str) -> Revision:
         wanted = [one for one in known if one.number < newest]
     if not wanted:
         what = f"{release} is not in the cluster any more" if release else "there is no earlier release in the cluster"
-        raise SluiceError(f"{now.name}: {what}; it holds {names}", remedy="deploy an older release with `sluice deploy`")
+        raise SluiceError(
+            f"{now.name}: {what}; it holds {names}", remedy="deploy an older release with `sluice deploy`"
+        )
     return wanted[0]
 
 
 def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
-    """The Rollout to apply: its spec with the template of `chosen`, and a window in which Argo Rollouts goes back without
-    canary steps. The next deployment leaves that window out again."""
+    """The Rollout to apply: its spec with the template of `chosen`, and a window in which Argo Rollouts goes back
+    without canary steps. The next deployment leaves that window out again."""
     metadata = document["metadata"]
     spec = {key: value for key, value in document["spec"].items() if key != "template"}
     if not _owns_replicas(metadata):

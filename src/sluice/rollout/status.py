@@ -26,7 +26,7 @@ _ARG = re.compile(r"\{\{\s*args\.([\w.-]+)\s*\}\}")
 
 @dataclass(frozen=True)
 class RolloutStatus:
-    """`weight`: percent of the traffic that the canary has. `step` counts from 0; equal to len(steps) after the last."""
+    """`weight`: percent of the traffic that the canary has. `step` counts from 0, len(steps) after the last."""
 
     name: str
     uid: str

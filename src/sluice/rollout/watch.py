@@ -1,4 +1,4 @@
-"""What changes in a cluster, as it changes: a list, then a watch from its resourceVersion, as the API server defines it.
+"""What changes in a cluster, as it changes: a list, then a watch from its resourceVersion, as the API has it.
 
 A connection that breaks is taken up at the last resourceVersion. When that one is too old (410 Gone), the list is read
 again. `follow` runs in a thread of its own for each source and puts what it hears on one queue.
@@ -30,8 +30,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds. `lost`: how long without the API server until we give up. `watch`: a watch is renewed after it. `silence`:
-    more than that, so that a connection that died without a word is noticed. `pull`: how long a pod may fail to start.
+    """Seconds. `lost`: how long without the API server until we give up. `watch`: a watch is renewed after it.
+    `silence`: more than that, so that a connection that died without a word is noticed. `pull`: how long a pod may fail to start.
     `settle`: how long weights may take to be back after an abort. `again`: first and longest pause between attempts."""
 
     lost: float = 120.0
@@ -44,8 +44,8 @@ class Patience:
 
 @dataclass(frozen=True)
 class News:
-    """`listed`: `objects` is all there is now. `changed`, `gone`: one object. `lost`: the API server does not answer, for
-    the reason in `text`. `back`: it answers again. `refused`: it does not want to; nothing more comes."""
+    """`listed`: `objects` is all there is now. `changed`, `gone`: one object. `lost`: the API server does not answer,
+    for the reason in `text`. `back`: it answers again. `refused`: it does not want to; nothing more comes."""
 
     source: str
     what: Literal["listed", "changed", "gone", "lost", "back", "refused"]

@@ -52,7 +52,7 @@ def release(**changes: Any) -> Manifest:
 
 
 def hold(api: KubeApi, *, name: str = "r-000000000000", healthy: bool = True) -> None:
-    """An earlier release is live: its Rollout with status, its pod, and a Service that the controller has written to."""
+    """An earlier release is live: its Rollout, its pod, and Services that the controller has written to."""
     labels = {"app.kubernetes.io/name": "sluice", "app.kubernetes.io/version": name}
     api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": api.namespace}})
     api.put(
@@ -82,7 +82,10 @@ def hold(api: KubeApi, *, name: str = "r-000000000000", healthy: bool = True) ->
             }
         )
         api.written.add(api.path("Service", service))
-    services = [{"name": "sluice-stable", "port": 80, "weight": 100}, {"name": "sluice-canary", "port": 80, "weight": 0}]
+    services = [
+        {"name": "sluice-stable", "port": 80, "weight": 100},
+        {"name": "sluice-canary", "port": 80, "weight": 0},
+    ]
     api.put(
         {
             "apiVersion": "traefik.io/v1alpha1",

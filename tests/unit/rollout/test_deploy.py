@@ -1,4 +1,4 @@
-"""Deployments against a stub API server over HTTP that plays recordings. They are made by us: no cluster was recorded."""
+"""Deployments against a stub API server over HTTP that plays recordings, made by us: no cluster was recorded."""
 
 from __future__ import annotations
 
@@ -289,7 +289,9 @@ def test_jobs_run_before_the_rollout(api: KubeApi, run: Runner) -> None:
 def test_a_job_that_fails_leaves_the_rollout_alone(api: KubeApi, run: Runner) -> None:
     hold(api)
     pod = {"pod": {"name": "migrate-1-x", "job": "migrate-1", "phase": "Failed"}}
-    api.recording = {"jobs": [pod, {"job": {"name": "migrate-1", "message": "Job has reached the specified backoff limit"}}]}
+    api.recording = {
+        "jobs": [pod, {"job": {"name": "migrate-1", "message": "Job has reached the specified backoff limit"}}]
+    }
     api.logs["migrate-1-x"] = "relation is locked\n"
     run.documents = [*run.documents, JOB]
     with pytest.raises(SluiceError, match="relation is locked"):
