@@ -31,7 +31,8 @@ class Source:
 @dataclass(frozen=True)
 class Patience:
     """Seconds. `lost`: how long without the API server until we give up. `watch`: a watch is renewed after it.
-    `silence`: more than that, so that a connection that died without a word is noticed. `pull`: how long a pod may fail to start.
+    `silence`: more than that, so that a connection that died without a word is noticed.
+    `pull`: how long a pod may fail to start.
     `settle`: how long weights may take to be back after an abort. `again`: first and longest pause between attempts."""
 
     lost: float = 120.0
