@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SCANNER := $(VENV)/scan/.ready
 
 # No telemetry, no update checks, no look-ups of prices.
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval serve test test-unit soak check format clean
+.PHONY: help setup release eval sync serve image schemas test test-unit test-image soak check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -28,14 +29,31 @@ release: $(READY)  ## take the working tree down the whole road: check, train, e
 eval: $(READY)  ## compare the working tree with origin/main: what got better, what broke (BASE=… for another)
 	@$(BIN)/sluice eval --base $(or $(BASE),origin/main) $(if $(PUBLISH),--publish)
 
+sync: $(READY)  ## write the limits of config/gates.yaml into k8s/analysis
+	@$(BIN)/sluice gates sync
+
 serve: $(READY)  ## serve the champion on 127.0.0.1:8080
 	@$(BIN)/sluice serve
 
-test: $(READY)  ## all tests, with whole releases in a clone (minutes)
+schemas: $(READY)  ## fetch the definitions of custom resources again, by sha256 (schemas/cluster/)
+	@$(BIN)/sluice manifests schemas
+
+$(SCANNER): requirements/scan.txt | $(READY)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/scan
+	@$(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r requirements/scan.txt
+	@touch $(SCANNER)
+
+test: $(READY) $(SCANNER)  ## all tests, with whole releases in a clone (minutes)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e"
+
+image: $(READY)  ## build the serving image with buildah (BASE=NAME@sha256:…)
+	@$(BIN)/sluice image build $(if $(BASE),--base $(BASE))
+
+test-image: $(READY)  ## build the serving image, run it with podman, ask it (minutes; docs/reference/image.md)
+	@$(BIN)/pytest -m image tests/image
 
 soak: $(READY)  ## three minutes of mixed traffic: files and memory of the service stay flat
 	@$(BIN)/pytest -m soak

@@ -3,7 +3,8 @@ anything else: nothing was measured.
 
     locust -f loadtest/locustfile.py --headless --only-summary
 
-Parameters are SLUICE_* variables; docs/reference/rollout.md lists them.
+Parameters are SLUICE_* variables; docs/reference/rollout.md lists them. With --master and --worker processes the load
+comes from the workers, the master gets their samples and decides.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from http.client import HTTPException
 from typing import Any
 
 from locust import LoadTestShape, events
+from locust.runners import WorkerRunner
 
 import shapes.staircase
 import shapes.steady
 import users.ask
 import users.probe
+from collect import receive, send
 from sluice.core.errors import SluiceError
 from sluice.release.gates import load_gates
 from sluice.rollout.http import get
@@ -78,6 +81,20 @@ def _start_unproven(environment: Any, **_: Any) -> None:
     environment.stop_timeout = STAGE.answer_timeout
 
 
+@events.report_to_master.add_listener
+def _send(client_id: str, data: dict[str, Any]) -> None:
+    send(STAGE, client_id, data)
+
+
+@events.worker_report.add_listener
+def _receive(client_id: str, data: dict[str, Any]) -> None:
+    del client_id
+    receive(STAGE, data)
+
+
 @events.quitting.add_listener
 def _decide(environment: Any, **_: Any) -> None:
-    environment.process_exit_code = 0 if conclude(STAGE) else GATE_FAILED
+    if isinstance(environment.runner, WorkerRunner):
+        environment.process_exit_code = 0  # the master decides about what all of them measured
+    else:
+        environment.process_exit_code = 0 if conclude(STAGE) else GATE_FAILED

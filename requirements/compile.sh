@@ -13,6 +13,8 @@ compile bootstrap.in -o bootstrap.txt
 compile dev.in -o dev.txt
 compile serve.in -c dev.txt -o serve.txt
 compile providers.in -c dev.txt -o providers.txt
+compile image.in -c dev.txt -o image.txt
+compile image-build.in -c dev.txt -o image-build.txt
 compile train.in -c dev.txt --override .no-torch -o train.txt
 compile scan.in -o scan.txt
 rm .no-torch

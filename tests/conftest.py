@@ -1,7 +1,7 @@
 """For every test: no telemetry, a closed network, and a small workspace.
 
 A unit test may talk to this machine only when it asks for `loopback`; one marked `real` always may, and one marked
-`e2e` is not guarded at all.
+`e2e` or `image` is not guarded at all.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `soak` run only when they are asked for by that name."""
-    if "soak" not in config.option.markexpr:
-        for item in items:
-            if item.get_closest_marker("soak"):
-                item.add_marker(pytest.mark.skip(reason="takes minutes: make soak"))
+    """Some tests run only when they are asked for by the name of their marker."""
+    for marker, task in (("soak", "soak"), ("image", "test-image")):
+        if marker not in config.option.markexpr:
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=f"takes minutes: make {task}"))
 
 
 class NetworkClosedError(AssertionError):
@@ -56,7 +57,7 @@ def loopback() -> None:
 @pytest.fixture(autouse=True)
 def closed_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Refuses connections, and fails the test at its end even when the code under test swallowed the refusal."""
-    if request.node.get_closest_marker("e2e"):
+    if request.node.get_closest_marker("e2e") or request.node.get_closest_marker("image"):
         yield
         return
     allowed = _LOCAL if request.node.get_closest_marker("real") or "loopback" in request.fixturenames else ()

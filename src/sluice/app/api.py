@@ -145,7 +145,7 @@ def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: 
             raise FeedbackError("this service has no place for feedback")
         record = feedback_of(request, release, caller_of(connection.scope))
         await asyncio.to_thread(log.keep, record)
-        metrics.feedback(record.score)
+        metrics.feedback(record.score, record.release)
         return JSONResponse({"object": "feedback", "id": record.trace_id})
 
 

@@ -35,7 +35,8 @@ class FeedbackError(SluiceError):
 
 @dataclass(frozen=True)
 class Feedback:
-    """`trace_id`: 32 hex digits, the answer's id without its prefix. `score`: 0 bad, 1 good. `comment`: redacted."""
+    """`release`: the one that answered. `trace_id`: 32 hex digits, the answer's id without its prefix. `score`: 0 bad,
+    1 good. `comment`: redacted."""
 
     time: str
     release: str
@@ -47,10 +48,11 @@ class Feedback:
 
 
 def feedback_of(request: FeedbackRequest, release: str, caller: Caller) -> Feedback:
-    """The record of a request, with personal data and secrets taken out of the comment."""
+    """The record of a request, with personal data and secrets taken out of the comment. `release`: the one that takes
+    it, which while a canary runs may be another than the one that answered."""
     return Feedback(
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        release=release,
+        release=request.release or release,
         trace_id=request.trace_id.removeprefix(ID_PREFIX),
         score=float(request.score),
         comment=redact(request.comment.strip()),

@@ -1,8 +1,8 @@
 """What Prometheus sees of one release. Each service has a registry of its own; every series carries the release.
 
 Other parts call the plain methods of `Metrics`; docs/reference/telemetry.md lists every series, and a test compares.
-No label holds what a user wrote: labels are names and codes of ours, and after 50 values of one label the rest is
-`other`. A call costs one or two microseconds.
+No label holds what a user wrote, but for the id of a release in feedback: labels are names and codes of ours, and after
+50 values of one label the rest is `other`. A call costs one or two microseconds.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class Metrics:
         self._attempts = self._counter("provider_attempts", "Calls of a provider by outcome.", "provider", "outcome")
         self._open = self._gauge("provider_open", "1 while a provider's circuit breaker is open.", "provider")
         self._shed = self._counter("shed", "Requests refused because the service is full, by reason.", "reason")
-        self._feedback = self._counter("feedback", "Scores given by users.", "mark")
+        self._feedback = self._counter(
+            "feedback", "Scores given by users, by the release that gave the answer.", "mark", "answered_by"
+        )
         self._dropped = self._counter(
             "telemetry_dropped", "Traces, scores and log lines that were lost, by reason.", "exporter", "reason"
         )
@@ -117,9 +119,9 @@ class Metrics:
         """Where the number of waiting requests is read from when Prometheus asks."""
         self._queue().set_function(length)
 
-    def feedback(self, value: float) -> None:
-        """A user has scored an answer, from 0 (bad) to 1 (good)."""
-        self._feedback("good" if value >= 0.5 else "bad").inc()
+    def feedback(self, value: float, answered_by: str) -> None:
+        """A user has scored an answer of the release `answered_by`, from 0 (bad) to 1 (good)."""
+        self._feedback("good" if value >= 0.5 else "bad", answered_by).inc()
 
     def attempt(self, attempt: Attempt) -> None:
         """One call of a provider has ended; llm/attempts.py names the outcomes."""

@@ -148,10 +148,12 @@ def _whole(text: str) -> str:
 
 
 class FeedbackRequest(BaseModel):
-    """`trace_id`: the `id` of the answer, with or without its prefix. `score`: 0 is bad, 1 is good."""
+    """`trace_id`: the `id` of the answer, with or without its prefix. `score`: 0 is bad, 1 is good. `release`: that of
+    the answer; without it, the release that takes the feedback counts as the one that answered."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trace_id: str = Field(pattern=r"^(?:chatcmpl-)?[0-9a-f]{32}$")
     score: StrictInt | StrictFloat = Field(ge=0, le=1)
     comment: str = Field("", max_length=2000)
+    release: str | None = Field(None, pattern=r"^r-[0-9a-f]{12}$")

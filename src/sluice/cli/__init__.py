@@ -11,7 +11,23 @@ import sys
 
 import typer
 
-from sluice.cli import data, deployment, evaluation, index, judge, keys, models, prompts, release, serving, traces
+from sluice.cli import (
+    canary,
+    data,
+    deployment,
+    evaluation,
+    gates,
+    image,
+    index,
+    judge,
+    keys,
+    manifests,
+    models,
+    prompts,
+    release,
+    serving,
+    traces,
+)
 from sluice.core.errors import SluiceError
 from sluice.core.processes import die_with_parent, watch_parent
 
@@ -29,9 +45,13 @@ for noun, module in (
     ("index", index),
     ("prompts", prompts),
     ("judge", judge),
+    ("gates", gates),
+    ("canary", canary),
     ("models", models),
+    ("image", image),
     ("traces", traces),
     ("keys", keys),
+    ("manifests", manifests),
 ):
     app.add_typer(module.group, name=noun)
 app.command()(serving.rehearse)

@@ -81,4 +81,4 @@ def _publish(text: str) -> None:
     from sluice.forge.job_summary import write_job_summary
 
     print(write_job_summary(text, os.environ), file=sys.stderr)
-    print(upsert_comment(text, os.environ, marker="sluice-eval").message, file=sys.stderr)
+    print(upsert_comment(text, os.environ, marker="comparison").message, file=sys.stderr)

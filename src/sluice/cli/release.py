@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from sluice.cli.common import Fault, find_release
 from sluice.core.errors import CanaryStopped, GateFailed
 from sluice.core.workspace import Workspace
 
+ARTEFACTS = "SLUICE_ARTEFACTS"  # so that a pod's manifest names the place once
 group = typer.Typer(no_args_is_help=True, help="Make, list, show and roll back releases.")
 
 
@@ -55,3 +57,33 @@ def release_rollback(release: Annotated[str, typer.Argument(help="Id of the rele
     with workspace.exclusive():
         champion.promote(workspace, release, reason="rolled back by hand")
     print(f"{release} is the champion")
+
+
+@group.command("push")
+def release_push(
+    to: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix.", envvar=ARTEFACTS)],
+    release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "",
+) -> None:
+    """Put a release and its models where other machines fetch them, each file under its sha256."""
+    from sluice.release.blobs import open_place
+    from sluice.release.transfer import push
+
+    workspace = Workspace.find()
+    moved = push(find_release(workspace, release)[1], workspace, open_place(to))
+    print(f"{moved.manifest.id}: {moved.files} files, {moved.moved} of them new\nsha256:{moved.digest}")
+
+
+@group.command("fetch")
+def release_fetch(
+    manifest: Annotated[str, typer.Argument(help="A release.json, or `sha256:` and its digest.")],
+    source: Annotated[
+        str, typer.Option("--from", help="Folder, s3://bucket/prefix or https://host/path.", envvar=ARTEFACTS)
+    ],
+    into: Annotated[Path, typer.Option(help="Folder that becomes the release.")] = Path("/release"),
+) -> None:
+    """Bring a release and its models to this machine and verify every digest. A pod's init container runs it."""
+    from sluice.release.blobs import open_place
+    from sluice.release.transfer import fetch
+
+    moved = fetch(manifest, open_place(source), into, Workspace.find())
+    print(f"{moved.manifest.id}: {moved.files} files verified, {moved.moved} of them fetched\nsha256:{moved.digest}")

@@ -18,6 +18,11 @@ def commit(root: Path) -> str:
     return f"{head}-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else head
 
 
+def commit_time(root: Path) -> int:
+    """When the commit that is checked out was made, in seconds since 1970; 0 outside git."""
+    return int(_git(root, "show", "--no-patch", "--format=%ct", "HEAD") or 0)
+
+
 def resolve(root: Path, ref: str) -> str:
     """The commit that a branch, tag or commit name means. SluiceError when there is none of that name."""
     found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")

@@ -50,6 +50,11 @@ class ModelSpec(Settings):
     def _last_part(self) -> str:
         return re.split(r"[/:]", self.source)[-1]
 
+    def cached(self, cache: Path) -> dict[Path, str]:
+        """Where the files of the source lie in a cache, with the sha256 of each; the model's own comes first."""
+        folder = cache / "models" / self.sha256[:16]
+        return {folder / name: sha256 for name, sha256 in {self.file_name: self.sha256, **self.files}.items()}
+
     def source_of(self, name: str) -> str:
         """The source of a file that lies beside this model's own: only the last part of the path is another one."""
         return self.source.removesuffix(self._last_part) + name + self._last_part.removeprefix(self.file_name)
@@ -73,21 +78,22 @@ def load_models(path: Path) -> Models:
 
 def ensure_source(spec: ModelSpec, cache: Path) -> Path:
     """The source file as published, its sha256 checked on every call; further files lie beside it."""
-    folder = cache / "models" / spec.sha256[:16]
-    pinned = {spec.file_name: spec.sha256, **spec.files}
-    missing = [name for name in pinned if not (folder / name).exists()]
+    pinned = spec.cached(cache)
+    source_file = next(iter(pinned))
+    folder = source_file.parent
+    missing = [path for path in pinned if not path.exists()]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
         _require_space(folder, _ROOM_TO_FETCH)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            for name in missing:
-                source = spec.source_of(name)
+            for path in missing:
+                source = spec.source_of(path.name)
                 fetched = fetch(source, Path(scratch))
-                _require_sha256(fetched, pinned[name], source)
-                fetched.replace(folder / name)
-    for name in pinned:
-        _require_sha256(folder / name, pinned[name], spec.source)
-    return folder / spec.file_name
+                _require_sha256(fetched, pinned[path], source)
+                fetched.replace(path)
+    for path, sha256 in pinned.items():
+        _require_sha256(path, sha256, spec.source)
+    return source_file
 
 
 def ensure(spec: ModelSpec, cache: Path) -> Path:

@@ -20,6 +20,7 @@ from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.files import write_atomic
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
+from sluice.llm.models import load_models
 from sluice.release.manifest import Manifest, load, verify
 
 POINTER = "CHAMPION"
@@ -46,17 +47,20 @@ def champion_id(workspace: Workspace) -> str | None:
 
 
 def champion(workspace: Workspace) -> Manifest | None:
-    """The manifest of the live release. A pointer to a release that is gone or changed is an error, not None."""
+    """The manifest of the live release. A pointer to a release that is gone, changed, or made for a model that is no
+    longer served is an error, not None."""
     live = champion_id(workspace)
     if live is None:
         return None
     try:
-        return load(workspace.releases / live)
+        manifest = load(workspace.releases / live)
+        load_models(workspace.releases / live / "config" / "models.yaml")
     except SluiceError as error:
         raise SluiceError(
             f"{workspace.releases / POINTER}: points to {live}, which cannot be read: {error.message}",
             remedy=f"restore {workspace.releases / live}, or delete the pointer to start without a champion",
         ) from error
+    return manifest
 
 
 def promote(workspace: Workspace, release: str, *, reason: str = "", move_alias: MoveAlias | None = None) -> None:

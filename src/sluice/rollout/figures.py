@@ -27,12 +27,13 @@ _CASES = 10
 class Sample:
     """One finished request. `release` is whom it is charged to; `pair` joins two probes, None for a visit.
 
+    Several processes that probe have pairs of their own, so theirs have names in place of numbers.
     `error` is empty for a whole answer; times are None when they were never reached.
     """
 
     request_id: str
     release: Literal["canary", "stable"]
-    pair: int | None
+    pair: int | str | None
     error: str
     total_ms: float | None
     ttft_ms: float | None
@@ -90,7 +91,7 @@ def _times(samples: Sequence[Sample]) -> dict[str, Figure]:
 
 def times_of_pairs(samples: Sequence[Sample], name: Literal["total", "ttft"] = "total") -> list[tuple[float, float]]:
     """(stable, canary) in milliseconds for each complete pair of probes, in the order in which they were asked."""
-    times: dict[int, dict[str, float]] = {}
+    times: dict[int | str, dict[str, float]] = {}
     for sample in samples:
         if sample.pair is not None and not sample.error and (value := getattr(sample, f"{name}_ms")):
             times.setdefault(sample.pair, {})[sample.release] = value

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +128,40 @@ def _faults(document: Manifest, schemas: Path) -> Iterator[str]:
 
 
 def _builtin_faults(document: Manifest) -> Iterator[str]:
-    import kubernetes_validate
+    version, kind = str(document.get("apiVersion")), str(document.get("kind"))
+    validator = _builtin_validator(version, kind)
+    if validator is None:
+        yield f"Kubernetes {KUBERNETES} has no kind {kind!r} in {version!r}"
+    else:
+        yield from _described(validator, document)
 
+
+@cache
+def _builtin_validator(version: str, kind: str) -> Any:
+    """A validator of one built-in kind that knows all of its keys; None when there is no such kind. The package's own
+    `validate` reads megabytes again for every document, and stops at the first fault."""
+    from jsonschema import Draft202012Validator
+    from kubernetes_validate import utils
+    from referencing import Registry, Resource
+
+    group, slash, number = version.rpartition("/")
+    name = f"{kind.lower()}-{group.partition('.')[0]}{'-' if slash else ''}{number}.json"
+    folder = f"kubernetes-json-schema/v{KUBERNETES}.0-local-strict"
     try:
-        kubernetes_validate.validate(document, KUBERNETES, strict=True)
-    except kubernetes_validate.ValidationError as error:
-        yield f"{'.'.join(map(str, error.path)) or 'top'}: {error.message}"
-    except (kubernetes_validate.SchemaNotFoundError, kubernetes_validate.InvalidSchemaError) as error:
-        yield f"{document.get('apiVersion')}: {error}"
+        schema = utils.schema_contents(f"{folder}/{name}", KUBERNETES)
+    except FileNotFoundError:
+        return None
+    registry: Any = Registry()
+    for contents in (_definitions(folder), schema):
+        registry = Resource.from_contents(contents) @ registry
+    return Draft202012Validator(schema, registry=registry)
+
+
+@cache
+def _definitions(folder: str) -> Any:
+    from kubernetes_validate import utils
+
+    return utils.schema_contents(f"{folder}/_definitions.json", KUBERNETES)
 
 
 def _described(validator: Any, document: Manifest) -> Iterator[str]:

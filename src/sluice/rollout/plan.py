@@ -160,6 +160,7 @@ class _Provider(Settings):
 class _Metric(Settings):
     name: str
     failureLimit: Literal[0] = 0  # noqa: N815
+    consecutiveErrorLimit: int = 4  # noqa: N815 (Jobs that could not be made: the cluster's business)
     provider: _Provider
 
 

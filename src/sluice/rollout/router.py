@@ -5,7 +5,7 @@ only once Traefik itself reports the new weights. Every visitor request that car
 the access log with the service that answered it, so a failure is charged to the release that caused it.
 
 There is no retry: it would hide the failures that the canary makes. (In a cluster refused connections are retried, see
-k8s/base/retry.yaml.)
+k8s/base/middleware-retry.yaml.)
 Idle connections to a service are dropped before the service would drop them (many servers do after 5 s); otherwise a
 request sent just then ends in a 502 that no release is to blame for.
 """

@@ -44,8 +44,8 @@ def test_the_other_parts_are_counted(metrics: Metrics) -> None:
             observe(attempt("local", outcome, cost))
     metrics.shed("queue_full")
     metrics.queue(lambda: 7)
-    metrics.feedback(1)
-    metrics.feedback(0)
+    metrics.feedback(1, "r-000000000001")
+    metrics.feedback(0, "r-000000000001")
     metrics.dropped("mlflow", "disk", 4)
     page = lines(metrics)
     for line in (
@@ -56,7 +56,7 @@ def test_the_other_parts_are_counted(metrics: Metrics) -> None:
         f'sluice_shed_total{{reason="queue_full",{RELEASE}}} 1.0',
         f"sluice_queue_length{{{RELEASE}}} 7.0",
         f"sluice_in_flight{{{RELEASE}}} 3.0",
-        f'sluice_feedback_total{{mark="bad",{RELEASE}}} 1.0',
+        f'sluice_feedback_total{{answered_by="r-000000000001",mark="bad",{RELEASE}}} 1.0',
         f'sluice_telemetry_dropped_total{{exporter="mlflow",reason="disk",{RELEASE}}} 4.0',
     ):
         assert line in page

@@ -31,6 +31,14 @@ def test_commit_says_when_tracked_files_differ(tmp_path: Path) -> None:
 def test_outside_git(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git.commit(tmp_path) == "unknown"
+    assert git.commit_time(tmp_path) == 0
+
+
+def test_when_a_commit_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-02-03T04:05:06+00:00")
+    run(tmp_path, "init", "-q")
+    run(tmp_path, "commit", "-q", "--allow-empty", "-m", "a")
+    assert git.commit_time(tmp_path) == 1770091506
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from fakes import scripted_bundle
 from sluice.core.errors import Faults
 from sluice.evaluation.comparison import compare
-from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.policy import MetricPolicy, load_policy
 from sluice.release.gates import load_gates
 
@@ -32,7 +33,8 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_the_repository_s_policy_is_about_its_metrics() -> None:
     policy = load_policy(GATES)
-    found = compare([], [], METRICS, policy)
+    with open_metrics(scripted_bundle()) as metrics:
+        found = compare([], [], metrics, policy)
     assert {metric.name for metric in found.metrics} == {
         name for name, m in policy.metrics.items() if m.decides == "always"
     }

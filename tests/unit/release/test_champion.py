@@ -185,6 +185,16 @@ def test_a_pointer_to_a_lost_release_is_an_error(workspace: Workspace) -> None:
     assert "delete the pointer" in caught.value.remedy
 
 
+def test_a_champion_with_a_model_that_is_no_longer_served_is_an_error(workspace: Workspace, make) -> None:
+    manifest, folder = make()
+    champion.promote(workspace, manifest.id)
+    with (folder / "config" / "models.yaml").open("a") as stream:
+        stream.write("  convert: bert-q8_0\n")
+    with pytest.raises(SluiceError, match=rf"(?s)points to {manifest.id}, .* bert-q8_0 is no longer served") as caught:
+        champion.champion(workspace)
+    assert "delete the pointer" in caught.value.remedy
+
+
 def test_a_broken_line_in_the_journal_is_named(workspace: Workspace) -> None:
     champion.reject(workspace, "r-" + 12 * "a", "x")
     with (workspace.releases / "journal.jsonl").open("a") as stream:

@@ -31,7 +31,7 @@ def retry_of_the_cluster() -> dict[str, Any]:
     """The middleware as the manifests have it; the same words are valid in Traefik's file provider."""
     base = ROOT / "k8s" / "base"
     (route,) = yaml.safe_load((base / "ingressroute.yaml").read_text())["spec"]["routes"]
-    middleware = yaml.safe_load((base / "retry.yaml").read_text())
+    middleware = yaml.safe_load((base / "middleware-retry.yaml").read_text())
     assert {entry["name"] for entry in route["middlewares"]} == {middleware["metadata"]["name"]}
     spec: dict[str, Any] = middleware["spec"]
     return spec

@@ -1,0 +1,108 @@
+"""Builds the serving image with buildah, the same bytes from the same commit, and takes its bill of materials out.
+
+Reference: docs/reference/image.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sluice.core import git
+from sluice.core.errors import SluiceError
+from sluice.core.files import write_atomic
+
+# Every file in the image and the image itself have this time, the first that zip files can hold: a layer then depends
+# on its content alone, and the libraries' one stays the same from commit to commit. When it was made is a label.
+EPOCH = 315532800
+SBOM = "/opt/libraries/sbom.cdx.json"
+
+
+@dataclass(frozen=True)
+class Image:
+    """`id`: digest of its configuration, which names all layers; `size`: bytes, not compressed; `layers`: their
+    digests, those of the base first; `sbom`: CycloneDX JSON, written to build/image/."""
+
+    name: str
+    id: str
+    size: int
+    layers: tuple[str, ...]
+    seconds: float
+    sbom: Path
+
+
+def build(root: Path, base: str, name: str, options: Sequence[str] = ()) -> Image:
+    """Builds the image of the checkout `root` as `name` on the image `base` (NAME@sha256:…). `options` are further
+    words for `buildah build`. What it says is passed on. SluiceError when the base has no digest or a step fails."""
+    require_digest(base)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        identity = Path(scratch) / "id"
+        _run("buildah", *_words(root, base, name, identity), *options, str(root), quiet=False)
+        image = identity.read_text().strip()
+    seconds = time.monotonic() - began
+    facts = json.loads(_run("podman", "image", "inspect", image))[0]
+    sbom = root / "build" / "image" / "sbom.cdx.json"
+    write_atomic(sbom, _file_of(image, SBOM))
+    return Image(name, image, int(facts["Size"]), tuple(facts["RootFS"]["Layers"]), seconds, sbom)
+
+
+def require_digest(base: str) -> None:
+    """A tag can be moved to other content later; a digest cannot."""
+    if not re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", base):
+        raise SluiceError(
+            f"base image {base or '(none)'}: not named by digest",
+            remedy="name it as NAME@sha256:… with --base or SLUICE_IMAGE_BASE (docs/reference/image.md)",
+        )
+
+
+def _words(root: Path, base: str, name: str, identity: Path) -> list[str]:
+    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    created = datetime.fromtimestamp(git.commit_time(root), UTC).isoformat()
+    arguments = {
+        "BASE": base,
+        "SOURCE_DATE_EPOCH": EPOCH,
+        "VERSION": version,
+        "REVISION": git.commit(root),
+        "CREATED": created,
+    }
+    words = ["build", "--layers", "--no-cache", "--pull=missing", "--format", "oci", "--timestamp", str(EPOCH)]
+    words += ["--file", str(root / "Containerfile"), "--ignorefile", str(root / ".containerignore")]
+    words += ["--iidfile", str(identity), "--tag", name]
+    for key, value in arguments.items():
+        words += ["--build-arg", f"{key}={value}"]
+    return words
+
+
+def _file_of(image: str, path: str) -> bytes:
+    """A file out of an image, without running it."""
+    container = _run("podman", "create", "--pull=never", image)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            target = Path(scratch) / "file"
+            _run("podman", "cp", f"{container}:{path}", str(target))
+            return target.read_bytes()
+    finally:
+        _run("podman", "rm", container)
+
+
+def _run(*words: str, quiet: bool = True) -> str:
+    try:
+        done = subprocess.run(words, capture_output=quiet, text=True, check=False)
+    except FileNotFoundError:
+        raise SluiceError(f"{words[0]}: not installed", remedy=f"install your system's package {words[0]}") from None
+    if done.returncode:
+        said = (done.stderr or "").strip().splitlines()
+        raise SluiceError(
+            f"{words[0]} {words[1]}: ended with {done.returncode}{': ' + said[-1] if said else ''}",
+            remedy="what it said before names the step (docs/reference/image.md, When it does not build)",
+        )
+    return (done.stdout or "").strip()

@@ -1,0 +1,107 @@
+"""Takes a release to another machine: `push` from where it was made, `fetch` where it is served.
+
+What is fetched is named by the sha256 of release.json, and release.json names all else by sha256: the files that
+serving reads, and the models. So one digest decides what a pod serves, wherever the bytes came from.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.llm.models import Models, ensure, ensure_source, load_models
+from sluice.release.blobs import Place, bring
+from sluice.release.manifest import FILE, Manifest, load, served_files, verify
+
+_MODELS = "config/models.yaml"
+
+
+@dataclass(frozen=True)
+class Moved:
+    """`digest`: sha256 of release.json; `files`: how many the release needs with its models; `moved`: how many of
+    them were not there yet."""
+
+    manifest: Manifest
+    digest: str
+    files: int
+    moved: int
+
+
+def push(folder: Path, workspace: Workspace, place: Place) -> Moved:
+    """Puts a release and the sources of its models into a place. The manifest goes last: who finds it finds all."""
+    manifest = load(folder)
+    verify(folder, manifest)
+    models = load_models(folder / _MODELS)
+    for _, spec in models:
+        ensure_source(spec, workspace.cache)
+    digest = digest_of_file(folder / FILE)
+    blobs = {sha256: folder / name for name, sha256 in manifest.files.items()} | _sources(models, workspace.cache)
+    absent = [sha256 for sha256 in blobs if not place.has(sha256)]
+    for sha256 in absent:
+        place.put(sha256, blobs[sha256])
+    if moved := not place.has(digest):
+        place.put(digest, folder / FILE)
+    return Moved(manifest, digest, len(blobs) + 1, len(absent) + moved)
+
+
+def fetch(wanted: str, place: Place, folder: Path, workspace: Workspace) -> Moved:
+    """Makes `folder` the release that `wanted` names, and fills the cache with its models, converted for serving.
+
+    `wanted`: a release.json, or the sha256 of one, with or without `sha256:`. Every file is checked as it arrives, the
+    whole folder at the end. What is there already and right is kept, so a run that was cut off goes on; what another
+    release left in the folder goes away.
+    """
+    digest = _digest(wanted)
+    moved = [_copy_manifest(Path(wanted), folder) if Path(wanted).is_file() else bring(place, digest, folder / FILE)]
+    manifest = load(folder)
+    for name in sorted(served_files(folder) - manifest.files.keys()):
+        (folder / name).unlink()
+    moved += [bring(place, sha256, folder / name) for name, sha256 in sorted(manifest.files.items())]
+    verify(folder, manifest)
+    models = load_models(folder / _MODELS)
+    _require_pinned(manifest, models)
+    moved += [bring(place, sha256, path) for sha256, path in _sources(models, workspace.cache).items()]
+    for _, spec in models:
+        ensure(spec, workspace.cache)
+    return Moved(manifest, digest, len(moved), sum(moved))
+
+
+def _digest(wanted: str) -> str:
+    if Path(wanted).is_file():
+        return digest_of_file(Path(wanted))
+    digest = wanted.removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise SluiceError(
+            f"{wanted}: neither a release.json nor the sha256 of one",
+            remedy="`sluice release push` prints the digest; an id is too short to be one",
+        )
+    return digest
+
+
+def _copy_manifest(path: Path, folder: Path) -> bool:
+    content = path.read_bytes()
+    target = folder / FILE
+    if target.is_file() and target.read_bytes() == content:
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+    return True
+
+
+def _sources(models: Models, cache: Path) -> dict[str, Path]:
+    """sha256 -> place in the cache, of every file that a model is made from."""
+    return {sha256: path for _, spec in models for path, sha256 in spec.cached(cache).items()}
+
+
+def _require_pinned(manifest: Manifest, models: Models) -> None:
+    """models.yaml is verified by its digest; a manifest that says otherwise than it was not made by `make release`."""
+    for role, spec in models:
+        pin = manifest.models.get(role)
+        if pin is None or pin.sha256 != spec.sha256:
+            raise SluiceError(
+                f"{FILE} and {_MODELS} disagree about the model {role!r}", remedy="make the release again"
+            )

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sluice.core import git
+from sluice.core.errors import SluiceError
+from sluice.release.image import EPOCH, build, require_digest
+
+ROOT = Path(__file__).resolve().parents[3]
+BASE = f"registry.example/python@sha256:{'0a' * 32}"
+
+BUILDAH = """#!/bin/sh
+printf '%s\\n' "$@" > "$0.words"
+while [ $# -gt 1 ]; do [ "$1" = --iidfile ] && printf 'sha256:1d' > "$2"; shift; done
+"""
+PODMAN = """#!/bin/sh
+case "$1" in
+image) echo '[{"Size": 900, "RootFS": {"Layers": ["sha256:1", "sha256:2"]}}]' ;;
+create) echo container ;;
+cp) printf '{}' > "$3" ;;
+rm) echo "$2" > "$0.removed" ;;
+esac
+"""
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """buildah and podman that write down what they are asked."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, script in (("buildah", BUILDAH), ("podman", PODMAN)):
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    root = tmp_path / "checkout"
+    root.mkdir()
+    (root / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
+    return root
+
+
+@pytest.mark.parametrize(
+    "base", ["", "python:3.13", "python@sha256:abc", f"@sha256:{'0' * 64}", f"a b@sha256:{'0' * 64}", BASE + "0"]
+)
+def test_a_base_without_a_digest_is_refused(base: str) -> None:
+    with pytest.raises(SluiceError, match="not named by digest"):
+        require_digest(base)
+
+
+def test_a_base_by_digest_is_taken() -> None:
+    require_digest(BASE)
+    require_digest(f"localhost:5000/team/base:1@sha256:{'0' * 64}")
+
+
+def test_what_is_built_depends_on_the_commit_alone(tools: Path, checkout: Path) -> None:
+    image = build(checkout, BASE, "localhost/sluice", ["--isolation", "chroot"])
+    words = (tools / "buildah.words").read_text().splitlines()
+    assert words[0] == "build"
+    assert words[-3:] == ["--isolation", "chroot", str(checkout)]
+    assert words[words.index("--timestamp") + 1] == str(EPOCH)
+    assert "--no-cache" in words
+    assert f"BASE={BASE}" in words
+    assert "VERSION=1.2.3" in words
+    assert "REVISION=unknown" in words  # it is no git checkout
+    assert "CREATED=1970-01-01T00:00:00+00:00" in words
+    assert (image.id, image.size, image.layers) == ("sha256:1d", 900, ("sha256:1", "sha256:2"))
+    assert image.sbom.read_text() == "{}"
+    assert (tools / "podman.removed").read_text() == "container\n"
+
+
+def test_a_build_that_fails_is_an_error(tools: Path, checkout: Path) -> None:
+    (tools / "buildah").write_text("#!/bin/sh\nexit 125\n")
+    with pytest.raises(SluiceError, match="buildah build: ended with 125"):
+        build(checkout, BASE, "localhost/sluice")
+
+
+def test_a_tool_that_is_missing_is_named(tools: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tools / "nothing"))
+    monkeypatch.setattr(git, "commit_time", lambda _: 0)
+    monkeypatch.setattr(git, "commit", lambda _: "unknown")
+    with pytest.raises(SluiceError, match="buildah: not installed"):
+        build(checkout, BASE, "localhost/sluice")
+
+
+def ignored() -> list[str]:
+    lines = (ROOT / ".containerignore").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_only_what_is_named_goes_into_the_build() -> None:
+    lines = ignored()
+    assert lines[0] == "*"
+    named = {line[1:] for line in lines[1:] if line.startswith("!")}
+    copied = {
+        word
+        for line in (ROOT / "Containerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+    }
+    assert named == copied
+    assert all((ROOT / name).exists() for name in named)

@@ -1,0 +1,215 @@
+"""A release goes to a place and comes back whole; what is damaged on the way is never kept."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.release.blobs import open_place
+from sluice.release.manifest import Manifest, load, verify
+from sluice.release.transfer import fetch, push
+
+Make = Callable[..., tuple[Manifest, Path]]
+
+
+@pytest.fixture
+def release(workspace: Workspace, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A release with models that are two small files; the embedder has a further one."""
+    monkeypatch.setenv("SLUICE_CACHE", str(tmp_path / "cache"))
+    lines = []
+    for role in ("chat", "embed"):
+        (tmp_path / f"{role}.gguf").write_bytes(role.encode())
+        lines += [
+            f"{role}:",
+            f"  name: {role}",
+            f"  source: file:{tmp_path / role}.gguf",
+            f"  sha256: {digest_of_file(tmp_path / f'{role}.gguf')}",
+            "  licence: Apache-2.0",
+        ]
+    (tmp_path / "vocab.txt").write_text("a")
+    lines += [f"  files: {{vocab.txt: {digest_of_file(tmp_path / 'vocab.txt')}}}"]
+    (workspace.config / "models.yaml").write_text("\n".join(lines) + "\n")
+    return make()[1]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "place"
+
+
+@pytest.fixture
+def pod(tmp_path: Path, workspace: Workspace) -> Workspace:
+    """Another machine; the sources of the models cannot be reached from it."""
+
+    class Pod(Workspace):
+        @property
+        def cache(self) -> Path:
+            return tmp_path / "pod" / "models"
+
+    return Pod(workspace.root)
+
+
+def stored(place: Path) -> set[str]:
+    return {path.name for path in (place / "sha256").iterdir()}
+
+
+def test_a_pushed_release_is_its_files_its_models_and_its_manifest(
+    release: Path, workspace: Workspace, place: Path
+) -> None:
+    moved = push(release, workspace, open_place(str(place)))
+    manifest = load(release)
+    models = {digest_of_file(path) for path in (workspace.cache / "models").glob("*/*")}
+    assert len(models) == 3
+    assert moved.digest == digest_of_file(release / "release.json")
+    assert stored(place) == {*manifest.files.values(), *models, moved.digest}
+    assert moved.files == moved.moved == len(stored(place))
+
+
+def test_what_is_there_is_not_pushed_again(release: Path, workspace: Workspace, place: Path) -> None:
+    push(release, workspace, open_place(str(place)))
+    assert push(release, workspace, open_place(str(place))).moved == 0
+
+
+@pytest.mark.parametrize("prefix", ["sha256:", ""])
+def test_a_release_is_fetched_by_the_digest_of_its_manifest(
+    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path, prefix: str
+) -> None:
+    pushed = push(release, workspace, open_place(str(place)))
+    for source in (*tmp_path.glob("*.gguf"), tmp_path / "vocab.txt"):
+        source.unlink()
+    moved = fetch(prefix + pushed.digest, open_place(str(place)), tmp_path / "release", pod)
+    verify(tmp_path / "release", load(tmp_path / "release"))
+    assert moved == pushed
+    assert {path.name for path in (pod.cache / "models").glob("*/*")} == {"chat.gguf", "embed.gguf", "vocab.txt"}
+
+
+def test_a_release_is_fetched_by_its_manifest(
+    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
+) -> None:
+    pushed = push(release, workspace, open_place(str(place)))
+    (place / "sha256" / pushed.digest).unlink()  # the pod has it from elsewhere
+    fetch(str(release / "release.json"), open_place(str(place)), tmp_path / "release", pod)
+    assert digest_of_file(tmp_path / "release" / "release.json") == pushed.digest
+
+
+def test_a_second_fetch_moves_nothing_and_mends_what_was_changed(
+    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
+) -> None:
+    digest = push(release, workspace, open_place(str(place))).digest
+    folder = tmp_path / "release"
+    fetch(digest, open_place(str(place)), folder, pod)
+    assert fetch(digest, open_place(str(place)), folder, pod).moved == 0
+    (folder / "index" / "chunks.jsonl").write_text("changed")
+    (folder / "prompts" / "of-another-release.prompt.yml").write_text("name: other")
+    assert fetch(digest, open_place(str(place)), folder, pod).moved == 1
+    verify(folder, load(folder))
+
+
+def kinds(release: Path, cache: Path) -> dict[str, str]:
+    manifest = load(release)
+    return {
+        "manifest": digest_of_file(release / "release.json"),
+        "prompt": manifest.files["prompts/answer.prompt.yml"],
+        "index": manifest.files["index/vectors.npy"],
+        "adapter": manifest.files["adapter.gguf"],
+        "model": manifest.models["chat"].sha256,
+        "vocabulary": digest_of_file(next(cache.glob("models/*/vocab.txt"))),
+    }
+
+
+@pytest.mark.parametrize("kind", ["manifest", "prompt", "index", "adapter", "model", "vocabulary"])
+@pytest.mark.parametrize("fault", ["changed", "gone"])
+def test_an_artefact_that_is_not_what_was_pushed_is_refused(
+    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path, kind: str, fault: str
+) -> None:
+    pushed = push(release, workspace, open_place(str(place)))
+    digest = kinds(release, workspace.cache)[kind]
+    blob = place / "sha256" / digest
+    if fault == "changed":
+        blob.write_bytes(blob.read_bytes() + b" ")
+    else:
+        blob.unlink()
+    with pytest.raises(SluiceError, match=f"{digest}.*(?:sha256 of its content|not there)"):
+        fetch(pushed.digest, open_place(str(place)), tmp_path / "release", pod)
+    kept = [path for path in (tmp_path / "release").rglob("*") if path.is_file()]
+    kept += [path for path in pod.cache.rglob("*") if path.is_file()]
+    assert digest not in {digest_of_file(path) for path in kept}
+    assert {digest_of_file(path) for path in kept} <= stored(place) | {digest}
+    assert not [path for path in kept if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("wanted", ["r-0123456789ab", "sha256:abc", "/nowhere/release.json"])
+def test_what_names_no_manifest_is_refused(place: Path, pod: Workspace, tmp_path: Path, wanted: str) -> None:
+    with pytest.raises(SluiceError, match="neither a release"):
+        fetch(wanted, open_place(str(place)), tmp_path / "release", pod)
+
+
+@pytest.fixture
+def site(place: Path) -> Iterator[str]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *words: Any) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(place)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_web_server_is_a_place_to_fetch_from(
+    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path, site: str
+) -> None:
+    pushed = push(release, workspace, open_place(str(place)))
+    assert fetch(pushed.digest, open_place(site), tmp_path / "release", pod) == pushed
+    (place / "sha256" / pushed.digest).unlink()
+    with pytest.raises(SluiceError, match="not there"):
+        fetch(pushed.digest, open_place(site), tmp_path / "other", pod)
+    with pytest.raises(SluiceError, match="only read"):
+        push(release, workspace, open_place(site))
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    boto3.client("s3").create_bucket(Bucket="artefacts")
+    yield "s3://artefacts/sluice"
+    server.stop()
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_bucket_is_a_place(release: Path, workspace: Workspace, pod: Workspace, tmp_path: Path, bucket: str) -> None:
+    pushed = push(release, workspace, open_place(bucket))
+    assert pushed.moved == pushed.files
+    assert push(release, workspace, open_place(bucket)).moved == 0
+    assert fetch(pushed.digest, open_place(bucket), tmp_path / "release", pod) == pushed
+    with pytest.raises(SluiceError, match=r"s3://artefacts/other/sha256/.*404"):
+        fetch(pushed.digest, open_place("s3://artefacts/other"), tmp_path / "other", pod)
+    with pytest.raises(SluiceError, match="s3://missing/sha256/"):
+        push(release, workspace, open_place("s3://missing"))
+
+
+@pytest.mark.parametrize("place", ["ftp://host/x", "s3://", "https://"])
+def test_other_addresses_are_no_places(place: str) -> None:
+    with pytest.raises(SluiceError, match="not a place"):
+        open_place(place)

@@ -1,0 +1,82 @@
+"""The quality canary against real services: stable, a good canary, one that answers worse, and none at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from canaries import CASES, Canary
+from fakes import DECLINE
+from sluice.core.errors import SluiceError
+from sluice.core.processes import free_port
+from sluice.data.rows import Row
+from sluice.evaluation.findings import Comparison
+from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.policy import load_policy
+from sluice.rollout.quality import JUDGED, Served, compare_served
+
+ROOT = Path(__file__).parents[3]
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Name -> URL."""
+    folder = tmp_path_factory.mktemp("services")
+    started = {
+        "stable": Canary("r-00000000000a", folder / "a"),
+        "good": Canary("r-00000000000b", folder / "b"),
+        "worse": Canary("r-00000000000c", folder / "c", wrong=True),
+    }
+    try:
+        for service in started.values():
+            service.wait_ready()
+        yield {name: service.url for name, service in started.items()}
+    finally:
+        for service in started.values():
+            service.stop()
+
+
+def compared(stable: str, canary: str, rows: list[Row] = CASES) -> Comparison:
+    policy = load_policy(ROOT / "config" / "gates.yaml")
+    return compare_served(Served(stable, DECLINE, 10), Served(canary, DECLINE, 10), rows, policy, concurrency=4)
+
+
+def test_a_canary_that_answers_alike_passes(services: dict[str, str]) -> None:
+    found = compared(services["stable"], services["good"])
+    assert (found.verdict, found.compared, found.identical) == ("no difference seen", 80, 80)
+    figures = {metric.name: metric.judgement.base for metric in found.deciding}
+    assert {name: figures[name] for name in ("f1", "decline_accuracy", "citation_correctness")} == {
+        "f1": 1.0,
+        "decline_accuracy": 1.0,
+        "citation_correctness": 1.0,
+    }
+
+
+def test_a_canary_that_answers_worse_fails_with_the_metrics(services: dict[str, str]) -> None:
+    found = compared(services["stable"], services["worse"])
+    assert not found.passed
+    assert {metric.name for metric in found.deciding if metric.verdict == "worse"} >= {"f1", "decline_accuracy"}
+
+
+def test_too_few_cases_are_no_pass(services: dict[str, str]) -> None:
+    assert compared(services["stable"], services["good"], CASES[:30]).verdict == "too few cases"
+
+
+def test_a_canary_that_does_not_answer_is_no_pass(services: dict[str, str]) -> None:
+    with pytest.raises(SluiceError, match="nobody answered for canary"):
+        compared(services["stable"], f"http://127.0.0.1:{free_port()}")
+
+
+def test_a_canary_that_fails_some_questions_is_no_pass(services: dict[str, str]) -> None:
+    unknown = Row(id="unknown", question="Not in the script?", answers=("x",), doc_ids=("doc-00",))
+    found = compared(services["stable"], services["good"], [*CASES, unknown])
+    assert not found.passed
+    assert any("failed in head" in reason for reason in found.reasons)
+
+
+def test_every_metric_that_is_judged_exists() -> None:
+    assert set(JUDGED) <= {metric.name for metric in METRICS}
