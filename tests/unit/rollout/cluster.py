@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from kubeapi import KubeApi
+from kubeapi import KubeApi, compose
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest, identified
 
@@ -51,7 +51,7 @@ def release(**changes: Any) -> Manifest:
     )
 
 
-def hold(api: KubeApi, *, name: str = "r-000000000000", healthy: bool = True) -> None:
+def hold(api: KubeApi, *, name: str = "r-000000000000") -> None:
     """An earlier release is live: its Rollout, its pod, and Services that the controller has written to."""
     labels = {"app.kubernetes.io/name": "sluice", "app.kubernetes.io/version": name}
     api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": api.namespace}})
@@ -66,7 +66,7 @@ def hold(api: KubeApi, *, name: str = "r-000000000000", healthy: bool = True) ->
             },
             "status": {
                 "observedGeneration": "1",
-                "phase": "Healthy" if healthy else "Degraded",
+                "phase": "Healthy",
                 "currentPodHash": "old",
                 "stableRS": "old",
             },
@@ -95,6 +95,4 @@ def hold(api: KubeApi, *, name: str = "r-000000000000", healthy: bool = True) ->
         }
     )
     api.written.add(api.path("TraefikService", "sluice"))
-    from kubeapi import compose
-
     api.put(compose({"pod": {"name": "sluice-old-1", "hash": "old", "ready": True}}, None))

@@ -95,9 +95,8 @@ def test_the_rollout_comes_last_and_after_a_dry_run(api: KubeApi, run: Runner) -
     hold(api)
     api.recording = recording("promoted")
     run()
-    writes = [path.partition("?") for method, path in api.requests if method == "PATCH"]
-    tried = [one[0] for one in writes if "dryRun" in one[2]]
-    kept = [one[0] for one in writes if "dryRun" not in one[2]]
+    tried = [path.partition("?")[0] for method, path in api.requests if method == "DRY"]
+    kept = [path.partition("?")[0] for method, path in api.requests if method == "PATCH"]
     assert set(tried) == set(kept)
     assert kept[-1].endswith("/rollouts/sluice")
 
@@ -170,6 +169,13 @@ def test_a_degraded_rollout_is_aborted_with_what_its_pods_say(api: KubeApi, run:
     assert "CrashLoopBackOff" in done.reasons[1]
 
 
+def test_a_first_release_that_fails_has_nothing_to_go_back_to(api: KubeApi, run: Runner) -> None:
+    api.recording = {"events": [{"rollout": {"phase": "Degraded", "message": "ProgressDeadlineExceeded"}}]}
+    done = run()
+    assert (done.kind, done.reasons) == ("failed", ("ProgressDeadlineExceeded",))
+    assert not [path for method, path in api.requests if path.endswith("/status")]
+
+
 def test_an_image_that_cannot_be_pulled_is_aborted_in_time(api: KubeApi, run: Runner) -> None:
     hold(api)
     api.recording = recording("image-pull")
@@ -227,7 +233,7 @@ def test_a_right_that_is_missing_is_named(api: KubeApi, run: Runner, method: str
     assert "lists the rights" in str(caught.value)
     assert api.objects[api.path("Rollout", "sluice")]["metadata"]["generation"] == 1
     if method == "DRY":
-        assert not [path for kind, path in api.requests if kind == "PATCH" and "dryRun" not in path]
+        assert not [path for kind, path in api.requests if kind == "PATCH"]
 
 
 def test_what_may_not_be_watched_is_said_once(api: KubeApi, run: Runner) -> None:
@@ -281,7 +287,7 @@ def test_jobs_run_before_the_rollout(api: KubeApi, run: Runner) -> None:
     api.recording = recording("promoted")
     run.documents = [*run.documents, JOB]
     assert run().kind == "promoted"
-    writes = [path.partition("?")[0] for method, path in api.requests if method == "PATCH" and "dryRun" not in path]
+    writes = [path.partition("?")[0] for method, path in api.requests if method == "PATCH"]
     assert [path.rpartition("/")[2] for path in writes[-2:]] == ["migrate-1", "sluice"]
     assert "job migrate-1: done" in run.lines
 
