@@ -96,7 +96,7 @@ def _interruptible(again: str, env: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         print(
-            f"the rollout goes on\n  -> watch it again: {again}\n  -> abort it: sluice rollback --env {env}",
+            f"what was applied stays, and the rollout goes on\n  -> watch it again: {again}\n  -> abort it: sluice rollback --env {env}",
             file=sys.stderr,
         )
         raise

@@ -60,7 +60,7 @@ def test_an_interrupt_leaves_the_rollout_going(api: KubeApi, start: Start) -> No
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=120)
     assert first.returncode == 130
-    assert "the rollout goes on" in said
+    assert "what was applied stays, and the rollout goes on" in said
     assert f"watch it again: sluice deploy --env local --release {release().id}" in said
     assert "abort it: sluice rollback --env local" in said
     rollout = api.objects[api.path("Rollout", "sluice")]
