@@ -95,10 +95,8 @@ def _interruptible(again: str, env: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(
-            f"what was applied stays, and the rollout goes on\n  -> watch it again: {again}\n  -> abort it: sluice rollback --env {env}",
-            file=sys.stderr,
-        )
+        print("what was applied stays, and the rollout goes on", file=sys.stderr)
+        print(f"  -> watch it again: {again}\n  -> abort it: sluice rollback --env {env}", file=sys.stderr)
         raise
 
 
