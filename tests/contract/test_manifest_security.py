@@ -1,7 +1,7 @@
 """Rendered manifests under a scanner, checkov: no violation, and every seeded one is found.
 
-Scanners pass over a Rollout and an AnalysisTemplate without a word. So they are scanned as the Deployment and the Jobs that
-they make, and the report has to name each of them.
+Scanners pass over a Rollout and an AnalysisTemplate without a word. So they are scanned as the Deployment and the Jobs
+that they make, and the report has to name each of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Seeded typos in rendered overlays: each is refused, by the name of what is wrong. An API server drops most in silence."""
+"""Seeded typos in rendered overlays: each is refused by name. An API server would drop most in silence."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _kustomization(folder: Path) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", [*FOLDERS, K8S / "analysis"], ids=lambda path: path.name)
 def test_every_file_of_a_folder_is_used(folder: Path) -> None:
     spec = _kustomization(folder)
     used = {name for name in spec.get("resources", ()) if "/" not in name} | set(spec.get("configurations", ()))

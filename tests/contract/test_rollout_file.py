@@ -70,12 +70,6 @@ def test_a_pod_has_the_time_that_draining_takes() -> None:
     assert pod["terminationGracePeriodSeconds"] >= notice + service.drain_seconds + 5
 
 
-def test_every_manifest_of_a_folder_is_in_its_kustomization() -> None:
-    for folder in (K8S / "base", K8S / "analysis"):
-        listed = set(yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"])
-        assert {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"} <= listed
-
-
 def test_no_image_is_pinned_by_a_tag() -> None:
     for path in K8S.rglob("*.yaml"):
         for line in path.read_text().splitlines():

@@ -1,7 +1,7 @@
-"""Closed JSON Schemas of the custom resources in k8s/: read from schemas/cluster/, written by `sluice manifests schemas`.
+"""Closed JSON Schemas of the custom resources in k8s/, in schemas/cluster/; `sluice manifests schemas` writes them.
 
 The projects' own definitions say what may be there, and an API server prunes the rest in silence. Here every object is
-closed, so that a misspelt key is an error. metadata is closed to what manifests set; what a controller writes is not in them.
+closed, so that a misspelt key is an error. metadata is closed to what manifests set: what controllers write is left out.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def read_schema(folder: Path, group: str, kind: str) -> dict[str, Any]:
 
 
 def write_schemas(folder: Path, *, host: str = HOST) -> list[Path]:
-    """Fetches what sources.yaml of `folder` names, and writes a schema for each kind. SluiceError when a file is not the
-    one whose sha256 is written there."""
+    """Fetches what sources.yaml of `folder` names, and writes a schema for each kind. SluiceError when a file has
+    another sha256 than is written there."""
     sources = TypeAdapter(list[Source]).validate_python(yaml.safe_load((folder / "sources.yaml").read_text()))
     written = []
     for source in sources:
