@@ -120,10 +120,12 @@ class Observer:
         own = [
             pod
             for pod in self.picture.pods.values()
-            if rollout and rollout.observed and pod.problem and pod.template_hash == rollout.current
+            if rollout
+            and rollout.observed
+            and rollout.generation >= self.generation
+            and pod.stuck
+            and pod.template_hash == rollout.current
         ]
-        if rollout and rollout.generation < self.generation:
-            own = []
         self._stuck_since = {pod.name: self._stuck_since.get(pod.name, now) for pod in own}
         return tuple(
             f"pod {pod.name}: {pod.problem}" for pod in own if now - self._stuck_since[pod.name] >= self.patience.pull

@@ -17,7 +17,7 @@ RELEASE_LABEL = "app.kubernetes.io/version"
 HASH_LABEL = "rollouts-pod-template-hash"
 BAD_PHASES = ("Failed", "Error", "Inconclusive")
 # Why a container waits when it will not start by waiting longer alone.
-_STUCK = (
+_REASONS = (
     "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable",
     "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff",
 )  # fmt: skip
@@ -89,7 +89,8 @@ class PodStatus:
     template_hash: str
     phase: str
     ready: bool
-    problem: str  # why a container does not start, empty when nothing is known to be wrong
+    problem: str  # why it does not start, empty when nothing is known to be wrong
+    stuck: bool  # a problem that waiting alone does not mend; for a node it waits as long as the rollout may take
     restarts: int
 
 
@@ -205,16 +206,21 @@ def read_pod(document: Object) -> PodStatus:
         template_hash=str((metadata.get("labels") or {}).get(HASH_LABEL, "")),
         phase="Terminating" if metadata.get("deletionTimestamp") else str(status.get("phase", "")),
         ready=ready,
-        problem=_problem(status, containers),
+        problem=_stuck(containers) or _unscheduled(status),
+        stuck=bool(_stuck(containers)),
         restarts=sum(int(one.get("restartCount", 0)) for one in containers),
     )
 
 
-def _problem(status: Object, containers: list[Object]) -> str:
+def _stuck(containers: list[Object]) -> str:
     for one in containers:
         waiting = (one.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in _STUCK:
+        if waiting.get("reason") in _REASONS:
             return f"{waiting['reason']}: {waiting.get('message') or one.get('image', '')}".strip()
+    return ""
+
+
+def _unscheduled(status: Object) -> str:
     for one in status.get("conditions") or ():
         if one["type"] == "PodScheduled" and one["status"] == "False":
             return f"{one.get('reason', 'not scheduled')}: {one.get('message', '')}".strip()

@@ -98,8 +98,10 @@ def pod(**status: Any) -> Any:
 def test_what_keeps_a_pod_from_starting() -> None:
     waiting = {"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}
     assert pod(initContainerStatuses=[waiting]).problem == "ErrImagePull: not found"
+    assert pod(initContainerStatuses=[waiting]).stuck
     unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
     assert pod(conditions=[unschedulable]).problem == "Unschedulable: 0/3 nodes"
+    assert not pod(conditions=[unschedulable]).stuck  # a new node may be on its way
     assert pod(containerStatuses=[{"state": {"waiting": {"reason": "ContainerCreating"}}}]).problem == ""
 
 
