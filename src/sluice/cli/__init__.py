@@ -14,6 +14,7 @@ import typer
 from sluice.cli import (
     canary,
     data,
+    deployment,
     evaluation,
     gates,
     image,
@@ -55,6 +56,8 @@ for noun, module in (
     app.add_typer(module.group, name=noun)
 app.command()(serving.rehearse)
 app.command()(serving.serve)
+app.command()(deployment.deploy)
+app.command()(deployment.rollback)
 app.command()(evaluation.train)
 app.command()(evaluation.evaluate)
 app.command("eval")(evaluation.eval_change)

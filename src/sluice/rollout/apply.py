@@ -1,0 +1,112 @@
+"""Brings rendered manifests into a cluster, in an order in which a refusal leaves the running release as it was.
+
+The whole is first tried as a dry run on the API server. Then everything is applied but the Rollout; Jobs (migrations,
+the new index) run to their end; the Rollout comes last, and with it the new pods.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from sluice.core.errors import SluiceError
+from sluice.rollout.cluster import Cluster, ConflictError, LostError, read
+from sluice.rollout.logs import job_log
+from sluice.rollout.manifests import Manifest, place
+from sluice.rollout.status import HASH_LABEL
+
+_JOB_SECONDS = 3600.0
+_ATTEMPTS = 3
+Show = Callable[[str], None]
+
+
+def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show) -> None:
+    """Applies everything but Jobs and the Rollout, after a dry run of all of it."""
+    if missing := _absent(cluster, [one for one in documents if one["kind"] == "Namespace"]):
+        cluster.apply(missing)  # nothing can be tried in a namespace that is not there
+        show(f"made {', '.join(map(place, missing))}")
+    first = [one for one in documents if one["kind"] not in ("Job", "Rollout")]
+    for attempt in range(1, _ATTEMPTS + 1):
+        kept = keep(first, cluster.live([one for one in first if one["kind"] in ("Service", "TraefikService")]))
+        try:
+            cluster.apply(kept, dry_run=True)
+            if attempt == 1:
+                cluster.apply([one for one in documents if one["kind"] == "Job"], dry_run=True)
+                cluster.apply([one for one in documents if one["kind"] == "Rollout"], dry_run=True, force=True)
+            cluster.apply(kept)
+            break
+        except ConflictError:
+            # The controller moved a weight between our look and our write: look again.
+            if attempt == _ATTEMPTS:
+                raise
+    show(f"applied {len(first)} manifests")
+
+
+def keep(documents: Sequence[Manifest], live: Sequence[Manifest]) -> list[Manifest]:
+    """`documents` with what Argo Rollouts has written into their live objects: the pod hash in the selector of a
+    Service, the weights of a TraefikService.
+
+    Those fields are whole to the API server: without them an apply would take the traffic off the weights of a rollout,
+    or be refused."""
+    there = {(one["kind"], one["metadata"]["name"]): one for one in live}
+    kept: list[Manifest] = []
+    for one in documents:
+        other = there.get((one["kind"], one["metadata"]["name"]))
+        document: Any = copy.deepcopy(dict(one))
+        if other is not None and one["kind"] == "Service":
+            if chosen := (other["spec"].get("selector") or {}).get(HASH_LABEL):
+                document["spec"].setdefault("selector", {})[HASH_LABEL] = chosen
+        elif other is not None and one["kind"] == "TraefikService":
+            _keep_weights(document["spec"], other["spec"])
+        kept.append(document)
+    return kept
+
+
+def _keep_weights(spec: Any, live: Mapping[str, Any]) -> None:
+    weights = {one["name"]: one.get("weight") for one in (live.get("weighted") or {}).get("services") or ()}
+    for service in (spec.get("weighted") or {}).get("services") or ():
+        if weights.get(service["name"]) is not None:
+            service["weight"] = weights[service["name"]]
+
+
+def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], show: Show) -> None:
+    """Runs what must be done before the pods, one after the other. SluiceError with its log when one fails: the Rollout
+    has not been touched then. One that has succeeded before is not run again."""
+    for job in jobs:
+        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+        cluster.apply([job])
+        show(f"job {name}: started")
+        _wait(client, namespace, name, cluster.lost_seconds)
+        show(f"job {name}: done")
+
+
+def _wait(client: httpx.Client, namespace: str, name: str, lost_seconds: float) -> None:
+    end, heard = time.monotonic() + _JOB_SECONDS, time.monotonic()
+    while time.monotonic() < end:
+        try:
+            status = read(client, f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}").get("status") or {}
+            heard = time.monotonic()
+        except LostError:
+            if time.monotonic() - heard > lost_seconds:
+                raise
+            status = {}
+        held = {one["type"]: one for one in status.get("conditions") or () if one["status"] == "True"}
+        if "Complete" in held:
+            return
+        if "Failed" in held:
+            log = "\n".join(f"  {line}" for line in job_log(client, namespace, name))
+            raise SluiceError(
+                f"job {name}: {held['Failed'].get('message', 'failed')}\n{log}",
+                remedy="the Rollout was not touched: what was live stays live",
+            )
+        time.sleep(1)
+    raise SluiceError(f"job {name}: not done after {_JOB_SECONDS:.0f} s", remedy="the Rollout was not touched")
+
+
+def _absent(cluster: Cluster, documents: Sequence[Manifest]) -> list[Manifest]:
+    there = {place(one) for one in (cluster.live(documents) if documents else ())}
+    return [one for one in documents if place(one) not in there]

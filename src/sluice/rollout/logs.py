@@ -1,0 +1,24 @@
+"""The last lines of a Job's log: what it said about its verdict."""
+
+from __future__ import annotations
+
+import httpx
+
+from sluice.core.errors import SluiceError
+from sluice.rollout.cluster import message, read
+
+
+def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) -> list[str]:
+    """Of the Job's newest pod. Says in one line why there is none: it never takes the place of a verdict."""
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    try:
+        found = read(client, pods, labelSelector=f"batch.kubernetes.io/job-name={job}")["items"]
+        if not found:
+            return [f"job {job}: its pods are gone, and their log with them"]
+        newest = max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))["metadata"]["name"]
+        response = client.get(f"{pods}/{newest}/log", params={"tailLines": str(lines)})
+        if response.is_error:
+            return [f"job {job}: no log ({message(response)})"]
+        return response.text.splitlines() or [f"job {job}: it wrote nothing"]
+    except (SluiceError, httpx.HTTPError) as error:
+        return [f"job {job}: no log ({str(error).splitlines()[0]})"]
