@@ -1,7 +1,7 @@
 """Closed JSON Schemas of the custom resources in k8s/, in schemas/cluster/; `sluice manifests schemas` writes them.
 
 The projects' own definitions say what may be there, and an API server prunes the rest in silence. Here every object is
-closed, so that a misspelt key is an error. metadata is closed to what manifests set: what controllers write is left out.
+closed, so that a misspelt key is an error. metadata is closed to what manifests set, not what controllers write.
 """
 
 from __future__ import annotations

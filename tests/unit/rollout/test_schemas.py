@@ -17,6 +17,7 @@ from jsonschema import Draft7Validator
 from sluice.core.errors import SluiceError
 from sluice.rollout.schemas import close, read_schema, write_schemas
 
+pytestmark = pytest.mark.usefixtures("loopback")
 AT = f"owner/project/{'a' * 40}/crds"
 SPEC = {
     "type": "object",
@@ -44,7 +45,7 @@ DEFINITION = {
 
 
 @pytest.fixture
-def host(tmp_path: Path, loopback: None) -> Iterator[str]:
+def host(tmp_path: Path) -> Iterator[str]:
     served = tmp_path / "served" / AT
     served.mkdir(parents=True)
     (served / "thing.yaml").write_text(yaml.safe_dump(DEFINITION))
