@@ -166,7 +166,8 @@ class Observer:
                     there.pop(name, None)
                 else:
                     there[name] = reader(one)
-            self.picture = replace(before, **{field: there})
+            changed: dict[str, Any] = {field: there}
+            self.picture = replace(before, **changed)
         self._listed.add(news.source)
         self._tell()
 
