@@ -57,12 +57,11 @@ class Pod:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.key = add_key(folder / "keys.json", "test", tenant=None, scopes=("chat",), rate=600)
-        (folder / "keys.json").chmod(
-            0o644
-        )  # the cluster's Secret belongs to the pod's group; here it is another user's
+        # The cluster's Secret belongs to the pod's group; here it is another user's.
+        (folder / "keys.json").chmod(0o644)
 
     def _mounts(self, writable: bool) -> list[str]:
-        mode = "" if writable else ":ro"
+        mode = ":U" if writable else ":ro"  # U: they belong to the container's user, as a pod's fsGroup has it
         names = ("release", "models")
         return [word for name in names for word in ("--volume", f"{self._name}-{name}:/{name}{mode}")]
 

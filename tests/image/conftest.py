@@ -93,6 +93,7 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> Placed:
         adapter=None,
     )
     place = tmp_path_factory.mktemp("place")
+    place.chmod(0o755)  # the container's user reads it
     return Placed(push(folder, workspace, open_place(str(place))), place)
 
 

@@ -91,10 +91,16 @@ class _Folder:
             draft.unlink(missing_ok=True)
 
     def get(self, digest: str, target: Path) -> None:
+        path = self._path(digest)
         try:
-            shutil.copyfile(self._path(digest), target)
+            source = path.open("rb")
         except FileNotFoundError:
             raise _missing(self, digest) from None
+        except OSError as error:
+            remedy = "the place must be readable for whoever fetches"
+            raise SluiceError(f"{path}: cannot be read: {error.strerror or error}", remedy=remedy) from error
+        with source, target.open("wb") as stream:
+            shutil.copyfileobj(source, stream)
 
 
 class _Bucket:

@@ -153,6 +153,17 @@ def test_what_names_no_manifest_is_refused(place: Path, pod: Workspace, tmp_path
         fetch(wanted, open_place(str(place)), tmp_path / "release", pod)
 
 
+def test_an_artefact_that_cannot_be_read_is_named(
+    release: Path, workspace: Workspace, pod: Workspace, place: Path, tmp_path: Path
+) -> None:
+    moved = push(release, workspace, open_place(str(place)))
+    artefact = next(path for path in (place / "sha256").iterdir() if path.name != moved.digest)
+    artefact.unlink()
+    artefact.mkdir()
+    with pytest.raises(SluiceError, match=rf"{artefact}: cannot be read"):
+        fetch(f"sha256:{moved.digest}", open_place(str(place)), tmp_path / "release", pod)
+
+
 @pytest.fixture
 def site(place: Path) -> Iterator[str]:
     class Quiet(http.server.SimpleHTTPRequestHandler):
