@@ -26,7 +26,7 @@ from sluice.retrieval import stage
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = "trixie"
-OWN_BASE = f"localhost/sluice-test-base:{SUITE}"
+OWN_BASE = f"localhost/sluice-test-base:{SUITE}-gomp"
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
         if os.geteuid() or not shutil.which("debootstrap"):
             pytest.fail("name a base image by digest in SLUICE_IMAGE_BASE, or run as root with debootstrap installed")
         folder = tmp_path_factory.mktemp("base")
-        packages = "--include=python3,python3-venv,ca-certificates"
+        packages = "--include=python3,python3-venv,ca-certificates,libgomp1"
         subprocess.run(["debootstrap", "--variant=minbase", packages, SUITE, str(folder)], check=True)
         authorities = Path("etc/ssl/certs/ca-certificates.crt")  # the build reaches the index as this machine does
         shutil.copyfile("/" / authorities, folder / authorities)

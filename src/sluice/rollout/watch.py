@@ -106,6 +106,10 @@ def follow(
             tell(News(source.name, "lost", text=str(error) or type(error).__name__))
             stop.wait(pause)
             pause = min(pause * 2, longest)
+        except RuntimeError:
+            if not stop.is_set():
+                raise
+            return  # the client was closed between two looks at `stop`
 
 
 def _list(client: httpx.Client, source: Source) -> tuple[tuple[Object, ...], str]:
