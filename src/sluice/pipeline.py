@@ -5,15 +5,17 @@ Stages run with the code of the checkout they run in, so that another commit is 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_atomic
-from sluice.core.processes import Child, start, wait_until
+from sluice.core.processes import Child, is_running, start, wait_until
 from sluice.core.progress import VARIABLE, Journey
 from sluice.core.workspace import Workspace
 
@@ -116,6 +118,7 @@ def reproduce(workspace: Workspace, journey: Journey, *, until: str = STAGES[-1]
     noted = pointer.read_text()
     progress = workspace.state / "progress.json"
     progress.unlink(missing_ok=True)
+    forget_dead_locks(workspace)
     argv = command("dvc", "repro", f"pipelines/dvc.yaml:{until}")
     journey.begin(STAGES[0])
     child = start("dvc", argv, state=workspace.state, env=environment(workspace, progress), cwd=workspace.root)
@@ -142,6 +145,29 @@ def reproduce(workspace: Workspace, journey: Journey, *, until: str = STAGES[-1]
         journey.end()
     write_atomic(workspace.state / "data.synced", pointer.read_text())
     return result
+
+
+def forget_dead_locks(workspace: Workspace) -> None:
+    """Drops what killed runs have locked: dvc takes a process that has ended, but that nobody has collected, for one
+    that lives, and would refuse to start."""
+    path = workspace.root / ".dvc" / "tmp" / "rwlock"
+    try:
+        held = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return
+    if not Path("/proc/self").exists():
+        return
+    kept: dict[str, dict[str, Any]] = {}
+    for place, locks in held.items():
+        reads = [one for one in locks.get("read", []) if is_running(one["pid"])]
+        write = locks.get("write")
+        alive = {"read": reads} if reads else {}
+        if write and is_running(write["pid"]):
+            alive["write"] = write
+        if alive:
+            kept[place] = alive
+    if kept != held:
+        write_atomic(path, json.dumps(kept))
 
 
 def evaluate(workspace: Workspace, journey: Journey, *options: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from sluice import pipeline
 from sluice.core.errors import SluiceError
 from sluice.core.progress import VARIABLE, Journey
 from sluice.core.workspace import Workspace
-from sluice.pipeline import Reproduction, _explain, _listen, command, environment, pull, reproduce
+from sluice.pipeline import Reproduction, _explain, _listen, command, environment, forget_dead_locks, pull, reproduce
 
 DVC_COLD = """\
 Running stage 'pipelines/dvc.yaml:check':
@@ -253,3 +255,18 @@ def test_a_run_may_end_before_the_last_stage(workspace: Workspace, journey: Jour
     dvc(DVC_UNCHANGED)
     reproduce(workspace, journey, until="train")
     assert dvc.called() == ["repro pipelines/dvc.yaml:train"]
+
+
+def test_what_a_killed_dvc_has_locked_is_free_again(workspace: Workspace) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has collected it
+    path = workspace.root / ".dvc" / "tmp" / "rwlock"
+    path.parent.mkdir(parents=True)
+    mine, dead = ({"pid": pid, "cmd": "dvc repro"} for pid in (os.getpid(), ended.pid))
+    path.write_text(json.dumps({"data": {"read": [dead, mine]}, "build": {"write": dead}, "x": {"write": mine}}))
+    forget_dead_locks(workspace)
+    assert json.loads(path.read_text()) == {"data": {"read": [mine]}, "x": {"write": mine}}
+    ended.wait()
+    path.write_text("no json")
+    forget_dead_locks(workspace)
+    assert path.read_text() == "no json"

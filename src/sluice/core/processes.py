@@ -162,6 +162,11 @@ def _started(pid: int) -> str:
     return "" if state in "ZX" else fields[18]
 
 
+def is_running(pid: int) -> bool:
+    """Whether the process lives; one that has ended and that nobody has collected does not. Linux only."""
+    return bool(_started(pid))
+
+
 def reap(state: Path) -> list[str]:
     """Ends children that an earlier, killed run left behind. Returns their names."""
     ended = []

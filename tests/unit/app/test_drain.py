@@ -51,6 +51,7 @@ def nursery() -> Iterator[subprocess.Popen[str]]:
     with process:
         yield process
         os.killpg(process.pid, signal.SIGKILL)  # and whatever it has forked
+        process.wait(10)
 
 
 async def _ready(client: httpx.AsyncClient, url: str) -> None:
