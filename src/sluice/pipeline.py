@@ -89,9 +89,7 @@ class _Done:
 
 def _dvc(workspace: Workspace, *words: str) -> _Done:
     """One short dvc command."""
-    child = start(
-        f"dvc-{words[0]}", command("dvc", *words), state=workspace.state, env=environment(workspace), cwd=workspace.root
-    )
+    child = _start_dvc(workspace, f"dvc-{words[0]}", *words)
     try:
         child.process.wait()
     finally:
@@ -118,10 +116,8 @@ def reproduce(workspace: Workspace, journey: Journey, *, until: str = STAGES[-1]
     noted = pointer.read_text()
     progress = workspace.state / "progress.json"
     progress.unlink(missing_ok=True)
-    forget_dead_locks(workspace)
-    argv = command("dvc", "repro", f"pipelines/dvc.yaml:{until}")
     journey.begin(STAGES[0])
-    child = start("dvc", argv, state=workspace.state, env=environment(workspace, progress), cwd=workspace.root)
+    child = _start_dvc(workspace, "dvc", "repro", f"pipelines/dvc.yaml:{until}", progress=progress)
     result = Reproduction([], [])
     seen = 0
     try:
@@ -145,6 +141,12 @@ def reproduce(workspace: Workspace, journey: Journey, *, until: str = STAGES[-1]
         journey.end()
     write_atomic(workspace.state / "data.synced", pointer.read_text())
     return result
+
+
+def _start_dvc(workspace: Workspace, name: str, *words: str, progress: Path | None = None) -> Child:
+    forget_dead_locks(workspace)
+    env = environment(workspace, progress)
+    return start(name, command("dvc", *words), state=workspace.state, env=env, cwd=workspace.root)
 
 
 def forget_dead_locks(workspace: Workspace) -> None:

@@ -91,15 +91,17 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
         ):
             return Review(f"{named} asks and answers as {base} ({start[:12]}) does", "", None, None)
         edited = not head and bool(git.changed(root, tip, but_for=LOCK))
-        here = checkout(workspace, tip, on_drop=_close_store) if head else workspace
+        here = _checkout(workspace, tip) if head else workspace
         mine = _Checkout("head", named, f"{tip}-dirty" if edited else tip, here)
-        theirs = _Checkout("base", base, start, checkout(workspace, start, on_drop=_close_store))
+        theirs = _Checkout("base", base, start, _checkout(workspace, start))
         asked_nobody = "as was asked for" if replay else _without_keys(theirs.workspace, here)
         replay = bool(asked_nobody)
         with _named(mine):
-            new, rows = _answers(here, None, replay=replay)
+            _prepare(here, replay=replay)
+            rows = rows_of(here)
+            new = _answers(here, rows, replay=replay)
         with _named(theirs):
-            old, _ = _answers(theirs.workspace, rows, replay=replay)
+            old = _base_answers(theirs.workspace, rows, replay=replay)
         bundle = draft_bundle(here, adapter=here.build / "adapter" / "adapter.gguf")
         with measuring(bundle, ResponseCache(here.state / FOLDER), replay=replay) as metrics:
             if git.changed(here.root, start, paths=[_METRICS]):
@@ -137,32 +139,43 @@ def describe(side: _Checkout, records: Sequence[Mapping[str, Any]]) -> Side:
     )
 
 
-def _answers(
-    side: Workspace, rows: Sequence[Row] | None, *, replay: bool
-) -> tuple[list[dict[str, Any]], Sequence[Row]]:
-    """The records of one side, and the rows that were asked: those given, or the side's own.
-
-    A base keeps what it answered: its commit does not change."""
-    kept = side.state / f"answers-{cases_digest(rows)[:12]}.jsonl" if rows is not None else None
-    if rows is not None and kept and kept.exists() and not replay:
-        return read_jsonl(kept), rows
-    journey = Journey(EXPECTED, side.state / "durations.json")
+def _prepare(side: Workspace, *, replay: bool) -> None:
+    """Takes a side down the pipeline, as far as it can go without asking anybody when `replay` is set."""
+    journey = _journey(side)
     journey.begin("data")
     journey.end(cached=not pull(side))
     reproduce(side, journey, until="train" if replay else "evaluate")
-    wanted = rows if rows is not None else rows_of(side)
+
+
+def _journey(side: Workspace) -> Journey:
+    return Journey(EXPECTED, side.state / "durations.json")
+
+
+def _answers(side: Workspace, rows: Sequence[Row], *, replay: bool) -> list[dict[str, Any]]:
+    """The records of a prepared side. It is asked once more where its pipeline has asked other rows, or nobody."""
+    digest = cases_digest(rows)
     out = side.build / "evaluation"
-    if replay or read_json(out / "summary.json")["cases_digest"] != cases_digest(wanted):
-        out = side.build / f"evaluation-{cases_digest(wanted)[:12]}"
-        write_rows(out / "asked.jsonl", wanted)
+    if replay or read_json(out / "summary.json")["cases_digest"] != digest:
+        out = side.build / f"evaluation-{digest[:12]}"
+        write_rows(out / "asked.jsonl", rows)
+        journey = _journey(side)
         journey.begin("evaluate")
         options = ["--replay"] if replay else []
         evaluate(side, journey, "--asked", str(out / "asked.jsonl"), "--out", str(out), *options)
         journey.end()
-    records = read_jsonl(out / "cases.jsonl")
-    if kept and not replay:
+    return read_jsonl(out / "cases.jsonl")
+
+
+def _base_answers(side: Workspace, rows: Sequence[Row], *, replay: bool) -> list[dict[str, Any]]:
+    """As `_answers`, kept for the next comparison: the commit of a base does not change."""
+    kept = side.state / f"answers-{cases_digest(rows)[:12]}.jsonl"
+    if kept.exists() and not replay:
+        return read_jsonl(kept)
+    _prepare(side, replay=replay)
+    records = _answers(side, rows, replay=replay)
+    if not replay:
         write_jsonl(kept, records)
-    return records, wanted
+    return records
 
 
 @contextmanager
@@ -173,6 +186,10 @@ def _named(side: _Checkout) -> Iterator[None]:
         yield
     except SluiceError as error:
         raise SluiceError(f"{side.name}, {side.title}: {error.message}", remedy=error.remedy) from error
+
+
+def _checkout(workspace: Workspace, commit: str) -> Workspace:
+    return checkout(workspace, commit, share=[FOLDER], on_drop=_close_store)
 
 
 def _close_store(state: Path) -> None:

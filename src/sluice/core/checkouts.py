@@ -1,7 +1,7 @@
 """Another commit of this repository in a folder of its own, ready for the pipeline beside the working tree.
 
-The folder is a clone that borrows the objects of this one. It shares DVC's cache and the cache of model responses, so
-that what one commit has computed the other need not; everything else it keeps to itself.
+The folder is a clone that borrows the objects of this one. It shares DVC's cache and what the caller names, so that what
+one commit has computed the other need not; everything else it keeps to itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
@@ -17,12 +17,18 @@ from sluice.core.workspace import Workspace
 
 FOLDER = "checkouts"  # below .sluice/
 KEPT = 3  # checkouts of the last comparisons; each is as large as the index and the store
-_SHARED = "responses"  # below .sluice/
 
 
-def checkout(workspace: Workspace, commit: str, *, on_drop: Callable[[Path], object] = lambda _: None) -> Workspace:
+def checkout(
+    workspace: Workspace,
+    commit: str,
+    *,
+    share: Sequence[str] = (),
+    on_drop: Callable[[Path], object] = lambda _: None,
+) -> Workspace:
     """The checkout of a full commit name, made when it is not there yet. Older ones beyond the last few are dropped.
 
+    `share`: folders below .sluice/ that are the same in both; what lies in them must be named by its content.
     `on_drop` is called with the .sluice folder of each before it goes. SluiceError when git cannot bring the commit.
     """
     folder = workspace.state / FOLDER / commit[:12]
@@ -32,7 +38,9 @@ def checkout(workspace: Workspace, commit: str, *, on_drop: Callable[[Path], obj
         draft.parent.mkdir(parents=True, exist_ok=True)
         _git(workspace.root, "clone", "--quiet", "--shared", "--no-checkout", str(workspace.root), str(draft))
         _git(draft, "checkout", "--quiet", "--detach", commit)
-        _share(workspace, draft)
+        _share_dvc_cache(workspace, draft)
+        for name in share:
+            _share_folder(workspace.state / name, draft / ".sluice" / name)
         draft.rename(folder)
     folder.touch()
     for old in sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
@@ -41,8 +49,7 @@ def checkout(workspace: Workspace, commit: str, *, on_drop: Callable[[Path], obj
     return Workspace(folder)
 
 
-def _share(workspace: Workspace, draft: Path) -> None:
-    """The caches of this checkout for the other: what is in them is named by its content."""
+def _share_dvc_cache(workspace: Workspace, draft: Path) -> None:
     shared, local = workspace.root / ".dvc" / "config", workspace.root / ".dvc" / "config.local"
     texts = [path.read_text() for path in (shared, local) if path.is_file()]
     target = draft / ".dvc" / "config.local"
@@ -57,10 +64,12 @@ def _share(workspace: Workspace, draft: Path) -> None:
         mine = local.read_text() if local.is_file() else ""  # credentials of a remote, for one
         target.write_text(f"{mine}\n[cache]\n    dir = {workspace.root / '.dvc' / 'cache'}\n")
         target.chmod(0o600)
-    responses = workspace.state / _SHARED
-    responses.mkdir(parents=True, exist_ok=True)
-    (draft / ".sluice").mkdir(exist_ok=True)
-    (draft / ".sluice" / _SHARED).symlink_to(responses, target_is_directory=True)
+
+
+def _share_folder(mine: Path, theirs: Path) -> None:
+    mine.mkdir(parents=True, exist_ok=True)
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.symlink_to(mine, target_is_directory=True)
 
 
 def _git(folder: Path, *words: str) -> None:

@@ -39,9 +39,8 @@ def record_evaluation(
     prompts = {name: prompt.digest for name, prompt in bundle.prompts.items()}
     figures = {name: value for name, value in summary.items() if name != "recorded"}  # the same result, read again
     identity = digest_of({"release": bundle.release, "prompts": prompts, "figures": figures, "side": side})
-    known = workspace.state / "evaluations" / f"{identity}.json"
-    if known.is_file():
-        return str(read_json(known)["run_id"])
+    if known := _recorded(workspace, identity):
+        return known
     client, experiment = open_tracking(workspace, EXPERIMENT)
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
@@ -68,7 +67,7 @@ def record_evaluation(
     for file in ("cases.jsonl", "summary.json", "metrics.json"):
         client.log_artifact(run_id, str(folder / file))
     client.set_terminated(run_id)
-    write_json(known, {"run_id": run_id})
+    write_json(_note(workspace, identity), {"run_id": run_id})
     return run_id
 
 
@@ -76,9 +75,8 @@ def record_comparison(workspace: Workspace, comparison: Comparison, base: Side, 
     """Records a comparison with the reports in `folder`; returns the id of the run, the earlier one when nothing is
     new."""
     identity = digest_of({"base": base.as_dict(), "head": head.as_dict(), "found": comparison.as_dict()})
-    known = workspace.state / "evaluations" / f"{identity}.json"
-    if known.is_file():
-        return str(read_json(known)["run_id"])
+    if known := _recorded(workspace, identity):
+        return known
     client, experiment = open_tracking(workspace, COMPARISONS)
     from mlflow.entities import Metric, Param
 
@@ -93,8 +91,18 @@ def record_comparison(workspace: Workspace, comparison: Comparison, base: Side, 
     )
     client.log_artifacts(run_id, str(folder))
     client.set_terminated(run_id)
-    write_json(known, {"run_id": run_id})
+    write_json(_note(workspace, identity), {"run_id": run_id})
     return run_id
+
+
+def _note(workspace: Workspace, identity: str) -> Path:
+    return workspace.state / "evaluations" / f"{identity}.json"
+
+
+def _recorded(workspace: Workspace, identity: str) -> str:
+    """The run in which this was recorded, empty when it was not."""
+    note = _note(workspace, identity)
+    return str(read_json(note)["run_id"]) if note.is_file() else ""
 
 
 def _parameters(bundle: Bundle, prompts: Mapping[str, str]) -> dict[str, str]:

@@ -44,7 +44,7 @@ def test_an_older_commit_with_the_caches_of_this_one(here: Workspace) -> None:
     commit(here.root, "new")
     (here.root / "prompts" / "a.txt").write_text("edited")
     (here.root / ".dvc" / "config.local").write_text("[core]\n    checksum_jobs = 3\n")
-    found = checkout(here, old)
+    found = checkout(here, old, share=["responses"])
     assert (found.prompts / "a.txt").read_text() == "old"
     assert git.commit(found.root) == old
     assert git.changed(found.root, old) == []
@@ -87,7 +87,7 @@ def test_old_ones_are_dropped_after_their_end_was_told(here: Workspace) -> None:
     commits = [commit(here.root, str(number)) for number in range(KEPT + 1)]
     dropped: list[Path] = []
     for age, name in enumerate(commits):
-        found = checkout(here, name, on_drop=lambda state: dropped.append(state) or state.is_dir())
+        found = checkout(here, name, share=["responses"], on_drop=lambda state: dropped.append(state) or state.is_dir())
         os.utime(found.root, (1_000_000 + age,) * 2)
     first = here.state / "checkouts" / commits[0][:12]
     assert dropped == [first / ".sluice"]
