@@ -1,7 +1,7 @@
 """Another commit of this repository in a folder of its own, ready for the pipeline beside the working tree.
 
-The folder is a clone that borrows the objects of this one. It shares DVC's cache and what the caller names, so that what
-one commit has computed the other need not; everything else it keeps to itself.
+The folder is a clone that borrows the objects of this one. It shares DVC's cache and what the caller names, so that
+what one commit has computed the other need not; everything else it keeps to itself.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.policy import ComparisonPolicy
 from sluice.evaluation.reports import Side, write_reports
 from sluice.review import Review
-from unit.forge.fake_github import REPOSITORY, WRITER, FakeGitHub, fake_github
+from unit.forge.fake_github import FakeGitHub, actions_environment, fake_github
 
 POLICY = ComparisonPolicy.model_validate(
     {
@@ -58,17 +57,7 @@ def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001 - opens the 
 @pytest.fixture
 def summary(github: FakeGitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The job summary of a run of pull request 7, with GitHub played by a server on this machine."""
-    event = tmp_path / "event.json"
-    event.write_text(json.dumps({"number": 7, "pull_request": {"number": 7}}))
-    found = {
-        "GITHUB_API_URL": github.url,
-        "GITHUB_EVENT_PATH": str(event),
-        "GITHUB_REPOSITORY": REPOSITORY,
-        "GITHUB_RUN_ID": "500",
-        "GITHUB_RUN_ATTEMPT": "1",
-        "GITHUB_TOKEN": WRITER,
-        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
-    }
+    found = actions_environment(github, tmp_path) | {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
     for name, value in found.items():
         monkeypatch.setenv(name, value)
     for name in ("die_with_parent", "watch_parent"):

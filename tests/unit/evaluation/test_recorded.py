@@ -105,8 +105,9 @@ def test_whatever_may_change_the_answer_is_asked_anew(
     "spec", [changed(retries=3), changed(max_concurrency=2), changed(prices={"input": 1, "output": 2}), SPEC]
 )
 def test_what_cannot_change_the_answer_is_not(cache: ResponseCache, recorded: RecordedChat, spec: ProviderSpec) -> None:
-    ask(recorded)
-    ask(RecordedChat(cache, [spec], nobody, model_digest="m"))
+    text, _, _ = ask(recorded)
+    again, _, kept = ask(RecordedChat(cache, [spec], nobody, model_digest="m"))
+    assert (again, kept.live) == (text, False)
 
 
 def test_the_digest_of_the_local_model_counts_for_the_local_model_only(

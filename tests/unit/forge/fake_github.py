@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 REPOSITORY = "octo/app"
@@ -123,3 +124,17 @@ def fake_github() -> Iterator[FakeGitHub]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def actions_environment(github: FakeGitHub, folder: Path) -> dict[str, str]:
+    """What Actions sets for a step of a run of pull request 7; the event is written into `folder`."""
+    event = folder / "event.json"
+    event.write_text(json.dumps({"number": 7, "pull_request": {"number": 7}}))
+    return {
+        "GITHUB_API_URL": github.url,
+        "GITHUB_EVENT_PATH": str(event),
+        "GITHUB_REPOSITORY": REPOSITORY,
+        "GITHUB_RUN_ID": "500",
+        "GITHUB_RUN_ATTEMPT": "1",
+        "GITHUB_TOKEN": WRITER,
+    }

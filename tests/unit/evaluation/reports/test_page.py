@@ -6,7 +6,6 @@ Screenshots are left in build/browser/.
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.reports import COMMENT, JSON, JUNIT, PAGE, Side, write_reports
 from sluice.evaluation.reports.page import page
-from unit.app.browser import Browser, find_browser
+from unit.app.browser import Browser
 from unit.evaluation.asking import ask, changed
 from unit.evaluation.reports.conftest import Comparing
 
@@ -52,16 +51,6 @@ def test_a_text_that_recurs_stands_in_the_page_once(comparing: Comparing, sides:
     passage = "Neighbouring chunks share 64 tokens."
     records = [record | {"passages": [passage, passage], "retrieved": ["chunking"]} for record in ask(seed=1, trials=2)]
     assert page(comparing(records, records), *sides).count(passage) == 1
-
-
-@pytest.fixture(scope="module")
-def program() -> str:
-    found = find_browser()
-    if found is None and os.environ.get("GITHUB_ACTIONS") == "true":
-        pytest.fail("GitHub's machines have a browser; without one the page would go untested there")
-    if found is None:
-        pytest.skip("no Chromium on this machine: install one, or name it in SLUICE_CHROMIUM")
-    return found
 
 
 @pytest.fixture
