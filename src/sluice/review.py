@@ -24,18 +24,19 @@ from sluice.core.progress import Journey
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
+from sluice.evaluation.application import model_digest
 from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.policy import load_policy
+from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
 from sluice.evaluation.reports import Side, write_reports
 from sluice.evaluation.rescoring import rescore
 from sluice.evaluation.stage import measuring, rows_of
 from sluice.evaluation.summary import cases_digest
 from sluice.evaluation.tracking import record_comparison
 from sluice.llm.models import Models, load_models
-from sluice.llm.roles import missing_keys
-from sluice.llm.settings import load_providers
+from sluice.llm.settings import load_providers, missing_keys
 from sluice.pipeline import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce
 from sluice.prompts import load_prompts
 from sluice.prompts.diff import diff_prompts
@@ -103,9 +104,12 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
         with _named(theirs):
             old = _base_answers(theirs.workspace, rows, replay=replay)
         bundle = draft_bundle(here, adapter=here.build / "adapter" / "adapter.gguf")
-        with measuring(bundle, ResponseCache(here.state / FOLDER), replay=replay) as metrics:
+        responses = ResponseCache(here.state / FOLDER)
+        with measuring(bundle, responses, replay=replay) as metrics:
             if git.changed(here.root, start, paths=[_METRICS]):
-                old = rescore(old, rows, metrics)
+                old = rescore(
+                    old, rows, RecordedScores(responses, metrics, scores_digest(bundle, model_digest(bundle)))
+                )
             comparison = compare(old, new, metrics, load_policy(here.config / "gates.yaml"))
         changed = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
         sides = describe(theirs, old), describe(mine, new)

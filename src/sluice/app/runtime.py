@@ -12,7 +12,8 @@ from sluice.app.chain import AnswerChain, require_prompt
 from sluice.guardrails import Guards
 from sluice.llm.fallback import Fallback
 from sluice.llm.local import LocalServer
-from sluice.llm.roles import needs_local, open_chat
+from sluice.llm.roles import open_chat
+from sluice.llm.settings import needs_local
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores

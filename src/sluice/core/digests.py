@@ -27,3 +27,9 @@ def digest_of_file(path: Path) -> str:
         while block := stream.read(_BLOCK):
             sha.update(block)
     return sha.hexdigest()
+
+
+def digest_of_code(*folders: Path) -> str:
+    """Hex sha256 over the Python files below the folders, by their paths."""
+    files = {str(path.relative_to(folder.parent)): path for folder in folders for path in folder.rglob("*.py")}
+    return digest_of({name: digest_of_file(path) for name, path in files.items()})

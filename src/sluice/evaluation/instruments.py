@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 from sluice.app.bundle import Bundle
+from sluice.app.runtime import open_model
 from sluice.core.errors import SluiceError
 from sluice.evaluation.batching import Batched
 from sluice.evaluation.metrics import EMBEDDING, METRICS
 from sluice.evaluation.metrics.judge import Judge
 from sluice.evaluation.output import Metric
 from sluice.llm.chat import ChatProvider
-from sluice.llm.local import LocalServer
-from sluice.llm.roles import needs_local, open_chat
 from sluice.retrieval.embedder import Embedder, Vectors
 
-PROMPT = "judge"
+PROMPT = "judge"  # the name of the prompt, and of the role that answers it
 Connect: TypeAlias = Callable[[], ChatProvider]
 
 
@@ -50,19 +50,16 @@ def open_judge(
             f"release {bundle.release}: it has a judge, but no prompt {PROMPT!r}",
             remedy=f"add prompts/{PROMPT}.prompt.yml, or empty `judge` in config/providers.yaml",
         )
-    llm = bundle.service.llm
 
     def connect() -> ChatProvider:
-        if not needs_local(specs):
-            return open_chat(specs, local_url=None)
-        server = LocalServer(bundle.model, threads=llm.threads, slots=llm.slots, context=llm.context)
-        return open_chat(specs, local_url=opened.enter_context(server).base_url)
+        # A local judge is the base model: the adapter was taught to answer, not to judge.
+        return opened.enter_context(open_model(replace(bundle, adapter=None), PROMPT))
 
     return Judge(
         around(connect),
         bundle.prompts[PROMPT],
         by=", ".join(f"{spec.name}/{spec.model}" for spec in specs),
-        seconds=llm.timeout_seconds,
+        seconds=bundle.service.llm.timeout_seconds,
         # More would wait in the provider's own queue, and fail when that takes too long.
         concurrency=specs[0].max_concurrency,
     )

@@ -32,7 +32,7 @@ from sluice.evaluation.prompt_cases import PromptCase, cases_of
 from sluice.evaluation.recorded import RecordedChat, asking
 from sluice.evaluation.runner import run_cases
 from sluice.llm.chat import ChatProvider
-from sluice.llm.settings import PROMPT_ROLES, Providers, ProviderSpec, load_providers
+from sluice.llm.settings import PROMPT_ROLES, Providers, ProviderSpec, load_providers, needs_local
 from sluice.prompts import Prompt, load_prompts
 
 CHECKS: tuple[Metric, ...] = (ExactMatch(), DeclineAccuracy(), Contains(), NotContains(), Regex(), JsonSchema())
@@ -165,12 +165,8 @@ def _open_role(
 ) -> Iterator[RecordedChat]:
     specs: tuple[ProviderSpec, ...] = getattr(providers, role)
     with ExitStack() as opened:
-        open_chat, digest = _local(workspace, role, opened) if _needs_local(specs) else (_remote(specs), "")
+        open_chat, digest = _local(workspace, role, opened) if needs_local(specs) else (_remote(specs), "")
         yield RecordedChat(store, specs, once(open_chat), model_digest=digest, replay=replay)
-
-
-def _needs_local(specs: Sequence[ProviderSpec]) -> bool:
-    return any(spec.kind == "local" for spec in specs)
 
 
 def _remote(specs: Sequence[ProviderSpec]) -> Callable[[], ChatProvider]:

@@ -11,7 +11,7 @@ from typing import Any
 import sluice.guardrails
 from sluice.app.bundle import Bundle
 from sluice.app.chain import Checks
-from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.digests import digest_of, digest_of_code
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import current_asking
 from sluice.guardrails import Outcome
@@ -58,7 +58,6 @@ def _kept(found: Outcome, seconds: float) -> dict[str, Any]:
 
 def guards_digest(bundle: Bundle) -> str:
     """Digest over the settings, the checks' code and the libraries below them."""
-    package = Path(sluice.guardrails.__file__).parent
-    code = {path.name: digest_of_file(path) for path in package.glob("*.py")}
+    code = digest_of_code(Path(sluice.guardrails.__file__).parent)
     libraries = {name: version(name) for name in ("guardrails-ai", "detect-secrets")}
     return digest_of({"settings": bundle.guardrails.model_dump(mode="json"), "code": code, "libraries": libraries})

@@ -11,7 +11,7 @@ from typing import Any
 import sluice.data
 import sluice.evaluation
 from sluice.app.bundle import Bundle
-from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.digests import digest_of, digest_of_code, digest_of_file
 from sluice.data.rows import Row
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Metric, Output
@@ -45,10 +45,7 @@ class RecordedScores:
 
 def scores_digest(bundle: Bundle, model_digest: str) -> str:
     """Digest over the metrics' code, the models they use (`model_digest`: of a local judge) and their libraries."""
-    packages = [Path(package.__path__[0]) for package in (sluice.evaluation, sluice.data)]
-    code = {
-        str(path.relative_to(root.parent)): digest_of_file(path) for root in packages for path in root.rglob("*.py")
-    }
+    code = digest_of_code(*(Path(package.__path__[0]) for package in (sluice.evaluation, sluice.data)))
     libraries = {name: version(name) for name in _LIBRARIES}
     embedder = digest_of_file(bundle.embedder)
     return digest_of({"code": code, "libraries": libraries, "embedder": embedder, "model": model_digest})

@@ -10,7 +10,7 @@ from pathlib import Path
 import sluice.retrieval
 from sluice.app.bundle import Bundle
 from sluice.app.chain import Search
-from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.digests import digest_of, digest_of_code, digest_of_file
 from sluice.core.files import read_json
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import current_asking
@@ -46,7 +46,6 @@ class RecordedSearch:
 
 def search_digest(bundle: Bundle) -> str:
     """Digest over the index, the embedder's file and the code that searches."""
-    package = Path(sluice.retrieval.__file__).parent
-    code = {path.name: digest_of_file(path) for path in package.glob("*.py")}
+    code = digest_of_code(Path(sluice.retrieval.__file__).parent)
     index = read_json(bundle.index / "index.json")["digest"]
     return digest_of({"index": index, "embedder": digest_of_file(bundle.embedder), "code": code})

@@ -7,21 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sluice.data.rows import Row
-from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.scoring import run_metrics
+from sluice.evaluation.output import Output
+from sluice.evaluation.runner import Score
 
 
-def rescore(
-    records: Sequence[Mapping[str, Any]], rows: Sequence[Row], metrics: Sequence[Metric]
-) -> list[dict[str, Any]]:
-    """The records with what `metrics` say of their answers. `rows`: those that were asked. Cases without an answer
-    keep what they are."""
+def rescore(records: Sequence[Mapping[str, Any]], rows: Sequence[Row], score: Score) -> list[dict[str, Any]]:
+    """The records with what `score` says of their answers (scoring.run_metrics, or what stands for it). `rows`: those
+    that were asked. Cases without an answer keep what they are."""
     known = {row.id: row for row in rows}
 
     async def one(record: Mapping[str, Any]) -> dict[str, Any]:
         if record.get("status", "answered") != "answered" or record["answer"] is None:
             return dict(record)
-        return {**record, **await run_metrics(known[record["id"]], output_of(record), metrics)}
+        return {**record, **await score(known[record["id"]], output_of(record))}
 
     async def all_of_them() -> list[dict[str, Any]]:
         return list(await asyncio.gather(*(one(record) for record in records)))

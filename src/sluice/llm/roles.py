@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,16 +11,6 @@ from sluice.llm.guarded import Guarded
 from sluice.llm.providers import connect
 from sluice.llm.providers.place import Place
 from sluice.llm.settings import ProviderSpec
-
-
-def needs_local(specs: Sequence[ProviderSpec]) -> bool:
-    """Whether the local llama.cpp must run for these providers."""
-    return any(spec.kind == "local" for spec in specs)
-
-
-def missing_keys(specs: Sequence[ProviderSpec]) -> list[str]:
-    """The variables that hold keys of these providers and are not set here, as on a pull request from a fork."""
-    return sorted({spec.key_env for spec in specs if spec.key_env and not os.environ.get(spec.key_env)})
 
 
 def open_chat(

@@ -5,6 +5,8 @@ The numbers have no defaults: how long is waited and how often is tried again st
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -128,3 +130,13 @@ def load_providers(path: Path, *, roles: list[str]) -> Providers:
     if faults:
         raise Faults(str(path), faults, remedy="a local provider names a role of config/models.yaml")
     return providers
+
+
+def needs_local(specs: Sequence[ProviderSpec]) -> bool:
+    """Whether the local llama.cpp must run for these providers."""
+    return any(spec.kind == "local" for spec in specs)
+
+
+def missing_keys(specs: Sequence[ProviderSpec]) -> list[str]:
+    """The variables that hold keys of these providers and are not set here, as on a pull request from a fork."""
+    return sorted({spec.key_env for spec in specs if spec.key_env and not os.environ.get(spec.key_env)})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.digests import canonical_json, digest_of, digest_of_file
+from sluice.core.digests import canonical_json, digest_of, digest_of_code, digest_of_file
 
 
 def test_order_of_keys_does_not_matter() -> None:
@@ -34,3 +34,16 @@ def test_digest_of_file_is_that_of_its_bytes(tmp_path: Path, size: int) -> None:
     content = b"x" * size
     (tmp_path / "f").write_bytes(content)
     assert digest_of_file(tmp_path / "f") == hashlib.sha256(content).hexdigest()
+
+
+def test_code_is_its_python_files_by_path(tmp_path: Path) -> None:
+    folder = tmp_path / "package"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "a.py").write_text("1")
+    first = digest_of_code(folder)
+    (folder / "page.html").write_text("x")
+    assert digest_of_code(folder) == first
+    (folder / "below" / "a.py").rename(folder / "below" / "b.py")
+    moved = digest_of_code(folder)
+    (folder / "below" / "b.py").write_text("2")
+    assert len({first, moved, digest_of_code(folder)}) == 3
