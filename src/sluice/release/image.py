@@ -24,6 +24,8 @@ from sluice.core.files import write_atomic
 # on its content alone, and the libraries' one stays the same from commit to commit. When it was made is a label.
 EPOCH = 315532800
 SBOM = "/opt/libraries/sbom.cdx.json"
+# An image that is named by its content, not by a tag that can be moved.
+PINNED = re.compile(r"(?P<name>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def build(root: Path, base: str, name: str, options: Sequence[str] = ()) -> Imag
 
 def require_digest(base: str) -> None:
     """A tag can be moved to other content later; a digest cannot."""
-    if not re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", base):
+    if not PINNED.fullmatch(base):
         raise SluiceError(
             f"base image {base or '(none)'}: not named by digest",
             remedy="name it as NAME@sha256:… with --base or SLUICE_IMAGE_BASE (docs/reference/image.md)",

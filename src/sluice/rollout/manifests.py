@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -14,13 +13,13 @@ from typing import Any
 import yaml
 
 from sluice.core.errors import Faults, SluiceError
+from sluice.release.image import PINNED
 from sluice.rollout.schemas import read_schema
 
 # The oldest release of Kubernetes that the manifests are for, and what built-in kinds are checked against.
 KUBERNETES = "1.32"
 Manifest = Mapping[str, Any]
 _RENDER_SECONDS = 60
-_PINNED = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 # What an overlay holds before `images:` names a real build. Nothing has this digest, so no pod starts from it.
 PLACEHOLDER = "sha256:" + "0" * 64
 
@@ -80,7 +79,7 @@ def unpinned(documents: Sequence[Manifest], *, placeholders: bool = True) -> lis
         for pod in pods(one)
         for container in (*pod.get("initContainers", ()), *pod["containers"])
         for image in [str(container.get("image", "no image"))]
-        if not _PINNED.fullmatch(image) or (not placeholders and image.endswith(PLACEHOLDER))
+        if not PINNED.fullmatch(image) or (not placeholders and image.endswith(PLACEHOLDER))
     ]
 
 

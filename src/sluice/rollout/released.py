@@ -7,7 +7,6 @@ pod template with it. Nothing in the overlay itself is written.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import write_atomic
 from sluice.core.settings import nearest
 from sluice.core.workspace import Workspace
+from sluice.release.image import PINNED
 from sluice.release.manifest import FILE, Manifest
 from sluice.rollout import manifests
 from sluice.rollout.status import RELEASE_LABEL
 
-_IMAGE = re.compile(r"(?P<name>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
 # The API server takes objects of up to about this size.
 _CONFIGMAP_BYTES = 1_000_000
 
@@ -95,7 +94,7 @@ def _layer(folder: Path, overlay: Path, settings: dict[str, Any], release: Manif
         "patches": [{"target": {"kind": "Rollout"}, "patch": yaml.safe_dump(patch)}],
     }
     if image:
-        found = _IMAGE.fullmatch(image)
+        found = PINNED.fullmatch(image)
         if not found:
             raise SluiceError(f"{image}: not an image by digest", remedy="name it as REPOSITORY@sha256:DIGEST")
         # The overlay has already given the image its name: this layer finds it by that one.
