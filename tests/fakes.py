@@ -39,7 +39,8 @@ class ScriptedChat:
 
     A reply that is an exception is raised; with `fail_after` set, after that many pieces. `calls` records what was
     asked and with which parameters, `sent` the pieces that were given out. Pieces are `piece` characters long, `delay`
-    seconds apart. `closed` counts streams that were left before their end.
+    seconds apart; the last one waits until the file `gate` exists. `closed` counts streams that were left before their
+    end.
     """
 
     script: Mapping[str, str | Exception]
@@ -47,6 +48,7 @@ class ScriptedChat:
     delay: float = 0.0
     fail_after: int | None = None
     finish_reason: FinishReason = "stop"
+    gate: Path | None = None
     calls: list[dict[str, Any]] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     closed: int = 0
@@ -71,6 +73,8 @@ class ScriptedChat:
                 try:
                     async with asyncio.timeout_at(deadline):
                         await asyncio.sleep(self.delay)
+                        while self.gate and start + self.piece >= len(reply) and not self.gate.exists():
+                            await asyncio.sleep(0.02)
                 except TimeoutError:
                     raise ProviderError(Failure.DEADLINE, "the script is slower than the deadline") from None
                 if number == self.fail_after:

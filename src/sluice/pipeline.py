@@ -123,7 +123,7 @@ def reproduce(workspace: Workspace, journey: Journey, *, until: str = STAGES[-1]
     try:
         while True:
             running = child.running
-            lines = child.log.read_text(errors="replace").splitlines()
+            lines = _whole_lines(child.log)
             for line in lines[seen:]:
                 _listen(line, journey, result)
             seen = len(lines)
@@ -186,6 +186,12 @@ def evaluate(workspace: Workspace, journey: Journey, *options: str) -> None:
         status = child.stop()
     if status != 0:
         raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+
+
+def _whole_lines(log: Path) -> list[str]:
+    """The lines that dvc has finished: one that is still being written would be heard by half, and never again."""
+    text = log.read_text(errors="replace")
+    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def _listen(line: str, journey: Journey, result: Reproduction) -> None:

@@ -179,6 +179,12 @@ def test_reproduce_says_what_ran_and_what_did_not(workspace: Workspace, journey:
     assert (workspace.state / "data.synced").read_text() == (workspace.root / "data.dvc").read_text()
 
 
+def test_a_line_that_dvc_is_still_writing_is_heard_whole(workspace: Workspace, journey: Journey, dvc) -> None:
+    rest = "import time\ntime.sleep(1)\nprint('dvc.yaml:check\\':', flush=True)\ntime.sleep(1)"
+    dvc("Running stage 'pipelines/", code=rest)
+    assert reproduce(workspace, journey).ran == ["check"]
+
+
 def test_a_stage_that_fails_is_named_with_its_own_words(workspace: Workspace, journey: Journey, dvc) -> None:
     dvc(DVC_FAILED, status=255)
     with pytest.raises(SluiceError) as caught:

@@ -20,17 +20,19 @@ ROUNDS, STREAMS = 20, 50
 URL = "http://127.0.0.1:{port}"
 BODY = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}], "stream": True}
 # Forks a service for each port it is told, so that the libraries are loaded once; at the end tells how each one ended.
-# Eight sentences, 80 ms apart: more than half a second, so that the signal finds all streams open.
+# No stream ends before its gate is there, so that the signal finds all of them open.
 NURSERY = """
 import os, sys
+from pathlib import Path
 from fakes import *
 pids = []
 for line in sys.stdin:
+    port, gate = line.split(maxsplit=1)
     pids.append(os.fork())
     if not pids[-1]:
-        chat = ScriptedChat(script={"overlap": "Sentence. " * 8}, piece=10, delay=0.08)
+        chat = ScriptedChat(script={"overlap": "Sentence. " * 8}, piece=10, delay=0.01, gate=Path(gate.strip()))
         limits = {"max_body_bytes": 4096, "max_concurrent": 64}
-        run_service(int(line), chat, limits=limits, notice_seconds=0)
+        run_service(int(port), chat, limits=limits, notice_seconds=0)
         os._exit(0)
     print(pids[-1], flush=True)
 print(*(os.waitpid(pid, 0)[1] for pid in pids))
@@ -78,8 +80,8 @@ async def _stream(client: httpx.AsyncClient, url: str, begun: asyncio.Semaphore)
     return text
 
 
-async def _round(pid: int, url: str) -> list[str]:
-    """The texts of all streams; the signal is sent while every one of them is open."""
+async def _round(pid: int, url: str, gate: Path) -> list[str]:
+    """The texts of all streams; the signal is sent while every one of them is open, and they end after it."""
     limits = httpx.Limits(max_connections=STREAMS)
     async with httpx.AsyncClient(trust_env=False, timeout=60, limits=limits) as client:
         await _ready(client, url)
@@ -89,19 +91,20 @@ async def _round(pid: int, url: str) -> list[str]:
             await asyncio.wait_for(begun.acquire(), 30)
         assert not any(stream.done() for stream in streams), "a stream ended before the signal was sent"
         os.kill(pid, signal.SIGTERM)
+        gate.touch()
         return await asyncio.gather(*streams)
 
 
 @pytest.mark.real
-def test_no_stream_is_cut(nursery: subprocess.Popen[str]) -> None:
+def test_no_stream_is_cut(nursery: subprocess.Popen[str], tmp_path: Path) -> None:
     assert nursery.stdin
     assert nursery.stdout
     cut = []
     for number in range(ROUNDS):
-        port = free_port()
-        nursery.stdin.write(f"{port}\n")
+        port, gate = free_port(), tmp_path / f"gate-{number}"
+        nursery.stdin.write(f"{port} {gate}\n")
         nursery.stdin.flush()
-        texts = asyncio.run(_round(int(nursery.stdout.readline()), URL.format(port=port)))
+        texts = asyncio.run(_round(int(nursery.stdout.readline()), URL.format(port=port), gate))
         assert len(texts) == STREAMS
         cut += [(number, text[-200:]) for text in texts if text.count("Sentence.") != 8 or "[DONE]" not in text]
     assert cut == []
