@@ -58,7 +58,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus that has read four releases while they were asked: stable and good alike, bad bad in every way,
     quiet hardly."""
     folder = tmp_path_factory.mktemp("prometheus")
-    releases = {name: Canary(release, folder / name, 0.05 if name == "bad" else 0) for name, release in HASHES.items()}
+    releases = {name: Canary(release, folder / name, 0.25 if name == "bad" else 0) for name, release in HASHES.items()}
     started: list[subprocess.Popen[bytes]] = []
     try:
         for release in releases.values():
