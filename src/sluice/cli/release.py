@@ -80,11 +80,10 @@ def release_fetch(
         str, typer.Option("--from", help="Folder, s3://bucket/prefix or https://host/path.", envvar=ARTEFACTS)
     ],
     into: Annotated[Path, typer.Option(help="Folder that becomes the release.")] = Path("/release"),
-    models: Annotated[bool, typer.Option("--models/--no-models", help="Also the models, or the release alone.")] = True,
 ) -> None:
     """Bring a release and its models to this machine and verify every digest. A pod's init container runs it."""
     from sluice.release.blobs import open_place
     from sluice.release.transfer import fetch
 
-    moved = fetch(manifest, open_place(source), into, Workspace.find(), models=models)
+    moved = fetch(manifest, open_place(source), into, Workspace.find())
     print(f"{moved.manifest.id}: {moved.files} files verified, {moved.moved} of them fetched\nsha256:{moved.digest}")

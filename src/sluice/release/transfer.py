@@ -48,8 +48,8 @@ def push(folder: Path, workspace: Workspace, place: Place) -> Moved:
     return Moved(manifest, digest, len(blobs) + 1, len(absent) + moved)
 
 
-def fetch(wanted: str, place: Place, folder: Path, workspace: Workspace, *, models: bool = True) -> Moved:
-    """Makes `folder` the release that `wanted` names, and fills the cache with its `models`, converted for serving.
+def fetch(wanted: str, place: Place, folder: Path, workspace: Workspace) -> Moved:
+    """Makes `folder` the release that `wanted` names, and fills the cache with its models, converted for serving.
 
     `wanted`: a release.json, or the sha256 of one, with or without `sha256:`. Every file is checked as it arrives, the
     whole folder at the end. What is there already and right is kept, so a run that was cut off goes on; what another
@@ -62,17 +62,12 @@ def fetch(wanted: str, place: Place, folder: Path, workspace: Workspace, *, mode
         (folder / name).unlink()
     moved += [bring(place, sha256, folder / name) for name, sha256 in sorted(manifest.files.items())]
     verify(folder, manifest)
-    if models:
-        moved += _bring_models(manifest, load_models(folder / _MODELS), place, workspace.cache)
-    return Moved(manifest, digest, len(moved), sum(moved))
-
-
-def _bring_models(manifest: Manifest, models: Models, place: Place, cache: Path) -> list[bool]:
+    models = load_models(folder / _MODELS)
     _require_pinned(manifest, models)
-    moved = [bring(place, sha256, path) for sha256, path in _sources(models, cache).items()]
+    moved += [bring(place, sha256, path) for sha256, path in _sources(models, workspace.cache).items()]
     for _, spec in models:
-        ensure(spec, cache)
-    return moved
+        ensure(spec, workspace.cache)
+    return Moved(manifest, digest, len(moved), sum(moved))
 
 
 def _digest(wanted: str) -> str:

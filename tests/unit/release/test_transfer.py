@@ -101,16 +101,6 @@ def test_a_release_is_fetched_by_its_manifest(
     assert digest_of_file(tmp_path / "release" / "release.json") == pushed.digest
 
 
-def test_a_release_alone_is_fetched_without_its_models(
-    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
-) -> None:
-    pushed = push(release, workspace, open_place(str(place)))
-    moved = fetch(pushed.digest, open_place(str(place)), tmp_path / "release", pod, models=False)
-    verify(tmp_path / "release", load(tmp_path / "release"))
-    assert moved.files == pushed.files - 3
-    assert not pod.cache.exists()
-
-
 def test_a_second_fetch_moves_nothing_and_mends_what_was_changed(
     release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
 ) -> None:
