@@ -14,6 +14,7 @@ compile dev.in -o dev.txt
 compile serve.in -c dev.txt -o serve.txt
 compile providers.in -c dev.txt -o providers.txt
 compile image.in -c dev.txt -o image.txt
+compile load.in -c dev.txt -o load.txt
 compile image-build.in -c dev.txt -o image-build.txt
 compile train.in -c dev.txt --override .no-torch -o train.txt
 compile scan.in -o scan.txt

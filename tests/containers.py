@@ -1,4 +1,4 @@
-"""Containers as a cluster runs them, for the tests of the image."""
+"""Containers as a cluster runs them, for the tests of the images."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import resource
 import shutil
 import subprocess
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
+import yaml
 
+import argo
 from sluice.app.keys import add_key
 from sluice.core.processes import free_port, wait_until
 from sluice.release.image import Image
@@ -41,10 +45,11 @@ def isolation() -> list[str]:
 
 @dataclass(frozen=True)
 class Placed:
-    """A pushed release, and the folder it was pushed to."""
+    """A pushed release, the folder it was pushed to, and a folder with nothing but its manifest, as a ConfigMap is."""
 
     moved: Moved
     place: Path
+    manifest: Path
 
 
 class Pod:
@@ -124,3 +129,53 @@ class Pod:
         subprocess.run([*PODMAN, "rm", "--force", self._name], check=False, capture_output=True)
         volumes = [f"{self._name}-{name}" for name in ("release", "models")]
         subprocess.run([*PODMAN, "volume", "rm", "--force", *volumes], check=False, capture_output=True)
+
+
+class Job:
+    """The Job of an AnalysisTemplate of k8s/: its init container and its container, as its own manifest has them.
+
+    `arguments` replace the template's defaults; `key` is what the Secret holds."""
+
+    def __init__(
+        self, image: Image, template: Path, arguments: Mapping[str, str], placed: Placed, key: str = ""
+    ) -> None:
+        document = yaml.safe_load(template.read_text())
+        (metric,) = argo.resolve(document["spec"]["metrics"], {**argo.defaults(document), **arguments})
+        self._pod = metric["provider"]["job"]["spec"]["template"]["spec"]
+        self._image = image.id
+        self._name = f"sluice-test-{uuid.uuid4().hex[:8]}"
+        self._placed = placed
+        self._told = {"artefacts": "/place", "key": key}
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """The init container, and the container if that succeeded."""
+        done = self._run(self._pod["initContainers"][0])
+        return self._run(self._pod["containers"][0]) if done.returncode == 0 else done
+
+    def _run(self, container: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+        user = self._pod["securityContext"]
+        argv = [*PODMAN, "run", "--rm", *RESTRICTED, f"--user={user['runAsUser']}:{user['runAsGroup']}"]
+        argv += [f"--memory={container['resources']['limits']['memory'].removesuffix('i').lower()}"]
+        argv += [f"--volume={self._placed.place}:/place:ro", *map(self._mount, container["volumeMounts"])]
+        for variable in container["env"]:
+            source = variable.get("valueFrom", {})
+            value = variable.get("value") or self._told[next(iter(source.values()))["key"]]
+            argv += ["--env", f"{variable['name']}={value}"]
+        if "workingDir" in container:
+            argv += ["--workdir", container["workingDir"]]
+        entrypoint, *words = (*container.get("command", ["sluice"]), *container["args"])
+        argv += ["--entrypoint", entrypoint, self._image, *words]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=600)
+
+    def _mount(self, mount: Mapping[str, Any]) -> str:
+        path, mode = mount["mountPath"], "ro" if mount.get("readOnly") else "U"  # U: as for a pod's fsGroup
+        match mount["name"]:
+            case "tmp":
+                return f"--tmpfs={path}"
+            case "manifest":
+                return f"--volume={self._placed.manifest}:{path}:{mode}"
+            case name:
+                return f"--volume={self._name}-{name}:{path}:{mode}"
+
+    def close(self) -> None:
+        subprocess.run([*PODMAN, "volume", "rm", "--force", f"{self._name}-release"], check=False, capture_output=True)

@@ -14,10 +14,13 @@ import yaml
 import argo
 from sluice.app.metrics import Metrics
 from sluice.app.middleware import CHAT
+from sluice.cli import app
 from sluice.cli.canary import KEY, canary_quality
 from sluice.release.gates import Gate, load_gates
+from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
 from sluice.rollout.limits import limits_of
 from sluice.rollout.plan import TEMPLATES, load_plan, parse_duration
+from sluice.rollout.released import LOAD
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
@@ -235,12 +238,56 @@ def test_the_names_that_are_checked_are_those_of_the_page() -> None:
 # -- Jobs
 
 
+def _pods(name: str) -> list[Any]:
+    return [one["provider"]["job"]["spec"]["template"]["spec"] for one in ANALYSIS[name]["spec"]["metrics"]]
+
+
 def _containers(name: str) -> list[Any]:
-    metrics = ANALYSIS[name]["spec"]["metrics"]
-    return [one["provider"]["job"]["spec"]["template"]["spec"]["containers"][0] for one in metrics]
+    return [pod["containers"][0] for pod in _pods(name)]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_judges_by_what_the_release_pins(name: str) -> None:
+    for pod in _pods(name):
+        (fetching,), (judging,) = pod["initContainers"], pod["containers"]
+        assert {fetching["image"], judging["image"]} == {LOAD}
+        *words, into = fetching["args"][: fetching["args"].index("--only")]
+        assert words == ["release", "fetch", f"/etc/sluice/release/{FILE}", "--into"]
+        assert JUDGING in _fetched(fetching)
+        mounts = {one["name"]: one for one in judging["volumeMounts"]}
+        assert mounts["release"] == {"name": "release", "mountPath": into, "readOnly": True}
+        told = {one["name"]: one.get("value") for one in judging["env"]}
+        if name == "quality":
+            assert f"--release={into}" in judging["args"]
+            assert _fetched(fetching) == {JUDGING, "config"}, "it reads how the release declines"
+        else:
+            assert told["SLUICE_GATES"] == f"{into}/{JUDGING_GATES}"
+            assert told["SLUICE_QUESTIONS"] == f"{into}/{JUDGING_CASES}"
+
+
+def _fetched(fetching: Any) -> set[str]:
+    return set(fetching["args"][fetching["args"].index("--only") + 1 :: 2])
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_runs_what_its_image_holds(name: str) -> None:
+    text = (ROOT / "Containerfile").read_text()
+    (command,) = re.findall(r'^ENTRYPOINT \["(\w+)"\]$', text, re.MULTILINE)
+    load = text.partition(" AS load\n")[2].partition("\nFROM ")[0]
+    copied = dict(re.findall(r"^COPY (\w+) (\S+)$", load, re.MULTILINE))
+    for container in _containers(name):
+        if container.get("command", [command]) == ["locust"]:
+            file = container["args"][container["args"].index("-f") + 1]
+            folder, _, rest = file.partition("/")
+            assert copied[folder] == f"{container['workingDir']}/{folder}"
+            assert (ROOT / folder / rest).is_file()
+        else:
+            assert container["args"][0] in {info.name for info in app.registered_groups}
 
 
 def test_load_from_several_machines_is_the_load_of_one() -> None:
+    (fetching,) = {json.dumps(pod["initContainers"]) for name in ("load", "load-distributed") for pod in _pods(name)}
+    assert fetching
     (alone,), (master, worker) = _containers("load"), _containers("load-distributed")
     assert alone["env"] == master["env"] == worker["env"]
     assert set(argo.defaults(ANALYSIS["load"])) == set(argo.defaults(ANALYSIS["load-distributed"]))

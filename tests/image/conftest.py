@@ -1,4 +1,4 @@
-"""The image, built once, and a small release with the real models in a place."""
+"""The images, each built once, and small releases with the real models in places."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
+from canaries import CASES
 from containers import PODMAN, Placed, Pod, isolation, podman
 from sluice.core.workspace import Workspace
-from sluice.data.rows import Document, write_document
+from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.release import staging
 from sluice.release.blobs import open_place
 from sluice.release.gates import Verdict
-from sluice.release.image import Image, build
+from sluice.release.image import LOAD, SERVING, Image, Target, build
+from sluice.release.manifest import FILE
 from sluice.release.transfer import push
 from sluice.retrieval import stage
 
@@ -50,16 +52,25 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{name}@{podman('image', 'inspect', '--format', '{{.Digest}}', OWN_BASE)}"
 
 
-@pytest.fixture(scope="session")
-def image(base: str) -> Image:
+def _built(base: str, target: Target) -> Image:
     options = shlex.split(os.environ.get("SLUICE_IMAGE_OPTIONS", "")) or isolation()
-    built = build(ROOT, base, "localhost/sluice:test", options)
-    print(f"{built.size / 1e6:.0f} MB, {built.seconds:.0f} s, {built.id}")
+    built = build(ROOT, base, "localhost/sluice:test", options, target=target)
+    print(f"{built.name}: {built.size / 1e6:.0f} MB, {built.seconds:.0f} s, {built.id}")
     return built
 
 
 @pytest.fixture(scope="session")
-def placed(tmp_path_factory: pytest.TempPathFactory) -> Placed:
+def image(base: str) -> Image:
+    return _built(base, SERVING)
+
+
+@pytest.fixture(scope="session")
+def load_image(base: str) -> Image:
+    return _built(base, LOAD)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Two articles behind the real embedder and the untouched model, all made by the real stages."""
     root = tmp_path_factory.mktemp("checkout")
     for folder in ("prompts", "config", "pipelines"):
@@ -73,6 +84,24 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> Placed:
     evaluation = workspace.build / "evaluation"
     evaluation.mkdir(parents=True)
     (evaluation / "summary.json").write_text(json.dumps({"cases_digest": "c" * 64, "cases": 0, "metrics": {}}))
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def placed(checkout: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Placed:
+    """A release that is asked about its articles."""
+    rows = [Row(id=name, question=asked, answers=(), doc_ids=()) for name, asked in QUESTIONS.items()]
+    return _placed(checkout, rows, tmp_path_factory.mktemp("place"))
+
+
+@pytest.fixture(scope="session")
+def scripted(checkout: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Placed:
+    """A release that is asked what the scripted services of tests/canaries.py can answer."""
+    return _placed(checkout, CASES, tmp_path_factory.mktemp("place"))
+
+
+def _placed(checkout: Workspace, rows: list[Row], folder: Path) -> Placed:
+    write_rows(checkout.data / "eval.jsonl", rows)
     verdict = {
         "gate": "none",
         "metric": "none",
@@ -83,20 +112,27 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> Placed:
         "samples": 1,
         "reason": "made for a test",
     }
-    _, folder = staging.create(
-        workspace,
-        evaluation=evaluation,
+    _, release = staging.create(
+        checkout,
+        evaluation=checkout.build / "evaluation",
         verdicts=[Verdict.model_validate(verdict)],
         parent=None,
         commit="0" * 40,
         data_digest="e" * 32,
         adapter=None,
     )
-    place = tmp_path_factory.mktemp("place")
-    place.chmod(0o755)  # the container's user reads it
-    return Placed(push(folder, workspace, open_place(str(place))), place)
+    place, manifest = folder / "artefacts", folder / "manifest"
+    for made in (folder, place, manifest):
+        made.mkdir(exist_ok=True)
+        made.chmod(0o755)  # the container's user reads it
+    shutil.copy(release / FILE, manifest)
+    return Placed(push(release, checkout, open_place(str(place))), place, manifest)
 
 
+QUESTIONS = {
+    "canary": "What gets a small share of the traffic first?",
+    "paging": "When is the person on call paged?",
+}
 ARTICLES = {
     "canary": "A canary gets a small share of the traffic first. When its error rate stays below the limit for ten "
     "minutes, the share grows.",

@@ -7,8 +7,10 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from sluice.retrieval import Hit
+if TYPE_CHECKING:
+    from sluice.retrieval import Hit
 
 _WORD = re.compile(r"\w+")
 

@@ -19,9 +19,12 @@ KEY = "SLUICE_LOAD_KEY"
 def canary_quality(
     stable: Annotated[str, typer.Option(help="Address of stable.")],
     canary: Annotated[str, typer.Option(help="Address of the canary.")],
-    cases: Annotated[int, typer.Option(help="How many of data/eval.jsonl, evenly spread; 0: all.")] = 0,
+    cases: Annotated[int, typer.Option(help="How many of the evaluation cases, evenly spread; 0: all.")] = 0,
     concurrency: Annotated[int, typer.Option(help="Questions at once, of each side.", min=1)] = 2,
     timeout: Annotated[float, typer.Option(help="Seconds; a slower answer counts as failed.", min=1)] = 30,
+    release: Annotated[
+        Path | None, typer.Option(help="Folder with `judging` and `config` of a release; default: this checkout.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File for the whole comparison, as JSON.")] = None,
 ) -> None:
     """Ask stable and canary the same questions and compare the answers; fails when the canary's are worse.
@@ -35,19 +38,24 @@ def canary_quality(
     from sluice.data.rows import load_rows
     from sluice.evaluation.policy import load_policy
     from sluice.evaluation.reports.terminal import in_the_terminal
-    from sluice.evaluation.stage import spread
+    from sluice.evaluation.runner import spread
+    from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
     from sluice.rollout.quality import Served, compare_served
 
-    workspace = Workspace.find()
-    decline = load_settings(workspace.config / "service.yaml", ServiceSettings).decline
-    rows = spread(load_rows(workspace.data / "eval.jsonl"), cases)
+    if release:
+        config, gates, asked = release / "config", release / JUDGING_GATES, release / JUDGING_CASES
+    else:
+        workspace = Workspace.find()
+        config, gates, asked = workspace.config, workspace.config / "gates.yaml", workspace.data / "eval.jsonl"
+    decline = load_settings(config / "service.yaml", ServiceSettings).decline
+    rows = spread(load_rows(asked), cases)
     key = os.environ.get(KEY, "")
     progress = Reporter("quality")
     found = compare_served(
         Served(stable, decline, timeout, key),
         Served(canary, decline, timeout, key),
         rows,
-        load_policy(workspace.config / "gates.yaml"),
+        load_policy(gates),
         concurrency=concurrency,
         on_progress=lambda done, total: progress.report(done, total, "answers"),
     )

@@ -24,6 +24,7 @@ def deploy(
     env: Environment,
     release: Annotated[str, typer.Option(help="Release id; default: the champion.")] = "",
     image: Annotated[str, typer.Option(help="REPOSITORY@sha256:DIGEST; default: that of the overlay.")] = "",
+    load_image: Annotated[str, typer.Option(help="The same, of the image that judges the canary.")] = "",
     context: Context = "",
     timeout: Timeout = "2h",
     retry: Annotated[bool, typer.Option("--retry", help="Begin again with a release that was stopped.")] = False,
@@ -43,7 +44,7 @@ def deploy(
     if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
         raise GateFailed(f"{manifest.id} was refused by {', '.join(refused)}", remedy="deploy one that passed")
     seconds = _seconds(timeout, parse_duration)
-    documents = render_release(workspace, env, manifest, image)
+    documents = render_release(workspace, env, manifest, image, load_image)
     cluster = Cluster(workspace.state, context=context)
     with _interruptible(f"sluice deploy --env {env} --release {manifest.id}", env):
         done = deploy_release(cluster, documents, show=_show, seconds=seconds, patience=Patience(), retry=retry)

@@ -8,12 +8,12 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(help="The serving image.")
+group = typer.Typer(help="The images: one serves releases, one judges their canaries.")
 
 
 @group.callback()
 def image() -> None:
-    """The serving image."""
+    """The images: one serves releases, one judges their canaries."""
 
 
 @group.command("build")
@@ -21,13 +21,20 @@ def image_build(
     base: Annotated[
         str, typer.Option(help="Base image by digest, NAME@sha256:…", envvar="SLUICE_IMAGE_BASE", show_default=False)
     ] = "",
-    tag: Annotated[str, typer.Option(help="Name of the image.")] = "localhost/sluice",
+    tag: Annotated[
+        str, typer.Option(help="Name of the serving image; the other's ends with -load.")
+    ] = "localhost/sluice",
     options: Annotated[list[str] | None, typer.Argument(help="After `--`: further options for buildah.")] = None,
 ) -> None:
-    """Build the serving image with buildah and write its SBOM to build/image/sbom.cdx.json."""
-    from sluice.release.image import build
+    """Build both images with buildah and write their SBOMs, build/image/sbom.cdx.json and sbom-load.cdx.json.
 
-    built = build(Workspace.find().root, base, tag, options or [])
-    print(f"{built.name}: {built.size / 1e6:.0f} MB in {len(built.layers)} layers, built in {built.seconds:.0f} s")
-    print(f"SBOM: {built.sbom}")
-    print(built.id)
+    Their ids are the last two lines."""
+    from sluice.release.image import TARGETS, build
+
+    root = Workspace.find().root
+    images = [build(root, base, tag, options or [], target=target) for target in TARGETS]
+    for built in images:
+        print(f"{built.name}: {built.size / 1e6:.0f} MB in {len(built.layers)} layers, built in {built.seconds:.0f} s")
+        print(f"SBOM: {built.sbom}")
+    for built in images:
+        print(built.id)

@@ -55,7 +55,7 @@ def index_load(
     workspace = Workspace.find()
     folder = Path(release) if release and Path(release).is_dir() else find_release(workspace, release)[1]
     manifest = load(folder)
-    verify(folder, manifest)
+    verify(folder, manifest, part="index")
     with _store(workspace, wait=wait) as connection:
         info = load_index(connection, folder / "index", manifest.id)
     print(f"{manifest.id}: {info.collection}, {info.chunks} chunks")

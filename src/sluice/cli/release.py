@@ -80,10 +80,16 @@ def release_fetch(
         str, typer.Option("--from", help="Folder, s3://bucket/prefix or https://host/path.", envvar=ARTEFACTS)
     ],
     into: Annotated[Path, typer.Option(help="Folder that becomes the release.")] = Path("/release"),
+    only: Annotated[
+        list[str] | None, typer.Option(help="A folder of the release, and no model; may be repeated.")
+    ] = None,
 ) -> None:
-    """Bring a release and its models to this machine and verify every digest. A pod's init container runs it."""
-    from sluice.release.blobs import open_place
-    from sluice.release.transfer import fetch
+    """Bring a release and its models to this machine and verify every digest. A pod's init container runs it.
 
-    moved = fetch(manifest, open_place(source), into, Workspace.find())
+    With --only no model and nothing else of it: who judges a canary needs `judging` (gates, cases) and `config`."""
+    from sluice.release.blobs import open_place
+    from sluice.release.transfer import fetch, fetch_folders
+
+    place = open_place(source)
+    moved = fetch_folders(manifest, place, into, only) if only else fetch(manifest, place, into, Workspace.find())
     print(f"{moved.manifest.id}: {moved.files} files verified, {moved.moved} of them fetched\nsha256:{moved.digest}")

@@ -24,7 +24,7 @@ from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.output import Metric
 from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
-from sluice.evaluation.runner import require_rows, run_cases
+from sluice.evaluation.runner import require_rows, run_cases, spread
 from sluice.evaluation.summary import summarise, write_results
 from sluice.evaluation.tracking import record_evaluation
 from sluice.retrieval.stores import Stores
@@ -44,13 +44,6 @@ class Evaluated(NamedTuple):
 
     records: list[dict[str, Any]]
     metrics: tuple[Metric, ...]
-
-
-def spread(rows: list[Row], limit: int) -> list[Row]:
-    """`limit` rows at even distances, in order; all of them when `limit` is 0 or more than there are."""
-    if not 0 < limit < len(rows):
-        return rows
-    return [rows[number * len(rows) // limit] for number in range(limit)]
 
 
 def evaluate_bundle(

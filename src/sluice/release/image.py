@@ -1,4 +1,4 @@
-"""Builds the serving image with buildah, the same bytes from the same commit, and takes its bill of materials out.
+"""Builds the images with buildah, the same bytes from the same commit, and takes their bills of materials out.
 
 Reference: docs/reference/image.md.
 """
@@ -29,6 +29,19 @@ PINNED = re.compile(r"(?P<name>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
 
 
 @dataclass(frozen=True)
+class Target:
+    """A stage of the Containerfile that is an image; `suffix` ends its name and that of its SBOM."""
+
+    stage: str
+    suffix: str
+
+
+SERVING = Target("serving", "")
+LOAD = Target("load", "-load")
+TARGETS = (SERVING, LOAD)
+
+
+@dataclass(frozen=True)
 class Image:
     """`id`: digest of its configuration, which names all layers; `size`: bytes, not compressed; `layers`: their
     digests, those of the base first; `sbom`: CycloneDX JSON, written to build/image/."""
@@ -41,20 +54,29 @@ class Image:
     sbom: Path
 
 
-def build(root: Path, base: str, name: str, options: Sequence[str] = ()) -> Image:
-    """Builds the image of the checkout `root` as `name` on the image `base` (NAME@sha256:…). `options` are further
-    words for `buildah build`. What it says is passed on. SluiceError when the base has no digest or a step fails."""
+def build(root: Path, base: str, name: str, options: Sequence[str] = (), *, target: Target = SERVING) -> Image:
+    """Builds an image of the checkout `root` as `name` and the target's suffix on the image `base` (NAME@sha256:…).
+    `options` are further words for `buildah build`. What it says is passed on. SluiceError when the base has no digest
+    or a step fails."""
     require_digest(base)
+    name = _suffixed(name, target)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         identity = Path(scratch) / "id"
-        _run("buildah", *_words(root, base, name, identity), *options, str(root), quiet=False)
+        _run("buildah", *_words(root, base, name, identity, target), *options, str(root), quiet=False)
         image = identity.read_text().strip()
     seconds = time.monotonic() - began
     facts = json.loads(_run("podman", "image", "inspect", image))[0]
-    sbom = root / "build" / "image" / "sbom.cdx.json"
+    sbom = root / "build" / "image" / f"sbom{target.suffix}.cdx.json"
     write_atomic(sbom, _file_of(image, SBOM))
     return Image(name, image, int(facts["Size"]), tuple(facts["RootFS"]["Layers"]), seconds, sbom)
+
+
+def _suffixed(name: str, target: Target) -> str:
+    """`name` may end with a tag, which stays at the end; the colon of a registry's port is before the last slash."""
+    path, slash, last = name.rpartition("/")
+    last, colon, tag = last.partition(":")
+    return f"{path}{slash}{last}{target.suffix}{colon}{tag}"
 
 
 def require_digest(base: str) -> None:
@@ -66,7 +88,7 @@ def require_digest(base: str) -> None:
         )
 
 
-def _words(root: Path, base: str, name: str, identity: Path) -> list[str]:
+def _words(root: Path, base: str, name: str, identity: Path, target: Target) -> list[str]:
     version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
     created = datetime.fromtimestamp(git.commit_time(root), UTC).isoformat()
     arguments = {
@@ -77,7 +99,14 @@ def _words(root: Path, base: str, name: str, identity: Path) -> list[str]:
         "CREATED": created,
     }
     words = ["build", "--layers", "--no-cache", "--pull=missing", "--format", "oci", "--timestamp", str(EPOCH)]
-    words += ["--file", str(root / "Containerfile"), "--ignorefile", str(root / ".containerignore")]
+    words += [
+        "--file",
+        str(root / "Containerfile"),
+        "--target",
+        target.stage,
+        "--ignorefile",
+        str(root / ".containerignore"),
+    ]
     words += ["--iidfile", str(identity), "--tag", name]
     for key, value in arguments.items():
         words += ["--build-arg", f"{key}={value}"]

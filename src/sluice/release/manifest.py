@@ -20,7 +20,11 @@ from sluice.release.gates import Verdict
 
 FILE = "release.json"
 ADAPTER = "adapter.gguf"
-PINNED_FOLDERS = ("prompts", "config", "index")
+# What a canary of this release is judged by: the gates and the evaluation cases that the release itself was judged by.
+JUDGING = "judging"
+JUDGING_GATES = f"{JUDGING}/gates.yaml"
+JUDGING_CASES = f"{JUDGING}/eval.jsonl"
+PINNED_FOLDERS = ("prompts", "config", "index", JUDGING)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ReleaseId = Annotated[str, Field(pattern=r"^r-[0-9a-f]{12}$")]
@@ -69,7 +73,8 @@ class EvaluationPin(Settings):
 
 
 class Manifest(Settings):
-    """release.json. `files` maps every file that serving reads, relative to the release folder, to its sha256."""
+    """release.json. `files` maps every file that serving and the judges of a canary read, relative to the release
+    folder, to its sha256."""
 
     id: ReleaseId
     created: str
@@ -134,16 +139,20 @@ def load(folder: Path) -> Manifest:
     return manifest
 
 
-def verify(folder: Path, manifest: Manifest) -> None:
-    """Compares every pinned file with its sha256 and the pinned folders with the list; raises all faults at once."""
+def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
+    """Compares every pinned file with its sha256 and the pinned folders with the list; raises all faults at once.
+
+    `part`: the one folder whose files must be there, for who fetched no more of the release."""
     faults = []
     for name, expected in sorted(manifest.files.items()):
+        if part and not name.startswith(f"{part}/"):
+            continue
         path = folder / name
         if not path.is_file():
             faults.append(f"{path}: missing")
         elif (found := digest_of_file(path)) != expected:
             faults.append(f"{path}: sha256 is {found[:16]}…, the manifest pins {expected[:16]}…")
-    faults += [f"{folder / name}: not in the manifest" for name in sorted(served_files(folder) - manifest.files.keys())]
+    faults += [f"{folder / name}: not in the manifest" for name in sorted(pinned_files(folder) - manifest.files.keys())]
     adapter = manifest.adapter.sha256 if manifest.adapter else None
     if manifest.files.get(ADAPTER) != adapter:
         faults.append(f"{folder / FILE}: adapter and files disagree about {ADAPTER}")
@@ -153,8 +162,8 @@ def verify(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def served_files(folder: Path) -> set[str]:
-    """Relative paths of what lies where serving reads: the pinned folders and the adapter."""
+def pinned_files(folder: Path) -> set[str]:
+    """Relative paths of what lies where only pinned files may lie: the pinned folders and the adapter."""
     found = {
         path.relative_to(folder).as_posix()
         for name in PINNED_FOLDERS

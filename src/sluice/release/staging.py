@@ -24,10 +24,10 @@ from sluice.llm.models import load_models
 from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import load_prompts
 from sluice.release.gates import Verdict
-from sluice.release.manifest import ADAPTER, FILE, Manifest, identified, load, served_files, verify
+from sluice.release.manifest import ADAPTER, FILE, JUDGING, Manifest, identified, load, pinned_files, verify
 
-# gates.yaml is never read by the service; stores.yaml and telemetry.yaml say where a machine keeps its vectors and
-# sends its traces, not what is served.
+# gates.yaml is never read by the service; it is pinned in judging/. stores.yaml and telemetry.yaml say where a machine
+# keeps its vectors and sends its traces, not what is served.
 # Any other file of config/ is pinned: a forgotten pin would let two different services carry one release id.
 NOT_PINNED_CONFIG = frozenset({"gates.yaml", "stores.yaml", "telemetry.yaml"})
 CHAMPION_SUMMARY = "champion.json"
@@ -72,7 +72,7 @@ def create(
                 },
                 "adapter": {"sha256": digest_of_file(draft / ADAPTER)} if adapter else None,
                 "config": config_digests(draft / "config"),
-                "files": {name: digest_of_file(draft / name) for name in sorted(served_files(draft))},
+                "files": {name: digest_of_file(draft / name) for name in sorted(pinned_files(draft))},
                 "evaluation": _evaluation_pin(summary, evaluation / "summary.json"),
                 "gates": [verdict.model_dump() for verdict in verdicts],
             }
@@ -115,6 +115,7 @@ def _copy_pinned(workspace: Workspace, draft: Path, index: Path, adapter: Path |
         "prompts": workspace.prompts.glob("*.prompt.yml"),
         "config": (path for path in workspace.config.glob("*.yaml") if path.name not in NOT_PINNED_CONFIG),
         "index": (index / name for name in ("index.json", *read_json(index / "index.json")["files"])),
+        JUDGING: (workspace.config / "gates.yaml", workspace.data / "eval.jsonl"),
     }
     for name, sources in wanted.items():
         (draft / name).mkdir()

@@ -1,12 +1,14 @@
 """Takes a release to another machine: `push` from where it was made, `fetch` where it is served.
 
 What is fetched is named by the sha256 of release.json, and release.json names all else by sha256: the files that
-serving reads, and the models. So one digest decides what a pod serves, wherever the bytes came from.
+serving and the judges of a canary read, and the models. So one digest decides what a pod serves or is judged by,
+wherever the bytes came from.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.llm.models import Models, ensure, ensure_source, load_models
 from sluice.release.blobs import Place, bring
-from sluice.release.manifest import FILE, Manifest, load, served_files, verify
+from sluice.release.manifest import FILE, Manifest, load, pinned_files, verify
 
 _MODELS = "config/models.yaml"
 
@@ -55,11 +57,7 @@ def fetch(wanted: str, place: Place, folder: Path, workspace: Workspace) -> Move
     whole folder at the end. What is there already and right is kept, so a run that was cut off goes on; what another
     release left in the folder goes away.
     """
-    digest = _digest(wanted)
-    moved = [_copy_manifest(Path(wanted), folder) if Path(wanted).is_file() else bring(place, digest, folder / FILE)]
-    manifest = load(folder)
-    for name in sorted(served_files(folder) - manifest.files.keys()):
-        (folder / name).unlink()
+    digest, manifest, moved = _fetch_manifest(wanted, place, folder)
     moved += [bring(place, sha256, folder / name) for name, sha256 in sorted(manifest.files.items())]
     verify(folder, manifest)
     models = load_models(folder / _MODELS)
@@ -68,6 +66,31 @@ def fetch(wanted: str, place: Place, folder: Path, workspace: Workspace) -> Move
     for _, spec in models:
         ensure(spec, workspace.cache)
     return Moved(manifest, digest, len(moved), sum(moved))
+
+
+def fetch_folders(wanted: str, place: Place, folder: Path, names: Collection[str]) -> Moved:
+    """As `fetch`, but only the files in these folders of the release, and no model: for who judges and does not serve.
+
+    SluiceError when the release has nothing in one of them."""
+    digest, manifest, moved = _fetch_manifest(wanted, place, folder)
+    files = {name: sha256 for name, sha256 in sorted(manifest.files.items()) if name.partition("/")[0] in names}
+    if absent := set(names) - {name.partition("/")[0] for name in files}:
+        raise SluiceError(
+            f"{manifest.id}: has no files in {', '.join(sorted(absent))}",
+            remedy=f"it has {', '.join(sorted({name.partition('/')[0] for name in manifest.files}))}; make it again",
+        )
+    moved += [bring(place, sha256, folder / name) for name, sha256 in files.items()]
+    return Moved(manifest, digest, len(moved), sum(moved))
+
+
+def _fetch_manifest(wanted: str, place: Place, folder: Path) -> tuple[str, Manifest, list[bool]]:
+    """Its digest, what it says, and whether it was fetched; what it does not name leaves the folder."""
+    digest = _digest(wanted)
+    moved = _copy_manifest(Path(wanted), folder) if Path(wanted).is_file() else bring(place, digest, folder / FILE)
+    manifest = load(folder)
+    for name in sorted(pinned_files(folder) - manifest.files.keys()):
+        (folder / name).unlink()
+    return digest, manifest, [moved]
 
 
 def _digest(wanted: str) -> str:

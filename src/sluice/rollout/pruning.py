@@ -44,9 +44,11 @@ def _prune(client: httpx.Client, target: Target) -> list[str]:
     namespace = target.namespace
     sets = read(client, f"/apis/apps/v1/namespaces/{namespace}/replicasets")["items"]
     alive = [*sets, read(client, target.path)]
+    # The templates of the last deployment, also where a rollback came after it.
+    judges = read(client, f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/analysistemplates")["items"]
     jobs = read(client, jobs_of(namespace))["items"]
     done = [job for job in jobs if _is_over(job, _releases(alive))]
-    named = json.dumps([*alive, *(job for job in jobs if job not in done)])
+    named = json.dumps([*alive, *judges, *(job for job in jobs if job not in done)])
     maps = f"/api/v1/namespaces/{namespace}/configmaps"
     loose = [
         one

@@ -1,4 +1,4 @@
-"""An overlay of k8s/ with one release in it: its manifest in the ConfigMap, its image by digest, its id on the pods.
+"""An overlay of k8s/ with one release in it: its manifest in the ConfigMap, its images by digest, its id on the pods.
 
 It is rendered as a kustomization on top of the overlay, so that kustomize names the ConfigMap by its content and the
 pod template with it. Nothing in the overlay itself is written.
@@ -22,12 +22,17 @@ from sluice.release.manifest import FILE, Manifest
 from sluice.rollout import manifests
 from sluice.rollout.status import RELEASE_LABEL
 
+# Names of the images in k8s/: the service with its init container, and the Jobs of the analyses.
+SERVING, LOAD = "sluice", "sluice-load"
 # The API server takes objects of up to about this size.
 _CONFIGMAP_BYTES = 1_000_000
 
 
-def render_release(workspace: Workspace, environment: str, release: Manifest, image: str = "") -> list[Any]:
-    """The documents that a cluster gets, validated. `image`: REPOSITORY@sha256:DIGEST; empty: the overlay's.
+def render_release(
+    workspace: Workspace, environment: str, release: Manifest, image: str = "", load_image: str = ""
+) -> list[Any]:
+    """The documents that a cluster gets, validated. `image`, `load_image`: REPOSITORY@sha256:DIGEST of what serves the
+    release and of what judges its canary; empty: the overlay's.
 
     SluiceError for an unknown environment, an image without digest, and everything that validation finds."""
     overlay = _overlay(workspace, environment)
@@ -42,12 +47,16 @@ def render_release(workspace: Workspace, environment: str, release: Manifest, im
         )
     folder = workspace.state / "deploy" / environment
     write_atomic(folder / FILE, content.decode())
-    write_atomic(folder / "kustomization.yaml", yaml.safe_dump(_layer(folder, overlay, settings, release, image)))
+    layer = _layer(folder, overlay, settings, release)
+    layer["images"] = [_image(settings, *one) for one in ((SERVING, image), (LOAD, load_image)) if one[1]]
+    write_atomic(folder / "kustomization.yaml", yaml.safe_dump(layer))
     documents = [_named_by_content(dict(one)) for one in manifests.parse(manifests.render(folder))]
     manifests.validate(documents, workspace.root / "schemas" / "cluster")
     if loose := manifests.unpinned(documents, placeholders=False):
         raise Faults(
-            environment, loose, remedy="give --image REPOSITORY@sha256:DIGEST; other images are named in the overlay"
+            environment,
+            loose,
+            remedy="give --image and --load-image as REPOSITORY@sha256:DIGEST; other images are named in the overlay",
         )
     return documents
 
@@ -76,7 +85,7 @@ def _overlay(workspace: Workspace, environment: str) -> Path:
     return folders[environment]
 
 
-def _layer(folder: Path, overlay: Path, settings: dict[str, Any], release: Manifest, image: str) -> dict[str, Any]:
+def _layer(folder: Path, overlay: Path, settings: dict[str, Any], release: Manifest) -> dict[str, Any]:
     label = {RELEASE_LABEL: release.id}
     # Within one Rollout: a merge patch, since kustomize knows no more of custom resources.
     patch = {
@@ -86,7 +95,7 @@ def _layer(folder: Path, overlay: Path, settings: dict[str, Any], release: Manif
         "spec": {"template": {"metadata": {"labels": label}}},
     }
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "any", "labels": label}}
-    layer: dict[str, Any] = {
+    return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": settings["namespace"],
@@ -97,16 +106,15 @@ def _layer(folder: Path, overlay: Path, settings: dict[str, Any], release: Manif
             {"target": {"kind": "Job"}, "patch": yaml.safe_dump(job)},
         ],
     }
-    if image:
-        found = PINNED.fullmatch(image)
-        if not found:
-            raise SluiceError(f"{image}: not an image by digest", remedy="name it as REPOSITORY@sha256:DIGEST")
-        # The overlay has already given the image its name: this layer finds it by that one.
-        named = next(
-            (one.get("newName", one["name"]) for one in settings.get("images", ()) if one["name"] == "sluice"), ""
-        )
-        layer["images"] = [{"name": named or "sluice", "newName": found["name"], "digest": found["digest"]}]
-    return layer
+
+
+def _image(settings: dict[str, Any], name: str, image: str) -> dict[str, str]:
+    found = PINNED.fullmatch(image)
+    if not found:
+        raise SluiceError(f"{image}: not an image by digest", remedy="name it as REPOSITORY@sha256:DIGEST")
+    # The overlay has already given the image its name: this layer finds it by that one.
+    named = {one["name"]: one.get("newName", one["name"]) for one in settings.get("images", ())}
+    return {"name": named.get(name, name), "newName": found["name"], "digest": found["digest"]}
 
 
 def _named_by_content(document: dict[str, Any]) -> dict[str, Any]:

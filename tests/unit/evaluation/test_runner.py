@@ -11,7 +11,7 @@ from sluice.data.rows import Row
 from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.output import Output, Result
 from sluice.evaluation.recorded import NotRecordedError
-from sluice.evaluation.runner import run_cases
+from sluice.evaluation.runner import run_cases, spread
 
 
 class Metric:
@@ -150,3 +150,25 @@ def test_rows_that_cannot_be_evaluated_are_all_named_and_nothing_is_asked(row, o
         "'b': it has no answers (decline) but names documents",
     ]
     assert application.trials == []
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "taken"),
+    [
+        (4, 0, [0, 1, 2, 3]),
+        (4, 4, [0, 1, 2, 3]),
+        (4, 9, [0, 1, 2, 3]),
+        (10, 5, [0, 2, 4, 6, 8]),
+        (10, 3, [0, 3, 6]),
+        (10, 1, [0]),
+        (0, 3, []),
+    ],
+)
+def test_spread_is_even_and_in_order(count: int, limit: int, taken: list[int]) -> None:
+    assert spread(list(range(count)), limit) == taken
+
+
+def test_spread_never_takes_a_row_twice() -> None:
+    rows = list(range(150))
+    for limit in range(1, 151):
+        assert len(set(spread(rows, limit))) == limit

@@ -9,34 +9,12 @@ from sluice.app.bundle import draft_bundle
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
 from sluice.evaluation import application
-from sluice.evaluation.stage import evaluate_bundle, spread
+from sluice.evaluation.stage import evaluate_bundle
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import build_index
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.mark.parametrize(
-    ("count", "limit", "taken"),
-    [
-        (4, 0, [0, 1, 2, 3]),
-        (4, 4, [0, 1, 2, 3]),
-        (4, 9, [0, 1, 2, 3]),
-        (10, 5, [0, 2, 4, 6, 8]),
-        (10, 3, [0, 3, 6]),
-        (10, 1, [0]),
-        (0, 3, []),
-    ],
-)
-def test_spread_is_even_and_in_order(count: int, limit: int, taken: list[int]) -> None:
-    assert spread(list(range(count)), limit) == taken
-
-
-def test_spread_never_takes_a_row_twice() -> None:
-    rows = list(range(150))
-    for limit in range(1, 151):
-        assert len(set(spread(rows, limit))) == limit
 
 
 @pytest.mark.real

@@ -89,7 +89,7 @@ def write_evaluation(folder: Path, f1: float = 0.5) -> Path:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     root = tmp_path / "checkout"
-    for folder in ("prompts", "config", "build/index", "build/adapter"):
+    for folder in ("prompts", "config", "data", "build/index", "build/adapter"):
         (root / folder).mkdir(parents=True)
     (root / "pyproject.toml").write_text("")
     (root / "prompts/answer.prompt.yml").write_text(PROMPT)
@@ -98,6 +98,7 @@ def workspace(tmp_path: Path) -> Workspace:
     (root / "config/service.yaml").write_text("decline: The handbook does not say.\n")
     for name in ("gates.yaml", "stores.yaml"):
         (root / "config" / name).write_text("not: pinned\n")
+    (root / "data/eval.jsonl").write_text('{"id": "q0"}\n')
     index = root / "build/index"
     (index / "chunks.jsonl").write_text('{"id": "c1"}\n')
     (index / "vectors.npy").write_bytes(b"\x93NUMPY")

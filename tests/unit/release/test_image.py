@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from sluice.core import git
 from sluice.core.errors import SluiceError
-from sluice.release.image import EPOCH, build, require_digest
+from sluice.release.image import EPOCH, LOAD, TARGETS, build, require_digest
 
 ROOT = Path(__file__).resolve().parents[3]
 BASE = f"registry.example/python@sha256:{'0a' * 32}"
@@ -67,6 +68,8 @@ def test_what_is_built_depends_on_the_commit_alone(tools: Path, checkout: Path) 
     assert words[-3:] == ["--isolation", "chroot", str(checkout)]
     assert words[words.index("--timestamp") + 1] == str(EPOCH)
     assert "--no-cache" in words
+    assert words[words.index("--target") + 1] == "serving"
+    assert words[words.index("--tag") + 1] == "localhost/sluice"
     assert f"BASE={BASE}" in words
     assert "VERSION=1.2.3" in words
     assert "REVISION=unknown" in words  # it is no git checkout
@@ -74,6 +77,31 @@ def test_what_is_built_depends_on_the_commit_alone(tools: Path, checkout: Path) 
     assert (image.id, image.size, image.layers) == ("sha256:1d", 900, ("sha256:1", "sha256:2"))
     assert image.sbom.read_text() == "{}"
     assert (tools / "podman.removed").read_text() == "container\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "built"),
+    [
+        ("localhost/sluice", "localhost/sluice-load"),
+        ("registry.example:5000/team/sluice", "registry.example:5000/team/sluice-load"),
+        ("registry.example:5000/team/sluice:1.2", "registry.example:5000/team/sluice-load:1.2"),
+        ("sluice", "sluice-load"),
+    ],
+)
+def test_the_image_that_judges_has_a_name_and_an_sbom_of_its_own(
+    tools: Path, checkout: Path, name: str, built: str
+) -> None:
+    image = build(checkout, BASE, name, target=LOAD)
+    words = (tools / "buildah.words").read_text().splitlines()
+    assert (image.name, words[words.index("--tag") + 1]) == (built, built)
+    assert words[words.index("--target") + 1] == "load"
+    assert image.sbom == checkout / "build" / "image" / "sbom-load.cdx.json"
+
+
+def test_each_image_is_a_stage_of_the_containerfile() -> None:
+    stages = re.findall(r"^FROM .* AS (\S+)$", (ROOT / "Containerfile").read_text(), re.MULTILINE)
+    assert {target.stage for target in TARGETS} <= set(stages)
+    assert stages[-1] == "serving", "what is built without --target"
 
 
 def test_a_build_that_fails_is_an_error(tools: Path, checkout: Path) -> None:

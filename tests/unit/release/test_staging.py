@@ -22,7 +22,9 @@ def left_over(workspace: Workspace) -> list[str]:
     return sorted(path.name for path in workspace.releases.iterdir() if path.name.startswith("."))
 
 
-def test_it_pins_what_serving_reads_and_nothing_else(workspace: Workspace, make: Make) -> None:
+def test_it_pins_what_serving_and_the_judges_of_its_canary_read_and_nothing_else(
+    workspace: Workspace, make: Make
+) -> None:
     manifest, folder = make()
     assert folder == workspace.releases / manifest.id
     assert sorted(manifest.files) == [
@@ -32,6 +34,8 @@ def test_it_pins_what_serving_reads_and_nothing_else(workspace: Workspace, make:
         "index/chunks.jsonl",
         "index/index.json",
         "index/vectors.npy",
+        "judging/eval.jsonl",
+        "judging/gates.yaml",
         "prompts/answer.prompt.yml",
     ]
     assert manifest.files["adapter.gguf"] == digest_of_file(workspace.build / "adapter/adapter.gguf")

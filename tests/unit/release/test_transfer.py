@@ -16,7 +16,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release.blobs import open_place
 from sluice.release.manifest import Manifest, load, verify
-from sluice.release.transfer import fetch, push
+from sluice.release.transfer import fetch, fetch_folders, push
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -112,6 +112,55 @@ def test_a_second_fetch_moves_nothing_and_mends_what_was_changed(
     (folder / "prompts" / "of-another-release.prompt.yml").write_text("name: other")
     assert fetch(digest, open_place(str(place)), folder, pod).moved == 1
     verify(folder, load(folder))
+
+
+def test_who_judges_gets_what_the_release_is_judged_by_and_no_model(
+    release: Path, workspace: Workspace, place: Path, pod: Workspace, tmp_path: Path
+) -> None:
+    pushed = push(release, workspace, open_place(str(place)))
+    folder = tmp_path / "release"
+    moved = fetch_folders(pushed.digest, open_place(str(place)), folder, ["judging", "config"])
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    config = {name for name in load(release).files if name.startswith("config/")}
+    assert there == {"release.json", "judging/gates.yaml", "judging/eval.jsonl", *config}
+    assert moved.files == moved.moved == len(there)
+    assert (folder / "judging" / "gates.yaml").read_bytes() == (workspace.config / "gates.yaml").read_bytes()
+    assert not pod.cache.exists()
+    assert fetch_folders(pushed.digest, open_place(str(place)), folder, ["judging"]).moved == 0
+
+
+def test_what_another_release_was_judged_by_goes_away(
+    release: Path, workspace: Workspace, make: Make, place: Path, tmp_path: Path
+) -> None:
+    older = push(release, workspace, open_place(str(place)))
+    (workspace.config / "gates.yaml").write_text("gates: stricter\n")
+    newer = push(make()[1], workspace, open_place(str(place)))
+    assert newer.digest != older.digest
+    for pushed, said in ((newer, "gates: stricter\n"), (older, "not: pinned\n")):
+        fetch_folders(pushed.digest, open_place(str(place)), tmp_path / "release", ["judging"])
+        assert (tmp_path / "release" / "judging" / "gates.yaml").read_text() == said
+
+
+def test_a_release_without_what_is_asked_for_is_named(
+    release: Path, workspace: Workspace, place: Path, tmp_path: Path
+) -> None:
+    pushed = push(release, workspace, open_place(str(place)))
+    with pytest.raises(SluiceError, match=f"{pushed.manifest.id}: has no files in judgement") as caught:
+        fetch_folders(pushed.digest, open_place(str(place)), tmp_path / "release", ["judgement", "config"])
+    assert "judging" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("fault", ["changed", "gone"])
+def test_gates_that_are_not_those_of_the_release_are_refused(
+    release: Path, workspace: Workspace, place: Path, tmp_path: Path, fault: str
+) -> None:
+    pushed = push(release, workspace, open_place(str(place)))
+    digest = pushed.manifest.files["judging/gates.yaml"]
+    blob = place / "sha256" / digest
+    blob.write_text("gates: []") if fault == "changed" else blob.unlink()
+    with pytest.raises(SluiceError, match=f"{digest}.*(?:sha256 of its content|not there)"):
+        fetch_folders(pushed.digest, open_place(str(place)), tmp_path / "release", ["judging"])
+    assert not (tmp_path / "release" / "judging" / "gates.yaml").exists()
 
 
 def kinds(release: Path, cache: Path) -> dict[str, str]:

@@ -11,10 +11,12 @@ import yaml
 from kubeapi import KubeApi, compose
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest, identified
+from sluice.rollout.released import LOAD
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORDINGS = Path(__file__).with_name("recordings")
 IMAGE = "registry.example/sluice@sha256:" + "a" * 64
+LOAD_IMAGE = "registry.example/sluice-load@sha256:" + "b" * 64
 
 
 def recording(name: str) -> Any:
@@ -22,9 +24,14 @@ def recording(name: str) -> Any:
 
 
 def checkout(root: Path) -> Workspace:
-    """k8s/ and its schemas in a folder of their own."""
+    """k8s/ and its schemas in a folder of their own; the overlay `local` names the image that judges canaries."""
     for name in ("k8s", "schemas"):
         shutil.copytree(ROOT / name, root / name)
+    overlay = root / "k8s" / "overlays" / "local" / "kustomization.yaml"
+    settings = yaml.safe_load(overlay.read_text())
+    (load,) = (one for one in settings["images"] if one["name"] == LOAD)
+    load["newName"], load["digest"] = LOAD_IMAGE.split("@")
+    overlay.write_text(yaml.safe_dump(settings))
     (root / "prompts").mkdir()
     (root / "pyproject.toml").touch()
     return Workspace(root)

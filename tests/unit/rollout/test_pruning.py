@@ -119,6 +119,14 @@ def test_a_job_that_runs_stays_with_what_it_reads(api: KubeApi) -> None:
     assert tidied(api) == ["sluice-database-9", "sluice-release-9999999999"]
 
 
+def test_what_the_analyses_read_stays(api: KubeApi) -> None:
+    config(api, "sluice-release-9999999999")
+    metric = {"name": "load", "provider": {"job": {"spec": {"template": {"spec": named("sluice-release-9999999999")}}}}}
+    template = {"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": metadata("load")}
+    api.put({**template, "spec": {"metrics": [metric]}})
+    assert tidied(api) == ["sluice-database-0", "sluice-release-0000000000"]
+
+
 def test_what_is_not_ours_stays(api: KubeApi) -> None:
     job(api, "load-1", "r-000000000000", ownerReferences=[{"kind": "AnalysisRun", "uid": "x"}])
     for name in ("sluice-place-0000000000", "sluice-release", "sluice-release-notes", "kube-root-ca.crt"):

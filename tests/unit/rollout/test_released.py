@@ -10,9 +10,10 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+from sluice.rollout import manifests
 from sluice.rollout.released import place_of_rollout, render_release, rollout_of
 
-from .cluster import IMAGE, checkout, release
+from .cluster import IMAGE, LOAD_IMAGE, checkout, release
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,33 @@ def test_a_shared_store_has_a_job_for_each_release(pinned: Workspace) -> None:
     assert all(re.fullmatch("sluice-database-[0-9a-f]{10}", name) for name in names)
 
 
+def jobs(documents: list[Any]) -> list[Any]:
+    """Pod specs of the Jobs of all analyses."""
+    return [pod for one in documents if one["kind"] == "AnalysisTemplate" for pod in manifests.pods(one)]
+
+
+def test_both_images_are_those_that_are_given(workspace: Workspace) -> None:
+    documents = render_release(workspace, "production", release(), IMAGE, LOAD_IMAGE)
+    pod = rollout_of(documents)["spec"]["template"]["spec"]
+    assert {one["image"] for one in (*pod["initContainers"], *pod["containers"])} == {IMAGE}
+    assert jobs(documents)
+    for job in jobs(documents):
+        assert {one["image"] for one in (*job["initContainers"], *job["containers"])} == {LOAD_IMAGE}
+
+
+def test_a_canary_is_judged_by_its_own_release(workspace: Workspace) -> None:
+    documents = render_release(workspace, "local", release(), IMAGE)
+    (serving,) = (
+        volume["configMap"]["name"]
+        for volume in rollout_of(documents)["spec"]["template"]["spec"]["volumes"]
+        if volume["name"] == "manifest"
+    )
+    assert serving.startswith("sluice-release-")
+    for job in jobs(documents):
+        names = {volume["name"]: volume.get("configMap", {}).get("name") for volume in job["volumes"]}
+        assert names["manifest"] == serving
+
+
 def test_the_overlay_itself_is_not_written(workspace: Workspace) -> None:
     def content() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in (workspace.root / "k8s").rglob("*") if path.is_file()}
@@ -74,10 +102,18 @@ def test_an_environment_that_is_not_there(workspace: Workspace) -> None:
     assert "local, production, staging" in str(caught.value)
 
 
-@pytest.mark.parametrize(("image", "words"), [("", "Rollout/sluice: "), ("sluice:latest", "not an image by digest")])
-def test_an_image_without_a_digest(workspace: Workspace, image: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("image", "load_image", "words"),
+    [
+        ("", LOAD_IMAGE, "Rollout/sluice: "),
+        (IMAGE, "", "AnalysisTemplate/quality: "),
+        ("sluice:latest", LOAD_IMAGE, "sluice:latest: not an image by digest"),
+        (IMAGE, "sluice-load:latest", "sluice-load:latest: not an image by digest"),
+    ],
+)
+def test_an_image_without_a_digest(workspace: Workspace, image: str, load_image: str, words: str) -> None:
     with pytest.raises(SluiceError, match=words):
-        render_release(workspace, "local", release(), image)
+        render_release(workspace, "production", release(), image, load_image)
 
 
 def test_a_manifest_that_fits_in_no_configmap(workspace: Workspace) -> None:
