@@ -25,6 +25,7 @@ KINDS = (
     ("", "v1", "Namespace", "namespaces", False),
     ("", "v1", "Service", "services", True),
     ("", "v1", "ConfigMap", "configmaps", True),
+    ("", "v1", "Secret", "secrets", True),
     ("", "v1", "ServiceAccount", "serviceaccounts", True),
     ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True),
     ("", "v1", "Pod", "pods", True),

@@ -82,7 +82,8 @@ def index_prune(
 @contextmanager
 def _store(workspace: Workspace, *, wait: float = 0, autocommit: bool = True) -> Iterator[psycopg.Connection[Any]]:
     from sluice.core.settings import load_settings
-    from sluice.retrieval.stores import Stores, connected, open_store
+    from sluice.retrieval.connections import connected
+    from sluice.retrieval.stores import Stores, open_store
 
     stores = load_settings(workspace.config / "stores.yaml", Stores)
     with (

@@ -16,10 +16,10 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from sluice.retrieval.collections import ensure_collection, hold
-from sluice.retrieval.connections import Connections, open_pool
+from sluice.retrieval.connections import Connections, connected, open_pool
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.passages import Hit
-from sluice.retrieval.stores import Stores, connected, open_store
+from sluice.retrieval.stores import Stores, open_store
 
 if TYPE_CHECKING:
     import psycopg

@@ -6,24 +6,17 @@ import fcntl
 import json
 import os
 import subprocess
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import interrupts_deferred
 from sluice.core.settings import Settings, nearest
-from sluice.retrieval.connections import limits
-
-if TYPE_CHECKING:
-    import psycopg
-
-_PAUSE = 1.0  # seconds between two tries to reach a store that is waited for
 
 
 class StoreSpec(Settings):
@@ -77,37 +70,6 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
         ) from error
     with server:
         yield str(server.get_uri())
-
-
-@contextmanager
-def connected(
-    stores: Stores, address: str, *, autocommit: bool = True, wait: float = 0.0
-) -> Iterator[psycopg.Connection[Any]]:
-    """One connection to the default store, which is at `address`, for a task. `wait`: seconds for a server that is
-    just starting. SluiceError names the store when it cannot be reached, or is lost on the way."""
-    import psycopg
-
-    end = time.monotonic() + wait
-    try:
-        with _connect(address, autocommit, stores.chosen.timeout_seconds, end) as connection:
-            yield connection
-    except psycopg.OperationalError as error:
-        raise SluiceError(
-            f"config/stores.yaml: store {stores.default!r} cannot be reached: {str(error).strip()}",
-            remedy="check its address and that the server runs",
-        ) from error
-
-
-def _connect(address: str, autocommit: bool, seconds: float, end: float) -> psycopg.Connection[Any]:
-    import psycopg
-
-    while True:
-        try:
-            return psycopg.connect(address, autocommit=autocommit, **limits(seconds))
-        except psycopg.OperationalError:
-            if time.monotonic() + _PAUSE > end:
-                raise
-        time.sleep(_PAUSE)
 
 
 def close_abandoned(spec: StoreSpec, state: Path) -> bool:

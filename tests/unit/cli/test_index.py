@@ -11,8 +11,7 @@ import pytest
 from sluice.cli import main
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document
-from sluice.release import staging
-from unit.release.conftest import verdict, write_evaluation
+from unit.release.conftest import release_of, write_evaluation
 from unit.retrieval.conftest import FakeEmbedder
 
 pytestmark = pytest.mark.real
@@ -29,16 +28,8 @@ def release(workspace: Workspace, documents: list[Document], monkeypatch: pytest
     monkeypatch.chdir(workspace.root)
     spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
     build_index(documents, FakeEmbedder(), spec, ChunkerSettings(), workspace.build / "index")  # type: ignore[arg-type]
-    manifest, _ = staging.create(
-        workspace,
-        evaluation=write_evaluation(workspace.build / "evaluation"),
-        verdicts=[verdict()],
-        parent=None,
-        commit="0" * 40,
-        data_digest="e" * 32,
-        adapter=None,
-    )
-    return manifest.id
+    write_evaluation(workspace.build / "evaluation")
+    return release_of(workspace, adapter=None)[0].id
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
