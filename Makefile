@@ -55,8 +55,8 @@ image: $(READY)  ## build the serving image with buildah (BASE=NAME@sha256:…)
 test-image: $(READY)  ## build the serving image, run it with podman, ask it (minutes; docs/reference/image.md)
 	@$(BIN)/pytest -m image tests/image
 
-kind: $(READY)  ## a cluster on this machine for e2e-cluster: kind, Argo Rollouts, Traefik, both images
-	@$(BIN)/python scripts/make_kind.py
+kind: $(READY)  ## a cluster on this machine for e2e-cluster: kind, Argo Rollouts, Traefik, both images (BASE=…)
+	@$(if $(BASE),SLUICE_IMAGE_BASE=$(BASE)) $(BIN)/python scripts/make_kind.py
 
 e2e-cluster: $(READY)  ## canaries that are promoted and aborted in the cluster of KUBECONFIG (docs/reference/cluster.md)
 	@$(BIN)/pytest -m cluster tests/e2e/test_cluster.py

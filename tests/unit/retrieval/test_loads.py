@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.core.processes import wait_until
 from sluice.retrieval.collections import ensure_collection, list_collections
 from sluice.retrieval.loads import load, prune
 from sluice.retrieval.retriever import open_retriever
@@ -83,7 +84,8 @@ def test_what_a_service_searches_stays(
         done = prune(store, [NEW])
         assert (done.dropped, done.held) == ((loaded[STOPPED],), (loaded[OLD],))
         assert retriever.search("Who is paged?", k=1)
-    assert prune(store, [NEW]).dropped == (loaded[OLD],)
+    # The server notices the end of the service's connections a moment later.
+    assert wait_until(lambda: prune(store, [NEW]).dropped == (loaded[OLD],), seconds=30)
 
 
 def test_what_a_service_loaded_by_itself_stays_and_is_told(
