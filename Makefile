@@ -15,7 +15,7 @@ export LITELLM_LOCAL_MODEL_COST_MAP := True
 .PHONY: help setup release eval sync serve image schemas test test-unit test-image kind e2e-cluster soak check format clean
 
 help:  ## show the tasks
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY)  ## install everything into .venv (other tasks do this by themselves)
 

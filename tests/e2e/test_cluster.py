@@ -106,6 +106,10 @@ def real_cluster(root: Path) -> Cluster:
     for made in releases.values():
         push(site.workspace.releases / made.id, here, open_place(os.environ["SLUICE_E2E_ARTEFACTS"]))
     site.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait", "--timeout=100s")
+    # The volume still belongs to the claim that went with the namespace; let go of, it can be claimed anew.
+    site.kubectl(
+        "patch", "persistentvolume", "sluice-artefacts", "--type=merge", "--patch", '{"spec":{"claimRef":null}}'
+    )
     site.give_keys()
     return Cluster(site, releases, None)
 

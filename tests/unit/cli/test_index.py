@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -51,6 +52,21 @@ def test_migrate_load_and_prune(workspace: Workspace, release: str, capsys: pyte
     assert run(capsys, "index", "prune", "--keep", release) == (0, "0 dropped\n")
     status, said = run(capsys, "index", "prune", "--keep", EARLIER)
     assert (status, "was not loaded into this store" in said) == (1, True)
+
+
+def test_a_job_loads_what_it_has_fetched_of_a_release(
+    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """`sluice release fetch --only index`: the manifest and one folder."""
+    whole, fetched = workspace.releases / release, tmp_path / "release"
+    shutil.copytree(whole / "index", fetched / "index")
+    shutil.copy(whole / "release.json", fetched)
+    assert run(capsys, "index", "migrate")[0] == 0
+    status, said = run(capsys, "index", "load", str(fetched))
+    assert (status, said.startswith(f"{release}: chunks_v2_")) == (0, True), said
+    (fetched / "index" / "vectors.npy").unlink()
+    status, said = run(capsys, "index", "load", str(fetched))
+    assert (status, "vectors.npy: missing" in said) == (1, True), said
 
 
 def test_a_release_that_was_changed_is_not_loaded(
