@@ -1,7 +1,7 @@
 """Brings rendered manifests into a cluster, in an order in which a refusal leaves the running release as it was.
 
 The whole is first tried as a dry run on the API server. Then everything is applied but Jobs and the Rollout. Jobs come
-next (`jobs.py`); the Rollout comes last, and with it the new pods.
+next (`preparation.py`); the Rollout comes last, and with it the new pods.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 from sluice.rollout.apply import Show, apply
 from sluice.rollout.cluster import Cluster, patch, read
-from sluice.rollout.jobs import run_jobs
 from sluice.rollout.logs import job_log
 from sluice.rollout.manifests import Manifest
 from sluice.rollout.observer import Observer, target_of
 from sluice.rollout.outcome import Outcome
+from sluice.rollout.preparation import run_jobs
 from sluice.rollout.pruning import prune
 from sluice.rollout.released import rollout_of
 from sluice.rollout.status import RolloutStatus, read_rollout

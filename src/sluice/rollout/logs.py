@@ -11,11 +11,16 @@ from sluice.core.errors import SluiceError
 from sluice.rollout.cluster import message, read
 
 
+def job_label(job: str) -> str:
+    """Selects the pods of a Job."""
+    return f"batch.kubernetes.io/job-name={job}"
+
+
 def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) -> list[str]:
     """Of the Job's newest pod. Says in one line why there is none: it never takes the place of a verdict."""
     pods = f"/api/v1/namespaces/{namespace}/pods"
     try:
-        found = read(client, pods, labelSelector=f"batch.kubernetes.io/job-name={job}")["items"]
+        found = read(client, pods, labelSelector=job_label(job))["items"]
         if not found:
             return [f"job {job}: its pods are gone, and their log with them"]
         newest = max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))

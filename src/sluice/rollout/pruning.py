@@ -17,8 +17,8 @@ import httpx
 from sluice.core.errors import SluiceError
 from sluice.rollout.apply import Show
 from sluice.rollout.cluster import delete, read
-from sluice.rollout.jobs import ended, jobs_of
 from sluice.rollout.observer import Target
+from sluice.rollout.preparation import ended, jobs_of
 from sluice.rollout.status import RELEASE_LABEL
 
 # As kustomize names them: by a hash of their content.

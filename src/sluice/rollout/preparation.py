@@ -12,8 +12,9 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 from sluice.rollout.apply import Show
 from sluice.rollout.cluster import Cluster, LostError, delete, find, read
-from sluice.rollout.logs import job_log
+from sluice.rollout.logs import job_label, job_log
 from sluice.rollout.manifests import Manifest
+from sluice.rollout.status import read_pod
 
 _JOB_SECONDS = 3600.0
 _GONE_SECONDS = 60.0
@@ -30,7 +31,7 @@ def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], s
             show(f"job {name}: failed before, once more")
         cluster.apply([job])
         show(f"job {name}: started")
-        _wait(client, path, name, namespace, cluster.lost_seconds)
+        _wait(client, job, show, cluster.lost_seconds)
         show(f"job {name}: done")
 
 
@@ -51,12 +52,15 @@ def _make_room(client: httpx.Client, path: str) -> None:
         raise SluiceError(f"{path}: is not gone {_GONE_SECONDS:.0f} s after it was deleted", remedy="look at its pods")
 
 
-def _wait(client: httpx.Client, path: str, name: str, namespace: str, lost_seconds: float) -> None:
+def _wait(client: httpx.Client, job: Manifest, show: Show, lost_seconds: float) -> None:
+    name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
     end, heard = time.monotonic() + _JOB_SECONDS, time.monotonic()
+    told: set[str] = set()
     while time.monotonic() < end:
         try:
-            state = ended(read(client, path))
+            state = ended(read(client, f"{jobs_of(namespace)}/{name}"))
             heard = time.monotonic()
+            _tell_problems(client, namespace, name, show, told)
         except LostError:
             if time.monotonic() - heard > lost_seconds:
                 raise
@@ -71,3 +75,17 @@ def _wait(client: httpx.Client, path: str, name: str, namespace: str, lost_secon
             )
         time.sleep(1)
     raise SluiceError(f"job {name}: not done after {_JOB_SECONDS:.0f} s", remedy="the Rollout was not touched")
+
+
+def _tell_problems(client: httpx.Client, namespace: str, name: str, show: Show, told: set[str]) -> None:
+    """Why its pods do not start, once each: an image that is not there would be waited for in silence."""
+    try:
+        found = read(client, f"/api/v1/namespaces/{namespace}/pods", labelSelector=job_label(name))["items"]
+    except LostError:
+        raise
+    except SluiceError:
+        return  # pods may not be seen: the Job itself decides
+    for pod in map(read_pod, found):
+        if pod.problem and pod.problem not in told:
+            told.add(pod.problem)
+            show(f"job {name}: pod {pod.name}: {pod.problem}")

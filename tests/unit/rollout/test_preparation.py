@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubeapi import KubeApi, serving
+from kubeapi import KubeApi, serving, status
 from sluice.core.errors import SluiceError
 from sluice.rollout.cluster import Cluster
 from sluice.rollout.deploy import deploy
@@ -88,3 +88,20 @@ def test_a_job_that_was_done_before_is_not_made_anew(api: KubeApi, tmp_path: Pat
     run(tmp_path, documents)
     assert run(tmp_path, documents)[0] == "unchanged"
     assert not [path for method, path in api.requests if method == "DELETE"]
+
+
+def test_why_a_job_does_not_start_is_told_once(api: KubeApi, tmp_path: Path, documents: list[Any]) -> None:
+    waiting = {"reason": "ErrImagePull", "message": "manifest for the digest not found"}
+    pod = {"pod": {"name": "migrate-1-x", "job": "migrate-1", "phase": "Pending", "waiting": waiting}}
+    done = {"job": {"name": "migrate-1", "done": True}}
+    api.recording = {**recording("promoted"), "jobs": [pod, {"wait": 4}, done]}
+    kind, lines = run(tmp_path, documents)
+    assert kind == "promoted"
+    assert lines.count("job migrate-1: pod migrate-1-x: ErrImagePull: manifest for the digest not found") == 1
+
+
+def test_a_job_whose_pods_may_not_be_seen_decides_by_itself(api: KubeApi, tmp_path: Path, documents: list[Any]) -> None:
+    words = 'pods is forbidden: User "ci" cannot list resource "pods"'
+    api.refuse["GET", "/pods"] = status(403, "Forbidden", words)
+    api.recording = recording("promoted")
+    assert run(tmp_path, documents)[0] == "promoted"
