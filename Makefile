@@ -49,10 +49,10 @@ test: $(READY) $(SCANNER)  ## all tests, with whole releases in a clone (minutes
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e"
 
-image: $(READY)  ## build the serving image with buildah (BASE=NAME@sha256:…)
+image: $(READY)  ## build both images with buildah (BASE=NAME@sha256:…)
 	@$(BIN)/sluice image build $(if $(BASE),--base $(BASE))
 
-test-image: $(READY)  ## build the serving image, run it with podman, ask it (minutes; docs/reference/image.md)
+test-image: $(READY)  ## build both images, run them with podman (minutes; docs/reference/image.md)
 	@$(BIN)/pytest -m image tests/image
 
 kind: $(READY)  ## a cluster on this machine for e2e-cluster: kind, Argo Rollouts, Traefik, both images (BASE=…)

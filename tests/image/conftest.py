@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from canaries import CASES
 from containers import PODMAN, Placed, Pod, isolation, podman
@@ -71,11 +72,17 @@ def load_image(base: str) -> Image:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Two articles behind the real embedder and the untouched model, all made by the real stages."""
+    """Two articles behind the real embedder and the untouched model, made by the real stages. Its gates are wide where
+    they compare times: the tests put one service beside itself, on a machine that may do much else."""
     root = tmp_path_factory.mktemp("checkout")
     for folder in ("prompts", "config", "pipelines"):
         shutil.copytree(ROOT / folder, root / folder)
     shutil.copy(ROOT / "pyproject.toml", root)
+    gates = yaml.safe_load((root / "config" / "gates.yaml").read_text())
+    for gate in gates["gates"]:
+        if gate["stage"] == "load" and gate["metric"] != "error_rate":
+            gate["limit"] = 20.0
+    (root / "config" / "gates.yaml").write_text(yaml.safe_dump(gates))
     for name, text in ARTICLES.items():
         document = Document(id=name, title=name.title(), licence="CC0-1.0", source="written for the tests", text=text)
         write_document(root / "data" / "corpus", document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from canaries import CASES, Canary
 from fakes import DECLINE
-from sluice.core.errors import SluiceError
+from sluice.cli.canary import canary_quality
+from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.files import read_json
 from sluice.core.processes import free_port
-from sluice.data.rows import Row
+from sluice.data.rows import Row, write_rows
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.policy import load_policy
@@ -76,6 +79,41 @@ def test_a_canary_that_fails_some_questions_is_no_pass(services: dict[str, str])
     found = compared(services["stable"], services["good"], [*CASES, unknown])
     assert not found.passed
     assert any("failed in head" in reason for reason in found.reasons)
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a Job fetches of a release; there is no checkout around it."""
+    folder = tmp_path / "release"
+    for name in ("config", "judging"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(ROOT / "config" / "service.yaml", folder / "config")
+    shutil.copy(ROOT / "config" / "gates.yaml", folder / "judging")
+    write_rows(folder / "judging" / "eval.jsonl", CASES)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def asked_by_the_command(services: dict[str, str], canary: str, release: Path) -> None:
+    canary_quality(
+        services["stable"], services[canary], cases=0, concurrency=4, timeout=10, release=release, out=release / "out"
+    )
+
+
+def test_the_command_judges_by_what_the_release_brings(services: dict[str, str], release: Path) -> None:
+    asked_by_the_command(services, "good", release)
+    assert read_json(release / "out")["counts"]["compared"] == len(CASES)
+    with pytest.raises(GateFailed, match="worse"):
+        asked_by_the_command(services, "worse", release)
+    write_rows(release / "judging" / "eval.jsonl", CASES[:30])
+    with pytest.raises(GateFailed, match="too few cases"):
+        asked_by_the_command(services, "good", release)
+
+
+def test_a_release_that_brings_no_gates_judges_nothing(services: dict[str, str], release: Path) -> None:
+    (release / "judging" / "gates.yaml").unlink()
+    with pytest.raises(SluiceError, match=r"judging/gates\.yaml"):
+        asked_by_the_command(services, "good", release)
 
 
 def test_every_metric_that_is_judged_exists() -> None:
