@@ -12,10 +12,10 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve image schemas test test-unit test-image soak check format clean
+.PHONY: help setup release eval sync serve image schemas test test-unit test-image kind e2e-cluster soak check format clean
 
 help:  ## show the tasks
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY)  ## install everything into .venv (other tasks do this by themselves)
 
@@ -54,6 +54,12 @@ image: $(READY)  ## build both images with buildah (BASE=NAME@sha256:…)
 
 test-image: $(READY)  ## build both images, run them with podman (minutes; docs/reference/image.md)
 	@$(BIN)/pytest -m image tests/image
+
+kind: $(READY)  ## a cluster on this machine for e2e-cluster: kind, Argo Rollouts, Traefik, both images (BASE=…)
+	@$(if $(BASE),SLUICE_IMAGE_BASE=$(BASE)) $(BIN)/python scripts/make_kind.py
+
+e2e-cluster: $(READY)  ## canaries that are promoted and aborted in the cluster of KUBECONFIG (docs/reference/cluster.md)
+	@$(BIN)/pytest -m cluster tests/e2e/test_cluster.py
 
 soak: $(READY)  ## three minutes of mixed traffic: files and memory of the service stay flat
 	@$(BIN)/pytest -m soak

@@ -38,11 +38,15 @@ _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Some tests run only when they are asked for by the name of their marker."""
-    for marker, task in (("soak", "soak"), ("image", "test-image")):
+    for marker, reason in (
+        ("soak", "takes minutes: make soak"),
+        ("image", "takes minutes: make test-image"),
+        ("cluster", "needs a cluster: make e2e-cluster"),
+    ):
         if marker not in config.option.markexpr:
             for item in items:
                 if item.get_closest_marker(marker):
-                    item.add_marker(pytest.mark.skip(reason=f"takes minutes: make {task}"))
+                    item.add_marker(pytest.mark.skip(reason=reason))
 
 
 class NetworkClosedError(AssertionError):

@@ -25,6 +25,7 @@ KINDS = (
     ("", "v1", "Namespace", "namespaces", False),
     ("", "v1", "Service", "services", True),
     ("", "v1", "ConfigMap", "configmaps", True),
+    ("", "v1", "Secret", "secrets", True),
     ("", "v1", "ServiceAccount", "serviceaccounts", True),
     ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True),
     ("", "v1", "Pod", "pods", True),
@@ -302,6 +303,16 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(*self.api.applied(parts.path, body, query))
 
+    def do_DELETE(self) -> None:
+        path = urlsplit(self.path).path
+        if self._turned_away("DELETE", path):
+            return
+        if path not in self.api.objects:
+            self._send(404, status(404, "NotFound", f'"{path.rsplit("/", 1)[-1]}" not found'))
+            return
+        self.api.remove(path)
+        self._send(200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+
     def _turned_away(self, method: str, path: str) -> bool:
         self.api.requests.append((method, self.path))
         if self.api.down:
@@ -331,7 +342,7 @@ class _Handler(BaseHTTPRequestHandler):
             if path == (f"/apis/{group}/{version}" if group else "/api/v1"):
                 resources = [
                     {"name": plural, "singularName": "", "kind": kind, "namespaced": namespaced}
-                    | {"verbs": ["get", "list", "watch", "patch", "create"]}
+                    | {"verbs": ["get", "list", "watch", "patch", "create", "delete"]}
                     for other, _, kind, plural, namespaced in kinds
                     if other == group
                 ]

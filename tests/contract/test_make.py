@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 PROGRAMS = {"sluice", "pytest", "pre-commit", "ruff"}
-# `help` prints the names, `setup` is another target's recipe, `clean` removes files.
-OWN_RECIPE = {"help", "setup", "clean"}
+# `help` prints the names, `setup` is another target's recipe, `clean` removes files, `kind` runs a script.
+OWN_RECIPE = {"help", "setup", "clean", "kind"}
 
 
 def targets(root: Path) -> dict[str, list[str]]:

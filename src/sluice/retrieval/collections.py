@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _ITERATIVE_SCAN = (0, 8)  # the version of pgvector that brought it
 _EXACT_BELOW = 2000  # chunks; up to here looking at every vector takes a millisecond, is exact and always the same
 _LOCK = 7_265_811  # advisory lock: two services that start together load a collection once
+_HELD = 7_265  # class of advisory locks: shared by the connections that search a collection
 
 
 def ensure_collection(connection: psycopg.Connection, folder: Path) -> IndexInfo:
@@ -74,3 +75,17 @@ def list_collections(connection: psycopg.Connection) -> list[str]:
         r"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'chunks\_%' ORDER BY 1"
     )
     return [str(row[0]) for row in rows.fetchall()]
+
+
+def hold(connection: psycopg.Connection, collection: str) -> None:
+    """For as long as this connection lives nobody drops the collection with `drop`."""
+    connection.execute("SELECT pg_advisory_lock_shared(%s, hashtext(%s))", (_HELD, collection))
+
+
+def drop(connection: psycopg.Connection, collection: str) -> bool:
+    """Drops a collection that nobody holds, within the caller's transaction; whether it did."""
+    row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", (_HELD, collection)).fetchone()
+    if row != (True,):
+        return False
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(collection)))
+    return True

@@ -21,6 +21,7 @@ from psycopg_pool import ConnectionPool
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import interrupts_deferred
+from sluice.retrieval.stores import Stores
 
 _PAUSE = 1.0  # seconds between two tries of a server that has failed
 _LOOK = 0.1  # seconds between two looks of the watchdog
@@ -132,6 +133,33 @@ def open_pool(address: str, *, seconds: float, configure: Configure) -> Connecti
             # Given up soon: the next question begins anew, while the pool itself would wait longer and longer.
             reconnect_timeout=_PAUSE,
         )
+
+
+@contextmanager
+def connected(
+    stores: Stores, address: str, *, autocommit: bool = True, wait: float = 0.0
+) -> Iterator[psycopg.Connection[Any]]:
+    """One connection to the default store, which is at `address`, for a task. `wait`: seconds for a server that is
+    just starting. SluiceError names the store when it cannot be reached, or is lost on the way."""
+    end = time.monotonic() + wait
+    try:
+        with _connect(address, autocommit, stores.chosen.timeout_seconds, end) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise SluiceError(
+            f"config/stores.yaml: store {stores.default!r} cannot be reached: {str(error).strip()}",
+            remedy="check its address and that the server runs",
+        ) from error
+
+
+def _connect(address: str, autocommit: bool, seconds: float, end: float) -> psycopg.Connection[Any]:
+    while True:
+        try:
+            return psycopg.connect(address, autocommit=autocommit, **limits(seconds))
+        except psycopg.OperationalError:
+            if time.monotonic() + _PAUSE > end:
+                raise
+        time.sleep(_PAUSE)
 
 
 def limits(seconds: float) -> dict[str, Any]:

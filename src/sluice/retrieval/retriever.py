@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 from psycopg.rows import class_row
 
-from sluice.core.errors import SluiceError
-from sluice.retrieval.collections import ensure_collection
-from sluice.retrieval.connections import Connections, limits, open_pool
+from sluice.retrieval.collections import ensure_collection, hold
+from sluice.retrieval.connections import Connections, connected, open_pool
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.passages import Hit
 from sluice.retrieval.stores import Stores, open_store
@@ -109,12 +109,13 @@ class Retriever:
         return PassageRetriever()
 
 
-def _configure(connection: psycopg.Connection) -> None:
+def _configure(connection: psycopg.Connection, *, collection: str) -> None:
     """For every connection of the pool. An index scan goes on until enough visible chunks are found, in exact order;
     by default it would look at the 40 nearest and filter those."""
     from pgvector.psycopg import register_vector
 
     register_vector(connection)
+    hold(connection, collection)
     connection.execute("SET hnsw.iterative_scan = strict_order")
     connection.execute(f"SET hnsw.max_scan_tuples = {_MOST_SCANNED}")
 
@@ -122,19 +123,12 @@ def _configure(connection: psycopg.Connection) -> None:
 @contextmanager
 def open_retriever(index: Path, embedder: Embedder, stores: Stores, state: Path) -> Iterator[Retriever]:
     """A retriever over the index files in `index`; their collection is loaded into the default store if missing."""
-    import psycopg
-
     seconds = stores.chosen.timeout_seconds
     with open_store(stores.chosen, state) as address:
-        try:
-            with psycopg.connect(address, autocommit=True, **limits(seconds)) as connection:
-                info = ensure_collection(connection, index)
-        except psycopg.OperationalError as error:
-            raise SluiceError(
-                f"config/stores.yaml: store {stores.default!r} cannot be reached: {str(error).strip()}",
-                remedy="check its address and that the server runs",
-            ) from error
-        with open_pool(address, seconds=seconds, configure=_configure) as pool:
+        with connected(stores, address) as connection:
+            info = ensure_collection(connection, index)
+        configure = partial(_configure, collection=info.collection)
+        with open_pool(address, seconds=seconds, configure=configure) as pool:
             connections = Connections(pool, seconds)
             try:
                 yield Retriever(connections, info.collection, embedder)

@@ -1,25 +1,19 @@
 """Brings rendered manifests into a cluster, in an order in which a refusal leaves the running release as it was.
 
-The whole is first tried as a dry run on the API server. Then everything is applied but the Rollout; Jobs (migrations,
-the new index) run to their end; the Rollout comes last, and with it the new pods.
+The whole is first tried as a dry run on the API server. Then everything is applied but Jobs and the Rollout. Jobs come
+next (`preparation.py`); the Rollout comes last, and with it the new pods.
 """
 
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import httpx
-
-from sluice.core.errors import SluiceError
-from sluice.rollout.cluster import Cluster, ConflictError, LostError, read
-from sluice.rollout.logs import job_log
+from sluice.rollout.cluster import Cluster, ConflictError
 from sluice.rollout.manifests import Manifest, place
 from sluice.rollout.status import HASH_LABEL
 
-_JOB_SECONDS = 3600.0
 _ATTEMPTS = 3
 Show = Callable[[str], None]
 
@@ -71,40 +65,6 @@ def _keep_weights(spec: Any, live: Mapping[str, Any]) -> None:
     for service in (spec.get("weighted") or {}).get("services") or ():
         if weights.get(service["name"]) is not None:
             service["weight"] = weights[service["name"]]
-
-
-def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], show: Show) -> None:
-    """Runs what must be done before the pods, one after the other. SluiceError with its log when one fails: the Rollout
-    has not been touched then. One that has succeeded before is not run again."""
-    for job in jobs:
-        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
-        cluster.apply([job])
-        show(f"job {name}: started")
-        _wait(client, namespace, name, cluster.lost_seconds)
-        show(f"job {name}: done")
-
-
-def _wait(client: httpx.Client, namespace: str, name: str, lost_seconds: float) -> None:
-    end, heard = time.monotonic() + _JOB_SECONDS, time.monotonic()
-    while time.monotonic() < end:
-        try:
-            status = read(client, f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}").get("status") or {}
-            heard = time.monotonic()
-        except LostError:
-            if time.monotonic() - heard > lost_seconds:
-                raise
-            status = {}
-        held = {one["type"]: one for one in status.get("conditions") or () if one["status"] == "True"}
-        if "Complete" in held:
-            return
-        if "Failed" in held:
-            log = "\n".join(f"  {line}" for line in job_log(client, namespace, name))
-            raise SluiceError(
-                f"job {name}: {held['Failed'].get('message', 'failed')}\n{log}",
-                remedy="the Rollout was not touched: what was live stays live",
-            )
-        time.sleep(1)
-    raise SluiceError(f"job {name}: not done after {_JOB_SECONDS:.0f} s", remedy="the Rollout was not touched")
 
 
 def _absent(cluster: Cluster, documents: Sequence[Manifest]) -> list[Manifest]:

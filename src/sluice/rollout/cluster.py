@@ -152,19 +152,31 @@ def read(client: httpx.Client, path: str, **query: str) -> Any:
     return _answer(lambda: client.get(path, params=query))
 
 
+def find(client: httpx.Client, path: str) -> Any | None:
+    """As `read`; None when there is no such object."""
+    return _answer(lambda: client.get(path), absent=True)
+
+
+def delete(client: httpx.Client, path: str) -> None:
+    """Also what it owns, in the background. One that is gone already is fine."""
+    _answer(lambda: client.delete(path, params={"propagationPolicy": "Background"}), absent=True)
+
+
 def patch(client: httpx.Client, path: str, body: Any) -> Any:
     """A merge patch."""
     headers = {"Content-Type": "application/merge-patch+json"}
     return _answer(lambda: client.patch(path, content=json.dumps(body), headers=headers))
 
 
-def _answer(ask: Any) -> Any:
+def _answer(ask: Any, *, absent: bool = False) -> Any:
     try:
         response = ask()
     except httpx.TransportError as error:
         raise LostError(f"the API server: {error}", remedy="check the connection and run it again") from error
     if response.status_code in (429, 500, 502, 503, 504):
         raise LostError(f"the API server: {message(response)}", remedy="run it again")
+    if absent and response.status_code == 404:
+        return None
     if response.is_error:
         raise SluiceError(
             message(response), remedy=_RIGHTS if response.status_code in (401, 403) else "see the message"

@@ -10,12 +10,14 @@ import httpx
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
-from sluice.rollout.apply import Show, apply, run_jobs
+from sluice.rollout.apply import Show, apply
 from sluice.rollout.cluster import Cluster, patch, read
 from sluice.rollout.logs import job_log
 from sluice.rollout.manifests import Manifest
 from sluice.rollout.observer import Observer, target_of
 from sluice.rollout.outcome import Outcome
+from sluice.rollout.preparation import run_jobs
+from sluice.rollout.pruning import prune
 from sluice.rollout.released import rollout_of
 from sluice.rollout.status import RolloutStatus, read_rollout
 from sluice.rollout.watch import Patience
@@ -51,8 +53,8 @@ def deploy(
     patience: Patience,
     retry: bool = False,
 ) -> Deployment:
-    """Applies and watches. `retry` lets a release that was stopped before begin again. An interrupt leaves the rollout
-    going: whoever calls again with the same documents sees the rest of it."""
+    """Applies, watches, and after a promotion prunes. `retry` lets a release that was stopped before begin again. An
+    interrupt leaves the rollout going: whoever calls again with the same documents sees the rest of it."""
     documents = list(documents)
     wanted: Any = rollout_of(documents)
     before = next((read_rollout(one) for one in cluster.live([wanted])), None)
@@ -75,6 +77,8 @@ def deploy(
         found = observer.until_end(seconds)
         ended = _conclude(client, observer, found, seconds)
         kind = "unchanged" if ended.kind == "promoted" and same and _stood_still(before, now) else ended.kind
+        if kind == "promoted":
+            prune(client, target, show)
         return Deployment(release, kind, ended.reasons, _logs(client, target.namespace, found))  # type: ignore[arg-type]
 
 

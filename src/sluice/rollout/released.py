@@ -94,13 +94,17 @@ def _layer(folder: Path, overlay: Path, settings: dict[str, Any], release: Manif
         "metadata": {"name": "any", "labels": label},
         "spec": {"template": {"metadata": {"labels": label}}},
     }
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "any", "labels": label}}
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": settings["namespace"],
         "resources": [os.path.relpath(overlay, folder)],  # kustomize refuses absolute paths
         "configMapGenerator": [{"name": "sluice-release", "behavior": "replace", "files": [FILE]}],
-        "patches": [{"target": {"kind": "Rollout"}, "patch": yaml.safe_dump(patch)}],
+        "patches": [
+            {"target": {"kind": "Rollout"}, "patch": yaml.safe_dump(patch)},
+            {"target": {"kind": "Job"}, "patch": yaml.safe_dump(job)},
+        ],
     }
 
 

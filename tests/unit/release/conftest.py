@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,8 @@ def write_evaluation(folder: Path, f1: float = 0.5) -> Path:
     return folder
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    root = tmp_path / "checkout"
+def miniature(root: Path) -> Workspace:
+    """The checkout, in the folder `root`."""
     for folder in ("prompts", "config", "data", "build/index", "build/adapter"):
         (root / folder).mkdir(parents=True)
     (root / "pyproject.toml").write_text("")
@@ -112,19 +112,25 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(root)
 
 
+def release_of(workspace: Workspace, **changed: Any) -> tuple[Manifest, Path]:
+    """A release of the miniature checkout and its folder; keyword arguments replace those of staging.create."""
+    arguments: dict[str, Any] = {
+        "evaluation": workspace.build / "evaluation",
+        "verdicts": [verdict()],
+        "parent": None,
+        "commit": "0" * 40,
+        "data_digest": "e" * 32,
+        "adapter": workspace.build / "adapter" / "adapter.gguf",
+    }
+    return staging.create(workspace, **{**arguments, **changed})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return miniature(tmp_path / "checkout")
+
+
 @pytest.fixture
 def make(workspace: Workspace) -> Callable[..., tuple[Manifest, Path]]:
-    """Makes a release of the miniature checkout; keyword arguments replace those of staging.create."""
-
-    def call(**changed: Any) -> tuple[Manifest, Path]:
-        arguments: dict[str, Any] = {
-            "evaluation": workspace.build / "evaluation",
-            "verdicts": [verdict()],
-            "parent": None,
-            "commit": "0" * 40,
-            "data_digest": "e" * 32,
-            "adapter": workspace.build / "adapter" / "adapter.gguf",
-        }
-        return staging.create(workspace, **{**arguments, **changed})
-
-    return call
+    """Makes a release of the miniature checkout, as `release_of`."""
+    return partial(release_of, workspace)

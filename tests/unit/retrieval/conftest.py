@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
+from psycopg import sql
 
 from sluice.data.rows import Document
 from sluice.llm.models import ModelSpec
@@ -14,6 +17,8 @@ from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import IndexInfo, build_index
 from sluice.retrieval.stores import StoreSpec, open_store
+
+_NUMBERS = itertools.count()
 
 
 class FakeEmbedder:
@@ -60,3 +65,13 @@ def address(state: Path) -> Iterator[str]:
     """The embedded PostgreSQL, one for all tests of this folder."""
     with open_store(StoreSpec(kind="embedded"), state) as address:
         yield address
+
+
+@pytest.fixture
+def database(address: str) -> Iterator[str]:
+    """The address of an empty database in it."""
+    name = sql.Identifier(f"empty_{next(_NUMBERS)}")
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        yield psycopg.conninfo.make_conninfo(address, dbname=name.as_string().strip('"'))
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))

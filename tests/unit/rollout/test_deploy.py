@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -274,32 +275,41 @@ def test_a_rollout_that_never_ends(api: KubeApi, run: Runner) -> None:
         run(seconds=2)
 
 
-JOB = {
-    "apiVersion": "batch/v1",
-    "kind": "Job",
-    "metadata": {"name": "migrate-1", "namespace": "sluice-local"},
-    "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "migrate", "image": IMAGE}]}}},
-}
+def left_behind(api: KubeApi, name: str, days: float) -> None:
+    """The manifest of a release that was deployed so long ago."""
+    made = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    metadata = {"name": f"sluice-release-{name}", "creationTimestamp": made}
+    api.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
 
 
-def test_jobs_run_before_the_rollout(api: KubeApi, run: Runner) -> None:
+@pytest.mark.parametrize(
+    ("played", "kept"), [("promoted", False), ("stopped", True), ("degraded", True), ("invalid", True)]
+)
+def test_only_a_promotion_tidies_up(api: KubeApi, run: Runner, played: str, kept: bool) -> None:
+    hold(api)
+    left_behind(api, "aaaaaaaaaa", days=9)
+    api.recording = recording(played)
+    run()
+    assert (api.path("ConfigMap", "sluice-release-aaaaaaaaaa") in api.objects) is kept
+    assert ("tidied up sluice-release-aaaaaaaaaa" in run.lines) is not kept
+    own = [name for name in api.objects if "/configmaps/sluice-release-" in name and "aaaaaaaaaa" not in name]
+    assert len(own) == 1, "the manifest of the release itself"
+
+
+def test_a_release_that_was_live_before_tidies_nothing_up(api: KubeApi, run: Runner) -> None:
     hold(api)
     api.recording = recording("promoted")
-    run.documents = [*run.documents, JOB]
-    assert run().kind == "promoted"
-    writes = [path.partition("?")[0] for method, path in api.requests if method == "PATCH"]
-    assert [path.rpartition("/")[2] for path in writes[-2:]] == ["migrate-1", "sluice"]
-    assert "job migrate-1: done" in run.lines
+    run()
+    left_behind(api, "aaaaaaaaaa", days=9)
+    assert run().kind == "unchanged"
+    assert api.path("ConfigMap", "sluice-release-aaaaaaaaaa") in api.objects
 
 
-def test_a_job_that_fails_leaves_the_rollout_alone(api: KubeApi, run: Runner) -> None:
+def test_a_cluster_that_does_not_let_us_tidy_up_changes_no_verdict(api: KubeApi, run: Runner) -> None:
     hold(api)
-    pod = {"pod": {"name": "migrate-1-x", "job": "migrate-1", "phase": "Failed"}}
-    api.recording = {
-        "jobs": [pod, {"job": {"name": "migrate-1", "message": "Job has reached the specified backoff limit"}}]
-    }
-    api.logs["migrate-1-x"] = "relation is locked\n"
-    run.documents = [*run.documents, JOB]
-    with pytest.raises(SluiceError, match="relation is locked"):
-        run()
-    assert api.objects[api.path("Rollout", "sluice")]["metadata"]["generation"] == 1
+    left_behind(api, "aaaaaaaaaa", days=9)
+    api.recording = recording("promoted")
+    words = 'configmaps "sluice-release-aaaaaaaaaa" is forbidden: User "ci" cannot delete resource "configmaps"'
+    api.refuse["DELETE", "/configmaps/"] = status(403, "Forbidden", words)
+    assert run().kind == "promoted"
+    assert f"nothing more was tidied up: {words}" in run.lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,34 @@ def test_another_manifest_is_another_pod_template(workspace: Workspace) -> None:
     )
     assert one["spec"]["volumes"] != other["spec"]["volumes"]
     assert one["metadata"]["labels"] != other["metadata"]["labels"]
+
+
+@pytest.fixture(scope="module")
+def pinned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A checkout whose staging overlay names its other images."""
+    made = checkout(tmp_path_factory.mktemp("pinned"))
+    path = made.root / "k8s" / "overlays" / "staging" / "kustomization.yaml"
+    path.write_text(path.read_text().replace("0" * 64, "b" * 64))
+    return made
+
+
+def test_a_shared_store_has_a_job_for_each_release(pinned: Workspace) -> None:
+    def job(index: str) -> Any:
+        made = release(index={"digest": index * 64, "embedder": {}, "chunker": {}})
+        documents = render_release(pinned, "staging", made, IMAGE)
+        (found,) = (one for one in documents if one["kind"] == "Job")
+        volumes = found["spec"]["template"]["spec"]["volumes"]
+        (mounted,) = (one["configMap"]["name"] for one in volumes if one["name"] == "manifest")
+        assert mounted in {one["metadata"]["name"] for one in documents if one["kind"] == "ConfigMap"}
+        assert found["metadata"]["labels"] == {"app.kubernetes.io/version": made.id}
+        steps = found["spec"]["template"]["spec"]
+        assert {one["image"] for one in (*steps["initContainers"], *steps["containers"])} == {IMAGE}
+        return found
+
+    assert job("3") == job("3")
+    names = {job(index)["metadata"]["name"] for index in "34"}
+    assert len(names) == 2
+    assert all(re.fullmatch("sluice-database-[0-9a-f]{10}", name) for name in names)
 
 
 def jobs(documents: list[Any]) -> list[Any]:
