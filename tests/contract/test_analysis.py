@@ -17,7 +17,8 @@ from sluice.app.middleware import CHAT
 from sluice.cli.canary import KEY, canary_quality
 from sluice.release.gates import Gate, load_gates
 from sluice.rollout.limits import limits_of
-from sluice.rollout.plan import TEMPLATES, load_plan, parse_duration
+from sluice.rollout.plan import load_plan
+from sluice.rollout.templates import TEMPLATES, parse_duration
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"

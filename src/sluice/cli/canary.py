@@ -19,10 +19,12 @@ KEY = "SLUICE_LOAD_KEY"
 def canary_quality(
     stable: Annotated[str, typer.Option(help="Address of stable.")],
     canary: Annotated[str, typer.Option(help="Address of the canary.")],
-    cases: Annotated[int, typer.Option(help="How many of data/eval.jsonl, evenly spread; 0: all.")] = 0,
+    cases: Annotated[int, typer.Option(help="How many questions, half of them to be declined; 0: all.", min=0)] = 0,
     concurrency: Annotated[int, typer.Option(help="Questions at once, of each side.", min=1)] = 2,
     timeout: Annotated[float, typer.Option(help="Seconds; a slower answer counts as failed.", min=1)] = 30,
-    out: Annotated[Path | None, typer.Option(help="File for the whole comparison, as JSON.")] = None,
+    questions: Annotated[Path | None, typer.Option(help="Rows to ask; default: data/eval.jsonl.")] = None,
+    gates: Annotated[Path | None, typer.Option(help="File with `comparison:`; default: config/gates.yaml.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for verdicts and the whole comparison, as JSON.")] = None,
 ) -> None:
     """Ask stable and canary the same questions and compare the answers; fails when the canary's are worse.
 
@@ -35,24 +37,25 @@ def canary_quality(
     from sluice.data.rows import load_rows
     from sluice.evaluation.policy import load_policy
     from sluice.evaluation.reports.terminal import in_the_terminal
-    from sluice.evaluation.stage import spread
-    from sluice.rollout.quality import Served, compare_served
+    from sluice.rollout.jobs import JobReport
+    from sluice.rollout.quality import Served, compare_served, sample
+    from sluice.rollout.quality_verdicts import report_of, verdicts_of
 
     workspace = Workspace.find()
     decline = load_settings(workspace.config / "service.yaml", ServiceSettings).decline
-    rows = spread(load_rows(workspace.data / "eval.jsonl"), cases)
+    rows = sample(load_rows(questions or workspace.data / "eval.jsonl"), cases)
     key = os.environ.get(KEY, "")
     progress = Reporter("quality")
     found = compare_served(
         Served(stable, decline, timeout, key),
         Served(canary, decline, timeout, key),
         rows,
-        load_policy(workspace.config / "gates.yaml"),
+        load_policy(gates or workspace.config / "gates.yaml"),
         concurrency=concurrency,
         on_progress=lambda done, total: progress.report(done, total, "answers"),
     )
     if out:
-        write_json(out, found.as_dict())
+        write_json(out, report_of(found))
     print(in_the_terminal(found))
     if not found.passed:
-        raise GateFailed(f"the canary's answers against stable's: {found.verdict}")
+        raise GateFailed(JobReport(verdicts=tuple(verdicts_of(found))).reason)

@@ -32,7 +32,12 @@ def count(visits: Sequence[Visit], served_by: Mapping[str, str]) -> TrafficRecor
     """`served_by` is Router.served_by(). A failure that the router never saw counts outside the canary's share."""
     failed = [visit for visit in visits if visit.error]
     outside = [visit for visit in failed if served_by.get(visit.request_id) != "canary"]
-    return TrafficRecord(requests=len(visits), failed=len(failed), failed_outside_canary=len(outside))
+    return TrafficRecord(
+        requests=len(visits),
+        to_canary=sum(served_by.get(visit.request_id) == "canary" for visit in visits),
+        failed=len(failed),
+        failed_outside_canary=len(outside),
+    )
 
 
 def visit(url: str, question: str, *, timeout: float) -> Visit:
