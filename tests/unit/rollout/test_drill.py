@@ -1,4 +1,4 @@
-"""The drill in small: one or two bad canaries of each family, and a good one. benchmarks/canary_drill.py has them all."""
+"""The drill in small: some bad canaries of each family, and a good one. benchmarks/canary_drill.py has them all."""
 
 from __future__ import annotations
 
