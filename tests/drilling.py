@@ -242,8 +242,8 @@ def plan_of_the_cluster() -> Plan:
     return load_plan(ROOT / "k8s" / "base" / "rollout.yaml")
 
 
-def drill(way: Way, folder: Path, *, time_scale: float) -> Drilled:
-    """Rehearses one canary beside a good stable; all that is written goes to `folder`."""
+def drill(way: Way, folder: Path, *, time_scale: float, cases: int = 0) -> Drilled:
+    """Rehearses one canary beside a good stable; all that is written goes to `folder`. `cases`: as for `rehearse`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "eval.jsonl", ROWS)
     result = rehearse(
@@ -255,6 +255,7 @@ def drill(way: Way, folder: Path, *, time_scale: float) -> Drilled:
         state=folder / "state",
         out=folder / "rehearsal.json",
         time_scale=time_scale,
+        cases=cases,
         locustfile=ROOT / "loadtest" / "locustfile.py",
     )
     return drilled(way, result)

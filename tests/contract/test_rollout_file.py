@@ -38,8 +38,12 @@ def test_answers_are_compared_before_a_visitor_sees_one() -> None:
     unseen = plan.steps[: next(at for at, step in enumerate(plan.steps) if isinstance(step, SetWeight))]
     assert isinstance(unseen[0], SetCanaryScale), "without a pod of the canary there is nobody to ask"
     assert [step.template for step in unseen if isinstance(step, Analysis)] == ["quality"]
-    scales = [step["setCanaryScale"] for step in _steps() if "setCanaryScale" in step]
-    assert scales[-1] == {"matchTrafficWeight": True}, "the canary must grow with its share of visitors"
+    steps = _steps()
+    first = next(at for at, step in enumerate(steps) if "setWeight" in step)
+    assert steps[0] == {"setCanaryScale": {"weight": steps[first]["setWeight"]}}, (
+        "as many pods as the first visitors need"
+    )
+    assert steps[first + 1] == {"setCanaryScale": {"matchTrafficWeight": True}}, "it grows with its share of visitors"
 
 
 def _steps() -> list[dict[str, Any]]:

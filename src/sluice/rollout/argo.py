@@ -28,9 +28,10 @@ class PauseSpec(Settings):
 
 
 class CanaryScale(Settings):
-    """How many pods the canary has; `matchTrafficWeight`: as many as its weight asks for."""
+    """How many pods the canary has: a number, a percentage of all, or as its share of visitors asks for."""
 
     replicas: Annotated[int, Field(strict=True, ge=1)] | None = None
+    weight: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     matchTrafficWeight: Literal[True] | None = None  # noqa: N815 (the field names in this file are Argo's)
 
 

@@ -128,7 +128,7 @@ def _step(path: Path, spec: StepSpec, place: Place, lines: Lines, faults: list[s
             return SetWeight(spec.setWeight)
         if spec.setCanaryScale is not None:
             if len(spec.setCanaryScale.model_fields_set) != 1:
-                raise ValueError("setCanaryScale is exactly one of replicas, matchTrafficWeight")
+                raise ValueError("setCanaryScale is exactly one of replicas, weight, matchTrafficWeight")
             return SetCanaryScale()
         if spec.pause is not None:
             return Pause(parse_duration(spec.pause.duration))

@@ -7,7 +7,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.rollout.plan import Analysis, Pause, SetCanaryScale, SetWeight, load_plan
-from sluice.rollout.templates import LoadParameters, QualityParameters, parse_duration
+from sluice.rollout.templates import LoadParameters, QualityParameters
 
 RolloutWriter = Callable[..., Path]
 GOOD = """
@@ -49,7 +49,7 @@ def test_the_load_comes_from_the_template_unless_the_step_says_otherwise(rollout
 
 
 UNSEEN = """
-- setCanaryScale: {replicas: 1}
+- setCanaryScale: {weight: 10}
 - analysis:
     templates: [{templateName: quality}]
     args: [{name: cases, value: "60"}]
@@ -80,19 +80,6 @@ def test_a_plan_is_fitted_to_one_machine(rollout_file: RolloutWriter) -> None:
     assert unchanged == plan, "without a number of cases it is that of the template"
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("45", 45), (45, 45), ("0s", 0)]
-)
-def test_durations(text: str | int, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "s", "500ms", "1.5h", "-3s", "3 m", "30s5m", "soon"])
-def test_what_is_not_a_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a duration such as 30s"):
-        parse_duration(text)
-
-
 ANALYSIS = "- analysis: {templates: [{templateName: load}]}\n"
 
 
@@ -100,8 +87,9 @@ ANALYSIS = "- analysis: {templates: [{templateName: load}]}\n"
     ("steps", "said"),
     [
         ("- setHeaderRoute: {name: x}\n", "steps.0.setHeaderRoute: not supported by the rehearsal"),
-        ("- setCanaryScale: {weight: 5}\n", "steps.0.setCanaryScale.weight: not supported"),
-        ("- setCanaryScale: {}\n", "steps.0: setCanaryScale is exactly one of replicas, matchTrafficWeight"),
+        ("- setCanaryScale: {percent: 5}\n", "steps.0.setCanaryScale.percent: not supported"),
+        ("- setCanaryScale: {weight: 0}\n", "weight: Input should be greater than or equal to 1"),
+        ("- setCanaryScale: {}\n", "steps.0: setCanaryScale is exactly one of replicas, weight, matchTrafficWeight"),
         ("- setCanaryScale: {replicas: 1, matchTrafficWeight: true}\n", "steps.0: setCanaryScale is exactly one of"),
         ("- setCanaryScale: {replicas: 0}\n", "replicas: Input should be greater than or equal to 1"),
         ("- setCanaryScale: {matchTrafficWeight: false}\n", "matchTrafficWeight: Input should be True"),
