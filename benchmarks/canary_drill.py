@@ -24,7 +24,7 @@ from figures import Figure, show, table, write_between  # noqa: E402
 from drilling import BAD, GOOD, Drilled, Way, drill  # noqa: E402
 
 PAGE = ROOT / "docs" / "reference" / "canary-drill.md"
-TIME_SCALE = 0.1  # as `rehearsal` in pipelines/params.yaml
+TIME_SCALE = 0.1  # somewhat more than in pipelines/params.yaml, where a model of a laptop has to be waited for
 INTERVALS, EXPOSED, BACK, FALSE = 2, 0.12, 10.0, 1 / 50
 
 
