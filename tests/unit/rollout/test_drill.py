@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from drilling import BAD, GOOD, WAYS, drill, plan_of_the_cluster
+from sluice.core.files import read_json
 from sluice.rollout.plan import Analysis
 
 pytestmark = pytest.mark.real
@@ -27,6 +28,9 @@ TIME_SCALE, CASES = 0.06, 60
 def test_a_bad_canary_is_stopped_before_many_visitors_meet_it(name: str, gate: str, tmp_path: Path) -> None:
     found = drill(WAYS[name], tmp_path, time_scale=TIME_SCALE, cases=CASES)
     assert gate in found.stopped_by.split(", "), found.reason
+    last = read_json(tmp_path / "rehearsal.json")["steps"][-1]
+    assert (last["verdict"], last["reason"]) == ("failed", found.reason)
+    assert gate in {verdict["gate"] for verdict in last["gates"] if not verdict["passed"]}
     assert found.intervals <= 2
     assert found.exposed <= 0.12
     assert found.outside == 0
