@@ -1,8 +1,11 @@
-"""Figures as a table in Markdown, for benchmarks that have limits to keep."""
+"""Figures as tables in Markdown, for benchmarks that have limits to keep and pages that hold what they found."""
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 Figure = tuple[str, str, str, bool]
 
@@ -13,3 +16,17 @@ def show(figures: Sequence[Figure]) -> int:
     for name, value, limit, holds in figures:
         print(f"| {name} | {value} | {limit} |{'' if holds else ' **missed**'}")
     return 0 if all(holds for *_, holds in figures) else 1
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+
+
+def write_between(page: Path, name: str, text: str) -> None:
+    """Puts `text` between the comments `<!-- name: begin -->` and `<!-- name: end -->` of a page."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    found = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", page.read_text(), flags=re.DOTALL)
+    if begin not in found:
+        sys.exit(f"{page} has no {begin}")
+    page.write_text(found)

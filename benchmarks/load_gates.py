@@ -21,9 +21,9 @@ from sluice.pipeline import command, environment
 from sluice.release import champion
 from sluice.release.gates import Gate, load_gates
 from sluice.rollout.load import LoadTargets, run_load
-from sluice.rollout.plan import LoadParameters
 from sluice.rollout.router import Router
 from sluice.rollout.services import Service, ServiceSpec
+from sluice.rollout.templates import LoadParameters
 
 DRAWS, TOGETHER = 10_000, 4
 WEIGHTS = (10, 50)

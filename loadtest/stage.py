@@ -15,7 +15,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.files import read_jsonl
 from sluice.rollout.figures import Sample
 from sluice.rollout.load import PROLONGED
-from sluice.rollout.plan import parse_duration
+from sluice.rollout.templates import parse_duration
 
 
 @dataclass

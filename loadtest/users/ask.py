@@ -53,7 +53,7 @@ def _read(response: Any, stream: Stream, release: str | None) -> str:
     try:
         while (line := response.stream.readline(b"\n")) and not stream.feed(line):
             pass
-    except OSError as error:
+    except Exception as error:  # whatever its type: one that got away would end the task, and with it the sample
         return f"the stream was cut: {type(error).__name__}"
     return stream.fault or ("" if release else f"no {RELEASE_HEADER} header")
 

@@ -54,5 +54,6 @@ def _steps(arrival: Arrival) -> Any:
     for name in ("step", "weight", "seconds", "verdict"):
         table.add_column(name, justify="left" if name in ("step", "verdict") else "right")
     for step in arrival.rehearsal.steps if arrival.rehearsal else ():
-        table.add_row(step.kind, f"{step.weight} %", f"{step.seconds:.0f}", f"{step.verdict} {step.reason}".strip())
+        name = f"{step.kind} {step.template}".strip()
+        table.add_row(name, f"{step.weight} %", f"{step.seconds:.0f}", f"{step.verdict} {step.reason}".strip())
     return table

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from sluice import pipeline
 from sluice.core import git, processes
 from sluice.core.files import read_json, write_json
@@ -35,9 +37,11 @@ EXPECTED = {**pipeline.EXPECTED, "baseline": 110, "release": 8, "rehearse": 75, 
 
 
 class RehearsalParameters(Settings):
-    """`time_scale` multiplies every duration of k8s/base/rollout.yaml."""
+    """`time_scale` multiplies every duration of k8s/base/rollout.yaml; `cases` are compared in place of the number in
+    k8s/analysis/quality.yaml, 0: as many as there."""
 
     time_scale: float
+    cases: int = Field(ge=0)
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,7 @@ def run_rehearsal(
         state=workspace.state,
         out=workspace.releases / manifest.id / "rehearsal.json",
         time_scale=parameters.time_scale,
+        cases=parameters.cases,
         on_event=show,
         locustfile=workspace.root / "loadtest" / "locustfile.py",
     )

@@ -19,8 +19,9 @@ from sluice.cli.canary import KEY, canary_quality
 from sluice.release.gates import Gate, load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
 from sluice.rollout.limits import limits_of
-from sluice.rollout.plan import TEMPLATES, load_plan, parse_duration
+from sluice.rollout.plan import load_plan
 from sluice.rollout.released import LOAD
+from sluice.rollout.templates import TEMPLATES, parse_duration
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"

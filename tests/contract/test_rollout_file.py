@@ -11,7 +11,8 @@ from sluice.app.keys import VARIABLE
 from sluice.app.settings import ServiceSettings
 from sluice.core.settings import load_settings
 from sluice.release.gates import load_gates
-from sluice.rollout.plan import SHAPES, Analysis, SetWeight, load_plan
+from sluice.rollout.plan import Analysis, SetCanaryScale, SetWeight, load_plan
+from sluice.rollout.templates import SHAPES
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
@@ -23,13 +24,31 @@ def _read(name: str) -> Any:
 
 def test_the_repository_s_rollout_can_be_rehearsed() -> None:
     plan = load_plan(K8S / "base/rollout.yaml")
-    assert isinstance(plan.steps[0], SetWeight), "the first step must give the canary a small share"
-    assert plan.steps[0].weight <= 10
+    weights = [step.weight for step in plan.steps if isinstance(step, SetWeight)]
+    assert weights[0] <= 10, "the first share of visitors must be small"
     for at, step in enumerate(plan.steps):
         if isinstance(step, SetWeight):
             later = plan.steps[at + 1 :]
             until = next((n for n, other in enumerate(later) if isinstance(other, SetWeight)), len(later))
             assert any(isinstance(other, Analysis) for other in later[:until]), f"nothing judges {step.weight} %"
+
+
+def test_answers_are_compared_before_a_visitor_sees_one() -> None:
+    plan = load_plan(K8S / "base/rollout.yaml")
+    unseen = plan.steps[: next(at for at, step in enumerate(plan.steps) if isinstance(step, SetWeight))]
+    assert isinstance(unseen[0], SetCanaryScale), "without a pod of the canary there is nobody to ask"
+    assert [step.template for step in unseen if isinstance(step, Analysis)] == ["quality"]
+    steps = _steps()
+    first = next(at for at, step in enumerate(steps) if "setWeight" in step)
+    assert steps[0] == {"setCanaryScale": {"weight": steps[first]["setWeight"]}}, (
+        "as many pods as the first visitors need"
+    )
+    assert steps[first + 1] == {"setCanaryScale": {"matchTrafficWeight": True}}, "it grows with its share of visitors"
+
+
+def _steps() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _read("base/rollout.yaml")["spec"]["strategy"]["canary"]["steps"]
+    return found
 
 
 def test_services_and_router_are_those_of_the_rollout() -> None:

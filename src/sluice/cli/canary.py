@@ -19,13 +19,15 @@ KEY = "SLUICE_LOAD_KEY"
 def canary_quality(
     stable: Annotated[str, typer.Option(help="Address of stable.")],
     canary: Annotated[str, typer.Option(help="Address of the canary.")],
-    cases: Annotated[int, typer.Option(help="How many of the evaluation cases, evenly spread; 0: all.")] = 0,
+    cases: Annotated[int, typer.Option(help="How many questions, half of them to be declined; 0: all.", min=0)] = 0,
     concurrency: Annotated[int, typer.Option(help="Questions at once, of each side.", min=1)] = 2,
     timeout: Annotated[float, typer.Option(help="Seconds; a slower answer counts as failed.", min=1)] = 30,
     release: Annotated[
         Path | None, typer.Option(help="Folder with `judging` and `config` of a release; default: this checkout.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File for the whole comparison, as JSON.")] = None,
+    questions: Annotated[Path | None, typer.Option(help="Rows to ask, instead of those there.")] = None,
+    gates: Annotated[Path | None, typer.Option(help="File with `comparison:`, instead of the one there.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for verdicts and the whole comparison, as JSON.")] = None,
 ) -> None:
     """Ask stable and canary the same questions and compare the answers; fails when the canary's are worse.
 
@@ -38,17 +40,23 @@ def canary_quality(
     from sluice.data.rows import load_rows
     from sluice.evaluation.policy import load_policy
     from sluice.evaluation.reports.terminal import in_the_terminal
-    from sluice.evaluation.runner import spread
     from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
-    from sluice.rollout.quality import Served, compare_served
+    from sluice.rollout.jobs import JobReport
+    from sluice.rollout.quality import Served, compare_served, sample
+    from sluice.rollout.quality_verdicts import report_of, verdicts_of
 
     if release:
-        config, gates, asked = release / "config", release / JUDGING_GATES, release / JUDGING_CASES
+        config, gates, questions = (
+            release / "config",
+            gates or release / JUDGING_GATES,
+            questions or release / JUDGING_CASES,
+        )
     else:
         workspace = Workspace.find()
-        config, gates, asked = workspace.config, workspace.config / "gates.yaml", workspace.data / "eval.jsonl"
+        config = workspace.config
+        gates, questions = gates or config / "gates.yaml", questions or workspace.data / "eval.jsonl"
     decline = load_settings(config / "service.yaml", ServiceSettings).decline
-    rows = spread(load_rows(asked), cases)
+    rows = sample(load_rows(questions), cases)
     key = os.environ.get(KEY, "")
     progress = Reporter("quality")
     found = compare_served(
@@ -60,7 +68,7 @@ def canary_quality(
         on_progress=lambda done, total: progress.report(done, total, "answers"),
     )
     if out:
-        write_json(out, found.as_dict())
+        write_json(out, report_of(found))
     print(in_the_terminal(found))
     if not found.passed:
-        raise GateFailed(f"the canary's answers against stable's: {found.verdict}")
+        raise GateFailed(JobReport(verdicts=tuple(verdicts_of(found))).reason)

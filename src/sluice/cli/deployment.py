@@ -35,8 +35,8 @@ def deploy(
     from sluice.forge.job_summary import write_job_summary
     from sluice.rollout.cluster import Cluster
     from sluice.rollout.deploy import deploy as deploy_release
-    from sluice.rollout.plan import parse_duration
     from sluice.rollout.released import render_release
+    from sluice.rollout.templates import parse_duration
     from sluice.rollout.watch import Patience
 
     workspace = Workspace.find()
@@ -69,9 +69,9 @@ def rollback(
 ) -> None:
     """Take a cluster back to an earlier release that it still holds, without canary steps."""
     from sluice.rollout.cluster import Cluster
-    from sluice.rollout.plan import parse_duration
     from sluice.rollout.released import place_of_rollout
     from sluice.rollout.rollback import rollback as go_back
+    from sluice.rollout.templates import parse_duration
     from sluice.rollout.watch import Patience
 
     workspace = Workspace.find()

@@ -182,6 +182,14 @@ def reap(state: Path) -> list[str]:
     return ended
 
 
+def program(name: str) -> Path:
+    """A program of the running environment; SluiceError when it is not installed."""
+    path = Path(sys.executable).parent / name
+    if not path.is_file():
+        raise SluiceError(f"{path}: no such file", remedy="install the locked requirements: make setup")
+    return path
+
+
 def free_port() -> int:
     """A loopback TCP port that was free a moment ago."""
     with socket.socket() as probe:

@@ -130,13 +130,11 @@ def _pictures(
     if training.get("loss"):
         pictures["loss"] = charts.loss(training["loss"])
     analyses = [step for step in (rehearsal or {}).get("steps", []) if step.get("kind") == "analysis"]
-    measured = [
-        (f"{step.get('weight')} %", _figures(step, "canary"), _figures(step, "stable"))
-        for step in analyses
-        if step.get("metrics")
-    ]
-    if any(figures for _, canary, stable in measured for figures in (canary, stable)):
-        pictures["latency"] = charts.latency(measured)
+    measured = [(f"{step.get('weight')} %", _figures(step, "canary"), _figures(step, "stable")) for step in analyses]
+    # A comparison of answers has no times.
+    timed = [row for row in measured if any("total_p50_ms" in side for side in row[1:])]
+    if timed:
+        pictures["latency"] = charts.latency(timed)
     if rehearsal and rehearsal.get("weights"):
         marks = [
             (

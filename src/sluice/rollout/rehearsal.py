@@ -1,8 +1,9 @@
 """Walks the canary plan on this machine with real processes: two releases, Traefik, Locust, visitors all the time.
 
 The same steps, gates and verdicts as in a cluster. A canary that fails any step, or dies, gets no more visitors, is
-drained and stopped; stable goes on answering. Every process is ended on every way out, Ctrl-C included; what survives a
-`kill -9` of this process is ended by the kernel or by sluice.core.processes.reap.
+drained and stopped, and stable goes on answering; when every step held it is the other way round. Every process is
+ended on every way out, Ctrl-C included; what survives a `kill -9` of this process is ended by the kernel or by
+sluice.core.processes.reap.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_jsonl, write_json
 from sluice.core.workspace import Workspace
-from sluice.rollout.load import LoadReport, LoadTargets, run_load
+from sluice.rollout.analyses import Findings, Scene, Setting, analyse
 from sluice.rollout.plan import Analysis, Pause, Plan, SetWeight, Step
 from sluice.rollout.report import Rehearsal, StepRecord
 from sluice.rollout.router import Router
@@ -25,7 +26,7 @@ from sluice.rollout.visitors import Visit, Visitors, count
 
 # After the last change of weights visitors go on for a moment, so that what the change did to them is seen.
 _SETTLE_SECONDS = 1.5
-# New requests have left the canary when the router says so; this is for the ones it has just passed on.
+# New requests have left a release when the router says so; this is for the ones it has just passed on.
 _HANDOVER_SECONDS = 0.3
 
 
@@ -53,36 +54,34 @@ def rehearse(
     state: Path,
     out: Path,
     time_scale: float = 1.0,
+    cases: int = 0,
     on_event: Callable[[Event], None] = lambda _: None,
     locustfile: Path | None = None,
 ) -> Rehearsal:
     """Runs `plan` with all pauses and load stages multiplied by `time_scale`, writes rehearsal.json to `out`.
 
-    `questions` is JSONL with the key `question`; `gates` is config/gates.yaml. A canary that does not start, dies, or
-    fails a step is a result with verdict failed. SluiceError means that nothing could be decided: stable or the router
-    does not start, or ends on the way.
+    `questions` is data/eval.jsonl, `gates` config/gates.yaml; `cases` are compared where a step compares answers, 0: as
+    many as the template says. A canary that does not start, dies, or fails a step is a result with verdict failed.
+    SluiceError means that nothing could be decided: stable or the router does not start, or ends on the way.
     """
     if time_scale <= 0:
         raise SluiceError(f"the time scale must be above 0, found {time_scale:g}")
     asked = [str(row["question"]) for row in read_jsonl(questions) if row.get("question")]
     if not asked:
         raise SluiceError(f"{questions}: no row has a question")
+    locustfile = locustfile or Workspace.find().root / "loadtest" / "locustfile.py"
     walk = _Walk(
-        plan=plan,
-        gates=gates,
-        questions=questions,
-        state=state,
-        time_scale=time_scale,
+        plan=plan.fitted(time_scale=time_scale, cases=cases),
+        setting=Setting(gates, questions, locustfile, state),
         on_event=on_event,
-        locustfile=locustfile or Workspace.find().root / "loadtest" / "locustfile.py",
-        visitor_timeout=max(step.load.answer_timeout_s for step in plan.steps if isinstance(step, Analysis)),
+        visitor_timeout=min(step.parameters.answer_timeout_s for step in plan.steps if isinstance(step, Analysis)),
     )
     reason = walk.run(stable, canary, asked)
     result = Rehearsal(
         release=canary.release,
         stable=stable.release,
         time_scale=time_scale,
-        steps=tuple(walk.steps),
+        steps=tuple(walk.records),
         weights=tuple(walk.weights),
         traffic=count(walk.visits, walk.served_by),
         verdict="failed" if reason else "passed",
@@ -92,59 +91,45 @@ def rehearse(
     return result
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """What is running."""
-
-    router: Router
-    stable: Service
-    canary: Service
-    visitors: Visitors
-
-
 @dataclass
 class _Walk:
     """The state of one rehearsal."""
 
     plan: Plan
-    gates: Path
-    questions: Path
-    state: Path
-    time_scale: float
+    setting: Setting
     on_event: Callable[[Event], None]
-    locustfile: Path
     visitor_timeout: float
-    steps: list[StepRecord] = field(default_factory=list)
+    records: list[StepRecord] = field(default_factory=list)
     weights: list[tuple[float, int]] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     served_by: dict[str, str] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
-    planned_done: float = 0.0
+    done: float = 0.0  # planned seconds
     doing: str = ""
 
     def run(self, stable_spec: ServiceSpec, canary_spec: ServiceSpec, questions: list[str]) -> str:
         """Why the canary was stopped, empty when it passed. Whatever was started has ended on return."""
         with ExitStack() as started:
             self._say(f"starting stable {stable_spec.release} and canary {canary_spec.release}")
-            stable = _start("stable", stable_spec, self.state, started)
-            canary = _start("canary", canary_spec, self.state, started)
+            stable = self._start("stable", stable_spec, started)
+            canary = self._start("canary", canary_spec, started)
             stable.wait_ready()
-            router = started.enter_context(Router(stable=stable.url, canary=canary.url, state=self.state))
+            router = Router(stable=stable.url, canary=canary.url, state=self.setting.state)
+            started.enter_context(router)
             self._weigh(router, 0)
             with Visitors(router.url, questions, timeout=self.visitor_timeout) as visitors:
-                reason = self._judge(_Scene(router, stable, canary, visitors))
+                reason = self._judge(Scene(router, stable, canary, visitors))
                 self._say(f"canary stopped: {reason}" if reason else "every step held")
                 self._weigh(router, 0 if reason else 100)
-                if reason:
-                    time.sleep(_HANDOVER_SECONDS)
-                    canary.stop()
+                time.sleep(_HANDOVER_SECONDS)
+                (canary if reason else stable).stop()
                 time.sleep(_SETTLE_SECONDS)
             self.visits += visitors.visits
             router.stop()
             self.served_by = router.served_by()
         return reason
 
-    def _judge(self, scene: _Scene) -> str:
+    def _judge(self, scene: Scene) -> str:
         """Walks the steps; the reason of the first that fails."""
         try:
             scene.canary.wait_ready()
@@ -158,22 +143,23 @@ class _Walk:
             return error.message
         return ""
 
-    def _take(self, index: int, step: Step, scene: _Scene) -> None:
+    def _take(self, index: int, step: Step, scene: Scene) -> None:
         """One step, with its record. Raises what stops the canary."""
         started = time.monotonic()
-        report: LoadReport | None = None
+        found = Findings("", (), {})
         reason = ""
         try:
             if isinstance(step, SetWeight):
                 self._say(f"{step.weight} % of visitors go to the canary")
                 self._weigh(scene.router, step.weight)
             elif isinstance(step, Pause):
-                self._say(f"watching for {step.seconds * self.time_scale:.0f} s")
+                self._say(f"watching for {step.seconds:.0f} s")
                 self._pause(step, scene)
-            else:
-                self._say(f"load stage at {scene.router.weight} %")
-                report = self._load(index, step, scene)
-                reason = report.reason
+            elif isinstance(step, Analysis):
+                self._say(f"{step.template} stage at {scene.router.weight} %")
+                found = analyse(step, index, scene, self.setting, self._watching(step, scene))
+                self.visits += found.visits
+                reason = found.reason
         except SluiceError as error:
             reason = error.message
             raise
@@ -181,47 +167,38 @@ class _Walk:
             record = StepRecord(
                 index=index,
                 kind=step.kind,
+                template=step.template if isinstance(step, Analysis) else "",
                 weight=scene.router.weight,
                 started_s=round(started - self.began, 3),
                 seconds=round(time.monotonic() - started, 3),
                 verdict="failed" if reason else "passed",
                 reason=reason,
-                gates=report.verdicts if report else (),
-                metrics={name: report.targets[name] for name in ("canary", "stable")} if report else {},
+                gates=found.verdicts,
+                metrics=found.metrics,
             )
-            self.steps.append(record)
-        self.planned_done += 0 if isinstance(step, SetWeight) else step.seconds
+            self.records.append(record)
+        self.done += step.seconds
         if reason:
             raise CanaryStoppedError(reason)
 
-    def _pause(self, step: Pause, scene: _Scene) -> None:
-        began = time.monotonic()
-        while (left := step.seconds * self.time_scale - (time.monotonic() - began)) > 0:
-            self._watch(step, began, scene)
+    def _pause(self, step: Pause, scene: Scene) -> None:
+        end = time.monotonic() + step.seconds
+        watch = self._watching(step, scene)
+        while (left := end - time.monotonic()) > 0:
+            watch()
             time.sleep(min(0.2, left))
 
-    def _watch(self, step: Pause | Analysis, began: float, scene: _Scene) -> None:
-        """A few times a second while a step lasts: both releases are alive, and people see time pass."""
-        scene.stable.require_running()
-        scene.canary.require_running()
-        done = self.planned_done + min((time.monotonic() - began) / self.time_scale, step.seconds)
-        self.on_event(Event(self.doing, done / self.plan.seconds, news=False))
-
-    def _load(self, index: int, step: Analysis, scene: _Scene) -> LoadReport:
+    def _watching(self, step: Step, scene: Scene) -> Callable[[], None]:
+        """To be called a few times a second while a step lasts: both releases are alive, and people see time pass."""
         began = time.monotonic()
-        with scene.visitors.away():
-            report = run_load(
-                replace(step.load, seconds=step.load.seconds * self.time_scale),
-                LoadTargets(router=scene.router.url, canary=scene.canary.url, stable=scene.stable.url),
-                name=f"load-{index}",
-                locustfile=self.locustfile,
-                questions=self.questions,
-                gates=self.gates,
-                state=self.state,
-                watch=lambda: self._watch(step, began, scene),
-            )
-        self.visits += [Visit(record.request_id, record.error) for record in report.visits]
-        return report
+
+        def watch() -> None:
+            scene.stable.require_running()
+            scene.canary.require_running()
+            done = self.done + min(time.monotonic() - began, step.seconds)
+            self.on_event(Event(self.doing, done / self.plan.seconds, news=False))
+
+        return watch
 
     def _weigh(self, router: Router, percent: int) -> None:
         router.set_weight(percent)
@@ -229,7 +206,10 @@ class _Walk:
 
     def _say(self, text: str) -> None:
         self.doing = text
-        self.on_event(Event(text, self.planned_done / self.plan.seconds))
+        self.on_event(Event(text, self.done / self.plan.seconds))
+
+    def _start(self, role: str, spec: ServiceSpec, started: ExitStack) -> Service:
+        return started.enter_context(_running(Service(role, spec, state=self.setting.state)))
 
 
 @contextmanager
@@ -238,7 +218,3 @@ def _running(service: Service) -> Iterator[Service]:
         yield service
     finally:
         service.stop()
-
-
-def _start(role: str, spec: ServiceSpec, state: Path, started: ExitStack) -> Service:
-    return started.enter_context(_running(Service(role, spec, state=state)))

@@ -13,10 +13,12 @@ Outcome = Literal["passed", "failed"]
 
 
 class StepRecord(Settings):
-    """One step that was walked; `weight` is the canary's percentage after it, `started_s` counts from the start."""
+    """One step that was walked; `weight` is the canary's percentage after it, `started_s` counts from the start.
+    `template`: of an analysis."""
 
     index: int
-    kind: Literal["setWeight", "pause", "analysis"]
+    kind: Literal["setWeight", "setCanaryScale", "pause", "analysis"]
+    template: str = ""
     weight: int
     started_s: float
     seconds: float
@@ -27,9 +29,11 @@ class StepRecord(Settings):
 
 
 class TrafficRecord(Settings):
-    """What visitors lived through. `failed_outside_canary` are failures that the router did not send to the canary."""
+    """What visitors lived through. `to_canary`: requests that the router sent to it, the others it sent to stable;
+    `failed_outside_canary` are failures of those others."""
 
     requests: int
+    to_canary: int
     failed: int
     failed_outside_canary: int
 

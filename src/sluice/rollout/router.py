@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -148,7 +147,4 @@ class Router:
 
 def find_binary() -> Path:
     """`traefik` of the running environment; SluiceError when it is not installed."""
-    binary = Path(sys.executable).parent / "traefik"
-    if not binary.is_file():
-        raise SluiceError(f"{binary}: no such file", remedy="install the locked requirements: make setup")
-    return binary
+    return processes.program("traefik")

@@ -29,10 +29,18 @@ class Visit:
 
 
 def count(visits: Sequence[Visit], served_by: Mapping[str, str]) -> TrafficRecord:
-    """`served_by` is Router.served_by(). A failure that the router never saw counts outside the canary's share."""
+    """`served_by` is Router.served_by(). A failure that the router never saw counts outside the canary's share.
+
+    A request that only the router knows was a visitor's of a load stage that was ended on the way: it is counted, and
+    whether it failed nobody says."""
     failed = [visit for visit in visits if visit.error]
     outside = [visit for visit in failed if served_by.get(visit.request_id) != "canary"]
-    return TrafficRecord(requests=len(visits), failed=len(failed), failed_outside_canary=len(outside))
+    return TrafficRecord(
+        requests=len({visit.request_id for visit in visits} | served_by.keys()),
+        to_canary=sum(service == "canary" for service in served_by.values()),
+        failed=len(failed),
+        failed_outside_canary=len(outside),
+    )
 
 
 def visit(url: str, question: str, *, timeout: float) -> Visit:

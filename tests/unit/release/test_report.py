@@ -84,6 +84,18 @@ def test_a_whole_release_shows_everything_and_loads_nothing(make: Make) -> None:
     assert page.source == (folder / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_comparison_of_answers_is_in_the_table_and_not_among_the_times(make: Make) -> None:
+    _, folder = make()
+    compared = {**rehearsal()["steps"][1], "weight": 0, "template": "quality"}
+    compared["gates"] = [verdict(gate="quality_f1", metric="f1", reason="gate quality_f1: f1 is 0.5")]
+    compared["metrics"] = {"canary": {"f1": 0.5}, "stable": {"f1": 0.5}}
+    (folder / "rehearsal.json").write_text(json.dumps(rehearsal(steps=[compared])))
+    page = page_of(folder)
+    assert "canary at 0 %" in page.text
+    assert "quality_f1" in page.text
+    assert page.source.count("<svg ") == 3, "there is no time to draw"
+
+
 def test_the_champion_is_called_so(make: Make) -> None:
     manifest, folder = make()
     (folder / "rehearsal.json").write_text(json.dumps(rehearsal()))

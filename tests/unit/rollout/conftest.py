@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from sluice.rollout.services import ServiceSpec
+from sluice.rollout.templates import TEMPLATES
 
 ROOT = Path(__file__).parents[3]
 STUB = Path(__file__).with_name("stub_service.py")
@@ -56,16 +57,19 @@ def stub() -> SpecFactory:
 
 @pytest.fixture
 def rollout_file(tmp_path: Path) -> RolloutWriter:
-    """The repository's own Rollout with other steps, next to its own load template with other arguments."""
+    """The repository's own Rollout with other steps, next to its own templates with other arguments."""
 
     def write(steps: str, **arguments: str) -> Path:
         rollout = yaml.safe_load((ROOT / "k8s/base/rollout.yaml").read_text())
         rollout["spec"]["strategy"]["canary"]["steps"] = yaml.safe_load(steps)
-        template = yaml.safe_load((ROOT / "k8s/analysis/load.yaml").read_text())
-        for arg in template["spec"]["args"]:
-            arg["value"] = arguments.get(arg["name"].replace("-", "_"), arg["value"])
         path = tmp_path / "k8s" / "base" / "rollout.yaml"
-        for target, document in ((path, rollout), (tmp_path / "k8s" / "analysis" / "load.yaml", template)):
+        documents = {path: rollout}
+        for name in TEMPLATES:
+            template = yaml.safe_load((ROOT / "k8s" / "analysis" / f"{name}.yaml").read_text())
+            for arg in template["spec"]["args"]:
+                arg["value"] = arguments.get(arg["name"].replace("-", "_"), arg["value"])
+            documents[tmp_path / "k8s" / "analysis" / f"{name}.yaml"] = template
+        for target, document in documents.items():
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(yaml.safe_dump(document, sort_keys=False))
         return path

@@ -36,6 +36,9 @@ class Handler(BaseHTTPRequestHandler):
         words = [] if self.options.answer == "empty" else ["It ", "says ", "so."]
         for word in words:
             self._event(json.dumps({"choices": [{"delta": {"content": word}}]}))
+        if self.options.answer == "torn":
+            self.close_connection = True
+            return
         if self.options.answer != "cut":
             self._event("[DONE]")
         self.wfile.write(b"0\r\n\r\n")
@@ -61,7 +64,7 @@ def main() -> None:
     parser.add_argument("--release", required=True)
     parser.add_argument("--delay", type=float, default=0.02)
     parser.add_argument("--status", type=int, default=200)
-    parser.add_argument("--answer", choices=["whole", "empty", "cut"], default="whole")
+    parser.add_argument("--answer", choices=["whole", "empty", "cut", "torn"], default="whole")
     parser.add_argument("--die", default="")
     options = parser.parse_args()
     if options.die:

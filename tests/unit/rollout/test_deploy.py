@@ -85,8 +85,8 @@ def test_weights_analyses_and_pods_are_shown(api: KubeApi, run: Runner) -> None:
         "weight: canary 10 %, stable 90 %",
         "weight: canary 50 %, stable 50 %",
         "pod sluice-new-1 (canary): Ready",
-        "analysis sluice-new-2-2: Successful",
-        "step 2 of 6: pause 30s",
+        "analysis sluice-new-2-5: Successful",
+        "step 5 of 9: pause 30s",
         "rollout: Healthy",
     ):
         assert line in run.lines, run.text

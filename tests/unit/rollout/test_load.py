@@ -9,7 +9,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.rollout.load import LoadReport, LoadTargets, run_load
-from sluice.rollout.plan import LoadParameters
+from sluice.rollout.templates import LoadParameters
 
 LOAD = LoadParameters(users=2, seconds=1, shape="steady", answer_timeout_s=1)
 REPORT = """{"targets": {}, "samples": {}, "visits": [], "pairs": [],
@@ -77,7 +77,7 @@ def test_an_empty_set_of_verdicts_is_no_pass(run: Run) -> None:
 
 
 def test_a_report_of_another_shape_is_an_error(run: Run) -> None:
-    with pytest.raises(SluiceError, match="not a load report"):
+    with pytest.raises(SluiceError, match="not a LoadReport"):
         run("open(out, 'w').write('{}')")
 
 

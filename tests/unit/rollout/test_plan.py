@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.rollout.plan import Analysis, Pause, SetWeight, load_plan, parse_duration
+from sluice.rollout.plan import Analysis, Pause, SetCanaryScale, SetWeight, load_plan
+from sluice.rollout.templates import LoadParameters, QualityParameters
 
 RolloutWriter = Callable[..., Path]
 GOOD = """
@@ -40,22 +41,43 @@ def test_a_plan_holds_the_steps_in_order_with_durations_in_seconds(rollout_file:
 
 def test_the_load_comes_from_the_template_unless_the_step_says_otherwise(rollout_file: RolloutWriter) -> None:
     path = rollout_file(GOOD, users="3", duration="90s", shape="staircase", answer_timeout="7s")
-    first, second = (step.load for step in load_plan(path).steps if isinstance(step, Analysis))
+    first, second = (step.parameters for step in load_plan(path).steps if isinstance(step, Analysis))
+    assert isinstance(first, LoadParameters)
+    assert isinstance(second, LoadParameters)
     assert (first.users, first.seconds, first.shape, first.answer_timeout_s) == (3, 90, "staircase", 7)
     assert (second.users, second.seconds) == (4, 90)
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("45", 45), (45, 45), ("0s", 0)]
-)
-def test_durations(text: str | int, seconds: float) -> None:
-    assert parse_duration(text) == seconds
+UNSEEN = """
+- setCanaryScale: {weight: 10}
+- analysis:
+    templates: [{templateName: quality}]
+    args: [{name: cases, value: "60"}]
+- setCanaryScale: {matchTrafficWeight: true}
+- setWeight: 10
+- pause: {duration: 30s}
+- analysis: {templates: [{templateName: load}]}
+"""
 
 
-@pytest.mark.parametrize("text", ["", "s", "500ms", "1.5h", "-3s", "3 m", "30s5m", "soon"])
-def test_what_is_not_a_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a duration such as 30s"):
-        parse_duration(text)
+def test_answers_are_compared_before_the_first_visitor(rollout_file: RolloutWriter) -> None:
+    plan = load_plan(rollout_file(UNSEEN, concurrency="3", answer_timeout_seconds="9", duration="3m"))
+    assert plan.steps[0] == plan.steps[2] == SetCanaryScale()
+    assert plan.steps[1] == Analysis("quality", QualityParameters(cases=60, concurrency=3, answer_timeout_s=9))
+    assert plan.seconds == 60 + 30 + 180
+
+
+def test_a_plan_is_fitted_to_one_machine(rollout_file: RolloutWriter) -> None:
+    plan = load_plan(rollout_file(UNSEEN, duration="3m"))
+    small = plan.fitted(time_scale=0.1, cases=20)
+    assert small.steps[4] == Pause(3)
+    found = [step.parameters for step in small.steps if isinstance(step, Analysis)]
+    assert isinstance(found[0], QualityParameters)
+    assert isinstance(found[1], LoadParameters)
+    assert (found[0].cases, found[1].seconds, found[1].users) == (20, 18, 2)
+    assert [step.kind for step in small.steps] == [step.kind for step in plan.steps]
+    unchanged = plan.fitted(time_scale=1)
+    assert unchanged == plan, "without a number of cases it is that of the template"
 
 
 ANALYSIS = "- analysis: {templates: [{templateName: load}]}\n"
@@ -65,7 +87,24 @@ ANALYSIS = "- analysis: {templates: [{templateName: load}]}\n"
     ("steps", "said"),
     [
         ("- setHeaderRoute: {name: x}\n", "steps.0.setHeaderRoute: not supported by the rehearsal"),
-        ("- setCanaryScale: {weight: 5}\n", "steps.0.setCanaryScale: not supported"),
+        ("- setCanaryScale: {percent: 5}\n", "steps.0.setCanaryScale.percent: not supported"),
+        ("- setCanaryScale: {weight: 0}\n", "weight: Input should be greater than or equal to 1"),
+        ("- setCanaryScale: {}\n", "steps.0: setCanaryScale is exactly one of replicas, weight, matchTrafficWeight"),
+        ("- setCanaryScale: {replicas: 1, matchTrafficWeight: true}\n", "steps.0: setCanaryScale is exactly one of"),
+        ("- setCanaryScale: {replicas: 0}\n", "replicas: Input should be greater than or equal to 1"),
+        ("- setCanaryScale: {matchTrafficWeight: false}\n", "matchTrafficWeight: Input should be True"),
+        (
+            "- analysis: {templates: [{templateName: load}, {templateName: quality}]}\n",
+            "analysis.templates: Tuple should have at most 1 item",
+        ),
+        (
+            "- analysis: {templates: [{templateName: quality}], args: [{name: cases, value: '0'}]}\n",
+            "cases is '0', a whole number above zero is needed",
+        ),
+        (
+            "- analysis: {templates: [{templateName: quality}], args: [{name: cases, value: some}]}\n",
+            "cases is 'some', a whole number",
+        ),
         ("- experiment: {duration: 1h}\n", "steps.0.experiment: not supported"),
         ("- pause: {}\n", "steps.0.pause.duration: Field required"),
         ("- pause: {duration: soon}\n", "steps.0: 'soon' is not a duration"),

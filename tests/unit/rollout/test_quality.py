@@ -18,7 +18,7 @@ from sluice.data.rows import Row, write_rows
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.policy import load_policy
-from sluice.rollout.quality import JUDGED, Served, compare_served
+from sluice.rollout.quality import JUDGED, Served, compare_served, sample
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,16 +69,36 @@ def test_too_few_cases_are_no_pass(services: dict[str, str]) -> None:
     assert compared(services["stable"], services["good"], CASES[:30]).verdict == "too few cases"
 
 
-def test_a_canary_that_does_not_answer_is_no_pass(services: dict[str, str]) -> None:
-    with pytest.raises(SluiceError, match="nobody answered for canary"):
-        compared(services["stable"], f"http://127.0.0.1:{free_port()}")
+def test_the_first_question_that_the_canary_fails_ends_it(services: dict[str, str]) -> None:
+    found = compared(services["stable"], f"http://127.0.0.1:{free_port()}")
+    assert found.verdict == "not evaluated"
+    assert "the canary failed on 'case-00': http://127.0.0.1:" in found.reasons[0]
+    assert "no answer: ConnectionRefusedError" in found.reasons[0]
+    assert len(found.named["not_evaluated"]["head"]) > 70, "the others were asked all the same"
 
 
-def test_a_canary_that_fails_some_questions_is_no_pass(services: dict[str, str]) -> None:
+def test_without_stable_nothing_is_compared(services: dict[str, str]) -> None:
+    with pytest.raises(SluiceError, match="nobody answered for stable, where one release was expected"):
+        compared(f"http://127.0.0.1:{free_port()}", services["good"])
+
+
+@pytest.mark.parametrize("before", [CASES, CASES[1:]], ids=["streamed", "whole"])
+def test_a_canary_that_fails_one_question_is_no_pass(services: dict[str, str], before: list[Row]) -> None:
     unknown = Row(id="unknown", question="Not in the script?", answers=("x",), doc_ids=("doc-00",))
-    found = compared(services["stable"], services["good"], [*CASES, unknown])
+    found = compared(services["stable"], services["good"], [*before, unknown])
     assert not found.passed
-    assert any("failed in head" in reason for reason in found.reasons)
+    assert found.reasons == (f"the canary failed on 'unknown': {services['good']}: status 500",)
+
+
+def test_a_sample_has_as_many_to_decline_as_others() -> None:
+    rows = [Row(id=f"{n}", question="?", answers=("x",) if n % 4 else (), doc_ids=()) for n in range(150)]
+    chosen = sample(rows, 56)
+    assert [row.answerable for row in chosen].count(False) == 28
+    assert [int(row.id) for row in chosen] == sorted({int(row.id) for row in chosen})
+    assert [row.answerable for row in sample(rows, 120)].count(False) == 38, "all there are"
+    assert sample(rows, 0) == sample(rows, 150) == sample(rows, 999) == rows
+    answerable = [row for row in rows if row.answerable]
+    assert len(sample(answerable, 10)) == 10
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def test_a_good_canary_walks_every_step_and_takes_all_visitors(
     document = read_json(tmp_path / "rehearsal.json")
     assert list(document) == ["release", "stable", "time_scale", "steps", "weights", "traffic", "verdict", "reason"]
     assert list(document["steps"][2]) == [
-        *("index", "kind", "weight", "started_s", "seconds", "verdict", "reason", "gates", "metrics")
+        *("index", "kind", "template", "weight", "started_s", "seconds", "verdict", "reason", "gates", "metrics")
     ]
     assert Rehearsal.model_validate(document) == result
 
@@ -121,13 +121,15 @@ def test_a_canary_that_answers_5xx_is_stopped_and_stable_s_visitors_see_no_failu
     _nothing_left(tmp_path / "state")
 
 
-@pytest.mark.parametrize(("answer", "said"), [("empty", "the answer is empty"), ("cut", "before [DONE]")])
+@pytest.mark.parametrize(
+    ("answer", "said"), [("empty", "the answer is empty"), ("cut", "before [DONE]"), ("torn", "the stream was cut")]
+)
 def test_an_answer_that_is_not_whole_is_a_failure_in_spite_of_its_status(
     run: Run, stub: Callable[..., ServiceSpec], answer: str, said: str
 ) -> None:
     result = run(stub("r-old"), stub("r-bad", "--answer", answer))
     assert result.verdict == "failed"
-    assert "canary_errors" in result.reason
+    assert "gate canary_errors: error_rate is 1;" in result.reason
     assert said in result.reason
     assert result.traffic.failed_outside_canary == 0
 

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from sluice.rollout.report import Rehearsal, StepRecord, TrafficRecord
 
-TRAFFIC = TrafficRecord(requests=3, failed=0, failed_outside_canary=0)
+TRAFFIC = TrafficRecord(requests=3, to_canary=1, failed=0, failed_outside_canary=0)
 
 
 def test_the_file_says_whether_the_rehearsal_passed() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sluice.core import processes
 from sluice.core.errors import SluiceError
-from sluice.rollout import router as module
 from sluice.rollout.router import Router
 from sluice.rollout.services import Service, ServiceSpec
 from sluice.rollout.visitors import Visit, visit
@@ -108,7 +108,7 @@ def test_a_router_that_dies_is_an_error_with_its_log(router: Router) -> None:
 
 
 def test_a_missing_binary_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(processes.sys, "executable", str(tmp_path / "python"))
     with pytest.raises(SluiceError, match="traefik: no such file") as caught:
         Router(stable="http://127.0.0.1:1", canary="http://127.0.0.1:2", state=tmp_path)
     assert "make setup" in caught.value.remedy

@@ -16,11 +16,16 @@ pytestmark = pytest.mark.usefixtures("loopback")
 def test_failures_that_the_canary_did_not_answer_are_outside_its_share() -> None:
     visits = [Visit("a", ""), Visit("b", "status 503"), Visit("c", "status 502"), Visit("d", "refused")]
     traffic = count(visits, {"a": "stable", "b": "canary", "c": "stable"})
-    assert (traffic.requests, traffic.failed, traffic.failed_outside_canary) == (4, 3, 2)
+    assert (traffic.requests, traffic.to_canary, traffic.failed, traffic.failed_outside_canary) == (4, 1, 3, 2)
+
+
+def test_requests_that_only_the_router_knows_count_as_well() -> None:
+    traffic = count([Visit("a", "")], {"a": "stable", "b": "canary", "c": "canary"})
+    assert (traffic.requests, traffic.to_canary, traffic.failed) == (3, 2, 0)
 
 
 def test_no_visits_are_no_failures() -> None:
-    assert count([], {}).model_dump() == {"requests": 0, "failed": 0, "failed_outside_canary": 0}
+    assert count([], {}).model_dump() == {"requests": 0, "to_canary": 0, "failed": 0, "failed_outside_canary": 0}
 
 
 def test_nobody_there_is_a_failure_with_its_cause() -> None:
