@@ -1,0 +1,98 @@
+"""A scratch repository to run workflows in: a clone of this one with an origin of its own, and the events of GitHub."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from clones import clone_repository
+
+REPOSITORY = "octo/app"
+_WHO = {"GIT_AUTHOR_NAME": "octocat", "GIT_AUTHOR_EMAIL": "octocat@example.invalid"}
+
+
+class Scratch:
+    """`root`: the clone, on its branch main; `origin`: the bare repository that it came from, as far as it knows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "clone"
+        self.origin = folder / "origin.git"
+        clone_repository(self.root)
+        self.git("checkout", "--quiet", "-B", "main")
+        self.git("remote", "remove", "origin")
+        self.commit("The state of the tests")
+        self.git("clone", "--quiet", "--bare", str(self.root), str(self.origin))
+        self.git("remote", "add", "origin", str(self.origin))
+        self.git("fetch", "--quiet", "origin")
+        self.base = self.head
+
+    @property
+    def head(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
+    def git(self, *words: str, author: str = "octocat") -> str:
+        name = ["-c", "user.name=octocat", "-c", "user.email=octocat@example.invalid", "-c", "commit.gpgsign=false"]
+        environment = {**_WHO, "GIT_AUTHOR_NAME": author, "PATH": "/usr/bin:/bin", "HOME": str(self.root.parent)}
+        done = subprocess.run(
+            ["git", "-C", str(self.root), *name, *words], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, f"git {' '.join(words)}: {done.stderr}"
+        return done.stdout.strip()
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.root / name).read_text()
+        assert old in text, f"{name}: no {old!r}"
+        self.write(name, text.replace(old, new, 1))
+
+    def commit(self, message: str, *, author: str = "octocat") -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "-m", message, author=author)
+        return self.head
+
+    def push(self) -> None:
+        self.git("push", "--quiet", "origin", "HEAD:main")
+
+    def branch(self, name: str) -> None:
+        """A new branch at the base, and on it."""
+        self.git("checkout", "--quiet", "-B", name, self.base)
+
+
+def repository() -> dict[str, Any]:
+    return {"full_name": REPOSITORY, "name": "app", "default_branch": "main", "owner": {"login": "octo"}}
+
+
+def pull_request(scratch: Scratch, *, title: str = "A change", body: str = "", branch: str = "change") -> dict[str, Any]:
+    """The event of a pull request from the commit that is checked out to the base."""
+    pull = {
+        "number": 7,
+        "title": title,
+        "body": body,
+        "user": {"login": "octocat"},
+        "base": {"ref": "main", "sha": scratch.base, "repo": repository()},
+        "head": {"ref": branch, "label": f"octo:{branch}", "sha": scratch.head, "repo": repository()},
+    }
+    return {"action": "synchronize", "number": 7, "pull_request": pull, "repository": repository()}
+
+
+def pushed(scratch: Scratch, *, message: str = "A change", author: str = "octocat") -> dict[str, Any]:
+    """The event of a push of the commit that is checked out to main."""
+    commit = {"id": scratch.head, "message": message, "author": {"name": author, "email": "octocat@example.invalid"}}
+    return {
+        "ref": "refs/heads/main",
+        "before": scratch.base,
+        "after": scratch.head,
+        "head_commit": commit,
+        "commits": [commit],
+        "repository": repository(),
+        "pusher": {"name": author},
+    }
+
+
+def dispatched(**inputs: str) -> dict[str, Any]:
+    return {"ref": "refs/heads/main", "inputs": inputs, "repository": repository()}
