@@ -22,11 +22,11 @@ import psutil
 import pytest
 import yaml
 
-from clones import clone_repository
 from sluice.core.processes import free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
+ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).parent / "sluice"
 INTERRUPTED = 130
 # One passage in each prompt: a third of the reading, which is most of the work of the model.
@@ -42,7 +42,14 @@ class Fork:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder
-        clone_repository(folder)
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        changed = subprocess.run(
+            ["git", "-C", str(ROOT), "ls-files", "-mo", "--exclude-standard", "-z"], capture_output=True, check=True
+        ).stdout.decode()
+        for name in filter(None, changed.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
         params = folder / "pipelines" / "params.yaml"
         document = yaml.safe_load(params.read_text())
         for section, values in SMALL.items():

@@ -102,6 +102,8 @@ class Runner:
         shutil.rmtree(self.home, ignore_errors=True)
         for folder in (self.home / "tmp", self.place):
             folder.mkdir(parents=True, exist_ok=True)
+        for name in ("made", "touched"):
+            (self.place / name).write_text("")
         written = self.home / "event.json"
         written.write_text(json.dumps(payload))
         words = [str(ACT), event, "--json", "--no-cache-server", "-W", f".github/workflows/{workflow}"]

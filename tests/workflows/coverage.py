@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from workflows.act import Job, Run, load
 
 
-class Place(NamedTuple):
+class Step(NamedTuple):
     """A `run:` step: the file, the job (empty in a composite action), and its id, or its index where it has none."""
 
     file: str
@@ -17,9 +17,9 @@ class Place(NamedTuple):
     step: str
 
 
-def declared(root: Path, workflow: str) -> set[Place]:
+def declared(root: Path, workflow: str) -> set[Step]:
     """Every `run:` step of a workflow, of the workflows that it calls and of the composite actions that they use."""
-    found: set[Place] = set()
+    found: set[Step] = set()
     for name, job in load(root / ".github" / "workflows" / workflow)["jobs"].items():
         called = job.get("uses", "")
         if called.startswith("./"):
@@ -28,33 +28,33 @@ def declared(root: Path, workflow: str) -> set[Place]:
     return found
 
 
-def _of_steps(root: Path, file: str, job: str, steps: list[dict[str, Any]]) -> set[Place]:
-    found: set[Place] = set()
+def _of_steps(root: Path, file: str, job: str, steps: list[dict[str, Any]]) -> set[Step]:
+    found: set[Step] = set()
     for index, step in enumerate(steps):
         if "run" in step:
-            found.add(Place(file, job, step.get("id", str(index))))
+            found.add(Step(file, job, step.get("id", str(index))))
         elif step["uses"].startswith("./"):
             action = Path(step["uses"])
             found |= _of_steps(root, action.name, "", load(root / action / "action.yml")["runs"]["steps"])
     return found
 
 
-def began(root: Path, runs: Iterable[Run]) -> set[Place]:
+def began(root: Path, runs: Iterable[Run]) -> set[Step]:
     """Every `run:` step that began in any of the runs."""
-    return {place for run in runs for job in run.jobs.values() for place in _of_job(root, job)}
+    return {step for run in runs for job in run.jobs.values() for step in _of_job(root, job)}
 
 
-def _of_job(root: Path, job: Job) -> set[Place]:
+def _of_job(root: Path, job: Job) -> set[Step]:
     file, steps = _find(root, job)
     by_key = {step.get("id", str(index)): step for index, step in enumerate(steps)}
-    found: set[Place] = set()
+    found: set[Step] = set()
     for key in job.ran:
         first, _, rest = key.partition("/")
         step = by_key.get(first, {})
         if not rest and "run" in step:
-            found.add(Place(file, job.id, first))
+            found.add(Step(file, job.id, first))
         elif rest and step.get("uses", "").startswith("./"):
-            found.add(Place(Path(step["uses"]).name, "", rest))
+            found.add(Step(Path(step["uses"]).name, "", rest))
     return found
 
 

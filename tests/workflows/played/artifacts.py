@@ -1,4 +1,4 @@
-"""What the stubs of upload-artifact and download-artifact do: files of a run, kept under PLAYED_PLACE/artifacts.
+"""What the stubs of upload-artifact and download-artifact do: files of a run, kept under PLAYED_PLACE/artifacts/<run>.
 
 As on GitHub: an artifact of the same name is refused within one attempt of a run, hidden files stay out, one folder is
 uploaded without its own name, and a name that is not there fails the download.
@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-KEPT = Path(os.environ["PLAYED_PLACE"], "artifacts")
+KEPT = Path(os.environ["PLAYED_PLACE"], "artifacts", os.environ["GITHUB_RUN_ID"])
 
 
 def upload() -> str | None:
