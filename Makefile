@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve image schemas test test-unit test-image soak check format clean
+.PHONY: help setup release eval sync serve image schemas test test-unit test-contract test-image soak check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ test: $(READY) $(SCANNER)  ## all tests, with whole releases in a clone (minutes
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e"
+
+test-contract: $(READY)  ## the rules of the house: layers, pages, workflows, manifests (no model)
+	@$(BIN)/pytest -m "not real and not e2e" tests/contract
 
 image: $(READY)  ## build the serving image with buildah (BASE=NAME@sha256:…)
 	@$(BIN)/sluice image build $(if $(BASE),--base $(BASE))

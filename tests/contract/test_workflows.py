@@ -73,7 +73,9 @@ def test_checkouts_leave_no_credentials_behind() -> None:
 def test_a_workflow_grants_nothing_by_default_and_ends_in_time(workflow: Path) -> None:
     content = load(workflow)
     assert content["permissions"] == {}
-    assert "concurrency" in content
+    assert ("concurrency" in content) is (list(content[True]) != ["workflow_call"]), (
+        "its caller has the one that counts"
+    )
     for name, job in content["jobs"].items():
         assert "permissions" in job, f"{name}: grants are given job by job"
         assert "uses" in job or job.get("timeout-minutes"), f"{name}: no time limit"

@@ -13,6 +13,7 @@ import typer
 
 from sluice.cli import (
     canary,
+    ci,
     data,
     deployment,
     evaluation,
@@ -52,6 +53,7 @@ for noun, module in (
     ("traces", traces),
     ("keys", keys),
     ("manifests", manifests),
+    ("ci", ci),
 ):
     app.add_typer(module.group, name=noun)
 app.command()(serving.rehearse)

@@ -1,0 +1,94 @@
+"""`sluice ci` as the steps of ci.yml call it: outputs, summary, exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sluice import cli
+from sluice.core.workspace import Workspace
+from sluice.forge.plan import JOBS
+
+
+@pytest.fixture
+def run(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A commit in a checkout in miniature, and the files that Actions gives a step; their folder."""
+    monkeypatch.setattr(cli, "die_with_parent", lambda: None)
+    monkeypatch.setattr(cli, "watch_parent", lambda: None)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.chdir(workspace.root)
+    for name in ("OUTPUT", "STEP_SUMMARY"):
+        monkeypatch.setenv(f"GITHUB_{name}", str(tmp_path / name))
+    git("init", "-q", "-b", "main")
+    commit("start")
+    return tmp_path
+
+
+def git(*words: str) -> None:
+    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *name, *words], check=True, capture_output=True)
+
+
+def commit(message: str) -> None:
+    git("add", "-A")
+    git("commit", "-q", "-m", message)
+
+
+def sluice(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["sluice", *words])
+    return cli.main()
+
+
+def planned(run: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in (run / "OUTPUT").read_text().splitlines())
+
+
+def test_a_page_of_documentation_asks_for_no_model_work(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("docs").mkdir()
+    Path("docs/page.md").write_text("new")
+    commit("a page")
+    assert sluice(monkeypatch, "ci", "plan", "--base", "HEAD~1") == 0
+    assert planned(run) == {job: "true" if job == "check-code" else "false" for job in JOBS}
+    assert "| `eval-change` | `no` |" in (run / "STEP_SUMMARY").read_text()
+
+
+def test_the_base_may_be_missing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sluice(monkeypatch, "ci", "plan", "--base", "f" * 40) == 0
+    assert planned(run) == dict.fromkeys(JOBS, "true")
+
+
+@pytest.mark.parametrize("key", [None, "set"])
+def test_nobody_rehearses_with_a_provider_whose_key_is_not_there(
+    run: Path, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    path = Path("config/providers.yaml")
+    path.write_text(path.read_text().replace("    kind: local ", "    kind: openai\n    key_env: A_KEY\n    #", 1))
+    if key:
+        monkeypatch.setenv("A_KEY", key)
+    commit("another provider")
+    assert sluice(monkeypatch, "ci", "plan", "--base", "HEAD~1") == 0
+    assert planned(run) == dict.fromkeys(JOBS, "true") | ({} if key else {"rehearse-release": "false"})
+    assert ("A_KEY not set" in (run / "STEP_SUMMARY").read_text()) is (key is None)
+
+
+def test_a_broken_list_of_providers_leaves_nothing_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("config/providers.yaml").write_text("chat: [")
+    commit("broken")
+    assert sluice(monkeypatch, "ci", "plan", "--base", "HEAD~1") == 0
+    assert planned(run) == dict.fromkeys(JOBS, "true")
+
+
+@pytest.mark.parametrize(("result", "status"), [("success", 0), ("failure", 1), ("skipped", 1)])
+def test_required(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], result: str, status: int
+) -> None:
+    needs = {job: {"result": "success", "outputs": {}} for job in JOBS} | {"test-python": {"result": result}}
+    needs["plan"] = {"result": "success", "outputs": dict.fromkeys(JOBS, "true")}
+    monkeypatch.setenv("NEEDS", json.dumps(needs))
+    assert sluice(monkeypatch, "ci", "required") == status
+    assert f"| `test-python` | `{result}` |" in (run / "STEP_SUMMARY").read_text()
+    assert ("test-python: " in capsys.readouterr().err) is (status == 1)
