@@ -11,6 +11,7 @@ import typer
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.workspace import Workspace
 
+Needs = Annotated[str, typer.Option(help="The context `needs` as JSON.", envvar="NEEDS")]
 group = typer.Typer(no_args_is_help=True, help="What a run on GitHub decides and tells.")
 
 
@@ -35,9 +36,7 @@ def plan(
 
 
 @group.command()
-def required(
-    needs: Annotated[str, typer.Option(help="The context `needs` as JSON.", envvar="NEEDS")],
-) -> None:
+def required(needs: Needs) -> None:
     """Fail unless every job succeeded, or was skipped because the plan had said that it is not needed."""
     from sluice.forge.required import judge, summary
 
@@ -46,6 +45,21 @@ def required(
     _tell(summary(outcomes))
     if faults := [f"{one.job}: {one.result}: {one.fault}" for one in outcomes if one.fault]:
         raise Faults("required", faults)
+
+
+@group.command()
+def issue(
+    needs: Needs,
+    title: Annotated[str, typer.Option(help="Title of the issue.")],
+    marker: Annotated[str, typer.Option(help="The word that the issue is found by.")],
+) -> None:
+    """Open or update one issue while a job of this run fails; close it when all succeed.
+
+    Needs GITHUB_TOKEN with the right `issues: write`."""
+    from sluice.forge.trouble import report_trouble
+
+    said = report_trouble(title, needs, os.environ, marker=marker)
+    print(f"{said.message} {said.url or ''}".rstrip())
 
 
 def _keys_of_providers(workspace: Workspace) -> list[str]:

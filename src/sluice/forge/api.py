@@ -16,6 +16,8 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TIMEOUT_S = 20.0
 _ATTEMPTS = 4
 _LONGEST_PAUSE_S = 30.0
+_PER_PAGE = 100
+_PAGES = 100
 
 
 class RefusedError(SluiceError):
@@ -80,6 +82,16 @@ class GitHub:
                 continue
             return _content(what, response)
         raise AssertionError("unreachable")
+
+    def listed(self, path: str) -> list[dict[str, Any]]:
+        """All entries of a list, from all its pages; of a list without end, the first ten thousand."""
+        found: list[dict[str, Any]] = []
+        for page in range(1, _PAGES + 1):
+            entries = self.call("GET", f"{path}{'&' if '?' in path else '?'}per_page={_PER_PAGE}&page={page}")
+            found += entries
+            if len(entries) < _PER_PAGE:
+                break
+        return found
 
     def __enter__(self) -> Self:
         return self

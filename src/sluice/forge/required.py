@@ -5,7 +5,6 @@ GitHub counts a skipped job as a success. Here a skip passes only where the plan
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.forge.markdown import table
 from sluice.forge.plan import JOBS
+from sluice.forge.run import jobs_of
 
 PLAN = "plan"
-_EXAMPLE = "give the step env: NEEDS: ${{ toJSON(needs) }}"
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,7 @@ def judge(needs: str) -> list[Outcome]:
 
     SluiceError when the text is not that, or names no plan.
     """
-    try:
-        found: Any = json.loads(needs)
-    except ValueError as error:
-        raise SluiceError(f"NEEDS: {error}", remedy=_EXAMPLE) from None
-    if not isinstance(found, dict) or not all(isinstance(job, dict) for job in found.values()):
-        raise SluiceError("NEEDS: not an object of jobs", remedy=_EXAMPLE)
+    found = jobs_of(needs)
     if PLAN not in found:
         raise SluiceError("NEEDS: no job `plan`", remedy="name it under `needs:`, beside every job that it plans")
     planned = found[PLAN].get("outputs") or {}

@@ -77,7 +77,8 @@ def test_without_a_plan_nothing_passes(result: str) -> None:
         ("{", "NEEDS: "),
         ("[]", "not an object"),
         ('{"plan": 1}', "not an object"),
-        ("{}", "no job `plan`"),
+        ("{}", "no job"),
+        ('{"test-python": {}}', "no job `plan`"),
     ],
 )
 def test_what_is_no_context_is_an_error(text: str, words: str) -> None:
