@@ -15,6 +15,7 @@ from sluice.cli import (
     canary,
     ci,
     data,
+    delivery,
     deployment,
     evaluation,
     gates,
@@ -25,7 +26,6 @@ from sluice.cli import (
     manifests,
     models,
     prompts,
-    release,
     serving,
     traces,
 )
@@ -41,7 +41,7 @@ app = typer.Typer(
     help="Ship LLM applications in small, measured steps.",
 )
 for noun, module in (
-    ("release", release),
+    ("release", delivery),
     ("data", data),
     ("index", index),
     ("prompts", prompts),
