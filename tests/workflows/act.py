@@ -29,7 +29,7 @@ VENV = Path(sys.executable).parents[1]
 ACT = VENV / "bin" / "act"
 RUNNER = "ubuntu-24.04"
 # A hang guard, far from what a run takes.
-LIMIT_S = 240
+LIMIT_S = 800
 KILLED = -signal.SIGKILL
 _NOWHERE = "http://127.0.0.1:9"
 
@@ -94,9 +94,9 @@ class Runner:
         *,
         secrets: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
+        environment: Mapping[str, str],
         actor: str = "octocat",
         jobs_at_once: int = 2,
-        **environment: str,
     ) -> Run:
         """Runs a file of .github/workflows from a fresh runner: nothing of an earlier run is left in its HOME."""
         shutil.rmtree(self.home, ignore_errors=True)
@@ -113,7 +113,7 @@ class Runner:
             ("--env", {**self.environment, **environment}),
             ("--secret", secrets or {}),
             ("--var", variables or {}),
-            ("--local-repository", stubs(self.root)),
+            ("--local-repository", stubs(self.root, workflow)),
         ):
             words += [word for name, value in values.items() for word in (option, f"{name}={value}")]
         return self._watch(words)
@@ -155,16 +155,28 @@ class Runner:
         }
 
 
-def stubs(root: Path) -> dict[str, str]:
-    """`owner/name@ref` of every remote action that .github/ uses, to the folder that plays it."""
+def stubs(root: Path, workflow: str) -> dict[str, str]:
+    """`owner/name@ref` of every remote action that a workflow reaches, to the folder that plays it."""
     found = {}
-    for path in sorted((root / ".github").rglob("*.y*ml")):
+    for path in files(root, workflow):
         for owner, name, ref in re.findall(r"\buses:\s*([\w.-]+)/([\w.-]+)(?:/[\w./-]+)?@(\w+)", path.read_text()):
             if (owner, name) != ("actions", "checkout"):  # act does that one itself
                 stub = HERE / "actions" / name
                 assert stub.is_dir(), f"{path.name} uses {owner}/{name}, which nothing in {stub.parent} plays"
                 found[f"{owner}/{name}@{ref}"] = str(stub)
     return found
+
+
+def files(root: Path, workflow: str) -> set[Path]:
+    """The file of a workflow, and of every workflow and composite action that it reaches in the repository."""
+    reached, waiting = set(), [root / ".github" / "workflows" / workflow]
+    while waiting:
+        path = waiting.pop()
+        if path not in reached:
+            reached.add(path)
+            named = [root / place for place in re.findall(r"\buses:\s*\./(\S+)", path.read_text())]
+            waiting += [place if place.suffix == ".yml" else place / "action.yml" for place in named]
+    return reached
 
 
 def read(lines: Iterable[str], status: int) -> Run:

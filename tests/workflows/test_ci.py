@@ -7,7 +7,7 @@ import json
 import pytest
 
 from workflows.act import Run
-from workflows.conftest import Place
+from workflows.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -16,7 +16,7 @@ WRONG = ("the shortest span", "the SPOILED span")
 
 
 @pytest.fixture(scope="module")
-def documentation(place: Place) -> Run:
+def documentation(place: World) -> Run:
     """A pull request that changes a page."""
     place.scratch.branch("documentation")
     place.scratch.write("docs/how-to/a-page.md", "# A page\n")
@@ -25,7 +25,7 @@ def documentation(place: Place) -> Run:
 
 
 @pytest.fixture(scope="module")
-def better(place: Place, documentation: Run) -> Run:  # noqa: ARG001 - it is the first run of this place
+def better(place: World, documentation: Run) -> Run:  # noqa: ARG001 - it is the first run of this place
     """A pull request that edits a prompt and a manifest."""
     place.scratch.branch("prompt")
     place.scratch.edit("prompts/answer.prompt.yml", *RIGHT)
@@ -35,7 +35,7 @@ def better(place: Place, documentation: Run) -> Run:  # noqa: ARG001 - it is the
 
 
 @pytest.fixture(scope="module")
-def worse(place: Place, better: Run) -> Run:  # noqa: ARG001 - the pull request that is pushed to again
+def worse(place: World, better: Run) -> Run:  # noqa: ARG001 - the pull request that is pushed to again
     """The same pull request after a push that spoils the prompt."""
     place.scratch.branch("worse")
     place.scratch.edit("prompts/answer.prompt.yml", *WRONG)
@@ -44,7 +44,7 @@ def worse(place: Place, better: Run) -> Run:  # noqa: ARG001 - the pull request 
     return place.ci(number=502)
 
 
-def test_a_change_of_documentation_needs_no_model(place: Place, documentation: Run) -> None:
+def test_a_change_of_documentation_needs_no_model(place: World, documentation: Run) -> None:
     assert documentation.status == 0
     assert documentation.results == {
         "ci/plan": "success",
@@ -58,7 +58,7 @@ def test_a_change_of_documentation_needs_no_model(place: Place, documentation: R
     assert "not needed" in documentation.job("required").summary
 
 
-def test_a_change_of_a_prompt_is_compared_rehearsed_and_commented_on(place: Place, better: Run) -> None:
+def test_a_change_of_a_prompt_is_compared_rehearsed_and_commented_on(place: World, better: Run) -> None:
     assert better.status == 0
     assert set(better.results.values()) == {"success"}
     assert len(better.results) == 8
@@ -66,7 +66,7 @@ def test_a_change_of_a_prompt_is_compared_rehearsed_and_commented_on(place: Plac
     assert comment["body"].startswith("<!-- sluice:comparison run=501.1 -->\n## = No difference seen")
 
 
-def test_the_comparison_is_in_the_summary_and_in_an_artifact(place: Place, better: Run) -> None:
+def test_the_comparison_is_in_the_summary_and_in_an_artifact(place: World, better: Run) -> None:
     summary = better.job("eval").summary
     (comment,) = place.github.comments.values()
     assert comment["body"].split("\n", 1)[1].strip() == summary.strip()
@@ -77,7 +77,7 @@ def test_the_comparison_is_in_the_summary_and_in_an_artifact(place: Place, bette
     assert (place.artifact("chat-page", run=501) / "page.txt").is_file()
 
 
-def test_a_worse_prompt_fails_its_job_and_with_it_the_required_one(place: Place, worse: Run) -> None:
+def test_a_worse_prompt_fails_its_job_and_with_it_the_required_one(place: World, worse: Run) -> None:
     assert worse.status == 1
     assert {name for name, result in worse.results.items() if result == "failure"} == {"ci/eval-change", "ci/required"}
     assert "ci/rehearse-release" not in worse.results
@@ -85,7 +85,7 @@ def test_a_worse_prompt_fails_its_job_and_with_it_the_required_one(place: Place,
     assert "| `rehearse-release` | `skipped` |" in worse.job("required").summary
 
 
-def test_the_comment_is_updated_and_there_is_one(place: Place, better: Run, worse: Run) -> None:  # noqa: ARG001
+def test_the_comment_is_updated_and_there_is_one(place: World, better: Run, worse: Run) -> None:  # noqa: ARG001
     (comment,) = place.github.comments.values()
     assert comment["body"].startswith("<!-- sluice:comparison run=502.1 -->\n## ✕ Worse: f1")
     methods = [method for method, path in place.github.asked if method != "GET"]
@@ -93,5 +93,5 @@ def test_the_comment_is_updated_and_there_is_one(place: Place, better: Run, wors
 
 
 @pytest.mark.usefixtures("documentation", "better")
-def test_every_step_has_run(place: Place) -> None:
+def test_every_step_has_run(place: World) -> None:
     assert place.missed("ci.yml") == set()

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from workflows.act import Run
-from workflows.conftest import Place
 from workflows.hostile import file_name, values
+from workflows.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 KINDS = list(values(Path()))
 
 
-def propose(place: Place, text: str) -> Run:
+def propose(place: World, text: str) -> Run:
     """A pull request of a page, with a text in every place that its author chooses."""
     place.scratch.branch("page")
     place.scratch.write(f"docs/{file_name(text)}.md", f"# {text}\n")
@@ -24,12 +24,12 @@ def propose(place: Place, text: str) -> Run:
 
 
 @pytest.fixture(scope="module")
-def harmless(place: Place) -> Run:
+def harmless(place: World) -> Run:
     return propose(place, "A page")
 
 
 @pytest.fixture(scope="module")
-def target(place: Place) -> Path:
+def target(place: World) -> Path:
     return place.runner.place / "pwned"
 
 
@@ -38,7 +38,7 @@ def test_there_are_twelve() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_pull_request(place: Place, harmless: Run, target: Path, kind: str) -> None:
+def test_a_pull_request(place: World, harmless: Run, target: Path, kind: str) -> None:
     run = propose(place, values(target)[kind])
     assert run.status == harmless.status == 0
     assert (run.results, run.outputs) == (harmless.results, harmless.outputs)

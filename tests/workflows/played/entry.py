@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 # Commands that make, compare, rehearse or promote releases; the others need not wait for the imports.
 WORKING = ("eval", "release", "rehearse", "rollback")
@@ -11,7 +12,6 @@ WORKING = ("eval", "release", "rehearse", "rollback")
 def replace_parts() -> None:
     """Puts what is played in the place of the real parts, before the modules that take them by name are imported."""
     import parts
-    import pipeline as played
 
     from sluice import pipeline
     from sluice.evaluation import tracking
@@ -19,7 +19,7 @@ def replace_parts() -> None:
     from sluice.rollout import rehearsal
 
     for name in ("pull", "data_edited", "reproduce", "evaluate"):
-        setattr(pipeline, name, getattr(played, name))
+        setattr(pipeline, name, lazily(name))
     for module, name in (
         (rehearsal, "rehearse"),
         (registry, "record_release"),
@@ -27,6 +27,18 @@ def replace_parts() -> None:
         (tracking, "record_comparison"),
     ):
         setattr(module, name, getattr(parts, name))
+
+
+def lazily(name: str) -> Any:
+    """A function of the played pipeline, whose imports most commands need not wait for."""
+
+    def call(*words: Any, **options: Any) -> Any:
+        import pipeline as played
+
+        return getattr(played, name)(*words, **options)
+
+    call.__name__ = name
+    return call
 
 
 if __name__ == "__main__":
