@@ -45,24 +45,30 @@ def began(root: Path, runs: Iterable[Run]) -> set[Step]:
 
 
 def _of_job(root: Path, job: Job) -> set[Step]:
-    file, steps = _find(root, job)
+    file, name, steps = _find(root, job)
     by_key = {step.get("id", str(index)): step for index, step in enumerate(steps)}
     found: set[Step] = set()
     for key in job.ran:
         first, _, rest = key.partition("/")
         step = by_key.get(first, {})
         if not rest and "run" in step:
-            found.add(Step(file, job.id, first))
+            found.add(Step(file, name, first))
         elif rest and step.get("uses", "").startswith("./"):
             found.add(Step(Path(step["uses"]).name, "", rest))
     return found
 
 
-def _find(root: Path, job: Job) -> tuple[str, list[dict[str, Any]]]:
-    """The file of a job and its steps. act says the name of the workflow, which no two of ours share."""
+def _find(root: Path, job: Job) -> tuple[str, str, list[dict[str, Any]]]:
+    """The file of a job, its name there, and its steps. act says the name of the workflow, which no two of ours share.
+    Where a called workflow was inlined, they are those of the called one."""
     for path in sorted((root / ".github" / "workflows").glob("*.yml")):
         workflow = load(path)
         name = workflow.get("name", path.name)
         if job.id in workflow["jobs"] and f"/{name}/" in f"/{job.name}":
-            return path.name, workflow["jobs"][job.id].get("steps", [])
+            content = workflow["jobs"][job.id]
+            if "uses" not in content:
+                return path.name, job.id, content["steps"]
+            called = root / content["uses"]
+            ((inner, steps),) = load(called)["jobs"].items()
+            return called.name, inner, steps["steps"]
     raise AssertionError(f"{job.name}: of no workflow in {root}")
