@@ -36,7 +36,11 @@ def _inlined(caller: dict[str, Any], callee: dict[Any, Any]) -> dict[str, Any]:
     job = yaml.safe_load(re.sub(r"\binputs\.([\w-]+)", lambda found: given[found[1]], text))
     declared = (callee[True]["workflow_call"] or {}).get("outputs", {})
     outputs = {name: job["outputs"][output["value"].split(".")[-1].rstrip(" }")] for name, output in declared.items()}
-    return {**job, **{key: caller[key] for key in _OF_CALLER if key in caller}, **({"outputs": outputs} if outputs else {})}
+    return {
+        **job,
+        **{key: caller[key] for key in _OF_CALLER if key in caller},
+        **({"outputs": outputs} if outputs else {}),
+    }
 
 
 def _expression(value: str) -> str:

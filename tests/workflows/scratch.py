@@ -100,7 +100,9 @@ def repository() -> dict[str, Any]:
     return {"full_name": REPOSITORY, "name": "app", "default_branch": "main", "owner": {"login": "octo"}}
 
 
-def pull_request(scratch: Scratch, *, title: str = "A change", body: str = "", branch: str = "change") -> dict[str, Any]:
+def pull_request(
+    scratch: Scratch, *, title: str = "A change", body: str = "", branch: str = "change"
+) -> dict[str, Any]:
     """The event of a pull request from the commit that is checked out to the base."""
     pull = {
         "number": 7,
