@@ -36,7 +36,7 @@ def one_line(written: str) -> str:
 
 
 def traces(world: World) -> list[str]:
-    """What was created in the last run: files that are there, and those that a step touched in a folder that is gone."""
+    """What the last run created: files that are there, and those that a step touched in a folder that is gone."""
     found = [str(path) for path in world.runner.place.rglob(f"*{NAME}*")]
     return found + [line for line in world.kept("touched") if NAME in line]
 
