@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 REPOSITORY = "octo/app"
 ISSUES = f"/repos/{REPOSITORY}/issues"
 COMMENTS = f"{ISSUES}/7/comments"
 # The words of these fake tokens say who they are.
 WRITER, READER, PERSON = "writer", "reader", "person"
+F = TypeVar("F", bound="FakeGitHub")
 LOGINS = {WRITER: "github-actions[bot]", READER: "github-actions[bot]", PERSON: "octocat"}
 
 
@@ -119,15 +120,17 @@ class FakeGitHub:
 
 
 @contextmanager
-def fake_github() -> Iterator[FakeGitHub]:
-    fake = FakeGitHub()
+def fake_github(fake: F) -> Iterator[F]:
+    """Serves it on the loopback address, and sets its `url`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
+            raw = self.rfile.read(length)
+            plain = self.headers.get("Content-Type") != "application/octet-stream"
+            body = raw if not plain else json.loads(raw) if length else None
             fake.asked.append((self.command, self.path))
             fake.before(self.command, self.path)
             token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
