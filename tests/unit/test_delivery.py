@@ -24,8 +24,7 @@ from sluice.forge.api import GitHub
 from sluice.release import blobs, catalogue, champion, staging
 from sluice.release.manifest import Manifest
 from sluice.release.record import Record, open_record, shared_place
-from unit.forge.fake_github import actions_environment, fake_github
-from unit.forge.fake_releases import FakeReleases
+from unit.forge.fake_github import FakeGitHub, actions_environment, fake_github
 from unit.release.conftest import small_models, verdict, workspace, write_evaluation
 
 __all__ = ["small_models", "workspace"]
@@ -43,7 +42,7 @@ class Road:
     whether a gate says no."""
 
     workspace: Workspace
-    github: FakeReleases
+    github: FakeGitHub
     environment: dict[str, str]
     aliases: dict[str, str] = field(default_factory=dict)
     made: int = 0
@@ -97,7 +96,7 @@ class Road:
         made = [(e.id, e.commit, e.baseline, e.making) for e in catalogue.newest(shared_place(self.environment))]
         releases = [
             (one["tag_name"], one["draft"], one["body"], sorted(file["name"] for file in one["assets"]))
-            for one in self.github.releases.values()
+            for one in self.github.releases.by_id.values()
         ]
         issues = [(one["title"], one["body"], one["state"]) for one in self.github.issues.values()]
         return events, made, releases, issues, self.aliases
@@ -111,8 +110,8 @@ def commit_all(root: Path) -> str:
 
 
 @pytest.fixture
-def github(loopback: None) -> Iterator[FakeReleases]:  # noqa: ARG001
-    with fake_github(FakeReleases()) as fake:
+def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001
+    with fake_github() as fake:
         yield fake
 
 
@@ -120,7 +119,7 @@ def github(loopback: None) -> Iterator[FakeReleases]:  # noqa: ARG001
 def road(
     workspace: Workspace,
     small_models: None,  # noqa: ARG001
-    github: FakeReleases,
+    github: FakeGitHub,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Road:
@@ -208,7 +207,7 @@ def test_the_first_release_needs_nothing_that_is_live(road: Road) -> None:
     assert outputs["folder"] == f".sluice/releases/{release}"
     assert road.events() == [("promoting", release), ("promoted", release)]
     assert road.aliases == {"champion": release}
-    published = next(iter(road.github.releases.values()))
+    published = next(iter(road.github.releases.by_id.values()))
     assert (published["tag_name"], published["draft"]) == (release, False)
     assert sorted(one["name"] for one in published["assets"]) == ["release.json", "report.html"]
     assert "| f1 | 0.1 | 0.5 | +0.4 |" in published["body"]
@@ -227,7 +226,7 @@ def test_the_next_one_is_judged_against_the_champion(road: Road) -> None:
     second = road.outputs()["release"]
     assert read_json(road.workspace.releases / second / "release.json")["parent"] == first
     assert road.events()[-1] == ("promoted", second)
-    notes = road.github.releases[max(road.github.releases)]["body"]
+    notes = road.github.releases.by_id[max(road.github.releases.by_id)]["body"]
     assert "| prompt answer |" in notes
     assert '+    content: "Read: {{passages}} {{question}}"' in notes
 
@@ -264,7 +263,7 @@ def test_a_stopped_release_killed_anywhere_is_noted_once_and_opens_one_issue(
     release = road.outputs()["release"]
     assert road.events() == [("rejected", release)]
     assert road.aliases == {}
-    assert road.github.releases == {}
+    assert road.github.releases.by_id == {}
     (issue,) = road.github.issues.values()
     assert issue["title"] == f"Release {release} was stopped"
     for words in ("`too slow`", "Nothing was live", "https://github.invalid/octo/app/actions/runs/500"):
@@ -386,7 +385,7 @@ def test_a_change_of_the_cluster_alone_deploys_the_champion_anew(road: Road) -> 
     road.whole()
     assert road.outputs()["release"] == release
     assert road.made == 1
-    assert len(road.github.releases) == 1
+    assert len(road.github.releases.by_id) == 1
     event = road.record().champion()
     assert event is not None
     assert (event.id, event.commit) == (release, commit)

@@ -25,6 +25,7 @@ from sluice.cli import (
     keys,
     manifests,
     models,
+    params,
     prompts,
     serving,
     traces,
@@ -53,6 +54,7 @@ for noun, module in (
     ("traces", traces),
     ("keys", keys),
     ("manifests", manifests),
+    ("params", params),
     ("ci", ci),
 ):
     app.add_typer(module.group, name=noun)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,13 @@ import pytest
 from sluice import cli
 from sluice.core.workspace import Workspace
 from sluice.forge.plan import JOBS
+from unit.forge.fake_github import FakeGitHub, actions_environment, fake_github
+
+
+@pytest.fixture
+def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001 - opens the network to this machine
+    with fake_github() as fake:
+        yield fake
 
 
 @pytest.fixture
@@ -92,3 +100,36 @@ def test_required(
     assert sluice(monkeypatch, "ci", "required") == status
     assert f"| `test-python` | `{result}` |" in (run / "STEP_SUMMARY").read_text()
     assert ("test-python: " in capsys.readouterr().err) is (status == 1)
+
+
+@pytest.mark.parametrize(("vulnerable", "status"), [(False, 0), (True, 1)])
+def test_audit(
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    vulnerable: bool,
+    status: int,
+) -> None:
+    Path("requirements").mkdir()
+    Path("requirements/dev.txt").write_text("old==1.0 --hash=sha256:00\n")
+    Path("requirements/advisories.yaml").write_text("accepted: []\n")
+    found = {"id": "PYSEC-1", "aliases": [], "fix_versions": ["2.0"]}
+    answer = {"dependencies": [{"name": "old", "version": "1.0", "vulns": [found] * vulnerable}]}
+    program = run / "scan" / "bin" / "pip-audit"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(answer)}\nEND\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "prefix", str(run))
+    assert sluice(monkeypatch, "ci", "audit") == status
+    assert ("dev.txt: old 1.0: PYSEC-1, fixed in 2.0" in capsys.readouterr().err) is vulnerable
+    assert ("nothing known" in (run / "STEP_SUMMARY").read_text()) is not vulnerable
+
+
+def test_issue(run: Path, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in actions_environment(github, run).items():
+        monkeypatch.setenv(name, value)
+    words = ("ci", "issue", "--marker", "nightly", "--title", "The nightly run fails")
+    for result, states in (("failure", ["open"]), ("failure", ["open"]), ("success", ["closed"])):
+        monkeypatch.setenv("NEEDS", json.dumps({"soak": {"result": result}}))
+        assert sluice(monkeypatch, *words) == 0
+        assert [issue["state"] for issue in github.issues.values()] == states

@@ -50,7 +50,7 @@ def compared(head: float) -> Comparison:
 
 @pytest.fixture
 def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001 - opens the network to this machine
-    with fake_github(FakeGitHub()) as fake:
+    with fake_github() as fake:
         yield fake
 
 

@@ -1,4 +1,4 @@
-"""The comments of one pull request, and the issues of its repository, served over HTTP as GitHub serves them."""
+"""Comments of a pull request, issues and releases of its repository, served over HTTP as GitHub serves them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from unit.forge.fake_releases import FakeReleases
 
 REPOSITORY = "octo/app"
 ISSUES = f"/repos/{REPOSITORY}/issues"
 COMMENTS = f"{ISSUES}/7/comments"
 # The words of these fake tokens say who they are.
 WRITER, READER, PERSON = "writer", "reader", "person"
-F = TypeVar("F", bound="FakeGitHub")
 LOGINS = {WRITER: "github-actions[bot]", READER: "github-actions[bot]", PERSON: "octocat"}
 
 
@@ -30,6 +31,7 @@ class FakeGitHub:
     url: str = ""
     comments: dict[int, dict[str, Any]] = field(default_factory=dict)
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
+    releases: FakeReleases = field(default_factory=FakeReleases)
     asked: list[tuple[str, str]] = field(default_factory=list)
     script: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
     before: Callable[[str, str], None] = lambda _method, _path: None
@@ -83,6 +85,8 @@ class FakeGitHub:
             return 200, shown[size * (page - 1) : size * page]
         if token == READER:
             return 403, {"message": "Resource not accessible by integration"}
+        if re.match(rf"(/uploads)?/repos/{REPOSITORY}/releases\b", path):
+            return self.releases.answer(method, path, body)
         if method == "POST" and path == COMMENTS:
             if len(body["body"]) > 65_536:
                 return 422, {"message": "Validation Failed"}
@@ -120,8 +124,8 @@ class FakeGitHub:
 
 
 @contextmanager
-def fake_github(fake: F) -> Iterator[F]:
-    """Serves it on the loopback address, and sets its `url`."""
+def fake_github() -> Iterator[FakeGitHub]:
+    fake = FakeGitHub()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -129,8 +133,8 @@ def fake_github(fake: F) -> Iterator[F]:
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             raw = self.rfile.read(length)
-            plain = self.headers.get("Content-Type") != "application/octet-stream"
-            body = raw if not plain else json.loads(raw) if length else None
+            sent = self.headers.get("Content-Type") == "application/octet-stream"
+            body = raw if sent else json.loads(raw) if raw else None
             fake.asked.append((self.command, self.path))
             fake.before(self.command, self.path)
             token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
@@ -163,7 +167,7 @@ def fake_github(fake: F) -> Iterator[F]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    fake.url = f"http://127.0.0.1:{server.server_port}"
+    fake.url = fake.releases.url = f"http://127.0.0.1:{server.server_port}"
     try:
         yield fake
     finally:

@@ -1,4 +1,4 @@
-"""The releases of a repository, served over HTTP as GitHub serves them, with the comments and issues beside them."""
+"""The GitHub Releases of one repository, as GitHub's documentation has them: drafts, files, tags of what is published."""
 
 from __future__ import annotations
 
@@ -6,65 +6,69 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from unit.forge.fake_github import LOGINS, READER, REPOSITORY, FakeGitHub
-
-RELEASES = f"/repos/{REPOSITORY}/releases"
-
 
 @dataclass
-class FakeReleases(FakeGitHub):
-    """`releases` by id. A file that is sent to a release is kept in `files`, by (id of the release, name). What is on
-    the disk of GitHub for a file that was not sent whole has the state `starter`."""
+class FakeReleases:
+    """`by_id`, each with its `assets`; `contents` of the files by (release id, name)."""
 
-    releases: dict[int, dict[str, Any]] = field(default_factory=dict)
-    files: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    url: str = ""
+    repository: str = "octo/app"
+    by_id: dict[int, dict[str, Any]] = field(default_factory=dict)
+    contents: dict[tuple[int, str], bytes] = field(default_factory=dict)
 
-    def draft(self, tag: str, **more: Any) -> int:
-        number = max(self.releases, default=300) + 1
-        self.releases[number] = {
-            "id": number,
-            "tag_name": tag,
-            "draft": True,
-            "body": "",
-            "assets": [],
-            "upload_url": f"{self.url}/upload/{number}/assets{{?name,label}}",
-            "html_url": f"https://github.invalid/{REPOSITORY}/releases/{tag}",
-            **more,
-        }
-        return number
-
-    def answer(self, method: str, path: str, token: str, body: Any) -> tuple[int, Any]:
-        if not path.startswith((RELEASES, "/upload/")):
-            return super().answer(method, path, token, body)
-        if token not in LOGINS:
-            return 401, {"message": "Bad credentials"}
-        if listed := re.fullmatch(rf"{RELEASES}\?per_page=(\d+)&page=(\d+)", path):
+    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        base = f"/repos/{self.repository}/releases"
+        if listed := re.fullmatch(rf"{base}\?per_page=(\d+)&page=(\d+)", path):
             size, page = int(listed[1]), int(listed[2])
-            return 200, [*reversed(self.releases.values())][size * (page - 1) : size * page]
-        if token == READER:
-            return 403, {"message": "Resource not accessible by integration"}
-        if sent := re.fullmatch(r"/upload/(\d+)/assets\?name=([\w.-]+)", path):
-            return self._keep(int(sent[1]), sent[2], body)
-        if method == "POST" and path == RELEASES:
-            return 201, self.releases[self.draft(**{"tag": body.pop("tag_name"), **body})]
-        if asset := re.fullmatch(rf"{RELEASES}/assets/(\d+)", path):
-            for release in self.releases.values():
-                release["assets"] = [one for one in release["assets"] if one["id"] != int(asset[1])]
-            return 204, None
-        number = int(path.removeprefix(f"{RELEASES}/"))
-        if number not in self.releases:
+            return 200, list(reversed(self.by_id.values()))[size * (page - 1) : size * page]
+        if method == "POST" and path == base:
+            return self._create(body)
+        if sent := re.fullmatch(rf"/uploads{base}/(\d+)/assets\?name=([\w.-]+)", path):
+            return self._upload(int(sent[1]), sent[2], body)
+        if asset := re.fullmatch(rf"{base}/assets/(\d+)", path):
+            return self._remove_asset(method, int(asset[1]))
+        one = re.fullmatch(rf"{base}/(\d+)", path)
+        if not one or int(one[1]) not in self.by_id:
             return 404, {"message": "Not Found"}
         if method == "DELETE":
-            del self.releases[number]
+            del self.by_id[int(one[1])]
             return 204, None
-        self.releases[number].update(body)
-        return 200, self.releases[number]
+        if method == "PATCH":
+            self.by_id[int(one[1])].update(body)
+        return 200, self.by_id[int(one[1])]
 
-    def _keep(self, number: int, name: str, content: bytes) -> tuple[int, Any]:
-        assets = self.releases[number]["assets"]
-        if name in [one["name"] for one in assets]:
-            return 422, {"message": "Validation Failed"}
-        asset = {"id": 1000 + len(self.files), "name": name, "state": "uploaded", "size": len(content)}
-        assets.append(asset)
-        self.files[number, name] = content
-        return 201, asset
+    def _create(self, body: Any) -> tuple[int, Any]:
+        published = [one["tag_name"] for one in self.by_id.values() if not one["draft"]]
+        if not body.get("draft") and body["tag_name"] in published:
+            return 422, {"message": "Validation Failed", "errors": [{"code": "already_exists"}]}
+        number = max(self.by_id, default=300) + 1
+        place = f"/repos/{self.repository}/releases/{number}"
+        self.by_id[number] = {
+            "draft": False,
+            "prerelease": False,
+            **body,
+            "id": number,
+            "assets": [],
+            "html_url": f"https://github.invalid/{self.repository}/releases/tag/{body['tag_name']}",
+            "upload_url": f"{self.url}/uploads{place}/assets{{?name,label}}",
+        }
+        return 201, self.by_id[number]
+
+    def _upload(self, release: int, name: str, content: bytes) -> tuple[int, Any]:
+        if release not in self.by_id:
+            return 404, {"message": "Not Found"}
+        assets = self.by_id[release]["assets"]
+        if name in [asset["name"] for asset in assets]:
+            return 422, {"message": "Validation Failed", "errors": [{"code": "already_exists"}]}
+        number = 9000 + len(self.contents)
+        self.contents[release, name] = content
+        assets.append({"id": number, "name": name, "state": "uploaded", "size": len(content)})
+        return 201, assets[-1]
+
+    def _remove_asset(self, method: str, number: int) -> tuple[int, Any]:
+        for release in self.by_id.values():
+            for asset in release["assets"]:
+                if asset["id"] == number and method == "DELETE":
+                    release["assets"].remove(asset)
+                    return 204, None
+        return 404, {"message": "Not Found"}
