@@ -74,8 +74,9 @@ def stage(workspace: Workspace, record: Record, *, image: str = "") -> Staged:
         champion.reconcile(workspace, record)
         live = champion.champion(workspace, record)
         manifest, folder = (
-            _made_before(workspace, record, commit, live)
-            or _only_deployed_anew(workspace, record, live)
+            # First what is live: a commit that was gone back from must not return because its run is repeated.
+            _only_deployed_anew(workspace, record, live)
+            or _made_before(workspace, record, commit, live)
             or _made_now(workspace, record, commit, live, image)
         )
         refused = refusal(manifest)

@@ -146,4 +146,6 @@ def _block(name: str, text: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[|`\s]+", " ", text)
+    """As code on one line: names of cases are in it, which anybody may have written."""
+    shown = re.sub(r"[|`\s]+", " ", text).strip()
+    return f"`{shown}`"
