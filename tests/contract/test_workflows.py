@@ -13,7 +13,6 @@ from policy.reach import reached
 from sluice import review
 from sluice.forge.plan import JOBS, jobs_for
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -71,6 +70,21 @@ def test_a_page_that_a_test_reads_asks_for_the_tests(texts: dict[str, str]) -> N
             read.update({"docs/" + "/".join(parts): name for parts in found})
     assert len(read) >= 5
     assert not {page: test for page, test in read.items() if "test-python" not in jobs_for(page)}
+
+
+def test_the_page_says_what_the_plan_does(root: Path) -> None:
+    page = (root / "docs" / "reference" / "workflows.md").read_text()
+    head = f"| change | {' | '.join(JOBS)} |\n"
+    assert head in page
+    rows = page.partition(head)[2].partition("\n\n")[0].splitlines()[1:]
+    told = 0
+    for line in rows:
+        change, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        for path in re.findall(r"`([^`]+)`", change):
+            asked = {job for job, cell in zip(JOBS, cells, strict=True) if cell == "yes"}
+            assert asked == jobs_for(f"{path}x" if path.endswith("/") else path) | {"check-code"}, path
+            told += 1
+    assert told >= 15
 
 
 def called_targets() -> list[str]:
