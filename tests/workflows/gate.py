@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).resolve().parent / "played" / "gate.sh"
 
 @contextmanager
 def opened(may_begin: Callable[[str], bool]) -> Iterator[dict[str, str]]:
-    """What the steps need in their environment. `may_begin` gets the id of the job and the name of the step's script."""
+    """What the steps need in their environment. `may_begin` gets the job's id and the script of the step."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
-def values(target: Path) -> dict[str, str]:
-    """Twelve texts by their kind. Each would create `target`, or change an output, where it is taken for code."""
-    touch = f"touch {target}"
-    return {
-        "substitution": f"$({touch})",
-        "backticks": f"`{touch}`",
-        "double quotes": f'"; {touch}; echo "',
-        "single quotes": f"'; {touch}; echo '",
-        "newlines": f"a\n{touch}\necho b",
-        "expression": "${{ toJSON(secrets) }} ${{ github.token }}",
-        "leading dashes": f"--upload-pack={touch}",
-        "workflow command": "::set-output name=eval-change::true\n::set-env name=PATH::/nowhere\n::stop-commands::x",
-        "outputs": "a\neval-change=true\ncheck-code=false\nrelease=r-000000000000",
-        "pipes": f"a | {touch} & {touch} && {touch} > {target} #",
-        "escapes": f"%0A{touch}%0A::error::x \\n{touch} \\$({touch}) $'\\n'{touch}",
-        "unicode": f"\u202e$({touch})\u2028{touch}\u2066＄（{touch}）\U0001f600",
-    }
+# Each would create the file TARGET, or change an output, where it is taken for code.
+TEXTS = {
+    "substitution": "$(touch TARGET)",
+    "backticks": "`touch TARGET`",
+    "double quotes": '"; touch TARGET; echo "',
+    "single quotes": "'; touch TARGET; echo '",
+    "newlines": "a\ntouch TARGET\necho b",
+    "expression": "${{ toJSON(secrets) }} ${{ github.token }}",
+    "leading dashes": "--upload-pack=touch TARGET",
+    "workflow command": "::set-output name=eval-change::true\n::set-env name=PATH::/nowhere\n::stop-commands::x",
+    "outputs": "a\neval-change=true\ncheck-code=false\nrelease=r-000000000000",
+    "pipes": "a | touch TARGET & touch TARGET && touch TARGET > TARGET #",
+    "escapes": "%0Atouch TARGET%0A::error::x \\n touch TARGET \\$(touch TARGET) $'\\n'touch TARGET",
+    "unicode": "\u202e$(touch TARGET)\u2028touch TARGET\u2066＄（touch TARGET）\U0001f600",
+}
+NAME = "pwned"
 
 
-def file_name(text: str) -> str:
+def text(kind: str, folder: Path) -> str:
+    """The text of a kind, with a file in `folder` to create."""
+    return TEXTS[kind].replace("TARGET", str(folder / NAME))
+
+
+def file_name(written: str) -> str:
     """The text as the name of one file."""
-    return text.replace("/", "_")[:120]
+    return written.replace("/", "_")[:120]

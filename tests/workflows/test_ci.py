@@ -77,7 +77,7 @@ def test_the_comparison_is_in_the_summary_and_in_an_artifact(place: World, bette
     assert (place.artifact("chat-page", run=501) / "page.txt").is_file()
 
 
-def test_a_worse_prompt_fails_its_job_and_with_it_the_required_one(place: World, worse: Run) -> None:
+def test_a_worse_prompt_fails_its_job_and_with_it_the_required_one(worse: Run) -> None:
     assert worse.status == 1
     assert {name for name, result in worse.results.items() if result == "failure"} == {"ci/eval-change", "ci/required"}
     assert "ci/rehearse-release" not in worse.results

@@ -43,8 +43,10 @@ class World:
         payload = pushed(self.scratch, **event or {})
         return self._run("release.yml", "push", payload, number=number, attempt=attempt, **options)
 
-    def dispatch(self, workflow: str, *, number: int, actor: str = "octocat", **inputs: str) -> Run:
-        return self._run(workflow, "workflow_dispatch", dispatched(**inputs), number=number, actor=actor)
+    def dispatch(self, workflow: str, *, number: int, actor: str = "octocat", fails: str = "", **inputs: str) -> Run:
+        """Runs a workflow by hand. `fails`: what `make` is to fail at."""
+        payload = dispatched(**inputs)
+        return self._run(workflow, "workflow_dispatch", payload, number=number, actor=actor, PLAYED_FAILS=fails)
 
     def _run(
         self,

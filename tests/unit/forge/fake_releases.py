@@ -1,4 +1,4 @@
-"""The GitHub Releases of one repository, as GitHub's documentation has them: drafts, files, tags of what is published."""
+"""The GitHub Releases of one repository, as GitHub's documentation has them: drafts, and files."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ uploaded without its own name, and a name that is not there fails the download.
 from __future__ import annotations
 
 import fnmatch
-import glob
 import hashlib
 import os
 import shutil
@@ -44,7 +43,7 @@ def upload() -> str | None:
 
 
 def _files(pattern: str) -> list[Path]:
-    found = [Path(name) for name in glob.glob(pattern, recursive=True, include_hidden=True)]
+    found = list(Path().glob(pattern))
     inside = [file for path in found if path.is_dir() for file in path.rglob("*") if file.is_file()]
     return [path for path in found if path.is_file()] + inside
 
