@@ -18,10 +18,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 HERE = Path(__file__).resolve().parent
@@ -31,6 +33,8 @@ RUNNER = "ubuntu-24.04"
 # A hang guard, far from what a run takes.
 LIMIT_S = 800
 KILLED = -signal.SIGKILL
+# Programs that steps and what is played start by their names.
+_TOOLS = ("bash", "git", "make", "sha256sum")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOWHERE = "http://127.0.0.1:9"
 
@@ -130,7 +134,7 @@ class Runner:
             text=True,
             start_new_session=True,
         )
-        guard = threading.Timer(LIMIT_S, os.killpg, (process.pid, signal.SIGKILL))
+        guard = threading.Timer(LIMIT_S, end_session, (process.pid,))
         guard.start()
         try:
             assert process.stdout is not None
@@ -138,10 +142,13 @@ class Runner:
             status = process.wait()
         finally:
             guard.cancel()
+            end_session(process.pid)  # what a killed run has left
         return read(lines, status)
 
     def _surroundings(self) -> dict[str, str]:
-        path = os.pathsep.join([str(HERE / "played"), "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"])
+        make = shutil.which("make") or "make"
+        tools = {str(Path(found).parent) for name in _TOOLS if (found := shutil.which(name))}
+        path = os.pathsep.join([str(HERE / "played"), *sorted(tools), "/usr/bin", "/bin"])
         names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
         return {
             "PATH": path,
@@ -150,10 +157,19 @@ class Runner:
             "LANG": "C.UTF-8",
             "PLAYED_PLACE": str(self.place),
             "PLAYED_VENV": str(VENV),
+            "PLAYED_MAKE": make,
             "PLAYED_TOOLS": str(HERE / "played"),
             "no_proxy": "127.0.0.1,localhost",
             **dict.fromkeys(names, _NOWHERE),
         }
+
+
+def end_session(leader: int) -> None:
+    """Kills act and every process that its steps have started: they are groups of their own, in its session."""
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) == leader:
+                os.kill(process.pid, signal.SIGKILL)
 
 
 def stubs(root: Path, workflow: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ here: act copies the whole repository for each job.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -59,7 +60,7 @@ class Scratch:
 
     def git(self, *words: str, author: str = "octocat") -> str:
         name = ["-c", "user.name=octocat", "-c", "user.email=octocat@example.invalid", "-c", "commit.gpgsign=false"]
-        environment = {**_WHO, "GIT_AUTHOR_NAME": author, "PATH": "/usr/bin:/bin", "HOME": str(self.root.parent)}
+        environment = {**_WHO, "GIT_AUTHOR_NAME": author, "PATH": os.environ["PATH"], "HOME": str(self.root.parent)}
         done = subprocess.run(
             ["git", "-C", str(self.root), *name, *words], capture_output=True, text=True, env=environment, check=False
         )
