@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from workflows.act import Job, Run, load
 
+# Workflows that the tests run, with all that they call; scorecard.yml has no step of its own to run.
+RUN = ("ci.yml", "release.yml", "rollback.yml", "train.yml", "nightly.yml", "test-cluster.yml")
+
 
 class Step(NamedTuple):
     """A `run:` step: the file, the job (empty in a composite action), and its id, or its index where it has none."""

@@ -32,8 +32,7 @@ def write_inlined(root: Path, workflow: str) -> None:
 def _inlined(caller: dict[str, Any], callee: dict[Any, Any]) -> dict[str, Any]:
     ((_, job),) = callee["jobs"].items()
     given = {name: _expression(str(value)) for name, value in caller.get("with", {}).items()}
-    text = yaml.safe_dump(job, width=1000)
-    job = yaml.safe_load(re.sub(r"\binputs\.([\w-]+)", lambda found: given[found[1]], text))
+    job = _with_inputs(job, given)
     declared = (callee[True]["workflow_call"] or {}).get("outputs", {})
     outputs = {name: job["outputs"][output["value"].split(".")[-1].rstrip(" }")] for name, output in declared.items()}
     return {
@@ -41,6 +40,16 @@ def _inlined(caller: dict[str, Any], callee: dict[Any, Any]) -> dict[str, Any]:
         **{key: caller[key] for key in _OF_CALLER if key in caller},
         **({"outputs": outputs} if outputs else {}),
     }
+
+
+def _with_inputs(value: Any, given: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_inputs(inner, given) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_inputs(inner, given) for inner in value]
+    if isinstance(value, str):
+        return re.sub(r"\binputs\.([\w-]+)", lambda found: given[found[1]], value)
+    return value
 
 
 def _expression(value: str) -> str:

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Every bash of a step reads this first (BASH_ENV) where PLAYED_GATE is a port: somebody there says whether the step may
 # begin, or whether the machine dies here.
 case "$0" in
