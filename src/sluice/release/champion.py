@@ -77,7 +77,14 @@ def promote(
 
 
 def reject(record: Record, release: str, reason: str, *, commit: str = "") -> bool:
-    """Notes that a release was refused; nothing else changes. False when that was the last thing said of it."""
+    """Notes that a release was refused; nothing else changes. False when that was the last thing said of it.
+
+    SluiceError for one whose promotion has begun: it was decided, and may be served already."""
+    begun = record.pending()
+    if begun and begun.id == release:
+        raise SluiceError(
+            f"{release}: its promotion has begun, so it is not refused", remedy="promote it again: that completes it"
+        )
     said = next((event for event in record.newest() if event.id == release), None)
     if said and (said.event, said.commit, said.reason) == ("rejected", commit, reason):
         return False

@@ -178,6 +178,27 @@ def test_an_intent_whose_release_is_gone_is_abandoned_and_the_alias_goes_back(
     assert here(workspace).pending() is None
 
 
+def test_a_release_whose_promotion_has_begun_is_not_refused(workspace: Workspace, make: Make) -> None:
+    manifest, _ = make()
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        champion.promote(workspace, here(workspace), manifest.id, move_alias=killed)
+    with pytest.raises(SluiceError, match="its promotion has begun"):
+        champion.reject(here(workspace), manifest.id, "the job failed")
+    assert events(workspace) == [("promoting", manifest.id)]
+
+
+def test_the_same_refusal_is_noted_once(workspace: Workspace) -> None:
+    release = "r-" + 12 * "a"
+    assert champion.reject(here(workspace), release, "too slow", commit="1")
+    assert not champion.reject(here(workspace), release, "too slow", commit="1")
+    assert champion.reject(here(workspace), release, "too wrong", commit="1")
+    assert len(events(workspace)) == 2
+
+
 def test_a_rejection_does_not_hide_a_pending_promotion(workspace: Workspace, make: Make, registry: Registry) -> None:
     manifest, _ = make()
 
