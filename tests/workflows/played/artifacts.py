@@ -18,7 +18,8 @@ KEPT = Path(os.environ["PLAYED_PLACE"], "artifacts", os.environ["GITHUB_RUN_ID"]
 
 def upload() -> str | None:
     name, attempt = os.environ["NAME"], os.environ.get("GITHUB_RUN_ATTEMPT", "1")
-    files = [file for pattern in os.environ["PATHS"].split("\n") for file in _files(pattern.strip()) if pattern.strip()]
+    patterns = [line.strip() for line in os.environ["PATHS"].splitlines() if line.strip()]
+    files = [file for pattern in patterns for file in _files(pattern)]
     if os.environ["HIDDEN"] != "true":
         files = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     if not files:
