@@ -17,10 +17,10 @@ export LITELLM_LOCAL_MODEL_COST_MAP := True
 help:  ## show the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-setup: $(READY)  ## install everything into .venv (other tasks do this by themselves)
+setup: $(READY)  ## install everything into .venv (other tasks do this by themselves; TRAINING=no without torch)
 
 $(READY): requirements/bootstrap.txt requirements/dev.txt requirements/train.txt requirements/torch.in pyproject.toml
-	@$(PYTHON) scripts/setup.py $(VENV)
+	@$(PYTHON) scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
 	@touch $(READY)
 
 release: $(READY)  ## take the working tree down the whole road: check, train, evaluate, rehearse, promote
