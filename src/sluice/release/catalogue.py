@@ -82,7 +82,8 @@ def baseline(place: Place) -> Made | None:
 
 
 def bring_release(place: Place, workspace: Workspace, release: str) -> tuple[Manifest, Path]:
-    """Makes `.sluice/releases/<id>` whole here, with its models and the record of its making; verified as it comes."""
+    """Makes `.sluice/releases/<id>` whole here, with the record of its making; verified as it comes. Most of what asks
+    for it serves nothing, so its models are not brought: on a machine that makes releases their sources are reached."""
     folder = workspace.releases / release
     if folder.is_dir():
         manifest = load(folder)
@@ -90,7 +91,7 @@ def bring_release(place: Place, workspace: Workspace, release: str) -> tuple[Man
         return manifest, folder
     entry = find(place, release)
     draft = workspace.releases / f".bringing-{release}"
-    moved = fetch(entry.digest, place, draft, workspace)
+    moved = fetch(entry.digest, place, draft, workspace, models=False)
     if moved.manifest.id != release:
         raise SluiceError(f"{place}: {entry.digest} is release {moved.manifest.id}, not {release}")
     for name, digest in entry.making.items():
