@@ -69,23 +69,23 @@ def test_training_with_other_parameters_is_compared_with_the_branch(bare: World)
     assert bare.github.comments == {}
 
 
-def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(bare: World) -> None:
-    before = len(bare.github.issues)
-    bad = bare.dispatch("nightly.yml", number=905, fails="soak")
+def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) -> None:
+    before = len(place.github.issues)
+    bad = place.dispatch("nightly.yml", number=905, fails="soak")
     assert [name for name, result in bad.results.items() if result == "failure"] == ["nightly/soak"]
-    *_, issue = bare.github.issues.values()
+    *_, issue = place.github.issues.values()
     assert (issue["title"], issue["state"]) == ("The nightly run fails", "open")
     assert "| `soak` | `failure` |" in issue["body"]
-    good = bare.dispatch("nightly.yml", number=906)
+    good = place.dispatch("nightly.yml", number=906)
     assert good.status == 0
-    assert len(bare.github.issues) == before + 1
+    assert len(place.github.issues) == before + 1
     assert issue["state"] == "closed"
-    assert bare.artifact("evaluation", run=906).is_dir()
+    assert place.artifact("evaluation", run=906).is_dir()
 
 
-def test_the_cluster_s_test_is_asked_for(bare: World) -> None:
-    assert bare.dispatch("test-cluster.yml", number=907).status == 0
-    assert "e2e-cluster" in bare.made()
+def test_the_cluster_s_test_is_asked_for(place: World) -> None:
+    assert place.dispatch("test-cluster.yml", number=907).status == 0
+    assert place.made()[-3:] == ["release", "kind", "e2e-cluster"]
 
 
 def test_every_step_has_run(bare: World, place: World) -> None:
