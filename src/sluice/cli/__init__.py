@@ -15,7 +15,9 @@ from sluice.cli import (
     canary,
     data,
     deployment,
+    doctor,
     evaluation,
+    fork,
     gates,
     image,
     index,
@@ -61,6 +63,9 @@ app.command()(deployment.rollback)
 app.command()(evaluation.train)
 app.command()(evaluation.evaluate)
 app.command("eval")(evaluation.eval_change)
+app.command()(doctor.doctor)
+app.command()(fork.init)
+app.command()(fork.upgrade)
 
 
 def main() -> int:
