@@ -13,7 +13,9 @@ import typer
 
 from sluice.cli import (
     canary,
+    ci,
     data,
+    delivery,
     deployment,
     doctor,
     evaluation,
@@ -25,8 +27,8 @@ from sluice.cli import (
     keys,
     manifests,
     models,
+    params,
     prompts,
-    release,
     serving,
     traces,
 )
@@ -42,7 +44,7 @@ app = typer.Typer(
     help="Ship LLM applications in small, measured steps.",
 )
 for noun, module in (
-    ("release", release),
+    ("release", delivery),
     ("data", data),
     ("index", index),
     ("prompts", prompts),
@@ -54,6 +56,8 @@ for noun, module in (
     ("traces", traces),
     ("keys", keys),
     ("manifests", manifests),
+    ("params", params),
+    ("ci", ci),
 ):
     app.add_typer(module.group, name=noun)
 app.command()(serving.rehearse)

@@ -22,7 +22,7 @@ from sluice.fork.rename import Renamer
 
 # What stands and falls with the starter data: its pointer, the remote that holds it, and the test of both.
 STARTER = ("data.dvc", "dvc-store/", "tests/contract/test_data_remote.py")
-_WRITERS = ("write_schemas.py", "write_golden_manifests.py", "write_cli_reference.py")
+_WRITERS = tuple(f"write_{page}.py" for page in ("schemas", "golden_manifests", "workflow_reference", "cli_reference"))
 _SECONDS = 300
 
 

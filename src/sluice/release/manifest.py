@@ -24,6 +24,7 @@ PINNED_FOLDERS = ("prompts", "config", "index")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ReleaseId = Annotated[str, Field(pattern=r"^r-[0-9a-f]{12}$")]
+Image = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
 
 # Says when and from where, not what: the same content has the same id on another day and another machine.
 _NOT_CONTENT = {"id", "created", "commit"}
@@ -69,7 +70,8 @@ class EvaluationPin(Settings):
 
 
 class Manifest(Settings):
-    """release.json. `files` maps every file that serving reads, relative to the release folder, to its sha256."""
+    """release.json. `files` maps every file that serving reads, relative to the release folder, to its sha256.
+    `image`: what serves it in a cluster; None for a release that was made without one."""
 
     id: ReleaseId
     created: str
@@ -84,23 +86,27 @@ class Manifest(Settings):
     files: dict[str, Sha256]
     evaluation: EvaluationPin
     gates: tuple[Verdict, ...]
+    image: Image | None = None
 
     @field_validator("files")
     @classmethod
     def _inside(cls, files: dict[str, str]) -> dict[str, str]:
-        for name in files:
-            parts = PurePosixPath(name).parts
-            if PurePosixPath(name).is_absolute() or ".." in parts or PurePosixPath(name).as_posix() != name:
-                raise ValueError(f"{name!r} is not a plain path inside the release folder")
-        return files
+        return plain_paths(files)
 
     def content_id(self) -> str:
         """The id that this content must have: r- and 12 hex digits over all but id, created and commit."""
-        return f"r-{digest_of(self.model_dump(mode='json', exclude=_NOT_CONTENT))[:12]}"
+        return f"r-{self._digest(_NOT_CONTENT)[:12]}"
 
     def served_digest(self) -> str:
         """Digest over what users would notice: equal for two releases that serve the same from the same content."""
-        return digest_of(self.model_dump(mode="json", exclude=_NOT_SERVED))
+        return self._digest(_NOT_SERVED)
+
+    def _digest(self, without: set[str]) -> str:
+        return digest_of(self._dump(without))
+
+    def _dump(self, without: set[str]) -> dict[str, Any]:
+        # A release that no image is known of has no such key, so that its id is that of the same content always.
+        return self.model_dump(mode="json", exclude=without if self.image else {*without, "image"})
 
     @property
     def passed(self) -> bool:
@@ -109,7 +115,16 @@ class Manifest(Settings):
 
     def to_bytes(self) -> bytes:
         """The canonical JSON that release.json holds."""
-        return canonical_json(self.model_dump(mode="json"))
+        return canonical_json(self._dump(set()))
+
+
+def plain_paths(files: dict[str, str]) -> dict[str, str]:
+    """The same, when every key is a path inside the release folder; ValueError for one that leads elsewhere."""
+    for name in files:
+        parts = PurePosixPath(name).parts
+        if PurePosixPath(name).is_absolute() or ".." in parts or PurePosixPath(name).as_posix() != name:
+            raise ValueError(f"{name!r} is not a plain path inside the release folder")
+    return files
 
 
 def identified(fields: Mapping[str, Any]) -> Manifest:

@@ -45,13 +45,15 @@ def create(
     data_digest: str,
     adapter: Path | None,
     index: Path | None = None,
+    image: str | None = None,
 ) -> tuple[Manifest, Path]:
     """Makes `.sluice/releases/<id>/` from the checkout and returns its manifest and folder.
 
     `evaluation`: folder with summary.json and cases.jsonl; `adapter`: the GGUF file (training.json may lie beside it),
     None for a release of the base model; `index`: default build/index; `parent`: id of the champion it was judged
-    against. A refused candidate is made too: its verdicts are part of it. A release that is already there, whole, is
-    reused with its first creation time; a damaged one is replaced.
+    against; `image`: NAME@sha256:DIGEST of what serves it in a cluster. A refused candidate is made too: its verdicts
+    are part of it. A release that is already there, whole, is reused with its first creation time; a damaged one is
+    replaced.
     """
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     models = load_models(workspace.config / "models.yaml")
@@ -75,6 +77,7 @@ def create(
                 "files": {name: digest_of_file(draft / name) for name in sorted(served_files(draft))},
                 "evaluation": _evaluation_pin(summary, evaluation / "summary.json"),
                 "gates": [verdict.model_dump() for verdict in verdicts],
+                "image": image,
             }
         )
         write_atomic(draft / FILE, manifest.to_bytes())

@@ -70,6 +70,11 @@ def fetch(wanted: str, place: Place, folder: Path, workspace: Workspace) -> Move
     return Moved(manifest, digest, len(moved), sum(moved))
 
 
+def artefacts(folder: Path, workspace: Workspace) -> set[str]:
+    """sha256 of everything that `fetch` brings for the release in this folder, but release.json itself."""
+    return {*load(folder).files.values(), *_sources(load_models(folder / _MODELS), workspace.cache)}
+
+
 def _digest(wanted: str) -> str:
     if Path(wanted).is_file():
         return digest_of_file(Path(wanted))

@@ -42,7 +42,7 @@ def test_everything_is_renamed_staged_and_undone_by_git(small: Path) -> None:
     before = git(small, "write-tree")
     left = apply(small, planned(small, **NEW, environments=["uat", "actual"]))
     assert [line.split(":")[0] for line in left] == [
-        f"scripts/write_{name}.py" for name in ("schemas", "golden_manifests", "cli_reference")
+        f"scripts/write_{name}.py" for name in ("schemas", "golden_manifests", "workflow_reference", "cli_reference")
     ], "what has no script here is said to be left over"
     assert not (small / "src" / OLD).exists()
     assert (small / "src/zephyr_desk/app.py").read_text().splitlines()[2] == "from zephyr_desk.core import LONG"
