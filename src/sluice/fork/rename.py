@@ -22,7 +22,7 @@ _DEPLOYING = (".github/", "aws/", "k8s/overlays/")
 _LEFT = r"(?:(?<![A-Za-z0-9])|(?<=\\[bnrt]))"
 _RIGHT = r"(?![A-Za-z0-9])"
 # Where a lone word is the package: behind these, before a part of a longer word, and before a dot and what it holds.
-_BEHIND = ("src/", '"src" / "', "import ", 'getLogger("', 'packages = ["', 'root_package = "', "_")
+_BEHIND = ("src/", '"src" / "', "import ", "def ", 'getLogger("', 'packages = ["', 'root_package = "', "_")
 Rule = tuple[str, str, str]  # which of the names, its pattern, what takes its place
 
 
@@ -95,7 +95,7 @@ def _rules(old: Names, new: Names) -> Iterator[Rule]:
         # Not before the ending of a file or the rest of a host, such as name.yaml and name.staging.example.com.
         yield (
             "name",
-            rf"{_LEFT}{old.name}(?=_| import |\.(?!(?:ya?ml|json|md)\b|[\w.-]*example\.)[a-z_{{])",
+            rf"{_LEFT}{old.name}(?=[_(]| import |\.(?!(?:ya?ml|json|md)\b|[\w.-]*example\.)[a-z_{{])",
             new.package,
         )
     else:

@@ -38,6 +38,8 @@ def renamed(text: str, path: str = "docs/page.md") -> str:
         (f"from {W}.core.errors import {W.title()}Error", "from zephyr_desk.core.errors import ZephyrDeskError"),
         (f"import {W}", "import zephyr_desk"),
         (f'f"{W}.{{part}}"', 'f"zephyr_desk.{part}"'),
+        (f"def {W}(*words): ...", "def zephyr_desk(*words): ..."),
+        (f"assert {W}('keys') == 0", "assert zephyr_desk('keys') == 0"),
         (f"`{W}.guard.verdict`", "`zephyr_desk.guard.verdict`"),
         (f"https://{W}.{OLD.environments[0]}.example.com", "https://zephyr-desk.uat.example.com"),
         (f"from {W} import cli", "from zephyr_desk import cli"),
