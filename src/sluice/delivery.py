@@ -53,6 +53,8 @@ def plan(workspace: Workspace, record: Record) -> Plan:
     said = f"{decided.commit[:12]}, of which {decided.id} was {decided.event},"
     if decided.commit == git.commit(workspace.root):
         return Plan(True, f"{said} is this very commit: it is looked at again")
+    if _is_later(workspace, decided.commit):
+        return Plan(False, f"{said} came after this commit")
     found = _changed(workspace, decided.commit, DEPLOYED_BY)
     if found is None:
         return Plan(True, f"{said} is not in this clone, so nothing can be compared with it")
@@ -147,6 +149,15 @@ def _changed(workspace: Workspace, since: str, paths: Sequence[str]) -> list[str
     except SluiceError:
         return None
     return git.changed(workspace.root, base, paths=paths, but_for=LOCK)
+
+
+def _is_later(workspace: Workspace, commit: str) -> bool:
+    """Whether the commit that is checked out is among those that led to another. A run that is repeated much later must
+    not bring old content back."""
+    try:
+        return git.merge_base(workspace.root, "HEAD", commit) == git.commit(workspace.root)
+    except SluiceError:
+        return False
 
 
 def _exact(commit: str) -> bool:

@@ -344,6 +344,29 @@ def test_a_commit_that_is_not_in_the_clone_is_a_reason(road: Road) -> None:
     assert delivery.plan(road.workspace, road.record()).make
 
 
+def test_an_older_commit_releases_nothing_when_a_later_one_was_decided(road: Road) -> None:
+    old = git.commit(road.workspace.root)
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.whole()
+    subprocess.run(["git", "-C", str(road.workspace.root), "checkout", "--quiet", old], check=True)
+    found = delivery.plan(road.workspace, road.record())
+    assert (found.make, "came after this commit" in found.reason) == (False, True)
+
+
+def test_a_release_that_others_have_passed_is_not_deployed(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its failed jobs are run again, long after."""
+    road.stopped()
+    passed = road.outputs()["release"]
+    verify = ("release", "verify", passed, "--judged-in", "production")
+    assert road.run(*verify) == 0
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.whole()
+    live = road.outputs()["release"]
+    assert road.run(*verify) == 1
+    assert f"but {live} is live in production: stage it again" in capsys.readouterr().out
+    assert road.run("release", "verify", live, "--judged-in", "production") == 0
+
+
 def test_run_again_a_commit_is_not_made_again(road: Road) -> None:
     road.whole()
     road.whole()

@@ -77,6 +77,9 @@ def release_diff(
 def release_verify(
     release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "",
     env: EnvOption = "",
+    judged: Annotated[
+        str, typer.Option("--judged-in", help="Fail unless it was judged against the champion of this environment.")
+    ] = "",
     attested: Annotated[
         bool, typer.Option("--attested", envvar="SLUICE_ATTESTED", help="Fail without GitHub's attestation.")
     ] = False,
@@ -84,14 +87,16 @@ def release_verify(
     """Check every digest of a release again, here and in the shared place, and GitHub's attestation of its manifest.
 
     What cannot be looked at is said to be not verified."""
-    from sluice.release.record import PLACE, shared_place
-    from sluice.release.verification import check_attestation, check_folder, check_place
+    from sluice.release.record import PLACE, open_record, shared_place
+    from sluice.release.verification import check_attestation, check_champion, check_folder, check_place
 
     workspace = Workspace.find()
-    _, folder = find_release(workspace, release, env)
+    manifest, folder = find_release(workspace, release, env)
     place = shared_place(os.environ) if os.environ.get(PLACE) else None
     attestation = check_attestation(folder, os.environ)
     checks = [check_folder(folder), check_place(place, workspace, folder), attestation]
+    if judged:
+        checks.append(check_champion(manifest, open_record(workspace, judged, os.environ)))
     for check in checks:
         print(check)
     wrong = [check for check in checks if check.result == "failed"]

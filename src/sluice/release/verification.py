@@ -1,4 +1,5 @@
-"""Whether a release still is what it was made as: in its folder, in the place, and by the note that GitHub signed.
+"""Whether a release still is what it was made as: in its folder, in the place, and by the note that GitHub signed; and
+whether it was judged against what is live.
 
 Each check has one of three results, and what could not be looked at is never called good.
 """
@@ -16,7 +17,8 @@ from sluice.core.errors import Faults, SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release.blobs import Place, bring
 from sluice.release.catalogue import find
-from sluice.release.manifest import FILE, load, verify
+from sluice.release.manifest import FILE, Manifest, load, verify
+from sluice.release.record import Record
 from sluice.release.transfer import artefacts
 
 WORKFLOW = ".github/workflows/release.yml"
@@ -67,6 +69,18 @@ def check_place(place: Place | None, workspace: Workspace, folder: Path) -> Chec
     if faults:
         return Check("place", "failed", "; ".join(faults))
     return Check("place", "verified", f"{len(wanted)} artefacts of {place}")
+
+
+def check_champion(manifest: Manifest, record: Record) -> Check:
+    """Whether the release was judged against what is live in an environment now, or is that itself. A run that is
+    repeated after others have passed it must not bring its release over theirs."""
+    live = record.champion()
+    where = record.environment
+    if live is None:
+        return Check("judged", "verified", f"nothing is live in {where}")
+    if live.id in (manifest.id, manifest.parent):
+        return Check("judged", "verified", f"against {manifest.parent}; {live.id} is live in {where}")
+    return Check("judged", "failed", f"against {manifest.parent}, but {live.id} is live in {where}: stage it again")
 
 
 def check_attestation(folder: Path, variables: Mapping[str, str], *, gh: str = "gh") -> Check:
