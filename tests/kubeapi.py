@@ -26,6 +26,7 @@ KINDS = (
     ("", "v1", "Service", "services", True),
     ("", "v1", "ConfigMap", "configmaps", True),
     ("", "v1", "ServiceAccount", "serviceaccounts", True),
+    ("", "v1", "Secret", "secrets", True),
     ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True),
     ("", "v1", "Pod", "pods", True),
     ("apps", "v1", "Deployment", "deployments", True),
@@ -62,6 +63,7 @@ class KubeApi:
         self.logs: dict[str, str] = {}
         self.recording: Object = {}
         self.missing_groups: set[str] = set()
+        self.denied: set[tuple[str, str]] = set()  # (verb, resource or resource/subresource) that nobody may
         self.changed = threading.Condition()
         self.cuts = 0
         self._players: list[threading.Thread] = []
@@ -301,6 +303,27 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(*self.api.patched(parts.path.removesuffix("/status"), body))
         else:
             self._send(*self.api.applied(parts.path, body, query))
+
+    def do_POST(self) -> None:
+        """May I? That is the only question that is asked so."""
+        body = json.loads(self._body())
+        if self._turned_away("POST", self.path):
+            return
+        asked = body["spec"]["resourceAttributes"]
+        resource = asked["resource"] + (f"/{asked['subresource']}" if asked.get("subresource") else "")
+        allowed = (asked["verb"], resource) not in self.api.denied
+        self._send(201, {**body, "status": {"allowed": allowed}})
+
+    def _body(self) -> bytes:
+        """kubectl sends what it reads from a pipe in chunks."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
 
     def _turned_away(self, method: str, path: str) -> bool:
         self.api.requests.append((method, self.path))

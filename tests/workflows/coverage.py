@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from workflows.act import Job, Run, load
 
 # Workflows that the tests run, with all that they call; scorecard.yml has no step of its own to run.
-RUN = ("ci.yml", "release.yml", "rollback.yml", "train.yml", "nightly.yml", "test-cluster.yml")
+RUN = ("ci.yml", "release.yml", "rollback.yml", "train.yml", "nightly.yml", "test-cluster.yml", "upgrade-template.yml")
 
 
 class Step(NamedTuple):

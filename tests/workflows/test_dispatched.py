@@ -1,9 +1,10 @@
-"""Workflows that a person or the clock starts: rollback.yml, train.yml, nightly.yml, test-cluster.yml."""
+"""Workflows that a person or the clock starts: rollback, training, the night, the cluster, upgrades."""
 
 from __future__ import annotations
 
 import pytest
 
+from sluice.fork.names import load_record
 from workflows.act import Run
 from workflows.coverage import RUN
 from workflows.hostile import NAME, TEXTS, text
@@ -86,6 +87,18 @@ def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) 
 def test_the_cluster_s_test_is_asked_for(place: World) -> None:
     assert place.dispatch("test-cluster.yml", number=907).status == 0
     assert place.made()[-3:] == ["release", "kind", "e2e-cluster"]
+
+
+def test_a_template_that_has_nothing_newer_is_asked(bare: World) -> None:
+    """How versions are merged and published is tested in tests/unit/fork."""
+    version = load_record(bare.scratch.root).template.version
+    bare.scratch.branch("upgrading")
+    bare.scratch.git("push", "--quiet", "origin", f"HEAD:refs/tags/v{version}")
+    bare.scratch.edit(".template.yaml", "repository: ''", f"repository: {bare.scratch.origin}")
+    bare.scratch.commit("Where the template is")
+    run = bare.dispatch("upgrade-template.yml", number=908, version="")
+    assert run.status == 0
+    assert f"template {version} is in this repository" in run.job("upgrade").log
 
 
 def test_every_step_has_run(bare: World, place: World) -> None:

@@ -17,7 +17,9 @@ from sluice.cli import (
     data,
     delivery,
     deployment,
+    doctor,
     evaluation,
+    fork,
     gates,
     image,
     index,
@@ -65,6 +67,9 @@ app.command()(deployment.rollback)
 app.command()(evaluation.train)
 app.command()(evaluation.evaluate)
 app.command("eval")(evaluation.eval_change)
+app.command()(doctor.doctor)
+app.command()(fork.init)
+app.command()(fork.upgrade)
 
 
 def main() -> int:

@@ -124,8 +124,8 @@ class FakeGitHub:
 
 
 @contextmanager
-def fake_github() -> Iterator[FakeGitHub]:
-    fake = FakeGitHub()
+def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
+    fake = fake or FakeGitHub()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
