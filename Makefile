@@ -12,15 +12,15 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve image schemas test test-unit test-image kind e2e-cluster soak check format clean
+.PHONY: help setup release eval sync serve image schemas test test-unit test-contract test-image kind e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-setup: $(READY)  ## install everything into .venv (other tasks do this by themselves)
+setup: $(READY)  ## install everything into .venv (other tasks do this by themselves; TRAINING=no without torch)
 
 $(READY): requirements/bootstrap.txt requirements/dev.txt requirements/train.txt requirements/torch.in pyproject.toml
-	@$(PYTHON) scripts/setup.py $(VENV)
+	@$(PYTHON) scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
 	@touch $(READY)
 
 release: $(READY)  ## take the working tree down the whole road: check, train, evaluate, rehearse, promote
@@ -49,6 +49,9 @@ test: $(READY) $(SCANNER)  ## all tests, with whole releases in a clone (minutes
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e"
 
+test-contract: $(READY)  ## the rules of the house: layers, pages, workflows, manifests (no model)
+	@$(BIN)/pytest -m "not real and not e2e" tests/contract
+
 image: $(READY)  ## build both images with buildah (BASE=NAME@sha256:…)
 	@$(BIN)/sluice image build $(if $(BASE),--base $(BASE))
 
@@ -63,6 +66,9 @@ e2e-cluster: $(READY)  ## canaries that are promoted and aborted in the cluster 
 
 soak: $(READY)  ## three minutes of mixed traffic: files and memory of the service stay flat
 	@$(BIN)/pytest -m soak
+
+audit: $(READY) $(SCANNER)  ## look up what the locks install in a database of vulnerabilities (network)
+	@$(BIN)/sluice ci audit
 
 check: $(READY)  ## lint, types, layers, schemas, secrets: what pre-commit runs
 	@$(BIN)/pre-commit run --all-files

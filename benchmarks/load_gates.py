@@ -20,6 +20,7 @@ from sluice.core.workspace import Workspace
 from sluice.pipeline import command, environment
 from sluice.release import champion
 from sluice.release.gates import Gate, load_gates
+from sluice.release.record import here
 from sluice.rollout.load import LoadTargets, run_load
 from sluice.rollout.router import Router
 from sluice.rollout.services import Service, ServiceSpec
@@ -32,7 +33,7 @@ SLOWER = (1.0, 1.25, 1.5, 2.0, 3.0)
 
 def main(minutes: float) -> int:
     workspace = Workspace.find()
-    live = champion.champion(workspace)
+    live = champion.champion(workspace, here(workspace))
     if live is None:
         sys.exit("there is no champion: run `make release` first")
     gate = next(g for g in load_gates(workspace.config / "gates.yaml") if g.metric == "total_slowdown")

@@ -193,11 +193,11 @@ def main() -> int:
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="evals"))
     plain = _PLAIN.format(prompts=list(TEXTS.values()), concurrency=CONCURRENCY, cases=CASES)
-    sluice = Path(sys.executable).with_name("sluice")
+    program = Path(sys.executable).with_name("sluice")
     try:
         with stub() as upstream:
             jobs = {
-                "sluice": [str(sluice), "prompts", "test", "--cases", "cases.jsonl"],
+                "sluice": [str(program), "prompts", "test", "--cases", "cases.jsonl"],
                 "plain": [sys.executable, "-c", plain],
             }
             for peer in options.peer:

@@ -88,8 +88,8 @@ def evaluate(work: Path, *options: str) -> dict[str, float | None]:
 
 def run(work: Path, *words: str) -> None:
     print("running: sluice", *words, file=sys.stderr)
-    sluice = Path(sys.executable).with_name("sluice")
-    subprocess.run([str(sluice), *words], cwd=work, check=True, stdout=subprocess.DEVNULL, env={**os.environ})
+    program = Path(sys.executable).with_name("sluice")
+    subprocess.run([str(program), *words], cwd=work, check=True, stdout=subprocess.DEVNULL, env={**os.environ})
 
 
 if __name__ == "__main__":

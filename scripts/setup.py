@@ -1,7 +1,8 @@
-"""Installs everything into a virtual environment: `python3 scripts/setup.py .venv`.
+"""Installs everything into a virtual environment: `python3 scripts/setup.py .venv [--without-training]`.
 
 Runs on a bare Python, so it uses the standard library only. The locks are installed by hash; torch alone comes by a
-range, because every platform has a build of its own.
+range, because every platform has a build of its own. Both take most of the time and space, and what neither trains nor
+releases can do without them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 OLDEST = (3, 11)
+TRAINING = ("training", "torch")
 
 
 def main(argv: list[str]) -> int:
@@ -28,6 +30,8 @@ def main(argv: list[str]) -> int:
         ("torch", [str(python), "-m", "pip", "install", "-r", "requirements/torch.in"]),
         ("sluice", uv(python, "--no-deps", "--no-build-isolation", "--editable", ".")),
     ]
+    if "--without-training" in argv[2:]:
+        steps = [step for step in steps if step[0] not in TRAINING]
     began = time.monotonic()
     for number, (name, command) in enumerate(steps, 1):
         print(f"setup {number}/{len(steps)}: {name}", file=sys.stderr, flush=True)

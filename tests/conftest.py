@@ -30,6 +30,8 @@ import pytest
 
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_document, write_rows
+from sluice.forge.job_summary import write_job_summary
+from sluice.forge.markdown import table
 from sluice.llm.models import Models, ensure, load_models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +49,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             for item in items:
                 if item.get_closest_marker(marker):
                     item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """In GitHub Actions: how many passed, what did not, and what was left out, in the summary of the job."""
+    stats = terminalreporter.stats
+    counts = [(word, str(len(stats[word]))) for word in ("passed", "failed", "error", "skipped") if stats.get(word)]
+    broken = [one for word in ("failed", "error") for one in stats.get(word, ())]
+    shown = "### Tests\n\n" + table(("", "tests"), counts)
+    if broken:
+        shown += "\n" + table(
+            ("broken", "why"), [(one.nodeid, one.longreprtext.strip().rpartition("\n")[2]) for one in broken]
+        )
+    if reasons := {one.longrepr[2] for one in stats.get("skipped", ()) if isinstance(one.longrepr, tuple)}:
+        shown += "\n" + table(("skipped because",), [(reason,) for reason in sorted(reasons)])
+    write_job_summary(shown, os.environ)
 
 
 class NetworkClosedError(AssertionError):

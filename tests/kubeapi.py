@@ -63,6 +63,7 @@ class KubeApi:
         self.logs: dict[str, str] = {}
         self.recording: Object = {}
         self.missing_groups: set[str] = set()
+        self.denied: set[tuple[str, str]] = set()  # (verb, resource or resource/subresource) that nobody may
         self.changed = threading.Condition()
         self.cuts = 0
         self._players: list[threading.Thread] = []
@@ -312,6 +313,27 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.api.remove(path)
         self._send(200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+
+    def do_POST(self) -> None:
+        """May I? That is the only question that is asked so."""
+        body = json.loads(self._body())
+        if self._turned_away("POST", self.path):
+            return
+        asked = body["spec"]["resourceAttributes"]
+        resource = asked["resource"] + (f"/{asked['subresource']}" if asked.get("subresource") else "")
+        allowed = (asked["verb"], resource) not in self.api.denied
+        self._send(201, {**body, "status": {"allowed": allowed}})
+
+    def _body(self) -> bytes:
+        """kubectl sends what it reads from a pipe in chunks."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
 
     def _turned_away(self, method: str, path: str) -> bool:
         self.api.requests.append((method, self.path))

@@ -24,7 +24,8 @@ from sluice.pipeline import command, environment, evaluate, pull, reproduce
 from sluice.release import champion, registry
 from sluice.release.figures import figures, reference
 from sluice.release.gates import decide, load_gates
-from sluice.release.manifest import Manifest
+from sluice.release.manifest import Images, Manifest
+from sluice.release.record import Record, here
 from sluice.release.report import write_report
 from sluice.release.staging import create
 from sluice.retrieval.stores import Stores, close_abandoned
@@ -66,53 +67,70 @@ def make_release(workspace: Workspace, *, fault: str = "") -> Arrival:
 
     Raises SluiceError when a stage could not do its work; a release that was refused is a result, not an error.
     """
+    record = here(workspace)
     with workspace.exclusive():
-        processes.reap(workspace.state)
-        close_abandoned(load_settings(workspace.config / "stores.yaml", Stores).chosen, workspace.state)
-        champion.reconcile(workspace)
-        live = champion.champion(workspace)
+        champion.reconcile(workspace, record)
+        live = champion.champion(workspace, record)
         journey = Journey(_forecast(live), workspace.state / "durations.json")
-        journey.begin("data")
-        journey.end(cached=not pull(workspace))
-        reproduce(workspace, journey)
+        run_pipeline(workspace, journey)
         if live is None:
-            live = _baseline(workspace, journey)
-        manifest, folder = _stage_release(workspace, journey, live)
+            live, _ = make_baseline(workspace, journey)
+            reason = "nothing was live: the untouched model, to compare the first release with"
+            champion.promote(workspace, record, live.id, reason=reason)
+        manifest, folder = make_candidate(workspace, journey, live)
         if manifest.served_digest() == live.served_digest():
-            if manifest.id != live.id:
-                shutil.rmtree(folder)
             return Arrival(live, workspace.releases / live.id, "unchanged", "", None, journey.taken, live)
-        return _judge(workspace, journey, manifest, folder, live, fault)
+        return _judge(workspace, record, journey, manifest, folder, live, fault)
 
 
 def _forecast(live: Manifest | None) -> dict[str, float]:
     return {stage: s for stage, s in EXPECTED.items() if live is None or stage != "baseline"}
 
 
+def run_pipeline(workspace: Workspace, journey: Journey) -> None:
+    """Data and all stages, as far as DVC finds something stale. What killed runs have left running is ended first."""
+    processes.reap(workspace.state)
+    close_abandoned(load_settings(workspace.config / "stores.yaml", Stores).chosen, workspace.state)
+    journey.begin("data")
+    journey.end(cached=not pull(workspace))
+    reproduce(workspace, journey)
+
+
 def _judge(
-    workspace: Workspace, journey: Journey, manifest: Manifest, folder: Path, live: Manifest, fault: str
+    workspace: Workspace,
+    record: Record,
+    journey: Journey,
+    manifest: Manifest,
+    folder: Path,
+    live: Manifest,
+    fault: str,
 ) -> Arrival:
     """Gates, rehearsal, promotion; whatever happens, the report says it."""
     rehearsal = None
-    reason = "; ".join(verdict.reason for verdict in manifest.gates if not verdict.passed)
+    reason = refusal(manifest)
     verdict = "refused by the gates"
     if not reason:
         rehearsal = run_rehearsal(workspace, manifest, live, journey=journey, fault=fault)
         reason, verdict = rehearsal.reason, "stopped by the canary"
     if not reason:
         journey.begin("promote")
-        champion.promote(workspace, manifest.id, reason=f"every canary step held against {live.id}")
+        champion.promote(workspace, record, manifest.id, reason=f"every canary step held against {live.id}")
         journey.end()
         verdict = "promoted"
     else:
-        champion.reject(workspace, manifest.id, reason)
+        champion.reject(record, manifest.id, reason, commit=manifest.commit)
     write_json(folder / "stages.json", journey.taken)
-    write_report(folder)
+    write_report(folder, live=verdict == "promoted")
     return Arrival(manifest, folder, verdict, reason, rehearsal, journey.taken, live)
 
 
-def _baseline(workspace: Workspace, journey: Journey) -> Manifest:
-    """The first release has nothing to be compared with: the untouched model becomes the champion that it must beat."""
+def refusal(manifest: Manifest) -> str:
+    """Why gates refused the release; empty when none did."""
+    return "; ".join(verdict.reason for verdict in manifest.gates if not verdict.passed)
+
+
+def make_baseline(workspace: Workspace, journey: Journey) -> tuple[Manifest, Path]:
+    """The first release has nothing to be compared with: the untouched model is what it must beat."""
     out = workspace.build / "baseline"
     journey.begin("baseline")
     evaluate(workspace, journey, "--baseline", "--out", str(out))
@@ -127,15 +145,15 @@ def _baseline(workspace: Workspace, journey: Journey) -> Manifest:
     )
     registry.record_release(workspace, manifest, folder)
     write_report(folder)
-    champion.promote(
-        workspace, manifest.id, reason="nothing was live: the untouched model, to compare the first release with"
-    )
     journey.end()
-    return manifest
+    return manifest, folder
 
 
-def _stage_release(workspace: Workspace, journey: Journey, live: Manifest) -> tuple[Manifest, Path]:
-    """The candidate's folder and manifest, with the gates' verdicts in it."""
+def make_candidate(
+    workspace: Workspace, journey: Journey, live: Manifest, *, images: Images = Images()
+) -> tuple[Manifest, Path]:
+    """Folder and manifest of what the pipeline made, with the gates' verdicts against `live` in it. One that serves
+    what `live` serves leaves no folder."""
     journey.begin("release")
     gates = load_gates(workspace.config / "gates.yaml")
     evaluation = workspace.build / "evaluation"
@@ -149,9 +167,12 @@ def _stage_release(workspace: Workspace, journey: Journey, live: Manifest) -> tu
         commit=git.commit(workspace.root),
         data_digest=_data_digest(workspace),
         adapter=workspace.build / "adapter" / "adapter.gguf",
+        images=images,
     )
     if manifest.served_digest() != live.served_digest():
         registry.record_release(workspace, manifest, folder)
+    elif manifest.id != live.id:
+        shutil.rmtree(folder)
     journey.end()
     return manifest, folder
 

@@ -13,6 +13,7 @@ import pytest
     ("script", "page"),
     [
         ("scripts/write_cli_reference.py", "docs/reference/cli.md"),
+        ("scripts/write_workflow_reference.py", "docs/reference/workflows.md"),
         ("scripts/write_schemas.py", "schemas/prompt.schema.json"),
     ],
 )

@@ -1,92 +1,98 @@
-"""Policy of .github/: pinned actions that the ledger knows, least rights, thin steps, time limits."""
+"""The workflows hold to the policy (tests/policy/), to the plan of `sluice ci plan`, and to the Makefile."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-LONGEST_RUN = 5
-GITHUB = Path(__file__).resolve().parents[2] / ".github"
-WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
-ACTIONS = sorted((GITHUB / "actions").glob("*/action.yml"))
+from policy import Repository, faults
+from policy.pins import ledger, used
+from policy.reach import reached
+from sluice import review
+from sluice.forge.plan import JOBS, jobs_for
 
-each_workflow = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-
-
-def load(path: Path) -> dict[Any, Any]:
-    loaded: dict[Any, Any] = yaml.safe_load(path.read_text())
-    return loaded
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def steps() -> Iterator[tuple[str, dict[str, Any]]]:
-    for path in WORKFLOWS:
-        for name, job in load(path)["jobs"].items():
-            for step in job.get("steps", []):
-                yield f"{path.name} {name}", step
-    for path in ACTIONS:
-        for step in load(path)["runs"]["steps"]:
-            yield path.parent.name, step
+@pytest.fixture(scope="module")
+def github(root: Path) -> Repository:
+    return Repository.read(root)
 
 
-def ledger(root: Path) -> set[tuple[str, str, str]]:
-    """(action, commit, version) of every row."""
-    page = (root / "docs" / "reference" / "actions.md").read_text()
-    return set(re.findall(r"^\| ([\w./-]+) \| ([0-9a-f]{40}) \| (v[\d.]+) \|", page, re.MULTILINE))
+def test_everything_holds_to_the_policy(github: Repository) -> None:
+    assert faults(github) == []
 
 
-def test_every_action_is_pinned_to_a_commit_of_the_ledger(root: Path) -> None:
-    used = set()
-    for path in (*WORKFLOWS, *ACTIONS):
-        for line in path.read_text().splitlines():
-            if (found := re.search(r"\buses:\s*(\S+)", line)) and not found[1].startswith("./"):
-                pinned = re.search(r"uses: ([\w./-]+)@([0-9a-f]{40})\s+# (v[\d.]+)$", line)
-                assert pinned, f"{path.name}: not `uses: action@<commit>   # <version>`: {line.strip()}"
-                used.add(pinned.groups())
-    assert used == ledger(root)
+def test_the_ledger_has_what_is_used_and_nothing_else(github: Repository) -> None:
+    assert used(github) == ledger(github)
 
 
-def test_steps_are_thin() -> None:
-    fat = [where for where, step in steps() if len(step.get("run", "").strip().splitlines()) > LONGEST_RUN]
-    assert not fat
-
-
-def test_no_expression_is_pasted_into_a_script() -> None:
-    assert not [where for where, step in steps() if "${{" in step.get("run", "")]
-
-
-def test_checkouts_leave_no_credentials_behind() -> None:
-    careless = [
-        where
-        for where, step in steps()
-        if step.get("uses", "").startswith("actions/checkout@")
-        and step.get("with", {}).get("persist-credentials") is not False
+def test_every_row_of_the_ledger_says_where_the_commit_was_seen_and_what_for(root: Path) -> None:
+    rows = re.findall(
+        r"^\| [\w./-]+ \| [0-9a-f]{40} \|.*$", (root / "docs/reference/actions.md").read_text(), re.MULTILINE
+    )
+    assert rows
+    assert not [
+        row for row in rows if len(row.split("|")) != 7 or not all(cell.strip() for cell in row.split("|")[1:-1])
     ]
-    assert not careless
 
 
-@each_workflow
-def test_a_workflow_grants_nothing_by_default_and_ends_in_time(workflow: Path) -> None:
-    content = load(workflow)
-    assert content["permissions"] == {}
-    assert "concurrency" in content
-    for name, job in content["jobs"].items():
-        assert "permissions" in job, f"{name}: grants are given job by job"
-        assert "uses" in job or job.get("timeout-minutes"), f"{name}: no time limit"
+def test_the_walk_comes_to_every_job_of_a_pull_request(github: Repository) -> None:
+    """Otherwise it would find nothing because it looks nowhere."""
+    workflows = {f".github/workflows/{name}.yml" for name in ("ci", *JOBS)}
+    assert reached(github) == workflows | {".github/actions/setup/action.yml"}
 
 
-@each_workflow
-def test_a_fork_reaches_no_secret(workflow: Path) -> None:
-    triggers = load(workflow)[True]  # YAML 1.1 reads the key `on` as true
-    names = {triggers} if isinstance(triggers, str) else set(triggers)
-    assert not names & {"pull_request_target", "workflow_run"}
+def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> None:
+    ci = next(file for file in github.workflows if file.name == "ci.yml")
+    assert list(ci.jobs) == ["plan", *JOBS, "required"]
+    assert ci.jobs["plan"]["outputs"] == {job: f"${{{{ steps.plan.outputs.{job} }}}}" for job in JOBS}
+    for job in JOBS:
+        asked = f"needs.plan.outputs.{job} == 'true'"
+        assert ci.jobs[job]["if"] in (asked, f"${{{{ !failure() && !cancelled() && {asked} }}}}")
+        assert "plan" in ci.jobs[job]["needs"]
+        assert ci.jobs[job]["uses"] == f"./.github/workflows/{job}.yml"
 
 
-def test_one_job_stands_for_all_others_of_ci() -> None:
-    jobs = load(GITHUB / "workflows" / "ci.yml")["jobs"]
-    assert set(jobs["required"]["needs"]) == set(jobs) - {"required"}
-    assert jobs["required"]["if"] == "always()"
+@pytest.mark.parametrize("path", review._INPUTS)
+def test_what_answers_depend_on_is_compared(path: str) -> None:
+    assert {"eval-change", "test-python"} <= jobs_for(path if "." in path else f"{path}/x")
+
+
+def test_a_page_that_a_test_reads_asks_for_the_tests(texts: dict[str, str]) -> None:
+    """Those in tests/contract/ run for every change."""
+    read = {}
+    for name, text in texts.items():
+        if name.startswith("tests/") and not name.startswith(("tests/contract/", "tests/policy/", "tests/unit/forge/")):
+            found = re.findall(r'(?:ROOT|\]) / "docs(?:" / "|/)([\w-]+)(?:" / "|/)([\w-]+\.md)"', text)
+            read.update({"docs/" + "/".join(parts): name for parts in found})
+    assert len(read) >= 5
+    assert not {page: test for page, test in read.items() if "test-python" not in jobs_for(page)}
+
+
+def test_the_page_says_what_the_plan_does(root: Path) -> None:
+    page = (root / "docs" / "reference" / "workflows.md").read_text()
+    head = f"| change | {' | '.join(JOBS)} |\n"
+    assert head in page
+    rows = page.partition(head)[2].partition("\n\n")[0].splitlines()[1:]
+    told = 0
+    for line in rows:
+        change, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        for path in re.findall(r"`([^`]+)`", change):
+            asked = {job for job, cell in zip(JOBS, cells, strict=True) if cell == "yes"}
+            assert asked == jobs_for(f"{path}x" if path.endswith("/") else path) | {"check-code"}, path
+            told += 1
+    assert told >= 15
+
+
+def called_targets() -> list[str]:
+    """What steps make."""
+    runs = [step.get("run", "").split() for *_, step, _ in Repository.read(ROOT).steps()]
+    return sorted({words[1] for words in runs if words[:1] == ["make"]})
+
+
+@pytest.mark.parametrize("target", called_targets())
+def test_make_has_the_targets_that_steps_call(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -23,6 +23,9 @@ import pytest
 import yaml
 
 from sluice.core.processes import free_port, wait_until
+from sluice.core.workspace import Workspace
+from sluice.release.champion import champion_id
+from sluice.release.record import here
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -81,8 +84,7 @@ class Fork:
 
     @property
     def champion(self) -> str:
-        pointer = self.root / ".sluice" / "releases" / "CHAMPION"
-        return pointer.read_text().strip() if pointer.exists() else ""
+        return champion_id(here(Workspace(self.root))) or ""
 
     @property
     def releases(self) -> set[str]:

@@ -13,9 +13,13 @@ import typer
 
 from sluice.cli import (
     canary,
+    ci,
     data,
+    delivery,
     deployment,
+    doctor,
     evaluation,
+    fork,
     gates,
     image,
     index,
@@ -23,8 +27,8 @@ from sluice.cli import (
     keys,
     manifests,
     models,
+    params,
     prompts,
-    release,
     serving,
     traces,
 )
@@ -40,7 +44,7 @@ app = typer.Typer(
     help="Ship LLM applications in small, measured steps.",
 )
 for noun, module in (
-    ("release", release),
+    ("release", delivery),
     ("data", data),
     ("index", index),
     ("prompts", prompts),
@@ -52,6 +56,8 @@ for noun, module in (
     ("traces", traces),
     ("keys", keys),
     ("manifests", manifests),
+    ("params", params),
+    ("ci", ci),
 ):
     app.add_typer(module.group, name=noun)
 app.command()(serving.rehearse)
@@ -61,6 +67,9 @@ app.command()(deployment.rollback)
 app.command()(evaluation.train)
 app.command()(evaluation.evaluate)
 app.command("eval")(evaluation.eval_change)
+app.command()(doctor.doctor)
+app.command()(fork.init)
+app.command()(fork.upgrade)
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -38,3 +39,27 @@ def image_build(
         print(f"SBOM: {built.sbom}")
     for built in images:
         print(built.id)
+
+
+@group.command("push")
+def image_push(
+    to: Annotated[str, typer.Option(help="Name in a registry, without a tag, such as ghcr.io/OWNER/NAME.")],
+    image: Annotated[
+        str, typer.Option(help="Name of the local serving image; the other's ends with -load.")
+    ] = "localhost/sluice",
+) -> None:
+    """Push both images, tagged with the commit, and print their digests. What was pushed for this commit stays.
+
+    On GitHub GITHUB_ACTOR and GITHUB_TOKEN open the registry; outputs are `image`, `name` and `digest`, and the same
+    with `load-` before them for the image that judges a canary."""
+    from sluice.forge.outputs import write_outputs
+    from sluice.release.image import TARGETS, push, suffixed
+
+    user, token = os.environ.get("GITHUB_ACTOR", ""), os.environ.get("GITHUB_TOKEN", "")
+    for target in TARGETS:
+        name, there = suffixed(image, target), suffixed(to.lower(), target)
+        pushed = push(Workspace.find().root, name, there, user=user, token=token)
+        prefix = target.suffix.removeprefix("-") + "-" if target.suffix else ""
+        found = {"image": pushed.image, "name": pushed.name, "digest": pushed.digest}
+        write_outputs({prefix + key: value for key, value in found.items()}, os.environ)
+        print(pushed.image if pushed.new else f"{pushed.image}: pushed before")

@@ -1,19 +1,20 @@
-"""`sluice release ...`"""
+"""`sluice release ...`: make releases, look at them, go back to one. What jobs on GitHub run is in `delivery.py`."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sluice.cli.common import Fault, find_release
-from sluice.core.errors import CanaryStopped, GateFailed
+from sluice.cli.common import EnvOption, Fault, find_release
+from sluice.core.errors import CanaryStopped, Faults, GateFailed
 from sluice.core.workspace import Workspace
 
 ARTEFACTS = "SLUICE_ARTEFACTS"  # so that a pod's manifest names the place once
-group = typer.Typer(no_args_is_help=True, help="Make, list, show and roll back releases.")
+group = typer.Typer(no_args_is_help=True, help="Make, list, show, compare, verify, ship and roll back releases.")
 
 
 @group.command("make")
@@ -31,32 +32,91 @@ def release_make(fault: Fault = "") -> None:
 
 
 @group.command("list")
-def release_list() -> None:
-    """The journal: what was promoted and refused, and why."""
-    from sluice.release import champion
+def release_list(
+    env: EnvOption = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line, with all keys.")] = False,
+) -> None:
+    """The record: what was promoted, refused and gone back to, and why; * is live."""
+    from sluice.release.record import open_record
 
-    workspace = Workspace.find()
-    live = champion.champion_id(workspace)
-    for event in champion.history(workspace):
-        mark = "*" if event.id == live else " "
-        print(f"{mark} {event.time}  {event.event:<9}  {event.id}  {event.reason}")
+    record = open_record(Workspace.find(), env, os.environ)
+    live = record.champion()
+    for event in record.history():
+        if as_json:
+            print(event.model_dump_json())
+            continue
+        mark = "*" if event == live else " "
+        by = f"  ({event.by})" if event.by else ""
+        print(f"{mark} {event.time}  {event.event:<12}  {event.id}  {event.reason}{by}")
 
 
 @group.command("show")
-def release_show(release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "") -> None:
+def release_show(
+    release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "", env: EnvOption = ""
+) -> None:
     """The manifest of a release."""
-    print(json.dumps(find_release(Workspace.find(), release)[0].model_dump(mode="json"), indent=2, ensure_ascii=False))
+    manifest, _ = find_release(Workspace.find(), release, env)
+    print(json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False))
+
+
+@group.command("diff")
+def release_diff(
+    before: Annotated[str, typer.Argument(help="Release id.")],
+    after: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "",
+    env: EnvOption = "",
+) -> None:
+    """What is different between two releases: metrics, parts, texts of prompts and settings. As Markdown."""
+    from sluice.release.difference import compare_releases, markdown
+
+    workspace = Workspace.find()
+    pair = find_release(workspace, before, env), find_release(workspace, after, env)
+    print(markdown(compare_releases(*pair)))
+
+
+@group.command("verify")
+def release_verify(
+    release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "",
+    env: EnvOption = "",
+    judged: Annotated[
+        str, typer.Option("--judged-in", help="Fail unless it was judged against the champion of this environment.")
+    ] = "",
+    attested: Annotated[
+        bool, typer.Option("--attested", envvar="SLUICE_ATTESTED", help="Fail without GitHub's attestation.")
+    ] = False,
+) -> None:
+    """Check every digest of a release again, here and in the shared place, and GitHub's attestation of its manifest.
+
+    What cannot be looked at is said to be not verified."""
+    from sluice.release.record import PLACE, open_record, shared_place
+    from sluice.release.verification import check_attestation, check_champion, check_folder, check_place
+
+    workspace = Workspace.find()
+    manifest, folder = find_release(workspace, release, env)
+    place = shared_place(os.environ) if os.environ.get(PLACE) else None
+    attestation = check_attestation(folder, os.environ)
+    checks = [check_folder(folder), check_place(place, workspace, folder), attestation]
+    if judged:
+        checks.append(check_champion(manifest, open_record(workspace, judged, os.environ)))
+    for check in checks:
+        print(check)
+    wrong = [check for check in checks if check.result == "failed"]
+    if attested and attestation.result == "not verified":
+        wrong.append(attestation)
+    if wrong:
+        raise Faults(f"release {folder.name}", [str(check) for check in wrong], remedy="do not deploy it")
 
 
 @group.command("rollback")
-def release_rollback(release: Annotated[str, typer.Argument(help="Id of the release to serve again.")]) -> None:
-    """Make an earlier release the champion again. Its files are verified first."""
-    from sluice.release import champion
+def release_rollback(
+    release: Annotated[str, typer.Argument(help="Id of the release to serve again, or `previous`.")],
+    env: EnvOption = "",
+) -> None:
+    """Make an earlier release the champion again. Its files are verified first.
 
-    workspace = Workspace.find()
-    with workspace.exclusive():
-        champion.promote(workspace, release, reason="rolled back by hand")
-    print(f"{release} is the champion")
+    In a cluster `sluice rollback` does this and moves the cluster too."""
+    from sluice.cli.delivery import go_back
+
+    print(go_back(Workspace.find(), release, env))
 
 
 @group.command("push")

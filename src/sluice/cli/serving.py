@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sluice.cli.common import Fault, PortOption, find_release
+from sluice.cli.common import EnvOption, Fault, PortOption, find_release
 from sluice.core.errors import CanaryStopped, SluiceError
 from sluice.core.workspace import Workspace
 
@@ -49,20 +50,31 @@ def serve(
 def rehearse(
     release: Annotated[str, typer.Argument(help="Release id of the canary.")],
     fault: Fault = "",
+    env: EnvOption = "",
 ) -> None:
-    """Rehearse the canary of a release beside the champion, with real processes and load. Promotes nothing."""
+    """Rehearse the canary of a release beside the champion, with real processes and load. Promotes nothing.
+
+    With --env a release that is the champion already has nothing to be rehearsed beside, and passes. Output on GitHub:
+    `reason`, when it is stopped."""
     from sluice.core.progress import Journey
+    from sluice.delivery import stable_of
+    from sluice.forge.outputs import write_outputs
     from sluice.release import champion
+    from sluice.release.record import open_record
     from sluice.road import EXPECTED, run_rehearsal
 
     workspace = Workspace.find()
+    record = open_record(workspace, env, os.environ)
     with workspace.exclusive():
-        live = champion.champion(workspace)
-        if live is None:
-            raise SluiceError("there is no champion to rehearse against", remedy="run `make release` first")
-        if release == live.id:
+        if not env and release == champion.champion_id(record):
             raise SluiceError(f"{release} is the champion itself", remedy="`sluice release list` names the others")
+        canary, _ = find_release(workspace, release, env)
+        stable = stable_of(workspace, record, canary)
+        if stable is None:
+            print(f"{release} is the champion of {env}: there is nothing to rehearse it beside")
+            return
         journey = Journey({"rehearse": EXPECTED["rehearse"]}, workspace.state / "durations.json")
-        result = run_rehearsal(workspace, find_release(workspace, release)[0], live, journey=journey, fault=fault)
+        result = run_rehearsal(workspace, canary, stable, journey=journey, fault=fault)
     if result.verdict != "passed":
+        write_outputs({"reason": " ".join(f"rehearsal: {result.reason}".split())}, os.environ)
         raise CanaryStopped(f"the canary {release} was stopped: {result.reason}")

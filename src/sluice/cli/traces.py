@@ -18,10 +18,10 @@ def traces_push() -> None:
     from sluice.app.telemetry.push import push
     from sluice.app.telemetry.settings import TelemetrySettings
     from sluice.core.settings import load_settings
-    from sluice.core.tracking import tracking_uri
+    from sluice.core.tracking import store_uri
 
     workspace = Workspace.find()
     settings = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings).traces.mlflow
     folder, artifacts = workspace.state / "traces", workspace.state / "mlartifacts"
-    pushed = push(folder, tracking_uri(workspace), experiment=settings.experiment, artifacts=artifacts)
+    pushed = push(folder, store_uri(workspace), experiment=settings.experiment, artifacts=artifacts)
     print_json(asdict(pushed))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
@@ -62,12 +63,23 @@ def merge_base(root: Path, one: str, other: str) -> str:
 
 def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".",), but_for: str = "") -> list[str]:
     """Files under `paths` that are others in `head` than in the commit `base`. Without a head: in the working tree,
-    with files that git does not know yet but would take. The file `but_for` does not count."""
+    with files that git does not know yet but would take. The file `but_for` does not count. A file that was moved is
+    two: one that went, one that came."""
     where = ["--", *paths, *([f":(exclude){but_for}"] if but_for else [])]
-    found = _git(root, "diff", "--name-only", base, *([head] if head else []), *where).splitlines()
+    found = _names(root, "diff", "--name-only", "--no-renames", "-z", base, *([head] if head else []), *where)
     if not head:
-        found += _git(root, "ls-files", "--others", "--exclude-standard", *where).splitlines()
+        found += _names(root, "ls-files", "--others", "--exclude-standard", "-z", *where)
     return sorted(set(found))
+
+
+def run(root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "") -> str:
+    """What a command prints, without the last line end. SluiceError with git's own words when it fails."""
+    return _output(root, *words, env=env, remedy=remedy).decode("utf-8", "surrogateescape").rstrip("\n")
+
+
+def _names(root: Path, *words: str) -> list[str]:
+    """Paths that a command prints with a NUL behind each, as they are: nothing is quoted."""
+    return list(filter(None, _output(root, *words).decode("utf-8", "surrogateescape").split("\0")))
 
 
 def _git(root: Path, *words: str) -> str:
@@ -75,10 +87,13 @@ def _git(root: Path, *words: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _output(root: Path, *words: str) -> bytes:
+def _output(root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "") -> bytes:
     """What a command prints; SluiceError when it fails."""
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
+    argv = ["git", "-C", str(root), *words]
+    done = subprocess.run(argv, capture_output=True, check=False, env={**os.environ, **env} if env else None)
     if done.returncode:
         reason = done.stderr.decode("utf-8", "replace").strip()
-        raise SluiceError(f"git {' '.join(words)}: {reason}", remedy="`git fsck` tells whether the repository is whole")
+        raise SluiceError(
+            f"git {' '.join(words)}: {reason}", remedy=remedy or "`git fsck` tells whether the repository is whole"
+        )
     return done.stdout

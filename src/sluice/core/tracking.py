@@ -1,4 +1,4 @@
-"""The MLflow store of this machine: SQLite under `.sluice/`, with no server and no telemetry.
+"""The MLflow store: SQLite under `.sluice/`, or the server that MLFLOW_TRACKING_URI names; no telemetry.
 
 MLflow takes seconds to import and to make its tables; it is opened once per process and experiment.
 """
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
+VARIABLE = "MLFLOW_TRACKING_URI"
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
 
 
@@ -24,7 +25,12 @@ class Tracking(NamedTuple):
 
 
 def tracking_uri(workspace: Workspace) -> str:
-    """Where MLflow keeps runs and registry; also what `mlflow ui --backend-store-uri` takes."""
+    """Where MLflow keeps runs and registry: what MLFLOW_TRACKING_URI names, else the store of this machine."""
+    return os.environ.get(VARIABLE) or store_uri(workspace)
+
+
+def store_uri(workspace: Workspace) -> str:
+    """The store of this machine; also what `mlflow ui --backend-store-uri` takes."""
     return f"sqlite:///{workspace.state / 'mlflow.db'}"
 
 
@@ -44,10 +50,10 @@ def open_tracking(workspace: Workspace, experiment: str) -> Tracking:
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         found = client.get_experiment_by_name(experiment)
         # Without an explicit place, artifacts of a bare SQLite store land in ./mlruns of the current folder.
-        location = (workspace.state / "mlartifacts").as_uri()
+        location = (workspace.state / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
         return Tracking(client, str(found.experiment_id if found else client.create_experiment(experiment, location)))
     except (MlflowException, SQLAlchemyError) as error:
         raise SluiceError(
-            f"{workspace.state / 'mlflow.db'}: MLflow cannot use it: {str(error).splitlines()[0]}",
-            remedy="move the file away; releases are recorded again when they are promoted",
+            f"{uri.removeprefix('sqlite:///')}: MLflow cannot use it: {str(error).splitlines()[0]}",
+            remedy="mend the server, or move the file away; releases are recorded again when they are promoted",
         ) from error

@@ -1,4 +1,4 @@
-"""GitHub's REST API, as much of it as comments need: JSON over HTTPS with bounded retries."""
+"""GitHub's REST API, as much of it as comments, issues and releases need: JSON over HTTPS with bounded retries."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TIMEOUT_S = 20.0
 _ATTEMPTS = 4
 _LONGEST_PAUSE_S = 30.0
+_PER_PAGE = 100
+_PAGES = 100
 
 
 class RefusedError(SluiceError):
@@ -39,15 +41,13 @@ class GitHub:
                 "GITHUB_TOKEN is not set", remedy="give the step env: GITHUB_TOKEN: ${{ github.token }} to comment"
             )
         url = environment.get("GITHUB_API_URL") or DEFAULT_URL
-        parts = urlsplit(url)
-        if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-            raise SluiceError(f"GITHUB_API_URL: {url}: not https; the token is not sent there")
+        _require_safe("GITHUB_API_URL", url)
         self._sleep = sleep
         self._errors = httpx.TransportError
         self._client = httpx.Client(
             base_url=url.rstrip("/"),
             timeout=_TIMEOUT_S,
-            trust_env=parts.hostname not in _LOOPBACK,
+            trust_env=urlsplit(url).hostname not in _LOOPBACK,
             headers={
                 "Accept": "application/vnd.github+json",
                 "Authorization": f"Bearer {token}",
@@ -58,11 +58,19 @@ class GitHub:
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The parsed answer, None where it has no content. RefusedError for any status that is not 2xx."""
+        return self._ask(method, path, json=body)
+
+    def upload(self, url: str, content: bytes) -> Any:
+        """Sends a file to the address that a release names for its files: as `call`, on another host."""
+        _require_safe("upload_url", url)
+        return self._ask("POST", url, content=content, headers={"Content-Type": "application/octet-stream"})
+
+    def _ask(self, method: str, path: str, **options: Any) -> Any:
         what = f"{method} {path}"
         for attempt in range(1, _ATTEMPTS + 1):
             pause = min(2.0 ** (attempt - 1), _LONGEST_PAUSE_S)
             try:
-                response = self._client.request(method, path, json=body)
+                response = self._client.request(method, path, **options)
             except self._errors as error:
                 if attempt == _ATTEMPTS:
                     raise SluiceError(f"{what}: no answer of GitHub: {type(error).__name__}: {error}") from None
@@ -75,6 +83,16 @@ class GitHub:
             return _content(what, response)
         raise AssertionError("unreachable")
 
+    def listed(self, path: str) -> list[dict[str, Any]]:
+        """All entries of a list, from all its pages; of a list without end, the first ten thousand."""
+        found: list[dict[str, Any]] = []
+        for page in range(1, _PAGES + 1):
+            entries = self.call("GET", f"{path}{'&' if '?' in path else '?'}per_page={_PER_PAGE}&page={page}")
+            found += entries
+            if len(entries) < _PER_PAGE:
+                break
+        return found
+
     def __enter__(self) -> Self:
         return self
 
@@ -82,6 +100,12 @@ class GitHub:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+
+def _require_safe(name: str, url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise SluiceError(f"{name}: {url}: not https; the token is not sent there")
 
 
 def _again(status: int, headers: Mapping[str, str]) -> tuple[bool, float]:

@@ -6,21 +6,14 @@ Two runs may do this at once: whoever sees that another comment is older puts th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import sleep as wait
 from typing import Any
 
 from sluice.forge.api import GitHub, RefusedError
+from sluice.forge.marker import author, marked, ours, run_of
 from sluice.forge.pull_request import PullRequest, find_pull_request
-
-# Who GITHUB_TOKEN writes as; such a token may not ask for its own name.
-BOT = "github-actions[bot]"
-LIMIT = 65_536
-_PER_PAGE = 100
-_PAGES = 100
-_CUT = "\n\n_The rest did not fit; it is in the job summary._\n"
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ def upsert_comment(
         return Posted("no comment: this run is not of a pull request")
     with GitHub(environment, sleep=sleep) as github:
         try:
-            return _upsert(github, pull, _body(markdown, marker, pull.run), marker)
+            return _upsert(github, pull, marked(markdown, marker, pull.run), marker)
         except RefusedError as error:
             if error.status != 403:
                 raise
@@ -55,12 +48,12 @@ def upsert_comment(
 
 
 def _upsert(github: GitHub, pull: PullRequest, body: str, marker: str) -> Posted:
-    author = _author(github)
+    login = author(github)
     for _ in range(2):  # the comment may be deleted between being found and being updated
-        found = _find(github, pull, marker, author)
+        found = _find(github, pull, marker, login)
         if not found:
             break
-        if _run_of(found[0], marker) > pull.run:
+        if _later(found[0], marker, pull):
             return Posted("no comment: a later run has commented already", found[0]["html_url"])
         try:
             posted = github.call("PATCH", _path(pull, found[0]), {"body": body})
@@ -71,40 +64,23 @@ def _upsert(github: GitHub, pull: PullRequest, body: str, marker: str) -> Posted
         _remove(github, pull, found[1:])
         return Posted("comment updated", posted["html_url"])
     mine = github.call("POST", f"/repos/{pull.repository}/issues/{pull.number}/comments", {"body": body})
-    found = _find(github, pull, marker, author)
+    found = _find(github, pull, marker, login)
     if not found or found[0]["id"] >= mine["id"]:
         return Posted("comment created", mine["html_url"])
     # Another run was quicker, or the first try was carried out although its answer got lost.
-    if _run_of(found[0], marker) <= pull.run:
+    if not _later(found[0], marker, pull):
         github.call("PATCH", _path(pull, found[0]), {"body": body})
     _remove(github, pull, [mine])
     return Posted("comment updated", found[0]["html_url"])
 
 
-def _author(github: GitHub) -> str:
-    try:
-        return str(github.call("GET", "/user")["login"])
-    except RefusedError as error:
-        if error.status != 403:
-            raise
-        return BOT
+def _find(github: GitHub, pull: PullRequest, marker: str, login: str) -> list[dict[str, Any]]:
+    """Our comments, oldest first."""
+    return ours(github.listed(f"/repos/{pull.repository}/issues/{pull.number}/comments"), marker, login)
 
 
-def _find(github: GitHub, pull: PullRequest, marker: str, author: str) -> list[dict[str, Any]]:
-    """Our comments, oldest first, from all pages."""
-    found = []
-    for page in range(1, _PAGES + 1):
-        listed = github.call(
-            "GET", f"/repos/{pull.repository}/issues/{pull.number}/comments?per_page={_PER_PAGE}&page={page}"
-        )
-        found += [
-            one
-            for one in listed
-            if (one.get("user") or {}).get("login") == author and _line(marker).match(one.get("body") or "")
-        ]
-        if len(listed) < _PER_PAGE:
-            break
-    return sorted(found, key=lambda one: int(one["id"]))
+def _later(comment: Mapping[str, Any], marker: str, pull: PullRequest) -> bool:
+    return (run_of(comment["body"], marker) or (0, 0)) > pull.run
 
 
 def _remove(github: GitHub, pull: PullRequest, comments: list[dict[str, Any]]) -> None:
@@ -118,21 +94,3 @@ def _remove(github: GitHub, pull: PullRequest, comments: list[dict[str, Any]]) -
 
 def _path(pull: PullRequest, comment: Mapping[str, Any]) -> str:
     return f"/repos/{pull.repository}/issues/comments/{comment['id']}"
-
-
-def _body(markdown: str, marker: str, run: tuple[int, int]) -> str:
-    body = f"<!-- sluice:{marker} run={run[0]}.{run[1]} -->\n{markdown}"
-    if len(body) <= LIMIT:
-        return body
-    kept = body[: LIMIT - len(_CUT)]
-    return kept[: kept.rfind("\n")] + _CUT
-
-
-def _line(marker: str) -> re.Pattern[str]:
-    return re.compile(rf"<!-- sluice:{re.escape(marker)} run=(\d+)\.(\d+) -->")
-
-
-def _run_of(comment: Mapping[str, Any], marker: str) -> tuple[int, int]:
-    found = _line(marker).match(comment["body"])
-    assert found
-    return int(found[1]), int(found[2])

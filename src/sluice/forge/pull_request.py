@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
+from sluice.forge.run import this_run
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ def find_pull_request(environment: Mapping[str, str]) -> PullRequest | None:
     number = _number(event) if isinstance(event, dict) else None
     if number is None:
         return None
-    run = (int(environment.get("GITHUB_RUN_ID") or 0), int(environment.get("GITHUB_RUN_ATTEMPT") or 1))
-    return PullRequest(_need(environment, "GITHUB_REPOSITORY"), number, run)
+    return PullRequest(_need(environment, "GITHUB_REPOSITORY"), number, this_run(environment))
 
 
 def _number(event: dict[str, Any]) -> int | None:

@@ -1,14 +1,17 @@
-"""Where artefacts lie for other machines: each file under its sha256, `<place>/sha256/<digest>`, and nothing else.
+"""Where artefacts lie for other machines: each file under its sha256, `<place>/sha256/<digest>`, and beside them notes.
 
 A place is a folder, `s3://<bucket>/<prefix>`, or `https://<host>/<path>` (to read only). It is not trusted: whatever
-comes out of it is kept only when it has the digest that was asked for.
+comes out of it is kept only when it has the digest that was asked for. A note, `<place>/<name>`, is made once and never
+written again: of two who make the same one, one is told that it is there (`release/record.py` builds on that).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +25,23 @@ _LIST_OF_PLACES = "name a folder, s3://<bucket>/<prefix> or https://<host>/<path
 
 
 class Place(Protocol):
-    """Files by their sha256 in hex. Each call raises SluiceError that names the place."""
+    """Files by their sha256 in hex, and notes by their name. Each call raises SluiceError that names the place."""
 
     def has(self, digest: str) -> bool: ...
 
     def put(self, digest: str, path: Path) -> None: ...
 
     def get(self, digest: str, target: Path) -> None: ...
+
+    def notes(self, folder: str) -> list[str]:
+        """Names of the notes that lie directly in a folder, such as `record/production/000001.json`, sorted."""
+        ...
+
+    def read(self, name: str) -> bytes: ...
+
+    def make(self, name: str, content: bytes) -> bool:
+        """Makes a note; False, and nothing is changed, when there is one of that name."""
+        ...
 
 
 def open_place(place: str) -> Place:
@@ -102,6 +115,36 @@ class _Folder:
         with source, target.open("wb") as stream:
             shutil.copyfileobj(source, stream)
 
+    def notes(self, folder: str) -> list[str]:
+        return sorted(f"{folder}/{path.name}" for path in (self._root / folder).glob("[!.]*"))
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self._root / name).read_bytes()
+        except OSError as error:
+            raise SluiceError(f"{self._root / name}: cannot be read: {error.strerror or error}") from error
+
+    def make(self, name: str, content: bytes) -> bool:
+        """A link gives a whole file its name, and only where the name is free."""
+        target = self._root / name
+        draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_native_id()}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.link(draft, target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            what = "no space left on the disk" if full else f"could not be written: {error.strerror or error}"
+            raise SluiceError(f"{target}: {what}", remedy="mend that and run it again") from error
+        finally:
+            draft.unlink(missing_ok=True)
+        return True
+
 
 class _Bucket:
     """boto3 finds the credentials and, in AWS_ENDPOINT_URL, another server than Amazon's."""
@@ -117,30 +160,52 @@ class _Bucket:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def has(self, digest: str) -> bool:
-        from botocore.exceptions import ClientError
-
         try:
-            with self._named(digest):
+            with self._named(_blob(digest)):
                 self._client.head_object(Bucket=self._bucket, Key=self._key(digest))
         except SluiceError as error:
-            if isinstance(error.__cause__, ClientError) and _status(error.__cause__) == 404:
+            if _status(error) == 404:
                 return False
             raise
         return True
 
     def put(self, digest: str, path: Path) -> None:
-        with self._named(digest):
+        with self._named(_blob(digest)):
             self._client.upload_file(str(path), self._bucket, self._key(digest))
 
     def get(self, digest: str, target: Path) -> None:
-        with self._named(digest):
+        with self._named(_blob(digest)):
             self._client.download_file(self._bucket, self._key(digest), str(target))
 
+    def notes(self, folder: str) -> list[str]:
+        prefix = f"{self._prefix}{folder}/"
+        with self._named(folder):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
+        return sorted(key.removeprefix(self._prefix) for key in keys)
+
+    def read(self, name: str) -> bytes:
+        with self._named(name):
+            answer = self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}{name}")
+            return bytes(answer["Body"].read())
+
+    def make(self, name: str, content: bytes) -> bool:
+        key = f"{self._prefix}{name}"
+        try:
+            with self._named(name):
+                self._client.put_object(Bucket=self._bucket, Key=key, Body=content, IfNoneMatch="*")
+        except SluiceError as error:
+            # 409: somebody else is making it at this moment; whoever calls looks again and takes another name.
+            if _status(error) in (409, 412):
+                return False
+            raise
+        return True
+
     def _key(self, digest: str) -> str:
-        return f"{self._prefix}sha256/{digest}"
+        return f"{self._prefix}{_blob(digest)}"
 
     @contextmanager
-    def _named(self, digest: str) -> Iterator[None]:
+    def _named(self, name: str) -> Iterator[None]:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -148,7 +213,7 @@ class _Bucket:
             yield
         except (Boto3Error, BotoCoreError, ClientError) as error:
             raise SluiceError(
-                f"{self}/sha256/{digest}: {error}", remedy="check the AWS credentials, the bucket and the prefix"
+                f"{self}/{name}: {error}", remedy="check the AWS credentials, the bucket and the prefix"
             ) from error
 
 
@@ -162,10 +227,19 @@ class _Site:
         return self._address
 
     def has(self, digest: str) -> bool:
-        raise self._read_only(digest)
+        raise self._read_only(_blob(digest))
 
     def put(self, digest: str, path: Path) -> None:  # noqa: ARG002 - the signature of a place
-        raise self._read_only(digest)
+        raise self._read_only(_blob(digest))
+
+    def notes(self, folder: str) -> list[str]:
+        raise self._read_only(folder)
+
+    def read(self, name: str) -> bytes:
+        raise self._read_only(name)
+
+    def make(self, name: str, content: bytes) -> bool:  # noqa: ARG002 - the signature of a place
+        raise self._read_only(name)
 
     def get(self, digest: str, target: Path) -> None:
         import httpx
@@ -182,15 +256,21 @@ class _Site:
         except httpx.HTTPError as error:
             raise SluiceError(f"{url}: could not be fetched: {error}") from error
 
-    def _read_only(self, digest: str) -> SluiceError:
+    def _read_only(self, name: str) -> SluiceError:
         return SluiceError(
-            f"{self._address}/sha256/{digest}: a web address is only read", remedy="push to a folder or to s3://…"
+            f"{self._address}/{name}: of a web address only artefacts are read", remedy="name a folder or s3://…"
         )
+
+
+def _blob(digest: str) -> str:
+    return f"sha256/{digest}"
 
 
 def _missing(place: Place, digest: str) -> SluiceError:
     return SluiceError(f"{place}/sha256/{digest}: not there", remedy="`sluice release push` the release there first")
 
 
-def _status(error: Any) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def _status(error: SluiceError) -> int:
+    """What AWS answered; 0 when the error is not AWS's."""
+    answer = getattr(error.__cause__, "response", None) or {}
+    return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,10 +1,12 @@
-"""Builds the images with buildah, the same bytes from the same commit, and takes their bills of materials out.
+"""Builds the images with buildah, the same bytes from the same commit, takes their bills of materials out, and pushes
+them to a registry.
 
 Reference: docs/reference/image.md.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -59,7 +61,7 @@ def build(root: Path, base: str, name: str, options: Sequence[str] = (), *, targ
     `options` are further words for `buildah build`. What it says is passed on. SluiceError when the base has no digest
     or a step fails."""
     require_digest(base)
-    name = _suffixed(name, target)
+    name = suffixed(name, target)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         identity = Path(scratch) / "id"
@@ -72,11 +74,52 @@ def build(root: Path, base: str, name: str, options: Sequence[str] = (), *, targ
     return Image(name, image, int(facts["Size"]), tuple(facts["RootFS"]["Layers"]), seconds, sbom)
 
 
-def _suffixed(name: str, target: Target) -> str:
+def suffixed(name: str, target: Target) -> str:
     """`name` may end with a tag, which stays at the end; the colon of a registry's port is before the last slash."""
     path, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
     return f"{path}{slash}{last}{target.suffix}{colon}{tag}"
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """`name` without a tag, and the `digest` that the registry knows it by. `new`: False when it was there."""
+
+    name: str
+    digest: str
+    new: bool
+
+    @property
+    def image(self) -> str:
+        return f"{self.name}@{self.digest}"
+
+
+def push(root: Path, image: str, to: str, *, user: str = "", token: str = "") -> Pushed:
+    """Pushes a local image to the registry as `to`, tagged with the commit of the checkout, and says its digest. What
+    was pushed for this commit before is taken: a second build of it need not have the same digest.
+
+    `user` and `token`: for the registry, kept in a file for as long as it takes. SluiceError when that fails."""
+    target = f"docker://{to}:{git.commit(root)}"
+    with tempfile.TemporaryDirectory() as scratch:
+        login = Path(scratch) / "auth.json"
+        key = base64.b64encode(f"{user}:{token}".encode()).decode()
+        login.touch(mode=0o600)
+        login.write_text(json.dumps({"auths": {to.partition("/")[0]: {"auth": key}} if token else {}}))
+        if found := _digest_in_registry(target, login):
+            return Pushed(to, found, new=False)
+        digest = Path(scratch) / "digest"
+        _run("podman", "push", "--authfile", str(login), "--digestfile", str(digest), image, target, quiet=False)
+        return Pushed(to, digest.read_text().strip(), new=True)
+
+
+def _digest_in_registry(target: str, login: Path) -> str:
+    """The digest of a tag; empty when the registry has none, or does not say: then pushing tells why."""
+    words = ["skopeo", "inspect", "--authfile", str(login), "--format", "{{.Digest}}", target]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise SluiceError("skopeo: not installed", remedy="install your system's package skopeo") from None
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def require_digest(base: str) -> None:

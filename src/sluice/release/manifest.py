@@ -7,6 +7,7 @@ opened for serving in `release/bundles.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -28,11 +29,12 @@ PINNED_FOLDERS = ("prompts", "config", "index", JUDGING)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ReleaseId = Annotated[str, Field(pattern=r"^r-[0-9a-f]{12}$")]
+Image = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
 
 # Says when and from where, not what: the same content has the same id on another day and another machine.
 _NOT_CONTENT = {"id", "created", "commit"}
 # `files` holds bytes; what they mean is in prompts, config, index and adapter: reformatting a prompt changes no answer.
-_NOT_SERVED = {*_NOT_CONTENT, "parent", "evaluation", "gates", "files"}
+_NOT_SERVED = {*_NOT_CONTENT, "parent", "evaluation", "gates", "files", "load_image"}
 _UNIDENTIFIED = "r-" + 12 * "0"
 
 
@@ -72,9 +74,18 @@ class EvaluationPin(Settings):
     metrics: dict[str, float | None]
 
 
+@dataclass(frozen=True)
+class Images:
+    """Where a cluster finds what serves a release and what judges it as a canary, each NAME@sha256:DIGEST."""
+
+    image: str | None = None
+    load_image: str | None = None
+
+
 class Manifest(Settings):
     """release.json. `files` maps every file that serving and the judges of a canary read, relative to the release
-    folder, to its sha256."""
+    folder, to its sha256. `image` serves it in a cluster, `load_image` judges it as a canary; both are None for a
+    release that was made without them."""
 
     id: ReleaseId
     created: str
@@ -89,23 +100,29 @@ class Manifest(Settings):
     files: dict[str, Sha256]
     evaluation: EvaluationPin
     gates: tuple[Verdict, ...]
+    image: Image | None = None
+    load_image: Image | None = None
 
     @field_validator("files")
     @classmethod
     def _inside(cls, files: dict[str, str]) -> dict[str, str]:
-        for name in files:
-            parts = PurePosixPath(name).parts
-            if PurePosixPath(name).is_absolute() or ".." in parts or PurePosixPath(name).as_posix() != name:
-                raise ValueError(f"{name!r} is not a plain path inside the release folder")
-        return files
+        return plain_paths(files)
 
     def content_id(self) -> str:
         """The id that this content must have: r- and 12 hex digits over all but id, created and commit."""
-        return f"r-{digest_of(self.model_dump(mode='json', exclude=_NOT_CONTENT))[:12]}"
+        return f"r-{self._digest(_NOT_CONTENT)[:12]}"
 
     def served_digest(self) -> str:
         """Digest over what users would notice: equal for two releases that serve the same from the same content."""
-        return digest_of(self.model_dump(mode="json", exclude=_NOT_SERVED))
+        return self._digest(_NOT_SERVED)
+
+    def _digest(self, without: set[str]) -> str:
+        return digest_of(self._dump(without))
+
+    def _dump(self, without: set[str]) -> dict[str, Any]:
+        # A release that no image is known of has no such key, so that its id is that of the same content always.
+        unknown = {name for name in Images.__annotations__ if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=without | unknown)
 
     @property
     def passed(self) -> bool:
@@ -114,7 +131,16 @@ class Manifest(Settings):
 
     def to_bytes(self) -> bytes:
         """The canonical JSON that release.json holds."""
-        return canonical_json(self.model_dump(mode="json"))
+        return canonical_json(self._dump(set()))
+
+
+def plain_paths(files: dict[str, str]) -> dict[str, str]:
+    """The same, when every key is a path inside the release folder; ValueError for one that leads elsewhere."""
+    for name in files:
+        parts = PurePosixPath(name).parts
+        if PurePosixPath(name).is_absolute() or ".." in parts or PurePosixPath(name).as_posix() != name:
+            raise ValueError(f"{name!r} is not a plain path inside the release folder")
+    return files
 
 
 def identified(fields: Mapping[str, Any]) -> Manifest:

@@ -1,18 +1,19 @@
-"""The registry of record: MLflow on SQLite under `.sluice/`, with no server and no telemetry.
+"""The registry of record: MLflow, on SQLite under `.sluice/` or on the server that MLFLOW_TRACKING_URI names.
 
 `record_release` makes one run for each release and registers its adapter and prompts with the alias `candidate`;
-`promote_aliases` moves the alias `champion`. Both may be called again for the same release: a version is identified
-by the digest of its content, so that nothing is registered twice.
+`promote_aliases` moves the alias `champion`, or that of another environment. Both may be called again for the same
+release: a version is identified by the digest of its content, so that nothing is registered twice.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 from sluice.core.files import read_json
-from sluice.core.tracking import open_tracking, tracking_uri
+from sluice.core.tracking import VARIABLE, open_tracking, tracking_uri
 from sluice.core.workspace import Workspace
 from sluice.prompts import Prompt, load_prompts
 from sluice.release.manifest import ADAPTER, FILE, Manifest
@@ -42,8 +43,8 @@ def record_release(workspace: Workspace, manifest: Manifest, folder: Path) -> st
     return run_id
 
 
-def promote_aliases(workspace: Workspace, manifest: Manifest) -> None:
-    """Moves the alias `champion` to what this release is made of; a release that is not recorded is recorded first.
+def promote_aliases(workspace: Workspace, manifest: Manifest, alias: str = CHAMPION) -> None:
+    """Moves `alias` to what this release is made of; a release that is not recorded is recorded first.
 
     A release without an adapter takes the alias off the adapter model: the champion then has none.
     """
@@ -55,11 +56,11 @@ def promote_aliases(workspace: Workspace, manifest: Manifest) -> None:
         prompts = {name: _prompt_version(client, name, digest) for name, digest in manifest.prompts.items()}
         adapter = _adapter_version(client, manifest) if manifest.adapter else None
     for name, version in prompts.items():
-        client.set_prompt_alias(name, CHAMPION, int(version or 0))
+        client.set_prompt_alias(name, alias, int(version or 0))
     if adapter:
-        client.set_registered_model_alias(ADAPTER_MODEL, CHAMPION, adapter)
+        client.set_registered_model_alias(ADAPTER_MODEL, alias, adapter)
     elif client.search_registered_models(f"name = '{ADAPTER_MODEL}'"):
-        client.delete_registered_model_alias(ADAPTER_MODEL, CHAMPION)
+        client.delete_registered_model_alias(ADAPTER_MODEL, alias)
 
 
 def _client(workspace: Workspace) -> Any:
@@ -67,8 +68,12 @@ def _client(workspace: Workspace) -> Any:
     import mlflow
 
     # register_prompt links the version to the experiment that is set globally, in the store that is set globally.
+    # MLflow notes both in the environment; there they would decide for other checkouts that this process looks at.
+    asked = os.environ.get(VARIABLE)
     mlflow.set_tracking_uri(tracking_uri(workspace))
     mlflow.set_experiment(experiment_id=experiment)
+    if asked is None:
+        os.environ.pop(VARIABLE, None)
     return client
 
 

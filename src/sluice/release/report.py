@@ -14,7 +14,6 @@ from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, read_jsonl, write_atomic
 from sluice.core.look import page_environment
 from sluice.release import charts
-from sluice.release.champion import POINTER
 from sluice.release.compare import Comparison, compare
 from sluice.release.gates import Verdict, number
 from sluice.release.manifest import Manifest, load
@@ -24,8 +23,8 @@ FILE = "report.html"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(folder: Path) -> Path:
-    """Writes and returns folder/report.html. Only release.json must be there."""
+def write_report(folder: Path, *, live: bool = False) -> Path:
+    """Writes and returns folder/report.html. Only release.json must be there. `live`: whether it is the champion."""
     from markupsafe import Markup
 
     notes: list[str] = []
@@ -42,7 +41,7 @@ def write_report(folder: Path) -> Path:
     environment.filters["number"] = _number
     page = environment.get_template("report.html.j2").render(
         manifest=manifest,
-        verdict=headline(manifest, rehearsal, live=_is_live(folder, manifest)),
+        verdict=headline(manifest, rehearsal, live=live),
         metrics=metrics,
         comparison=comparison,
         has_champion=bool(champion),
@@ -172,12 +171,8 @@ def _parts(manifest: Manifest) -> list[tuple[str, str]]:
         ("adapter", adapter),
         *((f"config/{name}", digest) for name, digest in manifest.config.items()),
         ("evaluation cases", manifest.evaluation.cases_digest),
+        ("image", manifest.image or "none: the code of a checkout serves it"),
     ]
-
-
-def _is_live(folder: Path, manifest: Manifest) -> bool:
-    pointer = folder.parent / POINTER
-    return pointer.is_file() and pointer.read_text(encoding="utf-8").strip() == manifest.id
 
 
 def _json(path: Path, notes: list[str]) -> Any:

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from sluice.llm.models import load_models
 from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import load_prompts
 from sluice.release.gates import Verdict
-from sluice.release.manifest import ADAPTER, FILE, JUDGING, Manifest, identified, load, pinned_files, verify
+from sluice.release.manifest import ADAPTER, FILE, JUDGING, Images, Manifest, identified, load, pinned_files, verify
 
 # gates.yaml is never read by the service; it is pinned in judging/. stores.yaml and telemetry.yaml say where a machine
 # keeps its vectors and sends its traces, not what is served.
@@ -45,13 +46,15 @@ def create(
     data_digest: str,
     adapter: Path | None,
     index: Path | None = None,
+    images: Images = Images(),
 ) -> tuple[Manifest, Path]:
     """Makes `.sluice/releases/<id>/` from the checkout and returns its manifest and folder.
 
     `evaluation`: folder with summary.json and cases.jsonl; `adapter`: the GGUF file (training.json may lie beside it),
     None for a release of the base model; `index`: default build/index; `parent`: id of the champion it was judged
-    against. A refused candidate is made too: its verdicts are part of it. A release that is already there, whole, is
-    reused with its first creation time; a damaged one is replaced.
+    against; `images`: what a cluster runs it with. A refused candidate is made too: its verdicts
+    are part of it. A release that is already there, whole, is reused with its first creation time; a damaged one is
+    replaced.
     """
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     models = load_models(workspace.config / "models.yaml")
@@ -75,6 +78,7 @@ def create(
                 "files": {name: digest_of_file(draft / name) for name in sorted(pinned_files(draft))},
                 "evaluation": _evaluation_pin(summary, evaluation / "summary.json"),
                 "gates": [verdict.model_dump() for verdict in verdicts],
+                **asdict(images),
             }
         )
         write_atomic(draft / FILE, manifest.to_bytes())

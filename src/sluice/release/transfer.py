@@ -50,21 +50,22 @@ def push(folder: Path, workspace: Workspace, place: Place) -> Moved:
     return Moved(manifest, digest, len(blobs) + 1, len(absent) + moved)
 
 
-def fetch(wanted: str, place: Place, folder: Path, workspace: Workspace) -> Moved:
+def fetch(wanted: str, place: Place, folder: Path, workspace: Workspace, *, models: bool = True) -> Moved:
     """Makes `folder` the release that `wanted` names, and fills the cache with its models, converted for serving.
 
     `wanted`: a release.json, or the sha256 of one, with or without `sha256:`. Every file is checked as it arrives, the
     whole folder at the end. What is there already and right is kept, so a run that was cut off goes on; what another
-    release left in the folder goes away.
+    release left in the folder goes away. Without `models` they stay where they are: what needs one fetches it itself.
     """
     digest, manifest, moved = _fetch_manifest(wanted, place, folder)
     moved += [bring(place, sha256, folder / name) for name, sha256 in sorted(manifest.files.items())]
     verify(folder, manifest)
-    models = load_models(folder / _MODELS)
-    _require_pinned(manifest, models)
-    moved += [bring(place, sha256, path) for sha256, path in _sources(models, workspace.cache).items()]
-    for _, spec in models:
-        ensure(spec, workspace.cache)
+    named = load_models(folder / _MODELS)
+    _require_pinned(manifest, named)
+    if models:
+        moved += [bring(place, sha256, path) for sha256, path in _sources(named, workspace.cache).items()]
+        for _, spec in named:
+            ensure(spec, workspace.cache)
     return Moved(manifest, digest, len(moved), sum(moved))
 
 
@@ -91,6 +92,11 @@ def _fetch_manifest(wanted: str, place: Place, folder: Path) -> tuple[str, Manif
     for name in sorted(pinned_files(folder) - manifest.files.keys()):
         (folder / name).unlink()
     return digest, manifest, [moved]
+
+
+def artefacts(folder: Path, workspace: Workspace) -> set[str]:
+    """sha256 of everything that `fetch` brings for the release in this folder, but release.json itself."""
+    return {*load(folder).files.values(), *_sources(load_models(folder / _MODELS), workspace.cache)}
 
 
 def _digest(wanted: str) -> str:

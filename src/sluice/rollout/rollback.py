@@ -34,16 +34,25 @@ class Revision:
 
 
 def rollback(
-    cluster: Cluster, namespace: str, name: str, *, release: str = "", show: Show, seconds: float, patience: Patience
+    cluster: Cluster,
+    namespace: str,
+    name: str,
+    *,
+    release: str = "",
+    before: str = "",
+    show: Show,
+    seconds: float,
+    patience: Patience,
 ) -> tuple[str, Outcome | None]:
     """The release that was gone back to, and how it ended; None for the outcome when it was live already.
 
-    Without `release`: under way or stopped, back to stable; else to the revision before."""
+    Without `release`: under way or stopped, back to stable; else to the release `before`, or the revision before."""
     with cluster.client() as client:
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/{name}"
         document = read(client, path)
         now, target = read_rollout(document), target_of(document)
-        chosen = choose(now, revisions(client, target, now.uid), release)
+        at_rest = now.current == now.stable
+        chosen = choose(now, revisions(client, target, now.uid), release or (before if at_rest else ""))
         label = chosen.release or f"revision {chosen.number}"
         if chosen.template_hash == now.current and now.phase == "Healthy" and now.stable == now.current:
             return label, None

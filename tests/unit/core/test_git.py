@@ -82,6 +82,19 @@ def test_what_differs_from_a_commit_in_the_working_tree(tmp_path: Path, forked: 
     assert git.changed(tmp_path, forked["mine"], paths=["folder"]) == ["folder/lock", "folder/new"]
 
 
+def test_a_file_that_moved_and_a_name_that_git_would_quote(tmp_path: Path, forked: dict[str, str]) -> None:
+    run(tmp_path, "mv", "folder/b", 'ä "b"')
+    run(tmp_path, "commit", "-q", "-m", "moved")
+    assert git.changed(tmp_path, forked["mine"], "HEAD") == ["folder/b", 'ä "b"']
+    (tmp_path / "ü").write_text("x")
+    assert "ü" in git.changed(tmp_path, forked["mine"])
+
+
+def test_a_difference_that_git_cannot_tell_is_no_empty_one(tmp_path: Path, forked: dict[str, str]) -> None:
+    with pytest.raises(SluiceError, match="git diff"):
+        git.changed(tmp_path, "f" * 40, forked["mine"])
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A first commit, tagged `v1`, with two files in a folder of a folder; both are changed afterwards."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sluice.core.errors import Faults, SluiceError
-from sluice.core.params import load_params
+from sluice.core.params import load_params, set_params
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 
@@ -38,3 +38,42 @@ def test_an_empty_section_lacks_its_keys(workspace: Workspace) -> None:
     workspace.params.write_text("a: 1\ntrain:\n")
     with pytest.raises(Faults, match=r"params\.yaml:2: "):
         load_params(workspace.params, "train", Train)
+
+
+class Index(Settings):
+    chunker: dict[str, int | str]
+
+
+MODELS: dict[str, type[Settings]] = {"index": Index, "train": Train}
+TEXT = "# head\nindex:\n  chunker: {name: paragraph, words: 120}\ntrain:\n  steps: 7   # why\n"
+
+
+def test_values_are_set_and_comments_stay(workspace: Workspace) -> None:
+    workspace.params.write_text(TEXT)
+    set_params(workspace.params, ["train.steps=9", "train.rate=0.0001", "index.chunker.words=80"], MODELS)
+    assert workspace.params.read_text() == (
+        "# head\nindex:\n  chunker: {name: paragraph, words: 80}\ntrain:\n  steps: 9   # why\n  rate: 0.0001\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("train.steps", "is not section.key=value"),
+        ("steps=3", "is not section.key=value"),
+        ("train.=3", "is not section.key=value"),
+        ("$(touch", "is not section.key=value"),
+        ("trian.steps=3", "no section 'trian' .did you mean 'train'"),
+        ("train.steps=[1]", "not a number, a word"),
+        ("train.steps=", "not a number, a word"),
+        ("train.steps={a", "not valid YAML"),
+        ("train.steps=many", "steps: "),
+        ("train.stepz=3", "unknown key .did you mean 'steps'"),
+        ("train.steps.more=3", "'steps' is a value"),
+    ],
+)
+def test_what_cannot_be_set_changes_nothing(workspace: Workspace, assignment: str, words: str) -> None:
+    workspace.params.write_text(TEXT)
+    with pytest.raises(SluiceError, match=words):
+        set_params(workspace.params, ["index.chunker.words=80", assignment], MODELS)
+    assert workspace.params.read_text() == TEXT

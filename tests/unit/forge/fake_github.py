@@ -1,4 +1,4 @@
-"""The comments of one pull request, served over HTTP as GitHub serves them."""
+"""Comments of a pull request, issues and releases of its repository, served over HTTP as GitHub serves them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from unit.forge.fake_releases import FakeReleases
+
 REPOSITORY = "octo/app"
-COMMENTS = f"/repos/{REPOSITORY}/issues/7/comments"
+ISSUES = f"/repos/{REPOSITORY}/issues"
+COMMENTS = f"{ISSUES}/7/comments"
 # The words of these fake tokens say who they are.
 WRITER, READER, PERSON = "writer", "reader", "person"
 LOGINS = {WRITER: "github-actions[bot]", READER: "github-actions[bot]", PERSON: "octocat"}
@@ -21,11 +24,14 @@ LOGINS = {WRITER: "github-actions[bot]", READER: "github-actions[bot]", PERSON: 
 
 @dataclass
 class FakeGitHub:
-    """`comments` by id; `asked` has (method, path) of each request. `script`: answers to give before anything else, a
-    (status, headers) for each request that matches the method; 0 closes the connection. `before` runs at a request."""
+    """`comments` on pull request 7 by id, `issues` by number, each with its `comments`; `asked` has (method, path) of
+    each request. `script`: answers to give before anything else, a (status, headers) for each request that matches the
+    method; 0 closes the connection. `before` runs at a request."""
 
     url: str = ""
     comments: dict[int, dict[str, Any]] = field(default_factory=dict)
+    issues: dict[int, dict[str, Any]] = field(default_factory=dict)
+    releases: FakeReleases = field(default_factory=FakeReleases)
     asked: list[tuple[str, str]] = field(default_factory=list)
     script: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
     before: Callable[[str, str], None] = lambda _method, _path: None
@@ -43,6 +49,23 @@ class FakeGitHub:
             }
             return number
 
+    def open(self, title: str, body: str, login: str = "github-actions[bot]", **more: Any) -> int:
+        """Opens an issue; `pull_request={}` makes it a pull request."""
+        with self.lock:
+            number = max(self.issues, default=20) + 1
+            self.issues[number] = {
+                "id": number + 1000,
+                "number": number,
+                "title": title,
+                "body": body,
+                "state": "open",
+                "user": {"login": login},
+                "html_url": f"https://github.invalid/{REPOSITORY}/issues/{number}",
+                "comments": [],
+                **more,
+            }
+            return number
+
     def answer(self, method: str, path: str, token: str, body: Any) -> tuple[int, Any]:
         """Status and JSON, as GitHub's documentation has them."""
         if token not in LOGINS:
@@ -55,13 +78,22 @@ class FakeGitHub:
         if method == "GET" and listed:
             size, page = int(listed[1]), int(listed[2])
             return 200, list(self.comments.values())[size * (page - 1) : size * page]
+        listed = re.fullmatch(rf"{ISSUES}\?state=open&per_page=(\d+)&page=(\d+)", path)
+        if method == "GET" and listed:
+            size, page = int(listed[1]), int(listed[2])
+            shown = [issue for issue in reversed(self.issues.values()) if issue["state"] == "open"]
+            return 200, shown[size * (page - 1) : size * page]
         if token == READER:
             return 403, {"message": "Resource not accessible by integration"}
+        if re.match(rf"(/uploads)?/repos/{REPOSITORY}/releases\b", path):
+            return self.releases.answer(method, path, body)
         if method == "POST" and path == COMMENTS:
             if len(body["body"]) > 65_536:
                 return 422, {"message": "Validation Failed"}
             return 201, self.comments[self.add(body["body"], LOGINS[token])]
-        one = re.fullmatch(rf"/repos/{REPOSITORY}/issues/comments/(\d+)", path)
+        if issue := re.fullmatch(rf"{ISSUES}(?:/(\d+)(/comments)?)?", path):
+            return self._issue(method, issue[1], bool(issue[2]), LOGINS[token], body)
+        one = re.fullmatch(rf"{ISSUES}/comments/(\d+)", path)
         if not one or int(one[1]) not in self.comments:
             return 404, {"message": "Not Found"}
         comment = self.comments[int(one[1])]
@@ -74,17 +106,35 @@ class FakeGitHub:
             del self.comments[int(one[1])]
         return 204, None
 
+    def _issue(self, method: str, number: str | None, commenting: bool, login: str, body: Any) -> tuple[int, Any]:
+        """Opens one, comments on one, or changes one."""
+        if len(body.get("body", "")) > 65_536 or len(body.get("title", "")) > 256:
+            return 422, {"message": "Validation Failed"}
+        if number is None:
+            return 201, self.issues[self.open(body["title"], body["body"], login)]
+        if int(number) not in self.issues:
+            return 404, {"message": "Not Found"}
+        issue = self.issues[int(number)]
+        if commenting:
+            issue["comments"].append(body["body"])
+            return 201, {"id": 1, "body": body["body"]}
+        assert method == "PATCH", method
+        issue.update(body)
+        return 200, issue
+
 
 @contextmanager
-def fake_github() -> Iterator[FakeGitHub]:
-    fake = FakeGitHub()
+def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
+    fake = fake or FakeGitHub()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
+            raw = self.rfile.read(length)
+            sent = self.headers.get("Content-Type") == "application/octet-stream"
+            body = raw if sent else json.loads(raw) if raw else None
             fake.asked.append((self.command, self.path))
             fake.before(self.command, self.path)
             token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
@@ -117,7 +167,7 @@ def fake_github() -> Iterator[FakeGitHub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    fake.url = f"http://127.0.0.1:{server.server_port}"
+    fake.url = fake.releases.url = f"http://127.0.0.1:{server.server_port}"
     try:
         yield fake
     finally:

@@ -131,6 +131,25 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
+def small_models(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkout's models are two small files that are there; the embedder has a further one."""
+    monkeypatch.setenv("SLUICE_CACHE", str(tmp_path / "cache"))
+    lines = []
+    for role in ("chat", "embed"):
+        (tmp_path / f"{role}.gguf").write_bytes(role.encode())
+        lines += [
+            f"{role}:",
+            f"  name: {role}",
+            f"  source: file:{tmp_path / role}.gguf",
+            f"  sha256: {digest_of_file(tmp_path / f'{role}.gguf')}",
+            "  licence: Apache-2.0",
+        ]
+    (tmp_path / "vocab.txt").write_text("a")
+    lines += [f"  files: {{vocab.txt: {digest_of_file(tmp_path / 'vocab.txt')}}}"]
+    (workspace.config / "models.yaml").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
 def make(workspace: Workspace) -> Callable[..., tuple[Manifest, Path]]:
     """Makes a release of the miniature checkout, as `release_of`."""
     return partial(release_of, workspace)

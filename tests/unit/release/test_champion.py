@@ -11,6 +11,7 @@ from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import champion
 from sluice.release.manifest import Manifest
+from sluice.release.record import Record, here
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -25,7 +26,7 @@ class Registry:
     def __init__(self) -> None:
         self.alias: str | None = None
 
-    def move(self, _: Workspace, manifest: Manifest) -> None:
+    def move(self, _: Workspace, manifest: Manifest, __: str) -> None:
         self.alias = manifest.id
 
 
@@ -35,36 +36,36 @@ def registry() -> Registry:
 
 
 def events(workspace: Workspace) -> list[tuple[str, str]]:
-    return [(event.event, event.id) for event in champion.history(workspace)]
+    return [(event.event, event.id) for event in here(workspace).history()]
 
 
 def test_there_is_no_champion_at_first(workspace: Workspace) -> None:
-    assert champion.champion(workspace) is None
-    assert champion.history(workspace) == []
-    assert champion.reconcile(workspace) is None
+    assert champion.champion(workspace, here(workspace)) is None
+    assert here(workspace).history() == []
+    assert champion.reconcile(workspace, here(workspace)) is None
 
 
 def test_promote_moves_alias_and_pointer_and_notes_it(workspace: Workspace, make: Make, registry: Registry) -> None:
     manifest, _ = make()
-    champion.promote(workspace, manifest.id, reason="all steps held", move_alias=registry.move)
-    assert champion.champion(workspace) == manifest
+    champion.promote(workspace, here(workspace), manifest.id, reason="all steps held", move_alias=registry.move)
+    assert champion.champion(workspace, here(workspace)) == manifest
     assert registry.alias == manifest.id
     assert events(workspace) == [("promoting", manifest.id), ("promoted", manifest.id)]
-    assert champion.history(workspace)[-1].reason == "all steps held"
+    assert here(workspace).history()[-1].reason == "all steps held"
 
 
 def test_promoting_the_champion_again_changes_nothing(workspace: Workspace, make: Make, registry: Registry) -> None:
     manifest, _ = make()
-    champion.promote(workspace, manifest.id, move_alias=registry.move)
-    champion.promote(workspace, manifest.id, move_alias=registry.move)
+    champion.promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
+    champion.promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
     assert len(events(workspace)) == 2
 
 
 def test_an_older_release_can_be_promoted_again(workspace: Workspace, make: Make, registry: Registry) -> None:
     old, new = make(adapter=None)[0], make()[0]
     for release in (old, new, old):
-        champion.promote(workspace, release.id, move_alias=registry.move)
-    assert champion.champion_id(workspace) == registry.alias == old.id
+        champion.promote(workspace, here(workspace), release.id, move_alias=registry.move)
+    assert champion.champion_id(here(workspace)) == registry.alias == old.id
 
 
 def test_a_damaged_release_is_refused_before_anything_moves(
@@ -73,96 +74,129 @@ def test_a_damaged_release_is_refused_before_anything_moves(
     manifest, folder = make()
     (folder / "adapter.gguf").write_bytes(b"other")
     with pytest.raises(SluiceError, match=r"adapter\.gguf"):
-        champion.promote(workspace, manifest.id, move_alias=registry.move)
-    assert (champion.champion_id(workspace), registry.alias, events(workspace)) == (None, None, [])
+        champion.promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
+    assert (champion.champion_id(here(workspace)), registry.alias, events(workspace)) == (None, None, [])
 
 
 def test_a_release_that_a_gate_refused_is_never_promoted(workspace: Workspace, make: Make, registry: Registry) -> None:
     failed = make()[0].gates[0].model_copy(update={"passed": False})
     manifest, _ = make(verdicts=[failed])
     with pytest.raises(GateFailed, match="was refused by f1_holds"):
-        champion.promote(workspace, manifest.id, move_alias=registry.move)
-    assert (champion.champion_id(workspace), registry.alias, events(workspace)) == (None, None, [])
+        champion.promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
+    assert (champion.champion_id(here(workspace)), registry.alias, events(workspace)) == (None, None, [])
 
 
 def test_an_unknown_release_is_refused(workspace: Workspace) -> None:
     with pytest.raises(SluiceError, match="no such release"):
-        champion.promote(workspace, "r-000000000000", move_alias=lambda *_: None)
+        champion.promote(workspace, here(workspace), "r-000000000000", move_alias=lambda *_: None)
 
 
 def test_a_renamed_folder_is_refused(workspace: Workspace, make: Make) -> None:
     _, folder = make()
     folder.rename(workspace.releases / "r-000000000000")
     with pytest.raises(SluiceError, match="holds release r-"):
-        champion.promote(workspace, "r-000000000000", move_alias=lambda *_: None)
+        champion.promote(workspace, here(workspace), "r-000000000000", move_alias=lambda *_: None)
 
 
-@pytest.mark.parametrize("point", ["before the alias", "after the alias", "before the pointer", "after the pointer"])
+@pytest.mark.parametrize("point", ["before the alias", "after the alias", "before the end"])
+@pytest.mark.parametrize("back", [False, True])
 def test_a_promotion_killed_at_any_point_is_completed_by_the_next_run(
-    workspace: Workspace, make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch, point: str
+    workspace: Workspace, make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch, point: str, back: bool
 ) -> None:
     old, new = make(adapter=None)[0], make()[0]
-    champion.promote(workspace, old.id, move_alias=registry.move)
-    write = champion.write_atomic
+    champion.promote(workspace, here(workspace), old.id, move_alias=registry.move)
+    append = Record.append
 
-    def move(place: Workspace, manifest: Manifest) -> None:
+    def move(place: Workspace, manifest: Manifest, alias: str) -> None:
         if point == "before the alias":
             raise Killed
-        registry.move(place, manifest)
+        registry.move(place, manifest, alias)
         if point == "after the alias":
             raise Killed
 
-    def point_to(path: Path, content: str) -> None:
-        if point == "before the pointer":
+    def enter(record: Record, what: str, *words: str, **more: str) -> None:
+        if what in ("promoted", "rolled-back"):
             raise Killed
-        write(path, content)
-        raise Killed
+        append(record, what, *words, **more)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(champion, "write_atomic", point_to)
+        patch.setattr(Record, "append", enter)
         with pytest.raises(Killed):
-            champion.promote(workspace, new.id, reason="held", move_alias=move)
-    assert champion.champion_id(workspace) == (new.id if point == "after the pointer" else old.id)
+            champion.promote(workspace, here(workspace), new.id, reason="held", back=back, move_alias=move)
+    assert champion.champion_id(here(workspace)) == old.id
 
-    assert champion.reconcile(workspace, move_alias=registry.move) == new.id
-    assert champion.champion_id(workspace) == registry.alias == new.id
-    assert events(workspace)[-2:] == [("promoting", new.id), ("promoted", new.id)]
-    assert champion.history(workspace)[-1].reason == "held"
-    assert champion.reconcile(workspace, move_alias=registry.move) is None
+    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) == new.id
+    assert champion.champion_id(here(workspace)) == registry.alias == new.id
+    words = ("rolling-back", "rolled-back") if back else ("promoting", "promoted")
+    assert events(workspace)[-2:] == [(word, new.id) for word in words]
+    assert here(workspace).history()[-1].reason == "held"
+    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) is None
 
 
 def test_a_promotion_killed_before_its_intent_leaves_the_champion(
     workspace: Workspace, make: Make, registry: Registry
 ) -> None:
-    """The intent is one appended line: a torn one is no intent, and the next append removes it."""
+    """The intent is one file that gets its name when it is whole: the draft of one is no intent."""
     old, new = make(adapter=None)[0], make()[0]
-    champion.promote(workspace, old.id, move_alias=registry.move)
-    with (workspace.releases / "journal.jsonl").open("a") as stream:
-        stream.write('{"event": "promoting", "id": "' + new.id)
-    assert champion.reconcile(workspace, move_alias=registry.move) is None
-    assert champion.champion_id(workspace) == old.id
-    champion.reject(workspace, new.id, "stopped")
+    champion.promote(workspace, here(workspace), old.id, move_alias=registry.move)
+    (workspace.state / "record" / "here" / ".000003.json.1.1").write_text('{"event": "promoting", "id": "' + new.id)
+    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) is None
+    assert champion.champion_id(here(workspace)) == old.id
+    champion.reject(here(workspace), new.id, "stopped")
     assert events(workspace) == [("promoting", old.id), ("promoted", old.id), ("rejected", new.id)]
+
+
+def test_the_same_call_again_completes_a_promotion(workspace: Workspace, make: Make, registry: Registry) -> None:
+    manifest, _ = make()
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        champion.promote(workspace, here(workspace), manifest.id, move_alias=killed)
+    assert champion.promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
+    assert events(workspace) == [("promoting", manifest.id), ("promoted", manifest.id)]
 
 
 def test_an_intent_whose_release_is_gone_is_abandoned_and_the_alias_goes_back(
     workspace: Workspace, make: Make, registry: Registry
 ) -> None:
     old, (new, folder) = make(adapter=None)[0], make()
-    champion.promote(workspace, old.id, move_alias=registry.move)
+    champion.promote(workspace, here(workspace), old.id, move_alias=registry.move)
 
-    def move(place: Workspace, manifest: Manifest) -> None:
-        registry.move(place, manifest)
+    def move(place: Workspace, manifest: Manifest, alias: str) -> None:
+        registry.move(place, manifest, alias)
         raise Killed
 
     with pytest.raises(Killed):
-        champion.promote(workspace, new.id, move_alias=move)
+        champion.promote(workspace, here(workspace), new.id, move_alias=move)
     assert registry.alias == new.id
     (folder / "adapter.gguf").unlink()
-    assert champion.reconcile(workspace, move_alias=registry.move) is None
-    assert champion.champion_id(workspace) == registry.alias == old.id
+    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) is None
+    assert champion.champion_id(here(workspace)) == registry.alias == old.id
     assert events(workspace)[-1] == ("abandoned", new.id)
-    assert champion.pending(workspace) is None
+    assert here(workspace).pending() is None
+
+
+def test_a_release_whose_promotion_has_begun_is_not_refused(workspace: Workspace, make: Make) -> None:
+    manifest, _ = make()
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        champion.promote(workspace, here(workspace), manifest.id, move_alias=killed)
+    with pytest.raises(SluiceError, match="its promotion has begun"):
+        champion.reject(here(workspace), manifest.id, "the job failed")
+    assert events(workspace) == [("promoting", manifest.id)]
+
+
+def test_the_same_refusal_is_noted_once(workspace: Workspace) -> None:
+    release = "r-" + 12 * "a"
+    assert champion.reject(here(workspace), release, "too slow", commit="1")
+    assert not champion.reject(here(workspace), release, "too slow", commit="1")
+    assert champion.reject(here(workspace), release, "too wrong", commit="1")
+    assert len(events(workspace)) == 2
 
 
 def test_a_rejection_does_not_hide_a_pending_promotion(workspace: Workspace, make: Make, registry: Registry) -> None:
@@ -172,68 +206,54 @@ def test_a_rejection_does_not_hide_a_pending_promotion(workspace: Workspace, mak
         raise Killed
 
     with pytest.raises(Killed):
-        champion.promote(workspace, manifest.id, move_alias=killed)
-    champion.reject(workspace, "r-" + 12 * "a", "gate f1_holds")
-    assert champion.reconcile(workspace, move_alias=registry.move) == manifest.id
+        champion.promote(workspace, here(workspace), manifest.id, move_alias=killed)
+    champion.reject(here(workspace), "r-" + 12 * "a", "gate f1_holds")
+    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) == manifest.id
 
 
-def test_a_pointer_to_a_lost_release_is_an_error(workspace: Workspace) -> None:
-    workspace.releases.mkdir(parents=True)
-    (workspace.releases / "CHAMPION").write_text("r-000000000000\n")
-    with pytest.raises(SluiceError, match="points to r-000000000000, which cannot be read") as caught:
-        champion.champion(workspace)
-    assert "delete the pointer" in caught.value.remedy
+def test_a_live_release_that_is_lost_is_an_error(workspace: Workspace) -> None:
+    here(workspace).append("promoted", "r-000000000000")
+    with pytest.raises(SluiceError, match="r-000000000000 is live, but cannot be read") as caught:
+        champion.champion(workspace, here(workspace))
+    assert "start without a champion" in caught.value.remedy
 
 
 def test_a_champion_with_a_model_that_is_no_longer_served_is_an_error(workspace: Workspace, make) -> None:
     manifest, folder = make()
-    champion.promote(workspace, manifest.id)
+    champion.promote(workspace, here(workspace), manifest.id)
     with (folder / "config" / "models.yaml").open("a") as stream:
         stream.write("  convert: bert-q8_0\n")
-    with pytest.raises(SluiceError, match=rf"(?s)points to {manifest.id}, .* bert-q8_0 is no longer served") as caught:
-        champion.champion(workspace)
-    assert "delete the pointer" in caught.value.remedy
+    with pytest.raises(SluiceError, match=rf"(?s){manifest.id} is live, .* bert-q8_0 is no longer served") as caught:
+        champion.champion(workspace, here(workspace))
+    assert "start without a champion" in caught.value.remedy
 
 
-def test_a_broken_line_in_the_journal_is_named(workspace: Workspace) -> None:
-    champion.reject(workspace, "r-" + 12 * "a", "x")
-    with (workspace.releases / "journal.jsonl").open("a") as stream:
-        stream.write("nonsense\n")
-    with pytest.raises(SluiceError, match=r"journal\.jsonl:2: not an event"):
-        champion.history(workspace)
+def test_a_broken_entry_of_the_record_is_named(workspace: Workspace) -> None:
+    champion.reject(here(workspace), "r-" + 12 * "a", "x")
+    (workspace.state / "record" / "here" / "000002.json").write_text("nonsense\n")
+    with pytest.raises(SluiceError, match=r"record/here/000002\.json: not an entry of the record"):
+        here(workspace).history()
 
 
-def test_a_full_disk_leaves_journal_and_champion_as_they_were(
-    workspace: Workspace, make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_full_disk_leaves_the_champion_and_is_mended_by_the_next_run(
+    workspace: Workspace, make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
+    """The first entry is the intent, the second the end."""
     old, new = make(adapter=None)[0], make()[0]
-    champion.promote(workspace, old.id, move_alias=registry.move)
-    before = (workspace.releases / "journal.jsonl").read_bytes()
+    champion.promote(workspace, here(workspace), old.id, move_alias=registry.move)
+    calls, sync = [], os.fsync
 
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def full(number: int) -> None:
+        calls.append(number)
+        if len(calls) == call:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(number)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(SluiceError, match="no space left"):
-            champion.promote(workspace, new.id, move_alias=registry.move)
-    assert (workspace.releases / "journal.jsonl").read_bytes() == before
-    assert champion.champion_id(workspace) == registry.alias == old.id
-
-
-def test_a_full_disk_at_the_pointer_is_mended_by_the_next_run(
-    workspace: Workspace, make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old, new = make(adapter=None)[0], make()[0]
-    champion.promote(workspace, old.id, move_alias=registry.move)
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", full)
-        with pytest.raises(SluiceError, match="no space left"):
-            champion.promote(workspace, new.id, move_alias=registry.move)
-    assert champion.champion_id(workspace) == old.id
-    assert champion.reconcile(workspace, move_alias=registry.move) == new.id
-    assert champion.champion_id(workspace) == new.id
+            champion.promote(workspace, here(workspace), new.id, move_alias=registry.move)
+    assert champion.champion_id(here(workspace)) == old.id
+    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) == (None if call == 1 else new.id)
+    assert champion.champion_id(here(workspace)) == registry.alias == (old.id if call == 1 else new.id)

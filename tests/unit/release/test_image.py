@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 
 from sluice.core import git
 from sluice.core.errors import SluiceError
-from sluice.release.image import EPOCH, LOAD, TARGETS, build, require_digest
+from sluice.release.image import EPOCH, LOAD, TARGETS, build, push, require_digest
 
 ROOT = Path(__file__).resolve().parents[3]
 BASE = f"registry.example/python@sha256:{'0a' * 32}"
@@ -135,3 +137,56 @@ def test_only_what_is_named_goes_into_the_build() -> None:
     }
     assert named == copied
     assert all((ROOT / name).exists() for name in named)
+
+
+PUSH = """#!/bin/sh
+printf '%s\\n' "$@" > "$0.words"
+while [ $# -gt 2 ]; do
+    [ "$1" = --authfile ] && cp "$2" "$0.login" && stat -c %a "$2" > "$0.mode"
+    [ "$1" = --digestfile ] && printf 'sha256:DIGEST\\n' > "$2"
+    shift
+done
+exit ${PUSH_FAILS:-0}
+"""
+INSPECT = """#!/bin/sh
+[ -f "$0.there" ] && cat "$0.there" || { echo 'manifest unknown' >&2; exit 1; }
+"""
+
+
+@pytest.fixture
+def registry(tools: Path) -> Path:
+    """podman and skopeo in front of a registry that is a file."""
+    for name, script in (("podman", PUSH.replace("DIGEST", "a" * 64)), ("skopeo", INSPECT)):
+        (tools / name).write_text(script)
+        (tools / name).chmod(0o755)
+    return tools
+
+
+def test_an_image_is_pushed_under_its_commit_and_named_by_its_digest(registry: Path, checkout: Path) -> None:
+    pushed = push(checkout, "localhost/sluice", "ghcr.io/octo/app", user="octocat", token="word")
+    assert (pushed.image, pushed.new) == (f"ghcr.io/octo/app@sha256:{'a' * 64}", True)
+    words = (registry / "podman.words").read_text().splitlines()
+    assert words[0] == "push"
+    assert words[-2:] == ["localhost/sluice", f"docker://ghcr.io/octo/app:{git.commit(checkout)}"]
+    assert not any("word" in word for word in words[:-2])
+
+
+def test_the_login_is_a_file_that_nobody_else_reads(registry: Path, checkout: Path) -> None:
+    push(checkout, "localhost/sluice", "ghcr.io/octo/app", user="octocat", token="word")
+    login = json.loads((registry / "podman.login").read_text())
+    assert base64.b64decode(login["auths"]["ghcr.io"]["auth"]).decode() == "octocat:word"
+    assert (registry / "podman.mode").read_text().strip() == "600"
+
+
+def test_what_was_pushed_for_this_commit_before_is_taken(registry: Path, checkout: Path) -> None:
+    (registry / "skopeo.there").write_text(f"sha256:{'b' * 64}\n")
+    pushed = push(checkout, "localhost/sluice", "ghcr.io/octo/app")
+    assert (pushed.image, pushed.new) == (f"ghcr.io/octo/app@sha256:{'b' * 64}", False)
+    assert not (registry / "podman.words").exists()
+
+
+def test_a_push_that_fails_is_an_error(registry: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSH_FAILS", "125")
+    with pytest.raises(SluiceError, match="podman push: ended with 125"):
+        push(checkout, "localhost/sluice", "ghcr.io/octo/app")
+    assert (registry / "podman.words").exists()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import Faults, SluiceError
-from sluice.release.manifest import Manifest, identified, load, verify
+from sluice.release.manifest import Images, Manifest, identified, load, verify
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -59,11 +59,11 @@ def test_a_path_that_leaves_the_folder_is_refused(make: Make, name: str) -> None
 
 def test_unknown_and_missing_keys_are_named(make: Make) -> None:
     _, folder = make()
-    rewritten(folder, lambda document: (document.pop("data"), document.update(image="x"))[0])
+    rewritten(folder, lambda document: (document.pop("data"), document.update(imgae="x"))[0])
     with pytest.raises(Faults) as caught:
         load(folder)
     assert "data: Field required" in str(caught.value)
-    assert "image: unknown key" in str(caught.value)
+    assert "imgae: unknown key (did you mean 'image'?)" in str(caught.value)
 
 
 def test_a_folder_without_a_manifest_is_an_error(tmp_path: Path) -> None:
@@ -102,3 +102,15 @@ def test_an_adapter_slipped_into_a_release_without_one_is_found(make: Make) -> N
 def test_nothing_passes_without_verdicts(make: Make) -> None:
     manifest, _ = make(verdicts=[])
     assert not manifest.passed
+
+
+def test_the_image_is_part_of_the_content_and_of_what_is_served(make: Make) -> None:
+    image = "ghcr.io/octo/app@sha256:" + 64 * "a"
+    without, with_image = make()[0], make(images=Images(image))[0]
+    assert "image" not in json.loads(without.to_bytes())
+    assert json.loads(with_image.to_bytes())["image"] == image
+    assert without.id != with_image.id
+    assert without.served_digest() != with_image.served_digest()
+    judged = make(images=Images(image, image))[0]
+    assert judged.id != with_image.id
+    assert judged.served_digest() == with_image.served_digest()

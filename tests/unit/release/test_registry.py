@@ -12,6 +12,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import champion, registry
 from sluice.release.manifest import Manifest
+from sluice.release.record import here
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -43,7 +44,7 @@ def test_the_road_of_two_releases_through_the_registry(workspace: Workspace, mak
     assert prompt.tags["digest"] == baseline.prompts["answer"]
     assert prompt.tags["commit"] == baseline.commit
     assert prompt.template == [{"role": "user", "content": "{{passages}} {{question}}"}]
-    champion.promote(workspace, baseline.id)
+    champion.promote(workspace, here(workspace), baseline.id)
     assert client.get_prompt_version_by_alias("answer", "champion").version == 1
 
     release, folder = make(parent=baseline.id)
@@ -66,7 +67,7 @@ def test_the_road_of_two_releases_through_the_registry(workspace: Workspace, mak
     assert version.tags["sha256"] == (release.adapter.sha256 if release.adapter else None)
     assert len(client.search_prompt_versions("answer")) == 1
 
-    champion.promote(workspace, release.id)
+    champion.promote(workspace, here(workspace), release.id)
     assert client.get_model_version_by_alias(registry.ADAPTER_MODEL, "champion").version == version.version
 
     path = workspace.prompts / "answer.prompt.yml"
@@ -79,7 +80,7 @@ def test_the_road_of_two_releases_through_the_registry(workspace: Workspace, mak
     assert client.get_prompt_version_by_alias("answer", "champion").version == 1
     assert len(client.search_model_versions(f"name = '{registry.ADAPTER_MODEL}'")) == 1
 
-    champion.promote(workspace, baseline.id, reason="rollback")
+    champion.promote(workspace, here(workspace), baseline.id, reason="rollback")
     assert "champion" not in client.get_registered_model(registry.ADAPTER_MODEL).aliases
     assert client.get_prompt_version_by_alias("answer", "champion").version == 1
     assert list(elsewhere.iterdir()) == []

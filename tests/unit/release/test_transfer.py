@@ -17,27 +17,13 @@ from sluice.core.workspace import Workspace
 from sluice.release.blobs import open_place
 from sluice.release.manifest import Manifest, load, verify
 from sluice.release.transfer import fetch, fetch_folders, push
+from unit.release.buckets import bucket_server
 
 Make = Callable[..., tuple[Manifest, Path]]
 
 
 @pytest.fixture
-def release(workspace: Workspace, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A release with models that are two small files; the embedder has a further one."""
-    monkeypatch.setenv("SLUICE_CACHE", str(tmp_path / "cache"))
-    lines = []
-    for role in ("chat", "embed"):
-        (tmp_path / f"{role}.gguf").write_bytes(role.encode())
-        lines += [
-            f"{role}:",
-            f"  name: {role}",
-            f"  source: file:{tmp_path / role}.gguf",
-            f"  sha256: {digest_of_file(tmp_path / f'{role}.gguf')}",
-            "  licence: Apache-2.0",
-        ]
-    (tmp_path / "vocab.txt").write_text("a")
-    lines += [f"  files: {{vocab.txt: {digest_of_file(tmp_path / 'vocab.txt')}}}"]
-    (workspace.config / "models.yaml").write_text("\n".join(lines) + "\n")
+def release(small_models: None, make: Make) -> Path:  # noqa: ARG001
     return make()[1]
 
 
@@ -236,28 +222,16 @@ def test_a_web_server_is_a_place_to_fetch_from(
     (place / "sha256" / pushed.digest).unlink()
     with pytest.raises(SluiceError, match="not there"):
         fetch(pushed.digest, open_place(site), tmp_path / "other", pod)
-    with pytest.raises(SluiceError, match="only read"):
+    with pytest.raises(SluiceError, match="only artefacts are read"):
         push(release, workspace, open_place(site))
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    boto3.client("s3").create_bucket(Bucket="artefacts")
-    yield "s3://artefacts/sluice"
-    server.stop()
+def bucket(loopback: None) -> Iterator[str]:  # noqa: ARG001
+    with bucket_server() as name:
+        yield name
 
 
-@pytest.mark.usefixtures("loopback")
 def test_a_bucket_is_a_place(release: Path, workspace: Workspace, pod: Workspace, tmp_path: Path, bucket: str) -> None:
     pushed = push(release, workspace, open_place(bucket))
     assert pushed.moved == pushed.files

@@ -97,9 +97,10 @@ def test_the_overlay_itself_is_not_written(workspace: Workspace) -> None:
 
 
 def test_an_environment_that_is_not_there(workspace: Workspace) -> None:
-    with pytest.raises(SluiceError, match="did you mean 'staging'") as caught:
-        render_release(workspace, "stagin", release(), IMAGE)
-    assert "local, production, staging" in str(caught.value)
+    known = sorted(path.name for path in (workspace.root / "k8s" / "overlays").iterdir())
+    with pytest.raises(SluiceError, match=f"did you mean '{known[-1]}'") as caught:
+        render_release(workspace, known[-1][:-1], release(), IMAGE)
+    assert ", ".join(known) in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,11 @@ def revision(api: KubeApi, name: str, number: int, release: str) -> None:
     )
 
 
-def back(api: KubeApi, tmp_path: Path, release: str = "") -> tuple[Any, list[str]]:
+def back(api: KubeApi, tmp_path: Path, release: str = "", before: str = "") -> tuple[Any, list[str]]:
     lines: list[str] = []
     cluster = Cluster(tmp_path / "state", lost_seconds=3)
-    done = rollback(cluster, api.namespace, "sluice", release=release, show=lines.append, seconds=20, patience=QUICK)
+    named = {"release": release, "before": before}
+    done = rollback(cluster, api.namespace, "sluice", **named, show=lines.append, seconds=20, patience=QUICK)
     return done, lines
 
 
@@ -67,6 +68,25 @@ def test_back_to_the_release_before(api: KubeApi, tmp_path: Path) -> None:
     assert spec["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == "r-111111111111"
     assert "rollouts-pod-template-hash" not in spec["template"]["metadata"]["labels"]
     assert spec["rollbackWindow"] == {"revisions": 10}
+
+
+def test_the_record_knows_what_was_live_before(api: KubeApi, tmp_path: Path) -> None:
+    """The newest revision but one may be a release that was gone back from."""
+    revision(api, "bad", 3, "r-333333333333")
+    revision(api, "old", 4, "r-222222222222")
+    api.recording = {"events": [{"rollout": {"phase": "Healthy", "currentPodHash": "older", "stableRS": "older"}}]}
+    (live, _), lines = back(api, tmp_path, before="r-111111111111")
+    assert live == "r-111111111111"
+    assert "back to r-111111111111 (revision 1)" in lines
+
+
+def test_what_is_under_way_goes_back_to_stable_whatever_was_live_before(api: KubeApi, tmp_path: Path) -> None:
+    revision(api, "new", 3, "r-333333333333")
+    rollout = api.objects[api.path("Rollout", "sluice")]
+    rollout["status"] |= {"phase": "Progressing", "currentPodHash": "new"}
+    api.recording = {"events": [{"rollout": {"phase": "Healthy", "currentPodHash": "old", "stableRS": "old"}}]}
+    (live, _), _ = back(api, tmp_path, before="r-111111111111")
+    assert live == "r-222222222222"
 
 
 def test_a_canary_under_way_is_aborted_first(api: KubeApi, tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""An append-only log in a place: numbered notes, `<folder>/000001.json` and on, each made once and never changed.
+
+Two machines that append at once try the same number; one of them is told that it is taken, and takes the next. So
+nothing is overwritten or lost, and what is read is always a beginning of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from sluice.core.digests import canonical_json
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings
+from sluice.release.blobs import Place
+
+E = TypeVar("E", bound=Settings)
+
+_ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class Log(Generic[E]):
+    """Entries of the type `model` in the folder `folder` of `place`."""
+
+    place: Place
+    folder: str
+    model: type[E]
+
+    def newest(self) -> Iterator[E]:
+        """Entries, the newest first; each is read when it is asked for. SluiceError for one that is damaged."""
+        return (self._read(name) for name in reversed(self.place.notes(self.folder)))
+
+    def append(self, entry: E) -> None:
+        """Adds an entry. SluiceError when others are quicker again and again."""
+        content = canonical_json(entry.model_dump(mode="json"))
+        for _ in range(_ATTEMPTS):
+            there = self.place.notes(self.folder)
+            number = _number(there[-1]) + 1 if there else 1
+            if self.place.make(f"{self.folder}/{number:06}.json", content):
+                return
+        raise SluiceError(f"{self.place}/{self.folder}: {_ATTEMPTS} others were quicker", remedy="run it again")
+
+    def _read(self, name: str) -> E:
+        try:
+            return self.model.model_validate_json(self.place.read(name))
+        except ValidationError as error:
+            raise SluiceError(
+                f"{self.place}/{name}: not an entry of the record: {error.errors()[0]['msg']}",
+                remedy="entries are never changed: bring the file back as it was made",
+            ) from None
+
+
+def _number(name: str) -> int:
+    stem = name.rpartition("/")[2].removesuffix(".json")
+    if not stem.isdigit():
+        raise SluiceError(f"{name}: does not belong into the record", remedy="take the file away")
+    return int(stem)

@@ -1,0 +1,53 @@
+"""moto's server: AWS on this machine, for everything that asks boto3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+
+@contextmanager
+def aws_server(monkeypatch: pytest.MonkeyPatch, *, region: str) -> Iterator[str]:
+    """Sets what boto3 reads, so that every client reaches an empty account. Yields the address."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_DEFAULT_REGION": region,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",  # pragma: allowlist secret
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }.items():
+        monkeypatch.setenv(name, value)
+    httpx.post(f"http://{host}:{port}/moto-api/reset")  # what it holds is one for the whole process
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+def make_stack(template: Path, **parameters: str) -> dict[str, str]:
+    """Applies a template of CloudFormation; its outputs."""
+    import boto3
+
+    cloud: Any = boto3.client("cloudformation")
+    cloud.create_stack(
+        StackName="bootstrap",
+        TemplateBody=template.read_text(),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+    (made,) = cloud.describe_stacks(StackName="bootstrap")["Stacks"]
+    assert made["StackStatus"] == "CREATE_COMPLETE"
+    return {one["OutputKey"]: one["OutputValue"] for one in made["Outputs"]}

@@ -1,0 +1,145 @@
+"""What every workflow is held to, whoever starts it: rights, triggers, thin steps, ends in time."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from policy.files import File, Repository
+
+# Others start a workflow with its rights and their words: a comment, an issue, a fork's pull request, another run.
+TRIGGERS = {
+    "branch_protection_rule",
+    "pull_request",
+    "push",
+    "schedule",
+    "workflow_call",
+    "workflow_dispatch",
+}
+# A step is one command of the project, or of a vendor where only that can do it.
+COMMANDS = (("make",), (".venv/bin/sluice",), ("aws", "eks", "update-kubeconfig"))
+LONGEST_RUN = 5
+LONGEST_JOB_MINUTES = 360
+AGGREGATE = "required"
+
+
+def faults_of_rules(repository: Repository) -> list[str]:
+    found: list[str] = []
+    for file in repository.workflows:
+        found += [
+            f"{file.name}: {what}" for rule in (_head, _triggers, _concurrency, _aggregate) for what in rule(file)
+        ]
+        for name, job in file.jobs.items():
+            found += [f"{file.name} {name}: {what}" for rule in (_rights, _job) for what in rule(file, name, job)]
+    for _, where, step, _ in repository.steps():
+        found += [f"{where}: {what}" for rule in (_checkout, _run, _soft) for what in rule(step)]
+    return found
+
+
+def _head(file: File) -> Iterator[str]:
+    if not file.document.get("name"):
+        yield "has no name"
+    if file.document.get("permissions") != {}:
+        yield "does not begin with `permissions: {}`"
+    if not file.jobs:
+        yield "has no jobs"
+
+
+def _triggers(file: File) -> Iterator[str]:
+    for trigger in file.triggers:
+        if trigger not in TRIGGERS:
+            yield f"is started by {trigger}: with rights, by what others write"
+    if not file.triggers:
+        yield "has no trigger"
+
+
+def _concurrency(file: File) -> Iterator[str]:
+    """A newer push of a pull request cancels the run of the older one; nothing else is ever cancelled."""
+    concurrency = file.document.get("concurrency")
+    triggers = set(file.triggers)
+    if triggers == {"workflow_call"}:
+        if concurrency is not None:
+            yield "has concurrency of its own: its caller has the one that counts"
+        return
+    if not isinstance(concurrency, dict) or not concurrency.get("group"):
+        yield "has no concurrency group"
+        return
+    cancels = concurrency.get("cancel-in-progress")
+    if cancels is not (triggers == {"pull_request"}):
+        yield f"cancel-in-progress is {cancels}: true for pull requests alone, false for anything else"
+
+
+def _aggregate(file: File) -> Iterator[str]:
+    """A branch rule asks for one job, so that one has to wait for all, and to run whatever became of them."""
+    if "pull_request" not in file.triggers or AGGREGATE not in file.jobs:
+        if "pull_request" in file.triggers:
+            yield f"has no job `{AGGREGATE}`"
+        return
+    job = file.jobs[AGGREGATE]
+    if job.get("if") != "always()":
+        yield f"`{AGGREGATE}` does not run always"
+    needs = {job["needs"]} if isinstance(job.get("needs"), str) else set(job.get("needs") or ())
+    if missing := sorted(set(file.jobs) - {AGGREGATE} - needs):
+        yield f"`{AGGREGATE}` does not wait for {', '.join(missing)}"
+
+
+def _rights(file: File, name: str, job: dict[str, Any]) -> Iterator[str]:
+    granted = job.get("permissions")
+    if not isinstance(granted, dict):
+        yield "its rights are not listed one by one"
+        return
+    for scope, level in granted.items():
+        if level == "write" and not re.search(r"\s# \S", file.line("jobs", name, "permissions", scope)):
+            yield f"no comment says why: {scope}: write"
+
+
+def _job(_: File, __: str, job: dict[str, Any]) -> Iterator[str]:
+    if not job.get("name"):
+        yield "has no name"
+    if job.get("secrets") == "inherit":
+        yield "secrets: inherit"
+    minutes = job.get("timeout-minutes")
+    if "uses" not in job and not (isinstance(minutes, int) and 0 < minutes <= LONGEST_JOB_MINUTES):
+        yield "has no time limit"
+    yield from _soft(job)
+
+
+def _soft(part: dict[str, Any]) -> Iterator[str]:
+    if part.get("continue-on-error", False) is not False:
+        yield "continue-on-error: a failure would look like a success"
+
+
+def _checkout(step: dict[str, Any]) -> Iterator[str]:
+    checks_out = str(step.get("uses", "")).startswith("actions/checkout@")
+    if checks_out and (step.get("with") or {}).get("persist-credentials") is not False:
+        yield "leaves credentials in the checkout"
+
+
+def _run(step: dict[str, Any]) -> Iterator[str]:
+    if "run" not in step:
+        return
+    script = str(step["run"]).strip()
+    if "${{" in script:
+        yield f"an expression is pasted into a script: {script}"
+    elif len(script.splitlines()) > LONGEST_RUN:
+        yield f"a script of {len(script.splitlines())} lines"
+    elif not _is_one_command(script):
+        yield f"not one command of the project: {script}"
+
+
+def _is_one_command(script: str) -> bool:
+    """One call of a program in COMMANDS: nothing is piped, redirected, chained or substituted."""
+    if "$(" in script or "`" in script or "<(" in script:
+        return False
+    reader = shlex.shlex(script.replace("\\\n", " "), posix=True, punctuation_chars=True)
+    reader.whitespace = " \t"
+    reader.whitespace_split = True
+    try:
+        words = list(reader)
+    except ValueError:
+        return False
+    if any(set(word) <= set("();<>|&") or "\n" in word for word in words):
+        return False
+    return any(tuple(words[: len(command)]) == command for command in COMMANDS)

@@ -1,0 +1,114 @@
+"""What was changed is found wherever it lies; what cannot be looked at is never called verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice.core.workspace import Workspace
+from sluice.release import catalogue, verification
+from sluice.release.blobs import open_place
+from sluice.release.manifest import Manifest
+from sluice.release.verification import check_attestation, check_folder, check_place
+
+Make = Callable[..., tuple[Manifest, Path]]
+Gh = Callable[[str], str]
+GITHUB = {"GITHUB_REPOSITORY": "octo/app"}
+
+
+@pytest.fixture
+def folder(make: Make, small_models: None) -> Path:  # noqa: ARG001
+    return make()[1]
+
+
+def test_a_whole_folder_is_verified(folder: Path) -> None:
+    assert str(check_folder(folder)) == "folder: verified: 7 files"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("adapter.gguf", "sha256 is"), ("index/new.txt", "not in the manifest"), ("release.json", "not valid JSON")],
+)
+def test_a_changed_folder_is_not(folder: Path, name: str, says: str) -> None:
+    (folder / name).write_bytes(b"other")
+    check = check_folder(folder)
+    assert check.result == "failed"
+    assert says in check.reason
+
+
+def test_a_folder_of_another_name_is_not(folder: Path) -> None:
+    assert check_folder(folder.rename(folder.with_name("r-000000000000"))).result == "failed"
+
+
+def test_every_artefact_in_the_place_is_read_again(folder: Path, workspace: Workspace, tmp_path: Path) -> None:
+    place = open_place(str(tmp_path / "place"))
+    catalogue.add(place, workspace, folder, "1" * 40)
+    assert check_place(place, workspace, folder).result == "verified"
+    for blob in (tmp_path / "place" / "sha256").iterdir():
+        whole = blob.read_bytes()
+        for damage in (lambda path=blob, was=whole: path.write_bytes(was + b" "), blob.unlink):
+            damage()
+            check = check_place(place, workspace, folder)
+            assert (check.result, blob.name in check.reason) == ("failed", True)
+            blob.write_bytes(whole)
+    assert check_place(place, workspace, folder).result == "verified"
+
+
+def test_a_release_that_is_not_in_the_place_fails_and_without_a_place_nothing_is_verified(
+    folder: Path, workspace: Workspace, tmp_path: Path
+) -> None:
+    assert check_place(open_place(str(tmp_path / "empty")), workspace, folder).result == "failed"
+    assert check_place(None, workspace, folder).result == "not verified"
+
+
+@pytest.fixture
+def gh(tmp_path: Path) -> Gh:
+    """A program in place of GitHub's; what it was asked is in the file `asked`."""
+
+    def make(script: str) -> str:
+        program = tmp_path / "gh"
+        program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n{script}\n')
+        program.chmod(0o755)
+        return str(program)
+
+    return make
+
+
+def test_an_attestation_is_asked_for_this_repository_and_this_workflow(folder: Path, gh: Gh, tmp_path: Path) -> None:
+    check = check_attestation(folder, GITHUB, gh=gh("exit 0"))
+    assert check.result == "verified"
+    assert (tmp_path / "asked").read_text().split() == [
+        "attestation",
+        "verify",
+        str(folder / "release.json"),
+        "--repo",
+        "octo/app",
+        "--signer-workflow",
+        "octo/app/.github/workflows/release.yml",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "result", "says"),
+    [
+        ("echo trying >&2; echo no attestations found >&2; exit 1", "failed", "no attestations found"),
+        ("exit 1", "failed", "ended with 1"),
+        ("echo run gh auth login >&2; exit 4", "not verified", "run gh auth login"),
+        ("sleep 60", "not verified", "no answer"),
+    ],
+)
+def test_what_gh_does_not_say_yes_to_is_not_verified(
+    folder: Path, gh: Gh, script: str, result: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "sleep" in script:
+        monkeypatch.setattr(verification, "_SECONDS", 0.2)
+    check = check_attestation(folder, GITHUB, gh=gh(f"exec {script}" if "sleep" in script else script))
+    assert check.result == result
+    assert says in check.reason
+
+
+def test_without_gh_or_a_repository_nothing_is_verified(folder: Path) -> None:
+    assert check_attestation(folder, GITHUB, gh="gh-that-is-not-here").result == "not verified"
+    assert check_attestation(folder, {}).reason == "GITHUB_REPOSITORY is not set"

@@ -1,0 +1,77 @@
+"""Which `run:` steps the workflows have, and which of them a run began."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from workflows.act import Job, Run, load
+
+# Workflows that the tests run, with all that they call; scorecard.yml has no step of its own to run.
+RUN = ("ci.yml", "release.yml", "rollback.yml", "train.yml", "nightly.yml", "test-cluster.yml", "upgrade-template.yml")
+
+
+class Step(NamedTuple):
+    """A `run:` step: the file, the job (empty in a composite action), and its id, or its index where it has none."""
+
+    file: str
+    job: str
+    step: str
+
+
+def declared(root: Path, workflow: str) -> set[Step]:
+    """Every `run:` step of a workflow, of the workflows that it calls and of the composite actions that they use."""
+    found: set[Step] = set()
+    for name, job in load(root / ".github" / "workflows" / workflow)["jobs"].items():
+        called = job.get("uses", "")
+        if called.startswith("./"):
+            found |= declared(root, Path(called).name)
+        found |= _of_steps(root, workflow, name, job.get("steps", []))
+    return found
+
+
+def _of_steps(root: Path, file: str, job: str, steps: list[dict[str, Any]]) -> set[Step]:
+    found: set[Step] = set()
+    for index, step in enumerate(steps):
+        if "run" in step:
+            found.add(Step(file, job, step.get("id", str(index))))
+        elif step["uses"].startswith("./"):
+            action = Path(step["uses"])
+            found |= _of_steps(root, action.name, "", load(root / action / "action.yml")["runs"]["steps"])
+    return found
+
+
+def began(root: Path, runs: Iterable[Run]) -> set[Step]:
+    """Every `run:` step that began in any of the runs."""
+    return {step for run in runs for job in run.jobs.values() for step in _of_job(root, job)}
+
+
+def _of_job(root: Path, job: Job) -> set[Step]:
+    file, name, steps = _find(root, job)
+    by_key = {step.get("id", str(index)): step for index, step in enumerate(steps)}
+    found: set[Step] = set()
+    for key in job.ran:
+        first, _, rest = key.partition("/")
+        step = by_key.get(first, {})
+        if not rest and "run" in step:
+            found.add(Step(file, name, first))
+        elif rest and step.get("uses", "").startswith("./"):
+            found.add(Step(Path(step["uses"]).name, "", rest))
+    return found
+
+
+def _find(root: Path, job: Job) -> tuple[str, str, list[dict[str, Any]]]:
+    """The file of a job, its name there, and its steps. act says the name of the workflow, which no two of ours share.
+    Where a called workflow was inlined, they are those of the called one."""
+    for path in sorted((root / ".github" / "workflows").glob("*.yml")):
+        workflow = load(path)
+        name = workflow.get("name", path.name)
+        if job.id in workflow["jobs"] and f"/{name}/" in f"/{job.name}":
+            content = workflow["jobs"][job.id]
+            if "uses" not in content:
+                return path.name, job.id, content["steps"]
+            called = root / content["uses"]
+            ((inner, steps),) = load(called)["jobs"].items()
+            return called.name, inner, steps["steps"]
+    raise AssertionError(f"{job.name}: of no workflow in {root}")

@@ -1,0 +1,32 @@
+"""What a stranger may write where workflows read it: titles, branches, messages, names of people and files, inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Each would create the file TARGET, or change an output, where it is taken for code.
+TEXTS = {
+    "substitution": "$(touch TARGET)",
+    "backticks": "`touch TARGET`",
+    "double quotes": '"; touch TARGET; echo "',
+    "single quotes": "'; touch TARGET; echo '",
+    "newlines": "a\ntouch TARGET\necho b",
+    "expression": "${{ toJSON(secrets) }} ${{ github.token }}",
+    "leading dashes": "--upload-pack=touch TARGET",
+    "workflow command": "::set-output name=eval-change::true\n::set-env name=PATH::/nowhere\n::stop-commands::x",
+    "outputs": "a\neval-change=true\ncheck-code=false\nrelease=r-000000000000",
+    "pipes": "a | touch TARGET & touch TARGET && touch TARGET > TARGET #",
+    "escapes": "%0Atouch TARGET%0A::error::x \\n touch TARGET \\$(touch TARGET) $'\\n'touch TARGET",
+    "unicode": "\u202e$(touch TARGET)\u2028touch TARGET\u2066＄（touch TARGET）\U0001f600",
+}
+NAME = "pwned"
+
+
+def text(kind: str, folder: Path) -> str:
+    """The text of a kind, with a file in `folder` to create."""
+    return TEXTS[kind].replace("TARGET", str(folder / NAME))
+
+
+def file_name(written: str) -> str:
+    """The text as the name of one file."""
+    return written.replace("/", "_")[:120]
