@@ -7,7 +7,7 @@ import pytest
 
 from sluice.core.workspace import Workspace
 from sluice.release.difference import compare_releases, markdown
-from sluice.release.manifest import Manifest
+from sluice.release.manifest import Images, Manifest
 
 from .conftest import verdict, write_evaluation
 
@@ -31,7 +31,7 @@ def test_every_part_that_differs_is_named_and_nothing_else(
     edit("prompts/answer.prompt.yml", "{{passages}}", "Read: {{passages}}")
     edit("config/service.yaml", "does not say", "is silent")
     write_evaluation(workspace.build / "evaluation", f1=0.75)
-    after = make(parent=before[0].id, data_digest="f" * 32, image="ghcr.io/octo/app@sha256:" + "a" * 64)
+    after = make(parent=before[0].id, data_digest="f" * 32, images=Images("ghcr.io/octo/app@sha256:" + "a" * 64))
     found = compare_releases(before, after)
     assert [part.name for part in found.parts] == ["prompt answer", "data", "config/service.yaml", "adapter", "image"]
     adapter = next(part for part in found.parts if part.name == "adapter")

@@ -24,7 +24,7 @@ def folder(make: Make, small_models: None) -> Path:  # noqa: ARG001
 
 
 def test_a_whole_folder_is_verified(folder: Path) -> None:
-    assert str(check_folder(folder)) == "folder: verified: 7 files"
+    assert str(check_folder(folder)) == "folder: verified: 9 files"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real
 def test_no_request_fails_while_a_release_takes_over(tmp_path: Path) -> None:
     found = promote(1500, tmp_path)
     assert not found.failed
-    assert found.requests == found.served[OLD] + found.served[NEW] == 1500
+    assert found.requests == found.served[OLD] + found.served[NEW] >= 1500
     assert found.served[OLD] > 400
     assert found.served[NEW] > 400
     assert found.in_flight > 0, "nobody was being answered when the old release got its signal"

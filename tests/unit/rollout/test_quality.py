@@ -122,7 +122,7 @@ def asked_by_the_command(services: dict[str, str], canary: str, release: Path) -
 
 def test_the_command_judges_by_what_the_release_brings(services: dict[str, str], release: Path) -> None:
     asked_by_the_command(services, "good", release)
-    assert read_json(release / "out")["counts"]["compared"] == len(CASES)
+    assert read_json(release / "out")["comparison"]["counts"]["compared"] == len(CASES)
     with pytest.raises(GateFailed, match="worse"):
         asked_by_the_command(services, "worse", release)
     write_rows(release / "judging" / "eval.jsonl", CASES[:30])
