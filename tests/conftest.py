@@ -70,6 +70,12 @@ class NetworkClosedError(AssertionError):
     """A test reached for the network."""
 
 
+@pytest.fixture(autouse=True)
+def _own_tracking_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow notes the store of one test in the environment, where the next would find it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @pytest.fixture
 def loopback() -> None:
     """A unit test that asks for this may connect to 127.0.0.1."""

@@ -171,7 +171,7 @@ def test_after_an_abort_a_rollback_takes_the_release_out(cluster: Cluster) -> No
 
 def test_a_rollback_goes_to_an_earlier_release_without_steps(cluster: Cluster) -> None:
     cluster.expect_back("first")
-    ended = cluster.site.rollback("--release", cluster.releases["first"].id)
+    ended = cluster.site.rollback(cluster.releases["first"].id)
     assert ended.status == 0
     assert cluster.site.live() == cluster.releases["first"].id
-    assert cluster.site.rollback("--release", cluster.releases["first"].id).said.count("nothing changed") == 1
+    assert cluster.site.rollback(cluster.releases["first"].id).said.count("nothing changed") == 1

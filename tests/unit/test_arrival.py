@@ -30,7 +30,9 @@ def arrival(folder: Path, verdict: str, reason: str = "", steps: tuple[Any, ...]
     return made
 
 
-STEP = SimpleNamespace(kind="analysis", weight=10, seconds=12.4, verdict="failed", reason="p95 `2 s` | limit 1 s")
+STEP = SimpleNamespace(
+    kind="analysis", template="load", weight=10, seconds=12.4, verdict="failed", reason="p95 `2 s` | limit 1 s"
+)
 
 
 def test_the_summary_has_metrics_and_steps(tmp_path: Path) -> None:
@@ -40,7 +42,7 @@ def test_the_summary_has_metrics_and_steps(tmp_path: Path) -> None:
         "| metric | champion | candidate | change |\n|---|---|---|---|\n"
         "| `f1` | `0.5` | `0.75` | `+0.25` |\n| `tokens` | `none` | `1234` |  |\n\n"
         "| step | weight | seconds | verdict |\n|---|---|---|---|\n"
-        "| `analysis` | `10 %` | `12` | `failed p95 '2 s' ¦ limit 1 s` |\n"
+        "| `analysis load` | `10 %` | `12` | `failed p95 '2 s' ¦ limit 1 s` |\n"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,15 @@ def test_the_github_release_has_notes_and_files(place: World, first: Run, releas
 def test_artifacts_are_kept_and_signed(place: World, first: Run, release: str) -> None:
     kept = place.artifact("release", run=NUMBER)
     assert release in (kept / "report.html").read_text()
-    assert (place.artifact("sbom", run=NUMBER) / "sbom.cdx.json").is_file()
+    assert {path.name for path in place.artifact("sbom", run=NUMBER).iterdir()} == {
+        "sbom.cdx.json",
+        "sbom-load.cdx.json",
+    }
     digest = hashlib.sha256((kept / "release.json").read_bytes()).hexdigest()
-    assert place.kept("attested") == [first.job("build").outputs["push.digest"], f"sha256:{digest}"]
+    pushed = first.job("build").outputs
+    assert place.kept("attested") == [pushed["push.digest"], pushed["push.load-digest"], f"sha256:{digest}"]
+    manifest = json.loads((kept / "release.json").read_text())
+    assert (manifest["image"], manifest["load_image"]) == (pushed["push.image"], pushed["push.load-image"])
     ((number,),) = [place.github.releases.by_id]
     assert place.github.releases.contents[number, "release.json"] == (kept / "release.json").read_bytes()
 

@@ -30,6 +30,7 @@ def rehearse(plan: Plan, *, stable: Any, canary: Any, out: Path, time_scale: flo
             reason = STOPPED
         verdict = "failed" if reason else "passed"
         fields: dict[str, Any] = {"kind": step.kind, "weight": weight, "verdict": verdict, "reason": reason}
+        fields["template"] = step.template if isinstance(step, Analysis) else ""
         steps.append(StepRecord(index=index, started_s=float(index), seconds=seconds, **fields))
         weights.append((float(index), weight))
         if reason:
@@ -41,7 +42,7 @@ def rehearse(plan: Plan, *, stable: Any, canary: Any, out: Path, time_scale: flo
         time_scale=time_scale,
         steps=tuple(steps),
         weights=tuple(weights),
-        traffic=TrafficRecord(requests=100, failed=0, failed_outside_canary=0),
+        traffic=TrafficRecord(requests=100, to_canary=3, failed=0, failed_outside_canary=0),
         verdict="failed" if reason else "passed",
         reason=reason,
     )
