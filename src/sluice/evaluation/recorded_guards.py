@@ -14,9 +14,7 @@ from sluice.app.chain import Checks
 from sluice.core.digests import digest_of, digest_of_code
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import current_asking
-from sluice.guardrails import Outcome
-
-_BROKEN = "guardrails.error"
+from sluice.guardrails import BROKEN, Outcome
 
 
 class RecordedGuards:
@@ -38,11 +36,11 @@ class RecordedGuards:
         key = digest_of({"guards": self._digest, "stage": stage, "text": text})
         if (kept := self._cache.get(key)) is not None:
             record.read(key, kept["seconds"], kept["seconds"])
-            return Outcome(kept["text"], kept["blocked"], tuple(kept["reasons"]))
+            return Outcome(kept["text"], kept["blocked"], tuple(kept["reasons"]), kept.get("reask", False))
         began = time.perf_counter()
         found = await check()
         record.made(key)
-        if _BROKEN not in found.reasons:
+        if BROKEN.isdisjoint(found.reasons):
             self._cache.put(key, _kept(found, time.perf_counter() - began))
         return found
 
@@ -52,6 +50,7 @@ def _kept(found: Outcome, seconds: float) -> dict[str, Any]:
         "text": found.text,
         "blocked": found.blocked,
         "reasons": list(found.reasons),
+        "reask": found.reask,
         "seconds": round(seconds, 6),
     }
 
@@ -59,5 +58,5 @@ def _kept(found: Outcome, seconds: float) -> dict[str, Any]:
 def guards_digest(bundle: Bundle) -> str:
     """Digest over the settings, the checks' code and the libraries below them."""
     code = digest_of_code(Path(sluice.guardrails.__file__).parent)
-    libraries = {name: version(name) for name in ("guardrails-ai", "detect-secrets")}
+    libraries = {name: version(name) for name in ("guardrails-ai", "detect-secrets", "confusable-homoglyphs")}
     return digest_of({"settings": bundle.guardrails.model_dump(mode="json"), "code": code, "libraries": libraries})

@@ -1,4 +1,4 @@
-"""config/guardrails.yaml: which checks run on the input and on the output, and what is done about their findings."""
+"""config/guardrails.yaml: what is checked in questions, passages and answers, and what follows from a finding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from sluice.guardrails.registry import CHECKS
 
 
 class CheckSettings(Settings):
-    """One check of a stage. `block` refuses the text, `redact` replaces what was found in it."""
+    """One check of a stage. `block` refuses the text, `redact` replaces what was found in it, `annotate` only notes it,
+    `drop` leaves a passage out, `reask` asks the model once more and refuses what is no better."""
 
     check: str
     action: Action
@@ -48,12 +49,15 @@ class CheckSettings(Settings):
 
 
 class GuardrailSettings(Settings):
-    """An empty stage is an error: no check at all must not look like a check that passed."""
+    """An empty stage is an error: no check at all must not look like a check that passed. Only `passages` may be left
+    out, as it was in the first releases. `timeout_seconds`: for all checks of a stage together, on one text."""
 
+    timeout_seconds: float = Field(2.0, gt=0, le=60)
     input: tuple[CheckSettings, ...]
+    passages: tuple[CheckSettings, ...] = ()
     output: tuple[CheckSettings, ...]
 
-    @field_validator("input", "output")
+    @field_validator("input", "passages", "output")
     @classmethod
     def _some_and_once(cls, stage: tuple[CheckSettings, ...]) -> tuple[CheckSettings, ...]:
         if not stage:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sluice.guardrails import GuardrailSettings, Guards, Outcome
+from sluice.guardrails import GuardrailSettings, Guards, Kit, Outcome
 from sluice.guardrails.guards import redacted
 from sluice.guardrails.registry import CHECKS
 
@@ -88,7 +88,7 @@ def test_the_verdict_is_that_of_the_library(guards: Guards, text: str) -> None:
     settings.disable_tracing = True
     guard: Any = AsyncGuard(history_max_length=1)
     guard.configure(allow_metrics_collection=False)
-    guard.use(*build_validators(SETTINGS.input))
+    guard.use(*build_validators(SETTINGS.input, Kit()))
     said = asyncio.run(guard.validate(text))
     reasons = {span.reason for summary in said.validation_summaries or [] for span in summary.error_spans}
     assert asyncio.run(guards.check_input(text)).reasons == tuple(sorted(reasons))
@@ -100,21 +100,24 @@ def test_a_validator_that_fails_a_text_without_a_place_is_a_refusal(
 ) -> None:
     from guardrails.validator_base import FailResult
 
-    async def failing(value: str, metadata: dict[str, Any]) -> Any:
+    def failing(value: str, metadata: dict[str, Any]) -> Any:
         return FailResult(error_message=f"{value} {metadata}")
 
-    monkeypatch.setattr(guards._input._validators[0], "async_validate", failing)
+    monkeypatch.setattr(guards._input._validators[0], "_validate", failing)
     assert asyncio.run(guards.check_input("hello")) == Outcome("", True, ("guardrails.error",))
 
 
 def test_a_check_that_breaks_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(text: str, options: Any) -> Any:
-        raise ZeroDivisionError(text, options)
+    def broken(options: Any, kit: Any) -> Any:
+        def find(seen: Any) -> Any:
+            raise ZeroDivisionError(options, kit, seen)
+
+        return find
 
     from sluice.guardrails import registry, validators
 
     monkeypatch.setattr(registry, "CHECKS", CHECKS)
-    monkeypatch.setitem(CHECKS, "length", dataclasses.replace(CHECKS["length"], find=broken))  # type: ignore[arg-type]
+    monkeypatch.setitem(CHECKS, "length", dataclasses.replace(CHECKS["length"], make=broken))  # type: ignore[arg-type]
     validators.validator_class.cache_clear()
     try:
         outcome = asyncio.run(Guards(SETTINGS).check_input("hello"))
