@@ -32,11 +32,15 @@ Find = Callable[[Seen], list[Finding]]
 @dataclass(frozen=True)
 class Check:
     """One registry entry. `make(options, kit)` is called once for each place the check is listed at, and may refuse a
-    kit that lacks what it needs. `actions` are those that make sense: a text that is too long cannot be redacted."""
+    kit that lacks what it needs. `actions` are those that make sense: a text that is too long cannot be redacted.
+    `whole`: it judges whole answers, not sentences. `model`, `embedder`: what of the kit it cannot do without."""
 
     options: type[Settings]
     make: Callable[[Any, Kit], Find]
     actions: tuple[Action, ...]
+    whole: bool = False
+    model: bool = False
+    embedder: bool = False
 
 
 def on_every_layer(find: Callable[[str, Any], list[Finding]]) -> Callable[[Any, Kit], Find]:

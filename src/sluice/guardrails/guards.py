@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 ERROR, TIMEOUT = "guardrails.error", "guardrails.timeout"
 BROKEN = frozenset((ERROR, TIMEOUT))
 _THREADS = 16  # side by side; what waits for the embedder at the same time is embedded together
+_REMEMBERED = 2048  # verdicts on passages
 _SHORT = 4096  # characters that patterns read in about a millisecond; more is read beside the event loop
 _REFUSING: frozenset[Action] = frozenset(("block", "drop", "reask"))
 
@@ -42,6 +43,7 @@ class Guards:
     def __init__(self, settings: GuardrailSettings, kit: Kit | None = None) -> None:
         kit = kit or Kit()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="guard")
+        self._known: dict[str, Outcome] = {}
         self._input, self._passages, self._output = (
             _Stage(checks, kit, self._threads, settings.timeout_seconds)
             for checks in (settings.input, settings.passages, settings.output)
@@ -52,8 +54,15 @@ class Guards:
         return await self._input.check(text)
 
     async def check_passage(self, text: str) -> Outcome:
-        """The verdict on what is about to be quoted to the model: a passage with its title and the name of its file."""
-        return await self._passages.check(text)
+        """The verdict on what is about to be quoted to the model: a passage with its title and the name of its file.
+        The last ones are remembered: passages come again and again, questions do not."""
+        if (known := self._known.get(text)) is None:
+            known = await self._passages.check(text)
+            if BROKEN.isdisjoint(known.reasons):
+                while len(self._known) >= _REMEMBERED:
+                    self._known.pop(next(iter(self._known)))
+                self._known[text] = known
+        return known
 
     async def check_output(self, text: str) -> Outcome:
         """The verdict on an answer, or on one sentence of it."""
@@ -64,11 +73,13 @@ class _Stage:
     def __init__(
         self, checks: Sequence[CheckSettings], kit: Kit, threads: ThreadPoolExecutor, timeout_seconds: float
     ) -> None:
+        from sluice.guardrails.registry import CHECKS
         from sluice.guardrails.validators import build_validators, failures
 
         self._validators = build_validators(checks, kit)
         self._failures = failures
         self._actions: dict[str, Action] = {entry.check: entry.action for entry in checks}
+        self._slow = any(CHECKS[entry.check].embedder for entry in checks)
         self._kit = kit
         self._threads = threads
         self._timeout = timeout_seconds
@@ -78,7 +89,7 @@ class _Stage:
             return Outcome(text, False, ())
         try:
             seen = Seen(text, self._kit)
-            if self._kit.embed is None and len(text) <= _SHORT:
+            if not self._slow and len(text) <= _SHORT:
                 spans = self._failures(self._validators, seen)
             else:
                 looking = asyncio.get_running_loop().run_in_executor(

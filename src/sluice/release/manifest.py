@@ -16,11 +16,13 @@ from sluice.core.digests import canonical_json, digest_of, digest_of_file
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import read_json
 from sluice.core.settings import Settings, describe_faults
+from sluice.guardrails.model import FILE as GUARD_FILE
 from sluice.release.gates import Verdict
 
 FILE = "release.json"
 ADAPTER = "adapter.gguf"
-PINNED_FOLDERS = ("prompts", "config", "index")
+GUARD = f"guard/{GUARD_FILE}"
+PINNED_FOLDERS = ("prompts", "config", "index", "guard")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ReleaseId = Annotated[str, Field(pattern=r"^r-[0-9a-f]{12}$")]
@@ -61,6 +63,13 @@ class AdapterPin(Settings):
     sha256: Sha256
 
 
+class GuardrailsPin(Settings):
+    """What decides about questions and answers: the digest of config/guardrails.yaml, and the guard model's file."""
+
+    config: str
+    model: Sha256 | None
+
+
 class EvaluationPin(Settings):
     """What the candidate scored, and the digest of the cases it was asked."""
 
@@ -80,6 +89,7 @@ class Manifest(Settings):
     index: IndexPin
     models: dict[str, ModelPin]
     adapter: AdapterPin | None
+    guardrails: GuardrailsPin | None = None
     config: dict[str, str]
     files: dict[str, Sha256]
     evaluation: EvaluationPin
@@ -96,11 +106,16 @@ class Manifest(Settings):
 
     def content_id(self) -> str:
         """The id that this content must have: r- and 12 hex digits over all but id, created and commit."""
-        return f"r-{digest_of(self.model_dump(mode='json', exclude=_NOT_CONTENT))[:12]}"
+        return f"r-{digest_of(self._content(_NOT_CONTENT))[:12]}"
 
     def served_digest(self) -> str:
         """Digest over what users would notice: equal for two releases that serve the same from the same content."""
-        return digest_of(self.model_dump(mode="json", exclude=_NOT_SERVED))
+        return digest_of(self._content(_NOT_SERVED))
+
+    def _content(self, without: set[str]) -> dict[str, Any]:
+        """Releases of before the guard model have no pin of it, and keep their ids."""
+        content = self.model_dump(mode="json", exclude=without)
+        return content if self.guardrails else {key: value for key, value in content.items() if key != "guardrails"}
 
     @property
     def passed(self) -> bool:
@@ -109,7 +124,7 @@ class Manifest(Settings):
 
     def to_bytes(self) -> bytes:
         """The canonical JSON that release.json holds."""
-        return canonical_json(self.model_dump(mode="json"))
+        return canonical_json(self._content(set()))
 
 
 def identified(fields: Mapping[str, Any]) -> Manifest:
@@ -147,6 +162,9 @@ def verify(folder: Path, manifest: Manifest) -> None:
     adapter = manifest.adapter.sha256 if manifest.adapter else None
     if manifest.files.get(ADAPTER) != adapter:
         faults.append(f"{folder / FILE}: adapter and files disagree about {ADAPTER}")
+    guard = manifest.guardrails.model if manifest.guardrails else None
+    if manifest.files.get(GUARD) != guard:
+        faults.append(f"{folder / FILE}: guardrails and files disagree about {GUARD}")
     if faults:
         raise Faults(
             f"release {manifest.id}", faults, remedy="the folder was changed after it was made; make the release again"

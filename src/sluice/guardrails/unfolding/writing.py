@@ -29,6 +29,7 @@ _ROT13 = str.maketrans(
     + string.ascii_uppercase[:13],
 )
 _ATBASH = str.maketrans(string.ascii_letters, string.ascii_lowercase[::-1] + string.ascii_uppercase[::-1])
+_CIPHERS = {"rot13": _ROT13, "atbash": _ATBASH}
 
 
 def joined(layer: Layer) -> Layer | None:
@@ -74,10 +75,15 @@ def _spelt(word: str) -> str:
     return options[known]
 
 
+def ciphered(text: str) -> list[str]:
+    """The text in each of the ways that `ciphers` undoes."""
+    return [*(text.translate(table) for table in _CIPHERS.values()), text[::-1]]
+
+
 def ciphers(layer: Layer) -> Iterator[Layer]:
     """The readings under rot13, Atbash and from the end to the start that say more than the text does."""
     before = words(layer.text)
-    for step, table in (("rot13", _ROT13), ("atbash", _ATBASH)):
+    for step, table in _CIPHERS.items():
         text = layer.text.translate(table)
         if says_more(words(text), before):
             yield layer.translated(text, step)
