@@ -6,6 +6,7 @@ There is one path: a whole answer is its stream, collected. The output guard see
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ CONDENSE = "condense"
 _ROLE = "chat"  # of config/providers.yaml: who is asked
 # To the model whose answer a check has refused.
 _AGAIN = "\n\nYour first answer was refused by a check ({}). Answer again, without what it found."
+_BETWEEN_WORDS = re.compile(r"[-_./]+")  # in the name of a file
 _SEARCHES = 16  # side by side; what waits for the embedder at the same time is embedded together
 
 
@@ -145,7 +147,8 @@ class AnswerChain:
         kept = []
         with turn.trace.step(traces.GUARD_PASSAGES) as step:
             for hit in hits:
-                verdict = await self._guards.check_passage(f"{hit.doc_id}\n{hit.title}\n{hit.text}")
+                name = _BETWEEN_WORDS.sub(" ", hit.doc_id)
+                verdict = await self._guards.check_passage(f"{name}\n{hit.title}\n{hit.text}")
                 step.verdict(verdict)
                 if not verdict.blocked:
                     kept.append(hit)

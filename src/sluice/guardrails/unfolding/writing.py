@@ -54,8 +54,10 @@ def letters_for_digits(layer: Layer) -> Layer | None:
     found = False
     for match in _MIXED.finditer(layer.text):
         word = match[0]
-        if any(c in _LEET for c in word) and any(c.isalpha() for c in word):
+        if any(c in _LEET for c in word) and not word.isdecimal():
             best = _spelt(word)
+            if best not in COMMON and not any(c.isalpha() for c in word):
+                continue
             found = found or best.rstrip("i") in COMMON or best in COMMON
             letters[match.start() : match.end()] = best
     return layer.translated("".join(letters), "leetspeak") if found else None
