@@ -27,7 +27,7 @@ FORMAT = "1"
 _NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
 DIMENSION = 384
 Floats = npt.NDArray[np.float32]
-_MOST_EMBEDDED = 4  # windows of one text whose embedding is asked for: the most suspicious ones
+_MOST_EMBEDDED = 2  # windows of one text whose embedding is asked for: the most suspicious ones
 _REMEDY = "run the guard stage again: `sluice guard train`"
 _SHAPES: Mapping[str, tuple[int, ...]] = {
     "fast.weights": (BUCKETS,),
