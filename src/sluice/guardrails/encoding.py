@@ -14,6 +14,7 @@ from pydantic import Field
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Find, Finding
 from sluice.guardrails.seen import Kit, Seen
+from sluice.guardrails.unfolding import MOST_CHARACTERS
 from sluice.guardrails.unfolding.letters import TAGS, is_invisible
 
 # The flag of a region is a black flag and a few tag letters; tags anywhere else are text for the model alone.
@@ -32,7 +33,7 @@ class Options(Settings):
 def make(options: Options, kit: Kit) -> Find:  # noqa: ARG001 - every check is made of both
     def find(seen: Seen) -> list[Finding]:
         """At most one finding of each kind, over the whole text."""
-        kinds = set() if seen.text.isascii() else _letters(seen.text, options)
+        kinds = set() if seen.text.isascii() else _letters(seen.text[:MOST_CHARACTERS], options)
         if not seen.unfolded.complete:
             kinds.add("unreadable")
         deepest = max((sum(step in _ENCODINGS for step in layer.steps) for layer in seen.layers), default=0)

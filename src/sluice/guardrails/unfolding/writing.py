@@ -20,7 +20,8 @@ _GAPS = re.compile(rf"{_GAP}+")
 _LEET = {"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s", "!": "i",
          "|": "l", "+": "t", "(": "c", "€": "e"}  # fmt: skip
 _ONE = "il"  # what a one may stand for
-_MIXED = re.compile(r"[A-Za-z0-9@$!|+(€]{2,24}")
+_MIXED_SOMEWHERE = re.compile(r"[A-Za-z][013457-9@$!|+(€]+[A-Za-z0-9$]|[013457-9@$|+(€][A-Za-z]")
+_MIXED = re.compile(r"[A-Za-z0-9@$!|+(€]{1,24}")
 _ROT13 = str.maketrans(
     string.ascii_letters,
     string.ascii_lowercase[13:]
@@ -49,17 +50,27 @@ def _together(run: str) -> str:
 
 
 def letters_for_digits(layer: Layer) -> Layer | None:
-    """Words with digits or signs for letters, spelt out; None when that gives no common word that was not there."""
+    """Words with digits or signs for letters, spelt out; None when that gives no common word that was not there. Where
+    it does, numbers that spell a short word are words too (`70` is `to`), and elsewhere they are numbers."""
+    if not _MIXED_SOMEWHERE.search(layer.text):
+        return None
     letters = list(layer.text)
+    numbers = []
     found = False
     for match in _MIXED.finditer(layer.text):
         word = match[0]
-        if any(c in _LEET for c in word) and not word.isdecimal():
-            best = _spelt(word)
-            if best not in COMMON and not any(c.isalpha() for c in word):
-                continue
-            found = found or best.rstrip("i") in COMMON or best in COMMON
+        if not any(c in _LEET for c in word):
+            continue
+        best = _spelt(word)
+        common = best in COMMON or best.rstrip("i") in COMMON
+        if word.isdecimal():
+            numbers.append((match.span(), best, common or best == "a"))
+        elif common or any(c.isalpha() for c in word):
             letters[match.start() : match.end()] = best
+            found = found or common
+    for (start, end), best, common in numbers:
+        if common:
+            letters[start:end] = best
     return layer.translated("".join(letters), "leetspeak") if found else None
 
 

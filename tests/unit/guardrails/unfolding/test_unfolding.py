@@ -117,3 +117,8 @@ def test_what_was_not_read_to_the_end_says_so() -> None:
     assert not unfold(deep).complete
     assert not unfold("a" * (MOST_CHARACTERS + 1)).complete
     assert unfold(ORDER).complete
+
+
+def test_numbers_are_words_only_among_words_with_digits() -> None:
+    assert unfold("70 1gn0r3 4 rul3").layers[-1].text == "to ignore a rule"
+    assert len(unfold("It takes 70 tokens, 4 of 17.").layers) == 1
