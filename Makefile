@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve image schemas test test-unit test-contract test-image kind e2e-cluster soak audit check format clean
+.PHONY: help setup release eval sync serve image schemas test test-unit test-contract test-image test-workflows kind e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,8 +43,11 @@ $(SCANNER): requirements/scan.txt | $(READY)
 	@$(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r requirements/scan.txt
 	@touch $(SCANNER)
 
-test: $(READY) $(SCANNER)  ## all tests, with whole releases in a clone (minutes)
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(READY) $(SCANNER)  ## the tests, with whole releases in a clone (minutes)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/workflows
+
+test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; docs/reference/workflow-tests.md)
+	@$(BIN)/pytest -n 2 --dist loadfile tests/workflows
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e"
