@@ -19,7 +19,7 @@ help:  ## show the tasks
 
 setup: $(READY)  ## install everything into .venv (other tasks do this by themselves; TRAINING=no without torch)
 
-$(READY): requirements/bootstrap.txt requirements/dev.txt requirements/train.txt requirements/torch.in pyproject.toml
+$(READY): requirements/bootstrap.txt requirements/dev.txt requirements/train.txt requirements/torch.in requirements/corpora.txt pyproject.toml
 	@$(PYTHON) scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
 	@touch $(READY)
 

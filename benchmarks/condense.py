@@ -21,12 +21,12 @@ from pathlib import Path
 
 from sluice.app.bundle import Bundle, draft_bundle
 from sluice.app.condense import Condenser
+from sluice.app.guards import open_guards
 from sluice.app.runtime import Runtime, open_runtime
 from sluice.app.settings import CondenseSettings
 from sluice.app.telemetry.traces import current_trace
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.guardrails import Guards
 from sluice.retrieval.stores import Stores
 
 CASES = (  # document of the last question, an earlier question, its answer, the last question
@@ -88,7 +88,11 @@ WAYS = ("last question", "condensed", "joined")
 async def measure(runtime: Runtime, bundle: Bundle, settings: CondenseSettings) -> str:
     """A row of the table, and the condensed questions on standard error."""
     condenser = Condenser(
-        bundle.prompts["condense"], settings, runtime.chat, Guards(bundle.guardrails), bundle.model.stem
+        bundle.prompts["condense"],
+        settings,
+        runtime.chat,
+        open_guards(bundle, runtime.retriever.embedder),
+        bundle.model.stem,
     )
     retrieval = bundle.service.retrieval
 

@@ -4,6 +4,7 @@
 
 `chat` has three passages in memory where the search would be; `rag` embeds and searches for real, in the index of
 STATE. All settings are those of config/; the provider alone is another one, and llama.cpp holds no chat model.
+Needs the guard model (`sluice guard train`).
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from sluice.app.telemetry.settings import TelemetrySettings
 from sluice.app.telemetry.telemetry import open_telemetry
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.guardrails import GuardrailSettings, Guards
-from sluice.llm.models import Models, ensure, load_models
+from sluice.guardrails import GuardrailSettings, Guards, Kit
+from sluice.guardrails.model import FILE, load_guard_model
+from sluice.llm.models import ensure, load_models
 from sluice.llm.roles import open_chat
-from sluice.llm.settings import Providers
+from sluice.llm.settings import PROMPT_ROLES, Providers
 from sluice.prompts import load_prompts
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
@@ -59,7 +61,7 @@ def bundle_of(workspace: Workspace, upstream: str, state: Path) -> Bundle:
     embed = {"name": "local", "kind": "local", "model": "embed"}
     return Bundle(
         release="r-0123456789ab",
-        prompts=load_prompts(workspace.prompts, roles=Models.roles()),
+        prompts=load_prompts(workspace.prompts, roles=PROMPT_ROLES),
         index=state / "index",
         adapter=None,
         model=Path("stub.gguf"),
@@ -72,12 +74,12 @@ def bundle_of(workspace: Workspace, upstream: str, state: Path) -> Bundle:
 
 
 @contextmanager
-def search_of(kind: str, bundle: Bundle, workspace: Workspace, state: Path) -> Iterator[Any]:
+def search_of(kind: str, bundle: Bundle, workspace: Workspace, state: Path, embedder: Embedder) -> Iterator[Any]:
     if kind == "chat":
         yield InMemory()
         return
     stores = load_settings(workspace.config / "stores.yaml", Stores)
-    with Embedder(bundle.embedder) as embedder, open_retriever(bundle.index, embedder, stores, state) as retriever:
+    with open_retriever(bundle.index, embedder, stores, state) as retriever:
         yield retriever
 
 
@@ -88,10 +90,12 @@ def main(kind: str, port: int, upstream: str, state: Path) -> None:
     with (
         logging_of(telemetry.logs, bundle.release),
         open_telemetry(telemetry, bundle, state) as told,
-        search_of(kind, bundle, workspace, state) as retriever,
+        Embedder(bundle.embedder) as embedder,
+        search_of(kind, bundle, workspace, state, embedder) as retriever,
     ):
         chat = open_chat(bundle.providers.chat, local_url=None)
-        chain = AnswerChain(bundle, chat, retriever, Guards(bundle.guardrails))
+        guards = Guards(bundle.guardrails, Kit(load_guard_model(workspace.build / "guard" / FILE), embedder.embed))
+        chain = AnswerChain(bundle, chat, retriever, guards)
         traffic = Traffic()
         keys, feedback = KeyRing(state / "keys.json"), FeedbackLog(state / "feedback")
         app = create_app(bundle, chain, traffic, telemetry=told, providers=chat, keys=keys, feedback=feedback)

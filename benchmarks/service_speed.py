@@ -52,7 +52,7 @@ from sluice.retrieval.stores import Stores, open_store
 HERE = Path(__file__).parent
 SERVER_CORE, OTHER_CORE = 0, 1
 PATH = "/v1/chat/completions"
-TURN = "You are asked a question by a customer and should answer from the manual only. "
+TURN = "We run a support desk for a few hundred customers, who read the manual on paper. "
 Question = Callable[[int], str]
 
 

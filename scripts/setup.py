@@ -28,6 +28,7 @@ def main(argv: list[str]) -> int:
         ("pipeline and service", uv(python, "--require-hashes", "-r", "requirements/dev.txt")),
         ("training", uv(python, "--require-hashes", "--no-deps", "-r", "requirements/train.txt")),
         ("torch", [str(python), "-m", "pip", "install", "-r", "requirements/torch.in"]),
+        ("attack corpora", corpora(folder, python)),
         ("sluice", uv(python, "--no-deps", "--no-build-isolation", "--editable", ".")),
     ]
     if "--without-training" in argv[2:]:
@@ -46,6 +47,13 @@ def main(argv: list[str]) -> int:
 
 def uv(python: Path, *words: str) -> list[str]:
     return [str(python.with_name("uv")), "pip", "install", "--python", str(python), *words]
+
+
+def corpora(folder: Path, python: Path) -> list[str]:
+    """Beside the libraries, not among them: what is read as data must not be importable."""
+    return uv(
+        python, "--no-deps", "--require-hashes", "--target", str(folder / "corpora"), "-r", "requirements/corpora.txt"
+    )
 
 
 def remedy(step: str, words: str) -> str:

@@ -37,6 +37,9 @@ class ForbiddingGuards:
     async def check_input(self, text: str) -> Outcome:
         return Outcome("", True, ("test.forbidden",)) if text == FORBIDDEN else Outcome(text, False, ())
 
+    async def check_passage(self, text: str) -> Outcome:
+        return Outcome(text, False, ())
+
     async def check_output(self, text: str) -> Outcome:
         return Outcome(text, False, ())
 

@@ -203,6 +203,9 @@ class NoChecks:
     async def check_input(self, text: str) -> Outcome:
         return Outcome(text, False, ())
 
+    async def check_passage(self, text: str) -> Outcome:
+        return Outcome(text, False, ())
+
     async def check_output(self, text: str) -> Outcome:
         return Outcome(text, False, ())
 

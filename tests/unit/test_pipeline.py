@@ -259,8 +259,14 @@ def test_programs_are_those_of_this_environment_and_code_is_that_of_the_checkout
 
 def test_a_run_may_end_before_the_last_stage(workspace: Workspace, journey: Journey, dvc) -> None:
     dvc(DVC_UNCHANGED)
+    stages = workspace.root / "pipelines" / "dvc.yaml"
+    stages.parent.mkdir(exist_ok=True)
+    stages.write_text("stages: {check: {}, index: {}, train: {}, evaluate: {}}\n")  # of before there was a guard model
     reproduce(workspace, journey, until="train")
-    assert dvc.called() == ["repro pipelines/dvc.yaml:train"]
+    stages.write_text("stages: {check: {}, index: {}, guard: {}, train: {}, evaluate: {}}\n")
+    reproduce(workspace, journey, until="train")
+    older = "repro " + " ".join(f"pipelines/dvc.yaml:{stage}" for stage in ("check", "index", "train"))
+    assert dvc.called() == [older, older.replace(":train", ":guard pipelines/dvc.yaml:train")]
 
 
 def test_what_a_killed_dvc_has_locked_is_free_again(workspace: Workspace) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from sluice.app.settings import ServiceSettings
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
+from sluice.guardrails.model import FILE as GUARD_FILE
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import Models, ensure, load_models
 from sluice.llm.settings import PROMPT_ROLES, Providers, load_providers
@@ -20,7 +21,8 @@ DRAFT = "draft"
 
 @dataclass(frozen=True)
 class Bundle:
-    """`release`: a release id, or DRAFT for what is not released yet. `model` and `embedder` are files of the cache."""
+    """`release`: a release id, or DRAFT for what is not released yet. `model` and `embedder` are files of the cache,
+    `guard` is the guard model's."""
 
     release: str
     prompts: Mapping[str, Prompt]
@@ -32,6 +34,7 @@ class Bundle:
     guardrails: GuardrailSettings
     providers: Providers
     manifest: Mapping[str, Any]
+    guard: Path | None = None
 
 
 def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> Bundle:
@@ -48,4 +51,5 @@ def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> Bundle:
         guardrails=load_settings(workspace.config / "guardrails.yaml", GuardrailSettings),
         providers=load_providers(workspace.config / "providers.yaml", roles=Models.roles()),
         manifest={},
+        guard=workspace.build / "guard" / GUARD_FILE,
     )

@@ -6,6 +6,7 @@ There is one path: a whole answer is its stream, collected. The output guard see
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, SearchError, Usage
 from sluice.app.citations import cite, words
 from sluice.app.condense import Condenser
-from sluice.app.sentences import Sentences
+from sluice.app.sentences import Sentences, Whole
 from sluice.app.telemetry import traces
 from sluice.app.telemetry.outcome import record
 from sluice.core.errors import SluiceError
@@ -34,6 +35,9 @@ PROMPT = "answer"
 _FILLED = frozenset({"question", "passages", "decline"})
 CONDENSE = "condense"
 _ROLE = "chat"  # of config/providers.yaml: who is asked
+# To the model whose answer a check has refused.
+_AGAIN = "\n\nYour first answer was refused by a check ({}). Answer again, without what it found."
+_BETWEEN_WORDS = re.compile(r"[-_./]+")  # in the name of a file
 _SEARCHES = 16  # side by side; what waits for the embedder at the same time is embedded together
 
 
@@ -48,6 +52,8 @@ class Checks(Protocol):
 
     async def check_input(self, text: str) -> Outcome: ...
 
+    async def check_passage(self, text: str) -> Outcome: ...
+
     async def check_output(self, text: str) -> Outcome: ...
 
 
@@ -61,6 +67,8 @@ class AnswerChain:
         self._chat = chat
         self._retriever = retriever
         self._guards = guards
+        self._vets = bool(bundle.guardrails.passages)
+        self._whole = bundle.guardrails.whole_output
         self._model_name = bundle.model.stem
         self._condenser = _condenser(bundle, chat, guards)
         self._threads = ThreadPoolExecutor(_SEARCHES, thread_name_prefix="search")
@@ -89,7 +97,8 @@ class AnswerChain:
             turn.block(verdict)
         else:
             question = await self._condensed(messages, verdict.text, turn)
-            turn.hits = await self._retrieve(question, turn, tenant)
+            found = await self._retrieve(question, turn, tenant)
+            turn.hits = await self._vetted(found, turn)
             if max((hit.similarity for hit in turn.hits), default=-1.0) >= self._settings.retrieval.min_similarity:
                 async with aclosing(self._generate(question, turn)) as pieces:
                     async for piece in pieces:
@@ -131,17 +140,42 @@ class AnswerChain:
             step.hits(hits)
             return hits
 
+    async def _vetted(self, hits: list[Hit], turn: _Turn) -> list[Hit]:
+        """The passages that may be quoted to the model. Their text, title and file name are data, and are checked."""
+        if not self._vets:
+            return hits
+        kept = []
+        with turn.trace.step(traces.GUARD_PASSAGES) as step:
+            for hit in hits:
+                name = _BETWEEN_WORDS.sub(" ", hit.doc_id)
+                verdict = await self._guards.check_passage(f"{name}\n{hit.title}\n{hit.text}")
+                step.verdict(verdict)
+                if not verdict.blocked:
+                    kept.append(hit)
+        return kept
+
     async def _generate(self, question: str, turn: _Turn) -> AsyncGenerator[str, None]:
-        """Checked sentences of the model's answer, without white space around the whole."""
+        """Checked sentences of the model's answer, without white space around the whole. Where a check says so, and
+        nothing was sent yet, the model is asked once more."""
         turn.asked = True
-        sentences = Sentences()
+        async with aclosing(self._attempt(question, turn)) as pieces:
+            async for piece in pieces:
+                yield piece
+        if turn.refused:
+            async with aclosing(self._attempt(question, turn)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _attempt(self, question: str, turn: _Turn) -> AsyncGenerator[str, None]:
+        sentences = Whole() if self._whole else Sentences()
+        again = bool(turn.refused)
         async with turn.trace.step(traces.CHAT), aclosing(self._model_chunks(question, turn)) as chunks:
             async for delta in chunks:
                 turn.count(delta)
                 for sentence in sentences.feed(delta.text):
                     if piece := await self._checked(sentence, turn):
                         yield piece
-                    if turn.blocked:
+                    if turn.blocked or bool(turn.refused) is not again:
                         return
         if piece := await self._checked(sentences.rest().rstrip(), turn):
             yield piece
@@ -152,7 +186,10 @@ class AnswerChain:
             verdict = await self._guards.check_output(body)
             step.verdict(verdict)
         if verdict.blocked:
-            turn.block(verdict)
+            if verdict.reask and not turn.text and not turn.refused:
+                turn.refused = verdict.reasons
+            else:
+                turn.block(verdict)
             return ""
         gap = sentence[: len(sentence) - len(body)] if turn.text else ""
         return gap + verdict.text if verdict.text else ""
@@ -165,6 +202,8 @@ class AnswerChain:
                 "decline": self._settings.decline,
             }
             prompt = self._prompt.render(**{name: values[name] for name in self._wanted})
+            if turn.refused:
+                prompt[-1] = {**prompt[-1], "content": prompt[-1]["content"] + _AGAIN.format(", ".join(turn.refused))}
             step.text("input", prompt)
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
         stream = self._chat.stream(prompt, self._prompt.parameters, deadline=turn.deadline)
@@ -197,6 +236,7 @@ class _Turn:
         self.hits: list[Hit] = []
         self.asked = False
         self.blocked: str | None = None
+        self.refused: tuple[str, ...] = ()
         self.trace = traces.current_trace()
         self._output: traces.Step | None = None
 

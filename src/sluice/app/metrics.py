@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from sluice.app.answer import Answer
-from sluice.app.telemetry.traces import GUARD_INPUT, GUARD_OUTPUT, RETRIEVE, Trace
+from sluice.app.telemetry.traces import GUARDS, RETRIEVE, Trace
 
 if TYPE_CHECKING:
     from sluice.app.telemetry.telemetry import Telemetry
@@ -139,8 +139,8 @@ class Metrics:
         """The steps of a finished request, whether it is sampled or not."""
         for step in trace.steps:
             self._steps(step.name).observe(step.seconds)
-            if step.name in (GUARD_INPUT, GUARD_OUTPUT):
-                stage = "input" if step.name == GUARD_INPUT else "output"
+            if step.name in GUARDS:
+                stage = step.name.removeprefix("guard ")
                 # Without a verdict the check was cut off: the request was cancelled.
                 if verdict := step.attributes.get("sluice.guard.verdict"):
                     self._verdicts(stage, str(verdict)).inc()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain, require_prompt
-from sluice.guardrails import Guards
+from sluice.app.guards import open_guards
 from sluice.llm.fallback import Fallback
 from sluice.llm.local import LocalServer
 from sluice.llm.roles import open_chat
@@ -57,4 +57,4 @@ def open_runtime(bundle: Bundle, stores: Stores, state: Path) -> Iterator[Runtim
     """A release, ready to answer."""
     require_prompt(bundle)
     with open_model(bundle) as chat, open_search(bundle, stores, state) as retriever:
-        yield Runtime(AnswerChain(bundle, chat, retriever, Guards(bundle.guardrails)), retriever, chat)
+        yield Runtime(AnswerChain(bundle, chat, retriever, open_guards(bundle, retriever.embedder)), retriever, chat)

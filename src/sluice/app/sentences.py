@@ -30,3 +30,19 @@ class Sentences:
         """What is left when the text is over."""
         rest, self._open = self._open, ""
         return rest
+
+
+class Whole:
+    """As `Sentences`, for answers that can only be judged whole: nothing is finished before the end."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def feed(self, piece: str) -> list[str]:
+        self._text += piece
+        return []
+
+    def rest(self) -> str:
+        """All of it, without white space before it."""
+        rest, self._text = self._text, ""
+        return rest

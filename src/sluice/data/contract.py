@@ -15,6 +15,7 @@ from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import Faults, SluiceError
 from sluice.data import leakage, privacy
 from sluice.data.expectations import check_expectations
+from sluice.data.guard import check_guard
 from sluice.data.rows import Document, Fault, Placed, Row, scan_corpus, scan_rows
 
 REMEDY = "mend the places above; docs/reference/data.md lists the rules"
@@ -73,7 +74,7 @@ def data_digest(folder: Path) -> str:
 
 
 def check(folder: Path) -> Report:
-    """Applies every rule to `folder` (corpus/*.md, train.jsonl, eval.jsonl) and reports all faults at once."""
+    """Applies every rule to `folder` (corpus/*.md, train.jsonl, eval.jsonl, guard/) and reports all faults at once."""
     from sluice.data import schema
 
     if not folder.is_dir():
@@ -96,6 +97,7 @@ def check(folder: Path) -> Report:
     faults += leakage.check_questions(train, evaluation)
     faults += leakage.check_documents(train, evaluation)
     faults += _check_documents_privacy(documents) + check_rows_privacy(rows)
+    faults += check_guard(folder / "guard")
     return Report(folder, _count(documents, train, evaluation), data_digest(folder), tuple(sorted(set(faults))))
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain, Checks, Search
+from sluice.app.guards import open_guards
 from sluice.app.runtime import open_model, open_search
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
@@ -27,7 +28,6 @@ from sluice.evaluation.output import Output
 from sluice.evaluation.recorded import NotRecordedError, RecordedChat, asking, times
 from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
 from sluice.evaluation.recorded_search import RecordedSearch, search_digest
-from sluice.guardrails import Guards
 from sluice.llm.chat import ChatProvider
 from sluice.retrieval.stores import Stores
 
@@ -157,7 +157,7 @@ def open_application(
         def open_lane() -> Lane:
             chat = None if replay else opened.enter_context(open_model(bundle))
             search = opened.enter_context(open_search(bundle, stores, state))
-            return lane(Parts(chat, search, Guards(bundle.guardrails)))
+            return lane(Parts(chat, search, open_guards(bundle, search.embedder)))
 
         def open_lanes() -> list[Lane]:
             return [open_lane() for _ in range(workers)] if local else [open_lane()] * first.max_concurrency

@@ -1,38 +1,68 @@
-"""The two guards of a release: one for questions, one for answers. Fail closed: a check that breaks is a refusal."""
+"""The guards of a release: for questions, for passages, for answers. Fail closed: a check that breaks, or that has not
+come to a verdict in time, is a refusal."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from sluice.guardrails.seen import Kit, Seen
 
 if TYPE_CHECKING:
     from sluice.guardrails.check import Action
     from sluice.guardrails.settings import CheckSettings, GuardrailSettings
 
 _log = logging.getLogger(__name__)
+ERROR, TIMEOUT = "guardrails.error", "guardrails.timeout"
+BROKEN = frozenset((ERROR, TIMEOUT))
+_THREADS = 16  # side by side; what waits for the embedder at the same time is embedded together
+_REMEMBERED = 2048  # verdicts on passages
+_SHORT = 4096  # characters that patterns read in about a millisecond; more is read beside the event loop
+_REFUSING: frozenset[Action] = frozenset(("block", "drop", "reask"))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`text`: what may go on (redacted where asked; empty when blocked). `reasons`: sorted codes of all findings."""
+    """`text`: what may go on (redacted where asked; empty when blocked). `reasons`: sorted codes of all findings, also
+    of those that are only noted. `reask`: refused, but the model may be asked once more."""
 
     text: str
     blocked: bool
     reasons: tuple[str, ...]
+    reask: bool = False
 
 
 class Guards:
-    """Safe for many concurrent requests. Building one imports guardrails-ai, about 3.5 s."""
+    """Safe for many concurrent requests. Building one imports guardrails-ai, about 3.5 s. SluiceError when a check
+    needs something that the kit has not."""
 
-    def __init__(self, settings: GuardrailSettings) -> None:
-        self._input = _Stage(settings.input)
-        self._output = _Stage(settings.output)
+    def __init__(self, settings: GuardrailSettings, kit: Kit | None = None) -> None:
+        kit = kit or Kit()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="guard")
+        self._known: dict[str, Outcome] = {}
+        self._input, self._passages, self._output = (
+            _Stage(checks, kit, self._threads, settings.timeout_seconds)
+            for checks in (settings.input, settings.passages, settings.output)
+        )
 
     async def check_input(self, text: str) -> Outcome:
         """The verdict on a question."""
         return await self._input.check(text)
+
+    async def check_passage(self, text: str) -> Outcome:
+        """The verdict on what is about to be quoted to the model: a passage with its title and the name of its file.
+        The last ones are remembered: passages come again and again, questions do not."""
+        if (known := self._known.get(text)) is None:
+            known = await self._passages.check(text)
+            if BROKEN.isdisjoint(known.reasons):
+                while len(self._known) >= _REMEMBERED:
+                    self._known.pop(next(iter(self._known)))
+                self._known[text] = known
+        return known
 
     async def check_output(self, text: str) -> Outcome:
         """The verdict on an answer, or on one sentence of it."""
@@ -40,35 +70,54 @@ class Guards:
 
 
 class _Stage:
-    def __init__(self, checks: Sequence[CheckSettings]) -> None:
+    def __init__(
+        self, checks: Sequence[CheckSettings], kit: Kit, threads: ThreadPoolExecutor, timeout_seconds: float
+    ) -> None:
+        from sluice.guardrails.registry import CHECKS
         from sluice.guardrails.validators import build_validators, failures
 
-        self._validators = build_validators(checks)
+        self._validators = build_validators(checks, kit)
         self._failures = failures
-        self._actions = {entry.check: entry.action for entry in checks}
+        self._actions: dict[str, Action] = {entry.check: entry.action for entry in checks}
+        self._slow = any(CHECKS[entry.check].embedder for entry in checks)
+        self._kit = kit
+        self._threads = threads
+        self._timeout = timeout_seconds
 
     async def check(self, text: str) -> Outcome:
         if not text:
             return Outcome(text, False, ())
         try:
-            spans = await self._failures(self._validators, text)
+            seen = Seen(text, self._kit)
+            if not self._slow and len(text) <= _SHORT:
+                spans = self._failures(self._validators, seen)
+            else:
+                looking = asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._failures, self._validators, seen
+                )
+                spans = await asyncio.wait_for(looking, self._timeout)
+        except TimeoutError:
+            _log.error("the guardrail checks took longer than %g s; the text is refused", self._timeout)
+            return Outcome("", True, (TIMEOUT,))
         except Exception:
             _log.exception("a guardrail check broke; the text is refused")
-            return Outcome("", True, ("guardrails.error",))
+            return Outcome("", True, (ERROR,))
         return _outcome(text, spans, self._actions)
 
 
 def _outcome(text: str, spans: Iterable[Any], actions: Mapping[str, Action]) -> Outcome:
     redact: list[tuple[int, int, str]] = []
     reasons: set[str] = set()
-    blocked = False
+    taken: set[Action] = set()
     for span in spans:
         reasons.add(span.reason)
-        if actions[span.reason.partition(".")[0]] == "block":
-            blocked = True
-        else:
+        action = actions[span.reason.partition(".")[0]]
+        taken.add(action)
+        if action == "redact":
             redact.append((span.start, span.end, span.reason))
-    return Outcome("" if blocked else redacted(text, redact), blocked, tuple(sorted(reasons)))
+    blocked = not taken.isdisjoint(_REFUSING)
+    reask = "reask" in taken and "block" not in taken
+    return Outcome("" if blocked else redacted(text, redact), blocked, tuple(sorted(reasons)), reask)
 
 
 def redacted(text: str, spans: Iterable[tuple[int, int, str]]) -> str:

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Finding
-from sluice.guardrails.text import plain
 
 Kind = Literal["email", "phone", "card"]
 
@@ -34,20 +33,15 @@ _CARD = re.compile(r"(?<![\w.+-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-]|[.,]\d)")
 
 def find(text: str, options: Options) -> list[Finding]:
     """All findings, one for each address or number. A card number must pass the Luhn checksum (ISO/IEC 7812)."""
-    seen = plain(text)
-    spans: list[tuple[Kind, int, int]] = [("email", *m.span()) for m in _EMAIL.finditer(seen.text)]
-    spans += [("card", *m.span()) for m in _CARD.finditer(seen.text) if luhn(_digits(m[0]))]
+    spans: list[tuple[Kind, int, int]] = [("email", *m.span()) for m in _EMAIL.finditer(text)]
+    spans += [("card", *m.span()) for m in _CARD.finditer(text) if luhn(_digits(m[0]))]
     cards = [(start, end) for kind, start, end in spans if kind == "card"]
     for pattern in _PHONES:
-        for match in pattern.finditer(seen.text):
+        for match in pattern.finditer(text):
             inside_a_card = any(start <= match.start() < end for start, end in cards)
             if 9 <= len(_digits(match[0])) <= 15 and not inside_a_card:
                 spans.append(("phone", *match.span()))
-    return [
-        Finding(f"personal_data.{kind}", *seen.original(start, end))
-        for kind, start, end in spans
-        if kind in options.kinds
-    ]
+    return [Finding(f"personal_data.{kind}", start, end) for kind, start, end in spans if kind in options.kinds]
 
 
 def _digits(text: str) -> str:

@@ -9,7 +9,6 @@ import re
 
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Finding
-from sluice.guardrails.text import plain
 
 
 class Options(Settings):
@@ -43,17 +42,16 @@ _PLACEHOLDER = re.compile(r"^[<\[{$%(]|\.{3}|\*{3}|x{4}|\(|^os\.|^env", re.IGNOR
 
 def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every check takes its options
     """All findings; for a password or token that is spelt out the span is its value only."""
-    seen = plain(text)
     found = []
     for kind, pattern in _COMPILED:
-        for match in pattern.finditer(seen.text):
+        for match in pattern.finditer(text):
             start, end = match.span()
             if "value" in pattern.groupindex:
                 start, end = match.span("value")
                 end -= len(match["value"]) - len(match["value"].rstrip(".?)]"))
-                if not _like_a_secret(seen.text[start:end]):
+                if not _like_a_secret(text[start:end]):
                     continue
-            found.append(Finding(f"secrets.{kind}", *seen.original(start, end)))
+            found.append(Finding(f"secrets.{kind}", start, end))
     return found
 
 

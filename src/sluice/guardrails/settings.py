@@ -1,4 +1,4 @@
-"""config/guardrails.yaml: which checks run on the input and on the output, and what is done about their findings."""
+"""config/guardrails.yaml: what is checked in questions, passages and answers, and what follows from a finding."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from sluice.core.settings import Settings, nearest
 from sluice.guardrails.check import Action
 from sluice.guardrails.registry import CHECKS
 
+# A passage is taken or left; a question cannot be asked again by anybody but its author.
+_ACTIONS: dict[str, tuple[Action, ...]] = {
+    "input": ("block", "redact", "annotate"),
+    "passages": ("drop", "annotate"),
+    "output": ("block", "redact", "annotate", "reask"),
+}
+
 
 class CheckSettings(Settings):
-    """One check of a stage. `block` refuses the text, `redact` replaces what was found in it."""
+    """One check of a stage. `block` refuses the text, `redact` replaces what was found in it, `annotate` only notes it,
+    `drop` leaves a passage out, `reask` asks the model once more and refuses what is no better."""
 
     check: str
     action: Action
@@ -48,12 +56,40 @@ class CheckSettings(Settings):
 
 
 class GuardrailSettings(Settings):
-    """An empty stage is an error: no check at all must not look like a check that passed."""
+    """An empty stage is an error: no check at all must not look like a check that passed. Only `passages` may be left
+    out, as it was in the first releases. `timeout_seconds`: for all checks of a stage together, on one text."""
 
+    timeout_seconds: float = Field(2.0, gt=0, le=60)
     input: tuple[CheckSettings, ...]
+    passages: tuple[CheckSettings, ...] = ()
     output: tuple[CheckSettings, ...]
 
-    @field_validator("input", "output")
+    @property
+    def whole_output(self) -> bool:
+        """Whether an answer is held back until it is whole."""
+        return any(CHECKS[entry.check].whole for entry in self.output)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a check needs the guard model."""
+        return any(CHECKS[entry.check].model for entry in (*self.input, *self.passages, *self.output))
+
+    @property
+    def needs_embedder(self) -> bool:
+        """Whether a check needs the embedder."""
+        return any(CHECKS[entry.check].embedder for entry in (*self.input, *self.passages, *self.output))
+
+    @model_validator(mode="after")
+    def _where_they_fit(self) -> Self:
+        for name, allowed in _ACTIONS.items():
+            for entry in getattr(self, name):
+                if entry.action not in allowed:
+                    raise ValueError(f"{name}: {entry.check} cannot {entry.action} there; use {' or '.join(allowed)}")
+                if CHECKS[entry.check].whole and name != "output":
+                    raise ValueError(f"{name}: {entry.check} is a check of whole answers; list it under output")
+        return self
+
+    @field_validator("input", "passages", "output")
     @classmethod
     def _some_and_once(cls, stage: tuple[CheckSettings, ...]) -> tuple[CheckSettings, ...]:
         if not stage:

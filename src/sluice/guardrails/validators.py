@@ -10,6 +10,7 @@ from guardrails import Validator, register_validator
 from guardrails.validator_base import ErrorSpan, FailResult, PassResult
 
 from sluice.guardrails.registry import CHECKS
+from sluice.guardrails.seen import Kit, Seen
 from sluice.guardrails.settings import CheckSettings
 
 NAMESPACE = "sluice/"
@@ -18,45 +19,46 @@ NAMESPACE = "sluice/"
 @cache
 def validator_class(name: str) -> type[Any]:
     """The validator class of one check, registered with guardrails-ai as `sluice/<name>`."""
-    find = CHECKS[name].find
+    make = CHECKS[name].make
 
     @register_validator(name=NAMESPACE + name, data_type="string")
     class CheckValidator(Validator):  # type: ignore[misc]
         """Findings become error spans; what to do about them is decided by Guards."""
 
-        def __init__(self, options: Any) -> None:
+        def __init__(self, options: Any, kit: Kit) -> None:
             super().__init__(on_fail="noop")
-            self.options = options
+            self.kit = kit
+            self.find = make(options, kit)
 
-        def _validate(self, value: str, metadata: dict[str, Any]) -> Any:  # noqa: ARG002 - the signature of the library
-            found = find(value, self.options)
+        def _validate(self, value: str, metadata: dict[str, Any]) -> Any:
+            found = self.find(metadata.get("seen") or Seen(value, self.kit))
             if not found:
                 return PassResult()
             spans = [ErrorSpan(start=f.start, end=f.end, reason=f.reason) for f in found]
             return FailResult(error_message=", ".join(sorted({f.reason for f in found})), error_spans=spans)
 
         async def async_validate(self, value: str, metadata: dict[str, Any]) -> Any:
-            # The library's own version hops through a thread for each validator; these checks take microseconds.
+            # The library's own version hops through a thread for each validator; most checks take microseconds.
             return self._validate(value, metadata)
 
     CheckValidator.__name__ = CheckValidator.__qualname__ = name
     return CheckValidator
 
 
-def build_validators(stage: Sequence[CheckSettings]) -> tuple[Any, ...]:
+def build_validators(stage: Sequence[CheckSettings], kit: Kit) -> tuple[Any, ...]:
     """One validator for each check of a stage, in its order; also fit for an AsyncGuard of one's own."""
-    return tuple(validator_class(entry.check)(entry.parsed()) for entry in stage)
+    return tuple(validator_class(entry.check)(entry.parsed(), kit) for entry in stage)
 
 
-async def failures(validators: Sequence[Any], text: str) -> list[Any]:
+def failures(validators: Sequence[Any], seen: Seen) -> list[Any]:
     """The error spans of all validators. RuntimeError when one gives no verdict, or fails a text without a place.
 
-    `AsyncGuard.validate` would do the same for 0.5 ms a call, which is ten times what the checks take: it builds a
+    `AsyncGuard.validate` would do the same for 0.5 ms a call, which is ten times what most checks take: it builds a
     record of the call, a runner and a schema each time. A test compares its verdicts with these.
     """
     spans: list[Any] = []
     for validator in validators:
-        result = await validator.async_validate(text, {})
+        result = validator._validate(seen.text, {"seen": seen})
         if isinstance(result, PassResult):
             continue
         if not isinstance(result, FailResult) or not result.error_spans:

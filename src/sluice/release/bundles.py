@@ -12,7 +12,7 @@ from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import Models, ensure, load_models
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
-from sluice.release.manifest import ADAPTER, load, verify
+from sluice.release.manifest import ADAPTER, GUARD, load, verify
 
 
 def open_bundle(folder: Path, workspace: Workspace) -> Bundle:
@@ -32,4 +32,5 @@ def open_bundle(folder: Path, workspace: Workspace) -> Bundle:
         guardrails=load_settings(folder / "config" / "guardrails.yaml", GuardrailSettings),
         providers=load_providers(folder / "config" / "providers.yaml", roles=Models.roles()),
         manifest=manifest.model_dump(mode="json"),
+        guard=folder / GUARD if GUARD in manifest.files else None,
     )

@@ -80,6 +80,8 @@ def _parts(manifest: Manifest) -> dict[str, str]:
     parts |= {f"model {role}": model.sha256 for role, model in manifest.models.items()}
     if manifest.adapter:
         parts["adapter"] = manifest.adapter.sha256
+    if manifest.guardrails and manifest.guardrails.model:
+        parts["guard model"] = manifest.guardrails.model
     parts |= {f"config/{name}": digest for name, digest in manifest.config.items()}
     images = {"image": manifest.image, "load image": manifest.load_image}
     parts |= {name: image.partition("@sha256:")[2] for name, image in images.items() if image}

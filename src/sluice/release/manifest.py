@@ -17,6 +17,7 @@ from sluice.core.digests import canonical_json, digest_of, digest_of_file
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import read_json
 from sluice.core.settings import Settings, describe_faults
+from sluice.guardrails.model import FILE as GUARD_FILE
 from sluice.release.gates import Verdict
 
 FILE = "release.json"
@@ -25,7 +26,8 @@ ADAPTER = "adapter.gguf"
 JUDGING = "judging"
 JUDGING_GATES = f"{JUDGING}/gates.yaml"
 JUDGING_CASES = f"{JUDGING}/eval.jsonl"
-PINNED_FOLDERS = ("prompts", "config", "index", JUDGING)
+GUARD = f"guard/{GUARD_FILE}"
+PINNED_FOLDERS = ("prompts", "config", "index", "guard", JUDGING)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ReleaseId = Annotated[str, Field(pattern=r"^r-[0-9a-f]{12}$")]
@@ -67,6 +69,13 @@ class AdapterPin(Settings):
     sha256: Sha256
 
 
+class GuardrailsPin(Settings):
+    """What decides about questions and answers: the digest of config/guardrails.yaml, and the guard model's file."""
+
+    config: str
+    model: Sha256 | None
+
+
 class EvaluationPin(Settings):
     """What the candidate scored, and the digest of the cases it was asked."""
 
@@ -96,6 +105,7 @@ class Manifest(Settings):
     index: IndexPin
     models: dict[str, ModelPin]
     adapter: AdapterPin | None
+    guardrails: GuardrailsPin | None = None
     config: dict[str, str]
     files: dict[str, Sha256]
     evaluation: EvaluationPin
@@ -120,8 +130,9 @@ class Manifest(Settings):
         return digest_of(self._dump(without))
 
     def _dump(self, without: set[str]) -> dict[str, Any]:
-        # A release that no image is known of has no such key, so that its id is that of the same content always.
-        unknown = {name for name in Images.__annotations__ if getattr(self, name) is None}
+        # A release that no image is known of has no such key, and one from before the guard model no pin of it: their
+        # ids are those of the same content always.
+        unknown = {name for name in (*Images.__annotations__, "guardrails") if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=without | unknown)
 
     @property
@@ -182,6 +193,9 @@ def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
     adapter = manifest.adapter.sha256 if manifest.adapter else None
     if manifest.files.get(ADAPTER) != adapter:
         faults.append(f"{folder / FILE}: adapter and files disagree about {ADAPTER}")
+    guard = manifest.guardrails.model if manifest.guardrails else None
+    if manifest.files.get(GUARD) != guard:
+        faults.append(f"{folder / FILE}: guardrails and files disagree about {GUARD}")
     if faults:
         raise Faults(
             f"release {manifest.id}", faults, remedy="the folder was changed after it was made; make the release again"

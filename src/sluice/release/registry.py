@@ -1,8 +1,8 @@
 """The registry of record: MLflow, on SQLite under `.sluice/` or on the server that MLFLOW_TRACKING_URI names.
 
-`record_release` makes one run for each release and registers its adapter and prompts with the alias `candidate`;
-`promote_aliases` moves the alias `champion`, or that of another environment. Both may be called again for the same
-release: a version is identified by the digest of its content, so that nothing is registered twice.
+`record_release` makes one run for each release and registers its adapter, guard model and prompts with the alias
+`candidate`; `promote_aliases` moves the alias `champion`, or that of another environment. Both may be called again for
+the same release: a version is identified by the digest of its content, so that nothing is registered twice.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from sluice.core.files import read_json
 from sluice.core.tracking import VARIABLE, open_tracking, tracking_uri
 from sluice.core.workspace import Workspace
 from sluice.prompts import Prompt, load_prompts
-from sluice.release.manifest import ADAPTER, FILE, Manifest
+from sluice.release.manifest import ADAPTER, FILE, GUARD, Manifest
 
 ADAPTER_MODEL = "sluice-adapter"
+GUARD_MODEL = "sluice-guard"
+_TRAINED = {ADAPTER_MODEL: (ADAPTER, "LoRA adapters as GGUF"), GUARD_MODEL: (GUARD, "Guard models as safetensors")}
 EXPERIMENT = "releases"
 CANDIDATE, CHAMPION = "candidate", "champion"
 
@@ -33,10 +35,10 @@ def record_release(workspace: Workspace, manifest: Manifest, folder: Path) -> st
     """
     client = _client(workspace)
     run_id = _finished_run(client, manifest) or _new_run(client, manifest, folder)
-    if manifest.adapter:
-        version = _adapter_version(client, manifest) or _register_adapter(client, manifest, folder, run_id)
-        client.set_registered_model_alias(ADAPTER_MODEL, CANDIDATE, version)
-        client.set_tag(run_id, "adapter_version", version)
+    for name, part in _trained(manifest).items():
+        version = _file_version(client, name, part) or _register_file(client, manifest, folder, run_id, name)
+        client.set_registered_model_alias(name, CANDIDATE, version)
+        client.set_tag(run_id, f"{name.removeprefix('sluice-')}_version", version)
     for prompt in load_prompts(folder / "prompts").values():
         version = _prompt_version(client, prompt.name, prompt.digest) or _register_prompt(client, prompt, manifest)
         client.set_prompt_alias(prompt.name, CANDIDATE, int(version))
@@ -46,21 +48,20 @@ def record_release(workspace: Workspace, manifest: Manifest, folder: Path) -> st
 def promote_aliases(workspace: Workspace, manifest: Manifest, alias: str = CHAMPION) -> None:
     """Moves `alias` to what this release is made of; a release that is not recorded is recorded first.
 
-    A release without an adapter takes the alias off the adapter model: the champion then has none.
+    A release without an adapter (or a guard model) takes the alias off that model: the champion then has none.
     """
     client = _client(workspace)
-    prompts = {name: _prompt_version(client, name, digest) for name, digest in manifest.prompts.items()}
-    adapter = _adapter_version(client, manifest) if manifest.adapter else None
-    if None in prompts.values() or (manifest.adapter and adapter is None):
+    prompts, files = _versions(client, manifest)
+    if None in (*prompts.values(), *files.values()):
         record_release(workspace, manifest, workspace.releases / manifest.id)
-        prompts = {name: _prompt_version(client, name, digest) for name, digest in manifest.prompts.items()}
-        adapter = _adapter_version(client, manifest) if manifest.adapter else None
+        prompts, files = _versions(client, manifest)
     for name, version in prompts.items():
         client.set_prompt_alias(name, alias, int(version or 0))
-    if adapter:
-        client.set_registered_model_alias(ADAPTER_MODEL, alias, adapter)
-    elif client.search_registered_models(f"name = '{ADAPTER_MODEL}'"):
-        client.delete_registered_model_alias(ADAPTER_MODEL, alias)
+    for name in _TRAINED:
+        if version := files.get(name):
+            client.set_registered_model_alias(name, alias, version)
+        elif client.search_registered_models(f"name = '{name}'"):
+            client.delete_registered_model_alias(name, alias)
 
 
 def _client(workspace: Workspace) -> Any:
@@ -121,22 +122,33 @@ def _new_run(client: Any, manifest: Manifest, folder: Path) -> str:
     return run_id
 
 
-def _adapter_version(client: Any, manifest: Manifest) -> str | None:
-    sha256 = manifest.adapter.sha256 if manifest.adapter else ""
-    return _first(client.search_model_versions(f"name = '{ADAPTER_MODEL}' AND tag.sha256 = '{sha256}'"))
+def _trained(manifest: Manifest) -> dict[str, str]:
+    """The trained files of a release: the model that each is a version of, and its sha256."""
+    adapter = manifest.adapter.sha256 if manifest.adapter else None
+    guard = manifest.guardrails.model if manifest.guardrails else None
+    return {name: sha256 for name, sha256 in ((ADAPTER_MODEL, adapter), (GUARD_MODEL, guard)) if sha256}
 
 
-def _register_adapter(client: Any, manifest: Manifest, folder: Path, run_id: str) -> str:
-    """A new version of the adapter model, from files logged to the run. Releases that share an adapter share it."""
-    if not client.search_registered_models(f"name = '{ADAPTER_MODEL}'"):
-        client.create_registered_model(ADAPTER_MODEL, description="LoRA adapters as GGUF, one version for each content")
-    client.log_artifact(run_id, str(folder / ADAPTER), "adapter")
-    tags = {
-        "release": manifest.id,
-        "sha256": manifest.adapter.sha256 if manifest.adapter else "",
-        "commit": manifest.commit,
-    }
-    return str(client.create_model_version(ADAPTER_MODEL, f"runs:/{run_id}/adapter", run_id=run_id, tags=tags).version)
+def _versions(client: Any, manifest: Manifest) -> tuple[dict[str, str | None], dict[str, str | None]]:
+    """The registered versions of a release's prompts and trained files; None for what is not registered yet."""
+    prompts = {name: _prompt_version(client, name, digest) for name, digest in manifest.prompts.items()}
+    return prompts, {name: _file_version(client, name, part) for name, part in _trained(manifest).items()}
+
+
+def _file_version(client: Any, name: str, sha256: str) -> str | None:
+    return _first(client.search_model_versions(f"name = '{name}' AND tag.sha256 = '{sha256}'"))
+
+
+def _register_file(client: Any, manifest: Manifest, folder: Path, run_id: str, name: str) -> str:
+    """A new version of a model, from files logged to the run. Releases that share a file share its version."""
+    path, what = _TRAINED[name]
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=f"{what}, one version for each content")
+    artefacts = name.removeprefix("sluice-")
+    client.log_artifact(run_id, str(folder / path), artefacts)
+    tags = {"release": manifest.id, "sha256": _trained(manifest)[name], "commit": manifest.commit}
+    source = f"runs:/{run_id}/{artefacts}"
+    return str(client.create_model_version(name, source, run_id=run_id, tags=tags).version)
 
 
 def _prompt_version(client: Any, name: str, digest: str) -> str | None:

@@ -158,6 +158,7 @@ def _parts(manifest: Manifest) -> list[tuple[str, str]]:
     """What the release is made of, as (what, which)."""
     chunker = ", ".join(f"{key} {value}" for key, value in manifest.index.chunker.items())
     adapter = manifest.adapter.sha256 if manifest.adapter else "none: the base model answers"
+    guard = manifest.guardrails.model if manifest.guardrails else None
     return [
         ("commit", manifest.commit),
         ("parent release", manifest.parent or "none: nothing was live"),
@@ -169,6 +170,7 @@ def _parts(manifest: Manifest) -> list[tuple[str, str]]:
             for role, model in manifest.models.items()
         ),
         ("adapter", adapter),
+        ("guard model", guard or "none: no check needs one"),
         *((f"config/{name}", digest) for name, digest in manifest.config.items()),
         ("evaluation cases", manifest.evaluation.cases_digest),
         ("image", manifest.image or "none: the code of a checkout serves it"),

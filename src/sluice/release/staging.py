@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,18 +19,31 @@ from typing import Any
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import read_json, write_atomic
-from sluice.core.settings import read_yaml
+from sluice.core.settings import load_settings, read_yaml
 from sluice.core.workspace import Workspace
+from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import load_models
 from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import load_prompts
 from sluice.release.gates import Verdict
-from sluice.release.manifest import ADAPTER, FILE, JUDGING, Images, Manifest, identified, load, pinned_files, verify
+from sluice.release.manifest import (
+    ADAPTER,
+    FILE,
+    GUARD,
+    JUDGING,
+    Images,
+    Manifest,
+    identified,
+    load,
+    pinned_files,
+    verify,
+)
 
 # gates.yaml is never read by the service; it is pinned in judging/. stores.yaml and telemetry.yaml say where a machine
 # keeps its vectors and sends its traces, not what is served.
 # Any other file of config/ is pinned: a forgotten pin would let two different services carry one release id.
 NOT_PINNED_CONFIG = frozenset({"gates.yaml", "stores.yaml", "telemetry.yaml"})
+GUARDRAILS = "guardrails.yaml"
 CHAMPION_SUMMARY = "champion.json"
 CHAMPION_CASES = "champion_cases.jsonl"
 _EVALUATION_FILES = ("summary.json", "cases.jsonl", "metrics.json")
@@ -74,6 +87,7 @@ def create(
                     role: spec.model_dump(include={"source", "sha256", "convert", "licence"}) for role, spec in models
                 },
                 "adapter": {"sha256": digest_of_file(draft / ADAPTER)} if adapter else None,
+                "guardrails": guardrails_pin(draft),
                 "config": config_digests(draft / "config"),
                 "files": {name: digest_of_file(draft / name) for name in sorted(pinned_files(draft))},
                 "evaluation": _evaluation_pin(summary, evaluation / "summary.json"),
@@ -115,12 +129,15 @@ def _sweep(releases: Path) -> None:
 def _copy_pinned(workspace: Workspace, draft: Path, index: Path, adapter: Path | None) -> None:
     if not (index / "index.json").is_file():
         raise SluiceError(f"{index / 'index.json'}: no such file", remedy="build the index first")
-    wanted = {
+    wanted: dict[str, Iterable[Path]] = {
         "prompts": workspace.prompts.glob("*.prompt.yml"),
         "config": (path for path in workspace.config.glob("*.yaml") if path.name not in NOT_PINNED_CONFIG),
         "index": (index / name for name in ("index.json", *read_json(index / "index.json")["files"])),
         JUDGING: (workspace.config / "gates.yaml", workspace.data / "eval.jsonl"),
     }
+    guardrails = workspace.config / GUARDRAILS
+    if guardrails.is_file() and load_settings(guardrails, GuardrailSettings).needs_model:
+        wanted["guard"] = (workspace.build / GUARD,)
     for name, sources in wanted.items():
         (draft / name).mkdir()
         for source in sources:
@@ -148,6 +165,15 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
     except FileNotFoundError:
         raise SluiceError(f"{source}: no such file", remedy="run the stage that makes it") from None
+
+
+def guardrails_pin(draft: Path) -> dict[str, Any] | None:
+    """The pins of what checks questions and answers; of no model where no check needs one."""
+    settings, model = draft / "config" / GUARDRAILS, draft / GUARD
+    if not settings.is_file():
+        return None
+    config = digest_of(read_yaml(settings)[0])
+    return {"config": config, "model": digest_of_file(model) if model.is_file() else None}
 
 
 def config_digests(folder: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,7 @@ Vectors = npt.NDArray[np.float32]
 _TOKENS = 512  # the model has no more positions
 # Texts in one call are padded to the longest, and memory grows with the whole: 4,096 tokens take up to 150 MiB.
 _TOKENS_TOGETHER = 4096
+_REMEMBERED = 256  # texts that were embedded alone
 _SHORT = 128  # tokens of a question that is embedded together with others
 
 
@@ -41,12 +43,14 @@ class Embedder:
             str(model), device="cpu", compute_type="int8_float32", intra_threads=threads, files=files
         )
         self._batches: Batches[list[int], Vector] = Batches(self._forward, _TOKENS_TOGETHER // _SHORT)
+        # The guards ask for the embedding of a question, and then the search asks for it.
+        self._alone = lru_cache(_REMEMBERED)(self._embed_alone)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """float32, shape (len(texts), dimension), rows of length 1. Long texts are cut at the model's 512 tokens."""
+        if len(texts) == 1:
+            return self._alone(texts[0])[np.newaxis].copy()
         tokens = [self._tokenizer.encode(text).ids for text in texts]
-        if len(tokens) == 1 and len(tokens[0]) <= _SHORT:  # a question: with those of other threads
-            return self._batches.ask(tokens[0])[np.newaxis]
         found: list[Vector] = [np.empty(0, np.float32)] * len(tokens)
         left = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
         while left:
@@ -56,6 +60,11 @@ class Embedder:
                 found[place] = vector
         return np.asarray(found, dtype=np.float32)
 
+    def _embed_alone(self, text: str) -> Vector:
+        tokens = self._tokenizer.encode(text).ids
+        # A question is embedded together with those of other threads.
+        return self._batches.ask(tokens) if len(tokens) <= _SHORT else self._forward([tokens])[0]
+
     def _forward(self, tokens: list[list[int]]) -> list[Vector]:
         """The mean over each text's last hidden states, shape (dimension,), length 1."""
         states = np.asarray(self._encoder.forward_batch(tokens).last_hidden_state)
@@ -64,6 +73,7 @@ class Embedder:
 
     def close(self) -> None:
         self._encoder = None
+        self._alone.cache_clear()
 
     def __enter__(self) -> Self:
         return self

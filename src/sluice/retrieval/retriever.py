@@ -63,7 +63,7 @@ class Retriever:
 
     def __init__(self, pool: Connections, collection: str, embedder: Embedder) -> None:
         self._pool = pool
-        self._embedder = embedder
+        self.embedder = embedder
         statement = sql.SQL(_SEARCH).format(table=sql.Identifier(collection), visible=sql.SQL(_VISIBLE))
         self._statement = statement.as_string().encode()
 
@@ -73,7 +73,7 @@ class Retriever:
         # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
         question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
         values = {
-            "vector": self._embedder.embed([question])[0],
+            "vector": self.embedder.embed([question])[0],
             "question": question[:_LONGEST],
             "candidates": max(_CANDIDATES, k),
             "k": k,

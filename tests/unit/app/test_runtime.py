@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import provider_entry
+from fakes import GUARDRAILS, provider_entry
 from sluice.app.bundle import Bundle, draft_bundle
 from sluice.app.runtime import Runtime, open_runtime
 from sluice.core.errors import SluiceError
@@ -56,7 +56,8 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     gone = provider_entry(name="gone", kind="openai_compatible", base_url=f"http://127.0.0.1:{free_port()}/v1")
     chat = (ProviderSpec.model_validate(gone), *draft.providers.chat)
     providers = draft.providers.model_copy(update={"chat": chat})
-    bundle = dataclasses.replace(draft, index=folder / "index", providers=providers)
+    # The guard model is a stage's result, which a checkout may not have yet; it has tests of its own.
+    bundle = dataclasses.replace(draft, index=folder / "index", providers=providers, guardrails=GUARDRAILS)
     with open_runtime(bundle, stores, folder) as opened:
         yield opened
 

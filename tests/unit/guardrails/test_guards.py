@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import socket
+import time
 from typing import Any
 
 import pytest
 
-from sluice.guardrails import GuardrailSettings, Guards, Outcome
+from sluice.guardrails import GuardrailSettings, Guards, Kit, Outcome
 from sluice.guardrails.guards import redacted
 from sluice.guardrails.registry import CHECKS
 
@@ -88,7 +89,7 @@ def test_the_verdict_is_that_of_the_library(guards: Guards, text: str) -> None:
     settings.disable_tracing = True
     guard: Any = AsyncGuard(history_max_length=1)
     guard.configure(allow_metrics_collection=False)
-    guard.use(*build_validators(SETTINGS.input))
+    guard.use(*build_validators(SETTINGS.input, Kit()))
     said = asyncio.run(guard.validate(text))
     reasons = {span.reason for summary in said.validation_summaries or [] for span in summary.error_spans}
     assert asyncio.run(guards.check_input(text)).reasons == tuple(sorted(reasons))
@@ -100,21 +101,24 @@ def test_a_validator_that_fails_a_text_without_a_place_is_a_refusal(
 ) -> None:
     from guardrails.validator_base import FailResult
 
-    async def failing(value: str, metadata: dict[str, Any]) -> Any:
+    def failing(value: str, metadata: dict[str, Any]) -> Any:
         return FailResult(error_message=f"{value} {metadata}")
 
-    monkeypatch.setattr(guards._input._validators[0], "async_validate", failing)
+    monkeypatch.setattr(guards._input._validators[0], "_validate", failing)
     assert asyncio.run(guards.check_input("hello")) == Outcome("", True, ("guardrails.error",))
 
 
 def test_a_check_that_breaks_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(text: str, options: Any) -> Any:
-        raise ZeroDivisionError(text, options)
+    def broken(options: Any, kit: Any) -> Any:
+        def find(seen: Any) -> Any:
+            raise ZeroDivisionError(options, kit, seen)
+
+        return find
 
     from sluice.guardrails import registry, validators
 
     monkeypatch.setattr(registry, "CHECKS", CHECKS)
-    monkeypatch.setitem(CHECKS, "length", dataclasses.replace(CHECKS["length"], find=broken))  # type: ignore[arg-type]
+    monkeypatch.setitem(CHECKS, "length", dataclasses.replace(CHECKS["length"], make=broken))  # type: ignore[arg-type]
     validators.validator_class.cache_clear()
     try:
         outcome = asyncio.run(Guards(SETTINGS).check_input("hello"))
@@ -135,3 +139,81 @@ def test_a_check_that_breaks_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_overlapping_spans_are_one(spans: list[tuple[int, int, str]], expected: str) -> None:
     assert redacted("abcdef", spans) == expected
+
+
+class Model:
+    """A guard model that says what it is told to, or does something else."""
+
+    threshold = 0.5
+
+    def __init__(self, says: Any) -> None:
+        self._says = says
+
+    def attack(self, *_: Any) -> Any:
+        return self._says() if callable(self._says) else self._says
+
+    toxicity = attack
+
+
+def guarded(says: Any, action: str = "block", seconds: float = 30) -> Guards:
+    attack = {"check": "attack", "action": action}
+    settings = GuardrailSettings.model_validate(
+        {
+            "timeout_seconds": seconds,
+            "input": [attack],
+            "passages": [{"check": "attack", "action": "drop"}],
+            "output": [{"check": "secrets", "action": "reask"}],
+        }
+    )
+    return Guards(settings, Kit(model=Model(says), embed=lambda _: None))  # type: ignore[arg-type,return-value]
+
+
+def hang() -> float:
+    time.sleep(1)
+    return 0.0
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        (hang, "guardrails.timeout"),
+        (lambda: 1 / 0, "guardrails.error"),
+        (float("nan"), "guardrails.error"),
+        (None, "guardrails.error"),
+        (-3.0, "guardrails.error"),
+    ],
+    ids=["hung", "broken", "NaN", "nothing", "no probability"],
+)
+def test_a_guard_model_that_fails_lets_nothing_pass(says: Any, reason: str) -> None:
+    async def all_at_once(guards: Guards) -> list[Outcome]:
+        return await asyncio.gather(*(guards.check_input(f"question {n}") for n in range(200)))
+
+    assert set(asyncio.run(all_at_once(guarded(says, seconds=0.2 if says is hang else 30)))) == {
+        Outcome("", True, (reason,))
+    }
+
+
+def test_a_guard_whose_threads_are_gone_lets_nothing_pass() -> None:
+    guards = guarded(0.1)
+    guards._threads.shutdown()
+    assert asyncio.run(guards.check_input("question")) == Outcome("", True, ("guardrails.error",))
+
+
+def test_what_is_only_noted_goes_on() -> None:
+    assert asyncio.run(guarded(0.9, "annotate").check_input("question")) == Outcome(
+        "question", False, ("attack.likely",)
+    )
+
+
+def test_a_refusal_may_ask_for_another_answer() -> None:
+    outcome = asyncio.run(guarded(0.1).check_output("password: " + "hunter2!"))
+    assert outcome == Outcome("", True, ("secrets.password",), reask=True)
+
+
+def test_a_verdict_on_a_passage_is_remembered_unless_the_guard_broke() -> None:
+    said = iter([float("nan"), 0.9, 0.1])
+    guards = guarded(lambda: next(said))
+    assert asyncio.run(guards.check_passage("a passage")).reasons == ("guardrails.error",)
+    for _ in range(2):
+        assert asyncio.run(guards.check_passage("a passage")).reasons == ("attack.likely",)
+    assert asyncio.run(guards.check_passage("another")) == Outcome("another", False, ())

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from sluice.guardrails.length import Options, find
+from guarding import finder
+from sluice.guardrails.length import Options
+
+find = finder("length")
 
 
 def test_the_limit_itself_passes_and_one_more_does_not() -> None:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.guardrails.personal_data import Options, find, luhn
+from guarding import finder
+from sluice.guardrails.personal_data import Options, luhn
+
+find = finder("personal_data")
 
 FOUND = {
     "someone@example.org": "email",

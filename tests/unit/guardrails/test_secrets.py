@@ -6,7 +6,10 @@ import string
 
 import pytest
 
-from sluice.guardrails.secrets import Options, find
+from guarding import finder
+from sluice.guardrails.secrets import Options
+
+find = finder("secrets")
 
 LETTERS = string.ascii_letters[13:39] + string.digits + "ab"
 PEM = "-----BEGIN RSA " + "PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEow+/AB==\n-----END RSA " + "PRIVATE KEY-----"

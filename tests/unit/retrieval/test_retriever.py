@@ -128,6 +128,34 @@ def test_a_tenant_sees_his_own_and_what_is_for_all(spec, state: Path, tmp_path: 
 
 
 @pytest.mark.real
+def test_a_thousand_questions_about_another_tenant_s_documents_find_none_of_them(
+    spec: Any, state: Path, tmp_path: Path
+) -> None:
+    """Every question names a document of its own words, number and title, and asks as somebody else."""
+    owners = ("a", "b", "c", "d")
+    tenants: dict[str, str | None] = {f"{owner}{n:03}": owner for owner in owners for n in range(50)}
+    tenants |= {f"shared{n:03}": None for n in range(10)}
+    texts = {name: f"Passage number {int(name[-3:])} names zq{name} and the secret of {name}." for name in tenants}
+    build_index(crowd(tenants, texts), Fan(), spec, ChunkerSettings(), tmp_path / "index")  # type: ignore[arg-type]
+    askers = [(name, asker) for name, owner in tenants.items() if owner for asker in (*owners, None, "e")]
+    strange = [(name, asker) for name, asker in askers if asker != tenants[name]][:1000]
+    assert len(strange) == 1000
+    with (
+        open_retriever(tmp_path / "index", Fan(), LOCAL, state) as fan,  # type: ignore[arg-type]
+        ThreadPoolExecutor(8) as threads,
+    ):
+        found = threads.map(lambda pair: visible(fan.search(texts[pair[0]], k=20, tenant=pair[1])), strange)
+        foreign = [
+            (asker, name)
+            for (_, asker), names in zip(strange, found, strict=True)
+            for name in names
+            if tenants[name] not in (None, asker)
+        ]
+        assert foreign == []
+        assert "a007" in visible(fan.search(texts["a007"], k=20, tenant="a"))
+
+
+@pytest.mark.real
 def test_the_vector_index_goes_past_another_tenant_s_chunks(spec, state: Path, tmp_path: Path) -> None:
     """So many chunks that the approximate index is used: it must go on until it finds what may be seen."""
     rng = np.random.default_rng(7)

@@ -29,6 +29,7 @@ from sluice.evaluation.output import Output
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.stage import rows_of
 from sluice.evaluation.summary import summarise, write_results
+from sluice.guardrails.model import FILE
 from sluice.llm.models import load_models
 from sluice.retrieval.index import build_index
 from sluice.retrieval.stage import IndexParameters
@@ -82,7 +83,7 @@ def data_edited(workspace: Workspace) -> bool:  # noqa: ARG001
 
 def reproduce(workspace: Workspace, journey: Any, *, until: str = "evaluate") -> None:
     """Every stage up to the last that is wanted."""
-    for stage in (check, index, train, evaluate):
+    for stage in (check, index, guard, train, evaluate):
         journey.begin(stage.__name__)
         if stage is evaluate:
             evaluate(workspace, journey)
@@ -102,6 +103,13 @@ def index(workspace: Workspace) -> None:
     chunker = load_params(workspace.params, "index", IndexParameters).chunker
     documents = load_corpus(workspace.data / "corpus")
     build_index(documents, HashedVectors(), spec, chunker, workspace.build / "index")  # type: ignore[arg-type]
+
+
+def guard(workspace: Workspace) -> None:
+    """No check is run here; a release pins the file."""
+    write_atomic(
+        workspace.build / "guard" / FILE, f"guard of {digest_of_file(workspace.data / 'guard' / 'train.jsonl')}\n"
+    )
 
 
 def train(workspace: Workspace) -> None:

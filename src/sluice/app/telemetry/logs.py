@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import orjson
 
 from sluice.app.telemetry.background import Background, LostError
-from sluice.app.telemetry.traces import CHAT, CONDENSE, GUARD_INPUT, GUARD_OUTPUT, RETRIEVE, Trace, current_trace
+from sluice.app.telemetry.traces import CHAT, CONDENSE, GUARDS, RETRIEVE, Trace, current_trace
 from sluice.guardrails.redaction import redact
 
 if TYPE_CHECKING:
@@ -175,6 +175,6 @@ def access_line(trace: Trace) -> None:
             fields["model_ms"] = round(fields.get("model_ms", 0) + step.seconds * 1000, 1)
             fields["tokens_in"] = fields.get("tokens_in", 0) + seen.get("gen_ai.usage.input_tokens", 0)
             fields["tokens_out"] = fields.get("tokens_out", 0) + seen.get("gen_ai.usage.output_tokens", 0)
-        elif step.name in (GUARD_INPUT, GUARD_OUTPUT):
+        elif step.name in GUARDS:
             fields[step.name.replace(" ", "_")] = seen.get("sluice.guard.verdict", "")
     _access.info("request", extra={"fields": fields, "trace": trace})

@@ -26,7 +26,9 @@ CONDENSE = "condense"
 RETRIEVE = "retrieve"
 PROMPT = "prompt"
 CHAT = "chat"
+GUARD_PASSAGES = "guard passages"
 GUARD_OUTPUT = "guard output"
+GUARDS = (GUARD_INPUT, GUARD_PASSAGES, GUARD_OUTPUT)
 
 Value = str | int | float | bool | tuple[str, ...]
 _LOW_64 = (1 << 64) - 1

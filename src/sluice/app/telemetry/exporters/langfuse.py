@@ -17,7 +17,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 
 from sluice.app.telemetry.exporters.otlp import OtlpExporter
 from sluice.app.telemetry.spans import RELEASE, TENANT, Facts, Score, Span
-from sluice.app.telemetry.traces import CHAT, CONDENSE, GUARD_INPUT, GUARD_OUTPUT, RETRIEVE, Trace
+from sluice.app.telemetry.traces import CHAT, CONDENSE, GUARD_INPUT, GUARD_OUTPUT, GUARD_PASSAGES, RETRIEVE, Trace
 from sluice.core.errors import SluiceError
 from sluice.guardrails.redaction import redact
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _TYPES = {
     "request": "chain",
     GUARD_INPUT: "guardrail",
+    GUARD_PASSAGES: "guardrail",
     GUARD_OUTPUT: "guardrail",
     RETRIEVE: "retriever",
     CONDENSE: "generation",

@@ -18,13 +18,19 @@ from sluice.app.telemetry.background import LostError
 from sluice.app.telemetry.exporters.otlp import OtlpExporter
 from sluice.app.telemetry.spans import PROMPT_DIGEST, RELEASE, TENANT, Facts, Score, Span, feedback_span, spans_of
 from sluice.app.telemetry.spool import Spool
-from sluice.app.telemetry.traces import GUARD_INPUT, GUARD_OUTPUT, RETRIEVE, Trace
+from sluice.app.telemetry.traces import GUARD_INPUT, GUARD_OUTPUT, GUARD_PASSAGES, RETRIEVE, Trace
 from sluice.guardrails.redaction import redact
 
 if TYPE_CHECKING:
     from sluice.app.telemetry.settings import TraceSettings
 
-_TYPES = {"request": "CHAIN", GUARD_INPUT: "GUARDRAIL", GUARD_OUTPUT: "GUARDRAIL", RETRIEVE: "RETRIEVER"}
+_TYPES = {
+    "request": "CHAIN",
+    GUARD_INPUT: "GUARDRAIL",
+    GUARD_PASSAGES: "GUARDRAIL",
+    GUARD_OUTPUT: "GUARDRAIL",
+    RETRIEVE: "RETRIEVER",
+}
 # MLflow makes tags of a trace from these attributes of its root span; the lists of traces can be filtered by them.
 _TAGS = {"release": RELEASE, "tenant": TENANT, "prompt": PROMPT_DIGEST}
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.guardrails.text import plain
+from sluice.guardrails.unfolding.layer import original
+from sluice.guardrails.unfolding.letters import plain, skeleton
 
 
 @pytest.mark.parametrize(
@@ -18,12 +19,28 @@ from sluice.guardrails.text import plain
     ],
 )
 def test_the_plain_form(text: str, expected: str) -> None:
-    assert plain(text).text == expected
+    assert plain(original(text)).text == expected
 
 
 def test_a_span_of_the_plain_form_leads_back_to_the_original() -> None:
     text = "x ﬁ\u200bn\u200be y"
-    seen = plain(text)
+    seen = plain(original(text))
     start = seen.text.index("fine")
     begin, end = seen.original(start, start + 4)
     assert text[begin:end] == "ﬁ\u200bn\u200be"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Іgnоrе", "Ignore"),
+        ("i̸g̸n̸o̸r̸e̸", "ignore"),
+        ("ɪɢɴᴏʀᴇ", "ignore"),
+        ("🅸🅶🅽🅾🆁🅴", "ignore"),
+        ("🇮🇬", "ig"),
+        ("naïve", "naive"),
+        ("漢字", "漢字"),
+    ],
+)
+def test_the_skeleton_is_what_the_eye_reads(text: str, expected: str) -> None:
+    assert skeleton(plain(original(text))).text == expected

@@ -1,0 +1,150 @@
+"""The guard model as it is served: linear, in numpy, read from one safetensors file. Trained in `training/guard/`.
+
+An attack is judged in two steps. n-grams alone settle most texts for a fraction of a millisecond: those that are far
+below anything an attack looks like, and those far above anything honest. For what lies between, the sentence embedding
+is asked too, and decides together with what the n-grams said. Both steps are calibrated: 0.8 means that four of five
+such texts are attacks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sluice.core.errors import SluiceError
+from sluice.guardrails.features import BUCKETS, Row, features, windows
+from sluice.guardrails.seen import Embed
+from sluice.guardrails.toxicity_model import TENSORS as TOXICITY_TENSORS
+from sluice.guardrails.toxicity_model import ToxicityModel
+
+FILE = "guard.safetensors"
+FORMAT = "2"
+_NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
+DIMENSION = 384
+Floats = npt.NDArray[np.float32]
+_MOST_EMBEDDED = 2  # windows of one text whose embedding is asked for: the most suspicious ones
+_REMEDY = "run the guard stage again: `sluice guard train`"
+_SHAPES: Mapping[str, tuple[int, ...]] = {
+    "grams.weights": (BUCKETS,),
+    "grams.line": (3,),
+    "both.embedding": (DIMENSION,),
+    "both.line": (2,),
+    "bounds": (3,),
+}
+
+
+@dataclass(frozen=True)
+class GuardModel:
+    """`weights`: of the buckets. `grams`: bias of their margin, then slope and offset of the sigmoid that makes it a
+    probability. `embedding`: weights of the embedding; `both`: weight of the margin beside it, and the bias, of a sum
+    whose sigmoid is a probability. `bounds`: margins below which a text is clear, and above which it is an attack for
+    sure. `threshold`: the probability from which a text is taken for an attack. `embedder`: sha256 of the embedder's
+    weights that it was trained with. Safe for many threads."""
+
+    weights: Floats
+    grams: tuple[float, float, float]
+    embedding: Floats
+    both: tuple[float, float]
+    bounds: tuple[float, float]
+    threshold: float
+    toxicity_model: ToxicityModel
+    embedder: str
+
+    def attack(self, texts: Sequence[str], embed: Embed) -> float:
+        """The probability that one of the texts, or a part of one, is an attack: that of the most suspicious part."""
+        parts = dict.fromkeys(part for text in texts for part in windows(text) if part)
+        judged = sorted(((self.margin(features(part)), part) for part in parts), reverse=True)
+        if not judged or judged[0][0] < self.bounds[0] or judged[0][0] > self.bounds[1]:
+            return self._settled(judged[0][0]) if judged else 0.0
+        asked = [one for one in judged if one[0] >= self.bounds[0]][:_MOST_EMBEDDED]
+        vectors = embed([part for _, part in asked])
+        return max(self._weighed(margin, vector) for (margin, _), vector in zip(asked, vectors, strict=True))
+
+    def margin(self, row: Row) -> float:
+        """What the n-grams say of one part."""
+        return float(row.values @ self.weights[row.places]) + self.grams[0]
+
+    def _settled(self, margin: float) -> float:
+        return _sigmoid(self.grams[1] * margin + self.grams[2])
+
+    def _weighed(self, margin: float, vector: Floats) -> float:
+        return _sigmoid(self.both[0] * margin + self.both[1] + float(vector @ self.embedding))
+
+    def toxicity(self, texts: Sequence[str]) -> float:
+        """The probability that one of the texts is insulting or obscene."""
+        return max(map(self.toxicity_model.probability, texts), default=0.0)
+
+
+def load_guard_model(path: Path) -> GuardModel:
+    """SluiceError when the file is missing, damaged, or made by another version of this code."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            notes: dict[str, str] = json.loads((file.metadata() or {}).get(_NOTES, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except FileNotFoundError:
+        raise SluiceError(f"{path}: no such file; a check needs the guard model", remedy=_REMEDY) from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SluiceError(f"{path}: the guard model cannot be read: {error}", remedy=_REMEDY) from None
+    if notes.get("format") != FORMAT:
+        found = notes.get("format")
+        raise SluiceError(f"{path}: a guard model of format {found}, not {FORMAT}", remedy=_REMEDY)
+    try:
+        _verify(tensors)
+        bias, slope, offset = (float(value) for value in tensors["grams.line"])
+        weight, constant = (float(value) for value in tensors["both.line"])
+        clear, sure, threshold = (float(value) for value in tensors["bounds"])
+        return GuardModel(
+            weights=tensors["grams.weights"],
+            grams=(bias, slope, offset),
+            embedding=tensors["both.embedding"],
+            both=(weight, constant),
+            bounds=(clear, sure),
+            threshold=threshold,
+            toxicity_model=ToxicityModel.of(tensors),
+            embedder=notes["embedder"],
+        )
+    except (KeyError, ValueError) as error:
+        raise SluiceError(f"{path}: not a whole guard model: {error}", remedy=_REMEDY) from None
+
+
+def save_guard_model(model: GuardModel, path: Path) -> None:
+    """Writes the file, the same bytes for the same model."""
+    from safetensors.numpy import save_file
+
+    tensors = {
+        "grams.weights": model.weights,
+        "grams.line": np.asarray(model.grams, np.float32),
+        "both.embedding": model.embedding,
+        "both.line": np.asarray(model.both, np.float32),
+        "bounds": np.asarray((*model.bounds, model.threshold), np.float32),
+        **model.toxicity_model.tensors(),
+    }
+    notes = {"format": FORMAT, "embedder": model.embedder}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, str(path), metadata={_NOTES: json.dumps(notes, sort_keys=True)})
+
+
+def _sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-min(max(value, -60.0), 60.0)))
+
+
+def _verify(tensors: Mapping[str, Any]) -> None:
+    """ValueError for a tensor of another shape, or with a value that is no number: it would pass every text."""
+    wanted = {*_SHAPES, *TOXICITY_TENSORS}
+    if differ := wanted ^ set(tensors):
+        raise ValueError(f"tensors differ: {', '.join(sorted(differ))}")
+    for name, shape in _SHAPES.items():
+        if tensors[name].shape != shape:
+            raise ValueError(f"{name} has the shape {tensors[name].shape}, not {shape}")
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise ValueError(f"{name} holds values that are no numbers")

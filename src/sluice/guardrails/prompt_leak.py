@@ -1,0 +1,53 @@
+"""The application's own instructions in an answer: a run of their words, as they stand or in another writing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from sluice.core.settings import Settings
+from sluice.guardrails.check import Find, Finding, on_every_layer
+from sluice.guardrails.seen import Kit
+from sluice.guardrails.unfolding.writing import ciphered
+
+_WORD = re.compile(r"\w+")
+# What stands in the place of a variable is no instruction: a declining answer repeats it with every right.
+_BREAK = re.compile(r"\{\{.*?\}\}|(?<=[.!?:;])\s+|\n+")
+_FEWEST = 4  # words of a sentence that is looked for as a whole
+
+
+class Options(Settings):
+    words: int = Field(6, ge=_FEWEST, description="words in a row that are a leak; a shorter sentence counts whole")
+
+
+def make(options: Options, kit: Kit) -> Find:
+    runs = {
+        run
+        for instructions in kit.instructions
+        for writing in (instructions, *ciphered(instructions))
+        for run in _runs(writing, options.words)
+    }
+    lengths = sorted({len(run) for run in runs})
+
+    def find(text: str, _: Options) -> list[Finding]:
+        words = [(match[0].lower(), match.start(), match.end()) for match in _WORD.finditer(text)]
+        return [
+            Finding("prompt_leak.instructions", words[first][1], words[first + length - 1][2])
+            for length in lengths
+            for first in range(len(words) - length + 1)
+            if tuple(word for word, _, _ in words[first : first + length]) in runs
+        ]
+
+    return on_every_layer(find)(options, kit)
+
+
+def _runs(instructions: str, length: int) -> Iterator[tuple[str, ...]]:
+    """Every run of `length` words of a sentence, and each shorter sentence."""
+    for sentence in _BREAK.split(instructions):
+        words = [word.lower() for word in _WORD.findall(sentence)]
+        if _FEWEST <= len(words) < length:
+            yield tuple(words)
+        for first in range(len(words) - length + 1):
+            yield tuple(words[first : first + length])

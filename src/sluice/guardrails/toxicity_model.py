@@ -1,0 +1,54 @@
+"""The linear model of alt-profanity-check in numpy: the same probabilities, without scikit-learn and without pickles.
+
+Words of two letters or more, weighted by rarity (TF-IDF) and scaled to length 1; five linear support vector machines,
+each with its sigmoid; their mean. `training/guard/` exports it and compares it with the original.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+_WORD = re.compile(r"(?u)\b\w\w+\b")
+TENSORS = ("toxicity.words", "toxicity.idf", "toxicity.weights", "toxicity.lines")
+
+
+@dataclass(frozen=True)
+class ToxicityModel:
+    """`weights`: (machines, words); `lines`: (machines, 3) of bias, slope and offset of the sigmoid."""
+
+    places: Mapping[str, int]
+    idf: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.float32]
+    lines: npt.NDArray[np.float32]
+
+    def probability(self, text: str) -> float:
+        """How sure the model is that a text is insulting or obscene, from 0 to 1."""
+        counts = Counter(word for word in _WORD.findall(text.lower()) if word in self.places)
+        places = [self.places[word] for word in counts]
+        row = np.fromiter(counts.values(), np.float32, len(counts)) * self.idf[places]
+        row = row / max(float(np.linalg.norm(row)), 1e-12)
+        margins = self.weights[:, places] @ row + self.lines[:, 0]
+        return float(np.mean(1 / (1 + np.exp(self.lines[:, 1] * margins + self.lines[:, 2]))))
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """As they are stored; the words as JSON, in the order of their places."""
+        words = json.dumps(sorted(self.places, key=self.places.__getitem__), ensure_ascii=False).encode()
+        stored = np.frombuffer(words, np.uint8)
+        return dict(zip(TENSORS, (stored, self.idf, self.weights, self.lines), strict=True))
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Any]) -> Self:
+        """ValueError when the tensors do not fit each other."""
+        stored, idf, weights, lines = (tensors[name] for name in TENSORS)
+        words = json.loads(stored.tobytes())
+        if not idf.shape == (len(words),) == weights.shape[1:] or lines.shape != (len(weights), 3):
+            raise ValueError(f"toxicity: {len(words)} words, {idf.shape}, {weights.shape}, {lines.shape}")
+        return cls({word: place for place, word in enumerate(words)}, idf, weights, lines)

@@ -1,0 +1,97 @@
+"""Text that is encoded in another text: base64, base32, hexadecimal, binary, URL and HTML escapes.
+
+Each decoder looks for spans of its alphabet and keeps those that decode to printable text. A digest, a key or an
+identifier decodes to bytes that are no text, and stays what it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import unquote_to_bytes
+
+from sluice.guardrails.unfolding.layer import Layer, Rewrite
+
+_PRINTABLE = 0.9  # of the characters of a decoded text
+_BASE64 = re.compile(
+    r"(?<![A-Za-z0-9+/_\-=])[A-Za-z0-9+/_\-]{12,}(?:\r?\n[A-Za-z0-9+/_\-]{4,})*={0,2}(?![A-Za-z0-9+/_\-])"
+)
+_BASE32 = re.compile(r"(?<![A-Z2-7=])[A-Z2-7]{16,}(?:\n[A-Z2-7]{8,})*={0,6}(?![A-Z2-7])")
+_HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ ,:;\-]?){7,}(?:0x|\\x)?[0-9A-Fa-f]{2}(?![0-9A-Za-z])")
+_HEX_PAIR = re.compile(r"(?:0x|\\x)?([0-9A-Fa-f]{2})[ ,:;\-]?")
+_BINARY = re.compile(r"(?<![01])(?:[01]{8}[ ,]?){5,}(?![01])")
+_PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+|(?:=[0-9A-F]{2}){3,}")
+_ENTITY = re.compile(r"&(?:#\d{2,6}|#[xX][0-9A-Fa-f]{2,5}|lt|gt|amp|quot|apos|nbsp);")
+_ESCAPE = re.compile(r"(?:\\u\{?[0-9A-Fa-f]{4,5}\}?|\\x[0-9A-Fa-f]{2}|U\+[0-9A-F]{4,5} ?)+")
+_CODE = re.compile(r"[0-9A-Fa-f]{4,5}|(?<=\\x)[0-9A-Fa-f]{2}")
+
+
+def decoded(layer: Layer) -> Iterator[Layer]:
+    """One layer for each encoding that the text holds, with all its spans decoded in their places."""
+    for step, hints, pattern, decode in _DECODERS:
+        if not any(hint in layer.text for hint in hints):
+            continue
+        rewrites: list[Rewrite] = []
+        for match in pattern.finditer(layer.text):
+            if text := decode(match[0]):
+                rewrites.append((*match.span(), text))
+        if rewrites:
+            yield layer.rewritten(rewrites, step)
+
+
+def _text(content: bytes) -> str:
+    """The bytes as text; empty when they are none."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+    printable = sum(c.isprintable() or c.isspace() for c in text)
+    return text if printable >= _PRINTABLE * len(text) else ""
+
+
+def _base64(span: str) -> str:
+    body = "".join(span.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return _text(base64.b64decode(body[: len(body) - (len(body) % 4 == 1)] + "=" * (-len(body) % 4 % 3)))
+    except binascii.Error:
+        return ""
+
+
+def _base32(span: str) -> str:
+    body = "".join(span.split()).rstrip("=")
+    try:
+        return _text(base64.b32decode(body + "=" * (-len(body) % 8)))
+    except binascii.Error:
+        return ""
+
+
+def _hexadecimal(span: str) -> str:
+    return _text(bytes.fromhex("".join(_HEX_PAIR.findall(span))))
+
+
+def _binary(span: str) -> str:
+    return _text(bytes(int(octet, 2) for octet in re.findall("[01]{8}", span)))
+
+
+def _percent(span: str) -> str:
+    return _text(unquote_to_bytes(span.replace("=", "%")))
+
+
+def _escape(span: str) -> str:
+    codes = [int(code, 16) for code in _CODE.findall(span)]
+    return "".join(chr(code) for code in codes if code <= 0x10FFFF and not 0xD800 <= code < 0xE000)
+
+
+# Name, texts one of which every such span holds, pattern, decoder.
+_DECODERS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], Callable[[str], str]], ...] = (
+    ("url", ("%", "="), _PERCENT, _percent),
+    ("html", ("&",), _ENTITY, html.unescape),
+    ("escapes", ("\\", "U+"), _ESCAPE, _escape),
+    ("hex", ("",), _HEX, _hexadecimal),
+    ("binary", ("0", "1"), _BINARY, _binary),
+    ("base64", ("",), _BASE64, _base64),
+    ("base32", ("",), _BASE32, _base32),
+)
