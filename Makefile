@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SCANNER := $(VENV)/scan/.ready
+SDK := $(VENV)/sagemaker/.ready
 
 # No telemetry, no update checks, no look-ups of prices.
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve image schemas test test-unit test-contract test-image test-workflows kind e2e-cluster soak audit check format clean
+.PHONY: help setup release eval sync serve sagemaker image schemas test test-unit test-contract test-image test-workflows test-sagemaker kind e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,11 +44,22 @@ $(SCANNER): requirements/scan.txt | $(READY)
 	@$(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r requirements/scan.txt
 	@touch $(SCANNER)
 
+$(SDK): requirements/sagemaker.txt | $(READY)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/sagemaker
+	@$(BIN)/uv pip install --quiet --python $(VENV)/sagemaker/bin/python --require-hashes -r requirements/sagemaker.txt
+	@touch $(SDK)
+
+sagemaker: $(READY) $(SDK)  ## train on SageMaker (config/sagemaker.yaml): cost first, then its steps; the result comes here (CHAMPION=… of an environment)
+	@$(BIN)/sluice train --on sagemaker --watch $(if $(CHAMPION),--env $(CHAMPION))
+
 test: $(READY) $(SCANNER)  ## the tests, with whole releases in a clone (minutes)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/workflows
 
 test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile tests/workflows
+
+test-sagemaker: $(READY) $(SDK)  ## the definition of SageMaker's pipeline, by its SDK (docs/reference/sagemaker.md)
+	@$(BIN)/pytest -m sagemaker tests/unit/pipelines
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e"

@@ -19,4 +19,5 @@ compile image-build.in -c dev.txt -o image-build.txt
 compile train.in -c dev.txt --override .no-torch -o train.txt
 compile scan.in -o scan.txt
 compile corpora.in --no-deps -o corpora.txt
+compile sagemaker.in -o sagemaker.txt
 rm .no-torch

@@ -44,6 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ("soak", "takes minutes: make soak"),
         ("image", "takes minutes: make test-image"),
         ("cluster", "needs a cluster: make e2e-cluster"),
+        ("sagemaker", "needs the SDK of SageMaker: make test-sagemaker"),
     ):
         if marker not in config.option.markexpr:
             for item in items:

@@ -83,7 +83,7 @@ def stage(workspace: Workspace, record: Record, *, images: Images = Images()) ->
         )
         refused = refusal(manifest)
         if refused:
-            champion.reject(record, manifest.id, refused, commit=commit)
+            champion.reject(workspace, record, manifest.id, refused, commit=commit)
     return Staged(manifest, folder, refused)
 
 

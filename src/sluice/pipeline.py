@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,13 @@ def pull(workspace: Workspace) -> bool:
         )
     write_atomic(synced, wanted)
     return True
+
+
+def commit_stages(workspace: Workspace, stages: Sequence[str]) -> None:
+    """Tells DVC that what lies in build/ is what these stages make of the tree as it is, though it did not run them."""
+    done = _dvc(workspace, "commit", "--force", *(f"pipelines/dvc.yaml:{stage}" for stage in stages))
+    if not done.ok:
+        raise SluiceError(f"dvc could not take what was made:\n{done.words}", remedy="mend that and run it again")
 
 
 def data_edited(workspace: Workspace) -> bool:

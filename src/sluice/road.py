@@ -118,7 +118,7 @@ def _judge(
         journey.end()
         verdict = "promoted"
     else:
-        champion.reject(record, manifest.id, reason, commit=manifest.commit)
+        champion.reject(workspace, record, manifest.id, reason, commit=manifest.commit)
     write_json(folder / "stages.json", journey.taken)
     write_report(folder, live=verdict == "promoted")
     return Arrival(manifest, folder, verdict, reason, rehearsal, journey.taken, live)

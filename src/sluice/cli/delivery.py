@@ -105,7 +105,7 @@ def release_reject(
     workspace = Workspace.find()
     said = reason or "a job before the promotion failed without a reason; its log says more"
     record = open_record(workspace, env, os.environ)
-    champion.reject(record, release, said, commit=git.commit(workspace.root))
+    champion.reject(workspace, record, release, said, commit=git.commit(workspace.root))
     print(f"{release} was stopped; {champion.champion_id(record) or 'nothing'} is live in {env}")
     if issue:
         print(_open_issue(release, env, said, champion.champion_id(record)))

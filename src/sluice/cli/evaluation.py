@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +15,34 @@ from sluice.core.errors import GateFailed
 from sluice.core.workspace import Workspace
 
 
-def train() -> None:
-    """Fine-tune the adapter (pipeline stage)."""
-    from sluice.training.stage import run
+class Where(StrEnum):
+    """Whose machine trains."""
 
-    run(Workspace.find())
+    HERE = "here"
+    SAGEMAKER = "sagemaker"
+
+
+def train(
+    on: Annotated[Where, typer.Option(help="This machine, or a pipeline of SageMaker (config/sagemaker.yaml).")] = (
+        Where.HERE
+    ),
+    watch: Annotated[
+        bool, typer.Option("--watch", help="SageMaker: follow the run, started now or before, and bring its result.")
+    ] = False,
+    env: Annotated[str, typer.Option(help="SageMaker: environment whose champion the gates compare with.")] = "",
+) -> None:
+    """Fine-tune the adapter (pipeline stage), or have SageMaker do it for the tree as it is.
+
+    A run of SageMaker is known by what goes into it: the same command picks up one that was started before, and pays
+    for none twice. Exit code 3 when its gates refused the adapter."""
+    if on is Where.HERE:
+        from sluice.training.stage import run
+
+        run(Workspace.find())
+        return
+    from sluice import remote
+
+    remote.train(Workspace.find(), follow=watch, env=env)
 
 
 def evaluate(
@@ -75,8 +100,6 @@ def eval_change(
 
 
 def _publish(text: str) -> None:
-    import os
-
     from sluice.forge.comment import upsert_comment
     from sluice.forge.job_summary import write_job_summary
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from sluice.cloud import packages
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.workspace import Workspace
 from sluice.llm.models import load_models
@@ -76,8 +77,9 @@ def promote(
     return True
 
 
-def reject(record: Record, release: str, reason: str, *, commit: str = "") -> bool:
-    """Notes that a release was refused; nothing else changes. False when that was the last thing said of it.
+def reject(workspace: Workspace, record: Record, release: str, reason: str, *, commit: str = "") -> bool:
+    """Notes that a release was refused, also in SageMaker where that is set up; nothing else changes. False when that
+    was the last thing said of it.
 
     SluiceError for one whose promotion has begun: it was decided, and may be served already."""
     begun = record.pending()
@@ -88,6 +90,9 @@ def reject(record: Record, release: str, reason: str, *, commit: str = "") -> bo
     said = next((event for event in record.newest() if event.id == release), None)
     if said and (said.event, said.commit, said.reason) == ("rejected", commit, reason):
         return False
+    # Before the record: what is noted there is not done again.
+    if packages.are_kept(workspace.config):
+        _decide(workspace, _found(workspace, record, release)[0], "Rejected", reason)
     record.append("rejected", release, commit=commit, reason=reason)
     return True
 
@@ -123,6 +128,10 @@ def _complete(
 ) -> None:
     # The alias first: what the record says is served, so it says it only when the registry agrees.
     (move_alias or _move_alias)(workspace, manifest, record.alias)
+    left = record.champion() if intent == "rolling-back" else None
+    if left and left.id != manifest.id and packages.are_kept(workspace.config):
+        _decide(workspace, _found(workspace, record, left.id)[0], "Rejected", f"gone back from: {reason}")
+    _decide(workspace, manifest, "Approved", reason)
     record.append(CLOSED_BY[intent], manifest.id, commit=commit, reason=reason)
 
 
@@ -142,6 +151,11 @@ def _found(workspace: Workspace, record: Record, release: str) -> tuple[Manifest
     if record.shared:
         return bring_release(record.place, workspace, release)
     raise SluiceError(f"{folder}: no such release", remedy="the releases of this machine are the folders beside it")
+
+
+def _decide(workspace: Workspace, manifest: Manifest, approval: packages.Approval, why: str) -> None:
+    sha256 = manifest.adapter.sha256 if manifest.adapter else None
+    packages.decide(workspace.config, sha256, approval, f"{manifest.id}: {why}")
 
 
 def _move_alias(workspace: Workspace, manifest: Manifest, alias: str) -> None:

@@ -142,7 +142,7 @@ def test_a_promotion_killed_before_its_intent_leaves_the_champion(
     (workspace.state / "record" / "here" / ".000003.json.1.1").write_text('{"event": "promoting", "id": "' + new.id)
     assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) is None
     assert champion.champion_id(here(workspace)) == old.id
-    champion.reject(here(workspace), new.id, "stopped")
+    champion.reject(workspace, here(workspace), new.id, "stopped")
     assert events(workspace) == [("promoting", old.id), ("promoted", old.id), ("rejected", new.id)]
 
 
@@ -187,15 +187,15 @@ def test_a_release_whose_promotion_has_begun_is_not_refused(workspace: Workspace
     with pytest.raises(Killed):
         champion.promote(workspace, here(workspace), manifest.id, move_alias=killed)
     with pytest.raises(SluiceError, match="its promotion has begun"):
-        champion.reject(here(workspace), manifest.id, "the job failed")
+        champion.reject(workspace, here(workspace), manifest.id, "the job failed")
     assert events(workspace) == [("promoting", manifest.id)]
 
 
 def test_the_same_refusal_is_noted_once(workspace: Workspace) -> None:
     release = "r-" + 12 * "a"
-    assert champion.reject(here(workspace), release, "too slow", commit="1")
-    assert not champion.reject(here(workspace), release, "too slow", commit="1")
-    assert champion.reject(here(workspace), release, "too wrong", commit="1")
+    assert champion.reject(workspace, here(workspace), release, "too slow", commit="1")
+    assert not champion.reject(workspace, here(workspace), release, "too slow", commit="1")
+    assert champion.reject(workspace, here(workspace), release, "too wrong", commit="1")
     assert len(events(workspace)) == 2
 
 
@@ -207,7 +207,7 @@ def test_a_rejection_does_not_hide_a_pending_promotion(workspace: Workspace, mak
 
     with pytest.raises(Killed):
         champion.promote(workspace, here(workspace), manifest.id, move_alias=killed)
-    champion.reject(here(workspace), "r-" + 12 * "a", "gate f1_holds")
+    champion.reject(workspace, here(workspace), "r-" + 12 * "a", "gate f1_holds")
     assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) == manifest.id
 
 
@@ -229,7 +229,7 @@ def test_a_champion_with_a_model_that_is_no_longer_served_is_an_error(workspace:
 
 
 def test_a_broken_entry_of_the_record_is_named(workspace: Workspace) -> None:
-    champion.reject(here(workspace), "r-" + 12 * "a", "x")
+    champion.reject(workspace, here(workspace), "r-" + 12 * "a", "x")
     (workspace.state / "record" / "here" / "000002.json").write_text("nonsense\n")
     with pytest.raises(SluiceError, match=r"record/here/000002\.json: not an entry of the record"):
         here(workspace).history()

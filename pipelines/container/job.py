@@ -1,0 +1,228 @@
+"""What runs in a job of SageMaker: a stage of dvc.yaml, by the same command, in the places that SageMaker gives it.
+
+`python job.py --stage process|train|evaluate`. It knows the standard library only, for nothing else is
+installed when it begins: it unpacks the parcels (src/sluice/cloud/parcels.py), installs the locks by hash unless the
+image says that it has them (SLUICE_INSTALLED=1), links data and results of earlier steps to where stages look for them,
+runs the commands, and hands over what they made. What went wrong is left in output/failure, which SageMaker shows.
+
+Folders, below /opt/ml or what SAGEMAKER_BASE_DIR names:
+  processing/input/<name>, processing/output/<name>      process, evaluate
+  SM_CHANNEL_<NAME>, SM_MODEL_DIR, checkpoints           train; hyperparameters in SM_HPS, of pipelines/params.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+ARCHIVE = "parcel.tar.gz"
+REASON = 1024  # characters that SageMaker shows of output/failure
+WAIT = 1800  # seconds that the other processes of a machine wait for the one that unpacks and installs
+RUN = "import sys; from sluice.cli import main; sys.exit(main())"
+
+
+class Failed(Exception):
+    """What ends the job; its text goes into output/failure."""
+
+
+class Job:
+    """The places of one job. `environment`: its variables, those of SageMaker and torchrun among them."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.base = Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+        self.checkout = self.base / "checkout"
+        self.python = Path(sys.executable)
+        self.child: subprocess.Popen[str] | None = None
+        self.ended = 0
+
+    @property
+    def rank(self) -> int:
+        return int(self.environment.get("RANK", 0))
+
+    def input(self, name: str) -> Path:
+        """The folder of a channel: of a training job it is in a variable, of a processing job it has a fixed place."""
+        found = Path(self.environment.get(f"SM_CHANNEL_{name.upper()}", self.base / "processing" / "input" / name))
+        if not found.is_dir():
+            raise Failed(f"{found}: the channel {name!r} is not there")
+        return found
+
+    def output(self, name: str) -> Path:
+        found = self.base / "processing" / "output" / name
+        found.mkdir(parents=True, exist_ok=True)
+        return found
+
+    def prepare(self) -> None:
+        """Code and data as a checkout, with its libraries. One process of each machine does it, the others wait."""
+        ready = self.base / "checkout.ready"
+        if int(self.environment.get("LOCAL_RANK", 0)):
+            wait_for(ready)
+        else:
+            ready.unlink(missing_ok=True)
+            shutil.rmtree(self.checkout, ignore_errors=True)
+            unpack(self.input("checkout"), self.checkout)
+            unpack(self.input("data"), self.checkout)
+            if self.environment.get("SLUICE_INSTALLED") != "1":
+                self.install()
+            ready.touch()
+        if (self.base / "libraries").is_dir():
+            self.python = self.base / "libraries" / "bin" / "python"
+
+    def install(self) -> None:
+        """The locks, by hash, on top of the torch of the image."""
+        folder = self.base / "libraries"
+        python = folder / "bin" / "python"
+        requirements = self.checkout / "requirements"
+        hashes = ["--quiet", "--require-hashes", "-r"]
+        uv = [folder / "bin" / "uv", "pip", "install", "--python", python]
+        for words in (
+            [sys.executable, "-m", "venv", "--system-site-packages", folder],
+            [python, "-m", "pip", "install", *hashes, requirements / "bootstrap.txt"],
+            [*uv, *hashes, requirements / "dev.txt"],
+            [*uv, "--no-deps", *hashes, requirements / "train.txt"],
+        ):
+            self.call([str(word) for word in words])
+
+    def sluice(self, *words: str) -> None:
+        """A command of the project, with the code of the parcel."""
+        self.call([str(self.python), "-c", RUN, *words], shown=f"sluice {' '.join(words)}")
+
+    def call(self, argv: list[str], *, shown: str = "") -> None:
+        """Runs a program, shows what it says, and fails with its last lines."""
+        shown = shown or " ".join(argv)
+        print(f"> {shown}", flush=True)
+        path = os.pathsep.join(filter(None, [str(self.checkout / "src"), self.environment.get("PYTHONPATH")]))
+        env = {**self.environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        words = subprocess.PIPE, subprocess.STDOUT
+        self.child = subprocess.Popen(argv, cwd=self.checkout, env=env, text=True, stdout=words[0], stderr=words[1])
+        last: list[str] = []
+        assert self.child.stdout
+        for line in self.child.stdout:
+            print(line, end="", flush=True)
+            last = [*last[-14:], line]
+        status = self.child.wait()
+        if self.ended:
+            raise Interrupted
+        if status:
+            errors = next((number for number, line in enumerate(last) if line.startswith("error: ")), 0)
+            raise Failed(f"{shown} ended with {status}: {''.join(last[errors:]).strip()}")
+
+    def end(self, number: int, _: object) -> None:
+        """SageMaker takes the machine away: the stage is told, so that it leaves a whole checkpoint."""
+        self.ended = number
+        if self.child:
+            self.child.terminate()
+
+
+class Interrupted(Exception):
+    """The machine is taken away. No failure: SageMaker starts the job again where it may."""
+
+
+def process(job: Job) -> None:
+    """check, index"""
+    job.sluice("data", "check", "--out", "build/check/report.json")
+    job.sluice("index", "build")
+    for name in ("check", "index"):
+        copy(job.checkout / "build" / name, job.output(name))
+
+
+def train(job: Job) -> None:
+    """train; with torchrun's variables each process is one of its own, and the first hands the adapter over."""
+    chosen = hyperparameters(job.environment)
+    if chosen and not int(job.environment.get("LOCAL_RANK", 0)):
+        job.sluice("params", "set", *chosen)
+    link(job.checkout / "build" / "index", job.input("index"))
+    checkpoints = job.base / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    link(job.checkout / ".sluice" / "checkpoints", checkpoints)
+    job.sluice("train")
+    if job.rank == 0:
+        copy(job.checkout / "build" / "adapter", Path(job.environment["SM_MODEL_DIR"]))
+
+
+def evaluate(job: Job) -> None:
+    """The candidate and what is live, one after the other on this machine; then the gates, of one against the other."""
+    link(job.checkout / "build" / "index", job.input("index"))
+    unpack(job.input("model"), job.checkout / "build" / "adapter", "model.tar.gz")
+    live = job.checkout / ".sluice" / "releases"
+    unpack(job.input("live"), live)
+    releases = [folder.name for folder in live.iterdir()]
+    job.sluice("evaluate")
+    job.sluice("evaluate", *(["--release", releases[0]] if releases else ["--baseline"]), "--out", "build/live")
+    job.sluice("gates", "judge", "build/evaluation", "--against", "build/live", "--out", "build/gates.json")
+    copy(job.checkout / "build" / "evaluation", job.output("evaluation"))
+    shutil.copy(job.checkout / "build" / "gates.json", job.output("gates"))
+
+
+STAGES: dict[str, Callable[[Job], None]] = {"process": process, "train": train, "evaluate": evaluate}
+
+
+def hyperparameters(environment: Mapping[str, str]) -> list[str]:
+    """`section.key=value` for `sluice params set`, of those hyperparameters that name a section."""
+    try:
+        found = json.loads(environment.get("SM_HPS", "{}"))
+    except ValueError as error:
+        raise Failed(f"SM_HPS is not JSON: {error}") from None
+    return [f"{name}={value}" for name, value in found.items() if "." in name]
+
+
+def unpack(channel: Path, folder: Path, name: str = ARCHIVE) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(channel / name) as archive:
+            archive.extractall(folder, filter="data")
+    except (OSError, tarfile.TarError) as error:
+        raise Failed(f"{channel / name}: {error}") from None
+
+
+def link(place: Path, target: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.is_symlink():
+        place.symlink_to(target, target_is_directory=True)
+
+
+def copy(folder: Path, out: Path) -> None:
+    """Without drafts, which begin with a dot."""
+    shutil.copytree(folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + WAIT
+    while not file.exists():
+        if time.monotonic() > deadline:
+            raise Failed(f"{file}: the first process of this machine did not get ready within {WAIT} s")
+        time.sleep(0.5)
+
+
+def main(argv: list[str], environment: Mapping[str, str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stage", choices=sorted(STAGES), required=True)
+    stage = parser.parse_known_args(argv)[0].stage  # torchrun hands all hyperparameters over
+    job = Job(environment)
+    signal.signal(signal.SIGTERM, job.end)
+    try:
+        job.prepare()
+        STAGES[stage](job)
+    except Interrupted:
+        return 128 + job.ended
+    except (Failed, OSError, KeyError) as error:
+        reason = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
+        failure = job.base / "output" / "failure"
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        failure.write_text(reason[:REASON])
+        print(reason, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,195 @@
+"""SageMaker on this machine: moto's server, and in front of it what moto 5.2 does not have or answers differently.
+
+Every call goes on to moto over HTTP, but for these, which are played here (`PLAYED`):
+
+| call | why |
+|---|---|
+| ListPipelineExecutionSteps | moto answers 500 |
+| DescribePipelineExecution, ListPipelineExecutions | moto says Succeeded at once; a test says what happens |
+| ListPipelineExecutions of no pipeline | AWS's reference names ResourceNotFound, moto ValidationException |
+| StartPipelineExecution | moto starts a second run for the same ClientRequestToken |
+| StopPipelineExecution, UpdateEndpoint | moto does not have them |
+| UpdateModelPackage, DescribeModelPackage | moto drops CustomerMetadataProperties |
+
+`refuse` makes any call fail as AWS would refuse it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import Any
+
+PLAYED = (
+    "ListPipelineExecutionSteps",
+    "DescribePipelineExecution",
+    "ListPipelineExecutions",
+    "StartPipelineExecution",
+    "StopPipelineExecution",
+    "UpdateEndpoint",
+    "DescribeEndpoint",
+    "UpdateModelPackage",
+    "DescribeModelPackage",
+)
+_HOPS = ("connection", "content-length")
+_TIMEOUT = 60
+
+
+@dataclass
+class Look:
+    """What one look at a run finds: its status and its steps, in SageMaker's words."""
+
+    status: str
+    steps: list[dict[str, Any]]
+    reason: str = ""
+
+
+@dataclass
+class Played:
+    """`looks`: what is found one after the other, the last one ever after. `calls`: what was asked of SageMaker, in
+    order. `refuse`: (code, message) by the name of a call."""
+
+    address: str
+    moto: tuple[str, int]
+    looks: list[Look] = field(default_factory=list)
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    refuse: dict[str, tuple[str, str]] = field(default_factory=dict)
+    started: dict[str, bytes] = field(default_factory=dict)
+    stopped: list[str] = field(default_factory=list)
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    endpoints: list[dict[str, Any]] = field(default_factory=list)
+    lock: Lock = field(default_factory=Lock)
+
+    def count(self, call: str) -> int:
+        return sum(name == call for name, _ in self.calls)
+
+    def asked(self, call: str) -> list[dict[str, Any]]:
+        return [body for name, body in self.calls if name == call]
+
+    def look(self) -> Look:
+        if self.stopped:
+            return Look("Stopped", self.looks[0].steps)
+        return self.looks[0]
+
+    def play(self, call: str, body: dict[str, Any], forward: Any) -> bytes:
+        answer: Any = getattr(self, f"_{call}")(body, forward)
+        return answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+
+    def _StartPipelineExecution(self, body: dict[str, Any], forward: Any) -> bytes:  # noqa: N802
+        token = body["ClientRequestToken"]
+        assert 32 <= len(token) <= 128
+        if token not in self.started:
+            self.started[token] = forward()
+        return self.started[token]
+
+    def _ListPipelineExecutions(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
+        answer = json.loads(forward())
+        if "Could not find pipeline" in str(answer):
+            return {"__type": "ResourceNotFound", "message": "there is no such pipeline"}
+        newest = len(answer.get("PipelineExecutionSummaries", ())) - 1
+        for number, one in enumerate(answer.get("PipelineExecutionSummaries", ())):
+            one["PipelineExecutionStatus"] = self.look().status if number == newest else "Failed"
+            one["StartTime"] += number  # moto starts them within a second
+        return answer
+
+    def _DescribePipelineExecution(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
+        look = self.look()
+        return {
+            "PipelineExecutionArn": body["PipelineExecutionArn"],
+            "PipelineExecutionStatus": look.status,
+            "FailureReason": look.reason,
+        }
+
+    def _ListPipelineExecutionSteps(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
+        look = self.look()
+        if len(self.looks) > 1:
+            self.looks.pop(0)
+        return {"PipelineExecutionSteps": look.steps}
+
+    def _StopPipelineExecution(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
+        self.stopped.append(body["PipelineExecutionArn"])
+        return {"PipelineExecutionArn": body["PipelineExecutionArn"]}
+
+    def _UpdateModelPackage(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: N802
+        self.metadata.setdefault(body["ModelPackageArn"], {}).update(body.get("CustomerMetadataProperties", {}))
+        return forward() if "ModelApprovalStatus" in body else {"ModelPackageArn": body["ModelPackageArn"]}
+
+    def _DescribeModelPackage(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
+        answer = json.loads(forward())
+        return answer | {"CustomerMetadataProperties": self.metadata.get(answer.get("ModelPackageArn", ""), {})}
+
+    def _UpdateEndpoint(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
+        return {"EndpointArn": f"arn:aws:sagemaker:eu-west-1:123456789012:endpoint/{body['EndpointName']}"}
+
+    def _DescribeEndpoint(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
+        answer = json.loads(forward())
+        if self.endpoints and "EndpointArn" in answer:
+            answer |= self.endpoints[0] if len(self.endpoints) == 1 else self.endpoints.pop(0)
+        return answer
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    played: Played
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        call = self.headers["X-Amz-Target"].removeprefix("SageMaker.")
+        played, asked = self.played, json.loads(body)
+        with played.lock:
+            played.calls.append((call, asked))
+            if call in played.refuse:
+                code, message = played.refuse[call]
+                self._reply(400, json.dumps({"__type": code, "message": message}).encode())
+                return
+            status = 200
+
+            def forward() -> bytes:
+                nonlocal status
+                status, content = self._forward(body)
+                return content
+
+            found = played.play(call, asked, forward) if call in PLAYED else forward()
+        self._reply(status, found)
+
+    def _forward(self, body: bytes) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(*self.played.moto, timeout=_TIMEOUT)
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOPS}
+        connection.request("POST", self.path, body, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, content
+
+    def _reply(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@contextmanager
+def sagemaker_server(moto: str) -> Iterator[Played]:
+    """In front of moto's server at this address, for SageMaker's calls alone. The caller tells boto3 of `address`."""
+    host, port = moto.removeprefix("http://").split(":")
+    handler = type("Handler", (_Handler,), {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    played = Played(f"http://127.0.0.1:{server.server_port}", (host, int(port)))
+    handler.played = played  # type: ignore[attr-defined]
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield played
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
