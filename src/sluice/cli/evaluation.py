@@ -13,11 +13,22 @@ from sluice.core.errors import GateFailed
 from sluice.core.workspace import Workspace
 
 
-def train() -> None:
-    """Fine-tune the adapter (pipeline stage)."""
+def train(
+    rows: Annotated[Path | None, typer.Option(help="Rows to learn from; default: data/train.jsonl.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Folder of the index; default: build/index.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="GGUF file or folder of safetensors; default: the chat model.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/adapter.")] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints; default: .sluice/checkpoints.")
+    ] = None,
+    track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow; a release logs its own.")] = False,
+) -> None:
+    """Fine-tune the adapter (pipeline stage). Under torchrun, each process is one such call."""
     from sluice.training.stage import run
 
-    run(Workspace.find())
+    run(Workspace.find(), rows=rows, index=index, base=base, out=out, checkpoints=checkpoints, track=track)
 
 
 def evaluate(
