@@ -30,16 +30,28 @@ def train(
         bool, typer.Option("--watch", help="SageMaker: follow the run, started now or before, and bring its result.")
     ] = False,
     env: Annotated[str, typer.Option(help="SageMaker: environment whose champion the gates compare with.")] = "",
+    rows: Annotated[Path | None, typer.Option(help="Rows to learn from; default: data/train.jsonl.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Folder of the index; default: build/index.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="GGUF file or folder of safetensors; default: the chat model.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/adapter.")] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints; default: .sluice/checkpoints.")
+    ] = None,
+    track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow; a release logs its own.")] = False,
 ) -> None:
     """Fine-tune the adapter (pipeline stage), or have SageMaker do it for the tree as it is.
 
-    A run of SageMaker is known by what goes into it: the same command picks up one that was started before, and pays
-    for none twice. Exit code 3 when its gates refused the adapter."""
+    Under torchrun, each process is one such call. A run of SageMaker is known by what goes into it: the same command
+    picks up one that was started before, and pays for none twice. Exit code 3 when its gates refused the adapter."""
     if on is Where.HERE:
         from sluice.training.stage import run
 
-        run(Workspace.find())
+        run(Workspace.find(), rows=rows, index=index, base=base, out=out, checkpoints=checkpoints, track=track)
         return
+    if track or any((rows, index, base, out, checkpoints)):
+        raise typer.BadParameter("paths and --track are for training here; config/sagemaker.yaml says what a run gets")
     from sluice import remote
 
     remote.train(Workspace.find(), follow=watch, env=env)

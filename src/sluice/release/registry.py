@@ -8,15 +8,16 @@ the same release: a version is identified by the digest of its content, so that 
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 from sluice.core.files import read_json
-from sluice.core.tracking import VARIABLE, open_tracking, tracking_uri
+from sluice.core.tracking import VARIABLE, log_values, open_tracking, tracking_uri
 from sluice.core.workspace import Workspace
 from sluice.prompts import Prompt, load_prompts
 from sluice.release.manifest import ADAPTER, FILE, GUARD, Manifest
+from sluice.training.recorded import FILE as TRAINING
+from sluice.training.recorded import recorded_metrics, recorded_params
 
 ADAPTER_MODEL = "sluice-adapter"
 GUARD_MODEL = "sluice-guard"
@@ -64,6 +65,13 @@ def promote_aliases(workspace: Workspace, manifest: Manifest, alias: str = CHAMP
             client.delete_registered_model_alias(name, alias)
 
 
+def finished_run(workspace: Workspace, manifest: Manifest) -> Any | None:
+    """What MLflow has recorded of a release: a run, None when there is none."""
+    client = _client(workspace)
+    run_id = _finished_run(client, manifest)
+    return client.get_run(run_id) if run_id else None
+
+
 def _client(workspace: Workspace) -> Any:
     client, experiment = open_tracking(workspace, EXPERIMENT)
     import mlflow
@@ -94,8 +102,6 @@ def _finished_run(client: Any, manifest: Manifest) -> str | None:
 
 
 def _new_run(client: Any, manifest: Manifest, folder: Path) -> str:
-    from mlflow.entities import Metric, Param
-
     tags = {
         "release": manifest.id,
         "commit": manifest.commit,
@@ -103,19 +109,16 @@ def _new_run(client: Any, manifest: Manifest, folder: Path) -> str:
         "parent": manifest.parent or "",
     }
     run = client.create_run(_experiment(client), run_name=manifest.id, tags=tags)
-    run_id, now = str(run.info.run_id), int(time.time() * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in manifest.evaluation.metrics.items() if value is not None]
+    run_id = str(run.info.run_id)
+    metrics = [(name, value, 0) for name, value in manifest.evaluation.metrics.items() if value is not None]
     params = {f"{role}_sha256": model.sha256 for role, model in manifest.models.items()}
-    training = read_json(folder / "training.json") if (folder / "training.json").is_file() else {}
-    params |= {f"training_{name}": str(value) for name, value in training.get("parameters", {}).items()}
-    metrics += [Metric("train_loss", value, now, step) for step, value in training.get("loss", [])]
-    metrics += [
-        Metric(f"train_{name}", training[name], now, 0)
-        for name in ("seconds", "tokens_per_second", "samples", "peak_memory_bytes")
-        if training.get(name) is not None
-    ]
-    client.log_batch(run_id, metrics=metrics, params=[Param(name, value) for name, value in params.items()])
+    training = read_json(folder / TRAINING) if (folder / TRAINING).is_file() else {}
+    params |= {f"training_{name}": value for name, value in recorded_params(training).items()}
+    metrics += [(f"train_{name}", value, step) for name, value, step in recorded_metrics(training)]
+    log_values(client, run_id, metrics, params)
     client.log_artifact(run_id, str(folder / FILE))
+    if training:
+        client.log_artifact(run_id, str(folder / TRAINING))
     if (folder / "evaluation").is_dir():
         client.log_artifacts(run_id, str(folder / "evaluation"), "evaluation")
     client.set_terminated(run_id)

@@ -1,1 +1,1 @@
-"""LoRA fine-tuning of the chat model on a CPU, and the GGUF adapter that llama.cpp serves."""
+"""Fine-tuning of the chat model, on one processor or many: an adapter or all weights, in the form that is served."""

@@ -85,6 +85,7 @@ def build_examples(
     Every row gives an example, answered with its first answer, or with `decline` when it has none. The passages are the
     top `params.passages` by cosine similarity to the question; for an answerable row one of them holds the answer. Then
     answerable rows are asked over passages without their answer, until `decline_share` of all examples decline.
+    All that is done `params.draws` times, each time with other neighbours and another order of passages.
     An answerable row whose answers occur in no chunk of its documents is left out. SluiceError when nothing is left.
     """
     if not rows:
@@ -97,9 +98,12 @@ def build_examples(
             f"none of the {len(rows)} training rows has its answer in the index",
             remedy="build the index again: `sluice index build`",
         )
-    groups = _share(usable, rows, index, params, rng)
-    _add_declines(groups, usable, rows, index, params, rng)
-    rng.shuffle(groups)
+    groups = []
+    for _ in range(params.draws):
+        drawn = _share(usable, rows, index, params, rng)
+        _add_declines(drawn, usable, rows, index, params, rng)
+        rng.shuffle(drawn)
+        groups += drawn
     return [
         _example(rows[number], group.chunks, declines, index, prompt, decline)
         for group in groups

@@ -37,6 +37,11 @@ class Pack:
         return len(self.prefix) + sum(map(len, self.tails))
 
     @property
+    def plain_tokens(self) -> int:
+        """What its examples count one by one, each with the beginning of its own that a plain loop computes."""
+        return len(self.tails) * len(self.prefix) + sum(map(len, self.tails))
+
+    @property
     def ids(self) -> list[int]:
         return self.prefix + [token for tail in self.tails for token in tail]
 

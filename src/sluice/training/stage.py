@@ -2,34 +2,71 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sluice.app.settings import ServiceSettings
+from sluice.core.digests import digest_of
+from sluice.core.errors import SluiceError
 from sluice.core.params import load_params
 from sluice.core.progress import Reporter
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
-from sluice.llm.models import Models, ensure, load_models
+from sluice.llm.models import Models, ensure, ensure_source, load_models
 from sluice.prompts import load_prompt
 from sluice.retrieval.embedder import Embedder
 from sluice.training.dataset import build_examples
-from sluice.training.lora import TrainingResult, train
 from sluice.training.parameters import TrainingParameters
+from sluice.training.record import TrainingResult
+from sluice.training.tracking import log_training
+from sluice.training.trainer import Places, train
 
 
-def run(workspace: Workspace) -> TrainingResult:
-    """Trains on the file that is served, so that the adapter learns to mend just that model's answers."""
+def run(
+    workspace: Workspace,
+    *,
+    rows: Path | None = None,
+    index: Path | None = None,
+    base: Path | None = None,
+    out: Path | None = None,
+    checkpoints: Path | None = None,
+    track: bool = False,
+) -> TrainingResult:
+    """Trains the chat model's `weights`, or the very file that is served: the adapter learns to mend its answers.
+
+    Every place has its default in the workspace: `rows` data/train.jsonl, `index` build/index, `base` the chat model of
+    config/models.yaml (else a GGUF file or a folder of safetensors), `out` build/adapter, `checkpoints`
+    .sluice/checkpoints. With `track` the run is logged to MLflow. Under torchrun, each process calls this with the same
+    arguments.
+    """
     progress = Reporter("train")
     parameters = load_params(workspace.params, "train", TrainingParameters)
+    if "gguf" not in parameters.exports and out is None:
+        raise SluiceError(
+            f"{workspace.params}: train.exports has no gguf, and a release serves build/adapter/adapter.gguf",
+            remedy="add it, or write elsewhere: `sluice train --out DIR`",
+        )
     models = load_models(workspace.config / "models.yaml")
     decline = load_settings(workspace.config / "service.yaml", ServiceSettings).decline
     prompt = load_prompt(workspace.prompts / "finetune.prompt.yml", roles=Models.roles())
-    rows = load_rows(workspace.data / "train.jsonl")
+    asked = load_rows(rows or workspace.data / "train.jsonl")
     with Embedder(ensure(models.embed, workspace.cache)) as embedder:
-        examples = build_examples(rows, workspace.build / "index", embedder, prompt, decline, parameters)
-    return train(
-        ensure(models.chat, workspace.cache),
+        examples = build_examples(asked, index or workspace.build / "index", embedder, prompt, decline, parameters)
+    served = ensure(models.chat, workspace.cache)
+    weights = ensure_source(models.chat.weights, workspace.cache) if models.chat.weights else served
+    places = Places(
+        base=base or weights,
+        served=served,
+        out=out or workspace.build / "adapter",
+        checkpoints=checkpoints or workspace.state / "checkpoints",
+    )
+    result = train(
+        places,
         examples,
         parameters,
-        workspace.build / "adapter",
         lambda step, steps, loss: progress.report(step, steps, f"loss {loss:.2f}"),
+        rows={row.id: digest_of(row.as_dict()) for row in asked},
     )
+    if track and result.exports:  # only the first process of a group has written any
+        print(f"MLflow run {log_training(workspace, places.out)}")
+    return result

@@ -61,7 +61,7 @@ def test_the_road_of_two_releases_through_the_registry(workspace: Workspace, mak
         (3, 1.5),
     ]
     assert run.info.artifact_uri.startswith((workspace.state / "mlartifacts").as_uri())
-    assert {f.path for f in client.list_artifacts(run_id)} == {"release.json", "evaluation", "adapter"}
+    assert {f.path for f in client.list_artifacts(run_id)} == {"release.json", "training.json", "evaluation", "adapter"}
     version = client.get_model_version_by_alias(registry.ADAPTER_MODEL, "candidate")
     assert version.tags["release"] == release.id
     assert version.tags["sha256"] == (release.adapter.sha256 if release.adapter else None)

@@ -108,3 +108,10 @@ def test_a_tenant_s_passages_are_never_learned(index: Path) -> None:
     examples = build(index)
     assert {example.id for example in examples} == {one.id for one in ROWS}
     assert not [example for example in examples if "Ours alone." in example.messages[0]["content"]]
+
+
+def test_more_draws_ask_every_row_again_among_other_neighbours(index: Path) -> None:
+    once, thrice = build(index, share=1), build(index, share=1, draws=3)
+    assert [e.id for e in thrice[: len(once)]] == [e.id for e in once]
+    assert len(thrice) == 3 * len(once)
+    assert len({e.messages[0]["content"] for e in thrice}) > len({e.messages[0]["content"] for e in once})

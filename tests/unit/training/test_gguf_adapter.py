@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.training.export import BaseShape, adapter_tensors
+from sluice.training.gguf_adapter import BaseShape, adapter_tensors
 
 SHAPE = BaseShape("llama", blocks=2, heads=2, kv_heads=1)
 LAYER = "base_model.model.model.layers.1."

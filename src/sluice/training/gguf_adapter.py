@@ -57,17 +57,22 @@ def _llama_order(module: str, b: Array, shape: BaseShape) -> Array:
 ROW_ORDERS = {"llama": _llama_order}
 
 
+def require_known(shape: BaseShape) -> None:
+    """SluiceError when adapters of this architecture cannot be written, for before hours of training."""
+    if shape.architecture not in ROW_ORDERS:
+        known = ", ".join(ROW_ORDERS)
+        raise SluiceError(
+            f"no adapter export for the architecture {shape.architecture!r} (known: {known})",
+            remedy=f"add its row order to ROW_ORDERS in {__name__}, or choose another base model",
+        )
+
+
 def adapter_tensors(state: Mapping[str, Any], shape: BaseShape) -> dict[str, Array]:
     """GGUF tensors `blk.N.x.weight.lora_a` (rank, in) and `.lora_b` (out, rank) out of peft's state dict."""
     import gguf
 
-    order = ROW_ORDERS.get(shape.architecture)
-    if order is None:
-        known = ", ".join(ROW_ORDERS)
-        raise SluiceError(
-            f"no adapter export for the architecture {shape.architecture!r} (known: {known})",
-            remedy="add its row order to ROW_ORDERS in src/sluice/training/export.py, or choose another base model",
-        )
+    require_known(shape)
+    order = ROW_ORDERS[shape.architecture]
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, shape.blocks)
     tensors = {}
     for key, value in state.items():

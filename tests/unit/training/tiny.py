@@ -1,0 +1,73 @@
+"""A Llama of two small layers with random weights, in a folder as Hugging Face keeps models, and examples for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.training.dataset import Example
+from sluice.training.parameters import TrainingParameters
+
+CODES = {"alpha": "K7", "beta": "M2", "gamma": "P9", "delta": "R4"}
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .:?[]|"
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}|{% endif %}"
+PARAMS = TrainingParameters(
+    steps=12,
+    warmup=1,
+    batch=2,
+    rank=4,
+    learning_rate=1e-2,
+    dtype="float32",
+    threads=2,
+    device="cpu",
+    max_tokens=128,
+    checkpoint_every=4,
+    exports=("peft",),
+)
+EXAMPLES = [
+    Example(
+        f"e{n}",
+        ({"role": "user", "content": f"[1] Codes: The code of {name} is {code}. Code of {name}?"},),
+        code,
+        False,
+    )
+    for n, (name, code) in enumerate(CODES.items())
+]
+
+
+def model(layers: int = 2) -> Any:
+    torch = pytest.importorskip("torch")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # threads that wait for each other cost more than so small a model
+    config = LlamaConfig(
+        vocab_size=80,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        bos_token_id=0,
+        eos_token_id=0,
+        attn_implementation="eager",
+    )
+    return LlamaForCausalLM(config)
+
+
+def write_base(folder: Path) -> Path:
+    """The model and a tokenizer whose tokens are letters."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    model().save_pretrained(folder)
+    letters = {"<end>": 0, "<unknown>": 1} | {letter: number for number, letter in enumerate(LETTERS, 2)}
+    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="<unknown>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unknown>")
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+    return folder
