@@ -150,3 +150,73 @@ def data_gc(
     workspace = Workspace.find()
     kept = [KeptRelease(one.id, one.commit, one.data.digest) for one in kept_manifests(workspace, os.environ)]
     print_json(asdict(collect(workspace, kept, remote=remote, delete=delete)))
+
+
+PlaceOption = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        envvar="SLUICE_TRAFFIC",
+        help="Recorded traffic: a folder or file of OTLP lines, s3://…, or an MLflow store; default: this machine's.",
+    ),
+]
+
+
+@group.command("drift")
+def data_drift(
+    place: PlaceOption = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for the report; default: build/drift.")] = None,
+) -> None:
+    """Compare what users ask and get with the evaluation set; exit code 3 when it has shifted."""
+    from sluice.data.shift import load_shift_policy
+    from sluice.forge.notices import notice
+    from sluice.traffic import stage
+    from sluice.traffic.page import write_page
+
+    workspace = Workspace.find()
+    traffic = stage.recorded(workspace, place)
+    if not traffic.exchanges:
+        notice("no traffic is recorded, so there is nothing to compare: docs/reference/data.md", os.environ)
+        return
+    policy = load_shift_policy(workspace.config / "gates.yaml")
+    found = stage.drift(workspace, traffic)
+    print_json({"broken_lines": traffic.broken, **found.as_dict(policy)})
+    print(write_page(found, policy, out or workspace.build / "drift"))
+    found.require(policy)
+
+
+@group.command("harvest")
+def data_harvest(
+    place: PlaceOption = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for the files; default: build/harvest.")] = None,
+    at_least: Annotated[int, typer.Option(min=1, help="Questions that a proposed row has to stand for.")] = 2,
+    most: Annotated[int, typer.Option(min=1, help="Rows that are proposed, those asked most.")] = 50,
+    publish: Annotated[bool, typer.Option("--publish", help="Push a branch and open or update its PR.")] = False,
+) -> None:
+    """Propose rows for what was declined or scored low; none counts until a person has read it."""
+    from sluice.traffic import proposals, stage
+    from sluice.traffic.harvest import Settings
+
+    workspace = Workspace.find()
+    traffic = stage.recorded(workspace, place)
+    found = stage.harvest(workspace, traffic, _policy(workspace).privacy, Settings(at_least=at_least, most=most))
+    proposals.write(found, out or workspace.build / "harvest")
+    print_json({"proposed": len(found.proposals), "left_out": found.left_out, "broken_lines": traffic.broken})
+    if publish and found.proposals:
+        _publish(workspace, proposals.files(found), proposals.page(found))
+
+
+def _publish(workspace: Workspace, files: dict[str, str], text: str) -> None:
+    """The files as one commit on a branch of their own, and its pull request."""
+    from sluice.core.git import run
+    from sluice.forge.branch import commit_tree, push_branch, with_files
+    from sluice.forge.pulls import Pull, upsert_pull
+    from sluice.traffic.proposals import BRANCH, FOLDER, MARK
+
+    root = workspace.root
+    head = run(root, "rev-parse", "HEAD")
+    tree = with_files(root, head, {f"{FOLDER}/{name}": content for name, content in files.items()})
+    commit = commit_tree(root, tree, f"Propose rows for what users asked in vain\n\n{MARK}{FOLDER}", head)
+    print(push_branch(root, commit, BRANCH, MARK, os.environ))
+    posted = upsert_pull(Pull(BRANCH, "Rows that users' questions propose", text), os.environ)
+    print(f"{posted.message}: {posted.url}")

@@ -72,6 +72,9 @@ class Document(Settings):
 ROW_KEYS = [*Row.model_fields, *(f"expect.{key}" for key in Expect.model_fields)]
 FRONT_MATTER_KEYS = [name for name in Document.model_fields if name != "text"]
 
+# The status of a row that `sluice data harvest` made and nobody has read yet: no part of the data.
+PROPOSED = "proposed"
+
 T = TypeVar("T")
 
 
@@ -159,6 +162,8 @@ def parse_row(line: str) -> tuple[Row | None, list[str]]:
         return None, [f"not valid JSON: {error}"]
     if not isinstance(value, dict):
         return None, [f"expected an object, found {type(value).__name__}"]
+    if value.get("status") == PROPOSED:
+        return None, ["is only proposed: a person reads it, corrects it, and takes its key 'status' out"]
     try:
         return Row.model_validate_json(line, strict=True), []
     except ValidationError as error:
