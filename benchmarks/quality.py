@@ -1,7 +1,7 @@
 """What fine-tuning gains on a data folder: index, base model, training, adapter, all through the real pipeline stages.
 
     .venv/bin/python benchmarks/quality.py data            # the starter data
-    .venv/bin/sluice data import-squad squad.json /tmp/squad --train-articles 18
+    .venv/bin/sluice data import squad.json /tmp/squad --train-articles 18 --licence CC-BY-SA-4.0 --origin SQuAD
     .venv/bin/python benchmarks/quality.py /tmp/squad --never-decline --seeds 1 2 3
 
 `--never-decline` turns retrieval.min_similarity off, for data in which every question has its answer: the threshold in

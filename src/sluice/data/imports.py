@@ -7,8 +7,6 @@ counted by reason, so the result keeps the contract. The output folder is writte
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -16,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_json
+from sluice.core.files import read_json, whole_folder
 from sluice.data import privacy
 from sluice.data.contract import Counts, check
+from sluice.data.policy import DataPolicy
 from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.data.similarity import repeats_across, repeats_within, words
 
@@ -35,10 +34,15 @@ class Imported:
 class _Draft:
     """Documents and rows on their way in; `drop` counts what stays out."""
 
+    policy: DataPolicy
     documents: dict[str, Document] = field(default_factory=dict)
     train: list[Row] = field(default_factory=list)
     evaluation: list[Row] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+
+    def clean(self, text: Any) -> str:
+        """Without the personal data that the policy redacts."""
+        return privacy.redact(str(text or "").strip(), self.policy.privacy)
 
     def drop(self, reason: str, number: int = 1) -> None:
         if number:
@@ -46,12 +50,18 @@ class _Draft:
 
 
 def squad(
-    path: Path, out: Path, *, train_articles: int, licence: str | None = None, source: str | None = None
+    path: Path,
+    out: Path,
+    *,
+    train_articles: int,
+    licence: str | None = None,
+    source: str | None = None,
+    policy: DataPolicy = DataPolicy(),
 ) -> Imported:
     """Imports a SQuAD file: one document a paragraph; the first `train_articles` articles train, the rest evaluate.
 
     `licence` and `source` default to the file's "license" and "version"; a file without them needs the arguments.
-    Impossible questions become rows without answers (decline).
+    Impossible questions become rows without answers (decline). Personal data that `policy` redacts is replaced.
     """
     file = read_json(path)
     articles = _list(file, "data", path, "the file")
@@ -62,14 +72,14 @@ def squad(
         )
     licence = licence or _required(file, "license", path, "licence")
     source = source or _required(file, "version", path, "source")
-    draft = _Draft()
+    draft = _Draft(policy)
     numbered = list(enumerate(articles, 1))
     # Evaluation comes first, so that a repeat costs the training side and the measure stays as it is.
     for number, article in numbered[train_articles:] + numbered[:train_articles]:
         rows = draft.train if number <= train_articles else draft.evaluation
         title = str(article.get("title") or f"Article {number}").replace("_", " ").strip()
         for place, paragraph in enumerate(_list(article, "paragraphs", path, f"article {number}"), 1):
-            text = str(paragraph.get("context", "")).strip()
+            text = draft.clean(paragraph.get("context"))
             questions = _list(paragraph, "qas", path, f"article {number}, paragraph {place}")
             document = Document(id=f"a{number:03}-p{place:02}", title=title, licence=licence, source=source, text=text)
             if reason := _unfit(document, draft):
@@ -103,7 +113,7 @@ def _unfit(document: Document, draft: _Draft) -> str | None:
         return "empty"
     if any(words(document.text) == words(other.text) for other in draft.documents.values()):
         return "repeats another"
-    if next(privacy.findings(f"{document.title}\n{document.text}"), None):
+    if next(privacy.findings(f"{document.title}\n{document.text}", draft.policy.privacy), None):
         return "personal data or secret"
     return None
 
@@ -111,16 +121,16 @@ def _unfit(document: Document, draft: _Draft) -> str | None:
 def _row(question: dict[str, Any], document: Document, name: str, draft: _Draft) -> Row | None:
     from sluice.data.schema import occurs
 
-    text = str(question.get("question") or "").strip()
+    text = draft.clean(question.get("question"))
     impossible = bool(question.get("is_impossible"))
-    answers = [str(answer.get("text") or "").strip() for answer in question.get("answers") or ()]
+    answers = [draft.clean(answer.get("text")) for answer in question.get("answers") or ()]
     tag = document.id.partition("-")[0]
     found = [] if impossible else [answer for answer in dict.fromkeys(answers) if occurs(answer, document.text)]
     if not text:
         draft.drop("question: blank")
     elif not impossible and not found:
         draft.drop("question: no answer in its paragraph as whole words")
-    elif next(privacy.findings(text), None):
+    elif next(privacy.findings(text, draft.policy.privacy), None):
         draft.drop("question: personal data or secret")
     else:
         return Row(
@@ -138,19 +148,13 @@ def _finish(draft: _Draft, out: Path) -> Imported:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SluiceError(f"{out}: already exists", remedy="remove it, or choose another folder")
     train, evaluation = _without_repeats(draft)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with whole_folder(out) as fresh:
         for document in draft.documents.values():
             write_document(fresh / "corpus", document)
         write_rows(fresh / "train.jsonl", train)
         write_rows(fresh / "eval.jsonl", evaluation)
-        report = check(fresh)
+        report = check(fresh, draft.policy)
         report.raise_if_faulty()
-        fresh.chmod(0o755)
-        fresh.replace(out)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return Imported(report.counts, dict(sorted(draft.dropped.items())))
 
 

@@ -1,16 +1,20 @@
 """Personal data and secrets in texts that are about to be published, indexed and trained on.
 
 Secrets are found by the plugins of detect-secrets that know a key's exact form (no entropy guesses, no look-up over the
-network). Personal data is found by form and, where the form has one, by checksum: card numbers (Luhn), IBANs
-(ISO 7064 mod 97). A finding is masked, so that a report can be shown in a pull request.
+network), telephone numbers by phonenumbers, and what has a checksum is told from other digits by python-stdnum. All
+are imported when they are needed. A finding is masked, so that a report can be shown in a pull request.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from typing import Literal
+
+from sluice.data.policy import Kind, PrivacyPolicy
 
 _SECRET_PLUGINS = {
     "artifactory": "ArtifactoryDetector",
@@ -41,30 +45,82 @@ _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+\.)+[^\W\d_]{2,}(?![\w-])")
 # RFC 2606: names that belong to nobody.
 _NOBODY = re.compile(r"@(?:[\w-]+\.)*(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE)
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
-_CARD = re.compile(r"(?<![\d.,-])\d(?:[ -]?\d){12,18}(?![\d-]|[.,]\d)")
-_PHONE = re.compile(
-    r"(?<![\w+.])(?:"
-    r"(?:\+|00)[1-9]\d{0,2}(?:[ .-]?\(?\d{1,5}\)?){2,6}"  # international
-    r"|\(\d{2,5}\)[ ]?\d{3,4}[ .-]\d{3,4}"  # (area) 555 0100
-    r"|\d{3}([ .-])\d{3}\1\d{4}"  # North America
-    r")(?![\w-]|[.,]\d)"
-)
+# First digits of the card networks; a time in milliseconds starts with 1 and is therefore none.
+_CARD = re.compile(r"(?<![\d.,-])[2-6](?:[ -]?\d){12,18}(?![\d-]|[.,]\d)")
+# Forms that little else has, by the module of python-stdnum that knows the number behind it.
+_NATIONAL_IDS = {
+    "us.ssn": re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"),
+    "es.dni": re.compile(r"(?<!\w)\d{8}-?[A-Z](?!\w)"),
+    "es.nie": re.compile(r"(?<!\w)[XYZ]-?\d{7}-?[A-Z](?!\w)"),
+    "it.codicefiscale": re.compile(r"(?<!\w)[A-Z]{6}\d{2}[A-Z]\d{2}[A-Z]\d{3}[A-Z](?!\w)"),
+    "fr.nir": re.compile(r"(?<!\w)[12] ?\d{2} ?\d{2} ?\d[\dAB] ?\d{3} ?\d{3} ?\d{2}(?!\w)"),
+    "ch.ssn": re.compile(r"(?<!\w)756\.\d{4}\.\d{4}\.\d{2}(?!\w)"),
+    "fi.hetu": re.compile(r"(?<!\w)\d{6}[-+A]\d{3}[0-9A-Y](?!\w)"),
+    "br.cpf": re.compile(r"(?<!\w)\d{3}\.\d{3}\.\d{3}-\d{2}(?!\w)"),
+}
+# Some countries have shorter ones, and every year and every price would be one of them.
+_FEWEST_DIGITS = 8
+_MAY_BE_PHONE = re.compile(r"(?:\d[^\w\n]{0,3}){7}\d")
+
+_NAMES: dict[Kind, str] = {
+    "email": "e-mail address",
+    "iban": "IBAN",
+    "card": "card number",
+    "national_id": "national id",
+    "phone": "telephone number",
+}
 
 
-def findings(text: str) -> Iterator[tuple[int, str]]:
-    """(line, what) for each piece of personal data or secret in `text`; lines count from 1."""
-    for number, line in enumerate(text.split("\n"), 1):
-        for what in _secrets(line):
-            yield number, what
-        for what in _personal(line):
-            yield number, what
+@dataclass(frozen=True)
+class Finding:
+    """Where in the text it stands, counted in characters. `name`: of its kind, for people."""
+
+    kind: Kind | Literal["secret"]
+    name: str
+    start: int
+    end: int
+
+    @property
+    def placeholder(self) -> str:
+        return f"[{self.name}]"
 
 
-def _secrets(line: str) -> Iterator[str]:
+def findings(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> Iterator[tuple[int, str]]:
+    """(line, what) for each piece of personal data or secret that the policy does not allow; lines count from 1."""
+    for found in scan(text, policy):
+        group = "secret" if found.kind == "secret" else "personal data"
+        yield text.count("\n", 0, found.start) + 1, f"{group}: {found.name} {mask(text[found.start : found.end])}"
+
+
+def redact(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> str:
+    """The text with what the policy redacts replaced by `[its kind]`; what it refuses stays, and is still found."""
+    for found in sorted(scan(text, policy), key=lambda one: one.start, reverse=True):
+        if policy.action(found.kind) == "redact":
+            text = text[: found.start] + found.placeholder + text[found.end :]
+    return text
+
+
+def scan(text: str, policy: PrivacyPolicy) -> list[Finding]:
+    """What the policy does not allow, line by line."""
+    found: list[Finding] = []
+    at = 0
+    for line in text.split("\n"):
+        found += (Finding("secret", name, at + start, at + end) for name, start, end in _secrets(line))
+        found += (
+            Finding(kind, _NAMES[kind], at + start, at + end)
+            for kind, start, end in _personal(line, policy.phone_regions)
+            if policy.action(kind) != "allow"
+        )
+        at += len(line) + 1
+    return found
+
+
+def _secrets(line: str) -> Iterator[tuple[str, int, int]]:
     if _MAY_HOLD_SECRET.search(line):
         for name, find in _secret_plugins():
-            for secret in find(line):
-                yield f"secret: {name} {mask(str(secret))}"
+            for secret in map(str, find(line)):
+                start = max(0, line.find(secret))
+                yield name, start, start + len(secret)
 
 
 @cache
@@ -75,40 +131,49 @@ def _secret_plugins() -> tuple[tuple[str, Callable[[str], Iterator[str]]], ...]:
     return tuple((plugin.secret_type, plugin.analyze_string) for plugin in plugins)
 
 
-def _personal(line: str) -> Iterator[str]:
+def _personal(line: str, regions: tuple[str, ...]) -> Iterator[tuple[Kind, int, int]]:
+    """Each character belongs to one finding at most: the digits of a card are no telephone number as well."""
+    taken: list[tuple[int, int]] = []
+    for kind, start, end in _candidates(line, regions):
+        if not any(start < other_end and other_start < end for other_start, other_end in taken):
+            taken.append((start, end))
+            yield kind, start, end
+
+
+def _candidates(line: str, regions: tuple[str, ...]) -> Iterator[tuple[Kind, int, int]]:
+    """The surest first."""
     for match in _EMAIL.finditer(line):
         if not _NOBODY.search(match[0]):
-            yield f"personal data: e-mail address {mask(match[0])}"
-    ibans = [match for match in _IBAN.finditer(line) if valid_iban(match[0])]
-    for match in ibans:
-        yield f"personal data: IBAN {mask(match[0])}"
-    cards = [match for match in _CARD.finditer(line) if valid_card(match[0])]
-    for match in cards:
-        yield f"personal data: card number {mask(match[0])}"
-    told = [match.span() for match in (*ibans, *cards)]
-    for match in _PHONE.finditer(line):
-        inside = any(start <= match.start() < end for start, end in told)
-        if not inside and 8 <= sum(c.isdigit() for c in match[0]) <= 15:
-            yield f"personal data: telephone number {mask(match[0])}"
+            yield "email", *match.span()
+    if not any(character.isdigit() for character in line):
+        return
+    for match in _IBAN.finditer(line):
+        if _valid("iban", match[0]):
+            yield "iban", *match.span()
+    for match in _CARD.finditer(line):
+        if len(set(match[0]) - {" ", "-"}) > 1 and _valid("luhn", re.sub(r"\D", "", match[0])):
+            yield "card", *match.span()
+    for module, form in _NATIONAL_IDS.items():
+        for match in form.finditer(line):
+            if _valid(module, match[0]):
+                yield "national_id", *match.span()
+    if _MAY_BE_PHONE.search(line):
+        yield from _phones(line, regions)
+
+
+def _valid(module: str, number: str) -> bool:
+    return bool(import_module(f"stdnum.{module}").is_valid(number))
+
+
+def _phones(line: str, regions: tuple[str, ...]) -> Iterator[tuple[Kind, int, int]]:
+    from phonenumbers import Leniency, PhoneNumberMatcher
+
+    for region in regions or (None,):
+        for match in PhoneNumberMatcher(line, region, leniency=Leniency.STRICT_GROUPING):
+            if sum(c.isdigit() for c in match.raw_string) >= _FEWEST_DIGITS:
+                yield "phone", match.start, match.end
 
 
 def mask(secret: str) -> str:
     """The first two characters and the length: enough to find it, too little to use it."""
     return f"{secret[:2]}… ({len(secret)} characters)"
-
-
-def valid_card(number: str) -> bool:
-    """13 to 19 digits of a card network's range (first digit 2 to 6) with a right Luhn checksum."""
-    digits = [int(c) for c in number if c.isdigit()]
-    if not 13 <= len(digits) <= 19 or not 2 <= digits[0] <= 6 or len(set(digits)) == 1:
-        return False
-    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def valid_iban(number: str) -> bool:
-    """15 to 34 characters whose ISO 7064 remainder is 1."""
-    compact = number.replace(" ", "")
-    if not 15 <= len(compact) <= 34:
-        return False
-    return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1

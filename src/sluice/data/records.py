@@ -38,8 +38,7 @@ def read_records(path: Path, delimiter: str = "") -> Records:
     """Everything readable, and a fault for each line that is not. `delimiter`: of a .csv, found in its first line when
     it is empty. SluiceError for another kind of file."""
     if path.suffix not in SUFFIXES:
-        remedy = "a SQuAD file comes in with `sluice data import-squad`" if path.suffix == ".json" else ""
-        raise SluiceError(f"{path}: not a {', '.join(SUFFIXES)} file", remedy=remedy)
+        raise SluiceError(f"{path}: not a {', '.join(SUFFIXES)} file")
     text, faults = read_text(path)
     if faults:
         return Records((), faults=faults)

@@ -21,7 +21,7 @@ from sluice.core.errors import Faults
 from sluice.core.files import write_atomic, write_jsonl
 from sluice.core.settings import Settings, nearest
 
-_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 class Expect(Settings):
@@ -71,6 +71,9 @@ class Document(Settings):
 
 ROW_KEYS = [*Row.model_fields, *(f"expect.{key}" for key in Expect.model_fields)]
 FRONT_MATTER_KEYS = [name for name in Document.model_fields if name != "text"]
+
+# The status of a row that `sluice data harvest` made and nobody has read yet: no part of the data.
+PROPOSED = "proposed"
 
 T = TypeVar("T")
 
@@ -159,6 +162,8 @@ def parse_row(line: str) -> tuple[Row | None, list[str]]:
         return None, [f"not valid JSON: {error}"]
     if not isinstance(value, dict):
         return None, [f"expected an object, found {type(value).__name__}"]
+    if value.get("status") == PROPOSED:
+        return None, ["is only proposed: a person reads it, corrects it, and takes its key 'status' out"]
     try:
         return Row.model_validate_json(line, strict=True), []
     except ValidationError as error:
@@ -174,18 +179,22 @@ def _describe(fault: dict[str, Any], keys: list[str]) -> str:
     return f"{place}: {fault['msg']}, found {fault['input']!r}"
 
 
-def scan_corpus(folder: Path) -> tuple[list[Placed[Document]], list[Fault]]:
-    """The readable documents under a folder and a fault for each file that is not one."""
+def scan_corpus(folder: Path, *, max_bytes: int | None = None) -> tuple[list[Placed[Document]], list[Fault]]:
+    """The readable documents under a folder and a fault for each .md file that is not one. What is larger than
+    `max_bytes` is not read, and no fault here: that is the caller's rule."""
     if not folder.is_dir():
         return [], [Fault(folder, 1, "no such folder")]
     documents: list[Placed[Document]] = []
     faults: list[Fault] = []
-    for path in sorted(folder.rglob("*.md")):
+    paths = [path for path in sorted(folder.rglob("*.md")) if path.is_file()]
+    for path in paths:
+        if max_bytes is not None and path.stat().st_size > max_bytes:
+            continue
         document, found = _scan_document(path)
         faults += found
         if document:
             documents.append(document)
-    if not documents and not faults:
+    if not paths:
         faults.append(Fault(folder, 1, "no documents (*.md)"))
     return documents, faults
 
@@ -195,7 +204,7 @@ def _scan_document(path: Path) -> tuple[Placed[Document] | None, list[Fault]]:
     if faults:
         return None, faults
     text = text.replace("\r\n", "\n")
-    match = _FRONT_MATTER.match(text)
+    match = FRONT_MATTER.match(text)
     if not match:
         keys = ", ".join(name for name in FRONT_MATTER_KEYS if Document.model_fields[name].is_required())
         return None, [Fault(path, 1, f"no front matter: expected a block between two lines '---' with the keys {keys}")]

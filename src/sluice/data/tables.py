@@ -15,10 +15,12 @@ from typing import Any
 
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.settings import nearest
-from sluice.data import leakage
+from sluice.data import leakage, sources
 from sluice.data.contract import check_rows_privacy
 from sluice.data.expectations import check_expectations
+from sluice.data.policy import DataPolicy, PrivacyPolicy
 from sluice.data.records import Record, Records, read_records
+from sluice.data.redaction import redact_row
 from sluice.data.rows import Document, Fault, Placed, Row, load_corpus, parse_row, scan_rows, write_rows
 
 _KEYS = tuple(Row.model_fields)
@@ -78,8 +80,11 @@ def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
     return columns
 
 
-def import_table(source: Path, out: Path, data: Path, layout: Layout) -> ImportedTable:
-    """Writes the rows of `source` to `out`, which must not exist. `data`: the folder with corpus/ and train.jsonl.
+def import_table(
+    source: Path, out: Path, data: Path, layout: Layout, *, licence: str, origin: str, policy: DataPolicy = DataPolicy()
+) -> ImportedTable:
+    """Writes the rows of `source` to `out`, which must not exist, and their licence and `origin` (where they are from)
+    to a file beside it. `data`: the folder with corpus/ and train.jsonl.
 
     A row with answers and no documents gets the document that holds an answer, where it is only one. Raises Faults with
     everything that cannot be read, and when nothing is left.
@@ -90,11 +95,13 @@ def import_table(source: Path, out: Path, data: Path, layout: Layout) -> Importe
     read = read_records(source, layout.delimiter)
     rows = _read_rows(source, read, layout, train)
     corpus = {document.id: document for document in load_corpus(data / "corpus")}
-    located = [_locate(row, corpus) for row in rows]
-    kept, dropped = _keep(located, corpus, train)
+    clean = [Placed(redact_row(row.value, policy.privacy), row.path, row.line) for row in rows]
+    located = [_locate(row, corpus) for row in clean]
+    kept, dropped = _keep(located, corpus, train, policy.privacy)
     if not kept:
         raise Faults(f"{source}: every row was left out", [str(fault) for fault in dropped])
-    write_rows(out, (row.value for row in kept))
+    sources.record(out, source, len(kept), licence=licence, source=origin)
+    write_rows(out, (row.value for row in kept))  # last: rows that are there have their source beside them
     asked_for = {row.line for row in rows if row.value.doc_ids}
     used = {layout.column(key) for key in _KEYS}
     return ImportedTable(
@@ -180,13 +187,13 @@ def _locate(row: Placed[Row], corpus: Mapping[str, Document]) -> Placed[Row]:
 
 
 def _keep(
-    rows: list[Placed[Row]], corpus: dict[str, Document], train: list[Placed[Row]]
+    rows: list[Placed[Row]], corpus: dict[str, Document], train: list[Placed[Row]], policy: PrivacyPolicy
 ) -> tuple[list[Placed[Row]], list[Fault]]:
     """Rows that keep the contract, and why the others do not."""
     from sluice.data.schema import check_rows
 
     learnt = {doc_id for placed in train for doc_id in placed.value.doc_ids}
-    dropped = check_rows(rows, corpus) + check_rows_privacy(rows)
+    dropped = check_rows(rows, corpus) + check_rows_privacy(rows, policy)
     dropped += [
         row.fault(f"leakage: document {doc_id!r} also serves training")
         for row in rows

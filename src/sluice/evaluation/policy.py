@@ -85,6 +85,7 @@ class _PolicyFile(Settings):
 
     gates: tuple[Any, ...] = ()
     comparison: ComparisonPolicy
+    drift: Any = None
 
 
 def load_policy(path: Path) -> ComparisonPolicy:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
+from sluice.forge.branch import commit_tree, with_files
 from sluice.fork.init import STARTER, read_texts, rewrite, tidy
 from sluice.fork.names import RECORD, Record, dump_record, load_record
 from sluice.fork.rename import Renamer
@@ -56,22 +57,6 @@ def translate(root: Path, commit: str, record: Record, parent: str = "") -> str:
     return commit_tree(root, tree, f"Template {commit[:12]}, in the names of this repository", parent)
 
 
-def commit_tree(root: Path, tree: str, message: str, parent: str, env: Mapping[str, str] | None = None) -> str:
-    parents = ("-p", parent) if parent else ()
-    return run(root, "commit-tree", tree, *parents, "-m", message, env={**IDENTITY, **(env or {})})
-
-
-# A commit is made again with the same id: names and times are given, not taken from the machine.
-IDENTITY = {
-    "GIT_AUTHOR_NAME": "github-actions[bot]",
-    "GIT_AUTHOR_EMAIL": "41898282+github-actions[bot]@users.noreply.github.com",
-    "GIT_COMMITTER_NAME": "github-actions[bot]",
-    "GIT_COMMITTER_EMAIL": "41898282+github-actions[bot]@users.noreply.github.com",
-    "GIT_AUTHOR_DATE": "2000-01-01T00:00:00Z",
-    "GIT_COMMITTER_DATE": "2000-01-01T00:00:00Z",
-}
-
-
 def merge(root: Path, base: str, ours: str, theirs: str) -> Merged:
     """Merges in memory. A file that one side changed and the other removed is kept, and is a conflict too."""
     argv = [
@@ -109,14 +94,7 @@ def _conflicts(words: list[str]) -> list[str]:
 
 def with_record(root: Path, tree: str, record: Record) -> str:
     """The tree with the record in it."""
-    with tempfile.TemporaryDirectory(prefix="template-") as name:
-        index = {"GIT_INDEX_FILE": str(Path(name) / "index")}
-        file = Path(name) / "record"
-        file.write_text(dump_record(record), encoding="utf-8")
-        blob = run(root, "hash-object", "-w", "--", str(file))
-        run(root, "read-tree", tree, env=index)
-        run(root, "update-index", "--add", "--cacheinfo", f"100644,{blob},{RECORD}", env=index)
-        return run(root, "write-tree", env=index)
+    return with_files(root, tree, {RECORD: dump_record(record)})
 
 
 def _rewrite(folder: Path, record: Record, work: Mapping[str, str]) -> None:

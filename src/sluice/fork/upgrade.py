@@ -6,7 +6,6 @@ the same version.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
-from sluice.fork.merge import commit_tree, fetch, merge, translate, with_record
+from sluice.forge.branch import SERVER, commit_tree, push_branch
+from sluice.fork.merge import fetch, merge, translate, with_record
 from sluice.fork.names import Record
 
 BRANCH = "upgrade-template"
 _TRAILER = "Template-Version: "
-_SERVER = "https://github.com"
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Upgrade:
 
 def address_of(source: str) -> str:
     """What git fetches from: owner/name means GitHub."""
-    return f"{_SERVER}/{source}.git" if re.fullmatch(r"[\w-]+/[\w.-]+", source) else source
+    return f"{SERVER}/{source}.git" if re.fullmatch(r"[\w-]+/[\w.-]+", source) else source
 
 
 def versions(root: Path, address: str) -> list[str]:
@@ -75,23 +74,15 @@ def push(root: Path, upgrade: Upgrade, environment: Mapping[str, str], *, remote
     """Puts the commit on the branch of the remote; says what it did.
 
     A branch whose last commit is not one of these belongs to whoever made that commit, and stays."""
-    sign_in = _sign_in(environment)
-    listed = run(root, "ls-remote", "--", remote, f"refs/heads/{BRANCH}", env=sign_in).split()
-    there = listed[0] if listed else ""
-    if there == upgrade.commit:
-        return "branch unchanged"
-    if there:
-        run(root, "fetch", "--quiet", "--depth=1", "--", remote, there, env=sign_in)
-        if _TRAILER not in run(root, "show", "--no-patch", "--format=%B", there):
-            return "branch left alone: somebody has committed to it; delete it to begin anew"
-    ref = f"refs/heads/{BRANCH}"
-    run(
+    return push_branch(
         root,
-        *("push", "--quiet", f"--force-with-lease={ref}:{there}", "--", remote, f"{upgrade.commit}:{ref}"),
-        env=sign_in,
+        upgrade.commit,
+        BRANCH,
+        _TRAILER,
+        environment,
+        remote=remote,
         remedy="a change of .github/workflows/ needs a token with the right `workflows`: docs/how-to/upgrade.md",
     )
-    return "branch pushed" if not there else "branch pushed anew"
 
 
 def describe(upgrade: Upgrade) -> str:
@@ -123,18 +114,3 @@ def _plain(text: str) -> str:
 
 def _order(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
-
-
-def _sign_in(environment: Mapping[str, str]) -> dict[str, str]:
-    """The token, for one git process and GitHub's server alone; it is written nowhere."""
-    token = environment.get("GITHUB_TOKEN")
-    if not token:
-        return {}
-    server = environment.get("GITHUB_SERVER_URL") or _SERVER
-    word = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-    return {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader",
-        "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {word}",
-        "GIT_TERMINAL_PROMPT": "0",
-    }

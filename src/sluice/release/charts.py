@@ -150,6 +150,24 @@ def weights(points: Sequence[Sequence[float]], marks: Sequence[tuple[float, floa
     return _svg("weights", 2.6, draw)
 
 
+def distribution(name: str, bins: Sequence[tuple[str, float, float]]) -> str:
+    """Shares of two sides over the same bins, for each (label, evaluation set, traffic). `name`: of the picture."""
+
+    def draw(figure: Figure) -> None:
+        axis = figure.subplots()
+        places = range(len(bins))
+        for shift, colour, label, column in ((-0.2, OLD, "evaluation set", 1), (0.2, NEW, "traffic", 2)):
+            shares = [100 * float(one[column]) for one in bins]
+            axis.bar([place + shift for place in places], shares, width=0.36, color=colour, label=label)
+        turned = 35 if len(bins) > 6 else 0
+        axis.set_xticks(list(places), [one[0] for one in bins], rotation=turned, ha="right" if turned else "center")
+        axis.set_title("share, %")
+        _bare(axis, "y")
+        _legend(figure, axis)
+
+    return _svg(name, 2.8, draw)
+
+
 def _bare(axis: Axes, grid: Literal["x", "y"]) -> None:
     axis.grid(axis=grid, linewidth=0.6)
     axis.tick_params(length=0)

@@ -72,10 +72,12 @@ def _fault(what: str) -> PydanticCustomError:
 
 
 class GatesFile(Settings):
-    """config/gates.yaml as the gates read it; what stands under `comparison` is read by evaluation/policy.py."""
+    """config/gates.yaml as the gates read it; what stands under `comparison` is read by evaluation/policy.py, and
+    `drift` by data/shift.py."""
 
     gates: tuple[Gate, ...]
     comparison: Any = None
+    drift: Any = None
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ from sluice.release.manifest import (
 )
 
 # gates.yaml is never read by the service; it is pinned in judging/. stores.yaml and telemetry.yaml say where a machine
-# keeps its vectors and sends its traces, not what is served.
+# keeps its vectors and sends its traces, data.yaml what may be published: not what is served.
 # Any other file of config/ is pinned: a forgotten pin would let two different services carry one release id.
-NOT_PINNED_CONFIG = frozenset({"gates.yaml", "stores.yaml", "telemetry.yaml"})
+NOT_PINNED_CONFIG = frozenset({"data.yaml", "gates.yaml", "sagemaker.yaml", "stores.yaml", "telemetry.yaml"})
 GUARDRAILS = "guardrails.yaml"
 CHAMPION_SUMMARY = "champion.json"
 CHAMPION_CASES = "champion_cases.jsonl"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sluice.core.workspace import Workspace
 
 DOCUMENTS = {
     "tides": "The tide turns twice a day. A spring tide follows the full moon.",
@@ -52,3 +55,40 @@ def add_row(folder: Path) -> Callable[..., None]:
             stream.write(json.dumps(full) + "\n")
 
     return add
+
+
+@pytest.fixture
+def checkout(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A checkout with the data, a remote `store` in a folder beside it, and nothing published yet."""
+    root = tmp_path / "checkout"
+    (root / "prompts").mkdir(parents=True)
+    (root / "pyproject.toml").touch()
+    folder.rename(root / "data")
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    make_checkout(root, str(tmp_path / "store"), cache=tmp_path / "site")
+    return Workspace(root)
+
+
+def make_checkout(root: Path, remote: str, *, cache: Path) -> None:
+    """What `git init` and `dvc init` make, and one commit. `cache`: where dvc notes what it knows of remotes."""
+    (root / ".dvc").mkdir(exist_ok=True)
+    (root / ".dvc" / "config").write_text(
+        f"[core]\n    remote = store\n    analytics = false\n    site_cache_dir = {cache}\n"
+        f"['remote \"store\"']\n    url = {remote}\n"
+    )
+    (root / ".gitignore").write_text("/data\n/.dvc/cache\n/.dvc/tmp\n/.sluice\n")
+    git(root, "init", "--quiet", "--initial-branch=main")
+    commit(root)
+
+
+def git(root: Path, *words: str) -> str:
+    who = ["-c", "user.name=Tester", "-c", "user.email=tester@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(root: Path) -> str:
+    """Commits everything; the commit."""
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--allow-empty", "--message", "A change")
+    return git(root, "rev-parse", "HEAD")

@@ -11,6 +11,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.data.contract import check
 from sluice.data.imports import squad
+from sluice.data.policy import DataPolicy, PrivacyPolicy
 from sluice.data.rows import load_corpus, load_rows
 
 
@@ -66,7 +67,12 @@ def test_what_the_contract_would_refuse_is_left_out_and_counted(tmp_path: Path) 
         (" ", [ask("11", "What is empty?", "")]),
         ("Call +44 20 7946 0958.", []),
     )
-    imported = squad(squad_file(tmp_path, messy, DUNES, TIDES), tmp_path / "out", train_articles=1)
+    strict = DataPolicy(privacy=PrivacyPolicy(email="refuse", phone="refuse"))
+    source = squad_file(tmp_path, messy, DUNES, TIDES)
+    redacted = squad(source, tmp_path / "redacted", train_articles=1)
+    assert sum("personal data" in reason for reason in redacted.dropped) == 0
+    assert check(tmp_path / "redacted").faults == ()
+    imported = squad(source, tmp_path / "out", train_articles=1, policy=strict)
     assert imported.dropped == {
         "paragraph: empty": 1,
         "paragraph: personal data or secret": 1,

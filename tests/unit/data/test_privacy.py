@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.data.privacy import findings, mask, valid_card, valid_iban
+from sluice.data.policy import KINDS, PrivacyPolicy
+from sluice.data.privacy import findings, mask, redact
 
 AWS = "AKIA" + "QWERTYUIOPASDFGH"
 GITHUB = "ghp_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5"
 PEM = "-----BEGIN RSA PRIVATE" + " KEY-----"
+MAIL = "first.last@" + "company.org"
 BASIC = "postgres" + "://admin:" + "hunter2x@db.internal/app"
 
 
@@ -25,7 +27,12 @@ BASIC = "postgres" + "://admin:" + "hunter2x@db.internal/app"
         ("DE89370400440532013000", "IBAN"),
         ("Call +44 20 7946 0958 now", "telephone number"),
         ("Call (020) 7946 0958", "telephone number"),
-        ("Call 555-010-0199.", "telephone number"),
+        ("Call 212-555-0199.", "telephone number"),
+        ("SSN 078-05-1121 of the man", "national id"),
+        ("DNI 54362315K", "national id"),
+        ("CF RCCMNL83S18D969H", "national id"),
+        ("AHV 756.9217.0769.85", "national id"),
+        ("CPF 390.533.447-05", "national id"),
         (f"key {AWS} leaked", "AWS Access Key"),
         (f"token={GITHUB}", "GitHub Token"),
         (PEM, "Private Key"),
@@ -47,6 +54,8 @@ def test_it_finds(text: str, what: str) -> None:
         "The order 4111 1111 1111 1112 has a wrong checksum; so has GB82 WEST 1234 5698 7654 33.",
         "The digest is 6544213b87e5022af7d5e63a37fa7ff1 and the rate 2e-5.",
         "Set maintenance_work_mem, use handles like @retriever and a password that nobody guesses.",
+        "Call 555-010-0199: there is no such area.",
+        "In (1685) and 1691 the town had 3.200 houses.",
         "Pages 100 200 300 hold 0.123456789012345 and 3.14159265358979323846.",
     ],
 )
@@ -61,9 +70,40 @@ def test_a_finding_does_not_repeat_what_it_found() -> None:
     assert mask("abcdef") == "ab… (6 characters)"
 
 
-def test_checksums() -> None:
-    assert valid_card("378282246310005")
-    assert not valid_card("0000 0000 0000 0000")
-    assert not valid_card("9111 1111 1111 1111")
-    assert valid_iban("FR14 2004 1010 0505 0001 3M02 606")
-    assert not valid_iban("FR15 2004 1010 0505 0001 3M02 606")
+@pytest.mark.parametrize(
+    ("number", "valid"),
+    [
+        ("378282246310005", True),
+        ("0000 0000 0000 0000", False),
+        ("4111 1111 1111 1112", False),
+        ("1711 9999 0000 1234", False),
+        ("FR14 2004 1010 0505 0001 3M02 606", True),
+        ("FR15 2004 1010 0505 0001 3M02 606", False),
+        ("ZZ14 2004 1010 0505 0001 3M02 606", False),
+    ],
+)
+def test_a_number_counts_when_its_checksum_is_right(number: str, valid: bool) -> None:
+    found = [what for _, what in findings(number) if "card" in what or "IBAN" in what]
+    assert bool(found) == valid
+
+
+def test_what_the_policy_allows_is_not_found() -> None:
+    text = f"{MAIL} and 4111 1111 1111 1111, or {AWS}"
+    lax = PrivacyPolicy.model_validate(dict.fromkeys(KINDS, "allow"))
+    assert [what.partition(":")[0] for _, what in findings(text, lax)] == ["secret"]
+
+
+def test_what_is_redacted_is_replaced_and_what_is_refused_stays() -> None:
+    text = f"Ask {MAIL}\nor +44 20 7946 0958; pay 4111 1111 1111 1111. {AWS}"
+    strict = PrivacyPolicy(card="refuse")
+    clean = redact(text, strict)
+    assert clean == f"Ask [e-mail address]\nor [telephone number]; pay 4111 1111 1111 1111. {AWS}"
+    assert [line for line, _ in findings(clean, strict)] == [2, 2]
+    assert redact(clean, strict) == clean
+
+
+def test_regions_say_whose_numbers_are_known_without_a_country_code() -> None:
+    text = "Call 030 901820 today."
+    assert list(findings(text, PrivacyPolicy(phone_regions=()))) == []
+    assert [what for _, what in findings(text, PrivacyPolicy(phone_regions=("DE",)))]
+    assert list(findings("Call +49 30 901820.", PrivacyPolicy(phone_regions=())))

@@ -13,10 +13,12 @@ from sluice import cli
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
+from sluice.data.policy import DataPolicy, PrivacyPolicy
 from sluice.data.rows import load_rows
 from sluice.data.tables import ImportedTable, Layout, import_table, parse_columns
 
 HEADER = "id,question,answers,doc_ids,tags\n"
+ORIGIN = {"licence": "CC0-1.0", "origin": "tests"}
 PIERS = "p1,What do piers stand on?,piles|piles of oak,piers,sea\n"
 
 
@@ -26,9 +28,11 @@ def write(tmp_path: Path, text: str, name: str = "table.csv", *, encoding: str =
     return path
 
 
-def bring_in(source: Path, folder: Path, **layout: object) -> tuple[ImportedTable, list[dict]]:
+def bring_in(
+    source: Path, folder: Path, policy: DataPolicy = DataPolicy(), **layout: object
+) -> tuple[ImportedTable, list[dict]]:
     out = folder.parent / "out.jsonl"
-    found = import_table(source, out, folder, Layout(**layout))
+    found = import_table(source, out, folder, Layout(**layout), policy=policy, **ORIGIN)
     return found, [json.loads(line) for line in out.read_text().strip().split("\n")]
 
 
@@ -36,7 +40,7 @@ def faults(source: Path, folder: Path, **layout: object) -> list[str]:
     """What is told, without the folder; nothing is written then."""
     out = folder.parent / "out.jsonl"
     with pytest.raises(Faults) as error:
-        import_table(source, out, folder, Layout(**layout))
+        import_table(source, out, folder, Layout(**layout), **ORIGIN)
     assert not out.exists()
     return [fault.replace(f"{source.parent}/", "") for fault in error.value.faults]
 
@@ -228,7 +232,7 @@ def test_what_would_break_the_contract_is_left_out_with_its_reason(tmp_path: Pat
         "What lies in the harbour?,,harbours\n"  # 10 declines and names a document, which is unknown
         "What does it say?,in,\n"  # 11 in several documents
     )
-    found, rows = bring_in(write(tmp_path, text), folder)
+    found, rows = bring_in(write(tmp_path, text), folder, DataPolicy(privacy=PrivacyPolicy(email="refuse")))
     assert [row["question"] for row in rows] == ["What do piers stand on?"]
     reasons = [str(fault).replace(f"{tmp_path}/", "") for fault in found.dropped]
     needs = "a row with answers needs the doc_ids they come from"
@@ -256,20 +260,24 @@ def test_nothing_left_is_an_error(tmp_path: Path, folder: Path) -> None:
 def test_what_is_there_is_not_overwritten(tmp_path: Path, folder: Path) -> None:
     before = (folder / "eval.jsonl").read_text()
     with pytest.raises(SluiceError, match="already exists"):
-        import_table(write(tmp_path, HEADER + PIERS), folder / "eval.jsonl", folder, Layout())
+        import_table(write(tmp_path, HEADER + PIERS), folder / "eval.jsonl", folder, Layout(), **ORIGIN)
     assert (folder / "eval.jsonl").read_text() == before
 
 
-@pytest.mark.parametrize(("name", "remedy"), [("set.json", "import-squad"), ("set.xlsx", ""), ("set", "")])
-def test_other_kinds_of_files_are_refused(tmp_path: Path, folder: Path, name: str, remedy: str) -> None:
-    with pytest.raises(SluiceError, match=r"not a \.csv, \.tsv, \.jsonl file") as error:
-        import_table(write(tmp_path, "{}", name), folder.parent / "out.jsonl", folder, Layout())
-    assert remedy in error.value.remedy
+def test_personal_data_is_replaced_where_the_policy_redacts_it(tmp_path: Path, folder: Path) -> None:
+    _, (row,) = bring_in(write(tmp_path, "question,answers\nWhom to ask at first.last@" + "company.org?,\n"), folder)
+    assert row["question"] == "Whom to ask at [e-mail address]?"
+
+
+@pytest.mark.parametrize("name", ["set.json", "set.xlsx", "set"])
+def test_other_kinds_of_files_are_refused(tmp_path: Path, folder: Path, name: str) -> None:
+    with pytest.raises(SluiceError, match=r"not a \.csv, \.tsv, \.jsonl file"):
+        import_table(write(tmp_path, "{}", name), folder.parent / "out.jsonl", folder, Layout(), **ORIGIN)
 
 
 def test_without_a_corpus_nothing_can_be_checked(tmp_path: Path) -> None:
     with pytest.raises(Faults, match="no such folder"):
-        import_table(write(tmp_path, HEADER + PIERS), tmp_path / "out.jsonl", tmp_path / "data", Layout())
+        import_table(write(tmp_path, HEADER + PIERS), tmp_path / "out.jsonl", tmp_path / "data", Layout(), **ORIGIN)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +306,8 @@ def test_the_command(workspace: Workspace, tmp_path: Path, monkeypatch, capsys) 
     for name in ("die_with_parent", "watch_parent"):
         monkeypatch.setattr(cli, name, lambda: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    words = ["sluice", "data", "import", str(source), "out.jsonl", "--column", "question=Frage"]
+    words = ["sluice", "data", "import", str(source), "out.jsonl", "--licence", "CC0-1.0", "--origin", "tests"]
+    words += ["--column", "question=Frage"]
     monkeypatch.setattr(sys, "argv", words)
     assert cli.main() == 1
     assert "no column 'answers'; say it with --column answers=NAME" in capsys.readouterr().err

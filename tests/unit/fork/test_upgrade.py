@@ -211,7 +211,7 @@ def test_published_there_is_one_pull_request(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(fork.root)
     there.facts[""]["template_repository"] = {"full_name": "makers/template"}
-    monkeypatch.setattr("sluice.fork.upgrade._SERVER", str(fork.template.parent))  # owner/name below this
+    monkeypatch.setattr("sluice.fork.upgrade.SERVER", str(fork.template.parent))  # owner/name below this
     (fork.template.parent / "makers").mkdir()
     (fork.template.parent / "makers" / "template.git").symlink_to(fork.template)
 

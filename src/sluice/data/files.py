@@ -1,0 +1,47 @@
+"""What lies in a corpus as files: only documents of a bearable size, whose characters all came through."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sluice.data.policy import DocumentPolicy
+from sluice.data.rows import Document, Fault, Placed
+
+# U+FFFD stands where a decoder met bytes it did not know; the others are written by no editor.
+_LOST = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def check_files(corpus: Path, policy: DocumentPolicy) -> list[Fault]:
+    """Files that are no documents, and documents that are too large."""
+    faults = []
+    for path in sorted(corpus.rglob("*")):
+        if not path.is_file():
+            continue
+        if path.suffix != ".md":
+            faults.append(Fault(path, 1, _stranger(path)))
+        elif (size := path.stat().st_size) > policy.max_bytes:
+            faults.append(
+                Fault(path, 1, f"{(size + 1023) >> 10:,} KiB, a document has at most {policy.max_kib:,}: split it")
+            )
+    return faults
+
+
+def _stranger(path: Path) -> str:
+    if path.suffix.lower() == ".pdf":
+        from sluice.data.extract import fault_of_pdf
+
+        if what := fault_of_pdf(path):
+            return what
+    return f"a {path.suffix or 'nameless kind of'} file is no document (.md); bring it in with `sluice data import`"
+
+
+def check_characters(documents: list[Placed[Document]]) -> list[Fault]:
+    """Places where text was lost before it came here: it was decoded as what it is not."""
+    faults = []
+    for document in documents:
+        for number, line in enumerate(document.value.text.split("\n")):
+            if found := _LOST.search(line):
+                what = f"bad encoding: U+{ord(found[0]):04X} at column {found.start() + 1}"
+                faults.append(Fault(document.path, document.line + number, what))
+    return faults

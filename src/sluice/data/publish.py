@@ -1,0 +1,99 @@
+"""Publishes data/: what data.dvc names after `push` is what a fresh clone can pull, or `push` fails.
+
+`verify` reads every object back out of the remote, as a fresh clone would; CI runs it. A push that was killed anywhere
+is completed by the next one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.core import git
+from sluice.core.errors import Faults, SluiceError
+from sluice.core.files import write_atomic
+from sluice.core.workspace import Workspace
+from sluice.data.contract import check_or_raise
+from sluice.data.policy import DataPolicy
+from sluice.data.remote import POINTER, Places, absent, open_places, told, version_here, version_of
+
+_REMEDY = "publish the data from where it was changed: sluice data push"
+
+
+@dataclass(frozen=True)
+class Published:
+    """`version`: what data.dvc names. `objects`: all that were read back; `sent`: those that had not been there."""
+
+    remote: str
+    version: str
+    objects: int
+    sent: int
+
+
+def push(workspace: Workspace, policy: DataPolicy, remote: str = "") -> Published:
+    """Checks data/, notes its version in data.dvc, brings what is missing into the remote and reads all of it back.
+
+    Raises Faults when the data breaks its contract or an object did not arrive; data.dvc is then as it was.
+    """
+    check_or_raise(workspace.data, policy=policy)
+    pointer = workspace.root / POINTER
+    before = pointer.read_bytes() if pointer.is_file() else None
+    try:
+        with open_places(workspace, remote) as places:
+            places.repo.add(str(workspace.data))
+            return _send(places, version_here(workspace))
+    except BaseException:
+        if before is not None:
+            write_atomic(pointer, before)
+        raise
+
+
+def _send(places: Places, version: str) -> Published:
+    entries = places.cache.entries(version)
+    lost = absent(places.remote, [*(entry.oid for entry in entries), version])
+    # The list of the files comes last: who finds it finds all.
+    places.remote.copy_from(places.cache, [oid for oid in lost if oid != version])
+    places.remote.copy_from(places.cache, [oid for oid in lost if oid == version])
+    after = absent(places.remote, lost)
+    if after:
+        raise Faults(
+            f"{places.remote.name} does not take the data",
+            told(entries, after) or [f"{POINTER}: {version} {after[version]}"],
+            remedy="see whether it is full or may not be written; where it is neither, the cache of dvc is damaged",
+        )
+    return Published(places.remote.name, version, len({entry.oid for entry in entries} | {version}), len(lost))
+
+
+def verify(workspace: Workspace, remote: str = "") -> Published:
+    """Reads every object of data.dvc out of the remote, with nothing but data.dvc to go by. Raises Faults with every
+    file that a fresh clone could not pull."""
+    version = version_here(workspace)
+    with open_places(workspace, remote) as places:
+        try:
+            entries = places.remote.entries(version)
+        except SluiceError as error:
+            raise Faults(POINTER, [f"{POINTER}: {error.message}"], remedy=_REMEDY) from None
+        if lost := absent(places.remote, (entry.oid for entry in entries)):
+            raise Faults(f"{POINTER} cannot be pulled from {places.remote.name}", told(entries, lost), remedy=_REMEDY)
+        return Published(places.remote.name, version, len({entry.oid for entry in entries} | {version}), 0)
+
+
+@contextmanager
+def checked_out(workspace: Workspace, base: str) -> Iterator[Path]:
+    """The data of a commit, branch or tag in a folder of its own, gone after the block; `base` may name a folder. From
+    the cache where it has it all, otherwise from the default remote."""
+    if Path(base).is_dir():
+        yield Path(base)
+        return
+    commit = git.resolve(workspace.root, base)
+    version = version_of(git.run(workspace.root, "show", f"{commit}:{POINTER}").encode(), f"{base}:{POINTER}")
+    with tempfile.TemporaryDirectory(prefix="sluice-data-") as made, open_places(workspace) as places:
+        for entry in (places.cache if places.cache.has(version) else places.remote).entries(version):
+            path = Path(made) / entry.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            place = places.cache if places.cache.has(entry.oid) else places.remote
+            path.write_bytes(place.read(entry.oid))
+        yield Path(made)

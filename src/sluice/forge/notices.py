@@ -1,0 +1,11 @@
+"""Something to know that is no failure: a line on a terminal, an annotation of the run on GitHub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def notice(text: str, environment: Mapping[str, str]) -> None:
+    """Prints one line."""
+    line = " ".join(text.split())
+    print(f"::notice::{line.replace('%', '%25')}" if environment.get("GITHUB_ACTIONS") == "true" else line)

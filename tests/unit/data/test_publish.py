@@ -1,0 +1,293 @@
+"""Publishing data: what data.dvc names after a push a fresh clone can pull, whatever happened before or to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moto_server import aws_server
+from sluice.core.errors import Faults, SluiceError
+from sluice.core.workspace import Workspace
+from sluice.data.contract import data_digest
+from sluice.data.policy import DataPolicy
+from sluice.data.publish import Published, checked_out, push, verify
+from sluice.data.remote import version_here
+from unit.data.conftest import commit, git, make_checkout
+
+POLICY = DataPolicy()
+
+
+def stored(checkout: Workspace) -> list[Path]:
+    """The objects of the remote."""
+    return sorted(path for path in (checkout.root.parent / "store").rglob("*") if path.is_file())
+
+
+def object_of(checkout: Workspace, content: bytes) -> Path:
+    (found,) = (path for path in stored(checkout) if path.read_bytes() == content)
+    return found
+
+
+def pull_into_clone(checkout: Workspace) -> Path:
+    """What a fresh clone pulls, by dvc itself."""
+    clone = checkout.root.parent / "clone"
+    shutil.rmtree(clone, ignore_errors=True)
+    git(checkout.root, "clone", "--quiet", str(checkout.root), str(clone))
+    argv = [sys.executable, "-m", "dvc", "pull", "--quiet", "data.dvc"]
+    subprocess.run(argv, cwd=clone, check=True, timeout=120)
+    return clone / "data"
+
+
+def test_what_is_published_a_fresh_clone_can_pull(checkout: Workspace) -> None:
+    done = push(checkout, POLICY)
+    assert done == Published("remote 'store'", version_here(checkout), 6, 6)
+    commit(checkout.root)
+    assert data_digest(pull_into_clone(checkout)) == data_digest(checkout.data)
+    assert push(checkout, POLICY).sent == 0
+    assert verify(checkout) == Published("remote 'store'", done.version, 6, 0)
+
+
+def test_a_push_brings_only_what_changed(checkout: Workspace) -> None:
+    push(checkout, POLICY)
+    path = checkout.data / "corpus" / "tides.md"
+    path.write_text(path.read_text() + "Neap tides are small.\n")
+    assert push(checkout, POLICY).sent == 2  # the document and the list
+    assert verify(checkout).objects == 6
+
+
+def cut(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:10])
+
+
+def empty(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"), [(Path.unlink, "is not in"), (cut, "holds other bytes in"), (empty, "holds other bytes in")]
+)
+def test_an_object_that_was_lost_is_told_by_file_and_mended_by_the_next_push(
+    checkout: Workspace, harm: Callable[[Path], None], words: str
+) -> None:
+    push(checkout, POLICY)
+    content = (checkout.data / "corpus" / "piers.md").read_bytes()
+    harm(object_of(checkout, content))
+    with pytest.raises(Faults) as raised:
+        verify(checkout)
+    (fault,) = raised.value.faults
+    assert fault.startswith("data/corpus/piers.md: object ")
+    assert f" {words}" in fault
+    assert push(checkout, POLICY).sent == 1
+    assert verify(checkout).objects == 6
+
+
+def test_a_list_that_was_lost_is_told_and_mended(checkout: Workspace) -> None:
+    push(checkout, POLICY)
+    (listing,) = (path for path in stored(checkout) if path.name.endswith(".dir"))
+    listing.unlink()
+    with pytest.raises(Faults, match=r"data\.dvc: remote 'store': no object [0-9a-f]{32}\.dir"):
+        verify(checkout)
+    push(checkout, POLICY)
+    verify(checkout)
+
+
+def test_dvc_itself_believes_what_is_not_so(checkout: Workspace) -> None:
+    """Why a push of our own: the day this fails, `dvc push` can be trusted and ours can go."""
+    from dvc.repo import Repo
+
+    push(checkout, POLICY)
+    with Repo(str(checkout.root)) as repo:
+        repo.push(["data.dvc"])
+        object_of(checkout, (checkout.data / "corpus" / "piers.md").read_bytes()).unlink()
+        assert repo.push(["data.dvc"]) == 0
+    with pytest.raises(Faults):
+        verify(checkout)
+
+
+def test_data_that_breaks_its_contract_is_not_published(checkout: Workspace) -> None:
+    push(checkout, POLICY)
+    pointer = (checkout.root / "data.dvc").read_bytes()
+    before = stored(checkout)
+    path = checkout.data / "corpus" / "tides.md"
+    path.write_text(path.read_text() + "Ask first.last@" + "company.org.\n")
+    with pytest.raises(Faults, match=r"tides\.md:9: personal data: e-mail address"):
+        push(checkout, POLICY)
+    assert (checkout.root / "data.dvc").read_bytes() == pointer
+    assert stored(checkout) == before
+
+
+def test_a_remote_that_takes_nothing_leaves_data_dvc_as_it_was(
+    checkout: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(checkout, POLICY)
+    pointer = (checkout.root / "data.dvc").read_bytes()
+    path = checkout.data / "corpus" / "tides.md"
+    path.write_text(path.read_text() + "Neap tides are small.\n")
+    monkeypatch.setattr("sluice.data.remote.Objects.copy_from", lambda *_: None)  # says yes and does nothing
+    with pytest.raises(Faults, match="does not take the data") as raised:
+        push(checkout, POLICY)
+    assert raised.value.faults[0].startswith("data/corpus/tides.md: object ")
+    assert (checkout.root / "data.dvc").read_bytes() == pointer
+
+
+def test_a_remote_that_is_not_there_is_told(checkout: Workspace) -> None:
+    with pytest.raises(SluiceError, match="elsewhere"):
+        push(checkout, POLICY, "elsewhere")
+    (checkout.root / "data.dvc").write_text("outs: []\n")
+    with pytest.raises(SluiceError, match="names no md5"):
+        verify(checkout)
+    (checkout.root / "data.dvc").unlink()
+    with pytest.raises(SluiceError, match=r"data\.dvc: no such file"):
+        verify(checkout)
+
+
+def test_another_version_can_be_looked_at(checkout: Workspace) -> None:
+    push(checkout, POLICY)
+    first = commit(checkout.root)
+    digest = data_digest(checkout.data)
+    (checkout.data / "corpus" / "notes.md").write_text(
+        "---\nid: notes\ntitle: N\nlicence: CC0-1.0\nsource: tests\n---\nA note.\n"
+    )
+    push(checkout, POLICY)
+    shutil.rmtree(checkout.root / ".dvc" / "cache")  # then it comes from the remote
+    with checked_out(checkout, first) as then:
+        assert data_digest(then) == digest
+    assert not then.exists()
+    with checked_out(checkout, str(checkout.data)) as folder:
+        assert folder == checkout.data
+
+
+# -- killed
+
+
+class Fuse:
+    """Kills this process at the n-th thing that dvc does to a file: before a copy, in the middle of it, after it."""
+
+    def __init__(self, at: int | None) -> None:
+        self.at, self.seen = at, 0
+
+    def burn(self) -> None:
+        self.seen += 1
+        if self.seen == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def copy(self, copied: Callable[..., Any]) -> Callable[..., Any]:
+        def copyfile(source: str, target: str, *more: Any, **named: Any) -> Any:
+            self.burn()
+            content = Path(source).read_bytes()
+            Path(target).write_bytes(content[: len(content) // 2])
+            self.burn()
+            result = copied(source, target, *more, **named)
+            self.burn()
+            return result
+
+        return copyfile
+
+
+def push_until(checkout: Workspace, at: int | None) -> int:
+    """A push in a process of its own, killed at the n-th event; the number of events when it is not."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            from dvc_objects.fs import local
+
+            fuse = Fuse(at)
+            local.copyfile = fuse.copy(local.copyfile)
+            push(checkout, POLICY)
+            os.write(writer, str(fuse.seen).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writer)
+    _, ended = os.waitpid(child, 0)
+    with os.fdopen(reader, "rb") as told:
+        said = told.read()
+    if at is None:
+        assert ended == 0
+        return int(said)
+    assert os.WIFSIGNALED(ended), "the push ended before its fuse"
+    assert os.WTERMSIG(ended) == signal.SIGKILL
+    return at
+
+
+KILLS = 20
+
+
+def test_a_push_that_was_killed_at_any_of_twenty_points_is_completed_by_the_next(
+    checkout: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.data.publish.check_or_raise", lambda *_, **__: None)  # writes nothing, takes its time
+    store, cache, pointer = (
+        checkout.root.parent / "store",
+        checkout.root / ".dvc" / "cache",
+        checkout.root / "data.dvc",
+    )
+
+    def forget() -> None:
+        for path in (store, cache, checkout.root.parent / "site"):
+            shutil.rmtree(path, ignore_errors=True)
+        pointer.unlink(missing_ok=True)
+
+    for n in range(6):  # enough files for twenty points
+        (checkout.data / f"note{n}.txt").write_text(f"{n}" * 100)
+    events = push_until(checkout, None)
+    assert events >= KILLS
+    points = sorted({1 + round(n * (events - 1) / (KILLS - 1)) for n in range(KILLS)})
+    assert len(points) == KILLS
+    for point in points:
+        forget()
+        push_until(checkout, point)
+        done = push(checkout, POLICY)
+        assert verify(checkout).objects == done.objects == 12, point
+    shutil.rmtree(cache)
+    with checked_out(checkout, commit(checkout.root)) as pulled:
+        assert data_digest(pulled) == data_digest(checkout.data)
+
+
+# -- in S3
+
+
+@pytest.fixture
+def bucket(
+    loopback: None,  # noqa: ARG001 - opens the network to this machine
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
+    import boto3
+
+    with aws_server(monkeypatch, region="us-east-1"):
+        (tmp_path / "aws").touch()
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))  # dvc wants it to be a file
+        boto3.client("s3").create_bucket(Bucket="artefacts")
+        yield "s3://artefacts/sluice"
+
+
+def test_a_bucket_is_published_to_proven_and_pulled_from(checkout: Workspace, bucket: str) -> None:
+    import boto3
+
+    make_checkout(checkout.root, f"{bucket}/dvc", cache=checkout.root.parent / "site")
+    done = push(checkout, POLICY)
+    assert (done.objects, done.sent) == (6, 6)
+    commit(checkout.root)
+    assert data_digest(pull_into_clone(checkout)) == data_digest(checkout.data)
+    client = boto3.client("s3")
+    keys = [one["Key"] for one in client.list_objects_v2(Bucket="artefacts", Prefix="sluice/dvc/")["Contents"]]
+    first, second, *_ = (key for key in keys if not key.endswith(".dir"))
+    client.delete_object(Bucket="artefacts", Key=first)
+    client.put_object(Bucket="artefacts", Key=second, Body=b"other")
+    with pytest.raises(Faults) as raised:
+        verify(checkout)
+    assert len(raised.value.faults) == 2
+    assert push(checkout, POLICY).sent == 2
+    assert verify(checkout).objects == 6
