@@ -18,4 +18,5 @@ compile load.in -c dev.txt -o load.txt
 compile image-build.in -c dev.txt -o image-build.txt
 compile train.in -c dev.txt --override .no-torch -o train.txt
 compile scan.in -o scan.txt
+compile redteam.in --excludes redteam.exclude -o redteam.txt
 rm .no-torch

@@ -29,6 +29,7 @@ from sluice.cli import (
     models,
     params,
     prompts,
+    redteam,
     serving,
     traces,
 )
@@ -51,6 +52,7 @@ for noun, module in (
     ("judge", judge),
     ("gates", gates),
     ("canary", canary),
+    ("redteam", redteam),
     ("models", models),
     ("image", image),
     ("traces", traces),
