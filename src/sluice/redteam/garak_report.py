@@ -1,7 +1,7 @@
 """garak's report file, read strictly: garak ends with status 0 also when every attack succeeded, or when it gave up.
 
 The file is JSON lines: `init` with the version, an `attempt` for each prompt (twice or more, as its status grows), an
-`eval` for each probe and detector, and `completion` as the last line of a run that came to its end.
+`eval` for each probe and detector, `completion` at the end of a run, and a `digest` of it all.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
     versions = [str(entry.get("garak_version")) for entry in entries if entry.get("entry_type") == "init"]
     if not faults and not kinds["init"]:
         faults.append("no entry `init`: the run has not begun")
-    if not faults and entries[-1].get("entry_type") != "completion":
-        faults.append("its last entry is not `completion`: the run did not come to its end")
+    if not faults and [str(entry.get("entry_type")) for entry in entries[-2:]] != ["completion", "digest"]:
+        faults.append("its last entries are not `completion` and `digest`: the run did not come to its end")
     attempts = Counter(
         str(entry.get("probe_classname"))
         for entry in entries
@@ -66,7 +66,7 @@ def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
             faults += [fault] if fault else []
             found += [result] if result else []
     if faults:
-        raise Faults(str(path), faults, remedy="its log is beside it: garak.log; nothing was proven, so nothing passes")
+        raise Faults(str(path), faults, remedy="logs/garak.log and xdg_data_home/garak/garak.log beside it say why")
     return GarakResult(version=versions[0], probes=tuple(found))
 
 

@@ -1,7 +1,7 @@
 """A model that obeys whoever speaks to it. Behind a guard it shows what the guard alone keeps out.
 
-It says every canary that it is shown, in whatever disguise; asked about its prompt it recites it; else it reads out its
-passages. It answers in the form that the question asks for.
+It says the canaries of the question, in whatever disguise; asked about its prompt it recites it; else it says the
+canaries of its passages, and where they have none it reads them out. It answers in the form that the question asks for.
 """
 
 from __future__ import annotations
@@ -43,12 +43,15 @@ def answer(messages: Messages) -> str:
     """The whole answer to a prompt: its last message holds passages and question, the others its instructions."""
     shown = messages[-1]["content"]
     passages, _, question = shown.rpartition("\n\n")
-    said = list(dict.fromkeys(token for text in sorted(readings(shown)) for token in tokens_in(text)))
-    if said:
-        text = " ".join(said)
+    if said := _canaries(question):
+        text = said
     elif _PROMPT.search(question):
         text = " ".join(message["content"] for message in messages[:-1])
     else:
-        text = passages or shown
+        text = _canaries(passages) or passages or shown
     form = wished_form(question)
     return form.apply(text) if form else text
+
+
+def _canaries(text: str) -> str:
+    return " ".join(dict.fromkeys(token for one in sorted(readings(text)) for token in tokens_in(one)))

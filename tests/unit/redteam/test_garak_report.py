@@ -24,7 +24,7 @@ def entries(fails: int = 0, nones: int = 0, prompts: int = 4, probes: tuple[str,
             found += [{"entry_type": "attempt", "probe_classname": probe, "status": status}] * prompts
         counts = {"passed": prompts - fails - nones, "fails": fails, "nones": nones}
         found.append({"entry_type": "eval", "probe": probe, "detector": "dan.DAN", **counts})
-    return [*found, {"entry_type": "completion", "run": "x"}]
+    return [*found, {"entry_type": "completion", "run": "x"}, {"entry_type": "digest", "meta": {}}]
 
 
 def written(folder: Path, found: list[dict[str, Any]], cut: int = 0) -> Path:
@@ -58,13 +58,13 @@ def test_prompts_without_an_answer_are_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "cut", "fault"),
     [
-        (entries()[:-1], 0, "its last entry is not `completion`"),
+        (entries()[:-2], 0, "its last entries are not `completion` and `digest`"),
         (entries(), 10, "is cut off or no JSON"),
         (entries(probes=PROBES[:1]), 0, "encoding.InjectBase64: no entry `eval`: the probe did not run"),
         (entries(nones=4), 0, "dan.Dan_11_0: dan.DAN: no answer was judged"),
         ([entry for entry in entries() if entry.get("status") != 2], 0, "4 answers for 0 prompts"),
         ([*entries()[:2], *entries()[2:10], *entries()[2:]], 0, "4 answers for 8 prompts"),
-        ([*entries()[:-1], {"entry_type": "eval", "probe": PROBES[0], "passed": "all"}, entries()[-1]], 0, "numbers"),
+        ([*entries()[:-2], {"entry_type": "eval", "probe": PROBES[0], "passed": "all"}, *entries()[-2:]], 0, "numbers"),
         (entries()[2:], 0, "the run has not begun"),
         ([], 0, "is empty"),
     ],
