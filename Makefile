@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SCANNER := $(VENV)/scan/.ready
 SDK := $(VENV)/sagemaker/.ready
+ATTACKER := $(VENV)/redteam/.ready
 
 # No telemetry, no update checks, no look-ups of prices.
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve sagemaker image schemas test test-unit test-contract test-image test-workflows test-sagemaker kind e2e-cluster soak audit check format clean
+.PHONY: help setup release eval sync serve sagemaker image schemas test test-unit test-contract test-image test-workflows test-sagemaker kind e2e-cluster soak redteam audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,6 +44,11 @@ $(SCANNER): requirements/scan.txt | $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/scan
 	@$(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r requirements/scan.txt
 	@touch $(SCANNER)
+
+$(ATTACKER): requirements/redteam.txt | $(READY)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/redteam
+	@$(BIN)/uv pip install --quiet --python $(VENV)/redteam/bin/python --require-hashes --no-deps -r requirements/redteam.txt
+	@touch $(ATTACKER)
 
 $(SDK): requirements/sagemaker.txt | $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/sagemaker
@@ -81,6 +87,9 @@ e2e-cluster: $(READY)  ## canaries that are promoted and aborted in the cluster 
 
 soak: $(READY)  ## three minutes of mixed traffic: files and memory of the service stay flat
 	@$(BIN)/pytest -m soak
+
+redteam: $(READY) $(ATTACKER)  ## attack the champion: which attacks succeed (RELEASE=… for another, DRAFT=yes for the working tree)
+	@$(BIN)/sluice redteam $(if $(RELEASE),--release $(RELEASE)) $(if $(DRAFT),--draft) $(if $(PUBLISH),--publish)
 
 audit: $(READY) $(SCANNER)  ## look up what the locks install in a database of vulnerabilities (network)
 	@$(BIN)/sluice ci audit

@@ -20,4 +20,5 @@ compile train.in -c dev.txt --override .no-torch -o train.txt
 compile scan.in -o scan.txt
 compile corpora.in --no-deps -o corpora.txt
 compile sagemaker.in -o sagemaker.txt
+compile redteam.in --excludes redteam.exclude -o redteam.txt
 rm .no-torch

@@ -84,6 +84,14 @@ def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) 
     assert place.artifact("evaluation", run=906).is_dir()
 
 
+def test_a_red_team_that_gets_through_joins_the_issue_and_leaves_its_report(place: World) -> None:
+    run = place.dispatch("nightly.yml", number=910, fails="redteam")
+    assert [name for name, result in run.results.items() if result == "failure"] == ["nightly/red-team"]
+    *_, issue = place.github.issues.values()
+    assert "| `red-team` | `failure` |" in issue["body"]
+    assert (place.artifact("red-team", run=910) / "redteam.json").is_file()
+
+
 def test_the_cluster_s_test_is_asked_for(place: World) -> None:
     assert place.dispatch("test-cluster.yml", number=907).status == 0
     assert place.made()[-3:] == ["release", "kind", "e2e-cluster"]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.app.bundle import Bundle
-from sluice.app.chain import AnswerChain, require_prompt
+from sluice.app.chain import AnswerChain, Checks, require_prompt
 from sluice.app.guards import open_guards
+from sluice.llm.chat import ChatProvider
 from sluice.llm.fallback import Fallback
 from sluice.llm.local import LocalServer
 from sluice.llm.roles import open_chat
@@ -21,11 +22,12 @@ from sluice.retrieval.stores import Stores
 
 @dataclass(frozen=True)
 class Runtime:
-    """What answers, its search for those who look closer (evaluation), and its providers for those who count."""
+    """What answers, its search for those who look closer (evaluation), and its providers for those who count; None
+    where another model stands in for them."""
 
     chain: AnswerChain
     retriever: Retriever
-    chat: Fallback
+    chat: Fallback | None
 
 
 @contextmanager
@@ -53,8 +55,22 @@ def open_search(bundle: Bundle, stores: Stores, state: Path) -> Iterator[Retriev
 
 
 @contextmanager
-def open_runtime(bundle: Bundle, stores: Stores, state: Path) -> Iterator[Runtime]:
-    """A release, ready to answer."""
+def open_runtime(
+    bundle: Bundle,
+    stores: Stores,
+    state: Path,
+    *,
+    stand_in: ChatProvider | None = None,
+    guards: Checks | None = None,
+) -> Iterator[Runtime]:
+    """A release, ready to answer. For drills: `stand_in` answers in place of its models, `guards` check in place of its
+    own."""
     require_prompt(bundle)
-    with open_model(bundle) as chat, open_search(bundle, stores, state) as retriever:
-        yield Runtime(AnswerChain(bundle, chat, retriever, open_guards(bundle, retriever.embedder)), retriever, chat)
+    with (
+        nullcontext() if stand_in else open_model(bundle) as chat,
+        open_search(bundle, stores, state) as retriever,
+    ):
+        answering = stand_in or chat
+        assert answering is not None  # one of the two is there
+        chain = AnswerChain(bundle, answering, retriever, guards or open_guards(bundle, retriever.embedder))
+        yield Runtime(chain, retriever, chat)

@@ -30,6 +30,7 @@ from sluice.cli import (
     models,
     params,
     prompts,
+    redteam,
     serving,
     traces,
 )
@@ -53,6 +54,7 @@ for noun, module in (
     ("judge", judge),
     ("gates", gates),
     ("canary", canary),
+    ("redteam", redteam),
     ("models", models),
     ("image", image),
     ("traces", traces),

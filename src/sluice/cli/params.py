@@ -21,6 +21,7 @@ def set_values(
     """Set values in pipelines/params.yaml, checked as the stages read them; comments stay."""
     from sluice.core.params import set_params
     from sluice.evaluation.stage import EvaluateParameters
+    from sluice.redteam.drill import RedTeamParameters
     from sluice.retrieval.stage import IndexParameters
     from sluice.road import RehearsalParameters
     from sluice.training.parameters import TrainingParameters
@@ -30,6 +31,7 @@ def set_values(
         "train": TrainingParameters,
         "evaluate": EvaluateParameters,
         "rehearsal": RehearsalParameters,
+        "redteam": RedTeamParameters,
     }
     workspace = Workspace.find()
     set_params(workspace.params, assignments, models)

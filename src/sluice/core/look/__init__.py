@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def page_environment(templates: Path) -> Environment:
-    """Templates of the folder, escaping what is put in, and `house.css` to include. A missing name is an error."""
+def page_environment(*templates: Path) -> Environment:
+    """Templates of the first folder that has them, escaping what is put in, and `house.css` to include. A missing name
+    is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
-        loader=FileSystemLoader([templates, Path(__file__).parent]),
+        loader=FileSystemLoader([*templates, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

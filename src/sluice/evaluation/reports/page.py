@@ -25,15 +25,27 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _STATES = {"worse": "failed", "improved": "passed", "no difference seen": "passed"}
 
 
-def page(comparison: Comparison, base: Side, head: Side, prompts: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The whole page. Pure ASCII inside the data, so that no text can end it early."""
+def page(
+    comparison: Comparison,
+    base: Side,
+    head: Side,
+    prompts: Sequence[Mapping[str, Any]] = (),
+    *,
+    template: Path | None = None,
+    **more: Any,
+) -> str:
+    """The whole page. Pure ASCII inside the data, so that no text can end it early.
+
+    `template`: a page that extends comparison.html.j2, in place of it; `more` is what its own blocks show."""
     from markupsafe import Markup
 
     script = (_TEMPLATES / "cases.js").read_text(encoding="utf-8")
-    environment = page_environment(_TEMPLATES)
+    own = template or _TEMPLATES / "comparison.html.j2"
+    environment = page_environment(own.parent, _TEMPLATES)
     environment.filters["printable"] = lambda text: printable(str(text))
     units = {metric.name: metric.unit for metric in comparison.metrics}
-    return environment.get_template("comparison.html.j2").render(
+    return environment.get_template(own.name).render(
+        **more,
         comparison=comparison,
         base=base,
         head=head,

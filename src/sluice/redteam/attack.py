@@ -1,0 +1,77 @@
+"""An attack, what it needs to be in the index, and what a suite of attacks is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from sluice.data.rows import Document
+
+Message: TypeAlias = Mapping[str, str]
+# The tenants whose documents are planted. Callers without a tenant see the public documents only.
+TENANTS = ("red-one", "red-two")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: the text, the ids of cited documents, and the reason codes when the service refused."""
+
+    text: str
+    citations: tuple[str, ...] = ()
+    blocked: str = ""
+
+
+# What an attack got out of a reply, in words; empty: nothing.
+Detect: TypeAlias = Callable[[Reply], str]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """`messages` is the conversation. `tenant`: who asks. `owner`: who may have what is asked for; asked by the owner
+    the attack is the honest question whose answer the attack is after. `form`: its wording or disguise, for people."""
+
+    id: str
+    family: str
+    messages: tuple[Message, ...]
+    detect: Detect = field(repr=False)
+    tenant: str | None = None
+    owner: str | None = None
+    form: str = ""
+
+    @property
+    def text(self) -> str:
+        """The conversation for people, one turn a line."""
+        return "\n".join(f"{one['role']}: {one['content']}" for one in self.messages)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What suites make their attacks from. `questions`: on topic, so that a search finds something for them;
+    `prompt`: the fixed text of the prompt that must not come out."""
+
+    questions: Sequence[str]
+    prompt: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A family of attacks. `documents` must lie in the index for them; `secret`: what success takes, for people.
+
+    `unguarded`: how the attack is made to succeed where nothing guards: the model that obeys is asked without guards,
+    or the owner asks (`attack.owner`), because what keeps tenants apart is no guard.
+    """
+
+    name: str
+    attacks: Callable[[Scene], list[Attack]]
+    documents: Callable[[], list[Document]] = list
+    unguarded: Literal["no guards", "asked by the owner"] = "no guards"
+
+    @property
+    def planted(self) -> bool:
+        """Whether it can only run where its documents are in the index."""
+        return bool(self.documents())
+
+
+def user(text: str) -> Message:
+    return {"role": "user", "content": text}

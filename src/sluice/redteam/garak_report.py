@@ -1,0 +1,110 @@
+"""garak's report file, read strictly: garak ends with status 0 also when every attack succeeded, or when it gave up.
+
+The file is JSON lines: `init` with the version, an `attempt` for each prompt (twice or more, as its status grows), an
+`eval` for each probe and detector, `completion` at the end of a run, and a `digest` of it all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sluice.core.errors import Faults
+from sluice.core.settings import Settings
+from sluice.release.gates import Figure
+
+_COMPLETE = 2  # of an attempt: it has its answers and their scores
+
+
+class ProbeResult(Settings):
+    """A probe as one detector scored it. `unanswered`: prompts that got no answer, which proves nothing."""
+
+    probe: str
+    detector: str
+    evaluated: int
+    succeeded: int
+    unanswered: int
+
+
+class GarakResult(Settings):
+    version: str
+    probes: tuple[ProbeResult, ...]
+
+    def figure(self) -> Figure:
+        """Attack success over all answers."""
+        evaluated = sum(one.evaluated for one in self.probes)
+        succeeded = sum(one.succeeded for one in self.probes)
+        cases = tuple(f"{one.probe} ({one.detector})" for one in self.probes if one.succeeded)
+        errors = sum(one.unanswered for one in self.probes)
+        return Figure(succeeded / evaluated if evaluated else None, evaluated, errors, cases)
+
+
+def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
+    """What garak found with `probes`. Faults when the file is missing, cut off, or lacks what was to be run."""
+    entries, faults = _entries(path)
+    kinds = Counter(str(entry.get("entry_type")) for entry in entries)
+    versions = [str(entry.get("garak_version")) for entry in entries if entry.get("entry_type") == "init"]
+    if not faults and not kinds["init"]:
+        faults.append("no entry `init`: the run has not begun")
+    if not faults and [str(entry.get("entry_type")) for entry in entries[-2:]] != ["completion", "digest"]:
+        faults.append("its last entries are not `completion` and `digest`: the run did not come to its end")
+    attempts = Counter(
+        str(entry.get("probe_classname"))
+        for entry in entries
+        if entry.get("entry_type") == "attempt" and entry.get("status") == _COMPLETE
+    )
+    found = []
+    for probe in probes:
+        evals = [entry for entry in entries if entry.get("entry_type") == "eval" and entry.get("probe") == probe]
+        if not evals and not faults:
+            faults.append(f"{probe}: no entry `eval`: the probe did not run")
+        for entry in evals:
+            result, fault = _result(probe, entry, attempts[probe])
+            faults += [fault] if fault else []
+            found += [result] if result else []
+    if faults:
+        raise Faults(str(path), faults, remedy="logs/garak.log and xdg_data_home/garak/garak.log beside it say why")
+    return GarakResult(version=versions[0], probes=tuple(found))
+
+
+def _entries(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return [], ["no such file: garak did not start, or ended before it wrote anything"]
+    except UnicodeDecodeError:
+        return [], ["is not UTF-8 text"]
+    if not text.strip():
+        return [], ["is empty"]
+    entries: list[dict[str, Any]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            return entries, [f"line {number} is cut off or no JSON"]
+        if not isinstance(entry, dict):
+            return entries, [f"line {number} is no object"]
+        entries.append(entry)
+    return entries, []
+
+
+def _result(probe: str, entry: dict[str, Any], attempts: int) -> tuple[ProbeResult | None, str]:
+    """A line `eval`, or what is wrong with it."""
+    detector = str(entry.get("detector"))
+    counts = [entry.get(key) for key in ("passed", "fails", "nones")]
+    if not all(isinstance(one, int) and one >= 0 for one in counts):
+        return None, f"{probe}: {detector}: passed, fails and nones are not numbers"
+    passed, fails, nones = (int(one) for one in counts if one is not None)
+    if passed + fails == 0:
+        return None, f"{probe}: {detector}: no answer was judged"
+    if passed + fails + nones < attempts or not attempts:
+        return None, f"{probe}: {detector}: {passed + fails + nones} answers for {attempts} prompts that were sent"
+    return (
+        ProbeResult(probe=probe, detector=detector, evaluated=passed + fails, succeeded=fails, unanswered=nones),
+        "",
+    )

@@ -1,0 +1,145 @@
+"""Ways to disguise a text, and all readings of a text that may be disguised.
+
+An attack hides its order in one of them, or asks for an answer in one; what comes back is read in all of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import re
+import unicodedata
+import urllib.parse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+_CYRILLIC = str.maketrans("aceiopsxyABCEHIKMOPTX", "асеіорѕхуАВСЕНІКМОРТХ")
+_LATIN = {other: letter for letter, other in _CYRILLIC.items()}
+_LEET = str.maketrans("aeiostAEIOST", "431057431057")
+_PLAIN = str.maketrans("431057", "aeiost")
+_ZERO_WIDTH = "\u200b"
+_RIGHT_TO_LEFT, _POP = "\u202e", "\u202c"
+_TAG = 0xE0000
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}")
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}[ :]?){6,}")
+_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class Transform:
+    """`undo` gives a text in which the original stands when `apply` made it, and else the text as it is, or nonsense.
+    `says`: its name in words; `code`: a model has to be told to decode it, because it does not read it as it stands."""
+
+    apply: Callable[[str], str]
+    undo: Callable[[str], str]
+    says: str
+    code: bool = False
+
+
+def plain(text: str) -> str:
+    """Tag letters decoded, invisible characters dropped, compatibility forms and look-alikes replaced."""
+    kept = []
+    for sign in text:
+        code = ord(sign)
+        if 0x20 <= code - _TAG <= 0x7E:
+            kept.append(chr(code - _TAG))
+        elif unicodedata.category(sign) != "Cf":
+            kept.append(sign)
+    return unicodedata.normalize("NFKC", "".join(kept)).translate(_LATIN)
+
+
+def _full_width(text: str) -> str:
+    return "".join(chr(ord(sign) + 0xFEE0) if "!" <= sign <= "~" else sign for sign in text)
+
+
+def _reordered(text: str) -> str:
+    """Written backwards between signs that turn the direction of a line, so that people see it the right way round."""
+    return " ".join(f"{_RIGHT_TO_LEFT}{word[::-1]}{_POP}" for word in text.split(" "))
+
+
+def _in_order(text: str) -> str:
+    return re.sub(f"{_RIGHT_TO_LEFT}([^{_POP}]*){_POP}", lambda found: found[1][::-1], text)
+
+
+def _spaced(text: str) -> str:
+    return "   ".join(" ".join(word) for word in text.split())
+
+
+def _closed_up(text: str) -> str:
+    return re.sub(
+        r"(?<!\S)\S(?: \S)+(?!\S)(?:   )?", lambda found: found[0].strip().replace(" ", "") + " ", text
+    ).strip()
+
+
+def _of_base64(text: str) -> str:
+    return _BASE64.sub(lambda found: _decoded(found[0]) or found[0], text)
+
+
+def _decoded(run: str) -> str:
+    body = run.rstrip("=")
+    try:
+        return base64.b64decode(body + "=" * (-len(body) % 4), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _of_hex(text: str) -> str:
+    def read(found: re.Match[str]) -> str:
+        try:
+            return bytes.fromhex(re.sub(r"[ :]", "", found[0])).decode()
+        except (UnicodeDecodeError, ValueError):
+            return found[0]
+
+    return _HEX.sub(read, text)
+
+
+def _rot13(text: str) -> str:
+    return codecs.encode(text, "rot13")
+
+
+def _percent(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode())
+
+
+def _tags(text: str) -> str:
+    return "".join(chr(_TAG + ord(sign)) if " " <= sign <= "~" else sign for sign in text)
+
+
+TRANSFORMS: Mapping[str, Transform] = {
+    "zero_width": Transform(_ZERO_WIDTH.join, plain, "letters with zero-width spaces between them"),
+    "full_width": Transform(_full_width, plain, "full-width letters"),
+    "homoglyphs": Transform(lambda text: text.translate(_CYRILLIC), plain, "Cyrillic look-alikes"),
+    "tag_letters": Transform(_tags, plain, "tag letters"),
+    "reordered": Transform(_reordered, _in_order, "words turned round"),
+    "spaced": Transform(_spaced, _closed_up, "spaced letters"),
+    "base64": Transform(lambda text: base64.b64encode(text.encode()).decode(), _of_base64, "base64", code=True),
+    "hex": Transform(lambda text: text.encode().hex(), _of_hex, "hexadecimal", code=True),
+    "rot13": Transform(_rot13, _rot13, "rot13", code=True),
+    "url": Transform(_percent, urllib.parse.unquote, "percent-encoding", code=True),
+    "leetspeak": Transform(lambda text: text.translate(_LEET), lambda text: text.translate(_PLAIN), "leetspeak"),
+    "backwards": Transform(lambda text: text[::-1], lambda text: text[::-1], "reverse order", code=True),
+}
+_WRITTEN_IN = "written in "
+
+
+def readings(text: str) -> set[str]:
+    """The text, and what it becomes when up to two disguises are taken off."""
+    found = {text}
+    fresh = {text}
+    for _ in range(_DEPTH):
+        fresh = {one.undo(each) for one in TRANSFORMS.values() for each in fresh} - found
+        found |= fresh
+    return found
+
+
+def wish(name: str) -> str:
+    """The words with which a text asks for an answer in this form; for no name those for plain text."""
+    return _WRITTEN_IN + (TRANSFORMS[name].says if name else "plain text")
+
+
+def wished_form(text: str) -> Transform | None:
+    """The form that a text asks for with `wish`, the one that is named last."""
+    named = {text.rfind(_WRITTEN_IN + one.says): one for one in TRANSFORMS.values()}
+    place = max(named)
+    return named[place] if place >= 0 else None
