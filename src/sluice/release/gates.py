@@ -20,18 +20,20 @@ from pydantic_core import PydanticCustomError
 from sluice.core.errors import Faults, GateFailed, SluiceError
 from sluice.core.settings import Settings, load_settings, read_yaml
 
-Stage = Literal["evaluation", "load", "analysis", "calibration"]
+Stage = Literal["evaluation", "load", "analysis", "calibration", "index"]
 Direction = Literal["at_least", "at_most"]
 Reference = Literal["none", "champion", "stable"]
 Compare = Literal["value", "difference", "ratio"]
 
 # What a stage can be compared with: the champion's stored evaluation, or stable measured in the same load run or by the
-# same Prometheus. A judge is compared with people inside its figure.
+# same Prometheus. A judge is compared with people inside its figure, and
+# the search of an index with an exact scan.
 _REFERENCES: dict[Stage, tuple[Reference, ...]] = {
     "evaluation": ("none", "champion"),
     "load": ("none", "stable"),
     "analysis": ("none", "stable"),
     "calibration": ("none",),
+    "index": ("none",),
 }
 _CASES_IN_VERDICT = 10
 _CASES_IN_REASON = 5
