@@ -185,14 +185,14 @@ def our_search(retriever: PostgresRetriever) -> Search:
 
 
 def measured(searches: dict[str, Search], exact: list[set[int]]) -> dict[str, tuple[float, float, float]]:
-    """Recall@10, p50 and p95 in ms of each, in turn, so that what disturbs one disturbs all."""
+    """Recall@10, p50 and p95 in ms of each; question by question in turn, so that what disturbs one disturbs all."""
     recall, took = {}, {name: [] for name in searches}  # type: ignore[var-annotated]
     for name, search in searches.items():
         found = [search(number) for number in range(len(exact))]  # also warms up
         recall[name] = float(np.mean([len(set(each) & best) / K for each, best in zip(found, exact, strict=True)]))
     for _ in range(ROUNDS):
-        for name, search in searches.items():
-            for number in range(len(exact)):
+        for number in range(len(exact)):
+            for name, search in searches.items():
                 began = time.perf_counter()
                 search(number)
                 took[name].append((time.perf_counter() - began) * 1e3)
@@ -264,8 +264,7 @@ def report(
             server.psql(f"ALTER SYSTEM SET {name} = '{value}';")
         server.stop()
         server.start()
-        for name in ("half",):
-            server.psql(f"CREATE DATABASE {name};")
+        server.psql("CREATE DATABASE half;")
         address = server.get_uri()
         raw_connection = psycopg.connect(address, autocommit=True)
         raw_connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -339,7 +338,7 @@ def conclude(
     ours, half = searched["ours"], searched["ours, halfvec"]
     fill = loaded["ours"].rows_a_second
     slower = ours[1] / searched["raw"][1]
-    smaller = loaded["ours, halfvec"].bytes[1] / loaded["ours"].bytes[1]
+    smaller = sum(loaded["ours, halfvec"].bytes) / sum(loaded["ours"].bytes)
     figures = [
         ("recall@10 against an exact scan", f"{ours[0]:.3f}", "at least 0.99", ours[0] >= 0.99),
         ("p50 as a multiple of raw", f"{slower:.2f}", "at most 1.3", slower <= 1.3),
@@ -351,7 +350,7 @@ def conclude(
             fill >= 0.5 * loaded["raw"].rows_a_second,
         ),
         ("recall@10 lost by halfvec", f"{ours[0] - half[0]:.4f}", "at most 0.005", ours[0] - half[0] <= 0.005),
-        ("HNSW of halfvec, of single's size", f"{smaller:.2f}", "about a half", smaller <= 0.55),
+        ("table and HNSW of halfvec, of single's size", f"{smaller:.2f}", "at most 0.6", smaller <= 0.6),
     ]
     if options.write:
         limits = table(["figure", "found", "must be"], [[name, value, limit] for name, value, limit, _ in figures])

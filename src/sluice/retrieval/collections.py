@@ -24,6 +24,7 @@ from sluice.retrieval.tables import (
     make_indexes,
     pack,
     pack_gone,
+    words_of,
 )
 
 if TYPE_CHECKING:
@@ -149,7 +150,8 @@ def drop(connection: psycopg.Connection[Any], collection: str) -> bool:
     row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", (_HELD, collection)).fetchone()
     if row != (True,) or built_on(connection, collection):
         return False
-    view, table = collection.replace("chunks", "whole", 1), sql.Identifier(collection)
-    connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(view)))
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+    view = sql.Identifier(collection.replace("chunks", "whole", 1))
+    tables = sql.Identifier(collection), sql.Identifier(words_of(collection))
+    connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}, {}").format(*tables))
     return True

@@ -124,7 +124,8 @@ class MemoryStore(LangChainStore):
     def make(self, collection: str, dimension: int, embeddings: Embeddings) -> VectorStore:  # noqa: ARG002
         from langchain_core.vectorstores import InMemoryVectorStore
 
-        return self._drafts.setdefault(collection, InMemoryVectorStore(embeddings))
+        draft = self._drafts[collection] = InMemoryVectorStore(embeddings)
+        return draft
 
     def publish(self, collection: str) -> None:
         self._stores[collection] = self._drafts.pop(collection)

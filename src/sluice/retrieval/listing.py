@@ -9,7 +9,7 @@ from psycopg import sql
 
 from sluice.retrieval.collections import list_collections
 from sluice.retrieval.loads import needs
-from sluice.retrieval.tables import describe
+from sluice.retrieval.tables import describe, words_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -47,9 +47,10 @@ def _look(connection: psycopg.Connection[Any], name: str) -> Listed:
     table = sql.Identifier(name)
     rows = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
     sizes = connection.execute(
-        "SELECT pg_table_size(%(name)s::text::regclass), pg_indexes_size(%(name)s::text::regclass), EXISTS"
-        " (SELECT FROM pg_indexes WHERE tablename = %(name)s::text AND indexdef LIKE '%% USING hnsw %%')",
-        {"name": name},
+        "SELECT sum(pg_table_size(oid)), sum(pg_indexes_size(oid)), EXISTS"
+        " (SELECT FROM pg_indexes WHERE tablename = %(name)s AND indexdef LIKE '%% USING hnsw %%')"
+        " FROM pg_class WHERE relname IN (%(name)s, %(words)s) AND pg_table_is_visible(oid)",
+        {"name": name, "words": words_of(name)},
     ).fetchone()
     table_bytes, index_bytes, indexed = sizes or (0, 0, False)
     return Listed(
@@ -61,8 +62,8 @@ def _look(connection: psycopg.Connection[Any], name: str) -> Listed:
         precision=found.vectors.precision if found else None,
         dimension=found.index.dimension if found else None,
         vector_index=indexed,
-        table_bytes=table_bytes,
-        index_bytes=index_bytes,
+        table_bytes=int(table_bytes),
+        index_bytes=int(index_bytes),
         needed=tuple(needs(connection, name)),
     )
 

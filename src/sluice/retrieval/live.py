@@ -18,12 +18,12 @@ from sluice.retrieval.passages import Hit
 from sluice.retrieval.postgres import Searches, configure, pooled, values_of
 from sluice.retrieval.searching import Mode
 from sluice.retrieval.stores import Stores, open_store
-from sluice.retrieval.tables import describe
 
 if TYPE_CHECKING:
     import psycopg
 
 _ATTEMPTS = 3
+_KNOWN = 16  # collections whose statements are kept
 
 
 class LiveRetriever:
@@ -65,16 +65,17 @@ class LiveRetriever:
         return str(row[0])
 
     def _open(self, connection: psycopg.Connection[Any], collection: str) -> Searches:
-        description = describe(connection, collection)
-        if description and description.index.embedder != self._identity:
+        searches = Searches(connection, collection)
+        made_by = searches.description.index.embedder
+        if made_by != self._identity:
             raise SluiceError(
-                f"{collection}: made by the embedder {description.index.embedder.source}, the question's vector is of"
+                f"{collection}: made by the embedder {made_by.source}, the question's vector is of"
                 f" {self._identity.source}",
                 remedy="search with the embedder of the collection, or switch to one of this embedder",
             )
-        if len(self._searches) > 16:
+        if len(self._searches) > _KNOWN:
             self._searches.clear()
-        searches = self._searches[collection] = Searches(collection, description)
+        self._searches[collection] = searches
         return searches
 
 

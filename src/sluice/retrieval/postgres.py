@@ -15,9 +15,9 @@ from sluice.retrieval.connections import Configure, Connections, connected, open
 from sluice.retrieval.index import Embeds, IndexInfo
 from sluice.retrieval.passages import Hit
 from sluice.retrieval.retriever import Retriever
-from sluice.retrieval.searching import Mode, parts_of, statement
+from sluice.retrieval.searching import Mode, statement
 from sluice.retrieval.stores import Stores, StoreSpec, VectorSettings, open_store, reviver
-from sluice.retrieval.tables import Description, describe
+from sluice.retrieval.tables import require_description
 
 if TYPE_CHECKING:
     import psycopg
@@ -29,14 +29,12 @@ _MODES: tuple[Mode, ...] = ("hybrid", "vectors", "text")
 
 
 class Searches:
-    """The statements for one collection. `description`: None for a collection of older code."""
+    """The statements for one collection. SluiceError when it was loaded by older code: its tables are others."""
 
-    def __init__(self, collection: str, description: Description | None) -> None:
-        half = description is not None and description.vectors.precision == "half"
-        kind = "vector::halfvec" if half else "vector"
-        parts = parts_of(collection, description)
+    def __init__(self, connection: psycopg.Connection[Any], collection: str) -> None:
+        self.description = require_description(connection, collection)
         self._statements = {
-            (mode, filtered): statement(parts, kind, mode, of_documents=filtered)
+            (mode, filtered): statement(self.description, mode, of_documents=filtered)
             for mode in _MODES
             for filtered in (False, True)
         }
@@ -140,7 +138,7 @@ class PostgresBackend:
     def retriever(self, collection: str, embedder: Embeds) -> Iterator[PostgresRetriever]:
         spec = self._stores.chosen
         with connected(self._stores, self._address) as connection:
-            searches = Searches(collection, describe(connection, collection))
+            searches = Searches(connection, collection)
         made = partial(configure, vectors=spec.vectors, held=collection)
         with pooled(self._address, spec, self._state, made) as connections:
             yield PostgresRetriever(connections, searches, embedder)

@@ -7,13 +7,12 @@ has all of its words in one passage.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from psycopg import sql
 
-from sluice.retrieval.tables import Description
+from sluice.retrieval.tables import Description, words_of
 
 Mode = Literal["hybrid", "vectors", "text"]
 
@@ -27,7 +26,7 @@ _DISTANCE = "t.embedding <=> %(vector)b::{kind}"
 _NEAR_OF = "SELECT {columns}, {distance} AS distance FROM {table} t WHERE {seen} ORDER BY {distance} LIMIT {limit}"
 _RANK = "ts_rank_cd(t.words, asked.words)"
 _MATCHING_OF = (
-    "SELECT {columns}, {rank} AS rank FROM {table} t, asked WHERE t.words @@ asked.words AND {seen}"
+    "SELECT t.id, {rank} AS rank FROM {words} t, asked WHERE t.words @@ asked.words AND {seen}"
     " ORDER BY {rank} DESC, t.id LIMIT {limit}"
 )
 # Materialised, or a prepared statement would make the query of words anew for every chunk.
@@ -38,9 +37,10 @@ _VECTORS = """
 SELECT chunk_id, doc_id, title, text, start, 1 - distance AS score, 1 - distance AS similarity
 FROM ({near}) AS near ORDER BY distance, chunk_id LIMIT %(k)s
 """
-_TEXT = """{asked}
-SELECT chunk_id, doc_id, title, text, start, rank::float8 AS score, 1 - ({distance}) AS similarity
-FROM ({matching}) AS t ORDER BY rank DESC, chunk_id LIMIT %(k)s
+_TEXT = """{asked}, fused AS (
+    SELECT id, rank AS score FROM ({matching}) AS both_match ORDER BY rank DESC, id LIMIT %(k)s
+)
+SELECT * FROM ({hits}) AS hits ORDER BY score DESC, chunk_id LIMIT %(k)s
 """
 _HYBRID = """{asked}, near AS (
     SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
@@ -63,45 +63,49 @@ _HITS_OF = (
 
 @dataclass(frozen=True)
 class Part:
-    """A table, and the condition for a row `t` of it to be in the collection."""
+    """A collection's own tables, and the conditions for a row `t` of the chunks or of the words to be in it."""
 
-    table: str
-    present: str = "true"
-
-
-def parts_of(collection: str, description: Description | None) -> tuple[Part, ...]:
-    if description is None or description.base is None:
-        return (Part(collection),)
-    replaced = sql.SQL("NOT EXISTS (SELECT FROM {} d WHERE d.id = t.id)").format(sql.Identifier(collection))
-    return Part(description.base, replaced.as_string()), Part(collection, "t.embedding IS NOT NULL")
+    collection: str
+    chunks: str = "true"
+    words: str = "true"
 
 
-def statement(parts: Sequence[Part], kind: str, mode: Mode, *, of_documents: bool) -> bytes:
-    """For the values vector, question, candidates, k, tenant and, `of_documents`, documents. `kind`: the type of the
-    vectors' column."""
+def parts_of(description: Description) -> tuple[Part, ...]:
+    own = description.index.collection
+    if description.base is None:
+        return (Part(own),)
+    replaced = sql.SQL("NOT EXISTS (SELECT FROM {} d WHERE d.id = t.id)").format(sql.Identifier(own)).as_string()
+    return Part(description.base, replaced, replaced), Part(own, "t.embedding IS NOT NULL")
+
+
+def statement(description: Description, mode: Mode, *, of_documents: bool) -> bytes:
+    """For the values vector, question, candidates, k, tenant and, `of_documents`, documents."""
+    kind = "vector::halfvec" if description.vectors.precision == "half" else "vector"
     distance = _DISTANCE.format(kind=kind)
-    seen = _VISIBLE + (_OF_DOCUMENTS if of_documents else "")
+    visible = _VISIBLE + (_OF_DOCUMENTS if of_documents else "")
 
     def union(template: str, **more: str) -> str:
-        pieces = []
-        for part in parts:
-            table = sql.Identifier(part.table).as_string()
-            pieces.append(
-                template.format(
-                    table=table, seen=f"{seen} AND {part.present}", present=part.present, distance=distance, **more
-                )
+        pieces = [
+            template.format(
+                table=sql.Identifier(part.collection).as_string(),
+                words=sql.Identifier(words_of(part.collection)).as_string(),
+                seen=f"{visible} AND {part.words if template == _MATCHING_OF else part.chunks}",
+                present=part.chunks,
+                distance=distance,
+                **more,
             )
+            for part in parts_of(description)
+        ]
         return pieces[0] if len(pieces) == 1 else " UNION ALL ".join(f"({piece})" for piece in pieces)
 
     if mode == "vectors":
         return _VECTORS.format(near=union(_NEAR_OF, columns=_HIT, limit="%(k)s")).encode()
+    hits = union(_HITS_OF, hit=_HIT)
     if mode == "text":
-        columns = f"{_HIT}, t.embedding, t.id"
-        matching = union(_MATCHING_OF, columns=columns, rank=_RANK, limit="%(k)s")
-        return _TEXT.format(asked=_ASKED, matching=matching, distance=distance).encode()
+        return _TEXT.format(asked=_ASKED, matching=union(_MATCHING_OF, rank=_RANK, limit="%(k)s"), hits=hits).encode()
     return _HYBRID.format(
         asked=_ASKED,
         near=union(_NEAR_OF, columns="t.id", limit="%(candidates)s"),
-        matching=union(_MATCHING_OF, columns="t.id", rank=_RANK, limit="%(candidates)s"),
-        hits=union(_HITS_OF, hit=_HIT),
+        matching=union(_MATCHING_OF, rank=_RANK, limit="%(candidates)s"),
+        hits=hits,
     ).encode()

@@ -1,8 +1,11 @@
 """The tables that collections are made of.
 
-A whole collection is one table. A collection that differs little from one that is there holds the difference only: its
-own rows, in place of those of the other that have the same id; a row without a vector says that the other's chunk is
-gone. A view of its own shows it whole, and for as long as it is there PostgreSQL does not let go of the other's table.
+A whole collection is one table, with its full text in another: what is read to rank by words does not lie between
+vectors, and it is made from the first at once, by several workers.
+
+A collection that differs little from one that is there holds the difference only: its own rows, in place of those of
+the other that have the same id; a row without a vector says that the other's chunk is gone. A view of its own shows it
+whole, and for as long as it is there PostgreSQL does not let go of the other's table.
 
 A table's comment says what is in it (`Description`), so that a store explains itself. Nothing here is ever changed
 after the transaction that made it.
@@ -20,6 +23,7 @@ from psycopg import errors, sql
 from pydantic import ValidationError
 
 from sluice.core.digests import canonical_json
+from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.retrieval.chunking import Chunk
 from sluice.retrieval.embedder import Vectors
@@ -56,10 +60,28 @@ def describe(connection: psycopg.Connection[Any], collection: str) -> Descriptio
         return None
 
 
+def require_description(connection: psycopg.Connection[Any], collection: str) -> Description:
+    """SluiceError where there is none; UndefinedTable where there is no collection."""
+    found = describe(connection, collection)
+    if found is None:
+        if connection.execute("SELECT to_regclass(%s)", (collection,)).fetchone() == (None,):
+            raise errors.UndefinedTable(collection)
+        raise SluiceError(
+            f"{collection}: was loaded by older code, which did not write down what it holds",
+            remedy="load its release again with this code: `sluice index load`",
+        )
+    return found
+
+
 def view_of(description: Description) -> str:
     """Where the collection is seen whole: its table, or the view beside it."""
     name = description.index.collection
     return name.replace("chunks", "whole", 1) if description.base else name
+
+
+def words_of(collection: str) -> str:
+    """The table of a collection's full text."""
+    return collection.replace("chunks", "words", 1)
 
 
 def contents(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:
@@ -78,8 +100,7 @@ def create(connection: psycopg.Connection[Any], description: Description) -> Non
     connection.execute(
         sql.SQL(
             "CREATE TABLE {} (id text PRIMARY KEY, doc_id text NOT NULL, title text NOT NULL, text text NOT NULL,"
-            " start integer NOT NULL, tenant text, content bigint NOT NULL, embedding {}({}){}, words tsvector NOT NULL"
-            " GENERATED ALWAYS AS (to_tsvector('english', title || ' ' || text)) STORED)"
+            " start integer NOT NULL, tenant text, content bigint NOT NULL, embedding {}({}){})"
             # Vectors stay in their rows: fetched one by one from beside the table they take longer than the search.
             " WITH (toast_tuple_target = 8160)"
         ).format(
@@ -145,12 +166,19 @@ def _field(content: bytes) -> bytes:
 def make_indexes(connection: psycopg.Connection[Any], description: Description, rows: int, *, tenants: bool) -> None:
     """After the rows: making them at once takes a fraction of the time."""
     table = sql.Identifier(description.index.collection)
-    connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (words)").format(table))
+    words = sql.Identifier(words_of(description.index.collection))
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE {} AS SELECT id, doc_id, tenant, to_tsvector('english', title || ' ' || text) AS words"
+            " FROM {} WHERE embedding IS NOT NULL"
+        ).format(words, table)
+    )
+    connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (words)").format(words))
     if tenants:
         connection.execute(sql.SQL("CREATE INDEX ON {} (tenant)").format(table))
     if rows >= EXACT_BELOW:
         _make_vector_index(connection, description, rows)
-    connection.execute(sql.SQL("ANALYZE {}").format(table))
+    connection.execute(sql.SQL("ANALYZE {}, {}").format(table, words))
 
 
 def _make_vector_index(connection: psycopg.Connection[Any], description: Description, rows: int) -> None:

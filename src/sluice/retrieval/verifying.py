@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psycopg import sql
 
-from sluice.core.errors import SluiceError
 from sluice.retrieval.chunking import Chunk, starts
 from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index import digest_of_index
 from sluice.retrieval.postgres import Searches, configure
-from sluice.retrieval.tables import Description, contents, describe, view_of
+from sluice.retrieval.tables import Description, contents, require_description, view_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -35,12 +34,7 @@ class Verified:
 
 def verify(connection: psycopg.Connection[Any], collection: str, *, questions: int = 100) -> Verified:
     """Reads the whole collection. SluiceError for one of older code, which does not say what it should hold."""
-    description = describe(connection, collection)
-    if description is None:
-        raise SluiceError(
-            f"{collection}: was loaded by older code, which did not write down what it holds",
-            remedy="load its release again with this code: `sluice index load`",
-        )
+    description = require_description(connection, collection)
     chunks, faults = _chunks(connection, description)
     vectors = _vectors(connection, description, chunks, faults)
     asked = min(questions, len(chunks))
@@ -98,7 +92,7 @@ def _recall(
 ) -> float:
     """The share of the exact best ten that the search finds, over questions that lie beside stored vectors."""
     rng = np.random.default_rng(7)
-    searches = Searches(description.index.collection, description)
+    searches = Searches(connection, description.index.collection)
     shares = []
     for place in rng.choice(len(chunks), size=asked, replace=False):
         noise = rng.normal(size=vectors.shape[1])

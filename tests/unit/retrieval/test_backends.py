@@ -111,18 +111,18 @@ def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
 ) -> None:
     from sluice.retrieval import collections, index, langchain_stores
 
-    info = make(corpus(300))
+    info = make(corpus(250))
     read = index.read_index(tmp_path / "index")
     with monkeypatch.context() as patch:
         for module in (collections, langchain_stores):
-            patch.setattr(module, "read_index", lambda _: (read[0], read[1], read[2][:250]))
+            patch.setattr(module, "read_index", lambda _: (read[0], read[1], read[2][:220]))
         patch.setattr(langchain_stores, "_BATCH", 100)
         with pytest.raises((ValueError, RuntimeError, StopIteration)):  # the vectors are fewer than the chunks
             backend.load(tmp_path / "index")
     assert backend.collections() == []
     assert backend.load(tmp_path / "index") == info
     with backend.retriever(info.collection, Scattered()) as retriever:
-        assert retriever.search("like T: The word wd0290x.", k=1)[0].doc_id == "d0290"
+        assert retriever.search("like T: The word wd0240x.", k=1)[0].doc_id == "d0240"
 
 
 def test_the_service_opens_any_of_them(stores: Stores, make: Any, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def store(database: str) -> Iterator[Any]:
 
 def searcher(connection: Any, collection: str) -> Callable[..., list[Any]]:
     configure(connection, vectors=VectorSettings(ef_search=200))
-    searches = Searches(collection, describe(connection, collection))
+    searches = Searches(connection, collection)
     return lambda question, mode, **more: searches.run(
         connection, values_of(question, Scattered(), k=10, tenant=None), mode=mode, **more
     )

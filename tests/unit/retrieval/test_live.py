@@ -154,7 +154,7 @@ def test_what_is_not_there_is_not_switched_to(store: Any, live: LiveRetriever, c
     with pytest.raises(SluiceError, match=r"no such collection in the store \(did you mean"):
         switch(store, "live", collections[0][:-1])
     switch(store, "live", collections[0])
-    store.execute(f"DROP TABLE {collections[0]}")
+    store.execute(f"DROP TABLE {collections[0]}, {collections[0].replace('chunks', 'words')}")
     with pytest.raises(SluiceError, match="which is not in the store"):
         live.search("Which number?", k=1)
 
