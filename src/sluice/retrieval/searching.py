@@ -1,7 +1,7 @@
 """The SQL of a search: vectors, full text, or both, over the one or two tables of a collection.
 
 Hybrid: the best of both lists are joined by reciprocal rank fusion; the score of a chunk is the sum over the lists of
-1 / (60 + rank) (Cormack, Clarke and Buettcher, 2009). Full text asks for any of the question's words: a question rarely
+1 / (60 + rank) (Cormack, Clarke and Buettcher, 2009), full text counting somewhat less. Full text asks for any of the question's words: a question rarely
 has all of its words in one passage.
 """
 
@@ -15,6 +15,8 @@ from psycopg import sql
 from sluice.retrieval.tables import Description, words_of
 
 Mode = Literal["hybrid", "vectors", "text"]
+
+_WEIGHT_OF_TEXT = 0.7  # the best MRR on the starter data's training questions; docs/reference/retrieval.md
 
 # In both lists, before their LIMIT: another tenant's chunks must neither be found nor take the place of others.
 _VISIBLE = "(t.tenant IS NULL OR t.tenant = %(tenant)s::text)"
@@ -49,8 +51,8 @@ _HYBRID = """{asked}, near AS (
     SELECT id, row_number() OVER (ORDER BY rank DESC, id) AS rank
     FROM (SELECT * FROM ({matching}) AS both_match ORDER BY rank DESC, id LIMIT %(candidates)s) AS best
 ), fused AS (
-    SELECT id, sum(1.0 / (60 + rank)) AS score
-    FROM (SELECT id, rank FROM near UNION ALL SELECT id, rank FROM matching) AS ranked
+    SELECT id, sum(weight / (60 + rank)) AS score
+    FROM (SELECT id, rank, 1.0 AS weight FROM near UNION ALL SELECT id, rank, {of_text} FROM matching) AS ranked
     GROUP BY id
 )
 SELECT * FROM ({hits}) AS hits ORDER BY score DESC, chunk_id LIMIT %(k)s
@@ -107,5 +109,6 @@ def statement(description: Description, mode: Mode, *, of_documents: bool) -> by
         asked=_ASKED,
         near=union(_NEAR_OF, columns="t.id", limit="%(candidates)s"),
         matching=union(_MATCHING_OF, rank=_RANK, limit="%(candidates)s"),
+        of_text=_WEIGHT_OF_TEXT,
         hits=hits,
     ).encode()
