@@ -7,10 +7,10 @@ from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
 from sluice.guardrails import Guards, Kit
 from sluice.guardrails.model import GuardModel, load_guard_model
-from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.index import Embeds
 
 
-def open_guards(bundle: Bundle, embedder: Embedder) -> Guards:
+def open_guards(bundle: Bundle, embedder: Embeds) -> Guards:
     """SluiceError when a check needs the guard model and it is missing, damaged, or made for another embedder."""
     model = _model(bundle) if bundle.guardrails.needs_model else None
     prompts = [bundle.prompts[name] for name in ("answer",) if name in bundle.prompts]

@@ -9,35 +9,95 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.cli.common import find_release
+from sluice.cli.common import find_release, print_json
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
     import psycopg
 
-group = typer.Typer(no_args_is_help=True, help="Build the search index, and keep the store of config/stores.yaml.")
+group = typer.Typer(no_args_is_help=True, help="Build the search index, and keep the stores of config/stores.yaml.")
 Wait = Annotated[float, typer.Option(help="Seconds to wait for a store that is just starting.")]
+StoreName = Annotated[str, typer.Option("--store", help="Store of config/stores.yaml; default: its default.")]
+StoreEnv = Annotated[str, typer.Option("--env", help="The store of this environment.")]
+StoreTenant = Annotated[str, typer.Option("--tenant", help="The store of this tenant.")]
+Collection = Annotated[str, typer.Argument(help="Name of a collection; default: that of build/index.")]
 
 
 @group.command("build")
-def index_build() -> None:
-    """Build build/index from data/corpus and load its collection (pipeline stage)."""
+def index_build(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
+    """Build build/index from data/corpus and load its collection (pipeline stage).
+
+    Only chunks that this machine has not embedded before are embedded. With --tenant: of that tenant's documents and
+    those for everybody, as build/index-TENANT."""
     from sluice.retrieval.stage import run
 
-    info = run(Workspace.find())
-    print(f"{info.collection}: {info.documents} documents, {info.chunks} chunks")
+    built = run(Workspace.find(), store=store, env=env, tenant=tenant)
+    info = built.info
+    print(f"{info.collection}: {info.documents} documents, {info.chunks} chunks, {built.embedded} embedded")
+
+
+@group.command("list")
+def index_list(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
+    """The collections of a store, and what each is needed for."""
+    from sluice.retrieval.listing import listed
+
+    with open_chosen(Workspace.find(), store, env, tenant) as connection:
+        for each in listed(connection):
+            size = f"{each.chunks} chunks" if each.chunks is not None else f"{each.rows} chunks, of older code"
+            print(f"{each.collection}: {size}; {'; '.join(each.needed) or 'needed by nothing that is known'}")
+
+
+@group.command("stats")
+def index_stats(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
+    """What a store and its collections take, as JSON."""
+    from sluice.retrieval.listing import stats
+
+    with open_chosen(Workspace.find(), store, env, tenant) as connection:
+        print_json(stats(connection).as_dict())
+
+
+@group.command("verify")
+def index_verify(
+    collection: Collection = "",
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
+    questions: Annotated[int, typer.Option(help="How many to search and to scan for.", min=1)] = 100,
+) -> None:
+    """Compare a collection with what its index says (counts, digests), and its search with an exact scan.
+
+    Fails on any fault, and when recall@10 is below what config/gates.yaml asks for."""
+    from sluice.core.errors import Faults
+    from sluice.release.gates import Figure, decide, load_gates, require
+    from sluice.retrieval.loads import require_collection
+    from sluice.retrieval.verifying import verify
+
+    workspace = Workspace.find()
+    gates = load_gates(workspace.config / "gates.yaml")
+    name = collection or collection_of(workspace)
+    with open_chosen(workspace, store, env, tenant) as connection:
+        require_collection(connection, name)
+        found = verify(connection, name, questions=questions)
+    print(f"{name}: {found.chunks} chunks; recall@10 {found.recall:.3f} of {found.questions} questions")
+    if found.faults:
+        raise Faults(name, list(found.faults), remedy="drop it and load it again")
+    require(decide(gates, "index", {"index_recall_at_10": Figure(found.recall, found.questions)}, None))
 
 
 @group.command("migrate")
 def index_migrate(
-    to: Annotated[str, typer.Option(help="Revision; `base` is before the first one.")] = "head", wait: Wait = 0
+    to: Annotated[str, typer.Option(help="Revision; `base` is before the first one.")] = "head",
+    wait: Wait = 0,
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
 ) -> None:
     """Bring the store's schema up to date, all of it or nothing; what is live goes on meanwhile.
 
     Down (`--to` an older revision) forgets which release was loaded with what."""
     from sluice.retrieval.schema import migrate
 
-    with _store(Workspace.find(), wait=wait, autocommit=False) as connection:
+    with open_chosen(Workspace.find(), store, env, tenant, wait=wait, autocommit=False) as connection:
         done = migrate(connection, to=to)
     for step in done.steps:
         print(step)
@@ -46,7 +106,11 @@ def index_migrate(
 
 @group.command("load")
 def index_load(
-    release: Annotated[str, typer.Argument(help="Release id or folder; default: the champion.")] = "", wait: Wait = 0
+    release: Annotated[str, typer.Argument(help="Release id or folder; default: the champion.")] = "",
+    wait: Wait = 0,
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
 ) -> None:
     """Load a release's index into the store, beside the collections that are there."""
     from sluice.release.manifest import load, verify
@@ -56,36 +120,118 @@ def index_load(
     folder = Path(release) if release and Path(release).is_dir() else find_release(workspace, release)[1]
     manifest = load(folder)
     verify(folder, manifest, part="index")
-    with _store(workspace, wait=wait) as connection:
-        info = load_index(connection, folder / "index", manifest.id)
+    vectors = chosen_stores(workspace, store, env, tenant).chosen.vectors
+    with open_chosen(workspace, store, env, tenant, wait=wait) as connection:
+        info = load_index(connection, folder / "index", manifest.id, vectors)
     print(f"{manifest.id}: {info.collection}, {info.chunks} chunks")
 
 
 @group.command("prune")
 def index_prune(
     keep: Annotated[list[str], typer.Option(help="Id of a release that may be served again; once for each.")],
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
 ) -> None:
     """Drop collections that were loaded for other releases only. One that a service searches stays."""
     from sluice.retrieval.loads import prune
 
-    with _store(Workspace.find()) as connection:
+    with open_chosen(Workspace.find(), store, env, tenant) as connection:
         done = prune(connection, keep)
     for name in done.dropped:
         print(f"{name}: dropped")
     for name in done.held:
-        print(f"{name}: stays, a service searches it")
+        print(f"{name}: stays, a service searches it or another is built on it")
     for name in done.unrecorded:
         print(f"{name}: stays, it was not loaded by `sluice index load`")
     print(f"{len(done.dropped)} dropped")
 
 
-@contextmanager
-def _store(workspace: Workspace, *, wait: float = 0, autocommit: bool = True) -> Iterator[psycopg.Connection[Any]]:
+@group.command("drop")
+def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
+    """Drop a collection. One that a release, a name, another collection or a service needs stays."""
+    from sluice.retrieval.loads import drop_one
+
+    with open_chosen(Workspace.find(), store, env, tenant) as connection:
+        drop_one(connection, collection)
+    print(f"{collection}: dropped")
+
+
+@group.command("switch")
+def index_switch(
+    collection: Collection = "",
+    name: Annotated[str, typer.Option(help="What stands for it from now on.")] = "live",
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
+) -> None:
+    """Let a name stand for another collection, at once for all who follow the name. The one before stays.
+
+    A release needs no name: it always searches the collection that it was made with."""
+    from sluice.retrieval.loads import switch
+
+    workspace = Workspace.find()
+    chosen = collection or collection_of(workspace)
+    with open_chosen(workspace, store, env, tenant) as connection:
+        before = switch(connection, name, chosen)
+    print(f"{name}: {chosen}" + (f", before {before}" if before not in (None, chosen) else ""))
+
+
+@group.command("backup")
+def index_backup(
+    out: Annotated[Path, typer.Argument(help="Folder to create.")],
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
+) -> None:
+    """Write a store's collections, names and record of releases to files; searches go on meanwhile."""
+    from sluice.retrieval.backups import back_up
+
+    with open_chosen(Workspace.find(), store, env, tenant) as connection:
+        done = back_up(connection, out)
+    for collection in done.left_out:
+        print(f"{collection}: left out, it was loaded by older code")
+    print(f"{out}: {len(done.collections)} collections, {len(done.names)} names, {len(done.releases)} releases")
+
+
+@group.command("restore")
+def index_restore(
+    folder: Annotated[Path, typer.Argument(help="Of `sluice index backup`.")],
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
+) -> None:
+    """Load from a backup what the store does not have; what is there stays as it is."""
+    from sluice.retrieval.backups import restore
+
+    with open_chosen(Workspace.find(), store, env, tenant) as connection:
+        done = restore(connection, folder)
+    print(f"{len(done.loaded)} collections loaded, {len(done.there)} were there, {len(done.names)} names set")
+
+
+def collection_of(workspace: Workspace) -> str:
+    """The collection of build/index."""
+    from sluice.retrieval.index import read_index
+
+    return read_index(workspace.build / "index")[0].collection
+
+
+def chosen_stores(workspace: Workspace, store: str, env: str, tenant: str) -> Any:
     from sluice.core.settings import load_settings
-    from sluice.retrieval.connections import connected
-    from sluice.retrieval.stores import Stores, open_store
+    from sluice.retrieval.stores import Stores
 
     stores = load_settings(workspace.config / "stores.yaml", Stores)
+    return stores.using(store=store, env=env, tenant=tenant)
+
+
+@contextmanager
+def open_chosen(
+    workspace: Workspace, store: str, env: str, tenant: str, *, wait: float = 0, autocommit: bool = True
+) -> Iterator[psycopg.Connection[Any]]:
+    from sluice.retrieval.connections import connected
+    from sluice.retrieval.stores import open_store
+
+    stores = chosen_stores(workspace, store, env, tenant)
     with (
         open_store(stores.chosen, workspace.state) as address,
         connected(stores, address, wait=wait, autocommit=autocommit) as connection,

@@ -16,8 +16,8 @@ from sluice.core.errors import Faults, SluiceError
 from sluice.data import leakage, privacy
 from sluice.data.expectations import check_expectations
 from sluice.data.files import check_characters, check_files
-from sluice.data.policy import DataPolicy, PrivacyPolicy
 from sluice.data.guard import check_guard
+from sluice.data.policy import DataPolicy, PrivacyPolicy
 from sluice.data.rows import Document, Fault, Placed, Row, scan_corpus, scan_rows
 from sluice.data.sources import FILE as SOURCES
 from sluice.data.sources import scan_sources

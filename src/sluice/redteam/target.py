@@ -41,6 +41,9 @@ class NoGuards:
     async def check_input(self, text: str) -> Outcome:
         return Outcome(text, False, ())
 
+    async def check_passage(self, text: str) -> Outcome:
+        return Outcome(text, False, ())
+
     async def check_output(self, text: str) -> Outcome:
         return Outcome(text, False, ())
 

@@ -20,18 +20,20 @@ from pydantic_core import PydanticCustomError
 from sluice.core.errors import Faults, GateFailed, SluiceError
 from sluice.core.settings import Settings, load_settings, read_yaml
 
-Stage = Literal["evaluation", "load", "analysis", "calibration", "redteam"]
+Stage = Literal["evaluation", "load", "analysis", "calibration", "index", "redteam"]
 Direction = Literal["at_least", "at_most"]
 Reference = Literal["none", "champion", "stable"]
 Compare = Literal["value", "difference", "ratio"]
 
 # What a stage can be compared with: the champion's stored evaluation, or stable measured in the same load run or by the
-# same Prometheus. A judge is compared with people inside its figure; attacks that succeed are too many by themselves.
+# same Prometheus. A judge is compared with people inside its figure, the search of an index with an exact scan; attacks
+# that succeed are too many by themselves.
 _REFERENCES: dict[Stage, tuple[Reference, ...]] = {
     "evaluation": ("none", "champion"),
     "load": ("none", "stable"),
     "analysis": ("none", "stable"),
     "calibration": ("none",),
+    "index": ("none",),
     "redteam": ("none",),
 }
 _CASES_IN_VERDICT = 10

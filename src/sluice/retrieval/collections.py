@@ -1,64 +1,120 @@
-"""Collections in PostgreSQL: one content-addressed table for each index, loaded in one transaction."""
+"""Collections in PostgreSQL: content-addressed, each loaded in one transaction, whole or as a difference."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
 from sluice.core.errors import SluiceError
-from sluice.retrieval.chunking import starts
+from sluice.retrieval.chunking import Chunk, starts
+from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index import IndexInfo, read_index
+from sluice.retrieval.stores import VectorSettings
+from sluice.retrieval.tables import (
+    EXACT_BELOW,
+    Description,
+    contents,
+    create,
+    describe,
+    fill,
+    make_indexes,
+    pack,
+    pack_gone,
+    words_of,
+)
 
 if TYPE_CHECKING:
     import psycopg
 
 _ITERATIVE_SCAN = (0, 8)  # the version of pgvector that brought it
-_EXACT_BELOW = 2000  # chunks; up to here looking at every vector takes a millisecond, is exact and always the same
-_LOCK = 7_265_811  # advisory lock: two services that start together load a collection once
+LOADING = 7_265_811  # advisory lock: two services that start together load a collection once
 _HELD = 7_265  # class of advisory locks: shared by the connections that search a collection
+# A difference larger than this share of its base is not worth searching two tables.
+_MOST_DIFFERENT = 0.1
 
 
-def ensure_collection(connection: psycopg.Connection, folder: Path) -> IndexInfo:
+def ensure_collection(
+    connection: psycopg.Connection[Any], folder: Path, vectors: VectorSettings | None = None
+) -> IndexInfo:
     """Loads the index in `folder` unless its collection is already there. Readers never see half a collection."""
-    from pgvector.psycopg import register_vector
-
-    info, chunks, vectors = read_index(folder)
+    info, chunks, rows = read_index(folder)
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOADING,))
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        if connection.execute("SELECT to_regclass(%s)", (info.collection,)).fetchone() != (None,):
-            return info
-        register_vector(connection)
-        table = sql.Identifier(info.collection)
-        connection.execute(
-            sql.SQL(
-                "CREATE TABLE {} (id text PRIMARY KEY, doc_id text NOT NULL, title text NOT NULL, text text NOT NULL,"
-                " start integer NOT NULL, tenant text, embedding vector({}) NOT NULL, words tsvector NOT NULL"
-                " GENERATED ALWAYS AS (to_tsvector('english', title || ' ' || text)) STORED)"
-                # Vectors stay in their rows: fetched one by one from beside the table they take longer than the search.
-                " WITH (toast_tuple_target = 8160)"
-            ).format(table, sql.Literal(info.dimension))
-        )
-        statement = sql.SQL(
-            "COPY {} (id, doc_id, title, text, start, tenant, embedding) FROM STDIN WITH (FORMAT BINARY)"
-        ).format(table)
-        with connection.cursor().copy(statement) as copy:
-            copy.set_types(["text", "text", "text", "text", "int4", "text", "vector"])
-            for chunk, start, vector in zip(chunks, starts(chunks), vectors, strict=True):
-                copy.write_row((chunk.id, chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant, vector))
-        if info.chunks >= _EXACT_BELOW:
-            connection.execute(sql.SQL("CREATE INDEX ON {} USING hnsw (embedding vector_cosine_ops)").format(table))
-        connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (words)").format(table))
-        if any(chunk.tenant for chunk in chunks):
-            _require_iterative_scan(connection)
-            connection.execute(sql.SQL("CREATE INDEX ON {} (tenant)").format(table))
-    connection.execute(sql.SQL("ANALYZE {}").format(table))
+        if connection.execute("SELECT to_regclass(%s)", (info.collection,)).fetchone() == (None,):
+            _load(connection, info, chunks, rows, vectors or VectorSettings())
     return info
 
 
-def _require_iterative_scan(connection: psycopg.Connection) -> None:
+def _load(
+    connection: psycopg.Connection[Any],
+    info: IndexInfo,
+    chunks: Sequence[Chunk],
+    vectors: Vectors,
+    settings: VectorSettings,
+) -> None:
+    tenants = any(chunk.tenant for chunk in chunks)
+    if tenants:
+        _require_iterative_scan(connection)
+    places, content = starts(chunks), contents(chunks, starts(chunks))
+    found = _base(connection, info, settings, dict(zip((chunk.id for chunk in chunks), content, strict=True)))
+    description = Description(index=info, vectors=settings, base=found.base if found else None)
+    create(connection, description)
+    if found is None:
+        fill(connection, description, pack(chunks, places, content, vectors, settings.precision))
+        make_indexes(connection, description, len(chunks), tenants=tenants)
+        return
+    new = [number for number, chunk in enumerate(chunks) if chunk.id in found.new]
+    fill(
+        connection,
+        description,
+        pack(
+            [chunks[number] for number in new],
+            [places[number] for number in new],
+            [content[number] for number in new],
+            vectors[new],
+            settings.precision,
+        ),
+    )
+    fill(connection, description, pack_gone(found.gone))
+    make_indexes(connection, description, len(new), tenants=tenants)
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """Ids of chunks that are not in `base`, or there with another content, and of those that are only there."""
+
+    base: str
+    new: frozenset[str]
+    gone: frozenset[str]
+
+
+def _base(
+    connection: psycopg.Connection[Any], info: IndexInfo, settings: VectorSettings, content: dict[str, int]
+) -> _Difference | None:
+    """The newest whole collection of the same vectors, if little of it is different."""
+    for name in reversed(list_collections(connection, newest_last=True)):
+        other = describe(connection, name)
+        if (
+            other is None
+            or other.base
+            or (other.index.embedder, other.vectors.precision) != (info.embedder, settings.precision)
+            or other.index.chunks < EXACT_BELOW
+        ):
+            continue
+        rows = connection.execute(sql.SQL("SELECT id, content FROM {}").format(sql.Identifier(name)))
+        there = {str(row[0]): int(row[1]) for row in rows}
+        new = frozenset(key for key, value in content.items() if there.get(key) != value)
+        gone = frozenset(there.keys() - content.keys())
+        return _Difference(name, new, gone) if len(new) + len(gone) <= _MOST_DIFFERENT * len(there) else None
+    return None
+
+
+def _require_iterative_scan(connection: psycopg.Connection[Any]) -> None:
     """Before pgvector 0.8 a filter only thins out what the vector index found: a tenant would find next to nothing."""
     row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
     version = str(row[0]) if row else ""
@@ -69,23 +125,33 @@ def _require_iterative_scan(connection: psycopg.Connection) -> None:
         )
 
 
-def list_collections(connection: psycopg.Connection) -> list[str]:
-    """Names of the collections in the store, sorted."""
+def list_collections(connection: psycopg.Connection[Any], *, newest_last: bool = False) -> list[str]:
+    """Names of the collections in the store, sorted by name or by age."""
     rows = connection.execute(
-        r"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'chunks\_%' ORDER BY 1"
+        r"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'chunks\_%' AND pg_table_is_visible(oid)"
+        f" ORDER BY {'oid' if newest_last else 'relname'}"
     )
     return [str(row[0]) for row in rows.fetchall()]
 
 
-def hold(connection: psycopg.Connection, collection: str) -> None:
+def built_on(connection: psycopg.Connection[Any], collection: str) -> list[str]:
+    """The collections that hold only what differs from this one."""
+    described = [describe(connection, name) for name in list_collections(connection)]
+    return [each.index.collection for each in described if each and each.base == collection]
+
+
+def hold(connection: psycopg.Connection[Any], collection: str) -> None:
     """For as long as this connection lives nobody drops the collection with `drop`."""
     connection.execute("SELECT pg_advisory_lock_shared(%s, hashtext(%s))", (_HELD, collection))
 
 
-def drop(connection: psycopg.Connection, collection: str) -> bool:
-    """Drops a collection that nobody holds, within the caller's transaction; whether it did."""
+def drop(connection: psycopg.Connection[Any], collection: str) -> bool:
+    """Drops a collection that nobody searches and none is built on, within the caller's transaction; whether it did."""
     row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", (_HELD, collection)).fetchone()
-    if row != (True,):
+    if row != (True,) or built_on(connection, collection):
         return False
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(collection)))
+    view = sql.Identifier(collection.replace("chunks", "whole", 1))
+    tables = sql.Identifier(collection), sql.Identifier(words_of(collection))
+    connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}, {}").format(*tables))
     return True

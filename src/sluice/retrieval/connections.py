@@ -2,7 +2,8 @@
 
 Refused, reset and slow are reported by the driver. A server that hangs reports nothing, so a watchdog ends what is
 overdue by shutting its socket. After a failure questions are refused at once for a second, and then one of them tries
-again: threads do not pile up on a dead server, and the first one that gets through opens the way for all.
+again: threads do not pile up on a dead server, and the first one that gets through opens the way for all. A server that
+nobody else looks after, the embedded one, is started again meanwhile.
 """
 
 from __future__ import annotations
@@ -33,10 +34,18 @@ class RetrievalError(SluiceError):
 
 
 class Connections:
-    """A pool with a time limit. `seconds`: for getting a connection, and again for using it."""
+    """A pool with a time limit. `seconds`: for getting a connection, and again for using it. `revive`: starts the
+    server again if it does not run; called beside the questions, after one of them has failed."""
 
-    def __init__(self, pool: ConnectionPool[psycopg.Connection[Any]], seconds: float) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool[psycopg.Connection[Any]],
+        seconds: float,
+        revive: Callable[[], None] | None = None,
+    ) -> None:
         self._pool = pool
+        self._revive = revive
+        self._reviving = threading.Lock()
         self._seconds = seconds
         self._lock = threading.Lock()
         self._in_use: dict[int, tuple[float, psycopg.Connection[Any]]] = {}
@@ -63,11 +72,30 @@ class Connections:
                 raise  # the server has understood and said no: a defect of the statement
             with self._lock:
                 self._refuse_until = time.monotonic() + _PAUSE
+            self._revive_beside()
             raise RetrievalError(f"PostgreSQL cannot be reached: {type(error).__name__}") from error
         self._refuse_until = 0.0
 
     def close(self) -> None:
+        """Waits for a server that is just being started: whoever opened the store can then stop it."""
         self._closed.set()
+        with self._reviving:
+            pass
+
+    def _revive_beside(self) -> None:
+        """Starting takes longer than a question may wait."""
+        if self._revive is None or not self._reviving.acquire(blocking=False):
+            return
+
+        def revive(start: Callable[[], None] = self._revive) -> None:
+            try:
+                with suppress(SluiceError):  # the next question that fails comes here again
+                    if not self._closed.is_set():
+                        start()
+            finally:
+                self._reviving.release()
+
+        threading.Thread(target=revive, name="postgresql-revival", daemon=True).start()
 
     def _take(self) -> psycopg.Connection[Any]:
         """One that the server has not closed meanwhile. An idle one has nothing to read, so asking costs no round trip;
@@ -115,8 +143,10 @@ class Connections:
                         _shut(connection)
 
 
-def open_pool(address: str, *, seconds: float, configure: Configure) -> ConnectionPool[psycopg.Connection[Any]]:
-    """A pool whose connections have time limits of their own. `configure` is run on each new connection."""
+def open_pool(
+    address: str, *, seconds: float, most: int, configure: Configure
+) -> ConnectionPool[psycopg.Connection[Any]]:
+    """A pool of up to `most` connections that have time limits of their own. `configure` is run on each new one."""
 
     def configure_with_limit(connection: psycopg.Connection[Any]) -> None:
         configure(connection)
@@ -126,7 +156,7 @@ def open_pool(address: str, *, seconds: float, configure: Configure) -> Connecti
         return ConnectionPool(
             address,
             min_size=1,
-            max_size=8,
+            max_size=most,
             open=True,
             kwargs={"autocommit": True, **limits(seconds)},
             configure=configure_with_limit,

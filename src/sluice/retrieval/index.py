@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from pydantic import ValidationError
@@ -19,7 +21,13 @@ from sluice.core.settings import Settings
 from sluice.data.rows import Document
 from sluice.llm.models import ModelSpec
 from sluice.retrieval.chunking import Chunk, ChunkerSettings, chunk
-from sluice.retrieval.embedder import Embedder, Vectors
+from sluice.retrieval.embedder import Vectors
+
+
+class Embeds(Protocol):
+    """What makes vectors: one row of length 1 for each text."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors: ...
 
 
 class EmbedderIdentity(Settings):
@@ -43,18 +51,20 @@ class IndexInfo(Settings):
     def collection(self) -> str:
         """The collection's name in a store: content-addressed, so a new index stands beside the old one. The number is
         that of the table's layout: a store may hold tables of older versions of this code, which still use them."""
-        return f"chunks_v2_{self.digest[:16]}"
+        return f"chunks_v3_{self.digest[:16]}"
 
 
 def build_index(
-    documents: list[Document], embedder: Embedder, spec: ModelSpec, settings: ChunkerSettings, out: Path
+    documents: list[Document], embedder: Embeds, spec: ModelSpec, settings: ChunkerSettings, out: Path
 ) -> IndexInfo:
-    """Writes the index of `documents` to `out`, whole or not at all. Title and text are embedded together."""
-    chunks = chunk(documents, settings)
+    """Writes the index of `documents` to `out`, whole or not at all. Title and text are embedded together.
+
+    Documents are taken in the order of their ids: a store, which knows no order, can then make the digest again."""
+    chunks = chunk(sorted(documents, key=lambda document: document.id), settings)
     if not chunks:
         raise SluiceError("the corpus has no text to index", remedy="add documents to data/corpus/")
     vectors = embedder.embed([f"{c.title}: {c.text}" for c in chunks])
-    identity = EmbedderIdentity(source=spec.source, sha256=spec.sha256, convert=spec.convert)
+    identity = identity_of(spec)
     rows = [c.row() for c in chunks]
     draft = out.with_name(f".{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -63,7 +73,7 @@ def build_index(
     np.save(packed, vectors)
     write_atomic(draft / "vectors.npy", packed.getvalue())
     info = IndexInfo(
-        digest=digest_of({"embedder": identity.model_dump(), "chunker": settings.model_dump(), "chunks": rows}),
+        digest=digest_of_index(identity, settings, rows),
         embedder=identity,
         chunker=settings,
         documents=len(documents),
@@ -75,6 +85,15 @@ def build_index(
     shutil.rmtree(out, ignore_errors=True)
     draft.replace(out)
     return info
+
+
+def identity_of(spec: ModelSpec) -> EmbedderIdentity:
+    return EmbedderIdentity(source=spec.source, sha256=spec.sha256, convert=spec.convert)
+
+
+def digest_of_index(embedder: EmbedderIdentity, chunker: ChunkerSettings, rows: list[dict[str, str]]) -> str:
+    """`rows`: of all chunks, in the order of their documents' ids."""
+    return digest_of({"embedder": embedder.model_dump(), "chunker": chunker.model_dump(), "chunks": rows})
 
 
 def read_index(folder: Path) -> tuple[IndexInfo, list[Chunk], Vectors]:

@@ -80,18 +80,25 @@ def require_expanding(script: ScriptDirectory) -> None:
 
 def require_current(connection: psycopg.Connection[Any]) -> None:
     """SluiceError when a step of this code is still to be done in the store."""
-    there = ""
-    if connection.execute("SELECT to_regclass(%s)", (_TABLE,)).fetchone() != (None,):
-        row = connection.execute(f"SELECT version_num FROM {_TABLE}").fetchone()
-        there = str(row[0]) if row else ""
-    script = _script(MIGRATIONS)
-    newest = script.get_current_head()
-    # A newer one than ours is fine: it has only added to what we know.
-    if there != newest and there in ("", *_order(script)):
+    there, newest = _there(connection), _script(MIGRATIONS).get_current_head()
+    if not has_schema(connection):
         raise SluiceError(
             f"the store's schema is {there or 'not there yet'}, this code needs {newest}",
             remedy="run `sluice index migrate`",
         )
+
+
+def has_schema(connection: psycopg.Connection[Any]) -> bool:
+    """Whether all steps of this code are done. A newer schema is fine: it has only added to what we know."""
+    there, script = _there(connection), _script(MIGRATIONS)
+    return there == script.get_current_head() or there not in ("", *_order(script))
+
+
+def _there(connection: psycopg.Connection[Any]) -> str:
+    if connection.execute("SELECT to_regclass(%s)", (_TABLE,)).fetchone() == (None,):
+        return ""
+    row = connection.execute(f"SELECT version_num FROM {_TABLE}").fetchone()
+    return str(row[0]) if row else ""
 
 
 class _Busy(Exception):

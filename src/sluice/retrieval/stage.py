@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sluice.core.params import load_params
 from sluice.core.progress import Reporter
 from sluice.core.settings import Settings, load_settings
@@ -10,28 +12,43 @@ from sluice.data.rows import load_corpus
 from sluice.llm.models import ensure, load_models
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index import IndexInfo, build_index
+from sluice.retrieval.index import IndexInfo, build_index, identity_of
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
+from sluice.retrieval.vector_cache import RememberingEmbedder
 
 
 class IndexParameters(Settings):
     chunker: ChunkerSettings
 
 
-def run(workspace: Workspace) -> IndexInfo:
-    """Builds the index and proves that the store can serve it by one search."""
+@dataclass(frozen=True)
+class Built:
+    """`embedded`: how many chunks were not known from an earlier build on this machine."""
+
+    info: IndexInfo
+    embedded: int
+
+
+def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "") -> Built:
+    """Builds the index and proves that the store can serve it by one search. For a tenant: of the documents for
+    everybody and his own alone, beside build/ (build/index-<tenant>)."""
     progress = Reporter("index")
     parameters = load_params(workspace.params, "index", IndexParameters)
     spec = load_models(workspace.config / "models.yaml").embed
-    stores = load_settings(workspace.config / "stores.yaml", Stores)
+    stores = load_settings(workspace.config / "stores.yaml", Stores).using(store=store, env=env, tenant=tenant)
     documents = load_corpus(workspace.data / "corpus")
+    out = workspace.build / "index"
+    if tenant:
+        documents = [document for document in documents if document.tenant in (None, tenant)]
+        out = workspace.build / f"index-{tenant}"
     progress.report(1, 4, "fetching the embedder")
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         progress.report(2, 4, f"embedding {len(documents)} documents")
-        info = build_index(documents, embedder, spec, parameters.chunker, workspace.build / "index")
+        remembering = RememberingEmbedder(embedder, workspace.state / "vectors", identity_of(spec))
+        info = build_index(documents, remembering, spec, parameters.chunker, out)
         progress.report(3, 4, "loading the collection")
-        with open_retriever(workspace.build / "index", embedder, stores, workspace.state) as retriever:
-            retriever.search(documents[0].text, k=1)
-    progress.report(4, 4, f"{info.chunks} chunks")
-    return info
+        with open_retriever(out, embedder, stores, workspace.state) as retriever:
+            retriever.search(documents[0].text, k=1, tenant=tenant or None)
+    progress.report(4, 4, f"{info.chunks} chunks, {remembering.fresh} embedded")
+    return Built(info, remembering.fresh)

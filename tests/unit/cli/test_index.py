@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from sluice.cli import main
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document
+from sluice.retrieval.stores import StoreSpec, open_store
 from unit.release.conftest import release_of, write_evaluation
 from unit.retrieval.conftest import FakeEmbedder
 
@@ -33,6 +37,15 @@ def release(workspace: Workspace, documents: list[Document], monkeypatch: pytest
     return release_of(workspace, adapter=None)[0].id
 
 
+@pytest.fixture
+def running(workspace: Workspace) -> Iterator[None]:
+    """The embedded servers run on between two commands: starting one for each would be most of a test's time."""
+    with ExitStack() as opened:
+        for path in ("pg", "pg2"):
+            opened.enter_context(open_store(StoreSpec(kind="embedded", path=path), workspace.state))
+        yield
+
+
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["sluice", *words])
@@ -44,10 +57,10 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 def test_migrate_load_and_prune(workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, said = run(capsys, "index", "load", release)
     assert (status, "run `sluice index migrate`" in said) == (1, True), said
-    assert run(capsys, "index", "migrate")[1].endswith("schema 0002\n")
-    assert run(capsys, "index", "migrate") == (0, "schema 0002: nothing to do\n")
+    assert run(capsys, "index", "migrate")[1].endswith("schema 0003\n")
+    assert run(capsys, "index", "migrate") == (0, "schema 0003: nothing to do\n")
     status, said = run(capsys, "index", "load", release)
-    assert (status, re.sub("_[0-9a-f]{16},", "_…,", said)) == (0, f"{release}: chunks_v2_…, 4 chunks\n")
+    assert (status, re.sub("_[0-9a-f]{16},", "_…,", said)) == (0, f"{release}: chunks_v3_…, 4 chunks\n")
     assert run(capsys, "index", "load", str(workspace.releases / release)) == (0, said)
     assert run(capsys, "index", "prune", "--keep", release) == (0, "0 dropped\n")
     status, said = run(capsys, "index", "prune", "--keep", EARLIER)
@@ -63,7 +76,7 @@ def test_a_job_loads_what_it_has_fetched_of_a_release(
     shutil.copy(whole / "release.json", fetched)
     assert run(capsys, "index", "migrate")[0] == 0
     status, said = run(capsys, "index", "load", str(fetched))
-    assert (status, said.startswith(f"{release}: chunks_v2_")) == (0, True), said
+    assert (status, said.startswith(f"{release}: chunks_v3_")) == (0, True), said
     (fetched / "index" / "vectors.npy").unlink()
     status, said = run(capsys, "index", "load", str(fetched))
     assert (status, "vectors.npy: missing" in said) == (1, True), said
@@ -87,3 +100,57 @@ def test_a_store_that_does_not_come_is_named(
     for words in (("migrate", "--wait", "1"), ("load", release)):
         status, said = run(capsys, "index", *words)
         assert (status, "store 'x' cannot be reached" in said) == (1, True), said
+
+
+@pytest.mark.usefixtures("running")
+def test_looking_after_a_store(
+    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """verify, switch, list, stats, drop, backup and restore, over a store of two that the file names."""
+    stores = (
+        "default: one\nstores:\n  one: {kind: embedded}\n  two: {kind: embedded, path: pg2}\ntenants: {acme: two}\n"
+    )
+    (workspace.config / "stores.yaml").write_text(stores)
+    for store in ("one", "two"):
+        assert run(capsys, "index", "migrate", "--store", store)[0] == 0
+    said = run(capsys, "index", "load", release, "--tenant", "acme")[1]
+    collection = said.split(": ")[1].split(",")[0]
+    assert run(capsys, "index", "list") == (0, "")
+    line = f"{collection}: 4 chunks; it is of release {release}\n"
+    assert run(capsys, "index", "list", "--store", "two") == (0, line)
+    verified = f"{collection}: 4 chunks; recall@10 1.000 of 4 questions\n"
+    assert run(capsys, "index", "verify", "--store", "two") == (0, verified)
+    assert run(capsys, "index", "switch", "--tenant", "acme") == (0, f"live: {collection}\n")
+    status, said = run(capsys, "index", "drop", collection, "--store", "two")
+    assert (status, f"it is live; it is of release {release}" in said) == (1, True), said
+    figures = json.loads(run(capsys, "index", "stats", "--store", "two")[1])
+    assert [each["rows"] for each in figures["collections"]] == [4]
+    backup = str(tmp_path / "backup")
+    assert run(capsys, "index", "backup", backup, "--store", "two") == (
+        0,
+        f"{backup}: 1 collections, 1 names, 1 releases\n",
+    )
+    assert run(capsys, "index", "restore", backup) == (0, "1 collections loaded, 0 were there, 1 names set\n")
+    assert run(capsys, "index", "verify", collection) == (0, verified)
+    status, said = run(capsys, "index", "verify", collection[:-1])
+    assert (status, f"did you mean '{collection}'" in said) == (1, True), said
+
+
+@pytest.mark.usefixtures("running")
+def test_a_collection_that_was_harmed_or_finds_too_little_fails(
+    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import psycopg
+
+    assert run(capsys, "index", "migrate")[0] == 0
+    collection = run(capsys, "index", "load", release)[1].split(": ")[1].split(",")[0]
+    gates = workspace.config / "gates.yaml"
+    text = gates.read_text()
+    gates.write_text(text.replace("min_samples: 4 ", "min_samples: 5 "))
+    status, said = run(capsys, "index", "verify", collection)
+    assert (status, "index_recall" in said) == (3, True), said
+    gates.write_text(text)
+    with open_store(StoreSpec(kind="embedded"), workspace.state) as address, psycopg.connect(address) as connection:
+        connection.execute(f"DELETE FROM {collection} WHERE id = 'paging#0'")
+    status, said = run(capsys, "index", "verify", collection)
+    assert (status, "3 chunks, index.json says 4" in said) == (1, True), said

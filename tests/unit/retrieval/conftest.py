@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import itertools
 import shutil
 import tempfile
@@ -27,6 +28,36 @@ class FakeEmbedder:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         rows = np.array([[len(text), text.count("e") + 1, text.count(" ") + 1] for text in texts], dtype=np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+class Scattered:
+    """A direction for each text, always the same: 16 numbers; a text that says `like <word>` lies beside that word."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.asked += len(texts)
+        rows = []
+        for text in texts:
+            row = self._direction(text)
+            if " like " in f" {text}":
+                row = self._direction(text.rpartition("like ")[2]) + 0.1 * row
+            rows.append(row / np.linalg.norm(row))
+        return np.asarray(rows, dtype=np.float32)
+
+    def _direction(self, text: str) -> np.ndarray:
+        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+        return np.random.default_rng(seed).normal(size=16)
+
+
+def corpus(size: int, **changed: str) -> list[Document]:
+    """Documents d0000 and so on of a line each; in `changed` the text of some, by id."""
+    names = [f"d{number:04}" for number in range(size)]
+    return [
+        Document(id=name, title="T", licence="CC0-1.0", source="tests", text=changed.get(name, f"The word w{name}x."))
+        for name in names
+    ]
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_loading_again_changes_nothing(store: Any, loaded: dict[str, str], tmp_p
 def test_a_store_without_its_schema_is_not_loaded(database: str, build: Callable[..., Any], tmp_path: Path) -> None:
     build()
     with psycopg.connect(database, autocommit=True) as connection:
-        with pytest.raises(SluiceError, match="schema is not there yet, this code needs 0002") as caught:
+        with pytest.raises(SluiceError, match="schema is not there yet, this code needs 0003") as caught:
             load(connection, tmp_path / "index", OLD)
         assert "sluice index migrate" in str(caught.value)
         assert list_collections(connection) == []

@@ -24,6 +24,7 @@ def test_the_stores_of_this_repository(workspace: Workspace) -> None:
         ("default: locl\nstores: {local: {kind: embedded}}\n", "no store 'locl' (did you mean 'local'?)"),
         ("default: local\nstores: {local: {kind: embeded}}\n", "stores.local.kind: "),
         ("default: local\nstores: {}\n", "stores: "),
+        ("default: a\nstores: {a: {kind: embedded}}\ntenants: {acme: b}\n", "tenants.acme: no store 'b'"),
         (
             "default: a\nstores:\n  a:\n    kind: postgres\n    url_evn: X\n",
             "5: stores.a.url_evn: unknown key (did you mean 'url_env'?)",
@@ -36,6 +37,55 @@ def test_faults_in_the_file(tmp_path: Path, text: str, fault: str) -> None:
     with pytest.raises(Faults) as caught:
         load_settings(path, Stores)
     assert fault in caught.value.message
+
+
+NAMED = {
+    "default": "local",
+    "stores": {
+        "local": {"kind": "embedded"},
+        "eu": {"kind": "postgres", "url_env": "EU"},
+        "acme": {"kind": "postgres", "url_env": "ACME"},
+    },
+    "environments": {"production": "eu"},
+    "tenants": {"acme": "acme"},
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        ({}, "local"),
+        ({"store": "eu"}, "eu"),
+        ({"env": "production"}, "eu"),
+        ({"tenant": "acme"}, "acme"),
+        ({"tenant": "acme", "env": "production"}, "acme"),
+        ({"store": "local", "tenant": "acme", "env": "production"}, "local"),
+    ],
+)
+def test_a_store_by_its_name_by_tenant_and_by_environment(asked: dict[str, str], chosen: str) -> None:
+    stores = Stores.model_validate(NAMED)
+    assert stores.using(**asked).default == chosen
+    assert stores.default == "local"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message", "remedy"),
+    [
+        ({"store": "ue"}, "no store 'ue' (did you mean 'eu'?)", "acme, eu, local"),
+        ({"tenant": "acmee"}, "no tenant 'acmee' (did you mean 'acme'?)", "there are acme"),
+        ({"env": "staging"}, "no environment 'staging'", "there are production"),
+    ],
+)
+def test_a_store_that_is_not_there(asked: dict[str, str], message: str, remedy: str) -> None:
+    with pytest.raises(SluiceError) as caught:
+        Stores.model_validate(NAMED).using(**asked)
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_in_memory_there_is_nothing_to_look_after(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="kind memory has no server"), open_store(StoreSpec(kind="memory"), tmp_path):
+        pass
 
 
 def test_address_out_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

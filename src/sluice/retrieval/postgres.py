@@ -1,0 +1,150 @@
+"""The backend that is PostgreSQL with pgvector: hybrid search, or by vectors or full text alone (`searching.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psycopg.rows import class_row
+
+from sluice.retrieval.collections import drop, ensure_collection, hold, list_collections
+from sluice.retrieval.connections import Configure, Connections, connected, open_pool
+from sluice.retrieval.index import Embeds, IndexInfo
+from sluice.retrieval.passages import Hit
+from sluice.retrieval.retriever import Retriever
+from sluice.retrieval.searching import Mode, statement
+from sluice.retrieval.stores import Stores, StoreSpec, VectorSettings, open_store, reviver
+from sluice.retrieval.tables import require_description
+
+if TYPE_CHECKING:
+    import psycopg
+
+_CANDIDATES = 20
+_MOST_SCANNED = 1_000_000  # chunks of other tenants that a scan passes over before it gives up
+_LONGEST = 2000  # characters of the question for full text; PostgreSQL gives up on thousands of words
+_MODES: tuple[Mode, ...] = ("hybrid", "vectors", "text")
+
+
+class Searches:
+    """The statements for one collection. SluiceError when it was loaded by older code: its tables are others."""
+
+    def __init__(self, connection: psycopg.Connection[Any], collection: str) -> None:
+        self.description = require_description(connection, collection)
+        self._statements = {
+            (mode, filtered): statement(self.description, mode, of_documents=filtered)
+            for mode in _MODES
+            for filtered in (False, True)
+        }
+
+    def run(
+        self,
+        connection: psycopg.Connection[Any],
+        asked: dict[str, Any],
+        *,
+        mode: Mode = "hybrid",
+        documents: Sequence[str] | None = None,
+    ) -> list[Hit]:
+        """Best first. `asked`: as `values_of` makes it."""
+        values = asked if documents is None else {**asked, "documents": list(documents)}
+        with connection.cursor(binary=True, row_factory=class_row(Hit)) as cursor:
+            return cursor.execute(self._statements[mode, documents is not None], values, prepare=True).fetchall()
+
+
+def values_of(question: str, embedder: Embeds, *, k: int, tenant: str | None) -> dict[str, Any]:
+    # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
+    question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
+    return {
+        "vector": embedder.embed([question])[0],
+        "question": question[:_LONGEST],
+        "candidates": max(_CANDIDATES, k),
+        "k": k,
+        "tenant": tenant,
+    }
+
+
+class PostgresRetriever(Retriever):
+    """Each search takes a connection from the pool."""
+
+    def __init__(self, pool: Connections, searches: Searches, embedder: Embeds) -> None:
+        self._pool = pool
+        self.embedder = embedder
+        self._searches = searches
+
+    def search(
+        self,
+        question: str,
+        *,
+        k: int,
+        tenant: str | None = None,
+        documents: Sequence[str] | None = None,
+        mode: Mode = "hybrid",
+    ) -> list[Hit]:
+        """The `k` best chunks, best first, of those for everybody and of `tenant`'s own; of these `documents` alone
+        where they are named. RetrievalError when the store does not answer in time."""
+        asked = values_of(question, self.embedder, k=k, tenant=tenant)
+        with self._pool.connection() as connection:
+            return self._searches.run(connection, asked, mode=mode, documents=documents)
+
+
+def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: str | None = None) -> None:
+    """For every connection of a pool. An index scan goes on until enough visible chunks are found, in exact order;
+    by default it would look at the `ef_search` nearest and filter those. `held`: a collection that must stay."""
+    from pgvector.psycopg import register_vector
+
+    register_vector(connection)
+    if held:
+        hold(connection, held)
+    connection.execute("SET hnsw.iterative_scan = strict_order")
+    connection.execute(f"SET hnsw.max_scan_tuples = {_MOST_SCANNED}")
+    connection.execute(f"SET hnsw.ef_search = {vectors.ef_search}")
+
+
+@contextmanager
+def pooled(address: str, spec: StoreSpec, state: Path, made: Configure) -> Iterator[Connections]:
+    """The store's connections for searching, closed at the end. `made` is called with each new one."""
+    seconds = spec.timeout_seconds
+    with open_pool(address, seconds=seconds, most=spec.connections, configure=made) as pool:
+        connections = Connections(pool, seconds, reviver(spec, state))
+        try:
+            yield connections
+        finally:
+            connections.close()
+
+
+class PostgresBackend:
+    """The default store of `stores`, which is at `address`. Each call but a search has a connection of its own."""
+
+    def __init__(self, stores: Stores, address: str, state: Path) -> None:
+        self._stores = stores
+        self._state = state
+        self._address = address
+
+    def load(self, folder: Path) -> IndexInfo:
+        with connected(self._stores, self._address) as connection:
+            return ensure_collection(connection, folder, self._stores.chosen.vectors)
+
+    def collections(self) -> list[str]:
+        with connected(self._stores, self._address) as connection:
+            return list_collections(connection)
+
+    def drop(self, collection: str) -> bool:
+        with connected(self._stores, self._address) as connection, connection.transaction():
+            return collection in list_collections(connection) and drop(connection, collection)
+
+    @contextmanager
+    def retriever(self, collection: str, embedder: Embeds) -> Iterator[PostgresRetriever]:
+        spec = self._stores.chosen
+        with connected(self._stores, self._address) as connection:
+            searches = Searches(connection, collection)
+        made = partial(configure, vectors=spec.vectors, held=collection)
+        with pooled(self._address, spec, self._state, made) as connections:
+            yield PostgresRetriever(connections, searches, embedder)
+
+
+@contextmanager
+def open_postgres(stores: Stores, state: Path) -> Iterator[PostgresBackend]:
+    with open_store(stores.chosen, state) as address:
+        yield PostgresBackend(stores, address, state)

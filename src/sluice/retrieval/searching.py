@@ -1,0 +1,114 @@
+"""The SQL of a search: vectors, full text, or both, over the one or two tables of a collection.
+
+Hybrid: the best of both lists are joined by reciprocal rank fusion; the score of a chunk is the sum over the lists of
+1 / (60 + rank) (Cormack, Clarke and Buettcher, 2009), full text counting somewhat less. Full text asks for any of the question's words: a question rarely
+has all of its words in one passage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg import sql
+
+from sluice.retrieval.tables import Description, words_of
+
+Mode = Literal["hybrid", "vectors", "text"]
+
+_WEIGHT_OF_TEXT = 0.7  # the best MRR on the starter data's training questions; docs/reference/retrieval.md
+
+# In both lists, before their LIMIT: another tenant's chunks must neither be found nor take the place of others.
+_VISIBLE = "(t.tenant IS NULL OR t.tenant = %(tenant)s::text)"
+_OF_DOCUMENTS = " AND t.doc_id = ANY(%(documents)s::text[])"
+_HIT = "t.id AS chunk_id, t.doc_id, t.title, t.text, t.start"
+
+# The vector stands in the statement itself: taken from `asked`, the vector index would not be used.
+_DISTANCE = "t.embedding <=> %(vector)b::{kind}"
+_NEAR_OF = "SELECT {columns}, {distance} AS distance FROM {table} t WHERE {seen} ORDER BY {distance} LIMIT {limit}"
+_RANK = "ts_rank_cd(t.words, asked.words)"
+_MATCHING_OF = (
+    "SELECT t.id, {rank} AS rank FROM {words} t, asked WHERE t.words @@ asked.words AND {seen}"
+    " ORDER BY {rank} DESC, t.id LIMIT {limit}"
+)
+# Materialised, or a prepared statement would make the query of words anew for every chunk.
+_ASKED = """WITH asked AS MATERIALIZED (
+    SELECT replace(plainto_tsquery('english', %(question)s)::text, '&', '|')::tsquery AS words
+)"""
+_VECTORS = """
+SELECT chunk_id, doc_id, title, text, start, 1 - distance AS score, 1 - distance AS similarity
+FROM ({near}) AS near ORDER BY distance, chunk_id LIMIT %(k)s
+"""
+_TEXT = """{asked}, fused AS (
+    SELECT id, rank AS score FROM ({matching}) AS both_match ORDER BY rank DESC, id LIMIT %(k)s
+)
+SELECT * FROM ({hits}) AS hits ORDER BY score DESC, chunk_id LIMIT %(k)s
+"""
+_HYBRID = """{asked}, near AS (
+    SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
+    FROM (SELECT * FROM ({near}) AS both_near ORDER BY distance LIMIT %(candidates)s) AS nearest
+), matching AS (
+    SELECT id, row_number() OVER (ORDER BY rank DESC, id) AS rank
+    FROM (SELECT * FROM ({matching}) AS both_match ORDER BY rank DESC, id LIMIT %(candidates)s) AS best
+), fused AS (
+    SELECT id, sum(weight / (60 + rank)) AS score
+    FROM (SELECT id, rank, 1.0 AS weight FROM near UNION ALL SELECT id, rank, {of_text} FROM matching) AS ranked
+    GROUP BY id
+)
+SELECT * FROM ({hits}) AS hits ORDER BY score DESC, chunk_id LIMIT %(k)s
+"""
+_HITS_OF = (
+    "SELECT {hit}, fused.score::float8 AS score, 1 - ({distance}) AS similarity"
+    " FROM fused JOIN {table} t USING (id) WHERE {present}"
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A collection's own tables, and the conditions for a row `t` of the chunks or of the words to be in it."""
+
+    collection: str
+    chunks: str = "true"
+    words: str = "true"
+
+
+def parts_of(description: Description) -> tuple[Part, ...]:
+    own = description.index.collection
+    if description.base is None:
+        return (Part(own),)
+    replaced = sql.SQL("NOT EXISTS (SELECT FROM {} d WHERE d.id = t.id)").format(sql.Identifier(own)).as_string()
+    return Part(description.base, replaced, replaced), Part(own, "t.embedding IS NOT NULL")
+
+
+def statement(description: Description, mode: Mode, *, of_documents: bool) -> bytes:
+    """For the values vector, question, candidates, k, tenant and, `of_documents`, documents."""
+    kind = "vector::halfvec" if description.vectors.precision == "half" else "vector"
+    distance = _DISTANCE.format(kind=kind)
+    visible = _VISIBLE + (_OF_DOCUMENTS if of_documents else "")
+
+    def union(template: str, **more: str) -> str:
+        pieces = [
+            template.format(
+                table=sql.Identifier(part.collection).as_string(),
+                words=sql.Identifier(words_of(part.collection)).as_string(),
+                seen=f"{visible} AND {part.words if template == _MATCHING_OF else part.chunks}",
+                present=part.chunks,
+                distance=distance,
+                **more,
+            )
+            for part in parts_of(description)
+        ]
+        return pieces[0] if len(pieces) == 1 else " UNION ALL ".join(f"({piece})" for piece in pieces)
+
+    if mode == "vectors":
+        return _VECTORS.format(near=union(_NEAR_OF, columns=_HIT, limit="%(k)s")).encode()
+    hits = union(_HITS_OF, hit=_HIT)
+    if mode == "text":
+        return _TEXT.format(asked=_ASKED, matching=union(_MATCHING_OF, rank=_RANK, limit="%(k)s"), hits=hits).encode()
+    return _HYBRID.format(
+        asked=_ASKED,
+        near=union(_NEAR_OF, columns="t.id", limit="%(candidates)s"),
+        matching=union(_MATCHING_OF, rank=_RANK, limit="%(candidates)s"),
+        of_text=_WEIGHT_OF_TEXT,
+        hits=hits,
+    ).encode()

@@ -1,0 +1,206 @@
+"""The tables that collections are made of.
+
+A whole collection is one table, with its full text in another: what is read to rank by words does not lie between
+vectors, and it is made from the first at once, by several workers.
+
+A collection that differs little from one that is there holds the difference only: its own rows, in place of those of
+the other that have the same id; a row without a vector says that the other's chunk is gone. A view of its own shows it
+whole, and for as long as it is there PostgreSQL does not let go of the other's table.
+
+A table's comment says what is in it (`Description`), so that a store explains itself. Nothing here is ever changed
+after the transaction that made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psycopg import errors, sql
+from pydantic import ValidationError
+
+from sluice.core.digests import canonical_json
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings
+from sluice.retrieval.chunking import Chunk
+from sluice.retrieval.embedder import Vectors
+from sluice.retrieval.index import IndexInfo
+from sluice.retrieval.stores import VectorSettings
+
+if TYPE_CHECKING:
+    import psycopg
+
+EXACT_BELOW = 2000  # chunks; up to here looking at every vector takes a millisecond, is exact and always the same
+COLUMNS = "id, doc_id, title, text, start, tenant, content, embedding"
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # of COPY's binary format: no flags, no extension
+_END = b"\xff\xff"
+_BLOCK = 256  # rows sent together
+_NULL = b"\xff\xff\xff\xff"
+_MEMORY = (64, 1024)  # MiB, least and most, for making a vector index: in memory it takes a fraction of the time
+_KINDS = {"single": ("vector", ">f4"), "half": ("halfvec", ">f2")}
+
+
+class Description(Settings):
+    """The comment of a collection's table. `base`: the collection that it is the difference from."""
+
+    index: IndexInfo
+    vectors: VectorSettings
+    base: str | None = None
+
+
+def describe(connection: psycopg.Connection[Any], collection: str) -> Description | None:
+    """None for a table of older code, which says nothing about itself."""
+    row = connection.execute("SELECT obj_description(to_regclass(%s))", (collection,)).fetchone()
+    try:
+        return Description.model_validate_json(row[0]) if row and row[0] else None
+    except ValidationError:
+        return None
+
+
+def require_description(connection: psycopg.Connection[Any], collection: str) -> Description:
+    """SluiceError where there is none; UndefinedTable where there is no collection."""
+    found = describe(connection, collection)
+    if found is None:
+        if connection.execute("SELECT to_regclass(%s)", (collection,)).fetchone() == (None,):
+            raise errors.UndefinedTable(collection)
+        raise SluiceError(
+            f"{collection}: was loaded by older code, which did not write down what it holds",
+            remedy="load its release again with this code: `sluice index load`",
+        )
+    return found
+
+
+def view_of(description: Description) -> str:
+    """Where the collection is seen whole: its table, or the view beside it."""
+    name = description.index.collection
+    return name.replace("chunks", "whole", 1) if description.base else name
+
+
+def words_of(collection: str) -> str:
+    """The table of a collection's full text."""
+    return collection.replace("chunks", "words", 1)
+
+
+def contents(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:
+    """64 bits for each chunk that say whether it is the same as another of its id."""
+    found = []
+    for chunk, start in zip(chunks, starts, strict=True):
+        content = canonical_json([chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant])
+        found.append(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True))
+    return found
+
+
+def create(connection: psycopg.Connection[Any], description: Description) -> None:
+    """The empty table, with its comment, and the view where it holds a difference."""
+    kind, _ = _KINDS[description.vectors.precision]
+    table = sql.Identifier(description.index.collection)
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE {} (id text PRIMARY KEY, doc_id text NOT NULL, title text NOT NULL, text text NOT NULL,"
+            " start integer NOT NULL, tenant text, content bigint NOT NULL, embedding {}({}){})"
+            # Vectors stay in their rows: fetched one by one from beside the table they take longer than the search.
+            " WITH (toast_tuple_target = 8160)"
+        ).format(
+            table,
+            sql.SQL(kind),
+            sql.Literal(description.index.dimension),
+            sql.SQL("" if description.base else " NOT NULL"),
+        )
+    )
+    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(description.model_dump_json())))
+    if description.base:
+        connection.execute(
+            sql.SQL(
+                "CREATE VIEW {view} AS SELECT {columns} FROM {base} b"
+                " WHERE NOT EXISTS (SELECT FROM {table} d WHERE d.id = b.id)"
+                " UNION ALL SELECT {columns} FROM {table} WHERE embedding IS NOT NULL"
+            ).format(
+                view=sql.Identifier(view_of(description)),
+                columns=sql.SQL(COLUMNS),
+                base=sql.Identifier(description.base),
+                table=table,
+            )
+        )
+
+
+def fill(connection: psycopg.Connection[Any], description: Description, rows: Iterable[bytes]) -> None:
+    """Copies rows (`pack`, `pack_gone`) into the collection's table, by COPY's binary format."""
+    statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(
+        sql.Identifier(description.index.collection), sql.SQL(COLUMNS)
+    )
+    with connection.cursor().copy(statement) as copy:
+        copy.write(_SIGNATURE)
+        left = iter(rows)
+        while block := b"".join(islice(left, _BLOCK)):
+            copy.write(block)
+        copy.write(_END)
+
+
+def pack(
+    chunks: Sequence[Chunk], starts: Sequence[int], content: Sequence[int], vectors: Vectors, precision: str
+) -> Iterator[bytes]:
+    """A row of COPY's binary format for each chunk. What pgvector sends and reads: dimension, 0, the numbers."""
+    head = int(vectors.shape[1]).to_bytes(2, "big") + bytes(2)
+    for chunk, start, same, vector in zip(chunks, starts, content, vectors, strict=True):
+        texts = [_field(text.encode()) for text in (chunk.id, chunk.doc_id, chunk.title, chunk.text)]
+        tenant = _NULL if chunk.tenant is None else _field(chunk.tenant.encode())
+        numbers = _field(start.to_bytes(4, "big")) + tenant + _field(same.to_bytes(8, "big", signed=True))
+        embedding = _field(head + vector.astype(_KINDS[precision][1]).tobytes())
+        yield b"\x00\x08" + b"".join(texts) + numbers + embedding
+
+
+def pack_gone(ids: Iterable[str]) -> Iterator[bytes]:
+    """A row for each id that says: the chunk of the base is not in this collection."""
+    empty = _field(b"")
+    for name in ids:
+        yield b"\x00\x08" + _field(name.encode()) + 3 * empty + _field(bytes(4)) + _NULL + _field(bytes(8)) + _NULL
+
+
+def _field(content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + content
+
+
+def make_indexes(connection: psycopg.Connection[Any], description: Description, rows: int, *, tenants: bool) -> None:
+    """After the rows: making them at once takes a fraction of the time."""
+    table = sql.Identifier(description.index.collection)
+    words = sql.Identifier(words_of(description.index.collection))
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE {} AS SELECT id, doc_id, tenant, to_tsvector('english', title || ' ' || text) AS words"
+            " FROM {} WHERE embedding IS NOT NULL"
+        ).format(words, table)
+    )
+    connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (words)").format(words))
+    if tenants:
+        connection.execute(sql.SQL("CREATE INDEX ON {} (tenant)").format(table))
+    if rows >= EXACT_BELOW:
+        _make_vector_index(connection, description, rows)
+    connection.execute(sql.SQL("ANALYZE {}, {}").format(table, words))
+
+
+def _make_vector_index(connection: psycopg.Connection[Any], description: Description, rows: int) -> None:
+    settings = description.vectors
+    kind, number = _KINDS[settings.precision]
+    size = rows * (description.index.dimension * np.dtype(number).itemsize + 24 * settings.m) * 1.3 / 2**20
+    least, most = _MEMORY
+    connection.execute(f"SET LOCAL maintenance_work_mem = '{min(most, max(least, round(size)))}MB'")
+    statement = sql.SQL(
+        "CREATE INDEX ON {} USING hnsw (embedding {}_cosine_ops) WITH (m = {}, ef_construction = {})"
+    ).format(
+        sql.Identifier(description.index.collection),
+        sql.SQL(kind),
+        sql.Literal(settings.m),
+        sql.Literal(settings.ef_construction),
+    )
+    try:
+        with connection.transaction():
+            connection.execute(statement)
+    except (
+        errors.DiskFull,
+        errors.OutOfMemory,
+    ):  # shared memory for several workers, which a container may have little of
+        connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
+        connection.execute(statement)

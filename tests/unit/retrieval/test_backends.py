@@ -1,0 +1,131 @@
+"""What every kind of store must do: the same tests over all backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sluice.data.rows import Document
+from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.index import IndexInfo, build_index
+from sluice.retrieval.retriever import Backend, open_backend, open_retriever
+from sluice.retrieval.stores import Stores
+
+from .conftest import Scattered, corpus
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(params=["postgres", "pgvectorstore", "memory"])
+def stores(request: pytest.FixtureRequest, database: str, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    monkeypatch.setenv("BACKEND_TEST_STORE", database)
+    spec = {"kind": request.param, "url_env": "BACKEND_TEST_STORE"}
+    return Stores.model_validate({"default": "x", "stores": {"x": spec}})
+
+
+@pytest.fixture
+def backend(stores: Stores, tmp_path: Path) -> Iterator[Backend]:
+    with open_backend(stores, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def make(tmp_path: Path, spec: Any) -> Callable[[list[Document], str], IndexInfo]:
+    return lambda documents, name="index": build_index(documents, Scattered(), spec, ChunkerSettings(), tmp_path / name)
+
+
+def test_a_collection_is_loaded_once_and_listed(backend: Backend, make: Any, tmp_path: Path) -> None:
+    info = make(corpus(5))
+    assert backend.collections() == []
+    for _ in range(2):
+        assert backend.load(tmp_path / "index") == info
+        assert backend.collections() == [info.collection]
+
+
+def test_the_nearest_come_first_with_what_was_stored(backend: Backend, make: Any, tmp_path: Path) -> None:
+    documents = corpus(40)
+    documents[7] = documents[7].model_copy(update={"text": "First.\n\nThe seventh word."})
+    collection = make(documents).collection
+    backend.load(tmp_path / "index")
+    with backend.retriever(collection, Scattered()) as retriever:
+        hits = retriever.search("like T: The seventh word.", k=4)
+        assert len(hits) == 4
+        best = hits[0]
+        assert (best.chunk_id, best.doc_id, best.title, best.text) == ("d0007#1", "d0007", "T", "The seventh word.")
+        assert best.start == len("First. ")
+        assert best.similarity == pytest.approx(1, abs=0.02)
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert len(retriever.search("anything", k=100)) == 41
+        (document,) = retriever.as_langchain(k=1).invoke("like T: The seventh word.")
+        assert (document.id, document.metadata["title"]) == ("d0007#1", "T")
+
+
+def test_the_similarity_is_the_cosine(backend: Backend, make: Any, tmp_path: Path) -> None:
+    collection = make(corpus(10)).collection
+    backend.load(tmp_path / "index")
+    with backend.retriever(collection, Scattered()) as retriever:
+        question, *texts = Scattered().embed(["Which?", *(f"T: The word wd{n:04}x." for n in range(10))])
+        hits = {hit.doc_id: hit.similarity for hit in retriever.search("Which?", k=10)}
+        assert [hits[f"d{n:04}"] for n in range(10)] == pytest.approx(
+            [float(np.dot(question, text)) for text in texts], abs=1e-5
+        )
+
+
+def test_a_tenant_sees_his_own_and_what_is_for_all(backend: Backend, make: Any, tmp_path: Path) -> None:
+    documents = corpus(30)
+    for number, tenant in enumerate(["a"] * 3 + ["b"] * 20):
+        documents[number] = documents[number].model_copy(update={"tenant": tenant})
+    collection = make(documents).collection
+    backend.load(tmp_path / "index")
+    with backend.retriever(collection, Scattered()) as retriever:
+        seen = {
+            tenant: {hit.doc_id for hit in retriever.search("like T: The word wd0010x.", k=30, tenant=tenant)}
+            for tenant in (None, "a", "b", "c", "", "b' OR 1=1 --")
+        }
+    everybody = {f"d{number:04}" for number in range(23, 30)}
+    assert seen[None] == seen["c"] == seen[""] == seen["b' OR 1=1 --"] == everybody
+    assert seen["a"] == everybody | {"d0000", "d0001", "d0002"}
+    assert seen["b"] == everybody | {f"d{number:04}" for number in range(3, 23)}
+
+
+def test_collections_stand_beside_each_other_and_go_one_by_one(backend: Backend, make: Any, tmp_path: Path) -> None:
+    first, second = make(corpus(5), "a").collection, make(corpus(6), "b").collection
+    for name in ("a", "b"):
+        backend.load(tmp_path / name)
+    assert backend.collections() == sorted([first, second])
+    assert backend.drop(first)
+    assert not backend.drop(first)
+    assert backend.collections() == [second]
+    with backend.retriever(second, Scattered()) as retriever:
+        assert len(retriever.search("anything", k=10)) == 6
+    backend.load(tmp_path / "a")
+    assert backend.collections() == sorted([first, second])
+
+
+def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
+    backend: Backend, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sluice.retrieval import collections, index, langchain_stores
+
+    info = make(corpus(250))
+    read = index.read_index(tmp_path / "index")
+    with monkeypatch.context() as patch:
+        for module in (collections, langchain_stores):
+            patch.setattr(module, "read_index", lambda _: (read[0], read[1], read[2][:220]))
+        patch.setattr(langchain_stores, "_BATCH", 100)
+        with pytest.raises((ValueError, RuntimeError, StopIteration)):  # the vectors are fewer than the chunks
+            backend.load(tmp_path / "index")
+    assert backend.collections() == []
+    assert backend.load(tmp_path / "index") == info
+    with backend.retriever(info.collection, Scattered()) as retriever:
+        assert retriever.search("like T: The word wd0240x.", k=1)[0].doc_id == "d0240"
+
+
+def test_the_service_opens_any_of_them(stores: Stores, make: Any, tmp_path: Path) -> None:
+    make(corpus(5))
+    with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path) as retriever:
+        assert retriever.search("like T: The word wd0003x.", k=1)[0].doc_id == "d0003"

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sluice.core.files import read_jsonl
+from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.index import build_index, identity_of
+from sluice.retrieval.vector_cache import RememberingEmbedder
+
+from .conftest import Scattered, corpus
+
+
+@pytest.fixture
+def remembering(spec, tmp_path: Path) -> tuple[Scattered, RememberingEmbedder]:
+    inner = Scattered()
+    return inner, RememberingEmbedder(inner, tmp_path / "vectors", identity_of(spec))
+
+
+def test_only_what_is_new_is_embedded_and_what_is_gone_is_gone(remembering, spec, tmp_path: Path) -> None:
+    inner, embedder = remembering
+    build_index(corpus(50), embedder, spec, ChunkerSettings(), tmp_path / "index")
+    assert inner.asked == embedder.fresh == 50
+    changed = corpus(49, d0003="Something else.")
+    info = build_index(changed, embedder, spec, ChunkerSettings(), tmp_path / "index")
+    assert inner.asked == 51
+    plain = build_index(changed, Scattered(), spec, ChunkerSettings(), tmp_path / "plain")
+    assert info == plain
+    assert len(read_jsonl(tmp_path / "index" / "chunks.jsonl")) == 49
+
+
+def test_another_build_finds_what_the_last_ones_knew(remembering, spec, tmp_path: Path) -> None:
+    inner, embedder = remembering
+    embedder.embed(["a", "b", "b"])
+    assert inner.asked == 2
+    again = RememberingEmbedder(inner, tmp_path / "vectors", identity_of(spec))
+    np.testing.assert_array_equal(again.embed(["b", "c", "a"]), Scattered().embed(["b", "c", "a"]))
+    assert (inner.asked, again.fresh) == (3, 1)
+
+
+def test_it_holds_the_last_build_and_as_many_before(remembering) -> None:
+    inner, embedder = remembering
+    embedder.embed(["a", "b", "c"])
+    embedder.embed(["d", "e"])  # beside these, b and c
+    assert inner.asked == 5
+    embedder.embed(["b", "c"])
+    assert inner.asked == 5
+    embedder.embed(["a"])
+    assert inner.asked == 6
+
+
+def test_another_model_has_vectors_of_its_own(remembering, spec, tmp_path: Path) -> None:
+    inner, embedder = remembering
+    embedder.embed(["a"])
+    other = spec.model_copy(update={"sha256": "1" * 64})
+    RememberingEmbedder(inner, tmp_path / "vectors", identity_of(other)).embed(["a"])
+    assert inner.asked == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut off"])
+def test_a_file_that_cannot_be_read_is_made_anew(remembering, tmp_path: Path, content: bytes) -> None:
+    inner, embedder = remembering
+    embedder.embed(["a"])
+    (path,) = (tmp_path / "vectors").iterdir()
+    path.write_bytes(content)
+    embedder.embed(["a"])
+    embedder.embed(["a"])
+    assert inner.asked == 2
