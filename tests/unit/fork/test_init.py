@@ -167,7 +167,7 @@ TESTS = (
 )
 
 
-@pytest.mark.real
+@pytest.mark.fork
 @pytest.mark.timeout(1200)
 def test_the_renamed_repository_works(clone: Path) -> None:
     programs = Path(sys.executable).parent
