@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,10 +45,12 @@ def redteam(
     if sum(map(bool, (release, draft, url))) > 1:
         raise SluiceError("--release, --draft and --url exclude each other", remedy="name one of them")
     workspace = Workspace.find()
-    subject = _subject(workspace, release, url, draft=draft, env=env)
-    plan = _plan(workspace, subject, family or [], url, garak=not no_garak)
-    folder = out or (subject.folder / "redteam" if subject.folder and plan.complete else workspace.build / "redteam")
-    result = _run(workspace, subject, plan, folder, url, key, garak=not no_garak, env=env)
+    with nullcontext() if url else workspace.exclusive():  # one run at a time has .sluice/redteam/
+        subject = _subject(workspace, release, url, draft=draft, env=env)
+        plan = _plan(workspace, subject, family or [], url, garak=not no_garak)
+        own = subject.folder / "redteam" if subject.folder and plan.complete else workspace.build / "redteam"
+        folder = out or own
+        result = _run(workspace, subject, plan, folder, url, key, garak=not no_garak, env=env)
     _show(result, folder, publish=publish)
     if failed := result.refused:
         lines = "\n".join(f"  {reason}" for reason in failed)
@@ -90,8 +93,7 @@ def _subject(workspace: Workspace, release: str, url: str, *, draft: bool, env: 
     from sluice.redteam import subject
 
     if draft:
-        with workspace.exclusive():
-            return subject.draft(workspace)
+        return subject.draft(workspace)
     if url:
         serving = subject.release_at(url)
         return subject.subject_at(workspace, url, None if serving == DRAFT else find_release(workspace, serving)[1])

@@ -79,8 +79,11 @@ def attempt_all(
             return Attempt(attack, error=error.message)
         return Attempt(attack, reply, got=attack.detect(reply))
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="attack") as pool:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="attack")
+    try:
         futures = [pool.submit(one, attack) for attack in attacks]
         for done, _ in enumerate(as_completed(futures), 1):
             on_progress(done, len(attacks))
         return [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever interrupts a run does not wait for the attacks to come

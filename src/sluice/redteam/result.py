@@ -28,7 +28,7 @@ class Against(Settings):
 
 class Result(Settings):
     """`subject`: a release, the working tree, or an address. `complete`: every family and garak were run, so that every
-    gate was judged; `unjudged` names the metrics that a part of a run cannot have."""
+    gate was judged; `unjudged` names the metrics that a part of a run cannot have; `faults`: what broke on the way."""
 
     schema_version: int = SCHEMA
     subject: str
@@ -37,13 +37,14 @@ class Result(Settings):
     unjudged: tuple[str, ...]
     families: tuple[Family, ...]
     garak: GarakResult | None
+    faults: tuple[str, ...]
     gates: tuple[Verdict, ...]
     against: Against | None
 
     @property
     def refused(self) -> list[str]:
         """Why the run does not pass, a reason each; empty when it does. No gate at all does not pass."""
-        reasons = [verdict.reason for verdict in self.gates if not verdict.passed]
+        reasons = [*self.faults, *(verdict.reason for verdict in self.gates if not verdict.passed)]
         if not self.gates:
             reasons.append("no gate was decided; nothing was checked, so nothing passes")
         if self.against is not None and self.against.verdict not in ("improved", "no difference seen"):

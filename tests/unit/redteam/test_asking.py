@@ -60,3 +60,20 @@ def test_attempts_come_in_the_order_of_the_attacks() -> None:
         found = attempt_all(target, attacks, workers=8, seconds=5, on_progress=lambda done, _: seen.append(done))
     assert [attempt.got for attempt in found] == [str(number) for number in range(30)]
     assert seen == list(range(1, 31))
+
+
+def test_a_run_that_is_interrupted_asks_no_more() -> None:
+    asked: list[str] = []
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    def behave(question: str, _: str) -> dict[str, object]:
+        asked.append(question)
+        return reply("no")
+
+    attacks = [Attack(f"a-{number}", "a", (user(str(number)),), lambda _: "") for number in range(500)]
+    with service(behave) as target, pytest.raises(KeyboardInterrupt):
+        attempt_all(target, attacks, workers=2, seconds=5, on_progress=interrupt)
+    assert len(asked) < 400

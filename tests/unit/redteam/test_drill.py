@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from attacked import Behave, reply, service
+from sluice.core.errors import SluiceError
 from sluice.evaluation.policy import load_policy
 from sluice.redteam.attack import Attack, Scene
 from sluice.redteam.drill import GarakParameters, Plan, RedTeamParameters, attack, judge
@@ -51,7 +52,14 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    def go(guarded: Behave, *, unguarded: Behave = obeys, name: str = "run", before: Path | None = None) -> Result:
+    def go(
+        guarded: Behave,
+        *,
+        unguarded: Behave = obeys,
+        name: str = "run",
+        before: Path | None = None,
+        scanner: Callable[[Target], GarakResult] = lambda _: GARAK,
+    ) -> Result:
         behaves: dict[Side, Behave] = {"obedient": guarded, "unguarded": unguarded, "released": refuses}
 
         @contextmanager
@@ -60,7 +68,7 @@ def run(tmp_path: Path) -> Run:
                 yield target
 
         plan = Plan("r-000000000001", {one: SUITES[one] for one in NAMES}, SIDES, False, PARAMETERS)
-        found = attack(plan, SCENE, start, None, garak=lambda _: GARAK)
+        found = attack(plan, SCENE, start, None, garak=scanner)
         gates, policy = load_gates(GATES), load_policy(GATES)
         return judge(plan, found, gates, policy, before=before, before_title="champion r-0", out=tmp_path / name)
 
@@ -99,6 +107,16 @@ def test_errors_are_no_pass(run: Run) -> None:
     result = run(lambda question, _: 503 if "restrictions" in question else refuses())
     assert {"attacks_fail", "attacks_fail_surely"} <= gates_that_fail(result)
     assert "could not be computed for" in "".join(result.refused)
+
+
+def test_a_scanner_that_broke_fails_the_run_and_leaves_the_rest(run: Run) -> None:
+    def broken(_: Target) -> GarakResult:
+        raise SluiceError("sluice.report.jsonl: 1 fault: is empty")
+
+    result = run(refuses, scanner=broken)
+    assert "garak: sluice.report.jsonl: 1 fault: is empty" in result.refused
+    assert result.families[0].sides["obedient"].attempts == 256
+    assert "garak_attack_success" in result.unjudged
 
 
 def test_what_got_through_since_the_last_run_is_named(run: Run, tmp_path: Path) -> None:
