@@ -168,6 +168,7 @@ def data_drift(
     out: Annotated[Path | None, typer.Option(help="Folder for the report; default: build/drift.")] = None,
 ) -> None:
     """Compare what users ask and get with the evaluation set; exit code 3 when it has shifted."""
+    from sluice import pipeline
     from sluice.data.shift import load_shift_policy
     from sluice.forge.notices import notice
     from sluice.traffic import stage
@@ -178,6 +179,7 @@ def data_drift(
     if not traffic.exchanges:
         notice("no traffic is recorded, so there is nothing to compare: docs/reference/data.md", os.environ)
         return
+    pipeline.pull(workspace)
     policy = load_shift_policy(workspace.config / "gates.yaml")
     found = stage.drift(workspace, traffic)
     print_json({"broken_lines": traffic.broken, **found.as_dict(policy)})

@@ -65,10 +65,13 @@ class Shift:
     bins: tuple[tuple[str, float, float], ...]
     base: float | None = None
     head: float | None = None
+    higher_is_fine: bool = False
 
     def verdict(self, policy: ShiftPolicy) -> Literal["shifted", "steady", "too few"]:
         if min(self.base_samples, self.head_samples) < policy.min_samples:
             return "too few"
+        if self.higher_is_fine and self.base is not None and self.head is not None and self.head >= self.base:
+            return "steady"
         return "shifted" if self.p < policy.p_value and self.psi >= policy.psi else "steady"
 
     def as_dict(self, policy: ShiftPolicy) -> dict[str, Any]:
@@ -85,8 +88,11 @@ class Shift:
         }
 
 
-def of_numbers(name: str, base: Sequence[float], head: Sequence[float]) -> Shift | None:
-    """Two samples of numbers; bins are the tenths of the base. None when one of them is empty."""
+def of_numbers(
+    name: str, base: Sequence[float], head: Sequence[float], *, higher_is_fine: bool = False
+) -> Shift | None:
+    """Two samples of numbers; bins are the tenths of the base. None when one of them is empty. `higher_is_fine`: only a
+    fall of the mean can be a shift."""
     if not base or not head:
         return None
     from scipy.stats import ks_2samp
@@ -108,6 +114,7 @@ def of_numbers(name: str, base: Sequence[float], head: Sequence[float]) -> Shift
         tuple((label, float(a / len(old)), float(b / len(new))) for label, a, b in zip(labels, *counts, strict=True)),
         float(old.mean()),
         float(new.mean()),
+        higher_is_fine,
     )
 
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from sluice.core.errors import GateFailed
 from sluice.data.flips import RIGHT, scores_of
 from sluice.data.rows import Row
@@ -72,7 +70,7 @@ def compare(baseline: Baseline, traffic: Sequence[Exchange], embed: Embed | None
     notes: list[str] = []
     asked = [exchange.question for exchange in traffic if exchange.question]
     if asked:
-        shifts += _questions([row.question for row in baseline.rows], asked, embed)
+        shifts += _questions(baseline.rows, asked, embed)
     else:
         notes.append(NO_QUESTIONS)
     found = [exchange.similarity for exchange in traffic if exchange.similarity is not None]
@@ -87,13 +85,15 @@ def compare(baseline: Baseline, traffic: Sequence[Exchange], embed: Embed | None
     return Drift(len(traffic), tuple(filter(None, shifts)), tuple(notes))
 
 
-def _questions(base: Sequence[str], live: Sequence[str], embed: Embed | None) -> Iterator[Shift | None]:
-    sides = base, live
+def _questions(rows: Sequence[Row], live: Sequence[str], embed: Embed | None) -> Iterator[Shift | None]:
+    sides = [row.question for row in rows], live
     yield of_numbers("words of a question", *([len(words(text)) for text in side] for side in sides))
     yield of_categories("topics of the questions", *(topics(side) for side in sides))
     if embed:
-        own, vectors = embed(base), embed(live)
-        yield of_numbers("nearness to an evaluation question", _nearest_other(own), list((vectors @ own.T).max(axis=1)))
+        own, vectors = embed(sides[0]), embed(live)
+        near = [float(value) for value in (vectors @ own.T).max(axis=1)]
+        # Nearer than evaluation questions are to each other is what the evaluation set is there for.
+        yield of_numbers("nearness to an evaluation question", _nearest_other(rows, own), near, higher_is_fine=True)
 
 
 def topics(questions: Sequence[str]) -> Counter[str]:
@@ -105,10 +105,12 @@ def topics(questions: Sequence[str]) -> Counter[str]:
     return Counter(term for question in questions for term in set(analyse(question)))
 
 
-def _nearest_other(vectors: Any) -> list[float]:
-    """Cosine of each question to the nearest of the others."""
+def _nearest_other(rows: Sequence[Row], vectors: Any) -> list[float]:
+    """Cosine of each question to the nearest one that is not about the same document: those were asked together."""
     cosines = vectors @ vectors.T
-    np.fill_diagonal(cosines, -1.0)
+    for place, row in enumerate(rows):
+        same = [other == place or bool(set(row.doc_ids) & set(rows[other].doc_ids)) for other in range(len(rows))]
+        cosines[place, same] = -1.0
     return [float(value) for value in cosines.max(axis=1)]
 
 

@@ -62,6 +62,6 @@ def _line(proposal: Proposal) -> str:
 def _cell(value: object) -> str:
     """What a user wrote is text: no link, no mark-up, no new line of the table."""
     text = " ".join(str(value).split())
-    for mark in "\\`*_[]<>|#!@":
-        text = text.replace(mark, f"\\{mark}" if mark != "@" else "@\u200b")
-    return text
+    for mark in "\\`*_[]<>|":
+        text = text.replace(mark, f"\\{mark}")
+    return text.replace("@", "@\u200b")  # nobody is called by it

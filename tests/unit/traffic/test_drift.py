@@ -89,6 +89,8 @@ def test_with_an_embedder_questions_about_something_else_are_told() -> None:
     base, live = baseline(rng), traffic(rng)
     name = "nearness to an evaluation question"
     assert name not in compare(base, live, embed).shifted(POLICY)
+    asked_word_for_word = [exchange(n, row.question) for n, row in enumerate(base.rows)]
+    assert name not in compare(base, asked_word_for_word, embed).shifted(POLICY)
     assert name in compare(base, traffic(rng, subjects=("refund", "login")), embed).shifted(POLICY)
 
 
