@@ -1,4 +1,6 @@
-"""Documents into chunks. A strategy is one function in `CHUNKERS`; its settings are part of the index digest."""
+"""Documents into chunks. A strategy is one function in `CHUNKERS`; its settings are part of the index digest.
+
+All cut without gap or overlap and in order: joined by spaces, the chunks of a document are its text again."""
 
 from __future__ import annotations
 
@@ -10,9 +12,10 @@ from sluice.data.rows import Document
 
 
 class ChunkerSettings(Settings):
-    """`max_words`: a longer paragraph is cut at sentence ends."""
+    """`paragraph`: one longer than `max_words` is cut at sentence ends. `sentences`: as many as fit into `max_words`,
+    whatever the paragraphs. `words`: so many, whatever the sentences."""
 
-    name: Literal["paragraph"] = "paragraph"
+    name: Literal["paragraph", "sentences", "words"] = "paragraph"
     max_words: int = 120
 
 
@@ -40,6 +43,18 @@ def paragraphs(text: str, max_words: int) -> list[str]:
     return pieces
 
 
+def sentences(text: str, max_words: int) -> list[str]:
+    """The whole text in even pieces of whole sentences, for texts whose paragraphs are lines or say little alone."""
+    words = " ".join(text.split())
+    return _split_sentences(words, max_words) if words else []
+
+
+def words(text: str, max_words: int) -> list[str]:
+    """Pieces of `max_words` words, the last one shorter, for texts without sentences such as logs and tables."""
+    found = text.split()
+    return [" ".join(found[at : at + max_words]) for at in range(0, len(found), max_words)]
+
+
 def _split_sentences(paragraph: str, max_words: int) -> list[str]:
     total = len(paragraph.split())
     if total <= max_words:
@@ -56,7 +71,11 @@ def _split_sentences(paragraph: str, max_words: int) -> list[str]:
     return [*pieces, current]
 
 
-CHUNKERS: dict[str, Callable[[str, int], list[str]]] = {"paragraph": paragraphs}
+CHUNKERS: dict[str, Callable[[str, int], list[str]]] = {
+    "paragraph": paragraphs,
+    "sentences": sentences,
+    "words": words,
+}
 
 
 def chunk(documents: list[Document], settings: ChunkerSettings) -> list[Chunk]:

@@ -1,8 +1,8 @@
 """The SQL of a search: vectors, full text, or both, over the one or two tables of a collection.
 
 Hybrid: the best of both lists are joined by reciprocal rank fusion; the score of a chunk is the sum over the lists of
-1 / (60 + rank) (Cormack, Clarke and Buettcher, 2009), full text counting somewhat less. Full text asks for any of the question's words: a question rarely
-has all of its words in one passage.
+1 / (60 + rank) (Cormack, Clarke and Buettcher, 2009), full text counting somewhat less. Full text asks for any of the
+question's words: a question rarely has all of its words in one passage.
 """
 
 from __future__ import annotations

@@ -77,3 +77,31 @@ def test_chunks_stand_in_their_document_where_starts_says(name: str, max_words: 
     for one, start in zip(chunks, starts(chunks), strict=True):
         whole = " ".join(texts[int(one.doc_id[1])].split())
         assert whole[start : start + len(one.text)] == one.text
+
+
+TEXT = "One two. Three four five.\n\nSix seven. Eight\nnine ten eleven twelve."
+
+
+@pytest.mark.parametrize(
+    ("name", "max_words", "pieces"),
+    [
+        ("sentences", 5, ["One two.", "Three four five.", "Six seven.", "Eight nine ten eleven twelve."]),
+        ("sentences", 6, ["One two. Three four five.", "Six seven.", "Eight nine ten eleven twelve."]),
+        ("sentences", 100, ["One two. Three four five. Six seven. Eight nine ten eleven twelve."]),
+        ("words", 5, ["One two. Three four five.", "Six seven. Eight nine ten", "eleven twelve."]),
+        ("words", 12, ["One two. Three four five. Six seven. Eight nine ten eleven twelve."]),
+    ],
+)
+def test_other_strategies(name: str, max_words: int, pieces: list[str]) -> None:
+    assert CHUNKERS[name](TEXT, max_words) == pieces
+
+
+@pytest.mark.parametrize("name", list(CHUNKERS))
+@pytest.mark.parametrize("max_words", [1, 3, 7, 100])
+def test_every_strategy_cuts_without_gap_or_overlap(name: str, max_words: int) -> None:
+    document = Document(id="d", title="T", licence="CC0-1.0", source="tests", text=TEXT)
+    chunks = chunk([document], ChunkerSettings(name=name, max_words=max_words))  # type: ignore[arg-type]
+    assert " ".join(each.text for each in chunks) == " ".join(TEXT.split())
+    whole = " ".join(TEXT.split())
+    assert all(whole[at:].startswith(each.text) for at, each in zip(starts(chunks), chunks, strict=True))
+    assert CHUNKERS[name](" \n ", max_words) == []
