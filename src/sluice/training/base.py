@@ -11,6 +11,7 @@ from typing import Any
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
+from sluice.training import attention
 from sluice.training.dataset import Example
 from sluice.training.packing import Tokens
 from sluice.training.parameters import TrainingParameters
@@ -35,6 +36,7 @@ def load_base(path: Path, params: TrainingParameters) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    attention.register()
     folder = path if path.is_dir() else path.parent
     file = {"gguf_file": path.name} if is_gguf(path) else {}
     options = _packed(path) if params.method == "qlora" else _dense() if file else {}

@@ -143,22 +143,28 @@ def _share(
     for first in order:
         if first in seen:
             continue
-        group = _Group(_passages(first, index, params.passages, rng), [(first, not rows[first].answers)])
+        group = _Group(_passages(first, index, params, rng), [(first, not rows[first].answers)])
         held = set(group.chunks)
         joins = [number for number in order if number != first and index.gold[number] & held]
-        joins.sort(key=lambda number: number in seen)
+        joins.sort(key=lambda number: (number in seen, params.order == "rank" and not _leads(number, group, index)))
         group.members += [(number, False) for number in joins[: params.share - 1]]
         seen |= {number for number, _ in group.members}
         groups.append(group)
     return groups
 
 
-def _passages(row: int, index: _Index, k: int, rng: random.Random) -> list[int]:
-    """The k most similar chunks, the last one replaced where none of them holds the answer, in random order."""
-    top = [int(number) for number in np.argsort(-index.similarity[row], kind="stable")[:k]]
+def _leads(row: int, group: _Group, index: _Index) -> bool:
+    """Whether retrieval would put the group's first passage first for this row too."""
+    return group.chunks[0] == max(group.chunks, key=lambda number: float(index.similarity[row, number]))
+
+
+def _passages(row: int, index: _Index, params: TrainingParameters, rng: random.Random) -> list[int]:
+    """The most similar chunks, the last one replaced where none of them holds the answer, in `params.order`."""
+    top = [int(number) for number in np.argsort(-index.similarity[row], kind="stable")[: params.passages]]
     if index.gold[row] and not index.gold[row] & set(top):
         top[-1] = max(index.gold[row], key=lambda number: float(index.similarity[row, number]))
-    rng.shuffle(top)
+    if params.order == "random":
+        rng.shuffle(top)
     return top
 
 

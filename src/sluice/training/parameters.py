@@ -27,7 +27,7 @@ class TrainingParameters(Settings):
     weight_decay: float = Field(0.0, ge=0, le=1)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    attention: Literal["eager", "sdpa"] = "eager"
+    attention: Literal["grouped", "eager", "sdpa"] = "grouped"
     gradient_checkpointing: bool = Field(False, description="compute twice what would have to be kept: less memory")
     threads: int = Field(0, ge=0, le=512, description="CPU threads, split over the packs of a step; 0 takes all cores")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
@@ -37,6 +37,9 @@ class TrainingParameters(Settings):
     passages: int = Field(3, ge=1, le=20, description="passages in each prompt, as in serving")
     share: int = Field(
         4, ge=1, le=64, description="most questions that are trained on one set of passages; 1 packs nothing"
+    )
+    order: Literal["random", "rank"] = Field(
+        "random", description="of the passages in a prompt; rank is that of serving, most similar first"
     )
     draws: int = Field(1, ge=1, le=100, description="times that passages are drawn for every row")
     decline_share: float = Field(0.2, ge=0, le=0.9, description="share of examples whose passages hold no answer")

@@ -115,3 +115,10 @@ def test_more_draws_ask_every_row_again_among_other_neighbours(index: Path) -> N
     assert [e.id for e in thrice[: len(once)]] == [e.id for e in once]
     assert len(thrice) == 3 * len(once)
     assert len({e.messages[0]["content"] for e in thrice}) > len({e.messages[0]["content"] for e in once})
+
+
+def test_passages_may_stand_in_the_order_of_retrieval(index: Path) -> None:
+    for example in build(index, share=1, order="rank"):
+        if not example.declines:
+            topic = example.id.removesuffix("-q")
+            assert example.messages[0]["content"].startswith(f"[1] {topic}: ")
