@@ -70,6 +70,14 @@ def test_training_with_other_parameters_is_compared_with_the_branch(bare: World)
     assert bare.github.comments == {}
 
 
+def test_sagemaker_trains_where_it_is_asked_for(place: World) -> None:
+    run = place.dispatch("train.yml", number=909, parameters="train.steps=10", on="sagemaker")
+    assert run.status == 0
+    assert place.made()[-2:] == ["sagemaker", "eval"]
+    assert "No difference seen" in run.job("sagemaker").summary
+    assert (place.artifact("training", run=909) / "adapter" / "adapter.gguf").is_file()
+
+
 def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) -> None:
     before = len(place.github.issues)
     bad = place.dispatch("nightly.yml", number=905, fails="soak")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sluice.doctor import sagemaker
 from sluice.doctor.check import Check, Place, passed, unverified
 from sluice.doctor.github import repository_of
 
@@ -76,6 +77,7 @@ def _checks(place: Place, client: Client, account: str, stack: str) -> Iterator[
         yield f"bucket {bucket}", lambda bucket=bucket: _bucket(client("s3"), bucket, stack)  # type: ignore[misc]
     for overlay in names.environments:
         yield f"artefacts of {overlay}", lambda overlay=overlay: _artefacts(client("s3"), place, overlay, account)  # type: ignore[misc]
+    yield from sagemaker.checks(place, client)
 
 
 def _provider(iam: Any, mend: str) -> Check:

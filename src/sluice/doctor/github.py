@@ -21,6 +21,7 @@ RULESET = ".github/rulesets/main.json"
 OPTIONAL = {
     "ATTESTATIONS": "`off` where the plan of the account has no attestations",
     "MLFLOW_TRACKING_URI": "an MLflow server; without it, runs are kept by the runner alone",
+    "SLUICE_TRAIN_ON": "`sagemaker`: release.yml trains there (docs/reference/sagemaker.md)",
     "UPGRADE_TOKEN": "upgrades of the template that change workflows (docs/how-to/upgrade.md)",
 }
 # Set in each environment as well: what a deployment may do is not what a build may do.
