@@ -232,8 +232,10 @@ async def cost(guards: Guards, questions: Sequence[str], seconds: float) -> list
 
     async def caller() -> None:
         nonlocal number
-        while (began := time.perf_counter()) < until:
+        while time.perf_counter() < until:
             number += 1
+            began = time.perf_counter()
+            await asyncio.sleep(0)  # a request comes through the event loop and waits for its turn there; that counts
             await guards.check_input(f"{questions[number % len(questions)]} ({number})")
             times.append((time.perf_counter() - began) * 1000)
 
