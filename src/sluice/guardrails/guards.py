@@ -79,7 +79,9 @@ class _Stage:
         self._validators = build_validators(checks, kit)
         self._failures = failures
         self._actions: dict[str, Action] = {entry.check: entry.action for entry in checks}
-        self._slow = any(CHECKS[entry.check].embedder for entry in checks)
+        asking = {entry.check for entry in checks if CHECKS[entry.check].embedder}
+        self._doubts = "attack" in asking
+        self._always_asks = bool(asking - {"attack"})
         self._kit = kit
         self._threads = threads
         self._timeout = timeout_seconds
@@ -89,7 +91,7 @@ class _Stage:
             return Outcome(text, False, ())
         try:
             seen = Seen(text, self._kit)
-            if not self._slow and len(text) <= _SHORT:
+            if len(text) <= _SHORT and not self._asks(seen):
                 spans = self._failures(self._validators, seen)
             else:
                 looking = asyncio.get_running_loop().run_in_executor(
@@ -103,6 +105,10 @@ class _Stage:
             _log.exception("a guardrail check broke; the text is refused")
             return Outcome("", True, (ERROR,))
         return _outcome(text, spans, self._actions)
+
+    def _asks(self, seen: Seen) -> bool:
+        """Whether a check of this text waits for the embedder: that is done beside the event loop."""
+        return self._always_asks or (self._doubts and seen.in_doubt)
 
 
 def _outcome(text: str, spans: Iterable[Any], actions: Mapping[str, Action]) -> Outcome:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,13 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
 }
 
 
+class Judged(NamedTuple):
+    """A part of a text, and the margin of its n-grams."""
+
+    margin: float
+    part: str
+
+
 @dataclass(frozen=True)
 class GuardModel:
     """`weights`: of the buckets. `grams`: bias of their margin, then slope and offset of the sigmoid that makes it a
@@ -59,13 +66,25 @@ class GuardModel:
 
     def attack(self, texts: Sequence[str], embed: Embed) -> float:
         """The probability that one of the texts, or a part of one, is an attack: that of the most suspicious part."""
+        return self.probability(self.judged(texts), embed)
+
+    def judged(self, texts: Sequence[str]) -> list[Judged]:
+        """What the n-grams say of every part of the texts, the most suspicious first."""
         parts = dict.fromkeys(part for text in texts for part in windows(text) if part)
-        judged = sorted(((self.margin(features(part)), part) for part in parts), reverse=True)
-        if not judged or judged[0][0] < self.bounds[0] or judged[0][0] > self.bounds[1]:
-            return self._settled(judged[0][0]) if judged else 0.0
-        asked = [one for one in judged if one[0] >= self.bounds[0]][:_MOST_EMBEDDED]
-        vectors = embed([part for _, part in asked])
-        return max(self._weighed(margin, vector) for (margin, _), vector in zip(asked, vectors, strict=True))
+        return sorted((Judged(self.margin(features(part)), part) for part in parts), reverse=True)
+
+    def in_doubt(self, judged: Sequence[Judged]) -> Sequence[Judged]:
+        """The parts whose embedding decides; none where the n-grams settle it."""
+        if not judged or judged[0].margin > self.bounds[1]:
+            return ()
+        return [one for one in judged[:_MOST_EMBEDDED] if one.margin >= self.bounds[0]]
+
+    def probability(self, judged: Sequence[Judged], embed: Embed) -> float:
+        """That one of the parts is an attack."""
+        if doubted := self.in_doubt(judged):
+            vectors = embed([one.part for one in doubted])
+            return max(self._weighed(one.margin, vector) for one, vector in zip(doubted, vectors, strict=True))
+        return self._settled(judged[0].margin) if judged else 0.0
 
     def margin(self, row: Row) -> float:
         """What the n-grams say of one part."""

@@ -14,7 +14,7 @@ from sluice.core.errors import SluiceError
 from sluice.guardrails.unfolding import Layer, Unfolded, unfold
 
 if TYPE_CHECKING:
-    from sluice.guardrails.model import GuardModel
+    from sluice.guardrails.model import GuardModel, Judged
 
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
@@ -64,7 +64,16 @@ class Seen:
     def attack(self) -> float:
         """The probability, by the guard model, that one reading of the text is an attack."""
         model, embed = self._kit.require_model("attack"), self._kit.require_embed("attack")
-        return _probability(model.attack([layer.text for layer in self.layers], embed))
+        return _probability(model.probability(self._judged, embed))
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether `attack` has to ask the embedder."""
+        return bool(self._kit.require_model("attack").in_doubt(self._judged))
+
+    @cached_property
+    def _judged(self) -> list[Judged]:
+        return self._kit.require_model("attack").judged([layer.text for layer in self.layers])
 
     @cached_property
     def toxicity(self) -> float:

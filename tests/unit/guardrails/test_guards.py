@@ -149,10 +149,16 @@ class Model:
     def __init__(self, says: Any) -> None:
         self._says = says
 
-    def attack(self, *_: Any) -> Any:
+    def judged(self, texts: Any) -> Any:
+        return texts
+
+    def in_doubt(self, judged: Any) -> Any:
+        return judged
+
+    def probability(self, *_: Any) -> Any:
         return self._says() if callable(self._says) else self._says
 
-    toxicity = attack
+    toxicity = probability
 
 
 def guarded(says: Any, action: str = "block", seconds: float = 30) -> Guards:

@@ -15,9 +15,9 @@ class GuardParameters(Settings):
     epochs: int = Field(12, ge=1, le=100, description="times that each row is learnt from")
     embedded: int = Field(2500, ge=100, description="rows in doubt that are embedded at most")
     clear_share: float = Field(
-        0.003, ge=0, le=0.1, description="share of unseen attacks that may be cleared without the embedder"
+        0.015, ge=0, le=0.1, description="share of unseen attacks that may be cleared without the embedder"
     )
     honest_share: float = Field(
-        0.03, gt=0, le=0.1, description="share of unseen honest rows that the threshold may refuse"
+        0.04, gt=0, le=0.1, description="share of unseen honest rows that the threshold may refuse"
     )
     seed: int = Field(1, ge=0)
