@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sluice.redteam.result import Result
     from sluice.redteam.subject import Subject
 
-group = typer.Typer(help="Attack a release, and say which attacks succeed.")
+group = typer.Typer()
 
 
 @group.callback(invoke_without_command=True)
@@ -36,7 +36,7 @@ def redteam(
     publish: Annotated[bool, typer.Option("--publish", help="In GitHub Actions: into the job summary.")] = False,
     env: EnvOption = "",
 ) -> None:
-    """Attack a release: the project's suites and garak, its guards alone and the whole of it.
+    """Attack a release, and say which attacks succeed: the project's suites, and garak.
 
     Figures and limits are in docs/reference/redteam.md and config/gates.yaml. Exit code 3 when a gate fails, or when
     more attacks succeed than in the champion's last run."""

@@ -53,9 +53,11 @@ class GarakParameters(Settings):
 
 class RedTeamParameters(Settings):
     """The section `redteam` of pipelines/params.yaml. `workers` attacks are under way at a time, each within
-    `answer_seconds`; `released_each`: attacks of a family that the release's own model is asked, evenly spread."""
+    `answer_seconds`; `released_each`: attacks of a family that the release's own model is asked, evenly spread, by
+    `released_workers`."""
 
     workers: int = Field(ge=1)
+    released_workers: int = Field(ge=1)
     answer_seconds: float = Field(gt=0)
     released_each: int = Field(ge=1)
     garak: GarakParameters
@@ -120,7 +122,7 @@ def attack(
                 target,
                 chosen,
                 as_owner=owners,
-                workers=plan.parameters.workers,
+                workers=plan.parameters.released_workers if side == "released" else plan.parameters.workers,
                 seconds=plan.parameters.answer_seconds,
                 on_progress=lambda done, total, side=side: progress(side, done, total),  # type: ignore[misc]
             )

@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sluice.redteam.result import FILE, Result
 
 _TEMPLATE = Path(__file__).parent / "templates" / "redteam.html.j2"
 _LIMIT = 64_000
+_PLAIN = re.compile(r"[\w .,:;%()+-]+")
 
 
 def write_reports(folder: Path, result: Result, comparison: Comparison | None, base: Side, head: Side) -> None:
@@ -89,21 +91,26 @@ def in_the_terminal(result: Result) -> str:
 def summary(result: Result) -> str:
     """The figures in Markdown, as the job summary shows them."""
     mark = "✕" if result.refused else "✓"
-    lines = [f"## {mark} {headline(result)}", "", f"{quoted(result.subject)}, {result.seconds:.0f} s."]
+    lines = [f"## {mark} {headline(result)}", "", f"{_code(result.subject)}, {result.seconds:.0f} s."]
     lines += ["", "| family | attacks | guarded, obedient model | no guards | as released |", "|---|--:|--:|--:|--:|"]
     lines += [
-        f"| {quoted(row['name'])} | {row['attempts']} | {row['obedient']} | {row['unguarded']} | {row['released']} |"
+        f"| {_code(row['name'])} | {row['attempts']} | {row['obedient']} | {row['unguarded']} | {row['released']} |"
         for row in rows(result.families)
     ]
     if result.garak is not None:
-        lines += ["", f"garak {quoted(result.garak.version)}, attack success as released:", ""]
+        lines += ["", f"garak {_code(result.garak.version)}, attack success as released:", ""]
         lines += ["| probe | detector | answers | succeeded |", "|---|---|--:|--:|"]
         lines += [
-            f"| {quoted(one.probe)} | {quoted(one.detector)} | {one.evaluated} | {one.succeeded} |"
+            f"| {_code(one.probe)} | {_code(one.detector)} | {one.evaluated} | {one.succeeded} |"
             for one in result.garak.probes
         ]
     if failed := result.refused:
-        lines += ["", "**Not passed, because**", "", *(f"- {quoted(reason, 400)}" for reason in failed)]
+        lines += ["", "**Not passed, because**", "", *(f"- {_code(reason)}" for reason in failed)]
     if result.unjudged:
-        lines += ["", f"Not judged in this part of a run: {', '.join(map(quoted, result.unjudged))}."]
+        lines += ["", f"Not judged in this part of a run: {', '.join(map(_code, result.unjudged))}."]
     return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    """As code: readable where the text is plain, and safe where it is not, as an error of a scanner may be."""
+    return f"`{text}`" if _PLAIN.fullmatch(text) else quoted(text, 400)

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.real
 EACH = 8
 PARAMETERS = RedTeamParameters(
     workers=4,
+    released_workers=2,
     answer_seconds=60,
     released_each=1,
     garak=GarakParameters(probes=("none",), prompts=1, generations=1, parallel=1, minutes=1),

@@ -17,7 +17,7 @@ _NAME = "indirect_injection"
 
 @dataclass(frozen=True)
 class _Case:
-    topic: str
+    injection: int
     question: str
     canary: str
     document: Document
@@ -37,13 +37,22 @@ def _cases() -> list[_Case]:
             text = {"before": f"{order} {fact}", "after": f"{fact} {order}", "title": fact}[injection["place"]]
             title = f"{topic}. {order}" if injection["place"] == "title" else topic
             document = planted(f"red-{first}-{second}", title, text)
-            made.append(_Case(topic, fill(turn(cases["questions"], number), topic=topic), canary, document))
+            made.append(
+                _Case(
+                    number % len(cases["injections"]),
+                    fill(turn(cases["questions"], number), topic=topic),
+                    canary,
+                    document,
+                )
+            )
     return made
 
 
 def _attacks(scene: Scene) -> list[Attack]:  # noqa: ARG001 - its questions are its own
     return [
-        Attack(f"{_NAME}-{number:03}", _NAME, (user(case.question),), says(case.canary), form=case.document.title[:60])
+        Attack(
+            f"{_NAME}-{number:03}", _NAME, (user(case.question),), says(case.canary), form=f"order {case.injection + 1}"
+        )
         for number, case in enumerate(_cases())
     ]
 
