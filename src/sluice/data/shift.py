@@ -121,8 +121,8 @@ def of_numbers(
 def _labels(edges: Sequence[float]) -> list[str]:
     if not edges:
         return ["all"]
-    between = [f"{low:g}–{high:g}" for low, high in pairwise(edges)]
-    return [f"≤{edges[0]:g}", *between, f">{edges[-1]:g}"]
+    shown = [f"{edge:.3g}" if abs(edge) < 1000 else f"{edge:,.0f}" for edge in edges]
+    return [f"≤{shown[0]}", *(f"{low}–{high}" for low, high in pairwise(shown)), f">{shown[-1]}"]
 
 
 def of_categories(name: str, base: Mapping[str, int], head: Mapping[str, int]) -> Shift | None:

@@ -1,4 +1,4 @@
-"""drift.html: one file, readable offline. The page loads nothing; texts of users are not in it."""
+"""drift.html: one file, readable offline. Of what users wrote it shows the words that many of them used."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def make_checkout(root: Path, remote: str, *, cache: Path) -> None:
         f"[core]\n    remote = store\n    analytics = false\n    site_cache_dir = {cache}\n"
         f"['remote \"store\"']\n    url = {remote}\n"
     )
-    (root / ".gitignore").write_text("/data\n/.dvc/cache\n/.dvc/tmp\n/.sluice\n")
+    (root / ".gitignore").write_text("/data\n/build\n/.dvc/cache\n/.dvc/tmp\n/.sluice\n")
     git(root, "init", "--quiet", "--initial-branch=main")
     commit(root)
 
