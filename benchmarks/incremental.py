@@ -36,7 +36,7 @@ VOCABULARY = (
     " time part place hand side way day line group case point house room water light paper city river field road table"
     " number letter answer question reason result change plan order test model index store service release team person"
     " makes takes gives finds keeps holds shows moves turns starts ends runs reads writes sends asks needs helps and or"
-).split()
+)
 CHANGED = 0.01
 LIMIT = 0.03
 LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})
@@ -47,7 +47,7 @@ def corpus(size: int, versions: dict[int, int]) -> list[Document]:
     documents = []
     for number in range(size):
         rng = np.random.default_rng([number, versions.get(number, 0)])
-        words = rng.choice(VOCABULARY, size=WORDS)
+        words = rng.choice(VOCABULARY.split(), size=WORDS)
         name = f"d{number:06}"
         documents.append(Document(id=name, title=name, licence="CC0-1.0", source="made up", text=" ".join(words) + "."))
     return documents
