@@ -31,6 +31,12 @@ from sluice.retrieval.vector_cache import RememberingEmbedder
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "vector-stores.md"
 WORDS = 100
+VOCABULARY = (
+    "the a of in to with for on by from one each some many old new small large first last good clear quick slow work"
+    " time part place hand side way day line group case point house room water light paper city river field road table"
+    " number letter answer question reason result change plan order test model index store service release team person"
+    " makes takes gives finds keeps holds shows moves turns starts ends runs reads writes sends asks needs helps and or"
+)
 CHANGED = 0.01
 LIMIT = 0.03
 LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})
@@ -38,11 +44,10 @@ LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": 
 
 def corpus(size: int, versions: dict[int, int]) -> list[Document]:
     """`versions`: number of a document to which text of it; 0 where it is not named."""
-    syllables = ["ba", "de", "fi", "go", "lu", "mar", "nes", "pol", "rin", "sta", "tor", "ves"]
     documents = []
     for number in range(size):
         rng = np.random.default_rng([number, versions.get(number, 0)])
-        words = ["".join(rng.choice(syllables, size=rng.integers(1, 4))) for _ in range(WORDS)]
+        words = rng.choice(VOCABULARY.split(), size=WORDS)
         name = f"d{number:06}"
         documents.append(Document(id=name, title=name, licence="CC0-1.0", source="made up", text=" ".join(words) + "."))
     return documents

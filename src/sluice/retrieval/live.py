@@ -41,13 +41,13 @@ class LiveRetriever:
     ) -> tuple[str, list[Hit]]:
         """The collection and its `k` best chunks. RetrievalError when the store does not answer in time, SluiceError
         when the name stands for nothing or for vectors of another embedder."""
-        asked = values_of(question, self._embedder, k=k, tenant=tenant)
+        asked = values_of(question, self._embedder, tenant=tenant)
         with self._pool.connection() as connection:
             for _ in range(_ATTEMPTS):
                 collection = self._resolve(connection)
                 try:
                     searches = self._searches.get(collection) or self._open(connection, collection)
-                    return collection, searches.run(connection, asked, mode=mode)
+                    return collection, searches.run(connection, asked, k=k, mode=mode)
                 except errors.UndefinedTable:  # dropped between these two statements: the name stands for another
                     self._searches.pop(collection, None)
         raise SluiceError(

@@ -22,10 +22,9 @@ from sluice.retrieval.tables import require_description
 if TYPE_CHECKING:
     import psycopg
 
-_CANDIDATES = 20
 _MOST_SCANNED = 1_000_000  # chunks of other tenants that a scan passes over before it gives up
 _LONGEST = 2000  # characters of the question for full text; PostgreSQL gives up on thousands of words
-_MODES: tuple[Mode, ...] = ("hybrid", "vectors", "text")
+Asked = dict[str, Any]  # the values of a statement
 
 
 class Searches:
@@ -33,36 +32,30 @@ class Searches:
 
     def __init__(self, connection: psycopg.Connection[Any], collection: str) -> None:
         self.description = require_description(connection, collection)
-        self._statements = {
-            (mode, filtered): statement(self.description, mode, of_documents=filtered)
-            for mode in _MODES
-            for filtered in (False, True)
-        }
+        self._statements: dict[tuple[Mode, int, bool], bytes] = {}
 
     def run(
         self,
         connection: psycopg.Connection[Any],
-        asked: dict[str, Any],
+        asked: Asked,
         *,
+        k: int,
         mode: Mode = "hybrid",
         documents: Sequence[str] | None = None,
     ) -> list[Hit]:
-        """Best first. `asked`: as `values_of` makes it."""
+        """Best first."""
+        key = mode, k, documents is not None
+        if key not in self._statements:
+            self._statements[key] = statement(self.description, mode, k=k, of_documents=documents is not None)
         values = asked if documents is None else {**asked, "documents": list(documents)}
         with connection.cursor(binary=True, row_factory=class_row(Hit)) as cursor:
-            return cursor.execute(self._statements[mode, documents is not None], values, prepare=True).fetchall()
+            return cursor.execute(self._statements[key], values, prepare=True).fetchall()
 
 
-def values_of(question: str, embedder: Embeds, *, k: int, tenant: str | None) -> dict[str, Any]:
+def values_of(question: str, embedder: Embeds, *, tenant: str | None) -> Asked:
     # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
     question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
-    return {
-        "vector": embedder.embed([question])[0],
-        "question": question[:_LONGEST],
-        "candidates": max(_CANDIDATES, k),
-        "k": k,
-        "tenant": tenant,
-    }
+    return {"vector": embedder.embed([question])[0], "question": question[:_LONGEST], "tenant": tenant}
 
 
 class PostgresRetriever(Retriever):
@@ -84,9 +77,9 @@ class PostgresRetriever(Retriever):
     ) -> list[Hit]:
         """The `k` best chunks, best first, of those for everybody and of `tenant`'s own; of these `documents` alone
         where they are named. RetrievalError when the store does not answer in time."""
-        asked = values_of(question, self.embedder, k=k, tenant=tenant)
+        asked = values_of(question, self.embedder, tenant=tenant)
         with self._pool.connection() as connection:
-            return self._searches.run(connection, asked, mode=mode, documents=documents)
+            return self._searches.run(connection, asked, k=k, mode=mode, documents=documents)
 
 
 def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: str | None = None) -> None:

@@ -16,6 +16,7 @@ from sluice.retrieval.tables import Description, words_of
 
 Mode = Literal["hybrid", "vectors", "text"]
 
+_CANDIDATES = 20  # of each list, or more where more is asked for
 _WEIGHT_OF_TEXT = 0.7  # the best MRR on the starter data's training questions; docs/reference/retrieval.md
 
 # In both lists, before their LIMIT: another tenant's chunks must neither be found nor take the place of others.
@@ -37,25 +38,25 @@ _ASKED = """WITH asked AS MATERIALIZED (
 )"""
 _VECTORS = """
 SELECT chunk_id, doc_id, title, text, start, 1 - distance AS score, 1 - distance AS similarity
-FROM ({near}) AS near ORDER BY distance, chunk_id LIMIT %(k)s
+FROM ({near}) AS near ORDER BY distance, chunk_id LIMIT {k}
 """
 _TEXT = """{asked}, fused AS (
-    SELECT id, rank AS score FROM ({matching}) AS both_match ORDER BY rank DESC, id LIMIT %(k)s
+    SELECT id, rank AS score FROM ({matching}) AS both_match ORDER BY rank DESC, id LIMIT {k}
 )
-SELECT * FROM ({hits}) AS hits ORDER BY score DESC, chunk_id LIMIT %(k)s
+SELECT * FROM ({hits}) AS hits ORDER BY score DESC, chunk_id LIMIT {k}
 """
 _HYBRID = """{asked}, near AS (
     SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
-    FROM (SELECT * FROM ({near}) AS both_near ORDER BY distance LIMIT %(candidates)s) AS nearest
+    FROM (SELECT * FROM ({near}) AS both_near ORDER BY distance LIMIT {candidates}) AS nearest
 ), matching AS (
     SELECT id, row_number() OVER (ORDER BY rank DESC, id) AS rank
-    FROM (SELECT * FROM ({matching}) AS both_match ORDER BY rank DESC, id LIMIT %(candidates)s) AS best
+    FROM (SELECT * FROM ({matching}) AS both_match ORDER BY rank DESC, id LIMIT {candidates}) AS best
 ), fused AS (
     SELECT id, sum(weight / (60 + rank)) AS score
     FROM (SELECT id, rank, 1.0 AS weight FROM near UNION ALL SELECT id, rank, {of_text} FROM matching) AS ranked
     GROUP BY id
 )
-SELECT * FROM ({hits}) AS hits ORDER BY score DESC, chunk_id LIMIT %(k)s
+SELECT * FROM ({hits}) AS hits ORDER BY score DESC, chunk_id LIMIT {k}
 """
 _HITS_OF = (
     "SELECT {hit}, fused.score::float8 AS score, 1 - ({distance}) AS similarity"
@@ -80,8 +81,11 @@ def parts_of(description: Description) -> tuple[Part, ...]:
     return Part(description.base, replaced, replaced), Part(own, "t.embedding IS NOT NULL")
 
 
-def statement(description: Description, mode: Mode, *, of_documents: bool) -> bytes:
-    """For the values vector, question, candidates, k, tenant and, `of_documents`, documents."""
+def statement(description: Description, mode: Mode, *, k: int, of_documents: bool) -> bytes:
+    """For the values vector, question, tenant and, `of_documents`, documents.
+
+    `k` stands in the statement itself: with a LIMIT that PostgreSQL does not know it would plan each search anew."""
+    candidates = max(_CANDIDATES, k)
     kind = "vector::halfvec" if description.vectors.precision == "half" else "vector"
     distance = _DISTANCE.format(kind=kind)
     visible = _VISIBLE + (_OF_DOCUMENTS if of_documents else "")
@@ -101,14 +105,18 @@ def statement(description: Description, mode: Mode, *, of_documents: bool) -> by
         return pieces[0] if len(pieces) == 1 else " UNION ALL ".join(f"({piece})" for piece in pieces)
 
     if mode == "vectors":
-        return _VECTORS.format(near=union(_NEAR_OF, columns=_HIT, limit="%(k)s")).encode()
+        return _VECTORS.format(k=k, near=union(_NEAR_OF, columns=_HIT, limit=str(k))).encode()
     hits = union(_HITS_OF, hit=_HIT)
     if mode == "text":
-        return _TEXT.format(asked=_ASKED, matching=union(_MATCHING_OF, rank=_RANK, limit="%(k)s"), hits=hits).encode()
+        return _TEXT.format(
+            k=k, asked=_ASKED, matching=union(_MATCHING_OF, rank=_RANK, limit=str(k)), hits=hits
+        ).encode()
     return _HYBRID.format(
+        k=k,
+        candidates=candidates,
         asked=_ASKED,
-        near=union(_NEAR_OF, columns="t.id", limit="%(candidates)s"),
-        matching=union(_MATCHING_OF, rank=_RANK, limit="%(candidates)s"),
+        near=union(_NEAR_OF, columns="t.id", limit=str(candidates)),
+        matching=union(_MATCHING_OF, rank=_RANK, limit=str(candidates)),
         of_text=_WEIGHT_OF_TEXT,
         hits=hits,
     ).encode()

@@ -184,7 +184,7 @@ def make_indexes(connection: psycopg.Connection[Any], description: Description, 
 def _make_vector_index(connection: psycopg.Connection[Any], description: Description, rows: int) -> None:
     settings = description.vectors
     kind, number = _KINDS[settings.precision]
-    size = rows * (description.index.dimension * np.dtype(number).itemsize + 24 * settings.m) * 1.3 / 2**20
+    size = rows * (description.index.dimension * np.dtype(number).itemsize + 32 * settings.m) * 1.5 / 2**20
     least, most = _MEMORY
     connection.execute(f"SET LOCAL maintenance_work_mem = '{min(most, max(least, round(size)))}MB'")
     statement = sql.SQL(

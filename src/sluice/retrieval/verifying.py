@@ -99,12 +99,11 @@ def _recall(
         question = vectors[place] + _NOISE * noise / np.linalg.norm(noise)
         values = {
             "vector": (question / np.linalg.norm(question)).astype(np.float32),
-            "k": K,
             "tenant": chunks[place].tenant,
         }
-        found = {hit.chunk_id for hit in searches.run(connection, values, mode="vectors")}
+        found = {hit.chunk_id for hit in searches.run(connection, values, k=K, mode="vectors")}
         with connection.transaction():
             connection.execute("SET LOCAL enable_indexscan = off")
-            exact = {hit.chunk_id for hit in searches.run(connection, values, mode="vectors")}
+            exact = {hit.chunk_id for hit in searches.run(connection, values, k=K, mode="vectors")}
         shares.append(len(found & exact) / max(1, len(exact)))
     return float(np.mean(shares))

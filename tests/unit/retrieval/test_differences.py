@@ -61,7 +61,7 @@ def searcher(connection: Any, collection: str) -> Callable[..., list[Any]]:
     configure(connection, vectors=VectorSettings(ef_search=200))
     searches = Searches(connection, collection)
     return lambda question, mode, **more: searches.run(
-        connection, values_of(question, Scattered(), k=10, tenant=None), mode=mode, **more
+        connection, values_of(question, Scattered(), tenant=None), k=10, mode=mode, **more
     )
 
 

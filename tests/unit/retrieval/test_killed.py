@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ from .conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
 KILLS = 20
-# Forks a builder for each line, so that none spends its time on imports: where to write, a word for what is changed, and
-# how many documents are: one makes a difference from the live collection, many make a whole one.
+# Forks a builder for each line, so that none spends its time on imports: where to write, a word for what is
+# changed, and how many documents are: one makes a difference from the live collection, many make a whole one.
 BUILDER = """
 import os, signal, sys
 from pathlib import Path
@@ -81,7 +82,8 @@ class Builders:
         builder = int(self._line())
         if kill_after is not None:
             time.sleep(max(0.0, kill_after - (time.monotonic() - began)))
-            os.kill(builder, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # done already: a moment too
+                os.kill(builder, signal.SIGKILL)
         return int(self._line()), time.monotonic() - began
 
     def close(self) -> None:
