@@ -1,12 +1,13 @@
 """Our training loop beside the recipe one would write first, on the same rows in one run; and what the processor allows
 
-    .venv/bin/python benchmarks/training_speed.py [--plain-steps 4] [--steps 72]
+    .venv/bin/python benchmarks/training_speed.py [--plain-steps 4] [--steps 72] [--threads 1]
 
 The plain recipe: transformers + peft, rank 16 on all projections, bfloat16, batches of 4 padded rows, transformers'
 `eager` attention, logits for every token. Each runs in a process of its own, so that the peaks of memory are their own.
 Needs build/index (`sluice index build`).
 
-The ratio is that of processor time, which holds on a machine that does other things too; `wall` is what a clock says.
+The ratio is that of wall time, and means something on a quiet machine only. With `--threads 1` it is that of processor
+time, which holds on a busy one too; with more, threads that wait for each other there count as work.
 
 Effective tokens: prompt and answer of every example that was learned from, without padding, each counted as often as
 it was learned. That is what a plain loop computes. Ours computes fewer: questions over the same passages share them.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -44,24 +46,24 @@ class Timed:
     """`effective`: tokens learned from; `computed`: positions that went through the model, padding too."""
 
     answers: int
-    wall: float
-    cpu: float
+    seconds: float
     effective: int
     computed: int
     peak: int
 
     def row(self, name: str, plain: Timed) -> str:
-        ratio = self.effective / self.cpu / (plain.effective / plain.cpu)
-        cells = [name, self.answers, f"{self.wall:.0f}", f"{self.cpu:.0f}", f"{self.effective / self.cpu:.0f}"]
-        cells += [f"{ratio:.2f}", f"{self.computed / self.cpu:.0f}", f"{self.peak / 2**30:.2f}"]
+        speed = self.effective / self.seconds
+        cells = [name, self.answers, f"{self.seconds:.0f}", f"{speed:.0f}"]
+        cells += [f"{speed / (plain.effective / plain.seconds):.2f}", f"{self.computed / self.seconds:.0f}"]
+        cells.append(f"{self.peak / 2**30:.2f}")
         return f"| {' | '.join(map(str, cells))} |"
 
 
-def main(plain_steps: int, steps: int) -> int:
+def main(plain_steps: int, steps: int, threads: int) -> int:
     workspace = Workspace.find()
     models = load_models(workspace.config / "models.yaml")
     base = ensure(models.chat, workspace.cache)
-    params = TrainingParameters(steps=steps)
+    params = TrainingParameters(steps=steps, threads=threads)
     prompt = load_prompt(workspace.prompts / "finetune.prompt.yml")
     rows = load_rows(workspace.data / "train.jsonl")
     with Embedder(ensure(models.embed, workspace.cache)) as embedder:
@@ -71,16 +73,21 @@ def main(plain_steps: int, steps: int) -> int:
     plain = alone(run_plain, base, examples, params, plain_steps)
     ours = alone(run_ours, base, examples, params)
     limit, needed = alone(processor, base, params)
-    print("| recipe | answers | wall s | cpu s | effective tokens/cpu s | ratio | computed tokens/cpu s | peak GiB |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| recipe | answers | seconds | effective tokens/s | ratio | computed tokens/s | peak GiB |")
+    print("|---|---|---|---|---|---|---|")
     print(plain.row(f"plain, {plain_steps} steps of {PLAIN_BATCH} rows", plain))
     print(ours.row(f"ours, {params.steps} steps of {params.batch} packs", plain))
     print(
-        f"\nmatrix products of the model's shapes in {params.dtype}: {limit / 1e9:.0f} GFLOP/cpu s; a token "
-        f"needs {needed / 1e9:.2f}, so at most {limit / needed:.0f} computed tokens/cpu s; ours reaches "
-        f"{ours.computed / ours.cpu / (limit / needed):.0%} of that"
+        f"\nmatrix products of the model's shapes in {params.dtype}: {limit / 1e9:.0f} GFLOP/s; a token "
+        f"needs {needed / 1e9:.2f}, so at most {limit / needed:.0f} computed tokens/s; ours reaches "
+        f"{ours.computed / ours.seconds / (limit / needed):.0%} of that"
     )
     return 0
+
+
+def clock(params: TrainingParameters) -> Callable[[], float]:
+    """Seconds of the processor where there is one thread, else of the wall."""
+    return time.process_time if params.threads == 1 else time.perf_counter
 
 
 def alone(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -93,10 +100,10 @@ def run_ours(base: Path, examples: list[Example], params: TrainingParameters) ->
     with tempfile.TemporaryDirectory() as folder:
         places = Places(base, base, Path(folder) / "out", Path(folder) / "checkpoints")
         marks: list[float] = []
-        run = train(places, examples, params, lambda *_: marks.append(time.process_time())).run
+        run = train(places, examples, params, lambda *_: marks.append(clock(params)())).run
     # The first step warms the allocator and the kernels, and loading lies before it.
     share = len(marks) / (len(marks) - 1)
-    return Timed(run.answers, run.seconds, (marks[-1] - marks[0]) * share, run.plain_tokens, run.tokens, peak_memory())
+    return Timed(run.answers, (marks[-1] - marks[0]) * share, run.plain_tokens, run.tokens, peak_memory())
 
 
 def run_plain(base: Path, examples: list[Example], params: TrainingParameters, steps: int) -> Timed:
@@ -108,11 +115,11 @@ def run_plain(base: Path, examples: list[Example], params: TrainingParameters, s
     model = add_adapter(loaded, params)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=params.learning_rate)
-    began = cpu = 0.0
-    effective = computed = 0
+    torch.set_num_threads(params.threads or os.cpu_count() or 1)
+    began, effective, computed = 0.0, 0, 0
     for step in range(steps + 1):
         if step == 1:  # the first step warms the allocator and the kernels
-            began, cpu, effective, computed = time.perf_counter(), time.process_time(), 0, 0
+            began, effective, computed = clock(params)(), 0, 0
         batch = [examples[(step * PLAIN_BATCH + number) % len(examples)] for number in range(PLAIN_BATCH)]
         inputs = padded(batch, tokenizer)
         model(**inputs).loss.backward()
@@ -120,8 +127,7 @@ def run_plain(base: Path, examples: list[Example], params: TrainingParameters, s
         optimiser.zero_grad()
         effective += int(inputs["attention_mask"].sum())
         computed += inputs["input_ids"].numel()
-    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    return Timed(steps * PLAIN_BATCH, wall, cpu, effective, computed, peak_memory())
+    return Timed(steps * PLAIN_BATCH, clock(params)() - began, effective, computed, peak_memory())
 
 
 def padded(batch: list[Example], tokenizer: Any) -> dict[str, Any]:
@@ -147,7 +153,7 @@ def padded(batch: list[Example], tokenizer: Any) -> dict[str, Any]:
 
 
 def processor(base: Path, params: TrainingParameters) -> tuple[float, float]:
-    """FLOP of matrix products alone in a second of processor time, and the FLOP that a token needs in them.
+    """FLOP of matrix products alone in a second, and the FLOP that a token needs in them.
 
     Weights of the base get no gradient, so a token needs 4 FLOP for each weight of a layer: forward, and backward to
     activations. Adapter and attention, some per cent more, are left out.
@@ -157,7 +163,8 @@ def processor(base: Path, params: TrainingParameters) -> tuple[float, float]:
     model, _ = load_base(base, params)
     layer = [p for name, p in model.named_parameters() if ".layers.0." in name and p.dim() == 2]
     weights = sum(p.numel() for p in layer) * model.config.num_hidden_layers
-    torch.set_num_threads(1)
+    torch.set_num_threads(params.threads or os.cpu_count() or 1)
+    now = clock(params)
     rows = torch.randn(params.max_tokens, max(p.shape[1] for p in layer)).to(model.dtype)
 
     def once() -> None:
@@ -166,11 +173,11 @@ def processor(base: Path, params: TrainingParameters) -> tuple[float, float]:
 
     with torch.no_grad():
         once()
-        began, rounds = time.process_time(), 0
-        while time.process_time() - began < 3:
+        began, rounds = now(), 0
+        while now() - began < 3:
             once()
             rounds += 1
-        seconds = time.process_time() - began
+        seconds = now() - began
     return 2 * sum(p.numel() for p in layer) * params.max_tokens * rounds / seconds, 4.0 * weights
 
 
@@ -178,5 +185,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plain-steps", type=int, default=4, help="of the plain recipe, after one to warm up")
     parser.add_argument("--steps", type=int, default=72, help="of ours, one of them to warm up")
+    parser.add_argument("--threads", type=int, default=0, help="of both recipes; default: all cores")
     arguments = parser.parse_args()
-    sys.exit(main(arguments.plain_steps, arguments.steps))
+    sys.exit(main(arguments.plain_steps, arguments.steps, arguments.threads))
