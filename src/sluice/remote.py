@@ -21,8 +21,9 @@ from sluice.cloud.recipe import STAGES, recipe_of
 from sluice.cloud.settings import SageMakerSettings, require
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.progress import Journey
 from sluice.core.workspace import Workspace
-from sluice.pipeline import commit_stages, pull
+from sluice.pipeline import EXPECTED, commit_stages, pull, reproduce
 from sluice.release import champion
 from sluice.release.record import open_record
 
@@ -49,12 +50,15 @@ class Account:
 def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print) -> Execution:
     """Starts a run for this tree unless there is one, and with `follow` waits for it and takes its result.
 
-    `env`: of the record whose champion the gates compare with; empty: that of this machine. SluiceError when a step
-    failed, when the budget was used up, or when AWS refused; GateFailed when the gates did: then adapter and figures
-    are here all the same, and nothing was registered. An interrupted run goes on without its watcher.
+    The data contract is checked here first: what it refuses costs nothing. `env`: of the record whose champion the
+    gates compare with; empty: that of this machine. SluiceError when a step failed, when the budget was used up, or
+    when AWS refused; GateFailed when the gates did: then adapter and figures are here all the same, and nothing was
+    registered. An interrupted run goes on without its watcher.
     """
     account = Account.open(require(workspace.config))
-    pull(workspace)
+    with workspace.exclusive():
+        pull(workspace)
+        reproduce(workspace, Journey(EXPECTED, workspace.state / "durations.json"), until="check")
     recipe = recipe_of(workspace, account.settings.image)
     earlier = executions.find(account.sagemaker, account.settings.pipeline, recipe)
     run = _picked_up(account, earlier) if earlier else None

@@ -18,6 +18,7 @@ from sluice.cli import (
     delivery,
     deployment,
     doctor,
+    endpoint,
     evaluation,
     fork,
     gates,
@@ -60,6 +61,7 @@ for noun, module in (
     ("traces", traces),
     ("keys", keys),
     ("manifests", manifests),
+    ("endpoint", endpoint),
     ("params", params),
     ("ci", ci),
 ):

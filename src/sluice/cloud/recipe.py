@@ -1,4 +1,7 @@
-"""What an adapter follows from: a digest over all that the stages up to `train` depend on by pipelines/dvc.yaml.
+"""What an adapter follows from: a digest over all that `index` and `train` depend on by pipelines/dvc.yaml.
+
+The stage `check` decides whether data may be used, not what is made of them; so other questions for the evaluation are
+no other recipe.
 
 Two trees of one recipe make the same adapter, so that nothing is trained twice, and the result of a run is taken
 only into a tree of its recipe.
@@ -14,7 +17,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
 
-STAGES = ("check", "index", "train")
+STAGES = ("index", "train")
 
 
 def recipe_of(workspace: Workspace, image: str) -> str:
@@ -22,7 +25,7 @@ def recipe_of(workspace: Workspace, image: str) -> str:
     a dependency that is not there."""
     pipeline = workspace.root / "pipelines" / "dvc.yaml"
     stages = read_yaml(pipeline)[0]["stages"]
-    made = {out for name in STAGES for out in _outs(stages[name])}
+    made = {out for stage in stages.values() for out in _outs(stage)}
     deps = sorted({dep for name in STAGES for dep in stages[name]["deps"]} - made)
     return digest_of(
         {

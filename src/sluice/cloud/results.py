@@ -18,8 +18,8 @@ from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
 
 EXPERIMENT = "training"
-# Folders of build/ that stages made before the adapter, and the adapter's own.
-BUILT = ("check", "index", "adapter")
+# Folders of build/ that are taken.
+BUILT = ("index", "adapter")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def bring(workspace: Workspace, sagemaker: Any, s3: Any, run: str, steps: list[S
         model = sagemaker.describe_training_job(TrainingJobName=jobs["Train"])["ModelArtifacts"]["S3ModelArtifacts"]
     _download(s3, model, draft)
     _unpack(draft / Path(model).name, draft / "adapter")
-    for name in ("check/report.json", "index/index.json", "adapter/adapter.gguf", "adapter/training.json"):
+    for name in ("index/index.json", "adapter/adapter.gguf", "adapter/training.json"):
         if not (draft / name).is_file():
             raise SluiceError(f"{run}: made no {name}", remedy="its log says why; start it again when that is mended")
     shutil.rmtree(folder, ignore_errors=True)
