@@ -19,6 +19,9 @@ SIZES = (3, 4, 5)
 WINDOW = 320  # characters that are judged together; more would hide an order in a long text
 OVERLAP = 80
 _HALF = BUCKETS // 2
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
+_SENTENCE = 3  # words that make one
+_MOST_SENTENCES = 200
 _SPACE = re.compile(r"\s+")
 _DIGITS = re.compile(r"\d+")
 _WORD = re.compile(r"[a-z0]+|[^\sa-z0]")
@@ -45,6 +48,20 @@ def windows(text: str) -> list[str]:
         return [text]
     step = WINDOW - OVERLAP
     return [text[start : start + WINDOW] for start in range(0, len(text) - OVERLAP, step)]
+
+
+def parts(text: str) -> list[str]:
+    """What is judged by itself: each window, and in a text of several sentences each of them. An order between honest
+    sentences is hidden in a window and not in its sentence. Where there are very many, neighbours are judged together.
+    """
+    whole = windows(text)
+    pieces = [piece for piece in _SENTENCE_END.split(text) if piece.strip()]
+    if len(pieces) < 2:
+        return whole
+    sentences = [piece for piece in pieces if len(piece.split()) >= _SENTENCE]
+    step = -(-len(sentences) // _MOST_SENTENCES) or 1
+    grouped = [" ".join(sentences[start : start + step]) for start in range(0, len(sentences), step)]
+    return list(dict.fromkeys([*whole, *(piece for group in grouped for piece in windows(group))]))
 
 
 def features(text: str) -> Row:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.features import BUCKETS, Row, features, windows
+from sluice.guardrails.features import BUCKETS, Row, features, parts
 from sluice.guardrails.seen import Embed
 from sluice.guardrails.toxicity_model import TENSORS as TOXICITY_TENSORS
 from sluice.guardrails.toxicity_model import ToxicityModel
@@ -29,7 +29,7 @@ FORMAT = "2"
 _NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
 DIMENSION = 384
 Floats = npt.NDArray[np.float32]
-_MOST_EMBEDDED = 2  # windows of one text whose embedding is asked for: the most suspicious ones
+_MOST_EMBEDDED = 4  # parts of one text whose embedding is asked for: the most suspicious ones
 _REMEDY = "run the guard stage again: `sluice guard train`"
 _SHAPES: Mapping[str, tuple[int, ...]] = {
     "grams.weights": (BUCKETS,),
@@ -70,8 +70,8 @@ class GuardModel:
 
     def judged(self, texts: Sequence[str]) -> list[Judged]:
         """What the n-grams say of every part of the texts, the most suspicious first."""
-        parts = dict.fromkeys(part for text in texts for part in windows(text) if part)
-        return sorted((Judged(self.margin(features(part)), part) for part in parts), reverse=True)
+        found = dict.fromkeys(part for text in texts for part in parts(text) if part)
+        return sorted((Judged(self.margin(features(part)), part) for part in found), reverse=True)
 
     def in_doubt(self, judged: Sequence[Judged]) -> Sequence[Judged]:
         """The parts whose embedding decides; none where the n-grams settle it."""

@@ -14,7 +14,7 @@ from sluice.core.progress import Reporter
 from sluice.core.workspace import Workspace
 from sluice.data.guard import GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
-from sluice.guardrails.features import windows
+from sluice.guardrails.features import parts
 from sluice.guardrails.model import FILE, GuardModel, save_guard_model
 from sluice.guardrails.seen import Embed
 from sluice.llm.models import ensure, load_models
@@ -71,7 +71,7 @@ def _handbook(workspace: Workspace) -> list[GuardRow]:
         GuardRow(text=piece, label="benign", family=f"corpus/{document.id}")
         for document in load_corpus(workspace.data / "corpus")
         if document.id in documents
-        for piece in windows(document.text)
+        for piece in parts(document.text)
     ]
 
 
