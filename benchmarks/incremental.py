@@ -59,7 +59,7 @@ def build(documents: list[Document], embedder: Embedder, spec: ModelSpec, state:
     remembering = RememberingEmbedder(embedder, state / "vectors", identity_of(spec))
     info = build_index(documents, remembering, spec, ChunkerSettings(), state / "index")
     with open_retriever(state / "index", embedder, LOCAL, state) as retriever:
-        retriever.search(documents[0].text, k=1)
+        retriever.search(documents[0].title, k=1)
     return time.perf_counter() - began, info, remembering.fresh
 
 

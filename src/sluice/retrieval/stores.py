@@ -26,7 +26,7 @@ class VectorSettings(Settings):
     precision: Literal["single", "half"] = "single"
     m: int = Field(default=16, ge=2, le=100)
     ef_construction: int = Field(default=64, ge=4, le=1000)
-    ef_search: int = Field(default=40, ge=1, le=1000)
+    ef_search: int = Field(default=200, ge=1, le=1000)
 
 
 class StoreSpec(Settings):

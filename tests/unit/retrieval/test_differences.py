@@ -58,7 +58,7 @@ def store(database: str) -> Iterator[Any]:
 
 
 def searcher(connection: Any, collection: str) -> Callable[..., list[Any]]:
-    configure(connection, vectors=VectorSettings(ef_search=200))
+    configure(connection, vectors=VectorSettings())
     searches = Searches(connection, collection)
     return lambda question, mode, **more: searches.run(
         connection, values_of(question, Scattered(), tenant=None), k=10, mode=mode, **more
