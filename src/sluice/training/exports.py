@@ -61,7 +61,7 @@ def _peft(trained: Trained, folder: Path) -> tuple[Path, str]:
     config = model.peft_config["default"]
     config.target_modules = sorted(config.target_modules)  # a set, in another order in each process
     config.base_model_name_or_path = trained.base.name  # the place on this machine is nobody's business
-    model.save_pretrained(out)
+    model.save_pretrained(out, save_embedding_layers=False)  # else peft looks the base up on the network
     base, tokenizer = load_base(trained.base, trained.params)
     return out, _tried(PeftModel.from_pretrained(base, out), tokenizer, trained, expected, out)
 
