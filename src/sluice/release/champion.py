@@ -17,6 +17,7 @@ from sluice.llm.models import load_models
 from sluice.release.catalogue import bring_release
 from sluice.release.manifest import Manifest, load, verify
 from sluice.release.record import CLOSED_BY, Record, What
+from sluice.release.registry import CHAMPION
 
 MoveAlias = Callable[[Workspace, Manifest, str], None]
 
@@ -91,7 +92,7 @@ def reject(workspace: Workspace, record: Record, release: str, reason: str, *, c
     if said and (said.event, said.commit, said.reason) == ("rejected", commit, reason):
         return False
     # Before the record: what is noted there is not done again.
-    if packages.are_kept(workspace.config):
+    if _decides(workspace, record):
         _decide(workspace, _found(workspace, record, release)[0], "Rejected", reason)
     record.append("rejected", release, commit=commit, reason=reason)
     return True
@@ -128,10 +129,11 @@ def _complete(
 ) -> None:
     # The alias first: what the record says is served, so it says it only when the registry agrees.
     (move_alias or _move_alias)(workspace, manifest, record.alias)
-    left = record.champion() if intent == "rolling-back" else None
-    if left and left.id != manifest.id and packages.are_kept(workspace.config):
-        _decide(workspace, _found(workspace, record, left.id)[0], "Rejected", f"gone back from: {reason}")
-    _decide(workspace, manifest, "Approved", reason)
+    if _decides(workspace, record):
+        left = record.champion() if intent == "rolling-back" else None
+        if left and left.id != manifest.id:
+            _decide(workspace, _found(workspace, record, left.id)[0], "Rejected", f"gone back from: {reason}")
+        _decide(workspace, manifest, "Approved", reason)
     record.append(CLOSED_BY[intent], manifest.id, commit=commit, reason=reason)
 
 
@@ -151,6 +153,11 @@ def _found(workspace: Workspace, record: Record, release: str) -> tuple[Manifest
     if record.shared:
         return bring_release(record.place, workspace, release)
     raise SluiceError(f"{folder}: no such release", remedy="the releases of this machine are the folders beside it")
+
+
+def _decides(workspace: Workspace, record: Record) -> bool:
+    """Whether model packages follow this record: those of the champion alone, not of an environment before it."""
+    return record.alias == CHAMPION and packages.are_kept(workspace.config)
 
 
 def _decide(workspace: Workspace, manifest: Manifest, approval: packages.Approval, why: str) -> None:

@@ -14,7 +14,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import champion
 from sluice.release.manifest import Manifest
-from sluice.release.record import here
+from sluice.release.record import Record, here
 from unit.release.conftest import release_of
 
 
@@ -66,6 +66,14 @@ def test_what_is_gone_back_from_is_rejected(workspace: Workspace, played: Played
     promote(workspace, first.id, back=True, reason="by hand")
     assert approval(package)[0] == "Approved"
     assert approval(other) == ("Rejected", f"{second.id}: gone back from: by hand")
+
+
+def test_an_environment_before_production_decides_nothing(workspace: Workspace, played: Played) -> None:
+    manifest, package = trained(workspace, b"one", played)
+    staging = Record(here(workspace).place, "staging")
+    champion.promote(workspace, staging, manifest.id, move_alias=no_alias)
+    assert champion.champion_id(staging) == manifest.id
+    assert approval(package)[0] == "PendingManualApproval"
 
 
 def test_while_sagemaker_cannot_be_asked_nothing_is_promoted(workspace: Workspace, played: Played) -> None:
