@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, SearchError, Usage
-from sluice.app.citations import cite, words
+from sluice.app.answer import Answer, ModelError, NoQuestionError, SearchError
 from sluice.app.condense import Condenser
 from sluice.app.sentences import Sentences, Whole
 from sluice.app.telemetry import traces
 from sluice.app.telemetry.outcome import record
+from sluice.app.turn import Turn
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 from sluice.guardrails import Outcome
@@ -58,7 +57,7 @@ class Checks(Protocol):
 
 
 class AnswerChain:
-    """Safe for concurrent questions: all state of one answer is in its `_Turn`."""
+    """Safe for concurrent questions: all state of one answer is in its `Turn`."""
 
     def __init__(self, bundle: Bundle, chat: ChatProvider, retriever: Search, guards: Checks) -> None:
         self._settings = bundle.service
@@ -87,7 +86,7 @@ class AnswerChain:
         """Pieces of text that add up to the text of the Answer, which comes last. Errors as for `answer`.
 
         `tenant`: whose documents may be used beside those for everybody."""
-        turn = _Turn(self._settings.decline, self._settings.llm.timeout_seconds)
+        turn = Turn(self._settings.decline, self._settings.llm.timeout_seconds)
         question = last_question(messages)
         turn.trace.text("input", [{"role": "user", "content": question}])
         with turn.trace.step(traces.GUARD_INPUT) as step:
@@ -111,7 +110,7 @@ class AnswerChain:
 
     async def warm_up(self) -> None:
         """Runs every part once, so that the first caller does not pay for it. Errors as for `answer`."""
-        turn = _Turn(self._settings.decline, self._settings.llm.timeout_seconds)
+        turn = Turn(self._settings.decline, self._settings.llm.timeout_seconds)
         question = "Is everything ready?"
         await self._guards.check_input(question)
         turn.hits = await self._retrieve(question, turn, None)
@@ -119,7 +118,7 @@ class AnswerChain:
             async for piece in pieces:
                 turn.sent(piece)
 
-    async def _condensed(self, messages: Sequence[Mapping[str, str]], question: str, turn: _Turn) -> str:
+    async def _condensed(self, messages: Sequence[Mapping[str, str]], question: str, turn: Turn) -> str:
         """The question as it stands alone. A first question is itself, and costs nothing."""
         if self._condenser is None or not (earlier := self._condenser.earlier(messages)):
             return question
@@ -127,7 +126,7 @@ class AnswerChain:
         turn.condensed = condensed.said
         return condensed.question
 
-    async def _retrieve(self, question: str, turn: _Turn, tenant: str | None) -> list[Hit]:
+    async def _retrieve(self, question: str, turn: Turn, tenant: str | None) -> list[Hit]:
         k = self._settings.retrieval.k
         with turn.trace.step(traces.RETRIEVE) as step:
             step.text("query", question)
@@ -140,7 +139,7 @@ class AnswerChain:
             step.hits(hits)
             return hits
 
-    async def _vetted(self, hits: list[Hit], turn: _Turn) -> list[Hit]:
+    async def _vetted(self, hits: list[Hit], turn: Turn) -> list[Hit]:
         """The passages that may be quoted to the model. Their text, title and file name are data, and are checked."""
         if not self._vets:
             return hits
@@ -154,7 +153,7 @@ class AnswerChain:
                     kept.append(hit)
         return kept
 
-    async def _generate(self, question: str, turn: _Turn) -> AsyncGenerator[str, None]:
+    async def _generate(self, question: str, turn: Turn) -> AsyncGenerator[str, None]:
         """Checked sentences of the model's answer, without white space around the whole. Where a check says so, and
         nothing was sent yet, the model is asked once more."""
         turn.asked = True
@@ -166,7 +165,7 @@ class AnswerChain:
                 async for piece in pieces:
                     yield piece
 
-    async def _attempt(self, question: str, turn: _Turn) -> AsyncGenerator[str, None]:
+    async def _attempt(self, question: str, turn: Turn) -> AsyncGenerator[str, None]:
         sentences = Whole() if self._whole else Sentences()
         again = bool(turn.refused)
         async with turn.trace.step(traces.CHAT), aclosing(self._model_chunks(question, turn)) as chunks:
@@ -180,7 +179,7 @@ class AnswerChain:
         if piece := await self._checked(sentences.rest().rstrip(), turn):
             yield piece
 
-    async def _checked(self, sentence: str, turn: _Turn) -> str:
+    async def _checked(self, sentence: str, turn: Turn) -> str:
         body = sentence.lstrip()
         with turn.guard_output() as step:
             verdict = await self._guards.check_output(body)
@@ -194,7 +193,7 @@ class AnswerChain:
         gap = sentence[: len(sentence) - len(body)] if turn.text else ""
         return gap + verdict.text if verdict.text else ""
 
-    async def _model_chunks(self, question: str, turn: _Turn) -> AsyncGenerator[Delta, None]:
+    async def _model_chunks(self, question: str, turn: Turn) -> AsyncGenerator[Delta, None]:
         with turn.trace.step(traces.PROMPT) as step:
             values = {
                 "question": question,
@@ -219,82 +218,6 @@ class AnswerChain:
             raise failed from error
         except Exception as error:
             raise ModelError(f"the model gave no answer: {type(error).__name__}: {error}") from error
-
-
-class _Turn:
-    """What one answer has come to so far."""
-
-    def __init__(self, decline: str, seconds: float) -> None:
-        self._decline = decline
-        self._seconds = seconds
-        self._started = time.perf_counter()
-        self._ttft_ms: float | None = None
-        self.deadline = asyncio.get_running_loop().time() + seconds
-        self.condensed: Delta | None = None
-        self.said: Delta | None = None
-        self.text = ""
-        self.hits: list[Hit] = []
-        self.asked = False
-        self.blocked: str | None = None
-        self.refused: tuple[str, ...] = ()
-        self.trace = traces.current_trace()
-        self._output: traces.Step | None = None
-
-    def guard_output(self) -> traces.Step:
-        """One step for the checks of all sentences, from the first to the last."""
-        if self._output is None:
-            self._output = self.trace.step(traces.GUARD_OUTPUT)
-        return self._output
-
-    @asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout_at(self.deadline):
-                yield
-        except TimeoutError:
-            raise self.late() from None
-
-    def late(self) -> ModelTimeoutError:
-        return ModelTimeoutError(f"no whole answer within {self._seconds:g} s")
-
-    def block(self, verdict: Outcome) -> None:
-        self.blocked = ", ".join(verdict.reasons)
-
-    def sent(self, piece: str) -> str:
-        if self._ttft_ms is None:
-            self._ttft_ms = self._elapsed()
-            self.trace.set("sluice.time_to_first_token", round(self._ttft_ms / 1000, 6))
-        self.text += piece
-        return piece
-
-    def count(self, delta: Delta) -> None:
-        """Keeps the last piece: it says how the answer ended, what it used and who gave it."""
-        if delta.finish_reason is not None:
-            self.said = delta
-
-    def finish(self) -> Answer:
-        declined = words(self.text) == words(self._decline)
-        last = self.said or Delta(finish_reason="stop")
-        calls = [said for said in (self.condensed, self.said) if said is not None]
-        usages = [said.usage for said in calls if said.usage is not None]
-        costs = [said.cost for said in calls if said.cost is not None]
-        return Answer(
-            text=self.text,
-            declined=declined,
-            blocked=self.blocked,
-            citations=() if declined or self.blocked else cite(self.text, self.hits),
-            hits=tuple(self.hits),
-            usage=Usage(sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages)),
-            finish_reason="content_filter" if self.blocked else last.finish_reason or "stop",
-            ttft_ms=self._ttft_ms,
-            latency_ms=self._elapsed(),
-            provider=last.provider,
-            cost=sum(costs) if calls and len(costs) == len(calls) else None,
-            model=last.model,
-        )
-
-    def _elapsed(self) -> float:
-        return (time.perf_counter() - self._started) * 1000
 
 
 def require_prompt(bundle: Bundle, name: str = PROMPT) -> Prompt:
