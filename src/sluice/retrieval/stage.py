@@ -49,6 +49,6 @@ def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "
         info = build_index(documents, remembering, spec, parameters.chunker, out)
         progress.report(3, 4, "loading the collection")
         with open_retriever(out, embedder, stores, workspace.state) as retriever:
-            retriever.search(documents[0].text, k=1, tenant=tenant or None)
+            retriever.search(documents[0].title, k=1, tenant=tenant or None)
     progress.report(4, 4, f"{info.chunks} chunks, {remembering.fresh} embedded")
     return Built(info, remembering.fresh)
