@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from guarding import trusting_model
 from sluice.app.bundle import draft_bundle
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
 from sluice.evaluation import application
 from sluice.evaluation.stage import evaluate_bundle
+from sluice.guardrails.model import FILE, save_guard_model
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import build_index
@@ -28,6 +30,7 @@ def test_the_real_application_is_asked_once_and_then_replayed(
     monkeypatch.setenv("SLUICE_CACHE", str(Workspace(ROOT).cache))
     with Embedder(models.embed) as embedder:
         build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
+    save_guard_model(trusting_model(models.specs.embed.sha256), workspace.build / "guard" / FILE)
     bundle = draft_bundle(workspace, adapter=None)
     first, metrics = evaluate_bundle(workspace, bundle, rows[:2])
     assert [(case["status"], case["recorded"]) for case in first] == [("answered", False)] * 2

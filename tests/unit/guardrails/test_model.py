@@ -9,19 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guarding import finder
+from guarding import TOXIC, finder
 from sluice.core.errors import SluiceError
 from sluice.guardrails.features import BUCKETS, WINDOW, features, parts, windows
 from sluice.guardrails.model import DIMENSION, GuardModel, load_guard_model, save_guard_model
 from sluice.guardrails.seen import Kit
-from sluice.guardrails.toxicity_model import ToxicityModel
-
-TOXIC = ToxicityModel(
-    places={"idiot": 0, "canary": 1},
-    idf=np.ones(2, np.float32),
-    weights=np.array([[4.0, -4.0]], np.float32),
-    lines=np.array([[0.0, -3.0, 0.0]], np.float32),
-)
 
 
 def small_model(bounds: tuple[float, float] = (-5.0, 5.0)) -> GuardModel:
