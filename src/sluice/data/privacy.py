@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from ipaddress import AddressValueError, IPv4Address
 from typing import Literal
 
 from sluice.data.policy import Kind, PrivacyPolicy
@@ -170,8 +171,17 @@ def _phones(line: str, regions: tuple[str, ...]) -> Iterator[tuple[Kind, int, in
 
     for region in regions or (None,):
         for match in PhoneNumberMatcher(line, region, leniency=Leniency.STRICT_GROUPING):
-            if sum(c.isdigit() for c in match.raw_string) >= _FEWEST_DIGITS:
+            digits = sum(character.isdigit() for character in match.raw_string)
+            if digits >= _FEWEST_DIGITS and not _is_address(match.raw_string):
                 yield "phone", match.start, match.end
+
+
+def _is_address(text: str) -> bool:
+    """An IPv4 address is grouped as some countries group their numbers; they begin with a zero, an address does not."""
+    try:
+        return bool(IPv4Address(text))
+    except AddressValueError:
+        return False
 
 
 def mask(secret: str) -> str:

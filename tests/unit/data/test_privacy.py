@@ -56,6 +56,7 @@ def test_it_finds(text: str, what: str) -> None:
         "Set maintenance_work_mem, use handles like @retriever and a password that nobody guesses.",
         "Call 555-010-0199: there is no such area.",
         "In (1685) and 1691 the town had 3.200 houses.",
+        "Ask http://169.254.169.254/latest and 192.168.100.100.",
         "Pages 100 200 300 hold 0.123456789012345 and 3.14159265358979323846.",
     ],
 )
