@@ -14,7 +14,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve sagemaker image schemas test test-unit test-contract test-image test-workflows test-fork test-sagemaker kind e2e-cluster soak redteam audit check format clean
+.PHONY: help setup release eval sync serve sagemaker image schemas test test-unit test-contract test-image test-workflows test-drill test-fork test-sagemaker kind e2e-cluster soak redteam audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -59,13 +59,16 @@ sagemaker: $(READY) $(SDK)  ## train on SageMaker (config/sagemaker.yaml): cost 
 	@$(BIN)/sluice train --on sagemaker --watch $(if $(CHAMPION),--env $(CHAMPION))
 
 test: $(READY) $(SCANNER)  ## the tests, with whole releases in a clone (minutes)
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/workflows
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=tests/workflows
 
 test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile tests/workflows
 
 test-sagemaker: $(READY) $(SDK)  ## the definition of SageMaker's pipeline, by its SDK (docs/reference/sagemaker.md)
 	@$(BIN)/pytest -m sagemaker tests/unit/pipelines
+
+test-drill: $(READY)  ## bad canaries are stopped, and a promotion under load loses nothing (minutes; docs/reference/canary-drill.md)
+	@$(BIN)/pytest -n 2 -m drill tests/unit/rollout
 
 test-fork: $(READY)  ## the rules of the house in a renamed copy of the repository, as `sluice init` leaves it (minutes)
 	@$(BIN)/pytest -m fork tests/unit/fork

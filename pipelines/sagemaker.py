@@ -65,9 +65,9 @@ class Builder:
         )
 
     def process(self) -> Any:
-        """Stages check and index."""
+        """Stages check, index and guard."""
         inputs = {name.lower(): self.given[name] for name in ("Checkout", "Data")}
-        return self._processing("Process", self.settings.jobs.process, inputs, ["check", "index"])
+        return self._processing("Process", self.settings.jobs.process, inputs, ["check", "index", "guard"])
 
     def train(self, process: Any) -> Any:
         """Stage train, by torchrun, on spot machines where the settings say so; checkpoints by recipe."""
@@ -110,6 +110,7 @@ class Builder:
         inputs = {name.lower(): self.given[name] for name in ("Checkout", "Data", "Live")}
         inputs |= {
             "index": _output(process, "index"),
+            "guard": _output(process, "guard"),
             "model": train.properties.ModelArtifacts.S3ModelArtifacts,
         }
         return self._processing("Evaluate", self.settings.jobs.evaluate, inputs, ["evaluation", "gates"], [verdict])

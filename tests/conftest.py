@@ -43,6 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for marker, reason in (
         ("soak", "takes minutes: make soak"),
         ("image", "takes minutes: make test-image"),
+        ("drill", "takes minutes: make test-drill"),
         ("fork", "takes minutes: make test-fork"),
         ("cluster", "needs a cluster: make e2e-cluster"),
         ("sagemaker", "needs the SDK of SageMaker: make test-sagemaker"),

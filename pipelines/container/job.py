@@ -89,6 +89,7 @@ class Job:
             [python, "-m", "pip", "install", *hashes, requirements / "bootstrap.txt"],
             [*uv, *hashes, requirements / "dev.txt"],
             [*uv, "--no-deps", *hashes, requirements / "train.txt"],
+            [*uv, "--no-deps", "--target", folder / "corpora", *hashes, requirements / "corpora.txt"],
         ):
             self.call([str(word) for word in words])
 
@@ -128,10 +129,11 @@ class Interrupted(Exception):
 
 
 def process(job: Job) -> None:
-    """check, index"""
+    """check, index, guard"""
     job.sluice("data", "check", "--out", "build/check/report.json")
     job.sluice("index", "build")
-    for name in ("check", "index"):
+    job.sluice("guard", "train")
+    for name in ("check", "index", "guard"):
         copy(job.checkout / "build" / name, job.output(name))
 
 
@@ -151,7 +153,8 @@ def train(job: Job) -> None:
 
 def evaluate(job: Job) -> None:
     """The candidate and what is live, one after the other on this machine; then the gates, of one against the other."""
-    link(job.checkout / "build" / "index", job.input("index"))
+    for name in ("index", "guard"):
+        link(job.checkout / "build" / name, job.input(name))
     unpack(job.input("model"), job.checkout / "build" / "adapter", "model.tar.gz")
     live = job.checkout / ".sluice" / "releases"
     unpack(job.input("live"), live)

@@ -62,7 +62,7 @@ def test_a_service_answers_through_a_migration_and_a_load(
     with Callers(service) as callers:
         callers.more()
         with psycopg.connect(address) as connection:
-            assert len(migrate(connection).steps) == 2
+            assert len(migrate(connection).steps) == 3
         callers.more()
         with psycopg.connect(address, autocommit=True) as connection:
             load(connection, tmp_path / "next", "r-111111111111")

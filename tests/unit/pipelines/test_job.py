@@ -40,6 +40,8 @@ def main():
         write("check/report.json", "{}")
     elif words == "index build":
         write("index/index.json", "{}")
+    elif words == "guard train":
+        write("guard/report.json", "{}")
     elif words == "train":
         assert Path("build/index/index.json").is_file()
         kept = Path(".sluice/checkpoints/step")
@@ -112,14 +114,18 @@ def called(base: Path) -> list[str]:
     return (base / "checkout" / "called").read_text().splitlines()
 
 
-def test_process_checks_and_indexes_and_hands_both_over(base: Path, start: Start) -> None:
+def test_process_checks_indexes_and_trains_the_guard_and_hands_all_over(base: Path, start: Start) -> None:
     parcel(base / "processing" / "input" / "checkout", CODE)
     parcel(base / "processing" / "input" / "data", DATA)
     code, said = end(start("process"))
     assert code == 0, said
-    assert called(base) == ["data check --out build/check/report.json rank=", "index build rank="]
+    assert called(base) == ["data check --out build/check/report.json rank=", "index build rank=", "guard train rank="]
     output = base / "processing" / "output"
-    assert {str(one.relative_to(output)) for one in output.rglob("*.json")} == {"check/report.json", "index/index.json"}
+    assert {str(one.relative_to(output)) for one in output.rglob("*.json")} == {
+        "check/report.json",
+        "index/index.json",
+        "guard/report.json",
+    }
     assert not (base / "output" / "failure").exists()
 
 
@@ -161,7 +167,7 @@ def test_evaluate_asks_the_live_release_too_and_the_gates(base: Path, start: Sta
     parcel(inputs / "checkout", CODE)
     parcel(inputs / "data", DATA)
     parcel(inputs / "live", {"r-1/release.json": "{}"})
-    for name in ("index", "model"):
+    for name in ("index", "guard", "model"):
         (inputs / name).mkdir()
     (inputs / "model" / "model.tar.gz").write_bytes(archive({"adapter.gguf": b"GGUF"}))
     code, said = end(start("evaluate"))
@@ -181,7 +187,7 @@ def test_without_a_live_release_the_untouched_model_is_asked(base: Path, start: 
     inputs = base / "processing" / "input"
     for name, files in (("checkout", CODE), ("data", DATA), ("live", {})):
         parcel(inputs / name, files)
-    for name in ("index", "model"):
+    for name in ("index", "guard", "model"):
         (inputs / name).mkdir()
     (inputs / "model" / "model.tar.gz").write_bytes(archive({"adapter.gguf": b"GGUF"}))
     assert end(start("evaluate"))[0] == 0

@@ -79,7 +79,8 @@ def test_the_stages_run_in_the_jobs_one_after_the_other(checkout: Workspace, tmp
     assert load_params(checkout.params, "train", TrainingParameters).steps != 2
 
     inputs = evaluate / "processing" / "input"
-    shutil.copytree(made / "index", inputs / "index")
+    for name in ("index", "guard"):
+        shutil.copytree(made / name, inputs / name)
     put(inputs / "live", checkout, [])
     (inputs / "model").mkdir()
     packed = inputs / "model" / "model.tar.gz"

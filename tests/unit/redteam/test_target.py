@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from conftest import RealModels
+from guarding import trusting_model
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
+from sluice.guardrails.model import FILE, save_guard_model
 from sluice.redteam.attack import Suite
 from sluice.redteam.drill import GarakParameters, Plan, RedTeamParameters, attack, planted_index, scene_of
 from sluice.redteam.measure import Count, families
@@ -42,6 +44,7 @@ def test_the_real_service_with_and_without_guards(
     monkeypatch.chdir(workspace.root)
     with Embedder(models.embed) as embedder:
         build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
+    save_guard_model(trusting_model(models.specs.embed.sha256), workspace.build / "guard" / FILE)
     subject = draft(workspace, make=False)
     starter = Starter(workspace, subject)
     index = planted_index(subject.bundle, list(SUITES.values()), starter.state / "index")

@@ -10,7 +10,7 @@ from drilling import BAD, GOOD, WAYS, drill, plan_of_the_cluster
 from sluice.core.files import read_json
 from sluice.rollout.plan import Analysis
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.drill]
 
 TIME_SCALE, CASES = 0.06, 60
 

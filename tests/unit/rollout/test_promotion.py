@@ -8,7 +8,7 @@ import pytest
 
 from promoting import NEW, OLD, promote
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.drill]
 
 
 def test_no_request_fails_while_a_release_takes_over(tmp_path: Path) -> None:
