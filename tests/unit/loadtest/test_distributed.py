@@ -15,6 +15,7 @@ import pytest
 from sluice.core.processes import free_port, wait_until
 from sluice.rollout.http import get
 
+pytestmark = pytest.mark.drill
 ROOT = Path(__file__).parents[3]
 STUB = ROOT / "tests" / "unit" / "rollout" / "stub_service.py"
 LOCUST = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]

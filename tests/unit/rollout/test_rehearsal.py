@@ -20,7 +20,7 @@ from sluice.rollout.plan import load_plan
 from sluice.rollout.rehearsal import Event, Rehearsal, rehearse
 from sluice.rollout.services import ServiceSpec
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.drill]
 
 ONE_STEP = """
 - setWeight: 50

@@ -19,7 +19,7 @@ from sluice.rollout.router import find_binary
 from steady import QUESTION, SteadyService
 from wire import Lines, request
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.drill]
 
 ROOT = Path(__file__).parents[3]
 RATE = 50  # requests a second
