@@ -36,7 +36,7 @@ INTERRUPTED = 130
 SMALL = {
     "train": {"steps": 24, "passages": 1},
     "evaluate": {"limit": 40, "workers": 2},
-    "rehearsal": {"time_scale": 0.08, "cases": 48},
+    "rehearsal": {"time_scale": 0.08, "cases": 80},
 }
 
 
