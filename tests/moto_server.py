@@ -37,6 +37,18 @@ def aws_server(monkeypatch: pytest.MonkeyPatch, *, region: str) -> Iterator[str]
         server.stop()
 
 
+@contextmanager
+def s3_bucket(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> Iterator[str]:
+    """An empty bucket in an account of its own, for boto3 and for DVC; its name. `folder`: for a file of settings."""
+    import boto3
+
+    with aws_server(monkeypatch, region="us-east-1"):
+        (folder / "aws").touch()
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "aws"))  # dvc wants it to be a file
+        boto3.client("s3").create_bucket(Bucket=name)
+        yield name
+
+
 def make_stack(template: Path, **parameters: str) -> dict[str, str]:
     """Applies a template of CloudFormation; its outputs."""
     import boto3

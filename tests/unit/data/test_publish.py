@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from moto_server import aws_server
+from moto_server import s3_bucket
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.contract import data_digest
@@ -283,13 +283,8 @@ def bucket(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:
-    import boto3
-
-    with aws_server(monkeypatch, region="us-east-1"):
-        (tmp_path / "aws").touch()
-        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))  # dvc wants it to be a file
-        boto3.client("s3").create_bucket(Bucket="artefacts")
-        yield "s3://artefacts/sluice"
+    with s3_bucket(monkeypatch, tmp_path, "artefacts") as name:
+        yield f"s3://{name}/sluice"
 
 
 def test_a_bucket_is_published_to_proven_and_pulled_from(checkout: Workspace, bucket: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moto_server import aws_server
+from moto_server import s3_bucket
 from sluice.app.telemetry.push import push
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
@@ -73,13 +73,8 @@ def bucket(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:
-    import boto3
-
-    with aws_server(monkeypatch, region="us-east-1"):
-        (tmp_path / "aws").touch()
-        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
-        boto3.client("s3").create_bucket(Bucket="traffic")
-        yield "traffic"
+    with s3_bucket(monkeypatch, tmp_path, "traffic") as name:
+        yield name
 
 
 def test_a_bucket_is_read(bucket: str) -> None:
