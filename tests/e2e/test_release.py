@@ -100,14 +100,14 @@ class Fork:
         path.write_text(text.replace(old, new))
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that still runs from this clone."""
+        """Everything that still runs from this clone, or in it: a stage's command line does not name it."""
         found = []
         for process in psutil.process_iter():
             try:
-                words = " ".join(process.cmdline())
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                words = [*process.cmdline(), process.cwd()]
+            except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
                 continue
-            if str(self.root) in words:
+            if str(self.root) in " ".join(words):
                 found.append(process)
         return found
 

@@ -129,6 +129,7 @@ def start(
     """Starts `argv`; output goes to state/logs/<name>.log, the record to state/run/<name>-<pid>.json."""
     log = state / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)  # what a killed run left alive goes on in the old file, not over these lines
     try:
         with log.open("wb") as stream:
             process = subprocess.Popen(
@@ -155,11 +156,16 @@ def _started(pid: int) -> str:
 
     Empty for one that has ended, also while nobody has collected its exit status.
     """
+    return _stat(pid)[1]
+
+
+def _stat(pid: int) -> tuple[int, str]:
+    """Process group and start time; the group is 0 and the time empty for a process that has ended."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError, ValueError):
-        return ""
-    return "" if state in "ZX" else fields[18]
+        return 0, ""
+    return (0, "") if state in "ZX" else (int(fields[1]), fields[18])
 
 
 def is_running(pid: int) -> bool:
@@ -167,15 +173,25 @@ def is_running(pid: int) -> bool:
     return bool(_started(pid))
 
 
+def _left_behind(leader: int, started: str) -> list[int]:
+    """What still lives of the process group of a leader that was `started` then: a stage may outlive the program that
+    ran it. Nothing when the leader's number has gone to another process."""
+    if not started or _started(leader) not in {started, ""}:
+        return []
+    everyone = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    members = [(pid, *_stat(pid)) for pid in everyone]
+    return [pid for pid, group, began in members if group == leader and int(began) >= int(started)]
+
+
 def reap(state: Path) -> list[str]:
-    """Ends children that an earlier, killed run left behind. Returns their names."""
+    """Ends children that an earlier, killed run left behind, and their children. Returns the names of the former."""
     ended = []
     for record in sorted((state / "run").glob("*.json")):
         entry = read_json(record)
         pid, started = int(entry["pid"]), str(entry["started"])
-        if started and _started(pid) == started:
+        if _left_behind(pid, started):
             _signal_group(pid, signal.SIGTERM)
-            wait_until(lambda p=pid, s=started: _started(p) != s, seconds=10)  # type: ignore[misc]
+            wait_until(lambda p=pid, s=started: not _left_behind(p, s), seconds=10)  # type: ignore[misc]
             _signal_group(pid, signal.SIGKILL)
             ended.append(str(entry["name"]))
         record.unlink(missing_ok=True)

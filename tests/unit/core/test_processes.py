@@ -139,6 +139,39 @@ def test_reap_ends_a_child_that_was_left_behind(tmp_path: Path, monkeypatch: pyt
     assert processes.reap(tmp_path) == []
 
 
+# A program that starts another one in its group, says its number, and ends; the other one says that it was asked to.
+LEAVES_ONE = """
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", sys.argv[1]]).pid, flush=True)
+"""
+LEFT = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("asked to end", flush=True), sys.exit()))
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+def test_reap_ends_what_a_child_that_has_ended_left_in_its_group(tmp_path: Path) -> None:
+    child = processes.start("job", [sys.executable, "-c", LEAVES_ONE, LEFT], state=tmp_path)
+    assert child.process.wait(10) == 0
+    wait_for_line(child, "up")
+    pid = next(int(line) for line in child.tail().splitlines() if line.isdecimal())
+    assert alive(pid)
+    assert processes.reap(tmp_path) == ["job"]
+    assert not alive(pid)
+
+
+def test_what_an_earlier_run_left_alive_does_not_write_into_the_new_log(tmp_path: Path) -> None:
+    earlier = processes.start("job", [sys.executable, "-c", LEFT], state=tmp_path)
+    wait_for_line(earlier, "up")
+    child = processes.start("job", [sys.executable, "-c", "print('a line')"], state=tmp_path)
+    assert child.process.wait(10) == 0
+    earlier.stop()
+    assert child.log.read_text() == "a line\n"
+    child.stop()
+
+
 def test_reap_does_not_touch_a_recycled_pid(tmp_path: Path) -> None:
     stranger = subprocess.Popen(SLEEP, start_new_session=True)
     try:
