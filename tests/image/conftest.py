@@ -17,8 +17,12 @@ import yaml
 
 from canaries import CASES
 from containers import PODMAN, Placed, Pod, isolation, podman
+from guarding import trusting_model
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_document, write_rows
+from sluice.guardrails.model import FILE as GUARD_FILE
+from sluice.guardrails.model import save_guard_model
+from sluice.llm.models import load_models
 from sluice.release import staging
 from sluice.release.blobs import open_place
 from sluice.release.gates import Verdict
@@ -72,8 +76,9 @@ def load_image(base: str) -> Image:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Two articles behind the real embedder and the untouched model, made by the real stages. Its gates are wide where
-    they compare times: the tests put one service beside itself, on a machine that may do much else."""
+    """Two articles behind the real embedder and the untouched model, made by the real stages; the guard model takes
+    nothing for an attack, and has tests elsewhere. Its gates are wide where they compare times: the tests put one
+    service beside itself, on a machine that may do much else."""
     root = tmp_path_factory.mktemp("checkout")
     for folder in ("prompts", "config", "pipelines"):
         shutil.copytree(ROOT / folder, root / folder)
@@ -88,6 +93,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         write_document(root / "data" / "corpus", document)
     workspace = Workspace(root)
     stage.run(workspace)
+    embedder = load_models(workspace.config / "models.yaml").embed.sha256
+    save_guard_model(trusting_model(embedder), workspace.build / "guard" / GUARD_FILE)
     evaluation = workspace.build / "evaluation"
     evaluation.mkdir(parents=True)
     (evaluation / "summary.json").write_text(json.dumps({"cases_digest": "c" * 64, "cases": 0, "metrics": {}}))
