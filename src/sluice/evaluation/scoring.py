@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from sluice.data.rows import Row
 from sluice.evaluation.output import Aggregate, Assertion, Label, Metric, Output, Result
@@ -22,8 +22,7 @@ async def run_metrics(row: Row, output: Output, metrics: Sequence[Metric]) -> di
     metric's gate.
     """
     found: dict[str, Any] = {"scores": {}, "labels": {}, "assertions": {}, "errors": {}}
-    results = await asyncio.gather(*(_score(metric, row, output) for metric in metrics), return_exceptions=True)
-    for metric, result in zip(metrics, results, strict=True):
+    for metric, result in zip(metrics, await _results(row, output, metrics), strict=True):
         if isinstance(result, Exception):
             found["errors"][metric.name] = f"{type(result).__name__}: {result}"
         elif isinstance(result, BaseException):
@@ -37,14 +36,34 @@ async def run_metrics(row: Row, output: Output, metrics: Sequence[Metric]) -> di
     return found
 
 
-async def _score(metric: Metric, row: Row, output: Output) -> Result:
-    result = metric.score(row, output)
-    if inspect.isawaitable(result):
-        result = await result
+async def _results(row: Row, output: Output, metrics: Sequence[Metric]) -> list[Result | BaseException]:
+    """In the order of `metrics`. Those that ask somebody wait together; most do not, and need no task of their own."""
+    given = [_begun(metric, row, output) for metric in metrics]
+    waiting = [place for place, result in enumerate(given) if inspect.isawaitable(result)]
+    if waiting:
+        answers = await asyncio.gather(*(given[place] for place in waiting), return_exceptions=True)
+        for place, answer in zip(waiting, answers, strict=True):
+            given[place] = answer
+    return [_checked(metric, result) for metric, result in zip(metrics, given, strict=True)]
+
+
+def _begun(metric: Metric, row: Row, output: Output) -> Any:
+    """A result, something to wait for, or what it crashed with."""
+    try:
+        return metric.score(row, output)
+    except Exception as error:
+        return error
+
+
+def _checked(metric: Metric, result: Any) -> Result | BaseException:
+    if result is None or isinstance(result, BaseException):
+        return result
     if isinstance(result, int) and not isinstance(result, bool):
         result = float(result)
-    if result is not None and not isinstance(result, wanted := _GIVES[metric.aggregate]):
-        raise TypeError(f"gave {type(result).__name__}, but its aggregate {metric.aggregate!r} is of {wanted.__name__}")
+    if not isinstance(result, wanted := _GIVES[metric.aggregate]):
+        return TypeError(
+            f"gave {type(result).__name__}, but its aggregate {metric.aggregate!r} is of {wanted.__name__}"
+        )
     if isinstance(result, float) and not math.isfinite(result):
-        raise ValueError(f"the score is {result}")
-    return result
+        return ValueError(f"the score is {result}")
+    return cast(Result, result)

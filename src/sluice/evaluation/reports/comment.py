@@ -12,7 +12,7 @@ from sluice.evaluation.changes import CaseChange
 from sluice.evaluation.findings import Comparison, MetricComparison
 from sluice.evaluation.pairs import Case, some
 from sluice.evaluation.reports import words
-from sluice.evaluation.reports.markdown import clip, preformatted, printable, quoted
+from sluice.evaluation.reports.markdown import clipped, preformatted, quoted
 from sluice.evaluation.reports.side import Side, parts_of
 
 # GitHub takes 65,536 characters; bytes are never fewer. The rest is for a marker and a link that come with posting.
@@ -90,7 +90,7 @@ _CASES = "| case | question | expected | base | head | metrics |\n|---|---|---|-
 
 def _plain(text: str, length: int = 200) -> str:
     """Own words with foreign names in them, as text: every sign that Markdown or GitHub reads is a reference."""
-    shown = clip(printable(text), length)
+    shown = clipped(text, length)
     return "".join(f"&#{ord(sign)};" if sign in "\\`*_{}[]<>#|~@&" else sign for sign in shown)
 
 

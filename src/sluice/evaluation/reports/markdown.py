@@ -11,22 +11,37 @@ _PUNCTUATION = {ord(sign): f"&#{ord(sign)};" for sign in string.punctuation}
 _JOINERS = "\u200c\u200d"
 
 
-def printable(text: str) -> str:
-    """The text without control and format characters, on one line; halves of surrogate pairs become U+FFFD."""
-    kept = []
-    for sign in text:
+class _Shown(dict[int, str | None]):
+    """For str.translate: what is shown in place of a code point, looked up once; None for nothing."""
+
+    def __missing__(self, code: int) -> str | None:
+        sign = chr(code)
         category = unicodedata.category(sign)
         if category == "Cs":
-            kept.append("\ufffd")
+            self[code] = "\ufffd"
         elif sign.isspace() or category == "Cc":
-            kept.append(" ")
-        elif category != "Cf" or sign in _JOINERS:
-            kept.append(sign)
-    return " ".join("".join(kept).split())
+            self[code] = " "
+        else:
+            self[code] = sign if category != "Cf" or sign in _JOINERS else None
+        return self[code]
+
+
+_SHOWN = _Shown()
+
+
+def printable(text: str) -> str:
+    """The text without control and format characters, on one line; halves of surrogate pairs become U+FFFD."""
+    return " ".join(text.translate(_SHOWN).split())
 
 
 def clip(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def clipped(text: str, length: int) -> str:
+    """At most `length` characters of the printable text. Most of a long text is not looked at."""
+    start = printable(text[: 4 * length])
+    return clip(start if len(start) > length else printable(text), length)
 
 
 def quoted(text: str, length: int = 200) -> str:
@@ -35,7 +50,7 @@ def quoted(text: str, length: int = 200) -> str:
     All punctuation is written as character references, so that nothing is markup and no line breaks the table. GitHub
     makes mentions, links to issues and emoji out of rendered text, but not inside code.
     """
-    shown = clip(printable(text), length)
+    shown = clipped(text, length)
     return f"<code>{shown.translate(_PUNCTUATION)}</code>" if shown else ""
 
 

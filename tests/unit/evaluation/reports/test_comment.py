@@ -13,7 +13,7 @@ from markdown_it.token import Token
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.reports import Side
 from sluice.evaluation.reports.comment import LIMIT, write_comment
-from sluice.evaluation.reports.markdown import printable, quoted
+from sluice.evaluation.reports.markdown import clip, clipped, printable, quoted
 from unit.evaluation.asking import ask
 from unit.evaluation.reports.conftest import HOSTILE, Comparing
 
@@ -158,3 +158,8 @@ def test_text_is_made_printable() -> None:
     assert quoted("a|b") == "<code>a&#124;b</code>"
     assert quoted("abcdef", 4) == "<code>abc…</code>"
     assert quoted(" \n ") == ""
+
+
+@pytest.mark.parametrize("text", ["word " * 40, " " * 400 + "late", "\u200b" * 400 + "late" * 9, "a" * 8, "a" * 9])
+def test_a_long_text_is_cut_as_if_all_of_it_had_been_made_printable(text: str) -> None:
+    assert clipped(text, 8) == clip(printable(text), 8)
