@@ -20,6 +20,7 @@ os.environ.update(
 )
 
 import shutil
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from sluice.llm.models import Models, ensure, load_models
 
 ROOT = Path(__file__).resolve().parents[1]
 _LOCAL = ("127.0.0.1", "::1", "localhost")
+# A job in the background of a script ignores Ctrl-C, and so would all that it starts; some tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
