@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import signal
 import sys
+from functools import cache
+from typing import Any
 
 import typer
+import typer.main
 
 from sluice.cli import (
     canary,
@@ -78,6 +81,12 @@ app.command()(fork.init)
 app.command()(fork.upgrade)
 
 
+@cache
+def _command() -> Any:
+    """Typer makes the click command anew at each call otherwise, from the signatures of a hundred functions."""
+    return typer.main.get_command(app)
+
+
 def main() -> int:
     """Runs the command line. Exit codes: 0 done, 1 an error to mend or a canary that was stopped,
     3 refused by an evaluation gate, 130 interrupted."""
@@ -85,7 +94,7 @@ def main() -> int:
     watch_parent()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        status = app(standalone_mode=False)
+        status = _command()(standalone_mode=False)
     except SluiceError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
