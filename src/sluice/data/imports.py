@@ -36,6 +36,7 @@ class _Draft:
 
     policy: DataPolicy
     documents: dict[str, Document] = field(default_factory=dict)
+    seen: set[tuple[str, ...]] = field(default_factory=set)  # the words of each document
     train: list[Row] = field(default_factory=list)
     evaluation: list[Row] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -87,6 +88,7 @@ def squad(
                 draft.drop(f"question: its paragraph: {reason}", len(questions))
                 continue
             draft.documents[document.id] = document
+            draft.seen.add(tuple(words(text)))
             fresh = (_row(question, document, f"q{n:02}", draft) for n, question in enumerate(questions, 1))
             rows += [row for row in fresh if row]
     return _finish(draft, out)
@@ -111,7 +113,7 @@ def _unfit(document: Document, draft: _Draft) -> str | None:
     """Why the contract would refuse this document."""
     if not document.text:
         return "empty"
-    if any(words(document.text) == words(other.text) for other in draft.documents.values()):
+    if tuple(words(document.text)) in draft.seen:
         return "repeats another"
     if next(privacy.findings(f"{document.title}\n{document.text}", draft.policy.privacy), None):
         return "personal data or secret"
