@@ -35,9 +35,14 @@ class Searched:
 
 
 def search_all(
-    raw: str, ours: dict[str, str], state: Path, given: Given, exact: Sequence[set[int]], least: float
+    raw: str,
+    ours: dict[str, str],
+    state: Path,
+    given: Given,
+    exact: Sequence[set[int]],
+    enough: Callable[[dict[str, float]], bool],
 ) -> tuple[int, dict[str, Searched]]:
-    """`raw`, `ours`: addresses. With the smallest ef_search of a few that gives each of ours a recall of `least`; that
+    """`raw`, `ours`: addresses. With the smallest ef_search of a few for which the recalls of ours are `enough`; that
     ef_search, and what each was measured with it."""
     for ef_search in TRIED:
         with ExitStack() as opened:
@@ -47,7 +52,7 @@ def search_all(
             }
             recalls = {name: recall_of(search, exact) for name, search in searches.items()}
             print(f"ef_search {ef_search}: recall@10 {recalls}", flush=True)
-            if min(recalls.values()) >= least or ef_search == TRIED[-1]:
+            if enough(recalls) or ef_search == TRIED[-1]:
                 connection = opened.enter_context(psycopg.connect(raw, autocommit=True))
                 searches = {"raw": raw_search(connection, given, ef_search), **searches}
                 return ef_search, measured(searches, exact)
