@@ -67,8 +67,8 @@ test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub p
 test-sagemaker: $(READY) $(SDK)  ## the definition of SageMaker's pipeline, by its SDK (docs/reference/sagemaker.md)
 	@$(BIN)/pytest -m sagemaker tests/unit/pipelines
 
-test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica (minutes; docs/reference/canary-drill.md)
-	@$(BIN)/pytest -n 2 --dist loadfile -m drill tests/unit/rollout tests/unit/loadtest
+test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; docs/reference/canary-drill.md)
+	@$(BIN)/pytest -n 2 --dist loadfile -m drill tests/unit/rollout tests/unit/loadtest tests/unit/data
 
 test-fork: $(READY)  ## the rules of the house in a renamed copy of the repository, as `sluice init` leaves it (minutes)
 	@$(BIN)/pytest -m fork tests/unit/fork

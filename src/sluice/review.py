@@ -200,4 +200,5 @@ def _close_store(state: Path) -> None:
     """Ends what a checkout that is dropped may have left running."""
     config = state.parent / "config" / "stores.yaml"
     if config.exists():
-        close_abandoned(load_settings(config, Stores).chosen, state)
+        for store in load_settings(config, Stores).stores.values():
+            close_abandoned(store, state)

@@ -90,7 +90,8 @@ def _forecast(live: Manifest | None) -> dict[str, float]:
 def run_pipeline(workspace: Workspace, journey: Journey) -> None:
     """Data and all stages, as far as DVC finds something stale. What killed runs have left running is ended first."""
     processes.reap(workspace.state)
-    close_abandoned(load_settings(workspace.config / "stores.yaml", Stores).chosen, workspace.state)
+    for store in load_settings(workspace.config / "stores.yaml", Stores).stores.values():
+        close_abandoned(store, workspace.state)
     journey.begin("data")
     journey.end(cached=not pull(workspace))
     reproduce(workspace, journey)

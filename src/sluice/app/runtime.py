@@ -18,6 +18,7 @@ from sluice.llm.settings import needs_local
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores
+from sluice.retrieval.tenants import open_for_tenants
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,11 @@ def open_model(bundle: Bundle, role: str = "chat") -> Iterator[Fallback]:
 
 
 @contextmanager
-def open_search(bundle: Bundle, stores: Stores, state: Path) -> Iterator[Retriever]:
-    """The search of a release. `state`: the .sluice/ folder, where an embedded store lives."""
-    with Embedder(bundle.embedder) as embedder, open_retriever(bundle.index, embedder, stores, state) as retriever:
+def open_search(bundle: Bundle, stores: Stores, state: Path, *, tenants: bool = False) -> Iterator[Retriever]:
+    """The search of a release. `state`: the .sluice/ folder, where an embedded store lives. `tenants`: for questions of
+    tenants, too, who may have stores of their own; the evaluation asks for none."""
+    opening = open_for_tenants if tenants else open_retriever
+    with Embedder(bundle.embedder) as embedder, opening(bundle.index, embedder, stores, state) as retriever:
         yield retriever
 
 
@@ -68,7 +71,7 @@ def open_runtime(
     require_prompt(bundle)
     with (
         nullcontext() if stand_in else open_model(bundle) as chat,
-        open_search(bundle, stores, state) as retriever,
+        open_search(bundle, stores, state, tenants=True) as retriever,
     ):
         answering = stand_in or chat
         assert answering is not None  # one of the two is there

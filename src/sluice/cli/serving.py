@@ -18,6 +18,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: PortOption = 8080,
     fault: Fault = "",
+    env: Annotated[str, typer.Option("--env", help="Search in this environment's store (config/stores.yaml).")] = "",
     keyless: Annotated[
         bool, typer.Option("--keyless", help="Ask nobody for a key; for the loopback address only.")
     ] = False,
@@ -33,7 +34,7 @@ def serve(
 
     workspace = Workspace.find()
     folder = release or find_release(workspace, "")[1]
-    stores = load_settings(workspace.config / "stores.yaml", Stores)
+    stores = load_settings(workspace.config / "stores.yaml", Stores).using(env=env)
     telemetry = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings)
     run_server(
         open_bundle(folder, workspace),

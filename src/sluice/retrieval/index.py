@@ -96,15 +96,20 @@ def digest_of_index(embedder: EmbedderIdentity, chunker: ChunkerSettings, rows: 
     return digest_of({"embedder": embedder.model_dump(), "chunker": chunker.model_dump(), "chunks": rows})
 
 
-def read_index(folder: Path) -> tuple[IndexInfo, list[Chunk], Vectors]:
-    """The index in `folder`, its files checked against index.json. SluiceError names a file that does not match."""
+def read_info(folder: Path) -> IndexInfo:
+    """index.json of the index in `folder`."""
     try:
-        info = IndexInfo.model_validate(read_json(folder / "index.json"))
+        return IndexInfo.model_validate(read_json(folder / "index.json"))
     except ValidationError as error:
         raise SluiceError(
             f"{folder / 'index.json'}: of another version: {error.errors()[0]['msg']}",
             remedy="build the index again: `sluice index build`",
         ) from None
+
+
+def read_index(folder: Path) -> tuple[IndexInfo, list[Chunk], Vectors]:
+    """The index in `folder`, its files checked against index.json. SluiceError names a file that does not match."""
+    info = read_info(folder)
     for name, expected in info.files.items():
         if not (folder / name).is_file() or digest_of_file(folder / name) != expected:
             raise SluiceError(

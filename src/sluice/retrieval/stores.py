@@ -60,6 +60,11 @@ class Stores(Settings):
         for place, store in named:
             if store not in self.stores:
                 raise ValueError(f"{place}: no store {store!r}{nearest(store, list(self.stores))}")
+        for tenant, store in self.tenants.items():
+            if store != self.default and self.stores[store].kind == "memory":
+                raise ValueError(
+                    f"tenants.{tenant}: store {store!r} is of kind memory, which nothing can be loaded into"
+                )
         return self
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import GUARDRAILS, provider_entry
+from fakes import GUARDRAILS, ScriptedChat, provider_entry
 from sluice.app.bundle import Bundle, draft_bundle
 from sluice.app.runtime import Runtime, open_runtime
 from sluice.core.errors import SluiceError
@@ -41,9 +41,13 @@ def test_a_release_without_the_prompt_is_told_before_anything_is_loaded(bundle: 
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runtime")
+
+
+@pytest.fixture(scope="module")
+def made(folder: Path) -> Bundle:
     """The local model, in reserve behind a provider that is not there."""
-    folder = tmp_path_factory.mktemp("runtime")
     draft = draft_bundle(Workspace(ROOT), adapter=None)
     documents = [
         Document(id=title.lower(), title=title, licence="CC0-1.0", source="test", text=text)
@@ -52,13 +56,17 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     with Embedder(draft.embedder) as embedder:
         spec = load_models(ROOT / "config" / "models.yaml").embed
         build_index(documents, embedder, spec, ChunkerSettings(), folder / "index")
-    stores = load_settings(ROOT / "config" / "stores.yaml", Stores)
     gone = provider_entry(name="gone", kind="openai_compatible", base_url=f"http://127.0.0.1:{free_port()}/v1")
     chat = (ProviderSpec.model_validate(gone), *draft.providers.chat)
     providers = draft.providers.model_copy(update={"chat": chat})
     # The guard model is a stage's result, which a checkout may not have yet; it has tests of its own.
-    bundle = dataclasses.replace(draft, index=folder / "index", providers=providers, guardrails=GUARDRAILS)
-    with open_runtime(bundle, stores, folder) as opened:
+    return dataclasses.replace(draft, index=folder / "index", providers=providers, guardrails=GUARDRAILS)
+
+
+@pytest.fixture(scope="module")
+def runtime(made: Bundle, folder: Path) -> Iterator[Runtime]:
+    stores = load_settings(ROOT / "config" / "stores.yaml", Stores)
+    with open_runtime(made, stores, folder) as opened:
         yield opened
 
 
@@ -86,3 +94,15 @@ def test_the_real_parts_answer_stream_decline_and_block(runtime: Runtime) -> Non
         assert list(runtime.chat.states) == ["gone", "local"]
 
     asyncio.run(all_of_it())
+
+
+@pytest.mark.real
+def test_it_does_not_start_where_a_tenant_s_own_store_has_not_its_collection(made: Bundle, folder: Path) -> None:
+    embedded = {name: {"kind": "embedded", "path": name} for name in ("pg", "acme")}
+    stores = Stores.model_validate({"default": "pg", "stores": embedded, "tenants": {"acme": "acme"}})
+    with (
+        pytest.raises(SluiceError, match=r"store 'acme', of acme alone: it does not have the collection") as caught,
+        open_runtime(made, stores, folder, stand_in=ScriptedChat(script={})),
+    ):
+        pass
+    assert "sluice index build --store acme" in caught.value.remedy

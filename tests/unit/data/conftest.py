@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from moto_server import s3_bucket
 from sluice.core.workspace import Workspace
 
 DOCUMENTS = {
@@ -92,3 +93,14 @@ def commit(root: Path) -> str:
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--allow-empty", "--message", "A change")
     return git(root, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def bucket(
+    loopback: None,  # noqa: ARG001 - opens the network to this machine
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
+    """A folder of an empty bucket `artefacts`, by its address."""
+    with s3_bucket(monkeypatch, tmp_path, "artefacts") as name:
+        yield f"s3://{name}/sluice"

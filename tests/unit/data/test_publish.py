@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from moto_server import s3_bucket
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.contract import data_digest
@@ -168,123 +163,7 @@ def test_another_version_can_be_looked_at(checkout: Workspace) -> None:
         assert folder == checkout.data
 
 
-# -- killed
-
-
-class Fuse:
-    """Kills this process at the n-th thing that dvc does to a file: before a copy, in the middle of it, after it."""
-
-    def __init__(self, at: int | None) -> None:
-        self.at, self.seen = at, 0
-
-    def burn(self) -> None:
-        self.seen += 1
-        if self.seen == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def copy(self, copied: Callable[..., Any]) -> Callable[..., Any]:
-        def copyfile(source: str, target: str, *more: Any, **named: Any) -> Any:
-            self.burn()
-            content = Path(source).read_bytes()
-            Path(target).write_bytes(content[: len(content) // 2])
-            self.burn()
-            result = copied(source, target, *more, **named)
-            self.burn()
-            return result
-
-        return copyfile
-
-
-def push_until(checkout: Workspace, at: int | None) -> int:
-    """A push in a process of its own, killed at the n-th event; the number of events when it is not."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            from dvc_objects.fs import local
-
-            fuse = Fuse(at)
-            local.copyfile = fuse.copy(local.copyfile)
-            push(checkout, POLICY)
-            os.write(writer, str(fuse.seen).encode())
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(writer)
-    _, ended = os.waitpid(child, 0)
-    with os.fdopen(reader, "rb") as told:
-        said = told.read()
-    if at is None:
-        assert ended == 0
-        return int(said)
-    assert os.WIFSIGNALED(ended), "the push ended before its fuse"
-    assert os.WTERMSIG(ended) == signal.SIGKILL
-    return at
-
-
-def name_of(path: Path) -> str:
-    return path.parent.name + path.name
-
-
-def damaged(store: Path) -> list[str]:
-    """Objects that hold other bytes than their name says; what was never given a name is no object."""
-    named = {name_of(path): path for path in store.rglob("*") if path.is_file() and not path.name.startswith(".")}
-    return [
-        name
-        for name, path in named.items()
-        if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != name.removesuffix(".dir")
-    ]
-
-
-KILLS = 20
-
-
-def test_a_push_that_was_killed_at_any_of_twenty_points_is_completed_by_the_next(
-    checkout: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sluice.data.publish.check_or_raise", lambda *_, **__: None)  # writes nothing, takes its time
-    store, cache, pointer = (
-        checkout.root.parent / "store",
-        checkout.root / ".dvc" / "cache",
-        checkout.root / "data.dvc",
-    )
-
-    def forget() -> None:
-        for path in (store, cache, checkout.root.parent / "site"):
-            shutil.rmtree(path, ignore_errors=True)
-        pointer.unlink(missing_ok=True)
-
-    for n in range(6):  # enough files for twenty points
-        (checkout.data / f"note{n}.txt").write_text(f"{n}" * 100)
-    events = push_until(checkout, None)
-    assert events >= KILLS
-    whole = {name_of(path) for path in stored(checkout)}
-    points = sorted({1 + round(n * (events - 1) / (KILLS - 1)) for n in range(KILLS)})
-    assert len(points) == KILLS
-    for point in points:
-        forget()
-        push_until(checkout, point)
-        assert push(checkout, POLICY).objects == 12, point
-        assert damaged(store) == [], point
-        assert {name_of(path) for path in stored(checkout)} >= whole, point
-    verify(checkout)
-    shutil.rmtree(cache)
-    with checked_out(checkout, commit(checkout.root)) as pulled:
-        assert data_digest(pulled) == data_digest(checkout.data)
-
-
 # -- in S3
-
-
-@pytest.fixture
-def bucket(
-    loopback: None,  # noqa: ARG001 - opens the network to this machine
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[str]:
-    with s3_bucket(monkeypatch, tmp_path, "artefacts") as name:
-        yield f"s3://{name}/sluice"
 
 
 def test_a_bucket_is_published_to_proven_and_pulled_from(checkout: Workspace, bucket: str) -> None:

@@ -5,6 +5,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,13 @@ def address(state: Path) -> Iterator[str]:
 @pytest.fixture
 def database(address: str) -> Iterator[str]:
     """The address of an empty database in it."""
+    with empty_database(address) as made:
+        yield made
+
+
+@contextmanager
+def empty_database(address: str) -> Iterator[str]:
+    """The address of an empty database of the server at `address`."""
     name = sql.Identifier(f"empty_{next(_NUMBERS)}")
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(name))

@@ -26,6 +26,10 @@ def test_the_stores_of_this_repository(workspace: Workspace) -> None:
         ("default: local\nstores: {}\n", "stores: "),
         ("default: a\nstores: {a: {kind: embedded}}\ntenants: {acme: b}\n", "tenants.acme: no store 'b'"),
         (
+            "default: a\nstores: {a: {kind: embedded}, b: {kind: memory}}\ntenants: {acme: b}\n",
+            "tenants.acme: store 'b' is of kind memory, which nothing can be loaded into",
+        ),
+        (
             "default: a\nstores:\n  a:\n    kind: postgres\n    url_evn: X\n",
             "5: stores.a.url_evn: unknown key (did you mean 'url_env'?)",
         ),
