@@ -9,6 +9,8 @@ config/service.yaml was chosen on the starter data.
 
 `--set train.steps=144` trains with other parameters than pipelines/params.yaml has.
 
+`--steps 36 72 120 240` makes the curve over budgets instead: one line for each number of steps, without the base model.
+
 With several seeds the adapter is trained with each, and the figures are their means: on a hundred questions one run and
 the next differ by a few hundredths.
 
@@ -43,7 +45,7 @@ SHOWN = (
 )
 
 
-def main(data: Path, never_decline: bool, seeds: list[int], changes: list[str]) -> int:
+def main(data: Path, never_decline: bool, seeds: list[int], changes: list[str], steps: list[int]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for name in ("prompts", "config", "pipelines"):
@@ -56,8 +58,17 @@ def main(data: Path, never_decline: bool, seeds: list[int], changes: list[str]) 
         if changes:
             run(work, "params", "set", *changes)
         run(work, "index", "build")
-        before = evaluate(work, "--baseline")
-        after = [trained(work, seed) for seed in seeds]
+        if steps:
+            curve(work, seeds, steps)
+        else:
+            compare(work, seeds)
+    return 0
+
+
+def compare(work: Path, seeds: list[int]) -> None:
+    """The base model beside the adapter, metric by metric."""
+    before = evaluate(work, "--baseline")
+    after = [trained(work, seed)[1] for seed in seeds]
     print("| metric | base model | with adapter | gain | each seed |\n|---|---|---|---|---|")
     for name in SHOWN:
         old, found = before[name], [new[name] for new in after]
@@ -65,11 +76,22 @@ def main(data: Path, never_decline: bool, seeds: list[int], changes: list[str]) 
         if old is not None and len(known) == len(found):
             each = ", ".join(f"{value:.3g}" for value in known)
             print(f"| {name} | {old:.3g} | {fmean(known):.3g} | {fmean(known) - old:+.3g} | {each} |")
-    return 0
 
 
-def trained(work: Path, seed: int) -> dict[str, float | None]:
-    """The figures with an adapter of this seed."""
+def curve(work: Path, seeds: list[int], steps: list[int]) -> None:
+    """A line for each budget, as soon as it is known."""
+    names = ("exact_match", "f1", "contains_answer", "citation_correctness")
+    print(f"| steps | minutes of training | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}", flush=True)
+    for number in steps:
+        run(work, "params", "set", f"train.steps={number}")
+        made = [trained(work, seed) for seed in seeds]
+        minutes = fmean(seconds for seconds, _ in made) / 60
+        cells = [f"{fmean(figures[name] or 0.0 for _, figures in made):.3g}" for name in names]
+        print(f"| {number} | {minutes:.1f} | {' | '.join(cells)} |", flush=True)
+
+
+def trained(work: Path, seed: int) -> tuple[float, dict[str, float | None]]:
+    """Seconds of training, and the figures with an adapter of this seed."""
     params = work / "pipelines" / "params.yaml"
     document = yaml.safe_load(params.read_text())
     document["train"]["seed"] = seed
@@ -81,7 +103,7 @@ def trained(work: Path, seed: int) -> dict[str, float | None]:
     peak = training["peak_memory_bytes"] / 2**30
     said = f"training {training['seconds']:.0f} s ({stage:.0f} s with loading and export), peak {peak:.1f} GiB"
     print(f"seed {seed}: {said}", file=sys.stderr)
-    return evaluate(work)
+    return training["seconds"], evaluate(work)
 
 
 def evaluate(work: Path, *options: str) -> dict[str, float | None]:
@@ -104,5 +126,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters, such as train.steps=144"
     )
+    parser.add_argument("--steps", type=int, nargs="+", default=[], help="the curve over these, not the base model")
     arguments = parser.parse_args()
-    sys.exit(main(arguments.data.resolve(), arguments.never_decline, arguments.seeds, arguments.set))
+    folder = arguments.data.resolve()
+    sys.exit(main(folder, arguments.never_decline, arguments.seeds, arguments.set, arguments.steps))

@@ -75,7 +75,7 @@ def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def test_prompts_are_checked_and_listed(run: Run, workspace: Workspace) -> None:
-    assert run("prompts", "check") == (0, "4 prompts without a fault: answer, condense, finetune, judge\n", "")
+    assert run("prompts", "check") == (0, "5 prompts without a fault: answer, condense, finetune, generate, judge\n", "")
     status, out, _ = run("prompts", "list")
     assert (status, out.splitlines()[0].split()[::2]) == (0, ["answer", "chat", "question,"])
     path = workspace.prompts / "answer.prompt.yml"
@@ -105,7 +105,7 @@ def test_prompts_are_compared_with_a_commit(run: Run, workspace: Workspace) -> N
     name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
     for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run(["git", "-C", str(workspace.root), *name, *words], check=True, capture_output=True)
-    assert run("prompts", "diff", "main") == (0, "as in main: answer, condense, finetune, judge\n", "")
+    assert run("prompts", "diff", "main") == (0, "as in main: answer, condense, finetune, generate, judge\n", "")
     path = workspace.prompts / "answer.prompt.yml"
     path.write_text(path.read_text().replace("temperature: 0", "temperature: 0.7"))
     status, out, _ = run("prompts", "diff", "main")

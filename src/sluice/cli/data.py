@@ -196,29 +196,60 @@ def data_harvest(
     publish: Annotated[bool, typer.Option("--publish", help="Push a branch and open or update its PR.")] = False,
 ) -> None:
     """Propose rows for what was declined or scored low; none counts until a person has read it."""
+    from sluice.data.proposals import write
     from sluice.traffic import proposals, stage
     from sluice.traffic.harvest import Settings
 
     workspace = Workspace.find()
     traffic = stage.recorded(workspace, place)
     found = stage.harvest(workspace, traffic, _policy(workspace).privacy, Settings(at_least=at_least, most=most))
-    proposals.write(found, out or workspace.build / "harvest")
+    files = proposals.files(found)
+    write(files, out or workspace.build / "harvest")
     print_json({"proposed": len(found.proposals), "left_out": found.left_out, "broken_lines": traffic.broken})
     if publish and found.proposals:
-        _publish(workspace, proposals.files(found), proposals.page(found))
+        _publish(workspace, files, proposals.PLACE)
 
 
-def _publish(workspace: Workspace, files: dict[str, str], text: str) -> None:
-    """The files as one commit on a branch of their own, and its pull request."""
+@group.command("generate")
+def data_generate(
+    rows: Annotated[int, typer.Option(min=1, help="Rows that are wanted.")] = 50,
+    each: Annotated[int, typer.Option(min=1, help="Questions that are asked for of one passage.")] = 3,
+    seed: Annotated[int, typer.Option(help="Draws the passages, and is sent to the teacher.")] = 1,
+    agreement: Annotated[float, typer.Option(min=0, max=1, help="Token F1 of the answer that is found again.")] = 0.6,
+    checked_by: Annotated[
+        str, typer.Option(help="Role of config/providers.yaml that finds the answers again: teacher, judge or chat.")
+    ] = "teacher",
+    minutes: Annotated[float, typer.Option(min=0.1, help="Then it ends with the rows there are.")] = 30,
+    out: Annotated[Path | None, typer.Option(help="Folder for the files; default: build/generated.")] = None,
+    publish: Annotated[bool, typer.Option("--publish", help="Push a branch and open or update its PR.")] = False,
+) -> None:
+    """Propose rows that the role `teacher` writes about the corpus; none counts until a person has read it."""
+    from sluice.data.proposals import write
+    from sluice.generation import proposals, stage
+    from sluice.generation.generate import Settings
+
+    workspace = Workspace.find()
+    settings = Settings(rows=rows, each=each, seed=seed, agreement=agreement, minutes=minutes)
+    made = stage.run(workspace, settings, _policy(workspace).privacy, checked_by=checked_by)
+    write(made.files, out or workspace.build / "generated")
+    print_json(
+        {"proposed": len(made.found.proposals), "passages": made.found.passages, "left_out": made.found.left_out}
+    )
+    if publish:
+        _publish(workspace, made.files, proposals.PLACE)
+
+
+def _publish(workspace: Workspace, files: dict[str, str], place: Any) -> None:
+    """The files as one commit on the branch of a `Place`, and its pull request."""
     from sluice.core.git import run
+    from sluice.data.proposals import PAGE
     from sluice.forge.branch import commit_tree, push_branch, with_files
     from sluice.forge.pulls import Pull, upsert_pull
-    from sluice.traffic.proposals import BRANCH, FOLDER, MARK
 
     root = workspace.root
     head = run(root, "rev-parse", "HEAD")
-    tree = with_files(root, head, {f"{FOLDER}/{name}": content for name, content in files.items()})
-    commit = commit_tree(root, tree, f"Propose rows for what users asked in vain\n\n{MARK}{FOLDER}", head)
-    print(push_branch(root, commit, BRANCH, MARK, os.environ))
-    posted = upsert_pull(Pull(BRANCH, "Rows that users' questions propose", text), os.environ)
+    tree = with_files(root, head, {f"{place.folder}/{name}": content for name, content in files.items()})
+    commit = commit_tree(root, tree, place.message, head)
+    print(push_branch(root, commit, place.branch, place.mark, os.environ))
+    posted = upsert_pull(Pull(place.branch, place.title, place.body(files[PAGE])), os.environ)
     print(f"{posted.message}: {posted.url}")

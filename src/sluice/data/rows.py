@@ -38,6 +38,16 @@ class Expect(Settings):
     rubric: str | None = None
 
 
+class Provenance(Settings):
+    """What a row was generated from: `teacher` as provider/model, `prompt` the digest of its wording, `document` the
+    sha256 of the document's text, `seed` of the drawing. A row that a person wrote has none."""
+
+    teacher: str
+    prompt: str
+    document: str
+    seed: int
+
+
 class Row(Settings):
     """One question. No answers means: the corpus does not say, decline."""
 
@@ -47,15 +57,20 @@ class Row(Settings):
     doc_ids: tuple[str, ...]
     tags: tuple[str, ...] = ()
     expect: Expect | None = None
+    provenance: Provenance | None = None
 
     @property
     def answerable(self) -> bool:
         return bool(self.answers)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; without `expect` where there is none, so that a row without it keeps its digest."""
-        row = self.model_dump(mode="json", exclude={"expect"})
-        return row | {"expect": self.expect.model_dump(mode="json", exclude_defaults=True)} if self.expect else row
+        """For JSON; without `expect` and `provenance` where there is none, so that a row without keeps its digest."""
+        row = self.model_dump(mode="json", exclude={"expect", "provenance"})
+        if self.expect:
+            row["expect"] = self.expect.model_dump(mode="json", exclude_defaults=True)
+        if self.provenance:
+            row["provenance"] = self.provenance.model_dump(mode="json")
+        return row
 
 
 class Document(Settings):
@@ -69,10 +84,14 @@ class Document(Settings):
     text: str
 
 
-ROW_KEYS = [*Row.model_fields, *(f"expect.{key}" for key in Expect.model_fields)]
+ROW_KEYS = [
+    *Row.model_fields,
+    *(f"expect.{key}" for key in Expect.model_fields),
+    *(f"provenance.{key}" for key in Provenance.model_fields),
+]
 FRONT_MATTER_KEYS = [name for name in Document.model_fields if name != "text"]
 
-# The status of a row that `sluice data harvest` made and nobody has read yet: no part of the data.
+# The status of a row that `sluice data harvest` or `generate` made and nobody has read yet: no part of the data.
 PROPOSED = "proposed"
 
 T = TypeVar("T")

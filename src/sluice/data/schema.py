@@ -46,7 +46,7 @@ def _facts(row: Row, documents: dict[str, Document]) -> dict[str, Any]:
     known = [documents[doc_id] for doc_id in row.doc_ids if doc_id in documents]
     complete = len(known) == len(row.doc_ids)
     return {
-        **{name: getattr(row, name) for name in Row.model_fields if name != "expect"},
+        **{name: getattr(row, name) for name in Row.model_fields if name not in ("expect", "provenance")},
         "unknown": [doc_id for doc_id in row.doc_ids if doc_id not in documents],
         # What the model learns from it could be said to everybody, and the evaluation asks as nobody's tenant.
         "private": [document.id for document in known if document.tenant is not None],

@@ -25,6 +25,7 @@ from sluice.data.rows import Document, Fault, Placed, Row, load_corpus, parse_ro
 
 _KEYS = tuple(Row.model_fields)
 _LISTS = ("answers", "doc_ids", "tags")
+_OBJECTS = ("expect", "provenance")
 _REQUIRED = ("question", "answers")
 
 
@@ -155,11 +156,11 @@ def _fields(record: Record, layout: Layout, *, table: bool) -> tuple[dict[str, A
         if key in _LISTS and isinstance(value, str):
             parts = value.split(layout.separator) if table else [value]
             value = list(dict.fromkeys(part.strip() for part in parts if part.strip()))
-        elif key == "expect" and table:
+        elif key in _OBJECTS and table:
             try:
                 value = json.loads(value) if value.strip() else None
             except json.JSONDecodeError as error:
-                return {}, [f"expect: not valid JSON: {error.msg} (character {error.pos + 1})"]
+                return {}, [f"{key}: not valid JSON: {error.msg} (character {error.pos + 1})"]
         elif key == "id":
             value = str(value).strip()
         elif key == "question" and isinstance(value, str):

@@ -91,7 +91,7 @@ def run_tests(
     records: dict[str, dict[str, Any]] = {}
     for role in PROMPT_ROLES:
         if of_role := [case for case in cases if case.prompt.model == role]:
-            with _open_role(workspace, providers, role, store, replay=replay) as chat:
+            with open_role(workspace, providers, role, store, replay=replay) as chat:
                 records |= _ask(workspace, of_role, chat, getattr(providers, role)[0])
     return PromptRun(cases, [records[case.row.id] for case in cases], notes)
 
@@ -160,9 +160,10 @@ class _PromptApplication:
 
 
 @contextmanager
-def _open_role(
-    workspace: Workspace, providers: Providers, role: str, store: ResponseCache, *, replay: bool
+def open_role(
+    workspace: Workspace, providers: Providers, role: str, store: ResponseCache, *, replay: bool = False
 ) -> Iterator[RecordedChat]:
+    """Who is in a role, remembering; a model that nobody asks does not start. The role must not be empty."""
     specs: tuple[ProviderSpec, ...] = getattr(providers, role)
     with ExitStack() as opened:
         open_chat, digest = _local(workspace, role, opened) if needs_local(specs) else (_remote(specs), "")
@@ -179,7 +180,7 @@ def _remote(specs: Sequence[ProviderSpec]) -> Callable[[], ChatProvider]:
 
 
 def _local(workspace: Workspace, role: str, opened: ExitStack) -> tuple[Callable[[], ChatProvider], str]:
-    """The local model; as chat with the adapter in build/, where there is one, as judge without."""
+    """The local model; as chat with the adapter in build/, where there is one, else without."""
     from sluice.app.bundle import draft_bundle
     from sluice.app.runtime import open_model
     from sluice.evaluation.application import model_digest

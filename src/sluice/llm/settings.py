@@ -17,7 +17,7 @@ from sluice.core.settings import Settings, load_settings, nearest
 
 Kind = Literal["local", "openai_compatible", "openai", "anthropic", "bedrock", "sagemaker", "langchain"]
 Parameter = Literal["temperature", "max_tokens", "top_p", "seed", "stop"]
-PROMPT_ROLES = ("chat", "judge")  # the roles that answer messages, so that a prompt may name them
+PROMPT_ROLES = ("chat", "judge", "teacher")  # the roles that answer messages, so that a prompt may name them
 _AWS = ("bedrock", "sagemaker")
 # kind -> keys that it cannot do without
 _NEEDS: dict[str, tuple[str, ...]] = {
@@ -108,6 +108,7 @@ class Providers(Settings):
 
     chat: tuple[ProviderSpec, ...] = Field(min_length=1)
     judge: tuple[ProviderSpec, ...] = Field(description="empty: nobody judges")
+    teacher: tuple[ProviderSpec, ...] = Field((), description="who writes rows (`sluice data generate`); empty: nobody")
     embed: tuple[EmbedderSpec, ...] = Field(min_length=1, max_length=1)
 
     @model_validator(mode="after")
@@ -124,7 +125,7 @@ def load_providers(path: Path, *, roles: list[str]) -> Providers:
     providers = load_settings(path, Providers)
     faults = [
         f"{path}: {spec.name}: model: no role {spec.model!r} in models.yaml{nearest(spec.model, roles)}"
-        for spec in (*providers.chat, *providers.judge)
+        for spec in (*providers.chat, *providers.judge, *providers.teacher)
         if spec.kind == "local" and spec.model not in roles
     ]
     if faults:

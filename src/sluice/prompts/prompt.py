@@ -105,7 +105,7 @@ class Prompt(Settings):
     description: str = Field(
         min_length=1, description="what it is for, in a sentence for people; not sent to the model"
     )
-    model: str = Field(description="who answers: a role of config/providers.yaml, chat or judge")
+    model: str = Field(description="who answers: a role of config/providers.yaml: chat, judge or teacher")
     parameters: ModelParameters = Field(
         default_factory=lambda: ModelParameters.model_validate({}), alias="modelParameters"
     )

@@ -18,7 +18,7 @@ import numpy as np
 from sluice.data import privacy
 from sluice.data.flips import RIGHT
 from sluice.data.policy import PrivacyPolicy
-from sluice.data.rows import PROPOSED, Document, Row
+from sluice.data.rows import Document, Row
 from sluice.data.similarity import repeats_across, words
 from sluice.traffic.drift import Embed
 from sluice.traffic.exchange import Exchange
@@ -41,10 +41,6 @@ class Proposal:
     disliked: int
     similarity: float
     traces: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The line of the file of proposals."""
-        return {**self.row.as_dict(), "status": PROPOSED}
 
 
 @dataclass

@@ -17,11 +17,14 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.training.checkpoints import Checkpoints
 from sluice.training.engines import Engine
+from sluice.training.memory import give_back
 from sluice.training.packing import Pack
 from sluice.training.parallel import fill, like, whole
 from sluice.training.parameters import TrainingParameters
 
 Progress = Callable[[int, int, float], None]
+
+_GIVE_BACK_EVERY = 4  # steps; the pages that come back for the next one cost time
 
 
 @dataclass
@@ -117,6 +120,8 @@ class _Loop:
         run.plain_tokens += sum(p.plain_tokens for p in batch)
         run.answers += sum(len(p.tails) for p in batch)
         run.loss.append((run.steps, round(loss, 4)))
+        if run.steps % _GIVE_BACK_EVERY == 0:
+            give_back()
         last = run.steps == params.steps
         if self._held and (last or run.steps % params.evaluate_every == 0):
             self._evaluate()

@@ -26,6 +26,7 @@ from sluice.training.engines import engine_for
 from sluice.training.exports import Trained, export
 from sluice.training.gguf_adapter import BaseShape, read_shape, require_known
 from sluice.training.loop import Progress, fit
+from sluice.training.memory import give_back
 from sluice.training.methods import prepare, trained_weights
 from sluice.training.packing import Pack, pack
 from sluice.training.parallel import Group, joined
@@ -78,6 +79,7 @@ def _learn(
     with parsed_once():
         shape = _shape(places.served, params)
         model, tokenizer = load_base(places.base, params)
+    give_back()  # what loading needed beside the model
     packs, held, skipped = _packed(examples, model, tokenizer, params, group)
     model = prepare(model, params)
     base_sha256 = digest_of_base(places.base)
@@ -95,6 +97,7 @@ def _learn(
     result = TrainingResult(run, len(examples), sum(len(p.tails) for p in held), skipped)
     if group.leads:
         del model, engine  # an export loads the model anew
+        give_back()
         trained = Trained(places.base, places.served, shape, params, weights, packs[0])
         record = partial(
             write_records,

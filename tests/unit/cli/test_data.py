@@ -10,7 +10,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import yaml
 
+from fakes import ScriptedChat, provider_entry
 from sluice import cli
 from sluice.cli import main
 from sluice.core.workspace import Workspace
@@ -95,13 +97,9 @@ def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens t
         yield fake
 
 
-def test_a_harvest_is_a_branch_and_a_pull_request_that_a_person_decides(
-    here: Workspace,
-    there: FakeRepository,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def server(here: Workspace, there: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the checkout pushes to; the fake GitHub is its GitHub."""
     server = tmp_path / "server.git"
     git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", str(server))
     git(here.root, "remote", "add", "origin", str(server))
@@ -112,6 +110,12 @@ def test_a_harvest_is_a_branch_and_a_pull_request_that_a_person_decides(
         ("GITHUB_TOKEN", WRITER),
     ):
         monkeypatch.setenv(name, value)
+    return server
+
+
+def test_a_harvest_is_a_branch_and_a_pull_request_that_a_person_decides(
+    here: Workspace, there: FakeRepository, server: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     traces = tmp_path / "traffic"
     traces.mkdir()
     lines = [line(n, "Who runs the ferry?", declined=n == 1) for n in (1, 2)]
@@ -131,3 +135,36 @@ def test_a_harvest_is_a_branch_and_a_pull_request_that_a_person_decides(
         "docs/proposals/rows.jsonl",
     ]
     assert "branch unchanged\npull request unchanged: " in run(capsys, "harvest", "--from", str(traces), "--publish")[1]
+
+
+def test_what_a_teacher_writes_is_a_branch_and_a_pull_request_too(
+    here: Workspace,
+    there: FakeRepository,
+    server: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (here.data / "eval.jsonl").write_text('{"id": "e", "question": "Who?", "answers": [], "doc_ids": []}\n')
+    providers = here.config / "providers.yaml"
+    document = yaml.safe_load(providers.read_text())
+    document["teacher"] = [
+        provider_entry(name="stub", kind="openai_compatible", model="m", base_url="http://127.0.0.1:1/v1")
+    ]
+    providers.write_text(yaml.safe_dump(document))
+    wrote = '{"question": "How much do neighbouring pieces have in common?", "answer": "64 Tokens"}'
+    scripted = ScriptedChat(
+        {
+            "Chunking\n</title>": wrote,
+            "</title>\n<passage>\nA": "-",
+            "</title>\n<passage>\nThe": "-",
+            "in common?": "64 tokens",
+        }
+    )
+    monkeypatch.setattr("sluice.llm.roles.open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
+    status, out, err = run(capsys, "generate", "--rows", "1", "--publish")
+    assert status == 0, err
+    assert '"proposed": 1' in out
+    (pull,) = there.pulls
+    assert (pull["head"], pull["title"]) == ("generated", "Rows that a model proposes")
+    (row,) = map(json.loads, git(server, "show", "generated:docs/proposals/generated/rows.jsonl").splitlines())
+    assert (row["answers"], row["status"], row["provenance"]["teacher"]) == (["64 tokens"], "proposed", "stub/m")

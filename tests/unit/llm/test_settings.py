@@ -117,5 +117,5 @@ def test_the_entries_of_the_guide_are_valid() -> None:
     }
 
 
-def test_the_roles_are_chat_judge_and_embed() -> None:
-    assert list(Providers.model_fields) == ["chat", "judge", "embed"]
+def test_the_roles_are_chat_judge_teacher_and_embed() -> None:
+    assert list(Providers.model_fields) == ["chat", "judge", "teacher", "embed"]

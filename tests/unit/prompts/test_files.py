@@ -6,6 +6,7 @@ import pytest
 
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.workspace import Workspace
+from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import find_prompt, load_prompt, load_prompts, parse_prompts
 
 GOOD = """\
@@ -267,12 +268,16 @@ def test_an_empty_folder_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_the_prompts_of_this_repository(workspace: Workspace) -> None:
-    prompts = load_prompts(workspace.prompts, roles=ROLES)
+    prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     for name in ("answer", "finetune"):
         assert prompts[name].placeholders() == {"question", "passages", "decline"}
     assert prompts["condense"].placeholders() == {"history", "question"}
     assert prompts["judge"].placeholders() == {"rubric", "question", "passages", "expected", "answer"}
-    assert {name: prompt.model for name, prompt in prompts.items() if prompt.model != "chat"} == {"judge": "judge"}
+    assert {name: prompt.model for name, prompt in prompts.items() if prompt.model != "chat"} == {
+        "judge": "judge",
+        "generate": "teacher",
+    }
+    assert prompts["generate"].placeholders() == {"title", "passage", "count"}
     for prompt in prompts.values():
         for values in prompt.test_data:
             prompt.render(**{v.name: values[v.name] for v in prompt.variables if v.name in values})

@@ -13,6 +13,7 @@ from sluice.core.errors import Faults
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
 from sluice.data.policy import PrivacyPolicy
+from sluice.data.proposals import PAGE, ROWS, write
 from sluice.data.rows import Document, Row, load_rows
 from sluice.traffic import proposals, stage
 from sluice.traffic.exchange import Exchange
@@ -103,7 +104,7 @@ def test_what_the_data_has_and_what_few_asked_is_left_out() -> None:
 
 def test_a_proposed_row_is_no_part_of_the_data_until_a_person_has_accepted_it(workspace: Workspace) -> None:
     found = propose([declined(1, "Who runs the ferry?")])
-    (line,) = proposals.files(found)[proposals.ROWS].splitlines()
+    (line,) = proposals.files(found)[ROWS].splitlines()
     assert json.loads(line)["status"] == "proposed"
     for name in ("train.jsonl", "eval.jsonl"):
         path = workspace.data / name
@@ -121,13 +122,13 @@ def test_a_proposed_row_is_no_part_of_the_data_until_a_person_has_accepted_it(wo
 
 def test_what_a_user_wrote_is_text_on_the_page(tmp_path: Path) -> None:
     found = propose([declined(1, "Is | <b>this</b> [a link](http://x.example) @everyone\n`code`?")])
-    proposals.write(found, tmp_path)
-    page = (tmp_path / proposals.PAGE).read_text()
+    write(proposals.files(found), tmp_path)
+    page = (tmp_path / PAGE).read_text()
     (line,) = (line for line in page.splitlines() if line.startswith("| h-"))
     assert "\\| \\<b\\>this\\</b\\> \\[a link\\](http://x.example) @\u200beveryone \\`code\\`?" in line
     assert line.replace("\\|", "").count("|") == 9
     assert f"- `{found.proposals[0].row.id}`: {trace_id(1)}" in page
-    assert len((tmp_path / proposals.ROWS).read_text().splitlines()) == 1
+    assert len((tmp_path / ROWS).read_text().splitlines()) == 1
 
 
 def test_with_an_embedder_paraphrases_without_a_common_word_are_one(
