@@ -108,6 +108,7 @@ _COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE), words) for kind, pa
 
 # "i g n o r e  a l l …" and "i.g.n.o.r.e": six or more single letters in a row are read again without their separators.
 _SPACED = re.compile(r"(?<!\w)(?:\w[ .\-_*|/]{1,3}){5,}\w(?!\w)")
+_TWO_SPACED = re.compile(r"[ .\-_*|/]\w[ .\-_*|/]{1,3}\w[ .\-_*|/]")  # in every such run, and found in half the time
 _RUN_TOGETHER = re.compile(
     rf"(?:ignore|disregard|forget|override|bypass)(?:{_DETERMINER}|{_EARLIER})+(?:instruction|prompt|rule|guideline)s?|"
     r"(?:reveal|show|print|repeat|tell)(?:me|us|the|your|full|hidden)*(?:systemprompt|yourprompt|yourinstructions)",
@@ -129,6 +130,7 @@ def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every 
         for kind, pattern, words in _COMPILED
         if (low is None or any(word in low for word in words)) and any(pattern.search(form) for form in forms)
     }
-    if any(_RUN_TOGETHER.search(re.sub(r"[\W_]", "", run[0])) for run in _SPACED.finditer(seen)):
+    spaced = _SPACED.finditer(seen) if _TWO_SPACED.search(seen) else ()
+    if any(_RUN_TOGETHER.search(re.sub(r"[\W_]", "", run[0])) for run in spaced):
         kinds.add("override")
     return [Finding(f"injection.{kind}", 0, len(text)) for kind in sorted(kinds)]

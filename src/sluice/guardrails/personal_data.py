@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import string
 from typing import Literal
 
 from pydantic import Field
 
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Finding
+from sluice.guardrails.unfolding.hint import Hint, ascii_letters
 
 Kind = Literal["email", "phone", "card"]
 
@@ -30,18 +32,28 @@ _PHONES = (
 # First digits of the card networks; a millisecond timestamp starts with 1 and is therefore none.
 _CARD = re.compile(r"(?<![\w.+-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-]|[.,]\d)")
 
+_TWO_DIGITS = Hint("dd", d=string.digits + "?")  # in every number, also in digits beyond ASCII
+
 
 def find(text: str, options: Options) -> list[Finding]:
     """All findings, one for each address or number. A card number must pass the Luhn checksum (ISO/IEC 7812)."""
-    spans: list[tuple[Kind, int, int]] = [("email", *m.span()) for m in _EMAIL.finditer(text)]
-    spans += [("card", *m.span()) for m in _CARD.finditer(text) if luhn(_digits(m[0]))]
-    cards = [(start, end) for kind, start, end in spans if kind == "card"]
+    spans: list[tuple[Kind, int, int]] = []
+    if "@" in text:
+        spans += [("email", *m.span()) for m in _EMAIL.finditer(text)]
+    if _TWO_DIGITS.may_be_in(ascii_letters(text)):
+        spans += _numbers(text)
+    return [Finding(f"personal_data.{kind}", start, end) for kind, start, end in spans if kind in options.kinds]
+
+
+def _numbers(text: str) -> list[tuple[Kind, int, int]]:
+    cards = [m.span() for m in _CARD.finditer(text) if luhn(_digits(m[0]))]
+    spans: list[tuple[Kind, int, int]] = [("card", *span) for span in cards]
     for pattern in _PHONES:
         for match in pattern.finditer(text):
             inside_a_card = any(start <= match.start() < end for start, end in cards)
             if 9 <= len(_digits(match[0])) <= 15 and not inside_a_card:
                 spans.append(("phone", *match.span()))
-    return [Finding(f"personal_data.{kind}", start, end) for kind, start, end in spans if kind in options.kinds]
+    return spans
 
 
 def _digits(text: str) -> str:
