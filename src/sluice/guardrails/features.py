@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
@@ -49,6 +49,14 @@ class Row(NamedTuple):
 
     places: Places
     values: Floats
+
+
+class Grams(NamedTuple):
+    """n-grams of several texts joined: their codes, and whose the places are at which each begins and ends."""
+
+    codes: Codes
+    first: Keys
+    last: Keys
 
 
 def windows(text: str) -> list[str]:
@@ -94,7 +102,7 @@ def margins(texts: Sequence[str], weights: Floats) -> list[float]:
 def _margins(texts: Sequence[str], weights: Floats) -> list[float]:
     keys = _distinct(texts)
     halves = keys // _HALF
-    sums = np.bincount(halves, weights[keys % BUCKETS], 2 * len(texts))
+    sums = np.bincount(halves, weights[keys & (BUCKETS - 1)], 2 * len(texts))
     sizes = np.bincount(halves, minlength=2 * len(texts))
     found: list[float] = (sums / np.sqrt(np.maximum(sizes, 1))).reshape(-1, 2).sum(axis=1).tolist()
     return found
@@ -103,11 +111,15 @@ def _margins(texts: Sequence[str], weights: Floats) -> list[float]:
 def _distinct(texts: Sequence[str]) -> Keys:
     """The buckets of all texts, ascending, none twice in a text."""
     plain = [_plain(text) for text in texts]
-    keys = np.sort(np.concatenate([*_letters(plain), *_words(plain)]))
-    first = np.empty(len(keys), np.bool_)
-    first[:1] = True
-    np.not_equal(keys[1:], keys[:-1], out=first[1:])
-    return keys[first]
+    codes, first, last = map(np.concatenate, zip(*_letters(plain), *_words(plain), strict=True))
+    whole = first == last  # an n-gram begins at every place; these end in the text where they begin
+    keys = (((codes * _SPREAD) >> _SHIFT).astype(np.uint32) + first)[whole]
+    keys.sort(kind="stable")  # texts come one after the other, and share much: a merge is quicker than a quicksort
+    new = np.empty(len(keys), np.bool_)
+    new[:1] = True
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    found: Keys = keys[new]
+    return found
 
 
 def _plain(text: str) -> str:
@@ -120,33 +132,30 @@ def _plain(text: str) -> str:
     return low
 
 
-def _letters(texts: Sequence[str]) -> list[Keys]:
-    """All runs of bytes, of each size."""
+def _letters(texts: Sequence[str]) -> Iterator[Grams]:
+    """All runs of bytes, by size."""
     padded = [f" {text} ".encode() for text in texts]
     codes = np.frombuffer(b"".join(padded), np.uint8) + np.uint64(1)
     owners = _owners(map(len, padded), 0)
-    found = []
     rolled = codes
     for size in range(2, max(SIZES) + 1):
         rolled = rolled[:-1] * _PRIME + codes[size - 1 :]
         if size in SIZES:
-            found.append(_keys(rolled, owners, size))
-    return found
+            yield Grams(rolled, owners[: len(rolled)], owners[size - 1 :])
 
 
-def _words(texts: Sequence[str]) -> list[Keys]:
+def _words(texts: Sequence[str]) -> Iterator[Grams]:
     """Words, their pairs by distance, and three in a row."""
     inner = [_WORD.findall(text) for text in texts]
     coded = [(_START, *map(_code, words), _END) if words else () for words in inner]
     codes = np.fromiter(chain.from_iterable(coded), np.uint64)
     owners = _owners(map(len, coded), _HALF)
-    found = [_keys(codes, owners, 1)]
+    yield Grams(codes, owners, owners)
     for distance in _PAIRS:
         pairs = codes[:-distance] * _PRIME + codes[distance:] + np.uint64(distance)
-        found.append(_keys(pairs, owners, distance + 1))
+        yield Grams(pairs, owners[:-distance], owners[distance:])
         if distance == 1:
-            found.append(_keys(pairs[:-1] * _PRIME + codes[2:], owners, 3))
-    return found
+            yield Grams(pairs[:-1] * _PRIME + codes[2:], owners[:-2], owners[2:])
 
 
 @lru_cache(_KNOWN)
@@ -159,10 +168,3 @@ def _owners(lengths: Iterable[int], half: int) -> Keys:
     numbers = list(lengths)
     firsts = np.arange(half, half + BUCKETS * len(numbers), BUCKETS).astype(np.uint32)
     return np.repeat(firsts, numbers)
-
-
-def _keys(codes: Codes, owners: Keys, size: int) -> Keys:
-    """Of the n-grams of a size, which begin at every place: those that end in the text where they begin."""
-    first, last = owners[: len(codes)], owners[size - 1 :]
-    found: Keys = (((codes * _SPREAD) >> _SHIFT).astype(np.uint32) + first)[first == last]
-    return found

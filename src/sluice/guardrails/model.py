@@ -9,7 +9,6 @@ such texts are attacks.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from sluice.core.errors import SluiceError
 from sluice.guardrails.features import BUCKETS, margins, parts
 from sluice.guardrails.seen import Embed
 from sluice.guardrails.toxicity_model import TENSORS as TOXICITY_TENSORS
-from sluice.guardrails.toxicity_model import ToxicityModel
+from sluice.guardrails.toxicity_model import ToxicityModel, sigmoid
 
 FILE = "guard.safetensors"
 FORMAT = "2"
@@ -91,10 +90,10 @@ class GuardModel:
         return [margin + self.grams[0] for margin in margins(texts, self.weights)]
 
     def _settled(self, margin: float) -> float:
-        return _sigmoid(self.grams[1] * margin + self.grams[2])
+        return sigmoid(self.grams[1] * margin + self.grams[2])
 
     def _weighed(self, margin: float, vector: Floats) -> float:
-        return _sigmoid(self.both[0] * margin + self.both[1] + float(vector @ self.embedding))
+        return sigmoid(self.both[0] * margin + self.both[1] + float(vector @ self.embedding))
 
     def toxicity(self, texts: Sequence[str]) -> float:
         """The probability that one of the texts is insulting or obscene."""
@@ -150,10 +149,6 @@ def save_guard_model(model: GuardModel, path: Path) -> None:
     notes = {"format": FORMAT, "embedder": model.embedder}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(path), metadata={_NOTES: json.dumps(notes, sort_keys=True)})
-
-
-def _sigmoid(value: float) -> float:
-    return 1 / (1 + math.exp(-min(max(value, -60.0), 60.0)))
 
 
 def _verify(tensors: Mapping[str, Any]) -> None:

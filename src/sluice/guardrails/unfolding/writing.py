@@ -92,10 +92,8 @@ def _mixed(text: str) -> Iterator[tuple[int, int]]:
     """Words with a sign in them, and the letters before it."""
     done = 0
     for match in _MIXED.finditer(text):
-        start = match.start()
-        earliest = max(done, start - _LETTERS_BEFORE)
-        while start > earliest and text[start - 1] in string.ascii_letters:
-            start -= 1
+        earliest = max(done, match.start() - _LETTERS_BEFORE)
+        start = earliest + len(text[earliest : match.start()].rstrip(string.ascii_letters))
         done = match.end()
         yield start, done
 
