@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator
+from functools import lru_cache
 
 from sluice.guardrails.unfolding.english import COMMON, says_more, words
 from sluice.guardrails.unfolding.layer import Layer
@@ -22,6 +23,7 @@ _LEET = {"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "
          "|": "l", "+": "t", "(": "c", "€": "e"}  # fmt: skip
 _SPELT = str.maketrans({sign: letter for sign, letter in _LEET.items() if sign != "1"})
 _ONE = "il"  # what a one may stand for
+_KNOWN = 4096  # words with signs whose letters are remembered: what is versioned, counted and measured comes again
 _MOST_ONES = 4  # of which each may stand for either
 # A sign after a letter and before another or a digit, or before a letter; `!` must stand after one. Both patterns begin
 # with the sign, since letters are everywhere.
@@ -75,11 +77,10 @@ def letters_for_digits(layer: Layer) -> Layer | None:
         word = layer.text[start:end]
         if _LEET.keys().isdisjoint(word):
             continue
-        best = _spelt(word)
-        common = best in COMMON or best.rstrip("i") in COMMON
+        best, common = _spelt(word)
         if word.isdecimal():
             numbers.append(((start, end), best, common or best == "a"))
-        elif common or any(c.isalpha() for c in word):
+        elif common or word.lower() != word.upper():
             letters[start:end] = best
             found = found or common
     for (start, end), best, common in numbers:
@@ -98,8 +99,15 @@ def _mixed(text: str) -> Iterator[tuple[int, int]]:
         yield start, done
 
 
-def _spelt(word: str) -> str:
-    """With letters for signs. Of what its ones may stand for the first that gives a common word, or the first."""
+@lru_cache(_KNOWN)
+def _spelt(word: str) -> tuple[str, bool]:
+    """With letters for signs, and whether that is a common word. Of what its ones may stand for the first that gives
+    one, or the first."""
+    best = _first_known(word)
+    return best, best in COMMON or best.rstrip("i") in COMMON
+
+
+def _first_known(word: str) -> str:
     start, *rest = word.lower().translate(_SPELT).split("1")
     if len(rest) > _MOST_ONES:
         return _ONE[0].join((start, *rest))

@@ -54,8 +54,8 @@ QUICK: list[tuple[str, re.Pattern[str], Callable[[str], bool]]] = [
     ("pieces", writing._PIECES, lambda text: bool(writing._TWO_PIECES.search(text))),
     ("spaced", injection._SPACED, lambda text: bool(injection._TWO_SPACED.search(text))),
     *((f"secret {n}", pattern, in_low(words)) for n, (_, pattern, words) in enumerate(secrets._COMPILED)),
-    ("card", personal_data._CARD, may_be_in(personal_data._TWO_DIGITS)),
-    *((f"phone {n}", p, may_be_in(personal_data._TWO_DIGITS)) for n, p in enumerate(personal_data._PHONES)),
+    ("card", personal_data._CARD, may_be_in(personal_data._CARD_HINT)),
+    *((f"phone {n}", pattern, may_be_in(hint)) for n, (hint, pattern) in enumerate(personal_data._PHONES)),
     *((pattern.pattern[:12], pattern, markup.may_act) for pattern in (markup._HTML, markup._IMAGE)),
     *((pattern.pattern[:12], pattern, markup.may_act) for pattern in (markup._ADDRESS, markup._SCHEME)),
 ]
