@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-_WORD = re.compile(r"(?u)\b\w\w+\b")
+_WORD = re.compile(r"\w{2,}")
 TENSORS = ("toxicity.words", "toxicity.idf", "toxicity.weights", "toxicity.lines")
 
 
