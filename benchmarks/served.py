@@ -95,8 +95,8 @@ def main(kind: str, port: int, upstream: str, state: Path) -> None:
     ):
         chat = open_chat(bundle.providers.chat, local_url=None)
         model = load_guard_model(workspace.build / "guard" / FILE)
-        told = tuple(each.content for each in bundle.prompts["answer"].messages if each.role == "system")
-        guards = Guards(bundle.guardrails, Kit(model, embedder.embed, told))
+        instructions = tuple(each.content for each in bundle.prompts["answer"].messages if each.role == "system")
+        guards = Guards(bundle.guardrails, Kit(model, embedder.embed, instructions))
         chain = AnswerChain(bundle, chat, retriever, guards)
         traffic = Traffic()
         keys, feedback = KeyRing(state / "keys.json"), FeedbackLog(state / "feedback")

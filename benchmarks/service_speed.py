@@ -8,8 +8,8 @@ The pass-throughs hand on what their caller asked for; the service always asks i
 (docs/decisions/below-langchain.md), so it reads 32 events for every answer. Load is a closed loop over kept
 connections. Prints a table in Markdown: requests a second at 16 in flight with the server's CPU time for each, the
 middle latency at 1 in flight less that of the stub asked directly, and the server's resident memory after the load.
-docs/reference/service-speed.md quotes it. On a busy machine only the CPU times say something. `chat` asks with ten equal
-sentences, `others` with ten that never come again.
+docs/reference/service-speed.md quotes it. On a busy machine only the CPU times say something. `chat` asks with ten
+equal sentences, `others` with ten that never come again.
 
 `--peer` measures another server too: a command that listens on {port}, asks the upstream {upstream}, and takes {key}.
 """
@@ -237,7 +237,7 @@ def subjects(workspace: Workspace, peers: list[str]) -> list[Subject]:
     def other_sentences(number: int) -> str:
         """As long as `chat_question`, and no sentence of it comes twice."""
         ten = [questions[(number * 10 + place) % len(questions)] for place in range(10)]
-        return " ".join(f"Customer {number * 10 + place} asks: {each}" for place, each in enumerate(ten))[:900]
+        return " ".join(f"In case {number * 10 + place}: {each}" for place, each in enumerate(ten))[:900]
 
     served = f"{{python}} {HERE / 'served.py'}"
     passed = f"{{python}} {HERE / 'passthrough.py'}"
@@ -246,7 +246,7 @@ def subjects(workspace: Workspace, peers: list[str]) -> list[Subject]:
         Subject("httpx", passed + " httpx {port} {upstream}", chat_question),
         *(Subject(name, command, chat_question) for name, _, command in (peer.partition("=") for peer in peers)),
         Subject("chat", served + " chat {port} {upstream} {state}", chat_question, b"token28"),
-        Subject("others", served + " chat {port} {upstream} {state}", other_sentences, b"token28"),
+        Subject("others", served + " chat {port} {upstream} {state}", other_sentences, b"token28", declines=True),
         Subject("rag", served + " rag {port} {upstream} {state}", asked, b"token28", declines=True),
     ]
 
