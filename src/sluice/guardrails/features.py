@@ -10,6 +10,7 @@ The parts of a text are hashed together: a numpy call on a short array costs as 
 from __future__ import annotations
 
 import re
+import string
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -30,6 +31,7 @@ _MOST_SENTENCES = 200
 _DIGITS = re.compile(r"\d+")
 _ZEROS = str.maketrans("123456789", "000000000")
 _WORD = re.compile(r"[a-z0]+|[^\sa-z0]")
+_NO_WORDS = dict.fromkeys(map(ord, string.ascii_lowercase + "0 "))
 _KNOWN = 8192  # words whose code is remembered
 _MOST_TOGETHER = 256  # texts in one call: a key has 32 bits, and memory is bounded
 _PRIME = np.uint64(1_099_511_628_211)
@@ -101,10 +103,11 @@ def margins(texts: Sequence[str], weights: Floats) -> list[float]:
 
 def _margins(texts: Sequence[str], weights: Floats) -> list[float]:
     keys = _distinct(texts)
-    halves = keys // _HALF
-    sums = np.bincount(halves, weights[keys & (BUCKETS - 1)], 2 * len(texts))
-    sizes = np.bincount(halves, minlength=2 * len(texts))
-    found: list[float] = (sums / np.sqrt(np.maximum(sizes, 1))).reshape(-1, 2).sum(axis=1).tolist()
+    edges = np.searchsorted(keys, np.arange(0, BUCKETS * len(texts) + 1, _HALF).astype(np.uint32))  # of each half
+    totals = np.zeros(len(keys) + 1)
+    np.cumsum(weights[keys & (BUCKETS - 1)], out=totals[1:])
+    halves = np.diff(totals[edges]) / np.sqrt(np.maximum(np.diff(edges), 1))
+    found: list[float] = (halves[::2] + halves[1::2]).tolist()
     return found
 
 
@@ -146,7 +149,7 @@ def _letters(texts: Sequence[str]) -> Iterator[Grams]:
 
 def _words(texts: Sequence[str]) -> Iterator[Grams]:
     """Words, their pairs by distance, and three in a row."""
-    inner = [_WORD.findall(text) for text in texts]
+    inner = [_tokens(text) for text in texts]
     coded = [(_START, *map(_code, words), _END) if words else () for words in inner]
     codes = np.fromiter(chain.from_iterable(coded), np.uint64)
     owners = _owners(map(len, coded), _HALF)
@@ -156,6 +159,15 @@ def _words(texts: Sequence[str]) -> Iterator[Grams]:
         yield Grams(pairs, owners[:-distance], owners[distance:])
         if distance == 1:
             yield Grams(pairs[:-1] * _PRIME + codes[2:], owners[:-2], owners[2:])
+
+
+def _tokens(text: str) -> list[str]:
+    """Words, and each sign for itself."""
+    if not text.isascii():
+        return _WORD.findall(text)
+    for sign in set(text.translate(_NO_WORDS)):
+        text = text.replace(sign, f" {sign} ")
+    return text.split()
 
 
 @lru_cache(_KNOWN)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from sluice.guardrails.unfolding.english import COMMON, says_more, words
+from sluice.guardrails.unfolding.hint import ascii_letters
 from sluice.guardrails.unfolding.layer import Layer
 
 _GAP = r"[ \t\n.,;:\-_*|/+~·•]"
@@ -44,7 +45,12 @@ _DISGUISED = {
     **{step: frozenset(word.translate(table) for word in COMMON) - COMMON for step, table in _CIPHERS.items()},
     "reversed": frozenset(word[::-1] for word in COMMON) - COMMON,
 }
-_DISGUISED_SOMEHOW = frozenset().union(*_DISGUISED.values())
+_DISGUISED_SOMEHOW = frozenset(word.encode() for words_ in _DISGUISED.values() for word in words_)
+# In lower case, with a space where a word may end, as in `words`: quicker than a pattern.
+_APARTED = bytes(
+    ord(chr(code).lower()) if chr(code) in string.ascii_letters + string.digits + "_+/=" else ord(" ")
+    for code in range(256)
+)
 
 
 def joined(layer: Layer) -> Layer | None:
@@ -127,9 +133,9 @@ def ciphered(text: str) -> list[str]:
 
 def ciphers(layer: Layer) -> Iterator[Layer]:
     """The readings under rot13, Atbash and from the end to the start that say more than the text does."""
-    before = words(layer.text)
-    if _DISGUISED_SOMEHOW.isdisjoint(before):
+    if _DISGUISED_SOMEHOW.isdisjoint(ascii_letters(layer.text).translate(_APARTED).split()):
         return
+    before = words(layer.text)
     for step, table in _CIPHERS.items():
         if not _DISGUISED[step].isdisjoint(before):
             text = layer.text.translate(table)
