@@ -103,11 +103,10 @@ def margins(texts: Sequence[str], weights: Floats) -> list[float]:
 
 def _margins(texts: Sequence[str], weights: Floats) -> list[float]:
     keys = _distinct(texts)
-    edges = np.searchsorted(keys, np.arange(0, BUCKETS * len(texts) + 1, _HALF).astype(np.uint32))  # of each half
-    totals = np.zeros(len(keys) + 1)
-    np.cumsum(weights[keys & (BUCKETS - 1)], out=totals[1:])
-    halves = np.diff(totals[edges]) / np.sqrt(np.maximum(np.diff(edges), 1))
-    found: list[float] = (halves[::2] + halves[1::2]).tolist()
+    halves = keys // _HALF
+    sums = np.bincount(halves, weights[keys & (BUCKETS - 1)], 2 * len(texts))
+    sizes = np.bincount(halves, minlength=2 * len(texts))
+    found: list[float] = (sums / np.sqrt(np.maximum(sizes, 1))).reshape(-1, 2).sum(axis=1).tolist()
     return found
 
 

@@ -105,6 +105,7 @@ _PATTERNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
 )
 _COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE), words) for kind, pattern, words in _PATTERNS)
+_WORDS = frozenset(word for _, _, words in _PATTERNS for word in words)
 
 # "i g n o r e  a l l …" and "i.g.n.o.r.e": six or more single letters in a row are read again without their separators.
 _SPACED = re.compile(r"(?<!\w)(?:\w[ .\-_*|/]{1,3}){5,}\w(?!\w)")
@@ -124,11 +125,12 @@ def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every 
     one_line = seen.replace("\n", " ")
     forms = {seen, one_line}  # a line may begin an order, and an order may run over lines
     # Beyond ASCII `lower` and the patterns disagree about which letters are the same: all patterns are tried.
-    low = one_line.lower() if one_line.isascii() else None
+    low = one_line.lower()
+    said = {word for word in _WORDS if word in low} if one_line.isascii() else _WORDS
     kinds = {
         kind
         for kind, pattern, words in _COMPILED
-        if (low is None or any(word in low for word in words)) and any(pattern.search(form) for form in forms)
+        if not said.isdisjoint(words) and any(pattern.search(form) for form in forms)
     }
     spaced = _SPACED.finditer(seen) if _TWO_SPACED.search(seen) else ()
     if any(_RUN_TOGETHER.search(re.sub(r"[\W_]", "", run[0])) for run in spaced):
