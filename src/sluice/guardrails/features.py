@@ -20,6 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sluice.guardrails.spaces import one_space
+
 BUCKETS = 1 << 17
 SIZES = (3, 4, 5)
 WINDOW = 320  # characters that are judged together; more would hide an order in a long text
@@ -63,7 +65,7 @@ class Grams(NamedTuple):
 
 def windows(text: str) -> list[str]:
     """The text in pieces of at most `WINDOW` characters that overlap; a short one is one piece."""
-    text = " ".join(text.split())
+    text = one_space(text)
     if len(text) <= WINDOW:
         return [text]
     step = WINDOW - OVERLAP
@@ -125,7 +127,7 @@ def _distinct(texts: Sequence[str]) -> Keys:
 
 
 def _plain(text: str) -> str:
-    low = " ".join(text.lower().split())
+    low = one_space(text.lower())
     if not low.isascii():
         return _DIGITS.sub("0", low)
     low = low.translate(_ZEROS)

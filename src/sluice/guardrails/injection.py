@@ -10,6 +10,7 @@ import re
 
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Finding
+from sluice.guardrails.spaces import one_space
 
 
 class Options(Settings):
@@ -120,7 +121,7 @@ _RUN_TOGETHER = re.compile(
 def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every check takes its options
     """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
     # Runs of white space become one: a new line where there was one in it, else a space.
-    lines = (" ".join(line.split()) for line in text.split("\n"))
+    lines = map(one_space, text.split("\n"))
     seen = "\n".join(line for line in lines if line)
     one_line = seen.replace("\n", " ")
     forms = {seen, one_line}  # a line may begin an order, and an order may run over lines
