@@ -94,7 +94,9 @@ def main(kind: str, port: int, upstream: str, state: Path) -> None:
         search_of(kind, bundle, workspace, state, embedder) as retriever,
     ):
         chat = open_chat(bundle.providers.chat, local_url=None)
-        guards = Guards(bundle.guardrails, Kit(load_guard_model(workspace.build / "guard" / FILE), embedder.embed))
+        model = load_guard_model(workspace.build / "guard" / FILE)
+        instructions = tuple(each.content for each in bundle.prompts["answer"].messages if each.role == "system")
+        guards = Guards(bundle.guardrails, Kit(model, embedder.embed, instructions))
         chain = AnswerChain(bundle, chat, retriever, guards)
         traffic = Traffic()
         keys, feedback = KeyRing(state / "keys.json"), FeedbackLog(state / "feedback")

@@ -8,7 +8,8 @@ The pass-throughs hand on what their caller asked for; the service always asks i
 (docs/decisions/below-langchain.md), so it reads 32 events for every answer. Load is a closed loop over kept
 connections. Prints a table in Markdown: requests a second at 16 in flight with the server's CPU time for each, the
 middle latency at 1 in flight less that of the stub asked directly, and the server's resident memory after the load.
-docs/reference/service-speed.md quotes it. On a busy machine only the CPU times say something.
+docs/reference/service-speed.md quotes it. On a busy machine only the CPU times say something. `chat` asks with ten
+equal sentences, `others` with ten that never come again.
 
 `--peer` measures another server too: a command that listens on {port}, asks the upstream {upstream}, and takes {key}.
 """
@@ -233,6 +234,11 @@ def subjects(workspace: Workspace, peers: list[str]) -> list[Subject]:
     def asked(number: int) -> str:
         return f"{questions[number % len(questions)]} ({number})"
 
+    def other_sentences(number: int) -> str:
+        """As long as `chat_question`, and no sentence of it comes twice."""
+        ten = [questions[(number * 10 + place) % len(questions)] for place in range(10)]
+        return " ".join(f"In case {number * 10 + place}: {each}" for place, each in enumerate(ten))[:900]
+
     served = f"{{python}} {HERE / 'served.py'}"
     passed = f"{{python}} {HERE / 'passthrough.py'}"
     return [
@@ -240,6 +246,7 @@ def subjects(workspace: Workspace, peers: list[str]) -> list[Subject]:
         Subject("httpx", passed + " httpx {port} {upstream}", chat_question),
         *(Subject(name, command, chat_question) for name, _, command in (peer.partition("=") for peer in peers)),
         Subject("chat", served + " chat {port} {upstream} {state}", chat_question, b"token28"),
+        Subject("others", served + " chat {port} {upstream} {state}", other_sentences, b"token28", declines=True),
         Subject("rag", served + " rag {port} {upstream} {state}", asked, b"token28", declines=True),
     ]
 
@@ -249,6 +256,7 @@ TITLES = {
     "aiohttp": "aiohttp pass-through (the bound)",
     "httpx": "FastAPI + httpx pass-through",
     "chat": "**Sluice**, no retrieval",
+    "others": "the same, every sentence another",
     "rag": "**Sluice**, full guarded RAG",
 }
 

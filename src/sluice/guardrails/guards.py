@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sluice.guardrails.memory import Memory
 from sluice.guardrails.seen import Kit, Seen
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Guards:
     def __init__(self, settings: GuardrailSettings, kit: Kit | None = None) -> None:
         kit = kit or Kit()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="guard")
-        self._known: dict[str, Outcome] = {}
+        self._known: Memory[Outcome] = Memory(_REMEMBERED)
         self._input, self._passages, self._output = (
             _Stage(checks, kit, self._threads, settings.timeout_seconds)
             for checks in (settings.input, settings.passages, settings.output)
@@ -59,9 +60,7 @@ class Guards:
         if (known := self._known.get(text)) is None:
             known = await self._passages.check(text)
             if BROKEN.isdisjoint(known.reasons):
-                while len(self._known) >= _REMEMBERED:
-                    self._known.pop(next(iter(self._known)))
-                self._known[text] = known
+                self._known.keep(text, known)
         return known
 
     async def check_output(self, text: str) -> Outcome:
@@ -91,13 +90,12 @@ class _Stage:
             return Outcome(text, False, ())
         try:
             seen = Seen(text, self._kit)
-            if len(text) <= _SHORT and not self._asks(seen):
-                spans = self._failures(self._validators, seen)
+            if len(text) > _SHORT or self._always_asks:
+                spans = await self._beside(self._failures, self._validators, seen)
             else:
-                looking = asyncio.get_running_loop().run_in_executor(
-                    self._threads, self._failures, self._validators, seen
-                )
-                spans = await asyncio.wait_for(looking, self._timeout)
+                if self._doubts and seen.waits:
+                    await self._beside(seen.ask)
+                spans = self._failures(self._validators, seen)
         except TimeoutError:
             _log.error("the guardrail checks took longer than %g s; the text is refused", self._timeout)
             return Outcome("", True, (TIMEOUT,))
@@ -106,9 +104,11 @@ class _Stage:
             return Outcome("", True, (ERROR,))
         return _outcome(text, spans, self._actions)
 
-    def _asks(self, seen: Seen) -> bool:
-        """Whether a check of this text waits for the embedder: that is done beside the event loop."""
-        return self._always_asks or (self._doubts and seen.in_doubt)
+    async def _beside(self, work: Callable[..., Any], *given: Any) -> Any:
+        """What takes long, or waits for the embedder, in a thread beside the event loop."""
+        done = asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
+        # Not `asyncio.timeout`: where the event loop itself is late, that would also refuse what was done in time.
+        return await asyncio.wait_for(done, self._timeout)
 
 
 def _outcome(text: str, spans: Iterable[Any], actions: Mapping[str, Action]) -> Outcome:

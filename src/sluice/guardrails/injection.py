@@ -10,6 +10,7 @@ import re
 
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Finding
+from sluice.guardrails.spaces import one_space
 
 
 class Options(Settings):
@@ -105,9 +106,11 @@ _PATTERNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
 )
 _COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE), words) for kind, pattern, words in _PATTERNS)
+_WORDS = frozenset(word for _, _, words in _PATTERNS for word in words)
 
 # "i g n o r e  a l l …" and "i.g.n.o.r.e": six or more single letters in a row are read again without their separators.
 _SPACED = re.compile(r"(?<!\w)(?:\w[ .\-_*|/]{1,3}){5,}\w(?!\w)")
+_TWO_SPACED = re.compile(r"[ .\-_*|/]\w[ .\-_*|/]{1,3}\w[ .\-_*|/]")  # in every such run, and found in half the time
 _RUN_TOGETHER = re.compile(
     rf"(?:ignore|disregard|forget|override|bypass)(?:{_DETERMINER}|{_EARLIER})+(?:instruction|prompt|rule|guideline)s?|"
     r"(?:reveal|show|print|repeat|tell)(?:me|us|the|your|full|hidden)*(?:systemprompt|yourprompt|yourinstructions)",
@@ -118,17 +121,19 @@ _RUN_TOGETHER = re.compile(
 def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every check takes its options
     """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
     # Runs of white space become one: a new line where there was one in it, else a space.
-    lines = (" ".join(line.split()) for line in text.split("\n"))
+    lines = map(one_space, text.split("\n"))
     seen = "\n".join(line for line in lines if line)
     one_line = seen.replace("\n", " ")
     forms = {seen, one_line}  # a line may begin an order, and an order may run over lines
     # Beyond ASCII `lower` and the patterns disagree about which letters are the same: all patterns are tried.
-    low = one_line.lower() if one_line.isascii() else None
+    low = one_line.lower()
+    said = {word for word in _WORDS if word in low} if one_line.isascii() else _WORDS
     kinds = {
         kind
         for kind, pattern, words in _COMPILED
-        if (low is None or any(word in low for word in words)) and any(pattern.search(form) for form in forms)
+        if not said.isdisjoint(words) and any(pattern.search(form) for form in forms)
     }
-    if any(_RUN_TOGETHER.search(re.sub(r"[\W_]", "", run[0])) for run in _SPACED.finditer(seen)):
+    spaced = _SPACED.finditer(seen) if _TWO_SPACED.search(seen) else ()
+    if any(_RUN_TOGETHER.search(re.sub(r"[\W_]", "", run[0])) for run in spaced):
         kinds.add("override")
     return [Finding(f"injection.{kind}", 0, len(text)) for kind in sorted(kinds)]

@@ -9,7 +9,6 @@ such texts are attacks.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.features import BUCKETS, Row, features, parts
+from sluice.guardrails.features import BUCKETS, margins, parts
 from sluice.guardrails.seen import Embed
 from sluice.guardrails.toxicity_model import TENSORS as TOXICITY_TENSORS
-from sluice.guardrails.toxicity_model import ToxicityModel
+from sluice.guardrails.toxicity_model import ToxicityModel, sigmoid
 
 FILE = "guard.safetensors"
 FORMAT = "2"
@@ -70,8 +69,8 @@ class GuardModel:
 
     def judged(self, texts: Sequence[str]) -> list[Judged]:
         """What the n-grams say of every part of the texts, the most suspicious first."""
-        found = dict.fromkeys(part for text in texts for part in parts(text) if part)
-        return sorted((Judged(self.margin(features(part)), part) for part in found), reverse=True)
+        found = list(dict.fromkeys(part for text in texts for part in parts(text) if part))
+        return sorted(map(Judged, self.margins(found), found), reverse=True)
 
     def in_doubt(self, judged: Sequence[Judged]) -> Sequence[Judged]:
         """The parts whose embedding decides; none where the n-grams settle it."""
@@ -86,15 +85,15 @@ class GuardModel:
             return max(self._weighed(one.margin, vector) for one, vector in zip(doubted, vectors, strict=True))
         return self._settled(judged[0].margin) if judged else 0.0
 
-    def margin(self, row: Row) -> float:
-        """What the n-grams say of one part."""
-        return float(row.values @ self.weights[row.places]) + self.grams[0]
+    def margins(self, texts: Sequence[str]) -> list[float]:
+        """What the n-grams say of each part."""
+        return [margin + self.grams[0] for margin in margins(texts, self.weights)]
 
     def _settled(self, margin: float) -> float:
-        return _sigmoid(self.grams[1] * margin + self.grams[2])
+        return sigmoid(self.grams[1] * margin + self.grams[2])
 
     def _weighed(self, margin: float, vector: Floats) -> float:
-        return _sigmoid(self.both[0] * margin + self.both[1] + float(vector @ self.embedding))
+        return sigmoid(self.both[0] * margin + self.both[1] + float(vector @ self.embedding))
 
     def toxicity(self, texts: Sequence[str]) -> float:
         """The probability that one of the texts is insulting or obscene."""
@@ -150,10 +149,6 @@ def save_guard_model(model: GuardModel, path: Path) -> None:
     notes = {"format": FORMAT, "embedder": model.embedder}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(path), metadata={_NOTES: json.dumps(notes, sort_keys=True)})
-
-
-def _sigmoid(value: float) -> float:
-    return 1 / (1 + math.exp(-min(max(value, -60.0), 60.0)))
 
 
 def _verify(tensors: Mapping[str, Any]) -> None:

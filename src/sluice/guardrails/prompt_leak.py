@@ -30,15 +30,18 @@ def make(options: Options, kit: Kit) -> Find:
         for run in _runs(writing, options.words)
     }
     lengths = sorted({len(run) for run in runs})
+    beginnings = {run[0] for run in runs}
 
     def find(text: str, _: Options) -> list[Finding]:
-        words = [(match[0].lower(), match.start(), match.end()) for match in _WORD.finditer(text)]
-        return [
-            Finding("prompt_leak.instructions", words[first][1], words[first + length - 1][2])
+        words = [word.lower() for word in _WORD.findall(text)]
+        found = [
+            (first, first + length - 1)
             for length in lengths
             for first in range(len(words) - length + 1)
-            if tuple(word for word, _, _ in words[first : first + length]) in runs
+            if words[first] in beginnings and tuple(words[first : first + length]) in runs
         ]
+        spans = [match.span() for match in _WORD.finditer(text)] if found else []
+        return [Finding("prompt_leak.instructions", spans[first][0], spans[last][1]) for first, last in found]
 
     return on_every_layer(find)(options, kit)
 

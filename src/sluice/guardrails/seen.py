@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,22 +11,25 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
+from sluice.guardrails.memory import Memory
 from sluice.guardrails.unfolding import Layer, Unfolded, unfold
 
 if TYPE_CHECKING:
     from sluice.guardrails.model import GuardModel, Judged
 
+_EMBEDDED = 512  # of 1.5 KiB each
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Kit:
     """What checks may need beside the text. `embed`: unit-length rows, one for each text. `instructions`: what the
-    application tells the model and nobody else."""
+    application tells the model and nobody else. `embedded`: the embeddings of the last parts that were in doubt."""
 
     model: GuardModel | None = None
     embed: Embed | None = None
     instructions: tuple[str, ...] = ()
+    embedded: Memory[npt.NDArray[np.float32]] = field(default_factory=lambda: Memory(_EMBEDDED))
 
     def require_model(self, check: str) -> GuardModel:
         """SluiceError when the release has no guard model."""
@@ -63,13 +66,29 @@ class Seen:
     @cached_property
     def attack(self) -> float:
         """The probability, by the guard model, that one reading of the text is an attack."""
-        model, embed = self._kit.require_model("attack"), self._kit.require_embed("attack")
-        return _probability(model.probability(self._judged, embed))
+        model, embed, known = self._kit.require_model("attack"), self._kit.require_embed("attack"), self._kit.embedded
+        fresh: dict[str, npt.NDArray[np.float32]] = {}
+
+        def embedded(parts: Sequence[str]) -> npt.NDArray[np.float32]:
+            vectors = {part: known.get(part) for part in parts}
+            if unknown := [part for part, vector in vectors.items() if vector is None]:
+                fresh.update(zip(unknown, embed(unknown), strict=True))
+            return np.array([fresh.get(part, vector) for part, vector in vectors.items()])
+
+        found = _probability(model.probability(self._judged, embedded))
+        for part, vector in fresh.items():  # not before: what gave no probability is asked for again
+            known.keep(part, vector)
+        return found
+
+    def ask(self) -> None:
+        """Finds `attack`, which takes as long as the embedder."""
+        _ = self.attack
 
     @property
-    def in_doubt(self) -> bool:
+    def waits(self) -> bool:
         """Whether `attack` has to ask the embedder."""
-        return bool(self._kit.require_model("attack").in_doubt(self._judged))
+        doubted = self._kit.require_model("attack").in_doubt(self._judged)
+        return not all(one.part in self._kit.embedded for one in doubted)
 
     @cached_property
     def _judged(self) -> list[Judged]:

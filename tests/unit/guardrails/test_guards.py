@@ -12,6 +12,7 @@ import pytest
 
 from sluice.guardrails import GuardrailSettings, Guards, Kit, Outcome
 from sluice.guardrails.guards import redacted
+from sluice.guardrails.model import Judged
 from sluice.guardrails.registry import CHECKS
 
 SETTINGS = GuardrailSettings.model_validate(
@@ -150,7 +151,7 @@ class Model:
         self._says = says
 
     def judged(self, texts: Any) -> Any:
-        return texts
+        return [Judged(0.0, text) for text in texts]
 
     def in_doubt(self, judged: Any) -> Any:
         return judged

@@ -95,6 +95,7 @@ def test_looking_for_words_first_loses_no_attack(monkeypatch: pytest.MonkeyPatch
     quick = [injection.find(text, Options()) for text in texts]
     everything = tuple((kind, pattern, ("",)) for kind, pattern, _ in injection._COMPILED)
     monkeypatch.setattr(injection, "_COMPILED", everything)
+    monkeypatch.setattr(injection, "_WORDS", {""})
     assert sum(map(bool, quick)) > 500
     assert quick == [injection.find(text, Options()) for text in texts]
 

@@ -10,9 +10,11 @@ import base64
 import binascii
 import html
 import re
+import string
 from collections.abc import Callable, Iterator
 from urllib.parse import unquote_to_bytes
 
+from sluice.guardrails.unfolding.hint import Hint, ascii_letters
 from sluice.guardrails.unfolding.layer import Layer, Rewrite
 
 _PRINTABLE = 0.9  # of the characters of a decoded text
@@ -31,8 +33,9 @@ _CODE = re.compile(r"[0-9A-Fa-f]{4,5}|(?<=\\x)[0-9A-Fa-f]{2}")
 
 def decoded(layer: Layer) -> Iterator[Layer]:
     """One layer for each encoding that the text holds, with all its spans decoded in their places."""
-    for step, hints, pattern, decode in _DECODERS:
-        if not any(hint in layer.text for hint in hints):
+    letters = ascii_letters(layer.text)
+    for step, hint, pattern, decode in _DECODERS:
+        if not hint.may_be_in(letters):
             continue
         rewrites: list[Rewrite] = []
         for match in pattern.finditer(layer.text):
@@ -85,13 +88,13 @@ def _escape(span: str) -> str:
     return "".join(chr(code) for code in codes if code <= 0x10FFFF and not 0xD800 <= code < 0xE000)
 
 
-# Name, texts one of which every such span holds, pattern, decoder.
-_DECODERS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], Callable[[str], str]], ...] = (
-    ("url", ("%", "="), _PERCENT, _percent),
-    ("html", ("&",), _ENTITY, html.unescape),
-    ("escapes", ("\\", "U+"), _ESCAPE, _escape),
-    ("hex", ("",), _HEX, _hexadecimal),
-    ("binary", ("0", "1"), _BINARY, _binary),
-    ("base64", ("",), _BASE64, _base64),
-    ("base32", ("",), _BASE32, _base32),
+# Name, what every such span holds, pattern, decoder.
+_DECODERS: tuple[tuple[str, Hint, re.Pattern[str], Callable[[str], str]], ...] = (
+    ("url", Hint("x", x="%="), _PERCENT, _percent),
+    ("html", Hint("x", x="&"), _ENTITY, html.unescape),
+    ("escapes", Hint("x", x="\\U"), _ESCAPE, _escape),
+    ("hex", Hint("x" * 16, x=string.hexdigits + " ,:;-x\\"), _HEX, _hexadecimal),
+    ("binary", Hint("x" * 40, x="01 ,"), _BINARY, _binary),
+    ("base64", Hint("x" * 12, x=string.ascii_letters + string.digits + "+/_-"), _BASE64, _base64),
+    ("base32", Hint("x" * 16, x=string.ascii_uppercase + "234567"), _BASE32, _base32),
 )

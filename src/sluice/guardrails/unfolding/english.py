@@ -29,7 +29,7 @@ COMMON = frozenset(_COMMON.split())
 
 def words(text: str) -> list[str]:
     """The words of a text, in lower case."""
-    return [word.lower() for word in _WORD.findall(text)]
+    return " ".join(_WORD.findall(text)).lower().split()
 
 
 def says_more(decoded: Sequence[str], before: Sequence[str]) -> bool:

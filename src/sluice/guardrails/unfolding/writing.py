@@ -5,23 +5,32 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator
-from itertools import product
+from functools import lru_cache
 
 from sluice.guardrails.unfolding.english import COMMON, says_more, words
+from sluice.guardrails.unfolding.hint import ascii_letters
 from sluice.guardrails.unfolding.layer import Layer
 
 _GAP = r"[ \t\n.,;:\-_*|/+~·•]"
 # "i g n o r e  a l l …" and "i.g.n.o.r.e": five or more single letters in a row.
+_TWO_APART = re.compile(rf"{_GAP}\w{_GAP}{{1,3}}\w{_GAP}")  # in every such run, and found in half the time
 _APART = re.compile(rf"(?<!\w)(?:\w{_GAP}{{1,3}}){{4,}}\w(?!\w)")
 # "in-struc-tions": three or more short pieces of a word. Numbers with points and dashes are not words.
 _PIECES = re.compile(r"(?<![\w.\-])[A-Za-z]{1,4}(?:([\-_.*~|·•])[A-Za-z]{1,5})(?:\1[A-Za-z]{1,5})+(?![\w\-])")
+_TWO_PIECES = re.compile(r"[\-_.*~|·•][A-Za-z]{1,5}[\-_.*~|·•][A-Za-z]")
 _GAPS = re.compile(rf"{_GAP}+")
 
 _LEET = {"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s", "!": "i",
          "|": "l", "+": "t", "(": "c", "€": "e"}  # fmt: skip
+_SPELT = str.maketrans({sign: letter for sign, letter in _LEET.items() if sign != "1"})
 _ONE = "il"  # what a one may stand for
-_MIXED_SOMEWHERE = re.compile(r"[A-Za-z][013457-9@$!|+(€]+[A-Za-z0-9$]|[013457-9@$|+(€][A-Za-z]")
-_MIXED = re.compile(r"[A-Za-z]{0,24}[0-9@$!|+(€][A-Za-z0-9@$!|+(€]{0,24}")
+_KNOWN = 4096  # words with signs whose letters are remembered: what is versioned, counted and measured comes again
+_MOST_ONES = 4  # of which each may stand for either
+# A sign after a letter and before another or a digit, or before a letter; `!` must stand after one. Both patterns begin
+# with the sign, since letters are everywhere.
+_MIXED_SOMEWHERE = re.compile(r"[013457-9@$!|+(€](?:(?<=[A-Za-z].)[013457-9@$!|+(€]*[A-Za-z0-9$]|(?<!!)[A-Za-z])")
+_MIXED = re.compile(r"[0-9@$!|+(€][A-Za-z0-9@$!|+(€]{0,24}")
+_LETTERS_BEFORE = 24  # of a sign that belong to the same word
 _ROT13 = str.maketrans(
     string.ascii_letters,
     string.ascii_lowercase[13:]
@@ -36,13 +45,21 @@ _DISGUISED = {
     **{step: frozenset(word.translate(table) for word in COMMON) - COMMON for step, table in _CIPHERS.items()},
     "reversed": frozenset(word[::-1] for word in COMMON) - COMMON,
 }
+_DISGUISED_SOMEHOW = frozenset(word.encode() for words_ in _DISGUISED.values() for word in words_)
+# In lower case, with a space where a word may end, as in `words`: quicker than a pattern.
+_APARTED = bytes(
+    ord(chr(code).lower()) if chr(code) in string.ascii_letters + string.digits + "_+/=" else ord(" ")
+    for code in range(256)
+)
 
 
 def joined(layer: Layer) -> Layer | None:
     """Letters that stand apart put together; a wider gap than the narrowest of its run is one between words."""
-    runs = [(*run.span(), _together(run[0])) for run in _APART.finditer(layer.text)]
+    apart = _APART.finditer(layer.text) if _TWO_APART.search(layer.text) else ()
+    runs = [(*run.span(), _together(run[0])) for run in apart]
     taken = [(start, end) for start, end, _ in runs]
-    for match in _PIECES.finditer(layer.text):
+    pieces = _PIECES.finditer(layer.text) if _TWO_PIECES.search(layer.text) else ()
+    for match in pieces:
         if not any(start < match.end() and match.start() < end for start, end in taken):
             runs.append((*match.span(), match[0].replace(match[1], "")))
     return layer.rewritten(sorted(runs), "spacing") if runs else None
@@ -62,16 +79,15 @@ def letters_for_digits(layer: Layer) -> Layer | None:
     letters = list(layer.text)
     numbers = []
     found = False
-    for match in _MIXED.finditer(layer.text):
-        word = match[0]
-        if not any(c in _LEET for c in word):
+    for start, end in _mixed(layer.text):
+        word = layer.text[start:end]
+        if _LEET.keys().isdisjoint(word):
             continue
-        best = _spelt(word)
-        common = best in COMMON or best.rstrip("i") in COMMON
+        best, common = _spelt(word)
         if word.isdecimal():
-            numbers.append((match.span(), best, common or best == "a"))
-        elif common or any(c.isalpha() for c in word):
-            letters[match.start() : match.end()] = best
+            numbers.append(((start, end), best, common or best == "a"))
+        elif common or word.lower() != word.upper():
+            letters[start:end] = best
             found = found or common
     for (start, end), best, common in numbers:
         if common:
@@ -79,18 +95,35 @@ def letters_for_digits(layer: Layer) -> Layer | None:
     return layer.translated("".join(letters), "leetspeak") if found else None
 
 
-def _spelt(word: str) -> str:
-    low = word.lower()
-    ones = low.count("1")
-    if ones > 4:
-        return "".join(_LEET.get(c, c) for c in low)
-    options = []
-    for choice in product(_ONE, repeat=ones):
-        given = iter(choice)
-        options.append("".join(next(given) if c == "1" else _LEET.get(c, c) for c in low))
-    trimmed = [option.rstrip("i") if word.endswith("!") else option for option in options]
-    known = next((n for n, option in enumerate(trimmed) if option in COMMON or options[n] in COMMON), 0)
-    return options[known]
+def _mixed(text: str) -> Iterator[tuple[int, int]]:
+    """Words with a sign in them, and the letters before it."""
+    done = 0
+    for match in _MIXED.finditer(text):
+        earliest = max(done, match.start() - _LETTERS_BEFORE)
+        start = earliest + len(text[earliest : match.start()].rstrip(string.ascii_letters))
+        done = match.end()
+        yield start, done
+
+
+@lru_cache(_KNOWN)
+def _spelt(word: str) -> tuple[str, bool]:
+    """With letters for signs, and whether that is a common word. Of what its ones may stand for the first that gives
+    one, or the first."""
+    best = _first_known(word)
+    return best, best in COMMON or best.rstrip("i") in COMMON
+
+
+def _first_known(word: str) -> str:
+    start, *rest = word.lower().translate(_SPELT).split("1")
+    if len(rest) > _MOST_ONES:
+        return _ONE[0].join((start, *rest))
+    options = [start]
+    for piece in rest:
+        options = [option + one + piece for option in options for one in _ONE]
+    for option in options:
+        if option in COMMON or (word.endswith("!") and option.rstrip("i") in COMMON):
+            return option
+    return options[0]
 
 
 def ciphered(text: str) -> list[str]:
@@ -100,6 +133,8 @@ def ciphered(text: str) -> list[str]:
 
 def ciphers(layer: Layer) -> Iterator[Layer]:
     """The readings under rot13, Atbash and from the end to the start that say more than the text does."""
+    if _DISGUISED_SOMEHOW.isdisjoint(ascii_letters(layer.text).translate(_APARTED).split()):
+        return
     before = words(layer.text)
     for step, table in _CIPHERS.items():
         if not _DISGUISED[step].isdisjoint(before):
