@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-# A sentence ends where white space follows its mark; no pattern of an output check may match across this.
-_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)")
+# A sentence ends where white space follows its mark; no pattern of an output check may match across this. Where letters
+# stand apart ("m e @ e x a m p l e . o r g") a mark between them ends nothing.
+_END = re.compile(r"(?<!\s\S\s)[.!?…][\"'”’)\]]*(?=\s)")
 
 
 class Sentences:

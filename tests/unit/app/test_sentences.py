@@ -20,3 +20,10 @@ def test_a_mark_at_the_end_of_a_piece_waits_for_what_follows() -> None:
     sentences = Sentences()
     assert sentences.feed("Version 3.") == []
     assert sentences.feed("11 is used. ") == ["Version 3.11 is used."]
+
+
+def test_a_mark_between_letters_that_stand_apart_ends_nothing() -> None:
+    sentences = Sentences()
+    apart = "   ".join(" ".join(word) for word in ("at", "me@example.org."))
+    assert sentences.feed(f"It is {apart} ") == []
+    assert sentences.feed("All of it. ") == [f"It is {apart} All of it."]

