@@ -13,6 +13,7 @@ from guarding import stored_rows
 from sluice.guardrails.features import BUCKETS, features, margins, parts
 
 HALF = BUCKETS // 2
+SHIFT = 65 - HALF.bit_length()  # of 64 bits the first ones name a bucket of a half
 WEIGHTS = np.random.default_rng(7).normal(size=BUCKETS).astype(np.float32)
 ODD = (
     *("", " ", "a", "ab", "é", "12", "1 2", "a\n\n1", "\u0663\u0664 Zahlen 34", "\x1c\x85\u2003x", "İSTANBUL K"),
@@ -46,7 +47,7 @@ def defined(text: str) -> list[set[int]]:
     plain = re.sub(r"\d+", "0", re.sub(r"\s+", " ", text.lower()).strip())
     halves: list[set[int]] = [set(), set()]
     for half, number in numbers(plain):
-        halves[half].add((number * 0x9E3779B97F4A7C15 % 2**64 >> 48) + half * HALF)
+        halves[half].add((number * 0x9E3779B97F4A7C15 % 2**64 >> SHIFT) + half * HALF)
     return halves
 
 
