@@ -75,7 +75,11 @@ def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def test_prompts_are_checked_and_listed(run: Run, workspace: Workspace) -> None:
-    assert run("prompts", "check") == (0, "5 prompts without a fault: answer, condense, finetune, generate, judge\n", "")
+    assert run("prompts", "check") == (
+        0,
+        "5 prompts without a fault: answer, condense, finetune, generate, judge\n",
+        "",
+    )
     status, out, _ = run("prompts", "list")
     assert (status, out.splitlines()[0].split()[::2]) == (0, ["answer", "chat", "question,"])
     path = workspace.prompts / "answer.prompt.yml"
