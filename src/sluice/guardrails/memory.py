@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Generic, TypeVar
 
 Found = TypeVar("Found")
 
 
 class Memory(Generic[Found]):
-    """By text, the oldest forgotten first. Safe for many threads: every step is one of a dict's own."""
+    """By text, up to `size`; the oldest is forgotten first. Safe for many threads."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._found: dict[str, Found] = {}
+        self._changing = Lock()
 
     def __contains__(self, text: str) -> bool:
         return text in self._found
@@ -21,6 +23,7 @@ class Memory(Generic[Found]):
         return self._found.get(text)
 
     def keep(self, text: str, found: Found) -> None:
-        if len(self._found) >= self._size:
-            self._found.pop(next(iter(self._found), text), None)
-        self._found[text] = found
+        with self._changing:
+            self._found[text] = found
+            if len(self._found) > self._size:
+                del self._found[next(iter(self._found))]

@@ -29,7 +29,7 @@ class Kit:
     model: GuardModel | None = None
     embed: Embed | None = None
     instructions: tuple[str, ...] = ()
-    embedded: Memory[npt.NDArray[np.float32]] = field(default_factory=lambda: Memory(_EMBEDDED))
+    embedded: Memory[npt.NDArray[np.float32]] = field(default_factory=lambda: Memory(_EMBEDDED), compare=False)
 
     def require_model(self, check: str) -> GuardModel:
         """SluiceError when the release has no guard model."""
