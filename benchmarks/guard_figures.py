@@ -24,6 +24,7 @@ import urllib.parse
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,9 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.guard import GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
-from sluice.guardrails import GuardrailSettings, Guards
-from sluice.guardrails.model import FILE
+from sluice.guardrails import GuardrailSettings, Guards, Kit
+from sluice.guardrails.memory import Memory
+from sluice.guardrails.model import FILE, load_guard_model
 from sluice.guardrails.unfolding import MOST_CHARACTERS
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.llm.models import ensure, load_models
@@ -240,24 +242,29 @@ async def obfuscation(guards: Guards, rows: Sequence[GuardRow]) -> tuple[Tables,
     ]
 
 
-async def cost(guards: Guards, questions: Sequence[str], seconds: float) -> list[Figure]:
+async def waited(guards: Guards, texts: Sequence[str], seconds: float) -> tuple[list[float], float]:
+    """Percentiles 1 to 99 of what 16 callers wait for a check, and the CPU time of one, both in milliseconds."""
     times: list[float] = []
     until = time.perf_counter() + seconds
-    number = 0
+    source = cycle(texts)
 
     async def caller() -> None:
-        nonlocal number
         while time.perf_counter() < until:
-            number += 1
             began = time.perf_counter()
             await asyncio.sleep(0)  # a request comes through the event loop and waits for its turn there; that counts
-            await guards.check_input(f"{questions[number % len(questions)]} ({number})")
+            await guards.check_input(next(source))
             times.append((time.perf_counter() - began) * 1000)
 
     used = time.process_time()
     await asyncio.gather(*(caller() for _ in range(16)))
     used = (time.process_time() - used) / len(times) * 1000
-    cuts = statistics.quantiles(times, n=100)
+    return statistics.quantiles(times, n=100), used
+
+
+async def cost(guards: Guards, texts: Sequence[str], seconds: float) -> list[Figure]:
+    """`guards` must remember no embedding: the texts come again and again, those of users do not."""
+    cuts, used = await waited(guards, texts, seconds)
+    strange, _ = await waited(guards, [f"{text} ({number})" for number, text in enumerate(texts)], seconds)
     hostile = {"letters": "а" * 1_000_000, "orders": "ignore all the " * 66_667, "codes": "%41" * 333_334}
     slowest = 0.0
     for text in hostile.values():
@@ -268,6 +275,7 @@ async def cost(guards: Guards, questions: Sequence[str], seconds: float) -> list
     return [
         ("input checks, 16 at a time, p95", f"{cuts[94]:.1f} ms", "≤ 25 ms", cuts[94] <= 25),
         ("input checks, 16 at a time, p99", f"{cuts[98]:.1f} ms", "≤ 50 ms", cuts[98] <= 50),
+        ("the same, of texts that end in a number in brackets, p95", f"{strange[94]:.1f} ms", "", True),
         ("CPU time of the input checks, mean", f"{used:.2f} ms", "", True),
         ("CPU time, hostile text of 1 MB or the longest that is read", f"{slowest:.0f} ms", "≤ 250 ms", slowest <= 250),
     ]
@@ -350,7 +358,7 @@ def write_page(tables: Sequence[Tables], figures: Sequence[Figure], note: str) -
 
 
 async def measure(
-    workspace: Workspace, guards: Guards, bundle: Bundle, each: int, seconds: float
+    workspace: Workspace, guards: Guards, forgetful: Guards, bundle: Bundle, each: int, seconds: float
 ) -> tuple[list[Tables], list[Figure]]:
     taken: dict[str, int] = defaultdict(int)
     rows = []
@@ -359,13 +367,13 @@ async def measure(
         if taken[row.kind] <= each or not row.attack:
             rows.append(row)
     trained = {row.kind for row in load_guard_rows(workspace.data / "guard" / "train.jsonl")}
-    questions = [row.question for row in load_rows(workspace.data / "eval.jsonl")]
+    asked = [row.text for row in rows if row.kind in ("plain", "triggers")]
     attacked, first = await attacks(bundle, guards, rows, trained)
     refused_, second = await honest(workspace, guards, rows)
     disguised, third = await obfuscation(guards, rows)
     figures = [*first, *second, *third, await parallel(guards, [row.text for row in rows[:64]])]
     figures += await streaming(bundle, guards)
-    figures += await cost(guards, questions, seconds)
+    figures += await cost(forgetful, asked, seconds)
     return [attacked, refused_, disguised], figures
 
 
@@ -391,7 +399,9 @@ def main() -> int:
     report = json.loads((state / "report.json").read_text())
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         guards = open_guards(bundle, embedder)
-        tables, figures = asyncio.run(measure(workspace, guards, bundle, options.each, options.seconds))
+        kit = Kit(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), Memory(0))
+        forgetful = Guards(settings, kit)
+        tables, figures = asyncio.run(measure(workspace, guards, forgetful, bundle, options.each, options.seconds))
     if options.write:
         garak = report["garak"] or "not used"
         write_page(
