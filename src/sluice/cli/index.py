@@ -109,7 +109,8 @@ def index_tune(
     stores = chosen_stores(workspace, store, env, tenant)
     with open_chosen(workspace, store, env, tenant) as connection:
         require_collection(connection, name)
-        found = tune(connection, name, target=recall, questions=questions)
+        oversampling = stores.chosen.vectors.oversampling
+        found = tune(connection, name, target=recall, questions=questions, oversampling=oversampling)
     print("ef_search  recall@10  p50 ms")
     for each in found.tried:
         print(f"{each.ef_search:9}  {each.recall:9.3f}  {each.milliseconds:6.2f}")

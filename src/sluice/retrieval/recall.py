@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sluice.retrieval.embedder import Vectors
+from sluice.retrieval.passages import Hit
 from sluice.retrieval.postgres import Asked, Searches
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def questions_beside(vectors: Vectors, tenants: Sequence[str | None]) -> list[As
 
 def search(connection: psycopg.Connection[Any], searches: Searches, asked: Asked) -> set[str]:
     """Ids of the best ten, as a service finds them."""
-    return {hit.chunk_id for hit in searches.run(connection, asked, k=K, mode="vectors")}
+    return _ids(searches.run(connection, asked, k=K, mode="vectors"))
 
 
 def scan(connection: psycopg.Connection[Any], searches: Searches, asked: Asked) -> set[str]:
@@ -44,7 +45,11 @@ def scan(connection: psycopg.Connection[Any], searches: Searches, asked: Asked) 
         connection.execute("SET LOCAL enable_indexscan = off")
         # Else the plan that the prepared statement already has, with the index, would be taken again.
         connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-        return search(connection, searches, asked)
+        return _ids(searches.run(connection, asked, k=K, mode="vectors", by_vectors=True))
+
+
+def _ids(hits: Sequence[Hit]) -> set[str]:
+    return {hit.chunk_id for hit in hits}
 
 
 def share(found: set[str], exact: set[str]) -> float:

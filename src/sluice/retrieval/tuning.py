@@ -16,9 +16,8 @@ from psycopg import sql
 from sluice.core.errors import SluiceError
 from sluice.retrieval.postgres import Asked, Searches, configure
 from sluice.retrieval.recall import questions_beside, sample, scan, search, share
-from sluice.retrieval.searching import parts_of
 from sluice.retrieval.stores import VectorSettings
-from sluice.retrieval.tables import Description, require_description, view_of
+from sluice.retrieval.tables import Description, require_description, vector_indexed, view_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -50,22 +49,36 @@ class Tuned:
         last = self.tried[-1]
         if last.recall < self.target:
             best = max(tried.recall for tried in self.tried)
+            bits = "set a larger `vectors.oversampling` in config/stores.yaml, or "
             raise SluiceError(
                 f"{self.collection}: no ef_search reaches a recall@10 of {self.target:g}; the best is {best:.3f}",
-                remedy="make its vector index anew with a larger `vectors.ef_construction` in config/stores.yaml (now"
+                remedy=(bits if self.loaded.index == "binary" else "")
+                + "make its vector index anew with a larger `vectors.ef_construction` in config/stores.yaml (now"
                 f" {self.loaded.ef_construction}): `sluice index drop {self.collection}`, then load it again",
             )
         return last.ef_search
 
 
-def tune(connection: psycopg.Connection[Any], collection: str, *, target: float = 0.99, questions: int = 200) -> Tuned:
+def tune(
+    connection: psycopg.Connection[Any],
+    collection: str,
+    *,
+    target: float = 0.99,
+    questions: int = 200,
+    oversampling: int | None = None,
+) -> Tuned:
     """Asks each question exactly once and by the index with each value, until one reaches `target`.
 
+    `oversampling`: of a vector index of bits; None: what the collection was loaded with.
     SluiceError where no vector index is searched, since then nothing is to be chosen."""
     description = require_description(connection, collection)
-    _require_vector_index(connection, description)
+    if not vector_indexed(connection, description):
+        raise SluiceError(
+            f"{collection}: has too few chunks for a vector index, every search is exact",
+            remedy="ef_search has no effect there: leave it as it is",
+        )
     configure(connection, vectors=description.vectors)
-    searches = Searches(connection, collection)
+    searches = Searches(connection, collection, oversampling=oversampling)
     asked = _questions(connection, description, questions)
     exact = [scan(connection, searches, each) for each in asked]
     tried: list[Tried] = []
@@ -98,16 +111,3 @@ def _questions(connection: psycopg.Connection[Any], description: Description, qu
         binary=True,
     ).fetchall()
     return questions_beside(np.asarray([row[0] for row in rows], dtype=np.float32), [row[1] for row in rows])
-
-
-def _require_vector_index(connection: psycopg.Connection[Any], description: Description) -> None:
-    tables = [part.collection for part in parts_of(description)]
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_indexes WHERE tablename = ANY(%s) AND indexdef LIKE '%% USING hnsw %%')",
-        (tables,),
-    ).fetchone()
-    if row != (True,):
-        raise SluiceError(
-            f"{description.index.collection}: has too few chunks for a vector index, every search is exact",
-            remedy="ef_search has no effect there: leave it as it is",
-        )
