@@ -84,6 +84,48 @@ def index_verify(
     require(decide(gates, "index", {"index_recall_at_10": Figure(found.recall, found.questions)}, None))
 
 
+@group.command("tune")
+def index_tune(
+    collection: Collection = "",
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
+    recall: Annotated[float, typer.Option(help="recall@10 against an exact scan.", min=0.1, max=1)] = 0.99,
+    questions: Annotated[
+        int, typer.Option(help="How many are asked, beside the collection's own vectors.", min=1)
+    ] = 200,
+    write: Annotated[bool, typer.Option("--write", help="Set it in config/stores.yaml.")] = False,
+) -> None:
+    """Find the smallest ef_search with which a collection's vector index has the recall asked for.
+
+    Fails when none has: then the vector index needs a larger ef_construction."""
+    from sluice.core.params import set_value
+    from sluice.retrieval.loads import require_collection
+    from sluice.retrieval.stores import Stores
+    from sluice.retrieval.tuning import tune
+
+    workspace = Workspace.find()
+    name = collection or collection_of(workspace)
+    stores = chosen_stores(workspace, store, env, tenant)
+    with open_chosen(workspace, store, env, tenant) as connection:
+        require_collection(connection, name)
+        oversampling = stores.chosen.vectors.oversampling
+        found = tune(connection, name, target=recall, questions=questions, oversampling=oversampling)
+    print("ef_search  recall@10  p50 ms")
+    for each in found.tried:
+        print(f"{each.ef_search:9}  {each.recall:9.3f}  {each.milliseconds:6.2f}")
+    chosen = found.chosen()
+    print(f"{name}: ef_search {chosen} reaches {recall:g} with {found.questions} questions")
+    if write:
+        keys = ("stores", stores.default, "vectors", "ef_search")
+        set_value(workspace.config / "stores.yaml", keys, chosen, Stores)
+        print(f"config/stores.yaml: {'.'.join(keys)} = {chosen}, for what is opened from now on")
+    elif chosen == (now := stores.chosen.vectors.ef_search):
+        print(f"config/stores.yaml has it already for store {stores.default}")
+    else:
+        print(f"config/stores.yaml has {now} for store {stores.default}; --write sets it")
+
+
 @group.command("migrate")
 def index_migrate(
     to: Annotated[str, typer.Option(help="Revision; `base` is before the first one.")] = "head",

@@ -102,7 +102,8 @@ def _base(
         if (
             other is None
             or other.base
-            or (other.index.embedder, other.vectors.precision) != (info.embedder, settings.precision)
+            or other.index.embedder != info.embedder
+            or (other.vectors.precision, other.vectors.index) != (settings.precision, settings.index)
             or other.index.chunks < EXACT_BELOW
         ):
             continue

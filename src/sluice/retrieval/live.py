@@ -29,11 +29,19 @@ _KNOWN = 16  # collections whose statements are kept
 class LiveRetriever:
     """Thread-safe. A search is in one collection, whole, also while the name is switched and the old one dropped."""
 
-    def __init__(self, pool: Connections, name: str, embedder: Embeds, identity: EmbedderIdentity) -> None:
+    def __init__(
+        self,
+        pool: Connections,
+        name: str,
+        embedder: Embeds,
+        identity: EmbedderIdentity,
+        oversampling: int | None = None,
+    ) -> None:
         self._pool = pool
         self._name = name
         self._embedder = embedder
         self._identity = identity
+        self._oversampling = oversampling
         self._searches: dict[str, Searches] = {}
 
     def search(
@@ -65,7 +73,7 @@ class LiveRetriever:
         return str(row[0])
 
     def _open(self, connection: psycopg.Connection[Any], collection: str) -> Searches:
-        searches = Searches(connection, collection)
+        searches = Searches(connection, collection, oversampling=self._oversampling)
         made_by = searches.description.index.embedder
         if made_by != self._identity:
             raise SluiceError(
@@ -87,4 +95,4 @@ def open_live(name: str, embedder: Embeds, spec: ModelSpec, stores: Stores, stat
         open_store(chosen, state) as address,
         pooled(address, chosen, state, partial(configure, vectors=chosen.vectors)) as connections,
     ):
-        yield LiveRetriever(connections, name, embedder, identity_of(spec))
+        yield LiveRetriever(connections, name, embedder, identity_of(spec), chosen.vectors.oversampling)

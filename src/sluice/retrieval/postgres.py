@@ -17,7 +17,7 @@ from sluice.retrieval.passages import Hit
 from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.searching import Mode, statement
 from sluice.retrieval.stores import Stores, StoreSpec, VectorSettings, open_store, reviver
-from sluice.retrieval.tables import require_description
+from sluice.retrieval.tables import require_description, vector_indexed
 
 if TYPE_CHECKING:
     import psycopg
@@ -28,11 +28,18 @@ Asked = dict[str, Any]  # the values of a statement
 
 
 class Searches:
-    """The statements for one collection. SluiceError when it was loaded by older code: its tables are others."""
+    """The statements for one collection. SluiceError when it was loaded by older code: its tables are others.
 
-    def __init__(self, connection: psycopg.Connection[Any], collection: str) -> None:
+    `oversampling`: of a vector index of bits; None: what was set when the collection was loaded."""
+
+    def __init__(
+        self, connection: psycopg.Connection[Any], collection: str, *, oversampling: int | None = None
+    ) -> None:
         self.description = require_description(connection, collection)
-        self._statements: dict[tuple[Mode, int, bool], bytes] = {}
+        by_bits = self.description.vectors.index == "binary"
+        self._by_bits = vector_indexed(connection, self.description) if by_bits else frozenset[str]()
+        self._oversampling = oversampling or self.description.vectors.oversampling
+        self._statements: dict[tuple[Mode, int, bool, bool], bytes] = {}
 
     def run(
         self,
@@ -42,11 +49,19 @@ class Searches:
         k: int,
         mode: Mode = "hybrid",
         documents: Sequence[str] | None = None,
+        by_vectors: bool = False,
     ) -> list[Hit]:
-        """Best first."""
-        key = mode, k, documents is not None
+        """Best first. `by_vectors`: also where the vector index holds bits, which is then of no use."""
+        key = mode, k, documents is not None, by_vectors
         if key not in self._statements:
-            self._statements[key] = statement(self.description, mode, k=k, of_documents=documents is not None)
+            self._statements[key] = statement(
+                self.description,
+                mode,
+                k=k,
+                of_documents=documents is not None,
+                by_bits=frozenset() if by_vectors else self._by_bits,
+                oversampling=self._oversampling,
+            )
         values = asked if documents is None else {**asked, "documents": list(documents)}
         with connection.cursor(binary=True, row_factory=class_row(Hit)) as cursor:
             return cursor.execute(self._statements[key], values, prepare=True).fetchall()
@@ -131,7 +146,7 @@ class PostgresBackend:
     def retriever(self, collection: str, embedder: Embeds) -> Iterator[PostgresRetriever]:
         spec = self._stores.chosen
         with connected(self._stores, self._address) as connection:
-            searches = Searches(connection, collection)
+            searches = Searches(connection, collection, oversampling=spec.vectors.oversampling)
         made = partial(configure, vectors=spec.vectors, held=collection)
         with pooled(self._address, spec, self._state, made) as connections:
             yield PostgresRetriever(connections, searches, embedder)

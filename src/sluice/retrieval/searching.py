@@ -12,7 +12,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from sluice.retrieval.tables import Description, words_of
+from sluice.retrieval.tables import Description, bits, words_of
 
 Mode = Literal["hybrid", "vectors", "text"]
 
@@ -26,7 +26,10 @@ _HIT = "t.id AS chunk_id, t.doc_id, t.title, t.text, t.start"
 
 # The vector stands in the statement itself: taken from `asked`, the vector index would not be used.
 _DISTANCE = "t.embedding <=> %(vector)b::{kind}"
-_NEAR_OF = "SELECT {columns}, {distance} AS distance FROM {table} t WHERE {seen} ORDER BY {distance} LIMIT {limit}"
+_NEAR_OF = "SELECT {columns}, {distance} AS distance FROM {rows} ORDER BY {distance} LIMIT {limit}"
+_ROWS = "{table} t WHERE {seen}"
+# Bits are a rough measure: more are taken by them than are asked for, and those are then ranked by their vectors.
+_ROWS_BY_BITS = "(SELECT * FROM {table} t WHERE {seen} ORDER BY {bits} <~> {asked} LIMIT {most}) AS t"
 _RANK = "ts_rank_cd(t.words, asked.words)"
 _MATCHING_OF = (
     "SELECT t.id, {rank} AS rank FROM {words} t, asked WHERE t.words @@ asked.words AND {seen}"
@@ -81,42 +84,55 @@ def parts_of(description: Description) -> tuple[Part, ...]:
     return Part(description.base, replaced, replaced), Part(own, "t.embedding IS NOT NULL")
 
 
-def statement(description: Description, mode: Mode, *, k: int, of_documents: bool) -> bytes:
-    """For the values vector, question, tenant and, `of_documents`, documents.
+def statement(
+    description: Description,
+    mode: Mode,
+    *,
+    k: int,
+    of_documents: bool,
+    by_bits: frozenset[str] = frozenset(),
+    oversampling: int = 1,
+) -> bytes:
+    """For the values vector, question, tenant and, `of_documents`, documents. `by_bits`: the tables whose vector index
+    holds bits; it is asked for `oversampling` times as many.
 
     `k` stands in the statement itself: with a LIMIT that PostgreSQL does not know it would plan each search anew."""
     candidates = max(_CANDIDATES, k)
     kind = "vector::halfvec" if description.vectors.precision == "half" else "vector"
     distance = _DISTANCE.format(kind=kind)
+    dimension = description.index.dimension
+    near_by = {"bits": bits("t.embedding", dimension), "asked": bits(f"%(vector)b::{kind}", dimension)}
     visible = _VISIBLE + (_OF_DOCUMENTS if of_documents else "")
 
-    def union(template: str, **more: str) -> str:
-        pieces = [
-            template.format(
-                table=sql.Identifier(part.collection).as_string(),
-                words=sql.Identifier(words_of(part.collection)).as_string(),
-                seen=f"{visible} AND {part.words if template == _MATCHING_OF else part.chunks}",
-                present=part.chunks,
-                distance=distance,
-                **more,
-            )
-            for part in parts_of(description)
-        ]
+    def piece(template: str, part: Part, limit: int, more: dict[str, str]) -> str:
+        table = sql.Identifier(part.collection).as_string()
+        rows = _ROWS_BY_BITS if part.collection in by_bits else _ROWS
+        return template.format(
+            table=table,
+            words=sql.Identifier(words_of(part.collection)).as_string(),
+            rows=rows.format(table=table, seen=f"{visible} AND {part.chunks}", most=limit * oversampling, **near_by),
+            seen=f"{visible} AND {part.words}",
+            present=part.chunks,
+            distance=distance,
+            limit=limit,
+            **more,
+        )
+
+    def union(template: str, limit: int = 0, **more: str) -> str:
+        pieces = [piece(template, part, limit, more) for part in parts_of(description)]
         return pieces[0] if len(pieces) == 1 else " UNION ALL ".join(f"({piece})" for piece in pieces)
 
     if mode == "vectors":
-        return _VECTORS.format(k=k, near=union(_NEAR_OF, columns=_HIT, limit=str(k))).encode()
+        return _VECTORS.format(k=k, near=union(_NEAR_OF, k, columns=_HIT)).encode()
     hits = union(_HITS_OF, hit=_HIT)
     if mode == "text":
-        return _TEXT.format(
-            k=k, asked=_ASKED, matching=union(_MATCHING_OF, rank=_RANK, limit=str(k)), hits=hits
-        ).encode()
+        return _TEXT.format(k=k, asked=_ASKED, matching=union(_MATCHING_OF, k, rank=_RANK), hits=hits).encode()
     return _HYBRID.format(
         k=k,
         candidates=candidates,
         asked=_ASKED,
-        near=union(_NEAR_OF, columns="t.id", limit=str(candidates)),
-        matching=union(_MATCHING_OF, rank=_RANK, limit=str(candidates)),
+        near=union(_NEAR_OF, candidates, columns="t.id"),
+        matching=union(_MATCHING_OF, candidates, rank=_RANK),
         of_text=_WEIGHT_OF_TEXT,
         hits=hits,
     ).encode()

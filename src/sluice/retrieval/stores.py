@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import interrupts_deferred
@@ -21,12 +21,25 @@ from sluice.core.settings import Settings, nearest
 
 class VectorSettings(Settings):
     """How vectors are stored and found. `precision`: of each number, 4 bytes or 2. `m`, `ef_construction`, `ef_search`:
-    of HNSW (pgvector's words): links of a vector, candidates while it is linked, candidates of a search."""
+    of HNSW (pgvector's words): links of a vector, candidates while it is linked, candidates of a search.
+
+    `index`: what the vector index holds, the vectors or one bit for each of their numbers. With bits it finds
+    `oversampling` times as many as are asked for, which are then ranked by their vectors."""
 
     precision: Literal["single", "half"] = "single"
+    index: Literal["full", "binary"] = "full"
+    oversampling: int = Field(default=20, ge=1, le=100)
     m: int = Field(default=16, ge=2, le=100)
     ef_construction: int = Field(default=64, ge=4, le=1000)
     ef_search: int = Field(default=200, ge=1, le=1000)
+
+    @model_serializer(mode="wrap")
+    def _as_older_code_reads_it(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A collection without bits says nothing of them: services of older code go on searching it."""
+        found: dict[str, Any] = dump(self)
+        if self.index == "full":
+            del found["index"], found["oversampling"]
+        return found
 
 
 class StoreSpec(Settings):

@@ -40,6 +40,7 @@ _END = b"\xff\xff"
 _BLOCK = 256  # rows sent together
 _NULL = b"\xff\xff\xff\xff"
 _MEMORY = (64, 1024)  # MiB, least and most, for making a vector index: in memory it takes a fraction of the time
+_BITS = "bit_hamming_ops"
 _KINDS = {"single": ("vector", ">f4"), "half": ("halfvec", ">f2")}
 
 
@@ -79,9 +80,23 @@ def view_of(description: Description) -> str:
     return name.replace("chunks", "whole", 1) if description.base else name
 
 
+def vector_indexed(connection: psycopg.Connection[Any], description: Description) -> frozenset[str]:
+    """Those of the collection's tables that have a vector index: its own, and that of its base."""
+    rows = connection.execute(
+        "SELECT tablename FROM pg_indexes WHERE tablename = ANY(%s) AND indexdef LIKE '%% USING hnsw %%'",
+        ([description.index.collection, description.base],),
+    )
+    return frozenset(str(row[0]) for row in rows)
+
+
 def words_of(collection: str) -> str:
     """The table of a collection's full text."""
     return collection.replace("chunks", "words", 1)
+
+
+def bits(vector: str, dimension: int) -> str:
+    """One bit for each number of the SQL expression `vector`: whether it is above 0."""
+    return f"binary_quantize({vector})::bit({dimension})"
 
 
 def contents(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:
@@ -184,14 +199,17 @@ def make_indexes(connection: psycopg.Connection[Any], description: Description, 
 def _make_vector_index(connection: psycopg.Connection[Any], description: Description, rows: int) -> None:
     settings = description.vectors
     kind, number = _KINDS[settings.precision]
-    size = rows * (description.index.dimension * np.dtype(number).itemsize + 32 * settings.m) * 1.5 / 2**20
+    dimension = description.index.dimension
+    width = dimension * np.dtype(number).itemsize if settings.index == "full" else dimension / 8
+    indexed = (
+        f"embedding {kind}_cosine_ops" if settings.index == "full" else f"({bits('embedding', dimension)}) {_BITS}"
+    )
+    size = rows * (width + 32 * settings.m) * 1.5 / 2**20
     least, most = _MEMORY
     connection.execute(f"SET LOCAL maintenance_work_mem = '{min(most, max(least, round(size)))}MB'")
-    statement = sql.SQL(
-        "CREATE INDEX ON {} USING hnsw (embedding {}_cosine_ops) WITH (m = {}, ef_construction = {})"
-    ).format(
+    statement = sql.SQL("CREATE INDEX ON {} USING hnsw ({}) WITH (m = {}, ef_construction = {})").format(
         sql.Identifier(description.index.collection),
-        sql.SQL(kind),
+        sql.SQL(indexed),
         sql.Literal(settings.m),
         sql.Literal(settings.ef_construction),
     )

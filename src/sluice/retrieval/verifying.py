@@ -12,13 +12,11 @@ from sluice.retrieval.chunking import Chunk, starts
 from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index import digest_of_index
 from sluice.retrieval.postgres import Searches, configure
+from sluice.retrieval.recall import questions_beside, sample, scan, search, share
 from sluice.retrieval.tables import Description, contents, require_description, view_of
 
 if TYPE_CHECKING:
     import psycopg
-
-K = 10
-_NOISE = 0.5  # a question is not one of the stored vectors: it lies beside one, by this much of its length
 
 
 @dataclass(frozen=True)
@@ -91,19 +89,9 @@ def _recall(
     connection: psycopg.Connection[Any], description: Description, chunks: list[Chunk], vectors: Vectors, asked: int
 ) -> float:
     """The share of the exact best ten that the search finds, over questions that lie beside stored vectors."""
-    rng = np.random.default_rng(7)
+    places = sample(len(chunks), asked)
     searches = Searches(connection, description.index.collection)
-    shares = []
-    for place in rng.choice(len(chunks), size=asked, replace=False):
-        noise = rng.normal(size=vectors.shape[1])
-        question = vectors[place] + _NOISE * noise / np.linalg.norm(noise)
-        values = {
-            "vector": (question / np.linalg.norm(question)).astype(np.float32),
-            "tenant": chunks[place].tenant,
-        }
-        found = {hit.chunk_id for hit in searches.run(connection, values, k=K, mode="vectors")}
-        with connection.transaction():
-            connection.execute("SET LOCAL enable_indexscan = off")
-            exact = {hit.chunk_id for hit in searches.run(connection, values, k=K, mode="vectors")}
-        shares.append(len(found & exact) / max(1, len(exact)))
-    return float(np.mean(shares))
+    questions = questions_beside(vectors[places], [chunks[place].tenant for place in places])
+    return float(
+        np.mean([share(search(connection, searches, each), scan(connection, searches, each)) for each in questions])
+    )

@@ -157,3 +157,34 @@ def test_a_collection_that_was_harmed_or_finds_too_little_fails(
         connection.execute(f"DELETE FROM {collection} WHERE id = 'paging#0'")
     status, said = run(capsys, "index", "verify", collection)
     assert (status, "3 chunks, index.json says 4" in said) == (1, True), said
+
+
+@pytest.mark.usefixtures("running")
+def test_what_was_tuned_is_written_only_when_asked(
+    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sluice.retrieval import tuning
+    from sluice.retrieval.stores import VectorSettings
+
+    assert run(capsys, "index", "migrate")[0] == 0
+    collection = run(capsys, "index", "load", release)[1].split(": ")[1].split(",")[0]
+    status, said = run(capsys, "index", "tune")
+    assert (status, "too few chunks for a vector index" in said) == (1, True), said
+
+    tried = (tuning.Tried(40, 0.98, 0.5), tuning.Tried(60, 0.995, 0.75))
+    monkeypatch.setattr(
+        tuning, "tune", lambda *_, target, **__: tuning.Tuned(collection, target, 9, tried, VectorSettings())
+    )
+    stores = workspace.config / "stores.yaml"
+    before = stores.read_text()
+    status, said = run(capsys, "index", "tune")
+    assert (status, stores.read_text()) == (0, before), said
+    assert "       60      0.995    0.75\n" in said
+    assert "config/stores.yaml has 200 for store local; --write sets it" in said
+    status, said = run(capsys, "index", "tune", "--recall", "0.999", "--write")
+    assert (status, stores.read_text()) == (1, before), said
+    assert "      0.980" in said
+    assert "larger `vectors.ef_construction`" in said
+    assert run(capsys, "index", "tune", "--write")[0] == 0
+    assert "    vectors:\n      ef_search: 60\n" in stores.read_text()
+    assert "already" in run(capsys, "index", "tune")[1]
