@@ -25,7 +25,7 @@ from sluice.data.rows import Row
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.metrics.recall_at_5 import K
 from sluice.evaluation.output import Output
-from sluice.evaluation.recorded import NotRecordedError, RecordedChat, asking, times
+from sluice.evaluation.recorded import NotRecordedError, NotStartedError, RecordedChat, asking, times
 from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
 from sluice.evaluation.recorded_search import RecordedSearch, search_digest
 from sluice.llm.chat import ChatProvider
@@ -100,10 +100,12 @@ class ChainApplication:
         self._closed = closed
         self._open_lanes = open_lanes
         self._free: list[Lane] | None = None
+        self._unable: NotStartedError | None = None
         self._cache = cache
 
     async def ask(self, row: Row, *, trial: int) -> Output:
-        """NotRecordedError for what replay does not find; else whatever the chain raises."""
+        """NotRecordedError for what replay does not find, NotStartedError when no lane can be opened; else whatever the
+        chain raises."""
         if self._free is None:
             try:
                 return await self._ask(self._closed, row.question, trial)
@@ -111,12 +113,21 @@ class ChainApplication:
                 raise
             except Exception:  # a lane that can ask will say whether it is more than a miss
                 if self._free is None:
-                    self._free = self._open_lanes()
+                    self._free = self._start()
         lane = self._free.pop()
         try:
             return await self._ask(lane, row.question, trial)
         finally:
             self._free.append(lane)
+
+    def _start(self) -> list[Lane]:
+        """Tried once: each try would open models and stores beside those of the last."""
+        if self._unable is None:
+            try:
+                return self._open_lanes()
+            except SluiceError as error:
+                self._unable = NotStartedError(error.message, remedy=error.remedy)
+        raise self._unable
 
     async def _ask(self, lane: Lane, question: str, trial: int) -> Output:
         with asking(trial) as record:

@@ -33,6 +33,10 @@ class NotRecordedError(SluiceError):
     """Replay met a request that nobody has answered before."""
 
 
+class NotStartedError(SluiceError):
+    """What is evaluated cannot start: no other case would fare better."""
+
+
 @dataclass
 class Asking:
     """One case and trial while it is asked. `trial` is told to the recorders; the rest they tell back.

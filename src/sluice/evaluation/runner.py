@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 from sluice.core.errors import Faults, SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.recorded import NotRecordedError
+from sluice.evaluation.recorded import NotRecordedError, NotStartedError
 from sluice.evaluation.scoring import run_metrics
 
 Score: TypeAlias = Callable[[Row, Output], Awaitable[dict[str, Any]]]
@@ -21,7 +21,7 @@ class Application(Protocol):
     """What is evaluated: asked the question of a row, it gives an Output or raises.
 
     `trial`: which of several answers to the same question this is, from 0. NotRecordedError means that this case was
-    not evaluated, any other exception that the application failed.
+    not evaluated, NotStartedError that none can be, any other exception that the application failed.
     """
 
     async def ask(self, row: Row, *, trial: int) -> Output: ...
@@ -50,6 +50,7 @@ async def run_cases(
     answer that is being timed, and metrics that embed or ask a judge then see all cases at once.
     `score` stands in for scoring.run_metrics over `metrics`, with the same results.
     Faults for rows that cannot be evaluated: none at all, the same id twice, a row that contradicts itself.
+    NotStartedError as the application raises it.
     """
     require_rows(rows)
     asked = [(row, trial) for row in rows for trial in range(trials)]
@@ -61,6 +62,8 @@ async def run_cases(
         async with turns:
             try:
                 outcome: Output | Exception = await application.ask(row, trial=trial)
+            except NotStartedError:
+                raise
             except Exception as error:  # any failure of the application is this case's result, not the end of the run
                 outcome = error
         done += 1

@@ -12,11 +12,13 @@ import pytest
 from fakes import CHUNKS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 from sluice.app.answer import ModelError
 from sluice.app.bundle import Bundle
+from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.application import ChainApplication, Digests, Lane, Parts
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Output
-from sluice.evaluation.recorded import NotRecordedError
+from sluice.evaluation.recorded import NotRecordedError, NotStartedError
+from sluice.evaluation.runner import run_cases
 from sluice.guardrails import Outcome
 
 DIGESTS = Digests("model", "search", "guards")
@@ -136,6 +138,21 @@ def test_all_lanes_start_together_and_once(tmp_path: Path) -> None:
     rows = [OVERLAP, *(Row(id=f"r{n}", question=OVERLAP.question, answers=(), doc_ids=()) for n in range(6))]
     assert all(isinstance(output, Output) for output in bench.ask(*rows))
     assert (bench.opened, len(bench.chats)) == (1, 3)
+
+
+def test_what_cannot_start_is_tried_once_and_ends_the_run(tmp_path: Path) -> None:
+    tried = []
+
+    def refuse() -> list[Lane]:
+        tried.append(1)
+        raise SluiceError("guard.safetensors: no such file", remedy="sluice guard train")
+
+    bench = Bench(tmp_path)
+    application = ChainApplication(bench._lane(), refuse, bench.cache, concurrency=2)
+    rows = [Row(id=f"r{n}", question=f"What is {n}?", answers=(), doc_ids=()) for n in range(6)]
+    with pytest.raises(NotStartedError, match=r"guard\.safetensors: no such file\n  -> sluice guard train"):
+        asyncio.run(run_cases(rows, application, [], concurrency=2, on_progress=lambda *_: None))
+    assert tried == [1]
 
 
 def test_replay_tells_a_miss_from_a_failure(tmp_path: Path) -> None:
