@@ -24,14 +24,35 @@ Collection = Annotated[str, typer.Argument(help="Name of a collection; default: 
 
 
 @group.command("build")
-def index_build(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
+def index_build(
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
+    shard: Annotated[str, typer.Option(help="K/N: embed this share of the documents into --out, and no more.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for the vectors of a shard.")] = None,
+    shards: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Folder with vectors of shards, taken instead of embedding; once for each."),
+    ] = None,
+) -> None:
     """Build build/index from data/corpus and load its collection (pipeline stage).
 
     Only chunks that this machine has not embedded before are embedded. With --tenant: of that tenant's documents and
     those for everybody, as build/index-TENANT."""
-    from sluice.retrieval.stage import run
+    from sluice.core.errors import SluiceError
+    from sluice.retrieval.sharding import Shard
+    from sluice.retrieval.stage import run, run_shard
 
-    built = run(Workspace.find(), store=store, env=env, tenant=tenant)
+    if bool(shard) != (out is not None) or (shard and (shards or store or env or tenant)):
+        raise SluiceError(
+            "--shard and --out go together, and with no other option",
+            remedy="embed with `--shard K/N --out FOLDER` for every K, then build with `--from FOLDER`",
+        )
+    if out is not None:
+        found = run_shard(Workspace.find(), Shard.parse(shard), out)
+        print(f"{out}: shard {shard}, vectors of {found} chunks")
+        return
+    built = run(Workspace.find(), store=store, env=env, tenant=tenant, shards=shards or ())
     info = built.info
     print(f"{info.collection}: {info.documents} documents, {info.chunks} chunks, {built.embedded} embedded")
 
@@ -111,9 +132,7 @@ def index_tune(
         require_collection(connection, name)
         oversampling = stores.chosen.vectors.oversampling
         found = tune(connection, name, target=recall, questions=questions, oversampling=oversampling)
-    print("ef_search  recall@10  p50 ms")
-    for each in found.tried:
-        print(f"{each.ef_search:9}  {each.recall:9.3f}  {each.milliseconds:6.2f}")
+    print(found.table())
     chosen = found.chosen()
     print(f"{name}: ef_search {chosen} reaches {recall:g} with {found.questions} questions")
     if write:

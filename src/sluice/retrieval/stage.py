@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sluice.core.params import load_params
 from sluice.core.progress import Reporter
@@ -14,8 +16,9 @@ from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import IndexInfo, build_index, identity_of
 from sluice.retrieval.retriever import open_retriever
+from sluice.retrieval.sharding import Shard, embed_share
 from sluice.retrieval.stores import Stores
-from sluice.retrieval.vector_cache import RememberingEmbedder
+from sluice.retrieval.vector_cache import EmbeddedElsewhere, RememberingEmbedder
 
 
 class IndexParameters(Settings):
@@ -30,9 +33,26 @@ class Built:
     embedded: int
 
 
-def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "") -> Built:
+def run_shard(workspace: Workspace, shard: Shard, out: Path) -> int:
+    """Embeds the chunks of the shard's documents into a folder of its own below `out`, and no more; how many there
+    are. What is there already is not embedded again."""
+    progress = Reporter("index")
+    parameters = load_params(workspace.params, "index", IndexParameters)
+    spec = load_models(workspace.config / "models.yaml").embed
+    documents = load_corpus(workspace.data / "corpus")
+    progress.report(1, 2, "fetching the embedder")
+    with Embedder(ensure(spec, workspace.cache)) as embedder:
+        progress.report(2, 2, f"embedding shard {shard.number} of {shard.of}")
+        remembering = RememberingEmbedder(embedder, out / shard.folder, identity_of(spec))
+        return embed_share(documents, shard, parameters.chunker, remembering)
+
+
+def run(
+    workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "", shards: Sequence[Path] = ()
+) -> Built:
     """Builds the index and proves that the store can serve it by one search. For a tenant: of the documents for
-    everybody and his own alone, beside build/ (build/index-<tenant>)."""
+    everybody and his own alone, beside build/ (build/index-<tenant>). `shards`: folders of `run_shard`, whose vectors
+    are taken; then no document is embedded here."""
     progress = Reporter("index")
     parameters = load_params(workspace.params, "index", IndexParameters)
     spec = load_models(workspace.config / "models.yaml").embed
@@ -46,7 +66,8 @@ def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         progress.report(2, 4, f"embedding {len(documents)} documents")
         remembering = RememberingEmbedder(embedder, workspace.state / "vectors", identity_of(spec))
-        info = build_index(documents, remembering, spec, parameters.chunker, out)
+        source = EmbeddedElsewhere(shards, identity_of(spec)) if shards else remembering
+        info = build_index(documents, source, spec, parameters.chunker, out)
         progress.report(3, 4, "loading the collection")
         with open_retriever(out, embedder, stores, workspace.state) as retriever:
             retriever.search(documents[0].title, k=1, tenant=tenant or None)

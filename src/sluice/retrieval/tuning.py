@@ -44,6 +44,11 @@ class Tuned:
     tried: tuple[Tried, ...]
     loaded: VectorSettings
 
+    def table(self) -> str:
+        """A line for each value that was tried."""
+        rows = [f"{each.ef_search:9}  {each.recall:9.3f}  {each.milliseconds:6.2f}" for each in self.tried]
+        return "\n".join(["ef_search  recall@10  p50 ms", *rows])
+
     def chosen(self) -> int:
         """The smallest ef_search that reaches the target. SluiceError when none does."""
         last = self.tried[-1]

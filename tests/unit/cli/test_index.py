@@ -159,6 +159,27 @@ def test_a_collection_that_was_harmed_or_finds_too_little_fails(
     assert (status, "3 chunks, index.json says 4" in said) == (1, True), said
 
 
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("--shard", "1/2"), "--shard and --out go together"),
+        (("--out", "there"), "--shard and --out go together"),
+        (("--shard", "1/2", "--out", "there", "--from", "here"), "with no other option"),
+        (("--shard", "3/2", "--out", "there"), "'3/2': is not K/N"),
+    ],
+)
+def test_a_shard_that_cannot_be_built(
+    workspace: Workspace,
+    words: tuple[str, ...],
+    fault: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    status, said = run(capsys, "index", "build", *words)
+    assert (status, fault in said) == (1, True), said
+
+
 @pytest.mark.usefixtures("running")
 def test_what_was_tuned_is_written_only_when_asked(
     workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,90 @@
+"""Documents embedded in shares make the same index as when one machine embeds all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.index import build_index, identity_of
+from sluice.retrieval.sharding import Shard, embed_share
+from sluice.retrieval.vector_cache import EmbeddedElsewhere, RememberingEmbedder
+
+from .conftest import Scattered, corpus
+
+SETTINGS = ChunkerSettings()
+FILES = ("chunks.jsonl", "vectors.npy", "index.json")
+
+
+def embed_all(folder: Path, documents: Any, spec: Any, embedder: Any, *, of: int = 4, leave: int = 0) -> list[int]:
+    found = []
+    for number in range(1, of + 1):
+        shard = Shard(number, of)
+        if number != leave:
+            remembering = RememberingEmbedder(embedder, folder / shard.folder, identity_of(spec))
+            found.append(embed_share(documents, shard, SETTINGS, remembering))
+    return found
+
+
+def test_shares_make_the_same_index(spec: Any, tmp_path: Path) -> None:
+    """Bit for bit, where a text's vector does not depend on what is embedded with it."""
+    documents = corpus(60)
+    assert sum(counts := embed_all(tmp_path / "shards", documents, spec, Scattered())) == 60
+    assert min(counts) > 5
+    build_index(documents, Scattered(), spec, SETTINGS, tmp_path / "whole")
+    given = EmbeddedElsewhere([tmp_path / "shards"], identity_of(spec))
+    build_index(documents, given, spec, SETTINGS, tmp_path / "joined")
+    for name in FILES:
+        assert (tmp_path / "joined" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+@pytest.mark.real
+def test_the_real_embedder_gives_nearly_the_same_vectors_in_shares(embedder: Any, spec: Any, tmp_path: Path) -> None:
+    """What is embedded together is padded to the longest, and its numbers of 8 bits are rounded otherwise."""
+    long = {f"d{number:04}": f"Word {number}. " * (1 + 7 * number) for number in range(12)}
+    documents = corpus(12, **long)
+    embed_all(tmp_path / "shards", documents, spec, embedder, of=3)
+    whole = build_index(documents, embedder, spec, SETTINGS, tmp_path / "whole")
+    given = EmbeddedElsewhere([tmp_path / "shards"], identity_of(spec))
+    assert build_index(documents, given, spec, SETTINGS, tmp_path / "joined").collection == whole.collection
+    first, second = (np.load(tmp_path / name / "vectors.npy") for name in ("whole", "joined"))
+    assert (first * second).sum(axis=1).min() > 0.99
+
+
+def test_a_shard_that_is_done_is_not_embedded_again(spec: Any, tmp_path: Path) -> None:
+    counting = Scattered()
+    for _ in range(2):
+        embed_all(tmp_path, corpus(20), spec, counting)
+    assert counting.asked == 20
+
+
+def test_a_share_is_missing(spec: Any, tmp_path: Path) -> None:
+    documents = corpus(60)
+    embed_all(tmp_path / "shards", documents, spec, Scattered(), leave=3)
+    lost = sum(Shard(3, 4).takes(document) for document in documents)
+    given = EmbeddedElsewhere([tmp_path / "shards"], identity_of(spec))
+    with pytest.raises(SluiceError, match=f"{lost} of 60 chunks have no vector there"):
+        build_index(documents, given, spec, SETTINGS, tmp_path / "joined")
+    assert not (tmp_path / "joined").exists()
+
+
+def test_what_cannot_be_taken_is_named(spec: Any, tmp_path: Path) -> None:
+    embed_all(tmp_path / "shards", corpus(4), spec, Scattered(), of=1)
+    other = spec.model_copy(update={"sha256": "1" * 64})
+    with pytest.raises(SluiceError, match="no vectors of this embedder"):
+        EmbeddedElsewhere([tmp_path / "shards"], identity_of(other))
+    file = next((tmp_path / "shards").rglob("*.npz"))
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(SluiceError, match=f"{file.name}: cannot be read"):
+        EmbeddedElsewhere([tmp_path / "shards"], identity_of(spec))
+
+
+@pytest.mark.parametrize("written", ["3", "0/4", "5/4", "a/b", "1/4/2", ""])
+def test_what_is_no_shard(written: str) -> None:
+    with pytest.raises(SluiceError, match="is not K/N"):
+        Shard.parse(written)
+    assert Shard.parse("3/4") == Shard(3, 4)
