@@ -22,6 +22,7 @@ from sluice.rollout.watch import News, Patience, Source, follow
 ROLLOUTS, RUNS, PODS = "rollouts", "analysisruns", "pods"
 ALL = {ROLLOUTS, RUNS, PODS}
 KINDS = frozenset({"promoted", "stopped", "failed", "inconclusive"})
+_HEAR_OUT = 1.0  # seconds of silence after a failure: what its pods say of it comes by another connection
 _READERS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {RUNS: ("runs", read_run), PODS: ("pods", read_pod)}
 Show = Callable[[str], None]
 
@@ -87,9 +88,11 @@ class Observer:
 
     def _observe(self, news: queue.Queue[News], end: float, seconds: float, only: frozenset[str]) -> Outcome:
         settled_by: float | None = None
+        heard = time.monotonic()
         while True:
             with suppress(queue.Empty):
                 self._take(news.get(timeout=0.2))
+                heard = time.monotonic()
             now = time.monotonic()
             self._require_contact(now)
             found = self._outcome(now) if self._listed >= ALL else None
@@ -99,7 +102,7 @@ class Observer:
                 settled_by = settled_by or now + self.patience.settle
                 if now < settled_by:
                     continue
-            if found and news.empty():
+            if found and news.empty() and (found.kind != "failed" or now - heard >= _HEAR_OUT):
                 return found
             if now > end:
                 raise SluiceError(
