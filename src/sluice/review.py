@@ -41,7 +41,7 @@ from sluice.pipeline import EXPECTED, LOCK, data_edited, evaluate, pull, reprodu
 from sluice.prompts import load_prompts
 from sluice.prompts.diff import diff_prompts
 from sluice.release.staging import config_digests, index_pin
-from sluice.retrieval.stores import Stores, close_abandoned
+from sluice.retrieval.stores import Stores
 
 WORKING_TREE = "working tree"
 _METRICS = "src/sluice/evaluation"
@@ -200,5 +200,4 @@ def _close_store(state: Path) -> None:
     """Ends what a checkout that is dropped may have left running."""
     config = state.parent / "config" / "stores.yaml"
     if config.exists():
-        for store in load_settings(config, Stores).stores.values():
-            close_abandoned(store, state)
+        load_settings(config, Stores).close_abandoned(state)

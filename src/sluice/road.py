@@ -28,7 +28,7 @@ from sluice.release.manifest import Images, Manifest
 from sluice.release.record import Record, here
 from sluice.release.report import write_report
 from sluice.release.staging import create
-from sluice.retrieval.stores import Stores, close_abandoned
+from sluice.retrieval.stores import Stores
 from sluice.rollout.plan import load_plan
 from sluice.rollout.rehearsal import Event, rehearse
 from sluice.rollout.report import Rehearsal
@@ -90,8 +90,7 @@ def _forecast(live: Manifest | None) -> dict[str, float]:
 def run_pipeline(workspace: Workspace, journey: Journey) -> None:
     """Data and all stages, as far as DVC finds something stale. What killed runs have left running is ended first."""
     processes.reap(workspace.state)
-    for store in load_settings(workspace.config / "stores.yaml", Stores).stores.values():
-        close_abandoned(store, workspace.state)
+    load_settings(workspace.config / "stores.yaml", Stores).close_abandoned(workspace.state)
     journey.begin("data")
     journey.end(cached=not pull(workspace))
     reproduce(workspace, journey)

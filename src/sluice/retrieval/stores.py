@@ -80,6 +80,11 @@ class Stores(Settings):
                 )
         return self
 
+    def close_abandoned(self, state: Path) -> None:
+        """Stops every embedded server whose users were all killed. `state`: the .sluice/ folder."""
+        for store in self.stores.values():
+            close_abandoned(store, state)
+
     @property
     def chosen(self) -> StoreSpec:
         return self.stores[self.default]
