@@ -72,7 +72,8 @@ class Fork:
         subprocess.run(["git", "-C", str(folder), *name, "commit", "--quiet", "--all", "-m", "small"], check=True)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        env = {**os.environ, "PYTHONPATH": str(self.root / "src"), "COLUMNS": "160"}
+        # A plain shell stays between dvc and its stage, where bash makes way for it.
+        env = {**os.environ, "PYTHONPATH": str(self.root / "src"), "COLUMNS": "160", "SHELL": "/bin/sh"}
         return subprocess.Popen(
             [str(SLUICE), *words], cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

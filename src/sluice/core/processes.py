@@ -24,6 +24,7 @@ from sluice.core.files import read_json, write_json
 
 _PR_SET_PDEATHSIG = 1
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+_STARTER = "SLUICE_STARTER"  # in a child's environment: who started it, as process and start time
 
 
 def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
@@ -34,15 +35,17 @@ def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
 
 def watch_parent(*, every: float = 1.0, again: float = 8.0, last: float = 12.0) -> None:
     """Ends this process when its parent has died and the signal of that was lost: it becomes an exception, which some
-    library may catch.
+    library may catch. So too when the Sluice process has died that started it by way of others: a shell between them
+    lives on, and no signal is sent.
 
     A thread looks `every` so many seconds; when the process still lives `again` seconds after its parent it sends
     SIGTERM, and `last` seconds later SIGKILL.
     """
     parent = os.getppid()
+    starter, _, began = os.environ.get(_STARTER, "").partition(" ")
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and (not began or _started(int(starter)) == began):
             time.sleep(every)
         time.sleep(again)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -137,7 +140,7 @@ def start(
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, _STARTER: f"{os.getpid()} {_started(os.getpid())}", **(env or {})},
                 cwd=cwd,
                 start_new_session=True,
                 preexec_fn=die_with_parent,

@@ -233,6 +233,41 @@ def test_a_child_that_lost_the_signal_is_asked_again_and_then_killed(tmp_path: P
     assert asked.read_text() == "asked"
 
 
+RESTORED = "import signal; signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
+STARTER = """
+import sys, time
+from pathlib import Path
+from sluice.core import processes
+processes.start("job", sys.argv[2:], state=Path(sys.argv[1]))
+time.sleep(60)
+"""
+STAGE = """
+import os, sys, time
+from pathlib import Path
+from sluice.core.processes import watch_parent
+watch_parent(every=0.02, again=0.1, last=0.5)
+Path(sys.argv[1]).write_text(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+def test_a_child_behind_a_shell_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+    """The shell knows nothing of that death, so neither the kernel nor a change of parents tells the child."""
+    told = tmp_path / "told"
+    # Between the two stands dvc, which dies of the parent-death signal where this shell ignores it.
+    shell = ["/bin/sh", "-c", 'trap "" TERM; "$@"; exit 0', "sh", sys.executable, "-c", RESTORED + STAGE, str(told)]
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(tmp_path), *shell],
+        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])},
+    )
+    assert processes.wait_until(lambda: told.exists() and told.read_text() != "", seconds=20)
+    child = int(told.read_text())
+    assert alive(child)
+    starter.kill()
+    starter.wait()
+    assert ended(child, seconds=20)
+
+
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
     done = []
 
