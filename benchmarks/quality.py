@@ -1,8 +1,11 @@
-"""What fine-tuning gains on a data folder: index, base model, training, adapter, all through the real pipeline stages.
+"""What fine-tuning gains on a data folder: index, guard model, base model, training, adapter, all through the real
+pipeline stages.
 
     .venv/bin/python benchmarks/quality.py data            # the starter data
     .venv/bin/sluice data import squad.json /tmp/squad --train-articles 18 --licence CC-BY-SA-4.0 --origin SQuAD
     .venv/bin/python benchmarks/quality.py /tmp/squad --never-decline --seeds 1 2 3
+
+A folder without guard/ gets the rows of the starter data: what an attack looks like does not depend on the articles.
 
 `--never-decline` turns retrieval.min_similarity off, for data in which every question has its answer: the threshold in
 config/service.yaml was chosen on the starter data.
@@ -52,12 +55,15 @@ def main(data: Path, never_decline: bool, seeds: list[int], changes: list[str], 
             shutil.copytree(ROOT / name, work / name)
         shutil.copy(ROOT / "pyproject.toml", work)
         shutil.copytree(data, work / "data")
+        if not (work / "data" / "guard").is_dir():
+            shutil.copytree(ROOT / "data" / "guard", work / "data" / "guard")
         if never_decline:
             service = work / "config" / "service.yaml"
             service.write_text(re.sub(r"(min_similarity:) [\d.]+", r"\1 -1", service.read_text()))
         if changes:
             run(work, "params", "set", *changes)
         run(work, "index", "build")
+        run(work, "guard", "train")
         if steps:
             curve(work, seeds, steps)
         else:
