@@ -9,6 +9,9 @@ SCANNER := $(VENV)/scan/.ready
 SDK := $(VENV)/sagemaker/.ready
 ATTACKER := $(VENV)/redteam/.ready
 
+# Many images set it; then each of some hundred processes compiles mlflow and all else anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # No telemetry, no update checks, no look-ups of prices.
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true

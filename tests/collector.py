@@ -75,6 +75,7 @@ class Collector:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body of an answer are two packets: no 40 ms between them
 
             def do_POST(self) -> None:
                 outer.answer(self)

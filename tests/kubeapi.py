@@ -262,6 +262,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     api: KubeApi
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body of an answer are two packets: no 40 ms between them
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -462,7 +463,7 @@ def _selected(collection: str, path: str, document: Object, query: dict[str, str
 
 @contextmanager
 def serving(api: KubeApi) -> Iterator[KubeApi]:
-    thread = threading.Thread(target=api.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=api.server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield api

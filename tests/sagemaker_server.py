@@ -135,6 +135,7 @@ class Played:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body of an answer are two packets: no 40 ms between them
     played: Played
 
     def log_message(self, *_: object) -> None:
@@ -185,7 +186,7 @@ def sagemaker_server(moto: str) -> Iterator[Played]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     played = Played(f"http://127.0.0.1:{server.server_port}", (host, int(port)))
     handler.played = played  # type: ignore[attr-defined]
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield played

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
+from sluice.core.lazy import cached_property
 from sluice.guardrails.memory import Memory
 from sluice.guardrails.unfolding import Layer, Unfolded, unfold
 

@@ -129,6 +129,7 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body of an answer are two packets: no 40 ms between them
 
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
