@@ -9,6 +9,8 @@ Every call goes on to moto over HTTP, but for these, which are played here (`PLA
 | ListPipelineExecutions of no pipeline | AWS's reference names ResourceNotFound, moto ValidationException |
 | StartPipelineExecution | moto starts a second run for the same ClientRequestToken |
 | StopPipelineExecution, UpdateEndpoint | moto does not have them |
+| CreateProcessingJob | moto takes a name twice, where AWS says ResourceInUse |
+| DescribeProcessingJob, StopProcessingJob | moto says Completed at once; a test says what happens |
 | UpdateModelPackage, DescribeModelPackage | moto drops CustomerMetadataProperties |
 
 `refuse` makes any call fail as AWS would refuse it.
@@ -35,6 +37,9 @@ PLAYED = (
     "DescribeEndpoint",
     "UpdateModelPackage",
     "DescribeModelPackage",
+    "CreateProcessingJob",
+    "DescribeProcessingJob",
+    "StopProcessingJob",
 )
 _HOPS = ("connection", "content-length")
 _TIMEOUT = 60
@@ -51,8 +56,9 @@ class Look:
 
 @dataclass
 class Played:
-    """`looks`: what is found one after the other, the last one ever after. `calls`: what was asked of SageMaker, in
-    order. `refuse`: (code, message) by the name of a call."""
+    """`looks`: what is found one after the other, the last one ever after; `jobs` is that for processing jobs, as keys
+    of SageMaker's answer. `calls`: what was asked of SageMaker, in order. `refuse`: (code, message) by the name of a
+    call."""
 
     address: str
     moto: tuple[str, int]
@@ -63,6 +69,8 @@ class Played:
     stopped: list[str] = field(default_factory=list)
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
     endpoints: list[dict[str, Any]] = field(default_factory=list)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    named: set[str] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)
 
     def count(self, call: str) -> int:
@@ -115,6 +123,26 @@ class Played:
         self.stopped.append(body["PipelineExecutionArn"])
         return {"PipelineExecutionArn": body["PipelineExecutionArn"]}
 
+    def _CreateProcessingJob(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: N802
+        name = body["ProcessingJobName"]
+        assert len(name) <= 63
+        if name in self.named:
+            return {"__type": "ResourceInUse", "message": f"Job name must be unique: {name}"}
+        self.named.add(name)
+        return forward()
+
+    def _DescribeProcessingJob(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: N802
+        answer = json.loads(forward())
+        if self.jobs and "ProcessingJobArn" in answer:
+            answer |= self.jobs[0] if len(self.jobs) == 1 else self.jobs.pop(0)
+        if body["ProcessingJobName"] in self.stopped:
+            answer["ProcessingJobStatus"] = "Stopped"
+        return answer
+
+    def _StopProcessingJob(self, body: dict[str, Any], forward: Any) -> bytes:  # noqa: N802
+        self.stopped.append(body["ProcessingJobName"])
+        return bytes(forward())
+
     def _UpdateModelPackage(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: N802
         self.metadata.setdefault(body["ModelPackageArn"], {}).update(body.get("CustomerMetadataProperties", {}))
         return forward() if "ModelApprovalStatus" in body else {"ModelPackageArn": body["ModelPackageArn"]}
@@ -159,6 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return content
 
             found = played.play(call, asked, forward) if call in PLAYED else forward()
+            if b'"__type"' in found:  # a refusal that is played
+                status = 400
         self._reply(status, found)
 
     def _forward(self, body: bytes) -> tuple[int, bytes]:

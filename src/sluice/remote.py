@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sluice.cloud import cost, executions, parcels, results, watch
-from sluice.cloud.aws import client, remedy_for
+from sluice.cloud.account import Account
+from sluice.cloud.aws import remedy_for
 from sluice.cloud.executions import Execution, Step
 from sluice.cloud.packages import name_adapter
 from sluice.cloud.recipe import STAGES, recipe_of
-from sluice.cloud.settings import SageMakerSettings, require
+from sluice.cloud.settings import require
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.progress import Journey
@@ -29,22 +28,8 @@ from sluice.release.record import open_record
 
 # The SDK has an environment of its own, beside the programs of this one: docs/decisions/sagemaker-sdk.md.
 SDK = Path(".venv") / "sagemaker" / "bin" / "python"
+_AGAIN = "training goes on from its last checkpoint"
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Account:
-    """What is asked: clients of SageMaker, of its logs, and of the bucket."""
-
-    settings: SageMakerSettings
-    sagemaker: Any
-    logs: Any
-    s3: Any
-
-    @classmethod
-    def open(cls, settings: SageMakerSettings) -> Account:
-        asked = (client(service, settings.region) for service in ("sagemaker", "logs", "s3"))
-        return cls(settings, *asked)
 
 
 def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print) -> Execution:
@@ -68,7 +53,9 @@ def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print
     else:
         say(f"found     {run.arn}: {run.status.lower()}")
     if follow:
-        run, steps = watch.follow(account.sagemaker, account.logs, account.settings, run.arn, say)
+        pipeline = executions.PipelineRun(account.sagemaker, run.arn)
+        machines = cost.pipeline_jobs(account.settings)
+        run, steps = watch.follow(account.logs, account.settings, pipeline, machines, say, again=_AGAIN)
         _take(workspace, account, run, steps, recipe, say)
     return run
 
@@ -89,7 +76,7 @@ def _start(
     workspace: Workspace, account: Account, recipe: str, *, attempt: int, watched: bool, env: str, say: Say
 ) -> Execution:
     settings = account.settings
-    estimate = cost.estimate(settings)
+    estimate = cost.estimate(settings, cost.pipeline_jobs(settings))
     for line in estimate.lines():
         say(line)
     estimate.require(watched=watched)
@@ -139,7 +126,7 @@ def _take(workspace: Workspace, account: Account, run: Execution, steps: list[St
     if run.status != "Succeeded" and refused is None:
         raise _failure(run, steps)
     billed = watch.billed(account.sagemaker, steps)
-    spent = cost.used(account.settings, billed)
+    spent = cost.used(account.settings, cost.pipeline_jobs(account.settings), billed)
     say(f"cost      ${spent:.2f}, of {sum(seconds for _, seconds in billed) / 60:.0f} billed minutes")
     with workspace.exclusive():
         if recipe_of(workspace, account.settings.image) != recipe:
@@ -169,7 +156,7 @@ def _failure(run: Execution, steps: list[Step]) -> SluiceError:
     if failed is None:
         return SluiceError(
             f"{run.arn}: {run.status.lower()}{f': {run.reason}' if run.reason else ''}",
-            remedy="the same command starts it again; training goes on from its last checkpoint",
+            remedy=f"the same command starts it again; {_AGAIN}",
         )
     reason = failed.reason or run.reason or "no reason given"
-    return SluiceError(f"{run.arn}: step {failed.name} failed: {reason}", remedy=remedy_for(reason))
+    return SluiceError(f"{run.arn}: step {failed.name} failed: {reason}", remedy=remedy_for(reason, _AGAIN))

@@ -312,10 +312,10 @@ def test_a_result_is_not_taken_into_another_tree(
 ) -> None:
     original = remote.watch.follow
 
-    def edit(*words: object) -> object:
+    def edit(*words: object, **more: object) -> object:
         with (workspace.data / "train.jsonl").open("a") as rows:
             rows.write("\n")
-        return original(*words)  # type: ignore[arg-type]
+        return original(*words, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(remote.watch, "follow", edit)
     with pytest.raises(SluiceError, match="no longer what it was trained from"):

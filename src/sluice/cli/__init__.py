@@ -27,7 +27,6 @@ from sluice.cli import (
     gates,
     guard,
     image,
-    index,
     judge,
     keys,
     manifests,
@@ -36,6 +35,7 @@ from sluice.cli import (
     prompts,
     redteam,
     serving,
+    stores,
     traces,
 )
 from sluice.core.errors import SluiceError
@@ -52,7 +52,7 @@ app = typer.Typer(
 for noun, module in (
     ("release", delivery),
     ("data", data),
-    ("index", index),
+    ("index", stores),
     ("guard", guard),
     ("prompts", prompts),
     ("judge", judge),

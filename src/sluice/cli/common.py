@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,14 @@ import typer
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+
+
+class Where(StrEnum):
+    """Whose machines do the work."""
+
+    HERE = "here"
+    SAGEMAKER = "sagemaker"
+
 
 # Without it a command is about this machine.
 EnvOption = Annotated[str, typer.Option("--env", help="Environment of the shared record; default: this machine.")]

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sluice.cli.common import find_release, print_json
+from sluice.cli.common import Where, find_release, print_json
 from sluice.core.errors import GateFailed
 from sluice.core.workspace import Workspace
-
-
-class Where(StrEnum):
-    """Whose machine trains."""
-
-    HERE = "here"
-    SAGEMAKER = "sagemaker"
 
 
 def train(

@@ -1,4 +1,4 @@
-"""`sluice index ...`"""
+"""`sluice index ...`: collections built, loaded, compared. What looks after a store is in stores.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.cli.common import find_release, print_json
+from sluice.cli.common import Where, find_release
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,6 +28,15 @@ def index_build(
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
+    on: Annotated[
+        Where, typer.Option(help="This machine, or those of a job of SageMaker (config/sagemaker.yaml).")
+    ] = Where.HERE,
+    workers: Annotated[
+        int, typer.Option(help="SageMaker: machines that share the corpus; 0: as many as its settings say.", min=0)
+    ] = 0,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="SageMaker: follow the job, started now or before, and load its result.")
+    ] = False,
     shard: Annotated[str, typer.Option(help="K/N: embed this share of the documents into --out, and no more.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the vectors of a shard.")] = None,
     shards: Annotated[
@@ -38,43 +47,58 @@ def index_build(
     """Build build/index from data/corpus and load its collection (pipeline stage).
 
     Only chunks that this machine has not embedded before are embedded. With --tenant: of that tenant's documents and
-    those for everybody, as build/index-TENANT."""
+    those for everybody, as build/index-TENANT. On SageMaker each machine embeds its share; a job is known by what goes
+    into it: the same command picks up one that was started before, and pays for none twice."""
     from sluice.core.errors import SluiceError
     from sluice.retrieval.sharding import Shard
     from sluice.retrieval.stage import run, run_shard
 
+    workspace = Workspace.find()
     if bool(shard) != (out is not None) or (shard and (shards or store or env or tenant)):
         raise SluiceError(
             "--shard and --out go together, and with no other option",
             remedy="embed with `--shard K/N --out FOLDER` for every K, then build with `--from FOLDER`",
         )
-    if out is not None:
-        found = run_shard(Workspace.find(), Shard.parse(shard), out)
+    if on is Where.SAGEMAKER:
+        if shard or shards:
+            raise typer.BadParameter("--shard and --from are for machines of one's own; a job of SageMaker has its own")
+        from sluice.cloud import embedding
+
+        built = embedding.build(workspace, workers=workers, follow=watch, store=store, env=env, tenant=tenant)
+        if built is None:
+            return
+    elif watch or workers:
+        raise typer.BadParameter("--watch and --workers are for --on sagemaker")
+    elif out is not None:
+        found = run_shard(workspace, Shard.parse(shard), out)
         print(f"{out}: shard {shard}, vectors of {found} chunks")
         return
-    built = run(Workspace.find(), store=store, env=env, tenant=tenant, shards=shards or ())
+    else:
+        built = run(workspace, store=store, env=env, tenant=tenant, shards=shards or ())
     info = built.info
     print(f"{info.collection}: {info.documents} documents, {info.chunks} chunks, {built.embedded} embedded")
 
 
-@group.command("list")
-def index_list(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
-    """The collections of a store, and what each is needed for."""
-    from sluice.retrieval.listing import listed
+@group.command("load")
+def index_load(
+    release: Annotated[str, typer.Argument(help="Release id or folder; default: the champion.")] = "",
+    wait: Wait = 0,
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
+) -> None:
+    """Load a release's index into the store, beside the collections that are there."""
+    from sluice.release.manifest import load, verify
+    from sluice.retrieval.loads import load as load_index
 
-    with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        for each in listed(connection):
-            size = f"{each.chunks} chunks" if each.chunks is not None else f"{each.rows} chunks, of older code"
-            print(f"{each.collection}: {size}; {'; '.join(each.needed) or 'needed by nothing that is known'}")
-
-
-@group.command("stats")
-def index_stats(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
-    """What a store and its collections take, as JSON."""
-    from sluice.retrieval.listing import stats
-
-    with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        print_json(stats(connection).as_dict())
+    workspace = Workspace.find()
+    folder = Path(release) if release and Path(release).is_dir() else find_release(workspace, release)[1]
+    manifest = load(folder)
+    verify(folder, manifest, part="index")
+    vectors = chosen_stores(workspace, store, env, tenant).chosen.vectors
+    with open_chosen(workspace, store, env, tenant, wait=wait) as connection:
+        info = load_index(connection, folder / "index", manifest.id, vectors)
+    print(f"{manifest.id}: {info.collection}, {info.chunks} chunks")
 
 
 @group.command("verify")
@@ -143,131 +167,6 @@ def index_tune(
         print(f"config/stores.yaml has it already for store {stores.default}")
     else:
         print(f"config/stores.yaml has {now} for store {stores.default}; --write sets it")
-
-
-@group.command("migrate")
-def index_migrate(
-    to: Annotated[str, typer.Option(help="Revision; `base` is before the first one.")] = "head",
-    wait: Wait = 0,
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-) -> None:
-    """Bring the store's schema up to date, all of it or nothing; what is live goes on meanwhile.
-
-    Down (`--to` an older revision) forgets which release was loaded with what."""
-    from sluice.retrieval.schema import migrate
-
-    with open_chosen(Workspace.find(), store, env, tenant, wait=wait, autocommit=False) as connection:
-        done = migrate(connection, to=to)
-    for step in done.steps:
-        print(step)
-    print(f"schema {done.after or 'empty'}" + ("" if done.steps else ": nothing to do"))
-
-
-@group.command("load")
-def index_load(
-    release: Annotated[str, typer.Argument(help="Release id or folder; default: the champion.")] = "",
-    wait: Wait = 0,
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-) -> None:
-    """Load a release's index into the store, beside the collections that are there."""
-    from sluice.release.manifest import load, verify
-    from sluice.retrieval.loads import load as load_index
-
-    workspace = Workspace.find()
-    folder = Path(release) if release and Path(release).is_dir() else find_release(workspace, release)[1]
-    manifest = load(folder)
-    verify(folder, manifest, part="index")
-    vectors = chosen_stores(workspace, store, env, tenant).chosen.vectors
-    with open_chosen(workspace, store, env, tenant, wait=wait) as connection:
-        info = load_index(connection, folder / "index", manifest.id, vectors)
-    print(f"{manifest.id}: {info.collection}, {info.chunks} chunks")
-
-
-@group.command("prune")
-def index_prune(
-    keep: Annotated[list[str], typer.Option(help="Id of a release that may be served again; once for each.")],
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-) -> None:
-    """Drop collections that were loaded for other releases only. One that a service searches stays."""
-    from sluice.retrieval.loads import prune
-
-    with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        done = prune(connection, keep)
-    for name in done.dropped:
-        print(f"{name}: dropped")
-    for name in done.held:
-        print(f"{name}: stays, a service searches it or another is built on it")
-    for name in done.unrecorded:
-        print(f"{name}: stays, it was not loaded by `sluice index load`")
-    print(f"{len(done.dropped)} dropped")
-
-
-@group.command("drop")
-def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
-    """Drop a collection. One that a release, a name, another collection or a service needs stays."""
-    from sluice.retrieval.loads import drop_one
-
-    with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        drop_one(connection, collection)
-    print(f"{collection}: dropped")
-
-
-@group.command("switch")
-def index_switch(
-    collection: Collection = "",
-    name: Annotated[str, typer.Option(help="What stands for it from now on.")] = "live",
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-) -> None:
-    """Let a name stand for another collection, at once for all who follow the name. The one before stays.
-
-    A release needs no name: it always searches the collection that it was made with."""
-    from sluice.retrieval.loads import switch
-
-    workspace = Workspace.find()
-    chosen = collection or collection_of(workspace)
-    with open_chosen(workspace, store, env, tenant) as connection:
-        before = switch(connection, name, chosen)
-    print(f"{name}: {chosen}" + (f", before {before}" if before not in (None, chosen) else ""))
-
-
-@group.command("backup")
-def index_backup(
-    out: Annotated[Path, typer.Argument(help="Folder to create.")],
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-) -> None:
-    """Write a store's collections, names and record of releases to files; searches go on meanwhile."""
-    from sluice.retrieval.backups import back_up
-
-    with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        done = back_up(connection, out)
-    for collection in done.left_out:
-        print(f"{collection}: left out, it was loaded by older code")
-    print(f"{out}: {len(done.collections)} collections, {len(done.names)} names, {len(done.releases)} releases")
-
-
-@group.command("restore")
-def index_restore(
-    folder: Annotated[Path, typer.Argument(help="Of `sluice index backup`.")],
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-) -> None:
-    """Load from a backup what the store does not have; what is there stays as it is."""
-    from sluice.retrieval.backups import restore
-
-    with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        done = restore(connection, folder)
-    print(f"{len(done.loaded)} collections loaded, {len(done.there)} were there, {len(done.names)} names set")
 
 
 def collection_of(workspace: Workspace) -> str:

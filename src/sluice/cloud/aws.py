@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,6 +66,18 @@ def asking(what: str) -> Iterator[None]:
         ) from error
 
 
+def look_up(describe: Callable[..., Any], **words: str) -> Any:
+    """What is there; None when AWS says that it could not find it, for which its calls have no one code."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return describe(**words)
+    except ClientError as error:
+        if "Could not find" in str(error) or error.response.get("Error", {}).get("Code") == "ResourceNotFound":
+            return None
+        raise
+
+
 def _refused(what: str, said: dict[str, Any]) -> SluiceError:
     code, message = str(said.get("Code", "")), str(said.get("Message", ""))
     if code in _EXPIRED:
@@ -78,8 +90,8 @@ def _refused(what: str, said: dict[str, Any]) -> SluiceError:
     return SluiceError(f"{what}: {message or code} ({code})", remedy="docs/reference/sagemaker.md has the set-up")
 
 
-def remedy_for(reason: str) -> str:
-    """What to do about a step that failed for this reason."""
+def remedy_for(reason: str, again: str) -> str:
+    """What to do about a step that failed for this reason. `again`: what the same command does then."""
     if _QUOTA_WORDS.search(reason):
         return _MORE
-    return "its log above says more; mend it and run the same command: training goes on from its last checkpoint"
+    return f"its log above says more; mend it and run the same command: {again}"

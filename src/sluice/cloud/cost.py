@@ -6,10 +6,10 @@ how much less is known at the end only, so estimates and what has been used so f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sluice.cloud.settings import Job, SageMakerSettings
+from sluice.cloud.settings import Job, Machines, SageMakerSettings
 from sluice.core.errors import SluiceError
 
 
@@ -47,26 +47,25 @@ class Estimate:
             )
 
 
-def estimate(settings: SageMakerSettings) -> Estimate:
-    steps = jobs_of(settings)
+def estimate(settings: SageMakerSettings, jobs: Mapping[str, Job]) -> Estimate:
+    """Of jobs by the name of their step."""
     return Estimate(
-        {name: price(settings, job, job.expected_minutes * 60) for name, job in steps.items()},
-        sum(price(settings, job, job.max_minutes * 60) for job in steps.values()),
+        {name: price(settings, job, job.expected_minutes * 60) for name, job in jobs.items()},
+        sum(price(settings, job, job.max_minutes * 60) for job in jobs.values()),
         settings.budget_usd,
     )
 
 
-def jobs_of(settings: SageMakerSettings) -> dict[str, Job]:
+def pipeline_jobs(settings: SageMakerSettings) -> dict[str, Job]:
     """By the name of their step in the pipeline."""
     jobs = settings.jobs
     return {"Process": jobs.process, "Train": jobs.train, "Evaluate": jobs.evaluate}
 
 
-def price(settings: SageMakerSettings, job: Job, seconds: float) -> float:
+def price(settings: SageMakerSettings, job: Machines, seconds: float) -> float:
     return settings.prices[job.instance_type] * job.instances * seconds / 3600
 
 
-def used(settings: SageMakerSettings, seconds: Iterable[tuple[str, float]]) -> float:
-    """Of steps by name and the seconds that they were, or are to be, billed for."""
-    steps = jobs_of(settings)
-    return sum(price(settings, steps[name], spent) for name, spent in seconds if name in steps)
+def used(settings: SageMakerSettings, jobs: Mapping[str, Machines], seconds: Iterable[tuple[str, float]]) -> float:
+    """Of steps by name and the seconds that each of their machines was, or is to be, billed for."""
+    return sum(price(settings, jobs[name], spent) for name, spent in seconds if name in jobs)

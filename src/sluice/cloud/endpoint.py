@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sluice.cloud.aws import asking
+from sluice.cloud.aws import asking, look_up
 from sluice.cloud.packages import newest_approved
 from sluice.cloud.settings import Endpoint, SageMakerSettings
 from sluice.core.errors import CanaryStopped, SluiceError
@@ -73,10 +73,10 @@ def _require_alarms(cloudwatch: Any, endpoint: Endpoint) -> None:
 def _prepare(sagemaker: Any, settings: SageMakerSettings, endpoint: Endpoint, name: str, package: str) -> None:
     """Model and configuration; what an earlier attempt has made is taken as it is."""
     with asking(name):
-        if not _there(sagemaker.describe_model, ModelName=name):
+        if not look_up(sagemaker.describe_model, ModelName=name):
             container = {"ModelPackageName": package}
             sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=settings.role)
-        if not _there(sagemaker.describe_endpoint_config, EndpointConfigName=name):
+        if not look_up(sagemaker.describe_endpoint_config, EndpointConfigName=name):
             variant = {
                 "VariantName": _VARIANT,
                 "ModelName": name,
@@ -138,17 +138,5 @@ def _follow(sagemaker: Any, settings: SageMakerSettings, endpoint: Endpoint, wan
 
 def _describe(sagemaker: Any, name: str) -> dict[str, Any] | None:
     with asking(name):
-        found: dict[str, Any] | None = _there(sagemaker.describe_endpoint, EndpointName=name)
+        found: dict[str, Any] | None = look_up(sagemaker.describe_endpoint, EndpointName=name)
         return found
-
-
-def _there(describe: Callable[..., Any], **words: str) -> Any:
-    """What is there; None when AWS says that it could not find it, for which it has no code of its own."""
-    from botocore.exceptions import ClientError
-
-    try:
-        return describe(**words)
-    except ClientError as error:
-        if "Could not find" in str(error):
-            return None
-        raise

@@ -85,6 +85,20 @@ def start(sagemaker: Any, pipeline: str, recipe: str, parameters: Mapping[str, s
     return Execution(answer["PipelineExecutionArn"], "Executing")
 
 
+@dataclass(frozen=True)
+class PipelineRun:
+    """A run that is followed (`watch.follow`)."""
+
+    sagemaker: Any
+    arn: str
+
+    def look(self) -> tuple[Execution, list[Step]]:
+        return describe(self.sagemaker, self.arn), steps_of(self.sagemaker, self.arn)
+
+    def stop(self) -> None:
+        stop(self.sagemaker, self.arn)
+
+
 def describe(sagemaker: Any, arn: str) -> Execution:
     with asking(arn):
         answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)

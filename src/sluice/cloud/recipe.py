@@ -1,14 +1,15 @@
-"""What an adapter follows from: a digest over all that `index` and `train` depend on by pipelines/dvc.yaml.
+"""What an adapter, or an index, follows from: a digest over all that its stages depend on by pipelines/dvc.yaml.
 
 The stage `check` decides whether data may be used, not what is made of them; so other questions for the evaluation are
 no other recipe.
 
-Two trees of one recipe make the same adapter, so that nothing is trained twice, and the result of a run is taken
-only into a tree of its recipe.
+Two trees of one recipe make the same, so that nothing is paid for twice, and the result of a run is taken only into a
+tree of its recipe.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,21 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import read_yaml
 from sluice.core.workspace import Workspace
 
-STAGES = ("index", "train")
+STAGES = ("index", "train")  # of an adapter
 
 
-def recipe_of(workspace: Workspace, image: str) -> str:
+def recipe_of(workspace: Workspace, image: str, made_by: Sequence[str] = STAGES) -> str:
     """Hex sha256 over the dependencies and parameters of the stages, and the image that they run in. SluiceError names
     a dependency that is not there."""
     pipeline = workspace.root / "pipelines" / "dvc.yaml"
     stages = read_yaml(pipeline)[0]["stages"]
     made = {out for stage in stages.values() for out in _outs(stage)}
-    deps = sorted({dep for name in STAGES for dep in stages[name]["deps"]} - made)
+    deps = sorted({dep for name in made_by for dep in stages[name]["deps"]} - made)
     return digest_of(
         {
-            "commands": {name: stages[name]["cmd"] for name in STAGES},
+            "commands": {name: stages[name]["cmd"] for name in made_by},
             "deps": {dep: _content(workspace.root / dep) for dep in deps},
-            "params": [_values(workspace.root, one) for name in STAGES for one in stages[name].get("params", ())],
+            "params": [_values(workspace.root, one) for name in made_by for one in stages[name].get("params", ())],
             "image": image,
         }
     )

@@ -3,30 +3,52 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 from sluice.cloud import cost
 from sluice.cloud.aws import asking
-from sluice.cloud.executions import Execution, Step, describe, steps_of, stop
-from sluice.cloud.settings import SageMakerSettings
+from sluice.cloud.executions import Execution, Step
+from sluice.cloud.settings import Machines, SageMakerSettings
 from sluice.core.errors import SluiceError
 
 Say = Callable[[str], None]
 _GROUPS = {"processing-job": "/aws/sagemaker/ProcessingJobs", "training-job": "/aws/sagemaker/TrainingJobs"}
 
 
-def follow(sagemaker: Any, logs: Any, settings: SageMakerSettings, arn: str, say: Say) -> tuple[Execution, list[Step]]:
-    """Says what is new, a line each, until the run has ended; returns it with its steps.
+class Watched(Protocol):
+    """What costs while it runs."""
 
-    SluiceError when it was stopped at the budget. Interrupted, the run goes on: to follow it again is to call this
-    again, which says everything from the start.
+    def look(self) -> tuple[Execution, list[Step]]:
+        """As it is now."""
+
+    def stop(self) -> None:
+        """Asks SageMaker to end it."""
+
+
+def follow(
+    logs: Any,
+    settings: SageMakerSettings,
+    watched: Watched,
+    machines: Mapping[str, Machines],
+    say: Say,
+    *,
+    again: str,
+) -> tuple[Execution, list[Step]]:
+    """Says what is new, a line each, until the run has ended; returns it with its steps. `machines`: by name of step.
+
+    SluiceError when it was stopped at the budget; `again`: what a run after that does. Interrupted, the run goes on: to
+    follow it again is to call this again, which says everything from the start.
     """
+
+    def so_far() -> float:
+        return cost.used(settings, machines, ((step.name, step.seconds) for step in steps))
+
     seen: dict[str, str] = {}
     reader = LogReader(logs)
     stopped = False
     while True:
-        run, steps = describe(sagemaker, arn), steps_of(sagemaker, arn)
+        run, steps = watched.look()
         for step in steps:
             for line in reader.lines(step):
                 say(f"{step.name:<9} {line}")
@@ -36,20 +58,15 @@ def follow(sagemaker: Any, logs: Any, settings: SageMakerSettings, arn: str, say
         if not run.under_way:
             if stopped:
                 raise SluiceError(
-                    f"{arn}: stopped at ${_so_far(settings, steps):.2f}: budget_usd is {settings.budget_usd:.2f}",
-                    remedy="raise it in config/sagemaker.yaml and run the same command: training goes on from its"
-                    " last checkpoint",
+                    f"{run.arn}: stopped at ${so_far():.2f}: budget_usd is {settings.budget_usd:.2f}",
+                    remedy=f"raise it in config/sagemaker.yaml and run the same command: {again}",
                 )
             return run, steps
-        if not stopped and _so_far(settings, steps) > settings.budget_usd:
+        if not stopped and so_far() > settings.budget_usd:
             say(f"the budget of ${settings.budget_usd:.2f} is used up: stopping the run")
-            stop(sagemaker, arn)
+            watched.stop()
             stopped = True
         time.sleep(settings.poll_seconds)
-
-
-def _so_far(settings: SageMakerSettings, steps: list[Step]) -> float:
-    return cost.used(settings, ((step.name, step.seconds) for step in steps))
 
 
 def billed(sagemaker: Any, steps: list[Step]) -> list[tuple[str, float]]:
@@ -98,10 +115,12 @@ class LogReader:
     def _streams(self, group: str, job: str) -> list[str]:
         with asking(group):
             try:
-                answer = self._logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/")
+                pages = self._logs.get_paginator("describe_log_streams").paginate(
+                    logGroupName=group, logStreamNamePrefix=f"{job}/"
+                )
+                return [one["logStreamName"] for page in pages for one in page["logStreams"]]
             except self._logs.exceptions.ResourceNotFoundException:
                 return []
-        return [one["logStreamName"] for one in answer["logStreams"]]
 
     def _events(self, group: str, stream: str) -> Iterator[str]:
         while True:

@@ -8,7 +8,7 @@ what is not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -128,9 +128,10 @@ def load_rows(path: Path) -> list[Row]:
     return [placed.value for placed in rows]
 
 
-def load_corpus(folder: Path) -> list[Document]:
-    """All documents of a folder of .md files, sorted by id. Raises Faults with every malformed file."""
-    documents, faults = scan_corpus(folder)
+def load_corpus(folder: Path, *, keep: Callable[[Document], bool] = lambda _: True) -> list[Document]:
+    """The documents of a folder of .md files that are to be kept, sorted by id. Raises Faults with every malformed
+    file."""
+    documents, faults = scan_corpus(folder, keep=keep)
     _raise(str(folder), faults)
     return sorted((placed.value for placed in documents), key=lambda document: document.id)
 
@@ -198,9 +199,11 @@ def _describe(fault: dict[str, Any], keys: list[str]) -> str:
     return f"{place}: {fault['msg']}, found {fault['input']!r}"
 
 
-def scan_corpus(folder: Path, *, max_bytes: int | None = None) -> tuple[list[Placed[Document]], list[Fault]]:
-    """The readable documents under a folder and a fault for each .md file that is not one. What is larger than
-    `max_bytes` is not read, and no fault here: that is the caller's rule."""
+def scan_corpus(
+    folder: Path, *, max_bytes: int | None = None, keep: Callable[[Document], bool] = lambda _: True
+) -> tuple[list[Placed[Document]], list[Fault]]:
+    """The readable documents under a folder, of those that are to be kept, and a fault for each .md file that is not
+    one. What is larger than `max_bytes` is not read, and no fault here: that is the caller's rule."""
     if not folder.is_dir():
         return [], [Fault(folder, 1, "no such folder")]
     documents: list[Placed[Document]] = []
@@ -211,7 +214,7 @@ def scan_corpus(folder: Path, *, max_bytes: int | None = None) -> tuple[list[Pla
             continue
         document, found = _scan_document(path)
         faults += found
-        if document:
+        if document and keep(document.value):
             documents.append(document)
     if not paths:
         faults.append(Fault(folder, 1, "no documents (*.md)"))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sluice.cloud.settings import SageMakerSettings, read
-from sluice.doctor.check import Check, Place, passed
+from sluice.doctor.check import Check, Place, State, passed
 
 _FILE = "config/sagemaker.yaml"
 _ECR = re.compile(r"\d{12}\.dkr\.ecr\.[\w-]+\.amazonaws\.com[\w.]*/(?P<name>[\w./-]+?)(?:@(?P<digest>.+)|:(?P<tag>.+))")
@@ -39,6 +39,10 @@ def checks(place: Place, client: Client) -> Iterator[tuple[str, Callable[[], Che
                 client("service-quotas"), what, usage, wanted
             ),
         )
+    if embed := settings.jobs.embed:  # nothing fails without it but that
+        usage = f"{embed.instance_type} for processing job usage"
+        what, wanted = f"quota {usage}, to embed", embed.instances
+        yield what, lambda: _quota(client("service-quotas"), what, usage, wanted, lacking="optional")
 
 
 def _region(place: Place, settings: SageMakerSettings) -> Check:
@@ -77,7 +81,7 @@ def _usages(settings: SageMakerSettings) -> dict[str, int]:
     return found | {f"{job.instance_type} for processing job usage": 1 for job in (jobs.process, jobs.evaluate)}
 
 
-def _quota(quotas: Any, what: str, usage: str, wanted: int) -> Check:
+def _quota(quotas: Any, what: str, usage: str, wanted: int, lacking: State = "missing") -> Check:
     pages = quotas.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
     found = next((one for page in pages for one in page["Quotas"] if one["QuotaName"] == usage), None)
     value = int(found["Value"]) if found else 0
@@ -85,5 +89,5 @@ def _quota(quotas: Any, what: str, usage: str, wanted: int) -> Check:
         mend = "aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code {} {}".format(
             found["QuotaCode"] if found else "CODE", f"--desired-value {wanted}"
         )
-        return Check(what, "missing", f"{value}, and a run takes {wanted}", mend)
+        return Check(what, lacking, f"{value}, and a run takes {wanted}", mend)
     return passed(what, str(value))

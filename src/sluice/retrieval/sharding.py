@@ -1,20 +1,26 @@
 """Embedding a large corpus on several machines: each its share of the documents, then one index from all vectors.
 
 A document's share depends on its id alone, so that machines need not talk to each other, and one that was lost is
-started again by itself.
+started again by itself. Its vectors are written part by part: what a part holds is not embedded again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sluice.core.errors import SluiceError
+from sluice.core.files import write_json
 from sluice.data.rows import Document
 from sluice.retrieval.chunking import ChunkerSettings, chunk
-from sluice.retrieval.index import Embeds, texts_of
+from sluice.retrieval.index import EmbedderIdentity, Embeds, texts_of
+from sluice.retrieval.vector_cache import RememberingEmbedder
+
+DONE = "shard.json"  # beside the parts of a shard that is whole
+_PART = 2000  # chunks: minutes of work on one core, 3 MiB of MiniLM's vectors
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,24 @@ class Shard:
         return int.from_bytes(digest, "big") % self.of == self.number - 1
 
 
-def embed_share(documents: Sequence[Document], shard: Shard, settings: ChunkerSettings, embedder: Embeds) -> int:
-    """Has `embedder` embed the shard's chunks, and so remember them; returns how many there are."""
+def embed_share(
+    documents: Sequence[Document],
+    shard: Shard,
+    settings: ChunkerSettings,
+    embedder: Embeds,
+    identity: EmbedderIdentity,
+    out: Path,
+    *,
+    report: Callable[[int, int], None] | None = None,
+    part: int = _PART,
+) -> int:
+    """Has `embedder`, of this identity, embed the shard's chunks, and keeps their vectors in a folder of its own below
+    `out`; returns how many there are. `report` is told of how many chunks are done."""
     chunks = chunk([document for document in documents if shard.takes(document)], settings)
-    if chunks:
-        embedder.embed(texts_of(chunks))
+    folder = out / shard.folder
+    for at in range(0, len(chunks), part):
+        if report:
+            report(at, len(chunks))
+        RememberingEmbedder(embedder, folder / f"{at:09}", identity).embed(texts_of(chunks[at : at + part]))
+    write_json(folder / DONE, {"chunks": len(chunks)})
     return len(chunks)

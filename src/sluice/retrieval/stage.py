@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_corpus
 from sluice.llm.models import ensure, load_models
-from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.chunking import ChunkerSettings, chunk
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import IndexInfo, build_index, identity_of
 from sluice.retrieval.retriever import open_retriever
@@ -39,12 +40,24 @@ def run_shard(workspace: Workspace, shard: Shard, out: Path) -> int:
     progress = Reporter("index")
     parameters = load_params(workspace.params, "index", IndexParameters)
     spec = load_models(workspace.config / "models.yaml").embed
-    documents = load_corpus(workspace.data / "corpus")
-    progress.report(1, 2, "fetching the embedder")
-    with Embedder(ensure(spec, workspace.cache)) as embedder:
-        progress.report(2, 2, f"embedding shard {shard.number} of {shard.of}")
-        remembering = RememberingEmbedder(embedder, out / shard.folder, identity_of(spec))
-        return embed_share(documents, shard, parameters.chunker, remembering)
+    documents = load_corpus(workspace.data / "corpus", keep=shard.takes)
+    # The machine has nothing else to do.
+    with Embedder(ensure(spec, workspace.cache), threads=len(os.sched_getaffinity(0))) as embedder:
+        return embed_share(
+            documents,
+            shard,
+            parameters.chunker,
+            embedder,
+            identity_of(spec),
+            out,
+            report=lambda done, of: progress.report(done, of, f"chunks of shard {shard.number} of {shard.of}"),
+        )
+
+
+def count_chunks(workspace: Workspace) -> int:
+    """How many chunks `run` would make of the corpus."""
+    parameters = load_params(workspace.params, "index", IndexParameters)
+    return len(chunk(load_corpus(workspace.data / "corpus"), parameters.chunker))
 
 
 def run(
@@ -52,7 +65,7 @@ def run(
 ) -> Built:
     """Builds the index and proves that the store can serve it by one search. For a tenant: of the documents for
     everybody and his own alone, beside build/ (build/index-<tenant>). `shards`: folders of `run_shard`, whose vectors
-    are taken; then no document is embedded here."""
+    are taken, and known here from then on; then no document is embedded here."""
     progress = Reporter("index")
     parameters = load_params(workspace.params, "index", IndexParameters)
     spec = load_models(workspace.config / "models.yaml").embed
@@ -65,11 +78,12 @@ def run(
     progress.report(1, 4, "fetching the embedder")
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         progress.report(2, 4, f"embedding {len(documents)} documents")
-        remembering = RememberingEmbedder(embedder, workspace.state / "vectors", identity_of(spec))
-        source = EmbeddedElsewhere(shards, identity_of(spec)) if shards else remembering
-        info = build_index(documents, source, spec, parameters.chunker, out)
+        source = EmbeddedElsewhere(shards, identity_of(spec)) if shards else embedder
+        remembering = RememberingEmbedder(source, workspace.state / "vectors", identity_of(spec))
+        info = build_index(documents, remembering, spec, parameters.chunker, out)
+        embedded = 0 if shards else remembering.fresh
         progress.report(3, 4, "loading the collection")
         with open_retriever(out, embedder, stores, workspace.state) as retriever:
             retriever.search(documents[0].title, k=1, tenant=tenant or None)
-    progress.report(4, 4, f"{info.chunks} chunks, {remembering.fresh} embedded")
-    return Built(info, remembering.fresh)
+    progress.report(4, 4, f"{info.chunks} chunks, {embedded} embedded")
+    return Built(info, embedded)

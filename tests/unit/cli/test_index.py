@@ -23,6 +23,7 @@ from unit.retrieval.conftest import FakeEmbedder
 
 pytestmark = pytest.mark.real
 EARLIER = "r-000000000000"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -106,6 +107,30 @@ def test_a_store_that_does_not_come_is_named(
 
 
 @pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["--watch"], "--watch and --workers are for --on sagemaker"),
+        (["--workers", "2"], "--watch and --workers are for --on sagemaker"),
+        (["--on", "sagemaker", "--from", "."], "a job of SageMaker has its own"),
+        (["--shard", "1/2"], "--shard and --out go together"),
+        (["--on", "sagemaker"], "SageMaker is not set up"),
+    ],
+)
+def test_options_of_a_build_that_do_not_go_together(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    wrong: str,
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    (workspace.config / "sagemaker.yaml").write_bytes((ROOT / "config" / "sagemaker.yaml").read_bytes())
+    status, said = run(capsys, "index", "build", *words)
+    assert status != 0
+    assert wrong in " ".join(said.replace("│", " ").split())
+
+
 def test_looking_after_a_store(
     workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

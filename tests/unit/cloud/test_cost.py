@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from sagemaker_runs import ROOT, write_settings
-from sluice.cloud.cost import estimate, used
+from sluice.cloud.cost import estimate, pipeline_jobs, used
 from sluice.cloud.settings import SageMakerSettings, require
 from sluice.core.errors import SluiceError
 
@@ -23,18 +23,21 @@ def settings(tmp_path: Path) -> SageMakerSettings:
 
 
 def test_every_machine_of_a_step_counts(settings: SageMakerSettings) -> None:
-    found = estimate(settings)
+    found = estimate(settings, pipeline_jobs(settings))
     assert found.expected == pytest.approx({"Process": 0.032, "Train": 2.0, "Evaluate": 0.06})
     assert found.at_most == pytest.approx(0.12 + 4.0 + 0.24)
     assert found.lines()[0] == "estimate  $2.09 on demand, at most $4.36, budget $5.00"
 
 
 def test_steps_that_run_no_machine_cost_nothing(settings: SageMakerSettings) -> None:
-    assert used(settings, [("Train", 900.0), ("Gates", 900.0), ("Register", 60.0)]) == pytest.approx(1.0)
+    assert used(
+        settings, pipeline_jobs(settings), [("Train", 900.0), ("Gates", 900.0), ("Register", 60.0)]
+    ) == pytest.approx(1.0)
 
 
 def test_without_a_watcher_the_bound_must_hold(settings: SageMakerSettings) -> None:
     tight = settings.model_copy(update={"budget_usd": 3.0})
-    estimate(tight).require(watched=True)
+    jobs = pipeline_jobs(tight)
+    estimate(tight, jobs).require(watched=True)
     with pytest.raises(SluiceError, match=r"may cost \$4\.36"):
-        estimate(tight).require(watched=False)
+        estimate(tight, jobs).require(watched=False)

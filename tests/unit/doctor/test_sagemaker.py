@@ -37,8 +37,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> It
 
 
 def look(place: Place, **quotas: float) -> dict[str, Check]:
-    """`quotas`: of processing and spot training; 1 each where they are not named."""
-    values = {"processing": 1.0, "spot": 1.0, **quotas}
+    """`quotas`: of processing and spot training; 4 and 1 where they are not named."""
+    values = {"processing": 4.0, "spot": 1.0, **quotas}
     listed = [
         {"QuotaName": "ml.m5.xlarge for processing job usage", "QuotaCode": "L-1", "Value": values["processing"]},
         {"QuotaName": "ml.m5.xlarge for spot training job usage", "QuotaCode": "L-2", "Value": values["spot"]},
@@ -65,6 +65,7 @@ def test_an_account_that_has_all_of_it(place: Place) -> None:
         "SageMaker: image",
         "quota ml.m5.xlarge for spot training job usage",
         "quota ml.m5.xlarge for processing job usage",
+        "quota ml.m5.xlarge for processing job usage, to embed",
     ]
 
 
@@ -72,6 +73,13 @@ def test_a_quota_of_none_is_found_with_the_command_that_asks_for_more(place: Pla
     found = look(place, spot=0)["quota ml.m5.xlarge for spot training job usage"]
     assert (found.state, found.found) == ("missing", "0, and a run takes 1")
     assert "--quota-code L-2 --desired-value 1" in found.mend
+
+
+def test_a_quota_for_fewer_machines_than_embed_is_no_fault(place: Place) -> None:
+    found = look(place, processing=1)
+    assert found["quota ml.m5.xlarge for processing job usage"].state == "ok"
+    embed = found["quota ml.m5.xlarge for processing job usage, to embed"]
+    assert (embed.state, embed.found) == ("optional", "1, and a run takes 4")
 
 
 def test_another_region_role_and_image_are_found(place: Place) -> None:

@@ -11,8 +11,8 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index import build_index, identity_of
-from sluice.retrieval.sharding import Shard, embed_share
-from sluice.retrieval.vector_cache import EmbeddedElsewhere, RememberingEmbedder
+from sluice.retrieval.sharding import DONE, Shard, embed_share
+from sluice.retrieval.vector_cache import EmbeddedElsewhere
 
 from .conftest import Scattered, corpus
 
@@ -25,8 +25,7 @@ def embed_all(folder: Path, documents: Any, spec: Any, embedder: Any, *, of: int
     for number in range(1, of + 1):
         shard = Shard(number, of)
         if number != leave:
-            remembering = RememberingEmbedder(embedder, folder / shard.folder, identity_of(spec))
-            found.append(embed_share(documents, shard, SETTINGS, remembering))
+            found.append(embed_share(documents, shard, SETTINGS, embedder, identity_of(spec), folder, part=4))
     return found
 
 
@@ -53,6 +52,29 @@ def test_the_real_embedder_gives_nearly_the_same_vectors_in_shares(embedder: Any
     assert build_index(documents, given, spec, SETTINGS, tmp_path / "joined").collection == whole.collection
     first, second = (np.load(tmp_path / name / "vectors.npy") for name in ("whole", "joined"))
     assert (first * second).sum(axis=1).min() > 0.99
+
+
+class Stops(Scattered):
+    """Fails at the third call."""
+
+    def embed(self, texts: Any) -> Any:
+        if self.asked == 8:
+            raise KeyboardInterrupt
+        return super().embed(texts)
+
+
+def test_a_shard_that_was_cut_off_goes_on_after_its_last_part(spec: Any, tmp_path: Path) -> None:
+    documents, shard = corpus(20), Shard(1, 1)
+    with pytest.raises(KeyboardInterrupt):
+        embed_share(documents, shard, SETTINGS, Stops(), identity_of(spec), tmp_path, part=4)
+    assert not (tmp_path / shard.folder / DONE).exists()
+    counting, told = Scattered(), list[tuple[int, int]]()
+    embed_share(
+        documents, shard, SETTINGS, counting, identity_of(spec), tmp_path, part=4, report=lambda *at: told.append(at)
+    )
+    assert counting.asked == 12
+    assert told == [(0, 20), (4, 20), (8, 20), (12, 20), (16, 20)]
+    assert (tmp_path / shard.folder / DONE).is_file()
 
 
 def test_a_shard_that_is_done_is_not_embedded_again(spec: Any, tmp_path: Path) -> None:
