@@ -22,6 +22,7 @@ os.environ.update(
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ ROOT = Path(__file__).resolve().parents[1]
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 # A job in the background of a script ignores Ctrl-C, and so would all that it starts; some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# As sluice.cli does: a second of every worker.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

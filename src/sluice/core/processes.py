@@ -39,7 +39,7 @@ def watch_parent(*, every: float = 1.0, again: float = 8.0, last: float = 12.0) 
     lives on, and no signal is sent.
 
     A thread looks `every` so many seconds; when the process still lives `again` seconds after its parent it sends
-    SIGTERM, and `last` seconds later SIGKILL.
+    SIGTERM, at once where the kernel has sent none, and `last` seconds later SIGKILL.
     """
     parent = os.getppid()
     starter, _, began = os.environ.get(_STARTER, "").partition(" ")
@@ -47,7 +47,8 @@ def watch_parent(*, every: float = 1.0, again: float = 8.0, last: float = 12.0) 
     def watch() -> None:
         while os.getppid() == parent and (not began or _started(int(starter)) == began):
             time.sleep(every)
-        time.sleep(again)
+        if os.getppid() != parent:
+            time.sleep(again)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(last)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
-from langchain_openai import ChatOpenAI
 
+from lazily import Library
 from sluice.app.keys import add_key
 from unit.app.process import FAST, Service
 
 pytestmark = pytest.mark.usefixtures("loopback")
+
+openai, langchain_openai = Library("openai"), Library("langchain_openai")
 
 OVERLAP = "How much overlap do chunks have?"
 ASK: Any = [{"role": "user", "content": OVERLAP}]
@@ -45,17 +46,17 @@ def service(state: Path, secret: str, slow: str) -> Iterator[Service]:  # noqa: 
     running.stop()
 
 
-def library(service: Service, key: str) -> openai.OpenAI:
+def library(service: Service, key: str) -> Any:
     http_client = httpx.Client(trust_env=False)
     return openai.OpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=0, http_client=http_client)
 
 
 @pytest.fixture
-def client(service: Service, secret: str) -> openai.OpenAI:
+def client(service: Service, secret: str) -> Any:
     return library(service, secret)
 
 
-def test_the_openai_library_reads_an_answer(client: openai.OpenAI) -> None:
+def test_the_openai_library_reads_an_answer(client: Any) -> None:
     answer = client.chat.completions.create(model="sluice", messages=[{"role": "user", "content": OVERLAP}])
     assert answer.choices[0].message.content == "64 tokens"
     assert answer.choices[0].finish_reason == "stop"
@@ -66,7 +67,7 @@ def test_the_openai_library_reads_an_answer(client: openai.OpenAI) -> None:
     assert answer.model_extra["citations"][0]["document"] == "chunking"
 
 
-def test_the_openai_library_reads_a_stream(client: openai.OpenAI) -> None:
+def test_the_openai_library_reads_a_stream(client: Any) -> None:
     stream = client.chat.completions.create(
         model="sluice",
         messages=[{"role": "user", "content": OVERLAP}],
@@ -79,7 +80,7 @@ def test_the_openai_library_reads_a_stream(client: openai.OpenAI) -> None:
     assert chunks[-1].usage.completion_tokens == 2
 
 
-def test_the_openai_library_knows_our_errors_and_models(client: openai.OpenAI) -> None:
+def test_the_openai_library_knows_our_errors_and_models(client: Any) -> None:
     with pytest.raises(openai.BadRequestError, match="only one answer") as raised:
         client.chat.completions.create(model="sluice", messages=[{"role": "user", "content": OVERLAP}], n=2)
     assert raised.value.param == "n"
@@ -111,7 +112,7 @@ def test_the_openai_library_waits_as_long_as_it_is_told(service: Service, slow: 
 
 
 def test_langchain_asks_and_streams(service: Service, secret: str) -> None:
-    model = ChatOpenAI(
+    model = langchain_openai.ChatOpenAI(
         model="sluice",
         base_url=f"{service.url}/v1",
         api_key=secret,  # type: ignore[arg-type]

@@ -245,14 +245,15 @@ STAGE = """
 import os, sys, time
 from pathlib import Path
 from sluice.core.processes import watch_parent
-watch_parent(every=0.02, again=0.1, last=0.5)
+watch_parent(every=0.02, again=60, last=60)
 Path(sys.argv[1]).write_text(str(os.getpid()))
 time.sleep(60)
 """
 
 
 def test_a_child_behind_a_shell_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
-    """The shell knows nothing of that death, so neither the kernel nor a change of parents tells the child."""
+    """The shell knows nothing of that death, so neither the kernel nor a change of parents tells the child: it is ended
+    without the wait for a signal that was sent."""
     told = tmp_path / "told"
     # Between the two stands dvc, which dies of the parent-death signal where this shell ignores it.
     shell = ["/bin/sh", "-c", 'trap "" TERM; "$@"; exit 0', "sh", sys.executable, "-c", RESTORED + STAGE, str(told)]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy import stats
 
+from lazily import Library
 from sluice.evaluation.statistics import (
     Bootstrap,
     Vector,
@@ -22,6 +22,7 @@ from sluice.evaluation.statistics import (
 )
 
 ROUNDS = 400
+stats = Library("scipy.stats")
 
 
 def rng(seed: int = 1) -> np.random.Generator:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from lazily import Library
 from sluice.training.attention import NAME, register
 from sluice.training.engines import pack_loss
 from sluice.training.packing import Tokens, pack
 from unit.training.tiny import model
 
-torch = pytest.importorskip("torch")
+torch = Library("torch")
 SHARED = list(range(20, 40))
 TOKENS = [Tokens([*SHARED, 1, 2], [7, 8]), Tokens([*SHARED, 3], [9]), Tokens([*SHARED, 4, 5, 6], [10, 11, 12])]
 

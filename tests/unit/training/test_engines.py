@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from lazily import Library
 from sluice.training.engines import ProcessEngine, ThreadEngine
 from sluice.training.methods import add_adapter
 from sluice.training.packing import Tokens, mask, pack
 from sluice.training.parallel import Group
 from unit.training.tiny import PARAMS, model
 
-torch = pytest.importorskip("torch")
+torch = Library("torch")
 ALONE = Group(0, 1, "cpu")
 SHARED = list(range(20, 40))
 TOKENS = [Tokens([*SHARED, 1, 2], [7, 8]), Tokens([*SHARED, 3], [9]), Tokens([*SHARED, 4, 5, 6], [10, 11, 12])]

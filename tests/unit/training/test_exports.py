@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lazily import Library
 from sluice.core.errors import SluiceError
 from sluice.training.base import load_base, tokenise
 from sluice.training.engines import engine_for
@@ -18,7 +19,7 @@ from sluice.training.parallel import Group
 from sluice.training.parameters import ExportKind, TrainingParameters
 from unit.training.tiny import CODES, EXAMPLES, PARAMS
 
-pytest.importorskip("peft")
+Library("peft")
 LEARNED = {"steps": 25, "batch": 1, "warmup": 2, "threads": 1}
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from lazily import Library
 from sluice.core.errors import SluiceError
 from sluice.training.base import load_base
 from sluice.training.methods import add_adapter, prepare
 from sluice.training.parameters import TrainingParameters
 from unit.training.tiny import model
 
-pytest.importorskip("peft")
+Library("peft")
 
 
 def test_upper_layers_only() -> None:

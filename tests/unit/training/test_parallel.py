@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from lazily import Library
 from unit.training.process import Ended, Training
 
-pytest.importorskip("peft")
+Library("peft")
 
 
 def together(folder: Path, *deaths: str, **changes: Any) -> list[Ended]:
