@@ -95,9 +95,9 @@ def index_load(
     folder = Path(release) if release and Path(release).is_dir() else find_release(workspace, release)[1]
     manifest = load(folder)
     verify(folder, manifest, part="index")
-    vectors = chosen_stores(workspace, store, env, tenant).chosen.vectors
+    spec = chosen_stores(workspace, store, env, tenant).chosen
     with open_chosen(workspace, store, env, tenant, wait=wait) as connection:
-        info = load_index(connection, folder / "index", manifest.id, vectors)
+        info = load_index(connection, folder / "index", manifest.id, spec.vectors, spec.partition_by)
     print(f"{manifest.id}: {info.collection}, {info.chunks} chunks")
 
 

@@ -112,6 +112,23 @@ def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenan
     print(f"{collection}: dropped")
 
 
+@group.command("drop-tenant")
+def index_drop_tenant(
+    name: Annotated[str, typer.Argument(help="Whose partitions go, of every collection.")],
+    store: StoreName = "",
+    env: StoreEnv = "",
+) -> None:
+    """Drop a tenant's documents from a store that is cut by tenant; all others stay as they are, and searches go on.
+
+    A release that was made with them and is loaded anew brings them again: take them out of the corpus first."""
+    from sluice.retrieval.dropping import drop_tenant
+
+    with open_chosen(Workspace.find(), store, env, "") as connection:
+        dropped = drop_tenant(connection, name)
+    for collection, chunks in dropped.items():
+        print(f"{collection}: {chunks} chunks dropped")
+
+
 @group.command("backup")
 def index_backup(
     out: Annotated[Path, typer.Argument(help="Folder to create.")],

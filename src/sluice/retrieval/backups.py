@@ -21,6 +21,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, write_json
 from sluice.core.settings import Settings
 from sluice.retrieval.collections import LOADING, list_collections
+from sluice.retrieval.partitions import tenants_of
 from sluice.retrieval.schema import has_schema, require_current
 from sluice.retrieval.tables import COLUMNS, Description, create, describe, make_indexes
 
@@ -31,12 +32,14 @@ _BLOCK = 1 << 20
 
 
 class Saved(Settings):
-    """One collection: its rows are in `<collection>.rows` (COPY's binary format), `rows` of them."""
+    """One collection: its rows are in `<collection>.rows` (COPY's binary format), `rows` of them. `partitions`: whose,
+    where it is cut by tenant."""
 
     description: Description
     rows: int
     sha256: str
     tenants: bool
+    partitions: tuple[str | None, ...] = ()
 
 
 class Backup(Settings):
@@ -123,12 +126,19 @@ def _save(connection: psycopg.Connection[Any], description: Description, folder:
     counted = connection.execute(sql.SQL("SELECT count(*), count(tenant) FROM {}").format(table)).fetchone()
     rows, tenants = counted or (0, 0)
     sha = hashlib.sha256()
-    statement = sql.SQL("COPY {} ({}) TO STDOUT (FORMAT BINARY)").format(table, sql.SQL(COLUMNS))
+    # A table that is cut gives its rows to a query alone.
+    statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT BINARY)").format(sql.SQL(COLUMNS), table)
     with _path(folder, description).open("wb") as stream, connection.cursor().copy(statement) as copy:
         for block in copy:
             sha.update(block)
             stream.write(block)
-    return Saved(description=description, rows=rows, sha256=sha.hexdigest(), tenants=tenants > 0)
+    return Saved(
+        description=description,
+        rows=rows,
+        sha256=sha.hexdigest(),
+        tenants=tenants > 0,
+        partitions=tuple(tenants_of(connection, description.index.collection)),
+    )
 
 
 def _load(connection: psycopg.Connection[Any], saved: Saved, folder: Path) -> bool:
@@ -138,7 +148,7 @@ def _load(connection: psycopg.Connection[Any], saved: Saved, folder: Path) -> bo
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOADING,))
         if description.index.collection in list_collections(connection):
             return False
-        create(connection, description)
+        create(connection, description, saved.partitions)
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, sql.SQL(COLUMNS))
         with connection.cursor().copy(statement) as copy:
             for block in _blocks(_path(folder, description)):

@@ -13,7 +13,7 @@ from sluice.core.errors import SluiceError
 from sluice.retrieval.chunking import Chunk, starts
 from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index import IndexInfo, read_index
-from sluice.retrieval.stores import VectorSettings
+from sluice.retrieval.stores import PartitionBy, VectorSettings
 from sluice.retrieval.tables import (
     EXACT_BELOW,
     Description,
@@ -38,16 +38,34 @@ _MOST_DIFFERENT = 0.1
 
 
 def ensure_collection(
-    connection: psycopg.Connection[Any], folder: Path, vectors: VectorSettings | None = None
+    connection: psycopg.Connection[Any],
+    folder: Path,
+    vectors: VectorSettings | None = None,
+    partition_by: PartitionBy = None,
 ) -> IndexInfo:
-    """Loads the index in `folder` unless its collection is already there. Readers never see half a collection."""
+    """Loads the index in `folder` unless its collection is already there. Readers never see half a collection.
+
+    SluiceError when it is there and not cut as `partition_by` asks."""
     info, chunks, rows = read_index(folder)
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOADING,))
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         if connection.execute("SELECT to_regclass(%s)", (info.collection,)).fetchone() == (None,):
-            _load(connection, info, chunks, rows, vectors or VectorSettings())
+            _load(connection, info, chunks, rows, vectors or VectorSettings(), partition_by)
+        else:
+            require_cut(connection, info.collection, partition_by)
     return info
+
+
+def require_cut(connection: psycopg.Connection[Any], collection: str, partition_by: PartitionBy) -> None:
+    """SluiceError when the store is to keep tenants apart, and the collection was loaded without partitions."""
+    described = describe(connection, collection)
+    if partition_by and (described is None or described.partition_by != partition_by):
+        raise SluiceError(
+            f"{collection}: was loaded without partitions, and the store has partition_by: {partition_by}",
+            remedy="drop it and load it again (`sluice index drop`), or name another store with partitions and load"
+            " its release there",
+        )
 
 
 def _load(
@@ -56,19 +74,22 @@ def _load(
     chunks: Sequence[Chunk],
     vectors: Vectors,
     settings: VectorSettings,
+    partition_by: PartitionBy,
 ) -> None:
     tenants = any(chunk.tenant for chunk in chunks)
     if tenants:
         _require_iterative_scan(connection)
     places, content = starts(chunks), contents(chunks, starts(chunks))
-    found = _base(connection, info, settings, dict(zip((chunk.id for chunk in chunks), content, strict=True)))
-    description = Description(index=info, vectors=settings, base=found.base if found else None)
-    create(connection, description)
+    wanted = Description(index=info, vectors=settings, partition_by=partition_by)
+    found = _base(connection, wanted, chunks, content)
+    description = wanted.model_copy(update={"base": found.base}) if found else wanted
     if found is None:
+        create(connection, description, (chunk.tenant for chunk in chunks))
         fill(connection, description, pack(chunks, places, content, vectors, settings.precision))
         make_indexes(connection, description, len(chunks), tenants=tenants)
         return
     new = [number for number, chunk in enumerate(chunks) if chunk.id in found.new]
+    create(connection, description, [chunks[number].tenant for number in new] + [tenant for _, tenant in found.gone])
     fill(
         connection,
         description,
@@ -86,17 +107,23 @@ def _load(
 
 @dataclass(frozen=True)
 class _Difference:
-    """Ids of chunks that are not in `base`, or there with another content, and of those that are only there."""
+    """Ids of chunks that are not in `base`, or there with another content; id and tenant of those that are only there.
+
+    Where collections are cut, a chunk that went from one tenant to another is both: new in the partition of the one,
+    gone from that of the other, which a search of that tenant alone looks into."""
 
     base: str
     new: frozenset[str]
-    gone: frozenset[str]
+    gone: tuple[tuple[str, str | None], ...]
 
 
 def _base(
-    connection: psycopg.Connection[Any], info: IndexInfo, settings: VectorSettings, content: dict[str, int]
+    connection: psycopg.Connection[Any], wanted: Description, chunks: Sequence[Chunk], contents: Sequence[int]
 ) -> _Difference | None:
-    """The newest whole collection of the same vectors, if little of it is different."""
+    """The newest whole collection of the same vectors, cut alike, if little of it is different."""
+    info, settings, cut = wanted.index, wanted.vectors, wanted.partition_by
+    content = dict(zip((chunk.id for chunk in chunks), contents, strict=True))
+    owner = {chunk.id: chunk.tenant for chunk in chunks}
     for name in reversed(list_collections(connection, newest_last=True)):
         other = describe(connection, name)
         if (
@@ -104,13 +131,18 @@ def _base(
             or other.base
             or other.index.embedder != info.embedder
             or (other.vectors.precision, other.vectors.index) != (settings.precision, settings.index)
+            or other.partition_by != cut
             or other.index.chunks < EXACT_BELOW
         ):
             continue
-        rows = connection.execute(sql.SQL("SELECT id, content FROM {}").format(sql.Identifier(name)))
+        rows = connection.execute(sql.SQL("SELECT id, content, tenant FROM {}").format(sql.Identifier(name))).fetchall()
         there = {str(row[0]): int(row[1]) for row in rows}
         new = frozenset(key for key, value in content.items() if there.get(key) != value)
-        gone = frozenset(there.keys() - content.keys())
+        gone = tuple(
+            (key, tenant if cut else None)
+            for key, _, tenant in rows
+            if key not in content or (cut and owner[key] != tenant)
+        )
         return _Difference(name, new, gone) if len(new) + len(gone) <= _MOST_DIFFERENT * len(there) else None
     return None
 
@@ -129,8 +161,8 @@ def _require_iterative_scan(connection: psycopg.Connection[Any]) -> None:
 def list_collections(connection: psycopg.Connection[Any], *, newest_last: bool = False) -> list[str]:
     """Names of the collections in the store, sorted by name or by age."""
     rows = connection.execute(
-        r"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'chunks\_%' AND pg_table_is_visible(oid)"
-        f" ORDER BY {'oid' if newest_last else 'relname'}"
+        r"SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname LIKE 'chunks\_%'"
+        f" AND pg_table_is_visible(oid) ORDER BY {'oid' if newest_last else 'relname'}"
     )
     return [str(row[0]) for row in rows.fetchall()]
 

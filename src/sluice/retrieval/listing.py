@@ -9,7 +9,8 @@ from psycopg import sql
 
 from sluice.retrieval.collections import list_collections
 from sluice.retrieval.loads import needs
-from sluice.retrieval.tables import describe, words_of
+from sluice.retrieval.partitions import tenants_of
+from sluice.retrieval.tables import describe, has_vector_index, words_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Listed:
     """`rows`: of its own table; fewer than `chunks` when it is the difference from `base`. None: it does not say
-    (older code). `table_bytes`: with what lies beside the table. `vector_index`: without one every vector is looked at.
-    """
+    (older code). `partitions`: 0 where it is not cut by tenant. `table_bytes`: with what lies beside the table.
+    `vector_index`: without one every vector is looked at."""
 
     collection: str
     documents: int | None
     chunks: int | None
     rows: int
     base: str | None
+    partitions: int
     precision: str | None
     dimension: int | None
     vector_index: bool
@@ -47,21 +49,23 @@ def _look(connection: psycopg.Connection[Any], name: str) -> Listed:
     table = sql.Identifier(name)
     rows = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
     sizes = connection.execute(
-        "SELECT sum(pg_table_size(oid)), sum(pg_indexes_size(oid)), EXISTS"
-        " (SELECT FROM pg_indexes WHERE tablename = %(name)s AND indexdef LIKE '%% USING hnsw %%')"
-        " FROM pg_class WHERE relname IN (%(name)s, %(words)s) AND pg_table_is_visible(oid)",
-        {"name": name, "words": words_of(name)},
+        "SELECT sum(pg_table_size(part.oid)), sum(pg_indexes_size(part.oid))"
+        " FROM pg_class c JOIN LATERAL"
+        " (SELECT c.oid UNION SELECT relid::oid FROM pg_partition_tree(c.oid)) part ON true"
+        " WHERE c.relname IN (%s, %s) AND pg_table_is_visible(c.oid)",
+        (name, words_of(name)),
     ).fetchone()
-    table_bytes, index_bytes, indexed = sizes or (0, 0, False)
+    table_bytes, index_bytes = sizes or (0, 0)
     return Listed(
         collection=name,
         documents=found.index.documents if found else None,
         chunks=found.index.chunks if found else None,
         rows=rows[0] if rows else 0,
         base=found.base if found else None,
+        partitions=len(tenants_of(connection, name)),
         precision=found.vectors.precision if found else None,
         dimension=found.index.dimension if found else None,
-        vector_index=indexed,
+        vector_index=has_vector_index(connection, name),
         table_bytes=int(table_bytes),
         index_bytes=int(index_bytes),
         needed=tuple(needs(connection, name)),

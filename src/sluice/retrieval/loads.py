@@ -16,7 +16,7 @@ from sluice.core.settings import nearest
 from sluice.retrieval.collections import built_on, drop, ensure_collection, list_collections
 from sluice.retrieval.index import IndexInfo
 from sluice.retrieval.schema import has_schema, require_current
-from sluice.retrieval.stores import VectorSettings
+from sluice.retrieval.stores import PartitionBy, VectorSettings
 
 if TYPE_CHECKING:
     import psycopg
@@ -36,13 +36,17 @@ class Pruned:
 
 
 def load(
-    connection: psycopg.Connection[Any], folder: Path, release: str, vectors: VectorSettings | None = None
+    connection: psycopg.Connection[Any],
+    folder: Path,
+    release: str,
+    vectors: VectorSettings | None = None,
+    partition_by: PartitionBy = None,
 ) -> IndexInfo:
     """Loads the index in `folder` beside what is there and records it as that of `release`; again, nothing changes.
 
     SluiceError when the store's schema is older than this code."""
     require_current(connection)
-    info = ensure_collection(connection, folder, vectors)
+    info = ensure_collection(connection, folder, vectors, partition_by)
     connection.execute(
         "INSERT INTO sluice_releases (id, collection) VALUES (%s, %s)"
         " ON CONFLICT (id) DO UPDATE SET collection = excluded.collection, loaded = now()",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row
 
-from sluice.retrieval.collections import drop, ensure_collection, hold, list_collections
+from sluice.retrieval.collections import drop, ensure_collection, hold, list_collections, require_cut
 from sluice.retrieval.connections import Configure, Connections, connected, open_pool
 from sluice.retrieval.index import Embeds, IndexInfo
 from sluice.retrieval.passages import Hit
@@ -64,7 +64,9 @@ class Searches:
             )
         values = asked if documents is None else {**asked, "documents": list(documents)}
         with connection.cursor(binary=True, row_factory=class_row(Hit)) as cursor:
-            return cursor.execute(self._statements[key], values, prepare=True).fetchall()
+            # Of a collection that is cut by tenant each question is planned: a plan for all would lock every partition.
+            whole = self.description.partition_by is None
+            return cursor.execute(self._statements[key], values, prepare=whole).fetchall()
 
 
 def values_of(question: str, embedder: Embeds, *, tenant: str | None) -> Asked:
@@ -132,7 +134,8 @@ class PostgresBackend:
 
     def load(self, folder: Path) -> IndexInfo:
         with connected(self._stores, self._address) as connection:
-            return ensure_collection(connection, folder, self._stores.chosen.vectors)
+            spec = self._stores.chosen
+            return ensure_collection(connection, folder, spec.vectors, spec.partition_by)
 
     def collections(self) -> list[str]:
         with connected(self._stores, self._address) as connection:
@@ -146,6 +149,7 @@ class PostgresBackend:
     def retriever(self, collection: str, embedder: Embeds) -> Iterator[PostgresRetriever]:
         spec = self._stores.chosen
         with connected(self._stores, self._address) as connection:
+            require_cut(connection, collection, spec.partition_by)
             searches = Searches(connection, collection, oversampling=spec.vectors.oversampling)
         made = partial(configure, vectors=spec.vectors, held=collection)
         with pooled(self._address, spec, self._state, made) as connections:

@@ -80,7 +80,9 @@ def parts_of(description: Description) -> tuple[Part, ...]:
     own = description.index.collection
     if description.base is None:
         return (Part(own),)
-    replaced = sql.SQL("NOT EXISTS (SELECT FROM {} d WHERE d.id = t.id)").format(sql.Identifier(own)).as_string()
+    seen = f" AND {_VISIBLE.replace('t.', 'd.')}" if description.partition_by else ""
+    table = sql.Identifier(own).as_string()
+    replaced = f"NOT EXISTS (SELECT FROM {table} d WHERE d.id = t.id{seen})"
     return Part(description.base, replaced, replaced), Part(own, "t.embedding IS NOT NULL")
 
 
@@ -112,7 +114,8 @@ def statement(
             words=sql.Identifier(words_of(part.collection)).as_string(),
             rows=rows.format(table=table, seen=f"{visible} AND {part.chunks}", most=limit * oversampling, **near_by),
             seen=f"{visible} AND {part.words}",
-            present=part.chunks,
+            # Of a collection that is cut this too says which partitions are looked into.
+            present=f"{part.chunks} AND {_VISIBLE}" if description.partition_by else part.chunks,
             distance=distance,
             limit=limit,
             **more,

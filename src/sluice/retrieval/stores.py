@@ -18,6 +18,8 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import interrupts_deferred
 from sluice.core.settings import Settings, nearest
 
+PartitionBy = Literal["tenant"] | None
+
 
 class VectorSettings(Settings):
     """How vectors are stored and found. `precision`: of each number, 4 bytes or 2. `m`, `ef_construction`, `ef_search`:
@@ -47,7 +49,7 @@ class StoreSpec(Settings):
     pgvectorstore). memory and pgvectorstore are LangChain's, and search by vectors alone.
 
     `timeout_seconds`: longest time of one search; a question that would wait longer gets an error. `connections`: the
-    most that one process opens for searching."""
+    most that one process opens for searching. `partition_by`: collections are cut by tenant (`partitions.py`)."""
 
     kind: Literal["embedded", "postgres", "memory", "pgvectorstore"]
     path: str = "pg"
@@ -55,6 +57,13 @@ class StoreSpec(Settings):
     timeout_seconds: float = Field(default=3, gt=0)
     connections: int = Field(default=8, ge=1)
     vectors: VectorSettings = VectorSettings()
+    partition_by: PartitionBy = None
+
+    @model_validator(mode="after")
+    def _is_cut_by_postgresql(self) -> StoreSpec:
+        if self.partition_by and self.kind not in ("embedded", "postgres"):
+            raise ValueError(f"partition_by: a store of kind {self.kind} has no partitions")
+        return self
 
 
 class Stores(Settings):

@@ -7,8 +7,10 @@ A collection that differs little from one that is there holds the difference onl
 the other that have the same id; a row without a vector says that the other's chunk is gone. A view of its own shows it
 whole, and for as long as it is there PostgreSQL does not let go of the other's table.
 
+Either may be cut into partitions by tenant (`partitions.py`).
+
 A table's comment says what is in it (`Description`), so that a store explains itself. Nothing here is ever changed
-after the transaction that made it.
+after the transaction that made it, but that a tenant may be dropped from collections that are cut.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psycopg import errors, sql
-from pydantic import ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from sluice.core.digests import canonical_json
 from sluice.core.errors import SluiceError
@@ -28,7 +30,8 @@ from sluice.core.settings import Settings
 from sluice.retrieval.chunking import Chunk
 from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index import IndexInfo
-from sluice.retrieval.stores import VectorSettings
+from sluice.retrieval.partitions import create_partitions, for_values, partition_of, tenants_of
+from sluice.retrieval.stores import PartitionBy, VectorSettings
 
 if TYPE_CHECKING:
     import psycopg
@@ -45,11 +48,22 @@ _KINDS = {"single": ("vector", ">f4"), "half": ("halfvec", ">f2")}
 
 
 class Description(Settings):
-    """The comment of a collection's table. `base`: the collection that it is the difference from."""
+    """The comment of a collection's table. `base`: the collection that it is the difference from. `dropped`: tenants
+    whose partitions were dropped, and how many chunks they had."""
 
     index: IndexInfo
     vectors: VectorSettings
     base: str | None = None
+    partition_by: PartitionBy = None
+    dropped: dict[str, int] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _as_older_code_reads_it(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A collection that is not cut says nothing of it."""
+        found: dict[str, Any] = dump(self)
+        if self.partition_by is None:
+            del found["partition_by"], found["dropped"]
+        return found
 
 
 def describe(connection: psycopg.Connection[Any], collection: str) -> Description | None:
@@ -82,11 +96,19 @@ def view_of(description: Description) -> str:
 
 def vector_indexed(connection: psycopg.Connection[Any], description: Description) -> frozenset[str]:
     """Those of the collection's tables that have a vector index: its own, and that of its base."""
-    rows = connection.execute(
-        "SELECT tablename FROM pg_indexes WHERE tablename = ANY(%s) AND indexdef LIKE '%% USING hnsw %%'",
-        ([description.index.collection, description.base],),
-    )
-    return frozenset(str(row[0]) for row in rows)
+    tables = filter(None, (description.index.collection, description.base))
+    return frozenset(table for table in tables if has_vector_index(connection, table))
+
+
+def has_vector_index(connection: psycopg.Connection[Any], table: str) -> bool:
+    """Whether the table, or a partition of it, has one."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
+        " WHERE a.amname = 'hnsw' AND i.indrelid IN"
+        " (SELECT to_regclass(%(table)s) UNION SELECT relid FROM pg_partition_tree(to_regclass(%(table)s))))",
+        {"table": table},
+    ).fetchone()
+    return row == (True,)
 
 
 def words_of(collection: str) -> str:
@@ -108,24 +130,29 @@ def contents(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:
     return found
 
 
-def create(connection: psycopg.Connection[Any], description: Description) -> None:
-    """The empty table, with its comment, and the view where it holds a difference."""
+def create(connection: psycopg.Connection[Any], description: Description, tenants: Iterable[str | None] = ()) -> None:
+    """The empty table, with its comment, and the view where it holds a difference. `tenants`: of its rows, for the
+    partitions of one that is cut."""
     kind, _ = _KINDS[description.vectors.precision]
     table = sql.Identifier(description.index.collection)
+    cut = description.partition_by is not None
     connection.execute(
         sql.SQL(
-            "CREATE TABLE {} (id text PRIMARY KEY, doc_id text NOT NULL, title text NOT NULL, text text NOT NULL,"
-            " start integer NOT NULL, tenant text, content bigint NOT NULL, embedding {}({}){})"
-            # Vectors stay in their rows: fetched one by one from beside the table they take longer than the search.
-            " WITH (toast_tuple_target = 8160)"
+            "CREATE TABLE {} (id text{}, doc_id text NOT NULL, title text NOT NULL, text text NOT NULL,"
+            " start integer NOT NULL, tenant text, content bigint NOT NULL, embedding {}({}){}) {}"
         ).format(
             table,
+            sql.SQL("" if cut else " PRIMARY KEY"),
             sql.SQL(kind),
             sql.Literal(description.index.dimension),
             sql.SQL("" if description.base else " NOT NULL"),
+            # Vectors stay in their rows: fetched one by one from beside the table they take longer than the search.
+            sql.SQL("PARTITION BY LIST (tenant)" if cut else "WITH (toast_tuple_target = 8160)"),
         )
     )
-    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(description.model_dump_json())))
+    if cut:
+        create_partitions(connection, description.index.collection, tenants)
+    say(connection, description)
     if description.base:
         connection.execute(
             sql.SQL(
@@ -139,6 +166,15 @@ def create(connection: psycopg.Connection[Any], description: Description) -> Non
                 table=table,
             )
         )
+
+
+def say(connection: psycopg.Connection[Any], description: Description) -> None:
+    """Writes the table's comment."""
+    connection.execute(
+        sql.SQL("COMMENT ON TABLE {} IS {}").format(
+            sql.Identifier(description.index.collection), sql.Literal(description.model_dump_json())
+        )
+    )
 
 
 def fill(connection: psycopg.Connection[Any], description: Description, rows: Iterable[bytes]) -> None:
@@ -167,11 +203,12 @@ def pack(
         yield b"\x00\x08" + b"".join(texts) + numbers + embedding
 
 
-def pack_gone(ids: Iterable[str]) -> Iterator[bytes]:
-    """A row for each id that says: the chunk of the base is not in this collection."""
+def pack_gone(gone: Iterable[tuple[str, str | None]]) -> Iterator[bytes]:
+    """A row for each id and tenant that says: the chunk of the base is not in this collection."""
     empty = _field(b"")
-    for name in ids:
-        yield b"\x00\x08" + _field(name.encode()) + 3 * empty + _field(bytes(4)) + _NULL + _field(bytes(8)) + _NULL
+    for name, tenant in gone:
+        whose = _NULL if tenant is None else _field(tenant.encode())
+        yield b"\x00\x08" + _field(name.encode()) + 3 * empty + _field(bytes(4)) + whose + _field(bytes(8)) + _NULL
 
 
 def _field(content: bytes) -> bytes:
@@ -179,24 +216,56 @@ def _field(content: bytes) -> bytes:
 
 
 def make_indexes(connection: psycopg.Connection[Any], description: Description, rows: int, *, tenants: bool) -> None:
-    """After the rows: making them at once takes a fraction of the time."""
-    table = sql.Identifier(description.index.collection)
-    words = sql.Identifier(words_of(description.index.collection))
+    """After the rows: making them at once takes a fraction of the time. Of a collection that is cut `rows` and
+    `tenants` count for nothing: each partition has its own."""
+    collection = description.index.collection
+    words = words_of(collection)
+    if description.partition_by:
+        _make_partitions_of_words(connection, collection)
+    else:
+        _make_words(connection, words, collection)
+    connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (words)").format(sql.Identifier(words)))
+    if description.partition_by:
+        counted = connection.execute(
+            sql.SQL("SELECT tenant, count(embedding) FROM {} GROUP BY tenant").format(sql.Identifier(collection))
+        ).fetchall()
+        large = [(partition_of(collection, tenant), found) for tenant, found in counted if found >= EXACT_BELOW]
+    else:
+        large = [(collection, rows)] if rows >= EXACT_BELOW else []
+        if tenants:
+            connection.execute(sql.SQL("CREATE INDEX ON {} (tenant)").format(sql.Identifier(collection)))
+    for table, size in large:
+        _make_vector_index(connection, table, description, size)
+    connection.execute(sql.SQL("ANALYZE {}, {}").format(sql.Identifier(collection), sql.Identifier(words)))
+
+
+def _make_words(connection: psycopg.Connection[Any], words: str, table: str) -> None:
     connection.execute(
         sql.SQL(
             "CREATE TABLE {} AS SELECT id, doc_id, tenant, to_tsvector('english', title || ' ' || text) AS words"
             " FROM {} WHERE embedding IS NOT NULL"
-        ).format(words, table)
+        ).format(sql.Identifier(words), sql.Identifier(table))
     )
-    connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (words)").format(words))
-    if tenants:
-        connection.execute(sql.SQL("CREATE INDEX ON {} (tenant)").format(table))
-    if rows >= EXACT_BELOW:
-        _make_vector_index(connection, description, rows)
-    connection.execute(sql.SQL("ANALYZE {}, {}").format(table, words))
 
 
-def _make_vector_index(connection: psycopg.Connection[Any], description: Description, rows: int) -> None:
+def _make_partitions_of_words(connection: psycopg.Connection[Any], collection: str) -> None:
+    words = words_of(collection)
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE {} (id text, doc_id text, tenant text, words tsvector) PARTITION BY LIST (tenant)"
+        ).format(sql.Identifier(words))
+    )
+    for tenant in tenants_of(connection, collection):
+        part = partition_of(words, tenant)
+        _make_words(connection, part, partition_of(collection, tenant))
+        connection.execute(
+            sql.SQL("ALTER TABLE {} ATTACH PARTITION {} {}").format(
+                sql.Identifier(words), sql.Identifier(part), for_values(tenant)
+            )
+        )
+
+
+def _make_vector_index(connection: psycopg.Connection[Any], table: str, description: Description, rows: int) -> None:
     settings = description.vectors
     kind, number = _KINDS[settings.precision]
     dimension = description.index.dimension
@@ -208,7 +277,7 @@ def _make_vector_index(connection: psycopg.Connection[Any], description: Descrip
     least, most = _MEMORY
     connection.execute(f"SET LOCAL maintenance_work_mem = '{min(most, max(least, round(size)))}MB'")
     statement = sql.SQL("CREATE INDEX ON {} USING hnsw ({}) WITH (m = {}, ef_construction = {})").format(
-        sql.Identifier(description.index.collection),
+        sql.Identifier(table),
         sql.SQL(indexed),
         sql.Literal(settings.m),
         sql.Literal(settings.ef_construction),

@@ -134,9 +134,10 @@ def test_options_of_a_build_that_do_not_go_together(
 def test_looking_after_a_store(
     workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """verify, switch, list, stats, drop, backup and restore, over a store of two that the file names."""
+    """verify, switch, list, stats, drop, backup and restore, over a store of two that is cut by tenant."""
     stores = (
-        "default: one\nstores:\n  one: {kind: embedded}\n  two: {kind: embedded, path: pg2}\ntenants: {acme: two}\n"
+        "default: one\nstores:\n  one: {kind: embedded}\n  two: {kind: embedded, path: pg2, partition_by: tenant}\n"
+        "tenants: {acme: two}\n"
     )
     (workspace.config / "stores.yaml").write_text(stores)
     for store in ("one", "two"):
@@ -152,7 +153,9 @@ def test_looking_after_a_store(
     status, said = run(capsys, "index", "drop", collection, "--store", "two")
     assert (status, f"it is live; it is of release {release}" in said) == (1, True), said
     figures = json.loads(run(capsys, "index", "stats", "--store", "two")[1])
-    assert [each["rows"] for each in figures["collections"]] == [4]
+    assert [(each["rows"], each["partitions"]) for each in figures["collections"]] == [(4, 1)]
+    status, said = run(capsys, "index", "drop-tenant", "acme", "--store", "two")
+    assert (status, "there are partitions of nobody" in said) == (1, True), said
     backup = str(tmp_path / "backup")
     assert run(capsys, "index", "backup", backup, "--store", "two") == (
         0,

@@ -77,8 +77,8 @@ def test_a_restore_that_stopped_halfway_goes_on(
     back_up(store, tmp_path / "backup")
     create = backups.create
 
-    def stop(connection: Any, description: Any) -> None:
-        create(connection, description)
+    def stop(connection: Any, description: Any, tenants: Any) -> None:
+        create(connection, description, tenants)
         if description.base:
             raise KeyboardInterrupt
 
