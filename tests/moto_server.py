@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,24 @@ import httpx
 import pytest
 
 
-@contextmanager
-def aws_server(monkeypatch: pytest.MonkeyPatch, *, region: str) -> Iterator[str]:
-    """Sets what boto3 reads, so that every client reaches an empty account. Yields the address."""
+@cache
+def _server() -> str:
+    """The address of the one server of this process: to stop one takes half a second, and all would share what they
+    hold."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
+    return f"http://{host}:{port}"
+
+
+@contextmanager
+def aws_server(monkeypatch: pytest.MonkeyPatch, *, region: str) -> Iterator[str]:
+    """Sets what boto3 reads, so that every client reaches an empty account. Yields the address."""
+    address = _server()
     for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ENDPOINT_URL": address,
         "AWS_DEFAULT_REGION": region,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",  # pragma: allowlist secret
@@ -28,13 +37,10 @@ def aws_server(monkeypatch: pytest.MonkeyPatch, *, region: str) -> Iterator[str]
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     }.items():
         monkeypatch.setenv(name, value)
-    httpx.post(f"http://{host}:{port}/moto-api/reset")  # what it holds is one for the whole process
+    httpx.post(f"{address}/moto-api/reset")
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+    yield address
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from sluice.doctor import TARGETS, Check, Place
 from sluice.doctor.github import RULESET
+from sluice.forge.api import GitHub
 from sluice.fork.names import load_record
 from unit.forge.fake_github import REPOSITORY, WRITER, fake_github
 from unit.forge.fake_repository import FakeRepository
@@ -143,7 +144,7 @@ def test_what_the_token_may_not_see_is_not_verified(there: FakeRepository, check
 def test_nothing_is_verified_without_a_token_an_answer_or_a_repository(
     there: FakeRepository, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr(GitHub.__init__, "__kwdefaults__", {"sleep": lambda _: None})
     for environment in ({"GITHUB_TOKEN": ""}, {"GITHUB_REPOSITORY": ""}, {"GITHUB_TOKEN": "unknown"}):
         found = look(there, checkout, **environment)
         assert [one.state for one in found.values()] == ["not verified"]

@@ -87,7 +87,10 @@ def test_while_sagemaker_cannot_be_asked_nothing_is_promoted(workspace: Workspac
     assert approval(package)[0] == "Approved"
 
 
-def test_a_refusal_that_sagemaker_did_not_hear_of_is_not_noted(workspace: Workspace, played: Played) -> None:
+def test_a_refusal_that_sagemaker_did_not_hear_of_is_not_noted(
+    workspace: Workspace, played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
     manifest, package = trained(workspace, b"one", played)
     played.refuse["UpdateModelPackage"] = ("ThrottlingException", "slow down")
     with pytest.raises(SluiceError, match="slow down"):
