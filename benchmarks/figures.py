@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 Figure = tuple[str, str, str, bool]
+Tables = list[str]  # lines of one
+
+
+def percent(share: float) -> str:
+    return f"{share:.1%}"
 
 
 def show(figures: Sequence[Figure]) -> int:

@@ -11,6 +11,7 @@ import re
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Finding
 from sluice.guardrails.spaces import one_space
+from sluice.guardrails.unfolding.hint import said
 
 
 class Options(Settings):
@@ -60,6 +61,13 @@ _PATTERNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         r"(?:(?:that )?(?:i|we|you) (?:\w+ ){1,4})?(?:above|before|previously|so far|earlier|up to (?:now|here))\b",
         ("ignore", "disregard", "forget"),
     ),
+    (  # of letters that stood apart, and between words no further: a reading has them joined
+        "override",
+        rf"(?:ignore|disregard|forget|override|bypass)(?:{_DETERMINER}|{_EARLIER})+"
+        r"(?:instruction|prompt|rule|guideline)s?|"
+        "(?:reveal|show|print|repeat|tell)(?:me|us|the|your|full|hidden)*(?:systemprompt|yourprompt|yourinstructions)",
+        _OBJECTS,
+    ),
     (
         "role",
         rf"\byou are (?:now|no longer) (?:(?:an?|in|the) )?(?:\w+ ){{0,2}}?(?:{_FREE}|developer mode)",
@@ -108,15 +116,6 @@ _PATTERNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 _COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE), words) for kind, pattern, words in _PATTERNS)
 _WORDS = frozenset(word for _, _, words in _PATTERNS for word in words)
 
-# "i g n o r e  a l l …" and "i.g.n.o.r.e": six or more single letters in a row are read again without their separators.
-_SPACED = re.compile(r"(?<!\w)(?:\w[ .\-_*|/]{1,3}){5,}\w(?!\w)")
-_TWO_SPACED = re.compile(r"[ .\-_*|/]\w[ .\-_*|/]{1,3}\w[ .\-_*|/]")  # in every such run, and found in half the time
-_RUN_TOGETHER = re.compile(
-    rf"(?:ignore|disregard|forget|override|bypass)(?:{_DETERMINER}|{_EARLIER})+(?:instruction|prompt|rule|guideline)s?|"
-    r"(?:reveal|show|print|repeat|tell)(?:me|us|the|your|full|hidden)*(?:systemprompt|yourprompt|yourinstructions)",
-    re.IGNORECASE,
-)
-
 
 def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every check takes its options
     """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
@@ -125,15 +124,10 @@ def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every 
     seen = "\n".join(line for line in lines if line)
     one_line = seen.replace("\n", " ")
     forms = {seen, one_line}  # a line may begin an order, and an order may run over lines
-    # Beyond ASCII `lower` and the patterns disagree about which letters are the same: all patterns are tried.
-    low = one_line.lower()
-    said = {word for word in _WORDS if word in low} if one_line.isascii() else _WORDS
+    words_said = said(_WORDS, one_line)
     kinds = {
         kind
         for kind, pattern, words in _COMPILED
-        if not said.isdisjoint(words) and any(pattern.search(form) for form in forms)
+        if not words_said.isdisjoint(words) and any(pattern.search(form) for form in forms)
     }
-    spaced = _SPACED.finditer(seen) if _TWO_SPACED.search(seen) else ()
-    if any(_RUN_TOGETHER.search(re.sub(r"[\W_]", "", run[0])) for run in spaced):
-        kinds.add("override")
     return [Finding(f"injection.{kind}", 0, len(text)) for kind in sorted(kinds)]

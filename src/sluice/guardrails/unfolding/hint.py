@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
+
+def said(words: Set[str], text: str) -> Set[str]:
+    """Those of the words, of lower case, that are in the text in any case. All of them beyond ASCII: there `lower` and
+    patterns disagree about which letters are the same."""
+    if not text.isascii():
+        return words
+    low = text.lower()
+    return {word for word in words if word in low}
+
 
 def ascii_letters(text: str) -> bytes:
     """One byte for each character: `?` for those beyond ASCII."""
