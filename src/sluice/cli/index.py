@@ -20,6 +20,7 @@ Wait = Annotated[float, typer.Option(help="Seconds to wait for a store that is j
 StoreName = Annotated[str, typer.Option("--store", help="Store of config/stores.yaml; default: its default.")]
 StoreEnv = Annotated[str, typer.Option("--env", help="The store of this environment.")]
 StoreTenant = Annotated[str, typer.Option("--tenant", help="The store of this tenant.")]
+OfTenants = Annotated[bool, typer.Option("--tenants", help="Also in every store that is a tenant's own.")]
 Collection = Annotated[str, typer.Argument(help="Name of a collection; default: that of build/index.")]
 
 
@@ -86,6 +87,7 @@ def index_load(
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
+    tenants: OfTenants = False,
 ) -> None:
     """Load a release's index into the store, beside the collections that are there."""
     from sluice.release.manifest import load, verify
@@ -95,10 +97,11 @@ def index_load(
     folder = Path(release) if release and Path(release).is_dir() else find_release(workspace, release)[1]
     manifest = load(folder)
     verify(folder, manifest, part="index")
-    spec = chosen_stores(workspace, store, env, tenant).chosen
-    with open_chosen(workspace, store, env, tenant, wait=wait) as connection:
-        info = load_index(connection, folder / "index", manifest.id, spec.vectors, spec.partition_by)
-    print(f"{manifest.id}: {info.collection}, {info.chunks} chunks")
+    for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
+        spec = chosen_stores(workspace, name, "", "").chosen
+        with open_chosen(workspace, name, "", "", wait=wait) as connection:
+            info = load_index(connection, folder / "index", manifest.id, spec.vectors, spec.partition_by)
+        print(f"{manifest.id}: {info.collection}, {info.chunks} chunks" + (f", store {name}" if tenants else ""))
 
 
 @group.command("verify")
@@ -182,6 +185,12 @@ def chosen_stores(workspace: Workspace, store: str, env: str, tenant: str) -> An
 
     stores = load_settings(workspace.config / "stores.yaml", Stores)
     return stores.using(store=store, env=env, tenant=tenant)
+
+
+def names_of_stores(workspace: Workspace, store: str, env: str, tenant: str, *, tenants: bool) -> list[str]:
+    """The chosen store, and with `tenants` those that are a tenant's own."""
+    stores = chosen_stores(workspace, store, env, tenant)
+    return list(dict.fromkeys([stores.default, *(sorted(stores.tenants.values()) if tenants else ())]))
 
 
 @contextmanager

@@ -10,12 +10,14 @@ import typer
 from sluice.cli.common import print_json
 from sluice.cli.index import (
     Collection,
+    OfTenants,
     StoreEnv,
     StoreName,
     StoreTenant,
     Wait,
     collection_of,
     group,
+    names_of_stores,
     open_chosen,
 )
 from sluice.core.workspace import Workspace
@@ -48,17 +50,21 @@ def index_migrate(
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
+    tenants: OfTenants = False,
 ) -> None:
     """Bring the store's schema up to date, all of it or nothing; what is live goes on meanwhile.
 
     Down (`--to` an older revision) forgets which release was loaded with what."""
     from sluice.retrieval.schema import migrate
 
-    with open_chosen(Workspace.find(), store, env, tenant, wait=wait, autocommit=False) as connection:
-        done = migrate(connection, to=to)
-    for step in done.steps:
-        print(step)
-    print(f"schema {done.after or 'empty'}" + ("" if done.steps else ": nothing to do"))
+    workspace = Workspace.find()
+    for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
+        with open_chosen(workspace, name, "", "", wait=wait, autocommit=False) as connection:
+            done = migrate(connection, to=to)
+        for step in done.steps:
+            print(step)
+        where = f"store {name}: " if tenants else ""
+        print(f"{where}schema {done.after or 'empty'}" + ("" if done.steps else ": nothing to do"))
 
 
 @group.command("switch")

@@ -1,4 +1,4 @@
-"""One tenant dropped from a store whose collections are cut by tenant (`partitions.py`): his tables go, no row is read.
+"""One tenant dropped from a store whose collections are cut by tenant (`partitions.py`): his tables go, whole.
 
 A service goes on meanwhile; the tenant's questions then find what is for everybody. Each collection remembers whom it
 had, so that `sluice index verify` still knows what it should hold.

@@ -140,8 +140,11 @@ def test_looking_after_a_store(
         "tenants: {acme: two}\n"
     )
     (workspace.config / "stores.yaml").write_text(stores)
-    for store in ("one", "two"):
-        assert run(capsys, "index", "migrate", "--store", store)[0] == 0
+    status, said = run(capsys, "index", "migrate", "--tenants")
+    assert (status, [line for line in said.splitlines() if "schema" in line and line.startswith("store")]) == (
+        0,
+        ["store one: schema 0003", "store two: schema 0003"],
+    )
     said = run(capsys, "index", "load", release, "--tenant", "acme")[1]
     collection = said.split(": ")[1].split(",")[0]
     assert run(capsys, "index", "list") == (0, "")
