@@ -1,5 +1,5 @@
-"""The three jobs with the real stages, model and data, one after the other, as SageMaker would run them: a few steps of
-training, a few questions. Minutes; runs with `make test-sagemaker`."""
+"""The jobs with the real stages, model and data, one after the other, as SageMaker would run them: a few steps of
+training, a few questions; and two machines that embed. Minutes; runs with `make test-sagemaker`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sluice.core.params import load_params, set_params
 from sluice.core.workspace import Workspace
 from sluice.evaluation.stage import EvaluateParameters
 from sluice.pipeline import pull
+from sluice.retrieval.index import read_index
 from sluice.training.parameters import TrainingParameters
 from unit.pipelines.test_job import JOB
 
@@ -91,3 +92,27 @@ def test_the_stages_run_in_the_jobs_one_after_the_other(checkout: Workspace, tmp
     assert verdict["passed"] is False
     assert "f1_holds" in verdict["refused_by"]
     assert all(one["samples"] <= 12 for one in verdict["verdicts"])
+
+
+def test_two_machines_embed_what_one_indexes(checkout: Workspace, tmp_path: Path) -> None:
+    """With the model in 8 bits a vector depends a little on what is embedded with it."""
+    code, corpus = parcels.code_of(checkout), [*(checkout.data / "corpus").rglob("*")]
+    shards = []
+    for host in ("algo-1", "algo-2"):
+        base = tmp_path / host
+        put(base / "processing" / "input" / "checkout", checkout, code)
+        put(base / "processing" / "input" / "data", checkout, corpus)
+        (base / "config").mkdir()
+        said = json.dumps({"current_host": host, "hosts": ["algo-1", "algo-2"]})
+        (base / "config" / "resourceconfig.json").write_text(said)
+        run(base, "embed")
+        shards.append(base / "processing" / "output" / "vectors")
+    made = {}
+    for name, words in (("alone", []), ("joined", [word for one in shards for word in ("--from", str(one))])):
+        shutil.rmtree(checkout.state / "vectors", ignore_errors=True)
+        argv = [sys.executable, "-c", "import sys; from sluice.cli import main; sys.exit(main())", "index", "build"]
+        done = subprocess.run([*argv, *words], cwd=checkout.root, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        made[name] = read_index(checkout.build / "index")
+    assert made["joined"][0].digest == made["alone"][0].digest
+    assert (made["joined"][2] * made["alone"][2]).sum(axis=1).min() >= 0.998
