@@ -10,7 +10,8 @@ A folder without guard/ gets the rows of the starter data: what an attack looks 
 `--never-decline` turns retrieval.min_similarity off, for data in which every question has its answer: the threshold in
 config/service.yaml was chosen on the starter data.
 
-`--set train.steps=144` trains with other parameters than pipelines/params.yaml has.
+`--passages 2` shows so many, in training and in serving. `--set train.steps=144` trains with other parameters than
+pipelines/params.yaml has.
 
 `--steps 36 72 120 240` makes the curve over budgets instead: one line for each number of steps, without the base model.
 
@@ -48,7 +49,9 @@ SHOWN = (
 )
 
 
-def main(data: Path, never_decline: bool, seeds: list[int], changes: list[str], steps: list[int]) -> int:
+def main(
+    data: Path, never_decline: bool, passages: int | None, seeds: list[int], changes: list[str], steps: list[int]
+) -> int:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for name in ("prompts", "config", "pipelines"):
@@ -58,8 +61,10 @@ def main(data: Path, never_decline: bool, seeds: list[int], changes: list[str], 
         if not (work / "data" / "guard").is_dir():
             shutil.copytree(ROOT / "data" / "guard", work / "data" / "guard")
         if never_decline:
-            service = work / "config" / "service.yaml"
-            service.write_text(re.sub(r"(min_similarity:) [\d.]+", r"\1 -1", service.read_text()))
+            serve_with(work, "min_similarity", -1)
+        if passages:
+            serve_with(work, "k", passages)
+            changes = [*changes, f"train.passages={passages}"]
         if changes:
             run(work, "params", "set", *changes)
         run(work, "index", "build")
@@ -69,6 +74,15 @@ def main(data: Path, never_decline: bool, seeds: list[int], changes: list[str], 
         else:
             compare(work, seeds)
     return 0
+
+
+def serve_with(work: Path, name: str, value: int) -> None:
+    """Sets a number in section `retrieval` of config/service.yaml."""
+    service = work / "config" / "service.yaml"
+    text, found = re.subn(rf"^(  {name}:) [\d.]+", rf"\1 {value}", service.read_text(), count=1, flags=re.MULTILINE)
+    if not found:
+        raise SystemExit(f"{service}: retrieval.{name} is not there")
+    service.write_text(text)
 
 
 def compare(work: Path, seeds: list[int]) -> None:
@@ -128,6 +142,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with corpus/, train.jsonl, eval.jsonl")
     parser.add_argument("--never-decline", action="store_true")
+    parser.add_argument("--passages", type=int, metavar="N", help="in a prompt, in training and in serving")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of training")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters, such as train.steps=144"
@@ -135,4 +150,4 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, nargs="+", default=[], help="the curve over these, not the base model")
     arguments = parser.parse_args()
     folder = arguments.data.resolve()
-    sys.exit(main(folder, arguments.never_decline, arguments.seeds, arguments.set, arguments.steps))
+    sys.exit(main(folder, arguments.never_decline, arguments.passages, arguments.seeds, arguments.set, arguments.steps))
