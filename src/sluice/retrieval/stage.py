@@ -42,7 +42,7 @@ def run_shard(workspace: Workspace, shard: Shard, out: Path) -> int:
     spec = load_models(workspace.config / "models.yaml").embed
     documents = load_corpus(workspace.data / "corpus", keep=shard.takes)
     # The machine has nothing else to do.
-    with Embedder(ensure(spec, workspace.cache), threads=len(os.sched_getaffinity(0))) as embedder:
+    with Embedder(ensure(spec, workspace.cache), threads=os.cpu_count() or 1) as embedder:
         return embed_share(
             documents,
             shard,
