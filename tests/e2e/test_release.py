@@ -34,9 +34,10 @@ SLUICE = Path(sys.executable).parent / "sluice"
 INTERRUPTED = 130
 # One passage in each prompt: a third of the reading, which is most of the work of the model.
 SMALL = {
-    "train": {"steps": 20, "passages": 1},
+    "guard": {"garak": False, "embedded": 300},
+    "train": {"steps": 12, "passages": 1},
     "evaluate": {"limit": 36, "workers": 2},
-    "rehearsal": {"time_scale": 0.08, "cases": 44},
+    "rehearsal": {"time_scale": 0.08, "cases": 28},
 }
 
 
@@ -66,7 +67,7 @@ class Fork:
         gates = folder / "config" / "gates.yaml"
         document = yaml.safe_load(gates.read_text())
         next(gate for gate in document["gates"] if gate["name"] == "latency_p95_sane")["limit"] = 100.0
-        document["comparison"]["minimum_cases"] = 10  # of 44, a model of 20 steps and an untouched one answer fewer
+        document["comparison"]["minimum_cases"] = 5  # of 28, a model of 12 steps and an untouched one answer fewer
         gates.write_text(yaml.safe_dump(document))
         name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", "-C", str(folder), *name, "commit", "--quiet", "--all", "-m", "small"], check=True)
