@@ -343,10 +343,12 @@ def test_a_bedrock_key_is_sent_as_it_is(server: Upstream) -> None:
     assert server.asked[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-HEAVY = "langchain_anthropic anthropic langchain_aws boto3 botocore langchain_openai openai langchain httpx httpx2"
+HEAVY = (
+    "langchain_anthropic anthropic langchain_aws boto3 botocore langchain_openai openai langchain httpx httpx2 torch"
+)
 
 
-def test_the_service_imports_no_provider_s_library() -> None:
+def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
     code = (
         "import sys, json; import sluice.app.api, sluice.app.chain, sluice.app.bundle, sluice.llm.roles;"
         "from fakes import *; from sluice.llm.roles import open_chat;"

@@ -17,6 +17,7 @@ HEAVY = [
     "pandas",
     "psycopg",
     "rich",
+    "torch",
     "xllamacpp",
 ]
 
