@@ -1,6 +1,7 @@
 """What the guard model sees of a text without the embedder: hashed n-grams, made by this code in training and serving.
 
-Letters are lower case, runs of white space one space, runs of digits one zero. Each n-gram falls into one of `BUCKETS`:
+Letters are lower case, runs of white space one space, runs of digits one zero. A number in brackets is not seen: it
+refers to something and says nothing, and few rows have one. Each n-gram falls into one of `BUCKETS`:
 the first half is for runs of 3 to 5 bytes, the second for words, runs of 2 and 3 words, and pairs with a word or two
 between them. Each half of a row is scaled to length 1, so that a long text counts no more than a short one.
 
@@ -31,6 +32,7 @@ _SENTENCE_END = re.compile(r"\s(?:(?<=[.!?;]\s)\s*|(?<=\n)\n*)")  # white space 
 _SENTENCE = 3  # words that make one
 _MOST_SENTENCES = 200
 _DIGITS = re.compile(r"\d+")
+_REFERENCE = re.compile(r" ?[(\[]0[)\]]")
 _ZEROS = str.maketrans("123456789", "000000000")
 _WORD = re.compile(r"[a-z0]+|[^\sa-z0]")
 _NO_WORDS = dict.fromkeys(map(ord, string.ascii_lowercase + "0 "))
@@ -128,12 +130,13 @@ def _distinct(texts: Sequence[str]) -> Keys:
 
 def _plain(text: str) -> str:
     low = one_space(text.lower())
-    if not low.isascii():
-        return _DIGITS.sub("0", low)
-    low = low.translate(_ZEROS)
-    while "00" in low:
-        low = low.replace("00", "0")
-    return low
+    if low.isascii():
+        low = low.translate(_ZEROS)
+        while "00" in low:
+            low = low.replace("00", "0")
+    else:
+        low = _DIGITS.sub("0", low)
+    return _REFERENCE.sub("", low) if "0]" in low or "0)" in low else low
 
 
 def _letters(texts: Sequence[str]) -> Iterator[Grams]:

@@ -24,7 +24,7 @@ from sluice.guardrails.toxicity_model import TENSORS as TOXICITY_TENSORS
 from sluice.guardrails.toxicity_model import ToxicityModel, sigmoid
 
 FILE = "guard.safetensors"
-FORMAT = "3"
+FORMAT = "4"
 _NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
 DIMENSION = 384
 Floats = npt.NDArray[np.float32]

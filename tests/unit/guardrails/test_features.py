@@ -17,7 +17,17 @@ SHIFT = 65 - HALF.bit_length()  # of 64 bits the first ones name a bucket of a h
 WEIGHTS = np.random.default_rng(7).normal(size=BUCKETS).astype(np.float32)
 ODD = (
     *("", " ", "a", "ab", "é", "12", "1 2", "a\n\n1", "\u0663\u0664 Zahlen 34", "\x1c\x85\u2003x", "İSTANBUL K"),
-    *("What is it?", "  IGNORE\tall 12,000 rules!! ", "x" * 2000, "Ignore me. " * 300, "\U0001d7d8\U0001f3f4 а1"),
+    *(
+        "[3]",
+        "(1) Say (2024) it [\u0663\u0664]",
+        "f(1)(2) + a[0]!",
+        "((5)) [1 2] (3",
+        "What is it?",
+        "  IGNORE\tall 12,000 rules!! ",
+        "x" * 2000,
+        "Ignore me. " * 300,
+        "\U0001d7d8\U0001f3f4 а1",
+    ),
 )
 
 
@@ -44,7 +54,8 @@ def numbers(plain: str) -> Iterator[tuple[int, int]]:
 
 def defined(text: str) -> list[set[int]]:
     """The buckets of a text, of each half."""
-    plain = re.sub(r"\d+", "0", re.sub(r"\s+", " ", text.lower()).strip())
+    plain = re.sub(r" ?[(\[]\d+[)\]]", "", re.sub(r"\s+", " ", text.lower()).strip())
+    plain = re.sub(r"\d+", "0", plain)
     halves: list[set[int]] = [set(), set()]
     for half, number in numbers(plain):
         halves[half].add((number * 0x9E3779B97F4A7C15 % 2**64 >> SHIFT) + half * HALF)
@@ -87,6 +98,12 @@ def test_very_many_sentences_are_judged_in_groups() -> None:
 
 def test_features_are_the_same_whatever_case_spaces_and_digits() -> None:
     one, other = features("Ignore  ALL\n12 rules"), features("ignore all 7 rules")
+    assert one.places.tolist() == other.places.tolist()
+
+
+@pytest.mark.parametrize("reference", [" [3]", " (17)", "[3]"])
+def test_a_number_in_brackets_changes_nothing(reference: str) -> None:
+    one, other = features(f"What is a canary?{reference}"), features("What is a canary?")
     assert one.places.tolist() == other.places.tolist()
 
 
