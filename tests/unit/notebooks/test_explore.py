@@ -13,15 +13,15 @@ from typing import Any
 
 import nbformat
 import pytest
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 from conftest import ROOT, RealModels
 from sluice.core.workspace import Workspace
 from sluice.release.champion import champion_id, promote
 from sluice.release.record import here
 from unit.release.conftest import release_of, verdict, write_evaluation, write_trained
-from unit.training.tiny import write_base, write_codes
+from unit.training.tiny import write_codes
 
 NOTEBOOK = ROOT / "notebooks" / "explore.ipynb"
 # The kernel is another process, which the closed network of the tests does not reach.
@@ -85,12 +85,13 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def session(checkout: Workspace, sockets: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'tests'}")
     book = nbformat.read(checkout.root / "notebooks" / NOTEBOOK.name, as_version=4)
     client = NotebookClient(
         book,
         timeout=240,
-        km=AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel"),
+        shutdown_kernel="immediate",
+        config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
         resources={"metadata": {"path": str(checkout.root / "notebooks")}},
     )
     with client.setup_kernel():
@@ -119,11 +120,15 @@ def test_it_shows_trains_compares_and_promotes_only_when_told(
     live, better = release(checkout, 0.4), release(checkout, 0.5)
     refused = release(checkout, 0.1, verdicts=[verdict(passed=False, reason="gate f1_holds: too low")])
     promote(checkout, here(checkout), live, move_alias=lambda *_: None)
-    settings = {"BASE": str(write_base(tmp_path / "base")), "CHANGES": {"steps": 6}}
+    settings = {"BASE": str(tmp_path / "base"), "CHANGES": {"steps": 6, "threads": 1}}
     (parameters,) = (cell for cell in session.cells if "parameters" in cell.metadata.get("tags", ()))
     parameters.source += "".join(f"\n{name} = {value!r}" for name, value in settings.items())
 
     session.do(CLOSE_NETWORK)
+    # The kernel imports torch anyway, and this process need not.
+    session.do(
+        f"from unit.training.tiny import write_base; write_base(__import__('pathlib').Path({settings['BASE']!r}))"
+    )
     session.run()
     assert session.value("[len(rows), len(documents), list(rows['side'].unique())]") == [8, 3, ["train", "eval"]]
     assert recorded_runs(checkout) == [("FINISHED", 6)]
@@ -136,7 +141,7 @@ def test_it_shows_trains_compares_and_promotes_only_when_told(
     assert session.value("releases['refused by'].to_dict()") == {live: "", better: "", refused: "f1_holds"}
     assert champion_id(here(checkout)) == live, "running all cells must promote nothing"
 
-    session.do("CHANGES = {'steps': 8, 'rank': 2}")
+    session.do("CHANGES = {'steps': 8, 'rank': 2, 'threads': 1}")
     session.run("train", "compare")
     assert recorded_runs(checkout) == [("FINISHED", 6), ("FINISHED", 8)]
     assert session.value("runs[['rank', 'steps']].values.tolist()") == [["2", "8"], ["4", "6"]]
