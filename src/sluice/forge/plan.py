@@ -51,6 +51,7 @@ RULES: tuple[tuple[str, frozenset[str]], ...] = (
     ("loadtest/*", _TESTS | {"rehearse-release"}),
     ("tests/*", _TESTS),
     ("benchmarks/*", _TESTS),
+    ("notebooks/*", _TESTS),
     ("scripts/setup.py", _ALL),
     ("scripts/*", _TESTS),
     ("Containerfile", _TESTS),

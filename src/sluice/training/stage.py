@@ -25,6 +25,7 @@ from sluice.training.trainer import Places, train
 def run(
     workspace: Workspace,
     *,
+    parameters: TrainingParameters | None = None,
     rows: Path | None = None,
     index: Path | None = None,
     base: Path | None = None,
@@ -34,13 +35,13 @@ def run(
 ) -> TrainingResult:
     """Trains the chat model's `weights`, or the very file that is served: the adapter learns to mend its answers.
 
-    Every place has its default in the workspace: `rows` data/train.jsonl, `index` build/index, `base` the chat model of
-    config/models.yaml (else a GGUF file or a folder of safetensors), `out` build/adapter, `checkpoints`
-    .sluice/checkpoints. With `track` the run is logged to MLflow. Under torchrun, each process calls this with the same
-    arguments.
+    `parameters` are by default those of pipelines/params.yaml. Every place has its default in the workspace: `rows`
+    data/train.jsonl, `index` build/index, `base` the chat model of config/models.yaml (else a GGUF file or a folder of
+    safetensors), `out` build/adapter, `checkpoints` .sluice/checkpoints. With `track` the run is logged to MLflow.
+    Under torchrun, each process calls this with the same arguments.
     """
     progress = Reporter("train")
-    parameters = load_params(workspace.params, "train", TrainingParameters)
+    parameters = parameters or load_params(workspace.params, "train", TrainingParameters)
     if "gguf" not in parameters.exports and out is None:
         raise SluiceError(
             f"{workspace.params}: train.exports has no gguf, and a release serves build/adapter/adapter.gguf",

@@ -89,7 +89,7 @@ def write_evaluation(folder: Path, f1: float = 0.5) -> Path:
 
 def miniature(root: Path) -> Workspace:
     """The checkout, in the folder `root`."""
-    for folder in ("prompts", "config", "data", "build/index", "build/adapter", "build/guard"):
+    for folder in ("prompts", "config", "data", "build/index"):
         (root / folder).mkdir(parents=True)
     (root / "pyproject.toml").write_text("")
     (root / "prompts/answer.prompt.yml").write_text(PROMPT)
@@ -105,12 +105,18 @@ def miniature(root: Path) -> Workspace:
     files = {name: digest_of_file(index / name) for name in ("chunks.jsonl", "vectors.npy")}
     record = {"digest": "d" * 64, "embedder": {"source": "s"}, "chunker": {"name": "words", "size": 64}, "files": files}
     (index / "index.json").write_text(json.dumps(record))
-    (root / "build/adapter/adapter.gguf").write_bytes(b"GGUF adapter")
-    (root / "build/guard/guard.safetensors").write_bytes(b"guard model")
-    training = {"parameters": {"rank": 16}, "seconds": 200.0, "samples": 48, "loss": [[1, 3.5], [2, 2.5], [3, 1.5]]}
-    (root / "build/adapter/training.json").write_text(json.dumps(training))
+    write_trained(root / "build")
     write_evaluation(root / "build/evaluation")
     return Workspace(root)
+
+
+def write_trained(build: Path) -> None:
+    """What stands for the adapter and the guard model."""
+    for name, content in (("adapter/adapter.gguf", b"GGUF adapter"), ("guard/guard.safetensors", b"guard model")):
+        (build / name).parent.mkdir(parents=True, exist_ok=True)
+        (build / name).write_bytes(content)
+    training = {"parameters": {"rank": 16}, "seconds": 200.0, "samples": 48, "loss": [[1, 3.5], [2, 2.5], [3, 1.5]]}
+    (build / "adapter/training.json").write_text(json.dumps(training))
 
 
 def release_of(workspace: Workspace, **changed: Any) -> tuple[Manifest, Path]:

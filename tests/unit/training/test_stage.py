@@ -5,19 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from conftest import RealModels
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.data.rows import Document, Row, write_rows
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index import build_index
 from sluice.training.stage import run
 from unit.training.process import Training
-from unit.training.tiny import CODES, PARAMS
+from unit.training.tiny import write_codes
 
 
 def test_a_release_must_have_the_adapter_that_it_serves(workspace: Workspace) -> None:
@@ -35,24 +30,7 @@ def test_a_missing_file_of_rows_is_named(workspace: Workspace, tmp_path: Path) -
 
 @pytest.fixture
 def checkout(workspace: Workspace, models: RealModels) -> Workspace:
-    """One whose prompts are short enough for the tiny model, with a row and a passage for each of its codes."""
-    prompt = workspace.prompts / "finetune.prompt.yml"
-    written = yaml.safe_load(prompt.read_text())
-    written["messages"] = [{"role": "user", "content": "{{passages}} {{question}} Or: {{decline}}"}]
-    prompt.write_text(yaml.safe_dump(written))
-    params = yaml.safe_load(workspace.params.read_text())
-    params["train"] = {**PARAMS.model_dump(mode="json"), "passages": 1}
-    workspace.params.write_text(yaml.safe_dump(params))
-    write_rows(
-        workspace.data / "train.jsonl",
-        [Row(id=name, question=f"Code of {name}?", answers=(code,), doc_ids=(name,)) for name, code in CODES.items()],
-    )
-    documents = [
-        Document(id=name, title="C", licence="CC0-1.0", source="tests", text=f"The code of {name} is {code}.")
-        for name, code in CODES.items()
-    ]
-    with Embedder(models.embed) as embedder:
-        build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
+    write_codes(workspace, models)
     return workspace
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from conftest import RealModels
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Document, Row, write_rows
+from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.index import build_index
 from sluice.training.dataset import Example
 from sluice.training.parameters import TrainingParameters
 
@@ -71,3 +78,24 @@ def write_base(folder: Path) -> Path:
     fast.chat_template = TEMPLATE
     fast.save_pretrained(folder)
     return folder
+
+
+def write_codes(workspace: Workspace, models: RealModels) -> None:
+    """Makes the prompt short enough for the tiny model, and writes a row, a passage and the index for each code."""
+    prompt = workspace.prompts / "finetune.prompt.yml"
+    written = yaml.safe_load(prompt.read_text())
+    written["messages"] = [{"role": "user", "content": "{{passages}} {{question}} Or: {{decline}}"}]
+    prompt.write_text(yaml.safe_dump(written))
+    params = yaml.safe_load(workspace.params.read_text())
+    params["train"] = {**PARAMS.model_dump(mode="json"), "passages": 1}
+    workspace.params.write_text(yaml.safe_dump(params))
+    write_rows(
+        workspace.data / "train.jsonl",
+        [Row(id=name, question=f"Code of {name}?", answers=(code,), doc_ids=(name,)) for name, code in CODES.items()],
+    )
+    documents = [
+        Document(id=name, title="C", licence="CC0-1.0", source="tests", text=f"The code of {name} is {code}.")
+        for name, code in CODES.items()
+    ]
+    with Embedder(models.embed) as embedder:
+        build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
