@@ -36,6 +36,7 @@ from sluice.cli import (
     redteam,
     serving,
     stores,
+    sweep,
     traces,
 )
 from sluice.core.errors import SluiceError
@@ -74,6 +75,7 @@ app.command()(serving.serve)
 app.command()(deployment.deploy)
 app.command()(deployment.rollback)
 app.command()(evaluation.train)
+app.command()(sweep.sweep)
 app.command()(evaluation.evaluate)
 app.command("eval")(evaluation.eval_change)
 app.command()(doctor.doctor)

@@ -24,11 +24,13 @@ def set_values(
     from sluice.redteam.drill import RedTeamParameters
     from sluice.retrieval.stage import IndexParameters
     from sluice.road import RehearsalParameters
+    from sluice.sweep.space import SweepSettings
     from sluice.training.parameters import TrainingParameters
 
     models: dict[str, type[Settings]] = {
         "index": IndexParameters,
         "train": TrainingParameters,
+        "sweep": SweepSettings,
         "evaluate": EvaluateParameters,
         "rehearsal": RehearsalParameters,
         "redteam": RedTeamParameters,

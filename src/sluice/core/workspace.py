@@ -67,18 +67,20 @@ class Workspace:
         return Path(base) / "sluice"
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Holds the checkout for one release at a time. The kernel frees the lock when its process dies."""
+    def exclusive(self, work: str = "release") -> Iterator[None]:
+        """Holds the checkout for one release, or one `work`, at a time. The kernel frees the lock when its process
+        dies."""
         import fcntl
 
         self.state.mkdir(parents=True, exist_ok=True)
-        with (self.state / "lock").open("a+") as stream:
+        lock = self.state / ("lock" if work == "release" else f"{work}.lock")
+        with lock.open("a+") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 stream.seek(0)
                 raise SluiceError(
-                    f"{self.state / 'lock'}: another release runs in this checkout (process {stream.read().strip()})",
+                    f"{lock}: another {work} runs in this checkout (process {stream.read().strip()})",
                     remedy="wait for it, or stop it with Ctrl-C where it runs",
                 ) from None
             stream.seek(0)

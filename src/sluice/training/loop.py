@@ -27,6 +27,10 @@ Progress = Callable[[int, int, float], None]
 _GIVE_BACK_EVERY = 4  # steps; the pages that come back for the next one cost time
 
 
+class UntrainableError(SluiceError):
+    """Nothing can be learned with these parameters on this machine; with others it may."""
+
+
 @dataclass
 class Run:
     """What the loop did. `loss`, `held_loss`: (step, mean loss of examples); `tokens` were computed, `plain_tokens` are
@@ -108,7 +112,7 @@ class _Loop:
             group["lr"] = params.learning_rate * rate(run.steps, params)
         loss = self._engine.gradients(batch)
         if not math.isfinite(loss):
-            raise SluiceError(
+            raise UntrainableError(
                 f"step {run.steps + 1} of {params.steps}: the loss is {loss}",
                 remedy="lower train.learning_rate, or set train.dtype to float32",
             )

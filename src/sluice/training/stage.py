@@ -15,7 +15,7 @@ from sluice.data.rows import load_rows
 from sluice.llm.models import Models, ensure, ensure_source, load_models
 from sluice.prompts import load_prompt
 from sluice.retrieval.embedder import Embedder
-from sluice.training.dataset import build_examples
+from sluice.training.dataset import Example, build_examples
 from sluice.training.parameters import TrainingParameters
 from sluice.training.record import TrainingResult
 from sluice.training.tracking import log_training
@@ -47,6 +47,33 @@ def run(
             f"{workspace.params}: train.exports has no gguf, and a release serves build/adapter/adapter.gguf",
             remedy="add it, or write elsewhere: `sluice train --out DIR`",
         )
+    places, examples, asked = prepare(
+        workspace, parameters, rows=rows, index=index, base=base, out=out, checkpoints=checkpoints
+    )
+    result = train(
+        places,
+        examples,
+        parameters,
+        lambda step, steps, loss: progress.report(step, steps, f"loss {loss:.2f}"),
+        rows=asked,
+    )
+    if track and result.exports:  # only the first process of a group has written any
+        print(f"MLflow run {log_training(workspace, places.out)}")
+    return result
+
+
+def prepare(
+    workspace: Workspace,
+    parameters: TrainingParameters,
+    *,
+    rows: Path | None = None,
+    index: Path | None = None,
+    base: Path | None = None,
+    out: Path | None = None,
+    checkpoints: Path | None = None,
+) -> tuple[Places, list[Example], dict[str, str]]:
+    """What `train` takes: places, examples, and the digest of each row by its id. Models are fetched where they are
+    missing; the defaults are those of `run`."""
     models = load_models(workspace.config / "models.yaml")
     decline = load_settings(workspace.config / "service.yaml", ServiceSettings).decline
     prompt = load_prompt(workspace.prompts / "finetune.prompt.yml", roles=Models.roles())
@@ -61,13 +88,4 @@ def run(
         out=out or workspace.build / "adapter",
         checkpoints=checkpoints or workspace.state / "checkpoints",
     )
-    result = train(
-        places,
-        examples,
-        parameters,
-        lambda step, steps, loss: progress.report(step, steps, f"loss {loss:.2f}"),
-        rows={row.id: digest_of(row.as_dict()) for row in asked},
-    )
-    if track and result.exports:  # only the first process of a group has written any
-        print(f"MLflow run {log_training(workspace, places.out)}")
-    return result
+    return places, examples, {row.id: digest_of(row.as_dict()) for row in asked}

@@ -25,7 +25,7 @@ from sluice.training.dataset import Example
 from sluice.training.engines import engine_for
 from sluice.training.exports import Trained, export
 from sluice.training.gguf_adapter import BaseShape, read_shape, require_known
-from sluice.training.loop import Progress, fit
+from sluice.training.loop import Progress, UntrainableError, fit
 from sluice.training.memory import give_back
 from sluice.training.methods import prepare, trained_weights
 from sluice.training.packing import Pack, pack
@@ -194,7 +194,7 @@ def _faults_named() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         said = str(error)
         if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
-            raise SluiceError(
+            raise UntrainableError(
                 f"training needs more memory than there is: {said.splitlines()[0] if said else 'allocation failed'}",
                 remedy="lower train.batch (and raise train.accumulate) or train.max_tokens, "
                 "or set train.gradient_checkpointing",
