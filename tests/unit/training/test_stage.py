@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import RealModels
 from sluice.core.digests import digest_of_file
