@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,8 +73,9 @@ def test_too_few_cases_are_no_pass(services: dict[str, str]) -> None:
 def test_the_first_question_that_the_canary_fails_ends_it(services: dict[str, str]) -> None:
     found = compared(services["stable"], f"http://127.0.0.1:{free_port()}")
     assert found.verdict == "not evaluated"
-    assert "the canary failed on 'case-00': http://127.0.0.1:" in found.reasons[0]
-    assert "no answer: ConnectionRefusedError" in found.reasons[0]
+    # Four are asked side by side, and any of them may be refused first.
+    refused = r"the canary failed on 'case-0[0-3]': http://127\.0\.0\.1:\d+: no answer: ConnectionRefusedError"
+    assert re.search(refused, found.reasons[0]), found.reasons
     assert len(found.named["not_evaluated"]["head"]) > 70, "the others were asked all the same"
 
 
