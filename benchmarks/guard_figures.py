@@ -33,7 +33,7 @@ from sluice.app.bundle import Bundle
 from sluice.app.guards import open_guards
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.data.guard import GuardRow, load_guard_rows
+from sluice.data.guard import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
 from sluice.guardrails import GuardrailSettings, Guards, Kit
 from sluice.guardrails.memory import Memory
@@ -100,7 +100,7 @@ async def measure(
     rows = []
     for row in load_guard_rows(workspace.data / "guard" / "eval.jsonl"):
         taken[row.kind] += 1
-        if taken[row.kind] <= each or not row.attack:
+        if taken[row.kind] <= each or not row.attack or row.kind == FREE:
             rows.append(row)
     trained = {row.kind for row in load_guard_rows(workspace.data / "guard" / "train.jsonl")}
     asked = [row.text for row in rows if row.kind in ("plain", "triggers")]

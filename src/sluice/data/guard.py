@@ -15,6 +15,7 @@ from sluice.data.rows import Fault, Placed, read_text
 from sluice.data.similarity import words
 
 FILES = ("train.jsonl", "eval.jsonl")
+FREE = "free"  # family of the rows of eval.jsonl that are of all kinds and follow no pattern
 
 
 class GuardRow(Settings):

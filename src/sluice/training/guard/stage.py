@@ -12,7 +12,7 @@ from sluice.core.files import write_json
 from sluice.core.params import load_params
 from sluice.core.progress import Reporter
 from sluice.core.workspace import Workspace
-from sluice.data.guard import GuardRow, load_guard_rows
+from sluice.data.guard import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
 from sluice.guardrails.features import parts
 from sluice.guardrails.model import FILE, GuardModel, save_guard_model
@@ -93,7 +93,7 @@ def _report(model: GuardModel, rows: Sequence[GuardRow], trained: set[str], embe
             families[row.label, row.kind].append(probability >= model.threshold)
     attacks = {name: found for (label, name), found in families.items() if label == "attack"}
     honest = {name: found for (label, name), found in families.items() if label == "benign"}
-    held_out = {name: found for name, found in attacks.items() if name not in trained}
+    held_out = {name: found for name, found in attacks.items() if name not in trained and name != FREE}
     return {
         "attacks_found": _share(attacks),
         "held_out_found": _share(held_out),
