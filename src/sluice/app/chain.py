@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Protocol
 from sluice.app.answer import Answer, ModelError, NoQuestionError, SearchError
 from sluice.app.condense import Condenser
 from sluice.app.sentences import Sentences, Whole
+from sluice.app.spans import grammar
 from sluice.app.telemetry import traces
 from sluice.app.telemetry.outcome import record
 from sluice.app.turn import Turn
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 from sluice.guardrails import Outcome
-from sluice.llm.chat import ChatProvider, Delta
+from sluice.llm.chat import ChatProvider, Constrained, Delta
 from sluice.llm.failures import Failure, ProviderError
-from sluice.prompts import Prompt
+from sluice.prompts import ModelParameters, Prompt
 from sluice.retrieval import Hit, RetrievalError, format_passages
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class AnswerChain:
                 prompt[-1] = {**prompt[-1], "content": prompt[-1]["content"] + _AGAIN.format(", ".join(turn.refused))}
             step.text("input", prompt)
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
-        stream = self._chat.stream(prompt, self._prompt.parameters, deadline=turn.deadline)
+        stream = self._chat.stream(prompt, self._parameters(turn.hits), deadline=turn.deadline)
         try:
             async with aclosing(stream):
                 async for delta in stream:
@@ -218,6 +219,13 @@ class AnswerChain:
             raise failed from error
         except Exception as error:
             raise ModelError(f"the model gave no answer: {type(error).__name__}: {error}") from error
+
+    def _parameters(self, hits: Sequence[Hit]) -> ModelParameters:
+        plain = self._prompt.parameters
+        if self._settings.answers == "any":
+            return plain
+        allowed = grammar([hit.text for hit in hits], self._settings.decline)
+        return Constrained.model_validate({**plain.model_dump(by_alias=True), "grammar": allowed})
 
 
 def require_prompt(bundle: Bundle, name: str = PROMPT) -> Prompt:

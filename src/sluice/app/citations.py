@@ -26,7 +26,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class Citation:
-    """The answer as it stands in a document. `score`: the hit's fused rank score.
+    """The answer as it stands in a document. `score`: the hit's.
 
     Places count characters of the document's text in which every run of white space is one space:
     passage.text[start - passage.start : end - passage.start] == text.

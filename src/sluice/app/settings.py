@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,6 +49,9 @@ class LimitSettings(Settings):
 
 class ServiceSettings(Settings):
     decline: str = Field(min_length=1, description="the whole answer when the passages hold none")
+    answers: Literal["spans", "any"] = Field(
+        "any", description="spans: the local model answers with words in a row out of a passage, or declines"
+    )
     retrieval: RetrievalSettings
     llm: LlmSettings
     condense: CondenseSettings | None = Field(None, description="None: a release that was made before there was any")

@@ -12,6 +12,12 @@ Messages = Sequence[Mapping[str, str]]
 FinishReason = Literal["stop", "length", "content_filter"]
 
 
+class Constrained(ModelParameters):
+    """`grammar`: what the answer must follow, in the form of llama.cpp. Providers that know none are asked without."""
+
+    grammar: str
+
+
 @dataclass(frozen=True)
 class Usage:
     """Tokens as the model's server counted them; 0 when it was not asked or did not say."""

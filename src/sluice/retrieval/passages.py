@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Hit:
-    """One retrieved chunk. `score`: fused rank score (higher is better); `similarity`: cosine in [-1, 1].
+    """One retrieved chunk. `score`: by which hits are ranked (higher is better); `similarity`: cosine in [-1, 1].
 
     `start`: where the chunk begins in its document, in characters of the text with white space collapsed.
     """

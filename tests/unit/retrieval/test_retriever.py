@@ -84,16 +84,20 @@ class Fan:
 
 
 @pytest.mark.real
-def test_a_rare_word_lifts_a_chunk_that_vectors_rank_last(spec, state: Path, tmp_path: Path) -> None:
-    documents = [
-        Document(id=f"d{n:02}", title="T", licence="CC0-1.0", source="tests", text=f"Passage number {n}.")
-        for n in range(1, 21)
-    ]
-    documents[-1] = documents[-1].model_copy(update={"text": "Passage number 20 names zqx4711."})
-    build_index(documents, Fan(), spec, ChunkerSettings(), tmp_path / "index")  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("angle", "found"),
+    [(20, ["last", "d01", "d02"]), (60, ["d01", "d02", "d03"])],
+    ids=["which is near", "but not one that is far"],
+)
+def test_a_rare_word_lifts_a_chunk_that_vectors_rank_last(
+    spec: Any, state: Path, tmp_path: Path, angle: int, found: list[str]
+) -> None:
+    texts = {f"d{n:02}": f"Passage number {n}." for n in range(1, 20)}
+    texts["last"] = f"Passage number {angle} names zqx4711."
+    build_index(crowd(dict.fromkeys(texts), texts), Fan(), spec, ChunkerSettings(), tmp_path / "index")  # type: ignore[arg-type]
     with open_retriever(tmp_path / "index", Fan(), LOCAL, state) as fan:  # type: ignore[arg-type]
         assert [hit.doc_id for hit in fan.search("Which one?", k=3)] == ["d01", "d02", "d03"]
-        assert [hit.doc_id for hit in fan.search("Which one is zqx4711?", k=3)] == ["d20", "d01", "d02"]
+        assert [hit.doc_id for hit in fan.search("Which one is zqx4711?", k=3)] == found
 
 
 def crowd(tenants: dict[str, str | None], texts: dict[str, str]) -> list[Document]:

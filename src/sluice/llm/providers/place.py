@@ -34,8 +34,9 @@ class Place:
         return HttpClient(connections=self.spec.max_concurrency, connect_seconds=self.spec.timeouts.connect)
 
     def parameters(self, parameters: ModelParameters) -> dict[str, Any]:
-        """The parameters that the model takes, by our names; without an empty `stop`."""
-        values = parameters.model_dump(exclude={str(name) for name in self.spec.omit})
+        """The parameters that the model takes, by our names; without an empty `stop`. A grammar is llama.cpp's."""
+        unknown = {str(name) for name in self.spec.omit} | ({"grammar"} if self.spec.kind != "local" else set())
+        values = parameters.model_dump(exclude=unknown)
         if values.get("stop"):
             values["stop"] = list(values["stop"])
         else:
