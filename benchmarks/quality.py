@@ -10,6 +10,8 @@ A folder without guard/ gets the rows of the starter data: what an attack looks 
 `--never-decline` turns retrieval.min_similarity off, for data in which every question has its answer: the threshold in
 config/service.yaml was chosen on the starter data.
 
+`--spans` has the service answer with words in a row out of a passage (`answers: spans`).
+
 `--passages 2` shows so many, in training and in serving. `--set train.steps=144` trains with other parameters than
 pipelines/params.yaml has.
 
@@ -49,39 +51,40 @@ SHOWN = (
 )
 
 
-def main(
-    data: Path, never_decline: bool, passages: int | None, seeds: list[int], changes: list[str], steps: list[int]
-) -> int:
+def main(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for name in ("prompts", "config", "pipelines"):
             shutil.copytree(ROOT / name, work / name)
         shutil.copy(ROOT / "pyproject.toml", work)
-        shutil.copytree(data, work / "data")
+        shutil.copytree(options.data.resolve(), work / "data")
         if not (work / "data" / "guard").is_dir():
             shutil.copytree(ROOT / "data" / "guard", work / "data" / "guard")
-        if never_decline:
-            serve_with(work, "min_similarity", -1)
-        if passages:
-            serve_with(work, "k", passages)
-            changes = [*changes, f"train.passages={passages}"]
+        changes = options.set
+        if options.never_decline:
+            serve_with(work, r"  min_similarity: [\d.]+", "  min_similarity: -1")
+        if options.spans:
+            serve_with(work, r"answers: \w+", "answers: spans")
+        if options.passages:
+            serve_with(work, r"  k: \d+", f"  k: {options.passages}")
+            changes = [*changes, f"train.passages={options.passages}"]
         if changes:
             run(work, "params", "set", *changes)
         run(work, "index", "build")
         run(work, "guard", "train")
-        if steps:
-            curve(work, seeds, steps)
+        if options.steps:
+            curve(work, options.seeds, options.steps)
         else:
-            compare(work, seeds)
+            compare(work, options.seeds)
     return 0
 
 
-def serve_with(work: Path, name: str, value: int) -> None:
-    """Sets a number in section `retrieval` of config/service.yaml."""
+def serve_with(work: Path, line: str, now: str) -> None:
+    """Changes a line of config/service.yaml; `line` is a pattern of its beginning."""
     service = work / "config" / "service.yaml"
-    text, found = re.subn(rf"^(  {name}:) [\d.]+", rf"\1 {value}", service.read_text(), count=1, flags=re.MULTILINE)
+    text, found = re.subn(f"^{line}", now, service.read_text(), count=1, flags=re.MULTILINE)
     if not found:
-        raise SystemExit(f"{service}: retrieval.{name} is not there")
+        raise SystemExit(f"{service}: no line is {line}")
     service.write_text(text)
 
 
@@ -142,12 +145,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with corpus/, train.jsonl, eval.jsonl")
     parser.add_argument("--never-decline", action="store_true")
+    parser.add_argument("--spans", action="store_true", help="answers that are spans of the passages")
     parser.add_argument("--passages", type=int, metavar="N", help="in a prompt, in training and in serving")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of training")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters, such as train.steps=144"
     )
     parser.add_argument("--steps", type=int, nargs="+", default=[], help="the curve over these, not the base model")
-    arguments = parser.parse_args()
-    folder = arguments.data.resolve()
-    sys.exit(main(folder, arguments.never_decline, arguments.passages, arguments.seeds, arguments.set, arguments.steps))
+    sys.exit(main(parser.parse_args()))
