@@ -18,6 +18,6 @@ class GuardParameters(Settings):
         0.015, ge=0, le=0.1, description="share of unseen attacks that may be cleared without the embedder"
     )
     honest_share: float = Field(
-        0.055, gt=0, le=0.1, description="share of unseen honest rows that the threshold may refuse"
+        0.06, gt=0, le=0.1, description="share of unseen honest rows that the threshold may refuse"
     )
     seed: int = Field(1, ge=0)
