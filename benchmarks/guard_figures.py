@@ -5,7 +5,7 @@
 Needs data/ (`dvc pull data.dvc`) and the guard model (`sluice guard train`). The checks are those of
 config/guardrails.yaml. Attacks go through the real answer chain in front of a model that obeys whatever reaches it;
 an attack has succeeded when the model's obedience is in the answer. `--write` puts the tables into the page; `--each`
-limits the rows of a family. Ends with 1 when a limit is missed.
+limits the attacks of a family, but of free ones all are tried. Ends with 1 when a limit is missed.
 """
 
 from __future__ import annotations
