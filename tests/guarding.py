@@ -13,7 +13,8 @@ import yaml
 from sluice.data.guard import GuardRow, load_guard_rows
 from sluice.guardrails.check import Finding
 from sluice.guardrails.features import BUCKETS
-from sluice.guardrails.model import DIMENSION, GuardModel
+from sluice.guardrails.kinds import DIMENSION, KindModel
+from sluice.guardrails.model import GuardModel
 from sluice.guardrails.registry import CHECKS
 from sluice.guardrails.seen import Kit, Seen
 from sluice.guardrails.toxicity_model import ToxicityModel
@@ -26,10 +27,17 @@ TOXIC = ToxicityModel(
 )
 
 
+def kinds_by(first: float) -> KindModel:
+    """One kind of attack and one of honest text, told apart by the embedding's first dimension, `first` times."""
+    weights = np.zeros((2, 1 + DIMENSION), np.float32)
+    weights[1, 1] = first
+    return KindModel(weights, np.zeros(2, np.float32), np.array([False, True]), (1.0, 0.0))
+
+
 def trusting_model(embedder: str) -> GuardModel:
     """Takes nothing for an attack, and asks no embedder."""
-    nothing = np.zeros(BUCKETS, np.float32), (-10.0, 1.0, 0.0), np.zeros(DIMENSION, np.float32), (0.0, 0.0)
-    return GuardModel(*nothing, (-1.0, 1.0), 0.5, TOXIC, embedder)
+    weights = np.zeros(BUCKETS, np.float32)
+    return GuardModel(weights, (-10.0, 1.0, 0.0), kinds_by(0), (-1.0, 1.0), 0.5, TOXIC, embedder)
 
 
 def finder(check: str, kit: Kit | None = None) -> Callable[..., list[Finding]]:

@@ -19,22 +19,21 @@ import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
 from sluice.guardrails.features import BUCKETS, margins, parts
+from sluice.guardrails.kinds import TENSORS as KIND_TENSORS
+from sluice.guardrails.kinds import KindModel
 from sluice.guardrails.seen import Embed
 from sluice.guardrails.toxicity_model import TENSORS as TOXICITY_TENSORS
 from sluice.guardrails.toxicity_model import ToxicityModel, sigmoid
 
 FILE = "guard.safetensors"
-FORMAT = "4"
+FORMAT = "5"
 _NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
-DIMENSION = 384
 Floats = npt.NDArray[np.float32]
 _MOST_EMBEDDED = 4  # parts of one text whose embedding is asked for: the most suspicious ones
 _REMEDY = "run the guard stage again: `sluice guard train`"
 _SHAPES: Mapping[str, tuple[int, ...]] = {
     "grams.weights": (BUCKETS,),
     "grams.line": (3,),
-    "both.embedding": (DIMENSION,),
-    "both.line": (2,),
     "bounds": (3,),
 }
 
@@ -49,15 +48,13 @@ class Judged(NamedTuple):
 @dataclass(frozen=True)
 class GuardModel:
     """`weights`: of the buckets. `grams`: bias of their margin, then slope and offset of the sigmoid that makes it a
-    probability. `embedding`: weights of the embedding; `both`: weight of the margin beside it, and the bias, of a sum
-    whose sigmoid is a probability. `bounds`: margins below which a text is clear, and above which it is an attack for
-    sure. `threshold`: the probability from which a text is taken for an attack. `embedder`: sha256 of the embedder's
-    weights that it was trained with. Safe for many threads."""
+    probability. `kinds`: decides by the margin and the embedding together. `bounds`: margins below which a text is
+    clear, and above which it is an attack for sure. `threshold`: the probability from which a text is taken for an
+    attack. `embedder`: sha256 of the embedder's weights that it was trained with. Safe for many threads."""
 
     weights: Floats
     grams: tuple[float, float, float]
-    embedding: Floats
-    both: tuple[float, float]
+    kinds: KindModel
     bounds: tuple[float, float]
     threshold: float
     toxicity_model: ToxicityModel
@@ -82,7 +79,7 @@ class GuardModel:
         """That one of the parts is an attack."""
         if doubted := self.in_doubt(judged):
             vectors = embed([one.part for one in doubted])
-            return max(self._weighed(one.margin, vector) for one, vector in zip(doubted, vectors, strict=True))
+            return float(self.kinds.probabilities([one.margin for one in doubted], vectors).max())
         return self._settled(judged[0].margin) if judged else 0.0
 
     def margins(self, texts: Sequence[str]) -> list[float]:
@@ -91,9 +88,6 @@ class GuardModel:
 
     def _settled(self, margin: float) -> float:
         return sigmoid(self.grams[1] * margin + self.grams[2])
-
-    def _weighed(self, margin: float, vector: Floats) -> float:
-        return sigmoid(self.both[0] * margin + self.both[1] + float(vector @ self.embedding))
 
     def toxicity(self, texts: Sequence[str]) -> float:
         """The probability that one of the texts is insulting or obscene."""
@@ -118,13 +112,11 @@ def load_guard_model(path: Path) -> GuardModel:
     try:
         _verify(tensors)
         bias, slope, offset = (float(value) for value in tensors["grams.line"])
-        weight, constant = (float(value) for value in tensors["both.line"])
         clear, sure, threshold = (float(value) for value in tensors["bounds"])
         return GuardModel(
             weights=tensors["grams.weights"],
             grams=(bias, slope, offset),
-            embedding=tensors["both.embedding"],
-            both=(weight, constant),
+            kinds=KindModel.of(tensors),
             bounds=(clear, sure),
             threshold=threshold,
             toxicity_model=ToxicityModel.of(tensors),
@@ -141,19 +133,20 @@ def save_guard_model(model: GuardModel, path: Path) -> None:
     tensors = {
         "grams.weights": model.weights,
         "grams.line": np.asarray(model.grams, np.float32),
-        "both.embedding": model.embedding,
-        "both.line": np.asarray(model.both, np.float32),
         "bounds": np.asarray((*model.bounds, model.threshold), np.float32),
+        **model.kinds.tensors(),
         **model.toxicity_model.tensors(),
     }
     notes = {"format": FORMAT, "embedder": model.embedder}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, str(path), metadata={_NOTES: json.dumps(notes, sort_keys=True)})
+    # The library writes the memory as it lies, whatever the strides say.
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    save_file(contiguous, str(path), metadata={_NOTES: json.dumps(notes, sort_keys=True)})
 
 
 def _verify(tensors: Mapping[str, Any]) -> None:
     """ValueError for a tensor of another shape, or with a value that is no number: it would pass every text."""
-    wanted = {*_SHAPES, *TOXICITY_TENSORS}
+    wanted = {*_SHAPES, *KIND_TENSORS, *TOXICITY_TENSORS}
     if differ := wanted ^ set(tensors):
         raise ValueError(f"tensors differ: {', '.join(sorted(differ))}")
     for name, shape in _SHAPES.items():

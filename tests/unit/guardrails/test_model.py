@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from guarding import TOXIC, finder
+from guarding import TOXIC, finder, kinds_by
 from sluice.core.errors import SluiceError
 from sluice.guardrails.features import BUCKETS, WINDOW, features, parts, windows
-from sluice.guardrails.model import DIMENSION, GuardModel, load_guard_model, save_guard_model
+from sluice.guardrails.kinds import DIMENSION, KindModel
+from sluice.guardrails.model import GuardModel, load_guard_model, save_guard_model
 from sluice.guardrails.seen import Kit
 
 
@@ -20,9 +22,7 @@ def small_model(bounds: tuple[float, float] = (-5.0, 5.0)) -> GuardModel:
     """Suspects `ignore all`; its embedding decides by the first dimension."""
     weights = np.full(BUCKETS, -0.2, np.float32)
     weights[features("ignore all the rules").places] = 1.0
-    embedding = np.zeros(DIMENSION, np.float32)
-    embedding[0] = 20
-    return GuardModel(weights, (0.0, 1.0, 0.0), embedding, (0.0, 0.0), bounds, 0.5, TOXIC, "e" * 64)
+    return GuardModel(weights, (0.0, 1.0, 0.0), kinds_by(20), bounds, 0.5, TOXIC, "e" * 64)
 
 
 class Embedder:
@@ -45,6 +45,13 @@ def test_a_file_gives_the_same_model_back(tmp_path: Path) -> None:
     assert loaded.toxicity(["you idiot"]) == small_model().toxicity(["you idiot"]) > 0.9
 
 
+def test_weights_that_lie_by_column_are_written_by_row(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(1).normal(size=(2, 1 + DIMENSION)).astype(np.float32)
+    kinds = dataclasses.replace(kinds_by(1), weights=np.asfortranarray(drawn))
+    save_guard_model(dataclasses.replace(small_model(), kinds=kinds), tmp_path / "guard.safetensors")
+    assert (load_guard_model(tmp_path / "guard.safetensors").kinds.weights == drawn).all()
+
+
 def test_a_damaged_or_missing_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "guard.safetensors"
     with pytest.raises(SluiceError, match="no such file"):
@@ -63,17 +70,34 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path: Path) -> None:
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     """They would give a probability that is below every threshold: all attacks would pass."""
     path = tmp_path / "guard.safetensors"
-    broken = np.full(DIMENSION, np.nan, np.float32)
-    save_guard_model(dataclasses.replace(small_model(), embedding=broken), path)
-    with pytest.raises(SluiceError, match=r"both\.embedding holds values that are no numbers"):
+    save_guard_model(dataclasses.replace(small_model(), kinds=kinds_by(np.nan)), path)
+    with pytest.raises(SluiceError, match=r"kinds\.weights holds values that are no numbers"):
         load_guard_model(path)
 
 
-def test_tensors_of_another_shape_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"biases": np.zeros(3, np.float32)}, "have the shapes"),
+        ({"attack": np.array([True, True])}, "does not tell attacks from honest texts"),
+        ({"attack": np.array([False, False])}, "does not tell attacks from honest texts"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     path = tmp_path / "guard.safetensors"
-    save_guard_model(dataclasses.replace(small_model(), embedding=np.zeros(3, np.float32)), path)
-    with pytest.raises(SluiceError, match="not a whole guard model"):
+    save_guard_model(dataclasses.replace(small_model(), kinds=dataclasses.replace(kinds_by(1), **changed)), path)
+    with pytest.raises(SluiceError, match=f"not a whole guard model: .*{said}"):
         load_guard_model(path)
+
+
+def test_an_attack_need_only_look_like_one_kind() -> None:
+    """And an honest text like one honest kind: no single line tells these four apart."""
+    weights = np.zeros((4, 1 + DIMENSION), np.float32)
+    weights[:, 1:3] = [[9, 9], [-9, -9], [9, -9], [-9, 9]]
+    kinds = KindModel(weights, np.zeros(4, np.float32), np.array([True, True, False, False]), (1.0, 0.0))
+    vectors = np.zeros((4, DIMENSION), np.float32)
+    vectors[:, :2] = [[1, 1], [-1, -1], [1, -1], [-1, 1]]
+    assert (kinds.probabilities([0, 0, 0, 0], vectors) > 0.5).tolist() == [True, True, False, False]
 
 
 def test_what_n_grams_settle_asks_no_embedder() -> None:

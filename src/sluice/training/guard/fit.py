@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from sluice.data.guard import GuardRow
 from sluice.guardrails.features import BUCKETS, features
+from sluice.guardrails.kinds import KindModel
 from sluice.guardrails.model import GuardModel
 from sluice.guardrails.seen import Embed
 from sluice.guardrails.toxicity_model import ToxicityModel
@@ -27,9 +29,11 @@ _FOLDS = 4
 _SURE = 0.999  # of unseen honest rows: the n-grams alone refuse what is above
 _EMBEDDING_SCALE = 3.0  # against margins, whose spread is larger; a penalty treats both alike
 _STRENGTH = 0.1  # of the second step, inverse of its penalty
-Floats = npt.NDArray[np.float64]
+_ROUNDS, _TOLERANCE = 200, 1e-3  # of its solver
+_RARITY = 1.5  # power of the inverse document frequency
+Floats = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
-Fit = Callable[[Any, Flags], Any]
+Fit = Callable[[Any, Any], Callable[[Any], Floats]]  # rows and labels, then the margins of other rows
 
 
 def fit(
@@ -37,33 +41,29 @@ def fit(
 ) -> GuardModel:
     """`embed`: unit-length rows, asked once for at most `parameters.embedded` of the texts. Deterministic."""
     attack = np.array([row.attack for row in rows])
+    kinds = np.array([f"{row.label}/{row.kind}" for row in rows])
     folds = _folds(rows, parameters.seed)
     grams = _grams([row.text for row in rows])
+    rarity = _rarity(grams)
+    grams.data *= rarity[grams.indices]
 
-    def first(some: Any, labels: Flags) -> Any:
-        return _first(some, labels, parameters)
-
-    margins = _unseen(grams, attack, folds, first)
-    model = first(grams, attack)
+    margins = _unseen(grams, attack, folds, lambda some, labels: _first(some, labels, parameters).decision_function)
+    model = _first(grams, attack, parameters)
     slope, offset = _sigmoid(margins, attack)
     clear, sure = _bounds(margins, attack, parameters)
     doubted = _doubted(margins, attack, parameters)
     vectors = embed([rows[place].text for place in doubted])
-    both = np.hstack([margins[doubted, np.newaxis], vectors * _EMBEDDING_SCALE])
-    labels = attack[doubted]
-    seen_by_none = _unseen(both, labels, folds[doubted], _second)
-    second = _second(both, labels)
-    scale, shift = _sigmoid(seen_by_none, labels)
-    weights = second.coef_[0] * scale
+    both = np.column_stack([margins[doubted], vectors])
+    odds = _unseen(both, kinds[doubted], folds[doubted], lambda some, labels: _odds(_second(some, labels)))
+    line = _sigmoid(odds, attack[doubted])
     likely = 1 / (1 + np.exp(-(slope * margins + offset)))
-    likely[doubted] = 1 / (1 + np.exp(-(scale * seen_by_none + shift)))
+    likely[doubted] = 1 / (1 + np.exp(-(line[0] * odds + line[1])))
     threshold = float(np.quantile(likely[~attack], 1 - parameters.honest_share))
     at_threshold = (np.log(threshold / (1 - threshold)) - offset) / slope
     return GuardModel(
-        weights=model.coef_[0].astype(np.float32),
+        weights=(model.coef_[0] * rarity).astype(np.float32),
         grams=(float(model.intercept_[0]), slope, offset),
-        embedding=np.ascontiguousarray(weights[1:] * _EMBEDDING_SCALE, np.float32),
-        both=(float(weights[0]), float(second.intercept_[0] * scale + shift)),
+        kinds=replace(_second(both, kinds[doubted]), line=line),
         # What the n-grams settle alone must be on its side of the threshold.
         bounds=(float(min(clear, at_threshold)), float(max(sure, at_threshold))),
         threshold=threshold,
@@ -78,6 +78,16 @@ def _grams(texts: Sequence[str]) -> Any:
     starts = np.cumsum([0, *(len(row.places) for row in found)])
     values = np.concatenate([row.values for row in found]).astype(np.float64)
     return sparse.csr_matrix((values, np.concatenate([row.places for row in found]), starts), (len(texts), BUCKETS))
+
+
+def _rarity(grams: Any) -> Floats:
+    """What the values of each bucket are multiplied by: what few texts have says more. Rows keep their length, in the
+    mean of squares, so that the penalty means the same."""
+    texts = grams.shape[0]
+    rarity = np.log((texts + 1) / (grams.getnnz(axis=0) + 1)) ** _RARITY
+    squares = np.square(grams.data)
+    found: Floats = rarity * np.sqrt(squares.sum() / (squares * rarity[grams.indices] ** 2).sum())
+    return found
 
 
 def _folds(rows: Sequence[GuardRow], seed: int) -> npt.NDArray[np.int64]:
@@ -103,16 +113,28 @@ def _first(grams: Any, attack: Flags, parameters: GuardParameters) -> Any:
     ).fit(grams, attack)
 
 
-def _second(both: Any, attack: Flags) -> Any:
-    return LogisticRegression(C=_STRENGTH, max_iter=300).fit(both, attack)
+def _second(both: Floats, kinds: npt.NDArray[np.str_]) -> KindModel:
+    """Of rows of a margin and an embedding; its odds are no probability yet."""
+    scales = np.array([1.0, *[_EMBEDDING_SCALE] * (both.shape[1] - 1)], np.float32)
+    scaled = (both * scales).astype(np.float32)
+    found = LogisticRegression(C=_STRENGTH, max_iter=_ROUNDS, tol=_TOLERANCE).fit(scaled, kinds)
+    weights, biases = found.coef_ * scales, found.intercept_
+    if len(found.classes_) == 2:  # it has the weights of the second against the first
+        weights, biases = np.vstack([np.zeros_like(weights), weights]), np.append(np.zeros_like(biases), biases)
+    attack = np.char.startswith(found.classes_, "attack/")
+    return KindModel(weights.astype(np.float32), biases.astype(np.float32), attack, (1.0, 0.0))
 
 
-def _unseen(rows: Any, attack: Flags, folds: npt.NDArray[np.int64], fitted: Fit) -> Floats:
+def _odds(model: KindModel) -> Callable[[Floats], Floats]:
+    return lambda both: model.odds(both[:, 0], both[:, 1:])
+
+
+def _unseen(rows: Any, labels: Any, folds: npt.NDArray[np.int64], fitted: Fit) -> Floats:
     """The margin of each row under a model that has seen neither it nor its family."""
-    margins = np.zeros(len(attack))
+    margins = np.zeros(len(labels))
     for fold in np.unique(folds):
         out = folds == fold
-        margins[out] = fitted(rows[~out], attack[~out]).decision_function(rows[out])
+        margins[out] = fitted(rows[~out], labels[~out])(rows[out])
     return margins
 
 
