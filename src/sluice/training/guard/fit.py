@@ -31,7 +31,7 @@ _EMBEDDING_SCALE = 3.0  # against margins, whose spread is larger; a penalty tre
 _STRENGTH = 0.1  # of the second step, inverse of its penalty
 _ROUNDS, _TOLERANCE = 200, 1e-3  # of its solver
 _RARITY = 1.5  # power of the inverse document frequency
-Floats = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Fit = Callable[[Any, Any], Callable[[Any], Floats]]  # rows and labels, then the margins of other rows
 
@@ -46,7 +46,6 @@ def fit(
     grams = _grams([row.text for row in rows])
     rarity = _rarity(grams)
     grams.data *= rarity[grams.indices]
-
     margins = _unseen(grams, attack, folds, lambda some, labels: _first(some, labels, parameters).decision_function)
     model = _first(grams, attack, parameters)
     slope, offset = _sigmoid(margins, attack)
