@@ -2,7 +2,8 @@
 
 Hybrid: the best of both lists together; the score of a chunk is its cosine and a share of its full-text rank over the
 best one (a convex combination: Bruch, Gai and Ingber, 2023). Full text asks for any of the question's words: a question
-rarely has all of its words in one passage.
+rarely has all of its words in one passage. A chunk ranks by those it has, each of which weighs the more the fewer
+chunks have it (inverse document frequency: Spärck Jones, 1972). PostgreSQL's own ranking knows no such weights.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sluice.retrieval.tables import Description, bits, words_of
 Mode = Literal["hybrid", "vectors", "text"]
 
 _CANDIDATES = 20  # of each list, or more where more is asked for
-_WEIGHT_OF_TEXT = 0.2  # chosen on training questions: docs/reference/retrieval.md
+_WEIGHT_OF_TEXT = 0.3  # chosen on training questions: docs/reference/retrieval.md
 
 # In both lists, before their LIMIT: another tenant's chunks must neither be found nor take the place of others.
 _VISIBLE = "(t.tenant IS NULL OR t.tenant = %(tenant)s::text)"
@@ -30,31 +31,34 @@ _NEAR_OF = "SELECT {columns}, {distance} AS distance FROM {rows} ORDER BY {dista
 _ROWS = "{table} t WHERE {seen}"
 # Bits are a rough measure: more are taken by them than are asked for, and those are then ranked by their vectors.
 _ROWS_BY_BITS = "(SELECT * FROM {table} t WHERE {seen} ORDER BY {bits} <~> {asked} LIMIT {most}) AS t"
-_RANK = "ts_rank_cd(t.words, asked.words)"
-_MATCHING_OF = (
-    "SELECT t.id, {rank} AS rank FROM {words} t, asked WHERE t.words @@ asked.words AND {seen}"
-    " ORDER BY {rank} DESC, t.id LIMIT {limit}"
-)
-# Materialised, or a prepared statement would make the query of words anew for every chunk.
-_ASKED = """WITH asked AS MATERIALIZED (
-    SELECT replace(plainto_tsquery('english', %(question)s)::text, '&', '|')::tsquery AS words
+_FOUND_OF = "SELECT asked.number, t.id FROM asked JOIN {words} t ON t.words @@ asked.word WHERE {seen}"
+# The question's words, each as a query that the index of words answers without a look at the chunk. Their frequency is
+# that among the chunks which may be found, so that no tenant's ranks tell what another one has. Weights are thousandths:
+# sums of whole numbers are the same in every order.
+_MATCHING = """WITH asked AS MATERIALIZED (
+    SELECT row_number() OVER () AS number, word::tsquery AS word
+    FROM (
+        SELECT DISTINCT unnest(string_to_array(plainto_tsquery('english', %(question)s)::text, ' & ')) AS word
+    ) AS each
+), found AS MATERIALIZED (
+    {found}
+), weighed AS (
+    SELECT number, (1000 * ln(1 + sum(count(*)) OVER () / count(*)))::int AS weight FROM found GROUP BY number
+), matching AS (
+    SELECT id, sum(weight)::float8 AS rank FROM found JOIN weighed USING (number) GROUP BY id
+    ORDER BY rank DESC, id LIMIT {limit}
 )"""
 _VECTORS = """
 SELECT chunk_id, doc_id, title, text, start, 1 - distance AS score, 1 - distance AS similarity
 FROM ({near}) AS near ORDER BY distance, chunk_id LIMIT {k}
 """
-_TEXT = """{asked}, fused AS (
-    SELECT id, rank AS score FROM ({matching}) AS both_match ORDER BY rank DESC, id LIMIT {k}
-)
+_TEXT = """{matching}, fused AS (SELECT id, rank AS score FROM matching)
 SELECT * FROM ({hits}) AS hits ORDER BY score DESC, chunk_id LIMIT {k}
 """
-_HYBRID = """{asked}, near AS (
+_HYBRID = """{matching}, near AS (
     SELECT id FROM ({near}) AS both_near ORDER BY distance LIMIT {candidates}
-), matching AS (
-    SELECT id, rank / nullif(max(rank) OVER (), 0) AS share
-    FROM (SELECT * FROM ({matching}) AS both_match ORDER BY rank DESC, id LIMIT {candidates}) AS best
 ), fused AS (
-    SELECT id, coalesce(share, 0) AS share FROM near FULL JOIN matching USING (id)
+    SELECT id, coalesce(rank / max(rank) OVER (), 0) AS share FROM near FULL JOIN matching USING (id)
 )
 SELECT * FROM ({hits}) AS hits ORDER BY score DESC, chunk_id LIMIT {k}
 """
@@ -122,16 +126,18 @@ def statement(
         pieces = [piece(template, part, limit, more) for part in parts_of(description)]
         return pieces[0] if len(pieces) == 1 else " UNION ALL ".join(f"({piece})" for piece in pieces)
 
+    def matching(limit: int) -> str:
+        return _MATCHING.format(found=union(_FOUND_OF), limit=limit)
+
     if mode == "vectors":
         return _VECTORS.format(k=k, near=union(_NEAR_OF, k, columns=_HIT)).encode()
     if mode == "text":
         hits = union(_HITS_OF, hit=_HIT, score="fused.score")
-        return _TEXT.format(k=k, asked=_ASKED, matching=union(_MATCHING_OF, k, rank=_RANK), hits=hits).encode()
+        return _TEXT.format(k=k, matching=matching(k), hits=hits).encode()
     return _HYBRID.format(
         k=k,
         candidates=candidates,
-        asked=_ASKED,
+        matching=matching(candidates),
         near=union(_NEAR_OF, candidates, columns="t.id"),
-        matching=union(_MATCHING_OF, candidates, rank=_RANK),
         hits=union(_HITS_OF, hit=_HIT, score=f"1 - ({distance}) + {_WEIGHT_OF_TEXT} * fused.share"),
     ).encode()

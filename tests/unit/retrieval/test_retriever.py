@@ -15,7 +15,9 @@ from sluice.data.rows import Document
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import build_index
+from sluice.retrieval.postgres import PostgresRetriever
 from sluice.retrieval.retriever import Retriever, open_retriever
+from sluice.retrieval.searching import Mode
 from sluice.retrieval.stores import Stores
 
 LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})
@@ -129,6 +131,39 @@ def test_a_tenant_sees_his_own_and_what_is_for_all(spec, state: Path, tmp_path: 
             "shared130",
             "shared140",
         }
+
+
+@pytest.mark.real
+def test_a_word_that_few_chunks_have_weighs_more_than_two_that_many_have(
+    spec: Any, state: Path, tmp_path: Path
+) -> None:
+    texts = {f"d{n:02}": f"Number {n}: release notes, release notes, and release notes again." for n in range(20)}
+    texts["rare"] = "Number 20 is about rollbacks."
+    build_index(crowd(dict.fromkeys(texts), texts), Fan(), spec, ChunkerSettings(), tmp_path / "index")  # type: ignore[arg-type]
+    with open_retriever(tmp_path / "index", Fan(), LOCAL, state) as fan:  # type: ignore[arg-type]
+        assert isinstance(fan, PostgresRetriever)
+        found = fan.search("Where are the release notes about rollbacks?", k=3, mode="text")
+        assert [hit.doc_id for hit in found] == ["rare", "d00", "d01"]
+        assert fan.search("Where are the release notes?", k=1, mode="text")[0].doc_id == "d00"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("mode", ["text", "hybrid"])
+def test_another_tenant_s_documents_change_no_score(spec: Any, state: Path, tmp_path: Path, mode: Mode) -> None:
+    """How rare a word is must not tell how often others write it."""
+    tenants: dict[str, str | None] = {"a1": "a", "a2": "a", "shared3": None}
+    texts = {"a1": "number 1 zinc", "a2": "number 2 zinc tin", "shared3": "number 3 tin lead"}
+    more = {f"b{n:02}": f"number {n} lead lead" for n in range(30)}
+    scores = []
+    for name, others in (("alone", {}), ("beside", more)):
+        documents = crowd(tenants | dict.fromkeys(others, "b"), texts | others)
+        build_index(documents, Fan(), spec, ChunkerSettings(), tmp_path / name)  # type: ignore[arg-type]
+        with open_retriever(tmp_path / name, Fan(), LOCAL, state) as fan:  # type: ignore[arg-type]
+            assert isinstance(fan, PostgresRetriever)
+            hits = fan.search("zinc, tin or lead?", k=9, tenant="a", mode=mode)
+            scores.append([(hit.doc_id, hit.score) for hit in hits])
+    assert len(scores[0]) == 3
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.real
