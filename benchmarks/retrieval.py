@@ -1,4 +1,5 @@
-"""How well the search finds: vectors alone, full text alone, and the hybrid search that the service uses, in one run.
+"""How well the search finds: vectors alone, full text alone (ours, and as PostgreSQL ranks it), and the hybrid search
+that the service uses, in one run.
 
     .venv/bin/python benchmarks/retrieval.py                        # the starter data; needs data/ (`dvc pull`)
     .venv/bin/sluice data import-squad squad.json /tmp/squad --train-articles 18
@@ -18,10 +19,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from figures import Figure, show, table, write_between
+from text_search import LOCAL, by_ts_rank
 
 from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
@@ -34,7 +37,6 @@ from sluice.retrieval.postgres import PostgresRetriever
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.searching import Mode
 from sluice.retrieval.stage import IndexParameters
-from sluice.retrieval.stores import Stores
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "retrieval.md"
 K = 5
@@ -43,10 +45,10 @@ SEARCHES: dict[str, Mode] = {
     "full text alone": "text",
     "vectors and full text (used)": "hybrid",
 }
+PEER = "full text as PostgreSQL ranks it (`ts_rank_cd`)"
 COLUMNS = ("recall@1", "recall@3", "recall@5", "MRR", "nDCG@5", "answer in 5")
 # Of hybrid recall@5, by the folder's name; elsewhere it must only be the best of the three.
 FLOORS = {"data": 0.97, "squad": 0.95}
-LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})
 
 
 def main() -> int:
@@ -71,6 +73,9 @@ def main() -> int:
                         name: measure(rows, lambda question, mode=mode: retriever.search(question, k=K, mode=mode))  # type: ignore[misc]
                         for name, mode in SEARCHES.items()
                     }
+                    with retriever._pool.connection() as connection:
+                        peer = partial(by_ts_rank, connection, info.collection, k=K)
+                        found[PEER] = measure(rows, peer)
             finally:
                 shutil.rmtree(state, ignore_errors=True)
             body = [[name, *(f"{value:.3f}" for value in values)] for name, values in found.items()]
@@ -85,7 +90,7 @@ def main() -> int:
 
 def judged(name: str, found: dict[str, list[float]]) -> list[Figure]:
     place = COLUMNS.index(f"recall@{K}")
-    vectors, text, hybrid = (values[place] for values in found.values())
+    vectors, text, hybrid = (found[name][place] for name in SEARCHES)
     floor = next((limit for word, limit in FLOORS.items() if word in name), 0.0)
     return [
         (f"{name}: hybrid recall@{K}", f"{hybrid:.3f}", f"at least {floor}", hybrid >= floor),

@@ -32,9 +32,9 @@ _ROWS = "{table} t WHERE {seen}"
 # Bits are a rough measure: more are taken by them than are asked for, and those are then ranked by their vectors.
 _ROWS_BY_BITS = "(SELECT * FROM {table} t WHERE {seen} ORDER BY {bits} <~> {asked} LIMIT {most}) AS t"
 _FOUND_OF = "SELECT asked.number, t.id FROM asked JOIN {words} t ON t.words @@ asked.word WHERE {seen}"
-# The question's words, each as a query that the index of words answers without a look at the chunk. Their frequency is
-# that among the chunks which may be found, so that no tenant's ranks tell what another one has. Weights are thousandths:
-# sums of whole numbers are the same in every order.
+# The question's words, each as a query that the index of words answers without a look at the chunk. How rare one is
+# counts among the chunks that may be found, so that no tenant's ranks tell what another one has. Weights are
+# thousandths: sums of whole numbers are the same in every order.
 _MATCHING = """WITH asked AS MATERIALIZED (
     SELECT row_number() OVER () AS number, word::tsquery AS word
     FROM (
