@@ -59,7 +59,10 @@ def main(options: argparse.Namespace) -> int:
         shutil.copy(ROOT / "pyproject.toml", work)
         shutil.copytree(options.data.resolve(), work / "data")
         if not (work / "data" / "guard").is_dir():
-            shutil.copytree(ROOT / "data" / "guard", work / "data" / "guard")
+            starter = ROOT / "data" / "guard"
+            if not starter.is_dir():
+                raise SystemExit(f"{starter}: missing; fetch it with `.venv/bin/dvc pull`")
+            shutil.copytree(starter, work / "data" / "guard")
         changes = options.set
         if options.never_decline:
             serve_with(work, r"  min_similarity: [\d.]+", "  min_similarity: -1")
