@@ -13,14 +13,15 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, read_jsonl, write_atomic
 from sluice.core.look import page_environment
-from sluice.release import charts
+from sluice.release import charts, templates
 from sluice.release.compare import Comparison, compare
-from sluice.release.gates import Verdict, number
+from sluice.release.gates import number
 from sluice.release.manifest import Manifest, load
 from sluice.release.staging import CHAMPION_CASES, CHAMPION_SUMMARY
+from sluice.release.verdict import Verdict
 
 FILE = "report.html"
-_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATES = Path(templates.__file__).parent
 
 
 def write_report(folder: Path, *, live: bool = False) -> Path:

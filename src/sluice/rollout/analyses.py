@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sluice.release.gates import Verdict
+from sluice.release.verdict import Verdict
 from sluice.rollout.load import LoadTargets, run_load
 from sluice.rollout.plan import Analysis
 from sluice.rollout.quality_job import run_quality

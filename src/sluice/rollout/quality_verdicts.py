@@ -6,7 +6,7 @@ from typing import Any
 
 from sluice.evaluation.findings import Comparison, MetricComparison
 from sluice.evaluation.reports import words
-from sluice.release.gates import Verdict
+from sluice.release.verdict import Verdict
 
 _CASES = 10
 
