@@ -19,7 +19,7 @@ from fakes import NoChecks, hit
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain, Checks
 from sluice.data.guard import FREE, GuardRow
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit

@@ -9,7 +9,7 @@ from guard_attacks import ENCODINGS, Search
 
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 

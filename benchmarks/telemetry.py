@@ -30,7 +30,7 @@ from sluice.app.telemetry.settings import TelemetrySettings
 from sluice.app.telemetry.spans import Facts
 from sluice.app.telemetry.spool import Spool
 from sluice.app.telemetry.telemetry import Telemetry
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.retrieval import Hit
 
 REQUESTS = 2000

@@ -23,7 +23,7 @@ from sluice.app.middleware import Traffic
 from sluice.app.server import listen
 from sluice.core.processes import free_port, wait_until
 from sluice.data.rows import Row
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 
 ROOT = Path(__file__).parents[1]
 GOOD = "How much overlap do chunks have?"

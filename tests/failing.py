@@ -18,7 +18,7 @@ from providing import chat_over
 from sluice.app.api import create_app
 from sluice.app.chain import AnswerChain
 from sluice.app.middleware import CHAT, Traffic
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.attempts import Attempt
 from steady import QUESTION, SteadyRetriever
 from upstream import Upstream, upstream

@@ -21,7 +21,8 @@ from sluice.app.feedback import FeedbackLog
 from sluice.app.middleware import Traffic
 from sluice.app.server import listen
 from sluice.app.settings import ServiceSettings
-from sluice.guardrails import GuardrailSettings, Outcome
+from sluice.guardrails.guards import Outcome
+from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import Delta, FinishReason, Messages, Usage
 from sluice.llm.failures import Failure, ProviderError
 from sluice.llm.settings import Providers

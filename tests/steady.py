@@ -28,7 +28,7 @@ from sluice.app.telemetry.logs import logging_of
 from sluice.app.telemetry.settings import TelemetrySettings
 from sluice.app.telemetry.telemetry import open_telemetry
 from sluice.core.processes import die_with_parent, free_port, wait_until
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit

@@ -16,7 +16,7 @@ from sluice.app.telemetry.exporters.mlflow import dialect
 from sluice.app.telemetry.outcome import record, record_call
 from sluice.app.telemetry.settings import SILENT
 from sluice.app.telemetry.spans import Facts, Score, feedback_span, plain, spans_of
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.llm.chat import Delta
 from sluice.retrieval import Hit
 

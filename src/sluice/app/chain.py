@@ -22,7 +22,7 @@ from sluice.app.telemetry.outcome import record
 from sluice.app.turn import Turn
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.llm.chat import ChatProvider, Constrained, Delta
 from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import ModelParameters, Prompt

@@ -16,7 +16,7 @@ from typing import Protocol
 from sluice.app.settings import CondenseSettings
 from sluice.app.telemetry.outcome import record_call
 from sluice.app.telemetry.traces import CONDENSE, Step, Trace
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.failures import ProviderError
 from sluice.prompts import Prompt

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from sluice.app.answer import Answer, ModelTimeoutError, Usage
 from sluice.app.citations import cite, words
 from sluice.app.telemetry import traces
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.llm.chat import Delta
 from sluice.retrieval import Hit
 

@@ -8,7 +8,7 @@ module of the closure brings its data files: templates, pages, styles, cases, mi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ENGINE, APPLICATION = "sluice", "assistant"
 _FOLDERS = ("engine", ".")  # what may hold src/ and requirements/
+CODE = tuple((Path(folder) / name).as_posix() for folder in _FOLDERS for name in ("src", "requirements"))
 _BY_NAME = re.compile(r"\b(?:import_module|__import__|pkgutil)\b")
 _NAME = re.compile(r"""["']([A-Za-z_]\w*(?:\.\w+)+)(?::\w+)?["']""")
 
@@ -74,6 +75,26 @@ def changed(before: str, now: str) -> str:
     lines = set(before.splitlines()[1:]) ^ set(now.splitlines()[1:])
     names = sorted({line.partition("  ")[2] for line in lines})
     return f"{len(names)} file{'s' * (len(names) != 1)} changed: {', '.join(names)}"
+
+
+def affecting(root: Path, changed: Sequence[str], *programs: Program) -> list[str]:
+    """Those of the changed files that can make a difference to programs. In doubt a file can: when it is no code, when
+    it is gone, and when the graph cannot be made.
+
+    Args:
+        root: the checkout after the change.
+        changed: paths of files in the checkout.
+        programs: what runs.
+    """
+    try:
+        reached = {path.relative_to(root).as_posix() for path in CodeGraph(root).code_of(*programs).paths.values()}
+    except SluiceError:
+        return list(changed)
+    return [
+        name
+        for name in changed
+        if name in reached or not name.startswith(tuple(f"{folder}/" for folder in CODE)) or not (root / name).exists()
+    ]
 
 
 class CodeGraph:

@@ -24,4 +24,6 @@ STAGES: Mapping[str, Program] = {
     ),
 }
 SERVE = Program(("sluice.app.server", "sluice.release.bundles"), _ANSWERS, locks=(_SERVING,))
+# What judges a release, deploys it, and watches over its canary.
+ROAD = Program(("sluice.delivery", "sluice.rollout"))
 PROGRAMS: Mapping[str, Program] = {**STAGES, "serve": SERVE}

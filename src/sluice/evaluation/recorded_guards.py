@@ -14,7 +14,7 @@ from sluice.app.chain import Checks
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import current_asking
-from sluice.guardrails import BROKEN, Outcome
+from sluice.guardrails.guards import BROKEN, Outcome
 
 
 class RecordedGuards:

@@ -21,7 +21,7 @@ from sluice.app.keys import VARIABLE, add_key, keys_path
 from sluice.app.middleware import Traffic
 from sluice.app.runtime import open_runtime
 from sluice.app.server import listen
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.redteam.attack import TENANTS
 from sluice.redteam.obedient import Obedient
 from sluice.retrieval.stores import Stores, StoreSpec

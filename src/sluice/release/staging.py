@@ -69,8 +69,8 @@ def create(
     `evaluation`: folder with summary.json and cases.jsonl; `adapter`: the GGUF file (training.json may lie beside it),
     None for a release of the base model; `index`: default build/index; `parent`: id of the champion it was judged
     against; `images`: what a cluster runs it with; `code`: what serves it, None where that is not known. A refused
-    candidate is made too: its verdicts are part of it. A release that is already there, whole, is reused with its first creation time; a damaged one is
-    replaced.
+    candidate is made too: its verdicts are part of it. A release that is already there, whole, is reused with its first
+    creation time; a damaged one is replaced.
     """
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     models = load_models(workspace.config / "models.yaml")

@@ -9,7 +9,7 @@ import pytest
 from fakes import GUARDRAILS, HITS, REPLIES, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 
 
 @pytest.fixture(scope="session")

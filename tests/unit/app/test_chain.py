@@ -12,7 +12,7 @@ from sluice.app.answer import Answer, ModelError, ModelTimeoutError, NoQuestionE
 from sluice.app.bundle import Bundle
 from sluice.app.chain import AnswerChain, last_question
 from sluice.core.errors import SluiceError
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta
 from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import Prompt

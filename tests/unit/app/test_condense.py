@@ -16,7 +16,7 @@ from sluice.app.condense import earlier_turns
 from sluice.app.telemetry import traces
 from sluice.app.telemetry.spans import Facts, spans_of
 from sluice.core.errors import SluiceError
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import ModelParameters, Prompt

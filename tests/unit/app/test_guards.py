@@ -24,7 +24,9 @@ from sluice.app.chain import AnswerChain
 from sluice.app.guards import open_guards
 from sluice.app.middleware import Traffic
 from sluice.core.errors import SluiceError
-from sluice.guardrails import GuardrailSettings, Guards, Kit
+from sluice.guardrails.guards import Guards
+from sluice.guardrails.seen import Kit
+from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit

@@ -6,7 +6,7 @@ import pytest
 
 from sluice.app.metrics import Metrics
 from sluice.app.telemetry import traces
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.llm.attempts import Attempt
 from sluice.llm.fallback import Fallback
 from sluice.retrieval import Hit

@@ -19,7 +19,7 @@ from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Output
 from sluice.evaluation.recorded import NotRecordedError, NotStartedError
 from sluice.evaluation.runner import run_cases
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 
 DIGESTS = Digests("model", "search", "guards")
 OVERLAP = Row(id="q1", question="How much overlap do chunks have?", answers=("64 tokens",), doc_ids=("chunking",))

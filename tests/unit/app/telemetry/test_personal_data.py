@@ -21,7 +21,7 @@ from sluice.app.telemetry.push import push
 from sluice.app.telemetry.settings import LogSettings
 from sluice.app.telemetry.spans import Facts
 from sluice.app.telemetry.telemetry import Telemetry
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from unit.app.client import Client
 
 MANY = 25  # people
