@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluice.core.digests import digest_of, digest_of_file
-from sluice.core.errors import SluiceError
+from sluice.core.errors import Faults, SluiceError
 
 if TYPE_CHECKING:
     from grimp import ImportGraph
@@ -100,7 +100,7 @@ def affecting(root: Path, changed: Sequence[str], *programs: Program) -> list[st
 class CodeGraph:
     """The imports of the packages of a checkout.
 
-    SluiceError when the engine's package is not there."""
+    SluiceError when the engine's package is not there; Faults name folders of the fork's own that are no packages."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -113,6 +113,8 @@ class CodeGraph:
         }
         if ENGINE not in self._packages:
             raise SluiceError(f"{root}: no package {ENGINE} in src/", remedy="run it in a clone of the repository")
+        if APPLICATION in self._packages:
+            _require_packages(root, self._packages[APPLICATION])
         self._graph = _build(self._packages)
         self._data = {name: _data_of(folder) for name, folder in self._packages.items()}
 
@@ -199,6 +201,14 @@ def _build(packages: Mapping[str, Path]) -> ImportGraph:
         return grimp.build_graph(*packages, exclude_type_checking_imports=True, cache_dir=None)
     finally:
         settings.configure(PACKAGE_FINDER=usual)
+
+
+def _require_packages(root: Path, folder: Path) -> None:
+    """What such a folder imports would not be seen."""
+    bare = sorted({path.parent for path in folder.rglob("*.py") if not (path.parent / "__init__.py").is_file()})
+    if bare:
+        faults = [f"{path.relative_to(root)}/: has modules and no __init__.py" for path in bare]
+        raise Faults(str(folder), faults, remedy="add an empty __init__.py")
 
 
 def _data_of(folder: Path) -> dict[Path, list[Path]]:

@@ -23,8 +23,9 @@ import yaml
 
 from sagemaker_runs import BUCKET, ROOT, account, write_settings
 from sagemaker_server import Played
-from sluice.cloud import embedding
+from sluice.cloud import embedding, recipe
 from sluice.cloud.results import download
+from sluice.core.closures import Program
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.rows import write_document
@@ -100,12 +101,14 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         "pyproject.toml": "",
         "src/sluice/__init__.py": PLAYED_PACKAGE,
         "src/sluice/cli.py": PLAYED_CLI,
-        "src/sluice/retrieval/code": "of the stage",
-        "src/sluice/llm/bert.py": "",
+        "requirements/image.txt": "",
         "config/stores.yaml": yaml.safe_dump({"default": "m", "stores": {"m": {"kind": "memory"}}}),
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+    monkeypatch.setitem(
+        recipe.PROGRAMS, "index", Program(("sluice.cli",), locks=("image.txt",))
+    )  # what is in the parcel
     for document in corpus(12):
         write_document(root / "data" / "corpus", document)
     write_settings(root / "config")

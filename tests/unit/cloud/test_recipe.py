@@ -19,7 +19,8 @@ from sluice.training.parameters import TrainingParameters
 @pytest.fixture
 def checkout(workspace: Workspace) -> Workspace:
     """With the code that stages depend on."""
-    shutil.copytree(ROOT / "src", workspace.root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("src", "requirements"):
+        shutil.copytree(ROOT / name, workspace.root / name, ignore=shutil.ignore_patterns("__pycache__"))
     return workspace
 
 
@@ -45,6 +46,8 @@ def params(assignment: str) -> Callable[[Workspace], None]:
         (append("prompts/finetune.prompt.yml"), True),
         (params("train.steps=9"), True),
         (append("data/eval.jsonl"), False),
+        (append("src/sluice/core/files.py"), True),
+        (append("requirements/train.txt"), True),
         (append("src/sluice/rollout/plan.py"), False),
         (append("prompts/answer.prompt.yml"), False),
         (append("config/gates.yaml"), False),
