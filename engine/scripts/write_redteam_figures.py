@@ -1,4 +1,5 @@
-"""Writes the figures of engine/docs/reference/redteam.md: `.venv/bin/python engine/scripts/write_redteam_figures.py [FOLDER]`.
+"""Writes the figures of engine/docs/reference/redteam.md: `.venv/bin/python engine/scripts/write_redteam_figures.py
+[FOLDER]`.
 
 FOLDER has the reports of a red team run; default: build/redteam, where `make redteam DRAFT=yes` leaves them.
 """

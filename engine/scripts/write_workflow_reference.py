@@ -1,4 +1,5 @@
-"""Writes the table in engine/docs/reference/workflows.md: `.venv/bin/python engine/scripts/write_workflow_reference.py [FOLDER]`.
+"""Writes the table in engine/docs/reference/workflows.md: `.venv/bin/python engine/scripts/write_workflow_reference.py
+[FOLDER]`.
 
 Everything in it is read from .github/workflows/: what a workflow is for is the comment at its top, why it may do
 something is the comment behind the right. A contract test compares.

@@ -12,16 +12,16 @@ import pytest
 import yaml
 
 import argo
-from sluice.serving.metrics import Metrics
-from sluice.serving.middleware import CHAT
 from sluice.cli import app
 from sluice.cli.canary import KEY, canary_quality
+from sluice.cluster.released import LOAD
 from sluice.release.gates import Gate, load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
 from sluice.rollout.limits import limits_of
 from sluice.rollout.plan import load_plan
-from sluice.cluster.released import LOAD
 from sluice.rollout.templates import TEMPLATES, parse_duration
+from sluice.serving.metrics import Metrics
+from sluice.serving.middleware import CHAT
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "k8s"

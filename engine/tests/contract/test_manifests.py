@@ -25,11 +25,11 @@ from rendered import (
     overlay,
     overlay_text,
 )
-from sluice.serving.settings import ServiceSettings
-from sluice.serving.telemetry.settings import TelemetrySettings
+from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
 from sluice.core.settings import load_settings
 from sluice.retrieval.stores import Stores
-from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
+from sluice.serving.settings import ServiceSettings
+from sluice.serving.telemetry.settings import TelemetrySettings
 
 FOLDERS = [K8S / "base", *sorted(K8S.glob("components/*")), *sorted(K8S.glob("overlays/*"))]
 
@@ -51,7 +51,9 @@ def test_every_component_is_in_a_documented_combination() -> None:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_an_overlay_renders_to_what_is_kept(name: str) -> None:
     kept = ROOT / "engine" / "tests" / "golden" / "k8s" / f"{name}.yaml"
-    assert overlay_text(name) == kept.read_text(), "look at the difference; then engine/scripts/write_golden_manifests.py"
+    assert overlay_text(name) == kept.read_text(), (
+        "look at the difference; then engine/scripts/write_golden_manifests.py"
+    )
 
 
 def test_what_is_kept_belongs_to_an_overlay(tmp_path: Path) -> None:

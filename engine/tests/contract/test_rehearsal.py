@@ -16,14 +16,14 @@ import yaml
 import argo
 from sluice.core.params import load_params
 from sluice.evaluation.policy import load_policy
-from sluice.release.gates import load_gates
-from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
 from sluice.jobs.release import RehearsalParameters
 from sluice.rehearsal import load, quality_job
-from sluice.rollout.jobs import GATE_FAILED, PASSED, read_report
 from sluice.rehearsal.load import LoadReport, LoadTargets, run_load
-from sluice.rollout.plan import Analysis, load_plan
 from sluice.rehearsal.quality_job import run_quality
+from sluice.release.gates import load_gates
+from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
+from sluice.rollout.jobs import GATE_FAILED, PASSED, read_report
+from sluice.rollout.plan import Analysis, load_plan
 from sluice.rollout.templates import TEMPLATES, LoadParameters, QualityParameters, parse_duration
 
 ROOT = Path(__file__).parents[3]

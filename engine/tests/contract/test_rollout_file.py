@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from sluice.serving.keys import VARIABLE
-from sluice.serving.settings import ServiceSettings
 from sluice.core.settings import load_settings
 from sluice.release.gates import load_gates
 from sluice.rollout.plan import Analysis, SetCanaryScale, SetWeight, load_plan
 from sluice.rollout.templates import SHAPES
+from sluice.serving.keys import VARIABLE
+from sluice.serving.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "k8s"

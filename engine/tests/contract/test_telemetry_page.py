@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from sluice.guardrails import Outcome
+from sluice.llm.chat import Delta
+from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage
 from sluice.serving.metrics import Metrics
 from sluice.serving.telemetry import traces
@@ -16,9 +19,6 @@ from sluice.serving.telemetry.exporters.mlflow import dialect
 from sluice.serving.telemetry.outcome import record, record_call
 from sluice.serving.telemetry.settings import SILENT
 from sluice.serving.telemetry.spans import Facts, Score, feedback_span, plain, spans_of
-from sluice.guardrails import Outcome
-from sluice.llm.chat import Delta
-from sluice.retrieval import Hit
 
 
 @pytest.fixture(scope="module")

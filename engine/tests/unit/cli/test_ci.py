@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from unit.forge.fake_github import FakeGitHub, actions_environment, fake_github
 
 from sluice import cli
 from sluice.core.workspace import Workspace
 from sluice.github.plan import JOBS
-from unit.forge.fake_github import FakeGitHub, actions_environment, fake_github
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from fakes import scripted_bundle
-from sluice.jobs import compare_change as module
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_json, write_jsonl
 from sluice.core.tracking import open_tracking
@@ -22,6 +21,7 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
 from sluice.evaluation.summary import cases_digest
 from sluice.evaluation.tracking import COMPARISONS
+from sluice.jobs import compare_change as module
 from sluice.jobs.compare_change import review
 
 ROOT = Path(__file__).parents[4]

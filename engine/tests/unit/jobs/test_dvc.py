@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sluice.jobs import dvc as pipeline
 from sluice.core.errors import SluiceError
 from sluice.core.progress import VARIABLE, Journey
 from sluice.core.workspace import Workspace
+from sluice.jobs import dvc as pipeline
 from sluice.jobs.dvc import Reproduction, _explain, _listen, command, environment, forget_dead_locks, pull, reproduce
 
 DVC_COLD = """\

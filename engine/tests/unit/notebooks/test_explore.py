@@ -15,13 +15,13 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from traitlets.config import Config
+from unit.training.tiny import write_codes
 
 from conftest import ROOT, RealModels
 from sluice.core.workspace import Workspace
 from sluice.release.champion import champion_id, promote
 from sluice.release.record import here
 from unit.release.conftest import release_of, verdict, write_evaluation, write_trained
-from unit.training.tiny import write_codes
 
 NOTEBOOK = ROOT / "notebooks" / "explore.ipynb"
 # The kernel is another process, which the closed network of the tests does not reach.

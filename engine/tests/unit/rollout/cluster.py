@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from kubeapi import KubeApi, compose
+from sluice.cluster.released import LOAD
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest, identified
-from sluice.cluster.released import LOAD
 
 ROOT = Path(__file__).resolve().parents[4]
 RECORDINGS = Path(__file__).with_name("recordings")

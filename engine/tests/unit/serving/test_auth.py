@@ -11,8 +11,10 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from unit.app.client import CHAT, Client
 
 from fakes import ScriptedChat, ScriptedRetriever
+from sluice.core.errors import SluiceError
 from sluice.serving import auth
 from sluice.serving.api import create_app
 from sluice.serving.auth import Bucket, KeyRing
@@ -20,8 +22,6 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
 from sluice.serving.keys import add_key, revoke_key
 from sluice.serving.middleware import Traffic
-from sluice.core.errors import SluiceError
-from unit.app.client import CHAT, Client
 
 QUESTION = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}
 

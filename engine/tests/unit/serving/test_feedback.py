@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from unit.app.client import Client
 
 from fakes import ScriptedChat
 from sluice.serving import feedback as module
@@ -19,7 +20,6 @@ from sluice.serving.chain import AnswerChain
 from sluice.serving.feedback import Feedback, FeedbackLog
 from sluice.serving.keys import add_key
 from sluice.serving.middleware import Traffic
-from unit.app.client import Client
 
 TRACE = "0" * 31 + "1"
 

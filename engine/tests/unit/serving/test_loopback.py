@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from unit.app.client import CHAT, OVERLAP, Client
 
 from fakes import ScriptedChat
 from sluice.serving.api import create_app
@@ -14,7 +15,6 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
 from sluice.serving.keys import add_key
 from sluice.serving.middleware import Traffic
-from unit.app.client import CHAT, OVERLAP, Client
 
 BODY = {"messages": [{"role": "user", "content": OVERLAP}]}
 

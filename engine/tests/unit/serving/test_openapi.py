@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
+from unit.app.client import Client
+from unit.app.test_api import events
 
 from fakes import ScriptedChat, StubChain
 from fuzz import fuzz
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
-from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
 from sluice.serving.middleware import _ROUTES, Traffic
-from unit.app.client import Client
-from unit.app.test_api import events
+from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
 
 
 @pytest.fixture

@@ -14,12 +14,10 @@ import httpx
 import numpy as np
 import psycopg
 import pytest
+from unit.app.client import Client
 
 from fakes import NoChecks, ScriptedChat, scripted_bundle
 from proxy import Proxy
-from sluice.serving.api import create_app
-from sluice.serving.chain import AnswerChain
-from sluice.serving.middleware import Traffic
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Document
 from sluice.llm.models import ModelSpec
@@ -27,7 +25,9 @@ from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index import build_index
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores, StoreSpec, open_store
-from unit.app.client import Client
+from sluice.serving.api import create_app
+from sluice.serving.chain import AnswerChain
+from sluice.serving.middleware import Traffic
 
 pytestmark = pytest.mark.real
 LIMIT = 1.5

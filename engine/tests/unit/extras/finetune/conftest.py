@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from unit.training.process import Training
 from unit.training.tiny import write_base
 

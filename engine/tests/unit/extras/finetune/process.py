@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluice.core.errors import SluiceError
 from unit.training.tiny import EXAMPLES, PARAMS
+
+from sluice.core.errors import SluiceError
 
 _HEAVY = [
     "torch",

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.training.tiny import EXAMPLES, PARAMS
 
 from providing import ask_local
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.llm.models import ensure, load_models
 from sluice.extras.finetune import engines, exports, trainer
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.gguf_adapter import BaseShape
 from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.finetune.record import TrainingResult
 from sluice.extras.finetune.trainer import Places, train
-from unit.training.tiny import EXAMPLES, PARAMS
+from sluice.llm.models import ensure, load_models
 
 ROOT = Path(__file__).parents[5]
 LONG = Example("long", ({"role": "user", "content": "x" * 200},), "y", False)

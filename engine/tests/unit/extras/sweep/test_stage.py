@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import yaml
+from unit.training.tiny import EXAMPLES
 
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import VARIABLE, open_tracking
 from sluice.core.workspace import Workspace
-from sluice.extras.sweep import stage
-from sluice.extras.sweep.stage import run
 from sluice.extras.finetune import trainer
 from sluice.extras.finetune.loop import UntrainableError
 from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.finetune.tracking import EXPERIMENT
 from sluice.extras.finetune.trainer import Places
-from unit.training.tiny import EXAMPLES
+from sluice.extras.sweep import stage
+from sluice.extras.sweep.stage import run
 
 pytest.importorskip("optuna")
 RATES = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.app.client import Client
 
 from collector import Collector, telemetry_settings
 from fakes import ScriptedChat
@@ -18,7 +19,6 @@ from sluice.serving.middleware import Traffic
 from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.spans import Facts
 from sluice.serving.telemetry.telemetry import Telemetry
-from unit.app.client import Client
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import logging
 from pathlib import Path
 
 import pytest
+from unit.app.client import Client
 
 from collector import telemetry_settings
 from fakes import ScriptedChat, ScriptedRetriever, hit
+from sluice.guardrails import Guards
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
@@ -21,8 +23,6 @@ from sluice.serving.telemetry.push import push
 from sluice.serving.telemetry.settings import LogSettings
 from sluice.serving.telemetry.spans import Facts
 from sluice.serving.telemetry.telemetry import Telemetry
-from sluice.guardrails import Guards
-from unit.app.client import Client
 
 MANY = 25  # people
 SENTENCES = (

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.serving.telemetry.exporters import EXPORTERS
-from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings
+from sluice.serving.telemetry.exporters import EXPORTERS
+from sluice.serving.telemetry.settings import TelemetrySettings
 
 FILE = Path(__file__).parents[5] / "config" / "telemetry.yaml"
 
