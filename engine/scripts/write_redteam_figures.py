@@ -12,7 +12,7 @@ from pathlib import Path
 from sluice.extras.redteam.report import summary
 from sluice.extras.redteam.result import read_result
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "engine" / "docs" / "reference" / "redteam.md"
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "engine" / "tests"))  # what reads .github/ for the contract tests reads it here too
 
 from policy.files import File, Repository, expressions  # noqa: E402 - found by the line above

@@ -235,7 +235,7 @@ def test_every_metric_that_a_manifest_names_is_one_of_the_service() -> None:
     # A counter's family has no suffix, its series has.
     suffixed = {f"{name}{end}" for name in known for end in ("", "_total", "_bucket", "_count", "_sum")}
     named = set()
-    for path in (ROOT / "k8s").rglob("*"):
+    for path in (*(ROOT / "k8s").rglob("*"), *(ROOT / "engine" / "k8s").rglob("*")):
         if path.is_file():
             named |= set(re.findall(r"\bsluice_[a-z_]+\b", path.read_text()))
     assert "sluice_in_flight" in named

@@ -28,12 +28,13 @@ from sluice.rollout.templates import TEMPLATES, LoadParameters, QualityParameter
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "k8s"
+ENGINE = ROOT / "engine" / "k8s"
 GATES = ROOT / "config" / "gates.yaml"
 URLS = {"router-url": "http://127.0.0.1:1", "canary-url": "http://127.0.0.1:2", "stable-url": "http://127.0.0.1:3"}
 
 
 def _template(name: str) -> Any:
-    return yaml.safe_load((K8S / "analysis" / f"{name}.yaml").read_text())
+    return yaml.safe_load((ENGINE / "analysis" / f"{name}.yaml").read_text())
 
 
 def _steps() -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ def test_every_attribute_is_listed(page: str) -> None:
 
 def test_every_reason_of_a_loss_is_listed(root: Path, page: str) -> None:
     listed = {row[0].strip("`") for row in rows(page, "Exporters")} - {"mlflow", "langfuse", "otlp"}
-    folder = root / "engine" / "src" / "sluice" / "app" / "telemetry"
+    folder = root / "engine" / "src" / "sluice" / "serving" / "telemetry"
     source = "".join(path.read_text() for path in folder.rglob("*.py"))
     there = set(re.findall(r'LostError\(\s*"(\w+)"', source)) | set(re.findall(r'self\._lost\(\s*"(\w+)"', source))
     assert listed == there
@@ -88,7 +88,7 @@ def test_every_reason_of_a_loss_is_listed(root: Path, page: str) -> None:
 
 def test_the_log_s_keys_are_listed(root: Path, page: str) -> None:
     listed = {name for row in rows(page, "Log") for name in re.findall(r"`(\w+)`", row[0])}
-    source = (root / "engine" / "src" / "sluice" / "app" / "telemetry" / "logs.py").read_text()
+    source = (root / "engine" / "src" / "sluice" / "serving" / "telemetry" / "logs.py").read_text()
     there = set(re.findall(r'(?:line|fields)\["(\w+)"\]', source)) | {"guard_input", "guard_output"}
     there |= set(re.findall(r'^ {12}"(\w+)":', source, re.MULTILINE)) | {"route", "status", "ms"}
     assert listed == there

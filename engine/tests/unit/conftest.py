@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from unit.app.browser import find_browser
+
+from unit.serving.browser import find_browser
 
 
 @pytest.fixture(scope="module")

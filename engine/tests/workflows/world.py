@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unit.forge.fake_github import WRITER, FakeGitHub, fake_github
-
 from kubeapi import KubeApi, serving
+from unit.github.fake_github import WRITER, FakeGitHub, fake_github
 from unit.rollout.cluster import recording
 from workflows.act import Run, Runner
 from workflows.coverage import Step, began, declared

@@ -45,6 +45,7 @@ RULES: tuple[tuple[str, frozenset[str]], ...] = (
     ("data.dvc", _ANSWERS),
     ("dvc-store/*", _ANSWERS),
     ("pipelines/*", _ANSWERS),
+    ("k8s/base/*", _TESTS | {"check-manifests", "rehearse-release"}),
     ("engine/k8s/base/*", _TESTS | {"check-manifests", "rehearse-release"}),
     ("k8s/*", _TESTS | {"check-manifests"}),
     ("engine/k8s/*", _TESTS | {"check-manifests"}),

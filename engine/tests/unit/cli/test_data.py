@@ -11,9 +11,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from unit.forge.fake_github import REPOSITORY, WRITER, fake_github
-from unit.forge.fake_repository import FakeRepository
-from unit.traffic.conftest import line, score
 
 from fakes import ScriptedChat, provider_entry
 from sluice import cli
@@ -22,6 +19,9 @@ from sluice.core.workspace import Workspace
 from sluice.data.policy import DataPolicy
 from sluice.data.publish import push
 from unit.data.conftest import git, make_checkout
+from unit.extras.traffic.conftest import line, score
+from unit.github.fake_github import REPOSITORY, WRITER, fake_github
+from unit.github.fake_repository import FakeRepository
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.forge.fake_github import FakeGitHub, actions_environment, fake_github
 
 from sluice import cli
 from sluice.evaluation.comparison import compare
@@ -18,6 +17,7 @@ from sluice.evaluation.policy import ComparisonPolicy
 from sluice.evaluation.reports import Side, write_reports
 from sluice.jobs import compare_change as review
 from sluice.jobs.compare_change import Review
+from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
 
 POLICY = ComparisonPolicy.model_validate(
     {

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.forge.fake_github import REPOSITORY, WRITER, fake_github
-from unit.forge.fake_repository import FakeRepository
 
 from sluice.doctor import TARGETS, Check, Place
 from sluice.doctor.github import RULESET
 from sluice.github.api import GitHub
 from sluice.template.names import load_record
+from unit.github.fake_github import REPOSITORY, WRITER, fake_github
+from unit.github.fake_repository import FakeRepository
 
 ROOT = Path(__file__).resolve().parents[4]
 BRANCHES = {"protected_branches": True, "custom_branch_policies": False}

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.forge.fake_github import FakeGitHub, actions_environment, fake_github
+
+from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
 
 Environment = Callable[..., dict[str, str]]
 

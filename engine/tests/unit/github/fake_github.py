@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from unit.forge.fake_releases import FakeReleases
+from unit.github.fake_releases import FakeReleases
 
 REPOSITORY = "octo/app"
 ISSUES = f"/repos/{REPOSITORY}/issues"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from unit.forge.fake_github import LOGINS, READER, REPOSITORY, FakeGitHub
+from unit.github.fake_github import LOGINS, READER, REPOSITORY, FakeGitHub
 
 ROOT = f"/repos/{REPOSITORY}"
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from unit.forge.conftest import Environment
-from unit.forge.fake_github import COMMENTS, PERSON, READER, FakeGitHub
 
 from sluice.core.errors import SluiceError
 from sluice.github import Posted, upsert_comment
+from unit.github.conftest import Environment
+from unit.github.fake_github import COMMENTS, PERSON, READER, FakeGitHub
 
 MARKER = "<!-- sluice:comparison run=500.1 -->\n"
 

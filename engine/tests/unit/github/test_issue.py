@@ -7,12 +7,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from unit.forge.conftest import Environment
-from unit.forge.fake_github import READER, FakeGitHub
 
 from sluice.core.errors import SluiceError
 from sluice.github import Posted, close_issue, upsert_issue
 from sluice.github.trouble import report_trouble
+from unit.github.conftest import Environment
+from unit.github.fake_github import READER, FakeGitHub
 
 MARKER = "<!-- sluice:nightly run=500.1 -->\n"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from unit.forge.fake_github import READER, REPOSITORY, WRITER, fake_github
-from unit.forge.fake_repository import FakeRepository
 
 from sluice.core.errors import SluiceError
 from sluice.github.pulls import Pull, closed_before, origin_of, upsert_pull
+from unit.github.fake_github import READER, REPOSITORY, WRITER, fake_github
+from unit.github.fake_repository import FakeRepository
 
 PULL = Pull("upgrade", "Template 0.2.0", "first text")
 

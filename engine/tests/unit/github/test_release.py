@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.forge.conftest import Environment
-from unit.forge.fake_github import READER, REPOSITORY, FakeGitHub
 
 from sluice.core.errors import SluiceError
 from sluice.github.api import RefusedError
 from sluice.github.comment import Posted
 from sluice.github.release import LIMIT, publish_release
+from unit.github.conftest import Environment
+from unit.github.fake_github import READER, REPOSITORY, FakeGitHub
 
 RELEASES = f"/repos/{REPOSITORY}/releases"
 TAG, COMMIT = "r-0123456789ab", "1" * 40

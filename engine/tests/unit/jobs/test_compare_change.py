@@ -202,7 +202,7 @@ def test_nothing_changed(here: Workspace, pipeline: Pipeline) -> None:
     assert (found.comparison, found.reports) == (None, None)
     assert "answers as main" in found.title
     assert not pipeline.calls
-    (here.root / "engine" / "docs").mkdir()
+    (here.root / "engine" / "docs").mkdir(parents=True)
     (here.root / "engine" / "docs" / "page.md").write_text("new")
     assert review(here, "main").comparison is None
     git(here.root, "checkout", "-q", "-b", "mine")

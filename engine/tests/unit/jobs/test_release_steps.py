@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.forge.fake_github import FakeGitHub, actions_environment, fake_github
 
 from sluice import cli
 from sluice.core import git
@@ -26,6 +25,7 @@ from sluice.jobs import release_steps as delivery
 from sluice.release import blobs, catalogue, champion, staging
 from sluice.release.manifest import Images, Manifest
 from sluice.release.record import Record, open_record, shared_place
+from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
 from unit.release.conftest import small_models, verdict, workspace, write_evaluation
 
 __all__ = ["small_models", "workspace"]

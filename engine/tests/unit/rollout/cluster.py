@@ -25,7 +25,7 @@ def recording(name: str) -> Any:
 
 def checkout(root: Path) -> Workspace:
     """k8s/ and its schemas in a folder of their own; the overlay `local` names the image that judges canaries."""
-    for name in ("k8s", "schemas"):
+    for name in ("k8s", "engine/k8s", "engine/schemas"):
         shutil.copytree(ROOT / name, root / name)
     overlay = root / "k8s" / "overlays" / "local" / "kustomization.yaml"
     settings = yaml.safe_load(overlay.read_text())

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from unit.app.client import CHAT, OVERLAP, Client
 
 from fakes import CHUNKS, ScriptedChat
 from sluice.serving.api import create_app
@@ -17,6 +16,7 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
 from sluice.serving.faults import parse_fault
 from sluice.serving.middleware import Traffic
+from unit.serving.client import CHAT, OVERLAP, Client
 
 RELEASE = "r-0123456789ab"
 OWNER = "Who answers for this?"

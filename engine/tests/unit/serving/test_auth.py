@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from unit.app.client import CHAT, Client
 
 from fakes import ScriptedChat, ScriptedRetriever
 from sluice.core.errors import SluiceError
@@ -22,6 +21,7 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
 from sluice.serving.keys import add_key, revoke_key
 from sluice.serving.middleware import Traffic
+from unit.serving.client import CHAT, Client
 
 QUESTION = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}
 

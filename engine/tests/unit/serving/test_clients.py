@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from unit.app.process import FAST, Service
 
 from lazily import Library
 from sluice.serving.keys import add_key
+from unit.serving.process import FAST, Service
 
 pytestmark = pytest.mark.usefixtures("loopback")
 

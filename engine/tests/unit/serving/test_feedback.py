@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from unit.app.client import Client
 
 from fakes import ScriptedChat
 from sluice.serving import feedback as module
@@ -20,6 +19,7 @@ from sluice.serving.chain import AnswerChain
 from sluice.serving.feedback import Feedback, FeedbackLog
 from sluice.serving.keys import add_key
 from sluice.serving.middleware import Traffic
+from unit.serving.client import Client
 
 TRACE = "0" * 31 + "1"
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from unit.app.client import CHAT, OVERLAP, Client
 
 from fakes import ScriptedChat
 from sluice.serving.api import create_app
@@ -15,6 +14,7 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
 from sluice.serving.keys import add_key
 from sluice.serving.middleware import Traffic
+from unit.serving.client import CHAT, OVERLAP, Client
 
 BODY = {"messages": [{"role": "user", "content": OVERLAP}]}
 

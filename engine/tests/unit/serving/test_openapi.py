@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
-from unit.app.client import Client
-from unit.app.test_api import events
 
 from fakes import ScriptedChat, StubChain
 from fuzz import fuzz
@@ -17,6 +15,8 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import _ROUTES, Traffic
 from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
+from unit.serving.client import Client
+from unit.serving.test_api import events
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit.app.browser import Browser
-from unit.app.process import Service
 
 from sluice.core.processes import wait_until
 from sluice.serving.keys import add_key
 from sluice.serving.page import load_page
+from unit.serving.browser import Browser
+from unit.serving.process import Service
 
 SHOTS = Path(__file__).parents[4] / "build" / "browser"
 QUESTION = "How much overlap do chunks have?"

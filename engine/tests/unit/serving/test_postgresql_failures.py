@@ -14,7 +14,6 @@ import httpx
 import numpy as np
 import psycopg
 import pytest
-from unit.app.client import Client
 
 from fakes import NoChecks, ScriptedChat, scripted_bundle
 from proxy import Proxy
@@ -28,6 +27,7 @@ from sluice.retrieval.stores import Stores, StoreSpec, open_store
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import Traffic
+from unit.serving.client import Client
 
 pytestmark = pytest.mark.real
 LIMIT = 1.5

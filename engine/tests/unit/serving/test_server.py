@@ -15,7 +15,6 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from unit.app.process import FAST, Service
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
@@ -24,6 +23,7 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.keys import add_key, revoke_key
 from sluice.serving.middleware import Traffic
 from sluice.serving.server import listen, serve
+from unit.serving.process import FAST, Service
 
 pytestmark = pytest.mark.usefixtures("loopback")
 

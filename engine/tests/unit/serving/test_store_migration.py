@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from unit.app.test_postgresql_failures import SameVector, Service, index, proxy, retriever, server, service
 
 from proxy import Proxy
 from sluice.core.processes import wait_until
@@ -19,6 +18,7 @@ from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index import build_index
 from sluice.retrieval.loads import load, prune
 from sluice.retrieval.schema import migrate
+from unit.serving.test_postgresql_failures import SameVector, Service, index, proxy, retriever, server, service
 
 pytestmark = pytest.mark.real
 __all__ = ["index", "proxy", "retriever", "server", "service"]

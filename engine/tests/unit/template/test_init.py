@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from unit.fork.conftest import ROOT, commit, git, make_template
 
 from sluice.core.errors import SluiceError
 from sluice.template.init import Plan, apply, plan, require_clean
 from sluice.template.names import Names, load_record
+from unit.template.conftest import ROOT, commit, git, make_template
 
 OLD = "wei" + "r"
 NEW = {"name": "zephyr-desk", "organisation": "acme-labs", "image": "ghcr.io/acme-labs/zephyr-desk"}

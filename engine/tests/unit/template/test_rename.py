@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from unit.fork.conftest import ROOT
 
 from sluice.core.errors import SluiceError
 from sluice.template.init import read_texts, tracked
 from sluice.template.names import Names, load_record
 from sluice.template.rename import Renamer, keeps
+from unit.template.conftest import ROOT
 
 # Spelt in parts: a repository that has taken other names renames this file as well.
 OLD = Names(

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit.forge.fake_github import REPOSITORY, WRITER, fake_github
-from unit.forge.fake_repository import FakeRepository
-from unit.fork.conftest import commit, git, make_template
 
 from sluice import cli
 from sluice.core.errors import SluiceError
 from sluice.template.init import apply, plan
 from sluice.template.names import Names, load_record
 from sluice.template.upgrade import BRANCH, Upgrade, address_of, describe, prepare, push
+from unit.github.fake_github import REPOSITORY, WRITER, fake_github
+from unit.github.fake_repository import FakeRepository
+from unit.template.conftest import commit, git, make_template
 
 OLD = "wei" + "r"
 

@@ -16,8 +16,7 @@ from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.collections import ensure_collection
 from sluice.retrieval.index import build_index
 from sluice.retrieval.stores import VectorSettings
-
-from .conftest import Scattered, corpus
+from unit.retrieval.conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
 

@@ -14,8 +14,7 @@ from sluice.extras.admin.verify import verify
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.collections import ensure_collection
 from sluice.retrieval.index import build_index
-
-from .conftest import Scattered, corpus
+from unit.retrieval.conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
 

@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from unit.training.process import Training
-from unit.training.tiny import write_base
+
+from unit.extras.finetune.process import Training
+from unit.extras.finetune.tiny import write_base
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unit.training.tiny import EXAMPLES, PARAMS
-
 from sluice.core.errors import SluiceError
+from unit.extras.finetune.tiny import EXAMPLES, PARAMS
 
 _HEAVY = [
     "torch",
@@ -27,7 +26,7 @@ _HEAVY = [
     "peft",
     "gguf",
     "sluice.cli",
-    "unit.training.process",
+    "unit.extras.finetune.process",
 ]
 _SECONDS = 120
 

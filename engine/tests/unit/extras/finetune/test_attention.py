@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from unit.training.tiny import model
 
 from lazily import Library
 from sluice.extras.finetune.attention import NAME, register
 from sluice.extras.finetune.engines import pack_loss
 from sluice.extras.finetune.packing import Tokens, pack
+from unit.extras.finetune.tiny import model
 
 torch = Library("torch")
 SHARED = list(range(20, 40))

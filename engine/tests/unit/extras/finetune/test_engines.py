@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from unit.training.tiny import PARAMS, model
 
 from lazily import Library
 from sluice.extras.finetune.engines import ProcessEngine, ThreadEngine
 from sluice.extras.finetune.methods import add_adapter
 from sluice.extras.finetune.packing import Tokens, mask, pack
 from sluice.extras.finetune.parallel import Group
+from unit.extras.finetune.tiny import PARAMS, model
 
 torch = Library("torch")
 ALONE = Group(0, 1, "cpu")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.training.tiny import CODES, EXAMPLES, PARAMS
 
 from lazily import Library
 from sluice.core.errors import SluiceError
@@ -18,6 +17,7 @@ from sluice.extras.finetune.methods import prepare, trained_weights
 from sluice.extras.finetune.packing import pack
 from sluice.extras.finetune.parallel import Group
 from sluice.extras.finetune.parameters import ExportKind, TrainingParameters
+from unit.extras.finetune.tiny import CODES, EXAMPLES, PARAMS
 
 Library("peft")
 LEARNED = {"steps": 25, "batch": 1, "warmup": 2, "threads": 1}

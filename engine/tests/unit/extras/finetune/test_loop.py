@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.training.process import Training
-from unit.training.tiny import PARAMS, model
 
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune.engines import engine_for
@@ -17,6 +15,8 @@ from sluice.extras.finetune.methods import add_adapter
 from sluice.extras.finetune.packing import Pack, Tokens, pack
 from sluice.extras.finetune.parallel import Group
 from sluice.extras.finetune.parameters import TrainingParameters
+from unit.extras.finetune.process import Training
+from unit.extras.finetune.tiny import PARAMS, model
 
 ALONE = Group(0, 1, "cpu")
 SHARED = list(range(20, 40))

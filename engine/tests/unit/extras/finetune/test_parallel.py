@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.training.process import Ended, Training
 
 from lazily import Library
+from unit.extras.finetune.process import Ended, Training
 
 Library("peft")
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from unit.training.process import Training
-from unit.training.tiny import write_codes
 
 from conftest import RealModels
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.extras.finetune.stage import run
+from unit.extras.finetune.process import Training
+from unit.extras.finetune.tiny import write_codes
 
 
 def test_a_release_must_have_the_adapter_that_it_serves(workspace: Workspace) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.training.tiny import EXAMPLES, PARAMS
 
 from providing import ask_local
 from sluice.core.errors import SluiceError
@@ -20,6 +19,7 @@ from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.finetune.record import TrainingResult
 from sluice.extras.finetune.trainer import Places, train
 from sluice.llm.models import ensure, load_models
+from unit.extras.finetune.tiny import EXAMPLES, PARAMS
 
 ROOT = Path(__file__).parents[5]
 LONG = Example("long", ({"role": "user", "content": "x" * 200},), "y", False)

@@ -44,7 +44,7 @@ from sluice.core.workspace import Workspace
 from sluice.retrieval import stage
 from sluice.retrieval.sharding import DONE
 from sluice.retrieval.sharding import Shard
-from unit.cloud.test_embedding import Model
+from unit.extras.sagemaker.test_embedding import Model
 
 class Killed(Model):
     def embed(self, texts):

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from unit.training.tiny import EXAMPLES
 
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import VARIABLE, open_tracking
@@ -22,6 +21,7 @@ from sluice.extras.finetune.tracking import EXPERIMENT
 from sluice.extras.finetune.trainer import Places
 from sluice.extras.sweep import stage
 from sluice.extras.sweep.stage import run
+from unit.extras.finetune.tiny import EXAMPLES
 
 pytest.importorskip("optuna")
 RATES = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}

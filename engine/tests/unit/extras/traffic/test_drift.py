@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unit.traffic.conftest import exchange
 
 from sluice.core.errors import GateFailed
 from sluice.data.rows import Row
@@ -17,6 +16,7 @@ from sluice.data.shift import ShiftPolicy
 from sluice.extras.traffic.drift import NO_CASES, NO_QUESTIONS, NO_SCORES, Baseline, Drift, compare, topics
 from sluice.extras.traffic.exchange import Exchange
 from sluice.extras.traffic.page import write_page
+from unit.extras.traffic.conftest import exchange
 
 POLICY = ShiftPolicy(p_value=0.01, psi=0.2, min_samples=50)
 SUBJECTS = ("tide", "dune", "pier", "mole", "buoy")

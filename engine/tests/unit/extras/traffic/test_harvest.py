@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.traffic.conftest import exchange, trace_id
 
 from sluice.core.errors import Faults
 from sluice.core.workspace import Workspace
@@ -20,6 +19,7 @@ from sluice.extras.traffic import proposals, stage
 from sluice.extras.traffic.exchange import Exchange
 from sluice.extras.traffic.harvest import Harvest, Settings, harvest
 from sluice.extras.traffic.sources import Recorded
+from unit.extras.traffic.conftest import exchange, trace_id
 
 MAIL = "first.last@" + "company.org"
 AWS = "AKIA" + "QWERTYUIOPASDFGH"

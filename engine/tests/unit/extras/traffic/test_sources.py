@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unit.traffic.conftest import FACTS, line, score, trace_id
 
 from moto_server import s3_bucket
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.extras.traffic.sources import read_here, read_traffic
 from sluice.serving.telemetry.push import push
+from unit.extras.traffic.conftest import FACTS, line, score, trace_id
 
 Write = Callable[..., Path]
 

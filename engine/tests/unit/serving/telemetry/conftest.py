@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.app.client import Client
 
 from collector import Collector, telemetry_settings
 from fakes import ScriptedChat
@@ -19,6 +18,7 @@ from sluice.serving.middleware import Traffic
 from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.spans import Facts
 from sluice.serving.telemetry.telemetry import Telemetry
+from unit.serving.client import Client
 
 
 @pytest.fixture

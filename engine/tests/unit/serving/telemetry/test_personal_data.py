@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 
 import pytest
-from unit.app.client import Client
 
 from collector import telemetry_settings
 from fakes import ScriptedChat, ScriptedRetriever, hit
@@ -23,6 +22,7 @@ from sluice.serving.telemetry.push import push
 from sluice.serving.telemetry.settings import LogSettings
 from sluice.serving.telemetry.spans import Facts
 from sluice.serving.telemetry.telemetry import Telemetry
+from unit.serving.client import Client
 
 MANY = 25  # people
 SENTENCES = (

@@ -32,7 +32,7 @@ def test_the_repository_s_file_traces_to_mlflow_without_contents() -> None:
 def test_every_exporter_has_a_file(tmp_path: Path) -> None:
     settings = load_settings(changed(tmp_path, exporters=sorted(EXPORTERS)), TelemetrySettings)
     assert set(settings.traces.exporters) == set(EXPORTERS)
-    folder = Path(__file__).parents[5] / "engine" / "src" / "sluice" / "app" / "telemetry" / "exporters"
+    folder = Path(__file__).parents[5] / "engine" / "src" / "sluice" / "serving" / "telemetry" / "exporters"
     assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(EXPORTERS)
 
 
