@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from sluice.serving.bundle import Bundle
-from sluice.serving.settings import ServiceSettings
 from sluice.core.digests import digest_of_file
 from sluice.core.files import read_json
 from sluice.core.settings import load_settings
@@ -17,6 +15,8 @@ from sluice.llm.models import Models, ensure, load_models
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from sluice.release.manifest import ADAPTER, CODE, GUARD, load, verify
+from sluice.serving.bundle import Bundle
+from sluice.serving.settings import ServiceSettings
 
 
 def open_bundle(folder: Path, workspace: Workspace) -> Bundle:

@@ -17,12 +17,6 @@ import numpy as np
 import pytest
 
 from fakes import ScriptedRetriever, hit, scripted_bundle
-from sluice.serving.answer import Answer
-from sluice.serving.api import create_app
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
-from sluice.serving.guards import open_guards
-from sluice.serving.middleware import Traffic
 from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.seen import Kit
@@ -30,6 +24,12 @@ from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
+from sluice.serving.answer import Answer
+from sluice.serving.api import create_app
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import AnswerChain
+from sluice.serving.guards import open_guards
+from sluice.serving.middleware import Traffic
 
 QUESTION = "How much traffic does a canary get?"
 HONEST = hit("A canary gets five percent of the traffic.", doc_id="canary")
