@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from grimp import ImportGraph
 
 ENGINE, APPLICATION = "sluice", "assistant"
-_FOLDERS = ("engine", ".")  # what may hold src/ and requirements/
-CODE = tuple((Path(folder) / name).as_posix() for folder in _FOLDERS for name in ("src", "requirements"))
+_SOURCES = {ENGINE: "engine/src", APPLICATION: "src"}
+_LOCKS = "engine/requirements"
+_EXTRAS = f"{ENGINE}.extras."
+CODE = (*_SOURCES.values(), _LOCKS)
 _BY_NAME = re.compile(r"\b(?:import_module|__import__|pkgutil)\b")
 _NAME = re.compile(r"""["']([A-Za-z_]\w*(?:\.\w+)+)(?::\w+)?["']""")
 
@@ -104,26 +106,22 @@ class CodeGraph:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        sources = [root / folder / "src" for folder in _FOLDERS]
-        self._packages = {
-            name: source / name
-            for name in (ENGINE, APPLICATION)
-            for source in sources
-            if (source / name / "__init__.py").is_file()
-        }
+        places = {name: root / source / name for name, source in _SOURCES.items()}
+        self._packages = {name: place for name, place in places.items() if (place / "__init__.py").is_file()}
         if ENGINE not in self._packages:
-            raise SluiceError(f"{root}: no package {ENGINE} in src/", remedy="run it in a clone of the repository")
+            raise SluiceError(f"{places[ENGINE]}: no such package", remedy="run it in a clone of the repository")
         if APPLICATION in self._packages:
             _require_packages(root, self._packages[APPLICATION])
         self._graph = _build(self._packages)
         self._data = {name: _data_of(folder) for name, folder in self._packages.items()}
 
     def code_of(self, *programs: Program) -> Code:
-        """All that can be reached from any of the programs.
+        """All that can be reached from any of the programs; a part of the engine that was left out brings nothing.
 
         Raises:
             SluiceError: a module or a lock is not there.
         """
+        programs = tuple(program for program in programs if not self._left_out(program))
         modules = self._reach(root for program in programs for root in self._roots(program))
         paths = {self._name(path): path for path in map(self._file, modules)}
         for module in modules:
@@ -131,6 +129,10 @@ class CodeGraph:
         for lock in sorted({lock for program in programs for lock in program.locks}):
             paths[f"requirements/{lock}"] = self._lock(lock)
         return Code(paths)
+
+    def _left_out(self, program: Program) -> bool:
+        modules = self._graph.modules
+        return any(name.startswith(_EXTRAS) and name not in modules for name in program.modules)
 
     def _roots(self, program: Program) -> list[str]:
         absent = [module for module in program.modules if module not in self._graph.modules]
@@ -179,10 +181,10 @@ class CodeGraph:
         return path.relative_to(source).as_posix()
 
     def _lock(self, name: str) -> Path:
-        for folder in _FOLDERS:
-            if (path := self._root / folder / "requirements" / name).is_file():
-                return path
-        raise SluiceError(f"{self._root}: no requirements/{name}", remedy="restore it with git")
+        path = self._root / _LOCKS / name
+        if not path.is_file():
+            raise SluiceError(f"{path}: no such file", remedy="restore it with git")
+        return path
 
 
 def _build(packages: Mapping[str, Path]) -> ImportGraph:

@@ -25,5 +25,5 @@ STAGES: Mapping[str, Program] = {
 }
 SERVE = Program(("sluice.serving.server", "sluice.release.bundles"), _ANSWERS, locks=(_SERVING,))
 # What judges a release, deploys it, and watches over its canary.
-ROAD = Program(("sluice.jobs.release_steps", "sluice.rollout"))
+ROAD = Program(("sluice.jobs.release_steps", "sluice.rollout", "sluice.cluster", "sluice.rehearsal"))
 PROGRAMS: Mapping[str, Program] = {**STAGES, "serve": SERVE}

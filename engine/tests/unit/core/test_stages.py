@@ -87,7 +87,7 @@ MINE = {
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code of this checkout, with a fork's own package in it."""
     root = tmp_path_factory.mktemp("checkout")
-    for folder in ("src", "requirements", "pipelines", "config", "prompts"):
+    for folder in ("engine/src", "engine/requirements", "pipelines", "config", "prompts"):
         shutil.copytree(
             ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock", "assistant")
         )

@@ -106,9 +106,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    monkeypatch.setitem(
-        recipe.PROGRAMS, "index", Program(("sluice.cli",), locks=("image.txt",))
-    )  # what is in the parcel
+    parcel = Program(("sluice.cli",), locks=("image.txt",))
+    monkeypatch.setitem(recipe.PROGRAMS, "index", parcel)
     for document in corpus(12):
         write_document(root / "data" / "corpus", document)
     write_settings(root / "config")

@@ -19,7 +19,7 @@ from sluice.retrieval.stage import IndexParameters
 @pytest.fixture
 def checkout(workspace: Workspace) -> Workspace:
     """With the code that stages depend on."""
-    for name in ("src", "requirements"):
+    for name in ("src", "engine/src", "engine/requirements"):
         shutil.copytree(ROOT / name, workspace.root / name, ignore=shutil.ignore_patterns("__pycache__"))
     return workspace
 

@@ -37,7 +37,7 @@ QUOTA = "ResourceLimitExceeded: The account-level service limit 'ml.m5.xlarge fo
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout under git and DVC, with the code that stages depend on."""
     root = tmp_path_factory.mktemp("template") / "checkout"
-    for folder in ("prompts", "config", "src", "pipelines", "requirements"):
+    for folder in ("prompts", "config", "src", "engine/src", "pipelines", "engine/requirements"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
     for name in ("pyproject.toml", ".gitignore"):
         shutil.copy(ROOT / name, root / name)
