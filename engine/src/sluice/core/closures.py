@@ -79,7 +79,7 @@ def changed(before: str, now: str) -> str:
     return f"{len(names)} file{'s' * (len(names) != 1)} changed: {', '.join(names)}"
 
 
-def affecting(root: Path, changed: Sequence[str], *programs: Program) -> list[str]:
+def affecting(root: Path, changed: Sequence[str], *programs: Program, but_for: Program | None = None) -> list[str]:
     """Those of the changed files that can make a difference to programs. In doubt a file can: when it is no code, when
     it is gone, and when the graph cannot be made.
 
@@ -87,9 +87,13 @@ def affecting(root: Path, changed: Sequence[str], *programs: Program) -> list[st
         root: the checkout after the change.
         changed: paths of files in the checkout.
         programs: what runs.
+        but_for: a program whose code does not count.
     """
     try:
-        reached = {path.relative_to(root).as_posix() for path in CodeGraph(root).code_of(*programs).paths.values()}
+        graph = CodeGraph(root)
+        left_out = graph.code_of(but_for).paths if but_for else {}
+        paths = {path for name, path in graph.code_of(*programs).paths.items() if name not in left_out}
+        reached = {path.relative_to(root).as_posix() for path in paths}
     except SluiceError:
         return list(changed)
     return [

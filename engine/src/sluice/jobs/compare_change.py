@@ -122,7 +122,7 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
 def _measures(root: Path, changed: Sequence[str]) -> bool:
     """Whether code has changed that scores answers, and is no part of them."""
     code = [name for name in changed if name.startswith(CODE)]
-    return bool(set(affecting(root, code, STAGES["evaluate"])) - set(affecting(root, code, SERVE)))
+    return bool(affecting(root, code, STAGES["evaluate"], but_for=SERVE))
 
 
 def _without_keys(*sides: Workspace) -> str:

@@ -206,7 +206,7 @@ def test_nothing_changed(here: Workspace, pipeline: Pipeline) -> None:
     (here.root / "engine" / "docs" / "page.md").write_text("new")
     assert review(here, "main").comparison is None
     git(here.root, "checkout", "-q", "-b", "mine")
-    commit(here.root, "docs")
+    commit(here.root, "engine")
     assert review(here, "main", "mine").comparison is None
 
 

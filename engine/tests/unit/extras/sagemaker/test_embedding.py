@@ -36,7 +36,7 @@ from unit.retrieval.conftest import Scattered, corpus
 NAME = "sluice-embed"
 # `sluice` in the parcel: the real code, but for the command line and the model. It notes what it embeds, and is killed
 # after as many parts as DIES_AFTER says.
-PLAYED_PACKAGE = f"__path__ = [*__path__, {str(ROOT / 'src' / 'sluice')!r}]\n"
+PLAYED_PACKAGE = f"__path__ = [*__path__, {str(ROOT / 'engine' / 'src' / 'sluice')!r}]\n"
 PLAYED_CLI = """
 import os, signal, sys
 from functools import partial

@@ -49,7 +49,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(root / "data" / "train.jsonl", root / "data" / "eval.jsonl")
     python = root / remote.SDK
     python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/sagemaker_upsert.py "$@"\n')
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/engine/tests/sagemaker_upsert.py "$@"\n')
     python.chmod(0o755)
     env = environment(Workspace(root))
     for words in (
