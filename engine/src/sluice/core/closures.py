@@ -7,8 +7,9 @@ module of the closure brings its data files: templates, pages, styles, cases, mi
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,9 @@ _SOURCES = {ENGINE: "engine/src", APPLICATION: "src"}
 _LOCKS = "engine/requirements"
 _EXTRAS = f"{ENGINE}.extras."
 CODE = (*_SOURCES.values(), _LOCKS)
-_BY_NAME = re.compile(r"\b(?:import_module|__import__|pkgutil)\b")
+# What a fork imports it from. It brings the names that are imported through it, not all that it has.
+_DOOR = f"{ENGINE}.extend"
+_BY_NAME = re.compile(r"\b(?:import_module|__import__|pkgutil|Registry)\b")
 _NAME = re.compile(r"""["']([A-Za-z_]\w*(?:\.\w+)+)(?::\w+)?["']""")
 
 
@@ -158,10 +161,27 @@ class CodeGraph:
             if module in found:
                 continue
             found.add(module)
-            left += [*self._graph.find_modules_directly_imported_by(module), *self._named(module)]
+            left += [*self._imported(module), *self._named(module)]
             if parent := module.rpartition(".")[0]:  # whose __init__ runs first
                 left.append(parent)
         return found
+
+    def _imported(self, module: str) -> set[str]:
+        if module == _DOOR:
+            return set()
+        found: set[str] = self._graph.find_modules_directly_imported_by(module)
+        return found | self._through_the_door(module) if _DOOR in found else found
+
+    def _through_the_door(self, module: str) -> set[str]:
+        """Where the names are from that a module imports from the door; in doubt all that the door has."""
+        behind = {
+            name: whole if (whole := f"{node.module}.{name}") in self._graph.modules else str(node.module)
+            for node, name in _imports_from(self._file(_DOOR))
+        }
+        names = [name for node, name in _imports_from(self._file(module)) if node.module == _DOOR]
+        if names and all(name in behind for name in names):
+            return {behind[name] for name in names}
+        return set(self._graph.find_modules_directly_imported_by(_DOOR))
 
     def _named(self, module: str) -> list[str]:
         """Modules that a module imports by their names; a package brings all of its modules."""
@@ -189,6 +209,12 @@ class CodeGraph:
         if not path.is_file():
             raise SluiceError(f"{path}: no such file", remedy="restore it with git")
         return path
+
+
+def _imports_from(path: Path) -> Iterator[tuple[ast.ImportFrom, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node, alias.name) for alias in node.names)
 
 
 def _build(packages: Mapping[str, Path]) -> ImportGraph:
