@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.core.closures import CodeGraph
-from sluice.core.stages import PROGRAMS, SERVE, STAGES
+from sluice.core.closures import CodeGraph, affecting
+from sluice.core.stages import PROGRAMS, ROAD, SERVE, STAGES
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc import command, environment
 from sluice.release.manifest import Manifest
@@ -136,6 +136,18 @@ def test_a_release_has_another_id_exactly_where_what_serves_has_changed(
         after, _ = make(code=CodeGraph(checkout).code_of(SERVE))
     assert (before.id != after.id) is ("serve" in reached)
     assert (before.served_digest() != after.served_digest()) is ("serve" in reached)
+
+
+def test_a_release_is_looked_at_again_for_what_makes_or_deploys_it(checkout: Path) -> None:
+    """As the first job on GitHub asks: the road itself counts, what only looks at things does not."""
+    road = ["engine/src/sluice/cluster/watch.py", "engine/src/sluice/release/gates.py"]
+    made = ["engine/src/sluice/extras/finetune/loop.py", "engine/src/sluice/serving/api.py"]
+    nothing = ["engine/src/sluice/doctor/local.py", "engine/src/sluice/extras/redteam/run.py"]
+    for name in (*road, *made, *nothing):
+        (checkout / name).touch()
+    names = [*road, *made, *nothing]
+    assert affecting(checkout, names, *PROGRAMS.values()) == made
+    assert affecting(checkout, names, *PROGRAMS.values(), ROAD) == [*road, *made]
 
 
 STUB = """\
