@@ -22,8 +22,7 @@ from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.pipeline import command, environment, evaluate, pull, reproduce
 from sluice.release import champion, registry
-from sluice.release.figures import figures, reference
-from sluice.release.gates import decide, load_gates
+from sluice.release.decision import decide_release
 from sluice.release.manifest import Images, Manifest
 from sluice.release.record import Record, here
 from sluice.release.report import write_report
@@ -152,13 +151,12 @@ def make_baseline(workspace: Workspace, journey: Journey) -> tuple[Manifest, Pat
 def make_candidate(
     workspace: Workspace, journey: Journey, live: Manifest, *, images: Images = Images()
 ) -> tuple[Manifest, Path]:
-    """Folder and manifest of what the pipeline made, with the gates' verdicts against `live` in it. One that serves
-    what `live` serves leaves no folder."""
+    """Folder and manifest of what the pipeline made, with the verdicts of the gates and of the comparison with `live`
+    in it. One that serves what `live` serves leaves no folder."""
     journey.begin("release")
-    gates = load_gates(workspace.config / "gates.yaml")
     evaluation = workspace.build / "evaluation"
     stored = _champion_results(workspace, journey, live, evaluation)
-    verdicts = decide(gates, "evaluation", figures(evaluation, stored), reference(evaluation, stored))
+    verdicts = decide_release(workspace.config / "gates.yaml", evaluation, stored)
     manifest, folder = create(
         workspace,
         evaluation=evaluation,

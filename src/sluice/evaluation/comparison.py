@@ -1,5 +1,6 @@
 """Base against head: what got better, what broke, how sure that is, and what it costs.
 
+The one place that says whether a candidate is worse: on a pull request, at release and before a canary's first visitor.
 `compare` takes the records of two evaluations of the same cases and reads nothing else. docs/reference/verdict.md
 says in plain words how the verdict is made; the numbers that decide are in config/gates.yaml under `comparison:`.
 """
@@ -22,7 +23,7 @@ from sluice.evaluation.judging import Judgement, Sample, judge
 from sluice.evaluation.pairs import ANSWERED, CONSISTENCY, Case, Record, complete, gather, pair, some
 from sluice.evaluation.policy import ComparisonPolicy, Decides
 
-__all__ = ["BUILT_IN", "Comparison", "Measure", "compare"]
+__all__ = ["BUILT_IN", "Comparison", "Measure", "NamedMeasure", "compare"]
 
 
 class Measure(Protocol):
@@ -42,15 +43,17 @@ class Measure(Protocol):
 
 
 @dataclass(frozen=True)
-class _BuiltIn:
+class NamedMeasure:
+    """A metric by what a comparison has to know of it alone, as a summary has it."""
+
     name: str
     unit: str = "share"
-    direction: str = "higher"
+    direction: str | None = "higher"
     aggregate: str = "mean"
 
 
 # Computed from the trials and not from an answer: whether there was one, and whether repeating the question repeats it.
-BUILT_IN: tuple[Measure, ...] = (_BuiltIn(ANSWERED), _BuiltIn(CONSISTENCY))
+BUILT_IN: tuple[Measure, ...] = (NamedMeasure(ANSWERED), NamedMeasure(CONSISTENCY))
 
 
 def compare(

@@ -12,7 +12,7 @@ from sluice.evaluation.comparison import compare
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.policy import load_policy
-from sluice.rollout.quality_verdicts import figures_of, report_of, verdicts_of
+from sluice.release.verdicts import quality_report, verdicts_of
 
 ROOT = Path(__file__).parents[3]
 NAMES = ("f1", "decline_accuracy", "citation_correctness")
