@@ -14,12 +14,14 @@ from typing import Any
 from pydantic import Field
 
 from sluice import pipeline
+from sluice.app.bundle import draft_bundle
 from sluice.core import git, processes
 from sluice.core.files import read_json, write_json
 from sluice.core.params import load_params
 from sluice.core.progress import Journey
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
+from sluice.evaluation.stage import rescore_results
 from sluice.pipeline import command, environment, evaluate, pull, reproduce
 from sluice.release import champion, registry
 from sluice.release.decision import decide_release
@@ -176,12 +178,17 @@ def make_candidate(
 
 
 def _champion_results(workspace: Workspace, journey: Journey, live: Manifest, evaluation: Path) -> Path:
-    """The champion's stored results; when the cases have changed since, it is asked the new ones first."""
+    """The champion's stored results. When the cases have changed since, it is asked the new ones first; when the
+    metrics have, its answers are scored by those of today, as a pull request scores those of its base."""
     stored = workspace.releases / live.id / "evaluation"
-    wanted = read_json(evaluation / "summary.json")["cases_digest"]
-    if read_json(stored / "summary.json")["cases_digest"] != wanted:
+    mine, theirs = read_json(evaluation / "summary.json"), read_json(stored / "summary.json")
+    if theirs["cases_digest"] != mine["cases_digest"]:
         journey.show(0.0, "asking the champion the new cases", force=True)
         evaluate(workspace, journey, "--release", live.id, "--out", str(stored))
+    elif theirs.get("scored_by") != mine.get("scored_by"):
+        journey.show(0.0, "scoring the champion's answers by the metrics of today", force=True)
+        bundle = draft_bundle(workspace, adapter=workspace.build / "adapter" / "adapter.gguf")
+        rescore_results(workspace, bundle, stored)
     return stored
 
 

@@ -24,7 +24,7 @@ def _policy(workspace: Workspace) -> Any:
 
 @group.command("check")
 def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the report.")] = None) -> None:
-    """Check data/ against the contract and against what config/gates.yaml needs; every fault at once (pipeline stage)."""
+    """Check data/ against the contract, every fault at once, and for the rows that gates need (pipeline stage)."""
     from sluice.core.files import write_json
     from sluice.data.contract import check_or_raise
     from sluice.evaluation.stage import rows_of

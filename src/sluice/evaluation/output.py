@@ -87,6 +87,6 @@ def needs_of(metric: Metric) -> Needs:
     return getattr(metric, "needs", "answer")
 
 
-def rows_of(metric: Metric) -> str:
+def scorable_rows(metric: Metric) -> str:
     """The rows that a metric can score, in words that follow "rows"."""
     return getattr(metric, "rows", "that it can score")

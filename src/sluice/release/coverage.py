@@ -14,7 +14,7 @@ from pathlib import Path
 from sluice.core.errors import Faults
 from sluice.data.rows import Row
 from sluice.evaluation.metrics import METRICS
-from sluice.evaluation.output import Metric, Output, rows_of
+from sluice.evaluation.output import Metric, Output, scorable_rows
 from sluice.evaluation.policy import load_policy
 from sluice.release.gates import load_gates
 
@@ -50,7 +50,7 @@ def require_rows(rows: Sequence[Row], gates: Path) -> None:
         metric = known.get(name)
         found = sum(can_score(metric, row) for row in rows) if metric else len(rows)
         if found < least:
-            which = f" {rows_of(metric)}" if metric else ""
+            which = f" {scorable_rows(metric)}" if metric else ""
             faults.append(
                 f"config/{gates.name}: {where} needs {least} rows{which}, and {found} of {len(rows)} are such"
             )

@@ -123,7 +123,7 @@ def _cases(page: _Page, comparison: Comparison) -> None:
         shown = rows[:_SHOWN_OPEN]
         page.add("\n".join([f"**Broken: {len(broken)}**\n", _CASES, *shown]))
         page.table(f"{len(rows) - len(shown)} more broken cases", _CASES, rows[_SHOWN_OPEN:], at_most=0.5)
-    for status in ("failed", "not evaluated", "error"):
+    for status in ("failed", "not evaluated", "not compared", "error"):
         if cases := found.get(status):
             page.table(f"{len(cases)} {status}", _CASES, map(_case_row, cases), at_most=0.4)
     if fixed := found.get("fixed"):
