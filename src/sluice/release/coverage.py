@@ -51,9 +51,7 @@ def require_rows(rows: Sequence[Row], gates: Path) -> None:
         found = sum(can_score(metric, row) for row in rows) if metric else len(rows)
         if found < least:
             which = f" {scorable_rows(metric)}" if metric else ""
-            faults.append(
-                f"config/{gates.name}: {where} needs {least} rows{which}, and {found} of {len(rows)} are such"
-            )
+            faults.append(f"config/{gates.name}: {where} needs {least} rows{which}; of {len(rows)} there are {found}")
     if faults:
         raise Faults("data/eval.jsonl", faults, remedy=_REMEDY)
 
