@@ -10,12 +10,12 @@ from typing import Any
 
 import sluice.data
 import sluice.evaluation
-from sluice.serving.bundle import Bundle
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
 from sluice.data.rows import Row
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.scoring import run_metrics
+from sluice.serving.bundle import Bundle
 
 _LIBRARIES = ("alt-profanity-check", "jsonschema", "py3langid", "regex")
 
