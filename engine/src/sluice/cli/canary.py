@@ -43,11 +43,7 @@ def canary_quality(
     from sluice.release.verdicts import quality_report, verdicts_of
     from sluice.rollout.jobs import JobReport
     from sluice.rollout.quality import Served, compare_served, sample
-<<<<<<< main
-    from sluice.rollout.quality_verdicts import report_of, verdicts_of
     from sluice.serving.settings import ServiceSettings
-=======
->>>>>>> HEAD
 
     if release:
         config, gates, questions = (

@@ -1,14 +1,9 @@
 """Base against head: what got better, what broke, how sure that is, and what it costs.
 
-<<<<<<< main
+The one place that says whether a candidate is worse: on a pull request, at release and before a canary's first visitor.
 `compare` takes the records of two evaluations of the same cases and reads nothing else.
 engine/docs/reference/verdict.md says in plain words how the verdict is made; the numbers that decide are in
 config/gates.yaml under `comparison:`.
-=======
-The one place that says whether a candidate is worse: on a pull request, at release and before a canary's first visitor.
-`compare` takes the records of two evaluations of the same cases and reads nothing else. engine/docs/reference/verdict.md
-says in plain words how the verdict is made; the numbers that decide are in config/gates.yaml under `comparison:`.
->>>>>>> HEAD
 """
 
 from __future__ import annotations

@@ -12,12 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-<<<<<<< main
-=======
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import require_prompt
 from sluice.core.files import read_jsonl
->>>>>>> HEAD
 from sluice.core.params import load_params
 from sluice.core.progress import Reporter
 from sluice.core.settings import Settings, load_settings

@@ -13,22 +13,14 @@ from typing import Any
 
 from pydantic import Field
 
-<<<<<<< main
-=======
-from sluice.jobs import dvc as pipeline
-from sluice.serving.bundle import draft_bundle
->>>>>>> HEAD
 from sluice.core import git, processes
 from sluice.core.files import read_json, write_json
 from sluice.core.params import load_params
 from sluice.core.progress import Journey
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
-<<<<<<< main
-from sluice.jobs import dvc as pipeline
-=======
 from sluice.evaluation.stage import rescore_results
->>>>>>> HEAD
+from sluice.jobs import dvc as pipeline
 from sluice.jobs.dvc import command, environment, evaluate, pull, reproduce
 from sluice.rehearsal.rehearse import Event, rehearse
 from sluice.rehearsal.report import Rehearsal
@@ -41,6 +33,7 @@ from sluice.release.report import write_report
 from sluice.release.staging import create
 from sluice.retrieval.stores import Stores
 from sluice.rollout.plan import load_plan
+from sluice.serving.bundle import draft_bundle
 
 EXPECTED = {**pipeline.EXPECTED, "baseline": 110, "release": 8, "rehearse": 75, "promote": 3}
 
