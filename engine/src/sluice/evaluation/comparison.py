@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 from typing import Protocol
 
@@ -21,10 +21,11 @@ from sluice.core.settings import nearest
 from sluice.evaluation.changes import changes_of
 from sluice.evaluation.findings import Comparison, Cost, LabelComparison, MetricComparison, SliceComparison
 from sluice.evaluation.judging import Judgement, Sample, judge
+from sluice.evaluation.output import NamedMeasure
 from sluice.evaluation.pairs import ANSWERED, CONSISTENCY, Case, Record, complete, gather, pair, some
 from sluice.evaluation.policy import ComparisonPolicy, Decides
 
-__all__ = ["BUILT_IN", "Comparison", "Measure", "NamedMeasure", "compare"]
+__all__ = ["BUILT_IN", "Comparison", "Measure", "compare"]
 
 
 class Measure(Protocol):
@@ -41,16 +42,6 @@ class Measure(Protocol):
 
     @property
     def aggregate(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class NamedMeasure:
-    """A metric by what a comparison has to know of it alone, as a summary has it."""
-
-    name: str
-    unit: str = "share"
-    direction: str | None = "higher"
-    aggregate: str = "mean"
 
 
 # Computed from the trials and not from an answer: whether there was one, and whether repeating the question repeats it.

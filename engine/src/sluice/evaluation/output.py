@@ -80,6 +80,16 @@ class Metric(Protocol):
     def score(self, row: Row, output: Output) -> Result | Awaitable[Result]: ...
 
 
+@dataclass(frozen=True)
+class NamedMeasure:
+    """A metric by what a comparison has to know of it alone, as a summary has it."""
+
+    name: str
+    unit: str = "share"
+    direction: str | None = "higher"
+    aggregate: str = "mean"
+
+
 def needs_of(metric: Metric) -> Needs:
     """What a metric needs beside a row: the `answer` alone (text, citations, tokens), which is all that a canary shows
     and what a metric needs that says nothing; what was found (`passages`); a `model` of its own; a `clock` that nothing

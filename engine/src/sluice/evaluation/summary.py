@@ -16,8 +16,7 @@ from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_json, write_jsonl
 from sluice.data.rows import Row
-from sluice.evaluation.comparison import NamedMeasure
-from sluice.evaluation.output import Metric
+from sluice.evaluation.output import Metric, NamedMeasure
 
 
 def percentile(values: Sequence[float], share: float) -> float:
