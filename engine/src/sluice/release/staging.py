@@ -22,6 +22,7 @@ from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import read_json, write_atomic, write_json
 from sluice.core.settings import load_settings, read_yaml
 from sluice.core.workspace import Workspace
+from sluice.evaluation.summary import not_a_summary
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import load_models
 from sluice.llm.settings import PROMPT_ROLES
@@ -205,9 +206,7 @@ def _evaluation_pin(summary: Mapping[str, Any], place: Path) -> dict[str, Any]:
         metrics = {name: metric["value"] for name, metric in summary["metrics"].items()}
         return {"cases_digest": summary["cases_digest"], "metrics": metrics}
     except (KeyError, TypeError, AttributeError) as error:
-        raise SluiceError(
-            f"{place}: not an evaluation summary ({error!r})", remedy="run the evaluation again"
-        ) from None
+        raise not_a_summary(place, error) from None
 
 
 def _show(draft: Path, target: Path, manifest: Manifest) -> tuple[Manifest, Path]:
