@@ -110,6 +110,13 @@ class Verdict(Settings):
     reason: str
     cases: tuple[str, ...] = ()
 
+    @classmethod
+    def unjudged(cls, gate: str, reason: str) -> Verdict:
+        """A refusal because nothing was measured."""
+        return cls(
+            gate=gate, metric="", passed=False, figure=None, limit=None, reference=None, samples=0, reason=reason
+        )
+
 
 def load_gates(path: Path) -> tuple[Gate, ...]:
     """Reads and checks the file; an empty list, a name used twice and a contradiction are errors with their line."""
@@ -136,18 +143,7 @@ def decide(
     chosen = [gate for gate in gates if gate.stage == stage]
     if not chosen:
         reason = f"no gate is defined for stage {stage}; nothing was checked, so nothing passes"
-        return [
-            Verdict(
-                gate=f"{stage}_gates",
-                metric="",
-                passed=False,
-                figure=None,
-                limit=None,
-                reference=None,
-                samples=0,
-                reason=reason,
-            )
-        ]
+        return [Verdict.unjudged(f"{stage}_gates", reason)]
     return [_decide_one(gate, figures.get(gate.metric), reference) for gate in chosen]
 
 
