@@ -14,10 +14,12 @@ from typing import Any
 from pydantic import Field
 
 from sluice.core import git, processes
+from sluice.core.closures import Code, CodeGraph
 from sluice.core.files import read_json, write_json
 from sluice.core.params import load_params
 from sluice.core.progress import Journey
 from sluice.core.settings import Settings, load_settings
+from sluice.core.stages import SERVE
 from sluice.core.workspace import Workspace
 from sluice.evaluation.stage import rescore_results
 from sluice.jobs import dvc as pipeline
@@ -143,6 +145,7 @@ def make_baseline(workspace: Workspace, journey: Journey) -> tuple[Manifest, Pat
         commit=git.commit(workspace.root),
         data_digest=_data_digest(workspace),
         adapter=None,
+        code=_serving_code(workspace),
     )
     registry.record_release(workspace, manifest, folder)
     write_report(folder)
@@ -168,6 +171,7 @@ def make_candidate(
         data_digest=_data_digest(workspace),
         adapter=workspace.build / "adapter" / "adapter.gguf",
         images=images,
+        code=_serving_code(workspace),
     )
     if manifest.served_digest() != live.served_digest():
         registry.record_release(workspace, manifest, folder)
@@ -224,6 +228,10 @@ def _service(workspace: Workspace, manifest: Manifest, fault: str = "") -> Servi
     words = ["serve", "--release", str(workspace.releases / manifest.id), "--port", "{port}", "--keyless"]
     words += ["--fault", fault] if fault else []
     return ServiceSpec(release=manifest.id, argv=command("sluice", *words), env=environment(workspace))
+
+
+def _serving_code(workspace: Workspace) -> Code:
+    return CodeGraph(workspace.root).code_of(SERVE)
 
 
 def _data_digest(workspace: Workspace) -> str:

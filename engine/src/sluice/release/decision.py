@@ -13,7 +13,8 @@ from sluice.evaluation.comparison import Comparison, compare
 from sluice.evaluation.policy import load_policy
 from sluice.evaluation.summary import measures_of
 from sluice.release.figures import figures, reference
-from sluice.release.gates import Verdict, decide, load_gates
+from sluice.release.gates import decide, load_gates
+from sluice.release.verdict import Verdict
 from sluice.release.verdicts import verdicts_of
 
 

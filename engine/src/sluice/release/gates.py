@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from sluice.core.errors import Faults, GateFailed, SluiceError
 from sluice.core.settings import Settings, load_settings, read_yaml
+from sluice.release.verdict import Verdict
 
 Stage = Literal["evaluation", "load", "analysis", "calibration", "index", "redteam"]
 Direction = Literal["at_least", "at_most"]
@@ -95,27 +96,6 @@ class Figure:
     samples: int
     errors: int = 0
     cases: tuple[str, ...] = ()
-
-
-class Verdict(Settings):
-    """What one gate decided. `figure` and `reference` are the raw measurements, `limit` is the gate's."""
-
-    gate: str
-    metric: str
-    passed: bool
-    figure: float | None
-    limit: float | None
-    reference: float | None
-    samples: int
-    reason: str
-    cases: tuple[str, ...] = ()
-
-    @classmethod
-    def unjudged(cls, gate: str, reason: str) -> Verdict:
-        """A refusal because nothing was measured."""
-        return cls(
-            gate=gate, metric="", passed=False, figure=None, limit=None, reference=None, samples=0, reason=reason
-        )
 
 
 def load_gates(path: Path) -> tuple[Gate, ...]:

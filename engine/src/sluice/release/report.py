@@ -18,14 +18,15 @@ from sluice.evaluation.findings import Comparison
 from sluice.evaluation.pairs import gather, pair
 from sluice.evaluation.reports.page import page
 from sluice.evaluation.reports.side import Side
-from sluice.release import charts
+from sluice.release import charts, templates
 from sluice.release.decision import compare_results
-from sluice.release.gates import Verdict, number
+from sluice.release.gates import number
 from sluice.release.manifest import JUDGING_GATES, Manifest, load
 from sluice.release.staging import CHAMPION_CASES, CHAMPION_SUMMARY
+from sluice.release.verdict import Verdict
 
 FILE = "report.html"
-_TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
+_TEMPLATE = Path(templates.__file__).parent / "report.html.j2"
 
 
 def write_report(folder: Path, *, live: bool = False) -> Path:

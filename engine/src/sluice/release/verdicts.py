@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sluice.evaluation.findings import Comparison, MetricComparison
 from sluice.evaluation.reports import words
-from sluice.release.gates import Verdict
+from sluice.release.verdict import Verdict
 
 Asking = Literal["comparison", "quality"]
 _AGAINST: dict[Asking, str] = {"comparison": "champion", "quality": "stable"}

@@ -22,7 +22,8 @@ from sluice.evaluation.policy import load_policy
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.release.decision import decide_release
-from sluice.release.gates import Verdict, load_gates
+from sluice.release.gates import load_gates
+from sluice.release.verdict import Verdict
 
 GATES = Path(__file__).parents[4] / "config" / "gates.yaml"
 FLOORS = {gate.name for gate in load_gates(GATES)}
