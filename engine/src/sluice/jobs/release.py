@@ -33,6 +33,7 @@ from sluice.release.report import write_report
 from sluice.release.staging import create
 from sluice.retrieval.stores import Stores
 from sluice.rollout.plan import load_plan
+from sluice.serving.bundle import draft_adapter
 
 EXPECTED = {**pipeline.EXPECTED, "baseline": 110, "release": 8, "rehearse": 75, "promote": 3}
 
@@ -74,9 +75,13 @@ def make_release(workspace: Workspace, *, fault: str = "") -> Arrival:
         journey = Journey(_forecast(live), workspace.state / "durations.json")
         run_pipeline(workspace, journey)
         if live is None:
-            live, _ = make_baseline(workspace, journey)
+            live, folder = make_baseline(workspace, journey)
             reason = "nothing was live: the untouched model, to compare the first release with"
             champion.promote(workspace, record, live.id, reason=reason)
+            if draft_adapter(workspace) is None:  # where nothing is trained, the untouched model is the first release
+                write_json(folder / "stages.json", journey.taken)
+                write_report(folder, live=True)
+                return Arrival(live, folder, "promoted", "", None, journey.taken, None)
         manifest, folder = make_candidate(workspace, journey, live)
         if manifest.served_digest() == live.served_digest():
             return Arrival(live, workspace.releases / live.id, "unchanged", "", None, journey.taken, live)
@@ -131,9 +136,10 @@ def refusal(manifest: Manifest) -> str:
 
 def make_baseline(workspace: Workspace, journey: Journey) -> tuple[Manifest, Path]:
     """The first release has nothing to be compared with: the untouched model is what it must beat."""
-    out = workspace.build / "baseline"
+    out = workspace.build / ("baseline" if draft_adapter(workspace) else "evaluation")
     journey.begin("baseline")
-    evaluate(workspace, journey, "--baseline", "--out", str(out))
+    if draft_adapter(workspace):
+        evaluate(workspace, journey, "--baseline", "--out", str(out))
     manifest, folder = create(
         workspace,
         evaluation=out,
@@ -166,7 +172,7 @@ def make_candidate(
         parent=live.id,
         commit=git.commit(workspace.root),
         data_digest=_data_digest(workspace),
-        adapter=workspace.build / "adapter" / "adapter.gguf",
+        adapter=draft_adapter(workspace),
         images=images,
     )
     if manifest.served_digest() != live.served_digest():

@@ -1,0 +1,143 @@
+"""Takes extras out of a repository: `sluice init --without NAMES`, `sluice extras` lists what is there.
+
+What belongs to an extra is declared in its `extra.py`; what is shared with others is cut out of it. Its own folder goes
+last, so that a removal that was ended may be begun again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from sluice.core.errors import SluiceError
+from sluice.core.extras import FOLDER, Extra, extras
+from sluice.core.files import write_atomic
+from sluice.core.git import run
+from sluice.core.settings import nearest
+from sluice.template.cuts import cut
+
+TESTS = "engine/tests/unit/extras"
+_WRITERS = ("write_cli_reference.py", "write_workflow_reference.py")
+_HISTORY = "CHANGELOG.md"
+_LINK = re.compile(r"!?\[([^\]]*)\]\(([^)#\s]+)[^)]*\)")
+_TARGET = re.compile(r"^([a-z0-9-]+):", re.MULTILINE)
+
+
+def with_dependents(names: Iterable[str]) -> list[str]:
+    """The named extras and all that need one of them. SluiceError for a name that is none."""
+    there, chosen = extras(), set(names)
+    for name in sorted(chosen - set(there)):
+        raise SluiceError(f"no extra {name!r}{nearest(name, list(there))}", remedy=f"there are {', '.join(there)}")
+    while more := {name for name, extra in there.items() if chosen & set(extra.needs)} - chosen:
+        chosen |= more
+    return sorted(chosen)
+
+
+def remove(root: Path, names: Iterable[str]) -> list[str]:
+    """Removes extras, and those that need them, from a checkout; returns the paths that were changed or are gone.
+
+    Args:
+        root: The checkout, of the engine that runs.
+        names: Extras that are there.
+    """
+    chosen = with_dependents(names)
+    if not chosen:
+        return []
+    going = {name: extras()[name] for name in chosen}
+    gone = [path for path in _own(going) if (root / path).exists()]
+    words = [*gone, *(f"make {target}" for target in _targets(root, chosen))]
+    for path in gone:
+        _drop(root, path)
+    changed = [path for extra in going.values() for path in _cut(root, extra)]
+    folders = [f"{FOLDER}/{name}" for name in chosen]
+    changed += _forget(root, [*words, *folders])
+    for folder in folders:
+        _drop(root, folder)
+    changed += _write_pages(root)
+    return sorted({*changed, *gone, *folders})
+
+
+def _own(going: dict[str, Extra]) -> list[str]:
+    """What lies outside of their folders and is theirs alone, or is there only beside one of them."""
+    own = [path for name, extra in going.items() for path in (f"{TESTS}/{name}", *extra.files)]
+    return own + [path for extra in extras().values() for name in going for path in extra.shared.get(name, ())]
+
+
+def _targets(root: Path, names: Iterable[str]) -> list[str]:
+    """Tasks of the Makefile that go with the folders of extras."""
+    files = [root / FOLDER / name / "extra.mk" for name in names]
+    return [target for file in files if file.is_file() for target in _TARGET.findall(file.read_text(encoding="utf-8"))]
+
+
+def _drop(root: Path, path: str) -> None:
+    place = root / path
+    shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    folder = place.parent
+    while folder != root and not [one for one in folder.iterdir() if one.name != "__pycache__"]:
+        shutil.rmtree(folder)
+        folder = folder.parent
+
+
+def _cut(root: Path, extra: Extra) -> list[str]:
+    """Cuts what an extra has in files that it shares with others; the files that have changed."""
+    changed = []
+    for path in {**extra.entries, **extra.lines}:
+        if not (root / path).is_file():
+            continue
+        text = before = (root / path).read_text(encoding="utf-8")
+        for steps in extra.entries.get(path, ()):
+            text = cut(text, steps)
+        for words in extra.lines.get(path, ()):
+            text = "".join(line for line in text.splitlines(keepends=True) if words not in line)
+        if text != before:
+            write_atomic(root / path, text, sync=False)
+            changed.append(path)
+    return changed
+
+
+def _forget(root: Path, gone: list[str]) -> list[str]:
+    """Takes what is gone out of the pages: rows and items that name it, and links that lead to it."""
+    changed = []
+    listed = run(root, "ls-files", "-z", "--", "*.md").split("\0")
+    for page in (path for path in listed if path and path != _HISTORY and (root / path).is_file()):
+        text = (root / page).read_text(encoding="utf-8")
+        kept = [_unlinked(root, page, line, gone) for line in text.splitlines(keepends=True)]
+        if (after := "".join(line for line in kept if line is not None)) != text:
+            write_atomic(root / page, after, sync=False)
+            changed.append(page)
+    return changed
+
+
+def _unlinked(root: Path, page: str, line: str, gone: list[str]) -> str | None:
+    """The line without links to what is gone; None for a row or an item that is about it."""
+    targets = {target: _resolved(page, target) for _, target in _LINK.findall(line) if "://" not in target}
+    dead = {target for target, path in targets.items() if not (root / path).exists() or _is_below(path, gone)}
+    listed = line.lstrip().startswith(("|", "- ", "* "))
+    if listed and (dead or any(re.search(rf"(?<![\w/]){re.escape(one)}(?![\w-])", line) for one in gone)):
+        return None
+    return _LINK.sub(lambda link: link[1] if link[2] in dead else link[0], line)
+
+
+def _resolved(page: str, target: str) -> str:
+    return os.path.normpath(os.path.join(os.path.dirname(page), target))  # noqa: PTH118, PTH120 - no file is asked
+
+
+def _is_below(path: str, gone: list[str]) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in gone)
+
+
+def _write_pages(root: Path) -> list[str]:
+    """Writes anew the pages that are made of the commands and the workflows."""
+    scripts = [root / "engine" / "scripts" / name for name in _WRITERS]
+    environment = {**os.environ, "PYTHONPATH": str(root / "engine" / "src")}
+    for script in (script for script in scripts if script.is_file()):
+        done = subprocess.run([sys.executable, script], cwd=root, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise SluiceError(f"{script}: {last}", remedy=f"mend that, then run `.venv/bin/python {script}`")
+    return ["engine/docs/reference/cli.md", "engine/docs/reference/workflows.md"]
