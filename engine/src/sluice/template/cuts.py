@@ -56,7 +56,8 @@ def _without_lines(text: str, part: _Part) -> str:
     first, end = part[0].start_mark.line, _last(part[1]) + 1
     while _is_noise(lines[end - 1]):  # the end of a block of text is where the next thing begins
         end -= 1
-    while first and _COMMENT.match(lines[first - 1]):
+    above = re.compile(rf" {{{part[0].start_mark.column - lines[first].lstrip().startswith('- ') * 2}}}#")
+    while first and above.match(lines[first - 1]):
         first -= 1
     if first and not lines[first - 1].strip() and (end == len(lines) or not lines[end].strip()):
         first -= 1

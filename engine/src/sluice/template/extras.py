@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
@@ -25,6 +25,7 @@ TESTS = "engine/tests/unit/extras"
 _WRITERS = ("write_cli_reference.py", "write_workflow_reference.py")
 _HISTORY = "CHANGELOG.md"
 _LINK = re.compile(r"!?\[([^\]]*)\]\(([^)#\s]+)[^)]*\)")
+_ENTRIES = re.compile(r", (?![^(]*\))")  # between the entries of a cell, not within brackets
 _TARGET = re.compile(r"^([a-z0-9-]+):", re.MULTILINE)
 
 
@@ -50,12 +51,12 @@ def remove(root: Path, names: Iterable[str]) -> list[str]:
         return []
     going = {name: extras()[name] for name in chosen}
     gone = [path for path in _own(going) if (root / path).exists()]
-    words = [*gone, *(f"make {target}" for target in _targets(root, chosen))]
+    folders = [f"{FOLDER}/{name}" for name in chosen]
+    words = [*gone, *folders, *(f"make {target}" for target in _targets(root, chosen))]
     for path in gone:
         _drop(root, path)
     changed = [path for extra in going.values() for path in _cut(root, extra)]
-    folders = [f"{FOLDER}/{name}" for name in chosen]
-    changed += _forget(root, [*words, *folders])
+    changed += _forget(root, words)
     for folder in folders:
         _drop(root, folder)
     changed += _write_pages(root)
@@ -76,7 +77,9 @@ def _targets(root: Path, names: Iterable[str]) -> list[str]:
 
 def _drop(root: Path, path: str) -> None:
     place = root / path
-    shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    if not place.exists():
+        return  # it went with its folder
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
     folder = place.parent
     while folder != root and not [one for one in folder.iterdir() if one.name != "__pycache__"]:
         shutil.rmtree(folder)
@@ -101,34 +104,40 @@ def _cut(root: Path, extra: Extra) -> list[str]:
 
 
 def _forget(root: Path, gone: list[str]) -> list[str]:
-    """Takes what is gone out of the pages: rows and items that name it, and links that lead to it."""
+    """Takes what is gone out of the pages: rows and items that are about it, and links that lead to it."""
+    named = re.compile("|".join(rf"(?<![\w/]){re.escape(one)}(?![\w-])" for one in gone))
     changed = []
     listed = run(root, "ls-files", "-z", "--", "*.md").split("\0")
     for page in (path for path in listed if path and path != _HISTORY and (root / path).is_file()):
         text = (root / page).read_text(encoding="utf-8")
-        kept = [_unlinked(root, page, line, gone) for line in text.splitlines(keepends=True)]
-        if (after := "".join(line for line in kept if line is not None)) != text:
+        dead = {target for _, target in _LINK.findall(text) if named.match(_resolved(page, target))}
+
+        def is_gone(words: str, dead: set[str] = dead) -> bool:
+            return bool(named.search(words)) or any(target in dead for _, target in _LINK.findall(words))
+
+        kept = [_without(line, is_gone) for line in text.splitlines(keepends=True)]
+        after = _LINK.sub(lambda link, dead=dead: link[1] if link[2] in dead else link[0], "".join(kept))  # type: ignore[misc]
+        if after != text:
             write_atomic(root / page, after, sync=False)
             changed.append(page)
     return changed
 
 
-def _unlinked(root: Path, page: str, line: str, gone: list[str]) -> str | None:
-    """The line without links to what is gone; None for a row or an item that is about it."""
-    targets = {target: _resolved(page, target) for _, target in _LINK.findall(line) if "://" not in target}
-    dead = {target for target, path in targets.items() if not (root / path).exists() or _is_below(path, gone)}
-    listed = line.lstrip().startswith(("|", "- ", "* "))
-    if listed and (dead or any(re.search(rf"(?<![\w/]){re.escape(one)}(?![\w-])", line) for one in gone)):
-        return None
-    return _LINK.sub(lambda link: link[1] if link[2] in dead else link[0], line)
+def _without(line: str, is_gone: Callable[[str], bool]) -> str:
+    """A line of a page without what is gone: its entry in the cells of a row; the whole row where a cell held nothing
+    else; the whole item of a list that begins with it."""
+    if not is_gone(line):
+        return line
+    if line.startswith("- "):
+        return "" if is_gone(re.split(r"[,:;.] ", line)[0]) else line
+    if not line.startswith("|"):
+        return line
+    cells = [[entry for entry in _ENTRIES.split(cell) if not is_gone(entry)] for cell in line.split("|")[1:-1]]
+    return f"|{'|'.join(', '.join(cell) for cell in cells)}|\n" if all(cells) else ""
 
 
 def _resolved(page: str, target: str) -> str:
     return os.path.normpath(os.path.join(os.path.dirname(page), target))  # noqa: PTH118, PTH120 - no file is asked
-
-
-def _is_below(path: str, gone: list[str]) -> bool:
-    return any(path == one or path.startswith(f"{one}/") for one in gone)
 
 
 def _write_pages(root: Path) -> list[str]:

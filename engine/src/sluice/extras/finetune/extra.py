@@ -25,5 +25,6 @@ EXTRA = Extra(
     },
     lines={
         "README.md": ("| how it is trained |", "notebooks/ "),
+        "engine/docs/reference/pipeline.md": ("| train |", "| `train` |"),
     },
 )

@@ -9,6 +9,7 @@ EXTRA = Extra(
     commands="cli:register",
     parameters={"guard": "parameters:GuardParameters"},
     files=("engine/docs/decisions/guard-model.md",),
+    lines={"engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |")},
     entries={
         "config/guardrails.yaml": (
             "input > check=attack",

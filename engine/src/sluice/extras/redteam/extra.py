@@ -20,6 +20,7 @@ EXTRA = Extra(
         "pipelines/params.yaml": ("redteam",),
     },
     lines={
+        "engine/docs/reference/pipeline.md": ("| `redteam` |", "`released_workers`, `released_each`", "`garak.*`"),
         "config/gates.yaml": ("-- redteam: attacks on a service", "(`sluice redteam`). A figure is that of the family"),
     },
 )

@@ -9,5 +9,6 @@ EXTRA = Extra(
     needs=("finetune",),
     commands="cli:register",
     parameters={"sweep": "space:SweepSettings"},
+    lines={"engine/docs/reference/pipeline.md": ("| `sweep` |",)},
     entries={"pipelines/params.yaml": ("sweep",)},
 )
