@@ -25,7 +25,7 @@ TESTS = "engine/tests/unit/extras"
 _WRITERS = ("write_cli_reference.py", "write_workflow_reference.py")
 _HISTORY = "CHANGELOG.md"
 _LINK = re.compile(r"!?\[([^\]]*)\]\(([^)#\s]+)[^)]*\)")
-_ENTRIES = re.compile(r", (?![^(]*\))")  # between the entries of a cell, not within brackets
+_ENTRIES = re.compile(r", (?![^(\[]*[)\]])")  # between the entries of a cell, not within brackets
 _TARGET = re.compile(r"^([a-z0-9-]+):", re.MULTILINE)
 
 
@@ -132,8 +132,8 @@ def _without(line: str, is_gone: Callable[[str], bool]) -> str:
         return "" if is_gone(re.split(r"[,:;.] ", line)[0]) else line
     if not line.startswith("|"):
         return line
-    cells = [[entry for entry in _ENTRIES.split(cell) if not is_gone(entry)] for cell in line.split("|")[1:-1]]
-    return f"|{'|'.join(', '.join(cell) for cell in cells)}|\n" if all(cells) else ""
+    cells = [[entry for entry in _ENTRIES.split(cell.strip()) if not is_gone(entry)] for cell in line.split("|")[1:-1]]
+    return f"| {' | '.join(', '.join(cell) for cell in cells)} |\n" if all(cells) else ""
 
 
 def _resolved(page: str, target: str) -> str:

@@ -26,7 +26,7 @@ def doctor(
     from sluice.cli.common import print_json
     from sluice.core.errors import SluiceError
     from sluice.core.settings import nearest
-    from sluice.extras.doctor import TARGETS, Place
+    from sluice.extras.doctor.targets import TARGETS, Place
     from sluice.template.names import load_record
 
     chosen = targets or list(TARGETS)

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from moto_server import aws_server, make_stack
-from sluice.extras.doctor import TARGETS, Check, Place
+from sluice.extras.doctor.targets import TARGETS, Check, Place
 from sluice.template.names import Names, load_record
 
 ROOT = Path(__file__).resolve().parents[5]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sluice import cli, doctor
+from sluice import cli
 from sluice.core.workspace import Workspace
+from sluice.extras.doctor import targets
 from sluice.extras.doctor.check import Check, State, unverified
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -28,9 +29,9 @@ def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
 
     def call(*words: str, **states: State) -> tuple[int, str, str]:
-        for target in doctor.TARGETS:
+        for target in targets.TARGETS:
             checks = [Check("git", states.get(target, "ok"), "2.47", "get git")]
-            monkeypatch.setitem(doctor.TARGETS, target, lambda _, checks=checks: checks)
+            monkeypatch.setitem(targets.TARGETS, target, lambda _, checks=checks: checks)
         monkeypatch.setattr(sys, "argv", ["sluice", "doctor", *words])
         status = cli.main()
         captured = capsys.readouterr()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kubeapi import KubeApi, serving, status
-from sluice.extras.doctor import TARGETS, Check, Place
+from sluice.extras.doctor.targets import TARGETS, Check, Place
 from sluice.template.names import load_record
 
 ROOT = Path(__file__).resolve().parents[5]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sluice.extras.doctor import TARGETS, Check, Place
 from sluice.extras.doctor.github import RULESET
+from sluice.extras.doctor.targets import TARGETS, Check, Place
 from sluice.github.api import GitHub
 from sluice.template.names import load_record
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github

@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 
 from moto_server import aws_server
 from sagemaker_runs import BUCKET, REGION, ROLE, ROOT, write_settings
-from sluice.extras.doctor import Check, Place
+from sluice.extras.doctor.targets import Check, Place
 from sluice.extras.sagemaker.doctor import checks
 from sluice.template.names import load_record
 

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from unit.pipelines.test_job import JOB
 
 from sagemaker_runs import ROOT
 from sluice.core.params import load_params, set_params
@@ -21,6 +20,7 @@ from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.sagemaker import source_archives as parcels
 from sluice.jobs.dvc import pull
 from sluice.retrieval.index import read_index
+from unit.extras.sagemaker.pipelines.test_job import JOB
 
 pytestmark = [pytest.mark.sagemaker, pytest.mark.e2e, pytest.mark.timeout(1800)]
 

@@ -27,8 +27,7 @@ from sluice.retrieval.collections import ensure_collection, list_collections
 from sluice.retrieval.index import build_index
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores
-
-from .conftest import Scattered, corpus
+from unit.retrieval.conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
 KILLS = 20
