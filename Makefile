@@ -16,7 +16,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve image schemas test test-unit test-contract test-image test-workflows test-drill test-fork kind e2e-cluster soak audit check format clean
+.PHONY: help setup release eval sync serve image schemas test test-unit test-contract test-image test-workflows test-drill test-fork test-extras kind e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,9 @@ test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a 
 
 test-fork: $(READY)  ## the rules of the house in a renamed copy of the repository, as `sluice init` leaves it (minutes)
 	@$(BIN)/pytest -m fork engine/tests/unit/template
+
+test-extras: $(READY)  ## each extra taken out of a clone, and all of them: what is left is whole (minutes)
+	@$(BIN)/pytest -n 2 -m extras engine/tests/e2e/test_extras.py
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e" engine/tests

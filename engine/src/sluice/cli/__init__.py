@@ -75,14 +75,15 @@ app.command("eval")(evaluation.eval_change)
 app.command()(fork.init)
 app.command()(fork.upgrade)
 app.command("extras")(list_extras)
-for name, extra in extras().items():
-    if extra.commands:
-        load(name, extra.commands)(app, groups)
 
 
 @cache
-def _command() -> Any:
-    """Typer makes the click command anew at each call otherwise, from the signatures of a hundred functions."""
+def command() -> Any:
+    """All commands, those of the extras too. Typer makes them anew at each call otherwise, from the signatures of a
+    hundred functions."""
+    for name, extra in extras().items():
+        if extra.commands:
+            load(name, extra.commands)(app, groups)
     return typer.main.get_command(app)
 
 
@@ -95,7 +96,7 @@ def main() -> int:
     # jsonschema, and so guardrails-ai, builds grammars of IRIs where it finds this: a second, for what nobody asks.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     try:
-        status = _command()(standalone_mode=False)
+        status = command()(standalone_mode=False)
     except SluiceError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "engine/src/sluice/extras"
-_HERE = Path(__file__).resolve().parent.parent / "extras"
+HERE = Path(__file__).resolve().parent.parent / "extras"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Extra:
 @cache
 def extras() -> dict[str, Extra]:
     """The extras that are there, by name."""
-    names = sorted(path.parent.name for path in _HERE.glob("*/extra.py"))
+    names = sorted(path.parent.name for path in HERE.glob("*/extra.py"))
     return {name: importlib.import_module(f"sluice.extras.{name}.extra").EXTRA for name in names}
 
 

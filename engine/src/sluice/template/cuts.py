@@ -59,8 +59,11 @@ def _without_lines(text: str, part: _Part) -> str:
     above = re.compile(rf" {{{part[0].start_mark.column - lines[first].lstrip().startswith('- ') * 2}}}#")
     while first and above.match(lines[first - 1]):
         first -= 1
-    if first and not lines[first - 1].strip() and (end == len(lines) or not lines[end].strip()):
+    blank_behind = end == len(lines) or not lines[end].strip()
+    if first and blank_behind and not lines[first - 1].strip():
         first -= 1
+    elif first and blank_behind and _indent(lines[first - 1]) < _indent(lines[first]):
+        end += 1  # it was the first of its kind
     return "".join(lines[:first] + lines[end:])
 
 
@@ -78,6 +81,10 @@ def _last(node: yaml.Node) -> int:
         return int(mark.line - 1 if mark.column == 0 and mark.line > node.start_mark.line else mark.line)
     leaf = node.value[-1]
     return _last(leaf[1] if isinstance(leaf, tuple) else leaf)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _is_noise(line: str) -> bool:

@@ -6,23 +6,27 @@ last, so that a removal that was ended may be begun again.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
-from sluice.core.extras import FOLDER, Extra, extras
+from sluice.core.extras import FOLDER, HERE, Extra, extras
 from sluice.core.files import write_atomic
-from sluice.core.git import run
 from sluice.core.settings import nearest
 from sluice.template.cuts import cut
 
 TESTS = "engine/tests/unit/extras"
-_WRITERS = ("write_cli_reference.py", "write_workflow_reference.py")
+_WRITERS = {
+    "engine/scripts/write_cli_reference.py": "engine/docs/reference/cli.md",
+    "engine/scripts/write_workflow_reference.py": "engine/docs/reference/workflows.md",
+}
+_NO_PAGES = ("build", "data", "dvc-store")
 _HISTORY = "CHANGELOG.md"
 _LINK = re.compile(r"!?\[([^\]]*)\]\(([^)#\s]+)[^)]*\)")
 _ENTRIES = re.compile(r", (?![^(\[]*[)\]])")  # between the entries of a cell, not within brackets
@@ -42,11 +46,15 @@ def with_dependents(names: Iterable[str]) -> list[str]:
 def remove(root: Path, names: Iterable[str]) -> list[str]:
     """Removes extras, and those that need them, from a checkout; returns the paths that were changed or are gone.
 
+    Another version of the engine removes its own extras: its code runs, in a process that knows no secrets.
+
     Args:
-        root: The checkout, of the engine that runs.
-        names: Extras that are there.
+        root: The checkout; it need not be a repository of git.
+        names: Extras; one that the checkout does not have is passed over.
     """
-    chosen = with_dependents(names)
+    if (root / FOLDER).resolve() != HERE:
+        return _removed_by_its_own(root, sorted(names))
+    chosen = with_dependents(name for name in names if name in extras())
     if not chosen:
         return []
     going = {name: extras()[name] for name in chosen}
@@ -61,6 +69,24 @@ def remove(root: Path, names: Iterable[str]) -> list[str]:
         _drop(root, folder)
     changed += _write_pages(root)
     return sorted({*changed, *gone, *folders})
+
+
+def _removed_by_its_own(root: Path, names: list[str]) -> list[str]:
+    call = "import json, pathlib, sys; from sluice.template.extras import remove; "
+    call += "print(json.dumps(remove(pathlib.Path(sys.argv[1]), sys.argv[2:])))"
+    found: list[str] = json.loads(_run(root, "-c", call, str(root), *names))
+    return found
+
+
+def _run(root: Path, *words: str) -> str:
+    """What Python prints with the engine of a checkout. SluiceError with its last words when it fails."""
+    environment = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
+    environment |= {"PYTHONPATH": str(root / "engine" / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, *words], cwd=root, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise SluiceError(f"{root}: the extras could not be removed: {last}", remedy="mend that and run it again")
+    return done.stdout
 
 
 def _own(going: dict[str, Extra]) -> list[str]:
@@ -107,9 +133,10 @@ def _forget(root: Path, gone: list[str]) -> list[str]:
     """Takes what is gone out of the pages: rows and items that are about it, and links that lead to it."""
     named = re.compile("|".join(rf"(?<![\w/]){re.escape(one)}(?![\w-])" for one in gone))
     changed = []
-    listed = run(root, "ls-files", "-z", "--", "*.md").split("\0")
-    for page in (path for path in listed if path and path != _HISTORY and (root / path).is_file()):
-        text = (root / page).read_text(encoding="utf-8")
+    for path in _pages(root):
+        if (page := str(path.relative_to(root))) == _HISTORY:
+            continue
+        text = path.read_text(encoding="utf-8")
         dead = {target for _, target in _LINK.findall(text) if named.match(_resolved(page, target))}
 
         def is_gone(words: str, dead: set[str] = dead) -> bool:
@@ -118,7 +145,7 @@ def _forget(root: Path, gone: list[str]) -> list[str]:
         kept = [_without(line, is_gone) for line in text.splitlines(keepends=True)]
         after = _LINK.sub(lambda link, dead=dead: link[1] if link[2] in dead else link[0], "".join(kept))  # type: ignore[misc]
         if after != text:
-            write_atomic(root / page, after, sync=False)
+            write_atomic(path, after, sync=False)
             changed.append(page)
     return changed
 
@@ -140,13 +167,17 @@ def _resolved(page: str, target: str) -> str:
     return os.path.normpath(os.path.join(os.path.dirname(page), target))  # noqa: PTH118, PTH120 - no file is asked
 
 
+def _pages(root: Path) -> Iterator[Path]:
+    """The pages of Markdown, but not those of data and of what is built."""
+    yield from root.glob("*.md")
+    for folder in root.iterdir():
+        if folder.is_dir() and (folder.name == ".github" or folder.name[0] != ".") and folder.name not in _NO_PAGES:
+            yield from folder.rglob("*.md")
+
+
 def _write_pages(root: Path) -> list[str]:
     """Writes anew the pages that are made of the commands and the workflows."""
-    scripts = [root / "engine" / "scripts" / name for name in _WRITERS]
-    environment = {**os.environ, "PYTHONPATH": str(root / "engine" / "src")}
-    for script in (script for script in scripts if script.is_file()):
-        done = subprocess.run([sys.executable, script], cwd=root, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise SluiceError(f"{script}: {last}", remedy=f"mend that, then run `.venv/bin/python {script}`")
-    return ["engine/docs/reference/cli.md", "engine/docs/reference/workflows.md"]
+    for script in _WRITERS:
+        if (root / script).is_file():
+            _run(root, script)
+    return [page for page in _WRITERS.values() if (root / page).is_file()]
