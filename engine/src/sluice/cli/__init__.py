@@ -17,6 +17,7 @@ import typer.main
 from sluice.cli import (
     canary,
     ci,
+    code,
     data,
     delivery,
     deployment,
@@ -63,6 +64,7 @@ for noun, module in (
     ("manifests", manifests),
     ("params", params),
     ("ci", ci),
+    ("code", code),
 ):
     app.add_typer(module.group, name=noun)
     groups[noun] = module.group

@@ -20,7 +20,11 @@ EXTRA = Extra(
         "prompts/finetune.prompt.yml",
     ),
     entries={
-        "pipelines/dvc.yaml": ("stages > train", "stages > evaluate > deps > =build/adapter/adapter.gguf"),
+        "pipelines/dvc.yaml": (
+            "stages > code > outs > build/code/train.txt",
+            "stages > train",
+            "stages > evaluate > deps > =build/adapter/adapter.gguf",
+        ),
         "pipelines/params.yaml": ("train",),
     },
     lines={

@@ -17,7 +17,11 @@ EXTRA = Extra(
             "passages > check=attack",
             "output > check=toxicity",
         ),
-        "pipelines/dvc.yaml": ("stages > guard", "stages > evaluate > deps > =build/guard/guard.safetensors"),
+        "pipelines/dvc.yaml": (
+            "stages > code > outs > build/code/guard.txt",
+            "stages > guard",
+            "stages > evaluate > deps > =build/guard/guard.safetensors",
+        ),
         "pipelines/params.yaml": ("guard",),
     },
 )
