@@ -19,7 +19,6 @@ from sluice.retrieval.collections import ensure_collection, list_collections
 from sluice.retrieval.index import build_index
 from sluice.retrieval.loads import drop_one, load, named, prune, switch
 from unit.retrieval.conftest import Scattered, corpus
-
 from unit.retrieval.test_schema import STORES, run
 
 pytestmark = pytest.mark.real
