@@ -27,7 +27,9 @@ def init(
     without_starter_data: Annotated[
         bool, typer.Option("--without-starter-data", help="Also remove the starter data and their remote.")
     ] = False,
-    without: Annotated[str, typer.Option(help="Extras to take out, and those that need them: redteam,sweep.")] = "",
+    without: Annotated[
+        str, typer.Option(help="Extras to take out, as NAME,NAME, and those that need them; `sluice extras` lists all.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; write nothing.")] = False,
 ) -> None:
     """Give this repository names of its own, everywhere, in one staged change. What is left out stays as it is.
