@@ -34,7 +34,7 @@ release: $(READY)  ## take the working tree down the whole road: check, train, e
 eval: $(READY)  ## compare the working tree with origin/main: what got better, what broke (BASE=… for another)
 	@$(BIN)/sluice eval --base $(or $(BASE),origin/main) $(if $(PUBLISH),--publish)
 
-sync: $(READY)  ## write the limits of config/gates.yaml into engine/k8s/analysis
+sync: $(READY)  ## write the limits of config/gates.yaml into k8s/base/analysis-limits.yaml
 	@$(BIN)/sluice gates sync
 
 serve: $(READY)  ## serve the champion on 127.0.0.1:8080
