@@ -17,6 +17,9 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
+# Targets of your own.
+-include project.mk
+
 .PHONY: help setup release eval sync serve sagemaker image schemas test test-unit test-contract test-image test-workflows test-drill test-fork test-sagemaker kind e2e-cluster soak redteam audit check format clean
 
 help:  ## show the tasks

@@ -22,6 +22,7 @@ from sluice.cli import (
     deployment,
     doctor,
     endpoint,
+    engine,
     evaluation,
     fork,
     gates,
@@ -67,6 +68,7 @@ for noun, module in (
     ("manifests", manifests),
     ("endpoint", endpoint),
     ("params", params),
+    ("engine", engine),
     ("ci", ci),
 ):
     app.add_typer(module.group, name=noun)

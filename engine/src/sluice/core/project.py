@@ -7,7 +7,6 @@ a Prometheus is the label `project`.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import yaml

@@ -1,4 +1,4 @@
-"""Writes the limits of config/gates.yaml into k8s/base/analysis-limits.yaml. Runs as `sluice gates sync`, as `make sync`.
+"""Writes the limits of config/gates.yaml into k8s/base/analysis-limits.yaml: `sluice gates sync`, `make sync`.
 
 A gate of the stage `analysis` has a template of its name, with dashes for underscores: `latency_p95` is
 engine/k8s/analysis/latency-p95.yaml. Its arguments `latency-p95-limit` and `latency-p95-samples` hold the gate's

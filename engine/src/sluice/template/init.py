@@ -117,7 +117,9 @@ def _overlays(root: Path, project: Project, tracked: Sequence[str]) -> Iterator[
     folders = {path.split("/")[2] for path in tracked if path.startswith(f"{_OVERLAYS}/") and path.count("/") > 2}
     for old, new in moves.items():
         if old not in folders:
-            raise SluiceError(f"{_OVERLAYS}/{old}: no such overlay", remedy=f"restore it with git, or correct {PROJECT}")
+            raise SluiceError(
+                f"{_OVERLAYS}/{old}: no such overlay", remedy=f"restore it with git, or correct {PROJECT}"
+            )
         if new in folders - set(moves):
             raise SluiceError(f"{_OVERLAYS}/{new}: there is an overlay of that name", remedy="choose another name")
     for folder in sorted(folders):

@@ -1,0 +1,69 @@
+"""Changes of a project's own files that a version of the template demands; `sluice upgrade` makes them.
+
+One file for each such version: `v0_2_0.py` belongs to version 0.2.0. It has a function `apply(root) -> list[str]` that
+changes files of the project below `root` and returns their paths. It is run by the engine that is replaced, so it
+imports nothing of `sluice`, and on a project that needs no change it changes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+from sluice.core.errors import SluiceError
+
+FOLDER = "engine/src/sluice/template/codemods"
+
+
+def codemods(root: Path, old: str, new: str) -> list[tuple[str, Path]]:
+    """The codemods of an engine between two versions.
+
+    Args:
+        root: a checkout with the newer engine.
+        old: version that is left behind; its own codemod has run.
+        new: version that is taken.
+
+    Returns:
+        Version and file of each, the oldest version first.
+    """
+    found = []
+    for path in (root / FOLDER).glob("v*.py"):
+        if parts := re.fullmatch(r"v(\d+)_(\d+)_(\d+)", path.stem):
+            version = ".".join(parts.groups())
+            if order(old) < order(version) <= order(new):
+                found.append((version, path))
+    return sorted(found, key=lambda one: order(one[0]))
+
+
+def run_codemod(path: Path, root: Path) -> list[str]:
+    """Runs one codemod on a project.
+
+    Args:
+        path: its file.
+        root: the project.
+
+    Returns:
+        Paths that it says it has changed, sorted.
+
+    Raises:
+        SluiceError: it has no function `apply`, or failed.
+    """
+    spec = importlib.util.spec_from_file_location(f"codemod_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        return sorted(module.apply(root))
+    except SluiceError:
+        raise
+    except Exception as error:
+        raise SluiceError(
+            f"codemod {path.stem}: {type(error).__name__}: {error}", remedy="report it to the template; nothing changed"
+        ) from error
+
+
+def order(version: str) -> tuple[int, ...]:
+    """A version as numbers, which compare: 0.10.0 comes after 0.2.0."""
+    return tuple(int(part) for part in version.split("."))
