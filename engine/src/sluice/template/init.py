@@ -6,6 +6,7 @@ staged: `git reset --hard` brings the old state back, and a second time nothing 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +158,7 @@ def _replace(text: str, words: dict[str, str]) -> str:
         for word, new in words.items():
             start, found, rest = line.partition(word)
             # A longer word, such as newName: ghcr.io/o/name-of-another, is another word; `-load` is the second image.
-            whole = word.endswith(".") or rest.startswith("-load\n") or not rest[:1] or rest[:1].isspace()
+            whole = word.endswith(".") or rest.startswith("-load\n") or not re.match(r"[\w./-]", rest)
             if found and whole:
                 lines[number] = start + new + rest
                 break

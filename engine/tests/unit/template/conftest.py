@@ -146,3 +146,8 @@ class Fork:
         """Blob by path of a commit."""
         listed = git(self.root, "ls-tree", "-r", commit).splitlines()
         return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
+
+    def files_of_template(self, ref: str) -> dict[str, str]:
+        """Blob by path of a version."""
+        listed = git(self.template.root, "ls-tree", "-r", ref).splitlines()
+        return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
