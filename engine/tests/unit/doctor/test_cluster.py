@@ -9,10 +9,10 @@ import pytest
 
 from kubeapi import KubeApi, serving, status
 from sluice.doctor import TARGETS, Check, Place
-from sluice.template.names import load_record
+from unit.core.starter import STARTER
 
 ROOT = Path(__file__).resolve().parents[4]
-NAMES = load_record(ROOT).names
+NAMES = STARTER
 NAMESPACE = f"{NAMES.name}-local"
 
 

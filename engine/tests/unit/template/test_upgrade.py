@@ -57,7 +57,7 @@ def test_the_engine_is_replaced_and_nothing_else_is_touched(fork: Fork) -> None:
     made = fork.upgraded()
     assert (made.old, made.new) == ("0.1.0", "0.2.0")
     before, after = fork.files(head), fork.files(made.commit)
-    theirs = {path: blob for path, blob in fork.files_of_template("v0.2.0").items()}
+    theirs = fork.files_of_template("v0.2.0")
     engine = {path for path in theirs if path.startswith("engine/")}
     assert {path: after.get(path) for path in engine} == {path: theirs[path] for path in engine}
     assert "engine/k8s/base/service.yaml" not in after
