@@ -1,6 +1,7 @@
-"""Copies what a project starts with into engine/tests/starter/: `.venv/bin/python engine/scripts/write_starter.py [FOLDER]`.
+"""Writes engine/tests/starter/: `.venv/bin/python engine/scripts/write_starter.py [FOLDER]`.
 
-The engine's tests look at this copy: a project's own canary, overlays and gates are no matter of theirs.
+It is a copy of what a project starts with. The engine's tests look at this one: a project's own canary, overlays and
+gates are no matter of theirs.
 """
 
 from __future__ import annotations

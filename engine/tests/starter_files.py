@@ -1,4 +1,4 @@
-"""What a project starts with, as the engine's tests see it: engine/tests/starter/, written by scripts/write_starter.py."""
+"""What a project starts with, as the engine's tests see it: engine/tests/starter/ (scripts/write_starter.py)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ from sluice.rollout.plan import load_plan
 from sluice.rollout.templates import TEMPLATES, parse_duration
 from sluice.serving.metrics import Metrics
 from sluice.serving.middleware import CHAT
-from starter_files import ROLLOUT, ROOT, STARTER
+from starter_files import GATES as STARTER_GATES
+from starter_files import ROLLOUT, ROOT
 
 ENGINE = ROOT / "engine" / "k8s"
 MONITORING = ENGINE / "components" / "monitoring"
@@ -36,12 +37,12 @@ PROMETHEUS = [name for name, one in ANALYSIS.items() if "prometheus" in one["spe
 JOBS = sorted(set(ANALYSIS) - set(PROMETHEUS))
 GATES: dict[str, Gate] = {
     gate.name.replace("_", "-"): gate
-    for gate in load_gates(STARTER / "config" / "gates.yaml")
+    for gate in load_gates(STARTER_GATES)
     if gate.stage == "analysis"
 }
 OPERATOR = {"at_least": ">=", "at_most": "<="}
 # Labels that are not the service's own: of buckets, and of the target that Prometheus reads.
-TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash"}
+TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash", "project"}
 
 
 def _read(path: Path) -> Any:
