@@ -36,9 +36,7 @@ ANALYSIS = {
 PROMETHEUS = [name for name, one in ANALYSIS.items() if "prometheus" in one["spec"]["metrics"][0]["provider"]]
 JOBS = sorted(set(ANALYSIS) - set(PROMETHEUS))
 GATES: dict[str, Gate] = {
-    gate.name.replace("_", "-"): gate
-    for gate in load_gates(STARTER_GATES)
-    if gate.stage == "analysis"
+    gate.name.replace("_", "-"): gate for gate in load_gates(STARTER_GATES) if gate.stage == "analysis"
 }
 OPERATOR = {"at_least": ">=", "at_most": "<="}
 # Labels that are not the service's own: of buckets, and of the target that Prometheus reads.

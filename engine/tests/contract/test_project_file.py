@@ -16,14 +16,14 @@ RULES = {"deletion", "non_fast_forward", "required_linear_history", "pull_reques
 
 def test_the_overlays_are_those_of_the_project(root: Path) -> None:
     """`sluice init` keeps them so: the label tells projects apart in a cluster and in a Prometheus."""
-    project = load_project(Workspace(root))
+    project = load_project(root / "config")
     for environment in project.environments:
         overlay = yaml.safe_load((root / "k8s" / "overlays" / environment / "kustomization.yaml").read_text())
         assert {"project": project.name} in [entry.get("pairs") for entry in overlay["labels"]]
 
 
 def test_in_the_template_itself_the_version_is_the_one_that_is_tagged(root: Path) -> None:
-    if load_project(Workspace(root)).template is None:
+    if load_project(root / "config").template is None:
         version, changes = version_of(root), (root / "CHANGELOG.md").read_text()
         assert f"Will be {version}." in changes or f"## [{version}]" in changes
 

@@ -43,7 +43,7 @@ def project() -> None:
     from sluice.core.project import load_project
     from sluice.github.outputs import write_outputs
 
-    first, last = load_project(Workspace.find()).environments
+    first, last = load_project(Workspace.find().config).environments
     print(f"first: {first}\nlast: {last}")
     print(write_outputs({"first": first, "last": last}, os.environ), file=sys.stderr)
 

@@ -34,7 +34,7 @@ def doctor(
             known = ", ".join(TARGETS)
             raise SluiceError(f"no target {target!r}{nearest(target, list(TARGETS))}", remedy=f"there are {known}")
     workspace = Workspace.find()
-    names = load_project(workspace)
+    names = load_project(workspace.config)
     place = Place(workspace.root, names, os.environ, tuple(env or names.environments), context)
     found = {target: list(TARGETS[target](place)) for target in chosen}
     if as_json:

@@ -19,7 +19,7 @@ def engine_check() -> None:
     from sluice.template.owned import OWNED, edits, list_files, read_list, refused, write_lists
 
     workspace = Workspace.find()
-    project = load_project(workspace)
+    project = load_project(workspace.config)
     files = list_files(workspace.root, untracked=project.template is not None)
     if project.template is None:
         if changed := write_lists(workspace.root, files):

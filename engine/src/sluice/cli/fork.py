@@ -40,7 +40,7 @@ def init(
     from sluice.template.init import apply, plan, require_clean
 
     workspace = Workspace.find()
-    now = load_project(workspace)
+    now = load_project(workspace.config)
     given = {"name": name, "organisation": organisation, "image": image}
     given |= {"region": region, "environments": environments}
     template = now.template or TemplateSource()
@@ -88,7 +88,7 @@ def upgrade(
     from sluice.template.upgrade import BRANCH, describe, prepare, push
 
     workspace = Workspace.find()
-    root, project = workspace.root, load_project(workspace)
+    root, project = workspace.root, load_project(workspace.config)
     origin = source or (project.template.repository if project.template else "")
     origin = origin or (origin_of(os.environ) if publish else "")
     if not origin:

@@ -7,6 +7,7 @@ a Prometheus is the label `project`.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,9 +15,10 @@ from pydantic import Field, field_validator
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings, load_settings
-from sluice.core.workspace import Workspace
 
-PROJECT = "config/project.yaml"
+FILE = "project.yaml"
+PROJECT = f"config/{FILE}"
+APPLICATION = "assistant.app:build"
 _WORD = r"[a-z](?:-?[a-z0-9])*"
 
 
@@ -37,7 +39,7 @@ class Project(Settings):
     region: str
     image: str
     environments: tuple[str, str]
-    application: str = Field("assistant.app:build", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    application: str = Field(APPLICATION, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     without: tuple[str, ...] = ()
     template: TemplateSource | None = None
     adopted: tuple[str, ...] = ()
@@ -81,25 +83,37 @@ class Project(Settings):
         return f"{self.organisation}/{self.name}"
 
 
-def load_project(workspace: Workspace) -> Project:
+class ReleasedProject(Settings):
+    """What a release keeps of the file: what it is served by. The other keys say where."""
+
+    application: str = APPLICATION
+
+
+def load_project(config: Path) -> Project:
     """The project of a checkout.
 
     Args:
-        workspace: the checkout.
+        config: its folder config/.
 
     Returns:
-        What config/project.yaml says.
+        What project.yaml says.
 
     Raises:
         SluiceError: the file is missing, or holds a key or value that is not valid.
     """
-    path = workspace.root / PROJECT
+    path = config / FILE
     if not path.is_file():
         raise SluiceError(
             f"{path}: no such file, so the names of this project are not known",
             remedy="restore it with git, or copy it from the template and put in your names",
         )
     return load_settings(path, Project)
+
+
+def released_application(config: Path) -> str:
+    """The application of a release, by its folder of config files."""
+    file = config / FILE
+    return load_settings(file, ReleasedProject).application if file.is_file() else APPLICATION
 
 
 def edit_project(text: str, changes: dict[str, Any]) -> str:

@@ -104,7 +104,7 @@ def tracked_files(root: Path) -> list[str]:
 
 def _project_file(root: Path, project: Project) -> Iterator[Change]:
     text = (root / PROJECT).read_text(encoding="utf-8")
-    now = load_project(Workspace(root)).model_dump(mode="json")
+    now = load_project(root / "config").model_dump(mode="json")
     wanted = project.model_dump(mode="json")
     changes: dict[str, Any] = {key: value for key, value in wanted.items() if value != now[key]}
     if changes:
@@ -113,7 +113,7 @@ def _project_file(root: Path, project: Project) -> Iterator[Change]:
 
 def _overlays(root: Path, project: Project, tracked: Sequence[str]) -> Iterator[Change]:
     """The overlays with the values of the project in place of those they have now; what a person wrote there stays."""
-    now = load_project(Workspace(root))
+    now = load_project(root / "config")
     moves = dict(zip(now.environments, project.environments, strict=True))
     folders = {path.split("/")[2] for path in tracked if path.startswith(f"{_OVERLAYS}/") and path.count("/") > 2}
     for old, new in moves.items():
@@ -145,7 +145,7 @@ def _owners(root: Path, project: Project) -> Iterator[Change]:
     path = root / _OWNERS
     if path.is_file():
         text = path.read_text(encoding="utf-8")
-        now = load_project(Workspace(root))
+        now = load_project(root / "config")
         renamed = text.replace(f"@{now.organisation}/", f"@{project.organisation}/")
         if renamed != text:
             yield Change(_OWNERS, _OWNERS, renamed)

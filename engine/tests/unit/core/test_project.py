@@ -20,11 +20,11 @@ NAMES = {
 }
 
 
-def write(root: Path, **changes: object) -> Workspace:
+def write(root: Path, **changes: object) -> Path:
     path = root / PROJECT
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump({**NAMES, **changes}))
-    return Workspace(root)
+    return root / "config"
 
 
 def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_what_is_no_name_is_refused_with_its_line(tmp_path: Path, key: str, valu
 
 def test_a_checkout_without_the_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match="no such file, so the names of this project are not known"):
-        load_project(Workspace(tmp_path))
+        load_project(tmp_path / "config")
 
 
 def test_a_value_is_set_and_comments_stay() -> None:
@@ -76,5 +76,5 @@ def test_a_value_on_several_lines_is_refused() -> None:
 
 
 def test_this_project_is_valid() -> None:
-    project = load_project(Workspace(Path(__file__).resolve().parents[4]))
+    project = load_project(Path(__file__).resolve().parents[4] / "config")
     assert isinstance(project, Project)

@@ -132,7 +132,7 @@ class Fork:
         git(self.root, "push", "--quiet", "origin", "main")
 
     def upgrade(self, to: str = "", *, discard: bool = False) -> Upgrade | None:
-        return prepare(self.root, load_project(Workspace(self.root)), str(self.template.root), to, discard=discard)
+        return prepare(self.root, load_project(self.root / "config"), str(self.template.root), to, discard=discard)
 
     def upgraded(self, to: str = "", *, discard: bool = False) -> Upgrade:
         made = self.upgrade(to, discard=discard)

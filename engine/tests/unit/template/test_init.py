@@ -25,7 +25,7 @@ def small(tmp_path: Path) -> Path:
 
 
 def planned(root: Path, *, starter_data: bool = True, **changes: object) -> Plan:
-    project = load_project(Workspace(root)).model_copy(update=changes)
+    project = load_project(root / "config").model_copy(update=changes)
     return plan(root, project, starter_data=starter_data)
 
 
@@ -60,7 +60,7 @@ def test_names_are_written_staged_and_undone_by_git(small: Path) -> None:
 
 
 def test_a_second_time_changes_nothing_and_other_names_later_are_no_different(small: Path) -> None:
-    before, old = git(small, "rev-parse", "HEAD^{tree}"), load_project(Workspace(small))
+    before, old = git(small, "rev-parse", "HEAD^{tree}"), load_project(small / "config")
     apply(small, planned(small, **NEW))
     git(small, "commit", "--quiet", "--message", "Names")
     assert planned(small, **NEW).empty
@@ -94,7 +94,7 @@ def test_environments_may_change_places(small: Path) -> None:
     apply(small, planned(small, environments=("actual", "trial")))
     text = (small / "k8s/overlays/actual/kustomization.yaml").read_text()
     assert "namespace: quarry-actual" in text
-    assert load_project(Workspace(small)).environments == ("actual", "trial")
+    assert load_project(small / "config").environments == ("actual", "trial")
 
 
 def test_starter_data_go_and_data_of_one_s_own_stay(small: Path) -> None:

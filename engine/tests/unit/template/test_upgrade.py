@@ -96,7 +96,7 @@ def test_a_version_by_name(fork: Fork) -> None:
     with pytest.raises(SluiceError, match=r"no version 9\.9\.9(.|\n)*0\.1\.0, 0\.2\.0, 0\.3\.0"):
         fork.upgrade("9.9.9")
     with pytest.raises(SluiceError, match="check the address of the template"):
-        prepare(fork.root, load_project(Workspace(fork.root)), str(fork.root / "nowhere"))
+        prepare(fork.root, load_project(fork.root / "config"), str(fork.root / "nowhere"))
     git(fork.template.root, "tag", "v0.4.0")
     with pytest.raises(SluiceError, match=r"the tag v0\.4\.0 holds the engine 0\.3\.0"):
         fork.upgrade()
