@@ -76,7 +76,7 @@ test-sagemaker: $(READY) $(SDK)  ## the definition of SageMaker's pipeline, by i
 test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rollout engine/tests/unit/loadtest engine/tests/unit/data
 
-test-fork: $(READY)  ## the rules of the house in a renamed copy of the repository, as `sluice init` leaves it (minutes)
+test-fork: $(READY)  ## the rules of the house in a copy with names of its own, as `sluice init` leaves it (minutes)
 	@$(BIN)/pytest -m fork engine/tests/unit/template
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network

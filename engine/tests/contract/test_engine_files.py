@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from sluice.core.project import load_project
-from sluice.core.workspace import Workspace
 from sluice.template.owned import OWNED, edits, read_list, refused
 
 MOST_FILES, MOST_LINES = 150, 1_000

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from sluice.core.project import load_project
-from sluice.core.workspace import Workspace
 from sluice.rollout.plan import Analysis, SetWeight, load_plan
 from starter_files import STARTER
 

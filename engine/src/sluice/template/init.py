@@ -16,7 +16,6 @@ from sluice.core.errors import SluiceError
 from sluice.core.files import write_atomic
 from sluice.core.git import run
 from sluice.core.project import PROJECT, Project, edit_project, load_project
-from sluice.core.workspace import Workspace
 
 # The pointer to the starter data, and the remote that holds them.
 STARTER = ("data.dvc", "dvc-store/")

@@ -194,7 +194,6 @@ def _change_project(ours: Path, index: Mapping[str, str], old: str, new: str) ->
     owned = read_list(ours, OWNED)
     for version, path in codemods(ours, old, new):
         said, done = run_codemod(path, ours), changed_files(ours, index)
-        done = [one for one in done if "__pycache__/" not in one]
         if said != done:
             raise SluiceError(f"codemod {version}: says {said}, changed {done}", remedy="report it to the template")
         if foreign := [one for one in done if one.startswith(ENGINE) or one in owned]:

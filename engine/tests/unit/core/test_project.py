@@ -9,7 +9,6 @@ import yaml
 
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.project import PROJECT, Project, edit_project, load_project
-from sluice.core.workspace import Workspace
 
 NAMES = {
     "name": "quarry",

@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 from sluice.core.project import load_project
-from sluice.core.workspace import Workspace
 from sluice.template.owned import list_files, write_lists
 from sluice.template.upgrade import Upgrade, prepare
 

@@ -12,7 +12,6 @@ import yaml
 
 from sluice.core.errors import SluiceError
 from sluice.core.project import load_project
-from sluice.core.workspace import Workspace
 from sluice.template.init import Plan, apply, plan, require_clean
 from unit.template.conftest import ROOT, Template, commit, git
 

@@ -11,7 +11,6 @@ import pytest
 from sluice import cli
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.project import load_project
-from sluice.core.workspace import Workspace
 from sluice.template import upgrade
 from sluice.template.owned import OWNED, edits, list_files, read_list, rewrite_lists
 from sluice.template.upgrade import BRANCH, describe, prepare, push
@@ -238,13 +237,20 @@ def test_codemods_of_the_versions_in_between_run_in_order(fork: Fork) -> None:
     commit(fork.root, "Ours", {"config/gates.yaml": "gates: [one]\n"})
     fork.template.release("0.2.0", {f"{CODEMODS}/v0_2_0.py": RENAME.format(old="one", new="two")})
     fork.template.release("0.10.0", {f"{CODEMODS}/v0_10_0.py": RENAME.format(old="two", new="ten")})
-    later = {f"{CODEMODS}/v0_11_0.py": "raise SystemExit\n", f"{CODEMODS}/v0_1_0.py": "raise SystemExit\n"}
+    later = {f"{CODEMODS}/v0_11_0.py": "raise SystemExit(1)\n", f"{CODEMODS}/v0_1_0.py": "raise SystemExit(1)\n"}
     fork.template.release("0.10.1", {**later})
     made = fork.upgraded()
     assert fork.file(made.commit, "config/gates.yaml") == "gates: [ten]"
     assert made.codemods == {"0.2.0": ["config/gates.yaml"], "0.10.0": ["config/gates.yaml"]}
     assert "- 0.10.0: `config/gates.yaml`" in describe(made)
     assert not [path for path in fork.files(made.commit) if "__pycache__" in path]
+
+
+def test_a_codemod_sees_no_token(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", WRITER)
+    code = "import os\\ndef apply(root):\\n    (root / 'seen').write_text(str(sorted(os.environ)))\\n    return ['seen']\\n"
+    fork.template.release("0.2.0", {f"{CODEMODS}/v0_2_0.py": code.replace("\\n", chr(10))})
+    assert "TOKEN" not in fork.file(fork.upgraded().commit, "seen")
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,26 @@
 
 One file for each such version: `v0_2_0.py` belongs to version 0.2.0. It has a function `apply(root) -> list[str]` that
 changes files of the project below `root` and returns their paths. It is run by the engine that is replaced, so it
-imports nothing of `sluice`, and on a project that needs no change it changes nothing.
+imports nothing of `sluice`; and on a project that needs no change it changes nothing.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
 
+_RUN = """
+import json, pathlib, runpy, sys
+sys.dont_write_bytecode = True
+path, root = map(pathlib.Path, sys.argv[1:])
+print(json.dumps([str(one) for one in runpy.run_path(str(path))["apply"](root)]))
+"""
 FOLDER = "engine/src/sluice/template/codemods"
 
 
@@ -37,7 +46,7 @@ def codemods(root: Path, old: str, new: str) -> list[tuple[str, Path]]:
 
 
 def run_codemod(path: Path, root: Path) -> list[str]:
-    """Runs one codemod on a project.
+    """Runs one codemod on a project, in a process of its own that gets no variable of this one, such as a token.
 
     Args:
         path: its file.
@@ -49,19 +58,12 @@ def run_codemod(path: Path, root: Path) -> list[str]:
     Raises:
         SluiceError: it has no function `apply`, or failed.
     """
-    spec = importlib.util.spec_from_file_location(f"codemod_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        return sorted(module.apply(root))
-    except SluiceError:
-        raise
-    except Exception as error:
-        raise SluiceError(
-            f"codemod {path.stem}: {type(error).__name__}: {error}", remedy="report it to the template; nothing changed"
-        ) from error
+    argv = [sys.executable, "-I", "-c", _RUN, str(path), str(root)]
+    done = subprocess.run(argv, env={"PATH": os.environ.get("PATH", "")}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise SluiceError(f"codemod {path.stem}: {last}", remedy="report it to the template; nothing changed")
+    return sorted(json.loads(done.stdout.splitlines()[-1]))
 
 
 def order(version: str) -> tuple[int, ...]:
