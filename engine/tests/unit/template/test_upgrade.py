@@ -248,8 +248,8 @@ def test_codemods_of_the_versions_in_between_run_in_order(fork: Fork) -> None:
 
 def test_a_codemod_sees_no_token(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", WRITER)
-    code = "import os\\ndef apply(root):\\n    (root / 'seen').write_text(str(sorted(os.environ)))\\n    return ['seen']\\n"
-    fork.template.release("0.2.0", {f"{CODEMODS}/v0_2_0.py": code.replace("\\n", chr(10))})
+    body = "    (root / 'seen').write_text(str(sorted(os.environ)))\n    return ['seen']\n"
+    fork.template.release("0.2.0", {f"{CODEMODS}/v0_2_0.py": f"import os\ndef apply(root):\n{body}"})
     assert "TOKEN" not in fork.file(fork.upgraded().commit, "seen")
 
 
