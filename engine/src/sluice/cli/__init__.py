@@ -17,6 +17,7 @@ import typer.main
 from sluice.cli import (
     canary,
     ci,
+    code,
     data,
     delivery,
     deployment,
@@ -70,6 +71,7 @@ for noun, module in (
     ("params", params),
     ("engine", engine),
     ("ci", ci),
+    ("code", code),
 ):
     app.add_typer(module.group, name=noun)
 app.command()(serving.rehearse)
