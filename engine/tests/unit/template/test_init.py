@@ -190,10 +190,10 @@ def test_in_a_clone_git_undoes_it_and_a_second_time_changes_nothing(clone: Path)
 def test_a_project_with_names_of_its_own_is_green(clone: Path) -> None:
     programs = Path(sys.executable).parent
     for argv in (
-        [programs / "lint-imports", "--no-cache", "--config", "engine/pyproject.toml"],
         [programs / "ruff", "check", "."],
         [programs / "ruff", "format", "--check", "."],
         [sys.executable, "-m", "pytest", *TESTS, "--basetemp", clone.parent / "pytest"],
+        [programs / "lint-imports", "--no-cache", "--config", "engine/pyproject.toml"],
     ):
         done = run(clone, *argv)
         assert done.returncode == 0, f"{argv}\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
