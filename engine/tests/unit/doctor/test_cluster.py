@@ -9,9 +9,9 @@ import pytest
 
 from kubeapi import KubeApi, serving, status
 from sluice.doctor import TARGETS, Check, Place
+from starter_files import STARTER as FILES
 from unit.core.starter import STARTER
 
-ROOT = Path(__file__).resolve().parents[4]
 NAMES = STARTER
 NAMESPACE = f"{NAMES.name}-local"
 
@@ -30,7 +30,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iter
 
 
 def look(overlay: str = "local", context: str = "") -> dict[str, Check]:
-    return {one.what: one for one in TARGETS["cluster"](Place(ROOT, NAMES, {}, (overlay,), context))}
+    return {one.what: one for one in TARGETS["cluster"](Place(FILES, NAMES, {}, (overlay,), context))}
 
 
 def test_all_is_there(api: KubeApi) -> None:
