@@ -185,9 +185,19 @@ def test_in_a_clone_git_undoes_it_and_a_second_time_changes_nothing(clone: Path)
     assert git(clone, "status", "--porcelain") == ""
 
 
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
 @pytest.mark.fork
 @pytest.mark.timeout(1200)
-def test_a_project_with_names_of_its_own_is_green(clone: Path) -> None:
+def test_a_project_with_names_and_a_canary_of_its_own_is_green(clone: Path) -> None:
+    edit(clone / "k8s/base/rollout.yaml", "setWeight: 50", "setWeight: 60")
+    edit(clone / "k8s/base/rollout.yaml", "replicas: 2", "replicas: 3")
+    edit(clone / "config/gates.yaml", "limit: 0.99  ", "limit: 0.985 ")
+    assert "wrote k8s/base/analysis-limits.yaml" in call(clone, "gates", "sync").stdout
     programs = Path(sys.executable).parent
     for argv in (
         [programs / "ruff", "check", "."],
