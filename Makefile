@@ -16,6 +16,9 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
+# Targets of your own.
+-include project.mk
+
 .PHONY: help setup release eval sync serve image schemas test test-unit test-contract test-image test-workflows test-drill test-fork test-extras kind e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
@@ -33,7 +36,7 @@ release: $(READY)  ## take the working tree down the whole road: check, train, e
 eval: $(READY)  ## compare the working tree with origin/main: what got better, what broke (BASE=… for another)
 	@$(BIN)/sluice eval --base $(or $(BASE),origin/main) $(if $(PUBLISH),--publish)
 
-sync: $(READY)  ## write the limits of config/gates.yaml into engine/k8s/analysis
+sync: $(READY)  ## write the limits of config/gates.yaml into k8s/base/analysis-limits.yaml
 	@$(BIN)/sluice gates sync
 
 serve: $(READY)  ## serve the champion on 127.0.0.1:8080
@@ -56,7 +59,7 @@ test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub p
 test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rollout engine/tests/unit/loadtest engine/tests/unit/data
 
-test-fork: $(READY)  ## the rules of the house in a renamed copy of the repository, as `sluice init` leaves it (minutes)
+test-fork: $(READY)  ## the rules of the house in a copy with names of its own, as `sluice init` leaves it (minutes)
 	@$(BIN)/pytest -m fork engine/tests/unit/template
 
 test-extras: $(READY)  ## each extra taken out of a clone, and all of them: what is left is whole (minutes)

@@ -26,6 +26,7 @@ from sluice.core.workspace import Workspace
 from sluice.prompts import load_prompts
 from sluice.release.manifest import FILE, Manifest, identified, load, verify
 from sluice.serving.keys import add_key
+from starter_files import copy_starter
 
 ROOT = Path(__file__).resolve().parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")
@@ -52,8 +53,8 @@ class Site:
     """A checkout with k8s/ and releases, whose overlay `e2e` is the base with a volume of artefacts and one pod."""
 
     def __init__(self, root: Path, image: str, load_image: str, environment: Mapping[str, str]) -> None:
-        for name in ("k8s", "schemas", "prompts", "config"):
-            shutil.copytree(ROOT / name, root / name)
+        copy_starter(root, "k8s", "config")
+        shutil.copytree(ROOT / "prompts", root / "prompts")
         shutil.copy(ROOT / "pyproject.toml", root)
         self.workspace = Workspace(root)
         self._images = (image, load_image)
@@ -69,7 +70,7 @@ class Site:
             "kind": "Kustomization",
             "namespace": NAMESPACE,
             "resources": ["../../base"],
-            "components": ["../../components/artefacts-volume"],
+            "components": ["../../../engine/k8s/components/artefacts-volume"],
             "configMapGenerator": [
                 {"name": "sluice-place", "behavior": "merge", "literals": ["artefacts=/artefacts"]},
             ],

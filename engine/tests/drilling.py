@@ -32,6 +32,7 @@ from sluice.serving.faults import parse_fault
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.middleware import Traffic, is_chat
 from sluice.serving.server import listen
+from starter_files import GATES, LOCUSTFILE, ROLLOUT
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -240,7 +241,7 @@ class Drilled:
 
 
 def plan_of_the_cluster() -> Plan:
-    return load_plan(ROOT / "k8s" / "base" / "rollout.yaml")
+    return load_plan(ROLLOUT, ROOT)
 
 
 def drill(way: Way, folder: Path, *, time_scale: float, cases: int = 0) -> Drilled:
@@ -251,13 +252,13 @@ def drill(way: Way, folder: Path, *, time_scale: float, cases: int = 0) -> Drill
         plan_of_the_cluster(),
         stable=spec("r-00000000000a", GOOD, folder),
         canary=spec("r-00000000000b", way, folder),
-        gates=ROOT / "config" / "gates.yaml",
+        gates=GATES,
         questions=folder / "eval.jsonl",
         state=folder / "state",
         out=folder / "rehearsal.json",
         time_scale=time_scale,
         cases=cases,
-        locustfile=ROOT / "loadtest" / "locustfile.py",
+        locustfile=LOCUSTFILE,
     )
     return drilled(way, result)
 

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 
 from sluice.cluster.manifests import Manifest, parse, render
+from starter_files import ROOT, STARTER
 
-ROOT = Path(__file__).resolve().parents[2]
-K8S = ROOT / "k8s"
+K8S = STARTER / "k8s"
 ENGINE = ROOT / "engine" / "k8s"
 SCHEMAS = ROOT / "engine" / "schemas" / "cluster"
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))

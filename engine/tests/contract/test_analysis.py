@@ -14,6 +14,7 @@ import yaml
 import argo
 from sluice.cli import app
 from sluice.cli.canary import KEY, canary_quality
+from sluice.cluster.manifests import parse, render
 from sluice.cluster.released import LOAD
 from sluice.release.gates import Gate, load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
@@ -22,9 +23,9 @@ from sluice.rollout.plan import load_plan
 from sluice.rollout.templates import TEMPLATES, parse_duration
 from sluice.serving.metrics import Metrics
 from sluice.serving.middleware import CHAT
+from starter_files import GATES as STARTER_GATES
+from starter_files import ROLLOUT, ROOT
 
-ROOT = Path(__file__).parents[3]
-K8S = ROOT / "k8s"
 ENGINE = ROOT / "engine" / "k8s"
 MONITORING = ENGINE / "components" / "monitoring"
 ANALYSIS = {
@@ -35,11 +36,11 @@ ANALYSIS = {
 PROMETHEUS = [name for name, one in ANALYSIS.items() if "prometheus" in one["spec"]["metrics"][0]["provider"]]
 JOBS = sorted(set(ANALYSIS) - set(PROMETHEUS))
 GATES: dict[str, Gate] = {
-    gate.name.replace("_", "-"): gate for gate in load_gates(ROOT / "config" / "gates.yaml") if gate.stage == "analysis"
+    gate.name.replace("_", "-"): gate for gate in load_gates(STARTER_GATES) if gate.stage == "analysis"
 }
 OPERATOR = {"at_least": ">=", "at_most": "<="}
 # Labels that are not the service's own: of buckets, and of the target that Prometheus reads.
-TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash"}
+TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash", "project"}
 
 
 def _read(path: Path) -> Any:
@@ -56,6 +57,18 @@ def test_the_limits_in_the_templates_are_those_of_the_gates() -> None:
     assert sorted(GATES) == sorted(PROMETHEUS), "each gate of the stage has a template, and each template a gate"
     for name, wanted in limits_of(list(GATES.values())).items():
         given = {arg: value for arg, value in argo.defaults(ANALYSIS[name]).items() if arg.startswith(f"{name}-")}
+        assert given == wanted, "the defaults are the starter's limits"
+
+
+@pytest.mark.parametrize("overlay", sorted(path.parent.name for path in ROOT.glob("k8s/overlays/*/kustomization.yaml")))
+def test_what_a_cluster_gets_are_the_limits_of_this_project_s_gates(overlay: str) -> None:
+    rendered = {
+        one["metadata"]["name"]: argo.defaults(one)
+        for one in parse(render(ROOT / "k8s" / "overlays" / overlay))
+        if one["kind"] == "AnalysisTemplate"
+    }
+    for name, wanted in limits_of(load_gates(ROOT / "config" / "gates.yaml")).items():
+        given = {argument: rendered[name].get(argument) for argument in wanted}
         assert given == wanted, "run `make sync`"
 
 
@@ -125,7 +138,7 @@ def test_prometheus_is_asked_while_the_load_runs() -> None:
 
 
 def _patched_steps() -> list[Any]:
-    steps = _read(K8S / "base" / "rollout.yaml")["spec"]["strategy"]["canary"]["steps"]
+    steps = _read(ROLLOUT)["spec"]["strategy"]["canary"]["steps"]
     for change in _read(MONITORING / "rollout-analysis.yaml"):
         *way, last = change["path"].removeprefix("/spec/strategy/canary/steps/").split("/")
         place = steps
@@ -163,14 +176,14 @@ def test_with_monitoring_prometheus_judges_every_step_that_is_loaded() -> None:
 
 
 def test_without_monitoring_the_rehearsal_walks_the_same_steps() -> None:
-    plan = load_plan(K8S / "base" / "rollout.yaml")
+    plan = load_plan(ROLLOUT, ROOT)
     assert len(plan.steps) == len(_patched_steps())
 
 
 def test_prometheus_finds_each_pod_once_and_with_its_hash() -> None:
     monitor = _read(MONITORING / "servicemonitor.yaml")["spec"]
     service = _read(MONITORING / "service-metrics.yaml")
-    pod = _read(K8S / "base" / "rollout.yaml")["spec"]["template"]
+    pod = _read(ROLLOUT)["spec"]["template"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     for name in ("stable", "canary"):
         labels = _read(ENGINE / "base" / f"service-{name}.yaml")["metadata"].get("labels", {})

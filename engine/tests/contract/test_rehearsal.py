@@ -25,11 +25,9 @@ from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
 from sluice.rollout.jobs import GATE_FAILED, PASSED, read_report
 from sluice.rollout.plan import Analysis, load_plan
 from sluice.rollout.templates import TEMPLATES, LoadParameters, QualityParameters, parse_duration
+from starter_files import GATES, ROLLOUT, ROOT
 
-ROOT = Path(__file__).parents[3]
-K8S = ROOT / "k8s"
 ENGINE = ROOT / "engine" / "k8s"
-GATES = ROOT / "config" / "gates.yaml"
 URLS = {"router-url": "http://127.0.0.1:1", "canary-url": "http://127.0.0.1:2", "stable-url": "http://127.0.0.1:3"}
 
 
@@ -38,9 +36,7 @@ def _template(name: str) -> Any:
 
 
 def _steps() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load((K8S / "base" / "rollout.yaml").read_text())["spec"]["strategy"][
-        "canary"
-    ]["steps"]
+    found: list[dict[str, Any]] = yaml.safe_load(ROLLOUT.read_text())["spec"]["strategy"]["canary"]["steps"]
     return found
 
 
@@ -57,7 +53,7 @@ def _container(name: str) -> dict[str, Any]:
 def _parameters(name: str) -> Any:
     return next(
         step.parameters
-        for step in load_plan(K8S / "base" / "rollout.yaml").steps
+        for step in load_plan(ROLLOUT, ROOT).steps
         if isinstance(step, Analysis) and step.template == name
     )
 
@@ -81,7 +77,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_a_rehearsal_walks_every_step_of_the_cluster_and_knows_every_template() -> None:
-    plan = load_plan(K8S / "base" / "rollout.yaml")
+    plan = load_plan(ROLLOUT, ROOT)
     steps = _steps()
     assert [step.kind for step in plan.steps] == [next(iter(step)) for step in steps]
     named = [step["analysis"]["templates"][0]["templateName"] for step in steps if "analysis" in step]
@@ -170,8 +166,8 @@ _CONCLUDE = """
 import json, sys
 from pathlib import Path
 from sluice.rollout.figures import Sample
-from stage import Stage
-from verdict import conclude
+from sluice.rollout.load_test.stage import Stage
+from sluice.rollout.load_test.verdict import conclude
 a = json.loads(sys.argv[1])
 samples = []
 for pair in range(100):
@@ -190,7 +186,7 @@ def test_the_exit_status_of_the_job_and_the_verdict_of_the_rehearsal_are_one(
     stable, canary, errors, refusing = figures
     out = tmp_path / "load.json"
     asked = {"stable": stable, "canary": canary, "errors": errors, "gates": str(GATES), "out": str(out)}
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'loadtest'}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "engine" / "src"))
     status = subprocess.run([sys.executable, "-c", _CONCLUDE, json.dumps(asked)], timeout=120).returncode
     assert status == (GATE_FAILED if refusing else PASSED)
     report = read_report(out, status, LoadReport)
@@ -206,7 +202,7 @@ def test_a_limit_that_moves_moves_the_verdict(tmp_path: Path, monkeypatch: pytes
     strict.write_text(_with(GATES.read_text(), "canary_slowdown", lambda gate: gate | {"limit": 1.05}))
     out = tmp_path / "load.json"
     asked = {"stable": 1.0, "canary": 1.1, "errors": 0, "gates": str(strict), "out": str(out)}
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'loadtest'}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "engine" / "src"))
     status = subprocess.run([sys.executable, "-c", _CONCLUDE, json.dumps(asked)], timeout=120).returncode
     report = read_report(out, status, LoadReport)
     assert [one.gate for one in report.verdicts if not one.passed] == ["canary_slowdown"]

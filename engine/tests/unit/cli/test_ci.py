@@ -13,6 +13,7 @@ import pytest
 from sluice import cli
 from sluice.core.workspace import Workspace
 from sluice.github.plan import JOBS
+from unit.core.starter import STARTER
 from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
 
 
@@ -100,6 +101,13 @@ def test_required(
     assert sluice(monkeypatch, "ci", "required") == status
     assert f"| `test-python` | `{result}` |" in (run / "STEP_SUMMARY").read_text()
     assert ("test-python: " in capsys.readouterr().err) is (status == 1)
+
+
+def test_project(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = STARTER.model_dump(mode="json", exclude_none=True) | {"environments": ["uat", "live"]}
+    Path("config/project.yaml").write_text(json.dumps(names))
+    assert sluice(monkeypatch, "ci", "project") == 0
+    assert (run / "OUTPUT").read_text() == "first=uat\nlast=live\n"
 
 
 @pytest.mark.parametrize(("vulnerable", "status"), [(False, 0), (True, 1)])

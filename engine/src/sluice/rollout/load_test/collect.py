@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sluice.rollout.figures import Sample
-from stage import Stage
+from sluice.rollout.load_test.stage import Stage
 
 _KEY = "sluice_samples"
 

@@ -7,7 +7,7 @@ from typing import Any
 from sluice.core.files import write_json
 from sluice.release.gates import decide, load_gates
 from sluice.rollout.figures import figures_of, times_of_pairs
-from stage import Stage
+from sluice.rollout.load_test.stage import Stage
 
 
 def conclude(stage: Stage) -> bool:
