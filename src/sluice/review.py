@@ -44,7 +44,7 @@ from sluice.release.staging import config_digests, index_pin
 from sluice.retrieval.stores import Stores
 
 WORKING_TREE = "working tree"
-_METRICS = "src/sluice/evaluation"
+_METRICS = ("src/sluice/evaluation", "src/assistant/metrics")
 # What an answer can depend on. A change elsewhere, of a page of docs/ say, has nothing to compare.
 _INPUTS = ("prompts", "config", "data.dvc", "pipelines", "src", "requirements", "pyproject.toml")
 
@@ -106,7 +106,7 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
         bundle = draft_bundle(here, adapter=here.build / "adapter" / "adapter.gguf")
         responses = ResponseCache(here.state / FOLDER)
         with measuring(bundle, responses, replay=replay) as metrics:
-            if git.changed(here.root, start, paths=[_METRICS]):
+            if git.changed(here.root, start, paths=_METRICS):
                 old = rescore(
                     old, rows, RecordedScores(responses, metrics, scores_digest(bundle, model_digest(bundle)))
                 )

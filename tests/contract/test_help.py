@@ -14,6 +14,7 @@ import pytest
     [
         ("scripts/write_cli_reference.py", "docs/reference/cli.md"),
         ("scripts/write_workflow_reference.py", "docs/reference/workflows.md"),
+        ("scripts/write_metrics_reference.py", "docs/reference/metrics.md"),
         ("scripts/write_schemas.py", "schemas/prompt.schema.json"),
     ],
 )

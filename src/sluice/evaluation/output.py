@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from sluice.data.rows import Row
 
@@ -48,29 +48,35 @@ class Assertion:
 Result: TypeAlias = float | Label | Assertion | None
 Direction: TypeAlias = Literal["higher", "lower"]
 Aggregate: TypeAlias = Literal["mean", "p50", "p95", "share", "counts"]
+Need: TypeAlias = Literal["vectors", "judge"]
 
 
-class Metric(Protocol):
+class Metric:
     """A metric is a small class: `score` judges one case, or gives None where it does not apply. It may be a coroutine.
 
-    `aggregate` says what it gives and how all cases become one figure: the `mean`, `p50` or `p95` of scores, the
-    `share` of assertions that passed, or the `counts` of labels. These are never mixed.
-    `direction`: which way is better, None for labels. `version` changes when the same case may get another result.
+    Attributes:
+        name: as it is in config/gates.yaml and in every report.
+        what: what is measured, for the reference page; `rows` says of which rows.
+        unit: of the figure.
+        direction: which way is better; None for labels.
+        aggregate: what it gives and how all cases become one figure: the `mean`, `p50` or `p95` of scores, the `share`
+            of assertions that passed, or the `counts` of labels. These are never mixed.
+        version: changes when the same case may get another result.
+        answer_suffices: whether question, expected answers and the answer itself (text, declined, citations) are all
+            that it reads, so that it can compare a canary with the stable release over HTTP.
+        needs: what of `registry.MetricResources` it is made with.
     """
 
-    @property
-    def name(self) -> str: ...
+    name: str
+    what: str
+    unit: str
+    rows: str = "all"
+    direction: Direction | None = "higher"
+    aggregate: Aggregate = "mean"
+    version: str = "1"
+    answer_suffices: bool = False
+    needs: tuple[Need, ...] = ()
 
-    @property
-    def version(self) -> str: ...
-
-    @property
-    def unit(self) -> str: ...
-
-    @property
-    def direction(self) -> Direction | None: ...
-
-    @property
-    def aggregate(self) -> Aggregate: ...
-
-    def score(self, row: Row, output: Output) -> Result | Awaitable[Result]: ...
+    def score(self, row: Row, output: Output) -> Result | Awaitable[Result]:
+        """The result of one case; None where the metric does not apply."""
+        raise NotImplementedError(f"{type(self).__name__} has no score")

@@ -12,9 +12,11 @@ import sluice.data
 import sluice.evaluation
 from sluice.app.bundle import Bundle
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
+from sluice.core.registry import load_optional
 from sluice.data.rows import Row
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import METRICS
 from sluice.evaluation.scoring import run_metrics
 
 _LIBRARIES = ("alt-profanity-check", "jsonschema", "py3langid", "regex")
@@ -45,7 +47,9 @@ class RecordedScores:
 
 def scores_digest(bundle: Bundle, model_digest: str) -> str:
     """Digest over the metrics' code, the models they use (`model_digest`: of a local judge) and their libraries."""
-    code = digest_of_code(*(Path(package.__path__[0]) for package in (sluice.evaluation, sluice.data)))
+    mine = load_optional(METRICS.packages[-1])
+    packages = (sluice.evaluation, sluice.data, *([mine] if mine else []))
+    code = digest_of_code(*(Path(package.__path__[0]) for package in packages))
     libraries = {name: version(name) for name in _LIBRARIES}
     embedder = digest_of_file(bundle.embedder)
     return digest_of({"code": code, "libraries": libraries, "embedder": embedder, "model": model_digest})

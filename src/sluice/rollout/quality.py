@@ -19,9 +19,9 @@ from sluice.app.citations import words
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.comparison import BUILT_IN, compare
-from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.output import Output
 from sluice.evaluation.recorded import NotRecordedError
+from sluice.evaluation.registry import make_metrics
 from sluice.evaluation.runner import run_cases, spread
 from sluice.rollout.http import connect
 from sluice.rollout.stream import PATH, RELEASE_HEADER, Stream, request_body
@@ -29,21 +29,6 @@ from sluice.rollout.stream import PATH, RELEASE_HEADER, Stream, request_body
 if TYPE_CHECKING:
     from sluice.evaluation.findings import Comparison
     from sluice.evaluation.policy import ComparisonPolicy
-
-# What an answer alone shows, without a model of our own beside it. Times are judged by the load stage.
-JUDGED = (
-    "exact_match",
-    "f1",
-    "contains_answer",
-    "decline_accuracy",
-    "false_declines",
-    "citation_correctness",
-    "contains",
-    "not_contains",
-    "regex",
-    "json_schema",
-    "answer_words",
-)
 
 
 @dataclass
@@ -157,7 +142,8 @@ def compare_served(
 
     SluiceError when a side was not one release: several answered under its address, or none did.
     """
-    metrics = [metric for metric in METRICS if metric.name in JUDGED]
+    # What an answer alone shows, without a model of our own beside it. Times are judged by the load stage.
+    metrics = [metric for metric in make_metrics() if metric.answer_suffices]
     known = {metric.name for metric in (*metrics, *BUILT_IN)}
     judged = policy.model_copy(update={"metrics": {n: one for n, one in policy.metrics.items() if n in known}})
     failed: list[str] = []

@@ -12,8 +12,8 @@ import pytest
 from sluice import cli, review
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.findings import Comparison
-from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.policy import ComparisonPolicy
+from sluice.evaluation.registry import make_metrics
 from sluice.evaluation.reports import Side, write_reports
 from sluice.review import Review
 from unit.forge.fake_github import FakeGitHub, actions_environment, fake_github
@@ -45,7 +45,7 @@ def records(f1: float) -> list[dict[str, Any]]:
 
 
 def compared(head: float) -> Comparison:
-    return compare(records(1.0), records(head), METRICS, POLICY)
+    return compare(records(1.0), records(head), make_metrics(), POLICY)
 
 
 @pytest.fixture

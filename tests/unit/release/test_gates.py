@@ -11,8 +11,8 @@ import pytest
 
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.output import Output
+from sluice.evaluation.registry import make_metrics
 from sluice.release.gates import Figure, Gate, Stage, decide, load_gates, require
 
 REPOSITORY = Path(__file__).parents[3]
@@ -227,7 +227,7 @@ def test_a_search_that_ranks_worse_is_refused_though_its_recall_passes(
         found = [retrieved_at(to if n < fallen else 1) for n in range(len(rows))]
         return {
             metric.name: Figure(fmean(map(metric.score, rows, found)), len(rows))  # type: ignore[arg-type]
-            for metric in METRICS
+            for metric in make_metrics()
             if metric.name in RETRIEVAL
         }
 

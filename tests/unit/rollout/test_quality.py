@@ -17,9 +17,9 @@ from sluice.core.files import read_json
 from sluice.core.processes import free_port
 from sluice.data.rows import Row, write_rows
 from sluice.evaluation.findings import Comparison
-from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.policy import load_policy
-from sluice.rollout.quality import JUDGED, Served, compare_served, sample
+from sluice.evaluation.registry import make_metrics
+from sluice.rollout.quality import Served, compare_served, sample
 
 ROOT = Path(__file__).parents[3]
 
@@ -138,5 +138,17 @@ def test_a_release_that_brings_no_gates_judges_nothing(services: dict[str, str],
         asked_by_the_command(services, "good", release)
 
 
-def test_every_metric_that_is_judged_exists() -> None:
-    assert set(JUDGED) <= {metric.name for metric in METRICS}
+def test_a_metric_says_itself_whether_an_answer_alone_suffices() -> None:
+    assert {metric.name for metric in make_metrics() if metric.answer_suffices} == {
+        "exact_match",
+        "f1",
+        "contains_answer",
+        "decline_accuracy",
+        "false_declines",
+        "citation_correctness",
+        "contains",
+        "not_contains",
+        "regex",
+        "json_schema",
+        "answer_words",
+    }

@@ -4,19 +4,20 @@ Lower is better, because a longer answer to the same question costs more to make
 too short loses in F1.
 """
 
-from typing import Literal
-
 from sluice.data.rows import Row
 from sluice.data.similarity import words
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class AnswerWords:
+@metric
+class AnswerWords(Metric):
     name = "answer_words"
-    version = "1"
+    what = "words of the answer; a letter of a script without spaces counts as one"
+    rows = "answers, not declines"
+    answer_suffices = True
     unit = "words"
-    direction: Literal["lower"] = "lower"
-    aggregate: Literal["mean"] = "mean"
+    direction = "lower"
 
     def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
         return None if output.declined else float(len(words(output.text)))

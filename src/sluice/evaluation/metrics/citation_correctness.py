@@ -3,18 +3,18 @@
 Answerable rows that were answered; declining is judged by other metrics.
 """
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class CitationCorrectness:
+@metric
+class CitationCorrectness(Metric):
     name = "citation_correctness"
-    version = "1"
+    what = "share of the citations that name a right document; 0 without citations"
+    rows = "answerable rows that were answered"
+    answer_suffices = True
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["mean"] = "mean"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.doc_ids or output.declined:

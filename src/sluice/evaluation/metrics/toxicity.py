@@ -6,19 +6,20 @@ words, nor other languages, and single words of the trade raise it ("garbage"): 
 """
 
 from collections.abc import Iterable
-from typing import Literal
 
 from sluice.data.rows import Row
 from sluice.evaluation.batching import Batched
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class Toxicity:
+@metric
+class Toxicity(Metric):
     name = "toxicity"
-    version = "1"
+    what = "probability that the answer is insulting or obscene (below)"
+    rows = "answers with text"
     unit = "share"
-    direction: Literal["lower"] = "lower"
-    aggregate: Literal["mean"] = "mean"
+    direction = "lower"
 
     def __init__(self) -> None:
         self._likely = Batched(_likely)
