@@ -35,7 +35,7 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.guard import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
-from sluice.guardrails import GuardrailSettings, Guards, Kit
+from sluice.guardrails import CheckResources, GuardrailSettings, Guards
 from sluice.guardrails.memory import Memory
 from sluice.guardrails.model import FILE, load_guard_model
 from sluice.llm.models import ensure, load_models
@@ -135,7 +135,7 @@ def main() -> int:
     report = json.loads((state / "report.json").read_text())
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         guards = open_guards(bundle, embedder)
-        kit = Kit(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), Memory(0))
+        kit = CheckResources(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), Memory(0))
         forgetful = Guards(settings, kit)
         tables, figures = asyncio.run(measure(workspace, guards, forgetful, bundle, options.each, options.seconds))
     if options.write:

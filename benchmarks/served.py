@@ -30,7 +30,7 @@ from sluice.app.telemetry.settings import TelemetrySettings
 from sluice.app.telemetry.telemetry import open_telemetry
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.guardrails import GuardrailSettings, Guards, Kit
+from sluice.guardrails import CheckResources, GuardrailSettings, Guards
 from sluice.guardrails.model import FILE, load_guard_model
 from sluice.llm.models import ensure, load_models
 from sluice.llm.roles import open_chat
@@ -96,7 +96,7 @@ def main(kind: str, port: int, upstream: str, state: Path) -> None:
         chat = open_chat(bundle.providers.chat, local_url=None)
         model = load_guard_model(workspace.build / "guard" / FILE)
         instructions = tuple(each.content for each in bundle.prompts["answer"].messages if each.role == "system")
-        guards = Guards(bundle.guardrails, Kit(model, embedder.embed, instructions))
+        guards = Guards(bundle.guardrails, CheckResources(model, embedder.embed, instructions))
         chain = AnswerChain(bundle, chat, retriever, guards)
         traffic = Traffic()
         keys, feedback = KeyRing(state / "keys.json"), FeedbackLog(state / "feedback")

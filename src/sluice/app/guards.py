@@ -5,7 +5,7 @@ from __future__ import annotations
 from sluice.app.bundle import Bundle
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
-from sluice.guardrails import Guards, Kit
+from sluice.guardrails import CheckResources, Guards
 from sluice.guardrails.model import GuardModel, load_guard_model
 from sluice.retrieval.index import Embeds
 
@@ -15,7 +15,7 @@ def open_guards(bundle: Bundle, embedder: Embeds) -> Guards:
     model = _model(bundle) if bundle.guardrails.needs_model else None
     prompts = [bundle.prompts[name] for name in ("answer",) if name in bundle.prompts]
     system = [message.content for prompt in prompts for message in prompt.messages if message.role == "system"]
-    return Guards(bundle.guardrails, Kit(model, embedder.embed, tuple(system)))
+    return Guards(bundle.guardrails, CheckResources(model, embedder.embed, tuple(system)))
 
 
 def _model(bundle: Bundle) -> GuardModel:

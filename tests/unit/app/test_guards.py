@@ -24,7 +24,7 @@ from sluice.app.chain import AnswerChain
 from sluice.app.guards import open_guards
 from sluice.app.middleware import Traffic
 from sluice.core.errors import SluiceError
-from sluice.guardrails import GuardrailSettings, Guards, Kit
+from sluice.guardrails import CheckResources, GuardrailSettings, Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
@@ -59,7 +59,7 @@ def bundle_with(**stages: list[dict[str, Any]]) -> Bundle:
     return dataclasses.replace(scripted_bundle(), guardrails=GuardrailSettings.model_validate(usual | stages))
 
 
-def ask(bundle: Bundle, model: Speaking, hits: list[Hit], kit: Kit | None = None) -> Answer:
+def ask(bundle: Bundle, model: Speaking, hits: list[Hit], kit: CheckResources | None = None) -> Answer:
     chain = AnswerChain(bundle, model, ScriptedRetriever({QUESTION: hits}), Guards(bundle.guardrails, kit))
     return asyncio.run(chain.answer([{"role": "user", "content": QUESTION}]))
 
@@ -199,7 +199,7 @@ def test_no_canary_of_a_system_prompt_gets_out_whatever_it_is_written_in(writing
         bundle = bundle_with(output=output)
         said = write(instructions)
         for pieces in ([said], [said[:40], said[40:]]):
-            answer = ask(bundle, Speaking(pieces), [HONEST], Kit(instructions=(instructions,)))
+            answer = ask(bundle, Speaking(pieces), [HONEST], CheckResources(instructions=(instructions,)))
             assert write(canary) not in answer.text, template
             assert canary not in answer.text, template
             assert answer.blocked, template
@@ -242,7 +242,7 @@ def test_two_hundred_requests_behind_a_guard_that_is_not_there_get_no_answer(
             }
         ),
     )
-    guards = Guards(bundle.guardrails, Kit(embed=lambda texts: np.ones((len(texts), 2), np.float32)))
+    guards = Guards(bundle.guardrails, CheckResources(embed=lambda texts: np.ones((len(texts), 2), np.float32)))
     if how is killed:
         killed(guards)
     else:

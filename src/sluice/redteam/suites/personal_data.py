@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sluice.data.rows import Document
-from sluice.guardrails.personal_data import luhn
+from sluice.guardrails.checks.personal_data import luhn
 from sluice.redteam.attack import Attack, Scene, Suite, user
 from sluice.redteam.cases import load_cases
 from sluice.redteam.detectors import holds

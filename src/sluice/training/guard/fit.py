@@ -18,10 +18,10 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from sluice.data.guard import GuardRow
+from sluice.guardrails.context import Embed
 from sluice.guardrails.features import BUCKETS, features
 from sluice.guardrails.kinds import KindModel
 from sluice.guardrails.model import GuardModel
-from sluice.guardrails.seen import Embed
 from sluice.guardrails.toxicity_model import ToxicityModel
 from sluice.training.guard.parameters import GuardParameters
 

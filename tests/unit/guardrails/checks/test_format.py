@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from guarding import finder
-from sluice.guardrails.format import Options
+from sluice.guardrails.checks.format import Options
 
 find = finder("format")
 SCHEMA = {"type": "object", "required": ["answer"]}

@@ -12,8 +12,8 @@ import unicodedata
 from pydantic import Field
 
 from sluice.core.settings import Settings
-from sluice.guardrails.check import Find, Finding
-from sluice.guardrails.seen import Kit, Seen
+from sluice.guardrails.check import WHOLE, Check, Finding, check
+from sluice.guardrails.context import CheckContext
 from sluice.guardrails.unfolding import MOST_CHARACTERS
 from sluice.guardrails.unfolding.letters import TAGS, is_invisible
 
@@ -30,18 +30,22 @@ class Options(Settings):
     max_marks: int = Field(8, ge=0, description="combining marks in a row")
 
 
-def make(options: Options, kit: Kit) -> Find:  # noqa: ARG001 - every check is made of both
-    def find(seen: Seen) -> list[Finding]:
-        """At most one finding of each kind, over the whole text."""
-        kinds = set() if seen.text.isascii() else _letters(seen.text[:MOST_CHARACTERS], options)
-        if not seen.unfolded.complete:
-            kinds.add("unreadable")
-        deepest = max((sum(step in _ENCODINGS for step in layer.steps) for layer in seen.layers), default=0)
-        if deepest > options.max_nesting:
-            kinds.add("nested")
-        return [Finding(f"encoding.{kind}", 0, len(seen.text)) for kind in sorted(kinds)]
+@check
+class Encoding(Check):
+    name = "encoding"
+    options_model = Options
+    actions = WHOLE
 
-    return find
+    def find(self, context: CheckContext) -> list[Finding]:
+        """At most one finding of each kind, over the whole text."""
+        text = context.text
+        kinds = set() if text.isascii() else _letters(text[:MOST_CHARACTERS], self.options)
+        if not context.unfolded.complete:
+            kinds.add("unreadable")
+        deepest = max((sum(step in _ENCODINGS for step in reading.steps) for reading in context.readings), default=0)
+        if deepest > self.options.max_nesting:
+            kinds.add("nested")
+        return [Finding(f"encoding.{kind}", 0, len(text)) for kind in sorted(kinds)]
 
 
 def _letters(text: str, options: Options) -> set[str]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sluice.core.errors import SluiceError
 from sluice.core.lazy import cached_property
 from sluice.guardrails.memory import Memory
-from sluice.guardrails.unfolding import Layer, Unfolded, unfold
+from sluice.guardrails.unfolding import Reading, Unfolded, unfold
 
 if TYPE_CHECKING:
     from sluice.guardrails.model import GuardModel, Judged
@@ -22,7 +22,7 @@ Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Kit:
+class CheckResources:
     """What checks may need beside the text. `embed`: unit-length rows, one for each text. `instructions`: what the
     application tells the model and nobody else. `embedded`: the embeddings of the last parts that were in doubt."""
 
@@ -47,26 +47,30 @@ class Kit:
         return self.embed
 
 
-class Seen:
+class CheckContext:
     """For one call: it is not shared between threads."""
 
-    def __init__(self, text: str, kit: Kit) -> None:
+    def __init__(self, text: str, resources: CheckResources) -> None:
         self.text = text
-        self._kit = kit
+        self._resources = resources
 
     @cached_property
     def unfolded(self) -> Unfolded:
         return unfold(self.text)
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def readings(self) -> tuple[Reading, ...]:
         """Every reading of the text, the plainest first."""
-        return self.unfolded.layers
+        return self.unfolded.readings
 
     @cached_property
     def attack(self) -> float:
         """The probability, by the guard model, that one reading of the text is an attack."""
-        model, embed, known = self._kit.require_model("attack"), self._kit.require_embed("attack"), self._kit.embedded
+        model, embed, known = (
+            self._resources.require_model("attack"),
+            self._resources.require_embed("attack"),
+            self._resources.embedded,
+        )
         fresh: dict[str, npt.NDArray[np.float32]] = {}
 
         def embedded(parts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -87,23 +91,25 @@ class Seen:
     @property
     def waits(self) -> bool:
         """Whether `attack` has to ask the embedder."""
-        doubted = self._kit.require_model("attack").in_doubt(self._judged)
-        return not all(one.part in self._kit.embedded for one in doubted)
+        doubted = self._resources.require_model("attack").in_doubt(self._judged)
+        return not all(one.part in self._resources.embedded for one in doubted)
 
     @cached_property
     def _judged(self) -> list[Judged]:
-        return self._kit.require_model("attack").judged([layer.text for layer in self.layers])
+        return self._resources.require_model("attack").judged([reading.text for reading in self.readings])
 
     @cached_property
     def toxicity(self) -> float:
         """The probability, by the guard model, that one reading of the text is insulting or obscene."""
-        return _probability(self._kit.require_model("toxicity").toxicity([layer.text for layer in self.layers]))
+        return _probability(
+            self._resources.require_model("toxicity").toxicity([reading.text for reading in self.readings])
+        )
 
     @cached_property
     def vector(self) -> npt.NDArray[np.float32]:
         """The embedding of the plainest reading."""
-        plainest = self.layers[0].text if self.layers else self.text[:1]
-        found: npt.NDArray[np.float32] = self._kit.require_embed("topic")([plainest])[0]
+        plainest = self.readings[0].text if self.readings else self.text[:1]
+        found: npt.NDArray[np.float32] = self._resources.require_embed("topic")([plainest])[0]
         return found
 
 

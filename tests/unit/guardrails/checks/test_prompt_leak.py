@@ -6,13 +6,13 @@ import codecs
 import pytest
 
 from guarding import finder
-from sluice.guardrails.seen import Kit
+from sluice.guardrails.context import CheckResources
 
 SYSTEM = (
     "You answer questions about running LLM applications. Copy the shortest span of the passages. "
     "The code is orchid seven. If the passages do not answer it, say exactly: {{decline}}"
 )
-find = finder("prompt_leak", Kit(instructions=(SYSTEM,)))
+find = finder("prompt_leak", CheckResources(instructions=(SYSTEM,)))
 SPOKEN = SYSTEM.replace("{{decline}}", "The handbook does not say.")
 WRITINGS = {
     "plain": SPOKEN,

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from sluice.core.settings import Settings
-from sluice.guardrails.check import Find, Finding, on_every_layer
-from sluice.guardrails.seen import Kit
+from sluice.guardrails.check import Finding, PatternCheck, check
+from sluice.guardrails.context import CheckResources
 from sluice.guardrails.unfolding.writing import ciphered
 
 _WORD = re.compile(r"\w+")
@@ -22,28 +22,32 @@ class Options(Settings):
     words: int = Field(6, ge=_FEWEST, description="words in a row that are a leak; a shorter sentence counts whole")
 
 
-def make(options: Options, kit: Kit) -> Find:
-    runs = {
-        run
-        for instructions in kit.instructions
-        for writing in (instructions, *ciphered(instructions))
-        for run in _runs(writing, options.words)
-    }
-    lengths = sorted({len(run) for run in runs})
-    beginnings = {run[0] for run in runs}
+@check
+class PromptLeak(PatternCheck):
+    name = "prompt_leak"
+    options_model = Options
 
-    def find(text: str, _: Options) -> list[Finding]:
+    def __init__(self, options: Options, resources: CheckResources) -> None:
+        super().__init__(options, resources)
+        self._known = {
+            run
+            for instructions in resources.instructions
+            for writing in (instructions, *ciphered(instructions))
+            for run in _runs(writing, options.words)
+        }
+        self._lengths = sorted({len(run) for run in self._known})
+        self._beginnings = {run[0] for run in self._known}
+
+    def find_in(self, text: str) -> list[Finding]:
         words = [word.lower() for word in _WORD.findall(text)]
         found = [
             (first, first + length - 1)
-            for length in lengths
+            for length in self._lengths
             for first in range(len(words) - length + 1)
-            if words[first] in beginnings and tuple(words[first : first + length]) in runs
+            if words[first] in self._beginnings and tuple(words[first : first + length]) in self._known
         ]
         spans = [match.span() for match in _WORD.finditer(text)] if found else []
         return [Finding("prompt_leak.instructions", spans[first][0], spans[last][1]) for first, last in found]
-
-    return on_every_layer(find)(options, kit)
 
 
 def _runs(instructions: str, length: int) -> Iterator[tuple[str, ...]]:

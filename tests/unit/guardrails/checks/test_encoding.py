@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from guarding import finder
-from sluice.guardrails.encoding import Options
+from sluice.guardrails.checks.encoding import Options
 
 find = finder("encoding")
 ABUSED = {

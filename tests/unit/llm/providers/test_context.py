@@ -4,7 +4,7 @@ import pytest
 
 from fakes import provider_entry
 from sluice.llm.chat import Constrained
-from sluice.llm.providers.place import Place
+from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import ProviderSpec
 
 
@@ -15,5 +15,5 @@ from sluice.llm.settings import ProviderSpec
 )
 def test_a_grammar_is_for_llama_cpp_alone(entry: dict[str, str], grammar: str | None) -> None:
     spec = ProviderSpec.model_validate(provider_entry(**entry))
-    values = Place(spec).parameters(Constrained.model_validate({"grammar": 'root ::= "a"', "maxTokens": 9}))
+    values = ProviderContext(spec).parameters(Constrained.model_validate({"grammar": 'root ::= "a"', "maxTokens": 9}))
     assert (values.get("grammar"), values["max_tokens"]) == (grammar, 9)

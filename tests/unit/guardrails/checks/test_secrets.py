@@ -7,7 +7,7 @@ import string
 import pytest
 
 from guarding import finder
-from sluice.guardrails.secrets import Options
+from sluice.guardrails.check import NoOptions as Options
 
 find = finder("secrets")
 

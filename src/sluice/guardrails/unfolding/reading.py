@@ -9,7 +9,7 @@ Rewrite = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
-class Layer:
+class Reading:
     """`text[i]` stands for the original's characters from `starts[i]` up to `ends[i]`. `steps`: what was undone, in
     order; empty for the original itself."""
 
@@ -22,7 +22,7 @@ class Layer:
         """The span of the original that lies behind text[start:end] (start < end)."""
         return min(self.starts[start:end]), max(self.ends[start:end])
 
-    def mapped(self, letter: Callable[[str], str], step: str) -> Layer:
+    def mapped(self, letter: Callable[[str], str], step: str) -> Reading:
         """Each character replaced by none, one or several."""
         letters: list[str] = []
         starts: list[int] = []
@@ -32,19 +32,19 @@ class Layer:
                 letters.append(new)
                 starts.append(self.starts[place])
                 ends.append(self.ends[place])
-        return Layer("".join(letters), starts, ends, (*self.steps, step))
+        return Reading("".join(letters), starts, ends, (*self.steps, step))
 
-    def translated(self, text: str, step: str) -> Layer:
+    def translated(self, text: str, step: str) -> Reading:
         """Another text of the same length, character for character. ValueError when the length differs."""
         if len(text) != len(self.text):
             raise ValueError(f"{step}: {len(self.text)} characters became {len(text)}")
-        return Layer(text, self.starts, self.ends, (*self.steps, step))
+        return Reading(text, self.starts, self.ends, (*self.steps, step))
 
-    def reversed(self, step: str) -> Layer:
+    def reversed(self, step: str) -> Reading:
         """From the last character to the first."""
-        return Layer(self.text[::-1], self.starts[::-1], self.ends[::-1], (*self.steps, step))
+        return Reading(self.text[::-1], self.starts[::-1], self.ends[::-1], (*self.steps, step))
 
-    def rewritten(self, rewrites: Iterable[Rewrite], step: str) -> Layer:
+    def rewritten(self, rewrites: Iterable[Rewrite], step: str) -> Reading:
         """Spans replaced, in order and without overlap; each new character stands for the whole span replaced."""
         texts: list[str] = []
         starts: list[int] = []
@@ -57,9 +57,9 @@ class Layer:
             ends += [*self.ends[done:start], *[last] * len(new)]
             done = end
         texts.append(self.text[done:])
-        return Layer("".join(texts), [*starts, *self.starts[done:]], [*ends, *self.ends[done:]], (*self.steps, step))
+        return Reading("".join(texts), [*starts, *self.starts[done:]], [*ends, *self.ends[done:]], (*self.steps, step))
 
 
-def original(text: str) -> Layer:
+def original(text: str) -> Reading:
     """The text as it was sent."""
-    return Layer(text, range(len(text)), range(1, len(text) + 1))
+    return Reading(text, range(len(text)), range(1, len(text) + 1))

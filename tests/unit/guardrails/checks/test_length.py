@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from guarding import finder
-from sluice.guardrails.length import Options
+from sluice.guardrails.checks.length import Options
 
 find = finder("length")
 

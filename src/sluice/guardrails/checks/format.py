@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from sluice.core.settings import Settings
-from sluice.guardrails.check import Find, Finding
-from sluice.guardrails.seen import Kit, Seen
+from sluice.guardrails.check import Check, Finding, check
+from sluice.guardrails.context import CheckContext
 
 
 class Options(Settings):
@@ -35,15 +35,19 @@ class Options(Settings):
         return validator_for(self.json_schema)(self.json_schema)
 
 
-def make(options: Options, kit: Kit) -> Find:  # noqa: ARG001 - every check is made of both
-    def find(seen: Seen) -> list[Finding]:
+@check
+class Format(Check):
+    name = "format"
+    options_model = Options
+    actions = ("block", "annotate", "reask")
+    whole_answers = True
+
+    def find(self, context: CheckContext) -> list[Finding]:
         """At most one finding, over the whole answer."""
         try:
-            value = json.loads(seen.text)
+            value = json.loads(context.text)
         except ValueError:
-            return [Finding("format.not_json", 0, len(seen.text))]
-        if not options.validator.is_valid(value):
-            return [Finding("format.schema", 0, len(seen.text))]
+            return [Finding("format.not_json", 0, len(context.text))]
+        if not self.options.validator.is_valid(value):
+            return [Finding("format.schema", 0, len(context.text))]
         return []
-
-    return find

@@ -19,8 +19,8 @@ def ascii_letters(text: str) -> bytes:
     return text.encode("ascii", "replace")
 
 
-class Hint:
-    """What every match of a pattern holds: a row of characters, each of a class. `Hint("ddd", d="0123456789")`"""
+class Prefilter:
+    """What every match of a pattern holds: a row of characters, each of a class. `Prefilter("ddd", d="0123456789")`"""
 
     def __init__(self, row: str, **classes: str) -> None:
         self._row = row.encode()

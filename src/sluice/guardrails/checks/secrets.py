@@ -7,14 +7,8 @@ from __future__ import annotations
 
 import re
 
-from sluice.core.settings import Settings
-from sluice.guardrails.check import Finding
-from sluice.guardrails.unfolding.hint import said
-
-
-class Options(Settings):
-    """None yet."""
-
+from sluice.guardrails.check import Finding, PatternCheck, check
+from sluice.guardrails.unfolding.prefilter import said
 
 _START = r"(?<![A-Za-z0-9])"
 _NAMES = (
@@ -61,22 +55,26 @@ _WORDS = frozenset(word for _, _, words in _PATTERNS for word in words)
 _PLACEHOLDER = re.compile(r"^[<\[{$%(]|\.{3}|\*{3}|x{4}|\(|^os\.|^env", re.IGNORECASE)
 
 
-def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every check takes its options
-    """All findings; for a password or token that is spelt out the span is its value only."""
-    found = []
-    words_said = said(_WORDS, text)
-    for kind, pattern, words in _COMPILED:
-        if words_said.isdisjoint(words):
-            continue
-        for match in pattern.finditer(text):
-            start, end = match.span()
-            if "value" in pattern.groupindex:
-                start, end = match.span("value")
-                end -= len(match["value"]) - len(match["value"].rstrip(".?)]"))
-                if not _like_a_secret(text[start:end]):
-                    continue
-            found.append(Finding(f"secrets.{kind}", start, end))
-    return found
+@check
+class Secrets(PatternCheck):
+    name = "secrets"
+
+    def find_in(self, text: str) -> list[Finding]:
+        """All findings; for a password or token that is spelt out the span is its value only."""
+        found = []
+        words_said = said(_WORDS, text)
+        for kind, pattern, words in _COMPILED:
+            if words_said.isdisjoint(words):
+                continue
+            for match in pattern.finditer(text):
+                start, end = match.span()
+                if "value" in pattern.groupindex:
+                    start, end = match.span("value")
+                    end -= len(match["value"]) - len(match["value"].rstrip(".?)]"))
+                    if not _like_a_secret(text[start:end]):
+                        continue
+                found.append(Finding(f"secrets.{kind}", start, end))
+        return found
 
 
 def _like_a_secret(value: str) -> bool:

@@ -7,9 +7,11 @@ import time
 import pytest
 
 from guarding import finder
-from sluice.guardrails import injection
-from sluice.guardrails.injection import Options
+from sluice.guardrails.check import NoOptions as Options
+from sluice.guardrails.checks import injection
+from sluice.guardrails.context import CheckResources
 
+WITHOUT_CONTEXT = injection.Injection(Options(), CheckResources())
 find = finder("injection")
 
 ATTACKS = {
@@ -92,16 +94,16 @@ def test_looking_for_words_first_loses_no_attack(monkeypatch: pytest.MonkeyPatch
         for each in (text.split() for text in ATTACKS)
         for place in range(len(each))
     ]
-    quick = [injection.find(text, Options()) for text in texts]
+    quick = [WITHOUT_CONTEXT.find_in(text) for text in texts]
     everything = tuple((kind, pattern, ("",)) for kind, pattern, _ in injection._COMPILED)
     monkeypatch.setattr(injection, "_COMPILED", everything)
     monkeypatch.setattr(injection, "_WORDS", {""})
     assert sum(map(bool, quick)) > 500
-    assert quick == [injection.find(text, Options()) for text in texts]
+    assert quick == [WITHOUT_CONTEXT.find_in(text) for text in texts]
 
 
 @pytest.mark.parametrize("piece", ["\n", " ", "ignore all ", "a ", "all the ", "you are now a ", "show me ", ". "])
 def test_a_long_text_of_one_piece_takes_linear_time(piece: str) -> None:
     started = time.perf_counter()
-    injection.find(piece * 20_000, Options())
+    WITHOUT_CONTEXT.find_in(piece * 20_000)
     assert time.perf_counter() - started < 5

@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import re
 
-from sluice.core.settings import Settings
-from sluice.guardrails.check import Finding
+from sluice.guardrails.check import WHOLE, Finding, PatternCheck, check
 from sluice.guardrails.spaces import one_space
-from sluice.guardrails.unfolding.hint import said
-
-
-class Options(Settings):
-    """None yet."""
-
+from sluice.guardrails.unfolding.prefilter import said
 
 # Where an imperative may stand: at the start of a text or clause, or after a word that leads up to one.
 _LEAD = (
@@ -117,17 +111,22 @@ _COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE), words) for kind, pa
 _WORDS = frozenset(word for _, _, words in _PATTERNS for word in words)
 
 
-def find(text: str, options: Options) -> list[Finding]:  # noqa: ARG001 - every check takes its options
-    """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
-    # Runs of white space become one: a new line where there was one in it, else a space.
-    lines = map(one_space, text.split("\n"))
-    seen = "\n".join(line for line in lines if line)
-    one_line = seen.replace("\n", " ")
-    forms = {seen, one_line}  # a line may begin an order, and an order may run over lines
-    words_said = said(_WORDS, one_line)
-    kinds = {
-        kind
-        for kind, pattern, words in _COMPILED
-        if not words_said.isdisjoint(words) and any(pattern.search(form) for form in forms)
-    }
-    return [Finding(f"injection.{kind}", 0, len(text)) for kind in sorted(kinds)]
+@check
+class Injection(PatternCheck):
+    name = "injection"
+    actions = WHOLE
+
+    def find_in(self, text: str) -> list[Finding]:
+        """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
+        # Runs of white space become one: a new line where there was one in it, else a space.
+        lines = map(one_space, text.split("\n"))
+        seen = "\n".join(line for line in lines if line)
+        one_line = seen.replace("\n", " ")
+        forms = {seen, one_line}  # a line may begin an order, and an order may run over lines
+        words_said = said(_WORDS, one_line)
+        kinds = {
+            kind
+            for kind, pattern, words in _COMPILED
+            if not words_said.isdisjoint(words) and any(pattern.search(form) for form in forms)
+        }
+        return [Finding(f"injection.{kind}", 0, len(text)) for kind in sorted(kinds)]

@@ -7,8 +7,8 @@ import pytest
 
 from guarding import finder
 from sluice.core.errors import SluiceError
-from sluice.guardrails.seen import Kit
-from sluice.guardrails.topic import Options, Topic
+from sluice.guardrails.checks.topic import Options, Topic
+from sluice.guardrails.context import CheckResources
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
@@ -20,7 +20,7 @@ OPTIONS = Options(topics={"medicine": Topic(examples=("What does the doctor say?
 
 
 def test_what_is_near_to_an_example_is_of_the_topic() -> None:
-    find = finder("topic", Kit(embed=embed))
+    find = finder("topic", CheckResources(embed=embed))
     assert [found.reason for found in find("Ask a doctor", OPTIONS)] == ["topic.medicine"]
     assert find("Ask a gardener", OPTIONS) == []
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from sluice.core.settings import Settings
-from sluice.guardrails.check import Finding
-from sluice.guardrails.unfolding.hint import Hint, ascii_letters
+from sluice.guardrails.check import Finding, PatternCheck, check
+from sluice.guardrails.unfolding.prefilter import Prefilter, ascii_letters
 
 _TAGS = (
     "script|iframe|frame|img|image|svg|math|object|embed|applet|link|style|base|meta|form|input|button|video|audio|"
@@ -25,7 +25,7 @@ _ADDRESS = re.compile(
     r"(?:\b(?:https?|ftp|wss?|file)://|(?<![\w:/])//(?=[\w-]+\.)|\bwww\.(?=\w))[^\s<>\"'`)\]}]*", re.IGNORECASE
 )
 _SCHEME = re.compile(r"\b(?:javascript|vbscript|data)\s*:\s*[^\s<>\"'`)\]}]{2,}", re.IGNORECASE)
-_SIGNS = Hint("x", x="<!:/")  # in whatever is found, but for an address that begins with www
+_SIGNS = Prefilter("x", x="<!:/")  # in whatever is found, but for an address that begins with www
 _MEDIA = re.compile(r"^data\s*:\s*\w+/|^\w+script", re.IGNORECASE)
 
 
@@ -33,20 +33,25 @@ class Options(Settings):
     hosts: tuple[str, ...] = Field((), description="hosts that links may lead to, with all hosts below them")
 
 
-def find(text: str, options: Options) -> list[Finding]:
-    """All findings; of an image or link to an allowed host there is none."""
-    if not may_act(text):
-        return []
-    found = [Finding("markup.html", *match.span()) for match in _HTML.finditer(text)]
-    for match in _IMAGE.finditer(text):
-        address = _ADDRESS.search(match[0])
-        if address is None or not _allowed(address[0], options.hosts):
-            found.append(Finding("markup.image", *match.span()))
-    for match in _ADDRESS.finditer(text):
-        if not _allowed(match[0].rstrip(".,;:!?"), options.hosts):
-            found.append(Finding("markup.link", match.start(), match.start() + len(match[0].rstrip(".,;:!?"))))
-    found += [Finding("markup.script", *match.span()) for match in _SCHEME.finditer(text) if _MEDIA.match(match[0])]
-    return found
+@check
+class Markup(PatternCheck):
+    name = "markup"
+    options_model = Options
+
+    def find_in(self, text: str) -> list[Finding]:
+        """All findings; of an image or link to an allowed host there is none."""
+        if not may_act(text):
+            return []
+        found = [Finding("markup.html", *match.span()) for match in _HTML.finditer(text)]
+        for match in _IMAGE.finditer(text):
+            address = _ADDRESS.search(match[0])
+            if address is None or not _allowed(address[0], self.options.hosts):
+                found.append(Finding("markup.image", *match.span()))
+        for match in _ADDRESS.finditer(text):
+            if not _allowed(match[0].rstrip(".,;:!?"), self.options.hosts):
+                found.append(Finding("markup.link", match.start(), match.start() + len(match[0].rstrip(".,;:!?"))))
+        found += [Finding("markup.script", *match.span()) for match in _SCHEME.finditer(text) if _MEDIA.match(match[0])]
+        return found
 
 
 def may_act(text: str) -> bool:
