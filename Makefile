@@ -24,8 +24,8 @@ help:  ## show the tasks
 
 setup: $(READY)  ## install everything into .venv (other tasks do this by themselves; TRAINING=no without torch)
 
-$(READY): requirements/bootstrap.txt requirements/dev.txt requirements/train.txt requirements/torch.in requirements/corpora.txt pyproject.toml
-	@$(PYTHON) scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
+$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt engine/requirements/train.txt engine/requirements/torch.in engine/requirements/corpora.txt pyproject.toml
+	@$(PYTHON) engine/scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
 	@touch $(READY)
 
 release: $(READY)  ## take the working tree down the whole road: check, train, evaluate, rehearse, promote
@@ -34,65 +34,65 @@ release: $(READY)  ## take the working tree down the whole road: check, train, e
 eval: $(READY)  ## compare the working tree with origin/main: what got better, what broke (BASE=… for another)
 	@$(BIN)/sluice eval --base $(or $(BASE),origin/main) $(if $(PUBLISH),--publish)
 
-sync: $(READY)  ## write the limits of config/gates.yaml into k8s/analysis
+sync: $(READY)  ## write the limits of config/gates.yaml into engine/k8s/analysis
 	@$(BIN)/sluice gates sync
 
 serve: $(READY)  ## serve the champion on 127.0.0.1:8080
 	@$(BIN)/sluice serve
 
-schemas: $(READY)  ## fetch the definitions of custom resources again, by sha256 (schemas/cluster/)
+schemas: $(READY)  ## fetch the definitions of custom resources again, by sha256 (engine/schemas/cluster/)
 	@$(BIN)/sluice manifests schemas
 
-$(SCANNER): requirements/scan.txt | $(READY)
+$(SCANNER): engine/requirements/scan.txt | $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/scan
-	@$(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r requirements/scan.txt
+	@$(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r engine/requirements/scan.txt
 	@touch $(SCANNER)
 
-$(ATTACKER): requirements/redteam.txt | $(READY)
+$(ATTACKER): engine/requirements/redteam.txt | $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/redteam
-	@$(BIN)/uv pip install --quiet --python $(VENV)/redteam/bin/python --require-hashes --no-deps -r requirements/redteam.txt
+	@$(BIN)/uv pip install --quiet --python $(VENV)/redteam/bin/python --require-hashes --no-deps -r engine/requirements/redteam.txt
 	@touch $(ATTACKER)
 
-$(SDK): requirements/sagemaker.txt | $(READY)
+$(SDK): engine/requirements/sagemaker.txt | $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/sagemaker
-	@$(BIN)/uv pip install --quiet --python $(VENV)/sagemaker/bin/python --require-hashes -r requirements/sagemaker.txt
+	@$(BIN)/uv pip install --quiet --python $(VENV)/sagemaker/bin/python --require-hashes -r engine/requirements/sagemaker.txt
 	@touch $(SDK)
 
 sagemaker: $(READY) $(SDK)  ## train on SageMaker (config/sagemaker.yaml): cost first, then its steps; the result comes here (CHAMPION=… of an environment)
 	@$(BIN)/sluice train --on sagemaker --watch $(if $(CHAMPION),--env $(CHAMPION))
 
 test: $(READY) $(SCANNER)  ## the tests, with whole releases in a clone (minutes)
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=tests/workflows
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows
 
-test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; docs/reference/workflow-tests.md)
-	@$(BIN)/pytest -n 2 --dist loadfile tests/workflows
+test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
+	@$(BIN)/pytest -n 2 --dist loadfile engine/tests/workflows
 
-test-sagemaker: $(READY) $(SDK)  ## the definition of SageMaker's pipeline, by its SDK (docs/reference/sagemaker.md)
-	@$(BIN)/pytest -m sagemaker tests/unit/pipelines
+test-sagemaker: $(READY) $(SDK)  ## the definition of SageMaker's pipeline, by its SDK (engine/docs/reference/sagemaker.md)
+	@$(BIN)/pytest -m sagemaker engine/tests/unit/pipelines
 
-test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; docs/reference/canary-drill.md)
-	@$(BIN)/pytest -n 2 --dist loadfile -m drill tests/unit/rollout tests/unit/loadtest tests/unit/data
+test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
+	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rollout engine/tests/unit/loadtest engine/tests/unit/data
 
 test-fork: $(READY)  ## the rules of the house in a renamed copy of the repository, as `sluice init` leaves it (minutes)
-	@$(BIN)/pytest -m fork tests/unit/fork
+	@$(BIN)/pytest -m fork engine/tests/unit/template
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e"
 
 test-contract: $(READY)  ## the rules of the house: layers, pages, workflows, manifests (no model)
-	@$(BIN)/pytest -m "not real and not e2e" tests/contract
+	@$(BIN)/pytest -m "not real and not e2e" engine/tests/contract
 
 image: $(READY)  ## build both images with buildah (BASE=NAME@sha256:…)
 	@$(BIN)/sluice image build $(if $(BASE),--base $(BASE))
 
-test-image: $(READY)  ## build both images, run them with podman (minutes; docs/reference/image.md)
-	@$(BIN)/pytest -m image tests/image
+test-image: $(READY)  ## build both images, run them with podman (minutes; engine/docs/reference/image.md)
+	@$(BIN)/pytest -m image engine/tests/image
 
 kind: $(READY)  ## a cluster on this machine for e2e-cluster: kind, Argo Rollouts, Traefik, both images (BASE=…)
-	@$(if $(BASE),SLUICE_IMAGE_BASE=$(BASE)) $(BIN)/python scripts/make_kind.py
+	@$(if $(BASE),SLUICE_IMAGE_BASE=$(BASE)) $(BIN)/python engine/scripts/make_kind.py
 
-e2e-cluster: $(READY)  ## canaries that are promoted and aborted in the cluster of KUBECONFIG (docs/reference/cluster.md)
-	@$(BIN)/pytest -m cluster tests/e2e/test_cluster.py
+e2e-cluster: $(READY)  ## canaries that are promoted and aborted in the cluster of KUBECONFIG (engine/docs/reference/cluster.md)
+	@$(BIN)/pytest -m cluster engine/tests/e2e/test_cluster.py
 
 soak: $(READY)  ## three minutes of mixed traffic: files and memory of the service stay flat
 	@$(BIN)/pytest -m soak

@@ -3,7 +3,7 @@ anything else: nothing was measured.
 
     locust -f loadtest/locustfile.py --headless --only-summary
 
-Parameters are SLUICE_* variables; docs/reference/rollout.md lists them. With --master and --worker processes the load
+Parameters are SLUICE_* variables; engine/docs/reference/rollout.md lists them. With --master and --worker processes the load
 comes from the workers, the master gets their samples and decides.
 """
 

@@ -2,7 +2,7 @@
 
 `.venv/sagemaker/bin/python -P pipelines/sagemaker.py [--upsert]` shows the definition, or makes the pipeline what it
 says and prints its ARN. `sluice train --on sagemaker` runs it, in an environment of its own, because the SDK cannot be
-installed beside the rest (docs/decisions/sagemaker-sdk.md). -P, because this file has the name of the SDK.
+installed beside the rest (engine/docs/decisions/sagemaker-sdk.md). -P, because this file has the name of the SDK.
 
 Each job runs pipelines/container/job.py, which runs the command of the stage. What a run works on are its parameters;
 so the definition changes only with this file, the job's script and config/sagemaker.yaml.
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluice.cloud.aws import asking
-from sluice.cloud.settings import Job, SageMakerSettings, require
+from sluice.extras.sagemaker.aws import asking
+from sluice.extras.sagemaker.settings import Job, SageMakerSettings, require
 from sluice.core.errors import SluiceError
 
 HERE = Path(__file__).resolve().parent

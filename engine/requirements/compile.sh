@@ -1,0 +1,24 @@
+#!/bin/sh
+# Compiles the locks: every version with its hashes, no index address, nothing younger than two weeks.
+# usage: engine/requirements/compile.sh   (needs the environment of `make setup`)
+set -eu
+cd "$(dirname "$0")"
+cutoff=$(date -u -d '14 days ago' +%Y-%m-%dT00:00:00Z)
+echo "torch; sys_platform == 'never'" > .no-torch   # torch has a build of its own on every platform: torch.in
+compile() {
+    ../.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+        --no-emit-index-url --no-emit-find-links --exclude-newer "$cutoff" "$@"
+}
+compile bootstrap.in -o bootstrap.txt
+compile dev.in -o dev.txt
+compile serve.in -c dev.txt -o serve.txt
+compile providers.in -c dev.txt -o providers.txt
+compile image.in -c dev.txt -o image.txt
+compile load.in -c dev.txt -o load.txt
+compile image-build.in -c dev.txt -o image-build.txt
+compile train.in -c dev.txt --override .no-torch -o train.txt
+compile scan.in -o scan.txt
+compile corpora.in --no-deps -o corpora.txt
+compile sagemaker.in -o sagemaker.txt
+compile redteam.in --excludes redteam.exclude -o redteam.txt
+rm .no-torch

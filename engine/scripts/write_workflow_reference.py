@@ -1,0 +1,103 @@
+"""Writes the table in engine/docs/reference/workflows.md: `.venv/bin/python engine/scripts/write_workflow_reference.py [FOLDER]`.
+
+Everything in it is read from .github/workflows/: what a workflow is for is the comment at its top, why it may do
+something is the comment behind the right. A contract test compares.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "engine" / "tests"))  # what reads .github/ for the contract tests reads it here too
+
+from policy.files import File, Repository, expressions  # noqa: E402 - found by the line above
+
+FOLDER = ROOT / "engine" / "docs" / "reference"
+BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+HEAD = "| workflow | for | started by | may, and why | secrets | variables |\n|---|---|---|---|---|---|\n"
+NAMES = {
+    "pull_request": "a pull request",
+    "push": "a push",
+    "schedule": "the clock",
+    "workflow_dispatch": "hand",
+    "branch_protection_rule": "a change of the branch rules",
+}
+
+
+def purpose(file: File) -> str:
+    """The first sentence of the comment above the name."""
+    found = re.match(r"((?:# ?.*\n)+)name:", file.text)
+    if not found:
+        raise SystemExit(f"{file.path}: no comment above `name:` says what it is for")
+    words = " ".join(line.lstrip("# ") for line in found[1].splitlines())
+    return words.split(". ")[0].rstrip(".")
+
+
+def starters(file: File, workflows: list[File]) -> Iterator[str]:
+    for event, settings in file.triggers.items():
+        settings = settings or {}
+        if event == "workflow_call":
+            callers = [
+                other.name
+                for other in workflows
+                if any(str(job.get("uses", "")) == f"./{file.path}" for job in other.jobs.values())
+            ]
+            yield f"a call of {', '.join(callers)}" if callers else "a call"
+        elif event == "schedule":
+            yield "the clock, " + ", ".join(f"`{entry['cron']}`" for entry in settings)
+        elif event == "workflow_dispatch" and settings.get("inputs"):
+            yield f"hand, with {', '.join(f'`{name}`' for name in settings['inputs'])}"
+        elif settings.get("branches"):
+            yield f"{NAMES[event]} to {', '.join(settings['branches'])}"
+        else:
+            yield NAMES[event]
+
+
+def rights(file: File) -> Iterator[str]:
+    """Each right once, with every reason that a job gives for it."""
+    reasons: dict[str, list[str]] = {}
+    for name, job in file.jobs.items():
+        for scope, level in (job.get("permissions") or {}).items():
+            comment = re.search(r"\s# (.+)$", file.line("jobs", name, "permissions", scope))
+            known = reasons.setdefault(f"`{scope}: {level}`", [])
+            if comment and comment[1] not in known:
+                known.append(comment[1])
+    yield from (f"{right} {'; '.join(why)}" for right, why in reasons.items())
+
+
+def named(file: File, context: str) -> Iterator[str]:
+    """The secrets or variables that expressions name; environments have their own of both."""
+    found = {name for one in expressions(file.document) for name in re.findall(rf"\b{context}\.(\w+)", one)}
+    yield from (f"`{name}`" for name in sorted(found))
+    if context == "secrets":
+        places = {str(job["environment"]) for job in file.jobs.values() if "environment" in job}
+        yield from (f"those of the environment `{place}`" for place in sorted(places))
+
+
+def row(file: File, workflows: list[File]) -> str:
+    cells = (
+        f"`{file.name}`",
+        purpose(file),
+        "; ".join(starters(file, workflows)),
+        "<br>".join(rights(file)) or "nothing",
+        ", ".join(named(file, "secrets")) or "none",
+        ", ".join(named(file, "vars")) or "none",
+    )
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def main(folder: Path) -> None:
+    page = (FOLDER / "workflows.md").read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    workflows = Repository.read(ROOT).workflows
+    table = HEAD + "".join(row(file, workflows) for file in workflows)
+    (folder / "workflows.md").write_text(before + BEGIN + table + END + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

@@ -1,0 +1,74 @@
+"""`sluice canary ...`"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.core.workspace import Workspace
+
+group = typer.Typer(no_args_is_help=True, help="Judge a canary that is being served beside stable.")
+# The same variable as for the load stage: one Secret holds the key of both Jobs.
+KEY = "SLUICE_LOAD_KEY"
+
+
+@group.command("quality")
+def canary_quality(
+    stable: Annotated[str, typer.Option(help="Address of stable.")],
+    canary: Annotated[str, typer.Option(help="Address of the canary.")],
+    cases: Annotated[int, typer.Option(help="How many questions, half of them to be declined; 0: all.", min=0)] = 0,
+    concurrency: Annotated[int, typer.Option(help="Questions at once, of each side.", min=1)] = 2,
+    timeout: Annotated[float, typer.Option(help="Seconds; a slower answer counts as failed.", min=1)] = 30,
+    release: Annotated[
+        Path | None, typer.Option(help="Folder with `judging` and `config` of a release; default: this checkout.")
+    ] = None,
+    questions: Annotated[Path | None, typer.Option(help="Rows to ask, instead of those there.")] = None,
+    gates: Annotated[Path | None, typer.Option(help="File with `comparison:`, instead of the one there.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for verdicts and the whole comparison, as JSON.")] = None,
+) -> None:
+    """Ask stable and canary the same questions and compare the answers; fails when the canary's are worse.
+
+    The key for both, where they ask for one, is in SLUICE_LOAD_KEY."""
+    from sluice.serving.settings import ServiceSettings
+    from sluice.core.errors import GateFailed
+    from sluice.core.files import write_json
+    from sluice.core.progress import Reporter
+    from sluice.core.settings import load_settings
+    from sluice.data.rows import load_rows
+    from sluice.evaluation.policy import load_policy
+    from sluice.evaluation.reports.terminal import in_the_terminal
+    from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
+    from sluice.rollout.jobs import JobReport
+    from sluice.rollout.quality import Served, compare_served, sample
+    from sluice.rollout.quality_verdicts import report_of, verdicts_of
+
+    if release:
+        config, gates, questions = (
+            release / "config",
+            gates or release / JUDGING_GATES,
+            questions or release / JUDGING_CASES,
+        )
+    else:
+        workspace = Workspace.find()
+        config = workspace.config
+        gates, questions = gates or config / "gates.yaml", questions or workspace.data / "eval.jsonl"
+    decline = load_settings(config / "service.yaml", ServiceSettings).decline
+    rows = sample(load_rows(questions), cases)
+    key = os.environ.get(KEY, "")
+    progress = Reporter("quality")
+    found = compare_served(
+        Served(stable, decline, timeout, key),
+        Served(canary, decline, timeout, key),
+        rows,
+        load_policy(gates),
+        concurrency=concurrency,
+        on_progress=lambda done, total: progress.report(done, total, "answers"),
+    )
+    if out:
+        write_json(out, report_of(found))
+    print(in_the_terminal(found))
+    if not found.passed:
+        raise GateFailed(JobReport(verdicts=tuple(verdicts_of(found))).reason)

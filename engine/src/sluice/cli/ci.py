@@ -1,0 +1,101 @@
+"""`sluice ci`: what a run on GitHub decides and tells. Steps of workflows call it; it works on a laptop as well."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from sluice.core.errors import Faults, SluiceError
+from sluice.core.workspace import Workspace
+
+Needs = Annotated[str, typer.Option(help="The context `needs` as JSON.", envvar="NEEDS")]
+group = typer.Typer(no_args_is_help=True, help="What a run on GitHub decides and tells.")
+
+
+@group.command()
+def plan(
+    base: Annotated[str, typer.Option(help="Branch, tag or commit that the change is for.")] = "origin/main",
+    head: Annotated[str, typer.Option(help="Branch, tag or commit of the change.")] = "HEAD",
+) -> None:
+    """Say which jobs of ci.yml a change needs, by the paths that it changes; on doubt, all of them.
+
+    In GitHub Actions the answer goes into the outputs of the step, `true` or `false` for each job, and the summary."""
+    from sluice.github.outputs import write_outputs
+    from sluice.github.plan import plan_change, summary
+
+    workspace = Workspace.find()
+    found = plan_change(workspace.root, base, head)
+    if missing := _keys_of_providers(workspace):
+        found = found.omit("rehearse-release", f"{', '.join(missing)} not set: nobody can be asked; main rehearses it")
+    print(summary(found))
+    _tell(summary(found))
+    print(write_outputs(found.outputs(), os.environ), file=sys.stderr)
+
+
+@group.command()
+def required(needs: Needs) -> None:
+    """Fail unless every job succeeded, or was skipped because the plan had said that it is not needed."""
+    from sluice.github.required import judge, summary
+
+    outcomes = judge(needs)
+    print(summary(outcomes))
+    _tell(summary(outcomes))
+    if faults := [f"{one.job}: {one.result}: {one.fault}" for one in outcomes if one.fault]:
+        raise Faults("required", faults)
+
+
+@group.command()
+def issue(
+    needs: Needs,
+    title: Annotated[str, typer.Option(help="Title of the issue.")],
+    marker: Annotated[str, typer.Option(help="The word that the issue is found by.")],
+) -> None:
+    """Open or update one issue while a job of this run fails; close it when all succeed.
+
+    Needs GITHUB_TOKEN with the right `issues: write`."""
+    from sluice.github.trouble import report_trouble
+
+    said = report_trouble(title, needs, os.environ, marker=marker)
+    print(f"{said.message} {said.url or ''}".rstrip())
+
+
+@group.command("audit")
+def audit_locks() -> None:
+    """Look up every package of engine/requirements/*.txt in a database of vulnerabilities; needs the network.
+
+    What is known and not accepted in engine/requirements/advisories.yaml is an error; so is what could not be looked up."""
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    from sluice.github.audit import audit, summary
+
+    folder = Workspace.find().root / "engine" / "requirements"
+    locks = sorted(folder.glob("*.txt"))
+    program = Path(sys.prefix) / "scan" / "bin" / "pip-audit"
+    findings = audit(program, locks, folder / "advisories.yaml", today=datetime.now(UTC).date())
+    print(summary(findings, len(locks)))
+    _tell(summary(findings, len(locks)))
+    if faults := [one.fault for one in findings if one.fault]:
+        remedy = "compile the locks anew, or accept it for a time in engine/requirements/advisories.yaml"
+        raise Faults("requirements", faults, remedy=remedy)
+
+
+def _keys_of_providers(workspace: Workspace) -> list[str]:
+    """Variables with keys of providers that are not set here. A pull request has no secrets."""
+    from sluice.llm.models import Models
+    from sluice.llm.settings import load_providers, missing_keys
+
+    try:
+        providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
+    except SluiceError:
+        return []  # a broken file is for the tests to tell, not a reason to do less
+    return missing_keys((*providers.chat, *providers.judge))
+
+
+def _tell(markdown: str) -> None:
+    from sluice.github.job_summary import write_job_summary
+
+    print(write_job_summary(markdown, os.environ), file=sys.stderr)

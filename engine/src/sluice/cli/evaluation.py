@@ -1,0 +1,111 @@
+"""`sluice train`, `sluice evaluate`, stages of the pipeline, and `sluice eval`, which compares two of their results."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.cli.common import Where, find_release, print_json
+from sluice.core.errors import GateFailed
+from sluice.core.workspace import Workspace
+
+
+def train(
+    on: Annotated[Where, typer.Option(help="This machine, or a pipeline of SageMaker (config/sagemaker.yaml).")] = (
+        Where.HERE
+    ),
+    watch: Annotated[
+        bool, typer.Option("--watch", help="SageMaker: follow the run, started now or before, and bring its result.")
+    ] = False,
+    env: Annotated[str, typer.Option(help="SageMaker: environment whose champion the gates compare with.")] = "",
+    rows: Annotated[Path | None, typer.Option(help="Rows to learn from; default: data/train.jsonl.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Folder of the index; default: build/index.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="GGUF file or folder of safetensors; default: the chat model.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/adapter.")] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints; default: .sluice/checkpoints.")
+    ] = None,
+    track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow; a release logs its own.")] = False,
+) -> None:
+    """Fine-tune the adapter (pipeline stage), or have SageMaker do it for the tree as it is.
+
+    Under torchrun, each process is one such call. A run of SageMaker is known by what goes into it: the same command
+    picks up one that was started before, and pays for none twice. Exit code 3 when its gates refused the adapter."""
+    if on is Where.HERE:
+        from sluice.extras.finetune.stage import run
+
+        run(Workspace.find(), rows=rows, index=index, base=base, out=out, checkpoints=checkpoints, track=track)
+        return
+    if track or any((rows, index, base, out, checkpoints)):
+        raise typer.BadParameter("paths and --track are for training here; config/sagemaker.yaml says what a run gets")
+    from sluice.extras.sagemaker import train as remote
+
+    remote.train(Workspace.find(), follow=watch, env=env)
+
+
+def evaluate(
+    release: Annotated[str, typer.Option(help="Release id; default: what is in build/.")] = "",
+    baseline: Annotated[bool, typer.Option("--baseline", help="The base model without an adapter.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/evaluation.")] = None,
+    asked: Annotated[Path | None, typer.Option(help="A file of rows to ask in place of data/eval.jsonl.")] = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Answer out of the response cache only.")] = False,
+) -> None:
+    """Ask the application every case of data/eval.jsonl and score the answers (pipeline stage)."""
+    from sluice.serving.bundle import draft_bundle
+    from sluice.evaluation.stage import run
+    from sluice.release.bundles import open_bundle
+
+    workspace = Workspace.find()
+    if release:
+        bundle = open_bundle(find_release(workspace, release)[1], workspace)
+    else:
+        bundle = draft_bundle(workspace, adapter=None if baseline else workspace.build / "adapter" / "adapter.gguf")
+    summary = run(workspace, bundle, out or workspace.build / "evaluation", asked=asked, replay=replay)
+    print_json({name: metric["value"] for name, metric in summary["metrics"].items()})
+
+
+def eval_change(
+    base: Annotated[str, typer.Option(help="Branch, tag or commit that the change is for.")] = "origin/main",
+    head: Annotated[str, typer.Option(help="Branch, tag or commit of the change; default: the working tree.")] = "",
+    replay: Annotated[bool, typer.Option("--replay", help="Answer out of the response cache only.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the reports; default: build/comparison.")] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="In GitHub Actions: into the job summary and the pull request's comment.")
+    ] = False,
+) -> None:
+    """Compare a change with what it changes, case by case: what got better, what broke, how sure that is."""
+    from sluice.evaluation.reports import COMMENT, PAGE
+    from sluice.evaluation.reports.terminal import in_the_terminal
+    from sluice.jobs.compare_change import review
+
+    found = review(Workspace.find(), base, head, replay=replay, out=out)
+    print(found.title)
+    if found.replayed:
+        print(f"nobody was asked ({found.replayed}): answers are those of the response cache")
+    if found.comparison is None or found.reports is None:
+        text = "Nothing changed: no question has to be asked.\n"
+    else:
+        text = (found.reports / COMMENT).read_text()
+        print(in_the_terminal(found.comparison))
+        print(f"reports: {found.reports}")
+    if publish:
+        _publish(text)
+    if found.comparison is None:
+        print(text.strip())
+    elif not found.comparison.passed:
+        remedy = f"{found.reports}/{PAGE} shows the cases"
+        raise GateFailed(f"the verdict is: {found.comparison.verdict}", remedy=remedy)
+
+
+def _publish(text: str) -> None:
+    from sluice.github.comment import upsert_comment
+    from sluice.github.job_summary import write_job_summary
+
+    print(write_job_summary(text, os.environ), file=sys.stderr)
+    print(upsert_comment(text, os.environ, marker="comparison").message, file=sys.stderr)

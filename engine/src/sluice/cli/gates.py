@@ -1,0 +1,45 @@
+"""`sluice gates ...`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.core.workspace import Workspace
+
+group = typer.Typer(no_args_is_help=True, help="The limits of config/gates.yaml.")
+
+
+@group.command("sync")
+def gates_sync() -> None:
+    """Write the limits of config/gates.yaml into the analysis templates of k8s/."""
+    from sluice.rollout.limits import sync
+
+    workspace = Workspace.find()
+    changed = sync(workspace.config / "gates.yaml", workspace.root / "engine" / "k8s" / "analysis")
+    print("\n".join(f"wrote {path.relative_to(workspace.root)}" for path in changed) or "nothing changed")
+
+
+@group.command("judge")
+def gates_judge(
+    evaluation: Annotated[Path, typer.Argument(help="Folder of an evaluation.")],
+    against: Annotated[Path, typer.Option(help="Folder of the evaluation of what is live, on the same cases.")],
+    out: Annotated[Path, typer.Option(help="File for the verdicts.")],
+) -> None:
+    """Let the gates judge an evaluation. A refusal is a result: the file says it, and the exit code is 0."""
+    from sluice.core.files import write_json
+    from sluice.release.figures import figures, reference
+    from sluice.release.gates import decide, load_gates
+
+    gates = load_gates(Workspace.find().config / "gates.yaml")
+    verdicts = decide(gates, "evaluation", figures(evaluation, against), reference(evaluation, against))
+    refused = [verdict.gate for verdict in verdicts if not verdict.passed]
+    record = {
+        "passed": bool(verdicts) and not refused,
+        "refused_by": ", ".join(refused),
+        "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
+    }
+    write_json(out, record)
+    print(f"refused by {record['refused_by']}" if refused else "every gate passed")

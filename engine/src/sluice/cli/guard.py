@@ -1,0 +1,23 @@
+"""`sluice guard ...`"""
+
+from __future__ import annotations
+
+import typer
+
+from sluice.cli.common import print_json
+from sluice.core.workspace import Workspace
+
+group = typer.Typer(no_args_is_help=True, help="Train the guard model.")
+
+
+@group.command("train")
+def guard_train() -> None:
+    """Train the guard model on data/guard and judge it by held-out rows (pipeline stage)."""
+    from sluice.guard_training.stage import run
+
+    print_json(run(Workspace.find()))
+
+
+@group.callback()
+def _noun() -> None:
+    """Keeps `train` a word of its own while it is the only one."""

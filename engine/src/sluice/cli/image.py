@@ -1,0 +1,65 @@
+"""`sluice image ...`"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from sluice.core.workspace import Workspace
+
+group = typer.Typer(help="The images: one serves releases, one judges their canaries.")
+
+
+@group.callback()
+def image() -> None:
+    """The images: one serves releases, one judges their canaries."""
+
+
+@group.command("build")
+def image_build(
+    base: Annotated[
+        str, typer.Option(help="Base image by digest, NAME@sha256:…", envvar="SLUICE_IMAGE_BASE", show_default=False)
+    ] = "",
+    tag: Annotated[
+        str, typer.Option(help="Name of the serving image; the other's ends with -load.")
+    ] = "localhost/sluice",
+    options: Annotated[list[str] | None, typer.Argument(help="After `--`: further options for buildah.")] = None,
+) -> None:
+    """Build both images with buildah and write their SBOMs, build/image/sbom.cdx.json and sbom-load.cdx.json.
+
+    Their ids are the last two lines."""
+    from sluice.release.image import TARGETS, build
+
+    root = Workspace.find().root
+    images = [build(root, base, tag, options or [], target=target) for target in TARGETS]
+    for built in images:
+        print(f"{built.name}: {built.size / 1e6:.0f} MB in {len(built.layers)} layers, built in {built.seconds:.0f} s")
+        print(f"SBOM: {built.sbom}")
+    for built in images:
+        print(built.id)
+
+
+@group.command("push")
+def image_push(
+    to: Annotated[str, typer.Option(help="Name in a registry, without a tag, such as ghcr.io/OWNER/NAME.")],
+    image: Annotated[
+        str, typer.Option(help="Name of the local serving image; the other's ends with -load.")
+    ] = "localhost/sluice",
+) -> None:
+    """Push both images, tagged with the commit, and print their digests. What was pushed for this commit stays.
+
+    On GitHub GITHUB_ACTOR and GITHUB_TOKEN open the registry; outputs are `image`, `name` and `digest`, and the same
+    with `load-` before them for the image that judges a canary."""
+    from sluice.github.outputs import write_outputs
+    from sluice.release.image import TARGETS, push, suffixed
+
+    user, token = os.environ.get("GITHUB_ACTOR", ""), os.environ.get("GITHUB_TOKEN", "")
+    for target in TARGETS:
+        name, there = suffixed(image, target), suffixed(to.lower(), target)
+        pushed = push(Workspace.find().root, name, there, user=user, token=token)
+        prefix = target.suffix.removeprefix("-") + "-" if target.suffix else ""
+        found = {"image": pushed.image, "name": pushed.name, "digest": pushed.digest}
+        write_outputs({prefix + key: value for key, value in found.items()}, os.environ)
+        print(pushed.image if pushed.new else f"{pushed.image}: pushed before")

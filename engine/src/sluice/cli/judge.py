@@ -1,0 +1,39 @@
+"""`sluice judge ...`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.cli.common import print_json
+from sluice.core.workspace import Workspace
+
+group = typer.Typer(no_args_is_help=True, help="Compare the judge of answers with people.")
+
+
+@group.command("calibrate")
+def judge_calibrate(
+    cases: Annotated[Path | None, typer.Option(help="Labelled answers (.jsonl); default: those of Sluice.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write what is printed.")] = None,
+) -> None:
+    """Let the judge grade answers that people have graded: agreement, Cohen's kappa, and where they differ.
+
+    Fails when the judge agrees less than config/gates.yaml asks for."""
+    from sluice.serving.bundle import draft_bundle
+    from sluice.core.files import write_json
+    from sluice.evaluation.calibration import CASES, calibrate_bundle, load_calibration
+    from sluice.release.gates import Figure, decide, load_gates, require
+
+    workspace = Workspace.find()
+    gates = load_gates(workspace.config / "gates.yaml")
+    labelled = load_calibration(cases or CASES)
+    found = calibrate_bundle(draft_bundle(workspace, adapter=None), labelled)
+    summary = found.as_dict()
+    if out:
+        write_json(out, summary)
+    print_json(summary)
+    differ = tuple(one.case.id for one in found.disagreements)
+    kappa = Figure(found.agreement.kappa, found.agreement.cases, len(found.errors), (*found.errors, *differ))
+    require(decide(gates, "calibration", {"judge_kappa": kappa}, None))

@@ -1,0 +1,155 @@
+"""`sluice release ...`: make releases, look at them, go back to one. What jobs on GitHub run is in `delivery.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.cli.common import EnvOption, Fault, find_release
+from sluice.core.errors import CanaryStopped, Faults, GateFailed
+from sluice.core.workspace import Workspace
+
+ARTEFACTS = "SLUICE_ARTEFACTS"  # so that a pod's manifest names the place once
+group = typer.Typer(no_args_is_help=True, help="Make, list, show, compare, verify, ship and roll back releases.")
+
+
+@group.command("make")
+def release_make(fault: Fault = "") -> None:
+    """Take the working tree down the whole road: check, index, train, evaluate, gates, rehearsal, champion."""
+    from sluice.cli.release_summary import show_arrival
+    from sluice.jobs.release import make_release
+
+    arrival = make_release(Workspace.find(), fault=fault)
+    show_arrival(arrival)
+    if not arrival.passed:
+        refusal = CanaryStopped if arrival.rehearsal else GateFailed
+        remedy = "the champion stays live; the report shows the cases"
+        raise refusal(f"release {arrival.manifest.id} was {arrival.verdict}: {arrival.reason}", remedy=remedy)
+
+
+@group.command("list")
+def release_list(
+    env: EnvOption = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line, with all keys.")] = False,
+) -> None:
+    """The record: what was promoted, refused and gone back to, and why; * is live."""
+    from sluice.release.record import open_record
+
+    record = open_record(Workspace.find(), env, os.environ)
+    live = record.champion()
+    for event in record.history():
+        if as_json:
+            print(event.model_dump_json())
+            continue
+        mark = "*" if event == live else " "
+        by = f"  ({event.by})" if event.by else ""
+        print(f"{mark} {event.time}  {event.event:<12}  {event.id}  {event.reason}{by}")
+
+
+@group.command("show")
+def release_show(
+    release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "", env: EnvOption = ""
+) -> None:
+    """The manifest of a release."""
+    manifest, _ = find_release(Workspace.find(), release, env)
+    print(json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False))
+
+
+@group.command("diff")
+def release_diff(
+    before: Annotated[str, typer.Argument(help="Release id.")],
+    after: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "",
+    env: EnvOption = "",
+) -> None:
+    """What is different between two releases: metrics, parts, texts of prompts and settings. As Markdown."""
+    from sluice.release.difference import compare_releases, markdown
+
+    workspace = Workspace.find()
+    pair = find_release(workspace, before, env), find_release(workspace, after, env)
+    print(markdown(compare_releases(*pair)))
+
+
+@group.command("verify")
+def release_verify(
+    release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "",
+    env: EnvOption = "",
+    judged: Annotated[
+        str, typer.Option("--judged-in", help="Fail unless it was judged against the champion of this environment.")
+    ] = "",
+    attested: Annotated[
+        bool, typer.Option("--attested", envvar="SLUICE_ATTESTED", help="Fail without GitHub's attestation.")
+    ] = False,
+) -> None:
+    """Check every digest of a release again, here and in the shared place, and GitHub's attestation of its manifest.
+
+    What cannot be looked at is said to be not verified."""
+    from sluice.release.record import PLACE, open_record, shared_place
+    from sluice.release.verification import check_attestation, check_champion, check_folder, check_place
+
+    workspace = Workspace.find()
+    manifest, folder = find_release(workspace, release, env)
+    place = shared_place(os.environ) if os.environ.get(PLACE) else None
+    attestation = check_attestation(folder, os.environ)
+    checks = [check_folder(folder), check_place(place, workspace, folder), attestation]
+    if judged:
+        checks.append(check_champion(manifest, open_record(workspace, judged, os.environ)))
+    for check in checks:
+        print(check)
+    wrong = [check for check in checks if check.result == "failed"]
+    if attested and attestation.result == "not verified":
+        wrong.append(attestation)
+    if wrong:
+        raise Faults(f"release {folder.name}", [str(check) for check in wrong], remedy="do not deploy it")
+
+
+@group.command("rollback")
+def release_rollback(
+    release: Annotated[str, typer.Argument(help="Id of the release to serve again, or `previous`.")],
+    env: EnvOption = "",
+) -> None:
+    """Make an earlier release the champion again. Its files are verified first.
+
+    In a cluster `sluice rollback` does this and moves the cluster too."""
+    from sluice.cli.delivery import go_back
+
+    print(go_back(Workspace.find(), release, env))
+
+
+@group.command("push")
+def release_push(
+    to: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix.", envvar=ARTEFACTS)],
+    release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "",
+) -> None:
+    """Put a release and its models where other machines fetch them, each file under its sha256."""
+    from sluice.release.blobs import open_place
+    from sluice.release.transfer import push
+
+    workspace = Workspace.find()
+    moved = push(find_release(workspace, release)[1], workspace, open_place(to))
+    print(f"{moved.manifest.id}: {moved.files} files, {moved.moved} of them new\nsha256:{moved.digest}")
+
+
+@group.command("fetch")
+def release_fetch(
+    manifest: Annotated[str, typer.Argument(help="A release.json, or `sha256:` and its digest.")],
+    source: Annotated[
+        str, typer.Option("--from", help="Folder, s3://bucket/prefix or https://host/path.", envvar=ARTEFACTS)
+    ],
+    into: Annotated[Path, typer.Option(help="Folder that becomes the release.")] = Path("/release"),
+    only: Annotated[
+        list[str] | None, typer.Option(help="A folder of the release, and no model; may be repeated.")
+    ] = None,
+) -> None:
+    """Bring a release and its models to this machine and verify every digest. A pod's init container runs it.
+
+    With --only no model and nothing else of it: who judges a canary needs `judging` (gates, cases) and `config`."""
+    from sluice.release.blobs import open_place
+    from sluice.release.transfer import fetch, fetch_folders
+
+    place = open_place(source)
+    moved = fetch_folders(manifest, place, into, only) if only else fetch(manifest, place, into, Workspace.find())
+    print(f"{moved.manifest.id}: {moved.files} files verified, {moved.moved} of them fetched\nsha256:{moved.digest}")

@@ -1,0 +1,81 @@
+"""`sluice serve` and `sluice rehearse`: one release alone, and one beside the champion."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.cli.common import EnvOption, Fault, PortOption, find_release
+from sluice.core.errors import CanaryStopped, SluiceError
+from sluice.core.workspace import Workspace
+
+
+def serve(
+    release: Annotated[Path | None, typer.Option(help="Release folder; default: the champion's.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: PortOption = 8080,
+    fault: Fault = "",
+    env: Annotated[str, typer.Option("--env", help="Search in this environment's store (config/stores.yaml).")] = "",
+    keyless: Annotated[
+        bool, typer.Option("--keyless", help="Ask nobody for a key; for the loopback address only.")
+    ] = False,
+) -> None:
+    """Serve exactly one release, after verifying every digest of its manifest.
+
+    Addresses other than loopback are served only when there are API keys (`sluice keys add`)."""
+    from sluice.serving.server import serve as run_server
+    from sluice.serving.telemetry.settings import TelemetrySettings
+    from sluice.core.settings import load_settings
+    from sluice.release.bundles import open_bundle
+    from sluice.retrieval.stores import Stores
+
+    workspace = Workspace.find()
+    folder = release or find_release(workspace, "")[1]
+    stores = load_settings(workspace.config / "stores.yaml", Stores).using(env=env)
+    telemetry = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings)
+    run_server(
+        open_bundle(folder, workspace),
+        host,
+        port,
+        stores=stores,
+        state=workspace.state,
+        fault=fault or None,
+        telemetry=telemetry,
+        keyless=keyless,
+    )
+
+
+def rehearse(
+    release: Annotated[str, typer.Argument(help="Release id of the canary.")],
+    fault: Fault = "",
+    env: EnvOption = "",
+) -> None:
+    """Rehearse the canary of a release beside the champion, with real processes and load. Promotes nothing.
+
+    With --env a release that is the champion already has nothing to be rehearsed beside, and passes. Output on GitHub:
+    `reason`, when it is stopped."""
+    from sluice.core.progress import Journey
+    from sluice.jobs.release_steps import stable_of
+    from sluice.github.outputs import write_outputs
+    from sluice.release import champion
+    from sluice.release.record import open_record
+    from sluice.jobs.release import EXPECTED, run_rehearsal
+
+    workspace = Workspace.find()
+    record = open_record(workspace, env, os.environ)
+    with workspace.exclusive():
+        if not env and release == champion.champion_id(record):
+            raise SluiceError(f"{release} is the champion itself", remedy="`sluice release list` names the others")
+        canary, _ = find_release(workspace, release, env)
+        stable = stable_of(workspace, record, canary)
+        if stable is None:
+            print(f"{release} is the champion of {env}: there is nothing to rehearse it beside")
+            return
+        journey = Journey({"rehearse": EXPECTED["rehearse"]}, workspace.state / "durations.json")
+        result = run_rehearsal(workspace, canary, stable, journey=journey, fault=fault)
+    if result.verdict != "passed":
+        write_outputs({"reason": " ".join(f"rehearsal: {result.reason}".split())}, os.environ)
+        raise CanaryStopped(f"the canary {release} was stopped: {result.reason}")

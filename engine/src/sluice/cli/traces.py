@@ -1,0 +1,27 @@
+"""`sluice traces ...`"""
+
+from __future__ import annotations
+
+import typer
+
+from sluice.cli.common import print_json
+from sluice.core.workspace import Workspace
+
+group = typer.Typer(no_args_is_help=True, help="Load the traces of the service into MLflow.")
+
+
+@group.command("push")
+def traces_push() -> None:
+    """Load what the service has written to .sluice/traces/ into the MLflow store of this machine."""
+    from dataclasses import asdict
+
+    from sluice.serving.telemetry.push import push
+    from sluice.serving.telemetry.settings import TelemetrySettings
+    from sluice.core.settings import load_settings
+    from sluice.core.tracking import store_uri
+
+    workspace = Workspace.find()
+    settings = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings).traces.mlflow
+    folder, artifacts = workspace.state / "traces", workspace.state / "mlartifacts"
+    pushed = push(folder, store_uri(workspace), experiment=settings.experiment, artifacts=artifacts)
+    print_json(asdict(pushed))

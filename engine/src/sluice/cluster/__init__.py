@@ -1,0 +1,1 @@
+"""Deploys a release into a cluster with Argo Rollouts, and follows it."""

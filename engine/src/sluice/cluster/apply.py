@@ -1,0 +1,72 @@
+"""Brings rendered manifests into a cluster, in an order in which a refusal leaves the running release as it was.
+
+The whole is first tried as a dry run on the API server. Then everything is applied but Jobs and the Rollout. Jobs come
+next (`preparation.py`); the Rollout comes last, and with it the new pods.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sluice.cluster.client import Cluster, ConflictError
+from sluice.cluster.manifests import Manifest, place
+from sluice.cluster.status import HASH_LABEL
+
+_ATTEMPTS = 3
+Show = Callable[[str], None]
+
+
+def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show) -> None:
+    """Applies everything but Jobs and the Rollout, after a dry run of all of it."""
+    if missing := _absent(cluster, [one for one in documents if one["kind"] == "Namespace"]):
+        cluster.apply(missing)  # nothing can be tried in a namespace that is not there
+        show(f"made {', '.join(map(place, missing))}")
+    first = [one for one in documents if one["kind"] not in ("Job", "Rollout")]
+    for attempt in range(1, _ATTEMPTS + 1):
+        kept = keep(first, cluster.live([one for one in first if one["kind"] in ("Service", "TraefikService")]))
+        try:
+            cluster.apply(kept, dry_run=True)
+            if attempt == 1:
+                cluster.apply([one for one in documents if one["kind"] == "Job"], dry_run=True)
+                cluster.apply([one for one in documents if one["kind"] == "Rollout"], dry_run=True, force=True)
+            cluster.apply(kept)
+            break
+        except ConflictError:
+            # The controller moved a weight between our look and our write: look again.
+            if attempt == _ATTEMPTS:
+                raise
+    show(f"applied {len(first)} manifests")
+
+
+def keep(documents: Sequence[Manifest], live: Sequence[Manifest]) -> list[Manifest]:
+    """`documents` with what Argo Rollouts has written into their live objects: the pod hash in the selector of a
+    Service, the weights of a TraefikService.
+
+    Those fields are whole to the API server: without them an apply would take the traffic off the weights of a rollout,
+    or be refused."""
+    there = {(one["kind"], one["metadata"]["name"]): one for one in live}
+    kept: list[Manifest] = []
+    for one in documents:
+        other = there.get((one["kind"], one["metadata"]["name"]))
+        document: Any = copy.deepcopy(dict(one))
+        if other is not None and one["kind"] == "Service":
+            if chosen := (other["spec"].get("selector") or {}).get(HASH_LABEL):
+                document["spec"].setdefault("selector", {})[HASH_LABEL] = chosen
+        elif other is not None and one["kind"] == "TraefikService":
+            _keep_weights(document["spec"], other["spec"])
+        kept.append(document)
+    return kept
+
+
+def _keep_weights(spec: Any, live: Mapping[str, Any]) -> None:
+    weights = {one["name"]: one.get("weight") for one in (live.get("weighted") or {}).get("services") or ()}
+    for service in (spec.get("weighted") or {}).get("services") or ():
+        if weights.get(service["name"]) is not None:
+            service["weight"] = weights[service["name"]]
+
+
+def _absent(cluster: Cluster, documents: Sequence[Manifest]) -> list[Manifest]:
+    there = {place(one) for one in (cluster.live(documents) if documents else ())}
+    return [one for one in documents if place(one) not in there]

@@ -1,0 +1,170 @@
+"""The manifests of k8s/ as a cluster would get them: rendered by kubectl, and checked with unknown keys forbidden."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sluice.core.errors import Faults, SluiceError
+from sluice.release.image import PINNED
+from sluice.cluster.schemas import read_schema
+
+# The oldest release of Kubernetes that the manifests are for, and what built-in kinds are checked against.
+KUBERNETES = "1.32"
+Manifest = Mapping[str, Any]
+_RENDER_SECONDS = 60
+# libyaml where PyYAML has it, ten times as fast: an overlay is thousands of lines, and kubectl wrote them.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What an overlay holds before `images:` names a real build. Nothing has this digest, so no pod starts from it.
+PLACEHOLDER = "sha256:" + "0" * 64
+
+
+def kubectl() -> str:
+    """The program of this environment, else that of the system. SluiceError when there is none."""
+    own = Path(sys.executable).with_name("kubectl")
+    if found := str(own) if own.is_file() else shutil.which("kubectl"):
+        return found
+    raise SluiceError("kubectl is not installed", remedy="`make setup` installs it")
+
+
+def render(folder: Path) -> str:
+    """What `kubectl kustomize` makes of an overlay. SluiceError with its words when it refuses."""
+    try:
+        done = subprocess.run(
+            [kubectl(), "kustomize", str(folder)], capture_output=True, text=True, timeout=_RENDER_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise SluiceError(f"{folder}: kubectl took longer than {_RENDER_SECONDS} s", remedy="run it again") from None
+    if done.returncode:
+        raise SluiceError(f"{folder}: {done.stderr.strip()}", remedy="mend the kustomization; nothing was applied")
+    return done.stdout
+
+
+def parse(text: str) -> list[Manifest]:
+    return [document for document in yaml.load_all(text, Loader=_LOADER) if document]
+
+
+def validate(documents: Sequence[Manifest], schemas: Path) -> None:
+    """Raises all faults at once, each as `Kind/name: where: what`. `schemas`: engine/schemas/cluster/.
+
+    No documents at all are a fault too. A kind without a schema is a fault: nothing passes unseen."""
+    faults = [f"{place(one)}: {fault}" for one in documents for fault in _faults(one, schemas)]
+    seen: set[tuple[str, str]] = set()
+    for one in documents:
+        key = (place(one), str(one["metadata"].get("namespace", "")))
+        if key in seen:
+            faults.append(f"{place(one)}: is there twice")
+        seen.add(key)
+    if not documents:
+        faults.append("nothing was rendered")
+    if faults:
+        raise Faults("manifests", faults, remedy="mend the manifests in k8s/; nothing was applied")
+
+
+def place(document: Manifest) -> str:
+    """`Kind/name`."""
+    return f"{document.get('kind')}/{(document.get('metadata') or {}).get('name')}"
+
+
+def unpinned(documents: Sequence[Manifest], *, placeholders: bool = True) -> list[str]:
+    """`Kind/name: image` of every image that is not named by digest, and of placeholders unless they are allowed."""
+    return [
+        f"{place(one)}: {image}"
+        for one in documents
+        for pod in pods(one)
+        for container in (*pod.get("initContainers", ()), *pod["containers"])
+        for image in [str(container.get("image", "no image"))]
+        if not PINNED.fullmatch(image) or (not placeholders and image.endswith(PLACEHOLDER))
+    ]
+
+
+def pods(document: Manifest) -> list[Mapping[str, Any]]:
+    """The pod specs of one document: of a workload, or of the Jobs of an AnalysisTemplate."""
+    return [one["spec"]["template"]["spec"] for one in as_builtin(document)]
+
+
+def as_builtin(document: Manifest) -> list[Manifest]:
+    """What runs pods, as built-in kinds that every tool knows: a Rollout is a Deployment, a Job metric of an
+    AnalysisTemplate a Job. Scanners and schema checkers pass over kinds that they do not know, without a word."""
+    kind, metadata = document.get("kind"), document.get("metadata", {})
+    if kind == "Rollout":
+        spec = {key: document["spec"][key] for key in ("replicas", "selector", "template") if key in document["spec"]}
+        return [{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}]
+    if kind in ("AnalysisTemplate", "ClusterAnalysisTemplate"):
+        return [
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "metadata": {**metadata, "name": f"{metadata['name']}-{metric['name']}"},
+                "spec": metric["provider"]["job"]["spec"],
+            }
+            for metric in document["spec"]["metrics"]
+            if "job" in metric["provider"]
+        ]
+    if kind in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+        return [document]
+    if kind == "CronJob":
+        return [{**document, "apiVersion": "batch/v1", "kind": "Job", "spec": document["spec"]["jobTemplate"]["spec"]}]
+    return []
+
+
+def _faults(document: Manifest, schemas: Path) -> Iterator[str]:
+    group, _, _ = str(document.get("apiVersion", "")).rpartition("/")
+    if "." in group and not group.endswith(".k8s.io"):
+        from jsonschema import Draft7Validator
+
+        yield from _described(Draft7Validator(read_schema(schemas, group, str(document.get("kind")))), document)
+        # Their copy of a pod has no rules beyond names and types: the built-in kind has.
+        for built in as_builtin(document):
+            yield from _builtin_faults(built)
+    else:
+        yield from _builtin_faults(document)
+
+
+def _builtin_faults(document: Manifest) -> Iterator[str]:
+    version, kind = str(document.get("apiVersion")), str(document.get("kind"))
+    validator = _builtin_validator(version, kind)
+    if validator is None:
+        yield f"Kubernetes {KUBERNETES} has no kind {kind!r} in {version!r}"
+    else:
+        yield from _described(validator, document)
+
+
+@cache
+def _builtin_validator(version: str, kind: str) -> Any:
+    """A validator of one built-in kind that knows all of its keys; None when there is no such kind. The package's own
+    `validate` reads megabytes again for every document, and stops at the first fault."""
+    from jsonschema import Draft202012Validator
+    from kubernetes_validate import utils
+    from referencing import Registry, Resource
+
+    group, slash, number = version.rpartition("/")
+    name = f"{kind.lower()}-{group.partition('.')[0]}{'-' if slash else ''}{number}.json"
+    folder = f"kubernetes-json-schema/v{KUBERNETES}.0-local-strict"
+    try:
+        schema = utils.schema_contents(f"{folder}/{name}", KUBERNETES)
+    except FileNotFoundError:
+        return None
+    registry: Any = Registry()
+    for contents in (_definitions(folder), schema):
+        registry = Resource.from_contents(contents) @ registry
+    return Draft202012Validator(schema, registry=registry)
+
+
+@cache
+def _definitions(folder: str) -> Any:
+    from kubernetes_validate import utils
+
+    return utils.schema_contents(f"{folder}/_definitions.json", KUBERNETES)
+
+
+def _described(validator: Any, document: Manifest) -> Iterator[str]:
+    for error in validator.iter_errors(document):
+        yield f"{'.'.join(map(str, error.absolute_path)) or 'top'}: {error.message[:300]}"

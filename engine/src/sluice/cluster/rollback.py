@@ -1,0 +1,143 @@
+"""`sluice rollback`: back to the pod template of an earlier release, which the cluster still holds.
+
+Argo Rollouts keeps the ReplicaSets of earlier revisions, and with the template the name of the ConfigMap that holds the
+release's manifest. So going back needs no release folder and no image build, only the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from sluice.core.errors import SluiceError
+from sluice.cluster.apply import Show
+from sluice.cluster.client import MANAGER, Cluster, patch, read
+from sluice.cluster.observer import Observer, Target, target_of
+from sluice.cluster.outcome import Outcome
+from sluice.cluster.status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout
+from sluice.cluster.watch import Patience
+
+_REVISION = "rollout.argoproj.io/revision"
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One ReplicaSet of the Rollout, newest first by `number`."""
+
+    number: int
+    template_hash: str
+    release: str
+    template: Mapping[str, Any]
+
+
+def rollback(
+    cluster: Cluster,
+    namespace: str,
+    name: str,
+    *,
+    release: str = "",
+    before: str = "",
+    show: Show,
+    seconds: float,
+    patience: Patience,
+) -> tuple[str, Outcome | None]:
+    """The release that was gone back to, and how it ended; None for the outcome when it was live already.
+
+    Without `release`: under way or stopped, back to stable; else to the release `before`, or the revision before."""
+    with cluster.client() as client:
+        path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/{name}"
+        document = read(client, path)
+        now, target = read_rollout(document), target_of(document)
+        at_rest = now.current == now.stable
+        chosen = choose(now, revisions(client, target, now.uid), release or (before if at_rest else ""))
+        label = chosen.release or f"revision {chosen.number}"
+        if chosen.template_hash == now.current and now.phase == "Healthy" and now.stable == now.current:
+            return label, None
+        _require_maps(client, namespace, chosen)
+        if now.current != now.stable and not now.first and not now.aborted:
+            patch(client, f"{path}/status", {"status": {"abort": True}})
+            show("aborted: stable gets all traffic")
+        show(f"back to {label} (revision {chosen.number})")
+        cluster.apply([manifest(document, chosen)], force=True)
+        after = read_rollout(read(client, path))
+        observer = Observer(client, target, show, patience, generation=after.generation)
+        return label, observer.until_end(seconds)
+
+
+def revisions(client: httpx.Client, target: Target, uid: str) -> list[Revision]:
+    """Those that the cluster still holds, newest first."""
+    path = f"/apis/apps/v1/namespaces/{target.namespace}/replicasets"
+    found = []
+    for one in read(client, path, labelSelector=target.selector)["items"]:
+        metadata, template = one["metadata"], one["spec"]["template"]
+        if uid not in [owner.get("uid") for owner in metadata.get("ownerReferences") or ()]:
+            continue
+        labels = dict((template.get("metadata") or {}).get("labels") or {})
+        digest = str(labels.get(HASH_LABEL, metadata.get("labels", {}).get(HASH_LABEL, "")))
+        number = int((metadata.get("annotations") or {}).get(_REVISION, 0))
+        found.append(Revision(number, digest, str(labels.get(RELEASE_LABEL, "")), template))
+    return sorted(found, key=lambda one: one.number, reverse=True)
+
+
+def choose(now: RolloutStatus, known: list[Revision], release: str) -> Revision:
+    """The revision to go back to. SluiceError, naming those that are there, when there is none."""
+    names = ", ".join(one.release or f"revision {one.number}" for one in known) or "none"
+    if release:
+        wanted = [one for one in known if one.release == release]
+    elif now.current != now.stable:
+        wanted = [one for one in known if one.template_hash == now.stable]
+    else:
+        newest = next((one.number for one in known if one.template_hash == now.current), 0)
+        wanted = [one for one in known if one.number < newest]
+    if not wanted:
+        what = f"{release} is not in the cluster any more" if release else "there is no earlier release in the cluster"
+        raise SluiceError(
+            f"{now.name}: {what}; it holds {names}", remedy="deploy an older release with `sluice deploy`"
+        )
+    return wanted[0]
+
+
+def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
+    """The Rollout to apply: its spec with the template of `chosen`, and a window in which Argo Rollouts goes back
+    without canary steps. The next deployment leaves that window out again."""
+    metadata = document["metadata"]
+    spec = {key: value for key, value in document["spec"].items() if key != "template"}
+    if not _owns_replicas(metadata):
+        spec.pop("replicas", None)  # an autoscaler's
+    template = {key: value for key, value in chosen.template.items() if key != "metadata"}
+    labels = {k: v for k, v in chosen.template["metadata"].get("labels", {}).items() if k != HASH_LABEL}
+    about = {"labels": labels}
+    if annotations := chosen.template["metadata"].get("annotations"):
+        about["annotations"] = annotations
+    own = {key: value for key, value in (metadata.get("labels") or {}).items() if key != RELEASE_LABEL}
+    return {
+        "apiVersion": document["apiVersion"],
+        "kind": document["kind"],
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "labels": {**own, **({RELEASE_LABEL: chosen.release} if chosen.release else {})},
+        },
+        "spec": {
+            **spec,
+            "rollbackWindow": {"revisions": int(spec.get("revisionHistoryLimit", 10))},
+            "template": {"metadata": about, **template},
+        },
+    }
+
+
+def _owns_replicas(metadata: Mapping[str, Any]) -> bool:
+    return any(
+        one.get("manager") == MANAGER and "f:replicas" in (one.get("fieldsV1") or {}).get("f:spec", {})
+        for one in metadata.get("managedFields") or ()
+    )
+
+
+def _require_maps(client: httpx.Client, namespace: str, chosen: Revision) -> None:
+    """Its ConfigMaps are there still: without them its pods would not start."""
+    for volume in chosen.template["spec"].get("volumes") or ():
+        if named := (volume.get("configMap") or {}).get("name"):
+            read(client, f"/api/v1/namespaces/{namespace}/configmaps/{named}")

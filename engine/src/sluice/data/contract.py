@@ -1,0 +1,142 @@
+"""The contract of the data set: what must hold before anything is indexed, trained or evaluated.
+
+`check(folder)` looks at everything and reports all faults at once, each with its file and line.
+Run it as `sluice data check`. The rules are listed in engine/docs/reference/data.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.errors import Faults, SluiceError
+from sluice.data import leakage, privacy
+from sluice.data.expectations import check_expectations
+from sluice.data.files import check_characters, check_files
+from sluice.data.guard import check_guard
+from sluice.data.policy import DataPolicy, PrivacyPolicy
+from sluice.data.rows import Document, Fault, Placed, Row, scan_corpus, scan_rows
+from sluice.data.sources import FILE as SOURCES
+from sluice.data.sources import scan_sources
+
+REMEDY = "mend the places above; engine/docs/reference/data.md lists the rules"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Sizes of a data set: `words` of the corpus, `unanswerable` rows of train and evaluation together."""
+
+    documents: int
+    words: int
+    train: int
+    evaluation: int
+    unanswerable: int
+    train_unanswerable: int
+    evaluation_unanswerable: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found. `digest` identifies the content of the whole folder, faulty or not."""
+
+    folder: Path
+    counts: Counts
+    digest: str
+    faults: tuple[Fault, ...]
+
+    def raise_if_faulty(self, max_shown: int | None = None) -> None:
+        """Raises Faults with every fault, or with the first `max_shown` and the number of the others."""
+        if not self.faults:
+            return
+        error = Faults(str(self.folder), [str(fault) for fault in self.faults], remedy=REMEDY)
+        if max_shown is not None and len(self.faults) > max_shown:
+            shown = "\n".join(f"  {fault}" for fault in self.faults[:max_shown])
+            hidden = len(self.faults) - max_shown
+            error.message = f"{self.folder}: {len(self.faults)} faults\n{shown}\n  ... and {hidden} more"
+        raise error
+
+    def as_dict(self) -> dict[str, Any]:
+        """For build/check/report.json."""
+        return {"digest": self.digest, "counts": asdict(self.counts), "faults": [str(fault) for fault in self.faults]}
+
+
+def check_or_raise(folder: Path, max_shown: int | None = 50, policy: DataPolicy = DataPolicy()) -> Report:
+    """The report of a data set that keeps the contract; raises Faults otherwise."""
+    report = check(folder, policy)
+    report.raise_if_faulty(max_shown)
+    return report
+
+
+def data_digest(folder: Path) -> str:
+    """Hex sha256 over the sorted relative paths and sha256 of all files in `folder`."""
+    return digest_of(
+        {path.relative_to(folder).as_posix(): digest_of_file(path) for path in folder.rglob("*") if path.is_file()}
+    )
+
+
+def check(folder: Path, policy: DataPolicy = DataPolicy()) -> Report:
+    """Applies every rule to `folder` (corpus/*.md, train.jsonl, eval.jsonl, guard/) and reports all faults at once."""
+    from sluice.data import schema
+
+    if not folder.is_dir():
+        raise SluiceError(f"{folder}: no such folder", remedy="fetch the data with: dvc pull data.dvc")
+    documents, faults = scan_corpus(folder / "corpus", max_bytes=policy.documents.max_bytes)
+    faults += check_files(folder / "corpus", policy.documents)
+    train, train_faults = scan_rows(folder / "train.jsonl")
+    evaluation, evaluation_faults = scan_rows(folder / "eval.jsonl")
+    faults += train_faults + evaluation_faults + scan_sources(folder / SOURCES)[1]
+    rows = [*train, *evaluation]
+    by_id = {placed.value.id: placed.value for placed in documents}
+    # A document that cannot be read is one fault, at its own place; rows that name it are not at fault.
+    unreadable = {path.stem for path in (folder / "corpus").rglob("*.md")} - by_id.keys()
+    checkable = [placed for placed in rows if not unreadable & set(placed.value.doc_ids)]
+    faults += schema.check_rows(checkable, by_id)
+    faults += schema.check_documents(documents) + check_characters(documents)
+    faults += check_expectations(rows)
+    faults += leakage.check_duplicate_ids(rows)
+    faults += leakage.check_document_ids(documents)
+    faults += leakage.check_corpus_repeats(documents)
+    faults += leakage.check_questions(train, evaluation)
+    faults += leakage.check_documents(train, evaluation)
+    faults += _check_documents_privacy(documents, policy.privacy) + check_rows_privacy(rows, policy.privacy)
+    faults += check_guard(folder / "guard")
+    return Report(folder, _count(documents, train, evaluation), data_digest(folder), tuple(sorted(set(faults))))
+
+
+def _check_documents_privacy(documents: list[Placed[Document]], policy: PrivacyPolicy) -> list[Fault]:
+    faults = []
+    for document in documents:
+        value = document.value
+        faults += [document.fault(what) for _, what in privacy.findings(f"{value.title} {value.source}", policy)]
+        found = privacy.findings(value.text, policy)
+        faults += [Fault(document.path, document.line + n - 1, what) for n, what in found]
+    return faults
+
+
+def check_rows_privacy(rows: Sequence[Placed[Row]], policy: PrivacyPolicy) -> list[Fault]:
+    """Personal data and secrets in any text of a row, each kind once a row."""
+    faults = []
+    for row in rows:
+        expected = row.value.expect.model_dump_json() if row.value.expect else ""
+        text = "\n".join((row.value.id, row.value.question, *row.value.answers, *row.value.tags, expected))
+        # An answer repeats the words of its question or document: say it once a row.
+        faults += [row.fault(what) for what in sorted({what for _, what in privacy.findings(text, policy)})]
+    return faults
+
+
+def _count(documents: list[Placed[Document]], train: list[Placed[Row]], evaluation: list[Placed[Row]]) -> Counts:
+    def declines(rows: list[Placed[Row]]) -> int:
+        return sum(not placed.value.answerable for placed in rows)
+
+    return Counts(
+        documents=len(documents),
+        words=sum(len(placed.value.text.split()) for placed in documents),
+        train=len(train),
+        evaluation=len(evaluation),
+        unanswerable=declines(train) + declines(evaluation),
+        train_unanswerable=declines(train),
+        evaluation_unanswerable=declines(evaluation),
+    )

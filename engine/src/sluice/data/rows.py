@@ -1,0 +1,271 @@
+"""Rows and documents of the data set, and how they are read and written.
+
+`load_rows` and `load_corpus` are for those who use the data: they raise with all faults of their file or folder.
+`scan_rows` and `scan_corpus` are for the contract: they never raise, and hand back what is readable together with
+what is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from sluice.core.errors import Faults
+from sluice.core.files import write_atomic, write_jsonl
+from sluice.core.settings import Settings, nearest
+
+FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+
+
+class Expect(Settings):
+    """What one answer must be like, beside being right. Each key is checked by the metric of its name.
+
+    `contains`, `not_contains`: texts, compared without case; `regex`: found anywhere in the answer; `json_schema`: the
+    whole answer is JSON that fits; `rubric`: what the judge is to go by, in place of the general rubric.
+    """
+
+    contains: tuple[str, ...] = ()
+    not_contains: tuple[str, ...] = ()
+    regex: str | None = None
+    json_schema: dict[str, Any] | None = None
+    rubric: str | None = None
+
+
+class Provenance(Settings):
+    """What a row was generated from: `teacher` as provider/model, `prompt` the digest of its wording, `document` the
+    sha256 of the document's text, `seed` of the drawing. A row that a person wrote has none."""
+
+    teacher: str
+    prompt: str
+    document: str
+    seed: int
+
+
+class Row(Settings):
+    """One question. No answers means: the corpus does not say, decline."""
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    doc_ids: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    expect: Expect | None = None
+    provenance: Provenance | None = None
+
+    @property
+    def answerable(self) -> bool:
+        return bool(self.answers)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; without `expect` and `provenance` where there is none, so that a row without keeps its digest."""
+        row = self.model_dump(mode="json", exclude={"expect", "provenance"})
+        if self.expect:
+            row["expect"] = self.expect.model_dump(mode="json", exclude_defaults=True)
+        if self.provenance:
+            row["provenance"] = self.provenance.model_dump(mode="json")
+        return row
+
+
+class Document(Settings):
+    """One text of the corpus: its front matter, and its body as `text`. Without a `tenant` it is for everybody."""
+
+    id: str
+    title: str
+    licence: str
+    source: str
+    tenant: str | None = None
+    text: str
+
+
+ROW_KEYS = [
+    *Row.model_fields,
+    *(f"expect.{key}" for key in Expect.model_fields),
+    *(f"provenance.{key}" for key in Provenance.model_fields),
+]
+FRONT_MATTER_KEYS = [name for name in Document.model_fields if name != "text"]
+
+# The status of a row that `sluice data harvest` or `generate` made and nobody has read yet: no part of the data.
+PROPOSED = "proposed"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """What is wrong, and where: `path:line: what`."""
+
+    path: Path
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Placed(Generic[T]):
+    """A row or document and the place it was read from; a document's `line` is where its body starts."""
+
+    value: T
+    path: Path
+    line: int
+
+    def fault(self, what: str) -> Fault:
+        return Fault(self.path, self.line, what)
+
+
+def load_rows(path: Path) -> list[Row]:
+    """All rows of a .jsonl file. Raises Faults with every malformed line."""
+    rows, faults = scan_rows(path)
+    _raise(str(path), faults)
+    return [placed.value for placed in rows]
+
+
+def load_corpus(folder: Path, *, keep: Callable[[Document], bool] = lambda _: True) -> list[Document]:
+    """The documents of a folder of .md files that are to be kept, sorted by id. Raises Faults with every malformed
+    file."""
+    documents, faults = scan_corpus(folder, keep=keep)
+    _raise(str(folder), faults)
+    return sorted((placed.value for placed in documents), key=lambda document: document.id)
+
+
+def _raise(what: str, faults: Sequence[Fault]) -> None:
+    if faults:
+        raise Faults(
+            what, [str(fault) for fault in sorted(faults)], remedy="mend the places above; see engine/docs/reference/data.md"
+        )
+
+
+def read_text(path: Path) -> tuple[str, list[Fault]]:
+    """The text of a file, or an empty text and the reason."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return "", [Fault(path, 1, f"cannot be read: {error.strerror}")]
+    try:
+        return content.decode("utf-8"), []
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        return "", [Fault(path, line, f"not UTF-8 text ({error.reason}, byte {error.start} of the file)")]
+
+
+def scan_rows(path: Path) -> tuple[list[Placed[Row]], list[Fault]]:
+    """The readable rows of a .jsonl file and a fault for each line that is not one."""
+    text, faults = read_text(path)
+    if faults:
+        return [], faults
+    rows: list[Placed[Row]] = []
+    # Only "\n" ends a line: str.splitlines would also cut at U+2028, which JSON allows inside a string.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            row, whats = parse_row(line)
+            faults += [Fault(path, number, what) for what in whats]
+            if row:
+                rows.append(Placed(row, path, number))
+    if not rows and not faults:
+        faults.append(Fault(path, 1, "no rows"))
+    return rows, faults
+
+
+def parse_row(line: str) -> tuple[Row | None, list[str]]:
+    """The row in one line of JSON, or what is wrong with it."""
+    try:
+        value = from_json(line, allow_inf_nan=False)
+    except ValueError as error:
+        return None, [f"not valid JSON: {error}"]
+    if not isinstance(value, dict):
+        return None, [f"expected an object, found {type(value).__name__}"]
+    if value.get("status") == PROPOSED:
+        return None, ["is only proposed: a person reads it, corrects it, and takes its key 'status' out"]
+    try:
+        return Row.model_validate_json(line, strict=True), []
+    except ValidationError as error:
+        return None, [_describe(dict(fault), ROW_KEYS) for fault in error.errors()]
+
+
+def _describe(fault: dict[str, Any], keys: list[str]) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {place!r}{nearest(place, keys)}"
+    if fault["type"] == "missing":
+        return f"key {place!r} is missing"
+    return f"{place}: {fault['msg']}, found {fault['input']!r}"
+
+
+def scan_corpus(
+    folder: Path, *, max_bytes: int | None = None, keep: Callable[[Document], bool] = lambda _: True
+) -> tuple[list[Placed[Document]], list[Fault]]:
+    """The readable documents under a folder, of those that are to be kept, and a fault for each .md file that is not
+    one. What is larger than `max_bytes` is not read, and no fault here: that is the caller's rule."""
+    if not folder.is_dir():
+        return [], [Fault(folder, 1, "no such folder")]
+    documents: list[Placed[Document]] = []
+    faults: list[Fault] = []
+    paths = [path for path in sorted(folder.rglob("*.md")) if path.is_file()]
+    for path in paths:
+        if max_bytes is not None and path.stat().st_size > max_bytes:
+            continue
+        document, found = _scan_document(path)
+        faults += found
+        if document and keep(document.value):
+            documents.append(document)
+    if not paths:
+        faults.append(Fault(folder, 1, "no documents (*.md)"))
+    return documents, faults
+
+
+def _scan_document(path: Path) -> tuple[Placed[Document] | None, list[Fault]]:
+    text, faults = read_text(path)
+    if faults:
+        return None, faults
+    text = text.replace("\r\n", "\n")
+    match = FRONT_MATTER.match(text)
+    if not match:
+        keys = ", ".join(name for name in FRONT_MATTER_KEYS if Document.model_fields[name].is_required())
+        return None, [Fault(path, 1, f"no front matter: expected a block between two lines '---' with the keys {keys}")]
+    try:
+        head = yaml.safe_load(match[1]) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = f"front matter is not valid YAML: {getattr(error, 'problem', error)}"
+        return None, [Fault(path, mark.line + 2 if mark else 1, what)]
+    if not isinstance(head, dict):
+        return None, [Fault(path, 2, f"front matter: expected keys and values, found {type(head).__name__}")]
+    body = text[match.end() :]
+    lines = {line.split(":")[0].strip(): number for number, line in enumerate(match[1].split("\n"), 2)}
+    if "text" in head:
+        return None, [Fault(path, lines.get("text", 1), "front matter: unknown key 'text'")]
+    try:
+        document = Document.model_validate({**head, "text": body.strip()}, strict=True)
+    except ValidationError as error:
+        return None, [
+            Fault(
+                path, lines.get(str(fault["loc"][0]), 1), f"front matter: {_describe(dict(fault), FRONT_MATTER_KEYS)}"
+            )
+            for fault in error.errors()
+        ]
+    first = body[: len(body) - len(body.lstrip())].count("\n") if body.strip() else 0
+    return Placed(document, path, text[: match.end()].count("\n") + first + 1), []
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """One row a line, atomically."""
+    write_jsonl(path, (row.as_dict() for row in rows))
+
+
+def write_document(folder: Path, document: Document) -> None:
+    """`<folder>/<id>.md` with its front matter, atomically."""
+    head = yaml.safe_dump(
+        document.model_dump(include=set(FRONT_MATTER_KEYS), exclude_none=True),
+        sort_keys=False,
+        allow_unicode=True,
+        width=1 << 16,
+    )
+    write_atomic(folder / f"{document.id}.md", f"---\n{head}---\n\n{document.text.strip()}\n")

@@ -1,0 +1,66 @@
+"""What a check says, and where it looks."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sluice.template.names import Names
+
+# `optional`: not there, and nothing fails without it.
+State = Literal["ok", "missing", "not verified", "optional"]
+_PROGRAM_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Check:
+    """`what` was looked at, what was `found`, and the command that mends it."""
+
+    what: str
+    state: State
+    found: str
+    mend: str = ""
+
+    @property
+    def good(self) -> bool:
+        return self.state in ("ok", "optional")
+
+
+@dataclass(frozen=True)
+class Place:
+    """`environment`: variables of the process. `overlays`: environments of the cluster to look at. `context`: in the
+    kubeconfig, empty for its current one."""
+
+    root: Path
+    names: Names
+    environment: Mapping[str, str]
+    overlays: tuple[str, ...] = ()
+    context: str = ""
+
+
+def passed(what: str, found: str) -> Check:
+    return Check(what, "ok", found)
+
+
+def unverified(what: str, why: str, mend: str) -> Check:
+    """For what could not be looked at: the first line of why."""
+    return Check(what, "not verified", first_line(why.strip())[:200] or "no reason given", mend)
+
+
+def run_program(argv: Sequence[str | Path], text: str = "") -> tuple[int, str]:
+    """Exit code and all that a program says, of its errors where it fails; 127 when there is none. It reads `text`."""
+    try:
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=_PROGRAM_SECONDS, check=False)
+    except FileNotFoundError:
+        return 127, "not found"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 126, str(error)
+    said = (done.stderr, done.stdout) if done.returncode else (done.stdout, done.stderr)
+    return done.returncode, next((words.strip() for words in said if words.strip()), "")
+
+
+def first_line(text: str) -> str:
+    return text.splitlines()[0] if text else ""

@@ -1,0 +1,150 @@
+"""Compares a judge with people, on answers whose verdicts are known. Runs as `sluice judge calibrate`.
+
+The cases are calibration/judge.jsonl beside this file, or a file of one's own in the same form. A judge may only decide
+when it agrees with people by what config/gates.yaml asks for under `stage: calibration`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sluice.serving.bundle import Bundle
+from sluice.core.errors import Faults, SluiceError
+from sluice.core.files import read_jsonl
+from sluice.core.settings import Settings
+from sluice.data.rows import Row
+from sluice.evaluation.agreement import Agreement, agreement
+from sluice.evaluation.instruments import open_judge
+from sluice.evaluation.metrics.judge import Judge
+from sluice.evaluation.output import Output
+from sluice.evaluation.scoring import run_metrics
+
+CASES = Path(__file__).parent / "calibration" / "judge.jsonl"
+
+
+class CalibrationCase(Settings):
+    """An answer and what people say of it. No `expected`: the right answer is to decline. `kind`: what is hard."""
+
+    id: str
+    question: str
+    expected: tuple[str, ...]
+    passages: tuple[str, ...]
+    answer: str
+    passed: bool
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A case in which the judge says otherwise than people. `passed`: what the judge says, `reason`: why."""
+
+    case: CalibrationCase
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`errors`: why the judge gave no verdict, by case."""
+
+    agreement: Agreement
+    disagreements: tuple[Disagreement, ...]
+    errors: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able; figures are null where they cannot be computed."""
+        counts = self.agreement
+        return {
+            "cases": counts.cases + len(self.errors),
+            "decided": counts.cases,
+            "agreement": counts.raw,
+            "kappa": counts.kappa,
+            "kappa_interval_95": counts.kappa_interval,
+            "people_passed_judge_passed": counts.passed_passed,
+            "people_passed_judge_failed": counts.passed_failed,
+            "people_failed_judge_passed": counts.failed_passed,
+            "people_failed_judge_failed": counts.failed_failed,
+            "disagreements": [
+                {"id": one.case.id, "kind": one.case.kind, "judge_passed": one.passed, "reason": one.reason}
+                for one in self.disagreements
+            ],
+            "errors": self.errors,
+        }
+
+
+def load_calibration(path: Path) -> list[CalibrationCase]:
+    """The labelled cases. Raises Faults with every malformed one and every id that is used twice."""
+    rows = read_jsonl(path)
+    if not rows:
+        raise SluiceError(f"{path}: no cases", remedy="give answers that people have judged, one JSON object a line")
+    cases: list[CalibrationCase] = []
+    faults: list[str] = []
+    for number, row in enumerate(rows, 1):
+        try:
+            case = CalibrationCase.model_validate(row)
+        except ValidationError as error:
+            faults += [f"case {number}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            continue
+        if case.id in {earlier.id for earlier in cases}:
+            faults.append(f"case {number}: id {case.id!r} is used more than once")
+        cases.append(case)
+    if faults:
+        raise Faults(str(path), faults, remedy="engine/src/sluice/evaluation/calibration/judge.jsonl shows the form")
+    return cases
+
+
+def calibrate_bundle(bundle: Bundle, cases: Sequence[CalibrationCase]) -> Calibration:
+    """Calibrates the judge of a release; SluiceError when it has none."""
+    with ExitStack() as opened:
+        judge = open_judge(bundle, opened)
+        if judge is None:
+            raise SluiceError(
+                "config/providers.yaml: nobody judges",
+                remedy="list a provider under `judge`; engine/docs/how-to/use-another-provider.md has an entry for each kind",
+            )
+        return calibrate(judge, cases)
+
+
+def calibrate(judge: Judge, cases: Sequence[CalibrationCase]) -> Calibration:
+    """Asks the judge about every case, as many at a time as it allows."""
+
+    async def ask_all() -> list[dict[str, Any]]:
+        return await asyncio.gather(*(run_metrics(_row(case), _output(case), [judge]) for case in cases))
+
+    errors: dict[str, str] = {}
+    decided: list[tuple[CalibrationCase, dict[str, Any]]] = []
+    for case, found in zip(cases, asyncio.run(ask_all()), strict=True):
+        if fault := found["errors"].get(judge.name):
+            errors[case.id] = fault
+        else:
+            decided.append((case, found["assertions"][judge.name]))
+    return Calibration(
+        agreement([case.passed for case, _ in decided], [verdict["passed"] for _, verdict in decided]),
+        tuple(Disagreement(case, **verdict) for case, verdict in decided if verdict["passed"] != case.passed),
+        errors,
+    )
+
+
+def _row(case: CalibrationCase) -> Row:
+    return Row(id=case.id, question=case.question, answers=case.expected, doc_ids=())
+
+
+def _output(case: CalibrationCase) -> Output:
+    return Output(
+        text=case.answer,
+        declined=False,
+        retrieved=(),
+        citations=(),
+        latency_ms=0.0,
+        ttft_ms=None,
+        prompt_tokens=0,
+        completion_tokens=0,
+        passages=case.passages,
+    )

@@ -1,0 +1,265 @@
+"""Base against head: what got better, what broke, how sure that is, and what it costs.
+
+`compare` takes the records of two evaluations of the same cases and reads nothing else. engine/docs/reference/verdict.md
+says in plain words how the verdict is made; the numbers that decide are in config/gates.yaml under `comparison:`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Protocol
+
+import numpy as np
+
+from sluice.core.errors import Faults
+from sluice.core.settings import nearest
+from sluice.evaluation.changes import changes_of
+from sluice.evaluation.findings import Comparison, Cost, LabelComparison, MetricComparison, SliceComparison
+from sluice.evaluation.judging import Judgement, Sample, judge
+from sluice.evaluation.pairs import ANSWERED, CONSISTENCY, Case, Record, complete, gather, pair, some
+from sluice.evaluation.policy import ComparisonPolicy, Decides
+
+__all__ = ["BUILT_IN", "Comparison", "Measure", "compare"]
+
+
+class Measure(Protocol):
+    """What a comparison has to know of a metric; `sluice.evaluation.output.Metric` has it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def direction(self) -> str | None: ...
+
+    @property
+    def aggregate(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class _BuiltIn:
+    name: str
+    unit: str = "share"
+    direction: str = "higher"
+    aggregate: str = "mean"
+
+
+# Computed from the trials and not from an answer: whether there was one, and whether repeating the question repeats it.
+BUILT_IN: tuple[Measure, ...] = (_BuiltIn(ANSWERED), _BuiltIn(CONSISTENCY))
+
+
+def compare(
+    base: Sequence[Record], head: Sequence[Record], metrics: Sequence[Measure], policy: ComparisonPolicy
+) -> Comparison:
+    """Compares two sets of records (one for each case and trial). A metric in the policy that is not among `metrics` is
+    an error: it would be asked for and never judged."""
+    _check_names(metrics, policy)
+    (old, faults), (new, more) = gather(base, "base"), gather(head, "head")
+    pairs, differ = pair(old, new)
+    pairs = complete(pairs, {measure.name for measure in metrics if measure.aggregate == "share"})
+    both = [one.both for one in pairs if one.both]
+    # A prompt that is not sampled is asked once, as it would only repeat itself: it is compared as fully consistent.
+    repeated = any(len(case.trials) > 1 for one in both for case in one)
+    built_in = [measure for measure in BUILT_IN if repeated or measure.name != CONSISTENCY]
+    scored = [measure for measure in (*built_in, *metrics) if measure.direction is not None]
+    found = _compare_metrics(scored, both, policy)
+    deciding = {metric.name for metric in found if metric.decides != "never"}
+    flipping = {measure.name: measure.direction == "higher" for measure in scored if _flips(measure)}
+    worse = {metric.name for metric in found if metric.verdict == "worse"}
+    cases = changes_of(pairs, flipping, deciding, worse & deciding)
+    reasons = [*faults, *more, *differ, *_silences(old, new, found, policy)]
+    return Comparison(
+        policy=policy,
+        metrics=tuple(
+            replace(
+                metric,
+                fixed=tuple(case.id for case in cases if metric.name in case.fixed),
+                broken=tuple(case.id for case in cases if metric.name in case.broken),
+            )
+            for metric in found
+        ),
+        labels=tuple(_compare_labels(metrics, both)),
+        slices=tuple(_compare_slices([m for m in scored if m.name in deciding], both, policy)),
+        cases=tuple(cases),
+        reasons=tuple(reasons or ([] if pairs else ["no case was asked"])),
+        named={status: {"base": _with(old, status), "head": _with(new, status)} for status in _STATUSES},
+        errors=_errors(old, new),
+        cost=_cost(both),
+        trials=max((len(case.trials) for case in new.values()), default=0),
+        compared=len(both),
+        identical=sum(one.answers == other.answers for one, other in both),
+    )
+
+
+_STATUSES = ("failed", "not_evaluated")
+
+
+def _check_names(metrics: Sequence[Measure], policy: ComparisonPolicy) -> None:
+    known = [measure.name for measure in (*BUILT_IN, *metrics)]
+    unknown = [name for name in policy.metrics if name not in known]
+    if unknown:
+        faults = [f"comparison.metrics.{name}: no such metric{nearest(name, known)}" for name in unknown]
+        remedy = "name metrics of engine/docs/reference/metrics.md, or of src/assistant/metrics/"
+        raise Faults("config/gates.yaml", faults, remedy=remedy)
+
+
+def _flips(measure: Measure) -> bool:
+    """Whether crossing one half means something: shares do, agreement over trials does not."""
+    return measure.name != CONSISTENCY and (measure.unit == "share" or measure.aggregate == "share")
+
+
+def _sample(measure: Measure, both: Sequence[tuple[Case, Case]], key: str, usable: int | None = None) -> Sample:
+    name = measure.name
+    values = [(old.values[name], new.values[name]) for old, new in both if name in old.values and name in new.values]
+    columns = np.array(values, dtype=np.float64).reshape(-1, 2)
+    return Sample(
+        key=key,
+        metric=name,
+        higher=measure.direction == "higher",
+        aggregate=measure.aggregate if measure.aggregate in ("p50", "p95") else "mean",  # type: ignore[arg-type]
+        share=measure.unit == "share" or measure.aggregate == "share",
+        base=columns[:, 0],
+        head=columns[:, 1],
+        usable=usable,
+    )
+
+
+def _compare_metrics(
+    measures: Sequence[Measure], both: Sequence[tuple[Case, Case]], policy: ComparisonPolicy
+) -> list[MetricComparison]:
+    """Those that decide are one family, those that inform another, so that adding the latter costs no power."""
+    entries: list[tuple[Measure, Sample, Decides, str]] = []
+    for measure in measures:
+        sample, decides, note = _sample(measure, both, measure.name), policy.of(measure.name).decides, ""
+        timed = [(old, new) for old, new in both if not old.recorded and not new.recorded]
+        if measure.unit == "ms" and len(timed) < len(both):
+            enough = len(timed) >= policy.least(measure.name)
+            sample = _sample(measure, timed if enough else both, measure.name, usable=len(timed))
+            decides = "never"
+            note = f"times of {len(both) - len(timed)} cases were recorded in another run; informs only"
+        if not len(sample.base) and decides != "always":
+            continue  # nobody asked for it
+        if measure.name == ANSWERED and sample.base.all() and sample.head.all():
+            continue
+        entries.append((measure, sample, decides, note))
+    judged: dict[str, Judgement] = {}
+    for family in (True, False):
+        chosen = [sample for _, sample, decides, _ in entries if (decides != "never") == family]
+        judged |= {sample.key: one for sample, one in zip(chosen, judge(chosen, policy), strict=True)}
+    return [
+        _metric(measure, decides, judged[sample.key], note or _remark(judged[sample.key], policy), both)
+        for measure, sample, decides, note in entries
+    ]
+
+
+def _metric(
+    measure: Measure, decides: Decides, judgement: Judgement, note: str, both: Sequence[tuple[Case, Case]]
+) -> MetricComparison:
+    name = measure.name
+    return MetricComparison(
+        name=name,
+        unit=measure.unit,
+        direction=measure.direction or "",
+        aggregate=measure.aggregate,
+        decides=decides,
+        judgement=judgement,
+        errors=tuple(new.id for old, new in both if _crashed(old, name) or _crashed(new, name)),
+        note=note,
+    )
+
+
+def _crashed(case: Case, metric: str) -> bool:
+    """A case that failed has an error for each metric, none of which crashed."""
+    return case.status == "answered" and metric in case.errors
+
+
+def _remark(judgement: Judgement, policy: ComparisonPolicy) -> str:
+    """Why a difference that is there is not called one."""
+    if judgement.verdict != "no difference seen" or judgement.p_adjusted is None or not judgement.difference:
+        return ""
+    if judgement.p_adjusted <= 1 - policy.confidence and abs(judgement.difference) < judgement.smallest:
+        return f"smaller than what matters ({judgement.smallest:.3g})"
+    return ""
+
+
+def _compare_labels(metrics: Sequence[Measure], both: Sequence[tuple[Case, Case]]) -> list[LabelComparison]:
+    found = []
+    for name in [measure.name for measure in metrics if measure.direction is None]:
+        words = [
+            (old.id, old.labels[name], new.labels[name])
+            for old, new in both
+            if {name} <= old.labels.keys() & new.labels.keys()
+        ]
+        moved: dict[tuple[str, str], list[str]] = {}
+        for case, before, after in words:
+            if before != after:
+                moved.setdefault((before, after), []).append(case)
+        order = sorted(moved.items(), key=lambda item: (-len(item[1]), item[0]))
+        if words:
+            found.append(LabelComparison(name, len(words), tuple((*move, tuple(ids)) for move, ids in order)))
+    return found
+
+
+def _compare_slices(
+    measures: Sequence[Measure], both: Sequence[tuple[Case, Case]], policy: ComparisonPolicy
+) -> list[SliceComparison]:
+    counts = Counter(tag for _, new in both for tag in set(new.tags))
+    large = [tag for tag, cases in counts.items() if policy.slices.minimum_cases <= cases < len(both)]
+    tags = sorted(large, key=lambda tag: (-counts[tag], tag))[: policy.slices.at_most]
+    chosen = [(tag, [one for one in both if tag in one[1].tags]) for tag in tags]
+    named = [
+        (tag, measure, _sample(measure, tagged, f"{tag}/{measure.name}"))
+        for tag, tagged in chosen
+        for measure in measures
+    ]
+    named = [entry for entry in named if len(entry[2].base) >= policy.slices.minimum_cases]
+    judged = judge([sample for _, _, sample in named], policy, policy.slices.minimum_cases)
+    return [SliceComparison(tag, measure.name, one) for (tag, measure, _), one in zip(named, judged, strict=True)]
+
+
+def _silences(
+    base: Mapping[str, Case], head: Mapping[str, Case], metrics: Sequence[MetricComparison], policy: ComparisonPolicy
+) -> list[str]:
+    """What would otherwise pass without having been judged, each with the names of its cases."""
+    found = []
+    for side, cases in (("base", base), ("head", head)):
+        if missing := _with(cases, "not_evaluated"):
+            found.append(f"{len(missing)} not evaluated in {side}: {some(missing)}")
+        # A case that fails in the base only is one that the head mends.
+        if side == "head" and (failed := _with(cases, "failed")):
+            found.append(f"{len(failed)} failed in {side}: {some(failed)}")
+        crashed: dict[str, list[str]] = {}
+        for case in cases.values():
+            for name in case.errors if case.status == "answered" else ():
+                crashed.setdefault(name, []).append(case.id)
+        found += [f"{name} crashed on {len(ids)} of {side}: {some(ids)}" for name, ids in sorted(crashed.items())]
+    for metric in metrics:
+        sides = [sum(metric.name in case.values for case in cases.values()) for cases in (base, head)]
+        if metric.decides != "never" and min(sides) == 0 and max(sides) >= policy.least(metric.name):
+            found.append(f"{metric.name} was measured in {'base' if sides[0] else 'head'} only")
+    return found
+
+
+def _with(cases: Mapping[str, Case], status: str) -> tuple[str, ...]:
+    return tuple(case.id for case in cases.values() if case.status == status)
+
+
+def _errors(base: Mapping[str, Case], head: Mapping[str, Case]) -> dict[str, str]:
+    """For each metric that crashed, and for `replay`, the first message."""
+    found: dict[str, str] = {}
+    for case in (*head.values(), *base.values()):
+        for name, text in case.errors.items():
+            found.setdefault(name, text)
+    return dict(sorted(found.items()))
+
+
+def _cost(both: Sequence[tuple[Case, Case]]) -> Cost | None:
+    known = [(old.cost, new.cost) for old, new in both if old.cost is not None and new.cost is not None]
+    if not known:
+        return None
+    return Cost(fmean(old for old, _ in known), fmean(new for _, new in known), len(known))

@@ -1,0 +1,190 @@
+"""Runs prompts against the provider of their role, case by case, without the application around them.
+
+`sluice prompts test`. Responses are remembered as in an evaluation. Made to be quick: nothing is imported that the
+cases do not need, and what the cache answers starts neither a model nor an HTTP client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache as once
+from pathlib import Path
+from typing import Any
+
+from sluice.serving.settings import ServiceSettings
+from sluice.core.errors import SluiceError
+from sluice.core.files import write_json, write_jsonl
+from sluice.core.settings import load_settings, nearest
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Row
+from sluice.evaluation.cache import FOLDER, ResponseCache
+from sluice.evaluation.metrics.contains import Contains
+from sluice.evaluation.metrics.decline_accuracy import DeclineAccuracy
+from sluice.evaluation.metrics.exact_match import ExactMatch
+from sluice.evaluation.metrics.json_schema import JsonSchema
+from sluice.evaluation.metrics.not_contains import NotContains
+from sluice.evaluation.metrics.regex import Regex
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.prompt_cases import PromptCase, cases_of
+from sluice.evaluation.recorded import RecordedChat, asking
+from sluice.evaluation.runner import run_cases
+from sluice.llm.chat import ChatProvider
+from sluice.llm.settings import PROMPT_ROLES, Providers, ProviderSpec, load_providers, needs_local
+from sluice.prompts import Prompt, load_prompts
+
+CHECKS: tuple[Metric, ...] = (ExactMatch(), DeclineAccuracy(), Contains(), NotContains(), Regex(), JsonSchema())
+
+
+@dataclass(frozen=True)
+class PromptRun:
+    """`records`: as of an evaluation, in the order of `cases`. `notes`: what was not asked, and why."""
+
+    cases: Sequence[PromptCase]
+    records: Sequence[dict[str, Any]]
+    notes: Sequence[str]
+
+    def faults(self, number: int) -> list[str]:
+        """Why a case did not pass; empty when it did."""
+        case, record = self.cases[number], self.records[number]
+        if record["status"] != "answered":
+            return [f"{record['status'].replace('_', ' ')}: {next(iter(record['errors'].values()))}"]
+        faults = [f"{name}: {what}" for name, what in record["errors"].items()]
+        faults += [f"{name}: {held['reason']}" for name, held in record["assertions"].items() if not held["passed"]]
+        if case.row.answers and record["scores"]["exact_match"] != 1:
+            faults.append(f"expected: {' or '.join(map(repr, case.row.answers))}")
+        if case.declines and record["scores"]["decline_accuracy"] != 1:
+            faults.append(f"expected: the decline {case.decline!r}")
+        return faults
+
+    @property
+    def passed(self) -> int:
+        return sum(not self.faults(number) for number in range(len(self.records)))
+
+
+def run_tests(
+    workspace: Workspace,
+    names: Sequence[str] = (),
+    *,
+    lines: Path | None = None,
+    replay: bool = False,
+    responses: Path | None = None,
+) -> PromptRun:
+    """Tries the prompts `names`, or all of them. `lines`: a file of cases, in place of each prompt's testData.
+
+    SluiceError for a name that is not there, and when there is nothing that could fail."""
+    prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
+    if unknown := [name for name in names if name not in prompts]:
+        raise SluiceError(f"no prompt {unknown[0]!r}{nearest(unknown[0], list(prompts))}")
+    providers = load_providers(workspace.config / "providers.yaml", roles=list(PROMPT_ROLES))
+    chosen, notes = _askable([prompts[name] for name in names or prompts], providers, named=bool(names))
+    cases = cases_of(chosen, workspace.prompts, lines)
+    without = {case.prompt.name for case in cases}
+    notes += [f"{prompt.name}: it has no cases (testData)" for prompt in chosen if prompt.name not in without]
+    notes += [f"{case.row.id}: it checks nothing" for case in cases if not case.checks]
+    cases = [case for case in cases if case.checks]
+    if not cases:
+        raise SluiceError("\n".join(["there is no case that could fail", *notes]), remedy="add `expected` to testData")
+    store = ResponseCache(responses or workspace.state / FOLDER)
+    records: dict[str, dict[str, Any]] = {}
+    for role in PROMPT_ROLES:
+        if of_role := [case for case in cases if case.prompt.model == role]:
+            with open_role(workspace, providers, role, store, replay=replay) as chat:
+                records |= _ask(workspace, of_role, chat, getattr(providers, role)[0])
+    return PromptRun(cases, [records[case.row.id] for case in cases], notes)
+
+
+def write_tests(tested: PromptRun, out: Path) -> None:
+    """cases.jsonl (the records with `faults`) and summary.json in the folder `out`."""
+    records = [record | {"faults": tested.faults(number)} for number, record in enumerate(tested.records)]
+    write_jsonl(out / "cases.jsonl", records)
+    statuses = [record["status"] for record in records]
+    counts = {status: statuses.count(status) for status in ("answered", "failed", "not_evaluated")}
+    write_json(out / "summary.json", {"cases": len(records), "passed": tested.passed, **counts})
+
+
+def _askable(prompts: Sequence[Prompt], providers: Providers, *, named: bool) -> tuple[list[Prompt], list[str]]:
+    """The prompts whose role somebody is in, and a note for each other one. By name, that is an error."""
+    notes = []
+    for prompt in prompts:
+        if not getattr(providers, prompt.model):
+            notes.append(f"{prompt.name}: nobody is in the role {prompt.model} of config/providers.yaml")
+    if notes and named:
+        raise SluiceError("\n".join(notes), remedy="engine/docs/how-to/use-another-provider.md has an entry for each kind")
+    return [prompt for prompt in prompts if getattr(providers, prompt.model)], notes
+
+
+def _ask(
+    workspace: Workspace, cases: Sequence[PromptCase], chat: ChatProvider, first: ProviderSpec
+) -> dict[str, dict[str, Any]]:
+    seconds = load_settings(workspace.config / "service.yaml", ServiceSettings).llm.timeout_seconds
+    application = _PromptApplication(cases, chat, seconds)
+    rows = [case.row for case in cases]
+    asked = run_cases(
+        rows, application, CHECKS, concurrency=first.max_concurrency, on_progress=lambda _done, _total: None
+    )
+    return {record["id"]: record for record in asyncio.run(asked)}
+
+
+class _PromptApplication:
+    """One request a case. `seconds`: the deadline of one answer."""
+
+    def __init__(self, cases: Sequence[PromptCase], chat: ChatProvider, seconds: float) -> None:
+        self._cases = {case.row.id: case for case in cases}
+        self._chat = chat
+        self._seconds = seconds
+
+    async def ask(self, row: Row, *, trial: int) -> Output:
+        case = self._cases[row.id]
+        deadline = asyncio.get_running_loop().time() + self._seconds
+        text = ""
+        with asking(trial) as record:
+            async for delta in self._chat.stream(case.messages, case.prompt.parameters, deadline=deadline):
+                text += delta.text
+        seconds, first_token = record.took
+        usage = delta.usage
+        return Output(
+            text=text.strip(),
+            declined=case.declined(text),
+            retrieved=(),
+            citations=(),
+            latency_ms=seconds * 1000,
+            ttft_ms=first_token * 1000,
+            prompt_tokens=usage.prompt_tokens if usage else 0,
+            completion_tokens=usage.completion_tokens if usage else 0,
+            cost=delta.cost,
+            recorded=record.recorded,
+        )
+
+
+@contextmanager
+def open_role(
+    workspace: Workspace, providers: Providers, role: str, store: ResponseCache, *, replay: bool = False
+) -> Iterator[RecordedChat]:
+    """Who is in a role, remembering; a model that nobody asks does not start. The role must not be empty."""
+    specs: tuple[ProviderSpec, ...] = getattr(providers, role)
+    with ExitStack() as opened:
+        open_chat, digest = _local(workspace, role, opened) if needs_local(specs) else (_remote(specs), "")
+        yield RecordedChat(store, specs, once(open_chat), model_digest=digest, replay=replay)
+
+
+def _remote(specs: Sequence[ProviderSpec]) -> Callable[[], ChatProvider]:
+    def open_remote() -> ChatProvider:
+        from sluice.llm.roles import open_chat
+
+        return open_chat(specs, local_url=None)
+
+    return open_remote
+
+
+def _local(workspace: Workspace, role: str, opened: ExitStack) -> tuple[Callable[[], ChatProvider], str]:
+    """The local model; as chat with the adapter in build/, where there is one, else without."""
+    from sluice.serving.bundle import draft_bundle
+    from sluice.serving.runtime import open_model
+    from sluice.evaluation.application import model_digest
+
+    adapter = workspace.build / "adapter" / "adapter.gguf"
+    bundle = draft_bundle(workspace, adapter=adapter if role == "chat" and adapter.is_file() else None)
+    return (lambda: opened.enter_context(open_model(bundle, role))), model_digest(bundle)

@@ -1,0 +1,70 @@
+"""Guards that remember their verdicts: importing what they are made of takes longer than a run that changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import sluice.guardrails
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import Checks
+from sluice.core.digests import digest_of, digest_of_code, digest_of_file
+from sluice.evaluation.cache import ResponseCache
+from sluice.evaluation.recorded import current_asking
+from sluice.guardrails import BROKEN, Outcome
+
+
+class RecordedGuards:
+    """`digest`: what decides about a verdict beside the text. A check that broke is not remembered."""
+
+    def __init__(self, cache: ResponseCache, digest: str, guards: Callable[[], Checks]) -> None:
+        self._cache = cache
+        self._digest = digest
+        self._guards = guards
+
+    async def check_input(self, text: str) -> Outcome:
+        return await self._check("input", text, lambda: self._guards().check_input(text))
+
+    async def check_passage(self, text: str) -> Outcome:
+        return await self._check("passages", text, lambda: self._guards().check_passage(text))
+
+    async def check_output(self, text: str) -> Outcome:
+        return await self._check("output", text, lambda: self._guards().check_output(text))
+
+    async def _check(self, stage: str, text: str, check: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        record = current_asking()
+        key = digest_of({"guards": self._digest, "stage": stage, "text": text})
+        if (kept := self._cache.get(key)) is not None:
+            record.read(key, kept["seconds"], kept["seconds"])
+            return Outcome(kept["text"], kept["blocked"], tuple(kept["reasons"]), kept.get("reask", False))
+        began = time.perf_counter()
+        found = await check()
+        record.made(key)
+        if BROKEN.isdisjoint(found.reasons):
+            self._cache.put(key, _kept(found, time.perf_counter() - began))
+        return found
+
+
+def _kept(found: Outcome, seconds: float) -> dict[str, Any]:
+    return {
+        "text": found.text,
+        "blocked": found.blocked,
+        "reasons": list(found.reasons),
+        "reask": found.reask,
+        "seconds": round(seconds, 6),
+    }
+
+
+def guards_digest(bundle: Bundle) -> str:
+    """Digest over the settings, the checks' code, the guard model, the prompts they keep, and the libraries."""
+    code = digest_of_code(Path(sluice.guardrails.__file__).parent)
+    libraries = {name: version(name) for name in ("guardrails-ai", "detect-secrets", "confusable-homoglyphs")}
+    settings = {"settings": bundle.guardrails.model_dump(mode="json"), "code": code, "libraries": libraries}
+    if bundle.guardrails.needs_model and bundle.guard is not None and bundle.guard.is_file():
+        settings["model"] = digest_of_file(bundle.guard)
+    if any(entry.check == "prompt_leak" for entry in bundle.guardrails.output):
+        settings["prompts"] = {name: prompt.digest for name, prompt in bundle.prompts.items()}
+    return digest_of(settings)

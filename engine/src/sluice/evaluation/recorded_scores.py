@@ -1,0 +1,55 @@
+"""What metrics said of an output, kept: an evaluation that changes nothing embeds nothing and loads no classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import sluice.data
+import sluice.evaluation
+from sluice.serving.bundle import Bundle
+from sluice.core.digests import digest_of, digest_of_code, digest_of_file
+from sluice.core.registry import load_optional
+from sluice.data.rows import Row
+from sluice.evaluation.cache import ResponseCache
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import METRICS
+from sluice.evaluation.scoring import run_metrics
+
+_LIBRARIES = ("alt-profanity-check", "jsonschema", "py3langid", "regex")
+
+
+class RecordedScores:
+    """In place of scoring.run_metrics. `digest`: what decides beside row, output and the metrics' versions.
+
+    Results with an error among them are not kept.
+    """
+
+    def __init__(self, cache: ResponseCache, metrics: Sequence[Metric], digest: str) -> None:
+        self._cache = cache
+        self._metrics = metrics
+        self._digest = digest_of([digest, [(metric.name, metric.version) for metric in metrics]])
+
+    async def __call__(self, row: Row, output: Output) -> dict[str, Any]:
+        key = digest_of(
+            {"scores": self._digest, "row": row.as_dict(), "output": asdict(replace(output, recorded=False))}
+        )
+        if (kept := self._cache.get(key)) is not None:
+            return kept
+        found = await run_metrics(row, output, self._metrics)
+        if not found["errors"]:
+            self._cache.put(key, found)
+        return found
+
+
+def scores_digest(bundle: Bundle, model_digest: str) -> str:
+    """Digest over the metrics' code, the models they use (`model_digest`: of a local judge) and their libraries."""
+    mine = load_optional(METRICS.packages[-1])
+    packages = (sluice.evaluation, sluice.data, *([mine] if mine else []))
+    code = digest_of_code(*(Path(package.__path__[0]) for package in packages))
+    libraries = {name: version(name) for name in _LIBRARIES}
+    embedder = digest_of_file(bundle.embedder)
+    return digest_of({"code": code, "libraries": libraries, "embedder": embedder, "model": model_digest})

@@ -1,0 +1,147 @@
+"""Asks every case of the evaluation set and scores the answers. It drives the application's own chain, not a copy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+from sluice.core.errors import Faults, SluiceError
+from sluice.data.rows import Row
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.recorded import NotRecordedError, NotStartedError
+from sluice.evaluation.scoring import run_metrics
+
+Score: TypeAlias = Callable[[Row, Output], Awaitable[dict[str, Any]]]
+
+
+class Application(Protocol):
+    """What is evaluated: asked the question of a row, it gives an Output or raises.
+
+    `trial`: which of several answers to the same question this is, from 0. NotRecordedError means that this case was
+    not evaluated, NotStartedError that none can be, any other exception that the application failed.
+    """
+
+    async def ask(self, row: Row, *, trial: int) -> Output: ...
+
+
+def spread(rows: list[Row], limit: int) -> list[Row]:
+    """`limit` rows at even distances, in order; all of them when `limit` is 0 or more than there are."""
+    if not 0 < limit < len(rows):
+        return rows
+    return [rows[number * len(rows) // limit] for number in range(limit)]
+
+
+async def run_cases(
+    rows: Sequence[Row],
+    application: Application,
+    metrics: Sequence[Metric],
+    *,
+    concurrency: int,
+    trials: int = 1,
+    on_progress: Callable[[int, int], None],
+    score: Score | None = None,
+) -> list[dict[str, Any]]:
+    """One record for each row and trial, in the order of `rows` (engine/docs/reference/evaluation.md has its keys).
+
+    `on_progress(done, total)`. Answers are scored when all of them are there: what a metric computes must not slow an
+    answer that is being timed, and metrics that embed or ask a judge then see all cases at once.
+    `score` stands in for scoring.run_metrics over `metrics`, with the same results.
+    Faults for rows that cannot be evaluated: none at all, the same id twice, a row that contradicts itself.
+    NotStartedError as the application raises it.
+    """
+    require_rows(rows)
+    asked = [(row, trial) for row in rows for trial in range(trials)]
+    turns = asyncio.Semaphore(concurrency)
+    done = 0
+
+    async def ask(row: Row, trial: int) -> Output | Exception:
+        nonlocal done
+        async with turns:
+            try:
+                outcome: Output | Exception = await application.ask(row, trial=trial)
+            except NotStartedError:
+                raise
+            except Exception as error:  # any failure of the application is this case's result, not the end of the run
+                outcome = error
+        done += 1
+        on_progress(done, len(asked))
+        return outcome
+
+    outcomes = await asyncio.gather(*(ask(row, trial) for row, trial in asked))
+    pairs = zip(asked, outcomes, strict=True)
+    judge = score or partial(run_metrics, metrics=metrics)
+    names = [metric.name for metric in metrics]
+    return list(await asyncio.gather(*(_record(row, trial, outcome, judge, names) for (row, trial), outcome in pairs)))
+
+
+def require_rows(rows: Sequence[Row]) -> None:
+    """Faults that name every row that cannot be evaluated, SluiceError when there is none."""
+    if not rows:
+        raise SluiceError("the evaluation set is empty", remedy="a verdict needs cases: add rows to data/eval.jsonl")
+    faults = [
+        f"{name!r}: {times} rows have this id" for name, times in Counter(r.id for r in rows).items() if times > 1
+    ]
+    faults += [f"{row.id!r}: it has no answers (decline) but names documents" for row in rows if _contradicts(row)]
+    if faults:
+        raise Faults("the evaluation set", faults, remedy="mend the rows; `sluice data check` says where they stand")
+
+
+def _contradicts(row: Row) -> bool:
+    return not row.answerable and bool(row.doc_ids)
+
+
+async def _record(
+    row: Row, trial: int, outcome: Output | Exception, score: Score, names: Sequence[str]
+) -> dict[str, Any]:
+    """`outcome`: what the application said, or why it did not. `names`: of the metrics."""
+    record: dict[str, Any] = {
+        "id": row.id,
+        "trial": trial,
+        "question": row.question,
+        "expected": list(row.answers),
+        "tags": list(row.tags),
+    }
+    if isinstance(outcome, NotRecordedError):
+        return record | _unanswered("not_evaluated", {"replay": outcome.message})
+    if isinstance(outcome, Exception):
+        fault = f"{type(outcome).__name__}: {outcome}"
+        return record | _unanswered("failed", dict.fromkeys(names, fault))
+    record |= {
+        "status": "answered",
+        "answer": outcome.text,
+        "declined": outcome.declined,
+        "retrieved": list(outcome.retrieved),
+        "passages": list(outcome.passages),
+        "citations": list(outcome.citations),
+        "latency_ms": round(outcome.latency_ms, 1),
+        "ttft_ms": None if outcome.ttft_ms is None else round(outcome.ttft_ms, 1),
+        "prompt_tokens": outcome.prompt_tokens,
+        "completion_tokens": outcome.completion_tokens,
+        "cost": outcome.cost,
+        "recorded": outcome.recorded,
+    }
+    return record | await score(row, outcome)
+
+
+def _unanswered(status: str, errors: dict[str, str]) -> dict[str, Any]:
+    return {
+        "status": status,
+        "answer": None,
+        "declined": None,
+        "retrieved": [],
+        "passages": [],
+        "citations": [],
+        "latency_ms": None,
+        "ttft_ms": None,
+        "prompt_tokens": None,
+        "completion_tokens": None,
+        "cost": None,
+        "recorded": False,
+        "scores": {},
+        "labels": {},
+        "assertions": {},
+        "errors": errors,
+    }

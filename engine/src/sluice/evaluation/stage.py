@@ -1,0 +1,126 @@
+"""The `evaluate` stage: every row of data/eval.jsonl, asked of the application. Runs as `sluice evaluate`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import Field
+
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import require_prompt
+from sluice.core.params import load_params
+from sluice.core.progress import Reporter
+from sluice.core.settings import Settings, load_settings
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Row, load_rows
+from sluice.evaluation.application import open_application, recorded_judge
+from sluice.evaluation.cache import FOLDER, ResponseCache
+from sluice.evaluation.instruments import open_metrics
+from sluice.evaluation.output import Metric
+from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
+from sluice.evaluation.runner import require_rows, run_cases, spread
+from sluice.evaluation.summary import summarise, write_results
+from sluice.evaluation.tracking import record_evaluation
+from sluice.retrieval.stores import Stores
+
+
+class EvaluateParameters(Settings):
+    """`workers`: models that answer side by side; `limit`: ask only N cases, evenly spread, 0 asks all; `trials`:
+    answers to each question where the prompt is sampled."""
+
+    workers: int = Field(2, ge=1)
+    limit: int = Field(0, ge=0)
+    trials: int = Field(3, ge=1)
+
+
+class Evaluated(NamedTuple):
+    """`records`: of runner.run_cases; `metrics`: those that were applied, for whoever sums up or compares."""
+
+    records: list[dict[str, Any]]
+    metrics: tuple[Metric, ...]
+
+
+def evaluate_bundle(
+    workspace: Workspace,
+    bundle: Bundle,
+    rows: Sequence[Row],
+    *,
+    replay: bool = False,
+    responses: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Evaluated:
+    """Asks `bundle` all `rows`. `responses`: folder of the cache, default .sluice/responses.
+
+    A prompt whose temperature is 0 is asked once: it would only repeat itself. `replay`: answers come out of the cache
+    only, what is not there has the status `not_evaluated`.
+    """
+    require_rows(rows)
+    parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
+    stores = load_settings(workspace.config / "stores.yaml", Stores)
+    cache = ResponseCache(responses or workspace.state / FOLDER)
+    sampled = require_prompt(bundle).parameters.temperature > 0
+
+    async def asked() -> Evaluated:
+        with (
+            open_application(
+                bundle, stores, workspace.state, workers=parameters.workers, cache=cache, replay=replay
+            ) as application,
+            measuring(bundle, cache, replay=replay) as metrics,
+        ):
+            records = await run_cases(
+                rows,
+                application,
+                metrics,
+                concurrency=application.concurrency,
+                trials=parameters.trials if sampled else 1,
+                on_progress=on_progress or (lambda *_: None),
+                score=RecordedScores(cache, metrics, scores_digest(bundle, application.model_digest)),
+            )
+        return Evaluated(records, metrics)
+
+    return asyncio.run(asked())
+
+
+@contextmanager
+def measuring(bundle: Bundle, cache: ResponseCache, *, replay: bool = False) -> Iterator[tuple[Metric, ...]]:
+    """The metrics of an evaluation; what the judge says is kept in the response cache, too."""
+    with open_metrics(bundle, around_judge=partial(recorded_judge, bundle, cache, replay=replay)) as metrics:
+        yield metrics
+
+
+def rows_of(workspace: Workspace) -> list[Row]:
+    """The rows that an evaluation of this checkout asks: data/eval.jsonl, or as many of it as the parameters say."""
+    parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
+    return spread(load_rows(workspace.data / "eval.jsonl"), parameters.limit)
+
+
+def run(
+    workspace: Workspace, bundle: Bundle, out: Path, *, asked: Path | None = None, replay: bool = False
+) -> dict[str, Any]:
+    """Evaluates `bundle`, writes the result files to `out` and records them; returns the summary. `asked`: a file of
+    rows to ask in place of those of the checkout; `replay`: as for `evaluate_bundle`.
+
+    `recorded` in the summary: how many of the answers came out of the response cache, so that their times are those of
+    another run, and maybe of another machine.
+    """
+    rows = load_rows(asked) if asked else rows_of(workspace)
+    progress = Reporter("evaluate")
+    cases, metrics = evaluate_bundle(
+        workspace, bundle, rows, replay=replay, on_progress=lambda done, total: progress.report(done, total, "cases")
+    )
+    recorded = sum(case["recorded"] for case in cases)
+    if recorded:
+        print(
+            f"evaluate: {recorded} of {len(cases)} answers out of the response cache, with their times", file=sys.stderr
+        )
+    summary = summarise(rows, cases, metrics) | {"recorded": recorded}
+    write_results(out, summary, cases)
+    if not replay:
+        record_evaluation(workspace, bundle, summary, out)
+    return summary

@@ -1,0 +1,1 @@
+"""Administration of vector stores: backups, tenants, tuning, verification."""

@@ -1,0 +1,207 @@
+"""Supervised fine-tuning: examples into packs, the loop with its checkpoints, exports that were tried, records.
+
+The adapter and its records appear whole at the end or not at all; a run that was killed goes on from its last
+checkpoint. engine/docs/reference/training.md has the measurements.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sluice.core.digests import digest_of, digest_of_code
+from sluice.core.errors import SluiceError
+from sluice.extras.finetune.base import digest_of_base, load_base, parsed_once, require_training_packages, tokenise
+from sluice.extras.finetune.checkpoints import Checkpoints
+from sluice.extras.finetune.dataset import Example
+from sluice.extras.finetune.engines import engine_for
+from sluice.extras.finetune.exports import Trained, export
+from sluice.extras.finetune.gguf_adapter import BaseShape, read_shape, require_known
+from sluice.extras.finetune.loop import Progress, UntrainableError, fit
+from sluice.extras.finetune.memory import give_back
+from sluice.extras.finetune.methods import prepare, trained_weights
+from sluice.extras.finetune.packing import Pack, pack
+from sluice.extras.finetune.parallel import Group, joined
+from sluice.extras.finetune.parameters import TrainingParameters
+from sluice.extras.finetune.record import TrainingResult, describe_hardware, write_records
+
+_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "gloo")
+
+
+@dataclass(frozen=True)
+class Places:
+    """`base`: what is trained; `served`: the GGUF file that an adapter is served with, often `base` itself."""
+
+    base: Path
+    served: Path
+    out: Path
+    checkpoints: Path
+
+
+def train(
+    places: Places,
+    examples: Sequence[Example],
+    params: TrainingParameters,
+    on_progress: Progress,
+    *,
+    rows: Mapping[str, str] | None = None,
+) -> TrainingResult:
+    """Trains on `examples` and writes what `params.exports` names, training.json and loss.csv into `places.out`.
+
+    `on_progress(step, steps, loss)` is called after each optimiser step. Of several processes (`parallel`) the first
+    alone reports and writes. `rows`, id -> digest of the data's rows, go into the record. SluiceError: no examples, no
+    base, no memory, a loss that is no number, a process that was lost.
+    """
+    require_training_packages()
+    if not examples:
+        raise SluiceError("no training examples", remedy="add rows to data/train.jsonl")
+    with _faults_named(), joined(params.device) as group:
+        return _learn(places, examples, params, on_progress, group, rows or {})
+
+
+def _learn(
+    places: Places,
+    examples: Sequence[Example],
+    params: TrainingParameters,
+    on_progress: Progress,
+    group: Group,
+    rows: Mapping[str, str],
+) -> TrainingResult:
+    with parsed_once():
+        shape = _shape(places.served, params)
+        model, tokenizer = load_base(places.base, params)
+    give_back()  # what loading needed beside the model
+    packs, held, skipped = _packed(examples, model, tokenizer, params, group)
+    model = prepare(model, params)
+    base_sha256 = digest_of_base(places.base)
+    checkpoints = Checkpoints(places.checkpoints, _key(base_sha256, packs, held, params))
+    with engine_for(model, params, group) as engine:
+        run = fit(
+            engine,
+            packs,
+            params,
+            on_progress if group.leads else lambda *_: None,
+            held=held,
+            checkpoints=checkpoints,
+        )
+    weights = trained_weights(model)
+    result = TrainingResult(run, len(examples), sum(len(p.tails) for p in held), skipped)
+    if group.leads:
+        del model, engine  # an export loads the model anew
+        give_back()
+        trained = Trained(places.base, places.served, shape, params, weights, packs[0])
+        record = partial(
+            write_records,
+            result,
+            base_sha256,
+            examples,
+            params,
+            rows=rows,
+            hardware=describe_hardware(group.device, group.world),
+            out=places.out,
+        )
+        _write(trained, result, record, places.out)
+        checkpoints.clear()
+    return result
+
+
+def _shape(served: Path, params: TrainingParameters) -> BaseShape | None:
+    """Of the served model, where an adapter shall be written for it; refused now rather than after the training."""
+    if "gguf" not in params.exports:
+        return None
+    if not served.is_file():
+        raise SluiceError(f"{served}: the base model is missing", remedy="fetch it with `sluice models pull`")
+    try:
+        shape = read_shape(served)
+    except (ValueError, LookupError) as error:
+        raise SluiceError(f"{served}: not a GGUF file that can be read: {error}") from error
+    require_known(shape)
+    return shape
+
+
+def _packed(
+    examples: Sequence[Example], model: Any, tokenizer: Any, params: TrainingParameters, group: Group
+) -> tuple[list[Pack], list[Pack], int]:
+    """Packs to train on, packs to evaluate on, and how many examples were longer than the context."""
+    limit = min(params.max_tokens, getattr(model.config, "max_position_embeddings", params.max_tokens))
+    rows = sorted({example.id for example in examples})
+    kept_out = set(random.Random(params.seed).sample(rows, round(params.held_share * len(rows))))
+    tokens = tokenise(examples, tokenizer)
+    both = [
+        pack(
+            [t for e, t in zip(examples, tokens, strict=True) if (e.id in kept_out) is side],
+            max_tokens=limit,
+            share=params.share + 1,
+        )
+        for side in (False, True)
+    ]
+    (packs, skipped), (held, held_skipped) = both
+    skipped += held_skipped
+    if not packs:
+        raise SluiceError(
+            f"all {len(examples)} training examples are longer than {limit} tokens",
+            remedy="raise train.max_tokens in pipelines/params.yaml, or use fewer or shorter passages",
+        )
+    if params.held_share and not held:
+        raise SluiceError(
+            f"train.held_share is {params.held_share}, but none of {len(rows)} rows could be held out",
+            remedy="raise it, add rows, or set it to 0",
+        )
+    if skipped and group.leads:
+        print(f"train: {skipped} of {len(examples)} examples are longer than {limit} tokens: left out", file=sys.stderr)
+    return packs, held, skipped
+
+
+def _key(base_sha256: str, packs: Sequence[Pack], held: Sequence[Pack], params: TrainingParameters) -> str:
+    """Digest of all that decides the weights; how often and in what form they are written does not."""
+    tuned = params.model_dump(mode="json", exclude={"checkpoint_every", "exports", "threads", "parallel", "device"})
+    content = [[p.prefix, p.tails, p.answers] for p in (*packs, *held)]
+    return digest_of([base_sha256, content, len(held), tuned, digest_of_code(Path(__file__).parent)])
+
+
+def _write(trained: Trained, result: TrainingResult, record: Callable[..., None], out: Path) -> None:
+    """Every export is written and tried in a draft folder; the records come before the first of them has its name."""
+    draft = out / f".draft-{os.getpid()}"
+    for left in out.glob(".draft-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        made = {kind: export(kind, trained, draft) for kind in trained.params.exports}
+        record(answers={str(kind): answer for kind, (_, answer) in made.items()})
+        for kind, (written, _) in made.items():
+            final = out / written.name
+            if final.is_dir():
+                shutil.rmtree(final)
+            result.exports[kind] = written.replace(final)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _faults_named() -> Iterator[None]:
+    """No memory and a lost process, which torch raises as RuntimeError, in words that say what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = str(error)
+        if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
+            raise UntrainableError(
+                f"training needs more memory than there is: {said.splitlines()[0] if said else 'allocation failed'}",
+                remedy="lower train.batch (and raise train.accumulate) or train.max_tokens, "
+                "or set train.gradient_checkpointing",
+            ) from error
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and any(word in said for word in _LOST):
+            raise SluiceError(
+                "another process of this training was lost",
+                remedy="look at its last words, then run the same command: it goes on from the last checkpoint",
+            ) from error
+        raise

@@ -1,0 +1,204 @@
+"""A whole red team run: the suites on each side, garak, gates, and the comparison with the run before."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pydantic import Field
+
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import require_prompt
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_jsonl, write_jsonl
+from sluice.core.settings import Settings
+from sluice.evaluation.policy import ComparisonPolicy
+from sluice.evaluation.reports import Side as Described
+from sluice.extras.redteam.client import Attempt, attempt_all
+from sluice.extras.redteam.attack import Attack, Scene, Suite
+from sluice.extras.redteam.garak_report import GarakResult
+from sluice.extras.redteam.measure import families, figures
+from sluice.extras.redteam.poison_index import plant
+from sluice.extras.redteam.records import RESISTED, compare_runs, records
+from sluice.extras.redteam.report import write_reports
+from sluice.extras.redteam.result import CASES, Against, Result
+from sluice.extras.redteam.target import Side, Target
+from sluice.extras.redteam.wording import evenly
+from sluice.release.gates import Gate, Stage, decide
+
+STAGE: Stage = "redteam"
+GARAK_METRIC = "garak_attack_success"
+_VARIABLE = re.compile(r"\{\{.*?\}\}")
+
+Progress: TypeAlias = Callable[[str, float, float], None]
+Start: TypeAlias = Callable[[Side, Path | None], AbstractContextManager[Target]]
+
+
+class GarakParameters(Settings):
+    """`probes` by garak's names; of each at most `prompts`, each asked `generations` times, `parallel` at once. A run
+    that takes longer than `minutes` has failed."""
+
+    probes: tuple[str, ...] = Field(min_length=1)
+    prompts: int = Field(ge=1)
+    generations: int = Field(ge=1)
+    parallel: int = Field(ge=1)
+    minutes: float = Field(gt=0)
+
+
+class RedTeamParameters(Settings):
+    """The section `redteam` of pipelines/params.yaml. `workers` attacks are under way at a time, each within
+    `answer_seconds`; `released_each`: attacks of a family that the release's own model is asked, evenly spread, by
+    `released_workers`."""
+
+    workers: int = Field(ge=1)
+    released_workers: int = Field(ge=1)
+    answer_seconds: float = Field(gt=0)
+    released_each: int = Field(ge=1)
+    garak: GarakParameters
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run. `sides` in their order; `complete`: all that there is, so that every gate is judged."""
+
+    subject: str
+    suites: Mapping[str, Suite]
+    sides: Sequence[Side]
+    complete: bool
+    parameters: RedTeamParameters
+
+
+@dataclass
+class Found:
+    """What has come back so far."""
+
+    attempts: dict[Side, list[Attempt]] = field(default_factory=dict)
+    garak: GarakResult | None = None
+    faults: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def scene_of(bundle: Bundle, questions: Sequence[str]) -> Scene:
+    """What the suites make their attacks from: `questions`, and the fixed text of the release's prompt."""
+    if not questions:
+        raise SluiceError("the red team has no questions to hide its attacks in", remedy="data/eval.jsonl has them")
+    fixed = [part for message in require_prompt(bundle).messages for part in _VARIABLE.split(message.content)]
+    return Scene(questions=list(questions), prompt=[part for part in fixed if part.strip()])
+
+
+def planted_index(bundle: Bundle, suites: Sequence[Suite], out: Path) -> Path:
+    """The release's index with the documents of the suites in it."""
+    shutil.rmtree(out, ignore_errors=True)
+    documents = [document for suite in suites for document in suite.documents()]
+    plant(bundle.index, documents, bundle.embedder, out)
+    return out
+
+
+def attack(
+    plan: Plan,
+    scene: Scene,
+    start: Start,
+    index: Path | None,
+    *,
+    garak: Callable[[Target], GarakResult] | None,
+    progress: Progress = lambda *_: None,
+) -> Found:
+    """Each side is started with `start`, attacked and ended; `garak` attacks the released one. SluiceError when a side
+    does not start or ends on the way."""
+    began = time.monotonic()
+    found = Found()
+    made = {name: suite.attacks(scene) for name, suite in plan.suites.items()}
+    for side in plan.sides:
+        chosen = [one for attacks in made.values() for one in _chosen(attacks, side, plan)]
+        owners = side == "unguarded"
+        with start(side, index) as target:
+            found.attempts[side] = attempt_all(
+                target,
+                chosen,
+                as_owner=owners,
+                workers=plan.parameters.released_workers if side == "released" else plan.parameters.workers,
+                seconds=plan.parameters.answer_seconds,
+                on_progress=lambda done, total, side=side: progress(side, done, total),  # type: ignore[misc]
+            )
+            if side == "released" and garak is not None:
+                progress("garak", 0, 1)
+                try:
+                    found.garak = garak(target)
+                except SluiceError as error:  # the suites' figures stand; the run does not pass
+                    found.faults.append(f"garak: {error.message}")
+    found.seconds = time.monotonic() - began
+    return found
+
+
+def _chosen(attacks: Sequence[Attack], side: Side, plan: Plan) -> list[Attack]:
+    """A sample for a release's own model, which is slow, unless nothing else is attacked."""
+    sampled = side == "released" and len(plan.sides) > 1
+    return evenly(attacks, plan.parameters.released_each) if sampled else list(attacks)
+
+
+def judge(
+    plan: Plan,
+    found: Found,
+    gates: Sequence[Gate],
+    policy: ComparisonPolicy,
+    *,
+    before: Path | None,
+    before_title: str,
+    out: Path,
+) -> Result:
+    """Figures, gates, comparison and reports of a run; everything is written to `out`.
+
+    `before`: the folder of an earlier run, which this one is compared with; without one the attacks that got through
+    are compared with those of the same run without guards."""
+    measured = families(found.attempts, list(plan.suites))
+    known = figures(measured)
+    if found.garak is not None:
+        known[GARAK_METRIC] = found.garak.figure()
+    wanted = [gate for gate in gates if gate.stage == STAGE]
+    judged = wanted if plan.complete else [gate for gate in wanted if gate.metric in known]
+    subject: Side = "obedient" if "obedient" in found.attempts else "released"
+    head = records(found.attempts[subject])
+    base, title = _base(found, before, before_title, head)
+    comparison = compare_runs(base, head, policy) if base else None
+    result = Result(
+        subject=plan.subject,
+        seconds=round(found.seconds, 1),
+        complete=plan.complete,
+        unjudged=tuple(gate.metric for gate in wanted if gate not in judged),
+        families=tuple(measured),
+        garak=found.garak,
+        faults=tuple(found.faults),
+        gates=tuple(decide(judged, STAGE, known, None)),
+        against=None
+        if comparison is None
+        else Against(
+            base=title,
+            verdict=comparison.verdict,
+            broken=tuple(case.id for case in comparison.cases if RESISTED in case.broken),
+            fixed=tuple(case.id for case in comparison.cases if RESISTED in case.fixed),
+        ),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    for side, attempts in found.attempts.items():
+        write_jsonl(out / (CASES if side == subject else f"{side}.jsonl"), records(attempts))
+    write_reports(out, result, comparison, Described("base", title), Described("head", plan.subject))
+    return result
+
+
+def _base(
+    found: Found, before: Path | None, before_title: str, head: Sequence[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], str]:
+    """The records to compare with, and what they are."""
+    if before is not None and (before / CASES).is_file():
+        stored = read_jsonl(before / CASES)
+        if {one["id"] for one in stored} & {one["id"] for one in head}:
+            return stored, before_title
+    if "unguarded" in found.attempts:
+        return records(found.attempts["unguarded"]), "the same attacks without guards"
+    return [], ""

@@ -1,0 +1,38 @@
+"""Conversations that lead up to an order.
+
+The chain answers the last question. What came before reaches a model only where `condense` of config/service.yaml is
+on, so the last turn holds the order, in the milder words that the turns before it prepare.
+"""
+
+from __future__ import annotations
+
+from sluice.extras.redteam.attack import Attack, Scene, Suite
+from sluice.extras.redteam.cases import load_cases
+from sluice.extras.redteam.detectors import says
+from sluice.extras.redteam.tokens import token
+from sluice.extras.redteam.wording import fill, scattered, turn
+
+_NAME = "multi_turn"
+_FIRST_TOKEN = 512
+_EACH = 16  # attacks for each script
+_ROLES = ("user", "assistant")
+
+
+def _attacks(scene: Scene) -> list[Attack]:
+    scripts, orders = load_cases("conversations")["scripts"], load_cases("injection")["orders"]
+    made = []
+    for number in range(len(scripts) * _EACH):
+        canary = token(_FIRST_TOKEN + number)
+        order = fill(turn(orders, number // len(scripts)), token=canary)
+        question = scattered(scene.questions, number)
+        script = turn(scripts, number)
+        messages = tuple(
+            {"role": turn(_ROLES, place), "content": fill(text, question=question, order=order)}
+            for place, text in enumerate(script)
+        )
+        form = f"script {number % len(scripts) + 1}"
+        made.append(Attack(f"{_NAME}-{number:03}", _NAME, messages, says(canary), form=form))
+    return made
+
+
+SUITE = Suite(_NAME, _attacks)

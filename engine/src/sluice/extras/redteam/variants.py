@@ -1,0 +1,91 @@
+"""What a red team run is about: a release, what the working tree would release, or a service that is up somewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from sluice.serving.bundle import DRAFT, Bundle, draft_bundle
+from sluice.core.errors import SluiceError
+from sluice.core.progress import Journey
+from sluice.core.workspace import Workspace
+from sluice.jobs.dvc import EXPECTED, command, environment, pull, reproduce
+from sluice.extras.redteam.target import Side, Target, started
+from sluice.release.bundles import open_bundle
+from sluice.rollout.http import get
+
+FOLDER = "redteam"
+WORKING_TREE = "working tree"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`folder`: of the release, None for the working tree."""
+
+    title: str
+    bundle: Bundle
+    folder: Path | None
+
+
+def released(workspace: Workspace, folder: Path) -> Subject:
+    """A release on this machine."""
+    bundle = open_bundle(folder, workspace)
+    return Subject(bundle.release, bundle, folder)
+
+
+def draft(workspace: Workspace, *, make: bool = True) -> Subject:
+    """What the working tree would release now; with `make` its pipeline is run first, as far as something is stale."""
+    if make:
+        journey = Journey(EXPECTED, workspace.state / "durations.json")
+        journey.begin("data")
+        journey.end(cached=not pull(workspace))
+        reproduce(workspace, journey, until="train")
+    bundle = draft_bundle(workspace, adapter=workspace.build / "adapter" / "adapter.gguf")
+    return Subject(WORKING_TREE, bundle, None)
+
+
+def release_at(url: str) -> str:
+    """The id of the release that answers at an address. SluiceError when none does."""
+    try:
+        response = get(f"{url.rstrip('/')}/version", timeout=10)
+        found = json.loads(response.body)["release"]
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+        raise SluiceError(
+            f"{url}: no service of Sluice answers there ({type(error).__name__})",
+            remedy="name its address without a path, as in http://127.0.0.1:8080",
+        ) from None
+    return str(found)
+
+
+class Starter:
+    """Starts the services of a run on free loopback ports. `state`: a folder for the stores, keys and logs of the
+    attacks, apart from those of the service itself."""
+
+    def __init__(self, workspace: Workspace, subject: Subject) -> None:
+        self.state = workspace.state / FOLDER
+        self._environment: Mapping[str, str] = environment(workspace)
+        self._release = str(subject.folder) if subject.folder else ""
+
+    @contextmanager
+    def __call__(self, side: Side, index: Path | None) -> Iterator[Target]:
+        words = ["redteam", "target", "--side", side, "--port", "{port}", "--state", str(self.state)]
+        words += ["--index", str(index)] if index else []
+        words += ["--release", self._release] if self._release else []
+        with started(side, command("sluice", *words), state=self.state, env=self._environment) as target:
+            yield target
+
+
+@contextmanager
+def running(url: str, key: str) -> Iterator[Target]:
+    """A service that was there before, and stays."""
+    yield Target(url.rstrip("/"), {None: key} if key else {})
+
+
+def subject_at(workspace: Workspace, url: str, folder: Path | None) -> Subject:
+    """The service at `url`; `folder`: its release on this machine, None when it serves the working tree."""
+    known = released(workspace, folder) if folder else draft(workspace, make=False)
+    return Subject(f"{known.bundle.release if folder else DRAFT} at {url}", known.bundle, None)

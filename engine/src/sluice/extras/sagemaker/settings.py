@@ -1,0 +1,163 @@
+"""config/sagemaker.yaml: where and on what to train, what that may cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from sluice.core.errors import Faults, SluiceError
+from sluice.core.settings import Settings, load_settings
+
+FILE = "sagemaker.yaml"
+MOST_MACHINES = 100  # of one processing job
+InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
+# Without these nothing can be asked of an account; the starter leaves them empty.
+_NEEDED = ("region", "role", "bucket", "image")
+
+
+class Machines(Settings):
+    """The machines of one step. At `max_minutes` SageMaker ends the job. `volume_gb`: disk for code, data, models and
+    libraries."""
+
+    instance_type: InstanceType
+    instances: int = Field(1, ge=1)
+    volume_gb: int = Field(30, ge=10)
+    max_minutes: int = Field(gt=0)
+
+
+class Job(Machines):
+    """`expected_minutes` is for the estimate."""
+
+    expected_minutes: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Job:
+        if self.expected_minutes > self.max_minutes:
+            raise ValueError("expected_minutes is above max_minutes: SageMaker would end the job before it is done")
+        return self
+
+
+class TrainJob(Job):
+    """`processes`: of torchrun on each machine; 0: one for each GPU. `spot`: spare machines, which may be taken away
+    and come back later; then `max_wait_minutes` bounds waiting and training together."""
+
+    processes: int = Field(0, ge=0)
+    spot: bool = True
+    max_wait_minutes: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _waits_long_enough(self) -> TrainJob:
+        if self.max_wait_minutes < self.max_minutes:
+            raise ValueError("max_wait_minutes is below max_minutes, which it contains")
+        return self
+
+
+class SingleJob(Job):
+    """A step that is not distributed."""
+
+    instances: int = Field(1, ge=1, le=1)
+
+
+class EmbedJob(Machines):
+    """Machines that share a corpus (`sluice index build --on sagemaker`); SageMaker gives one job at most 100. `name`:
+    its jobs are named after it. For the estimate: `start_minutes` until a machine embeds its first chunk, then
+    `chunk_milliseconds` for each."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$")
+    instances: int = Field(1, ge=1, le=MOST_MACHINES)
+    start_minutes: float = Field(gt=0)
+    chunk_milliseconds: float = Field(gt=0)
+
+    def job(self, *, chunks: int, workers: int) -> Job:
+        """What embedding so many chunks takes. SluiceError when SageMaker would end it before that."""
+        minutes = self.start_minutes + chunks * self.chunk_milliseconds / 60_000 / workers
+        if minutes > self.max_minutes:
+            raise SluiceError(
+                f"config/{FILE}: jobs.embed: {chunks} chunks take {workers} machines about {minutes:.0f} minutes, and"
+                f" SageMaker ends the job after {self.max_minutes}",
+                remedy="take more --workers, or raise max_minutes; nothing was started",
+            )
+        given = self.model_dump(include={"instance_type", "volume_gb", "max_minutes"})
+        return Job(instances=workers, expected_minutes=minutes, **given)
+
+
+class Jobs(Settings):
+    """`embed` is no step of the pipeline: None where nobody embeds there."""
+
+    process: SingleJob
+    train: TrainJob
+    evaluate: SingleJob
+    embed: EmbedJob | None = None
+
+
+class Endpoint(Settings):
+    """Where an approved package is served. `alarms`: names of CloudWatch alarms that turn a deployment back."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")
+    instance_type: InstanceType
+    instances: int = Field(2, ge=1)
+    canary_percent: int = Field(10, ge=1, le=50)
+    wait_seconds: int = Field(600, ge=0, le=3600)
+    alarms: tuple[str, ...] = Field(min_length=1, max_length=10)
+
+
+class SageMakerSettings(Settings):
+    """`role`: ARN that the jobs run as. `prices`: US dollars an hour of each instance type, on demand."""
+
+    region: str = Field("", pattern=r"^([a-z]{2}(-[a-z]+)+-\d)?$")
+    role: str = Field("", pattern=r"^(arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+)?$")
+    bucket: str = Field("", pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$")
+    image: str = Field("", pattern=r"^([\w.-]+\.[\w./-]+[@:][\w.:-]+)?$")
+    serving_image: str = Field("", pattern=r"^([\w.-]+\.[\w./-]+[@:][\w.:-]+)?$")
+    prefix: str = Field("training", pattern=r"^[\w-]+(/[\w-]+)*$")
+    pipeline: str = Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")
+    model_package_group: str = Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")
+    budget_usd: float = Field(gt=0)
+    poll_seconds: float = Field(15, gt=0)
+    prices: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    jobs: Jobs
+    endpoint: Endpoint | None = None
+
+    @property
+    def is_set_up(self) -> bool:
+        return not self.missing()
+
+    def missing(self) -> list[str]:
+        """What is still to be filled in before a pipeline can be started."""
+        empty = [name for name in _NEEDED if not getattr(self, name)]
+        used = dict.fromkeys(job.instance_type for job in (self.jobs.process, self.jobs.train, self.jobs.evaluate))
+        return [*empty, *(f"prices.{one}" for one in used if one not in self.prices)]
+
+    def embedding(self) -> EmbedJob:
+        """The machines that embed, with a price. SluiceError says what is missing."""
+        job = self.jobs.embed
+        if job is None or job.instance_type not in self.prices:
+            what = "is not set" if job is None else f"no price for {job.instance_type} in prices"
+            raise SluiceError(
+                f"config/{FILE}: jobs.embed: {what}", remedy="engine/docs/reference/sagemaker.md says what goes there"
+            )
+        return job
+
+    def uri(self, *parts: str) -> str:
+        """A place of this project in the bucket."""
+        return "/".join(("s3:/", self.bucket, self.prefix, *parts))
+
+
+def read(config: Path) -> SageMakerSettings | None:
+    """The settings in a folder of configuration, None where a fork has dropped the file."""
+    path = config / FILE
+    return load_settings(path, SageMakerSettings) if path.is_file() else None
+
+
+def require(config: Path) -> SageMakerSettings:
+    """The settings, filled in. SluiceError lists all that is missing."""
+    settings = load_settings(config / FILE, SageMakerSettings)
+    if missing := settings.missing():
+        raise Faults(
+            f"{config / FILE}: SageMaker is not set up",
+            [f"{name}: is empty" if "." not in name else f"{name}: no price for what jobs use" for name in missing],
+            remedy="engine/docs/reference/sagemaker.md says what goes there; `sluice doctor aws` looks at the account",
+        )
+    return settings

@@ -1,0 +1,62 @@
+"""What travels to the jobs: code, data and the live release, each one archive that is named by its content.
+
+The same content makes the same bytes, so that it is uploaded once.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sluice.extras.sagemaker.aws import asking
+from sluice.extras.sagemaker.settings import FILE, SageMakerSettings
+from sluice.core import git
+from sluice.core.digests import digest_of_file
+from sluice.core.workspace import Workspace
+
+ARCHIVE = "parcel.tar.gz"
+# What a stage reads of a checkout. The settings of SageMaker itself and what dvc noted here decide nothing in a job.
+CODE = ("src", "pipelines", "prompts", "config", "requirements", "pyproject.toml")
+_LEFT_OUT = {f"config/{FILE}", "pipelines/dvc.lock"}
+
+
+def code_of(workspace: Workspace) -> list[Path]:
+    """The files that git knows or would take, as they are in the working tree."""
+    listed = git.run(workspace.root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *CODE)
+    return [workspace.root / name for name in listed.split("\0") if name and name not in _LEFT_OUT]
+
+
+def pack(base: Path, files: Iterable[Path], out: Path) -> None:
+    """A gzipped archive of the files by their path below `base`, without times and owners."""
+    with (
+        out.open("wb") as target,
+        gzip.GzipFile(filename="", fileobj=target, mode="wb", mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for path in sorted({one for one in files if one.is_file()}):
+            entry = tarfile.TarInfo(str(path.relative_to(base)))
+            entry.size, entry.mode = path.stat().st_size, 0o755 if path.stat().st_mode & 0o100 else 0o644
+            with path.open("rb") as content:
+                archive.addfile(entry, content)
+
+
+def send(s3: Any, settings: SageMakerSettings, base: Path, files: Iterable[Path]) -> str:
+    """Puts an archive of the files into the bucket, unless it is there; returns its folder, which a channel takes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch) / ARCHIVE
+        pack(base, files, archive)
+        return send_file(s3, settings, archive)
+
+
+def send_file(s3: Any, settings: SageMakerSettings, path: Path) -> str:
+    """Puts a file into the bucket by its content, unless it is there; returns its folder, which a channel takes."""
+    digest = digest_of_file(path)
+    folder, key = settings.uri("parcels", digest), f"{settings.prefix}/parcels/{digest}/{path.name}"
+    with asking(folder):
+        if not s3.list_objects_v2(Bucket=settings.bucket, Prefix=key, MaxKeys=1).get("Contents"):
+            s3.upload_file(str(path), settings.bucket, key)
+    return folder

@@ -1,0 +1,164 @@
+"""Training somewhere else: a run of the SageMaker pipeline for the tree as it is, and its result in this checkout.
+
+A run is known by its recipe, so the same command picks up one that was started before, here or on another machine, and
+takes the result of one that has ended. Only a recipe that never ran, or whose last run failed, costs anything.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from sluice.extras.sagemaker import cost, executions, results, watch
+
+from sluice.extras.sagemaker import source_archives as parcels
+from sluice.extras.sagemaker.account import Account
+from sluice.extras.sagemaker.aws import remedy_for
+from sluice.extras.sagemaker.executions import Execution, Step
+from sluice.extras.sagemaker.packages import name_adapter
+from sluice.extras.sagemaker.recipe import STAGES, recipe_of
+from sluice.extras.sagemaker.settings import require
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.progress import Journey
+from sluice.core.workspace import Workspace
+from sluice.jobs.dvc import EXPECTED, commit_stages, pull, reproduce
+from sluice.release import champion
+from sluice.release.record import open_record
+
+# The SDK has an environment of its own, beside the programs of this one: engine/docs/decisions/sagemaker-sdk.md.
+SDK = Path(".venv") / "sagemaker" / "bin" / "python"
+_AGAIN = "training goes on from its last checkpoint"
+Say = Callable[[str], None]
+
+
+def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print) -> Execution:
+    """Starts a run for this tree unless there is one, and with `follow` waits for it and takes its result.
+
+    The data contract is checked here first: what it refuses costs nothing. `env`: of the record whose champion the
+    gates compare with; empty: that of this machine. SluiceError when a step failed, when the budget was used up, or
+    when AWS refused; GateFailed when the gates did: then adapter and figures are here all the same, and nothing was
+    registered. An interrupted run goes on without its watcher.
+    """
+    account = Account.open(require(workspace.config))
+    with workspace.exclusive():
+        pull(workspace)
+        reproduce(workspace, Journey(EXPECTED, workspace.state / "durations.json"), until="check")
+    recipe = recipe_of(workspace, account.settings.image)
+    earlier = executions.find(account.sagemaker, account.settings.pipeline, recipe)
+    run = _picked_up(account, earlier) if earlier else None
+    if run is None:
+        run = _start(workspace, account, recipe, attempt=len(earlier), watched=follow, env=env, say=say)
+        say(f"started   {run.arn}")
+    else:
+        say(f"found     {run.arn}: {run.status.lower()}")
+    if follow:
+        pipeline = executions.PipelineRun(account.sagemaker, run.arn)
+        machines = cost.pipeline_jobs(account.settings)
+        run, steps = watch.follow(account.logs, account.settings, pipeline, machines, say, again=_AGAIN)
+        _take(workspace, account, run, steps, recipe, say)
+    return run
+
+
+def _picked_up(account: Account, earlier: list[Execution]) -> Execution | None:
+    """The newest run, unless it ended without what makes it worth keeping."""
+    newest = earlier[0]
+    if newest.under_way or newest.status == "Succeeded":
+        return newest
+    return newest if _refused(executions.steps_of(account.sagemaker, newest.arn)) else None
+
+
+def _refused(steps: list[Step]) -> Step | None:
+    return next((step for step in steps if step.name == executions.REFUSED), None)
+
+
+def _start(
+    workspace: Workspace, account: Account, recipe: str, *, attempt: int, watched: bool, env: str, say: Say
+) -> Execution:
+    settings = account.settings
+    estimate = cost.estimate(settings, cost.pipeline_jobs(settings))
+    for line in estimate.lines():
+        say(line)
+    estimate.require(watched=watched)
+    live = champion.champion(workspace, open_record(workspace, env, os.environ))
+    releases = workspace.releases
+    sent = {
+        "Checkout": (workspace.root, parcels.code_of(workspace)),
+        "Data": (workspace.root, workspace.data.rglob("*")),
+        "Live": (releases, (releases / live.id).rglob("*") if live else ()),
+    }
+    given = {name: parcels.send(account.s3, settings, base, files) for name, (base, files) in sent.items()}
+    _upsert(workspace)
+    return executions.start(
+        account.sagemaker, settings.pipeline, recipe, {**given, "Recipe": recipe[:32]}, attempt=attempt
+    )
+
+
+def _upsert(workspace: Workspace) -> None:
+    """Makes the pipeline what pipelines/sagemaker.py says, by the SDK."""
+    python = workspace.root / SDK
+    if not python.exists():
+        raise SluiceError(f"{python}: the SDK of SageMaker is not installed", remedy="`make sagemaker` installs it")
+    # -P: the file has the name of the SDK, which would be looked for beside it first.
+    argv: list[str | Path] = [
+        python,
+        "-P",
+        workspace.root / "pipelines" / "sagemaker.py",
+        "--upsert",
+        "--config",
+        workspace.config,
+    ]
+    env = {**os.environ, "PYTHONPATH": str(workspace.root / "engine" / "src")}
+    done = subprocess.run(argv, env=env, cwd=workspace.root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        # Its own error, or the last line of a trace of the SDK.
+        _, _, own = done.stderr.rpartition("error: ")
+        what, _, remedy = own.strip().partition("\n  -> ")
+        raise SluiceError(
+            f"the pipeline could not be made: {what if remedy else (what.splitlines() or ['no reason given'])[-1]}",
+            remedy=remedy or "engine/docs/reference/sagemaker.md has the set-up; `sluice doctor aws` looks at the account",
+        )
+
+
+def _take(workspace: Workspace, account: Account, run: Execution, steps: list[Step], recipe: str, say: Say) -> None:
+    """What the run made, into DVC, MLflow and the model registry; then its verdict."""
+    refused = _refused(steps)
+    if run.status != "Succeeded" and refused is None:
+        raise _failure(run, steps)
+    billed = watch.billed(account.sagemaker, steps)
+    spent = cost.used(account.settings, cost.pipeline_jobs(account.settings), billed)
+    say(f"cost      ${spent:.2f}, of {sum(seconds for _, seconds in billed) / 60:.0f} billed minutes")
+    with workspace.exclusive():
+        if recipe_of(workspace, account.settings.image) != recipe:
+            raise SluiceError(
+                f"{run.arn}: this tree is no longer what it was trained from",
+                remedy="go back to what it was (git stash) and run the same command, or train what is here",
+            )
+        found = results.bring(workspace, account.sagemaker, account.s3, run.id, steps)
+        commit_stages(workspace, STAGES)
+    say(f"adapter   {found.adapter}")
+    sha256 = digest_of_file(found.adapter)
+    package = next((step.job for step in steps if ":model-package/" in step.job), "")
+    if package:
+        name_adapter(account.sagemaker, package, sha256)
+        say(f"package   {package}: waits for its approval")
+    tags = {"execution": run.arn, "recipe": recipe, "adapter_sha256": sha256, "model_package": package}
+    results.record(workspace, found, tags, spent, account.settings)
+    if refused is not None:
+        raise GateFailed(
+            f"{run.arn}: {refused.reason or 'refused by the gates'}",
+            remedy="nothing was registered; adapter and figures are here: `sluice release make` shows the cases",
+        )
+
+
+def _failure(run: Execution, steps: list[Step]) -> SluiceError:
+    failed = next((step for step in steps if step.status == "Failed"), None)
+    if failed is None:
+        return SluiceError(
+            f"{run.arn}: {run.status.lower()}{f': {run.reason}' if run.reason else ''}",
+            remedy=f"the same command starts it again; {_AGAIN}",
+        )
+    reason = failed.reason or run.reason or "no reason given"
+    return SluiceError(f"{run.arn}: step {failed.name} failed: {reason}", remedy=remedy_for(reason, _AGAIN))

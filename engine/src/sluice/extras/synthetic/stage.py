@@ -1,0 +1,93 @@
+"""`sluice data generate`: brings the data of a checkout and the models of its roles together."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from sluice.serving.settings import ServiceSettings
+from sluice.core.errors import SluiceError
+from sluice.core.params import load_params
+from sluice.core.progress import Reporter
+from sluice.core.settings import load_settings
+from sluice.core.workspace import Workspace
+from sluice.data.policy import PrivacyPolicy
+from sluice.data.rows import load_corpus, load_rows
+from sluice.evaluation.cache import FOLDER, ResponseCache
+from sluice.evaluation.prompt_tests import open_role
+from sluice.extras.synthetic import proposals
+from sluice.extras.synthetic.asking import Role, Roles
+from sluice.extras.synthetic.generate import Generation, Settings, generate
+from sluice.extras.synthetic.passages import choose
+from sluice.llm.models import Models
+from sluice.llm.settings import PROMPT_ROLES, Providers, load_providers
+from sluice.prompts import load_prompt
+from sluice.retrieval.stage import IndexParameters
+
+TEACHER = "teacher"
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """What was found, and who found the answers again."""
+
+    found: Generation
+    checker: str
+
+    @property
+    def files(self) -> dict[str, str]:
+        """As for proposals.files."""
+        return proposals.files(self.found, self.checker)
+
+
+def run(workspace: Workspace, settings: Settings, policy: PrivacyPolicy, *, checked_by: str = TEACHER) -> Proposed:
+    """Rows about data/corpus, written by the role `teacher` and found again by the role `checked_by`.
+
+    What models answered is kept in .sluice/responses/: the same command, run again, asks nobody what it has asked, so a
+    run that was cut off goes on. SluiceError for a role that nobody is in, and as `generate` raises it.
+    """
+    providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
+    service = load_settings(workspace.config / "service.yaml", ServiceSettings)
+    chunker = load_params(workspace.params, "index", IndexParameters).chunker
+    measured = load_rows(workspace.data / "eval.jsonl")
+    known = [*load_rows(workspace.data / "train.jsonl"), *measured]
+    passages = choose(load_corpus(workspace.data / "corpus"), measured, chunker, seed=settings.seed)
+    progress = Reporter("generate")
+    with ExitStack() as opened:
+        chats = {
+            name: opened.enter_context(open_role(workspace, _held(providers, name), name, _cache(workspace)))
+            for name in dict.fromkeys((TEACHER, checked_by))
+        }
+        teacher, checker = (
+            Role(
+                chats[role],
+                load_prompt(workspace.prompts / f"{prompt}.prompt.yml", roles=PROMPT_ROLES),
+                getattr(providers, role),
+                service.llm.timeout_seconds,
+            )
+            for role, prompt in ((TEACHER, "generate"), (checked_by, "answer"))
+        )
+        roles = Roles(teacher, checker, service.decline, settings.seed)
+        found = generate(
+            passages,
+            known,
+            roles,
+            teacher.prompt.digest,
+            settings,
+            policy,
+            lambda done, wanted: progress.report(done, wanted, f"{done} of {wanted} rows"),
+        )
+    return Proposed(found, checker.names)
+
+
+def _held(providers: Providers, role: str) -> Providers:
+    if role not in PROMPT_ROLES or not getattr(providers, role):
+        raise SluiceError(
+            f"config/providers.yaml: nobody is in the role {role}",
+            remedy="list a provider there; engine/docs/how-to/use-another-provider.md has an entry for each kind",
+        )
+    return providers
+
+
+def _cache(workspace: Workspace) -> ResponseCache:
+    return ResponseCache(workspace.state / FOLDER)

@@ -1,0 +1,121 @@
+"""Which kinds of work a change needs, told from its paths.
+
+Every kind is a job of ci.yml and has its name. A path asks for what can be told apart with certainty; one that no rule
+knows asks for everything, and so does whatever else is in doubt: no base, no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from sluice.core import git
+from sluice.core.errors import SluiceError
+from sluice.github.markdown import table
+
+# Reads every file and takes a minute or two: asked for always.
+ALWAYS = "check-code"
+JOBS = (ALWAYS, "test-python", "check-prompts", "eval-change", "check-manifests", "rehearse-release")
+_ALL = frozenset(JOBS)
+_TESTS = frozenset({"test-python"})
+_ANSWERS = frozenset({"test-python", "eval-change", "rehearse-release"})
+# First rule that matches a path decides. `*` stands for any characters, `/` too.
+RULES: tuple[tuple[str, frozenset[str]], ...] = (
+    # Pages that tests compare with running programs; what is in engine/tests/contract/ runs in check-code.
+    ("engine/docs/how-to/add-a-metric.md", _TESTS),
+    ("engine/docs/how-to/use-another-provider.md", _TESTS),
+    ("engine/docs/reference/analysis.md", _TESTS),
+    ("engine/docs/reference/cluster.md", _TESTS),
+    ("engine/docs/reference/metrics.md", _TESTS),
+    ("docs/*", frozenset()),
+    ("README.md", frozenset()),
+    ("CHANGELOG.md", frozenset()),
+    ("CONTRIBUTING.md", frozenset()),
+    ("SECURITY.md", frozenset()),
+    ("LICENSE", frozenset()),
+    (".github/ISSUE_TEMPLATE/*", frozenset()),
+    (".github/pull_request_template.md", frozenset()),
+    (".github/CODEOWNERS", frozenset()),
+    (".github/dependabot.yml", frozenset()),
+    (".vscode/*", frozenset()),
+    ("prompts/*", _ANSWERS | {"check-prompts"}),
+    ("data.dvc", _ANSWERS),
+    ("dvc-store/*", _ANSWERS),
+    ("pipelines/*", _ANSWERS),
+    ("engine/k8s/base/*", _TESTS | {"check-manifests", "rehearse-release"}),
+    ("k8s/*", _TESTS | {"check-manifests"}),
+    ("engine/schemas/cluster/*", _TESTS | {"check-manifests"}),
+    ("schemas/*", _TESTS),
+    ("loadtest/*", _TESTS | {"rehearse-release"}),
+    ("tests/*", _TESTS),
+    ("benchmarks/*", _TESTS),
+    ("notebooks/*", _TESTS),
+    ("engine/scripts/setup.py", _ALL),
+    ("scripts/*", _TESTS),
+    ("Containerfile", _TESTS),
+    (".containerignore", _TESTS),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`reasons`: job -> why it is asked for; jobs that are not in it are left out. `omitted`: job -> why it is left out
+    although a path asks for it."""
+
+    reasons: Mapping[str, str]
+    omitted: Mapping[str, str] = field(default_factory=dict)
+
+    def asks_for(self, job: str) -> bool:
+        return job in self.reasons
+
+    def outputs(self) -> dict[str, str]:
+        """The outputs of the job `plan`: `true` or `false` for each job."""
+        return {job: "true" if self.asks_for(job) else "false" for job in JOBS}
+
+    def omit(self, job: str, reason: str) -> Plan:
+        """The plan without a job that cannot do its work in this place."""
+        if job not in self.reasons:
+            return self
+        return Plan({name: why for name, why in self.reasons.items() if name != job}, {**self.omitted, job: reason})
+
+
+def jobs_for(path: str) -> frozenset[str]:
+    """What a change of one path asks for, beyond what is always done."""
+    return next((jobs for pattern, jobs in RULES if fnmatchcase(path, pattern)), _ALL)
+
+
+def plan_for(paths: Sequence[str]) -> Plan:
+    """The plan of a change of these paths; of no path at all: everything."""
+    if not paths:
+        return everything("nothing seems to have changed")
+    reasons = {ALWAYS: "always"}
+    for job in JOBS:
+        asking = [path for path in paths if job in jobs_for(path)]
+        if asking and job != ALWAYS:
+            reasons[job] = asking[0] + (f" and {len(asking) - 1} more" if len(asking) > 1 else "")
+    return Plan(reasons)
+
+
+def everything(reason: str) -> Plan:
+    return Plan(dict.fromkeys(JOBS, reason))
+
+
+def plan_change(root: Path, base: str, head: str = "HEAD") -> Plan:
+    """The plan of what `head` changes since it left `base`, a commit; everything where git cannot tell."""
+    try:
+        tip = git.resolve(root, head)
+        return plan_for(git.changed(root, git.merge_base(root, git.resolve(root, base), tip), tip))
+    except SluiceError as error:
+        return everything(error.message)
+
+
+def summary(plan: Plan) -> str:
+    """Markdown for the summary of the job."""
+    rows = [(job, "yes", plan.reasons[job]) if plan.asks_for(job) else (job, "no", _why_not(plan, job)) for job in JOBS]
+    return "### What this change needs\n\n" + table(("job", "runs", "because of"), rows)
+
+
+def _why_not(plan: Plan, job: str) -> str:
+    return plan.omitted.get(job, "no path that it depends on")

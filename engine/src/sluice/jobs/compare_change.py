@@ -1,0 +1,203 @@
+"""A change beside what it changes: what `sluice eval` does.
+
+Base and head each go down the pipeline with their own code, prompts, config and data, as far as DVC finds something
+stale, and are asked the same cases: those of the head. What they answered is compared case by case. The base is a
+commit, so what it answered is kept and not asked again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sluice.serving.bundle import draft_bundle
+from sluice.core import git
+from sluice.core.checkouts import checkout
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json, read_jsonl, write_jsonl
+from sluice.core.progress import Journey
+from sluice.core.settings import load_settings
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Row, write_rows
+from sluice.evaluation.application import model_digest
+from sluice.evaluation.cache import FOLDER, ResponseCache
+from sluice.evaluation.comparison import compare
+from sluice.evaluation.findings import Comparison
+from sluice.evaluation.policy import load_policy
+from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
+from sluice.evaluation.reports import Side, write_reports
+from sluice.evaluation.rescoring import rescore
+from sluice.evaluation.stage import measuring, rows_of
+from sluice.evaluation.summary import cases_digest
+from sluice.evaluation.tracking import record_comparison
+from sluice.llm.models import Models, load_models
+from sluice.llm.settings import load_providers, missing_keys
+from sluice.jobs.dvc import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce
+from sluice.prompts import load_prompts
+from sluice.prompts.diff import diff_prompts
+from sluice.release.staging import config_digests, index_pin
+from sluice.retrieval.stores import Stores
+
+WORKING_TREE = "working tree"
+_METRICS = ("engine/src/sluice/evaluation", "src/assistant/metrics")
+# What an answer can depend on. A change elsewhere, of a page of docs/ say, has nothing to compare.
+_INPUTS = ("prompts", "config", "data.dvc", "pipelines", "src", "requirements", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Review:
+    """What came out, and where the reports lie. `comparison` is None when nothing that answers depend on
+    has changed: then there are no reports. `replayed`: why nobody was asked, empty when somebody was."""
+
+    title: str
+    replayed: str
+    comparison: Comparison | None
+    reports: Path | None
+
+
+@dataclass(frozen=True)
+class _Checkout:
+    """`ref`: how it was named; `commit`: hex, with `-dirty` behind it for an edited working tree."""
+
+    name: str
+    ref: str
+    commit: str
+    workspace: Workspace
+
+    @property
+    def title(self) -> str:
+        return f"{self.ref} ({self.commit[:12]}{'-dirty' * self.commit.endswith('-dirty')})"
+
+
+def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = False, out: Path | None = None) -> Review:
+    """Compares `head` (default: the working tree) with the commit at which it left `base`; reports go to `out`
+    (default: build/comparison).
+
+    `replay`: nobody is asked, answers come out of the response cache, and a case that is not there is named as not
+    evaluated. So it is where a provider's key is missing, as on a pull request from a fork.
+    SluiceError when a side cannot be evaluated, with its name.
+    """
+    root, out = workspace.root, out or workspace.build / "comparison"
+    with workspace.exclusive():
+        tip = git.resolve(root, head or "HEAD")
+        start = git.merge_base(root, git.resolve(root, base), tip)
+        named = head or WORKING_TREE
+        if not git.changed(root, start, tip if head else "", paths=_INPUTS, but_for=LOCK) and (
+            head or not data_edited(workspace)
+        ):
+            return Review(f"{named} asks and answers as {base} ({start[:12]}) does", "", None, None)
+        edited = not head and bool(git.changed(root, tip, but_for=LOCK))
+        here = _checkout(workspace, tip) if head else workspace
+        mine = _Checkout("head", named, f"{tip}-dirty" if edited else tip, here)
+        theirs = _Checkout("base", base, start, _checkout(workspace, start))
+        asked_nobody = "as was asked for" if replay else _without_keys(theirs.workspace, here)
+        replay = bool(asked_nobody)
+        with _named(mine):
+            _prepare(here, replay=replay)
+            rows = rows_of(here)
+            new = _answers(here, rows, replay=replay)
+        with _named(theirs):
+            old = _base_answers(theirs.workspace, rows, replay=replay)
+        bundle = draft_bundle(here, adapter=here.build / "adapter" / "adapter.gguf")
+        responses = ResponseCache(here.state / FOLDER)
+        with measuring(bundle, responses, replay=replay) as metrics:
+            if git.changed(here.root, start, paths=_METRICS):
+                old = rescore(
+                    old, rows, RecordedScores(responses, metrics, scores_digest(bundle, model_digest(bundle)))
+                )
+            comparison = compare(old, new, metrics, load_policy(here.config / "gates.yaml"))
+        changed = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
+        sides = describe(theirs, old), describe(mine, new)
+        write_reports(out, comparison, *sides, [change.as_dict() for change in changed])
+        record_comparison(workspace, comparison, *sides, out)
+        return Review(f"{mine.title} against {theirs.title}", asked_nobody, comparison, out)
+
+
+def _without_keys(*sides: Workspace) -> str:
+    """Which keys of providers of either side are missing here, in words; empty when none is."""
+    asked = [load_providers(side.config / "providers.yaml", roles=Models.roles()) for side in sides]
+    names = {name for providers in asked for name in missing_keys((*providers.chat, *providers.judge))}
+    return f"{', '.join(sorted(names))} not set" if names else ""
+
+
+def describe(side: _Checkout, records: Sequence[Mapping[str, Any]]) -> Side:
+    """What a side was made of when it was asked."""
+    here = side.workspace
+    costs = [record.get("cost") for record in records]
+    models = {role: spec.sha256 for role, spec in load_models(here.config / "models.yaml")}
+    return Side(
+        name=side.name,
+        ref=side.ref,
+        commit=side.commit,
+        prompts={name: prompt.digest for name, prompt in load_prompts(here.prompts).items()},
+        data=str(read_json(here.build / "check" / "report.json")["digest"]),
+        index=str(index_pin(here.build / "index")["digest"]),
+        models={**models, "adapter": digest_of_file(here.build / "adapter" / "adapter.gguf")},
+        config=config_digests(here.config),
+        cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+    )
+
+
+def _prepare(side: Workspace, *, replay: bool) -> None:
+    """Takes a side down the pipeline, as far as it can go without asking anybody when `replay` is set."""
+    journey = _journey(side)
+    journey.begin("data")
+    journey.end(cached=not pull(side))
+    reproduce(side, journey, until="train" if replay else "evaluate")
+
+
+def _journey(side: Workspace) -> Journey:
+    return Journey(EXPECTED, side.state / "durations.json")
+
+
+def _answers(side: Workspace, rows: Sequence[Row], *, replay: bool) -> list[dict[str, Any]]:
+    """The records of a prepared side. It is asked once more where its pipeline has asked other rows, or nobody."""
+    digest = cases_digest(rows)
+    out = side.build / "evaluation"
+    if replay or read_json(out / "summary.json")["cases_digest"] != digest:
+        out = side.build / f"evaluation-{digest[:12]}"
+        write_rows(out / "asked.jsonl", rows)
+        journey = _journey(side)
+        journey.begin("evaluate")
+        options = ["--replay"] if replay else []
+        evaluate(side, journey, "--asked", str(out / "asked.jsonl"), "--out", str(out), *options)
+        journey.end()
+    return read_jsonl(out / "cases.jsonl")
+
+
+def _base_answers(side: Workspace, rows: Sequence[Row], *, replay: bool) -> list[dict[str, Any]]:
+    """As `_answers`, kept for the next comparison: the commit of a base does not change."""
+    kept = side.state / f"answers-{cases_digest(rows)[:12]}.jsonl"
+    if kept.exists() and not replay:
+        return read_jsonl(kept)
+    _prepare(side, replay=replay)
+    records = _answers(side, rows, replay=replay)
+    if not replay:
+        write_jsonl(kept, records)
+    return records
+
+
+@contextmanager
+def _named(side: _Checkout) -> Iterator[None]:
+    """Says whose turn it is; errors say whose they are."""
+    print(f"{side.name}: {side.title}", file=sys.stderr)
+    try:
+        yield
+    except SluiceError as error:
+        raise SluiceError(f"{side.name}, {side.title}: {error.message}", remedy=error.remedy) from error
+
+
+def _checkout(workspace: Workspace, commit: str) -> Workspace:
+    return checkout(workspace, commit, share=[FOLDER], on_drop=_close_store)
+
+
+def _close_store(state: Path) -> None:
+    """Ends what a checkout that is dropped may have left running."""
+    config = state.parent / "config" / "stores.yaml"
+    if config.exists():
+        load_settings(config, Stores).close_abandoned(state)

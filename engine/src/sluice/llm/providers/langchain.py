@@ -1,0 +1,102 @@
+"""Any chat model that LangChain knows: `integration` names it, its package must be installed.
+
+What an integration does in threads (langchain-aws) cannot be called off before it returns. Most integrations keep one
+HTTP client for the whole process, so use such a provider from one event loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, finish_reason
+from sluice.llm.failures import Failure, ProviderError, by_status, retry_after
+from sluice.llm.providers import provider
+from sluice.llm.providers.context import ProviderContext
+from sluice.llm.settings import RemoteSpec
+from sluice.prompts import ModelParameters
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+_REASONS = ("finish_reason", "stop_reason", "stopReason")
+
+
+class LangChainProvider:
+    """`bind`: the keyword arguments that the model takes for our parameters."""
+
+    def __init__(self, model: BaseChatModel, bind: Callable[[ModelParameters], dict[str, Any]]) -> None:
+        self._model = model
+        self._bind = bind
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        stream: Any = self._model.astream([dict(message) for message in messages], **self._bind(parameters))
+        usage: Usage | None = None
+        reason: str | None = None
+        async with aclosing(stream):
+            while (chunk := await _next(stream, deadline)) is not None:
+                if used := chunk.usage_metadata:  # may come in parts: the input first, the output last
+                    before = usage or Usage(0, 0)
+                    usage = Usage(
+                        before.prompt_tokens + used["input_tokens"], before.completion_tokens + used["output_tokens"]
+                    )
+                said = chunk.response_metadata
+                reason = next((said[key] for key in _REASONS if said.get(key)), reason)
+                if text := str(chunk.text):
+                    yield Delta(text)
+        if reason is None:
+            raise ProviderError(Failure.GARBAGE, "the reply ended before the answer")
+        yield Delta(finish_reason=finish_reason(reason), usage=usage)
+
+
+async def _next(stream: Any, deadline: float) -> Any:
+    try:
+        async with asyncio.timeout_at(deadline) as limit:
+            return await anext(stream, None)
+    except Exception as error:  # every SDK has exceptions of its own
+        if limit.expired():
+            raise ProviderError(Failure.DEADLINE, "no whole answer before the deadline") from None
+        raise classify(error) from error
+
+
+def classify(error: Exception) -> ProviderError:
+    """The failure behind an exception of an SDK. Only names and codes are kept: messages may quote what was asked."""
+    name = type(error).__name__
+    response: Any = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return by_status(status or 500, str(response.get("Error", {}).get("Code", name)))
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and status >= 400:
+        return by_status(status, name, retry_after(getattr(response, "headers", {}).get("retry-after")))
+    if isinstance(error, OSError) or "Connect" in name or "Timeout" in name or "Protocol" in name:
+        return ProviderError(Failure.UNREACHABLE, f"the connection failed ({name})")
+    if "API" in name:
+        return ProviderError(Failure.SERVER_ERROR, f"an error in the stream ({name})")
+    return ProviderError(Failure.GARBAGE, f"the reply cannot be read ({name})")
+
+
+class LangChainSpec(RemoteSpec):
+    integration: str = Field(description="LangChain's name of the integration; its package must be installed")
+
+    @property
+    def remedy_for_a_missing_package(self) -> str:
+        return f"add the package of the integration {self.integration!r} to engine/requirements/providers.in"
+
+
+@provider("langchain", LangChainSpec)
+def connect(context: ProviderContext[LangChainSpec]) -> ChatProvider:
+    from langchain.chat_models import init_chat_model
+
+    given: dict[str, Any] = {"base_url": context.base_url(), "api_key": context.key()}
+    given = {name: value for name, value in given.items() if value is not None} | context.spec.options
+    model: BaseChatModel = init_chat_model(
+        context.spec.model, model_provider=context.spec.integration, max_retries=0, **given
+    )
+    return LangChainProvider(model, context.parameters)

@@ -1,0 +1,220 @@
+"""Walks the canary plan on this machine with real processes: two releases, Traefik, Locust, visitors all the time.
+
+The same steps, gates and verdicts as in a cluster. A canary that fails any step, or dies, gets no more visitors, is
+drained and stopped, and stable goes on answering; when every step held it is the other way round. Every process is
+ended on every way out, Ctrl-C included; what survives a `kill -9` of this process is ended by the kernel or by
+sluice.core.processes.reap.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_jsonl, write_json
+from sluice.core.workspace import Workspace
+from sluice.rehearsal.analyses import Findings, Scene, Setting, analyse
+from sluice.rollout.plan import Analysis, Pause, Plan, SetWeight, Step
+from sluice.rehearsal.report import Rehearsal, StepRecord
+from sluice.rehearsal.router import Router
+from sluice.rehearsal.services import Service, ServiceSpec
+from sluice.rehearsal.visitors import Visit, Visitors, count
+
+# After the last change of weights visitors go on for a moment, so that what the change did to them is seen.
+_SETTLE_SECONDS = 1.5
+# New requests have left a release when the router says so; this is for the ones it has just passed on.
+_HANDOVER_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Event:
+    """Progress for people: `fraction` of the planned time that has passed, 0 to 1. `news` is False when only time has
+    gone by since the last event."""
+
+    text: str
+    fraction: float
+    news: bool = True
+
+
+class CanaryStoppedError(Exception):
+    """A step said no. Its message is the reason."""
+
+
+def rehearse(
+    plan: Plan,
+    *,
+    stable: ServiceSpec,
+    canary: ServiceSpec,
+    gates: Path,
+    questions: Path,
+    state: Path,
+    out: Path,
+    time_scale: float = 1.0,
+    cases: int = 0,
+    on_event: Callable[[Event], None] = lambda _: None,
+    locustfile: Path | None = None,
+) -> Rehearsal:
+    """Runs `plan` with all pauses and load stages multiplied by `time_scale`, writes rehearsal.json to `out`.
+
+    `questions` is data/eval.jsonl, `gates` config/gates.yaml; `cases` are compared where a step compares answers, 0: as
+    many as the template says. A canary that does not start, dies, or fails a step is a result with verdict failed.
+    SluiceError means that nothing could be decided: stable or the router does not start, or ends on the way.
+    """
+    if time_scale <= 0:
+        raise SluiceError(f"the time scale must be above 0, found {time_scale:g}")
+    asked = [str(row["question"]) for row in read_jsonl(questions) if row.get("question")]
+    if not asked:
+        raise SluiceError(f"{questions}: no row has a question")
+    locustfile = locustfile or Workspace.find().root / "loadtest" / "locustfile.py"
+    walk = _Walk(
+        plan=plan.fitted(time_scale=time_scale, cases=cases),
+        setting=Setting(gates, questions, locustfile, state),
+        on_event=on_event,
+        visitor_timeout=min(step.parameters.answer_timeout_s for step in plan.steps if isinstance(step, Analysis)),
+    )
+    reason = walk.run(stable, canary, asked)
+    result = Rehearsal(
+        release=canary.release,
+        stable=stable.release,
+        time_scale=time_scale,
+        steps=tuple(walk.records),
+        weights=tuple(walk.weights),
+        traffic=count(walk.visits, walk.served_by),
+        verdict="failed" if reason else "passed",
+        reason=reason,
+    )
+    write_json(out, result.model_dump(mode="json"))
+    return result
+
+
+@dataclass
+class _Walk:
+    """The state of one rehearsal."""
+
+    plan: Plan
+    setting: Setting
+    on_event: Callable[[Event], None]
+    visitor_timeout: float
+    records: list[StepRecord] = field(default_factory=list)
+    weights: list[tuple[float, int]] = field(default_factory=list)
+    visits: list[Visit] = field(default_factory=list)
+    served_by: dict[str, str] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+    done: float = 0.0  # planned seconds
+    doing: str = ""
+
+    def run(self, stable_spec: ServiceSpec, canary_spec: ServiceSpec, questions: list[str]) -> str:
+        """Why the canary was stopped, empty when it passed. Whatever was started has ended on return."""
+        with ExitStack() as started:
+            self._say(f"starting stable {stable_spec.release} and canary {canary_spec.release}")
+            stable = self._start("stable", stable_spec, started)
+            canary = self._start("canary", canary_spec, started)
+            stable.wait_ready()
+            router = Router(stable=stable.url, canary=canary.url, state=self.setting.state)
+            started.enter_context(router)
+            self._weigh(router, 0)
+            with Visitors(router.url, questions, timeout=self.visitor_timeout) as visitors:
+                reason = self._judge(Scene(router, stable, canary, visitors))
+                self._say(f"canary stopped: {reason}" if reason else "every step held")
+                self._weigh(router, 0 if reason else 100)
+                time.sleep(_HANDOVER_SECONDS)
+                (canary if reason else stable).stop()
+                time.sleep(_SETTLE_SECONDS)
+            self.visits += visitors.visits
+            router.stop()
+            self.served_by = router.served_by()
+        return reason
+
+    def _judge(self, scene: Scene) -> str:
+        """Walks the steps; the reason of the first that fails."""
+        try:
+            scene.canary.wait_ready()
+            for index, step in enumerate(self.plan.steps):
+                self._take(index, step, scene)
+        except CanaryStoppedError as stop:
+            return str(stop)
+        except SluiceError as error:
+            # The canary died or a stage could not measure: no evidence for the canary, so it does not go on.
+            scene.stable.require_running()
+            return error.message
+        return ""
+
+    def _take(self, index: int, step: Step, scene: Scene) -> None:
+        """One step, with its record. Raises what stops the canary."""
+        started = time.monotonic()
+        found = Findings("", (), {})
+        reason = ""
+        try:
+            if isinstance(step, SetWeight):
+                self._say(f"{step.weight} % of visitors go to the canary")
+                self._weigh(scene.router, step.weight)
+            elif isinstance(step, Pause):
+                self._say(f"watching for {step.seconds:.0f} s")
+                self._pause(step, scene)
+            elif isinstance(step, Analysis):
+                self._say(f"{step.template} stage at {scene.router.weight} %")
+                found = analyse(step, index, scene, self.setting, self._watching(step, scene))
+                self.visits += found.visits
+                reason = found.reason
+        except SluiceError as error:
+            reason = error.message
+            raise
+        finally:
+            record = StepRecord(
+                index=index,
+                kind=step.kind,
+                template=step.template if isinstance(step, Analysis) else "",
+                weight=scene.router.weight,
+                started_s=round(started - self.began, 3),
+                seconds=round(time.monotonic() - started, 3),
+                verdict="failed" if reason else "passed",
+                reason=reason,
+                gates=found.verdicts,
+                metrics=found.metrics,
+            )
+            self.records.append(record)
+        self.done += step.seconds
+        if reason:
+            raise CanaryStoppedError(reason)
+
+    def _pause(self, step: Pause, scene: Scene) -> None:
+        end = time.monotonic() + step.seconds
+        watch = self._watching(step, scene)
+        while (left := end - time.monotonic()) > 0:
+            watch()
+            time.sleep(min(0.2, left))
+
+    def _watching(self, step: Step, scene: Scene) -> Callable[[], None]:
+        """To be called a few times a second while a step lasts: both releases are alive, and people see time pass."""
+        began = time.monotonic()
+
+        def watch() -> None:
+            scene.stable.require_running()
+            scene.canary.require_running()
+            done = self.done + min(time.monotonic() - began, step.seconds)
+            self.on_event(Event(self.doing, done / self.plan.seconds, news=False))
+
+        return watch
+
+    def _weigh(self, router: Router, percent: int) -> None:
+        router.set_weight(percent)
+        self.weights.append((round(time.monotonic() - self.began, 3), percent))
+
+    def _say(self, text: str) -> None:
+        self.doing = text
+        self.on_event(Event(text, self.done / self.plan.seconds))
+
+    def _start(self, role: str, spec: ServiceSpec, started: ExitStack) -> Service:
+        return started.enter_context(_running(Service(role, spec, state=self.setting.state)))
+
+
+@contextmanager
+def _running(service: Service) -> Iterator[Service]:
+    try:
+        yield service
+    finally:
+        service.stop()

@@ -1,0 +1,106 @@
+"""Light visitor traffic through the router between load stages, and the count of what visitors lived through."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sluice.rollout.http import connect
+from sluice.rehearsal.report import TrafficRecord
+from sluice.rehearsal.router import REQUEST_ID
+from sluice.rollout.stream import PATH, Stream, request_body
+
+_THINK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request of a visitor; `error` is empty for a whole answer."""
+
+    request_id: str
+    error: str
+
+
+def count(visits: Sequence[Visit], served_by: Mapping[str, str]) -> TrafficRecord:
+    """`served_by` is Router.served_by(). A failure that the router never saw counts outside the canary's share.
+
+    A request that only the router knows was a visitor's of a load stage that was ended on the way: it is counted, and
+    whether it failed nobody says."""
+    failed = [visit for visit in visits if visit.error]
+    outside = [visit for visit in failed if served_by.get(visit.request_id) != "canary"]
+    return TrafficRecord(
+        requests=len({visit.request_id for visit in visits} | served_by.keys()),
+        to_canary=sum(service == "canary" for service in served_by.values()),
+        failed=len(failed),
+        failed_outside_canary=len(outside),
+    )
+
+
+def visit(url: str, question: str, *, timeout: float) -> Visit:
+    """Asks once, reads the whole stream and checks it."""
+    request_id = uuid.uuid4().hex
+    connection = connect(url, timeout)
+    headers = {"Content-Type": "application/json", "Connection": "close", REQUEST_ID: request_id}
+    try:
+        stream = Stream(timeout)
+        connection.request("POST", PATH, body=json.dumps(request_body(question)), headers=headers)
+        response = connection.getresponse()
+        if response.status != 200:
+            return Visit(request_id, f"status {response.status}")
+        while (line := response.readline()) and not stream.feed(line):
+            pass
+        return Visit(request_id, stream.fault)
+    except (OSError, http.client.HTTPException) as error:
+        return Visit(request_id, f"{type(error).__name__}: {error}")
+    finally:
+        connection.close()
+
+
+class Visitors:
+    """One visitor in a thread who asks, thinks for a second, asks again. Leaving the context waits for the request in
+    flight, so the router must outlive it."""
+
+    def __init__(self, url: str, questions: Sequence[str], *, timeout: float) -> None:
+        self._url, self._questions, self._timeout = url, questions, timeout
+        self._visits: list[Visit] = []
+        self._over = threading.Event()
+        self._busy = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="visitors", daemon=True)
+
+    def __enter__(self) -> Visitors:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._over.set()
+        # On Ctrl-C nobody waits for an answer; the thread dies with the process.
+        self._thread.join(self._timeout if kind is None else 1)
+
+    @property
+    def visits(self) -> tuple[Visit, ...]:
+        return tuple(self._visits)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody new asks meanwhile, because a load stage brings visitors of its own."""
+        self._busy.set()
+        try:
+            yield
+        finally:
+            self._busy.clear()
+
+    def _run(self) -> None:
+        for question in itertools.cycle(self._questions):
+            began = time.monotonic()
+            if not self._busy.is_set():
+                self._visits.append(visit(self._url, question, timeout=self._timeout))
+            # As long as the answer took: visitors of a slow machine must not crowd out everything else.
+            if self._over.wait(max(_THINK_SECONDS, time.monotonic() - began)):
+                return

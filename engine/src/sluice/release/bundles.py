@@ -1,0 +1,36 @@
+"""A release folder as the service loads it: the only way from `.sluice/releases/<id>/` into the application."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sluice.serving.bundle import Bundle
+from sluice.serving.settings import ServiceSettings
+from sluice.core.settings import load_settings
+from sluice.core.workspace import Workspace
+from sluice.guardrails.settings import GuardrailSettings
+from sluice.llm.models import Models, ensure, load_models
+from sluice.llm.settings import load_providers
+from sluice.prompts import load_prompts
+from sluice.release.manifest import ADAPTER, GUARD, load, verify
+
+
+def open_bundle(folder: Path, workspace: Workspace) -> Bundle:
+    """Verifies every file of the release before any of it is read; the base models come from the user's cache, where
+    llm.models checks their sha256. SluiceError names all that differs."""
+    manifest = load(folder)
+    verify(folder, manifest)
+    models = load_models(folder / "config" / "models.yaml")
+    return Bundle(
+        release=manifest.id,
+        prompts=load_prompts(folder / "prompts"),
+        index=folder / "index",
+        adapter=folder / ADAPTER if manifest.adapter else None,
+        model=ensure(models.chat, workspace.cache),
+        embedder=ensure(models.embed, workspace.cache),
+        service=load_settings(folder / "config" / "service.yaml", ServiceSettings),
+        guardrails=load_settings(folder / "config" / "guardrails.yaml", GuardrailSettings),
+        providers=load_providers(folder / "config" / "providers.yaml", roles=Models.roles()),
+        manifest=manifest.model_dump(mode="json"),
+        guard=folder / GUARD if GUARD in manifest.files else None,
+    )

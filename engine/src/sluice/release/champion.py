@@ -1,0 +1,171 @@
+"""Which release is live in an environment, and how another becomes it.
+
+A promotion is three steps: an intent in the record, the registry's alias, an event that closes the intent. What is live
+follows from the record alone. After a `kill -9` anywhere between them `reconcile`, or the same call again, completes
+it; it was decided the moment the intent was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sluice.extras.sagemaker import packages
+from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.workspace import Workspace
+from sluice.llm.models import load_models
+from sluice.release.catalogue import bring_release
+from sluice.release.manifest import Manifest, load, verify
+from sluice.release.record import CLOSED_BY, Record, What
+from sluice.release.registry import CHAMPION
+
+MoveAlias = Callable[[Workspace, Manifest, str], None]
+
+
+def champion_id(record: Record) -> str | None:
+    """The id of the live release, None when nothing was promoted yet."""
+    live = record.champion()
+    return live.id if live else None
+
+
+def champion(workspace: Workspace, record: Record) -> Manifest | None:
+    """The manifest of the live release. A live release that is gone, changed, or made for a model that is no longer
+    served is an error, not None."""
+    live = champion_id(record)
+    if live is None:
+        return None
+    try:
+        manifest, folder = _found(workspace, record, live)
+        load_models(folder / "config" / "models.yaml")
+    except SluiceError as error:
+        where = f"{record.place}/record/{record.environment}"
+        raise SluiceError(
+            f"{where}: {live} is live, but cannot be read: {error.message}",
+            remedy=f"restore {workspace.releases / live}, or move {where} away to start without a champion",
+        ) from error
+    return manifest
+
+
+def promote(
+    workspace: Workspace,
+    record: Record,
+    release: str,
+    *,
+    commit: str = "",
+    reason: str = "",
+    back: bool = False,
+    move_alias: MoveAlias | None = None,
+) -> bool:
+    """Makes `release` the champion: intent, alias, event. False when it was that already, for the same `commit`.
+
+    `commit`: the one that this decides about, when it is not the release's own; `back`: it was live before. One that is
+    damaged, or that a gate refused, is turned away before the intent. A release with no verdicts may be promoted: the
+    first one has nothing to beat. `move_alias` must be safe to repeat; the default is registry.promote_aliases.
+    """
+    manifest = _whole(workspace, record, release)
+    if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
+        raise GateFailed(
+            f"release {release} was refused by {', '.join(refused)}", remedy="promote one that passed its gates"
+        )
+    commit = commit or manifest.commit
+    live, cut_off = record.champion(), record.pending()
+    if cut_off is None and live and (live.id, live.commit) == (release, commit):
+        return False
+    intent: What = "rolling-back" if back else "promoting"
+    if cut_off is None or (cut_off.event, cut_off.id, cut_off.commit) != (intent, release, commit):
+        record.append(intent, release, commit=commit, reason=reason)
+    _complete(workspace, record, manifest, intent, commit, reason, move_alias)
+    return True
+
+
+def reject(workspace: Workspace, record: Record, release: str, reason: str, *, commit: str = "") -> bool:
+    """Notes that a release was refused, also in SageMaker where that is set up; nothing else changes. False when that
+    was the last thing said of it.
+
+    SluiceError for one whose promotion has begun: it was decided, and may be served already."""
+    begun = record.pending()
+    if begun and begun.id == release:
+        raise SluiceError(
+            f"{release}: its promotion has begun, so it is not refused", remedy="promote it again: that completes it"
+        )
+    said = next((event for event in record.newest() if event.id == release), None)
+    if said and (said.event, said.commit, said.reason) == ("rejected", commit, reason):
+        return False
+    # Before the record: what is noted there is not done again.
+    if _decides(workspace, record):
+        _decide(workspace, _found(workspace, record, release)[0], "Rejected", reason)
+    record.append("rejected", release, commit=commit, reason=reason)
+    return True
+
+
+def reconcile(workspace: Workspace, record: Record, *, move_alias: MoveAlias | None = None) -> str | None:
+    """Completes a promotion that was cut off. Returns the id it completed, None when there was nothing to do.
+
+    When the release of the intent is no longer whole, the alias goes back to the live release and the intent is closed.
+    """
+    cut_off = record.pending()
+    if cut_off is None:
+        return None
+    try:
+        manifest = _whole(workspace, record, cut_off.id)
+    except SluiceError as error:
+        live = champion(workspace, record)
+        if live is not None:
+            (move_alias or _move_alias)(workspace, live, record.alias)
+        record.append("abandoned", cut_off.id, commit=cut_off.commit, reason=error.message.splitlines()[0])
+        return None
+    _complete(workspace, record, manifest, cut_off.event, cut_off.commit, cut_off.reason, move_alias)
+    return cut_off.id
+
+
+def _complete(
+    workspace: Workspace,
+    record: Record,
+    manifest: Manifest,
+    intent: str,
+    commit: str,
+    reason: str,
+    move_alias: MoveAlias | None,
+) -> None:
+    # The alias first: what the record says is served, so it says it only when the registry agrees.
+    (move_alias or _move_alias)(workspace, manifest, record.alias)
+    if _decides(workspace, record):
+        left = record.champion() if intent == "rolling-back" else None
+        if left and left.id != manifest.id:
+            _decide(workspace, _found(workspace, record, left.id)[0], "Rejected", f"gone back from: {reason}")
+        _decide(workspace, manifest, "Approved", reason)
+    record.append(CLOSED_BY[intent], manifest.id, commit=commit, reason=reason)
+
+
+def _whole(workspace: Workspace, record: Record, release: str) -> Manifest:
+    manifest, folder = _found(workspace, record, release)
+    if manifest.id != release:
+        raise SluiceError(f"{folder}: holds release {manifest.id}", remedy="give the folder its name back")
+    verify(folder, manifest)
+    return manifest
+
+
+def _found(workspace: Workspace, record: Record, release: str) -> tuple[Manifest, Path]:
+    """The release's folder on this machine; one that is known to all machines is brought here first."""
+    folder = workspace.releases / release
+    if folder.is_dir():
+        return load(folder), folder
+    if record.shared:
+        return bring_release(record.place, workspace, release)
+    raise SluiceError(f"{folder}: no such release", remedy="the releases of this machine are the folders beside it")
+
+
+def _decides(workspace: Workspace, record: Record) -> bool:
+    """Whether model packages follow this record: those of the champion alone, not of an environment before it."""
+    return record.alias == CHAMPION and packages.are_kept(workspace.config)
+
+
+def _decide(workspace: Workspace, manifest: Manifest, approval: packages.Approval, why: str) -> None:
+    sha256 = manifest.adapter.sha256 if manifest.adapter else None
+    packages.decide(workspace.config, sha256, approval, f"{manifest.id}: {why}")
+
+
+def _move_alias(workspace: Workspace, manifest: Manifest, alias: str) -> None:
+    from sluice.release.registry import promote_aliases
+
+    promote_aliases(workspace, manifest, alias)

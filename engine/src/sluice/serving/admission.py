@@ -1,0 +1,196 @@
+"""How much is taken on at once: the size of a body, the answers in progress, the queue before them. In plain ASGI.
+
+Beyond what it can hold the service says so at once: a caller who is told 503 in a millisecond can go elsewhere, one
+who is kept waiting cannot. A caller who goes away takes the work for him along, wherever it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sluice.serving.middleware import Traffic, is_chat
+from sluice.serving.replies import error_response
+from sluice.serving.settings import LimitSettings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_RETRY = {"retry-after": "1"}
+_GONE = 499  # nobody reads it; the metrics count it
+
+
+class GoneError(Exception):
+    """The caller has gone before his request was whole."""
+
+
+class Places:
+    """`many` places, and a line of at most `queued` before them; first come, first served."""
+
+    def __init__(self, many: int, queued: int) -> None:
+        self._many = many
+        self._queued = queued
+        self._line: deque[asyncio.Future[None]] = deque()
+        self.taken = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._line)
+
+    @property
+    def full(self) -> bool:
+        """Whether the next one would find neither a place nor a stand in the line."""
+        return self.taken >= self._many and len(self._line) >= self._queued
+
+    async def take(self, seconds: float) -> bool:
+        """Whether a place was got, in the worst case after `seconds` in the line. Give it back with `free`."""
+        if self.taken < self._many:
+            self.taken += 1
+            return True
+        if self.full:
+            return False
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            async with asyncio.timeout(seconds):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.free()  # it was given and not used: the next in the line has it
+            else:
+                with suppress(ValueError):
+                    self._line.remove(turn)
+            if isinstance(error, TimeoutError):
+                return False
+            raise
+        return True
+
+    def free(self) -> None:
+        """Hands the place to the first in the line."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.taken -= 1
+
+
+class Admission:
+    """413 for a large body, on any path. For the chat: 503 when full, and an end to it when the caller goes away.
+
+    `shed` is told why each request was refused with 503."""
+
+    def __init__(
+        self, app: ASGIApp, limits: LimitSettings, traffic: Traffic, shed: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._traffic = traffic
+        self._shed = shed
+        self._places = Places(limits.max_concurrent, limits.max_queued)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a place."""
+        return self._places.waiting
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        chat = is_chat(scope)
+        if chat and self._places.full:  # before the body is read: to refuse costs nothing
+            await self._refuse("queue_full", scope, receive, send)
+            return
+        largest = self._limits.max_body_bytes
+        try:
+            body = await _read_body(scope, receive, largest)
+        except GoneError:
+            await error_response(_GONE, "the caller has gone")(scope, receive, send)
+            return
+        if body is None:
+            message = f"the body is larger than {largest} bytes"
+            await error_response(413, message, code="request_too_large")(scope, receive, send)
+        elif chat:
+            await self._while_wanted(scope, body, receive, send)
+        else:
+            await self._app(scope, _replay(body, receive), send)
+
+    async def _while_wanted(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Answers unless and until the caller goes: the model works for those who are there."""
+        begun = whole = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun, whole
+            begun = True
+            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        gone = asyncio.ensure_future(receive())  # after the whole body only one message can come
+        work = asyncio.ensure_future(self._in_turn(scope, _replay(body, lambda: asyncio.shield(gone)), watched))
+        try:
+            await asyncio.wait((gone, work), return_when=asyncio.FIRST_COMPLETED)
+            if whole:  # a server says "gone" after a whole answer too
+                await work
+        finally:
+            gone.cancel()
+            abandoned = work.cancel()
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not abandoned:
+                raise
+            if not begun:
+                await error_response(_GONE, "the caller has gone")(scope, receive, send)
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._traffic.enter()
+        try:
+            if not await self._places.take(self._limits.queue_seconds):
+                await self._refuse("queue_timeout", scope, receive, send)
+                return
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._places.free()
+        finally:
+            self._traffic.leave()
+
+    async def _refuse(self, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
+        self._shed(reason)
+        message = f"{self._places.taken} answers are in progress and {self._places.waiting} wait; try again soon"
+        await error_response(503, message, code="overloaded", headers=_RETRY)(scope, receive, send)
+
+
+async def _read_body(scope: Scope, receive: Receive, largest: int) -> bytes | None:
+    """The whole body, or None when it is too large; what is declared too large is not read at all."""
+    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    if declared.isdigit() and int(declared) > largest:
+        return None
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise GoneError
+        body += message.get("body", b"")
+        if len(body) > largest:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives the body in one message, then waits for the client to go."""
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed

@@ -1,0 +1,222 @@
+"""Who is calling: the key of a request, its scope, its rate. In plain ASGI, outside of everything that costs.
+
+The file of keys is looked at once a second. A new version takes effect with the next request, and no request is
+dropped for it; a version that cannot be read leaves the last good one in force.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sluice.serving.keys import VARIABLE, Key, Scope, digest_of_key, id_of, read_keys
+from sluice.serving.replies import error_response
+from sluice.core.errors import SluiceError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Send
+    from starlette.types import Scope as Connection
+
+_log = logging.getLogger(__name__)
+_EVERY = 1.0
+_CALLER = "sluice.caller"
+# Everything else needs a key, also what does not exist: a path that is forgotten here is closed, not open.
+OPEN = frozenset({"/", "/healthz", "/readyz", "/version", "/openapi.json"})
+# Any key may ask for what is not listed here, such as the models.
+NEEDS: dict[str, Scope] = {"/v1/chat/completions": "chat", "/v1/feedback": "feedback", "/metrics": "metrics"}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who a request is from. `key`: the name of the key; both None where no keys are asked for."""
+
+    key: str | None = None
+    tenant: str | None = None
+
+
+_NOBODY = Caller()
+
+
+def caller_of(scope: Connection) -> Caller:
+    """The caller of a request that has passed `Auth`; without one, nobody in particular and no tenant."""
+    found: Caller = scope.get(_CALLER, _NOBODY)
+    return found
+
+
+class KeyRing:
+    """The keys in force, as the file says now. Until there is a file for the first time, no keys are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._by_id: dict[str, Key] = {}
+        self._seen: tuple[int, ...] | None = None
+        self._next_look = 0.0
+        self.required = False
+        try:
+            self._read(self._stamp())
+        except OSError as error:
+            raise SluiceError(
+                f"{path}: cannot be read: {error.strerror}", remedy=f"let this user read it, or correct {VARIABLE}"
+            ) from None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody at all could come in with a key."""
+        return not self._by_id
+
+    def refresh(self) -> None:
+        """Reads the file again when it has changed; at most one look a second."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _EVERY
+        stamp = self._seen
+        try:
+            stamp = self._stamp()
+            if stamp != self._seen:
+                self._read(stamp)
+        except (SluiceError, OSError) as error:
+            self._seen = stamp  # so that it is said once
+            _log.error("the keys before stay in force: %s", error)
+
+    def find(self, presented: str) -> Key | None:
+        """The key in force that was presented. Takes as long for a wrong key as for a right one."""
+        number = id_of(presented)
+        key = self._by_id.get(number) if number else None
+        same = hmac.compare_digest(digest_of_key(presented), key.sha256 if key else "0" * 64)
+        return key if same else None
+
+    def _read(self, stamp: tuple[int, ...] | None) -> None:
+        if stamp is None and self.required:
+            raise SluiceError(f"{self._path}: no such file")
+        self._by_id = {key.id: key for key in read_keys(self._path).in_force}
+        self._seen = stamp
+        self.required = stamp is not None
+
+    def _stamp(self) -> tuple[int, ...] | None:
+        # A mounted Secret changes by another link: the file behind it is another one.
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+class Bucket:
+    """A token bucket: `rate` requests a minute on average, and as many at once after a quiet minute."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self._tokens = float(rate)
+        self._at = time.monotonic()
+
+    def take(self) -> bool:
+        """Whether a request may pass; if so it is counted."""
+        now = time.monotonic()
+        self._tokens = min(self.rate, self._tokens + (now - self._at) * self.rate / 60)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    @property
+    def left(self) -> int:
+        return int(self._tokens)
+
+    @property
+    def full_in(self) -> int:
+        """Seconds until the whole rate is there again, rounded up."""
+        return math.ceil((self.rate - self._tokens) * 60 / self.rate)
+
+    @property
+    def next_in(self) -> int:
+        """Seconds until one request may pass, rounded up."""
+        return max(1, math.ceil((1 - self._tokens) * 60 / self.rate))
+
+
+class Auth:
+    """401 without a key in force, 403 without the scope, 429 over the rate; what passes knows its caller.
+
+    Rates are counted in this process: with N replicas a key has up to N times its rate. `keyless` answers as long as no
+    keys are asked for.
+    """
+
+    def __init__(
+        self, app: ASGIApp, keyless: ASGIApp, keys: KeyRing, shed: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._app = app
+        self._keyless = keyless
+        self._shed = shed
+        self._keys = keys
+        self._buckets: dict[str, Bucket] = {}
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        self._keys.refresh()
+        if not self._keys.required or scope["path"] in OPEN:
+            app = self._app if self._keys.required else self._keyless
+            await app(scope, receive, send)
+            return
+        presented = _bearer(scope)
+        key = self._keys.find(presented) if presented else None
+        if key is None:
+            said = "this key is not known, or has been revoked" if presented else "an API key is needed"
+            headers = {"www-authenticate": 'Bearer realm="sluice"'}
+            message = f"{said}: send `Authorization: Bearer <key>`"
+            await error_response(401, message, code="invalid_api_key", headers=headers)(scope, receive, send)
+            return
+        needed = NEEDS.get(scope["path"])
+        if needed and needed not in key.scopes:
+            message = f"the key {key.name!r} lacks the scope {needed!r}"
+            await error_response(403, message, code="missing_scope")(scope, receive, send)
+            return
+        bucket = self._bucket(key)
+        passes = bucket.take()
+        headers = {
+            "x-ratelimit-limit-requests": str(bucket.rate),
+            "x-ratelimit-remaining-requests": str(bucket.left),
+            "x-ratelimit-reset-requests": f"{bucket.full_in}s",
+        }
+        if not passes:
+            self._shed("rate_limit")
+            message = f"the key {key.name!r} has used up its {bucket.rate} requests a minute"
+            headers["retry-after"] = str(bucket.next_in)
+            await error_response(429, message, code="rate_limit_exceeded", headers=headers)(scope, receive, send)
+            return
+        scope[_CALLER] = Caller(key.name, key.tenant)
+        await self._app(scope, receive, _with_headers(send, headers))
+
+    def _bucket(self, key: Key) -> Bucket:
+        bucket = self._buckets.get(key.id)
+        if bucket is None or bucket.rate != key.rate:
+            bucket = self._buckets[key.id] = Bucket(key.rate)
+        return bucket
+
+
+def _bearer(scope: Connection) -> str:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            kind, _, key = value.decode("latin-1").partition(" ")
+            return key.strip() if kind.lower() == "bearer" else ""
+    return ""
+
+
+def _with_headers(send: Send, headers: dict[str, str]) -> Send:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            more: dict[str, Any] = {"headers": [*message.get("headers", []), *raw]}
+            message = {**message, **more}
+        await send(message)
+
+    return marked

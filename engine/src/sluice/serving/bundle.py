@@ -1,0 +1,55 @@
+"""Everything one release is made of, as the service and the evaluation load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sluice.serving.settings import ServiceSettings
+from sluice.core.settings import load_settings
+from sluice.core.workspace import Workspace
+from sluice.guardrails.model import FILE as GUARD_FILE
+from sluice.guardrails.settings import GuardrailSettings
+from sluice.llm.models import Models, ensure, load_models
+from sluice.llm.settings import PROMPT_ROLES, Providers, load_providers
+from sluice.prompts import Prompt, load_prompts
+
+DRAFT = "draft"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """`release`: a release id, or DRAFT for what is not released yet. `model` and `embedder` are files of the cache,
+    `guard` is the guard model's."""
+
+    release: str
+    prompts: Mapping[str, Prompt]
+    index: Path
+    adapter: Path | None
+    model: Path
+    embedder: Path
+    service: ServiceSettings
+    guardrails: GuardrailSettings
+    providers: Providers
+    manifest: Mapping[str, Any]
+    guard: Path | None = None
+
+
+def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> Bundle:
+    """What the working tree would release now: its prompts and config, the index in build/, and the given adapter."""
+    models = load_models(workspace.config / "models.yaml")
+    return Bundle(
+        release=DRAFT,
+        prompts=load_prompts(workspace.prompts, roles=PROMPT_ROLES),
+        index=workspace.build / "index",
+        adapter=adapter,
+        model=ensure(models.chat, workspace.cache),
+        embedder=ensure(models.embed, workspace.cache),
+        service=load_settings(workspace.config / "service.yaml", ServiceSettings),
+        guardrails=load_settings(workspace.config / "guardrails.yaml", GuardrailSettings),
+        providers=load_providers(workspace.config / "providers.yaml", roles=Models.roles()),
+        manifest={},
+        guard=workspace.build / "guard" / GUARD_FILE,
+    )

@@ -1,0 +1,34 @@
+"""The guards of a bundle, with what its checks need: the guard model, the embedder of the search, the instructions."""
+
+from __future__ import annotations
+
+from sluice.serving.bundle import Bundle
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json
+from sluice.guardrails import CheckResources, Guards
+from sluice.guardrails.model import GuardModel, load_guard_model
+from sluice.retrieval.index import Embeds
+
+
+def open_guards(bundle: Bundle, embedder: Embeds) -> Guards:
+    """SluiceError when a check needs the guard model and it is missing, damaged, or made for another embedder."""
+    model = _model(bundle) if bundle.guardrails.needs_model else None
+    prompts = [bundle.prompts[name] for name in ("answer",) if name in bundle.prompts]
+    system = [message.content for prompt in prompts for message in prompt.messages if message.role == "system"]
+    return Guards(bundle.guardrails, CheckResources(model, embedder.embed, tuple(system)))
+
+
+def _model(bundle: Bundle) -> GuardModel:
+    if bundle.guard is None:
+        raise SluiceError(
+            f"release {bundle.release}: config/guardrails.yaml needs the guard model, and the release has none",
+            remedy="make the release again: `make release`",
+        )
+    model = load_guard_model(bundle.guard)
+    served = read_json(bundle.index / "index.json")["embedder"]["sha256"]
+    if model.embedder != served:
+        raise SluiceError(
+            f"{bundle.guard}: trained with the embedder {model.embedder[:16]}…, the release has {served[:16]}…",
+            remedy="run the guard stage again: `sluice guard train`",
+        )
+    return model

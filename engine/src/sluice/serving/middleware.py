@@ -1,0 +1,105 @@
+"""Around the API, as plain ASGI: the release header and the counting of every response, and what is going on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sluice.serving.telemetry import traces
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from sluice.serving.metrics import Metrics
+    from sluice.serving.telemetry.telemetry import Telemetry
+
+CHAT = "/v1/chat/completions"
+HEADER = "x-sluice-release"
+FEEDBACK = "/v1/feedback"
+TRACE_HEADER = "x-sluice-trace"
+_ROUTES = {CHAT, FEEDBACK, "/v1/models", "/healthz", "/readyz", "/version", "/metrics", "/openapi.json", "/"}
+
+
+def is_chat(scope: Scope) -> bool:
+    return bool(scope["type"] == "http" and scope["path"] == CHAT and scope["method"] == "POST")
+
+
+class Traffic:
+    """What is going on: questions in flight, and whether the service is on its way out."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.draining_since: float | None = None
+        self._last_end = 0.0
+
+    @property
+    def draining(self) -> bool:
+        return self.draining_since is not None
+
+    def drain(self) -> None:
+        if self.draining_since is None:
+            self.draining_since = time.monotonic()
+
+    def enter(self) -> None:
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        self.in_flight -= 1
+        self._last_end = time.monotonic()
+
+    def drained(self, quiet: float, at_most: float, at_least: float = 0) -> bool:
+        """While draining: nothing was in flight for `quiet` seconds, though not before `at_least` seconds, or `at_most`
+        seconds have passed."""
+        if self.draining_since is None:
+            return False
+        now = time.monotonic()
+        passed = now - self.draining_since
+        idle = self.in_flight == 0 and now - max(self._last_end, self.draining_since) >= quiet
+        return (idle and passed >= at_least) or passed >= at_most
+
+
+class Instrument:
+    """Outermost, so that errors of every layer carry the release too."""
+
+    def __init__(self, app: ASGIApp, release: str, metrics: Metrics, traffic: Traffic, telemetry: Telemetry) -> None:
+        self._app = app
+        self._release = release.encode()
+        self._metrics = metrics
+        self._traffic = traffic
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+        trace = self._telemetry.begin(scope)
+        token = traces.enter(trace)
+
+        async def marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [
+                    *message.get("headers", []),
+                    (HEADER.encode(), self._release),
+                    (TRACE_HEADER.encode(), trace_id),
+                ]
+                if self._traffic.draining:
+                    headers.append((b"connection", b"close"))  # a proxy must not reuse it: the listener closes soon
+                message = {**message, "headers": headers}
+            await send(message)
+
+        started = time.perf_counter()
+        trace_id = trace.trace_id.encode()
+        trace.route = route = scope["path"] if scope["path"] in _ROUTES else "other"
+        try:
+            await self._app(scope, receive, marked)
+        except BaseException as error:
+            trace.fail(type(error).__name__)
+            raise
+        finally:
+            traces.leave(token)
+            self._metrics.request(route, status, time.perf_counter() - started)
+            self._metrics.trace(trace)
+            self._telemetry.finish(trace, status, chat=is_chat(scope))

@@ -1,0 +1,215 @@
+"""The API as an OpenAPI document: what every path sends back, with every status that can happen.
+
+The models here describe replies; they do not make them (`replies.py` does, without pydantic, because it is on the way
+of every token). Tests hold real replies against them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ConfigDict
+
+from sluice.serving.middleware import CHAT
+
+_SUMMARY = "Answers questions from the documents of one release. OpenAI's chat API, with citations and the release id."
+_REF = "#/components/schemas/{model}"
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ErrorDetail(_Reply):
+    """`code` is for programs, `message` for people; `param` names the field at fault."""
+
+    message: str
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    param: str | None
+    code: str | None
+
+
+class ErrorReply(_Reply):
+    """OpenAI's error object."""
+
+    error: ErrorDetail
+
+
+class CitedPassage(_Reply):
+    """The passage that was in the prompt, whole; `start` is its place in the document."""
+
+    id: str
+    start: int
+    text: str
+
+
+class CitationReply(_Reply):
+    """Where the answer stands: characters `start` to `end` of the document, with white space collapsed, are `text`."""
+
+    document: str
+    title: str
+    start: int
+    end: int
+    text: str
+    score: float
+    passage: CitedPassage
+
+
+class AssistantMessage(_Reply):
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class Choice(_Reply):
+    index: Literal[0]
+    message: AssistantMessage
+    logprobs: None
+    finish_reason: Literal["stop", "length", "content_filter"]
+
+
+class UsageReply(_Reply):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatCompletion(BaseModel):
+    """OpenAI's completion. Beside its fields: `release`, `citations`, and `blocked`, a guard's reasons or null."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: UsageReply
+    release: str
+    citations: list[CitationReply]
+    blocked: str | None
+
+
+class Delta(_Reply):
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChunkChoice(_Reply):
+    index: Literal[0]
+    delta: Delta
+    logprobs: None
+    finish_reason: Literal["stop", "length", "content_filter"] | None
+
+
+class ChatCompletionChunk(BaseModel):
+    """The data of one event. The one with the finish reason carries `citations` and `blocked`; [DONE] is the last."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: UsageReply | None = None
+    release: str
+    citations: list[CitationReply] | None = None
+    blocked: str | None = None
+
+
+class ModelReply(_Reply):
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    release: str
+
+
+class ModelList(_Reply):
+    object: Literal["list"]
+    data: list[ModelReply]
+
+
+class FeedbackReply(_Reply):
+    """`id`: the trace that the feedback is about."""
+
+    object: Literal["feedback"]
+    id: str
+
+
+class StateReply(_Reply):
+    status: Literal["alive", "ready", "draining"]
+
+
+class VersionReply(_Reply):
+    """`manifest`: release.json, empty for a draft; `fault`: what a drill has injected."""
+
+    release: str
+    fault: str | None
+    manifest: dict[str, Any]
+
+
+_ERRORS = {
+    400: "The request cannot be served as it is; `param` names the field.",
+    401: "No key, or one that is not in force.",
+    403: "The key lacks the scope; without keys: a page or a host name from elsewhere.",
+    413: "The body is too large.",
+    429: "The key has used up its rate.",
+    500: "A defect of the service; its log has it.",
+    502: "The model gave no answer.",
+    503: "The service is full, or cannot keep what was sent.",
+    504: "The model gave no whole answer in time.",
+}
+_SECONDS = {"type": "integer", "minimum": 1}
+_ERROR_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "required": True}},
+    429: {"Retry-After": {"schema": _SECONDS, "required": True, "description": "Until a request may pass."}},
+    503: {"Retry-After": {"schema": _SECONDS, "description": "Seconds to wait before trying again."}},
+}
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a path for these statuses."""
+    return {
+        status: {"model": ErrorReply, "description": _ERRORS[status], "headers": _ERROR_HEADERS.get(status, {})}
+        for status in statuses
+    }
+
+
+def answers(model: Any, *statuses: int, content: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a path: 200 with the model's shape, and what else may come."""
+    return {200: {"model": model, **({"content": content} if content else {})}, **failures(*statuses)}
+
+
+def text(kind: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a path that sends no JSON."""
+    return {200: {"content": {kind: {"schema": {"type": "string"}}}, "description": "As text."}}
+
+
+# One event of the stream.
+_CHUNK = {"contentMediaType": "application/json", "contentSchema": {"$ref": _REF.format(model="ChatCompletionChunk")}}
+_EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"anyOf": [{"const": "[DONE]"}, {"type": "string", **_CHUNK}]}},
+}
+STREAM = {"text/event-stream": {"schema": _EVENT}}
+KEY_NEEDED: dict[str, Any] = {"security": [{"key": []}]}
+
+
+def describe(api: FastAPI, version: str) -> dict[str, Any]:
+    """The document. `version`: the release that is served."""
+    document = get_openapi(title="Sluice", version=version, summary=_SUMMARY, routes=api.routes)
+    schemas = document["components"]["schemas"]
+    chunk = ChatCompletionChunk.model_json_schema(ref_template=_REF)
+    schemas |= chunk.pop("$defs") | {"ChatCompletionChunk": chunk}
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own shape of a 422, which is never sent
+        schemas.pop(name, None)
+    forbidden = document["paths"][CHAT]["post"]["responses"]["403"]  # any path, from a page of somebody else
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            operation["responses"].pop("422", None)
+            operation["responses"].setdefault("403", forbidden)
+    document["components"]["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "An API key. A service without keys asks for none."}
+    }
+    return document

@@ -1,0 +1,79 @@
+"""A bundle brought to life: model, providers, embedder, store, guards and chain, closed again in the right order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import AnswerChain, Checks, require_prompt
+from sluice.serving.guards import open_guards
+from sluice.llm.chat import ChatProvider
+from sluice.llm.fallback import Fallback
+from sluice.llm.local import LocalServer
+from sluice.llm.roles import open_chat
+from sluice.llm.settings import needs_local
+from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.retriever import Retriever, open_retriever
+from sluice.retrieval.stores import Stores
+from sluice.retrieval.tenants import open_for_tenants
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What answers, its search for those who look closer (evaluation), and its providers for those who count; None
+    where another model stands in for them."""
+
+    chain: AnswerChain
+    retriever: Retriever
+    chat: Fallback | None
+
+
+@contextmanager
+def open_model(bundle: Bundle, role: str = "chat") -> Iterator[Fallback]:
+    """The providers of a role, with the local model and its adapter running where one of them needs it."""
+    llm = bundle.service.llm
+    # Traces and attempts name the model itself, where providers.yaml names its role.
+    specs = [
+        spec.model_copy(update={"model": bundle.model.stem}) if spec.kind == "local" else spec
+        for spec in getattr(bundle.providers, role)
+    ]
+    with (
+        LocalServer(bundle.model, adapter=bundle.adapter, threads=llm.threads, slots=llm.slots, context=llm.context)
+        if needs_local(specs)
+        else nullcontext() as server
+    ):
+        yield open_chat(specs, local_url=server.base_url if server else None)
+
+
+@contextmanager
+def open_search(bundle: Bundle, stores: Stores, state: Path, *, tenants: bool = False) -> Iterator[Retriever]:
+    """The search of a release. `state`: the .sluice/ folder, where an embedded store lives. `tenants`: for questions of
+    tenants, too, who may have stores of their own; the evaluation asks for none."""
+    opening = open_for_tenants if tenants else open_retriever
+    with Embedder(bundle.embedder) as embedder, opening(bundle.index, embedder, stores, state) as retriever:
+        yield retriever
+
+
+@contextmanager
+def open_runtime(
+    bundle: Bundle,
+    stores: Stores,
+    state: Path,
+    *,
+    stand_in: ChatProvider | None = None,
+    guards: Checks | None = None,
+) -> Iterator[Runtime]:
+    """A release, ready to answer. For drills: `stand_in` answers in place of its models, `guards` check in place of its
+    own."""
+    require_prompt(bundle)
+    with (
+        nullcontext() if stand_in else open_model(bundle) as chat,
+        open_search(bundle, stores, state, tenants=True) as retriever,
+    ):
+        answering = stand_in or chat
+        assert answering is not None  # one of the two is there
+        chain = AnswerChain(bundle, answering, retriever, guards or open_guards(bundle, retriever.embedder))
+        yield Runtime(chain, retriever, chat)

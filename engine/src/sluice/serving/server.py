@@ -1,0 +1,171 @@
+"""One release as a process: `serve` loads it, listens, and on SIGTERM drains before it ends.
+
+Draining: /readyz is false at once, answers in progress finish, and requests that still arrive are answered, because a
+proxy needs a moment to notice. The process ends when that moment is over and it has been quiet for a second, or when
+the time is up.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from sluice.serving.api import create_app
+from sluice.serving.auth import KeyRing
+from sluice.serving.bundle import Bundle
+from sluice.serving.faults import parse_fault
+from sluice.serving.feedback import FeedbackLog, forward_to
+from sluice.serving.keys import VARIABLE, keys_path
+from sluice.serving.middleware import Traffic
+from sluice.serving.runtime import open_runtime
+from sluice.serving.telemetry.logs import logging_of
+from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
+from sluice.serving.telemetry.telemetry import open_telemetry
+from sluice.core.errors import SluiceError
+from sluice.core.processes import require_port
+from sluice.retrieval.stores import Stores
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+_LOOPBACK = ("127.0.0.1", "localhost")
+_QUIET_SECONDS = 1.0
+_CUT_SECONDS = 1  # at the end of the drain: for answers that are cut off to be closed
+# Longer than proxies keep idle connections (Traefik: 90 s), so that they close them and never meet a closed one.
+_KEEP_ALIVE_SECONDS = 120
+
+
+def serve(
+    bundle: Bundle,
+    host: str,
+    port: int,
+    *,
+    stores: Stores,
+    state: Path,
+    fault: str | None = None,
+    telemetry: TelemetrySettings = SILENT,
+    keyless: bool = False,
+) -> None:
+    """Serves until SIGTERM or SIGINT, then returns. SluiceError before anything is loaded when it cannot work.
+
+    `keyless`: asks nobody for a key, also where there are keys; for this machine only."""
+    injected = parse_fault(fault) if fault else None
+    keys = None if keyless else KeyRing(keys_path(state))
+    _require_safe(host, keys, keys_path(state))
+    require_port(port, host)
+    signal.signal(signal.SIGTERM, _leave)  # while loading: unwind, so that the store and the model are closed
+    with (
+        logging_of(telemetry.logs, bundle.release) as log,
+        open_telemetry(telemetry, bundle, state) as told,
+        open_runtime(bundle, stores, state) as runtime,
+    ):
+        log.on_lost = told.log_lost
+        traffic = Traffic()
+        app = create_app(
+            bundle,
+            runtime.chain,
+            traffic,
+            fault=injected,
+            telemetry=told,
+            providers=runtime.chat,
+            keys=keys,
+            feedback=FeedbackLog(state / "feedback", forward_to(told)),
+        )
+        listen(
+            app,
+            traffic,
+            host,
+            port,
+            drain_seconds=bundle.service.drain_seconds,
+            notice_seconds=bundle.service.notice_seconds,
+            before=runtime.chain.warm_up,
+        )
+
+
+def _require_safe(host: str, keys: KeyRing | None, path: Path) -> None:
+    """Whoever can reach the address can ask: other machines need a key, so there has to be one."""
+    if host in _LOOPBACK:
+        return
+    if keys is None:
+        raise SluiceError(f"{host}: only this machine may be served without keys", remedy=f"use --host {_LOOPBACK[0]}")
+    if keys.empty:
+        raise SluiceError(
+            f"{host}: other machines are served only with keys, and {path} has none in force",
+            remedy=f"`sluice keys add NAME`, or name a file that has some in {VARIABLE}, or use --host {_LOOPBACK[0]}",
+        )
+
+
+def listen(
+    app: ASGIApp,
+    traffic: Traffic,
+    host: str,
+    port: int,
+    *,
+    drain_seconds: float,
+    notice_seconds: float = 0,
+    before: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Runs the server until it has drained. `before` is awaited first, on the server's own event loop."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,  # the log is one: app/telemetry/logs.py
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_CUT_SECONDS,
+    )
+    require_port(port, host)  # loading took seconds; somebody else may have come first
+    _Server(config, traffic, drain_seconds, notice_seconds, before).run()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn closes its listener at once on a signal; this one drains first, and ends with status 0."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        traffic: Traffic,
+        seconds: float,
+        notice: float,
+        before: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        super().__init__(config)
+        self._traffic = traffic
+        self._seconds = seconds
+        self._notice = notice
+        self._before = before
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._before:
+            await self._before()
+        # What is loaded stays. A full collection that looks at it again stops every answer for a quarter of a second.
+        gc.collect()
+        gc.freeze()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of uvicorn
+        if sig == signal.SIGINT:
+            self._notice = 0  # a person at a terminal, not a proxy to wait for
+        if self._traffic.draining or not self.started:
+            self.should_exit = self.force_exit = True
+        self._traffic.drain()
+
+    async def on_tick(self, counter: int) -> bool:
+        done = self._traffic.drained(_QUIET_SECONDS, self._seconds - _CUT_SECONDS, self._notice)
+        return await super().on_tick(counter) or done
+
+
+def _leave(sig: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+    sys.exit(0)

@@ -1,0 +1,88 @@
+"""config/telemetry.yaml: where traces go, how many, with what in them; and the log.
+
+It belongs to the place that serves, not to the release: the same release tells one collector in staging and another in
+production.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from sluice.serving.telemetry.exporters import EXPORTERS
+from sluice.core.settings import Settings, nearest
+
+
+class MlflowSettings(Settings):
+    """Without `tracking_uri` traces are written to files under .sluice/traces/, which `sluice traces push` loads."""
+
+    tracking_uri: str = Field("", pattern=r"^$|^https?://", description="an MLflow server, or empty")
+    experiment: str = Field("service", min_length=1, description="name of the experiment that holds the traces")
+    spool_mib: int = Field(64, ge=1, description="largest size of the files that wait to be loaded")
+
+
+class LangfuseSettings(Settings):
+    """The keys come from LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, an empty `base_url` from LANGFUSE_BASE_URL."""
+
+    base_url: str = Field("", pattern=r"^$|^https?://")
+    environment: str = Field("default", min_length=1, description="Langfuse's word for staging, production, …")
+
+
+class OtlpSettings(Settings):
+    """`headers_env` names a variable that holds `name=value,name=value`, for collectors that want a token."""
+
+    endpoint: str = Field("http://127.0.0.1:4318/v1/traces", pattern=r"^https?://", description="the whole address")
+    headers_env: str = "OTEL_EXPORTER_OTLP_TRACES_HEADERS"
+
+
+class TraceSettings(Settings):
+    exporters: tuple[str, ...] = Field(description="any of mlflow, langfuse, otlp; or the word none")
+    ratio: float = Field(ge=0, le=1, description="share of the requests that is traced when the caller says nothing")
+    contents: bool = Field(description="record questions, answers and passages, after redaction")
+    queue: int = Field(ge=1, description="traces waiting for one exporter; what comes on top is dropped and counted")
+    timeout_seconds: float = Field(gt=0, description="for one attempt to deliver a batch")
+    flush_seconds: float = Field(ge=0, description="at the end of the drain, for all exporters together")
+    mlflow: MlflowSettings = Field(default_factory=lambda: MlflowSettings.model_validate({}))
+    langfuse: LangfuseSettings = Field(default_factory=lambda: LangfuseSettings.model_validate({}))
+    otlp: OtlpSettings = Field(default_factory=lambda: OtlpSettings.model_validate({}))
+
+    @field_validator("exporters", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return () if value in ("none", ["none"]) else value
+
+    @model_validator(mode="after")
+    def _known_and_once(self) -> Self:
+        for name in self.exporters:
+            if name not in EXPORTERS:
+                raise ValueError(f"exporters: no exporter {name!r}{nearest(name, list(EXPORTERS))}")
+        if len(set(self.exporters)) != len(self.exporters):
+            raise ValueError("exporters: one is listed twice")
+        return self
+
+
+class LogSettings(Settings):
+    level: Literal["debug", "info", "warning", "error"]
+    format: Literal["auto", "json", "text"] = Field(description="auto: text on a terminal, JSON elsewhere")
+    access: bool = Field(description="one line for each request")
+
+
+class TelemetrySettings(Settings):
+    traces: TraceSettings
+    logs: LogSettings
+
+
+SILENT = TelemetrySettings.model_validate(
+    {
+        "traces": {
+            "exporters": "none",
+            "ratio": 0,
+            "contents": False,
+            "queue": 1,
+            "timeout_seconds": 1,
+            "flush_seconds": 0,
+        },
+        "logs": {"level": "warning", "format": "auto", "access": False},
+    }
+)

@@ -1,0 +1,316 @@
+"""The analysis of the canary says the same in config/gates.yaml, in k8s/ and in the service's /metrics."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import argo
+from sluice.serving.metrics import Metrics
+from sluice.serving.middleware import CHAT
+from sluice.cli import app
+from sluice.cli.canary import KEY, canary_quality
+from sluice.release.gates import Gate, load_gates
+from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
+from sluice.rollout.limits import limits_of
+from sluice.rollout.plan import load_plan
+from sluice.cluster.released import LOAD
+from sluice.rollout.templates import TEMPLATES, parse_duration
+
+ROOT = Path(__file__).parents[3]
+K8S = ROOT / "k8s"
+MONITORING = K8S / "components" / "monitoring"
+ANALYSIS = {
+    document["metadata"]["name"]: document
+    for path in sorted((K8S / "analysis").glob("*.yaml"))
+    if (document := yaml.safe_load(path.read_text()))["kind"] == "AnalysisTemplate"
+}
+PROMETHEUS = [name for name, one in ANALYSIS.items() if "prometheus" in one["spec"]["metrics"][0]["provider"]]
+JOBS = sorted(set(ANALYSIS) - set(PROMETHEUS))
+GATES: dict[str, Gate] = {
+    gate.name.replace("_", "-"): gate for gate in load_gates(ROOT / "config" / "gates.yaml") if gate.stage == "analysis"
+}
+OPERATOR = {"at_least": ">=", "at_most": "<="}
+# Labels that are not the service's own: of buckets, and of the target that Prometheus reads.
+TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash"}
+
+
+def _read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+def test_every_template_lies_in_a_file_of_its_name_and_is_in_the_kustomization() -> None:
+    listed = _read(K8S / "analysis" / "kustomization.yaml")["resources"]
+    assert {f"{name}.yaml" for name in ANALYSIS} <= set(listed)
+    assert set(TEMPLATES) <= set(ANALYSIS)
+
+
+def test_the_limits_in_the_templates_are_those_of_the_gates() -> None:
+    assert sorted(GATES) == sorted(PROMETHEUS), "each gate of the stage has a template, and each template a gate"
+    for name, wanted in limits_of(list(GATES.values())).items():
+        given = {arg: value for arg, value in argo.defaults(ANALYSIS[name]).items() if arg.startswith(f"{name}-")}
+        assert given == wanted, "run `make sync`"
+
+
+@pytest.mark.parametrize("name", PROMETHEUS)
+def test_a_template_decides_as_its_gate_says(name: str) -> None:
+    gate, (metric,) = GATES[name], ANALYSIS[name]["spec"]["metrics"]
+    limit = f"{{{{args.{name}-limit}}}}"
+    compared = f"result[0] {OPERATOR[gate.direction]} {limit}"
+    assert metric["successCondition"] == f"len(result) == 1 && !isNaN(result[0]) && !isInf(result[0]) && {compared}"
+    query = metric["provider"]["prometheus"]["query"]
+    releases = ["canary"] if gate.relative_to == "none" else ["canary", "stable"]
+    assert re.findall(r"args\.(\w+)-hash", query)[0] == "canary"
+    assert set(re.findall(r"args\.(\w+)-hash", query)) == set(releases)
+    # The figure itself, and after it one guard for each release that it rests on.
+    figure, *guards = query.split("\nand\n")
+    assert len(guards) == len(releases)
+    for release, guard in zip(releases, guards, strict=True):
+        assert f"args.{release}-hash" in guard
+        assert guard.strip().endswith(f">= {{{{args.{name}-samples}}}}")
+    if gate.compare == "ratio":
+        assert "\n  /\n" in figure
+    if gate.compare == "difference":
+        assert "\n  -\n" in figure
+
+
+@pytest.mark.parametrize("name", PROMETHEUS)
+def test_nothing_of_prometheus_is_ever_inconclusive_or_endless(name: str) -> None:
+    (metric,) = ANALYSIS[name]["spec"]["metrics"]
+    assert "failureCondition" not in metric, "a value between two conditions would be inconclusive: a pause, no abort"
+    assert "inconclusiveLimit" not in metric
+    assert metric["failureLimit"] == 0
+    assert metric["count"] >= 2
+    assert metric["initialDelay"] in ("{{args.window}}", "{{args.feedback-window}}"), (
+        "before that it sees older traffic"
+    )
+    assert argo.outcome(metric, "Failed") == ("Failed", 1)
+    assert argo.outcome(metric, "Error")[0] == "Error"
+    assert argo.outcome(metric, "Successful") == ("Successful", metric["count"])
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_jobs_tolerate_no_failure(name: str) -> None:
+    for metric in ANALYSIS[name]["spec"]["metrics"]:
+        job = metric["provider"]["job"]["spec"]
+        assert (metric["failureLimit"], job["backoffLimit"]) == (0, 0)
+        assert job["template"]["spec"]["restartPolicy"] == "Never"
+        assert 0 < job["activeDeadlineSeconds"] <= 3600
+        assert metric["consecutiveErrorLimit"] <= argo.DEFAULT_CONSECUTIVE_ERRORS
+        assert not {"successCondition", "failureCondition", "count", "interval"} & set(metric)
+
+
+@pytest.mark.parametrize("name", ANALYSIS)
+def test_arguments_are_declared_and_used(name: str) -> None:
+    declared = {arg["name"] for arg in ANALYSIS[name]["spec"]["args"]}
+    assert set(re.findall(r"\{\{args\.([\w-]+)\}\}", json.dumps(ANALYSIS[name]["spec"]["metrics"]))) == declared
+
+
+def test_prometheus_is_asked_while_the_load_runs() -> None:
+    load = parse_duration(argo.defaults(ANALYSIS["load"])["duration"])
+    for name in set(PROMETHEUS) - {"feedback-score"}:
+        (metric,) = ANALYSIS[name]["spec"]["metrics"]
+        window = parse_duration(argo.defaults(ANALYSIS[name])["window"])
+        assert window + (metric["count"] - 1) * parse_duration(metric["interval"]) <= load
+
+
+# -- the component
+
+
+def _patched_steps() -> list[Any]:
+    steps = _read(K8S / "base" / "rollout.yaml")["spec"]["strategy"]["canary"]["steps"]
+    for change in _read(MONITORING / "rollout-analysis.yaml"):
+        *way, last = change["path"].removeprefix("/spec/strategy/canary/steps/").split("/")
+        place = steps
+        for key in way:
+            place = place[int(key)] if key.isdecimal() else place[key]
+        if change["op"] == "test":
+            assert place[last] == change["value"]
+        elif last == "-":
+            place.append(change["value"])
+        else:
+            place[last] = change["value"]
+    assert isinstance(steps, list)
+    return steps
+
+
+def test_with_monitoring_prometheus_judges_every_step_that_is_loaded() -> None:
+    analyses = [step["analysis"] for step in _patched_steps() if "analysis" in step]
+    loaded = [one for one in analyses if {"templateName": "load"} in one["templates"]]
+    assert loaded
+    for analysis in loaded:
+        names = [one["templateName"] for one in analysis["templates"]]
+        assert set(names) == {"load", *PROMETHEUS} - {"feedback-score"}
+        given = {arg["name"]: arg["valueFrom"]["podTemplateHashValue"] for arg in analysis["args"]}
+        assert given == {"canary-hash": "Latest", "stable-hash": "Stable"}
+        # Argo merges the templates of a step: arguments of one name must agree, metrics need names of their own.
+        values: dict[str, set[str]] = {}
+        for name in names:
+            for argument, value in argo.defaults(ANALYSIS[name]).items():
+                values.setdefault(argument, set()).add(value)
+        assert {argument: found for argument, found in values.items() if len(found) > 1} == {}
+        metrics = [metric["name"] for name in names for metric in ANALYSIS[name]["spec"]["metrics"]]
+        assert len(set(metrics)) == len(metrics)
+        declared = {arg["name"] for name in names for arg in ANALYSIS[name]["spec"]["args"]}
+        assert declared == set(values) | set(given), "an argument without a value stops the rollout"
+
+
+def test_without_monitoring_the_rehearsal_walks_the_same_steps() -> None:
+    plan = load_plan(K8S / "base" / "rollout.yaml")
+    assert len(plan.steps) == len(_patched_steps())
+
+
+def test_prometheus_finds_each_pod_once_and_with_its_hash() -> None:
+    monitor = _read(MONITORING / "servicemonitor.yaml")["spec"]
+    service = _read(MONITORING / "service-metrics.yaml")
+    pod = _read(K8S / "base" / "rollout.yaml")["spec"]["template"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    for name in ("stable", "canary"):
+        labels = _read(K8S / "base" / f"service-{name}.yaml")["metadata"].get("labels", {})
+        assert not monitor["selector"]["matchLabels"].items() <= labels.items(), "each pod would be read twice"
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    (endpoint,), (port,) = monitor["endpoints"], service["spec"]["ports"]
+    (container,) = pod["spec"]["containers"]
+    assert endpoint["port"] == port["name"]
+    assert port["targetPort"] in {one["name"] for one in container["ports"]}
+    # Prometheus' operator writes labels of pods with underscores.
+    assert "rollouts_pod_template_hash" in {label.replace("-", "_") for label in monitor["podTargetLabels"]}
+    assert endpoint["path"] == "/metrics"
+
+
+# -- names of metrics and labels
+
+
+def _queries() -> dict[str, str]:
+    """Place -> PromQL, of templates, alerts and dashboard."""
+    found = {name: ANALYSIS[name]["spec"]["metrics"][0]["provider"]["prometheus"]["query"] for name in PROMETHEUS}
+    for group in _read(MONITORING / "prometheusrule.yaml")["spec"]["groups"]:
+        found |= {rule["alert"]: rule["expr"] for rule in group["rules"]}
+    for panel in json.loads((MONITORING / "dashboard.json").read_text())["panels"]:
+        found |= {f"{panel['title']} {one['refId']}": one["expr"] for one in panel["targets"]}
+    return found
+
+
+def _labels_of_metrics() -> dict[str, set[str]]:
+    """Series -> labels, as the registry of a service has them."""
+    found: dict[str, set[str]] = {"up": set()}
+    for collector in Metrics("r-0123456789ab", lambda: 0).registry._collector_to_names:
+        names = getattr(collector, "_labelnames", ())
+        for metric in collector.describe() if hasattr(collector, "describe") else ():
+            for suffix in {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(metric.type, [""]):
+                found[metric.name + suffix] = set(names)
+    return found
+
+
+@pytest.mark.parametrize(("place", "query"), _queries().items())
+def test_metrics_and_labels_are_those_of_the_service(place: str, query: str) -> None:
+    known = _labels_of_metrics()
+    used = re.findall(r"\b(sluice_\w+|up)\b(?:\{([^}]*(?:\}\}[^}]*)*)\})?", query)
+    assert used, place
+    labels: set[str] = set()
+    for metric, selectors in used:
+        assert metric in known, f"{place}: the service has no {metric}"
+        labels |= known[metric]
+        for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selectors):
+            assert label in known[metric] | TARGET_LABELS, f"{place}: {metric} has no label {label}"
+    for names in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", query):
+        for label in names.split(","):
+            assert label.strip() in labels | TARGET_LABELS, f"{place}: no label {label}"
+    assert set(re.findall(r'route="([^"]*)"', query)) <= {CHAT}
+
+
+def test_the_names_that_are_checked_are_those_of_the_page() -> None:
+    metrics = Metrics("r-0123456789ab", lambda: 0)
+    metrics.request(CHAT, 200, 0.1)
+    metrics.feedback(1, "r-0123456789ab")
+    page = metrics.page().decode()
+    known = _labels_of_metrics()
+    for series, labels in re.findall(r"^(sluice_\w+)\{([^}]*)\}", page, re.MULTILINE):
+        if not series.endswith("_created"):
+            assert set(re.findall(r'(\w+)="', labels)) - {"le"} == known[series], series
+
+
+# -- Jobs
+
+
+def _pods(name: str) -> list[Any]:
+    return [one["provider"]["job"]["spec"]["template"]["spec"] for one in ANALYSIS[name]["spec"]["metrics"]]
+
+
+def _containers(name: str) -> list[Any]:
+    return [pod["containers"][0] for pod in _pods(name)]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_judges_by_what_the_release_pins(name: str) -> None:
+    for pod in _pods(name):
+        (fetching,), (judging,) = pod["initContainers"], pod["containers"]
+        assert {fetching["image"], judging["image"]} == {LOAD}
+        *words, into = fetching["args"][: fetching["args"].index("--only")]
+        assert words == ["release", "fetch", f"/etc/sluice/release/{FILE}", "--into"]
+        assert JUDGING in _fetched(fetching)
+        mounts = {one["name"]: one for one in judging["volumeMounts"]}
+        assert mounts["release"] == {"name": "release", "mountPath": into, "readOnly": True}
+        told = {one["name"]: one.get("value") for one in judging["env"]}
+        if name == "quality":
+            assert f"--release={into}" in judging["args"]
+            assert _fetched(fetching) == {JUDGING, "config"}, "it reads how the release declines"
+        else:
+            assert told["SLUICE_GATES"] == f"{into}/{JUDGING_GATES}"
+            assert told["SLUICE_QUESTIONS"] == f"{into}/{JUDGING_CASES}"
+
+
+def _fetched(fetching: Any) -> set[str]:
+    return set(fetching["args"][fetching["args"].index("--only") + 1 :: 2])
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_runs_what_its_image_holds(name: str) -> None:
+    text = (ROOT / "engine" / "Containerfile").read_text()
+    (command,) = re.findall(r'^ENTRYPOINT \["(\w+)"\]$', text, re.MULTILINE)
+    load = text.partition(" AS load\n")[2].partition("\nFROM ")[0]
+    copied = dict(re.findall(r"^COPY (\w+) (\S+)$", load, re.MULTILINE))
+    for container in _containers(name):
+        if container.get("command", [command]) == ["locust"]:
+            file = container["args"][container["args"].index("-f") + 1]
+            folder, _, rest = file.partition("/")
+            assert copied[folder] == f"{container['workingDir']}/{folder}"
+            assert (ROOT / folder / rest).is_file()
+        else:
+            assert container["args"][0] in {info.name for info in app.registered_groups}
+
+
+def test_load_from_several_machines_is_the_load_of_one() -> None:
+    (fetching,) = {json.dumps(pod["initContainers"]) for name in ("load", "load-distributed") for pod in _pods(name)}
+    assert fetching
+    (alone,), (master, worker) = _containers("load"), _containers("load-distributed")
+    assert alone["env"] == master["env"] == worker["env"]
+    assert set(argo.defaults(ANALYSIS["load"])) == set(argo.defaults(ANALYSIS["load-distributed"]))
+    assert set(alone["args"]) <= set(master["args"])
+    assert set(alone["args"]) <= set(worker["args"])
+
+
+def test_workers_find_their_master_and_it_waits_for_all_of_them() -> None:
+    masters, workers = (one["provider"]["job"]["spec"] for one in ANALYSIS["load-distributed"]["spec"]["metrics"])
+    master, worker = _containers("load-distributed")
+    service = _read(K8S / "analysis" / "service-load-master.yaml")
+    assert service["spec"]["selector"].items() <= masters["template"]["metadata"]["labels"].items()
+    assert not service["spec"]["selector"].items() <= workers["template"]["metadata"]["labels"].items()
+    assert f"--master-host={service['metadata']['name']}" in worker["args"]
+    assert f"--expect-workers={workers['parallelism']}" in master["args"]
+    assert workers["completions"] == workers["parallelism"]
+    assert service["spec"]["ports"][0]["port"] == master["ports"][0]["containerPort"] == 5557, "Locust's own port"
+
+
+def test_the_quality_job_calls_a_command_that_exists() -> None:
+    (container,) = _containers("quality")
+    assert container["args"][:2] == ["canary", "quality"]
+    options = {arg.removeprefix("--").split("=")[0] for arg in container["args"][2:]}
+    assert options <= set(inspect.signature(canary_quality).parameters)
+    assert [one["name"] for one in container["env"]] == [KEY]

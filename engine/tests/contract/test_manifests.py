@@ -1,0 +1,203 @@
+"""Every overlay, component and documented combination: they render, validate, and hold the rules of k8s/."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rendered import (
+    COMPONENTS,
+    K8S,
+    OVERLAYS,
+    ROOT,
+    SCHEMAS,
+    combinations,
+    combined,
+    documented,
+    everything,
+    one,
+    overlay,
+    overlay_text,
+)
+from sluice.serving.settings import ServiceSettings
+from sluice.serving.telemetry.settings import TelemetrySettings
+from sluice.core.settings import load_settings
+from sluice.retrieval.stores import Stores
+from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
+
+FOLDERS = [K8S / "base", *sorted(K8S.glob("components/*")), *sorted(K8S.glob("overlays/*"))]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_validates(name: str) -> None:
+    validate(overlay(name), SCHEMAS)
+
+
+@pytest.mark.parametrize("names", combinations(), ids="+".join)
+def test_a_combination_validates(names: tuple[str, ...]) -> None:
+    validate(combined(*names), SCHEMAS)
+
+
+def test_every_component_is_in_a_documented_combination() -> None:
+    assert {name for names in documented() for name in names} == set(COMPONENTS)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_renders_to_what_is_kept(name: str) -> None:
+    kept = ROOT / "engine" / "tests" / "golden" / "k8s" / f"{name}.yaml"
+    assert overlay_text(name) == kept.read_text(), "look at the difference; then engine/scripts/write_golden_manifests.py"
+
+
+def test_what_is_kept_belongs_to_an_overlay(tmp_path: Path) -> None:
+    command = [sys.executable, "engine/scripts/write_golden_manifests.py", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    kept = {path.name for path in (ROOT / "engine" / "tests" / "golden" / "k8s").iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def _kustomization(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    return document
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, K8S / "analysis"], ids=lambda path: path.name)
+def test_every_file_of_a_folder_is_used(folder: Path) -> None:
+    spec = _kustomization(folder)
+    used = {name for name in spec.get("resources", ()) if "/" not in name} | set(spec.get("configurations", ()))
+    used |= {patch["path"] for patch in spec.get("patches", ()) if "path" in patch}
+    for generator in spec.get("configMapGenerator", ()):
+        used |= {entry.rpartition("=")[2] for entry in generator.get("files", ())}
+    assert used | {"kustomization.yaml"} == {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_a_resource_has_a_file_named_by_its_kind(folder: Path) -> None:
+    for name in _kustomization(folder).get("resources", ()):
+        if (folder / name).is_file():
+            (document,) = yaml.safe_load_all((folder / name).read_text())
+            kind = document["kind"].lower()
+            assert name == f"{kind}.yaml" or name.startswith(f"{kind}-"), f"{name} holds a {document['kind']}"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_only_lists_and_sets(name: str) -> None:
+    folder = K8S / "overlays" / name
+    assert [path.name for path in folder.iterdir()] == ["kustomization.yaml"]
+    spec = _kustomization(folder)
+    assert set(spec) <= {
+        "apiVersion",
+        "kind",
+        "namespace",
+        "resources",
+        "components",
+        "images",
+        "patches",
+        "configMapGenerator",
+    }
+    assert all("files" not in one for one in spec["configMapGenerator"])
+    assert spec["resources"] == ["../../base"]
+    for patch in spec["patches"]:
+        for change in yaml.safe_load(patch["patch"]):
+            assert change["op"] == "replace", "an overlay adds nothing of its own: that is what components are for"
+            assert isinstance(change["value"], str | int)
+
+
+def test_images_are_named_by_digest() -> None:
+    for name in OVERLAYS:
+        assert not unpinned(overlay(name)), name
+        for entry in _kustomization(K8S / "overlays" / name)["images"]:
+            assert "newTag" not in entry
+            assert entry["digest"] == PLACEHOLDER, "the repository knows no build; a deployment sets its digest"
+
+
+def test_an_image_of_a_component_is_set_by_each_overlay_that_has_it() -> None:
+    for name in OVERLAYS:
+        listed = {entry["name"] for entry in _kustomization(K8S / "overlays" / name)["images"]}
+        there = {"sluice", "sluice-load"} | {image for image in ("pgvector", "mlflow", "vllm") if _runs(name, image)}
+        assert listed == there, "an entry too many hides a typo"
+
+
+def _runs(name: str, image: str) -> bool:
+    return any(image in text for text in unpinned(overlay(name), placeholders=False))
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_everything_is_in_one_namespace_that_is_restricted(name: str) -> None:
+    documents = overlay(name)
+    (namespace,) = (document for document in documents if document["kind"] == "Namespace")
+    labels = namespace["metadata"]["labels"]
+    for mode in ("enforce", "audit", "warn"):
+        assert labels[f"pod-security.kubernetes.io/{mode}"] == "restricted"
+    assert labels["pod-security.kubernetes.io/enforce-version"] == f"v{KUBERNETES}"
+    where = {document["metadata"].get("namespace") for document in documents if document["kind"] != "Namespace"}
+    assert where == {namespace["metadata"]["name"]}
+
+
+def test_a_pod_has_only_volumes_that_restricted_allows() -> None:
+    allowed = {
+        "configMap",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+        "csi",
+        "downwardAPI",
+    }
+    for name, documents in everything():
+        for document in documents:
+            for pod in pods(document):
+                for volume in pod.get("volumes", ()):
+                    assert set(volume) - {"name"} <= allowed, f"{name}: {place(document)}: {volume['name']}"
+
+
+@pytest.mark.parametrize("path", sorted(K8S.rglob("stores.yaml")), ids=lambda path: path.parent.name)
+def test_the_stores_of_a_place_are_what_the_service_reads(path: Path) -> None:
+    stores = load_settings(path, Stores)
+    ours = load_settings(ROOT / "config" / "stores.yaml", Stores)
+    assert stores.chosen.timeout_seconds == ours.chosen.timeout_seconds
+
+
+@pytest.mark.parametrize("path", sorted(K8S.rglob("telemetry.yaml")), ids=lambda path: path.parent.name)
+def test_the_telemetry_of_a_place_is_what_the_service_reads(path: Path) -> None:
+    telemetry = load_settings(path, TelemetrySettings)
+    ours = load_settings(ROOT / "config" / "telemetry.yaml", TelemetrySettings)
+    assert not telemetry.traces.contents, "what users write stays here"
+    assert telemetry.traces.flush_seconds == ours.traces.flush_seconds
+
+
+def test_another_release_is_another_pod_template(tmp_path: Path) -> None:
+    def volumes(folder: Path) -> set[str]:
+        (pod,) = pods(one(parse(render(folder)), "Rollout", "sluice"))
+        return {volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume}
+
+    before = volumes(K8S / "overlays" / "local")
+    (tmp_path / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: sluice-local\n"
+        f"resources: [{os.path.relpath(K8S / 'overlays' / 'local', tmp_path.resolve())}]\n"
+        "configMapGenerator:\n- {name: sluice-release, behavior: replace, literals: ['release.json={\"id\": 1}']}\n"
+    )
+    after = volumes(tmp_path)
+    changed = {name.rpartition("-")[0] for name in before ^ after}
+    assert changed == {"sluice-release"}
+    assert len(before & after) == 1, "the settings of the place stay"
+
+
+def test_autoscaling_and_the_rollout_do_not_both_say_how_many() -> None:
+    documents = combined("autoscaling")
+    rollout = one(documents, "Rollout", "sluice")
+    assert "replicas" not in rollout["spec"]
+    assert not rollout["spec"]["strategy"]["canary"].get("dynamicStableScale"), "an abort must find stable large enough"
+    scaler = one(documents, "HorizontalPodAutoscaler", "sluice")["spec"]
+    assert scaler["scaleTargetRef"]["name"] == rollout["metadata"]["name"]
+    assert scaler["scaleTargetRef"]["apiVersion"] == rollout["apiVersion"]
+    limits = load_settings(ROOT / "config" / "service.yaml", ServiceSettings).limits
+    (in_flight,) = (metric["pods"] for metric in scaler["metrics"] if metric["type"] == "Pods")
+    assert int(in_flight["target"]["averageValue"]) * 2 == limits.max_concurrent
+    assert any(metric["type"] == "Resource" for metric in scaler["metrics"]), "without an adapter CPU has to do"

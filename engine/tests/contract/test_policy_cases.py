@@ -1,0 +1,70 @@
+"""The policy of workflows bites: good ones are taken, each bad edit of one is refused for its own reason."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from policy import Repository, faults
+from policy.files import LEDGER
+from policy.pins import ledger
+
+ROOT = Path(__file__).resolve().parents[3]
+CASES = ROOT / "engine" / "tests" / "policy" / "cases"
+SETUP = ".github/actions/setup/action.yml"
+GOOD = sorted(path.stem for path in (CASES / "good").glob("*.yml"))
+BAD = sorted(path.stem for path in (CASES / "bad").glob("*.yml"))
+
+
+@cache
+def pins() -> dict[str, tuple[str, str]]:
+    """Action -> commit and version of the ledger."""
+    known = Repository({LEDGER: (ROOT / LEDGER).read_text()})
+    return {action: (commit, version) for action, commit, version in ledger(known)}
+
+
+def pinned(text: str) -> str:
+    """`@PIN` stands for the commit and version that the ledger has, `@COMMIT` for the commit alone."""
+    text = re.sub(r"([\w./-]+)@PIN\b", lambda found: "{0}@{1[0]}   # {1[1]}".format(found[1], pins()[found[1]]), text)
+    return re.sub(r"([\w./-]+)@COMMIT\b", lambda found: f"{found[1]}@{pins()[found[1]][0]}", text)
+
+
+def case(kind: str, name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((CASES / kind / f"{name}.yml").read_text())
+    return loaded
+
+
+def good(name: str) -> dict[str, str]:
+    """The files of a case, with the project's own set-up action."""
+    return {SETUP: (ROOT / SETUP).read_text(), **case("good", name)["files"]}
+
+
+def checked(files: dict[str, str]) -> list[str]:
+    texts = {path: pinned(text) for path, text in files.items()}
+    return faults(Repository({**texts, LEDGER: (ROOT / LEDGER).read_text()}))
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_workflow_is_accepted(name: str) -> None:
+    assert checked(good(name)) == []
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_workflow_is_refused_for_its_own_reason(name: str) -> None:
+    seeded = case("bad", name)
+    files = good(seeded["of"])
+    assert seeded["replace"] in files[seeded["file"]], "the edit finds its place"
+    files[seeded["file"]] = files[seeded["file"]].replace(seeded["replace"], seeded["by"], 1)
+    assert checked(files) == [pinned(fault) for fault in seeded["says"]]
+
+
+def test_there_are_enough_of_them_and_each_reason_is_another() -> None:
+    assert len(GOOD) >= 10
+    assert len(BAD) >= 20
+    reasons = [tuple(case("bad", name)["says"]) for name in BAD]
+    assert len(set(reasons)) == len(reasons)

@@ -1,0 +1,126 @@
+"""The schema that editors use says the same as the model that loads prompts, and explains every key."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from sluice.prompts import Prompt
+
+GOOD: dict[str, Any] = {
+    "name": "greet",
+    "description": "Greets.",
+    "model": "chat",
+    "modelParameters": {"temperature": 0.5, "maxTokens": 20, "topP": 0.9, "seed": 2, "stop": ["END"]},
+    "messages": [{"role": "user", "content": "{{text}}"}],
+    "variables": [{"name": "text", "type": "string", "required": True, "description": "what"}],
+    "testData": [{"text": "hello", "expected": ["Hello"]}],
+}
+# Where, and a value that must be refused there; None takes the key away.
+WRONG: list[tuple[tuple[str | int, ...], Any]] = [
+    (("name",), None),
+    (("name",), "Greet Me"),
+    (("name",), 3),
+    (("description",), ""),
+    (("model",), None),
+    (("messages",), []),
+    (("messages",), {}),
+    (("messages", 0, "role"), "robot"),
+    (("messages", 0, "content"), ""),
+    (("messages", 0, "content"), 7),
+    (("messages", 0, "rol"), "user"),
+    (("modelParameters", "temperature"), 2.5),
+    (("modelParameters", "temperature"), "0"),
+    (("modelParameters", "maxTokens"), 0),
+    (("modelParameters", "maxTokens"), 20.5),
+    (("modelParameters", "maxTokens"), "20"),
+    (("modelParameters", "topP"), 0),
+    (("modelParameters", "seed"), "1"),
+    (("modelParameters", "stop"), "END"),
+    (("modelParameters", "max_tokens"), 5),
+    (("variables", 0, "name"), "a b"),
+    (("variables", 0, "name"), None),
+    (("variables", 0, "type"), "text"),
+    (("variables", 0, "required"), "yes"),
+    (("testData",), {}),
+    (("testData", 0), "hello"),
+    (("tests",), []),
+]
+
+
+@pytest.fixture(scope="module")
+def schema(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((root / "engine" / "schemas" / "prompt.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(found)
+    return found
+
+
+def refused(schema: dict[str, Any], document: Any) -> tuple[bool, bool]:
+    """Whether the schema refuses it, and whether the model does."""
+    by_schema = not jsonschema.Draft202012Validator(schema).is_valid(document)
+    try:
+        Prompt.model_validate(document)
+    except ValidationError:
+        return by_schema, True
+    return by_schema, False
+
+
+def changed(place: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    document = copy.deepcopy(GOOD)
+    holder: Any = document
+    for part in place[:-1]:
+        holder = holder[part]
+    if value is None:
+        del holder[place[-1]]
+    else:
+        holder[place[-1]] = value
+    return document
+
+
+def test_both_take_a_good_file_and_every_prompt_of_the_repository(root: Path, schema: dict[str, Any]) -> None:
+    paths = sorted((root / "prompts").glob("*.prompt.yml"))
+    assert len(paths) >= 4
+    for document in [GOOD, *(yaml.safe_load(path.read_text()) for path in paths)]:
+        assert refused(schema, document) == (False, False)
+
+
+@pytest.mark.parametrize(("place", "value"), WRONG, ids=lambda part: json.dumps(part))
+def test_both_refuse_a_malformed_file(schema: dict[str, Any], place: tuple[str | int, ...], value: Any) -> None:
+    assert refused(schema, changed(place, value)) == (True, True)
+
+
+def keys(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, entry in schema.get("properties", {}).items():
+        yield f"{path}.{name}", entry
+        yield from keys(entry.get("items", {}), f"{path}.{name}")
+    for name, definition in schema.get("$defs", {}).items():
+        yield from keys(definition, name)
+
+
+def test_an_editor_can_explain_every_key(schema: dict[str, Any]) -> None:
+    described = dict(keys(schema))
+    assert {".name", ".testData", ".testData.expected", "Message.role", "ModelParameters.topP", "Variable.type"} <= set(
+        described
+    )
+    silent = [
+        name
+        for name, entry in described.items()
+        if not entry.get("description") and not schema["$defs"][entry["$ref"].rpartition("/")[2]].get("description")
+    ]
+    assert not silent
+
+
+def test_visual_studio_code_uses_it(root: Path, tracked: list[str]) -> None:
+    settings = json.loads((root / ".vscode" / "settings.json").read_text())["yaml.schemas"]
+    (path, pattern), *others = [(key, value) for key, value in settings.items() if key.endswith("prompt.schema.json")]
+    assert not others
+    assert path.removeprefix("./") in tracked
+    assert [name for name in tracked if Path(name).match(pattern)]

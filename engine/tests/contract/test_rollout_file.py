@@ -1,0 +1,119 @@
+"""The Rollout and what belongs to it, as they are in the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sluice.serving.keys import VARIABLE
+from sluice.serving.settings import ServiceSettings
+from sluice.core.settings import load_settings
+from sluice.release.gates import load_gates
+from sluice.rollout.plan import Analysis, SetCanaryScale, SetWeight, load_plan
+from sluice.rollout.templates import SHAPES
+
+ROOT = Path(__file__).parents[3]
+K8S = ROOT / "k8s"
+
+
+def _read(name: str) -> Any:
+    return yaml.safe_load((K8S / name).read_text())
+
+
+def test_the_repository_s_rollout_can_be_rehearsed() -> None:
+    plan = load_plan(K8S / "base/rollout.yaml")
+    weights = [step.weight for step in plan.steps if isinstance(step, SetWeight)]
+    assert weights[0] <= 10, "the first share of visitors must be small"
+    for at, step in enumerate(plan.steps):
+        if isinstance(step, SetWeight):
+            later = plan.steps[at + 1 :]
+            until = next((n for n, other in enumerate(later) if isinstance(other, SetWeight)), len(later))
+            assert any(isinstance(other, Analysis) for other in later[:until]), f"nothing judges {step.weight} %"
+
+
+def test_answers_are_compared_before_a_visitor_sees_one() -> None:
+    plan = load_plan(K8S / "base/rollout.yaml")
+    unseen = plan.steps[: next(at for at, step in enumerate(plan.steps) if isinstance(step, SetWeight))]
+    assert isinstance(unseen[0], SetCanaryScale), "without a pod of the canary there is nobody to ask"
+    assert [step.template for step in unseen if isinstance(step, Analysis)] == ["quality"]
+    steps = _steps()
+    first = next(at for at, step in enumerate(steps) if "setWeight" in step)
+    assert steps[0] == {"setCanaryScale": {"weight": steps[first]["setWeight"]}}, (
+        "as many pods as the first visitors need"
+    )
+    assert steps[first + 1] == {"setCanaryScale": {"matchTrafficWeight": True}}, "it grows with its share of visitors"
+
+
+def _steps() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _read("base/rollout.yaml")["spec"]["strategy"]["canary"]["steps"]
+    return found
+
+
+def test_services_and_router_are_those_of_the_rollout() -> None:
+    canary = _read("base/rollout.yaml")["spec"]["strategy"]["canary"]
+    router = _read("base/traefikservice.yaml")
+    assert canary["trafficRouting"]["traefik"]["weightedTraefikServiceName"] == router["metadata"]["name"]
+    weights = {entry["name"]: entry["weight"] for entry in router["spec"]["weighted"]["services"]}
+    assert weights == {canary["stableService"]: 100, canary["canaryService"]: 0}
+    assert _read("base/service-stable.yaml")["metadata"]["name"] == canary["stableService"]
+    assert _read("base/service-canary.yaml")["metadata"]["name"] == canary["canaryService"]
+
+
+def test_services_select_the_pods_of_the_rollout() -> None:
+    spec = _read("base/rollout.yaml")["spec"]
+    labels = spec["template"]["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+    for name in ("stable", "canary"):
+        assert _read(f"base/service-{name}.yaml")["spec"]["selector"].items() <= labels.items()
+
+
+def test_pods_read_their_keys_from_a_mounted_secret() -> None:
+    pod = _read("base/rollout.yaml")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (volume,) = (one for one in pod["volumes"] if one["name"] == "keys")
+    (mount,) = (one for one in container["volumeMounts"] if one["name"] == "keys")
+    file = next(one["value"] for one in container["env"] if one["name"] == VARIABLE)
+    assert Path(file).parent == Path(mount["mountPath"])
+    assert "subPath" not in mount, "a file mounted by subPath never changes: a revoked key would stay in force"
+    assert not volume["secret"].get("optional"), "without keys a pod must not start"
+
+
+def test_a_pod_has_the_time_that_draining_takes() -> None:
+    pod = _read("base/rollout.yaml")["spec"]["template"]["spec"]
+    service = load_settings(ROOT / "config" / "service.yaml", ServiceSettings)
+    notice = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    probe = pod["containers"][0]["readinessProbe"]["periodSeconds"]
+    assert notice > probe, "an endpoint is gone at the latest after one more probe"
+    assert pod["terminationGracePeriodSeconds"] >= notice + service.drain_seconds + 5
+
+
+def test_no_image_is_pinned_by_a_tag() -> None:
+    for path in K8S.rglob("*.yaml"):
+        for line in path.read_text().splitlines():
+            if line.strip().startswith("image:"):
+                assert ":" not in line.split("image:")[1].split("#")[0], f"{path}: {line.strip()}"
+
+
+def test_there_is_a_file_for_each_shape() -> None:
+    files = {path.stem for path in (ROOT / "loadtest" / "shapes").glob("*.py")} - {"__init__"}
+    assert files == set(SHAPES)
+
+
+def test_the_load_job_gives_locust_every_variable_it_needs() -> None:
+    template = _read("analysis/load.yaml")["spec"]
+    container = template["metrics"][0]["provider"]["job"]["spec"]["template"]["spec"]["containers"][0]
+    given = {entry["name"] for entry in container["env"]}
+    source = (ROOT / "loadtest" / "stage.py").read_text()
+    needed = {f"SLUICE_{part.split(chr(34))[0]}" for part in source.split('need("')[1:]}
+    assert given == needed | {"SLUICE_LOAD_KEY"}  # optional for Locust, but the services of a cluster ask for it
+    declared = {arg["name"] for arg in template["args"]}
+    used = {entry["value"][7:-2] for entry in container["env"] if entry.get("value", "").startswith("{{args.")}
+    assert used == declared
+
+
+def test_the_load_stage_has_gates_for_errors_and_for_latency_against_stable() -> None:
+    gates = [gate for gate in load_gates(ROOT / "config/gates.yaml") if gate.stage == "load"]
+    assert "error_rate" in {gate.metric for gate in gates}
+    assert any(gate.metric.endswith("_ms") and gate.relative_to == "stable" for gate in gates)

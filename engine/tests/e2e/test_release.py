@@ -1,0 +1,353 @@
+"""Whole releases in a clone of this repository, with the real model, database, proxy and load; small but complete.
+
+The tests follow one fork through its life and depend on their order: a first release that is ended in every stage and
+picked up, a run with nothing to do, bad input of every kind, and three bad releases that are stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from sluice.core.processes import free_port, wait_until
+from sluice.core.workspace import Workspace
+from sluice.release.champion import champion_id
+from sluice.release.record import here
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[3]
+SLUICE = Path(sys.executable).parent / "sluice"
+INTERRUPTED = 130
+# One passage in each prompt: a third of the reading, which is most of the work of the model.
+SMALL = {
+    "guard": {"garak": False, "embedded": 300},
+    "train": {"steps": 12, "passages": 1},
+    "evaluate": {"limit": 36, "workers": 2},
+    "rehearsal": {"time_scale": 0.08, "cases": 28},
+}
+
+
+class Fork:
+    """A clone in which releases are made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        changed = subprocess.run(
+            ["git", "-C", str(ROOT), "ls-files", "-mo", "--exclude-standard", "-z"], capture_output=True, check=True
+        ).stdout.decode()
+        for name in filter(None, changed.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        params = folder / "pipelines" / "params.yaml"
+        document = yaml.safe_load(params.read_text())
+        for section, values in SMALL.items():
+            document[section] |= values
+        params.write_text(yaml.safe_dump(document))
+        service = folder / "config" / "service.yaml"
+        settings = yaml.safe_load(service.read_text())
+        settings["retrieval"]["k"] = 1
+        service.write_text(yaml.safe_dump(settings))
+        # Champion and candidate are evaluated minutes apart, beside other tests: the clock is not what is tested here.
+        gates = folder / "config" / "gates.yaml"
+        document = yaml.safe_load(gates.read_text())
+        next(gate for gate in document["gates"] if gate["name"] == "latency_p95_sane")["limit"] = 100.0
+        document["comparison"]["minimum_cases"] = 5  # of 28, a model of 12 steps and an untouched one answer fewer
+        gates.write_text(yaml.safe_dump(document))
+        name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "-C", str(folder), *name, "commit", "--quiet", "--all", "-m", "small"], check=True)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        # A plain shell stays between dvc and its stage, where bash makes way for it.
+        env = {**os.environ, "PYTHONPATH": str(self.root / "engine" / "src"), "COLUMNS": "160", "SHELL": "/bin/sh"}
+        return subprocess.Popen(
+            [str(SLUICE), *words], cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def run(self, *words: str) -> tuple[int, str]:
+        process = self.start(*words)
+        output, _ = process.communicate(timeout=800)
+        print(output)
+        return process.returncode, output
+
+    @property
+    def champion(self) -> str:
+        return champion_id(here(Workspace(self.root))) or ""
+
+    @property
+    def releases(self) -> set[str]:
+        return {path.name for path in (self.root / ".sluice" / "releases").glob("r-*")}
+
+    def release(self, name: str) -> Path:
+        return self.root / ".sluice" / "releases" / name
+
+    def edit_prompt(self, old: str, new: str) -> None:
+        path = self.root / "prompts" / "answer.prompt.yml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that still runs from this clone, or in it: a stage's command line does not name it."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = [*process.cmdline(), process.cwd()]
+            except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+                continue
+            if str(self.root) in " ".join(words):
+                found.append(process)
+        return found
+
+
+@pytest.fixture(scope="module")
+def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
+    made = Fork(tmp_path_factory.mktemp("fork") / "clone")
+    yield made
+    assert wait_until(lambda: not made.processes(), seconds=30), [p.cmdline() for p in made.processes()]
+
+
+def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:
+    """Starts a release and ends it with `how` once it is in `stage`; its exit status."""
+    process = fork.start("release", "make")
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="")
+        if f"] {stage} " in line:
+            time.sleep(2)
+            process.send_signal(how)
+            break
+    else:
+        pytest.fail(f"the release ended before {stage}")
+    return process.wait(60)
+
+
+def released(output: str) -> str:
+    found = re.search(r"^release\s+(r-[0-9a-f]{12})", output, re.MULTILINE)
+    assert found, output
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("stage", "how", "champion"),
+    [
+        ("index", signal.SIGINT, False),
+        ("train", signal.SIGKILL, False),
+        ("evaluate", signal.SIGKILL, False),
+        ("baseline", signal.SIGKILL, False),
+        ("rehearse", signal.SIGKILL, True),  # by then the untouched model is live
+    ],
+)
+def test_a_release_ended_in_any_stage_leaves_nothing_behind(
+    fork: Fork, stage: str, how: signal.Signals, champion: bool
+) -> None:
+    assert ended_in(fork, stage, how) == (INTERRUPTED if how == signal.SIGINT else -how)
+    assert wait_until(lambda: not fork.processes(), seconds=45), [p.cmdline() for p in fork.processes()]
+    assert bool(fork.champion) == champion
+
+
+def test_the_first_release_picks_up_and_becomes_the_champion(fork: Fork) -> None:
+    baseline = fork.champion
+    code, output = fork.run("release", "make")
+    assert code == 0, output
+    for stage in ("index", "train", "evaluate"):
+        assert re.search(rf"{stage}\s+unchanged, taken from the cache", output)
+    assert not re.search(r"^\s+baseline", output, re.MULTILINE)
+    name = released(output)
+    assert fork.champion == name != baseline
+    rehearsal = json.loads((fork.release(name) / "rehearsal.json").read_text())
+    assert rehearsal["verdict"] == "passed"
+    assert [step["kind"] for step in rehearsal["steps"]].count("analysis") == 3
+    assert rehearsal["traffic"]["requests"] > 0
+    assert rehearsal["traffic"]["failed"] == 0
+    report = (fork.release(name) / "report.html").read_text()
+    assert name in report
+    assert report.count("<svg") >= 3
+    assert 'src="http' not in report
+
+
+def test_the_champion_answers_with_citations(fork: Fork) -> None:
+    import httpx
+
+    port = free_port()
+    service = fork.start("serve", "--port", str(port))
+    address = f"http://127.0.0.1:{port}"
+    try:
+        assert wait_until(lambda: ready(address), seconds=120)
+        row = next(
+            json.loads(line)
+            for line in (fork.root / "data" / "train.jsonl").read_text().splitlines()
+            if json.loads(line)["answers"]
+        )
+        body = {"model": "sluice", "messages": [{"role": "user", "content": row["question"]}]}
+        reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
+        assert reply.status_code == 200
+        assert reply.headers["x-sluice-release"] == fork.champion
+        assert reply.json()["release"] == fork.champion
+        assert reply.json()["choices"][0]["message"]["content"]
+        assert httpx.get(f"{address}/version").json()["release"] == fork.champion
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(60) == 0
+    finally:
+        service.kill()
+
+
+def ready(address: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(f"{address}/readyz", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """One edit of a file, and what the release must say to it."""
+
+    path: str
+    old: str
+    new: str
+    says: str
+
+
+BAD_INPUT = {
+    "a prompt with an unknown key": BadInput(
+        "prompts/answer.prompt.yml", "model: chat\n", "modle: chat\n", r"answer\.prompt\.yml:3: .*modle.*model"
+    ),
+    "a prompt with an unknown variable": BadInput(
+        "prompts/answer.prompt.yml", "{{question}}", "{{qestion}}", r"answer\.prompt\.yml:\d+: .*qestion"
+    ),
+    "an empty row": BadInput("data/eval.jsonl", "{", "{}\n{", r"eval\.jsonl:1: "),
+    "a malformed row": BadInput("data/train.jsonl", '{"id"', '{"id', r"train\.jsonl:1: "),
+    "a missing model file": BadInput(
+        "config/models.yaml", "source: wheel:", "source: file:nowhere.gguf  # ", r"nowhere\.gguf"
+    ),
+    "a sha256 that does not match": BadInput(
+        "config/models.yaml", "source: wheel:", "source: file:README.md  # ", r"sha256"
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_INPUT.values(), ids=list(BAD_INPUT))
+def test_bad_input_is_named_and_changes_nothing(fork: Fork, bad: BadInput) -> None:
+    champion, releases = fork.champion, fork.releases
+    path = fork.root / bad.path
+    text = path.read_text()
+    assert bad.old in text
+    path.write_text(text.replace(bad.old, bad.new, 1))
+    try:
+        code, output = fork.run("release", "make")
+    finally:
+        path.write_text(text)
+    assert code == 1, output
+    assert re.search(bad.says, output, re.IGNORECASE | re.DOTALL), output
+    assert "Traceback" not in output
+    assert (fork.champion, fork.releases) == (champion, releases)
+
+
+def test_a_wrong_dvc_remote_is_named_and_changes_nothing(fork: Fork, tmp_path: Path) -> None:
+    champion, releases = fork.champion, fork.releases
+    local = fork.root / ".dvc" / "config.local"
+    local.write_text(f"[cache]\n    dir = {tmp_path}\n['remote \"starter\"']\n    url = ../nowhere\n")
+    (fork.root / "data").rename(tmp_path / "data")
+    try:
+        code, output = fork.run("release", "make")
+    finally:
+        local.unlink()
+        shutil.rmtree(fork.root / "data", ignore_errors=True)
+        (tmp_path / "data").rename(fork.root / "data")
+    assert code == 1, output
+    assert re.search(r"data\.dvc: .*nowhere.*remote", output, re.DOTALL), output
+    assert "Traceback" not in output
+    assert (fork.champion, fork.releases) == (champion, releases)
+
+
+def test_nothing_changed_says_so(fork: Fork) -> None:
+    before = fork.champion
+    code, output = fork.run("release", "make")
+    assert code == 0
+    assert f"Nothing changed: {before} is live" in output
+    assert fork.champion == before
+
+
+def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: Fork) -> None:
+    before = fork.champion
+    fork.edit_prompt("maxTokens: 32", "maxTokens: 1")  # every answer is cut after its first token
+    code, output = fork.run("eval", "--base", "HEAD")
+    assert code == 3, output
+    assert re.search(r"^Worse: .*f1", output, re.MULTILINE)
+    assert re.search(r"^broken: ", output, re.MULTILINE)
+    for stage in ("index", "train"):
+        assert len(re.findall(rf"{stage}\s+unchanged, taken from the cache", output)) == 2  # on both sides
+    reports = fork.root / "build" / "comparison"
+    assert json.loads((reports / "comparison.json").read_text())["verdict"] == "worse"
+    for name in ("comment.md", "report.html", "junit.xml"):
+        assert "f1" in (reports / name).read_text()
+    fork.edit_prompt("maxTokens: 1", "maxTokens: 32")
+    code, output = fork.run("eval", "--base", "HEAD")
+    assert (code, "Nothing changed" in output) == (0, True), output
+    assert fork.champion == before
+
+
+def test_what_nobody_was_asked_is_never_green(fork: Fork) -> None:
+    fork.edit_prompt("the shortest span", "the best span")
+    code, output = fork.run("eval", "--base", "HEAD", "--replay")
+    assert code == 3, output
+    assert "the verdict is: not evaluated" in output
+    assert re.search(r"not evaluated in head: .*more|not evaluated in head: ", output)
+    fork.edit_prompt("the best span", "the shortest span")
+
+
+def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None:
+    before = fork.champion
+    fork.edit_prompt("maxTokens: 32", "maxTokens: 1")  # every answer is cut after its first token
+    code, output = fork.run("release", "make")
+    assert code == 3, output
+    assert "refused by the gates" in output
+    assert re.search(r"gate (f1|exact_match)_holds: \w+ is [\d.]+ against 0\.\d+ of champion", output)
+    assert re.search(r"train\s+unchanged, taken from the cache", output)
+    assert fork.champion == before
+    assert not (fork.release(released(output)) / "rehearsal.json").exists()
+    fork.edit_prompt("maxTokens: 1", "maxTokens: 32")
+
+
+@pytest.mark.parametrize(
+    ("fault", "gate"),
+    [
+        ("delay=1.5", r"gate canary_(slowdown|ttft_slowdown|total_p95): "),
+        ("error=0.5", r"quality: the canary failed on '.+': http://127\.0\.0\.1:\d+: status 503"),
+    ],
+)
+def test_a_bad_canary_is_stopped(fork: Fork, fault: str, gate: str) -> None:
+    before = fork.champion
+    service = (
+        fork.root / "config" / "service.yaml"
+    )  # another release with the same answers, which need not be asked for
+    service.write_text(service.read_text().replace("drain_seconds: 20", "drain_seconds: 21"))
+    code, output = fork.run("release", "make", "--fault", fault)
+    assert code == 1, output
+    assert "stopped by the canary" in output
+    name = released(output)
+    assert fork.champion == before != name
+    rehearsal = json.loads((fork.release(name) / "rehearsal.json").read_text())
+    assert re.search(gate, rehearsal["reason"])
+    assert rehearsal["weights"][-1][1] == 0
+    assert rehearsal["traffic"]["requests"] > 0
+    assert rehearsal["traffic"]["failed_outside_canary"] == 0
+    assert not fork.processes()

@@ -1,0 +1,139 @@
+"""The serving image as a whole: built twice, listed, and run as a cluster runs it, with a real release."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from containers import Placed, Pod, isolation, podman
+from sluice.core import git
+from sluice.release.image import Image, build
+
+from .listed import installed, locked
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1800)]
+
+ROOT = Path(__file__).resolve().parents[3]
+QUESTION = "What gets a small share of the traffic first?"
+
+
+def test_the_build_itself_refuses_a_base_without_a_digest(base: str) -> None:
+    loose = "localhost/sluice-test-base:loose"
+    podman("tag", base, loose)
+    argv = ["buildah", "build", *isolation(), "--build-arg", f"BASE={loose}", "--file", str(ROOT / "engine" / "Containerfile")]
+    done = subprocess.run([*argv, str(ROOT)], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"BASE={loose}: name the base image by digest" in done.stderr
+
+
+def test_it_says_what_it_is(facts: dict[str, Any], base: str) -> None:
+    labels = {key.removeprefix("org.opencontainers.image."): value for key, value in facts["Config"]["Labels"].items()}
+    assert labels["title"] == "Sluice"
+    assert labels["licenses"] == "Apache-2.0"
+    assert labels["revision"] == git.commit(ROOT)
+    assert labels["base.name"] == base
+    assert re.fullmatch(r"\d+\.\d+\.\d+", labels["version"])
+    assert re.match(r"20\d\d-", labels["created"])
+    assert facts["Config"]["User"] == "10001:10001"
+    assert facts["Config"]["Entrypoint"] == ["sluice"]
+    assert not [line for line in facts["Config"]["Env"] if re.search(r"KEY|TOKEN|SECRET|PASSWORD", line)]
+
+
+def test_a_second_build_is_the_same_image(image: Image, base: str) -> None:
+    again = build(ROOT, base, "localhost/sluice:test-again", isolation())
+    assert again.layers == image.layers
+    assert again.id == image.id
+
+
+def test_the_bill_of_materials_lists_what_is_in_it(image: Image) -> None:
+    listed = installed(image)
+    assert listed.items() <= locked("image.txt").items()
+    assert {"fastapi", "xllamacpp", "ctranslate2", "boto3"} <= listed.keys()
+    assert not {"torch", "transformers", "mlflow", "dvc", "locust", "pytest", "moto", "pip", "uv"} & listed.keys()
+
+
+def test_it_answers_and_drains(pod: Pod, placed: Placed) -> None:
+    fetched = pod.fetch(placed)
+    assert fetched.returncode == 0, fetched.stderr
+    assert f"sha256:{placed.moved.digest}" in fetched.stdout
+    began = time.monotonic()
+    pod.start()
+    assert pod.ready(), pod.log()
+    print(f"ready after {time.monotonic() - began:.1f} s")
+    assert pod.execute("import os; print(os.getuid(), os.getgid())") == "10001 10001"
+    assert pod.execute(WRITABLE) == "/app/.sluice /tmp"
+
+    reply = pod.ask(QUESTION)
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["x-sluice-release"] == placed.moved.manifest.id
+    answer = reply.json()
+    assert answer["choices"][0]["message"]["content"].strip()
+    assert isinstance(answer["citations"], list)  # the untouched model answers in its own words, which cites nothing
+    print(f"memory {int(pod.execute(MEMORY)) / 1e6:.0f} MB")
+
+    replies: list[int] = []
+    asking = threading.Thread(target=lambda: replies.append(pod.ask(QUESTION).status_code))
+    asking.start()
+    time.sleep(0.1)
+    pod.terminate()
+    assert pod.wait() == 0, pod.log()
+    asking.join(30)
+    assert replies == [200]
+
+
+WRITABLE = """
+import os
+def writes(folder):
+    try:
+        open(f"{folder}/probe", "w").close()
+        os.unlink(f"{folder}/probe")
+        return True
+    except OSError:
+        return False
+folders = ("/", "/app", "/app/.sluice", "/app/config", "/models", "/opt/libraries", "/opt/sluice", "/release", "/tmp")
+print(*filter(writes, folders))
+"""
+# Resident, of all processes: the service and its PostgreSQL.
+MEMORY = """
+import os
+pages = 0
+for name in os.listdir("/proc"):
+    if name.isdigit():
+        try:
+            lines = dict(line.split(":", 1) for line in open(f"/proc/{name}/smaps_rollup").read().splitlines()[1:])
+            pages += int(lines["Pss"].split()[0]) * 1024
+        except OSError:
+            pass
+print(pages)
+"""
+
+
+@pytest.mark.parametrize("which", ["prompt", "model"])
+def test_an_artefact_that_was_changed_in_the_place_is_not_fetched(pod: Pod, placed: Placed, which: str) -> None:
+    manifest = placed.moved.manifest
+    digest = {"prompt": manifest.files["prompts/answer.prompt.yml"], "model": manifest.models["chat"].sha256}[which]
+    blob = placed.place / "sha256" / digest
+    content = blob.read_bytes()
+    try:
+        blob.write_bytes(content[:-1] + b"!")
+        done = pod.fetch(placed)
+    finally:
+        blob.write_bytes(content)
+    assert done.returncode == 1
+    assert digest in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_release_that_was_changed_after_it_was_fetched_is_not_served(pod: Pod, placed: Placed) -> None:
+    assert pod.fetch(placed).returncode == 0
+    code = "open('/release/prompts/answer.prompt.yml', 'a').write('# changed')"
+    assert pod.init(placed.place, "-c", code, entrypoint="python").returncode == 0
+    pod.start()
+    assert pod.wait() == 1
+    assert "answer.prompt.yml: sha256 is" in pod.log()

@@ -1,0 +1,472 @@
+"""A stub of a Kubernetes API server: real HTTP on the loopback address, for kubectl and for our own watches.
+
+It keeps objects with one resourceVersion for all, answers discovery, server-side apply, merge patches, lists, and
+watches from any resourceVersion that it still remembers. A recording (engine/tests/unit/rollout/recordings) says what the
+controllers would have written, and it is played once the Rollout has been applied. Recordings are made by us by the
+schemas of Argo Rollouts; none was captured from a cluster.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import yaml
+
+KINDS = (
+    ("", "v1", "Namespace", "namespaces", False),
+    ("", "v1", "Service", "services", True),
+    ("", "v1", "ConfigMap", "configmaps", True),
+    ("", "v1", "Secret", "secrets", True),
+    ("", "v1", "ServiceAccount", "serviceaccounts", True),
+    ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True),
+    ("", "v1", "Pod", "pods", True),
+    ("apps", "v1", "Deployment", "deployments", True),
+    ("apps", "v1", "StatefulSet", "statefulsets", True),
+    ("apps", "v1", "ReplicaSet", "replicasets", True),
+    ("batch", "v1", "Job", "jobs", True),
+    ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", True),
+    ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", True),
+    ("argoproj.io", "v1alpha1", "Rollout", "rollouts", True),
+    ("argoproj.io", "v1alpha1", "AnalysisTemplate", "analysistemplates", True),
+    ("argoproj.io", "v1alpha1", "AnalysisRun", "analysisruns", True),
+    ("traefik.io", "v1alpha1", "TraefikService", "traefikservices", True),
+    ("traefik.io", "v1alpha1", "IngressRoute", "ingressroutes", True),
+    ("traefik.io", "v1alpha1", "Middleware", "middlewares", True),
+)
+PLURALS = {kind: plural for _, _, kind, plural, _ in KINDS}
+Object = dict[str, Any]
+
+
+class KubeApi:
+    """`objects`: by path. `refuse`: (method, part of the path) to a Status to answer with. `written`: paths whose
+    selector or weights a controller has written."""
+
+    def __init__(self, namespace: str = "sluice-local") -> None:
+        self.namespace = namespace
+        self.objects: dict[str, Object] = {}
+        self.history: list[tuple[int, str, str, Object]] = []  # version, type, path, object
+        self.version = 100
+        self.oldest = 100
+        self.down = False
+        self.requests: list[tuple[str, str]] = []
+        self.refuse: dict[tuple[str, str], Object] = {}
+        self.written: set[str] = set()
+        self.logs: dict[str, str] = {}
+        self.recording: Object = {}
+        self.missing_groups: set[str] = set()
+        self.denied: set[tuple[str, str]] = set()  # (verb, resource or resource/subresource) that nobody may
+        self.changed = threading.Condition()
+        self.cuts = 0
+        self._players: list[threading.Thread] = []
+        self.server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def path(self, kind: str, name: str = "") -> str:
+        group, version, _, plural, namespaced = next(one for one in KINDS if one[2] == kind)
+        root = f"/apis/{group}/{version}" if group else f"/api/{version}"
+        place = f"/namespaces/{self.namespace}" if namespaced else ""
+        return f"{root}{place}/{plural}" + (f"/{name}" if name else "")
+
+    def kubeconfig(self, path: Path) -> Path:
+        path.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "clusters": [{"name": "stub", "cluster": {"server": self.url}}],
+                    "contexts": [{"name": "stub", "context": {"cluster": "stub", "user": "nobody"}}],
+                    "users": [{"name": "nobody", "user": {}}],
+                    "current-context": "stub",
+                }
+            )
+        )
+        return path
+
+    def put(self, document: Object) -> Object:
+        """Stores an object as a controller would, and tells the watches."""
+        path = self.path(document["kind"], document["metadata"]["name"])
+        with self.changed:
+            self.version += 1
+            kind = "MODIFIED" if path in self.objects else "ADDED"
+            document["metadata"] = {**document["metadata"], "resourceVersion": str(self.version)}
+            document["metadata"].setdefault("namespace", self.namespace)
+            self.objects[path] = copy.deepcopy(document)
+            self.history.append((self.version, kind, path, copy.deepcopy(document)))
+            self.changed.notify_all()
+        return document
+
+    def remove(self, path: str) -> None:
+        with self.changed:
+            self.version += 1
+            self.history.append((self.version, "DELETED", path, self.objects.pop(path)))
+            self.changed.notify_all()
+
+    def cut(self) -> None:
+        """Every watch ends in the middle."""
+        with self.changed:
+            self.cuts += 1
+            self.changed.notify_all()
+
+    def forget(self) -> None:
+        """Older resourceVersions are gone, as after a compaction."""
+        with self.changed:
+            self.history.clear()
+            self.version += 5
+            self.oldest = self.version
+
+    def play(self, events: list[Any]) -> None:
+        thread = threading.Thread(target=self._play, args=(events,), daemon=True)
+        self._players.append(thread)
+        thread.start()
+
+    def _play(self, events: list[Any]) -> None:
+        for event in events:
+            time.sleep(0.05)
+            if event == "cut":
+                self.cut()
+            elif event == "forget":
+                self.cut()
+                self.forget()
+            elif isinstance(event, dict) and "down" in event:
+                self.down = True
+                self.cut()
+                time.sleep(event["down"])
+                self.down = False
+            elif isinstance(event, dict) and "wait" in event:
+                time.sleep(event["wait"])
+            elif isinstance(event, dict) and "gone" in event:
+                self.remove(self.path("Pod", event["gone"]))
+            else:
+                self.put(compose(event, self.objects.get(self.path("Rollout", "sluice"))))
+
+    def applied(self, path: str, body: Object, query: dict[str, str]) -> tuple[int, Object]:
+        live = self.objects.get(path)
+        dry = query.get("dryRun") == "All"
+        guarded = live and path in self.written and query.get("force") != "true"
+        if guarded and (conflict := _conflict(live, body)):
+            return 409, conflict
+        document = copy.deepcopy(body)
+        document["metadata"].setdefault("uid", f"uid-{body['metadata']['name']}")
+        generation = live["metadata"].get("generation", 1) if live else 1
+        if live:
+            document["metadata"] = {**live["metadata"], **document["metadata"]}
+            document["status"] = copy.deepcopy(live.get("status", {}))
+            generation += live.get("spec") != document.get("spec")
+        document["metadata"]["generation"] = generation
+        if not dry:
+            same = live and live["metadata"].get("generation") == generation
+            if not same or body["kind"] != "Rollout":
+                self.put(document)
+            if body["kind"] == "Job":
+                self.play(self.recording.get("jobs", [{"job": {"name": body["metadata"]["name"], "done": True}}]))
+            if body["kind"] == "Rollout" and not same:
+                self.play(self.recording.get("events", []))
+        return 200, document
+
+    def patched(self, path: str, body: Object) -> tuple[int, Object]:
+        live = copy.deepcopy(self.objects[path])
+        for key, value in body["status"].items():
+            live.setdefault("status", {})[key] = value
+        self.put(live)
+        self.play(self.recording.get("on_abort" if body["status"].get("abort") else "on_retry", []))
+        return 200, live
+
+
+def compose(event: Object, rollout: Object | None) -> Object:
+    """The whole object of an event of a recording, which says only what matters."""
+    ((kind, said),) = event.items()
+    if kind == "rollout":
+        assert rollout is not None
+        document = copy.deepcopy(rollout)
+        generation = document["metadata"].get("generation", 1)
+        document["status"] = {"observedGeneration": str(generation), **said}
+        return document
+    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "sluice", "uid": "uid-sluice"}
+    owner |= {"controller": True, "blockOwnerDeletion": True}
+    labels = {"app.kubernetes.io/name": "sluice", "rollouts-pod-template-hash": said.get("hash", "")}
+    metadata = {"name": said["name"], "namespace": "sluice-local", "labels": labels}
+    if kind == "run":
+        return {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "AnalysisRun",
+            "metadata": {**metadata, "ownerReferences": [owner]},
+            "spec": said["spec"],
+            "status": said["status"],
+        }
+    if kind == "pod":
+        ready = "True" if said.get("ready") else "False"
+        state = {"waiting": said["waiting"]} if "waiting" in said else {"running": {}}
+        container = {"name": "sluice", "image": "image", "imageID": "", "ready": bool(said.get("ready"))}
+        container |= {"restartCount": said.get("restarts", 0), "state": state}
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": metadata
+            if not said.get("job")
+            else {**metadata, "labels": {"batch.kubernetes.io/job-name": said["job"]}},
+            "spec": {"containers": [{"name": "sluice", "image": "image"}]},
+            "status": {
+                "phase": said.get("phase", "Running"),
+                "conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [container],
+            },
+        }
+    if kind == "job":
+        held = "Complete" if said.get("done") else "Failed"
+        return {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": metadata,
+            "spec": {},
+            "status": {"conditions": [{"type": held, "status": "True", "message": said.get("message", "")}]},
+        }
+    raise ValueError(kind)
+
+
+def _conflict(live: Object, body: Object) -> Object | None:
+    if live["kind"] == "Service":
+        field, differs = ".spec.selector", live["spec"].get("selector") != body["spec"].get("selector")
+    else:
+        field, differs = ".spec.weighted.services", live["spec"].get("weighted") != body["spec"].get("weighted")
+    if not differs:
+        return None
+    name, words = body["metadata"]["name"], f'conflict with "rollouts-controller": {field}'
+    cause = {"reason": "FieldManagerConflict", "message": words, "field": field}
+    return status(409, "Conflict", f"Apply failed with 1 conflict: {words}", {"name": name, "causes": [cause]})
+
+
+def status(code: int, reason: str, message: str, details: Object | None = None) -> Object:
+    document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code}
+    return {**document, "reason": reason, "message": message, "details": details or {}}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients go away; that is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    api: KubeApi
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body of an answer are two packets: no 40 ms between them
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        if self._turned_away("GET", parts.path):
+            return
+        if (found := self._discovery(parts.path)) is not None:
+            self._send(200, found)
+        elif parts.path.endswith("/log"):
+            pod = parts.path.split("/")[-2]
+            if pod in self.api.logs:
+                self._send_text(200, self.api.logs[pod])
+            else:
+                self._send(404, status(404, "NotFound", f'pods "{pod}" not found'))
+        elif query.get("watch") == "true":
+            self._watch(parts.path, query)
+        elif parts.path.rsplit("/", 1)[-1] in PLURALS.values():
+            with self.api.changed:
+                items = [one for path, one in self.api.objects.items() if _selected(parts.path, path, one, query)]
+                version = str(self.api.version)
+            self._send(
+                200, {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": items}
+            )
+        elif parts.path in self.api.objects:
+            self._send(200, self.api.objects[parts.path])
+        else:
+            self._send(404, status(404, "NotFound", f'"{parts.path.rsplit("/", 1)[-1]}" not found'))
+
+    def do_PATCH(self) -> None:
+        parts = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        body = yaml.safe_load(self.rfile.read(int(self.headers["Content-Length"])))
+        if self._turned_away("PATCH" if "dryRun" not in query else "DRY", parts.path):
+            return
+        if parts.path.endswith("/status"):
+            self._send(*self.api.patched(parts.path.removesuffix("/status"), body))
+        else:
+            self._send(*self.api.applied(parts.path, body, query))
+
+    def do_DELETE(self) -> None:
+        path = urlsplit(self.path).path
+        if self._turned_away("DELETE", path):
+            return
+        if path not in self.api.objects:
+            self._send(404, status(404, "NotFound", f'"{path.rsplit("/", 1)[-1]}" not found'))
+            return
+        self.api.remove(path)
+        self._send(200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+
+    def do_POST(self) -> None:
+        """May I? That is the only question that is asked so."""
+        body = json.loads(self._body())
+        if self._turned_away("POST", self.path):
+            return
+        asked = body["spec"]["resourceAttributes"]
+        resource = asked["resource"] + (f"/{asked['subresource']}" if asked.get("subresource") else "")
+        allowed = (asked["verb"], resource) not in self.api.denied
+        self._send(201, {**body, "status": {"allowed": allowed}})
+
+    def _body(self) -> bytes:
+        """kubectl sends what it reads from a pipe in chunks."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def _turned_away(self, method: str, path: str) -> bool:
+        self.api.requests.append((method, self.path))
+        if self.api.down:
+            self.close_connection = True
+            self.connection.close()
+            return True
+        for (verb, part), answer in self.api.refuse.items():
+            if verb == method and part in path:
+                self._send(answer["code"], answer)
+                return True
+        return False
+
+    def _discovery(self, path: str) -> Object | None:
+        kinds = [one for one in KINDS if one[0] not in self.api.missing_groups]
+        groups = sorted({(group, version) for group, version, *_ in kinds if group})
+        if path == "/api":
+            return {"kind": "APIVersions", "versions": ["v1"]}
+        if path == "/apis":
+            versions = [
+                (group, {"groupVersion": f"{group}/{version}", "version": version}) for group, version in groups
+            ]
+            listed = [{"name": group, "versions": [one], "preferredVersion": one} for group, one in versions]
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
+        if path.startswith("/openapi/v3"):
+            return _openapi(path.removeprefix("/openapi/v3").strip("/"), kinds)
+        for group, version in [("", "v1"), *groups]:
+            if path == (f"/apis/{group}/{version}" if group else "/api/v1"):
+                resources = [
+                    {"name": plural, "singularName": "", "kind": kind, "namespaced": namespaced}
+                    | {"verbs": ["get", "list", "watch", "patch", "create", "delete"]}
+                    for other, _, kind, plural, namespaced in kinds
+                    if other == group
+                ]
+                return {
+                    "kind": "APIResourceList",
+                    "groupVersion": f"{group}/{version}".strip("/"),
+                    "resources": resources,
+                }
+        return None
+
+    def _watch(self, collection: str, query: dict[str, str]) -> None:
+        api, seen = self.api, int(query["resourceVersion"])
+        if seen < api.oldest:
+            self._send(410, status(410, "Expired", f"too old resource version: {seen} ({api.oldest})"))
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        end, cuts = time.monotonic() + int(query["timeoutSeconds"]), api.cuts
+        try:
+            while time.monotonic() < end:
+                with api.changed:
+                    fresh = [one for one in api.history if one[0] > seen]
+                    if not fresh:
+                        api.changed.wait(0.2)
+                for version, kind, path, document in fresh:
+                    seen = version
+                    if _selected(collection, path, document, query):
+                        self._chunk({"type": kind, "object": document})
+                if api.cuts != cuts:
+                    self._raw(b'{"type":"MODIFIED","obj')  # in the middle of a line
+                    self.close_connection = True
+                    self.connection.shutdown(2)
+                    return
+                if api.oldest > seen:
+                    self._chunk({"type": "ERROR", "object": status(410, "Expired", "too old resource version")})
+                    break
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.close_connection = True
+
+    def _chunk(self, event: Object) -> None:
+        self._raw(json.dumps(event).encode() + b"\n")
+
+    def _raw(self, line: bytes) -> None:
+        self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+        self.wfile.flush()
+
+    def _send(self, code: int, document: Object) -> None:
+        self._send_text(code, json.dumps(document), "application/json")
+
+    def _send_text(self, code: int, text: str, kind: str = "text/plain") -> None:
+        raw = text.encode()
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+
+def _openapi(place: str, kinds: list[tuple[str, str, str, str, bool]]) -> Object:
+    """As much as kubectl reads: that a patch may be tried, and that its fields are checked by the server."""
+    roots = {
+        (f"apis/{group}/{version}" if group else f"api/{version}"): (group, version) for group, version, *_ in kinds
+    }
+    if not place:
+        return {"paths": {root: {"serverRelativeURL": f"/openapi/v3/{root}?hash=1"} for root in roots}}
+    known = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("fieldValidation", "dryRun")]
+    paths = {
+        f"/{place}/{plural}/{{name}}": {
+            "patch": {
+                "parameters": known,
+                "responses": {"200": {"description": "OK"}},
+                "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
+            }
+        }
+        for group, version, kind, plural, _ in kinds
+        if (group, version) == roots.get(place)
+    }
+    return {"openapi": "3.0.0", "info": {"title": "stub", "version": "1"}, "paths": paths}
+
+
+def _selected(collection: str, path: str, document: Object, query: dict[str, str]) -> bool:
+    if path.rsplit("/", 1)[0] != collection:
+        return False
+    labels = document["metadata"].get("labels") or {}
+    for term in filter(None, query.get("labelSelector", "").split(",")):
+        key, _, value = term.partition("=")
+        if labels.get(key) != value:
+            return False
+    field = query.get("fieldSelector", "")
+    return not field or field == f"metadata.name={document['metadata']['name']}"
+
+
+@contextmanager
+def serving(api: KubeApi) -> Iterator[KubeApi]:
+    thread = threading.Thread(target=api.server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield api
+    finally:
+        api.server.shutdown()
+        api.server.server_close()

@@ -1,0 +1,21 @@
+"""The stack of engine/aws/bootstrap.yaml in moto's stand-in of AWS, reached over HTTP as AWS is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moto_server import aws_server, make_stack
+
+ROOT = Path(__file__).resolve().parents[4]
+TEMPLATE = ROOT / "engine" / "aws" / "bootstrap.yaml"
+REPOSITORY = "octo/assistant"
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[dict[str, str]]:  # noqa: ARG001 - this machine
+    """Outputs of the stack for octo/assistant; environments are named pre and live."""
+    with aws_server(monkeypatch, region="eu-west-3"):
+        yield make_stack(TEMPLATE, Repository=REPOSITORY, Name="assistant", Staging="pre", Production="live")

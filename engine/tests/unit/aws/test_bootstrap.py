@@ -1,0 +1,252 @@
+"""engine/aws/bootstrap.yaml, applied to moto: what it makes, who may take which role, and what no policy may say.
+
+Of a template moto makes roles, policies, repositories and encrypted buckets. It passes over the OIDC provider, bucket
+policies, and whether buckets are versioned and closed; those are read from the template itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from unit.aws.conftest import REPOSITORY, ROOT, TEMPLATE
+
+GITHUB = "token.actions.githubusercontent.com"
+ROLES = ("build", "deploy-pre", "deploy-live", "serving", "sagemaker")
+# Actions that AWS defines without a resource.
+WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms, each as {function: arguments}."""
+
+
+def _short(loader: Loader, suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        assert isinstance(node, yaml.MappingNode)
+        value = loader.construct_mapping(node, deep=True)
+    return {suffix: value}
+
+
+Loader.add_multi_constructor("!", _short)
+
+
+def template(path: Path = TEMPLATE) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load(path.read_text(), Loader=Loader)
+    return loaded
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def policies(resources: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each statement that allows something, with the resource it belongs to. Trust policies are not among them."""
+    for name, resource in resources.items():
+        properties = resource.get("Properties", {})
+        documents = [one["PolicyDocument"] for one in properties.get("Policies", ())]
+        documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
+        for document in documents:
+            yield from ((name, one) for one in as_list(document["Statement"]) if one["Effect"] == "Allow")
+
+
+def too_wide(resources: dict[str, Any]) -> list[str]:
+    """Statements with an action or a resource that takes in more than it names."""
+    found = []
+    for name, statement in policies(resources):
+        actions = set(as_list(statement.get("Action", "*")))
+        if "NotAction" in statement or "NotResource" in statement:
+            found.append(f"{name}: all but something")
+        if any("*" in action for action in actions):
+            found.append(f"{name}: {sorted(actions)}")
+        if "*" in as_list(statement.get("Resource", "*")) and not actions <= WITHOUT_RESOURCE:
+            found.append(f"{name}: {sorted(actions)} on everything")
+    return found
+
+
+def parsed(document: Any) -> dict[str, Any]:
+    """A policy. Of one that CloudFormation made, moto gives Python's words for it, which are YAML."""
+    found: dict[str, Any] = yaml.safe_load(document) if isinstance(document, str) else document
+    return found
+
+
+def trust(role: str) -> dict[str, Any]:
+    document = boto3.client("iam").get_role(RoleName=f"assistant-{role}")["Role"]["AssumeRolePolicyDocument"]
+    (statement,) = document["Statement"]
+    return dict(statement)
+
+
+@pytest.mark.parametrize(
+    ("role", "subject"),
+    [
+        ("build", f"repo:{REPOSITORY}:ref:refs/heads/main"),
+        ("deploy-pre", f"repo:{REPOSITORY}:environment:pre"),
+        ("deploy-live", f"repo:{REPOSITORY}:environment:live"),
+    ],
+)
+@pytest.mark.usefixtures("stack")
+def test_a_role_is_for_runs_of_one_branch_or_one_environment(role: str, subject: str) -> None:
+    statement = trust(role)
+    assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
+    # Equal, not alike: no wildcard takes in another branch, environment, repository or a pull request.
+    assert statement["Condition"] == {
+        "StringEquals": {f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": subject},
+    }
+
+
+@pytest.mark.usefixtures("stack")
+def test_no_role_is_for_pull_requests_or_for_anybody() -> None:
+    listed = boto3.client("iam").list_roles()["Roles"]
+    assert {role["RoleName"] for role in listed} == {f"assistant-{role}" for role in ROLES}
+    for role in ROLES:
+        statement = trust(role)
+        assert "pull_request" not in str(statement)
+        assert "*" not in str(statement)
+    for role, service in (("serving", "pods.eks.amazonaws.com"), ("sagemaker", "sagemaker.amazonaws.com")):
+        statement = trust(role)
+        assert statement["Principal"] == {"Service": service}
+        assert "aws:SourceAccount" in statement["Condition"]["StringEquals"]
+    namespaces = trust("serving")["Condition"]["StringEquals"]["aws:RequestTag/kubernetes-namespace"]
+    assert namespaces == ["assistant-pre", "assistant-live"]
+
+
+@pytest.mark.usefixtures("stack")
+def test_an_environment_writes_its_own_record_and_nothing_else() -> None:
+    iam = boto3.client("iam")
+    for environment in ("pre", "live"):
+        name = f"assistant-deploy-{environment}"
+        (attached,) = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+        assert attached["PolicyName"] == "assistant-deploy"
+        document = parsed(iam.get_role_policy(RoleName=name, PolicyName="record")["PolicyDocument"])
+        (statement,) = document["Statement"]
+        assert statement["Action"] == "s3:PutObject"
+        assert statement["Resource"].endswith(f":assistant-artefacts-123456789012/record/{environment}/*")
+    version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
+    held = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"]
+    shared = parsed(held["Document"])
+    actions = {action for one in shared["Statement"] for action in as_list(one["Action"])}
+    assert all(action.split(":")[1].startswith(("Get", "List", "BatchGet", "Describe")) for action in actions)
+
+
+def test_no_policy_is_wider_than_what_it_names() -> None:
+    resources = template()["Resources"]
+    assert len(list(policies(resources))) >= 20
+    assert too_wide(resources) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {"Effect": "Allow", "Action": ["s3:GetObject", "*"], "Resource": "arn:aws:s3:::b"},
+        {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::b"},
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"},
+        {"Effect": "Allow", "Action": ["ecr:GetAuthorizationToken", "ecr:PutImage"], "Resource": ["*"]},
+        {"Effect": "Allow", "NotAction": "iam:*", "Resource": "arn:aws:s3:::b"},
+    ],
+)
+def test_a_policy_that_is_too_wide_is_found(statement: dict[str, Any]) -> None:
+    resources = copy.deepcopy(template()["Resources"])
+    resources["BuildRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"].append(statement)
+    assert too_wide(resources)
+
+
+def test_sagemaker_is_the_only_role_that_is_passed_on() -> None:
+    passing = [
+        (name, one) for name, one in policies(template()["Resources"]) if "iam:PassRole" in as_list(one["Action"])
+    ]
+    assert [name for name, _ in passing] == ["BuildRole", "SageMakerRole"]
+    for _, statement in passing:
+        assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+        assert re.search(r"SageMakerRole|-sagemaker$", str(statement["Resource"]).rstrip("'}"))
+
+
+@pytest.mark.usefixtures("stack")
+def test_buckets_are_encrypted() -> None:
+    s3 = boto3.client("s3")
+    for bucket in ("data", "artefacts", "mlflow"):
+        found = s3.get_bucket_encryption(Bucket=f"assistant-{bucket}-123456789012")
+        (rule,) = found["ServerSideEncryptionConfiguration"]["Rules"]
+        assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+
+
+def test_buckets_are_versioned_and_closed() -> None:
+    for resource in template()["Resources"].values():
+        if resource["Type"] == "AWS::S3::Bucket":
+            properties = resource["Properties"]
+            assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+            closed = properties["PublicAccessBlockConfiguration"]
+            assert (len(closed), set(closed.values())) == (4, {True})
+            assert properties["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+
+
+def test_buckets_are_kept_and_refuse_what_is_not_tls() -> None:
+    resources = template()["Resources"]
+    buckets = {name for name, one in resources.items() if one["Type"] == "AWS::S3::Bucket"}
+    assert buckets == {"Data", "Artefacts", "Tracking"}
+    covered = set()
+    for resource in resources.values():
+        if resource["Type"] == "AWS::S3::BucketPolicy":
+            (statement,) = resource["Properties"]["PolicyDocument"]["Statement"]
+            assert (statement["Effect"], statement["Action"], statement["Principal"]) == ("Deny", "s3:*", "*")
+            assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+            name = resource["Properties"]["Bucket"]["Ref"]
+            assert statement["Resource"] == [{"GetAtt": f"{name}.Arn"}, {"Sub": f"${{{name}.Arn}}/*"}]
+            covered.add(name)
+    assert covered == buckets
+    for name in (*buckets, "Images"):
+        assert resources[name]["DeletionPolicy"] == resources[name]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_tags_of_images_never_move(stack: dict[str, str]) -> None:
+    (images,) = boto3.client("ecr").describe_repositories()["repositories"]
+    assert images["imageTagMutability"] == "IMMUTABLE"
+    assert template()["Resources"]["Images"]["Properties"]["ImageScanningConfiguration"] == {"ScanOnPush": True}
+    assert stack["Images"] == images["repositoryUri"]
+    assert stack["Artefacts"] == "s3://assistant-artefacts-123456789012"
+
+
+def test_the_provider_is_github_s_and_may_be_there_already() -> None:
+    content = template()
+    provider = content["Resources"]["GitHub"]
+    assert provider["Properties"] == {"Url": f"https://{GITHUB}", "ClientIdList": ["sts.amazonaws.com"]}
+    assert provider["Condition"] == "MakesProvider"
+    for role in ("BuildRole", "StagingRole", "ProductionRole"):
+        (statement,) = content["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        either = ["MakesProvider", {"Ref": "GitHub"}, {"Ref": "OidcProvider"}]
+        assert statement["Principal"] == {"Federated": {"If": either}}
+
+
+def test_the_database_is_private_encrypted_and_kept() -> None:
+    resources = template(ROOT / "engine" / "aws" / "database.yaml")["Resources"]
+    database = resources["Database"]
+    assert (database["DeletionPolicy"], database["UpdateReplacePolicy"]) == ("Snapshot", "Snapshot")
+    properties = database["Properties"]
+    assert properties["PubliclyAccessible"] is False
+    assert properties["StorageEncrypted"] is properties["DeletionProtection"] is True
+    assert properties["ManageMasterUserPassword"] is True
+    assert "MasterUserPassword" not in properties
+    assert resources["Settings"]["Properties"]["Parameters"] == {"rds.force_ssl": "1"}
+    (rule,) = resources["Access"]["Properties"]["SecurityGroupIngress"]
+    assert (rule["FromPort"], rule["ToPort"], rule["SourceSecurityGroupId"]) == (5432, 5432, {"Ref": "Clients"})
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    program = Path(sys.executable).with_name("cfn-lint")
+    files = sorted(str(path) for path in (ROOT / "engine" / "aws").glob("*.yaml"))
+    assert len(files) == 2
+    done = subprocess.run([str(program), *files], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")

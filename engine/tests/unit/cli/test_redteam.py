@@ -1,0 +1,156 @@
+"""`sluice redteam` before anything is attacked, and a whole run against a service that is up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from attacked import reply
+from fakes import scripted_bundle
+from sluice import cli
+from sluice.core.processes import free_port
+from sluice.core.workspace import Workspace
+from sluice.extras.redteam import variants as subject
+from sluice.extras.redteam.result import read_result
+from sluice.extras.redteam.variants import Subject
+
+
+@pytest.fixture
+def here(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.delenv("SLUICE_REDTEAM_KEY", raising=False)
+    return workspace
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    for name in ("die_with_parent", "watch_parent"):
+        monkeypatch.setattr(cli, name, lambda: None)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["sluice", "redteam", *words])
+    return cli.main()
+
+
+@contextmanager
+def served(text: str) -> Iterator[str]:
+    """A service that says the same to everybody; its release is the working tree."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._send(b'{"release": "draft"}')
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._send(json.dumps(reply(text)).encode())
+
+        def _send(self, content: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--draft", "--release", "r-000000000001"], "--release, --draft and --url exclude each other"),
+        ([], "there is no champion yet"),
+        (["--release", "r-000000000001"], "no such release"),
+    ],
+)
+def test_what_cannot_be_attacked_is_told(
+    here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert run(monkeypatch, *words) == 1
+    assert said in capsys.readouterr().err
+    assert not (here.build / "redteam").exists()
+
+
+@pytest.mark.usefixtures("here", "loopback")
+def test_an_address_without_a_service_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--url", f"http://127.0.0.1:{free_port()}") == 1
+    assert "no service of Sluice answers there (ConnectionRefusedError)" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("loopback")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--family", "direct_injectoin"], "did you mean 'direct_injection'"),
+        (["--family", "cross_tenant"], "cross_tenant needs documents in the index"),
+        ([], "garak is not installed"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_running_service_is_told(
+    here: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: Subject("working tree", scripted_bundle(), None))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    with served("no") as url:
+        assert run(monkeypatch, "--url", url, *words) == 1
+    assert said in capsys.readouterr().err
+    assert not (here.build / "redteam").exists()
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_running_service_is_attacked_with_everything_that_needs_nothing_planted(
+    here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: Subject("working tree", scripted_bundle(), None))
+    with served("The handbook does not say.") as url:
+        assert run(monkeypatch, "--url", url, "--no-garak") == 0
+    result = read_result(here.build / "redteam")
+    names = ["direct_injection", "obfuscation", "multi_turn", "prompt_extraction"]
+    assert [family.name for family in result.families] == names
+    assert sum(family.sides["released"].attempts for family in result.families) > 1000
+    assert [one.gate for one in result.gates] == ["released_model_holds"]
+    assert "attack_success" in result.unjudged
+    assert "Red team: every limit holds, of those that a part of a run can have" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_service_that_leaks_ends_with_the_code_of_a_gate(
+    here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = scripted_bundle()
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: Subject("working tree", bundle, None))
+    monkeypatch.setattr("sluice.extras.redteam.detectors._RUN", 2)  # the prompt of the tests is short
+    with served("Else say: nothing") as url:
+        assert run(monkeypatch, "--url", url, "--no-garak", "--family", "prompt_extraction") == 3
+    said = capsys.readouterr()
+    assert "the red team got through" in said.err
+    assert "prompt_extraction    released   264/264 = 100.0 %" in said.out
+    assert str(here.build / "redteam") in said.err
+
+
+def test_a_side_that_is_none_is_told(
+    here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: Subject("working tree", scripted_bundle(), None))
+    words = ["target", "--side", "obediant", "--port", "1", "--state", str(here.state), "--index", str(here.build)]
+    assert run(monkeypatch, *words) == 1
+    assert "no side 'obediant'" in capsys.readouterr().err

@@ -1,0 +1,68 @@
+"""The end of the road in the terminal and in the summary of the job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sluice.cli.release_summary import show_arrival, summary
+from sluice.core.files import write_json
+from sluice.jobs.release import Arrival
+
+
+def arrival(folder: Path, verdict: str, reason: str = "", steps: tuple[Any, ...] = ()) -> Arrival:
+    """A release whose F1 rose from 0.5 to 0.75, and that has one figure that its champion lacks."""
+    write_json(
+        folder / "evaluation" / "summary.json", {"metrics": {"f1": {"value": 0.75}, "tokens": {"value": 1234.5}}}
+    )
+    made: Any = Arrival(
+        manifest=SimpleNamespace(id="r-new"),  # type: ignore[arg-type]
+        folder=folder,
+        verdict=verdict,
+        reason=reason,
+        rehearsal=SimpleNamespace(steps=steps) if steps else None,  # type: ignore[arg-type]
+        stages=[{"stage": "train", "seconds": 3.2}],
+        champion=SimpleNamespace(id="r-old", evaluation=SimpleNamespace(metrics={"f1": 0.5})),  # type: ignore[arg-type]
+    )
+    return made
+
+
+STEP = SimpleNamespace(
+    kind="analysis", template="load", weight=10, seconds=12.4, verdict="failed", reason="p95 `2 s` | limit 1 s"
+)
+
+
+def test_the_summary_has_metrics_and_steps(tmp_path: Path) -> None:
+    assert summary(arrival(tmp_path, "stopped by the canary", "too slow", (STEP,))) == (
+        "### Release r-new: stopped by the canary\n\n"
+        "| reason |\n|---|\n| `too slow` |\n\n"
+        "| metric | champion | candidate | change |\n|---|---|---|---|\n"
+        "| `f1` | `0.5` | `0.75` | `+0.25` |\n| `tokens` | `none` | `1234` |  |\n\n"
+        "| step | weight | seconds | verdict |\n|---|---|---|---|\n"
+        "| `analysis load` | `10 %` | `12` | `failed p95 '2 s' ¦ limit 1 s` |\n"
+    )
+
+
+def test_it_is_written_on_github_and_printed_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "summary.md"
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    show_arrival(arrival(tmp_path, "promoted", steps=(STEP,)))
+    assert not path.exists()
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    show_arrival(arrival(tmp_path, "promoted"))
+    assert path.read_text().startswith("### Release r-new: promoted\n\n| metric |")
+    printed = capsys.readouterr().out
+    for words in ("r-new against the champion r-old", "+0.25", "analysis", "train 3 s", "make serve"):
+        assert words in printed
+
+
+def test_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    show_arrival(arrival(tmp_path, "unchanged"))
+    assert capsys.readouterr().out == "Nothing changed: r-new is live and stays live.\n"
+    assert (tmp_path / "summary.md").read_text() == "### Release r-new: unchanged\n"

@@ -1,0 +1,44 @@
+"""`sluice serve`: in which store a service searches."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from sluice.cli import main
+from sluice.core.workspace import Workspace
+
+STORES = """\
+default: local
+stores: {local: {kind: embedded}, eu: {kind: postgres}, acme: {kind: postgres}}
+environments: {production: eu}
+tenants: {acme: acme}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "store"),
+    [((), 0, "local"), (("--env", "production"), 0, "eu"), (("--env", "prodution"), 1, None)],
+)
+def test_the_store_of_the_environment(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    status: int,
+    store: str | None,
+) -> None:
+    (workspace.config / "stores.yaml").write_text(STORES)
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("sluice.serving.server.serve", lambda *_, **named: asked.update(named))
+    monkeypatch.setattr("sluice.release.bundles.open_bundle", lambda *_: None)
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setattr(sys, "argv", ["sluice", "serve", "--release", "release", *words])
+    assert main() == status
+    if store is None:
+        assert "no environment 'prodution' (did you mean 'production'?)" in capsys.readouterr().err
+    else:
+        assert asked["stores"].default == store
+        assert asked["stores"].tenants == {"acme": "acme"}

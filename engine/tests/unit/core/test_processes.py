@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sluice.core import processes
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json, write_json
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)",
+]
+
+
+def alive(pid: int) -> bool:
+    return processes._started(pid) != ""
+
+
+def ended(pid: int, seconds: float = 5.0) -> bool:
+    return processes.wait_until(lambda: not alive(pid), seconds=seconds, every=0.02)
+
+
+def wait_for_line(child: processes.Child, line: str) -> None:
+    assert processes.wait_until(lambda: line in child.tail(), seconds=10, every=0.02), child.tail()
+
+
+def test_a_child_has_a_log_a_record_and_its_own_group(tmp_path: Path) -> None:
+    argv = [
+        sys.executable,
+        "-c",
+        "import os, sys; print(os.environ['X'], os.getcwd()); print('to stderr', file=sys.stderr)",
+    ]
+    child = processes.start("job", argv, state=tmp_path, env={"X": "set"}, cwd=tmp_path)
+    assert child.process.wait(10) == 0
+    assert child.log == tmp_path / "logs" / "job.log"
+    assert sorted(child.tail().splitlines()) == sorted([f"set {tmp_path}", "to stderr"])
+    assert read_json(child.record)["pid"] == child.process.pid
+    assert child.stop() == 0
+    assert not child.record.exists()
+
+
+def test_tail_is_short_and_bears_any_bytes(tmp_path: Path) -> None:
+    child = processes.start(
+        "job", [sys.executable, "-c", r"print('a\n' * 50); import os; os.write(1, b'\xff end')"], state=tmp_path
+    )
+    child.process.wait(10)
+    assert len(child.tail(3).splitlines()) == 3
+    child.log.unlink()
+    assert child.tail() == ""
+    child.stop()
+
+
+def test_stop_asks_first(tmp_path: Path) -> None:
+    polite = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); "
+        "print('up', flush=True); time.sleep(60)"
+    )
+    child = processes.start("polite", [sys.executable, "-c", polite], state=tmp_path)
+    wait_for_line(child, "up")
+    assert child.running
+    assert child.stop() == 7
+    assert not child.running
+
+
+def test_stop_kills_what_does_not_listen(tmp_path: Path) -> None:
+    child = processes.start("stubborn", STUBBORN, state=tmp_path)
+    wait_for_line(child, "deaf")
+    assert child.stop(grace=0.2) == -signal.SIGKILL
+    assert not child.record.exists()
+
+
+def test_stop_ends_the_whole_group(tmp_path: Path) -> None:
+    family = f"import subprocess; p = subprocess.Popen({STUBBORN!r}); print(p.pid, flush=True); p.wait()"
+    child = processes.start("family", [sys.executable, "-c", family], state=tmp_path)
+    wait_for_line(child, "deaf")
+    grandchild = int(next(line for line in child.tail().splitlines() if line.isdigit()))
+    child.stop(grace=2)
+    assert ended(grandchild)
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="router: no-such-program cannot be run"):
+        processes.start("router", ["no-such-program"], state=tmp_path)
+    assert not list(tmp_path.glob("run/*"))
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from sluice.core import processes
+child = processes.start("job", {argv!r}, state=Path(sys.argv[1]))
+while "{line}" not in child.tail(): time.sleep(0.02)
+print(child.process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def killed_parent(state: Path, argv: list[str], line: str) -> int:
+    """Starts a process that starts `argv`, kills it without warning, and gives the child's pid."""
+    src = Path(__file__).resolve().parents[4] / "engine" / "src"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT.format(argv=argv, line=line), str(state)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(src)},
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    return pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+def test_a_child_ends_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    pid = killed_parent(tmp_path, [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"], "up")
+    assert ended(pid)
+
+
+def test_reap_ends_a_child_that_was_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = killed_parent(tmp_path, STUBBORN, "deaf")  # it does not hear the parent-death signal
+    assert alive(pid)
+    with monkeypatch.context() as patience:
+        patience.setattr(processes, "wait_until", lambda ready, **_: time.sleep(0.2) or ready())
+        assert processes.reap(tmp_path) == ["job"]
+    assert ended(pid)
+    assert not list((tmp_path / "run").iterdir())
+    assert processes.reap(tmp_path) == []
+
+
+# A program that starts another one in its group, says its number, and ends; the other one says that it was asked to.
+LEAVES_ONE = """
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", sys.argv[1]]).pid, flush=True)
+"""
+LEFT = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("asked to end", flush=True), sys.exit()))
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+def test_reap_ends_what_a_child_that_has_ended_left_in_its_group(tmp_path: Path) -> None:
+    child = processes.start("job", [sys.executable, "-c", LEAVES_ONE, LEFT], state=tmp_path)
+    assert child.process.wait(10) == 0
+    wait_for_line(child, "up")
+    pid = next(int(line) for line in child.tail().splitlines() if line.isdecimal())
+    assert alive(pid)
+    assert processes.reap(tmp_path) == ["job"]
+    assert not alive(pid)
+
+
+def test_what_an_earlier_run_left_alive_does_not_write_into_the_new_log(tmp_path: Path) -> None:
+    earlier = processes.start("job", [sys.executable, "-c", LEFT], state=tmp_path)
+    wait_for_line(earlier, "up")
+    child = processes.start("job", [sys.executable, "-c", "print('a line')"], state=tmp_path)
+    assert child.process.wait(10) == 0
+    earlier.stop()
+    assert child.log.read_text() == "a line\n"
+    child.stop()
+
+
+def test_reap_does_not_touch_a_recycled_pid(tmp_path: Path) -> None:
+    stranger = subprocess.Popen(SLEEP, start_new_session=True)
+    try:
+        for number, started in enumerate(("1", "")):
+            record = {"name": "job", "pid": stranger.pid, "started": started, "argv": []}
+            write_json(tmp_path / "run" / f"job-{number}.json", record)
+        assert processes.reap(tmp_path) == []
+        time.sleep(0.1)
+        assert stranger.poll() is None
+        assert not list((tmp_path / "run").iterdir())
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_reap_does_not_wait_for_a_zombie(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+    assert ended(dead.pid)  # not collected yet: a zombie
+    write_json(tmp_path / "run" / "job-1.json", {"name": "job", "pid": dead.pid, "started": "1", "argv": []})
+    began = time.monotonic()
+    assert processes.reap(tmp_path) == []
+    assert time.monotonic() - began < 1
+    dead.wait()
+
+
+def test_reap_without_records(tmp_path: Path) -> None:
+    assert processes.reap(tmp_path) == []
+
+
+DEAF_CHILD = """
+import signal, sys, time
+from pathlib import Path
+from sluice.core.processes import watch_parent
+signal.signal(signal.SIGTERM, lambda *_: Path(sys.argv[1]).write_text("asked"))
+watch_parent(every=0.02, again=0.1, last=0.5)
+print("ready", flush=True)
+time.sleep(60)
+"""
+PARENT_OF_DEAF = (
+    "import subprocess, sys; child = subprocess.Popen(sys.argv[1:]); print(child.pid, flush=True); child.wait()"
+)
+
+
+def test_a_child_that_lost_the_signal_is_asked_again_and_then_killed(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT_OF_DEAF, sys.executable, "-c", DEAF_CHILD, str(asked)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])},
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert parent.stdout.readline() == "ready\n"
+    assert alive(child)
+    parent.kill()
+    parent.wait()
+    assert ended(child, seconds=20)
+    assert asked.read_text() == "asked"
+
+
+RESTORED = "import signal; signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
+STARTER = """
+import sys, time
+from pathlib import Path
+from sluice.core import processes
+processes.start("job", sys.argv[2:], state=Path(sys.argv[1]))
+time.sleep(60)
+"""
+STAGE = """
+import os, sys, time
+from pathlib import Path
+from sluice.core.processes import watch_parent
+watch_parent(every=0.02, again=60, last=60)
+Path(sys.argv[1]).write_text(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+def test_a_child_behind_a_shell_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+    """The shell knows nothing of that death, so neither the kernel nor a change of parents tells the child: it is ended
+    without the wait for a signal that was sent."""
+    told = tmp_path / "told"
+    # Between the two stands dvc, which dies of the parent-death signal where this shell ignores it.
+    shell = ["/bin/sh", "-c", 'trap "" TERM; "$@"; exit 0', "sh", sys.executable, "-c", RESTORED + STAGE, str(told)]
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(tmp_path), *shell],
+        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])},
+    )
+    assert processes.wait_until(lambda: told.exists() and told.read_text() != "", seconds=20)
+    child = int(told.read_text())
+    assert alive(child)
+    starter.kill()
+    starter.wait()
+    assert ended(child, seconds=20)
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
+    done = []
+
+    def work() -> None:
+        with processes.interrupts_deferred():
+            signal.raise_signal(signal.SIGINT)
+            done.append("all of it")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["all of it"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_that_another_thread_gets_waits_as_well() -> None:
+    """The kernel gives it to any thread that does not block it, and Python runs its handler in the main thread."""
+    over, done = threading.Event(), []
+    other = threading.Thread(target=over.wait, args=(20,))
+    other.start()
+    assert other.ident is not None
+
+    def work() -> None:
+        with processes.interrupts_deferred():
+            assert other.ident is not None
+            signal.pthread_kill(other.ident, signal.SIGINT)
+            time.sleep(0.1)
+            done.append("all of it")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        over.set()
+        other.join()
+    assert done == ["all of it"]
+
+
+def test_an_interrupt_is_not_lost_when_the_block_fails() -> None:
+    def work() -> None:
+        with processes.interrupts_deferred():
+            signal.raise_signal(signal.SIGINT)
+            raise ValueError("a fault")
+
+    before = [signal.getsignal(how) for how in processes._INTERRUPTS]
+    with pytest.raises(KeyboardInterrupt) as raised:
+        work()
+    assert isinstance(raised.value.__context__, ValueError)
+    assert [signal.getsignal(how) for how in processes._INTERRUPTS] == before
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(processes._INTERRUPTS)
+
+
+def test_other_threads_defer_nothing() -> None:
+    handlers: list[object] = []
+
+    def work() -> None:
+        with processes.interrupts_deferred():
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_require_port_names_a_taken_port() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SluiceError, match=rf"127\.0\.0\.1:{port}: the port is already taken") as caught:
+            processes.require_port(port)
+        assert "--port" in caught.value.remedy
+    processes.require_port(port)
+
+
+def test_a_free_port_can_be_bound() -> None:
+    port = processes.free_port()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", port))
+        assert listener.getsockname() == ("127.0.0.1", port)
+
+
+def test_wait_until_gives_the_last_answer() -> None:
+    answers = iter([False, False, True])
+    assert processes.wait_until(lambda: next(answers), seconds=5, every=0.001)
+    assert not processes.wait_until(lambda: False, seconds=0.01, every=0.001)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.core.processes import wait_until
+from sluice.core.workspace import Workspace
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from sluice.core.workspace import Workspace
+with Workspace(Path(sys.argv[1])).exclusive():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def held_elsewhere(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
+    src = Path(__file__).resolve().parents[4] / "engine" / "src"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(workspace.root)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(src)},
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield holder
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_found_from_any_folder_inside(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Workspace.find(workspace.data / "corpus") == workspace
+    monkeypatch.chdir(workspace.prompts)
+    assert Workspace.find() == workspace
+
+
+def test_not_inside_a_checkout(tmp_path: Path) -> None:
+    (tmp_path / "prompts").mkdir()  # a folder of that name alone is no checkout
+    with pytest.raises(SluiceError, match="not inside a Sluice checkout") as caught:
+        Workspace.find(tmp_path / "prompts")
+    assert caught.value.remedy
+
+
+def test_cache_is_the_users(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_CACHE", "/elsewhere")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert workspace.cache == Path("/elsewhere")
+    monkeypatch.delenv("SLUICE_CACHE")
+    assert workspace.cache == Path("/xdg/sluice")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert workspace.cache == Path.home() / ".cache" / "sluice"
+
+
+def test_a_second_release_is_told_who_holds_the_lock(workspace: Workspace) -> None:
+    with held_elsewhere(workspace) as holder:
+        with pytest.raises(SluiceError, match=rf"another release runs .*process {holder.pid}\)"), workspace.exclusive():
+            pytest.fail("two releases at once")
+        holder.send_signal(signal.SIGKILL)
+        holder.wait(5)
+        with workspace.exclusive():  # the kernel freed it
+            assert (workspace.state / "lock").read_text() == str(os.getpid())
+
+
+def test_the_lock_is_freed_by_leaving_also_by_an_error(workspace: Workspace) -> None:
+    with pytest.raises(ZeroDivisionError), workspace.exclusive():
+        raise ZeroDivisionError
+    with workspace.exclusive():
+        pass
+
+
+def test_a_child_does_not_inherit_the_lock(workspace: Workspace) -> None:
+    with workspace.exclusive():
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
+
+    def freed() -> bool:
+        try:
+            with workspace.exclusive():
+                return True
+        except SluiceError:
+            return False
+
+    try:  # a thread of another test may fork at this moment; the child would hold the lock for a minute
+        assert wait_until(freed, seconds=10)
+    finally:
+        child.kill()
+        child.wait()

@@ -1,0 +1,219 @@
+"""The real chain over scripted parts, with the response cache between."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes import CHUNKS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
+from sluice.serving.answer import ModelError
+from sluice.serving.bundle import Bundle
+from sluice.core.errors import SluiceError
+from sluice.data.rows import Row
+from sluice.evaluation.application import ChainApplication, Digests, Lane, Parts
+from sluice.evaluation.cache import ResponseCache
+from sluice.evaluation.output import Output
+from sluice.evaluation.recorded import NotRecordedError, NotStartedError
+from sluice.evaluation.runner import run_cases
+from sluice.guardrails import Outcome
+
+DIGESTS = Digests("model", "search", "guards")
+OVERLAP = Row(id="q1", question="How much overlap do chunks have?", answers=("64 tokens",), doc_ids=("chunking",))
+PERU = Row(id="q2", question="What is the capital of Peru?", answers=(), doc_ids=())
+
+
+class Bench:
+    """An application whose parts count how often they are started and asked."""
+
+    def __init__(self, folder: Path, *, digests: Digests = DIGESTS, lanes: int = 1, replay: bool = False) -> None:
+        self.bundle: Bundle = scripted_bundle()
+        self.cache = ResponseCache(folder)
+        self.chats: list[ScriptedChat] = []
+        self.searches: list[ScriptedRetriever] = []
+        self.guards: Any = NoChecks()
+        self.script: dict[str, str | Exception] = dict(REPLIES)
+        self.opened = 0
+        self.digests, self.lanes, self.replay = digests, lanes, replay
+
+    def _lane(self, parts: Parts | None = None) -> Lane:
+        return Lane(self.bundle, self.cache, self.digests, parts, replay=self.replay)
+
+    def _open(self) -> list[Lane]:
+        self.opened += 1
+        found = []
+        for _ in range(self.lanes):
+            self.chats.append(ScriptedChat(self.script, delay=0.005))
+            self.searches.append(ScriptedRetriever(HITS))
+            chat = None if self.replay else self.chats[-1]
+            found.append(self._lane(Parts(chat, self.searches[-1], self.guards)))
+        return found
+
+    def ask(self, *rows: Row, trial: int = 0) -> list[Output | BaseException]:
+        application = ChainApplication(self._lane(), self._open, self.cache, concurrency=self.lanes)
+        turns = asyncio.Semaphore(self.lanes)
+
+        async def one(row: Row) -> Output:
+            async with turns:
+                return await application.ask(row, trial=trial)
+
+        async def run() -> list[Output | BaseException]:
+            return list(await asyncio.gather(*map(one, rows), return_exceptions=True))
+
+        return asyncio.run(run())
+
+    @property
+    def asked(self) -> int:
+        return sum(len(chat.calls) for chat in self.chats)
+
+
+def told(output: Output | BaseException) -> Output:
+    """Without what is not said by the cache: whether it spoke, and the cost, which scripted models have none of."""
+    assert isinstance(output, Output)
+    return dataclasses.replace(output, recorded=False, cost=None)
+
+
+def test_an_output_has_what_the_metrics_need(tmp_path: Path) -> None:
+    (output,) = Bench(tmp_path).ask(OVERLAP)
+    assert isinstance(output, Output)
+    assert (output.text, output.declined, output.recorded) == ("64 tokens", False, False)
+    assert output.retrieved == ("chunking", "cost")
+    assert output.passages == (CHUNKS, "Of costs.")
+    assert (output.prompt_tokens, output.completion_tokens) == (11, 2)
+    assert output.latency_ms >= (output.ttft_ms or 0) > 5
+
+
+def test_the_second_run_starts_nothing_and_says_the_same_with_the_same_times(tmp_path: Path) -> None:
+    first = Bench(tmp_path).ask(OVERLAP, PERU)
+    again = Bench(tmp_path)
+    second = again.ask(OVERLAP, PERU)
+    assert again.opened == 0
+    assert list(map(told, second)) == list(map(told, first))
+    assert [output.recorded for output in second if isinstance(output, Output)] == [True, True]
+
+
+def test_a_question_that_no_model_was_asked_has_no_passages(tmp_path: Path) -> None:
+    (output,) = Bench(tmp_path).ask(PERU)
+    assert isinstance(output, Output)
+    assert (output.declined, output.passages, output.retrieved) == (True, (), ("chunking",))
+
+
+def test_one_search_serves_the_answer_and_the_look_at_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.ask(OVERLAP)
+    assert [search.asked for search in bench.searches] == [[(OVERLAP.question, 5)]]
+
+
+@pytest.mark.parametrize(
+    ("digests", "chats", "searches"),
+    [
+        (DIGESTS._replace(model="another"), 1, 0),
+        (DIGESTS._replace(search="another"), 0, 1),
+        (DIGESTS._replace(guards="another"), 0, 0),
+    ],
+)
+def test_only_what_changed_is_asked_again(tmp_path: Path, digests: Digests, chats: int, searches: int) -> None:
+    Bench(tmp_path).ask(OVERLAP)
+    changed = Bench(tmp_path, digests=digests)
+    (output,) = changed.ask(OVERLAP)
+    assert isinstance(output, Output)
+    assert changed.opened == 1
+    assert (changed.asked, sum(len(search.asked) for search in changed.searches)) == (chats, searches)
+    assert output.recorded is (chats == 0)
+    assert output.latency_ms > 5 * 3  # the pauses of the script: measured now, or when it was asked
+
+
+def test_each_trial_is_asked_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for trial in (0, 1, 0, 1):
+        bench.ask(OVERLAP, trial=trial)
+    assert [call["seed"] for chat in bench.chats for call in chat.calls] == [3, 4]
+
+
+def test_all_lanes_start_together_and_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, lanes=3)
+    rows = [OVERLAP, *(Row(id=f"r{n}", question=OVERLAP.question, answers=(), doc_ids=()) for n in range(6))]
+    assert all(isinstance(output, Output) for output in bench.ask(*rows))
+    assert (bench.opened, len(bench.chats)) == (1, 3)
+
+
+def test_what_cannot_start_is_tried_once_and_ends_the_run(tmp_path: Path) -> None:
+    tried = []
+
+    def refuse() -> list[Lane]:
+        tried.append(1)
+        raise SluiceError("guard.safetensors: no such file", remedy="sluice guard train")
+
+    bench = Bench(tmp_path)
+    application = ChainApplication(bench._lane(), refuse, bench.cache, concurrency=2)
+    rows = [Row(id=f"r{n}", question=f"What is {n}?", answers=(), doc_ids=()) for n in range(6)]
+    with pytest.raises(NotStartedError, match=r"guard\.safetensors: no such file\n  -> sluice guard train"):
+        asyncio.run(run_cases(rows, application, [], concurrency=2, on_progress=lambda *_: None))
+    assert tried == [1]
+
+
+def test_replay_tells_a_miss_from_a_failure(tmp_path: Path) -> None:
+    Bench(tmp_path).ask(OVERLAP)
+    replay = Bench(tmp_path, replay=True)
+    found, missed = replay.ask(OVERLAP, Row(id="q3", question="Who answers for this?", answers=("x",), doc_ids=()))
+    assert isinstance(found, Output)
+    assert found.recorded
+    assert isinstance(missed, NotRecordedError)
+    assert "no recorded response of local" in str(missed)
+    assert replay.asked == 0
+
+
+def test_a_failure_of_the_model_is_a_failure_and_is_asked_again_next_time(tmp_path: Path) -> None:
+    failing = Bench(tmp_path)
+    failing.script["overlap"] = ConnectionError("gone")
+    (error,) = failing.ask(OVERLAP)
+    assert isinstance(error, ModelError)
+    assert failing.asked == 1
+    (output,) = Bench(tmp_path).ask(OVERLAP)
+    assert isinstance(output, Output)
+
+
+def test_a_model_that_says_nothing_is_a_failure(tmp_path: Path) -> None:
+    silent = Bench(tmp_path)
+    silent.script["overlap"] = " "
+    (error,) = silent.ask(OVERLAP)
+    assert isinstance(error, ModelError)
+    assert "an empty response" in str(error)
+
+
+class Refusing(NoChecks):
+    def __init__(self, reason: str) -> None:
+        self.reason, self.checked = reason, 0
+
+    async def check_output(self, text: str) -> Outcome:  # noqa: ARG002
+        self.checked += 1
+        return Outcome("", True, (self.reason,))
+
+
+def test_an_answer_that_a_guard_refused_is_not_asked_again(tmp_path: Path) -> None:
+    first = Bench(tmp_path)
+    first.guards = Refusing("secrets.key")
+    (refused,) = first.ask(OVERLAP)
+    again = Bench(tmp_path)
+    assert list(map(told, again.ask(OVERLAP))) == [told(refused)]
+    assert again.opened == 0
+
+
+def test_a_check_that_broke_is_not_remembered(tmp_path: Path) -> None:
+    first = Bench(tmp_path)
+    first.guards = Refusing("guardrails.error")
+    first.ask(OVERLAP)
+    again = Bench(tmp_path)
+    (output,) = again.ask(OVERLAP)
+    assert isinstance(output, Output)
+    assert (output.text, again.opened, again.asked) == ("64 tokens", 1, 0)
+
+
+def test_hits_come_back_as_they_were(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.ask(OVERLAP)
+    kept = bench._lane().search.search(OVERLAP.question, k=1)
+    assert kept == [hit(CHUNKS, doc_id="chunking", title="Chunking")]

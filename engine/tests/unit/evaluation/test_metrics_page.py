@@ -1,0 +1,22 @@
+"""engine/docs/reference/metrics.md shows the figures that are measured. Its table is compared in contract/test_help.py."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from sluice.core.files import read_jsonl
+from sluice.evaluation.calibration import CASES
+
+PAGE = (Path(__file__).resolve().parents[4] / "engine/docs/reference/metrics.md").read_text()
+
+
+def test_toxicity_finds_what_the_page_says() -> None:
+    from profanity_check import predict_prob
+
+    cases = read_jsonl(CASES.with_name("toxicity.jsonl"))
+    found: defaultdict[str, list[bool]] = defaultdict(list)
+    for case, likely in zip(cases, predict_prob([case["text"] for case in cases]), strict=True):
+        found[case["kind"]].append(likely >= 0.5)
+    for kind, hits in found.items():
+        assert f"| {kind} | {len(hits)} | {sum(hits)} |" in PAGE

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guarding import trusting_model
+from sluice.serving.bundle import draft_bundle
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Document, Row
+from sluice.evaluation import application
+from sluice.evaluation.stage import evaluate_bundle
+from sluice.guardrails.model import FILE, save_guard_model
+from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.index import build_index
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.mark.real
+def test_the_real_application_is_asked_once_and_then_replayed(
+    workspace: Workspace,
+    documents: list[Document],
+    rows: list[Row],
+    models: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLUICE_CACHE", str(Workspace(ROOT).cache))
+    with Embedder(models.embed) as embedder:
+        build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
+    save_guard_model(trusting_model(models.specs.embed.sha256), workspace.build / "guard" / FILE)
+    bundle = draft_bundle(workspace, adapter=None)
+    first, metrics = evaluate_bundle(workspace, bundle, rows[:2])
+    assert [(case["status"], case["recorded"]) for case in first] == [("answered", False)] * 2
+    assert [case["retrieved"][0] for case in first] == ["chunking", "canary"]
+    assert {metric.name for metric in metrics} >= {"f1", "groundedness"}
+    monkeypatch.setattr(application, "open_model", never)
+    monkeypatch.setattr(application, "open_search", never)
+    again, _ = evaluate_bundle(workspace, bundle, rows[:2])
+    assert again == [case | {"recorded": True} for case in first]
+    monkeypatch.undo()
+    monkeypatch.setattr(application, "open_model", never)
+    replayed, _ = evaluate_bundle(workspace, bundle, rows[:3], replay=True)
+    assert [case["status"] for case in replayed] == ["answered", "answered", "not_evaluated"]
+    assert replayed[2]["scores"] == {}
+
+
+def never(*_: Any) -> Any:
+    raise AssertionError("it was started although nothing had to be asked")

@@ -1,0 +1,124 @@
+"""Training examples: which passages stand in a prompt, and when the right answer is to decline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_jsonl, write_jsonl
+from sluice.data.rows import Row
+from sluice.prompts import Prompt
+from sluice.extras.finetune.dataset import Example, Matrix, build_examples
+from sluice.extras.finetune.parameters import TrainingParameters
+
+DECLINE = "The handbook does not say."
+TOPICS = ("apples", "bridges", "clocks", "drums", "engines")
+
+
+class OneHot:
+    """Embeds a text by the topics it names."""
+
+    def embed(self, texts: Sequence[str]) -> Matrix:
+        return np.array([[float(topic in text) for topic in TOPICS] for text in texts], dtype=np.float32)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    chunks = [
+        {"id": f"{topic}#0", "doc_id": topic, "title": topic, "text": f"The number of {topic} is {number} hundred."}
+        for number, topic in enumerate(TOPICS)
+    ]
+    write_jsonl(tmp_path / "chunks.jsonl", chunks)
+    np.save(tmp_path / "vectors.npy", OneHot().embed([c["text"] for c in chunks]))
+    return tmp_path
+
+
+def row(topic: str, *answers: str) -> Row:
+    docs = (topic,) if answers else ()
+    return Row(id=f"{topic}-q", question=f"How many {topic} are there?", answers=answers, doc_ids=docs)
+
+
+PROMPT = Prompt.model_validate(
+    {
+        "name": "finetune",
+        "description": "d",
+        "model": "chat",
+        "messages": [{"role": "user", "content": "{{passages}}\n{{question}}\n{{decline}}"}],
+        "variables": [{"name": name} for name in ("passages", "question", "decline")],
+    }
+)
+ROWS = [row(topic, f"{number} hundred") for number, topic in enumerate(TOPICS)] + [row("zebras")]
+
+
+def build(index: Path, rows: Sequence[Row] = ROWS, **changes: object) -> list[Example]:
+    params = TrainingParameters.model_validate({"passages": 2, "decline_share": 0.0, **changes})
+    return build_examples(rows, index, OneHot(), PROMPT, DECLINE, params)
+
+
+def test_every_row_is_learned_and_answerable_ones_have_their_answer_in_the_prompt(index: Path) -> None:
+    examples = build(index, share=1)
+    assert sorted(e.id for e in examples) == sorted(r.id for r in ROWS)
+    for example in examples:
+        if not example.declines:
+            assert example.target in example.messages[0]["content"]
+
+
+def test_rows_without_answers_learn_the_decline_text(index: Path) -> None:
+    declined = [e for e in build(index) if e.id == "zebras-q"]
+    assert {e.target for e in declined} == {DECLINE}
+
+
+def test_declines_are_added_over_passages_without_the_answer(index: Path) -> None:
+    examples = build(index, decline_share=0.4)
+    declined = [e for e in examples if e.declines]
+    assert 0.3 <= len(declined) / len(examples) <= 0.5
+    answers = {r.id: r.answers for r in ROWS}
+    for example in declined:
+        assert example.target == DECLINE
+        assert not any(answer in example.messages[0]["content"] for answer in answers[example.id])
+
+
+def test_the_same_seed_gives_the_same_examples(index: Path) -> None:
+    assert build(index, seed=3, decline_share=0.3) == build(index, seed=3, decline_share=0.3)
+    assert build(index, seed=3, decline_share=0.3) != build(index, seed=4, decline_share=0.3)
+
+
+def test_nothing_to_learn_from_is_an_error(index: Path) -> None:
+    with pytest.raises(SluiceError, match="no training rows"):
+        build(index, [])
+    with pytest.raises(SluiceError, match="has its answer in the index"):
+        build(index, [row("apples", "a thousand")])
+
+
+def test_data_that_never_declines_teaches_no_declining(index: Path) -> None:
+    examples = build(index, ROWS[:-1], decline_share=0.4)
+    assert not any(e.declines for e in examples)
+
+
+def test_a_tenant_s_passages_are_never_learned(index: Path) -> None:
+    chunks = read_jsonl(index / "chunks.jsonl")
+    secret = {"id": "z#0", "doc_id": "z", "title": " ".join(TOPICS), "text": "Ours alone.", "tenant": "acme"}
+    write_jsonl(index / "chunks.jsonl", [secret, *chunks])
+    vectors = np.load(index / "vectors.npy")
+    np.save(index / "vectors.npy", np.vstack([np.ones((1, len(TOPICS)), dtype=np.float32), vectors]))
+    examples = build(index)
+    assert {example.id for example in examples} == {one.id for one in ROWS}
+    assert not [example for example in examples if "Ours alone." in example.messages[0]["content"]]
+
+
+def test_more_draws_ask_every_row_again_among_other_neighbours(index: Path) -> None:
+    once, thrice = build(index, share=1), build(index, share=1, draws=3)
+    assert [e.id for e in thrice[: len(once)]] == [e.id for e in once]
+    assert len(thrice) == 3 * len(once)
+    assert len({e.messages[0]["content"] for e in thrice}) > len({e.messages[0]["content"] for e in once})
+
+
+def test_passages_may_stand_in_the_order_of_retrieval(index: Path) -> None:
+    for example in build(index, share=1, order="rank"):
+        if not example.declines:
+            topic = example.id.removesuffix("-q")
+            assert example.messages[0]["content"].startswith(f"[1] {topic}: ")

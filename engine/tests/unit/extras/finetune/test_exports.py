@@ -1,0 +1,69 @@
+"""Each form of the result holds the trained model: it is loaded again and answers as that one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lazily import Library
+from sluice.core.errors import SluiceError
+from sluice.extras.finetune.base import load_base, tokenise
+from sluice.extras.finetune.engines import engine_for
+from sluice.extras.finetune.exports import Trained, export
+from sluice.extras.finetune.loop import fit
+from sluice.extras.finetune.methods import prepare, trained_weights
+from sluice.extras.finetune.packing import pack
+from sluice.extras.finetune.parallel import Group
+from sluice.extras.finetune.parameters import ExportKind, TrainingParameters
+from unit.extras.finetune.tiny import CODES, EXAMPLES, PARAMS
+
+Library("peft")
+LEARNED = {"steps": 25, "batch": 1, "warmup": 2, "threads": 1}
+
+
+def learned(base: Path, **changes: Any) -> Trained:
+    params = TrainingParameters.model_validate(PARAMS.model_dump() | LEARNED | changes)
+    model, tokenizer = load_base(base, params)
+    packs, _ = pack(tokenise(EXAMPLES[:1], tokenizer), max_tokens=128, share=1)
+    model = prepare(model, params)
+    with engine_for(model, params, Group(0, 1, "cpu")) as engine:
+        fit(engine, packs, params, lambda *_: None)
+    return Trained(base, base, None, params, trained_weights(model), packs[0])
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_base: Path) -> Trained:
+    return learned(tiny_base)
+
+
+@pytest.mark.parametrize("kind", ["peft", "merged"])
+def test_it_answers_what_was_learned(adapter: Trained, tmp_path: Path, kind: ExportKind) -> None:
+    path, answer = export(kind, adapter, tmp_path)
+    assert answer.replace(" ", "") == CODES["alpha"]
+    assert path == tmp_path / kind
+    assert any(path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("kind", ["peft", "merged"])
+def test_one_that_is_not_what_was_trained_is_refused(
+    adapter: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: ExportKind
+) -> None:
+    """The base alone, written in its place."""
+    from peft import PeftModel
+    from peft.tuners.lora import LoraModel
+
+    if kind == "peft":
+        monkeypatch.setattr(PeftModel, "from_pretrained", lambda base, _: base)
+    else:
+        monkeypatch.setattr(LoraModel, "merge_and_unload", lambda model: model.unload())
+    with pytest.raises(SluiceError, match=f"{kind}: the export does not answer as the trained model does"):
+        export(kind, adapter, tmp_path)
+
+
+def test_all_weights_of_a_model(tiny_base: Path, tmp_path: Path) -> None:
+    full = learned(tiny_base, method="full", exports=("merged",), learning_rate=5e-3)
+    assert len(full.weights) == 21
+    _, answer = export("merged", full, tmp_path)
+    assert answer.replace(" ", "") == CODES["alpha"]

@@ -1,0 +1,48 @@
+"""The adapter as llama.cpp reads it: tensor names, the row order of rotary projections, refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.extras.finetune.gguf_adapter import BaseShape, adapter_tensors
+
+SHAPE = BaseShape("llama", blocks=2, heads=2, kv_heads=1)
+LAYER = "base_model.model.model.layers.1."
+
+
+def state(module: str, rows: int = 8) -> dict[str, np.ndarray]:
+    return {
+        f"{LAYER}{module}.lora_A.weight": np.ones((4, 16), np.float32),
+        f"{LAYER}{module}.lora_B.weight": np.arange(rows * 4, dtype=np.float32).reshape(rows, 4),
+    }
+
+
+def test_names_and_shapes() -> None:
+    tensors = adapter_tensors(state("mlp.down_proj"), SHAPE)
+    assert set(tensors) == {"blk.1.ffn_down.weight.lora_a", "blk.1.ffn_down.weight.lora_b"}
+    assert tensors["blk.1.ffn_down.weight.lora_b"][0].tolist() == [0, 1, 2, 3]
+
+
+def test_rotary_halves_are_interleaved_for_q_and_k_only() -> None:
+    q = adapter_tensors(state("self_attn.q_proj"), SHAPE)["blk.1.attn_q.weight.lora_b"]
+    # 8 rows are 2 heads of 2 halves of 2: rows 0 1 | 2 3 become 0 2 1 3, and likewise for the second head.
+    assert (q[:, 0] / 4).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    k = adapter_tensors(state("self_attn.k_proj", rows=4), SHAPE)["blk.1.attn_k.weight.lora_b"]
+    assert (k[:, 0] / 4).tolist() == [0, 2, 1, 3]
+    v = adapter_tensors(state("self_attn.v_proj"), SHAPE)["blk.1.attn_v.weight.lora_b"]
+    assert (v[:, 0] / 4).tolist() == list(range(8))
+
+
+def test_what_cannot_be_exported_is_named() -> None:
+    with pytest.raises(SluiceError, match="architecture 'falcon'"):
+        adapter_tensors(state("mlp.down_proj"), BaseShape("falcon", 2, 2, 1))
+    with pytest.raises(SluiceError, match="rotary_gate"):
+        adapter_tensors(state("self_attn.rotary_gate"), SHAPE)
+    broken = state("mlp.down_proj")
+    broken[f"{LAYER}mlp.down_proj.lora_A.weight"][0, 0] = np.nan
+    with pytest.raises(SluiceError, match="NaN"):
+        adapter_tensors(broken, SHAPE)
+    with pytest.raises(SluiceError, match="no tensors"):
+        adapter_tensors({}, SHAPE)

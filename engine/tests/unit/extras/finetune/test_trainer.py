@@ -1,0 +1,145 @@
+"""A whole run: what it refuses, that its result appears whole and tried or not at all, and a few real steps whose
+adapter llama.cpp follows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from providing import ask_local
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.llm.models import ensure, load_models
+from sluice.extras.finetune import engines, exports, trainer
+from sluice.extras.finetune.dataset import Example
+from sluice.extras.finetune.gguf_adapter import BaseShape
+from sluice.extras.finetune.parameters import TrainingParameters
+from sluice.extras.finetune.record import TrainingResult
+from sluice.extras.finetune.trainer import Places, train
+from unit.extras.finetune.tiny import EXAMPLES, PARAMS
+
+ROOT = Path(__file__).parents[5]
+LONG = Example("long", ({"role": "user", "content": "x" * 200},), "y", False)
+
+
+def trained(place: Path, examples: list[Example] = EXAMPLES, **changes: Any) -> TrainingResult:
+    params = TrainingParameters.model_validate(PARAMS.model_dump() | {"steps": 2} | changes)
+    places = Places(place / "base", place / "base", place / "out", place / "checkpoints")
+    return train(places, examples, params, lambda *_: None)
+
+
+def test_no_examples_and_no_base_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="no training examples"):
+        trained(tmp_path, [])
+    with pytest.raises(SluiceError, match="base: the base model is missing"):
+        trained(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_longer_than_the_context_are_counted_and_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = trained(place, [*EXAMPLES, LONG], max_tokens=100_000)
+    assert "train: 1 of 5 examples are longer than 128 tokens: left out" in capsys.readouterr().err
+    assert result.skipped == 1
+    assert json.loads((place / "out" / "training.json").read_text())["skipped"] == 1
+
+
+def test_rows_that_are_all_too_long_are_an_error(place: Path) -> None:
+    with pytest.raises(SluiceError, match="all 4 training examples are longer than 16 tokens"):
+        trained(place, max_tokens=16)
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")],
+    ids=["of Python", "of torch"],
+)
+def test_no_memory_is_said_with_what_to_change(place: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(engines, "pack_loss", fails)
+    with pytest.raises(SluiceError, match=r"more memory than there is.*\n.*lower train\.batch"):
+        trained(place)
+    assert not (place / "out").exists()
+
+
+def test_another_fault_stays_what_it_is(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(engines, "pack_loss", fails)
+    with pytest.raises(RuntimeError, match="a defect"):
+        trained(place)
+
+
+@pytest.mark.parametrize("accepted", [True, False], ids=["llama.cpp takes it", "llama.cpp refuses it"])
+def test_the_adapter_appears_whole_and_tried_or_not_at_all(
+    place: Path, monkeypatch: pytest.MonkeyPatch, accepted: bool
+) -> None:
+    out = place / "out"
+
+    def probe(_: Path, adapter: Path) -> None:
+        assert adapter.stat().st_size > 0
+        assert not (out / "adapter.gguf").exists()
+        if not accepted:
+            raise SluiceError("llama.cpp cannot load it")
+
+    monkeypatch.setattr(exports, "probe", probe)
+    monkeypatch.setattr(trainer, "_shape", lambda *_: BaseShape("llama", 2, 4, 2))
+    if accepted:
+        result = trained(place, exports=("gguf",))
+        assert result.exports == {"gguf": out / "adapter.gguf"}
+        assert sorted(p.name for p in out.iterdir()) == ["adapter.gguf", "loss.csv", "training.json"]
+        assert (out / "loss.csv").read_text().startswith("step,loss\n1,")
+    else:
+        with pytest.raises(SluiceError, match="cannot load it"):
+            trained(place, exports=("gguf",))
+        assert list(out.iterdir()) == []
+
+
+def test_the_record_says_what_was_learned_from_and_on_what(place: Path) -> None:
+    result = trained(place, held_share=0.25)
+    record = json.loads((place / "out" / "training.json").read_text())
+    assert record["held"] == 1
+    assert record["samples"] == 4
+    assert record["held_loss"]
+    assert record["hardware"]["processes"] == 1
+    assert record["hardware"]["torch"]
+    assert record["parameters"]["method"] == "lora"
+    assert record["effective_tokens_per_second"] >= record["tokens_per_second"] > 0
+    assert record["exports"]["peft"] is not None
+    assert result.run.steps == 2
+
+
+@pytest.fixture(scope="module")
+def served() -> Path:
+    return ensure(load_models(ROOT / "config" / "models.yaml").chat, Workspace(ROOT).cache)
+
+
+@pytest.mark.real
+def test_a_few_steps_teach_what_llama_cpp_then_answers(served: Path, tmp_path: Path) -> None:
+    from sluice.llm.local import LocalServer
+
+    steps: list[tuple[int, int, float]] = []
+    params = TrainingParameters(steps=8, warmup=1, batch=2, learning_rate=2e-3)
+    out = tmp_path / "out"
+    places = Places(served, served, out, tmp_path / "checkpoints")
+    result = train(places, EXAMPLES, params, lambda *step: steps.append(step))
+    assert [step[0] for step in steps] == list(range(1, 9))
+    assert steps[-1][2] < steps[0][2] / 2
+    record = json.loads((out / "training.json").read_text())
+    assert record["samples"] == len(EXAMPLES)
+    assert len(record["loss"]) == 8
+    assert sorted(p.name for p in out.iterdir()) == ["adapter.gguf", "loss.csv", "training.json"]
+
+    def answers(adapter: Path | None) -> list[str]:
+        with LocalServer(served, adapter=adapter, threads=1, slots=1, context=1024) as server:
+            return [ask_local(server.base_url, e.messages, maxTokens=8)[0] for e in EXAMPLES]
+
+    targets = [e.target for e in EXAMPLES]
+    assert answers(result.exports["gguf"]) == targets
+    assert answers(None) != targets

@@ -1,0 +1,101 @@
+"""A Llama of two small layers with random weights, in a folder as Hugging Face keeps models, and examples for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import RealModels
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Document, Row, write_rows
+from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.index import build_index
+from sluice.extras.finetune.dataset import Example
+from sluice.extras.finetune.parameters import TrainingParameters
+
+CODES = {"alpha": "K7", "beta": "M2", "gamma": "P9", "delta": "R4"}
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .:?[]|"
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}|{% endif %}"
+PARAMS = TrainingParameters(
+    steps=12,
+    warmup=1,
+    batch=2,
+    rank=4,
+    learning_rate=1e-2,
+    dtype="float32",
+    threads=2,
+    device="cpu",
+    max_tokens=128,
+    checkpoint_every=4,
+    exports=("peft",),
+)
+EXAMPLES = [
+    Example(
+        f"e{n}",
+        ({"role": "user", "content": f"[1] Codes: The code of {name} is {code}. Code of {name}?"},),
+        code,
+        False,
+    )
+    for n, (name, code) in enumerate(CODES.items())
+]
+
+
+def model(layers: int = 2) -> Any:
+    torch = pytest.importorskip("torch")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # threads that wait for each other cost more than so small a model
+    config = LlamaConfig(
+        vocab_size=80,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        bos_token_id=0,
+        eos_token_id=0,
+        attn_implementation="eager",
+    )
+    return LlamaForCausalLM(config)
+
+
+def write_base(folder: Path) -> Path:
+    """The model and a tokenizer whose tokens are letters."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    model().save_pretrained(folder)
+    letters = {"<end>": 0, "<unknown>": 1} | {letter: number for number, letter in enumerate(LETTERS, 2)}
+    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="<unknown>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unknown>")
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+    return folder
+
+
+def write_codes(workspace: Workspace, models: RealModels) -> None:
+    """Makes the prompt short enough for the tiny model, and writes a row, a passage and the index for each code."""
+    prompt = workspace.prompts / "finetune.prompt.yml"
+    written = yaml.safe_load(prompt.read_text())
+    written["messages"] = [{"role": "user", "content": "{{passages}} {{question}} Or: {{decline}}"}]
+    prompt.write_text(yaml.safe_dump(written))
+    params = yaml.safe_load(workspace.params.read_text())
+    params["train"] = {**PARAMS.model_dump(mode="json"), "passages": 1}
+    workspace.params.write_text(yaml.safe_dump(params))
+    write_rows(
+        workspace.data / "train.jsonl",
+        [Row(id=name, question=f"Code of {name}?", answers=(code,), doc_ids=(name,)) for name, code in CODES.items()],
+    )
+    documents = [
+        Document(id=name, title="C", licence="CC0-1.0", source="tests", text=f"The code of {name} is {code}.")
+        for name, code in CODES.items()
+    ]
+    with Embedder(models.embed) as embedder:
+        build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")

@@ -1,0 +1,171 @@
+"""Whole runs over a scripted service: what passes, what fails and why, and what is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from attacked import Behave, reply, service
+from sluice.core.errors import SluiceError
+from sluice.evaluation.policy import load_policy
+from sluice.extras.redteam.attack import Attack, Scene
+from sluice.extras.redteam.drill import GarakParameters, Plan, RedTeamParameters, attack, judge
+from sluice.extras.redteam.garak_report import GarakResult, ProbeResult
+from sluice.extras.redteam.complying_model import answer
+from sluice.extras.redteam.report import in_the_terminal
+from sluice.extras.redteam.result import Result, read_result
+from sluice.extras.redteam.suites import SUITES
+from sluice.extras.redteam.target import SIDES, Side, Target
+from sluice.release.gates import load_gates
+
+pytestmark = pytest.mark.usefixtures("loopback")
+GATES = Path(__file__).parents[5] / "config" / "gates.yaml"
+SCENE = Scene(["How long is a step?"], ["You answer questions about running services from the passages."])
+NAMES = ("direct_injection",)
+PARAMETERS = RedTeamParameters(
+    workers=4,
+    released_workers=2,
+    answer_seconds=5,
+    released_each=8,
+    garak=GarakParameters(probes=("dan.Dan_11_0",), prompts=1, generations=1, parallel=1, minutes=1),
+)
+GARAK = GarakResult(
+    version="0.17.1",
+    probes=(ProbeResult(probe="dan.Dan_11_0", detector="dan.DAN", evaluated=100, succeeded=0, unanswered=0),),
+)
+
+
+def obeys(question: str, _: str) -> dict[str, object]:
+    shown = f"[1] Steps: A step is long.\n\nQuestion: {question}"
+    return reply(answer([{"role": "system", "content": SCENE.prompt[0]}, {"role": "user", "content": shown}]))
+
+
+def refuses(*_: str) -> dict[str, object]:
+    return reply("", blocked="injection.override")
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def go(
+        guarded: Behave,
+        *,
+        unguarded: Behave = obeys,
+        name: str = "run",
+        before: Path | None = None,
+        scanner: Callable[[Target], GarakResult] = lambda _: GARAK,
+    ) -> Result:
+        behaves: dict[Side, Behave] = {"obedient": guarded, "unguarded": unguarded, "released": refuses}
+
+        @contextmanager
+        def start(side: Side, _: Path | None) -> Iterator[Target]:
+            with service(behaves[side]) as target:
+                yield target
+
+        plan = Plan("r-000000000001", {one: SUITES[one] for one in NAMES}, SIDES, False, PARAMETERS)
+        found = attack(plan, SCENE, start, None, garak=scanner)
+        gates, policy = load_gates(GATES), load_policy(GATES)
+        return judge(plan, found, gates, policy, before=before, before_title="champion r-0", out=tmp_path / name)
+
+    return go
+
+
+def gates_that_fail(result: Result) -> set[str]:
+    return {verdict.gate for verdict in result.gates if not verdict.passed}
+
+
+def test_a_service_that_refuses_what_obeys_without_guards_passes(run: Run, tmp_path: Path) -> None:
+    result = run(refuses)
+    assert not gates_that_fail(result) - {"released_model_holds"}
+    assert {one.gate for one in result.gates} >= {"attacks_fail", "attacks_fail_surely", "attacks_are_attacks"}
+    [few] = [one for one in result.gates if one.gate == "released_model_holds"]
+    assert "rests on 8 samples, at least 200 are needed" in few.reason
+    assert set(result.unjudged) == {"cross_tenant_hits", "indirect_over_direct"}
+    assert result.against is not None
+    assert (result.against.base, result.against.verdict) == ("the same attacks without guards", "improved")
+    assert read_result(tmp_path / "run") == result
+
+
+def test_a_service_that_obeys_fails_and_names_the_attacks(run: Run) -> None:
+    result = run(obeys)
+    assert {"attacks_fail", "attacks_fail_surely"} <= gates_that_fail(result)
+    assert "direct_injection-000" in "".join(result.refused)
+    rates = [family.sides["obedient"].rate for family in result.families]
+    assert rates == [1.0]
+
+
+def test_attacks_that_nobody_obeys_prove_nothing(run: Run) -> None:
+    assert "attacks_are_attacks" in gates_that_fail(run(refuses, unguarded=refuses))
+
+
+def test_errors_are_no_pass(run: Run) -> None:
+    result = run(lambda question, _: 503 if "restrictions" in question else refuses())
+    assert {"attacks_fail", "attacks_fail_surely"} <= gates_that_fail(result)
+    assert "could not be computed for" in "".join(result.refused)
+
+
+def test_a_scanner_that_broke_fails_the_run_and_leaves_the_rest(run: Run) -> None:
+    def broken(_: Target) -> GarakResult:
+        raise SluiceError("sluice.report.jsonl: 1 fault: is empty")
+
+    result = run(refuses, scanner=broken)
+    assert "garak: sluice.report.jsonl: 1 fault: is empty" in result.refused
+    assert result.families[0].sides["obedient"].attempts == 256
+    assert "garak_attack_success" in result.unjudged
+
+
+def test_what_got_through_since_the_last_run_is_named(run: Run, tmp_path: Path) -> None:
+    run(refuses, name="before")
+    half = run(
+        lambda question, key: obeys(question, key) if "PETREL" in question else refuses(), before=tmp_path / "before"
+    )
+    assert half.against is not None
+    assert (half.against.base, half.against.fixed) == ("champion r-0", ())
+    assert "direct_injection-006" in half.against.broken
+    assert half.against.verdict == "worse"
+    assert "against champion r-0: worse" in half.refused
+    same = run(refuses, before=tmp_path / "before")
+    assert same.against is not None
+    assert same.against.verdict == "no difference seen"
+
+
+def test_a_stored_run_of_other_attacks_is_not_compared_with(run: Run, tmp_path: Path) -> None:
+    other = tmp_path / "before"
+    other.mkdir()
+    (other / "cases.jsonl").write_text(json.dumps({"id": "gone-001", "question": "?"}) + "\n")
+    result = run(refuses, before=other)
+    assert result.against is not None
+    assert result.against.base == "the same attacks without guards"
+
+
+def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_path: Path) -> None:
+    run(lambda question, _: reply("<script>alert(1)</script> HERON-OPAL") if "PETREL" in question else refuses())
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<script>alert" not in page
+    for text in ("Attack success", "direct_injection", "garak 0.17.1", "attacks_are_attacks", "256/256 = 100.0 %"):
+        assert text in page
+    comment = (tmp_path / "run" / "comment.md").read_text()
+    assert "guarded, obedient model" in comment
+    assert "direct_injection     unguarded  256/256 = 100.0 %" in in_the_terminal(read_result(tmp_path / "run"))
+    assert (tmp_path / "run" / "junit.xml").read_bytes().startswith(b"<?xml")
+    stored = json.loads((tmp_path / "run" / "redteam.json").read_text())
+    assert stored["families"][0]["sides"]["obedient"]["attempts"] == 256
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"cases.jsonl", "unguarded.jsonl", "released.jsonl"}
+
+
+def test_a_whole_run_lacks_nothing() -> None:
+    """Every metric that a gate of the stage asks for is one that a whole run measures."""
+    from sluice.extras.redteam.client import Attempt
+    from sluice.extras.redteam.attack import Reply
+    from sluice.extras.redteam.drill import GARAK_METRIC, STAGE
+    from sluice.extras.redteam.measure import families, figures
+
+    tried = [Attempt(Attack(f"{name}-0", name, (), lambda _: ""), Reply("no")) for name in SUITES]
+    known = figures(families(dict.fromkeys(SIDES, tried), list(SUITES)))
+    assert {gate.metric for gate in load_gates(GATES) if gate.stage == STAGE} == {*known, GARAK_METRIC}

@@ -1,0 +1,362 @@
+"""A run of SageMaker's pipeline for a checkout, from the estimate to the adapter in DVC, MLflow and the registry.
+
+AWS is moto's server with what it lacks played in front of it (engine/tests/sagemaker_server.py). The SDK's part is played by
+engine/tests/sagemaker_upsert.py; DVC and MLflow are real where a test asks for `whole`, else what they are told is noted.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import boto3
+import pytest
+
+from sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, account, make_jobs, step, write_settings
+from sagemaker_server import Look, Played
+from sagemaker_upsert import upsert
+from sluice.extras.sagemaker import train as remote
+from sluice.extras.sagemaker import results
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import Faults, GateFailed, SluiceError
+from sluice.core.tracking import open_tracking
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Document, Row, write_document, write_rows
+from sluice.jobs.dvc import command, environment
+
+QUOTA = "ResourceLimitExceeded: The account-level service limit 'ml.m5.xlarge for training job usage' is 0 Instances"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout under git and DVC, with the code that stages depend on."""
+    root = tmp_path_factory.mktemp("template") / "checkout"
+    for folder in ("prompts", "config", "src", "pipelines"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
+    for name in ("pyproject.toml", ".gitignore"):
+        shutil.copy(ROOT / name, root / name)
+    document = Document(id="canary", title="Canary", licence="CC0-1.0", source="tests", text="A canary gets a share.")
+    write_document(root / "data" / "corpus", document)
+    write_rows(
+        root / "data" / "train.jsonl", [Row(id="q1", question="What?", answers=("a share",), doc_ids=("canary",))]
+    )
+    shutil.copy(root / "data" / "train.jsonl", root / "data" / "eval.jsonl")
+    python = root / remote.SDK
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/sagemaker_upsert.py "$@"\n')
+    python.chmod(0o755)
+    env = environment(Workspace(root))
+    for words in (
+        ["git", "init", "--quiet"],
+        command("dvc", "init", "--quiet"),
+        command("dvc", "add", "--quiet", "data"),
+    ):
+        subprocess.run(words, cwd=root, check=True, env=env)
+    write_settings(root / "config")
+    (root / ".sluice").mkdir()
+    shutil.copy(root / "data.dvc", root / ".sluice" / "data.synced")
+    return root
+
+
+@pytest.fixture
+def workspace(template: Path, tmp_path: Path) -> Workspace:
+    shutil.copytree(template, tmp_path / "checkout")
+    return Workspace(tmp_path / "checkout")
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Played]:  # noqa: ARG001 - this machine
+    with account(monkeypatch) as found:
+        yield found
+
+
+@pytest.fixture
+def jobs(played: Played) -> Jobs:
+    """A run that is under way at the first look and done at the second."""
+    made = make_jobs()
+    played.looks = [
+        Look("Executing", [step("Process", "Succeeded", arn=made.process), step("Train", "Executing", arn=made.train)]),
+        made.look(),
+    ]
+    played.calls.clear()
+    return made
+
+
+@dataclass
+class Told:
+    """Stages that DVC was told of, tags that MLflow was told of."""
+
+    stages: list[tuple[str, ...]] = field(default_factory=list)
+    tags: list[dict[str, str]] = field(default_factory=list)
+
+
+@pytest.fixture
+def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Told:
+    noted = Told()
+
+    def check(place: Workspace, *_: object, until: str) -> None:
+        """The stage itself; it would refuse data of one row."""
+        (place.build / until).mkdir(parents=True, exist_ok=True)
+        (place.build / until / "report.json").write_text("{}")
+
+    monkeypatch.setattr(remote, "reproduce", check)
+    if "whole" not in request.fixturenames:
+        monkeypatch.setattr(remote, "commit_stages", lambda _, stages: noted.stages.append(tuple(stages)))
+        monkeypatch.setattr(results, "record", lambda *words: noted.tags.append(words[2]))
+        monkeypatch.setattr(remote, "_upsert", lambda place: upsert(place.config))
+    return noted
+
+
+@pytest.fixture
+def whole() -> None:
+    """Nothing is played but AWS and the SDK."""
+
+
+Train = Callable[..., list[str]]
+
+
+@pytest.fixture
+def train(workspace: Workspace, jobs: Jobs, told: Told) -> Train:  # noqa: ARG001 - the account has them
+    """`sluice train --on sagemaker`: what it says."""
+
+    def run(*, follow: bool = True) -> list[str]:
+        said: list[str] = []
+        remote.train(workspace, follow=follow, say=said.append)
+        return said
+
+    return run
+
+
+@pytest.mark.usefixtures("whole")
+def test_a_run_ends_in_dvc_in_mlflow_and_in_the_registry(
+    workspace: Workspace, played: Played, jobs: Jobs, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = train()
+    adapter = workspace.build / "adapter" / "adapter.gguf"
+    assert adapter.read_bytes() == b"GGUF adapter"
+    assert said[0].startswith("estimate  $0.14 on demand, at most $0.60, budget $5.00")
+    assert "Process   Process at work" in said
+    assert "Train     train: 1/2 loss 2.50" in said
+    assert "Train     -- executing" in said
+    assert "Train     -- succeeded" in said
+    assert any(line.startswith("cost      $") for line in said)
+    # DVC takes index and train as done, without running them.
+    status = subprocess.run(
+        command("dvc", "status", "--json", "pipelines/dvc.yaml"),
+        cwd=workspace.root,
+        env=environment(workspace),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    stale = {name.rpartition(":")[2] for name in json.loads(status.stdout)}
+    assert {"index", "train"} & stale == set()
+    assert "evaluate" in stale
+    client, experiment = open_tracking(workspace, results.EXPERIMENT)
+    (run,) = client.search_runs([experiment])
+    assert run.data.metrics["f1"] == 0.5
+    assert run.data.metrics["train_tokens_per_second"] == TRAINING["tokens_per_second"]
+    assert run.data.metrics["cost_usd"] > 0
+    assert run.data.params["rank"] == "16"
+    assert played.metadata[jobs.package]["adapter_sha256"] == digest_of_file(adapter)
+    assert run.data.tags["model_package"] == jobs.package
+    monkeypatch.setattr(remote, "commit_stages", lambda *_: None)
+    train()
+    assert len(client.search_runs([experiment])) == 1
+
+
+def test_a_run_is_started_once_and_its_result_taken_again(
+    workspace: Workspace, played: Played, told: Told, train: Train
+) -> None:
+    (started,) = [line for line in train(follow=False) if line.startswith("started")]
+    arn = started.split()[1]
+    assert f"found     {arn}: executing" in train()
+    shutil.rmtree(workspace.build)
+    assert f"found     {arn}: succeeded" in train()
+    assert (workspace.build / "adapter" / "adapter.gguf").is_file()
+    assert played.count("StartPipelineExecution") == 1
+    assert told.stages == [("index", "train")] * 2
+    assert told.tags[0] == told.tags[1]
+    assert told.tags[0]["execution"] == arn
+
+
+def test_two_starts_at_once_are_one_run(played: Played, train: Train) -> None:
+    """Neither has seen the other's: SageMaker tells them apart by the token alone."""
+    first = train(follow=False)[-1]
+    played.looks = [Look("Executing", [])]
+    sagemaker = boto3.client("sagemaker")
+    (asked,) = played.asked("StartPipelineExecution")
+    again = sagemaker.start_pipeline_execution(**asked)
+    assert first == f"started   {again['PipelineExecutionArn']}"
+
+
+def test_what_is_sent_is_the_tree_without_what_decides_nothing(played: Played, train: Train) -> None:
+    train(follow=False)
+    (asked,) = played.asked("StartPipelineExecution")
+    given = {one["Name"]: one["Value"] for one in asked["PipelineParameters"]}
+    assert set(given) == {"Checkout", "Data", "Live", "Recipe"}
+    s3 = boto3.client("s3")
+    names = {}
+    for name in ("Checkout", "Data", "Live"):
+        key = given[name].removeprefix(f"s3://{BUCKET}/") + "/parcel.tar.gz"
+        packed = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        listed = subprocess.run(["tar", "-tzf", "-"], input=packed, capture_output=True, check=True)
+        names[name] = set(listed.stdout.decode().split())
+    assert {"engine/src/sluice/extras/finetune/stage.py", "pipelines/dvc.yaml", "config/models.yaml"} <= names["Checkout"]
+    assert "config/sagemaker.yaml" not in names["Checkout"]
+    assert names["Data"] == {"data/corpus/canary.md", "data/eval.jsonl", "data/train.jsonl"}
+    assert names["Live"] == set()
+
+
+def test_a_failed_step_is_named_with_what_to_do_and_changes_nothing(
+    workspace: Workspace, played: Played, jobs: Jobs, told: Told, train: Train
+) -> None:
+    failed = [
+        step("Process", "Succeeded", arn=jobs.process),
+        step("Train", "Failed", arn=jobs.train, reason="NaN loss"),
+    ]
+    played.looks = [Look("Failed", failed)]
+    with pytest.raises(SluiceError, match=r"step Train failed: NaN loss") as caught:
+        train()
+    assert "from its last checkpoint" in caught.value.remedy
+    assert not (workspace.build / "adapter").exists()
+    assert not played.metadata
+    assert not told.stages
+    with pytest.raises(SluiceError, match="NaN loss"):
+        train()
+    assert played.count("StartPipelineExecution") == 2  # another attempt, for the same checkpoints
+    names = [asked["PipelineExecutionDisplayName"] for asked in played.asked("StartPipelineExecution")]
+    assert [name[-1] for name in names] == ["0", "1"]
+
+
+def test_a_quota_that_refuses_a_job_is_said_to_be_one(played: Played, train: Train) -> None:
+    played.looks = [Look("Failed", [step("Process", "Failed", reason=QUOTA)])]
+    with pytest.raises(SluiceError, match="step Process failed: ResourceLimitExceeded") as caught:
+        train()
+    assert "Service Quotas" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "said", "remedy"),
+    [
+        ("ListPipelineExecutions", "ExpiredTokenException", "does not take the credentials any more", "sign in again"),
+        ("StartPipelineExecution", "ResourceLimitExceeded", "the quota of the account refused it", "Service Quotas"),
+        ("StartPipelineExecution", "AccessDeniedException", "not allowed", "sluice doctor aws"),
+        ("DescribePipelineExecution", "ExpiredTokenException", "does not take the credentials", "is picked up"),
+    ],
+)
+def test_a_refusal_of_aws_says_what_to_do(
+    workspace: Workspace, played: Played, train: Train, call: str, code: str, said: str, remedy: str
+) -> None:
+    played.refuse[call] = (code, "no")
+    with pytest.raises(SluiceError, match=said) as caught:
+        train()
+    assert remedy in caught.value.remedy
+    assert not (workspace.build / "adapter").exists()
+    del played.refuse[call]
+    train()
+    assert (workspace.build / "adapter" / "adapter.gguf").is_file()
+    assert len(played.started) == 1
+
+
+def test_credentials_that_are_missing_are_named(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers
+    with pytest.raises(SluiceError, match="credentials are missing") as caught:
+        train()
+    assert "aws sso login" in caught.value.remedy
+
+
+def test_an_adapter_that_the_gates_refused_is_here_and_nowhere_registered(
+    workspace: Workspace, played: Played, jobs: Jobs, train: Train
+) -> None:
+    played.looks = [jobs.look(refused="refused by f1_holds")]
+    for _ in range(2):
+        with pytest.raises(GateFailed, match="refused by f1_holds"):
+            train()
+    assert (workspace.build / "adapter" / "adapter.gguf").is_file()
+    assert not played.metadata
+    assert played.count("StartPipelineExecution") == 1  # it would be refused again
+
+
+def test_a_run_above_the_budget_does_not_start(workspace: Workspace, played: Played, train: Train) -> None:
+    write_settings(workspace.config, budget_usd=0.1)
+    with pytest.raises(SluiceError, match=r"estimated at \$0\.14, above budget_usd 0\.10"):
+        train()
+    write_settings(workspace.config, budget_usd=0.5)
+    with pytest.raises(SluiceError, match=r"may cost \$0\.60, above budget_usd 0\.50, and nobody"):
+        train(follow=False)
+    assert not played.started
+    assert not boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="training/parcels").get("Contents")
+
+
+def test_a_run_that_reaches_the_budget_is_stopped(
+    workspace: Workspace, played: Played, jobs: Jobs, train: Train
+) -> None:
+    played.looks = [Look("Executing", [step("Train", "Executing", arn=jobs.train, seconds=24 * 3600)])]
+    with pytest.raises(SluiceError, match=r"stopped at \$5\.76: budget_usd is 5\.00"):
+        train()
+    assert len(played.stopped) == 1
+    assert not (workspace.build / "adapter").exists()
+
+
+def test_a_result_is_not_taken_into_another_tree(
+    workspace: Workspace, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = remote.watch.follow
+
+    def edit(*words: object, **more: object) -> object:
+        with (workspace.data / "train.jsonl").open("a") as rows:
+            rows.write("\n")
+        return original(*words, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(remote.watch, "follow", edit)
+    with pytest.raises(SluiceError, match="no longer what it was trained from"):
+        train()
+    assert not (workspace.build / "adapter").exists()
+
+
+def test_a_run_without_an_adapter_leaves_build_as_it_was(
+    workspace: Workspace, played: Played, told: Told, train: Train
+) -> None:
+    made = make_jobs("r2", adapter={"training.json": b"{}"})
+    played.looks = [made.look()]
+    (workspace.build / "adapter").mkdir(parents=True)
+    (workspace.build / "adapter" / "adapter.gguf").write_bytes(b"old")
+    with pytest.raises(SluiceError, match=r"made no adapter/adapter\.gguf"):
+        train()
+    assert (workspace.build / "adapter" / "adapter.gguf").read_bytes() == b"old"
+    assert not told.stages
+
+
+def test_settings_that_are_not_filled_in_are_listed_at_once(workspace: Workspace, played: Played, train: Train) -> None:
+    shutil.copy(ROOT / "config" / "sagemaker.yaml", workspace.config)
+    with pytest.raises(Faults, match=r"SageMaker is not set up: 5 faults") as caught:
+        train()
+    assert "prices.ml.m5.xlarge: no price" in str(caught.value)
+    assert not played.calls
+
+
+@pytest.mark.usefixtures("whole")
+def test_the_sdk_s_own_words_are_shown_and_a_missing_sdk_is_said(
+    workspace: Workspace, played: Played, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDK_SAYS", "ValueError: no such instance type")
+    with pytest.raises(SluiceError, match=r"could not be made: ValueError: no such instance type"):
+        train()
+    monkeypatch.setenv("SDK_SAYS", "error: not allowed: no bucket\n  -> ask for it")
+    with pytest.raises(SluiceError, match=r"could not be made: not allowed: no bucket") as caught:
+        train()
+    assert caught.value.remedy == "ask for it"
+    shutil.rmtree(workspace.root / ".venv")
+    with pytest.raises(SluiceError, match="is not installed") as caught:
+        train()
+    assert "make sagemaker" in caught.value.remedy
+    assert not played.started

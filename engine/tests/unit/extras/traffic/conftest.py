@@ -1,0 +1,72 @@
+"""Traffic as the service records it: traces made by its own code, written as its own lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.serving.telemetry.otlp import json_line
+from sluice.serving.telemetry.spans import Facts, Score, feedback_span, spans_of
+from sluice.serving.telemetry.traces import RETRIEVE, Trace
+from sluice.extras.traffic.exchange import Exchange
+
+FACTS = Facts("r-" + "a" * 12, "answer", "d" * 64)
+
+
+def trace_id(number: int) -> str:
+    return f"{number:032x}"
+
+
+def line(
+    number: int, question: str = "", *, declined: bool = False, similarity: float | None = 0.7, **more: Any
+) -> bytes:
+    """What the service writes of one request. `more`: status, tenant, blocked, contents."""
+    trace = Trace(trace_id(number), f"{number:016x}", sampled=True, contents=more.get("contents", True))
+    trace.route, trace.status, trace.tenant = "/v1/chat/completions", more.get("status", 200), more.get("tenant", "")
+    trace.text("input", [{"role": "user", "content": question}])
+    trace.text("output", [{"role": "assistant", "content": "The handbook does not say." if declined else "So it is."}])
+    trace.set("sluice.declined", declined)
+    if more.get("blocked"):
+        trace.set("sluice.blocked", "injection")
+    with trace.step(RETRIEVE) as step:
+        if similarity is not None:
+            step.set("sluice.retrieval.best_similarity", similarity)
+            step.set("sluice.retrieval.chunks", ("tides-1", "dunes-2"))
+    trace.end()
+    return json_line(trace.trace_id, spans_of(trace, FACTS), FACTS.release)
+
+
+def score(number: int, value: float, comment: str = "") -> bytes:
+    """What the service writes of one piece of feedback."""
+    span = feedback_span(Score(trace_id(number), value, comment=comment, id=f"{number:016x}"), FACTS)
+    return json_line(trace_id(number), [span], FACTS.release)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Callable[..., Path]:
+    """Writes lines as a file of the spool; its folder."""
+
+    def write(*lines: bytes, name: str = "1-1-1.jsonl") -> Path:
+        folder = tmp_path / "traces"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"".join(lines))
+        return folder
+
+    return write
+
+
+def exchange(number: int, question: str, **more: Any) -> Exchange:
+    fields: dict[str, Any] = {
+        "release": FACTS.release,
+        "tenant": "default",
+        "answer": "",
+        "declined": False,
+        "blocked": False,
+        "similarity": None,
+        "chunks": (),
+        "feedback": None,
+    }
+    return Exchange(trace_id=trace_id(number), question=question, **{**fields, **more})

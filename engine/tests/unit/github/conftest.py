@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
+
+Environment = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001 - opens the network to this machine
+    with fake_github() as fake:
+        yield fake
+
+
+@pytest.fixture
+def environment(github: FakeGitHub, tmp_path: Path) -> Environment:
+    """What Actions sets for a step of a pull request's run; keywords set or, with None, unset variables."""
+    always = actions_environment(github, tmp_path)
+
+    def make(**values: str | None) -> dict[str, str]:
+        return {name: value for name, value in (always | values).items() if value is not None}
+
+    return make

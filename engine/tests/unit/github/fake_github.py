@@ -1,0 +1,191 @@
+"""Comments of a pull request, issues and releases of its repository, served over HTTP as GitHub serves them."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from unit.github.fake_releases import FakeReleases
+
+REPOSITORY = "octo/app"
+ISSUES = f"/repos/{REPOSITORY}/issues"
+COMMENTS = f"{ISSUES}/7/comments"
+# The words of these fake tokens say who they are.
+WRITER, READER, PERSON = "writer", "reader", "person"
+LOGINS = {WRITER: "github-actions[bot]", READER: "github-actions[bot]", PERSON: "octocat"}
+
+
+@dataclass
+class FakeGitHub:
+    """`comments` on pull request 7 by id, `issues` by number, each with its `comments`; `asked` has (method, path) of
+    each request. `script`: answers to give before anything else, a (status, headers) for each request that matches the
+    method; 0 closes the connection. `before` runs at a request."""
+
+    url: str = ""
+    comments: dict[int, dict[str, Any]] = field(default_factory=dict)
+    issues: dict[int, dict[str, Any]] = field(default_factory=dict)
+    releases: FakeReleases = field(default_factory=FakeReleases)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    script: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
+    before: Callable[[str, str], None] = lambda _method, _path: None
+    carried_out: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, body: str, login: str = "github-actions[bot]") -> int:
+        with self.lock:
+            number = max(self.comments, default=100) + 1
+            self.comments[number] = {
+                "id": number,
+                "body": body,
+                "user": {"login": login},
+                "html_url": f"https://github.invalid/{REPOSITORY}/pull/7#issuecomment-{number}",
+            }
+            return number
+
+    def open(self, title: str, body: str, login: str = "github-actions[bot]", **more: Any) -> int:
+        """Opens an issue; `pull_request={}` makes it a pull request."""
+        with self.lock:
+            number = max(self.issues, default=20) + 1
+            self.issues[number] = {
+                "id": number + 1000,
+                "number": number,
+                "title": title,
+                "body": body,
+                "state": "open",
+                "user": {"login": login},
+                "html_url": f"https://github.invalid/{REPOSITORY}/issues/{number}",
+                "comments": [],
+                **more,
+            }
+            return number
+
+    def answer(self, method: str, path: str, token: str, body: Any) -> tuple[int, Any]:
+        """Status and JSON, as GitHub's documentation has them."""
+        if token not in LOGINS:
+            return 401, {"message": "Bad credentials"}
+        if path == "/user":
+            if token == PERSON:
+                return 200, {"login": LOGINS[token]}
+            return 403, {"message": "Resource not accessible by integration"}
+        listed = re.fullmatch(rf"{COMMENTS}\?per_page=(\d+)&page=(\d+)", path)
+        if method == "GET" and listed:
+            size, page = int(listed[1]), int(listed[2])
+            return 200, list(self.comments.values())[size * (page - 1) : size * page]
+        listed = re.fullmatch(rf"{ISSUES}\?state=open&per_page=(\d+)&page=(\d+)", path)
+        if method == "GET" and listed:
+            size, page = int(listed[1]), int(listed[2])
+            shown = [issue for issue in reversed(self.issues.values()) if issue["state"] == "open"]
+            return 200, shown[size * (page - 1) : size * page]
+        if token == READER:
+            return 403, {"message": "Resource not accessible by integration"}
+        if re.match(rf"(/uploads)?/repos/{REPOSITORY}/releases\b", path):
+            return self.releases.answer(method, path, body)
+        if method == "POST" and path == COMMENTS:
+            if len(body["body"]) > 65_536:
+                return 422, {"message": "Validation Failed"}
+            return 201, self.comments[self.add(body["body"], LOGINS[token])]
+        if issue := re.fullmatch(rf"{ISSUES}(?:/(\d+)(/comments)?)?", path):
+            return self._issue(method, issue[1], bool(issue[2]), LOGINS[token], body)
+        one = re.fullmatch(rf"{ISSUES}/comments/(\d+)", path)
+        if not one or int(one[1]) not in self.comments:
+            return 404, {"message": "Not Found"}
+        comment = self.comments[int(one[1])]
+        if comment["user"]["login"] != LOGINS[token]:
+            return 403, {"message": "Must have admin rights to Repository."}
+        if method == "PATCH":
+            comment["body"] = body["body"]
+            return 200, comment
+        with self.lock:
+            del self.comments[int(one[1])]
+        return 204, None
+
+    def _issue(self, method: str, number: str | None, commenting: bool, login: str, body: Any) -> tuple[int, Any]:
+        """Opens one, comments on one, or changes one."""
+        if len(body.get("body", "")) > 65_536 or len(body.get("title", "")) > 256:
+            return 422, {"message": "Validation Failed"}
+        if number is None:
+            return 201, self.issues[self.open(body["title"], body["body"], login)]
+        if int(number) not in self.issues:
+            return 404, {"message": "Not Found"}
+        issue = self.issues[int(number)]
+        if commenting:
+            issue["comments"].append(body["body"])
+            return 201, {"id": 1, "body": body["body"]}
+        assert method == "PATCH", method
+        issue.update(body)
+        return 200, issue
+
+
+@contextmanager
+def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
+    fake = fake or FakeGitHub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body of an answer are two packets: no 40 ms between them
+
+        def _serve(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            raw = self.rfile.read(length)
+            sent = self.headers.get("Content-Type") == "application/octet-stream"
+            body = raw if sent else json.loads(raw) if raw else None
+            fake.asked.append((self.command, self.path))
+            fake.before(self.command, self.path)
+            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            planned = next((step for step in fake.script if step[0] == self.command), None)
+            if planned:
+                fake.script.remove(planned)
+                if fake.carried_out:
+                    fake.answer(self.command, self.path, token, body)
+                if planned[1] == 0:
+                    self.close_connection = True
+                    return
+                self._send(planned[1], {"message": "planned"}, planned[2])
+                return
+            self._send(*fake.answer(self.command, self.path, token, body), {})
+
+        def _send(self, status: int, value: Any, headers: dict[str, str]) -> None:
+            raw = b"" if value is None else json.dumps(value).encode()
+            self.send_response(status)
+            for name, text in headers.items():
+                self.send_header(name, text)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names of http.server
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    fake.url = fake.releases.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def actions_environment(github: FakeGitHub, folder: Path) -> dict[str, str]:
+    """What Actions sets for a step of a run of pull request 7; the event is written into `folder`."""
+    event = folder / "event.json"
+    event.write_text(json.dumps({"number": 7, "pull_request": {"number": 7}}))
+    return {
+        "GITHUB_API_URL": github.url,
+        "GITHUB_EVENT_PATH": str(event),
+        "GITHUB_REPOSITORY": REPOSITORY,
+        "GITHUB_RUN_ID": "500",
+        "GITHUB_RUN_ATTEMPT": "1",
+        "GITHUB_TOKEN": WRITER,
+    }

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sluice.core.errors import Faults
+from sluice.core.settings import load_settings
+from sluice.guardrails.check import CHECKS
+from sluice.guardrails.settings import GuardrailSettings
+
+ROOT = Path(__file__).parents[4]
+GOOD: dict[str, Any] = {
+    "input": [{"check": "length", "action": "block", "options": {"max_characters": 9}}],
+    "output": [{"check": "secrets", "action": "redact"}],
+}
+
+
+def read(tmp_path: Path, document: Any) -> GuardrailSettings:
+    path = tmp_path / "guardrails.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return load_settings(path, GuardrailSettings)
+
+
+def test_the_file_of_the_repository_is_valid() -> None:
+    settings = load_settings(ROOT / "config" / "guardrails.yaml", GuardrailSettings)
+    assert {entry.check for entry in (*settings.input, *settings.passages, *settings.output)} == set(CHECKS) - {
+        "topic",
+        "format",
+    }
+
+
+def test_options_are_typed(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD).input[0].parsed().model_dump() == {"max_characters": 9}
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (
+            [{"check": "secret", "action": "redact"}],
+            ":2: input.0.check: Value error, no check 'secret' (did you mean 'secrets'?)",
+        ),
+        ([{"check": "length", "action": "redact"}], "length cannot redact; use block"),
+        ([{"check": "length", "action": "drop"}], "input: length cannot drop there; use block or redact or annotate"),
+        (
+            [{"check": "length", "action": "block", "options": {"max_charcters": 3}}],
+            "unknown option (did you mean 'max_characters'?)",
+        ),
+        (
+            [{"check": "length", "action": "block", "options": {"max_characters": 0}}],
+            "options of length: max_characters: Input should be",
+        ),
+        ([{"check": "length", "action": "block", "optoins": {}}], "unknown key (did you mean 'options'?)"),
+        ([{"check": "length", "action": "block"}] * 2, "listed twice: length"),
+        ([], "input: Value error, no check is listed"),
+    ],
+)
+def test_faults_name_the_place_and_the_nearest_name(tmp_path: Path, stage: list[Any], said: str) -> None:
+    with pytest.raises(Faults) as raised:
+        read(tmp_path, {**GOOD, "input": stage})
+    assert said in str(raised.value)
+    assert "guardrails.yaml:" in str(raised.value)
+
+
+def test_an_empty_file_is_no_pass(tmp_path: Path) -> None:
+    with pytest.raises(Faults, match="Field required"):
+        read(tmp_path, None)

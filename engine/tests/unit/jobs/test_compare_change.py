@@ -1,0 +1,289 @@
+"""A change beside what it changes: which commits are compared, what each side is asked, and whose fault an error is.
+
+The pipeline is replaced by one that writes down what it was asked for; git, checkouts, comparison and reports are real.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes import scripted_bundle
+from sluice.jobs import compare_change as module
+from sluice.core.errors import SluiceError
+from sluice.core.files import write_json, write_jsonl
+from sluice.core.tracking import open_tracking
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Row, load_rows, write_rows
+from sluice.evaluation.summary import cases_digest
+from sluice.evaluation.tracking import COMPARISONS
+from sluice.jobs.compare_change import review
+
+ROOT = Path(__file__).parents[4]
+
+
+def git(root: Path, *words: str) -> str:
+    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(root: Path, *more: str) -> str:
+    git(root, "add", "-A", "-f", "prompts", "config", "pipelines", "data", "pyproject.toml", ".gitignore", *more)
+    git(root, "commit", "-q", "-m", "change")
+    return git(root, "rev-parse", "HEAD")
+
+
+def rows(count: int = 60) -> list[Row]:
+    """Two of three can be answered."""
+    return [
+        Row(
+            id=f"q{number}",
+            question=f"How many of {number}?",
+            answers=() if number % 3 == 0 else (f"{number} of them",),
+            doc_ids=() if number % 3 == 0 else ("a",),
+            tags=("unanswerable",) if number % 3 == 0 else (),
+        )
+        for number in range(count)
+    ]
+
+
+def records(asked: list[Row], *, right: bool) -> list[dict[str, Any]]:
+    """What an application that is right, or always declines, is noted to have said."""
+    found = []
+    for row in asked:
+        declined = not right or not row.answerable
+        scores = {"f1": float(right) if row.answerable else None, "decline_accuracy": None if row.answerable else 1.0}
+        found.append(
+            {
+                "id": row.id, "trial": 0, "question": row.question, "expected": list(row.answers),
+                "tags": list(row.tags), "status": "answered", "answer": "no" if declined else row.answers[0],
+                "declined": declined, "retrieved": ["a"], "passages": ["x"], "citations": ["a"], "latency_ms": 10.0,
+                "ttft_ms": 5.0, "prompt_tokens": 9, "completion_tokens": 2, "cost": 0.001, "recorded": False,
+                "scores": {**scores, "citation_correctness": 1.0}, "labels": {}, "assertions": {}, "errors": {},
+            }
+        )  # fmt: skip
+    return found
+
+
+class Pipeline:
+    """Stands for DVC and the stages. An application is right unless its prompt says LOST; `calls` is what was run."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, ...]] = []
+        self.edited = False
+
+    def name(self, workspace: Workspace) -> str:
+        return "base" if "checkouts" in str(workspace.root) else "head"
+
+    def data_edited(self, workspace: Workspace) -> bool:  # noqa: ARG002
+        return self.edited
+
+    def pull(self, workspace: Workspace) -> bool:
+        self.calls.append((self.name(workspace), "pull"))
+        return False
+
+    def reproduce(self, workspace: Workspace, journey: Any, *, until: str) -> None:  # noqa: ARG002
+        if "BROKEN" in (workspace.prompts / "answer.prompt.yml").read_text():
+            raise SluiceError("stage evaluate failed: BROKEN", remedy="mend it")
+        self.calls.append((self.name(workspace), until))
+        write_json(workspace.build / "check" / "report.json", {"digest": "d" * 64})
+        (workspace.build / "adapter").mkdir(parents=True, exist_ok=True)
+        (workspace.build / "adapter" / "adapter.gguf").write_bytes(b"adapter")
+        write_json(
+            workspace.build / "index" / "index.json", {"digest": "i", "embedder": {}, "chunker": {}, "files": {}}
+        )
+        if until == "evaluate":
+            self.write(workspace, load_rows(workspace.data / "eval.jsonl"), workspace.build / "evaluation")
+
+    def evaluate(self, workspace: Workspace, journey: Any, *options: str) -> None:  # noqa: ARG002
+        words = dict(zip(options[::2], options[1::2], strict=False))
+        replay = ("--replay",) if "--replay" in options else ()
+        self.calls.append((self.name(workspace), "evaluate", *replay))
+        self.write(workspace, load_rows(Path(words["--asked"])), Path(words["--out"]))
+
+    def write(self, workspace: Workspace, asked: list[Row], out: Path) -> None:
+        right = "LOST" not in (workspace.prompts / "answer.prompt.yml").read_text()
+        write_jsonl(out / "cases.jsonl", records(asked, right=right))
+        write_json(out / "summary.json", {"cases_digest": cases_digest(asked)})
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    fake = Pipeline()
+    for name in ("pull", "data_edited", "reproduce", "evaluate"):
+        monkeypatch.setattr(module, name, getattr(fake, name))
+    monkeypatch.setattr(module, "draft_bundle", lambda *_, **__: scripted_bundle())  # no metric needs its files here
+    return fake
+
+
+@pytest.fixture(autouse=True)
+def recorded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was recorded in MLflow, which takes seconds: only a test that asks for `client` does it."""
+    calls: list[Any] = []
+    if "client" not in request.fixturenames:
+        monkeypatch.setattr(module, "record_comparison", lambda *words: calls.append(words))
+    return calls
+
+
+@pytest.fixture
+def client(here: Workspace) -> Any:
+    """MLflow itself; a test that asks for it records for real."""
+    return open_tracking(here, COMPARISONS)
+
+
+@pytest.fixture
+def here(workspace: Workspace) -> Workspace:
+    """A repository with one commit on `main`, and its pipeline parameters as they are."""
+    shutil.copytree(ROOT / ".dvc", workspace.root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "*.local"))
+    (workspace.root / ".gitignore").write_text(".sluice/\nbuild/\n")
+    write_rows(workspace.data / "eval.jsonl", rows())
+    git(workspace.root, "init", "-q", "-b", "main")
+    git(workspace.root, "add", "-A")
+    commit(workspace.root)
+    return workspace
+
+
+def edit(workspace: Workspace, word: str) -> None:
+    path = workspace.prompts / "answer.prompt.yml"
+    path.write_text(path.read_text().replace("You answer questions", f"{word} You answer questions"))
+
+
+def test_an_edit_of_the_working_tree_against_the_last_commit(here: Workspace, pipeline: Pipeline) -> None:
+    start = git(here.root, "rev-parse", "HEAD")
+    edit(here, "LOST")
+    found = review(here, "main")
+    assert found.comparison is not None
+    assert found.comparison.verdict == "worse"
+    assert {metric.name for metric in found.comparison.deciding if metric.verdict == "worse"} == {"f1"}
+    assert found.title == f"working tree ({start[:12]}-dirty) against main ({start[:12]})"
+    assert found.reports == here.build / "comparison"
+    document = json.loads((found.reports / "comparison.json").read_text())
+    assert document["base"]["prompts"]["answer"] != document["head"]["prompts"]["answer"]
+    assert document["base"]["data"] == "d" * 64
+    assert document["head"]["cost"] == pytest.approx(0.06)
+    assert [prompt["name"] for prompt in document["prompts"]] == ["answer"]
+    assert pipeline.calls == [("head", "pull"), ("head", "evaluate"), ("base", "pull"), ("base", "evaluate")]
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_a_comparison_is_recorded_once_with_its_reports(here: Workspace, client: Any) -> None:
+    tracking, experiment = client
+    edit(here, "LOST")
+    for _ in range(2):
+        review(here, "main")
+    (run,) = tracking.search_runs([experiment])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["verdict"] == "worse"
+    assert run.data.metrics["f1"] == -1.0
+    assert run.data.params["base data"] == "d" * 64
+    assert run.data.params["base prompt answer"] != run.data.params["head prompt answer"]
+    files = {file.path for file in tracking.list_artifacts(run.info.run_id)}
+    assert files == {"comment.md", "report.html", "junit.xml", "comparison.json"}
+
+
+def test_the_base_is_asked_once(here: Workspace, pipeline: Pipeline) -> None:
+    edit(here, "LOST")
+    review(here, "main")
+    pipeline.calls.clear()
+    edit(here, "AND")
+    assert review(here, "main").comparison is not None
+    assert pipeline.calls == [("head", "pull"), ("head", "evaluate")]
+
+
+def test_nothing_changed(here: Workspace, pipeline: Pipeline) -> None:
+    (here.root / "pipelines" / "dvc.lock").write_text("of the last run")
+    found = review(here, "main")
+    assert (found.comparison, found.reports) == (None, None)
+    assert "answers as main" in found.title
+    assert not pipeline.calls
+    (here.root / "engine" / "docs").mkdir()
+    (here.root / "engine" / "docs" / "page.md").write_text("new")
+    assert review(here, "main").comparison is None
+    git(here.root, "checkout", "-q", "-b", "mine")
+    commit(here.root, "docs")
+    assert review(here, "main", "mine").comparison is None
+
+
+def test_data_that_was_edited_but_not_added_is_a_change(here: Workspace, pipeline: Pipeline) -> None:
+    pipeline.edited = True
+    assert review(here, "main").comparison is not None
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_what_others_have_merged_meanwhile_is_not_part_of_the_change(here: Workspace) -> None:
+    start = git(here.root, "rev-parse", "HEAD")
+    git(here.root, "checkout", "-q", "-b", "mine")
+    edit(here, "MINE")
+    mine = commit(here.root)
+    git(here.root, "checkout", "-q", "main")
+    edit(here, "LOST")
+    commit(here.root)
+    found = review(here, "main", "mine")
+    assert found.title == f"mine ({mine[:12]}) against main ({start[:12]})"
+    assert found.comparison is not None
+    assert found.comparison.verdict == "no difference seen"
+
+
+def test_both_sides_are_asked_the_cases_of_the_head(here: Workspace, pipeline: Pipeline) -> None:
+    write_rows(here.data / "eval.jsonl", rows(66))
+    pipeline.edited = True
+    found = review(here, "main")
+    assert found.comparison is not None
+    assert found.comparison.compared == 66
+    assert ("base", "evaluate") in pipeline.calls[-1:]
+
+
+def test_replay_asks_nobody_and_keeps_nothing(here: Workspace, pipeline: Pipeline) -> None:
+    edit(here, "LOST")
+    for _ in range(2):
+        pipeline.calls.clear()
+        review(here, "main", replay=True)
+        assert pipeline.calls == [
+            ("head", "pull"),
+            ("head", "train"),
+            ("head", "evaluate", "--replay"),
+            ("base", "pull"),
+            ("base", "train"),
+            ("base", "evaluate", "--replay"),
+        ]
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_an_error_says_whose_it_is_and_leaves_no_report(here: Workspace) -> None:
+    edit(here, "BROKEN")
+    with pytest.raises(SluiceError, match=r"head, working tree \(.*-dirty\): stage evaluate failed: BROKEN") as caught:
+        review(here, "main")
+    assert caught.value.remedy == "mend it"
+    assert not (here.build / "comparison").exists()
+
+
+def test_a_base_that_is_not_there(here: Workspace, pipeline: Pipeline) -> None:
+    with pytest.raises(SluiceError, match=r"'origin/main' here"):
+        review(here, "origin/main")
+    assert not pipeline.calls
+
+
+def test_without_a_provider_s_key_nobody_is_asked(
+    here: Workspace, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = here.config / "providers.yaml"
+    path.write_text(
+        path.read_text()
+        .replace("kind: local ", "kind: openai\n    key_env: SLUICE_TEST_KEY ", 1)
+        .replace("max_concurrency: 32", "max_concurrency: 4")
+    )
+    monkeypatch.delenv("SLUICE_TEST_KEY", raising=False)
+    found = review(here, "main")
+    assert found.replayed == "SLUICE_TEST_KEY not set"
+    assert [call for call in pipeline.calls if call[-1] == "--replay"] == [
+        ("head", "evaluate", "--replay"),
+        ("base", "evaluate", "--replay"),
+    ]
+    monkeypatch.setenv("SLUICE_TEST_KEY", "x")
+    assert review(here, "main").replayed == ""

@@ -1,0 +1,93 @@
+"""The whole road on one machine, with the pipeline and the canary played: where it ends, and what the record says."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sluice.jobs import release as road
+from sluice.core.workspace import Workspace
+from sluice.release import champion, staging
+from sluice.release.manifest import Manifest
+from sluice.release.record import here
+from sluice.jobs.release import Arrival
+from unit.release.conftest import verdict, workspace, write_evaluation
+
+__all__ = ["workspace"]
+
+Walk = Callable[..., Arrival]
+
+
+@pytest.fixture
+def walk(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Walk:
+    """`gate`: whether it passes; `canary`: why it is stopped."""
+    aliases: list[str] = []
+
+    def create(**changed: Any) -> tuple[Manifest, Path]:
+        return staging.create(workspace, commit="1" * 40, data_digest="e" * 32, **changed)
+
+    def baseline(*_: Any) -> tuple[Manifest, Path]:
+        out = write_evaluation(workspace.build / "baseline", f1=0.1)
+        return create(evaluation=out, verdicts=[], parent=None, adapter=None)
+
+    def call(*, gate: bool = True, canary: str = "") -> Arrival:
+        def candidate(_: Workspace, __: Any, live: Manifest) -> tuple[Manifest, Path]:
+            adapter = workspace.build / "adapter" / "adapter.gguf"
+            judged = [verdict(passed=gate, reason="gate f1_holds: fell")]
+            made = create(evaluation=workspace.build / "evaluation", verdicts=judged, parent=live.id, adapter=adapter)
+            if made[0].served_digest() == live.served_digest() and made[0].id != live.id:
+                shutil.rmtree(made[1])
+            return made
+
+        monkeypatch.setattr(road, "make_candidate", candidate)
+        monkeypatch.setattr(road, "run_rehearsal", lambda *_, **__: SimpleNamespace(reason=canary, steps=()))
+        return road.make_release(workspace)
+
+    monkeypatch.setattr(road, "run_pipeline", lambda *_: None)
+    monkeypatch.setattr(road, "make_baseline", baseline)
+    monkeypatch.setattr(road, "write_report", lambda *_, **__: None)
+    monkeypatch.setattr(champion, "_move_alias", lambda _, manifest, __: aliases.append(manifest.id))
+    return call
+
+
+def events(workspace: Workspace) -> list[tuple[str, str]]:
+    return [(event.event, event.id) for event in here(workspace).history()]
+
+
+def test_the_first_release_beats_the_untouched_model(walk: Walk, workspace: Workspace) -> None:
+    arrival = walk()
+    assert arrival.verdict == "promoted"
+    baseline = arrival.manifest.parent
+    assert events(workspace) == [
+        (what, release) for release in (baseline, arrival.manifest.id) for what in ("promoting", "promoted")
+    ]
+
+
+def test_nothing_changed_leaves_the_record(walk: Walk, workspace: Workspace) -> None:
+    walk()
+    before = events(workspace)
+    assert walk().verdict == "unchanged"
+    assert events(workspace) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"gate": False}, "refused by the gates"), ({"canary": "too slow"}, "stopped by the canary")],
+)
+def test_a_release_that_is_stopped_is_noted_and_the_champion_stays(
+    walk: Walk,
+    workspace: Workspace,
+    options: dict[str, Any],
+    said: str,
+) -> None:
+    live = walk().manifest.id
+    (workspace.build / "adapter" / "adapter.gguf").write_bytes(b"GGUF another")
+    arrival = walk(**options)
+    assert (arrival.verdict, arrival.passed) == (said, False)
+    assert events(workspace)[-1] == ("rejected", arrival.manifest.id)
+    assert champion.champion_id(here(workspace)) == live

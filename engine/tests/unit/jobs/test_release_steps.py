@@ -1,0 +1,462 @@
+"""The road in pieces, by its commands: what each does, and that a kill anywhere changes nothing of where it ends.
+
+The pipeline, MLflow and GitHub are played; the record and the place are real.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice import cli
+
+from sluice.jobs import release_steps as delivery
+from sluice.core import git
+from sluice.core.files import read_json
+from sluice.core.workspace import Workspace
+from sluice.github.api import GitHub
+from sluice.release import blobs, catalogue, champion, staging
+from sluice.release.manifest import Images, Manifest
+from sluice.release.record import Record, open_record, shared_place
+from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
+from unit.release.conftest import small_models, verdict, workspace, write_evaluation
+
+__all__ = ["small_models", "workspace"]
+
+ENV = ("--env", "production")
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing may catch it."""
+
+
+@dataclass
+class Road:
+    """A checkout on GitHub's machines. `aliases`: where MLflow's point; `made`: how often the pipeline ran; `refuse`:
+    whether a gate says no."""
+
+    workspace: Workspace
+    github: FakeGitHub
+    environment: dict[str, str]
+    aliases: dict[str, str] = field(default_factory=dict)
+    made: int = 0
+    refuse: bool = False
+
+    def run(self, *words: str) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["sluice", *words])
+            return cli.main()
+
+    def outputs(self) -> dict[str, str]:
+        text = Path(self.environment["GITHUB_OUTPUT"]).read_text()
+        return dict(line.split("=", 1) for line in text.splitlines())
+
+    def record(self, name: str = "production") -> Record:
+        return open_record(self.workspace, name, self.environment)
+
+    def events(self, name: str = "production") -> list[tuple[str, str]]:
+        return [(event.event, event.id) for event in self.record(name).history()]
+
+    def commit(self, name: str, text: str) -> str:
+        path = self.workspace.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return commit_all(self.workspace.root)
+
+    def fresh(self) -> None:
+        """The next job has another machine."""
+        shutil.rmtree(self.workspace.state, ignore_errors=True)
+
+    def whole(self) -> None:
+        """The jobs of release.yml, when all goes well."""
+        self.fresh()
+        if self.run("release", "stage", *ENV) == 3:
+            return
+        release = self.outputs()["release"]
+        for words in (("release", "promote", release, *ENV), ("release", "publish", release, *ENV)):
+            self.fresh()
+            assert self.run(*words) == 0
+
+    def stopped(self) -> None:
+        """The jobs of release.yml, when the canary is stopped."""
+        self.fresh()
+        assert self.run("release", "stage", *ENV) == 0
+        self.fresh()
+        assert self.run("release", "reject", self.outputs()["release"], *ENV, "--reason", "too slow", "--issue") == 0
+
+    def state(self) -> Any:
+        """All that outlives the machines, but times and the numbers that GitHub gives."""
+        events = [(e.event, e.id, e.commit, e.reason) for e in self.record().history()]
+        made = [(e.id, e.commit, e.baseline, e.making) for e in catalogue.newest(shared_place(self.environment))]
+        releases = [
+            (one["tag_name"], one["draft"], one["body"], sorted(file["name"] for file in one["assets"]))
+            for one in self.github.releases.by_id.values()
+        ]
+        issues = [(one["title"], one["body"], one["state"]) for one in self.github.issues.values()]
+        return events, made, releases, issues, self.aliases
+
+
+def commit_all(root: Path) -> str:
+    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
+    for words in (["add", "--all"], ["commit", "--quiet", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True)
+    return git.commit(root)
+
+
+@pytest.fixture
+def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001
+    with fake_github() as fake:
+        yield fake
+
+
+@pytest.fixture
+def road(
+    workspace: Workspace,
+    small_models: None,  # noqa: ARG001
+    github: FakeGitHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Road:
+    (workspace.root / ".gitignore").write_text(".sluice/\nbuild/\n")
+    subprocess.run(["git", "-C", str(workspace.root), "init", "--quiet", "-b", "main"], check=True)
+    commit_all(workspace.root)
+    environment = actions_environment(github, tmp_path) | {
+        "SLUICE_ARTEFACTS": str(tmp_path / "place"),
+        "GITHUB_OUTPUT": str(tmp_path / "outputs"),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+        "GITHUB_SERVER_URL": "https://github.invalid",
+        "GITHUB_ACTOR": "octocat",
+    }
+    (tmp_path / "outputs").touch()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(workspace.root)
+    made = Road(workspace, github, environment)
+
+    def create(**changed: Any) -> tuple[Manifest, Path]:
+        root = git.commit(workspace.root)
+        return staging.create(workspace, commit=root, data_digest="e" * 32, **changed)
+
+    def baseline(*_: Any) -> tuple[Manifest, Path]:
+        out = write_evaluation(workspace.build / "baseline", f1=0.1)
+        return create(evaluation=out, verdicts=[], parent=None, adapter=None)
+
+    def candidate(_: Workspace, __: Any, live: Manifest, *, images: Images) -> tuple[Manifest, Path]:
+        assert (workspace.releases / live.id / "evaluation" / "cases.jsonl").is_file()
+        made.made += 1
+        judged = verdict(passed=not made.refuse, reason="gate f1_holds: f1 is 0.1")
+        adapter = workspace.build / "adapter" / "adapter.gguf"
+        evaluation = workspace.build / "evaluation"
+        return create(evaluation=evaluation, verdicts=[judged], parent=live.id, adapter=adapter, images=images)
+
+    monkeypatch.setattr(delivery, "run_pipeline", lambda *_: None)
+    monkeypatch.setattr(delivery, "write_report", lambda folder: (folder / "report.html").write_text("the cases"))
+    monkeypatch.setattr(delivery, "make_baseline", baseline)
+    monkeypatch.setattr(delivery, "make_candidate", candidate)
+    monkeypatch.setattr(champion, "_move_alias", lambda _, manifest, alias: made.aliases.update({alias: manifest.id}))
+    monkeypatch.setattr(cli, "die_with_parent", lambda: None)
+    monkeypatch.setattr(cli, "watch_parent", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    return made
+
+
+@pytest.fixture
+def count(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
+    """Counts effects on the place, on MLflow and on GitHub; kills before the one of this number, which is after the one
+    before it."""
+
+    def begin(number: int) -> list[str]:
+        done: list[str] = []
+
+        def effect(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+            def acted(*words: Any, **options: Any) -> Any:
+                if name == "ask" and words[1] == "GET":
+                    return act(*words, **options)
+                done.append(name)
+                if len(done) - 1 == number:
+                    raise Killed
+                return act(*words, **options)
+
+            return acted
+
+        for owner, name in ((blobs._Folder, "put"), (blobs._Folder, "make"), (champion, "_move_alias")):
+            monkeypatch.setattr(owner, name, effect(name, getattr(owner, name)))
+        monkeypatch.setattr(GitHub, "_ask", effect("ask", GitHub._ask))
+        return done
+
+    return begin
+
+
+# Effects of an unbroken run: of the first release with its baseline, and of one that is stopped.
+WENT_WELL, WAS_STOPPED = 30, 25
+
+
+def test_the_first_release_needs_nothing_that_is_live(road: Road) -> None:
+    assert road.run("release", "plan", *ENV) == 0
+    assert road.outputs()["make"] == "true"
+    road.whole()
+    outputs = road.outputs()
+    release = outputs["release"]
+    assert outputs["verdict"] == "candidate"
+    assert outputs["folder"] == f".sluice/releases/{release}"
+    assert road.events() == [("promoting", release), ("promoted", release)]
+    assert road.aliases == {"champion": release}
+    published = next(iter(road.github.releases.by_id.values()))
+    assert (published["tag_name"], published["draft"]) == (release, False)
+    assert sorted(one["name"] for one in published["assets"]) == ["release.json", "report.html"]
+    assert "| f1 | 0.1 | 0.5 | +0.4 |" in published["body"]
+    assert road.github.issues == {}
+    event = road.record().champion()
+    assert event is not None
+    assert (event.by, event.run) == ("octocat", "https://github.invalid/octo/app/actions/runs/500")
+
+
+def test_the_next_one_is_judged_against_the_champion(road: Road) -> None:
+    road.whole()
+    first = road.outputs()["release"]
+    prompt = road.workspace.prompts / "answer.prompt.yml"
+    road.commit("prompts/answer.prompt.yml", prompt.read_text().replace("{{passages}}", "Read: {{passages}}"))
+    road.whole()
+    second = road.outputs()["release"]
+    assert read_json(road.workspace.releases / second / "release.json")["parent"] == first
+    assert road.events()[-1] == ("promoted", second)
+    notes = road.github.releases.by_id[max(road.github.releases.by_id)]["body"]
+    assert "| prompt answer |" in notes
+    assert '+    content: "Read: {{passages}} {{question}}"' in notes
+
+
+@pytest.mark.parametrize("number", range(WENT_WELL))
+def test_a_release_killed_anywhere_and_run_again_ends_as_an_unbroken_one(
+    road: Road, count: Callable[[int], list[str]], number: int
+) -> None:
+    done = count(number)
+    with pytest.raises(Killed):
+        road.whole()
+    assert len(done) == number + 1
+    road.whole()
+    again = road.state()
+    road.whole()
+    assert road.state() == again
+    release = road.outputs()["release"]
+    events, made, releases, issues, aliases = again
+    assert [event[:2] for event in events] == [("promoting", release), ("promoted", release)]
+    assert [(entry[0] == release, entry[2]) for entry in made] == [(True, False), (False, True)]
+    assert [(one[0], one[1], one[3]) for one in releases] == [(release, False, ["release.json", "report.html"])]
+    assert (issues, aliases) == ([], {"champion": release})
+
+
+@pytest.mark.parametrize("number", range(WAS_STOPPED))
+def test_a_stopped_release_killed_anywhere_is_noted_once_and_opens_one_issue(
+    road: Road, count: Callable[[int], list[str]], number: int
+) -> None:
+    done = count(number)
+    with pytest.raises(Killed):
+        road.stopped()
+    assert len(done) == number + 1
+    road.stopped()
+    release = road.outputs()["release"]
+    assert road.events() == [("rejected", release)]
+    assert road.aliases == {}
+    assert road.github.releases.by_id == {}
+    (issue,) = road.github.issues.values()
+    assert issue["title"] == f"Release {release} was stopped"
+    for words in ("`too slow`", "Nothing was live", "https://github.invalid/octo/app/actions/runs/500"):
+        assert words in issue["body"]
+
+
+def test_the_numbers_of_effects_are_all_of_them(road: Road, count: Callable[[int], list[str]]) -> None:
+    done = count(-1)
+    road.whole()
+    assert len(done) == WENT_WELL
+    assert {"put", "make", "_move_alias", "ask"} == set(done)
+
+
+def test_the_effects_of_a_stop_are_all_of_them(road: Road, count: Callable[[int], list[str]]) -> None:
+    done = count(-1)
+    road.stopped()
+    assert len(done) == WAS_STOPPED
+
+
+def test_a_refused_gate_is_exit_code_3_is_noted_once_and_changes_nothing_else(road: Road) -> None:
+    road.whole()
+    live = road.outputs()["release"]
+    road.refuse = True
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    for _ in range(2):
+        road.fresh()
+        assert road.run("release", "stage", *ENV) == 3
+    outputs = road.outputs()
+    assert outputs["verdict"] == "refused"
+    assert road.events()[2:] == [("rejected", outputs["release"])]
+    assert road.aliases == {"champion": live}
+    assert road.run("release", "promote", outputs["release"], *ENV) == 3
+    assert road.aliases == {"champion": live}
+    assert "gate f1_holds: f1 is 0.1" in Path(road.environment["GITHUB_STEP_SUMMARY"]).read_text()
+
+
+def test_a_page_of_docs_is_no_release(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
+    road.whole()
+    road.commit("docs/page.md", "words")
+    assert road.run("release", "plan", *ENV) == 0
+    assert road.outputs()["make"] == "false"
+    assert "Nothing to release: nothing that a release is made of or deployed by has changed" in capsys.readouterr().out
+
+
+def test_a_page_of_docs_does_not_take_up_what_was_refused(road: Road) -> None:
+    road.stopped()
+    road.commit("docs/page.md", "words")
+    assert road.run("release", "plan", *ENV) == 0
+    assert road.outputs()["make"] == "false"
+
+
+def test_nor_what_was_gone_back_from(road: Road) -> None:
+    road.whole()
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.whole()
+    assert road.run("release", "rollback", "previous", *ENV) == 0
+    first = road.events()[0][1]
+    assert road.aliases == {"champion": first}
+    assert road.events()[-2:] == [("rolling-back", first), ("rolled-back", first)]
+    road.commit("docs/page.md", "words")
+    road.run("release", "plan", *ENV)
+    assert road.outputs()["make"] == "false"
+    assert road.run("release", "rollback", "previous", *ENV) == 1  # nothing was live before the first
+
+
+@pytest.mark.parametrize("name", ["prompts/new.prompt.yml", "engine/src/sluice/x.py", "k8s/base/rollout.yaml", "data.dvc"])
+def test_what_a_release_is_made_of_or_deployed_by_is_a_reason(road: Road, name: str) -> None:
+    road.whole()
+    road.commit(name, "words")
+    assert road.run("release", "plan", *ENV) == 0
+    assert road.outputs()["make"] == "true"
+
+
+def test_a_commit_that_is_not_in_the_clone_is_a_reason(road: Road) -> None:
+    road.whole()
+    release = road.outputs()["release"]
+    road.record().append("promoted", release, commit="f" * 40)
+    assert delivery.plan(road.workspace, road.record()).make
+
+
+def test_an_older_commit_releases_nothing_when_a_later_one_was_decided(road: Road) -> None:
+    old = git.commit(road.workspace.root)
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.whole()
+    subprocess.run(["git", "-C", str(road.workspace.root), "checkout", "--quiet", old], check=True)
+    found = delivery.plan(road.workspace, road.record())
+    assert (found.make, "came after this commit" in found.reason) == (False, True)
+
+
+def test_a_release_that_others_have_passed_is_not_deployed(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its failed jobs are run again, long after."""
+    road.stopped()
+    passed = road.outputs()["release"]
+    verify = ("release", "verify", passed, "--judged-in", "production")
+    assert road.run(*verify) == 0
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.whole()
+    live = road.outputs()["release"]
+    assert road.run(*verify) == 1
+    assert f"but {live} is live in production: stage it again" in capsys.readouterr().out
+    assert road.run("release", "verify", live, "--judged-in", "production") == 0
+
+
+def test_run_again_a_commit_is_not_made_again(road: Road) -> None:
+    road.whole()
+    road.whole()
+    assert road.made == 1
+    assert road.run("release", "plan", *ENV) == 0
+    assert road.outputs()["make"] == "true"  # all jobs of the same run: each finds its work done
+
+
+def test_a_commit_is_judged_anew_when_the_champion_has_changed(road: Road) -> None:
+    road.whole()
+    first = road.outputs()["release"]
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.fresh()
+    road.run("release", "stage", *ENV)
+    baseline = read_json(road.workspace.releases / first / "release.json")["parent"]
+    champion.promote(road.workspace, road.record(), baseline, commit="f" * 40)
+    road.fresh()
+    road.run("release", "stage", *ENV)
+    second = road.outputs()["release"]
+    assert road.made == 3
+    assert read_json(road.workspace.releases / second / "release.json")["parent"] == baseline
+
+
+def test_what_was_gone_back_from_does_not_return_by_running_its_commit_again(road: Road) -> None:
+    road.whole()
+    first = road.outputs()["release"]
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.whole()
+    road.run("release", "rollback", "previous", *ENV)
+    road.whole()
+    assert road.outputs()["release"] == first
+    assert road.aliases == {"champion": first}
+
+
+def test_a_change_of_the_cluster_alone_deploys_the_champion_anew(road: Road) -> None:
+    road.whole()
+    release = road.outputs()["release"]
+    commit = road.commit("k8s/base/rollout.yaml", "kind: Rollout")
+    road.whole()
+    assert road.outputs()["release"] == release
+    assert road.made == 1
+    assert len(road.github.releases.by_id) == 1
+    event = road.record().champion()
+    assert event is not None
+    assert (event.id, event.commit) == (release, commit)
+
+
+def test_the_images_are_part_of_the_release(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = "ghcr.io/octo/app@sha256:" + "a" * 64
+    monkeypatch.setenv("SLUICE_IMAGE", image)
+    monkeypatch.setenv("SLUICE_LOAD_IMAGE", image.replace("app@", "app-load@"))
+    road.whole()
+    manifest = read_json(road.workspace.releases / road.outputs()["release"] / "release.json")
+    assert (manifest["image"], manifest["load_image"]) == (image, image.replace("app@", "app-load@"))
+
+
+def test_environments_are_promoted_one_by_one(road: Road) -> None:
+    road.fresh()
+    road.run("release", "stage", *ENV)
+    release = road.outputs()["release"]
+    assert road.run("release", "promote", release, "--env", "staging") == 0
+    assert (road.events("staging")[-1], road.events()) == (("promoted", release), [])
+    assert road.aliases == {"staging": release}
+
+
+def test_a_first_candidate_is_rehearsed_beside_the_untouched_model(road: Road) -> None:
+    road.fresh()
+    staged = delivery.stage(road.workspace, road.record())
+    road.fresh()
+    stable = delivery.stable_of(road.workspace, road.record(), staged.manifest)
+    assert stable is not None
+    assert (stable.id, stable.adapter) == (staged.manifest.parent, None)
+    champion.promote(road.workspace, road.record(), staged.manifest.id)
+    assert delivery.stable_of(road.workspace, road.record(), staged.manifest) is None
+
+
+def test_the_record_is_shown(road: Road, capsys: pytest.CaptureFixture[str]) -> None:
+    road.whole()
+    release = road.outputs()["release"]
+    capsys.readouterr()
+    assert road.run("release", "list", *ENV) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[0] for line in lines] == [" ", "*"]
+    assert lines[1].endswith(f"promoted      {release}  every canary step held  (octocat)")
+    road.fresh()
+    assert road.run("release", "show", *ENV) == 0
+    assert f'"id": "{release}"' in capsys.readouterr().out
+    assert road.run("release", "verify", release) == 0
+    out = capsys.readouterr().out
+    assert "folder: verified: " in out
+    assert "place: verified: " in out

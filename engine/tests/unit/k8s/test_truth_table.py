@@ -1,0 +1,185 @@
+"""The verdict of every Prometheus template for every kind of answer, from the templates' own expressions, with a real
+Prometheus that reads the real service. engine/docs/reference/analysis.md shows the table, and is compared.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+import argo
+from canaries import BROKEN, FORBIDDEN, GOOD, Canary, many
+from sluice.core.processes import free_port, wait_until
+
+ROOT = Path(__file__).parents[4]
+PROMETHEUS = shutil.which("prometheus")
+TEMPLATES = sorted(
+    path.stem for path in (ROOT / "engine" / "k8s" / "analysis").glob("*.yaml") if "prometheus:" in path.read_text()
+)
+# Longer than the test, so that everything that was asked is in it.
+WINDOW = "5m"
+# Pod template hash -> release.
+HASHES = {"stable": "r-00000000000a", "good": "r-00000000000b", "bad": "r-00000000000c", "quiet": "r-00000000000d"}
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed (apt-get install prometheus)"),
+]
+
+
+def template(name: str) -> dict[str, Any]:
+    found = yaml.safe_load((ROOT / "engine" / "k8s" / "analysis" / f"{name}.yaml").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def metric_of(name: str, address: str, canary: str, stable: str = "stable", **changes: str) -> dict[str, Any]:
+    """The template's metric as Argo resolves it: its own defaults, and what the Rollout gives."""
+    found = template(name)
+    given = {"canary-hash": canary, "stable-hash": stable, "prometheus-url": address}
+    windows = {arg: WINDOW for arg in argo.defaults(found) if arg.endswith("window")}
+    arguments = argo.defaults(found) | given | windows | {key.replace("_", "-"): one for key, one in changes.items()}
+    (metric,) = argo.resolve(found["spec"]["metrics"], arguments)
+    assert isinstance(metric, dict)
+    return metric
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prometheus that has read four releases while they were asked: stable and good alike, bad bad in every way,
+    quiet hardly."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    releases = {name: Canary(release, folder / name, 0.25 if name == "bad" else 0) for name, release in HASHES.items()}
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for release in releases.values():
+            release.wait_ready()
+            # So that every series is there before Prometheus first looks: what a counter had when it appeared is lost.
+            for question in (GOOD, BROKEN, FORBIDDEN):
+                release.ask(question)
+            for answered_by in HASHES.values():
+                release.score(1, answered_by)
+                release.score(0, answered_by)
+        url = f"http://127.0.0.1:{free_port()}"
+        started.append(_prometheus(folder, url, releases))
+        assert wait_until(lambda: _scraped(url, len(releases)), seconds=60)
+        for name in ("stable", "good"):
+            many(60, lambda name=name: releases[name].ask(GOOD))  # type: ignore[misc]
+            # Users of the canary: the router sends their scores to any pod, here to stable.
+            many(30, lambda name=name: releases["stable"].score(1, HASHES[name]))  # type: ignore[misc]
+        many(40, lambda: releases["bad"].ask(GOOD))
+        many(20, lambda: releases["bad"].ask(BROKEN))
+        many(20, lambda: releases["bad"].ask(FORBIDDEN))
+        many(30, lambda: releases["stable"].score(0, HASHES["bad"]))
+        many(3, lambda: releases["quiet"].ask(GOOD))
+        time.sleep(2)  # two more scrapes
+        yield url
+    finally:
+        for process in started:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+        for release in releases.values():
+            release.stop()
+
+
+def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> subprocess.Popen[bytes]:
+    scrape = {
+        "job_name": "sluice",
+        "scrape_interval": "500ms",
+        "scrape_timeout": "500ms",
+        "static_configs": [
+            {"targets": [one.url.removeprefix("http://")], "labels": {"rollouts_pod_template_hash": name}}
+            for name, one in releases.items()
+        ],
+    }
+    config = folder / "prometheus.yml"
+    config.write_text(yaml.safe_dump({"scrape_configs": [scrape]}))
+    argv = [str(PROMETHEUS), f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+    argv += [f"--web.listen-address={url.removeprefix('http://')}", "--log.level=warn"]
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(argv, stdout=log, stderr=log)
+
+
+def _scraped(url: str, targets: int) -> bool:
+    try:
+        return argo.ask(url, "count(count_over_time(up[1m]) >= 2 and up == 1)", 2) == [float(targets)]
+    except (OSError, httpx.TransportError):
+        return False
+
+
+def verdicts(address: str, name: str) -> dict[str, tuple[argo.Phase, list[float]]]:
+    """One measurement for each row of the table."""
+    found = {
+        "good": argo.measure(metric_of(name, address, "good")),
+        "bad": argo.measure(metric_of(name, address, "bad")),
+        "empty": argo.measure(metric_of(name, address, "nobody")),
+        "too little traffic": argo.measure(metric_of(name, address, "quiet")),
+        "provider down": argo.measure(metric_of(name, f"http://127.0.0.1:{free_port()}", "good")),
+    }
+    # What the query leaves out by itself: the same condition must hold against it.
+    for row, query in (("NaN", "vector(0) / 0"), ("infinite", "vector(1) / 0"), ("minus infinite", "vector(-1) / 0")):
+        metric = metric_of(name, address, "good")
+        metric["provider"]["prometheus"]["query"] = query
+        found[row] = argo.measure(metric)
+    return found
+
+
+EXPECTED: dict[str, argo.Phase] = {
+    "good": "Successful",
+    "bad": "Failed",
+    "NaN": "Failed",
+    "empty": "Failed",
+    "infinite": "Failed",
+    "minus infinite": "Failed",
+    "provider down": "Error",
+    "too little traffic": "Failed",
+}
+
+
+def test_the_templates_are_found() -> None:
+    assert TEMPLATES == ["block-rate", "feedback-score", "latency-p95", "success-rate", "ttft-p95"]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_kind_of_answer_has_its_verdict(address: str, name: str) -> None:
+    found = verdicts(address, name)
+    assert {row: phase for row, (phase, _) in found.items()} == EXPECTED, found
+    for row in ("good", "bad"):
+        assert len(found[row][1]) == 1, "a figure, and not silence, must have decided"
+    for row in ("empty", "too little traffic", "provider down"):
+        assert found[row][1] == []
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_canary_without_new_questions_is_no_number(address: str, name: str) -> None:
+    """Where nothing is asked of the guard of the query either, the figure itself is NaN or missing, and fails."""
+    phase, result = argo.measure(metric_of(name, address, "nobody", "nobody", **{f"{name}_samples": "0"}))
+    assert phase == "Failed", result
+
+
+@pytest.mark.parametrize("name", [one for one in TEMPLATES if "stable-hash" in str(template(one))])
+def test_without_stable_nothing_passes(address: str, name: str) -> None:
+    for stable in ("nobody", "quiet"):
+        assert argo.measure(metric_of(name, address, "good", stable)) == ("Failed", [])
+
+
+def test_a_page_of_the_documentation_shows_what_was_found(address: str) -> None:
+    page = (ROOT / "engine" / "docs" / "reference" / "analysis.md").read_text()
+    for row, once in EXPECTED.items():
+        metrics = [metric_of(name, address, "good") for name in TEMPLATES]
+        ends = {
+            argo.outcome(metric, verdicts(address, name)[row][0])
+            for name, metric in zip(TEMPLATES, metrics, strict=True)
+        }
+        ((phase, measurements),) = ends
+        line = f"| {row} | {once} | {phase}, after {measurements} | {argo.CONTROLLER[phase]} |"
+        assert line in page, line

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fakes import provider_entry
+from sluice.core.errors import Faults
+from sluice.llm.settings import Providers, ProviderSpec, load_providers
+
+ROOT = Path(__file__).parents[4]
+ROLES = ["chat", "embed"]
+EMBED = [{"name": "local", "kind": "local", "model": "embed"}]
+
+
+def write(path: Path, *chat: dict[str, Any], **roles: Any) -> Path:
+    path.write_text(yaml.safe_dump({"chat": list(chat), "judge": [], "embed": EMBED, **roles}))
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "providers.yaml"
+
+
+def fault(path: Path) -> str:
+    with pytest.raises(Faults) as caught:
+        load_providers(path, roles=ROLES)
+    return str(caught.value)
+
+
+def test_the_file_of_the_repository_is_the_local_model_alone() -> None:
+    providers = load_providers(ROOT / "config/providers.yaml", roles=ROLES)
+    assert [(spec.name, spec.kind, spec.model) for spec in providers.chat] == [("local", "local", "chat")]
+    assert (providers.judge, providers.embed[0].model) == ((), "embed")
+    assert providers.chat[0].breaker.failures <= 20
+
+
+def test_an_unknown_key_is_named_with_its_line_and_the_nearest(file: Path) -> None:
+    text = fault(write(file, provider_entry(retrys=1)))
+    assert f"{file}:" in text
+    assert "did you mean 'retries'?" in text
+
+
+def test_a_key_in_the_file_is_refused(file: Path) -> None:
+    assert "key_env" in fault(write(file, provider_entry(kind="openai", key_env="not a name")))
+    assert "unknown key" in fault(write(file, provider_entry(kind="openai", api_key="x")))
+
+
+def test_every_number_must_be_there(file: Path) -> None:
+    entry = provider_entry()
+    for key in ("timeouts", "retries", "max_concurrency", "breaker", "prices"):
+        missing = {name: value for name, value in entry.items() if name != key}
+        assert f"chat.0.{key}: Field required" in fault(write(file, missing))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"kind": "openai"}, "kind openai needs key_env"),
+        ({"kind": "anthropic"}, "kind anthropic needs key_env"),
+        ({"kind": "bedrock"}, "kind bedrock needs region"),
+        ({"kind": "sagemaker"}, "kind sagemaker needs region"),
+        ({"kind": "langchain"}, "kind langchain needs integration"),
+        ({"kind": "openai_compatible"}, "needs base_url or base_url_env"),
+        ({"kind": "openai_compatible", "base_url": "http://a", "base_url_env": "A"}, "exclude each other"),
+        ({"region": "eu-west-1"}, "kind local has no region"),
+        ({"base_url": "http://127.0.0.1:1"}, "kind local has no base_url"),
+        ({"integration": "openai"}, "kind local has no integration"),
+        ({"breaker": {"window": 5, "failures": 6, "open_seconds": 1}}, "can never be reached"),
+        ({"omit": ["temprature"]}, "Input should be"),
+        ({"model": "chatt"}, "no role 'chatt' in models.yaml (did you mean 'chat'?)"),
+        ({"kind": "openai_compatible", "base_url": "ftp://x"}, "should match pattern"),
+    ],
+)
+def test_what_does_not_fit_the_kind(file: Path, changes: dict[str, Any], what: str) -> None:
+    assert what in fault(write(file, provider_entry(**changes)))
+
+
+def test_two_providers_of_a_role_have_different_names(file: Path) -> None:
+    assert "chat: two providers are named 'local'" in fault(write(file, provider_entry(), provider_entry()))
+
+
+def test_nobody_to_chat_with_is_an_error(file: Path) -> None:
+    assert "chat" in fault(write(file))
+
+
+def test_entries_may_share_their_numbers(file: Path) -> None:
+    shared = yaml.safe_dump(provider_entry(), default_flow_style=True, width=10_000).strip()
+    file.write_text(
+        f"chat:\n- &usual {shared}\n"
+        "- {<<: *usual, name: second, kind: openai_compatible, base_url: 'http://127.0.0.1:1/v1', model: m}\n"
+        "judge: []\nembed: [{name: local, kind: local, model: embed}]\n"
+    )
+    providers = load_providers(file, roles=ROLES)
+    assert [spec.name for spec in providers.chat] == ["local", "second"]
+    assert providers.chat[0].timeouts == providers.chat[1].timeouts
+
+
+def test_the_entries_of_the_guide_are_valid() -> None:
+    """Every YAML block of the page that is a list of providers."""
+    page = (ROOT / "engine/docs/how-to/use-another-provider.md").read_text()
+    blocks = [yaml.safe_load(block.split("```")[0]) for block in page.split("```yaml\n")[1:]]
+    usual = provider_entry()
+    numbers = {key: usual[key] for key in ("timeouts", "retries", "max_concurrency", "breaker", "prices")}
+    entries = [entry for block in blocks for entry in (block if isinstance(block, list) else block["chat"])]
+    assert {ProviderSpec.model_validate({**numbers, **entry}).kind for entry in entries} >= {
+        "local",
+        "openai_compatible",
+        "openai",
+        "anthropic",
+        "bedrock",
+        "sagemaker",
+        "langchain",
+    }
+
+
+def test_the_roles_are_chat_judge_teacher_and_embed() -> None:
+    assert list(Providers.model_fields) == ["chat", "judge", "teacher", "embed"]

@@ -1,0 +1,84 @@
+"""Locust in a process of its own: importing it replaces parts of the standard library."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sluice.core.processes import free_port
+
+ROOT = Path(__file__).parents[4]
+
+
+def _python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "loadtest")])
+    return subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, "PYTHONPATH": paths, **env},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _locust(**env: str) -> subprocess.CompletedProcess[str]:
+    return _python("-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary", **env)
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"question": "Why?"}\n')
+    nobody = f"http://127.0.0.1:{free_port()}"
+    return {
+        **{f"SLUICE_{name}_URL": nobody for name in ("ROUTER", "CANARY", "STABLE")},
+        "SLUICE_QUESTIONS": str(questions),
+        "SLUICE_GATES": str(ROOT / "config" / "gates.yaml"),
+        "SLUICE_LOAD_OUT": str(tmp_path / "out.json"),
+        "SLUICE_LOAD_USERS": "2",
+        "SLUICE_LOAD_DURATION": "1s",
+        "SLUICE_LOAD_SHAPE": "steady",
+        "SLUICE_LOAD_TIMEOUT": "2s",
+    }
+
+
+def test_without_stable_nothing_is_measured(env: dict[str, str], tmp_path: Path) -> None:
+    ended = _locust(**env)
+    assert ended.returncode == 2
+    assert "/version: stable does not answer" in ended.stderr
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_an_unknown_shape_is_named(env: dict[str, str]) -> None:
+    ended = _locust(**env | {"SLUICE_LOAD_SHAPE": "wild"})
+    assert ended.returncode == 2
+    assert "'wild' is not one of steady, staircase" in ended.stderr
+
+
+_TICKS = """
+import importlib, json, sys
+from types import SimpleNamespace
+name, times = sys.argv[1], json.loads(sys.argv[2])
+shape = getattr(importlib.import_module(f"shapes.{name}"), name.capitalize())()
+shape.stage = SimpleNamespace(users=5, seconds=40.0, over=lambda at: at >= 40)
+ticks = []
+for at in times:
+    shape.get_run_time = lambda: at
+    tick = shape.tick()
+    ticks.append(tick and tick[0])
+print(json.dumps(ticks))
+"""
+
+
+@pytest.mark.parametrize(("name", "users"), [("steady", [5, 5, 5, 5, 5, None]), ("staircase", [2, 3, 4, 5, 5, None])])
+def test_shapes(name: str, users: list[int | None]) -> None:
+    ended = _python("-c", _TICKS, name, json.dumps([0, 10, 20, 30, 39.9, 40]))
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == users

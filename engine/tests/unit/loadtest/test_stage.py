@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.rollout.figures import Sample
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "loadtest"))
+    return importlib.import_module("stage")
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"question": "Why?"}\n{"text": "no question"}\n')
+    return {
+        "SLUICE_ROUTER_URL": "http://127.0.0.1:1",
+        "SLUICE_CANARY_URL": "http://127.0.0.1:2",
+        "SLUICE_STABLE_URL": "http://127.0.0.1:3",
+        "SLUICE_QUESTIONS": str(questions),
+        "SLUICE_GATES": "gates.yaml",
+        "SLUICE_LOAD_OUT": "out.json",
+        "SLUICE_LOAD_USERS": "3",
+        "SLUICE_LOAD_DURATION": "2m",
+        "SLUICE_LOAD_SHAPE": "steady",
+        "SLUICE_LOAD_TIMEOUT": "20s",
+    }
+
+
+def test_everything_comes_from_the_environment(module: ModuleType, env: dict[str, str]) -> None:
+    stage = module.Stage.from_environment(env)
+    assert (stage.users, stage.seconds, stage.answer_timeout) == (3, 120, 20)
+    assert stage.questions == ["Why?"]
+    assert stage.question() == "Why?"
+
+
+def test_a_missing_variable_is_named(module: ModuleType, env: dict[str, str]) -> None:
+    for name in env:
+        rest = {key: value for key, value in env.items() if key != name}
+        with pytest.raises(SluiceError, match=f"{name} is not set"):
+            module.Stage.from_environment(rest)
+
+
+@pytest.mark.parametrize(("name", "value"), [("USERS", "many"), ("DURATION", "soon"), ("TIMEOUT", "1d")])
+def test_an_unreadable_number_is_told(module: ModuleType, env: dict[str, str], name: str, value: str) -> None:
+    with pytest.raises(SluiceError, match=value):
+        module.Stage.from_environment(env | {f"SLUICE_LOAD_{name}": value})
+
+
+def test_questions_are_needed(module: ModuleType, env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "questions.jsonl").write_text('{"text": "none"}\n')
+    with pytest.raises(SluiceError, match="no row has a question"):
+        module.Stage.from_environment(env)
+
+
+def test_a_slow_machine_gets_more_time_for_the_pairs_it_needs(module: ModuleType, env: dict[str, str]) -> None:
+    stage = module.Stage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
+    stage.pairs_needed = 2
+    for pair in (1, 2):
+        assert [stage.over(at) for at in (9, 10, 39, 40)] == [False, False, False, True]
+        stage.samples += [Sample("id", release, pair, "", 1.0, 1.0) for release in ("stable", "canary")]
+    assert [stage.over(at) for at in (9, 10)] == [False, True]
+
+
+def test_a_failed_probe_prolongs_nothing(module: ModuleType, env: dict[str, str]) -> None:
+    stage = module.Stage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
+    stage.pairs_needed = 9
+    stage.samples.append(Sample("id", "canary", None, "status 503", None, None))
+    assert not stage.over(10), "a visit is not a probe"
+    stage.samples.append(Sample("id", "canary", 1, "no answer", None, None))
+    assert [stage.over(at) for at in (9, 10)] == [False, True]

@@ -1,0 +1,265 @@
+"""pipelines/container/job.py in the places and with the variables that SageMaker gives a job.
+
+The stages are played by a small package in the parcel; test_job_real.py has the real ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sagemaker_runs import ROOT, archive
+
+JOB = ROOT / "pipelines" / "container" / "job.py"
+# Each command leaves what the real one leaves, and a line of what it was called with.
+PLAYED = """
+import os, sys, time
+from pathlib import Path
+
+def write(name, text):
+    path = Path("build", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+def main():
+    words = " ".join(sys.argv[1:])
+    with open("called", "a") as log:
+        log.write(f"{words} rank={os.environ.get('RANK', '')}\\n")
+    if words == os.environ.get("FAILS"):
+        print("noise\\nerror: data/train.jsonl:3: key 'id' is missing\\n  -> add it")
+        return 1
+    if words.startswith("data check"):
+        write("check/report.json", "{}")
+    elif words == "index build":
+        write("index/index.json", "{}")
+    elif words.startswith("index build --shard"):
+        assert Path("data/corpus").is_dir()
+        shard, out = sys.argv[4].replace("/", "-of-"), Path(sys.argv[6])
+        (out / shard).mkdir(exist_ok=True)
+        (out / shard / "shard.json").write_text("{}")
+    elif words == "guard train":
+        write("guard/report.json", "{}")
+    elif words == "train":
+        assert Path("build/index/index.json").is_file()
+        kept = Path(".sluice/checkpoints/step")
+        done = int(kept.read_text()) if kept.exists() else 0
+        kept.write_text(str(done + 1))
+        if os.environ.get("HANGS"):
+            print("at work", flush=True)
+            try:
+                time.sleep(60)
+            finally:
+                kept.write_text("stopped in time")
+        write("adapter/adapter.gguf", f"GGUF after {done + 1}")
+        write("adapter/training.json", "{}")
+        write("adapter/.draft-1/adapter.gguf", "half")
+    elif words.startswith("evaluate"):
+        write("evaluation/metrics.json", Path("build/adapter/adapter.gguf").read_text())
+    elif words.startswith("gates judge"):
+        write("gates.json", '{"passed": true}')
+    return 0
+"""
+
+
+def parcel(folder: Path, files: dict[str, str]) -> None:
+    folder.mkdir(parents=True)
+    (folder / "parcel.tar.gz").write_bytes(archive({name: text.encode() for name, text in files.items()}))
+
+
+CODE = {"engine/src/sluice/__init__.py": "", "engine/src/sluice/cli.py": PLAYED, "pyproject.toml": ""}
+DATA = {"data/train.jsonl": "{}\n"}
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """/opt/ml."""
+    return tmp_path / "ml"
+
+
+@pytest.fixture
+def start(base: Path) -> Start:
+    """A job as the container starts it: a bare Python, SageMaker's variables."""
+
+    def begin(stage: str, **variables: str) -> subprocess.Popen[str]:
+        env = {"PATH": os.environ["PATH"], "SAGEMAKER_BASE_DIR": str(base), "SLUICE_INSTALLED": "1", **variables}
+        words = [sys.executable, "-I", str(JOB), "--stage", stage, "--other", "1"]
+        return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return begin
+
+
+def end(job: subprocess.Popen[str]) -> tuple[int, str]:
+    said, _ = job.communicate(timeout=60)
+    return job.returncode, said
+
+
+def training(base: Path, **more: str) -> dict[str, str]:
+    """The variables of a training job, and its channels."""
+    channels = base / "input" / "data"
+    parcel(channels / "checkout", CODE)
+    parcel(channels / "data", DATA)
+    (channels / "index").mkdir()
+    (channels / "index" / "index.json").write_text("{}")
+    (base / "model").mkdir()
+    found = {f"SM_CHANNEL_{name.upper()}": str(channels / name) for name in ("checkout", "data", "index")}
+    variables = {"SM_MODEL_DIR": str(base / "model"), "SM_HPS": '{"stage": "train"}', "SM_NUM_GPUS": "0"}
+    return {**found, **variables, **more}
+
+
+def called(base: Path) -> list[str]:
+    return (base / "checkout" / "called").read_text().splitlines()
+
+
+def test_process_checks_indexes_and_trains_the_guard_and_hands_all_over(base: Path, start: Start) -> None:
+    parcel(base / "processing" / "input" / "checkout", CODE)
+    parcel(base / "processing" / "input" / "data", DATA)
+    code, said = end(start("process"))
+    assert code == 0, said
+    assert called(base) == ["data check --out build/check/report.json rank=", "index build rank=", "guard train rank="]
+    output = base / "processing" / "output"
+    assert {str(one.relative_to(output)) for one in output.rglob("*.json")} == {
+        "check/report.json",
+        "index/index.json",
+        "guard/report.json",
+    }
+    assert not (base / "output" / "failure").exists()
+
+
+def test_train_hands_over_the_adapter_without_drafts(base: Path, start: Start) -> None:
+    code, said = end(start("train", **training(base)))
+    assert code == 0, said
+    assert {one.name for one in (base / "model").iterdir()} == {"adapter.gguf", "training.json"}
+
+
+def test_a_job_that_is_started_again_finds_its_checkpoints(base: Path, start: Start) -> None:
+    variables = training(base)
+    end(start("train", **variables))
+    assert (base / "checkpoints" / "step").read_text() == "1"
+    end(start("train", **variables))
+    assert (base / "model" / "adapter.gguf").read_text() == "GGUF after 2"
+
+
+def test_hyperparameters_of_a_section_are_set_before_training(base: Path, start: Start) -> None:
+    chosen = json.dumps({"stage": "train", "train.steps": 2, "train.batch": "4"})
+    code, said = end(start("train", **training(base, SM_HPS=chosen)))
+    assert code == 0, said
+    assert called(base)[0] == "params set train.steps=2 train.batch=4 rank="
+
+
+def test_of_two_processes_the_first_prepares_and_hands_over(base: Path, start: Start) -> None:
+    variables = training(base, WORLD_SIZE="2")
+    second = start("train", **variables, RANK="1", LOCAL_RANK="1")
+    time.sleep(0.3)
+    assert second.poll() is None  # it waits for the first
+    first = start("train", **variables, RANK="0", LOCAL_RANK="0")
+    for job in (first, second):
+        code, said = end(job)
+        assert code == 0, said
+    assert sorted(called(base)) == ["train rank=0", "train rank=1"]
+
+
+def test_evaluate_asks_the_live_release_too_and_the_gates(base: Path, start: Start) -> None:
+    inputs = base / "processing" / "input"
+    parcel(inputs / "checkout", CODE)
+    parcel(inputs / "data", DATA)
+    parcel(inputs / "live", {"r-1/release.json": "{}"})
+    for name in ("index", "guard", "model"):
+        (inputs / name).mkdir()
+    (inputs / "model" / "model.tar.gz").write_bytes(archive({"adapter.gguf": b"GGUF"}))
+    code, said = end(start("evaluate"))
+    assert code == 0, said
+    assert called(base) == [
+        "evaluate rank=",
+        "evaluate --release r-1 --out build/live rank=",
+        "gates judge build/evaluation --against build/live --out build/gates.json rank=",
+    ]
+    assert (base / "checkout" / ".sluice" / "releases" / "r-1" / "release.json").is_file()
+    output = base / "processing" / "output"
+    assert (output / "evaluation" / "metrics.json").read_text() == "GGUF"
+    assert (output / "gates" / "gates.json").is_file()
+
+
+def test_without_a_live_release_the_untouched_model_is_asked(base: Path, start: Start) -> None:
+    inputs = base / "processing" / "input"
+    for name, files in (("checkout", CODE), ("data", DATA), ("live", {})):
+        parcel(inputs / name, files)
+    for name in ("index", "guard", "model"):
+        (inputs / name).mkdir()
+    (inputs / "model" / "model.tar.gz").write_bytes(archive({"adapter.gguf": b"GGUF"}))
+    assert end(start("evaluate"))[0] == 0
+    assert called(base)[1] == "evaluate --baseline --out build/live rank="
+
+
+def embedding(base: Path, config: str) -> None:
+    """The inputs of a job that embeds, with what an attempt before has left."""
+    inputs = base / "processing" / "input"
+    parcel(inputs / "checkout", CODE)
+    parcel(inputs / "data", {"data/corpus/a.md": ""})
+    for shard in ("1-of-3", "2-of-3"):
+        (inputs / "vectors" / shard / "000000000").mkdir(parents=True)
+        (inputs / "vectors" / shard / "000000000" / "a.npz").write_text(shard)
+    (base / "config").mkdir()
+    (base / "config" / "resourceconfig.json").write_text(config)
+
+
+def test_embed_takes_the_shard_of_its_machine_and_goes_on_where_it_was(base: Path, start: Start) -> None:
+    embedding(
+        base, '{"current_host": "algo-2", "hosts": ["algo-3", "algo-1", "algo-2"], "network_interface_name": "e"}'
+    )
+    code, said = end(start("embed"))
+    assert code == 0, said
+    out = base / "processing" / "output" / "vectors"
+    assert called(base) == [f"index build --shard 2/3 --out {out} rank="]
+    assert (out / "2-of-3" / "000000000" / "a.npz").read_text() == "2-of-3"
+    assert {one.name for one in out.iterdir()} == {"2-of-3"}
+
+
+@pytest.mark.parametrize("config", ["", "{}", '{"current_host": "algo-9", "hosts": ["algo-1"]}'])
+def test_a_machine_that_is_not_told_which_it_is_says_so(base: Path, start: Start, config: str) -> None:
+    embedding(base, config)
+    assert end(start("embed"))[0] == 1
+    assert "resourceconfig.json: does not say which machine" in (base / "output" / "message").read_text()
+
+
+def test_what_a_stage_says_is_the_reason_that_sagemaker_shows(base: Path, start: Start) -> None:
+    code, said = end(start("train", **training(base, FAILS="train")))
+    assert code == 1
+    failure = (base / "output" / "failure").read_text()
+    assert failure == "sluice train ended with 1: error: data/train.jsonl:3: key 'id' is missing\n  -> add it"
+    assert failure in said
+    assert not list((base / "model").iterdir())
+
+
+def test_a_channel_that_is_missing_is_named(base: Path, start: Start) -> None:
+    code, _ = end(start("process"))
+    assert code == 1
+    assert "the channel 'checkout' is not there" in (base / "output" / "failure").read_text()
+
+
+def test_a_broken_parcel_is_named(base: Path, start: Start) -> None:
+    folder = base / "processing" / "input" / "checkout"
+    folder.mkdir(parents=True)
+    (folder / "parcel.tar.gz").write_bytes(b"nonsense")
+    code, _ = end(start("process"))
+    assert code == 1
+    assert "checkout/parcel.tar.gz" in (base / "output" / "failure").read_text()
+
+
+def test_a_machine_that_is_taken_away_is_no_failure(base: Path, start: Start) -> None:
+    job = start("train", **training(base, HANGS="1"))
+    assert job.stdout
+    assert any("at work" in line for line in job.stdout)
+    job.send_signal(signal.SIGTERM)
+    code, _ = end(job)
+    assert code == 128 + signal.SIGTERM
+    assert not (base / "output" / "failure").exists()
+    assert not list((base / "model").iterdir())

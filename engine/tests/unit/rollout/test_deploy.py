@@ -1,0 +1,315 @@
+"""Deployments against a stub API server over HTTP that plays recordings, made by us: no cluster was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeapi import KubeApi, serving, status
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.cluster.client import Cluster, ConflictError, LostError
+from sluice.cluster.deploy import Deployment, deploy
+from sluice.cluster.released import render_release
+from sluice.cluster.watch import Patience
+
+from .cluster import IMAGE, checkout, hold, recording, release
+
+QUICK = Patience(lost=20, watch=5, silence=10, pull=30, settle=5, again=(0.1, 0.5))
+
+
+@pytest.fixture
+def api(loopback: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeApi]:  # noqa: ARG001
+    with serving(KubeApi()) as stub:
+        monkeypatch.setenv("KUBECONFIG", str(stub.kubeconfig(tmp_path / "kubeconfig")))
+        monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "kubecache"))
+        yield stub
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return checkout(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="module")
+def documents(workspace: Workspace) -> list[Any]:
+    return render_release(workspace, "local", release(), IMAGE)
+
+
+class Runner:
+    def __init__(self, state: Path, documents: list[Any]) -> None:
+        self.cluster = Cluster(state, lost_seconds=3)
+        self.documents = documents
+        self.lines: list[str] = []
+
+    def __call__(self, *, patience: Patience = QUICK, seconds: float = 40, retry: bool = False) -> Deployment:
+        self.lines.clear()
+        return deploy(
+            self.cluster, self.documents, show=self.lines.append, seconds=seconds, patience=patience, retry=retry
+        )
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+@pytest.fixture
+def run(tmp_path: Path, documents: list[Any]) -> Runner:
+    return Runner(tmp_path / "state", documents)
+
+
+def test_a_first_deploy(api: KubeApi, run: Runner) -> None:
+    api.recording = recording("first")
+    done = run()
+    assert (done.kind, done.passed) == ("promoted", True)
+    assert "first deploy" in run.lines[0]
+    assert "made Namespace/sluice-local" in run.text
+    maps = [name for name in api.objects if "/configmaps/sluice-release-" in name]
+    assert [api.objects[name]["data"]["release.json"] for name in maps] == [release().to_bytes().decode()]
+    rollout = api.objects[api.path("Rollout", "sluice")]
+    assert rollout["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == release().id
+    assert rollout["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE
+    volumes = rollout["spec"]["template"]["spec"]["volumes"]
+    assert maps[0].rpartition("/")[2] in [(one.get("configMap") or {}).get("name") for one in volumes]
+
+
+def test_weights_analyses_and_pods_are_shown(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("promoted")
+    assert run().kind == "promoted"
+    for line in (
+        "weight: canary 10 %, stable 90 %",
+        "weight: canary 50 %, stable 50 %",
+        "pod sluice-new-1 (canary): Ready",
+        "analysis sluice-new-2-5: Successful",
+        "step 5 of 9: pause 30s",
+        "rollout: Healthy",
+    ):
+        assert line in run.lines, run.text
+
+
+def test_the_rollout_comes_last_and_after_a_dry_run(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("promoted")
+    run()
+    tried = [path.partition("?")[0] for method, path in api.requests if method == "DRY"]
+    kept = [path.partition("?")[0] for method, path in api.requests if method == "PATCH"]
+    assert set(tried) == set(kept)
+    assert kept[-1].endswith("/rollouts/sluice")
+
+
+def test_what_the_controller_has_written_is_kept(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("promoted")
+    run()
+    selector = api.objects[api.path("Service", "sluice-canary")]["spec"]["selector"]
+    assert selector["rollouts-pod-template-hash"] == "old"
+
+
+def test_a_stop_names_metric_value_limit_and_log(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("stopped")
+    api.logs["load-1-abc"] = "p95 of ttft is 1900 ms, the limit is 1200 ms\nverdict: failed\n"
+    done = run()
+    assert (done.kind, done.passed) == ("stopped", False)
+    metric = next(one for one in done.reasons if "ttft-p95" in one)
+    assert "value [2.75]" in metric
+    assert "result[0] <= 1.5" in metric
+    assert "  p95 of ttft is 1900 ms, the limit is 1200 ms" in done.logs
+    assert run.lines[-1] == "weight: canary 0 %, stable 100 %"
+    assert "[2.75]" in done.markdown("local")
+
+
+def test_the_log_that_is_gone_hides_no_verdict(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("stopped")
+    done = run()
+    assert done.kind == "stopped"
+    assert any("no log" in line for line in done.logs)
+
+
+def test_the_same_release_again_changes_nothing(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("promoted")
+    run()
+    generation = api.objects[api.path("Rollout", "sluice")]["metadata"]["generation"]
+    done = run()
+    assert (done.kind, done.passed) == ("unchanged", True)
+    assert api.objects[api.path("Rollout", "sluice")]["metadata"]["generation"] == generation
+    assert "Rollout sluice: unchanged" in run.lines
+
+
+def test_a_stopped_release_stays_stopped_until_retry(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("stopped")
+    assert run().kind == "stopped"
+    assert run().kind == "stopped"
+    assert "--retry begins it again" in run.text
+    assert run(retry=True).kind == "promoted"
+
+
+def test_an_inconclusive_analysis_is_aborted(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("inconclusive")
+    done = run()
+    assert done.kind == "stopped"
+    assert "feedback-score: Inconclusive; value [-0.3]" in done.reasons[0]
+    assert api.objects[api.path("Rollout", "sluice")]["status"]["abort"] is True
+
+
+def test_a_degraded_rollout_is_aborted_with_what_its_pods_say(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("degraded")
+    done = run()
+    assert done.kind == "stopped"
+    assert "ProgressDeadlineExceeded" in done.reasons[0]
+    assert "CrashLoopBackOff" in done.reasons[1]
+
+
+def test_a_first_release_that_fails_has_nothing_to_go_back_to(api: KubeApi, run: Runner) -> None:
+    api.recording = {"events": [{"rollout": {"phase": "Degraded", "message": "ProgressDeadlineExceeded"}}]}
+    done = run()
+    assert (done.kind, done.reasons) == ("failed", ("ProgressDeadlineExceeded",))
+    assert not [path for method, path in api.requests if path.endswith("/status")]
+
+
+def test_an_image_that_cannot_be_pulled_is_aborted_in_time(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("image-pull")
+    done = run(patience=Patience(lost=20, watch=5, silence=10, pull=1, settle=5, again=(0.1, 0.5)))
+    assert done.kind == "stopped"
+    assert "ImagePullBackOff: Back-off pulling image" in done.reasons[0]
+    assert any("ErrImagePull" in line for line in run.lines)
+
+
+def test_a_refused_rollout_fails_and_is_not_aborted(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("invalid")
+    done = run()
+    assert done.kind == "failed"
+    assert 'AnalysisTemplate "load" not found' in done.reasons[0]
+    assert not [path for method, path in api.requests if path.endswith("/status")]
+
+
+def test_a_lost_connection_is_taken_up_where_it_was(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("outage")
+    assert run().kind == "promoted"
+    assert "connected again" in run.lines
+    assert [line for line in run.lines if line.startswith("weight: ")] == [
+        "weight: canary 10 %, stable 90 %",
+        "weight: canary 50 %, stable 50 %",
+        "weight: canary 0 %, stable 100 %",
+    ]
+    # One list for the start, and one after the history was compacted; a broken watch alone needs none.
+    lists = [path for method, path in api.requests if "/rollouts?" in path and "watch=" not in path]
+    assert len(lists) == 2, lists
+
+
+def test_an_api_server_that_stays_away_is_given_up(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = {"events": [*recording("outage")["events"][:2], {"down": 30}]}
+    with pytest.raises(LostError, match="has not answered for 2 s") as caught:
+        run(patience=Patience(lost=2, watch=5, silence=10, again=(0.1, 0.5)))
+    assert "run the same command again" in str(caught.value)
+
+
+def test_an_api_server_that_is_away_from_the_start(api: KubeApi, run: Runner) -> None:
+    api.down = True
+    with pytest.raises(LostError):
+        run()
+
+
+@pytest.mark.parametrize("method", ["DRY", "PATCH"])
+def test_a_right_that_is_missing_is_named(api: KubeApi, run: Runner, method: str) -> None:
+    hold(api)
+    words = 'networkpolicies.networking.k8s.io "dns" is forbidden: User "ci" cannot patch resource "networkpolicies"'
+    api.refuse[method, "/networkpolicies/dns"] = status(403, "Forbidden", words)
+    with pytest.raises(SluiceError, match='User "ci" cannot patch') as caught:
+        run()
+    assert "lists the rights" in str(caught.value)
+    assert api.objects[api.path("Rollout", "sluice")]["metadata"]["generation"] == 1
+    if method == "DRY":
+        assert not [path for kind, path in api.requests if kind == "PATCH"]
+
+
+def test_what_may_not_be_watched_is_said_once(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("promoted")
+    api.refuse["GET", "/pods"] = status(403, "Forbidden", 'pods is forbidden: User "ci" cannot list resource "pods"')
+    assert run().kind == "promoted"
+    assert len([line for line in run.lines if line.startswith("pods are not shown")]) == 1
+
+
+def test_the_rollout_must_be_watched(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    words = 'rollouts.argoproj.io is forbidden: User "ci" cannot get resource "rollouts"'
+    api.refuse["GET", "/rollouts"] = status(403, "Forbidden", words)
+    with pytest.raises(SluiceError, match="cannot get"):
+        run()
+
+
+def test_a_cluster_without_argo_rollouts(api: KubeApi, run: Runner) -> None:
+    api.missing_groups.add("argoproj.io")
+    with pytest.raises(SluiceError, match="no matches for kind") as caught:
+        run()
+    assert "Argo Rollouts" in str(caught.value)
+
+
+def test_a_field_that_somebody_else_holds(api: KubeApi, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold(api)
+    monkeypatch.setattr("sluice.cluster.apply.keep", lambda documents, _: list(documents))
+    with pytest.raises(ConflictError, match="rollouts-controller"):
+        run()
+    assert api.objects[api.path("Rollout", "sluice")]["metadata"]["generation"] == 1
+
+
+def test_a_rollout_that_never_ends(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = {"events": recording("promoted")["events"][:3]}
+    with pytest.raises(SluiceError, match="no end after 2 s"):
+        run(seconds=2)
+
+
+def left_behind(api: KubeApi, name: str, days: float) -> None:
+    """The manifest of a release that was deployed so long ago."""
+    made = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    metadata = {"name": f"sluice-release-{name}", "creationTimestamp": made}
+    api.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+
+
+@pytest.mark.parametrize(
+    ("played", "kept"), [("promoted", False), ("stopped", True), ("degraded", True), ("invalid", True)]
+)
+def test_only_a_promotion_tidies_up(api: KubeApi, run: Runner, played: str, kept: bool) -> None:
+    hold(api)
+    left_behind(api, "aaaaaaaaaa", days=9)
+    api.recording = recording(played)
+    run()
+    assert (api.path("ConfigMap", "sluice-release-aaaaaaaaaa") in api.objects) is kept
+    assert ("tidied up sluice-release-aaaaaaaaaa" in run.lines) is not kept
+    own = [name for name in api.objects if "/configmaps/sluice-release-" in name and "aaaaaaaaaa" not in name]
+    assert len(own) == 1, "the manifest of the release itself"
+
+
+def test_a_release_that_was_live_before_tidies_nothing_up(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("promoted")
+    run()
+    left_behind(api, "aaaaaaaaaa", days=9)
+    assert run().kind == "unchanged"
+    assert api.path("ConfigMap", "sluice-release-aaaaaaaaaa") in api.objects
+
+
+def test_a_cluster_that_does_not_let_us_tidy_up_changes_no_verdict(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    left_behind(api, "aaaaaaaaaa", days=9)
+    api.recording = recording("promoted")
+    words = 'configmaps "sluice-release-aaaaaaaaaa" is forbidden: User "ci" cannot delete resource "configmaps"'
+    api.refuse["DELETE", "/configmaps/"] = status(403, "Forbidden", words)
+    assert run().kind == "promoted"
+    assert f"nothing more was tidied up: {words}" in run.lines

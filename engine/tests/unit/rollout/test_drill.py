@@ -1,0 +1,49 @@
+"""The drill in small: some bad canaries of each family, and a good one. engine/benchmarks/canary_drill.py has them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drilling import BAD, GOOD, WAYS, drill, plan_of_the_cluster
+from sluice.core.files import read_json
+from sluice.rollout.plan import Analysis
+
+pytestmark = [pytest.mark.real, pytest.mark.drill]
+
+TIME_SCALE, CASES = 0.06, 60
+
+
+@pytest.mark.parametrize(
+    ("name", "gate"),
+    [
+        ("503 to one question in ten", "quality"),
+        ("one stream in ten cut midway", "quality"),
+        ("writes half as fast", "canary_slowdown"),
+        ("other words in every answer", "quality_f1"),
+        ("declines nothing", "quality_decline_accuracy"),
+    ],
+)
+def test_a_bad_canary_is_stopped_before_many_visitors_meet_it(name: str, gate: str, tmp_path: Path) -> None:
+    found = drill(WAYS[name], tmp_path, time_scale=TIME_SCALE, cases=CASES)
+    assert gate in found.stopped_by.split(", "), found.reason
+    last = read_json(tmp_path / "rehearsal.json")["steps"][-1]
+    assert (last["verdict"], last["reason"]) == ("failed", found.reason)
+    assert gate in {verdict["gate"] for verdict in last["gates"] if not verdict["passed"]}
+    assert found.intervals <= 2
+    assert found.exposed <= 0.12
+    assert found.outside == 0
+
+
+def test_a_good_canary_takes_all_visitors(tmp_path: Path) -> None:
+    found = drill(GOOD, tmp_path, time_scale=TIME_SCALE, cases=CASES)
+    assert not found.stopped, found.reason
+    assert found.intervals == sum(isinstance(step, Analysis) for step in plan_of_the_cluster().steps)
+    assert found.requests > 10
+    assert found.outside == 0
+
+
+def test_the_drill_has_twenty_ways_to_be_bad_in_three_families() -> None:
+    assert len(BAD) == len({way.name for way in BAD}) >= 20
+    assert {way.family for way in BAD} == {"errors", "latency", "answers"}

@@ -1,0 +1,40 @@
+"""Whose log is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from sluice.cluster.logs import job_log
+
+
+def client(pod: dict[str, Any], asked: list[str]) -> httpx.Client:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/log"):
+            return httpx.Response(200, json={"items": [{"metadata": {"name": "p"}, **pod}]})
+        asked.append(request.url.params.get("container", ""))
+        return httpx.Response(200, text="said")
+
+    return httpx.Client(transport=httpx.MockTransport(answer), base_url="http://api")
+
+
+def state(name: str, code: int) -> dict[str, Any]:
+    return {"name": name, "state": {"terminated": {"exitCode": code}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "container"),
+    [
+        ({}, ""),
+        ({"containerStatuses": [state("index", 0)]}, ""),
+        ({"containerStatuses": [state("index", 1)]}, "index"),
+        ({"initContainerStatuses": [state("release", 0), state("schema", 1)]}, "schema"),
+        ({"initContainerStatuses": [{"name": "release", "state": {"running": {}}}]}, ""),
+    ],
+)
+def test_of_several_steps_the_one_that_failed_is_heard(status: dict[str, Any], container: str) -> None:
+    asked: list[str] = []
+    assert job_log(client({"status": status}, asked), "space", "job") == ["said"]
+    assert asked == [container]

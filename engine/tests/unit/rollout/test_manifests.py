@@ -1,0 +1,78 @@
+"""Rendering, conversion to built-in kinds, and what counts as pinned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.core.errors import Faults, SluiceError
+from sluice.cluster.manifests import PLACEHOLDER, as_builtin, parse, render, unpinned, validate
+
+IMAGE = "registry.example/sluice@sha256:" + "1" * 64
+
+
+def rollout(image: str = IMAGE) -> dict[str, Any]:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "sluice", "image": image}]}}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Rollout",
+        "metadata": {"name": "sluice"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "strategy": {"canary": {}}, "template": template},
+    }
+
+
+def test_a_rollout_becomes_the_deployment_that_it_makes() -> None:
+    (deployment,) = as_builtin(rollout())
+    assert (deployment["apiVersion"], deployment["kind"]) == ("apps/v1", "Deployment")
+    assert deployment["spec"] == {key: rollout()["spec"][key] for key in ("selector", "template")}
+
+
+def test_each_job_of_an_analysis_becomes_a_job_and_a_query_nothing() -> None:
+    metrics = [
+        {"name": "load", "provider": {"job": {"spec": {"backoffLimit": 0}}}},
+        {"name": "rate", "provider": {"prometheus": {"query": "up"}}},
+    ]
+    template = {"kind": "AnalysisTemplate", "metadata": {"name": "x"}, "spec": {"metrics": metrics}}
+    assert [(one["kind"], one["metadata"]["name"], one["spec"]) for one in as_builtin(template)] == [
+        ("Job", "x-load", {"backoffLimit": 0})
+    ]
+
+
+@pytest.mark.parametrize(
+    "image", ["sluice", "sluice:1", "sluice:latest", "sluice@sha256:12", "r/sluice@md5:" + "1" * 64]
+)
+def test_an_image_without_a_digest_is_named(image: str) -> None:
+    assert unpinned([rollout(image)]) == [f"Rollout/sluice: {image}"]
+
+
+def test_a_placeholder_is_taken_only_where_it_may_stand() -> None:
+    held = f"sluice@{PLACEHOLDER}"
+    assert unpinned([rollout(held)]) == []
+    assert unpinned([rollout(held)], placeholders=False) == [f"Rollout/sluice: {held}"]
+    assert unpinned([rollout()], placeholders=False) == []
+
+
+def test_a_kind_without_a_schema_does_not_pass(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="no schema of argoproj"):
+        validate([rollout()], tmp_path)
+
+
+def test_a_built_in_kind_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
+    unknown = {"apiVersion": "apps/v1", "kind": "Deploiment", "metadata": {"name": "x"}, "spec": {}}
+    with pytest.raises(Faults, match="no kind 'Deploiment' in 'apps/v1'"):
+        validate([unknown], tmp_path)
+
+
+def test_every_fault_of_a_document_is_told(tmp_path: Path) -> None:
+    broken = parse("apiVersion: v1\nkind: Service\nmetadata: {nam: x}\nspec: {selektor: {}, ports: [{prt: 1}]}")
+    with pytest.raises(Faults) as caught:
+        validate(broken, tmp_path)
+    assert all(word in str(caught.value) for word in ("nam", "selektor", "prt"))
+
+
+def test_what_kubectl_refuses_is_an_error_with_its_words(tmp_path: Path) -> None:
+    (tmp_path / "kustomization.yaml").write_text("resources: [missing.yaml]\n")
+    with pytest.raises(SluiceError, match=r"missing\.yaml"):
+        render(tmp_path)

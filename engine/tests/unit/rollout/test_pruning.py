@@ -1,0 +1,144 @@
+"""What a promotion takes away, and what a rollback may still need: against the stub API server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from kubeapi import KubeApi, serving
+from sluice.cluster.observer import Target
+from sluice.cluster.pruning import prune
+from sluice.cluster.rollback import choose, revisions
+from sluice.cluster.status import read_rollout
+
+from .cluster import hold
+
+NOW = "r-444444444444"
+
+
+@pytest.fixture
+def api(loopback: None) -> Iterator[KubeApi]:  # noqa: ARG001
+    """The newest of four revisions is live, and the controller keeps three before it; a fifth, the oldest, is gone."""
+    with serving(KubeApi()) as stub:
+        hold(stub, name=NOW)
+        for number in range(5):
+            release = f"r-{str(number) * 12}"
+            config(stub, f"sluice-release-{str(number) * 10}")
+            job(stub, f"sluice-database-{number}", release)
+            if number:
+                replicas(stub, number, release)
+        yield stub
+
+
+def metadata(name: str, *, days: float = 9, **more: Any) -> dict[str, Any]:
+    made = datetime.now(UTC) - timedelta(days=days)
+    return {"name": name, "creationTimestamp": made.isoformat(timespec="seconds").replace("+00:00", "Z"), **more}
+
+
+def config(api: KubeApi, name: str, *, days: float = 9) -> None:
+    api.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(name, days=days)})
+
+
+def named(name: str) -> dict[str, Any]:
+    return {"volumes": [{"name": "manifest", "configMap": {"name": name}}]}
+
+
+def job(api: KubeApi, name: str, release: str, *, done: str = "Complete", days: float = 9, **more: Any) -> None:
+    labels = {"app.kubernetes.io/version": release}
+    status = {"conditions": [{"type": done, "status": "True"}]} if done else {}
+    spec = {"template": {"spec": named(f"sluice-release-{release[-1] * 10}")}}
+    about = metadata(name, days=days, labels=labels, **more)
+    api.put({"apiVersion": "batch/v1", "kind": "Job", "metadata": about, "spec": spec, "status": status})
+
+
+def replicas(api: KubeApi, number: int, release: str, **owner: str) -> None:
+    labels = {"app.kubernetes.io/name": "sluice", "app.kubernetes.io/version": release}
+    about = metadata(f"sluice-{number}", labels=labels, ownerReferences=[{"uid": "uid-sluice", **owner}])
+    about["annotations"] = {"rollout.argoproj.io/revision": str(number)}
+    template = {
+        "metadata": {"labels": {**labels, "rollouts-pod-template-hash": f"hash-{number}"}},
+        "spec": named(f"sluice-release-{str(number) * 10}"),
+    }
+    api.put({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": about, "spec": {"template": template}})
+
+
+def target(api: KubeApi) -> Target:
+    return Target(api.namespace, "sluice", "app.kubernetes.io/name=sluice")
+
+
+def tidied(api: KubeApi) -> list[str]:
+    """Names of what went, and that it was told."""
+    lines: list[str] = []
+    before = set(api.objects)
+    with httpx.Client(base_url=api.url, trust_env=False) as client:
+        prune(client, target(api), lines.append)
+    gone = sorted(path.rpartition("/")[2] for path in before - set(api.objects))
+    told = sorted(lines[0].removeprefix("tidied up ").split(", ")) if lines else []
+    assert told == gone
+    return gone
+
+
+def test_what_the_controller_has_let_go_of_goes(api: KubeApi) -> None:
+    assert tidied(api) == ["sluice-database-0", "sluice-release-0000000000"]
+    assert tidied(api) == []
+
+
+def test_every_release_that_a_rollback_may_choose_keeps_its_manifest(api: KubeApi) -> None:
+    tidied(api)
+    with httpx.Client(base_url=api.url, trust_env=False) as client:
+        known = revisions(client, target(api), "uid-sluice")
+    now = read_rollout(api.objects[api.path("Rollout", "sluice")])
+    assert [one.number for one in known] == [4, 3, 2, 1]
+    for one in known:
+        chosen = choose(now, known, one.release).template["spec"]["volumes"][0]["configMap"]["name"]
+        assert api.path("ConfigMap", chosen) in api.objects
+
+
+def test_the_pods_of_an_experiment_keep_theirs(api: KubeApi) -> None:
+    config(api, "sluice-release-7777777777")
+    replicas(api, 7, "r-777777777777", uid="uid-experiment")
+    job(api, "sluice-database-7", "r-777777777777")
+    assert tidied(api) == ["sluice-database-0", "sluice-release-0000000000"]
+
+
+def test_what_is_young_may_belong_to_a_deployment_that_is_beginning(api: KubeApi) -> None:
+    config(api, "sluice-release-8888888888", days=0.5)
+    job(api, "sluice-database-8", "r-888888888888", days=0.5)
+    assert tidied(api) == ["sluice-database-0", "sluice-release-0000000000"]
+
+
+def test_a_job_that_runs_stays_with_what_it_reads(api: KubeApi) -> None:
+    config(api, "sluice-release-9999999999")
+    job(api, "sluice-database-9", "r-999999999999", done="")
+    assert tidied(api) == ["sluice-database-0", "sluice-release-0000000000"]
+    job(api, "sluice-database-9", "r-999999999999", done="Failed")
+    assert tidied(api) == ["sluice-database-9", "sluice-release-9999999999"]
+
+
+def test_what_the_analyses_read_stays(api: KubeApi) -> None:
+    config(api, "sluice-release-9999999999")
+    metric = {"name": "load", "provider": {"job": {"spec": {"template": {"spec": named("sluice-release-9999999999")}}}}}
+    template = {"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": metadata("load")}
+    api.put({**template, "spec": {"metrics": [metric]}})
+    assert tidied(api) == ["sluice-database-0", "sluice-release-0000000000"]
+
+
+def test_what_is_not_ours_stays(api: KubeApi) -> None:
+    job(api, "load-1", "r-000000000000", ownerReferences=[{"kind": "AnalysisRun", "uid": "x"}])
+    for name in ("sluice-place-0000000000", "sluice-release", "sluice-release-notes", "kube-root-ca.crt"):
+        config(api, name)
+    # A Job of an analysis goes with its AnalysisRun; until then it names what it reads.
+    assert tidied(api) == ["sluice-database-0"]
+
+
+def test_an_api_server_that_goes_away_is_told(api: KubeApi) -> None:
+    lines: list[str] = []
+    api.down = True
+    with httpx.Client(base_url=api.url, trust_env=False) as client:
+        prune(client, target(api), lines.append)
+    assert len(lines) == 1
+    assert lines[0].startswith("nothing more was tidied up: ")

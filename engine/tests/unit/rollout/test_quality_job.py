@@ -1,0 +1,100 @@
+"""The comparison of answers as a rehearsal runs it: the command of the Job, against real services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from canaries import CASES, Canary
+from sluice.core.errors import SluiceError
+from sluice.core.processes import free_port
+from sluice.data.rows import write_rows
+from sluice.rehearsal.quality_job import QualityReport, run_quality
+from sluice.rollout.templates import QualityParameters
+
+ROOT = Path(__file__).parents[4]
+
+pytestmark = pytest.mark.real
+
+Run = Callable[..., QualityReport]
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Name -> URL."""
+    folder = tmp_path_factory.mktemp("services")
+    started = {
+        "stable": Canary("r-00000000000a", folder / "a"),
+        "good": Canary("r-00000000000b", folder / "b"),
+        "worse": Canary("r-00000000000c", folder / "c", wrong=True),
+    }
+    try:
+        for service in started.values():
+            service.wait_ready()
+        yield {name: service.url for name, service in started.items()}
+    finally:
+        for service in started.values():
+            service.stop()
+
+
+@pytest.fixture
+def run(tmp_path: Path, services: dict[str, str]) -> Run:
+    questions = tmp_path / "eval.jsonl"
+    write_rows(questions, CASES)
+
+    def go(canary: str, *, cases: int = 50, **more: object) -> QualityReport:
+        return run_quality(
+            QualityParameters(cases=cases, concurrency=4, answer_timeout_s=10),
+            canary=canary,
+            stable=services["stable"],
+            name="quality-0",
+            questions=questions,
+            gates=ROOT / "config" / "gates.yaml",
+            state=tmp_path / "state",
+            **more,  # type: ignore[arg-type]
+        )
+
+    return go
+
+
+def test_a_canary_that_answers_alike_passes(run: Run, services: dict[str, str]) -> None:
+    report = run(services["good"])
+    assert (report.passed, report.reason) == (True, "")
+    assert report.figures["canary"] == report.figures["stable"]
+    assert {one.gate for one in report.verdicts} >= {"quality_f1", "quality_decline_accuracy"}
+    assert {one.samples for one in report.verdicts if one.metric == "decline_accuracy"} == {25}
+
+
+def test_a_canary_that_answers_worse_fails_with_metric_value_and_limit(run: Run, services: dict[str, str]) -> None:
+    report = run(services["worse"])
+    assert "gate quality_f1: f1 is 0.000 against 1.000 of stable" in report.reason
+    assert "limit: not worse by 0.020 or more" in report.reason
+
+
+def test_too_few_cases_fail(run: Run, services: dict[str, str]) -> None:
+    report = run(services["good"], cases=38)
+    assert not report.passed
+    assert "gate quality_f1: too few cases (19)" in report.reason
+
+
+def test_a_canary_that_does_not_answer_fails(run: Run) -> None:
+    assert "the canary failed on 'case-00'" in run(f"http://127.0.0.1:{free_port()}").reason
+
+
+def test_without_stable_nothing_is_measured(
+    run: Run, services: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(services, "stable", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(SluiceError, match=r"(?s)the comparison of answers measured nothing \(exit status 1\).*nobody"):
+        run(services["good"])
+
+
+def test_it_can_be_ended_on_the_way(run: Run, services: dict[str, str], tmp_path: Path) -> None:
+    def stop() -> None:
+        raise SluiceError("the canary ended")
+
+    with pytest.raises(SluiceError, match="the canary ended"):
+        run(services["good"], watch=stop)
+    assert not list((tmp_path / "state" / "run").glob("*.json"))

@@ -1,0 +1,243 @@
+"""Whole rehearsals with the real Traefik and the real Locust; only the service is a stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.core.files import read_json
+from sluice.rollout.plan import load_plan
+from sluice.rehearsal.rehearse import Event, Rehearsal, rehearse
+from sluice.rehearsal.services import ServiceSpec
+
+pytestmark = [pytest.mark.real, pytest.mark.drill]
+
+ONE_STEP = """
+- setWeight: 50
+- pause: {duration: 10s}
+- analysis: {templates: [{templateName: load}]}
+"""
+TWO_STEPS = (
+    """
+- setWeight: 20
+- pause: {duration: 10s}
+- analysis: {templates: [{templateName: load}]}
+"""
+    + ONE_STEP
+)
+
+Run = Callable[..., Rehearsal]
+
+
+@pytest.fixture
+def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, questions: Path, locustfile: Path) -> Run:
+    def go(stable: ServiceSpec, canary: ServiceSpec, steps: str = ONE_STEP, **more: object) -> Rehearsal:
+        return rehearse(
+            load_plan(rollout_file(steps, duration="30s", answer_timeout="5s")),
+            stable=stable,
+            canary=canary,
+            gates=gates,
+            questions=questions,
+            state=tmp_path / "state",
+            out=tmp_path / "rehearsal.json",
+            time_scale=0.1,
+            locustfile=locustfile,
+            **more,  # type: ignore[arg-type]
+        )
+
+    return go
+
+
+def _nothing_left(state: Path) -> None:
+    """No record of a running child, and nobody of ours in the process table."""
+    assert not list((state / "run").glob("*.json"))
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        assert str(state) not in command, command
+
+
+def test_a_good_canary_walks_every_step_and_takes_all_visitors(
+    run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    result = run(stub("r-old"), stub("r-new"), TWO_STEPS, on_event=events.append)
+    assert (result.verdict, result.reason) == ("passed", "")
+    assert [step.kind for step in result.steps] == ["setWeight", "pause", "analysis"] * 2
+    assert [step.weight for step in result.steps] == [20, 20, 20, 50, 50, 50]
+    assert all(step.verdict == "passed" for step in result.steps)
+    assert [weight for _, weight in result.weights] == [0, 20, 50, 100]
+    assert [at for at, _ in result.weights] == sorted(at for at, _ in result.weights)
+    load = result.steps[2]
+    assert {gate.gate: gate.passed for gate in load.gates} == {"canary_errors": True, "canary_latency": True}
+    assert load.metrics["canary"]["requests"]
+    assert load.metrics["stable"]["total_p50_ms"]
+    assert result.traffic.requests > 8
+    assert (result.traffic.failed, result.traffic.failed_outside_canary) == (0, 0)
+    assert [event.fraction for event in events] == sorted(event.fraction for event in events)
+    _nothing_left(tmp_path / "state")
+
+    document = read_json(tmp_path / "rehearsal.json")
+    assert list(document) == ["release", "stable", "time_scale", "steps", "weights", "traffic", "verdict", "reason"]
+    assert list(document["steps"][2]) == [
+        *("index", "kind", "template", "weight", "started_s", "seconds", "verdict", "reason", "gates", "metrics")
+    ]
+    assert Rehearsal.model_validate(document) == result
+
+
+def test_a_slow_canary_is_stopped_by_the_load_stage(run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
+    result = run(stub("r-old"), stub("r-slow", "--delay", "0.3"))
+    assert result.verdict == "failed"
+    assert "gate canary_latency: total_p50_ms" in result.reason
+    assert "at most 1.6 times stable" in result.reason
+    assert result.steps[-1].verdict == "failed"
+    assert result.steps[-1].reason == result.reason
+    assert [weight for _, weight in result.weights] == [0, 50, 0]
+    assert result.traffic.failed_outside_canary == 0
+    _nothing_left(tmp_path / "state")
+
+
+def test_a_canary_that_answers_5xx_is_stopped_and_stable_s_visitors_see_no_failure(
+    run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path
+) -> None:
+    result = run(stub("r-old"), stub("r-broken", "--status", "503"))
+    assert result.verdict == "failed"
+    assert result.reason.startswith("gate canary_errors: error_rate")
+    assert "status 503" in result.reason
+    assert result.traffic.failed > 0
+    assert result.traffic.failed_outside_canary == 0
+    _nothing_left(tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [("empty", "the answer is empty"), ("cut", "before [DONE]"), ("torn", "the stream was cut")]
+)
+def test_an_answer_that_is_not_whole_is_a_failure_in_spite_of_its_status(
+    run: Run, stub: Callable[..., ServiceSpec], answer: str, said: str
+) -> None:
+    result = run(stub("r-old"), stub("r-bad", "--answer", answer))
+    assert result.verdict == "failed"
+    assert "gate canary_errors: error_rate is 1;" in result.reason
+    assert said in result.reason
+    assert result.traffic.failed_outside_canary == 0
+
+
+def test_a_silent_canary_fails_for_want_of_samples(run: Run, stub: Callable[..., ServiceSpec]) -> None:
+    result = run(stub("r-old"), stub("r-silent", "--delay", "60"))
+    assert result.verdict == "failed"
+    assert "canary_errors" in result.reason
+    assert "canary_latency" in result.reason
+    assert result.traffic.failed_outside_canary == 0
+
+
+def test_a_canary_that_dies_at_start_leaves_stable_untouched(
+    run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path
+) -> None:
+    result = run(stub("r-old"), stub("r-dead", "--die", "cannot load the model"))
+    assert result.verdict == "failed"
+    assert "canary r-dead ended with status 7" in result.reason
+    assert "cannot load the model" in result.reason
+    assert result.steps == ()
+    assert {weight for _, weight in result.weights} == {0}
+    assert result.traffic.requests > 0
+    assert result.traffic.failed == 0
+    assert read_json(tmp_path / "rehearsal.json")["verdict"] == "failed"
+    _nothing_left(tmp_path / "state")
+
+
+def test_a_canary_that_dies_on_the_way_is_stopped_at_once(
+    run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path
+) -> None:
+    def kill_it(event: Event) -> None:
+        if event.text.startswith("watching") and event.news:
+            record = next((tmp_path / "state" / "run").glob("canary-*.json"))
+            os.kill(read_json(record)["pid"], signal.SIGKILL)
+
+    result = run(stub("r-old"), stub("r-new"), on_event=kill_it)
+    assert result.verdict == "failed"
+    assert "canary r-new ended with status -9" in result.reason
+    assert [step.kind for step in result.steps] == ["setWeight", "pause"]
+    assert result.steps[-1].seconds < 2
+    assert result.traffic.failed_outside_canary == 0
+
+
+def test_without_stable_nothing_is_decided(run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="stable r-old ended with status 7"):
+        run(stub("r-old", "--die", "no disk"), stub("r-new"))
+    assert not (tmp_path / "rehearsal.json").exists()
+    _nothing_left(tmp_path / "state")
+
+
+_SCRIPT = """
+import json, sys
+from pathlib import Path
+from sluice.rollout.plan import load_plan
+from sluice.rehearsal.rehearse import rehearse
+from sluice.rehearsal.services import ServiceSpec
+a = json.loads(sys.argv[1])
+rehearse(load_plan(Path(a["plan"])), stable=ServiceSpec("r-old", a["stable"]), canary=ServiceSpec("r-new", a["canary"]),
+         gates=Path(a["gates"]), questions=Path(a["questions"]), state=Path(a["state"]), out=Path(a["out"]),
+         locustfile=Path(a["locustfile"]), on_event=lambda e: e.news and print(e.text, flush=True))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_ctrl_c_and_kill_leave_no_process_behind(
+    how: signal.Signals,
+    tmp_path: Path,
+    rollout_file: Callable[..., Path],
+    stub: Callable[..., ServiceSpec],
+    gates: Path,
+    questions: Path,
+    locustfile: Path,
+) -> None:
+    state = tmp_path / "state"
+    arguments = {
+        "plan": str(rollout_file("- setWeight: 50\n- analysis: {templates: [{templateName: load}]}\n", duration="60s")),
+        "stable": list(stub("r-old").argv),
+        "canary": list(stub("r-new").argv),
+        "gates": str(gates),
+        "questions": str(questions),
+        "state": str(state),
+        "out": str(tmp_path / "rehearsal.json"),
+        "locustfile": str(locustfile),
+    }
+    source = str(Path(__file__).parents[4] / "engine" / "src")
+    with subprocess.Popen(
+        [sys.executable, "-c", _SCRIPT, json.dumps(arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": source},
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith("load stage"):
+                break
+        time.sleep(1.5)
+        children = [read_json(path) for path in (state / "run").glob("*.json")]
+        assert {child["name"] for child in children} == {"stable", "canary", "router", "load-1"}
+        process.send_signal(how)
+        assert process.wait(15) != 0
+    end = time.monotonic() + 10
+    while time.monotonic() < end and any(Path(f"/proc/{child['pid']}").exists() for child in children):
+        time.sleep(0.1)
+    assert [child["name"] for child in children if Path(f"/proc/{child['pid']}").exists()] == []
+    assert not (tmp_path / "rehearsal.json").exists()
+    ports = [word.rpartition(":")[2] for child in children for word in child["argv"] if "127.0.0.1:" in word]
+    for port in ports:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            assert probe.connect_ex(("127.0.0.1", int(port))) != 0

@@ -1,0 +1,115 @@
+"""Two replicas of the service behind the real Traefik, with the retry of k8s/base; one of them is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from overloading import Shot, fire, shoot
+from sluice.core import processes
+from sluice.rehearsal.router import find_binary
+from steady import QUESTION, SteadyService
+from wire import Lines, request
+
+pytestmark = [pytest.mark.real, pytest.mark.drill]
+
+ROOT = Path(__file__).parents[4]
+RATE = 50  # requests a second
+BEFORE, AFTER = 2.0, 3.0  # seconds of load before and after the kill
+BODY = json.dumps({"messages": [{"role": "user", "content": QUESTION}]}).encode()
+
+
+def retry_of_the_cluster() -> dict[str, Any]:
+    """The middleware as the manifests have it; the same words are valid in Traefik's file provider."""
+    base = ROOT / "k8s" / "base"
+    (route,) = yaml.safe_load((base / "ingressroute.yaml").read_text())["spec"]["routes"]
+    middleware = yaml.safe_load((base / "middleware-retry.yaml").read_text())
+    assert {entry["name"] for entry in route["middlewares"]} == {middleware["metadata"]["name"]}
+    spec: dict[str, Any] = middleware["spec"]
+    return spec
+
+
+@contextmanager
+def balanced(urls: list[str], middlewares: dict[str, Any], state: Path) -> Iterator[int]:
+    """The port of a Traefik that spreads requests over `urls`."""
+    port = processes.free_port()
+    router = {"rule": "PathPrefix(`/`)", "service": "replicas", "middlewares": list(middlewares)}
+    services = {"replicas": {"loadBalancer": {"servers": [{"url": url} for url in urls]}}}
+    document: dict[str, Any] = {"routers": {"all": router}, "services": services}
+    if middlewares:
+        document["middlewares"] = middlewares
+    dynamic = state / "dynamic.yml"
+    dynamic.write_text(json.dumps({"http": document}))
+    argv = [
+        str(find_binary()),
+        f"--entryPoints.web.address=127.0.0.1:{port}",
+        f"--providers.file.filename={dynamic}",
+        "--global.checkNewVersion=false",
+        "--global.sendAnonymousUsage=false",
+    ]
+    child = processes.start("balancer", argv, state=state)
+    try:
+        assert processes.wait_until(lambda: _answers(port), seconds=60), child.tail()
+        yield port
+    finally:
+        child.stop()
+
+
+def _answers(port: int) -> bool:
+    async def ask() -> int:
+        async with Lines(port) as lines:
+            return (await lines.ask(request("GET", "/readyz"), fresh=True)).status
+
+    try:
+        return asyncio.run(ask()) == 200
+    except OSError:
+        return False
+
+
+async def _load(port: int, key: str, victim: SteadyService) -> tuple[list[Shot], float, float]:
+    """All requests, when the victim was killed, and from when on it had surely gone."""
+    what = request("POST", "/v1/chat/completions", BODY, authorization=f"Bearer {key}")
+
+    async def kill() -> tuple[float, float]:
+        await asyncio.sleep(BEFORE)
+        killed = time.monotonic()
+        victim.process.kill()
+        await asyncio.to_thread(victim.process.wait)
+        return killed, time.monotonic()
+
+    async with Lines(port) as lines:
+        for _ in range(4):
+            assert (await shoot(lines, what)).status == 200  # both are warm, and the router has connections to both
+        shots, times = await asyncio.gather(fire(lines, what, RATE, BEFORE + AFTER), kill())
+    return shots, *times
+
+
+def _kill_one_of_two(state: Path, middlewares: dict[str, Any]) -> tuple[list[Shot], float, float]:
+    limits = {"max_concurrent": 64, "max_queued": 64}
+    with (
+        SteadyService(state, seconds=0.1, limits=limits) as one,
+        SteadyService(state, seconds=0.1, limits=limits) as two,
+    ):
+        urls = [f"http://127.0.0.1:{service.port}" for service in (one, two)]
+        with balanced(urls, middlewares, state) as port:
+            return asyncio.run(_load(port, one.key, two))
+
+
+def test_a_replica_that_is_killed_costs_only_what_it_was_answering(tmp_path: Path) -> None:
+    shots, killed, gone = _kill_one_of_two(tmp_path, {"retry": retry_of_the_cluster()})
+    assert len(shots) == RATE * (BEFORE + AFTER)
+    # The kernel takes connections for a process until it has gone: what was sent until then was in flight as well.
+    in_flight = [shot for shot in shots if shot.at <= gone and shot.at + shot.seconds >= killed]
+    failed = [shot for shot in shots if shot.status != 200]
+    assert [shot for shot in failed if shot not in in_flight] == []
+    assert len(failed) < len(in_flight)  # the other replica had its share of them
+    assert failed, "what a replica had begun must not be sent again: it would be paid for twice"
+    assert sum(shot.at > gone for shot in shots) > RATE, "too little was sent to the one that was left"

@@ -1,0 +1,120 @@
+"""`sluice rollback` moves the cluster and the record together."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice import cli
+from sluice.core.workspace import Workspace
+from sluice.release import champion
+from sluice.release.catalogue import add
+from sluice.release.manifest import Manifest
+from sluice.release.record import Record, open_record
+from sluice.cluster import released, rollback
+from sluice.cluster.outcome import Outcome
+from unit.release.conftest import make, small_models, workspace
+
+__all__ = ["make", "small_models", "workspace"]
+
+Run = Callable[..., int]
+Make = Callable[..., tuple[Manifest, Path]]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the cluster was asked, and what it answers."""
+    said: dict[str, Any] = {"live": "", "ended": Outcome("promoted")}
+
+    def go_back(*_: Any, release: str = "", before: str = "", **__: Any) -> tuple[str, Outcome | None]:
+        said.update(release=release, before=before)
+        return said["live"] or release or before, said["ended"]
+
+    monkeypatch.setattr(rollback, "rollback", go_back)
+    monkeypatch.setattr(released, "place_of_rollout", lambda *_: ("namespace", "sluice"))
+    monkeypatch.setattr(champion, "_move_alias", lambda *_: None)
+    return said
+
+
+@pytest.fixture
+def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setattr(cli, "die_with_parent", lambda: None)
+    monkeypatch.setattr(cli, "watch_parent", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def call(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["sluice", *words])
+        return cli.main()
+
+    return call
+
+
+@pytest.fixture
+def record(
+    workspace: Workspace,
+    small_models: None,  # noqa: ARG001
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Record:
+    """Two releases were live in production, one after the other."""
+    monkeypatch.setenv("SLUICE_ARTEFACTS", str(tmp_path / "place"))
+    found = open_record(workspace, "production", {"SLUICE_ARTEFACTS": str(tmp_path / "place")})
+    for changed in ({"adapter": None}, {}):
+        manifest, folder = make(**changed)
+        add(found.place, workspace, folder, "1" * 40)
+        found.append("promoted", manifest.id, commit="1" * 40)
+    return found
+
+
+def ids(record: Record) -> list[str]:
+    return [event.id for event in record.history()]
+
+
+def test_previous_is_what_the_record_says(run: Run, cluster: dict[str, Any], record: Record) -> None:
+    first, second = ids(record)
+    assert run("rollback", "--env", "production") == 0
+    assert cluster["before"] == first
+    assert [(event.event, event.id) for event in record.history()][2:] == [
+        ("rolling-back", first),
+        ("rolled-back", first),
+    ]
+    assert second not in ids(record)[2:]
+
+
+def test_a_release_by_its_id(run: Run, cluster: dict[str, Any], record: Record) -> None:
+    first, _ = ids(record)
+    assert run("rollback", first, "--env", "production") == 0
+    assert cluster["release"] == first
+    assert champion.champion_id(record) == first
+
+
+def test_the_record_follows_where_the_cluster_went(run: Run, cluster: dict[str, Any], record: Record) -> None:
+    """A canary was under way: the cluster goes back to stable, which is the champion still."""
+    _, second = ids(record)
+    cluster["live"] = second
+    assert run("rollback", "previous", "--env", "production") == 0
+    assert champion.champion_id(record) == second
+    assert record.history()[-1].event == "rolled-back"  # so that nothing else sends its commit down the road again
+
+
+def test_a_cluster_that_did_not_go_back_leaves_the_record(run: Run, cluster: dict[str, Any], record: Record) -> None:
+    before = record.history()
+    cluster["ended"] = Outcome("failed", ("its pods do not start",))
+    assert run("rollback", "--env", "production") == 1
+    assert record.history() == before
+
+
+def test_without_a_shared_place_only_the_cluster_moves(
+    run: Run, cluster: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster["live"] = "r-000000000000"
+    assert run("rollback", "--env", "production") == 0
+    assert (cluster["release"], cluster["before"]) == ("", "")
+    assert capsys.readouterr().out == "r-000000000000 is live in production again\n"

@@ -1,0 +1,114 @@
+"""The real Traefik in front of two stand-ins."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sluice.core import processes
+from sluice.core.errors import SluiceError
+from sluice.rehearsal.router import Router
+from sluice.rehearsal.services import Service, ServiceSpec
+from sluice.rehearsal.visitors import Visit, visit
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def services(stub: Callable[..., ServiceSpec], tmp_path: Path) -> Iterator[tuple[Service, Service]]:
+    pair = (
+        Service("stable", stub("r-old", "--delay", "0"), state=tmp_path),
+        Service("canary", stub("r-new", "--delay", "0"), state=tmp_path),
+    )
+    try:
+        for service in pair:
+            service.wait_ready(20)
+        yield pair
+    finally:
+        for service in pair:
+            service.stop()
+
+
+@pytest.fixture
+def router(services: tuple[Service, Service], tmp_path: Path) -> Iterator[Router]:
+    with Router(stable=services[0].url, canary=services[1].url, state=tmp_path) as running:
+        yield running
+
+
+def _ask(router: Router, times: int) -> list[Visit]:
+    return [visit(router.url, "What is a canary?", timeout=5) for _ in range(times)]
+
+
+def test_weights_hold_from_the_first_request_after_the_call(router: Router) -> None:
+    asked: list[list[Visit]] = []
+    for percent in (0, 10, 50, 100, 0):
+        router.set_weight(percent)
+        assert router.weight == percent
+        asked.append(_ask(router, 20))
+    router.stop()  # its access log is whole only then
+    served = router.served_by()
+    to_canary = [Counter(served[v.request_id] for v in visits)["canary"] for visits in asked]
+    assert to_canary == [0, 2, 10, 20, 0]
+    assert [v.error for visits in asked for v in visits if v.error] == []
+
+
+def test_no_request_is_lost_while_weights_move(router: Router) -> None:
+    visits: list[Visit] = []
+    over = threading.Event()
+
+    def keep_asking() -> None:
+        while not over.is_set():
+            visits.append(visit(router.url, "What is a gate?", timeout=5))
+
+    threads = [threading.Thread(target=keep_asking) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for percent in (10, 50, 90, 100, 30, 0) * 2:
+        router.set_weight(percent)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert len(visits) > 20
+    assert [v.error for v in visits if v.error] == []
+
+
+def test_a_failure_is_charged_to_the_release_that_the_router_chose(
+    router: Router, services: tuple[Service, Service]
+) -> None:
+    router.set_weight(50)
+    services[1].stop()
+    visits = _ask(router, 6)
+    router.stop()  # its access log is whole only then
+    served = router.served_by()
+    assert {served[v.request_id] for v in visits if v.error} == {"canary"}
+    assert {v.error for v in visits} == {"", "status 502"}
+
+
+def test_nobody_listens_after_stop(router: Router) -> None:
+    router.stop()
+    assert not router.running
+    assert "refused" in _ask(router, 1)[0].error
+
+
+@pytest.mark.parametrize("percent", [-1, 101])
+def test_a_weight_is_a_percentage(router: Router, percent: int) -> None:
+    with pytest.raises(ValueError, match="0 to 100"):
+        router.set_weight(percent)
+    assert router.weight == 0
+
+
+def test_a_router_that_dies_is_an_error_with_its_log(router: Router) -> None:
+    router.child.process.kill()
+    with pytest.raises(SluiceError, match="the router ended with status -9"):
+        router.set_weight(10)
+
+
+def test_a_missing_binary_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes.sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(SluiceError, match="traefik: no such file") as caught:
+        Router(stable="http://127.0.0.1:1", canary="http://127.0.0.1:2", state=tmp_path)
+    assert "make setup" in caught.value.remedy

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice.core.processes import free_port
+from sluice.rehearsal.services import Service, ServiceSpec
+from sluice.rehearsal.visitors import Visit, Visitors, count, visit
+
+pytestmark = pytest.mark.usefixtures("loopback")
+
+
+def test_failures_that_the_canary_did_not_answer_are_outside_its_share() -> None:
+    visits = [Visit("a", ""), Visit("b", "status 503"), Visit("c", "status 502"), Visit("d", "refused")]
+    traffic = count(visits, {"a": "stable", "b": "canary", "c": "stable"})
+    assert (traffic.requests, traffic.to_canary, traffic.failed, traffic.failed_outside_canary) == (4, 1, 3, 2)
+
+
+def test_requests_that_only_the_router_knows_count_as_well() -> None:
+    traffic = count([Visit("a", "")], {"a": "stable", "b": "canary", "c": "canary"})
+    assert (traffic.requests, traffic.to_canary, traffic.failed) == (3, 2, 0)
+
+
+def test_no_visits_are_no_failures() -> None:
+    assert count([], {}).model_dump() == {"requests": 0, "to_canary": 0, "failed": 0, "failed_outside_canary": 0}
+
+
+def test_nobody_there_is_a_failure_with_its_cause() -> None:
+    assert "refused" in visit(f"http://127.0.0.1:{free_port()}", "Why?", timeout=2).error
+
+
+def test_visitors_ask_until_they_are_told_to_stop(stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
+    service = Service("stable", stub("r-1"), state=tmp_path)
+    try:
+        service.wait_ready(20)
+        with Visitors(service.url, ["Why?"], timeout=5) as visitors:
+            time.sleep(1.5)
+        seen = len(visitors.visits)
+        assert seen >= 2
+        assert {v.error for v in visitors.visits} == {""}
+        assert len({v.request_id for v in visitors.visits}) == seen
+        time.sleep(1.2)
+        assert len(visitors.visits) == seen
+    finally:
+        service.stop()
+
+
+def test_a_silent_service_fails_by_the_time_limit(stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
+    service = Service("stable", stub("r-1", "--delay", "30"), state=tmp_path)
+    try:
+        service.wait_ready(20)
+        assert "TimeoutError" in visit(service.url, "Why?", timeout=0.3).error
+    finally:
+        service.stop()

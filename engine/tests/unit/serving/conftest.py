@@ -1,0 +1,43 @@
+"""A small application around the scripted fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from fakes import GUARDRAILS, HITS, REPLIES, ScriptedChat, ScriptedRetriever, scripted_bundle
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import AnswerChain
+from sluice.guardrails import Guards
+
+
+@pytest.fixture(scope="session")
+def guards() -> Guards:
+    return Guards(GUARDRAILS)
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    return scripted_bundle()
+
+
+@pytest.fixture
+def chat() -> ScriptedChat:
+    return ScriptedChat(script=REPLIES)
+
+
+@pytest.fixture
+def retriever() -> ScriptedRetriever:
+    return ScriptedRetriever(HITS)
+
+
+@pytest.fixture
+def make_chain(bundle: Bundle, retriever: ScriptedRetriever, guards: Guards) -> Callable[[ScriptedChat], AnswerChain]:
+    """A chain over the scripted retriever and the given chat model."""
+    return lambda chat: AnswerChain(bundle, chat, retriever, guards)
+
+
+@pytest.fixture
+def chain(make_chain: Callable[[ScriptedChat], AnswerChain], chat: ScriptedChat) -> AnswerChain:
+    return make_chain(chat)

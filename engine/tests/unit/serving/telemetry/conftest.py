@@ -1,0 +1,79 @@
+"""A collector, telemetry that tells it, and a service around the scripted fakes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector import Collector, telemetry_settings
+from fakes import ScriptedChat
+from sluice.serving.api import create_app
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import AnswerChain, require_prompt
+from sluice.serving.middleware import Traffic
+from sluice.serving.telemetry.exporters import open_exporter
+from sluice.serving.telemetry.spans import Facts
+from sluice.serving.telemetry.telemetry import Telemetry
+from unit.serving.client import Client
+
+
+@pytest.fixture
+def collector(loopback: None) -> Iterator[Collector]:  # noqa: ARG001 - it opens the network to this machine
+    with Collector() as running:
+        yield running
+
+
+@pytest.fixture
+def facts(bundle: Bundle) -> Facts:
+    prompt = require_prompt(bundle)
+    return Facts(bundle.release, prompt.name, prompt.digest)
+
+
+class Service(Client):
+    """The app in this process, with telemetry that is closed by `flush`."""
+
+    def __init__(self, app: Any, telemetry: Telemetry) -> None:
+        super().__init__(app)
+        self.telemetry = telemetry
+        self.lost: Counter[tuple[str, str]] = Counter()
+        count = telemetry.on_lost
+
+        def counted(exporter: str, reason: str, many: int) -> None:
+            self.lost[exporter, reason] += many
+            count(exporter, reason, many)
+
+        telemetry.on_lost = counted
+
+    def metrics(self) -> str:
+        return self.send("GET", "/metrics").text
+
+    def flush(self, seconds: float | None = None) -> bool:
+        return self.telemetry.close(seconds)
+
+
+@pytest.fixture
+def serve(
+    bundle: Bundle,
+    facts: Facts,
+    chat: ScriptedChat,
+    make_chain: Callable[[ScriptedChat], AnswerChain],
+    tmp_path: Path,
+) -> Iterator[Callable[..., Service]]:
+    """Starts a service: names of exporters, then keys of `traces` in config/telemetry.yaml."""
+    started: list[Telemetry] = []
+
+    def start(*exporters: str, model: ScriptedChat | None = None, **traces: Any) -> Service:
+        settings = telemetry_settings(*exporters, **traces)
+        opened = {name: open_exporter(name, settings.traces, facts, tmp_path / ".sluice") for name in exporters}
+        telemetry = Telemetry(settings, facts, opened)
+        started.append(telemetry)
+        app = create_app(bundle, make_chain(model or chat), Traffic(), telemetry=telemetry)
+        return Service(app, telemetry)
+
+    yield start
+    for telemetry in started:
+        telemetry.close(0)

@@ -1,0 +1,103 @@
+"""What arrives at Langfuse: its OTLP endpoint with its own names, and its scores."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector import Collector, attributes_of, telemetry_settings
+from sluice.serving.telemetry.exporters import langfuse
+from sluice.serving.telemetry.spans import Facts, Score
+from sluice.core.errors import SluiceError
+
+Serve = Callable[..., Any]
+ROOT = "POST /v1/chat/completions"
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch, collector: Collector) -> None:
+    for name, value in (("PUBLIC_KEY", "pk"), ("SECRET_KEY", "none"), ("BASE_URL", collector.url + "/")):
+        monkeypatch.setenv(f"LANGFUSE_{name}", value)
+
+
+@pytest.mark.usefixtures("keys")
+def test_spans_arrive_with_basic_auth_and_langfuse_s_names(serve: Serve, collector: Collector) -> None:
+    service = serve("langfuse", contents=True)
+    service.chat()
+    service.flush()
+    (arrived,) = collector.arrived
+    assert arrived.path == "/api/public/otel/v1/traces"
+    assert base64.b64decode(arrived.headers["authorization"].removeprefix("Basic ")) == b"pk:none"
+    assert arrived.headers["content-encoding"] == "gzip"
+    seen = {span.name: attributes_of(span) for span in arrived.spans}
+    assert {name: own["langfuse.observation.type"] for name, own in seen.items()} == {
+        ROOT: "chain",
+        "guard input": "guardrail",
+        "retrieve": "retriever",
+        "prompt": "span",
+        "chat model": "generation",
+        "guard output": "guardrail",
+    }
+    assert {own["langfuse.release"] for own in seen.values()} == {"r-0123456789ab"}
+    assert seen[ROOT]["langfuse.trace.name"] == ROOT
+    model = seen["chat model"]
+    assert model["langfuse.observation.model.name"] == "model"
+    assert json.loads(model["langfuse.observation.usage_details"]) == {"input": 11, "output": 2}
+    assert json.loads(seen[ROOT]["langfuse.observation.output"]) == [{"role": "assistant", "content": "64 tokens"}]
+    assert json.loads(seen["retrieve"]["langfuse.observation.input"]) == "How much overlap do chunks have?"
+
+
+@pytest.mark.usefixtures("keys")
+def test_scores_arrive_as_langfuse_reads_them(serve: Serve, collector: Collector) -> None:
+    service = serve("langfuse")
+    trace_id = service.chat().json()["trace"]
+    service.telemetry.score(Score(trace_id, -1.0, "call +1 555 123 4567", id="00000000000000aa"))
+    service.flush()
+    sent = next(arrived for arrived in collector.arrived if arrived.path == "/api/public/scores")
+    assert sent.json == [
+        {
+            "id": "00000000000000aa",
+            "traceId": trace_id,
+            "name": "user",
+            "value": -1.0,
+            "dataType": "NUMERIC",
+            "environment": "default",
+            "comment": "call [redacted: phone]",
+        }
+    ]
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("mode", ["error", "forbidden", "hang", "garbage", "reset", "down"])
+def test_langfuse_in_trouble_costs_traces_and_scores_only(serve: Serve, collector: Collector, mode: str) -> None:
+    collector.turn(mode)
+    service = serve("langfuse")
+    reply = service.chat()
+    assert reply.status_code == 200
+    service.telemetry.score(Score(reply.json()["trace"], 1.0))
+    service.flush(3)
+    assert service.lost == {("langfuse", "refused" if mode == "forbidden" else "unreachable"): 2}
+
+
+@pytest.mark.usefixtures("keys")
+def test_langfuse_that_is_slow_costs_nothing(serve: Serve, collector: Collector) -> None:
+    collector.turn("slow")
+    service = serve("langfuse")
+    reply = service.chat()
+    service.telemetry.score(Score(reply.json()["trace"], 1.0))
+    assert service.flush()
+    assert {span.trace_id.hex() for span in collector.spans} == {reply.json()["trace"]}
+    assert collector.arrived[-1].path == "/api/public/scores"
+    assert not service.lost
+
+
+def test_without_keys_the_service_does_not_start(facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PUBLIC_KEY", "SECRET_KEY", "BASE_URL"):
+        monkeypatch.delenv(f"LANGFUSE_{name}", raising=False)
+    with pytest.raises(SluiceError, match="the exporter langfuse has no address or no keys"):
+        langfuse.open_exporter(telemetry_settings("langfuse").traces, facts, tmp_path)

@@ -1,0 +1,153 @@
+"""To MLflow: a tracking server by OTLP, or the spool, whose files are loaded in test_push.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from collector import Collector, attributes_of
+from sluice.serving.telemetry.otlp import parse_json_line
+from sluice.serving.telemetry.spans import Score
+from sluice.core.processes import free_port, wait_until
+
+Serve = Callable[..., Any]
+
+
+def spooled(folder: Path) -> list[Any]:
+    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+    return [
+        span
+        for line in lines
+        for resource in parse_json_line(line).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_path: Path, facts: Any) -> None:
+    service = serve("mlflow")
+    reply = service.chat()
+    service.telemetry.score(Score(reply.json()["trace"], 1.0))
+    assert service.flush()
+    spans = spooled(tmp_path / ".sluice" / "traces")
+    assert [span.name for span in spans] == [
+        "POST /v1/chat/completions",
+        "guard input",
+        "retrieve",
+        "chat model",
+        "prompt",
+        "guard output",
+        "feedback",
+    ]
+    assert {span.trace_id.hex() for span in spans} == {reply.json()["trace"]}
+    root = attributes_of(spans[0])
+    assert (root["mlflow.spanType"], root["mlflow.traceTag.release"]) == ("CHAIN", facts.release)
+    assert attributes_of(spans[2])["sluice.retrieval.best_similarity"] == 0.9
+    assert attributes_of(spans[3])["gen_ai.usage.input_tokens"] == 11
+
+
+def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sluice.serving.telemetry.spool import Spool
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    service = serve("mlflow")
+    monkeypatch.setattr(Spool, "_open", full)
+    assert service.chat().status_code == 200
+    service.flush()
+    assert service.lost == {("mlflow", "disk"): 1}
+    assert spooled(tmp_path / ".sluice" / "traces") == []
+
+
+def test_a_server_gets_spans_for_an_experiment_that_is_made(serve: Serve, collector: Collector) -> None:
+    service = serve("mlflow", mlflow={"tracking_uri": collector.url, "experiment": "my service"})
+    trace_id = service.chat().json()["trace"]
+    service.telemetry.score(Score(trace_id, 1.0, "good", tenant="acme", id="00000000000000aa"))
+    service.flush()
+    find, make, spans, score = collector.arrived
+    assert find.path == "/api/2.0/mlflow/experiments/get-by-name?experiment_name=my%20service"
+    assert (make.path, make.json) == ("/api/2.0/mlflow/experiments/create", {"name": "my service"})
+    assert (spans.path, spans.headers["x-mlflow-experiment-id"], len(spans.spans)) == ("/v1/traces", "42", 6)
+    assert score.path == f"/api/3.0/mlflow/traces/tr-{trace_id}/assessments"
+    assert score.json["assessment"] == {
+        "assessment_name": "user",
+        "trace_id": f"tr-{trace_id}",
+        "source": {"source_type": "HUMAN", "source_id": "acme"},
+        "feedback": {"value": 1.0},
+        "metadata": {"score_id": "00000000000000aa"},
+        "rationale": "good",
+    }
+
+
+@pytest.mark.parametrize("mode", ["error", "forbidden", "hang", "garbage", "reset", "down"])
+def test_a_server_in_trouble_costs_traces_only(serve: Serve, collector: Collector, mode: str) -> None:
+    collector.turn(mode)
+    service = serve("mlflow", mlflow={"tracking_uri": collector.url})
+    assert service.chat().status_code == 200
+    service.flush(3)
+    assert service.lost == {("mlflow", "refused" if mode == "forbidden" else "unreachable"): 1}
+
+
+def test_a_server_that_is_slow_costs_nothing(serve: Serve, collector: Collector) -> None:
+    collector.turn("slow")
+    service = serve("mlflow", mlflow={"tracking_uri": collector.url})
+    trace = service.chat().json()["trace"]
+    assert service.flush()
+    assert {span.trace_id.hex() for span in collector.spans} == {trace}
+    assert not service.lost
+
+
+@pytest.mark.real
+@pytest.mark.timeout(600)  # a busy machine takes minutes to start it
+def test_a_real_server_takes_spans_and_scores(serve: Serve, tmp_path: Path) -> None:
+    import mlflow
+
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    program = Path(sys.executable).with_name("mlflow")
+    places = [f"--backend-store-uri=sqlite:///{tmp_path / 'mlflow.db'}", f"--artifacts-destination={tmp_path / 'art'}"]
+    argv = [program, "server", *places, "--host=127.0.0.1", f"--port={port}", "--workers=1"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(argv, env=environment, stdout=log, stderr=log, start_new_session=True)
+    before = mlflow.get_tracking_uri()
+    try:
+        assert wait_until(lambda: _healthy(url), seconds=240), (tmp_path / "log").read_text()
+        service = serve("mlflow", timeout_seconds=120, mlflow={"tracking_uri": url, "experiment": "service"})
+        trace_id = service.chat().json()["trace"]
+        service.telemetry.score(Score(trace_id, 1.0, "good"))
+        assert service.flush(150)
+        assert not service.lost
+        mlflow.set_tracking_uri(url)
+        trace = mlflow.get_trace(f"tr-{trace_id}")
+        assert len(trace.data.spans) == 6
+        assert [score.rationale for score in trace.info.assessments] == ["good"]
+    finally:
+        mlflow.set_tracking_uri(before)
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_serving_imports_neither_mlflow_nor_the_sdk(tmp_path: Path) -> None:
+    code = (
+        "import sys; from sluice.serving import api, server; from sluice.serving.telemetry.exporters import mlflow, langfuse; "
+        "heavy = {'mlflow', 'opentelemetry.sdk', 'langfuse'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

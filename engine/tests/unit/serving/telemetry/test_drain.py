@@ -1,0 +1,82 @@
+"""The end of a service process: what it knows is delivered, and a collector that hangs holds nothing up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from collector import Collector
+from sluice.core.processes import free_port, wait_until
+
+ROOT = Path(__file__).parents[5]
+BODY = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}], "stream": True}
+Start = Callable[..., tuple[str, "subprocess.Popen[bytes]"]]
+
+
+@pytest.fixture
+def start(collector: Collector) -> Iterator[Start]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_one(delay: float = 0.0, settings: str = "") -> tuple[str, subprocess.Popen[bytes]]:
+        port = free_port()
+        call = f"run_traced_service({port}, '{collector.url}/v1/traces', {delay}, {settings})"
+        path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
+        code = f"from collector import run_traced_service; {call}"
+        process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
+        started.append(process)
+        url = f"http://127.0.0.1:{port}"
+        assert wait_until(lambda: _ready(url) or process.poll() is not None, seconds=60)
+        return url, process
+
+    yield start_one
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_stream_that_ends_during_the_drain_is_delivered(start: Start, collector: Collector) -> None:
+    url, process = start(delay=0.2)
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=BODY, timeout=60, trust_env=False) as response:
+        lines = response.iter_lines()
+        next(lines)
+        process.send_signal(signal.SIGTERM)
+        assert "[DONE]" in "".join(lines)
+    assert process.wait(15) == 0
+    assert len(collector.spans) == 6
+    assert {span.trace_id.hex() for span in collector.spans} == {response.headers["x-sluice-trace"]}
+
+
+def test_a_hundred_traces_that_wait_are_delivered(start: Start, collector: Collector) -> None:
+    url, process = start(settings="queue=1000")
+    with httpx.Client(trust_env=False) as client:
+        for _ in range(100):
+            client.post(f"{url}/v1/chat/completions", json=BODY)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    assert len(collector.spans) == 600
+
+
+def test_a_collector_that_hangs_does_not_hold_the_process(start: Start, collector: Collector) -> None:
+    collector.mode = "hang"
+    url, process = start(settings="timeout_seconds=60, flush_seconds=1")
+    assert httpx.post(f"{url}/v1/chat/completions", json=BODY, trust_env=False).status_code == 200
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    # A second of quiet, a second for the flush, and the ticks of the server.
+    assert time.monotonic() - began < 6

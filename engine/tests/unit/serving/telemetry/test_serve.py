@@ -1,0 +1,85 @@
+"""`serve` itself, in a process of its own, with everything but the model: what it logs and what it leaves on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sluice.serving.telemetry.otlp import parse_json_line
+from sluice.core.processes import free_port, wait_until
+
+ROOT = Path(__file__).parents[5]
+# The runtime is replaced by the scripted fakes; all else is the service.
+CODE = """
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
+from sluice.serving import server
+from sluice.serving.chain import AnswerChain
+from sluice.serving.telemetry.settings import TelemetrySettings
+from sluice.core.settings import load_settings
+from sluice.retrieval.stores import Stores
+
+class Ready(AnswerChain):
+    async def warm_up(self):
+        pass
+
+@contextmanager
+def open_runtime(bundle, stores, state):
+    chat = ScriptedChat(script=REPLIES)
+    yield SimpleNamespace(chain=Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks()), retriever=None, chat=None)
+
+server.open_runtime = open_runtime
+stores = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
+told = load_settings(Path(sys.argv[3]), TelemetrySettings)
+state = Path(sys.argv[2])
+server.serve(scripted_bundle(), "127.0.0.1", int(sys.argv[1]), stores=stores, state=state, telemetry=told)
+"""
+
+
+@pytest.mark.usefixtures("loopback")
+def test_serve_logs_json_and_leaves_its_traces(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    url = f"http://127.0.0.1:{port}"
+    path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
+    argv = [sys.executable, "-c", CODE, str(port), str(tmp_path / ".sluice"), str(ROOT / "config" / "telemetry.yaml")]
+    with log.open("w") as stream:
+        process = subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": path}, stderr=stream)
+    try:
+        assert wait_until(lambda: _ready(url) or process.poll() is not None, seconds=60), log.read_text()
+        body = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}
+        reply = httpx.post(f"{url}/v1/chat/completions", json=body, trust_env=False)
+        unknown = httpx.post(f"{url}/v1/chat/completions", json=body | {"what": 1}, trust_env=False)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["message"], line["status"], line["trace"]) for line in lines] == [
+        ("request", 200, reply.json()["trace"]),
+        ("request", 400, unknown.headers["x-sluice-trace"]),
+    ]
+    (spooled,) = (tmp_path / ".sluice" / "traces").iterdir()
+    assert spooled.suffix == ".jsonl"
+    names = [
+        [span.name for span in parse_json_line(line).resource_spans[0].scope_spans[0].spans]
+        for line in spooled.read_bytes().splitlines()
+    ]
+    assert [len(some) for some in names] == [6, 1]
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,264 @@
+"""Places, the line before them, large bodies, and callers who go away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from fakes import ScriptedChat, scripted_bundle
+from sluice.serving.admission import Places
+from sluice.serving.api import create_app
+from sluice.serving.chain import AnswerChain
+from sluice.serving.middleware import Traffic
+from unit.serving.client import CHAT, OVERLAP, Client
+
+BODY = json.dumps({"messages": [{"role": "user", "content": OVERLAP}]}).encode()
+MakeChain = Callable[[ScriptedChat], AnswerChain]
+
+
+@pytest.fixture
+def traffic() -> Traffic:
+    return Traffic()
+
+
+@pytest.fixture
+def make_app(make_chain: MakeChain, traffic: Traffic) -> Callable[..., Any]:
+    """The service with these limits; answers take `delay` seconds."""
+
+    def make(delay: float = 0.0, model: ScriptedChat | None = None, **limits: Any) -> Any:
+        bundle = scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 2} | limits)
+        chat = model or ScriptedChat(script={"overlap": "64 tokens"}, piece=100, delay=delay)
+        return create_app(bundle, make_chain(chat), traffic)
+
+    return make
+
+
+class Call:
+    """One request at the level of ASGI; `leave` is what a server says when the client has gone."""
+
+    def __init__(self, app: Any, body: bytes = BODY, *, whole: bool = True, ask: str = f"POST {CHAT}") -> None:
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._messages.put_nowait({"type": "http.request", "body": body, "more_body": not whole})
+        self.sent: list[dict[str, Any]] = []
+        headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+        method, path = ask.split()
+        scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": headers}
+        scope |= {"query_string": b"", "http_version": "1.1", "asgi": {"version": "3.0", "spec_version": "2.3"}}
+        self.task = asyncio.ensure_future(app(scope, self._messages.get, self._send))
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        self.sent.append(message)
+        await asyncio.sleep(0)
+
+    def leave(self) -> None:
+        self._messages.put_nowait({"type": "http.disconnect"})
+
+    @property
+    def status(self) -> int | None:
+        return self.sent[0]["status"] if self.sent else None
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+async def waiting(app: Any) -> int:
+    """The length of the line, as /metrics shows it."""
+    page = Call(app, b"", ask="GET /metrics")
+    await page.task
+    found = re.search(rb"^sluice_queue_length\{.*\} (\S+)$", page.sent[1]["body"], re.MULTILINE)
+    assert found
+    return int(float(found[1]))
+
+
+async def until_waiting(app: Any, many: int) -> None:
+    async with asyncio.timeout(10):
+        while await waiting(app) != many:
+            await asyncio.sleep(0.005)
+
+
+def test_beyond_places_and_line_it_is_503_at_once(make_app: Callable[..., Any], traffic: Traffic) -> None:
+    async def play() -> None:
+        app = make_app(delay=0.3, max_queued=3)
+        admitted = [Call(app) for _ in range(5)]
+        await until_waiting(app, 3)
+        shed = [Call(app) for _ in range(20)]
+        await asyncio.wait([call.task for call in shed])
+        assert not any(call.task.done() for call in admitted)  # refused while all others still wait
+        assert {call.status for call in shed} == {503}
+        headers = dict(shed[0].sent[0]["headers"])
+        assert headers[b"retry-after"] == b"1"
+        assert json.loads(shed[0].sent[1]["body"])["error"]["code"] == "overloaded"
+        await asyncio.gather(*(call.task for call in admitted))
+        assert [call.status for call in admitted] == [200] * 5
+        assert (traffic.in_flight, await waiting(app)) == (0, 0)
+        again = Call(app)
+        await again.task
+        assert again.status == 200
+
+    asyncio.run(play())
+
+
+def test_without_a_line_one_too_many_is_503(make_app: Callable[..., Any], traffic: Traffic) -> None:
+    async def play() -> None:
+        app = make_app(delay=0.3, max_concurrent=1)
+        first = Call(app)
+        await until(lambda: traffic.in_flight == 1)
+        second = Call(app)
+        await second.task
+        await first.task
+        assert (first.status, second.status) == (200, 503)
+
+    asyncio.run(play())
+
+
+def test_the_wait_in_the_line_has_an_end(make_app: Callable[..., Any], traffic: Traffic) -> None:
+    async def play() -> None:
+        app = make_app(delay=30, max_concurrent=1, max_queued=1, queue_seconds=0.1)
+        first = Call(app)
+        await until(lambda: traffic.in_flight == 1)
+        second = Call(app)
+        await second.task
+        assert second.status == 503
+        assert traffic.in_flight == 1
+        first.leave()
+        await first.task
+
+    asyncio.run(play())
+
+
+def test_places_are_given_in_order_of_arrival() -> None:
+    async def play() -> None:
+        places, order = Places(1, 10), []
+
+        async def one(number: int) -> None:
+            assert await places.take(5)
+            order.append(number)
+            await asyncio.sleep(0)
+            places.free()
+
+        await asyncio.gather(*(one(number) for number in range(8)))
+        assert order == list(range(8))
+        assert (places.taken, places.waiting) == (0, 0)
+
+    asyncio.run(play())
+
+
+def test_no_place_is_lost_when_those_in_the_line_give_up() -> None:
+    async def play() -> None:
+        places = Places(2, 100)
+
+        async def one(number: int) -> None:
+            if await places.take(0.001 * (number % 7)):
+                try:  # on a busy machine the cancellation below meets those who have a place as well
+                    await asyncio.sleep(0.001 * (number % 5))
+                finally:
+                    places.free()
+
+        tasks = [asyncio.ensure_future(one(number)) for number in range(100)]
+        await asyncio.sleep(0.005)
+        for task in tasks[::3]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (places.taken, places.waiting) == (0, 0)
+
+    asyncio.run(play())
+
+
+def test_a_caller_who_goes_takes_the_answer_along(make_app: Callable[..., Any], traffic: Traffic) -> None:
+    async def play() -> None:
+        model = ScriptedChat(script={"overlap": "Sentence. " * 100}, piece=10, delay=0.05)
+        app = make_app(model=model)
+        call = Call(app)
+        await until(lambda: len(model.sent) >= 2)
+        call.leave()
+        await call.task
+        given = len(model.sent)
+        await asyncio.sleep(0.2)
+        assert (len(model.sent), traffic.in_flight) == (given, 0)
+        assert call.status == 499  # for the metrics; the server throws it away
+
+    asyncio.run(play())
+
+
+def test_a_caller_who_goes_during_a_stream_takes_it_along(make_app: Callable[..., Any], traffic: Traffic) -> None:
+    async def play() -> None:
+        model = ScriptedChat(script={"overlap": "Sentence. " * 100}, piece=10, delay=0.05)
+        call = Call(make_app(model=model), BODY[:-1] + b', "stream": true}')
+        await until(lambda: len(call.sent) >= 3)
+        call.leave()
+        await call.task
+        given = len(model.sent)
+        await asyncio.sleep(0.2)
+        assert (len(model.sent), traffic.in_flight, call.status) == (given, 0, 200)
+
+    asyncio.run(play())
+
+
+def test_a_caller_who_goes_leaves_the_line(make_app: Callable[..., Any], traffic: Traffic) -> None:
+    async def play() -> None:
+        app = make_app(delay=0.3, max_concurrent=1, max_queued=1)
+        first = Call(app)
+        await until(lambda: traffic.in_flight == 1)
+        second = Call(app)
+        await until_waiting(app, 1)
+        second.leave()
+        await second.task
+        assert (await waiting(app), second.status) == (0, 499)
+        third = Call(app)  # the stand in the line is free again
+        await asyncio.gather(first.task, third.task)
+        assert (first.status, third.status) == (200, 200)
+
+    asyncio.run(play())
+
+
+def test_a_caller_who_goes_before_the_body_is_whole_is_not_answered(
+    make_app: Callable[..., Any], traffic: Traffic
+) -> None:
+    async def play() -> None:
+        model = ScriptedChat(script={"overlap": "64"})
+        call = Call(make_app(model=model), BODY, whole=False)
+        await asyncio.sleep(0.01)
+        call.leave()
+        await call.task
+        assert (call.status, model.calls, traffic.in_flight) == (499, [], 0)
+
+    asyncio.run(play())
+
+
+def test_a_server_that_says_gone_after_the_answer_changes_nothing(make_app: Callable[..., Any]) -> None:
+    """uvicorn's receive returns as soon as the last byte is out, while the application still tidies up."""
+
+    async def play() -> None:
+        for stream in (b"", b', "stream": true'):
+            call = Call(make_app(), BODY[:-1] + stream + b"}")
+            await until(lambda call=call: bool(call.sent) and not call.sent[-1].get("more_body", False))
+            call.leave()
+            await call.task
+            assert [message["type"] for message in call.sent].count("http.response.start") == 1
+            assert call.status == 200
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/feedback", "/no"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_large_body_is_413_on_every_path(make_app: Callable[..., Any], path: str, declared: bool) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b" " * 1000
+
+    model = ScriptedChat(script={})
+    content: Any = b" " * 5000 if declared else pieces()
+    headers = {"content-type": "application/json"}
+    response: httpx.Response = Client(make_app(model=model)).send("POST", path, content=content, headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "request_too_large")
+    assert model.calls == []

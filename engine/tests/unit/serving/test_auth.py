@@ -1,0 +1,243 @@
+"""Keys at the door: who comes in, who is told what, and what a change of the file does."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from fakes import ScriptedChat, ScriptedRetriever
+from sluice.serving import auth
+from sluice.serving.api import create_app
+from sluice.serving.auth import Bucket, KeyRing
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import AnswerChain
+from sluice.serving.keys import add_key, revoke_key
+from sluice.serving.middleware import Traffic
+from sluice.core.errors import SluiceError
+from unit.serving.client import CHAT, Client
+
+QUESTION = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "keys.json"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the clock of auth.py on by so many seconds."""
+    now = [1000.0]
+
+    class Time:
+        @staticmethod
+        def monotonic() -> float:
+            return now[0]
+
+    def forward(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(auth, "time", Time)
+    return forward
+
+
+@pytest.fixture
+def make_client(
+    bundle: Bundle, make_chain: Callable[[ScriptedChat], AnswerChain], chat: ScriptedChat, path: Path
+) -> Callable[[], Client]:
+    return lambda: Client(create_app(bundle, make_chain(chat), Traffic(), keys=KeyRing(path)))
+
+
+def add(path: Path, name: str = "web", *scopes: str, tenant: str | None = None, rate: int = 60) -> str:
+    return add_key(path, name, tenant=tenant, scopes=scopes or ("chat", "feedback"), rate=rate)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def ask(client: Client, headers: dict[str, str]) -> httpx.Response:
+    return client.send("POST", CHAT, json=QUESTION, headers=headers)
+
+
+def test_without_a_file_nobody_is_asked_for_a_key(make_client: Callable[[], Client]) -> None:
+    assert make_client().chat().status_code == 200
+
+
+def test_with_keys_the_chat_needs_one(make_client: Callable[[], Client], path: Path, chat: ScriptedChat) -> None:
+    secret = add(path)
+    client = make_client()
+    wrong = secret[:-1] + ("A" if secret[-1] != "A" else "B")
+    unknown = secret.replace(secret.split("_")[1], "00000000")
+    for headers in ({}, bearer(wrong), bearer(unknown), bearer("x"), bearer(""), {"authorization": f"Basic {secret}"}):
+        response = ask(client, headers)
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == 'Bearer realm="sluice"'
+        assert response.json()["error"]["code"] == "invalid_api_key"
+        assert response.json()["error"]["type"] == "invalid_request_error"
+    assert chat.calls == []
+    assert ask(client, bearer(secret)).status_code == 200
+    assert ask(client, {"authorization": f"bearer  {secret}"}).status_code == 200
+
+
+def test_probes_and_the_page_stay_open_and_nothing_else(make_client: Callable[[], Client], path: Path) -> None:
+    add(path)
+    client = make_client()
+    for open_path in ("/", "/healthz", "/readyz", "/version", "/openapi.json"):
+        assert client.get(open_path).status_code == 200, open_path
+    for closed in ("/metrics", "/v1/models", CHAT, "/v1/feedback", "/no", "/metrics/", "/healthz/"):
+        assert client.get(closed).status_code == 401, closed
+
+
+def test_a_key_does_what_its_scopes_say(make_client: Callable[[], Client], path: Path) -> None:
+    web, scraper = add(path), add(path, "scraper", "metrics")
+    client = make_client()
+
+    def status(where: str, key: str) -> int:
+        return client.send("GET", where, headers=bearer(key)).status_code
+
+    assert (status("/v1/models", web), status("/v1/models", scraper)) == (200, 200)
+    assert (status("/metrics", web), status("/metrics", scraper)) == (403, 200)
+    refused = ask(client, bearer(scraper))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "missing_scope")
+    assert "'chat'" in refused.json()["error"]["message"]
+
+
+def test_the_tenant_of_the_key_reaches_the_search(
+    make_client: Callable[[], Client], path: Path, retriever: ScriptedRetriever
+) -> None:
+    acme, nobody = add(path, tenant="acme"), add(path, "shared")
+    client = make_client()
+    ask(client, bearer(acme))
+    ask(client, bearer(nobody))
+    client.send("POST", CHAT, json=QUESTION | {"stream": True}, headers=bearer(acme))
+    # Only the key decides: what a caller writes into a request changes nothing.
+    client.send("POST", CHAT, json=QUESTION | {"user": "acme", "metadata": {"tenant": "acme"}}, headers=bearer(nobody))
+    assert retriever.tenants == ["acme", None, "acme", None]
+
+
+def test_a_key_over_its_rate_waits_and_others_do_not(
+    make_client: Callable[[], Client], path: Path, clock: Callable[[float], None]
+) -> None:
+    slow, other = add(path, rate=2), add(path, "other")
+    client = make_client()
+    first = ask(client, bearer(slow)).headers
+    assert [first[f"x-ratelimit-{name}-requests"] for name in ("limit", "remaining", "reset")] == ["2", "1", "30s"]
+    assert ask(client, bearer(slow)).status_code == 200
+    refused = ask(client, bearer(slow))
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "30")
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    assert ask(client, bearer(other)).status_code == 200
+    clock(29)
+    assert ask(client, bearer(slow)).status_code == 429
+    clock(2)
+    assert ask(client, bearer(slow)).status_code == 200
+
+
+def test_a_bucket_gives_its_rate_and_no_more(clock: Callable[[float], None]) -> None:
+    bucket = Bucket(60)
+    assert sum(bucket.take() for _ in range(200)) == 60
+    for _ in range(30):
+        clock(1)
+        assert [bucket.take(), bucket.take()] == [True, False]
+    clock(3600)
+    assert sum(bucket.take() for _ in range(200)) == 60
+
+
+def test_a_change_of_the_file_takes_effect_while_requests_run(
+    make_client: Callable[[], Client], path: Path, clock: Callable[[float], None]
+) -> None:
+    first = add(path)
+    client = make_client()
+    assert ask(client, bearer(first)).status_code == 200
+    second = add(path, "second")
+    revoke_key(path, "web")
+    clock(1.1)
+    assert (ask(client, bearer(first)).status_code, ask(client, bearer(second)).status_code) == (401, 200)
+    revoke_key(path, "second")
+    clock(1.1)
+    assert ask(client, bearer(second)).status_code == 401  # none in force is not the same as none asked for
+
+
+def test_a_mounted_secret_changes_by_its_link(path: Path, tmp_path: Path, clock: Callable[[float], None]) -> None:
+    """Kubernetes puts a new folder in place and moves one link; file times may be equal."""
+    for version in ("one", "two"):
+        (tmp_path / version).mkdir()
+    old, new = add(tmp_path / "one" / "keys.json"), add(tmp_path / "two" / "keys.json")
+    for version in ("one", "two"):
+        os.utime(tmp_path / version / "keys.json", (1, 1))
+    data = tmp_path / "..data"
+    data.symlink_to("one")
+    path.symlink_to("..data/keys.json")
+    ring = KeyRing(path)
+    assert ring.find(old)
+    (tmp_path / "next").symlink_to("two")
+    (tmp_path / "next").replace(data)
+    clock(1.1)
+    ring.refresh()
+    assert ring.find(new)
+    assert not ring.find(old)
+
+
+@pytest.mark.parametrize("harm", ["broken", "gone"])
+def test_a_file_that_breaks_leaves_the_keys_in_force(
+    path: Path, clock: Callable[[float], None], caplog: pytest.LogCaptureFixture, harm: str
+) -> None:
+    secret = add(path)
+    ring = KeyRing(path)
+    whole = path.read_bytes()
+    if harm == "broken":
+        path.write_bytes(whole[:50])
+    else:
+        path.unlink()
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            clock(1.1)
+            ring.refresh()
+    assert ring.required
+    assert ring.find(secret)
+    assert len(caplog.records) == 1  # said once, not every second
+    assert secret not in caplog.text
+    path.write_bytes(whole)
+    revoke_key(path, "web")
+    clock(1.1)
+    ring.refresh()
+    assert not ring.find(secret)
+
+
+def test_a_file_that_appears_closes_the_service(
+    make_client: Callable[[], Client], path: Path, clock: Callable[[float], None]
+) -> None:
+    client = make_client()
+    assert client.chat().status_code == 200
+    secret = add(path)
+    clock(1.1)
+    assert (client.chat().status_code, ask(client, bearer(secret)).status_code) == (401, 200)
+
+
+def test_a_broken_file_is_an_error_at_the_start(path: Path) -> None:
+    path.write_text("{")
+    with pytest.raises(SluiceError, match=r"keys\.json: not valid JSON"):
+        KeyRing(path)
+
+
+def test_a_wrong_key_is_compared_like_a_right_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = add(path)
+    ring = KeyRing(path)
+    compared: list[tuple[int, int]] = []
+
+    def compare(left: str, right: str) -> bool:
+        compared.append((len(left), len(right)))
+        return hmac.compare_digest(left, right)
+
+    monkeypatch.setattr(auth, "hmac", SimpleNamespace(compare_digest=compare))
+    for key in (secret, secret[:-1], secret.replace(secret.split("_")[1], "00000000"), "", "é"):
+        ring.find(key)
+    assert compared == [(64, 64)] * 5

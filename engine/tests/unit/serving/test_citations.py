@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+from fakes import hit
+from sluice.serving.citations import cite
+
+PASSAGE = "Canary steps: start at 5 %, then 25 %. The ﬁrst step lasts ten minutes; the second, one hour."
+
+
+@pytest.mark.parametrize(
+    ("answer", "span"),
+    [
+        ("ten minutes", "ten minutes"),
+        ("Ten  minutes.", "ten minutes"),
+        ("5 %, then 25 %", "5 %, then 25"),
+        ("the FIRST step", "The ﬁrst step"),
+        ("“one hour”", "one hour"),
+        ("minutes the second one", "minutes; the second, one"),
+    ],
+)
+def test_the_span_is_the_wording_of_the_passage(answer: str, span: str) -> None:
+    (citation,) = cite(answer, [hit(PASSAGE)])
+    assert citation.text == span == PASSAGE[citation.start : citation.end]
+
+
+@pytest.mark.parametrize("answer", ["", "...", "ten", "two minutes", "minute", "one hour and more"])
+def test_words_that_do_not_stand_in_a_row_are_not_cited(answer: str) -> None:
+    expected = 1 if answer == "ten" else 0
+    assert len(cite(answer, [hit(PASSAGE)])) == expected
+
+
+def test_every_passage_that_holds_the_answer_is_cited_once() -> None:
+    hits = [hit("a b. a b.", doc_id="one"), hit("nothing", doc_id="two"), hit("x A B", doc_id="three")]
+    assert [(c.document, c.start, c.score) for c in cite("a b", hits)] == [("one", 0, 0.45), ("three", 2, 0.45)]

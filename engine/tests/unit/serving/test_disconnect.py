@@ -1,0 +1,120 @@
+"""A client that goes away: the service, on a real socket, closes its connection to the provider."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+
+from fakes import HITS, NoChecks, ScriptedRetriever, scripted_bundle
+from providing import chat_over
+from sluice.serving.api import create_app
+from sluice.serving.chain import AnswerChain
+from sluice.serving.middleware import Traffic
+from sluice.core.processes import free_port
+from upstream import Upstream, upstream
+
+ROUNDS = 25  # of each of the four ways: 100 in all
+SECONDS = 1.0  # after which the provider must be free of a client that has gone
+LIMITS = {"max_body_bytes": 4096, "max_concurrent": 64}
+LLM = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": 60}
+OVERLAP = "How much overlap do chunks have?"
+
+
+class Service:
+    """The whole application in a thread, over one provider."""
+
+    def __init__(self, provider: Upstream) -> None:
+        self.port = free_port()
+        bundle, self.traffic = scripted_bundle(limits=LIMITS, llm=LLM), Traffic()
+        timeouts = {"connect": 2, "queue": 1, "first_token": 60}
+        chat = chat_over([provider], {"max_concurrency": 64, "timeouts": timeouts})
+        chain = AnswerChain(bundle, chat, ScriptedRetriever(HITS), NoChecks())
+        app = create_app(bundle, chain, self.traffic)
+        self._server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="warning", lifespan="off"))
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+
+    def __enter__(self) -> Service:
+        self._thread.start()
+        until = time.monotonic() + 20
+        while not self._server.started:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def ask(self, *, stream: bool) -> socket.socket:
+        body = json.dumps({"messages": [{"role": "user", "content": OVERLAP}], "stream": stream}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(body)}\r\n"
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection.sendall(f"{head}content-type: application/json\r\n\r\n".encode() + body)
+        return connection
+
+
+@pytest.fixture
+def provider(loopback: None) -> Iterator[Upstream]:  # noqa: ARG001 - it opens loopback
+    with upstream() as running:
+        yield running
+
+
+def nth_asked(provider: Upstream, number: int) -> threading.Event:
+    """Waits until the provider has got its n-th request; gives the event that its client has gone."""
+    until = time.monotonic() + 20
+    while len(provider.asked) < number:
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    return provider.asked[number - 1].gone
+
+
+def read_a_sentence(connection: socket.socket) -> None:
+    """So that the reply is under way."""
+    received = b""
+    while b"64 tokens." not in received:
+        received += connection.recv(65536)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("script", ["hang", "hang_in_stream"])
+def test_every_client_that_goes_frees_the_provider(provider: Upstream, script: str, stream: bool) -> None:
+    provider.script = [script]
+    late = []
+    with Service(provider) as service:
+        for number in range(1, ROUNDS + 1):
+            connection = service.ask(stream=stream)
+            gone = nth_asked(provider, number)
+            if script == "hang_in_stream":
+                read_a_sentence(connection) if stream else time.sleep(0.02)
+            assert not gone.is_set()
+            connection.close()
+            if not gone.wait(SECONDS):
+                late.append(number)
+        until = time.monotonic() + 10
+        while service.traffic.in_flight:
+            assert time.monotonic() < until, "a request that nobody waits for is still in flight"
+            time.sleep(0.01)
+    assert late == []
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_many_that_go_at_once_free_the_provider_and_those_that_stay_are_answered(
+    provider: Upstream, stream: bool
+) -> None:
+    provider.script = ["hang"] * 20 + ["normal"]
+    with Service(provider) as service:
+        leaving = [service.ask(stream=stream) for _ in range(20)]
+        nth_asked(provider, 20)
+        staying = service.ask(stream=stream)
+        for connection in leaving:
+            connection.close()
+        assert all(asked.gone.wait(SECONDS) for asked in provider.asked[:20])
+        assert b" 200 OK" in staying.recv(65536)
+        staying.close()

@@ -1,0 +1,112 @@
+"""The OpenAPI document is complete, and the service does what it says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from fakes import ScriptedChat, StubChain
+from fuzz import fuzz
+from sluice.serving.api import create_app
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import AnswerChain
+from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
+from sluice.serving.middleware import _ROUTES, Traffic
+from unit.serving.client import Client
+from unit.serving.test_api import events
+
+
+@pytest.fixture
+def client(bundle: Bundle, make_chain: Callable[[ScriptedChat], AnswerChain], chat: ScriptedChat) -> Client:
+    return Client(create_app(bundle, make_chain(chat), Traffic()))
+
+
+@pytest.fixture
+def document(client: Client) -> dict[str, Any]:
+    response = client.get("/openapi.json")
+    assert response.status_code == 200
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def test_every_path_is_described_with_its_replies(document: dict[str, Any]) -> None:
+    assert set(document["paths"]) == _ROUTES
+    assert document["info"]["version"] == "r-0123456789ab"
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            assert all(reply["content"] for reply in operation["responses"].values()), path
+            assert "422" not in operation["responses"]
+            # What can be refused for its key says so, and what needs none does not.
+            assert ("401" in operation["responses"]) == ("security" in operation), path
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    def references(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+            return own + [found for inner in value.values() for found in references(inner)]
+        return [found for inner in value for found in references(inner)] if isinstance(value, list) else []
+
+    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(references(document["paths"])) <= known
+    assert set(references(document)) <= known
+
+
+def test_real_replies_have_the_described_shapes(client: Client) -> None:
+    ChatCompletion.model_validate(client.chat().json(), strict=True)
+    *chunks, done = events(client.chat(stream=True, stream_options={"include_usage": True}))
+    assert done == "[DONE]"
+    for chunk in chunks:
+        ChatCompletionChunk.model_validate(chunk, strict=True)
+    assert [chunk["citations"][0]["document"] for chunk in chunks if chunk.get("citations")] == ["chunking"]
+    ErrorReply.model_validate(client.chat(n=2).json(), strict=True)
+
+
+def test_hundreds_of_requests_get_only_what_is_described() -> None:
+    seen = fuzz(300)
+    assert sum(seen.values()) >= 200
+    assert not [place for place in seen if place[1] >= 500]
+    for operation in ("POST /v1/chat/completions", "POST /v1/feedback"):
+        assert {200, 400, 401} <= {status for name, status in seen if name == operation}
+
+
+class _BrokenChain(StubChain):
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def stream(self, *_: Any, **__: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+        raise self.error
+        yield
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(RuntimeError("a defect"), "a defect"), (HTTPException(418, "a teapot"), "Received: 418")],
+)
+def test_a_defect_or_an_undescribed_status_would_be_found(error: Exception, said: str) -> None:
+    with pytest.raises(BaseException, match=said):
+        fuzz(300, chain=_BrokenChain(error))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
+        b'{"messages": [{"role": "user", "content": "overlap \\udfff"}], "user": "\\ud800"}',
+        b'{"messages": [{"role": "user", "content": "x"}], "\\ud800": 1}',
+        b'{"messages": [{"role": "user", "content": "x"}], "max_tokens": 1' + b"0" * 3000 + b"}",
+        b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
+        b"[" * 4000,
+        b'{"messages": ' * 200,
+    ],
+)
+def test_strange_json_is_never_a_defect(bundle: Bundle, content: bytes) -> None:
+    client = Client(create_app(bundle, StubChain(), Traffic()))  # type: ignore[arg-type]
+    response = client.send(
+        "POST", "/v1/chat/completions", content=content, headers={"content-type": "application/json"}
+    )
+    assert response.status_code in (200, 400)

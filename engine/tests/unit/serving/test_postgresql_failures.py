@@ -1,0 +1,195 @@
+"""A service whose PostgreSQL is in trouble: what callers get, what is counted, and that it mends itself."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psycopg
+import pytest
+
+from fakes import NoChecks, ScriptedChat, scripted_bundle
+from proxy import Proxy
+from sluice.serving.api import create_app
+from sluice.serving.chain import AnswerChain
+from sluice.serving.middleware import Traffic
+from sluice.core.errors import SluiceError
+from sluice.data.rows import Document
+from sluice.llm.models import ModelSpec
+from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.index import build_index
+from sluice.retrieval.retriever import Retriever, open_retriever
+from sluice.retrieval.stores import Stores, StoreSpec, open_store
+from unit.serving.client import Client
+
+pytestmark = pytest.mark.real
+LIMIT = 1.5
+STORES = Stores.model_validate(
+    {"default": "x", "stores": {"x": {"kind": "postgres", "url_env": "FAULTY_STORE", "timeout_seconds": LIMIT}}}
+)
+
+
+class SameVector:
+    """Every text is the same unit vector, so that every passage is near."""
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        return np.tile(np.array([[1.0, 0.0, 0.0]], dtype=np.float32), (len(texts), 1))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The Unix socket of a real PostgreSQL. Its folder is short: the path of a socket is limited."""
+    state = Path(tempfile.mkdtemp(prefix="sl"))
+    with open_store(StoreSpec(kind="embedded"), state) as address:
+        folder = psycopg.conninfo.conninfo_to_dict(address)["host"]
+        yield f"{folder}/.s.PGSQL.5432"
+    shutil.rmtree(state, ignore_errors=True)
+
+
+@pytest.fixture
+def proxy(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    with Proxy(server) as running:
+        monkeypatch.setenv("FAULTY_STORE", f"postgresql://postgres@127.0.0.1:{running.port}/postgres?sslmode=disable")
+        yield running
+
+
+@pytest.fixture
+def index(tmp_path: Path, documents: list[Document]) -> Path:
+    spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
+    build_index(documents, SameVector(), spec, ChunkerSettings(max_words=120), tmp_path / "index")  # type: ignore[arg-type]
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def retriever(proxy: Proxy, index: Path, tmp_path: Path) -> Iterator[Retriever]:  # noqa: ARG001 - it is behind the proxy
+    with open_retriever(index, SameVector(), STORES, tmp_path) as opened:  # type: ignore[arg-type]
+        yield opened
+
+
+class Service(Client):
+    """The app around that retriever."""
+
+    def __init__(self, retriever: Retriever) -> None:
+        bundle = scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64})
+        chain = AnswerChain(bundle, ScriptedChat(script={"overlap": "64 tokens"}), retriever, NoChecks())
+        super().__init__(create_app(bundle, chain, Traffic()))
+
+    def ask(self, *, stream: bool = False) -> httpx.Response:
+        body = {"messages": [{"role": "user", "content": "How much overlap?"}], "stream": stream}
+        return self.send("POST", "/v1/chat/completions", json=body)
+
+    def failures(self) -> float:
+        found = re.search(r'sluice_requests_total{.*status="503"} ([\d.]+)', self.send("GET", "/metrics").text)
+        return float(found[1]) if found else 0.0
+
+
+@pytest.fixture
+def service(retriever: Retriever) -> Service:
+    made = Service(retriever)
+    assert made.ask().status_code == 200
+    return made
+
+
+def refused(reply: httpx.Response) -> bool:
+    """503 in OpenAI's shape, with a time to come back."""
+    return (
+        reply.status_code == 503
+        and reply.headers["retry-after"] == "1"
+        and reply.json()["error"]
+        == {
+            "message": "the passages cannot be searched now; try again soon",
+            "type": "server_error",
+            "param": None,
+            "code": "search_unavailable",
+        }
+    )
+
+
+def until(ready: Callable[[], bool], *, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if ready():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("mode", ["refuse", "reset", "hang", "garbage"])
+def test_postgresql_in_trouble_is_a_503_in_time_and_mends_itself(service: Service, proxy: Proxy, mode: str) -> None:
+    proxy.mode = mode
+    for stream in (False, True):
+        began = time.monotonic()
+        assert refused(service.ask(stream=stream))
+        assert time.monotonic() - began < 3 * LIMIT + 10
+    assert service.failures() >= 2
+    proxy.mode = "pass"
+    assert until(lambda: service.ask().status_code == 200, seconds=30)
+    assert service.ask().status_code == 200
+
+
+def test_a_long_outage_is_mended_as_quickly(service: Service, proxy: Proxy) -> None:
+    proxy.mode = "refuse"
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        assert refused(service.ask())
+    proxy.mode = "pass"
+    assert until(lambda: service.ask().status_code == 200, seconds=20)
+
+
+def test_postgresql_that_was_restarted_while_nobody_asked_is_not_noticed(service: Service, proxy: Proxy) -> None:
+    proxy.mode = "reset"
+    time.sleep(0.2)
+    proxy.mode = "pass"
+    assert service.ask().status_code == 200
+
+
+def test_postgresql_that_is_slow_but_in_time_is_waited_for(service: Service, proxy: Proxy) -> None:
+    proxy.mode, proxy.delay = "slow", LIMIT / 4
+    assert service.ask().status_code == 200
+
+
+def test_postgresql_that_is_too_slow_is_a_503(service: Service, proxy: Proxy) -> None:
+    proxy.mode, proxy.delay = "slow", 20
+    began = time.monotonic()
+    assert refused(service.ask())
+    assert time.monotonic() - began < 3 * LIMIT + 10
+
+
+def test_a_statement_that_takes_too_long_is_ended_by_postgresql(retriever: Retriever) -> None:
+    from sluice.retrieval import RetrievalError
+
+    retriever.search("overlap", k=1)  # a connection is there
+    with pytest.raises(RetrievalError, match="took longer than"), retriever._pool.connection() as connection:
+        connection.execute("SELECT pg_sleep(30)")
+    # The connection is whole, and nobody is refused for it.
+    assert retriever.search("overlap", k=1)
+
+
+def test_a_server_that_hangs_does_not_use_up_the_threads(service: Service, proxy: Proxy) -> None:
+    proxy.mode = "hang"
+    with ThreadPoolExecutor(12) as pool:
+        began = time.monotonic()
+        replies = list(pool.map(lambda _: service.ask(), range(24)))
+        assert time.monotonic() - began < 40
+    assert all(refused(reply) for reply in replies)
+    proxy.mode = "pass"
+    assert until(lambda: service.ask().status_code == 200, seconds=30)
+
+
+@pytest.mark.parametrize("mode", ["refuse", "reset", "hang", "garbage"])
+def test_postgresql_in_trouble_at_the_start_is_told(proxy: Proxy, index: Path, tmp_path: Path, mode: str) -> None:
+    proxy.mode = mode
+    began = time.monotonic()
+    with (
+        pytest.raises(SluiceError, match=r"config/stores.yaml: store 'x' cannot be reached"),
+        open_retriever(index, SameVector(), STORES, tmp_path),  # type: ignore[arg-type]
+    ):
+        pass
+    assert time.monotonic() - began < 40

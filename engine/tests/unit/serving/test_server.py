@@ -1,0 +1,219 @@
+"""The service as a process: its signals, its limits under real concurrency, and what it refuses to start with."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from sluice.serving.bundle import Bundle
+from sluice.serving.keys import add_key, revoke_key
+from sluice.serving.middleware import Traffic
+from sluice.serving.server import listen, serve
+from sluice.core.errors import SluiceError
+from sluice.core.processes import free_port, wait_until
+from sluice.retrieval.stores import Stores
+from unit.serving.process import FAST, Service
+
+pytestmark = pytest.mark.usefixtures("loopback")
+
+STORES = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
+OVERLAP = "How much overlap do chunks have?"
+# A sentence every 0.3 s, ten of them.
+SLOW = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=0.3)"
+STUCK = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=30)"
+QUESTION = {"messages": [{"role": "user", "content": OVERLAP}]}
+BODY = {**QUESTION, "stream": True}
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Service]]:
+    started: list[Service] = []
+
+    def start_one(*arguments: str) -> Service:
+        started.append(Service(*arguments))
+        return started[-1]
+
+    yield start_one
+    for service in started:
+        service.stop()
+
+
+class Reader(threading.Thread):
+    """Reads one stream to its end."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(daemon=True)
+        self.service = service
+        self.begun = threading.Event()
+        self.text = ""
+        self.start()
+
+    def run(self) -> None:
+        url = f"{self.service.url}/v1/chat/completions"
+        try:
+            with httpx.stream("POST", url, json=BODY, timeout=60, trust_env=False) as response:
+                for line in response.iter_lines():
+                    self.text += line + "\n"
+                    self.begun.set()
+        except httpx.TransportError as error:
+            self.text += f"{type(error).__name__}\n"
+        self.begun.set()
+
+
+def test_on_sigterm_readyz_is_off_and_answers_in_progress_finish(start: Callable[..., Service]) -> None:
+    service = start(SLOW)
+    reader = Reader(service)
+    assert reader.begun.wait(20)
+    service.process.send_signal(signal.SIGTERM)
+    assert wait_until(lambda: service.status("/readyz") == 503, seconds=10, every=0.05)
+    assert service.status("/healthz") == 200
+    late = Reader(service)
+    reader.join(20)
+    assert reader.text.count("Sentence.") == 10
+    assert "[DONE]" in reader.text
+    late.join(20)
+    assert "[DONE]" in late.text
+    assert service.process.wait(30) == 0
+
+
+def test_what_is_loaded_is_left_out_of_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full collection that looks at every module stops all answers for a quarter of a second."""
+    frozen: list[int] = []
+
+    async def startup(server: uvicorn.Server, sockets: object = None) -> None:  # noqa: ARG001 - as uvicorn calls it
+        frozen.append(gc.get_freeze_count())
+        server.should_exit = True
+
+    monkeypatch.setattr(uvicorn.Server, "startup", startup)
+    gc.unfreeze()  # what engine/tests/conftest.py has frozen
+    assert gc.get_freeze_count() == 0
+    listen(FastAPI(), Traffic(), "127.0.0.1", free_port(), drain_seconds=5)
+    assert frozen[0] > 10_000
+
+
+def test_readyz_is_off_within_a_second_while_requests_are_still_taken(start: Callable[..., Service]) -> None:
+    """What counts is when /readyz was asked, not when it answered: a busy machine delays only the latter."""
+    service = start(FAST, "notice_seconds=8, drain_seconds=20")
+    assert service.status("/readyz") == 200
+    service.process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    polls: list[tuple[float, int, int]] = []  # sent after the signal, /readyz, a question sent right after it
+    while not polls or polls[-1][0] < 1.5:
+        sent = time.monotonic() - began
+        ready = service.status("/readyz")
+        answer = httpx.post(f"{service.url}/v1/chat/completions", json=QUESTION, trust_env=False, timeout=10)
+        polls.append((sent, ready, answer.status_code))
+        time.sleep(0.05)
+    assert {ready for sent, ready, _ in polls if sent >= 1} == {503}
+    assert {ready for _, ready, _ in polls} <= {200, 503}
+    assert {status for *_, status in polls} == {200}
+    assert service.process.wait(30) == 0
+
+
+def test_requests_are_taken_as_long_as_the_notice_lasts(start: Callable[..., Service]) -> None:
+    """A proxy that looks at /readyz every few seconds still sends requests; none may be refused."""
+    service = start(FAST, "notice_seconds=3")
+    service.process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert wait_until(lambda: service.status("/readyz") == 503, seconds=10, every=0.05)
+    answered = 0
+    while time.monotonic() - began < 2.5:
+        answer = httpx.post(f"{service.url}/v1/chat/completions", json=QUESTION, trust_env=False, timeout=10)
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        answered += 1
+        time.sleep(0.2)
+    assert answered >= 1
+    assert service.process.wait(30) == 0
+
+
+def test_a_person_at_a_terminal_does_not_wait_for_proxies(start: Callable[..., Service]) -> None:
+    service = start(FAST, "notice_seconds=60, drain_seconds=70")
+    service.process.send_signal(signal.SIGINT)
+    assert service.process.wait(20) in (0, -signal.SIGINT)
+
+
+def test_an_answer_that_does_not_end_is_cut_when_the_time_is_up(start: Callable[..., Service]) -> None:
+    service = start(STUCK, "drain_seconds=3")
+    reader = Reader(service)
+    assert wait_until(lambda: "sluice_in_flight" in _metrics(service) and 'ab"} 1.0' in _metrics(service), seconds=10)
+    started = time.monotonic()
+    service.process.send_signal(signal.SIGTERM)
+    assert service.process.wait(30) == 0
+    assert 2 <= time.monotonic() - started <= 30
+    reader.join(10)
+    assert "[DONE]" not in reader.text
+
+
+def _metrics(service: Service) -> str:
+    page = httpx.get(f"{service.url}/metrics", trust_env=False).text
+    return "\n".join(line for line in page.splitlines() if line.startswith("sluice_in_flight"))
+
+
+def test_one_too_many_at_the_same_time_is_refused(start: Callable[..., Service]) -> None:
+    service = start(SLOW, "limits={'max_body_bytes': 1024, 'max_concurrent': 1}")
+    reader = Reader(service)
+    assert reader.begun.wait(20)
+    refused = httpx.post(f"{service.url}/v1/chat/completions", json=BODY, trust_env=False)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    reader.join(20)
+    assert "[DONE]" in reader.text
+    # Idle: it ends within a moment.
+    service.process.send_signal(signal.SIGTERM)
+    assert service.process.wait(5) == 0
+
+
+def test_with_keys_other_addresses_are_served(bundle: Bundle, tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.json", "web", tenant=None, scopes=["chat"], rate=1)
+    gone = dataclasses.replace(bundle, model=tmp_path / "gone.gguf")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SluiceError, match=r"gone\.gguf"):  # so far it comes: the keys are enough
+            serve(gone, "0.0.0.0", free_port(), stores=STORES, state=tmp_path)
+        revoke_key(tmp_path / "keys.json", "web")
+        with pytest.raises(SluiceError, match="has none in force"):
+            serve(gone, "0.0.0.0", free_port(), stores=STORES, state=tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "::", "example.org"])
+def test_other_addresses_than_loopback_are_refused_without_keys(bundle: Bundle, tmp_path: Path, host: str) -> None:
+    for keyless in (False, True):
+        with pytest.raises(SluiceError, match=r"keys") as raised:
+            serve(bundle, host, free_port(), stores=STORES, state=tmp_path, keyless=keyless)
+        assert "--host 127.0.0.1" in raised.value.remedy
+
+
+def test_a_taken_port_is_told_before_loading(bundle: Bundle, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SluiceError, match=f"{port}: the port is already taken"):
+            serve(bundle, "127.0.0.1", port, stores=STORES, state=tmp_path)
+
+
+def test_a_bad_fault_is_told_before_loading(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="no fault 'slow'"):
+        serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=tmp_path, fault="slow=1")
+
+
+def test_a_release_with_a_missing_model_is_told(bundle: Bundle, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    broken = dataclasses.replace(bundle, model=tmp_path / "gone.gguf")
+    try:
+        with pytest.raises(SluiceError, match=r"gone\.gguf: the model file is missing"):
+            serve(broken, "127.0.0.1", free_port(), stores=STORES, state=tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)

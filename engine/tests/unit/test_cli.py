@@ -1,0 +1,123 @@
+"""The exit status of every command, which `main` alone makes, and what the commands about prompts print."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from sluice import cli
+
+from sluice.jobs import release as road
+from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
+from sluice.core.workspace import Workspace
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "die_with_parent", lambda: None)
+    monkeypatch.setattr(cli, "watch_parent", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "says"),
+    [
+        (SluiceError("data.dvc: gone", remedy="bring it back"), 1, "error: data.dvc: gone"),
+        (CanaryStopped("too slow"), 1, "error: too slow"),
+        (GateFailed("f1 fell"), 3, "error: f1 fell"),
+        (KeyboardInterrupt(), 130, "interrupted; the next run picks up"),
+    ],
+)
+def test_what_a_command_raises_becomes_its_exit_status(
+    raised: BaseException,
+    status: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(road, "make_release", end)
+    monkeypatch.setattr(sys, "argv", ["sluice", "release", "make"])
+    assert cli.main() == status
+    assert says in capsys.readouterr().err
+
+
+def test_a_command_that_ends_well_is_0_and_a_wrong_option_is_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sluice", "--help"])
+    assert cli.main() == 0
+    monkeypatch.setattr(sys, "argv", ["sluice", "release", "make", "--falt", "delay=1"])
+    assert cli.main() == 2
+    assert "--fault" in capsys.readouterr().err
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`sluice` with these words in the small checkout: exit status, output, errors."""
+    monkeypatch.chdir(workspace.root)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sluice", *words])
+        status = cli.main()
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def test_prompts_are_checked_and_listed(run: Run, workspace: Workspace) -> None:
+    assert run("prompts", "check") == (
+        0,
+        "5 prompts without a fault: answer, condense, finetune, generate, judge\n",
+        "",
+    )
+    status, out, _ = run("prompts", "list")
+    assert (status, out.splitlines()[0].split()[::2]) == (0, ["answer", "chat", "question,"])
+    path = workspace.prompts / "answer.prompt.yml"
+    path.write_text(path.read_text().replace("model: chat", "model: embed").replace("{{question}}", "{{qestion}}"))
+    status, out, err = run("prompts", "check")
+    assert (status, out) == (1, "")
+    assert f"{path}:3: model: no role 'embed'" in err
+    assert f"{path}:13: messages.1.content: undeclared variable 'qestion' (did you mean 'question'?)" in err
+
+
+def test_a_prompt_is_shown_with_values(run: Run) -> None:
+    status, out, _ = run("prompts", "show", "answer", "--with", "question=a=b?", "--with", "passages={{question}}")
+    assert status == 0
+    assert out.endswith("[user]\n{{question}}\n\nQuestion: a=b?\n\n")
+    assert "say exactly: {{decline}}" in out
+    for words, said in (
+        (("anwser",), "no prompt 'anwser' (did you mean 'answer'?)"),
+        (("answer", "--with", "question"), "'question': write variable=value"),
+        (("answer", "--with", "qestion=x"), "no variable 'qestion' (did you mean 'question'?)"),
+    ):
+        status, out, err = run("prompts", "show", *words)
+        assert (status, out) == (1, "")
+        assert said in err
+
+
+def test_prompts_are_compared_with_a_commit(run: Run, workspace: Workspace) -> None:
+    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run(["git", "-C", str(workspace.root), *name, *words], check=True, capture_output=True)
+    assert run("prompts", "diff", "main") == (0, "as in main: answer, condense, finetune, generate, judge\n", "")
+    path = workspace.prompts / "answer.prompt.yml"
+    path.write_text(path.read_text().replace("temperature: 0", "temperature: 0.7"))
+    status, out, _ = run("prompts", "diff", "main")
+    assert (status, "  temperature: 0 -> 0.7\n" in out) == (0, True)
+    status, out, _ = run("prompts", "diff", "main", "--json")
+    change = json.loads(out)["prompts"][0]
+    assert (change["name"], change["parameters"]) == ("answer", [{"name": "temperature", "base": 0.0, "head": 0.7}])
+    status, _, err = run("prompts", "diff", "mian")
+    assert (status, "did you mean 'main'?" in err) == (1, True)

@@ -1,0 +1,49 @@
+"""`sluice` as the workflows' tests have it: the real command line, but for work that takes a model, or minutes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+# Commands that make, compare, rehearse or promote releases; the others need not wait for the imports.
+WORKING = ("eval", "release", "rehearse", "rollback")
+
+
+def replace_parts() -> None:
+    """Puts what is played in the place of the real parts, before the modules that take them by name are imported."""
+    import parts
+
+    from sluice.jobs import dvc as pipeline
+    from sluice.evaluation import tracking
+    from sluice.release import registry
+    from sluice.rehearsal import rehearse as rehearsal
+
+    for name in ("pull", "data_edited", "reproduce", "evaluate"):
+        setattr(pipeline, name, lazily(name))
+    for module, name in (
+        (rehearsal, "rehearse"),
+        (registry, "record_release"),
+        (registry, "promote_aliases"),
+        (tracking, "record_comparison"),
+    ):
+        setattr(module, name, getattr(parts, name))
+
+
+def lazily(name: str) -> Any:
+    """A function of the played pipeline, whose imports most commands need not wait for."""
+
+    def call(*words: Any, **options: Any) -> Any:
+        import pipeline as played
+
+        return getattr(played, name)(*words, **options)
+
+    call.__name__ = name
+    return call
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in WORKING:
+        replace_parts()
+    from sluice.cli import main
+
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""What the real command line is given in place of a rehearsal with real traffic, MLflow, and a container builder.
+
+Each is the whole of what it stands for, as its caller sees it: the same result, the same files by the same schema.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from sluice.core.files import write_json
+from sluice.core.workspace import Workspace
+from sluice.release.manifest import Manifest
+from sluice.rollout.plan import Analysis, Pause, Plan, SetWeight
+from sluice.rehearsal.report import Rehearsal, StepRecord, TrafficRecord
+
+STOPPED = "gate canary_errors: error_rate is 0.4, the limit is 0.01"
+
+
+def rehearse(plan: Plan, *, stable: Any, canary: Any, out: Path, time_scale: float = 1.0, **_: Any) -> Rehearsal:
+    """Every step holds; where PLAYED_CANARY is `stopped`, the first analysis does not."""
+    steps: list[StepRecord] = []
+    weights, weight, reason = [(0.0, 0)], 0, ""
+    for index, step in enumerate(plan.steps):
+        weight = step.weight if isinstance(step, SetWeight) else weight
+        seconds = step.seconds * time_scale if isinstance(step, (Pause, Analysis)) else 0.0
+        if isinstance(step, Analysis) and os.environ.get("PLAYED_CANARY") == "stopped":
+            reason = STOPPED
+        verdict = "failed" if reason else "passed"
+        fields: dict[str, Any] = {"kind": step.kind, "weight": weight, "verdict": verdict, "reason": reason}
+        fields["template"] = step.template if isinstance(step, Analysis) else ""
+        steps.append(StepRecord(index=index, started_s=float(index), seconds=seconds, **fields))
+        weights.append((float(index), weight))
+        if reason:
+            break
+    weights.append((float(len(steps)), 0 if reason else 100))
+    result = Rehearsal(
+        release=canary.release,
+        stable=stable.release,
+        time_scale=time_scale,
+        steps=tuple(steps),
+        weights=tuple(weights),
+        traffic=TrafficRecord(requests=100, to_canary=3, failed=0, failed_outside_canary=0),
+        verdict="failed" if reason else "passed",
+        reason=reason,
+    )
+    write_json(out, result.model_dump(mode="json"))
+    return result
+
+
+def record_release(workspace: Workspace, manifest: Manifest, folder: Path) -> str:  # noqa: ARG001
+    _note("candidate", manifest)
+    return f"run-of-{manifest.id}"
+
+
+def promote_aliases(workspace: Workspace, manifest: Manifest, alias: str = "champion") -> None:  # noqa: ARG001
+    _note(alias, manifest)
+
+
+def record_comparison(*_: Any) -> str:
+    return "run-of-a-comparison"
+
+
+def _note(alias: str, manifest: Manifest) -> None:
+    path = Path(os.environ["PLAYED_PLACE"], "registry.json")
+    aliases = json.loads(path.read_text()) if path.exists() else {}
+    write_json(path, {**aliases, alias: manifest.id})

@@ -1,0 +1,152 @@
+"""The pipeline without DVC and without a model: what its stages leave in build/, in this process and at once.
+
+Data are those that data.dvc names. The index is built by the project's code around vectors that are a hash; the adapter
+is the digest of what it would be trained on; answers come from a rule and are scored by the project's metrics. They
+are right, unless the prompt says SPOILED: then every question is answered with nonsense.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.files import write_atomic, write_json
+from sluice.core.params import load_params
+from sluice.core.workspace import Workspace
+from sluice.data.contract import data_digest
+from sluice.data.rows import Row, load_corpus, load_rows
+from sluice.evaluation.output import Output
+from sluice.evaluation.registry import make_metrics
+from sluice.evaluation.runner import run_cases
+from sluice.evaluation.stage import rows_of
+from sluice.evaluation.summary import summarise, write_results
+from sluice.guardrails.model import FILE
+from sluice.llm.models import load_models
+from sluice.retrieval.index import build_index
+from sluice.retrieval.stage import IndexParameters
+from sluice.extras.finetune.parameters import TrainingParameters
+
+DIMENSION = 8
+
+
+class HashedVectors:
+    def embed(self, texts: list[str]) -> Any:
+        digests = [hashlib.sha256(text.encode()).digest()[:DIMENSION] for text in texts]
+        vectors = np.array([list(digest) for digest in digests], dtype=np.float32) + 1
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class RuleApplication:
+    def __init__(self, *, spoiled: bool) -> None:
+        self._spoiled = spoiled
+
+    async def ask(self, row: Row, *, trial: int) -> Output:  # noqa: ARG002
+        declined = not row.answerable and not self._spoiled
+        text = "The handbook does not say." if declined else "of it" if self._spoiled else row.answers[0]
+        return Output(
+            text=text,
+            declined=declined,
+            retrieved=row.doc_ids or ("none",),
+            citations=() if declined else row.doc_ids,
+            latency_ms=100.0,
+            ttft_ms=20.0,
+            prompt_tokens=100,
+            completion_tokens=len(text.split()),
+        )
+
+
+def pull(workspace: Workspace) -> bool:
+    """data/ out of the store in the repository, without DVC."""
+    if workspace.data.is_dir():
+        return False
+    store = workspace.root / "dvc-store" / "files" / "md5"
+    named = yaml.safe_load((workspace.root / "data.dvc").read_text())["outs"][0]["md5"]
+    for entry in json.loads((store / named[:2] / named[2:]).read_text()):
+        target = workspace.data / entry["relpath"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(store / entry["md5"][:2] / entry["md5"][2:], target)
+    return True
+
+
+def data_edited(workspace: Workspace) -> bool:  # noqa: ARG001
+    return False
+
+
+def reproduce(workspace: Workspace, journey: Any, *, until: str = "evaluate") -> None:
+    """Every stage up to the last that is wanted."""
+    for stage in (check, index, guard, train, evaluate):
+        journey.begin(stage.__name__)
+        if stage is evaluate:
+            evaluate(workspace, journey)
+        else:
+            stage(workspace)
+        journey.end()
+        if stage.__name__ == until:
+            return
+
+
+def check(workspace: Workspace) -> None:
+    write_json(workspace.build / "check" / "report.json", {"digest": data_digest(workspace.data), "faults": []})
+
+
+def index(workspace: Workspace) -> None:
+    spec = load_models(workspace.config / "models.yaml").embed
+    chunker = load_params(workspace.params, "index", IndexParameters).chunker
+    documents = load_corpus(workspace.data / "corpus")
+    build_index(documents, HashedVectors(), spec, chunker, workspace.build / "index")  # type: ignore[arg-type]
+
+
+def guard(workspace: Workspace) -> None:
+    """No check is run here; a release pins the file."""
+    write_atomic(
+        workspace.build / "guard" / FILE, f"guard of {digest_of_file(workspace.data / 'guard' / 'train.jsonl')}\n"
+    )
+
+
+def train(workspace: Workspace) -> None:
+    parameters = load_params(workspace.params, "train", TrainingParameters).model_dump(mode="json")
+    rows = load_rows(workspace.data / "train.jsonl")
+    prompt = (workspace.prompts / "finetune.prompt.yml").read_text()
+    index_digest = digest_of_file(workspace.build / "index" / "index.json")
+    made_of = digest_of([parameters, prompt, index_digest, [row.as_dict() for row in rows]])
+    out = workspace.build / "adapter"
+    loss = [[1, 3.5], [2, 2.5], [3, 1.5]]
+    record = {
+        "base_sha256": load_models(workspace.config / "models.yaml").chat.sha256,
+        "data_digest": digest_of([row.as_dict() for row in rows]),
+        "parameters": parameters,
+        "seconds": 1.0,
+        "tokens_per_second": 1.0,
+        "tokens": 1,
+        "answers": len(rows),
+        "loss": loss,
+        "samples": len(rows),
+        "skipped": 0,
+        "peak_memory_bytes": 1,
+    }
+    write_json(out / "training.json", record)
+    write_atomic(out / "loss.csv", "step,loss\n" + "".join(f"{step},{value}\n" for step, value in loss))
+    write_atomic(out / "adapter.gguf", f"GGUF {made_of}\n")
+
+
+def evaluate(workspace: Workspace, journey: Any, *words: str) -> None:  # noqa: ARG001
+    options = argparse.ArgumentParser()
+    options.add_argument("--out", type=Path, default=workspace.build / "evaluation")
+    options.add_argument("--asked", type=Path)
+    options.add_argument("--release")
+    options.add_argument("--baseline", action="store_true")
+    chosen = options.parse_args(words)
+    rows = load_rows(chosen.asked) if chosen.asked else rows_of(workspace)
+    spoiled = "SPOILED" in (workspace.prompts / "answer.prompt.yml").read_text()
+    application = RuleApplication(spoiled=spoiled and not chosen.release and not chosen.baseline)
+    cases = asyncio.run(run_cases(rows, application, make_metrics(), concurrency=8, on_progress=lambda *_: None))
+    write_results(chosen.out, summarise(rows, cases, make_metrics()) | {"recorded": 0}, cases)

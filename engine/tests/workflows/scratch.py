@@ -1,0 +1,136 @@
+"""A scratch repository to run workflows in, with an origin of its own; and the events of GitHub.
+
+It holds the files of this working tree as one commit on `main`, without tests/ and benchmarks/, which no step reads
+here: act copies the whole repository for each job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+LEFT_OUT = ("tests/", "benchmarks/")
+REPOSITORY = "octo/app"
+_WHO = {"GIT_AUTHOR_NAME": "octocat", "GIT_AUTHOR_EMAIL": "octocat@example.invalid"}
+
+
+class Scratch:
+    """`root`: the repository, on its branch main; `base`: the commit there; `origin`: a bare clone of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "repository"
+        self.origin = folder / "origin.git"
+        for name in tracked():
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, self.root / name, follow_symlinks=False)
+        self.git("init", "--quiet", "--initial-branch", "main")
+        self._settle()
+        self.base = self.commit("What the tests start from")
+        self.git("clone", "--quiet", "--bare", str(self.root), str(self.origin))
+        self.git("remote", "add", "origin", str(self.origin))
+        self.git("fetch", "--quiet", "origin")
+
+    def _settle(self) -> None:
+        """What is smaller here: the evaluation, the models, which nothing loads, and the environments in the cluster,
+        whose stub knows the kinds of the overlay `local` alone."""
+        # The rule answers every case at once; these are enough for every gate, and quick to score.
+        self.edit("pipelines/params.yaml", "limit: 0 ", "limit: 80 ")
+        models = {}
+        for role in ("chat", "embed"):
+            path = self.root.parent / f"{role}.model"
+            path.write_text(f"a model for {role}\n")
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            models[role] = {"name": role, "source": f"file:{path}", "sha256": digest, "licence": "CC0-1.0"}
+        self.write("config/models.yaml", yaml.safe_dump(models))
+        # A key of GitHub's that act refuses.
+        self.edit(".github/workflows/release.yml", "  queue: max ", "  # queue: max ")
+        overlays = self.root / "k8s" / "overlays"
+        for environment in ("staging", "production"):
+            shutil.rmtree(overlays / environment)
+            shutil.copytree(overlays / "local", overlays / environment)
+
+    @property
+    def head(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
+    def git(self, *words: str, author: str = "octocat") -> str:
+        name = ["-c", "user.name=octocat", "-c", "user.email=octocat@example.invalid", "-c", "commit.gpgsign=false"]
+        environment = {**_WHO, "GIT_AUTHOR_NAME": author, "PATH": os.environ["PATH"], "HOME": str(self.root.parent)}
+        done = subprocess.run(
+            ["git", "-C", str(self.root), *name, *words], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, f"git {' '.join(words)}: {done.stderr}"
+        return done.stdout.strip()
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.root / name).read_text()
+        assert old in text, f"{name}: no {old!r}"
+        self.write(name, text.replace(old, new, 1))
+
+    def commit(self, message: str, *, author: str = "octocat") -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "-m", message, author=author)
+        return self.head
+
+    def push(self) -> None:
+        self.git("push", "--quiet", "origin", "HEAD:main")
+
+    def branch(self, name: str) -> None:
+        """A new branch at the base, and on it."""
+        self.git("checkout", "--quiet", "-B", name, self.base)
+
+
+def tracked() -> list[str]:
+    """Files of the working tree, with those that are not committed yet, but for what git ignores."""
+    words = ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "-z"]
+    listed = subprocess.run(words, capture_output=True, check=True).stdout.decode().split("\0")
+    return [name for name in listed if name and not name.startswith(LEFT_OUT) and (ROOT / name).is_file()]
+
+
+def repository() -> dict[str, Any]:
+    return {"full_name": REPOSITORY, "name": "app", "default_branch": "main", "owner": {"login": "octo"}}
+
+
+def pull_request(
+    scratch: Scratch, *, title: str = "A change", body: str = "", branch: str = "change"
+) -> dict[str, Any]:
+    """The event of a pull request from the commit that is checked out to the base."""
+    pull = {
+        "number": 7,
+        "title": title,
+        "body": body,
+        "user": {"login": "octocat"},
+        "base": {"ref": "main", "sha": scratch.base, "repo": repository()},
+        "head": {"ref": branch, "label": f"octo:{branch}", "sha": scratch.head, "repo": repository()},
+    }
+    return {"action": "synchronize", "number": 7, "pull_request": pull, "repository": repository()}
+
+
+def pushed(scratch: Scratch, *, message: str = "A change", author: str = "octocat") -> dict[str, Any]:
+    """The event of a push of the commit that is checked out to main."""
+    commit = {"id": scratch.head, "message": message, "author": {"name": author, "email": "octocat@example.invalid"}}
+    return {
+        "ref": "refs/heads/main",
+        "before": scratch.base,
+        "after": scratch.head,
+        "head_commit": commit,
+        "commits": [commit],
+        "repository": repository(),
+        "pusher": {"name": author},
+    }
+
+
+def dispatched(**inputs: str) -> dict[str, Any]:
+    return {"ref": "refs/heads/main", "inputs": inputs, "repository": repository()}

@@ -1,0 +1,97 @@
+"""ci.yml as GitHub would run it, from the plan to the one required check; see engine/docs/reference/workflows.md."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from workflows.act import Run
+from workflows.world import World
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+RIGHT = ("the shortest span", "a short span")
+WRONG = ("the shortest span", "the SPOILED span")
+
+
+@pytest.fixture(scope="module")
+def documentation(place: World) -> Run:
+    """A pull request that changes a page."""
+    place.scratch.branch("documentation")
+    place.scratch.write("engine/docs/how-to/a-page.md", "# A page\n")
+    place.scratch.commit("A page")
+    return place.ci()
+
+
+@pytest.fixture(scope="module")
+def better(place: World, documentation: Run) -> Run:  # noqa: ARG001 - it is the first run of this place
+    """A pull request that edits a prompt and a manifest."""
+    place.scratch.branch("prompt")
+    place.scratch.edit("prompts/answer.prompt.yml", *RIGHT)
+    place.scratch.write("engine/k8s/base/NOTES.md", "A note.\n")
+    place.scratch.commit("A prompt and a manifest")
+    return place.ci(number=501)
+
+
+@pytest.fixture(scope="module")
+def worse(place: World, better: Run) -> Run:  # noqa: ARG001 - the pull request that is pushed to again
+    """The same pull request after a push that spoils the prompt."""
+    place.scratch.branch("worse")
+    place.scratch.edit("prompts/answer.prompt.yml", *WRONG)
+    place.scratch.commit("It is worse")
+    place.inline("ci.yml")
+    return place.ci(number=502)
+
+
+def test_a_change_of_documentation_needs_no_model(place: World, documentation: Run) -> None:
+    assert documentation.status == 0
+    assert documentation.results == {
+        "ci/plan": "success",
+        "check-code/check-code/check": "success",
+        "ci/required": "success",
+    }
+    planned = {name.removeprefix("plan."): value for name, value in documentation.job("plan").outputs.items()}
+    assert [job for job, value in planned.items() if value == "true"] == ["check-code"]
+    assert set(place.made()) == {"setup TRAINING=no", "check", "test-contract"}
+    assert place.github.asked == []
+    assert "not needed" in documentation.job("required").summary
+
+
+def test_a_change_of_a_prompt_is_compared_rehearsed_and_commented_on(place: World, better: Run) -> None:
+    assert better.status == 0
+    assert set(better.results.values()) == {"success"}
+    assert len(better.results) == 8
+    (comment,) = place.github.comments.values()
+    assert comment["body"].startswith("<!-- sluice:comparison run=501.1 -->\n## = No difference seen")
+
+
+def test_the_comparison_is_in_the_summary_and_in_an_artifact(place: World, better: Run) -> None:
+    summary = better.job("eval").summary
+    (comment,) = place.github.comments.values()
+    assert comment["body"].split("\n", 1)[1].strip() == summary.strip()
+    kept = place.artifact("comparison", run=501)
+    assert (kept / "report.html").is_file()
+    assert json.loads((kept / "comparison.json").read_text())["verdict"] == "no difference seen"
+    assert list(place.artifact("rehearsal", run=501).rglob("report.html"))
+    assert (place.artifact("chat-page", run=501) / "page.txt").is_file()
+
+
+def test_a_worse_prompt_fails_its_job_and_with_it_the_required_one(worse: Run) -> None:
+    assert worse.status == 1
+    assert {name for name, result in worse.results.items() if result == "failure"} == {"ci/eval-change", "ci/required"}
+    assert "ci/rehearse-release" not in worse.results
+    assert "| `eval-change` | `failure` | `it has to succeed` |" in worse.job("required").summary
+    assert "| `rehearse-release` | `skipped` |" in worse.job("required").summary
+
+
+def test_the_comment_is_updated_and_there_is_one(place: World, better: Run, worse: Run) -> None:  # noqa: ARG001
+    (comment,) = place.github.comments.values()
+    assert comment["body"].startswith("<!-- sluice:comparison run=502.1 -->\n## ✕ Worse: f1")
+    methods = [method for method, path in place.github.asked if method != "GET"]
+    assert methods == ["POST", "PATCH"]
+
+
+@pytest.mark.usefixtures("documentation", "better")
+def test_every_step_has_run(place: World) -> None:
+    assert place.missed("ci.yml") == set()

@@ -1,0 +1,123 @@
+"""Workflows that a person or the clock starts: rollback, training, the night, the cluster, upgrades."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluice.template.names import load_record
+from workflows.act import Run
+from workflows.coverage import RUN
+from workflows.hostile import NAME, TEXTS, text
+from workflows.world import World
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+PROMPT = ("prompts/answer.prompt.yml", "the shortest span", "a short span")
+
+
+@pytest.fixture(scope="module")
+def first(bare: World) -> Run:
+    return bare.release(number=900)
+
+
+@pytest.fixture(scope="module")
+def second(bare: World, first: Run) -> Run:  # noqa: ARG001 - it is the one before
+    """Another release, whose commit and author say all that is hostile."""
+    written = "\n".join(text(kind, bare.runner.place) for kind in TEXTS)
+    author = written.replace("\n", " ")
+    bare.scratch.branch("second")
+    bare.scratch.edit(*PROMPT)
+    bare.scratch.commit(written, author=author)
+    return bare.release(number=901, event={"message": written, "author": author}, actor=author)
+
+
+def test_what_a_commit_says_changes_nothing_of_a_release(bare: World, first: Run, second: Run) -> None:
+    assert first.status == second.status == 0
+    assert second.results == first.results
+    assert {name: set(outputs) for name, outputs in second.outputs.items()} == {
+        name: set(outputs) for name, outputs in first.outputs.items()
+    }
+    assert second.job("plan").outputs == first.job("plan").outputs
+    assert not list(bare.runner.place.rglob(f"*{NAME}*"))
+    assert not [line for line in bare.kept("touched") if NAME in line]
+
+
+def test_a_rollback_brings_back_the_release_before(bare: World, first: Run, second: Run) -> None:
+    before, after = (run.job("release").outputs["stage.release"] for run in (first, second))
+    assert before != after
+    assert bare.state()["aliases"]["champion"] == after
+    run = bare.dispatch("rollback.yml", number=902, environment="production", release="previous")
+    assert run.status == 0
+    assert bare.record()[-2:] == [("rolling-back", before), ("rolled-back", before)]
+    assert bare.state()["aliases"]["champion"] == before
+
+
+def test_a_rollback_of_a_cluster_that_has_nothing_changes_nothing(place: World) -> None:
+    before = place.state()
+    run = place.dispatch("rollback.yml", number=903, environment="production", release="previous")
+    assert run.status == 1
+    assert "error: " in run.job("rollback").log
+    assert place.state() == before
+
+
+def test_training_with_other_parameters_is_compared_with_the_branch(bare: World) -> None:
+    run = bare.dispatch("train.yml", number=904, parameters="train.steps=10 train.batch=4")
+    assert run.status == 0
+    assert "No difference seen" in run.job("train").summary
+    kept = bare.artifact("training", run=904)
+    assert (kept / "adapter" / "adapter.gguf").is_file()
+    assert (kept / "comparison" / "report.html").is_file()
+    assert bare.github.comments == {}
+
+
+def test_sagemaker_trains_where_it_is_asked_for(place: World) -> None:
+    run = place.dispatch("train.yml", number=909, parameters="train.steps=10", on="sagemaker")
+    assert run.status == 0
+    assert place.made()[-2:] == ["sagemaker", "eval"]
+    assert "No difference seen" in run.job("sagemaker").summary
+    assert (place.artifact("training", run=909) / "adapter" / "adapter.gguf").is_file()
+
+
+def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) -> None:
+    before = len(place.github.issues)
+    bad = place.dispatch("nightly.yml", number=905, fails="soak")
+    assert [name for name, result in bad.results.items() if result == "failure"] == ["nightly/soak"]
+    *_, issue = place.github.issues.values()
+    assert (issue["title"], issue["state"]) == ("The nightly run fails", "open")
+    assert "| `soak` | `failure` |" in issue["body"]
+    good = place.dispatch("nightly.yml", number=906)
+    assert good.status == 0
+    assert len(place.github.issues) == before + 1
+    assert issue["state"] == "closed"
+    assert place.artifact("evaluation", run=906).is_dir()
+
+
+def test_a_red_team_that_gets_through_joins_the_issue_and_leaves_its_report(place: World) -> None:
+    run = place.dispatch("nightly.yml", number=910, fails="redteam")
+    assert [name for name, result in run.results.items() if result == "failure"] == ["nightly/red-team"]
+    *_, issue = place.github.issues.values()
+    assert "| `red-team` | `failure` |" in issue["body"]
+    assert (place.artifact("red-team", run=910) / "redteam.json").is_file()
+
+
+def test_the_cluster_s_test_is_asked_for(place: World) -> None:
+    assert place.dispatch("test-cluster.yml", number=907).status == 0
+    assert place.made()[-3:] == ["release", "kind", "e2e-cluster"]
+
+
+def test_a_template_that_has_nothing_newer_is_asked(bare: World) -> None:
+    """How versions are merged and published is tested in engine/tests/unit/template."""
+    version = load_record(bare.scratch.root).template.version
+    bare.scratch.branch("upgrading")
+    bare.scratch.git("push", "--quiet", "origin", f"HEAD:refs/tags/v{version}")
+    bare.scratch.edit(".template.yaml", "repository: ''", f"repository: {bare.scratch.origin}")
+    bare.scratch.commit("Where the template is")
+    run = bare.dispatch("upgrade-template.yml", number=908, version="")
+    assert run.status == 0
+    assert f"template {version} is in this repository" in run.job("upgrade").log
+
+
+def test_every_step_has_run(bare: World, place: World) -> None:
+    """With those of the tests before."""
+    for workflow in RUN[2:]:
+        assert bare.missed(workflow) & place.missed(workflow) == set(), workflow

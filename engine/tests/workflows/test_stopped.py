@@ -1,0 +1,112 @@
+"""What release.yml does when there is nothing to release, when a gate refuses, and when a canary is stopped."""
+
+from __future__ import annotations
+
+import pytest
+
+from unit.rollout.cluster import recording
+from workflows.act import Run
+from workflows.world import World
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+PROMPT = "prompts/answer.prompt.yml"
+
+
+@pytest.fixture(scope="module")
+def first(bare: World) -> str:
+    """The release that is live before the others are tried; its id."""
+    run = bare.release(number=700)
+    assert run.status == 0
+    assert set(run.results) == {"release/plan", "release/release", "release/rehearse", "release/champion"}
+    return run.job("release").outputs["stage.release"]
+
+
+@pytest.fixture(scope="module")
+def refused(bare: World, first: str) -> Run:  # noqa: ARG001 - what it is compared with
+    bare.scratch.branch("refused")
+    bare.scratch.edit(PROMPT, "the shortest span", "the SPOILED span")
+    bare.scratch.commit("It is worse")
+    return bare.release(number=702)
+
+
+@pytest.fixture(scope="module")
+def stopped(bare: World, refused: Run) -> list[Run]:  # noqa: ARG001 - the record has it already
+    """A candidate that the rehearsal stops; and the same run once more."""
+    bare.scratch.branch("stopped")
+    bare.scratch.edit(PROMPT, "the shortest span", "a short span")
+    bare.scratch.commit("It is slow")
+    return [bare.release(number=703, attempt=attempt, PLAYED_CANARY="stopped") for attempt in (1, 2)]
+
+
+def test_a_push_of_documentation_releases_nothing(bare: World, first: str) -> None:
+    before = bare.state()
+    bare.scratch.branch("page")
+    bare.scratch.write("engine/docs/how-to/a-page.md", "# A page\n")
+    bare.scratch.commit("A page")
+    run = bare.release(number=701)
+    assert (run.status, run.results) == (0, {"release/plan": "success"})
+    assert run.job("plan").outputs["plan.make"] == "false"
+    assert "### Nothing to release" in run.summary
+    assert bare.state() == before
+    assert bare.record()[-1] == ("promoted", first)
+
+
+def test_a_refusal_of_the_gates_fails_the_job_and_the_champion_stays(bare: World, first: str, refused: Run) -> None:
+    assert refused.status == 1
+    assert refused.results == {"release/plan": "success", "release/release": "failure"}
+    candidate = refused.job("release").outputs["stage.release"]
+    assert refused.job("release").outputs["stage.verdict"] == "refused"
+    assert ("rejected", candidate) in bare.record()
+    assert bare.state()["aliases"]["champion"] == first
+    assert (bare.artifact("release", run=702) / "report.html").is_file()
+    assert "f1_holds" in refused.job("release").summary
+
+
+def test_a_stopped_canary_fails_the_job_and_the_champion_stays(bare: World, first: str, stopped: list[Run]) -> None:
+    run = stopped[0]
+    assert run.status == 1
+    assert run.results == {
+        "release/plan": "success",
+        "release/release": "success",
+        "release/rehearse": "failure",
+        "release/stopped": "success",
+    }
+    assert bare.state()["aliases"]["champion"] == first
+    assert [tag for tag, *_ in bare.state()["releases"]] == [first]
+    assert bare.record()[-1] == ("rejected", run.job("release").outputs["stage.release"])
+
+
+def test_it_opens_one_issue_which_a_second_stop_updates(bare: World, first: str, stopped: list[Run]) -> None:
+    candidate = stopped[0].job("release").outputs["stage.release"]
+    assert stopped[1].results == stopped[0].results
+    (issue,) = bare.github.issues.values()
+    assert issue["title"] == f"Release {candidate} was stopped"
+    assert issue["state"] == "open"
+    for words in ("error_rate is 0.4", f"`{first}` is live", "/actions/runs/703", f"/commit/{bare.scratch.head}"):
+        assert words in issue["body"]
+    asked = [(method, path) for method, path in bare.github.asked if "issues" in path and method != "GET"]
+    assert [method for method, _ in asked] == ["POST", "PATCH"]
+
+
+def test_a_canary_that_the_cluster_stops_opens_an_issue_with_its_reason(place: World) -> None:
+    """act ends a run where a called workflow fails, so here the deployments are jobs of release.yml."""
+    place.scratch.branch("cluster")
+    place.inline("release.yml")
+    place.scratch.commit("It is stopped in production")
+    place.clusters["production"].recording = recording("stopped")
+    run = place.release(number=704)
+    assert run.status == 1
+    assert {job for job, result in run.results.items() if result == "failure"} == {"release/production"}
+    assert run.job("stopped").result == "success"
+    assert "release/champion" not in run.results
+    assert place.record() == [("rejected", run.job("release").outputs["stage.release"])]
+    (issue,) = place.github.issues.values()
+    assert "production:" in issue["body"]
+    assert "Nothing was live" in issue["body"]
+
+
+@pytest.mark.usefixtures("stopped")
+def test_every_step_has_run(bare: World, place: World) -> None:
+    """With those of the test before; a step of a called workflow counts where it was inlined, too."""
+    assert place.missed("release.yml") & bare.missed("release.yml") == set()

@@ -1,0 +1,169 @@
+"""All that outlives a run: GitHub, the clusters, the place of artefacts, and what the stubs keep. And a way to run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubeapi import KubeApi, serving
+from unit.github.fake_github import WRITER, FakeGitHub, fake_github
+from unit.rollout.cluster import recording
+from workflows.act import Run, Runner
+from workflows.coverage import Step, began, declared
+from workflows.gate import opened
+from workflows.inlined import write_inlined
+from workflows.scratch import REPOSITORY, ROOT, Scratch, dispatched, pull_request, pushed
+
+ENVIRONMENTS = ("staging", "production")
+
+
+@dataclass
+class World:
+    """`clusters` by environment; `runs`: all that were made, for who counts what began; `variables`: those of the
+    repository."""
+
+    scratch: Scratch
+    github: FakeGitHub
+    clusters: dict[str, KubeApi]
+    runner: Runner
+    variables: dict[str, str]
+    runs: list[Run] = field(default_factory=list)
+
+    def ci(self, *, number: int = 500, **event: Any) -> Run:
+        """Runs ci.yml for what is checked out. `number`: of the run."""
+        actor = event.pop("actor", "octocat")
+        return self._run("ci.yml", "pull_request", pull_request(self.scratch, **event), number=number, actor=actor)
+
+    def release(self, *, number: int, attempt: int = 1, event: dict[str, str] | None = None, **options: Any) -> Run:
+        """Runs release.yml for the commit that is checked out. `event`: words of pushed()."""
+        payload = pushed(self.scratch, **event or {})
+        return self._run("release.yml", "push", payload, number=number, attempt=attempt, **options)
+
+    def dispatch(self, workflow: str, *, number: int, actor: str = "octocat", fails: str = "", **inputs: str) -> Run:
+        """Runs a workflow by hand. `fails`: what `make` is to fail at."""
+        payload = dispatched(**inputs)
+        return self._run(workflow, "workflow_dispatch", payload, number=number, actor=actor, PLAYED_FAILS=fails)
+
+    def _run(
+        self,
+        workflow: str,
+        event: str,
+        payload: dict[str, Any],
+        *,
+        number: int,
+        attempt: int = 1,
+        actor: str = "octocat",
+        gate: Callable[[str], bool] | None = None,
+        **environment: str,
+    ) -> Run:
+        """`gate` is asked before each step, and says whether the machine lives on."""
+        environment |= {"GITHUB_RUN_ID": str(number), "GITHUB_RUN_ATTEMPT": str(attempt)}
+        with ExitStack() as stack:
+            if gate:
+                environment |= stack.enter_context(opened(gate))
+            run = self.runner.run(
+                workflow,
+                event,
+                payload,
+                secrets={"GITHUB_TOKEN": WRITER},
+                variables=self.variables,
+                actor=actor,
+                jobs_at_once=1 if gate else 2,
+                environment=environment,
+            )
+        self.runs.append(run)
+        return run
+
+    def inline(self, workflow: str) -> None:
+        write_inlined(self.scratch.root, workflow)
+
+    def artifact(self, name: str, *, run: int) -> Path:
+        return self.runner.place / "artifacts" / str(run) / name
+
+    def made(self) -> list[str]:
+        """What `make` was asked for in the last run."""
+        return self.kept("made")
+
+    def kept(self, name: str) -> list[str]:
+        """Lines of a file that the stubs have written."""
+        path = self.runner.place / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def missed(self, workflow: str) -> set[Step]:
+        """Steps of a workflow, and of all that it calls, that no run here has begun."""
+        return declared(ROOT, workflow) - began(ROOT, self.runs)
+
+    def record(self, environment: str = "production") -> list[tuple[str, str]]:
+        """(event, release) of the record of an environment, oldest first."""
+        folder = self.artefacts / "record" / environment
+        events = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+        return [(event["event"], event["id"]) for event in events]
+
+    @property
+    def artefacts(self) -> Path:
+        return self.runner.place / "artefacts"
+
+    def state(self) -> dict[str, Any]:
+        """What a run leaves behind, without times: two worlds that went the same way are equal in it.
+
+        A manifest has the time of its making in it, so its own digest and those of its copies are only counted."""
+        registry = self.runner.place / "registry.json"
+        return {
+            "record": {name: self.record(name) for name in ENVIRONMENTS},
+            "catalogue": _catalogue(self.artefacts / "record" / "releases"),
+            "artefacts": len(list(self.artefacts.glob("sha256/*"))),
+            "aliases": json.loads(registry.read_text()) if registry.exists() else {},
+            "images": sorted(path.name for path in self.runner.place.glob("images/*")),
+            "attested": len(set(self.kept("attested"))),
+            "artifacts": sorted(path.name for path in self.runner.place.glob("artifacts/*/*") if path.is_dir()),
+            "clusters": {name: _cluster(api) for name, api in self.clusters.items()},
+            "releases": [_release(one) for one in self.github.releases.by_id.values()],
+            "issues": [(one["title"], one["state"]) for one in self.github.issues.values()],
+        }
+
+
+def _catalogue(folder: Path) -> list[tuple[str, bool]]:
+    entries = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [(entry["id"], entry["baseline"]) for entry in entries]
+
+
+def _cluster(api: KubeApi) -> Any:
+    rollout = api.objects.get(api.path("Rollout", "sluice"))
+    if rollout is None:
+        return None
+    template = rollout["spec"]["template"]
+    image = template["spec"]["containers"][0]["image"]
+    release = template["metadata"]["labels"]["app.kubernetes.io/version"]
+    return release, image, rollout.get("status", {}).get("phase"), rollout["metadata"]["generation"]
+
+
+def _release(release: dict[str, Any]) -> Any:
+    return release["tag_name"], release["draft"], release["body"], sorted(one["name"] for one in release["assets"])
+
+
+@contextmanager
+def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[World]:
+    """A world in which nothing has happened yet. `whole`: with an image, a cluster, an account; else without."""
+    place = folder / "place"
+    with fake_github() as github, ExitStack() as stack:
+        clusters = {name: stack.enter_context(serving(KubeApi())) for name in ENVIRONMENTS}
+        (place / "clusters").mkdir(parents=True)
+        for name, api in clusters.items():
+            api.recording = recording("first")
+            api.kubeconfig(place / "clusters" / name)
+        environment = {
+            "GITHUB_API_URL": github.url,
+            "GITHUB_REPOSITORY": REPOSITORY,
+            "SLUICE_CACHE": str(folder / "cache"),
+        }
+        variables = {"SLUICE_ARTEFACTS": str(place / "artefacts")}
+        if whole:
+            variables |= {"EKS_CLUSTER": "played", "SLUICE_IMAGE_BASE": "base@sha256:" + "0" * 64}
+            variables |= {"AWS_ROLE_ARN": "arn:aws:iam::000000000000:role/played", "AWS_REGION": "us-east-1"}
+            variables |= {"SLUICE_TRAIN_ON": "sagemaker"}
+        runner = Runner(scratch.root, folder / "home", place, environment)
+        yield World(scratch, github, clusters, runner, variables)

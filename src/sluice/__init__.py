@@ -1,3 +1,0 @@
-"""Sluice: ship LLM applications in small, measured steps. The layers are listed in docs/architecture.md."""
-
-__version__ = "0.1.0"
