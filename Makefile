@@ -24,7 +24,7 @@ help:  ## show the tasks
 
 setup: $(READY)  ## install everything into .venv (other tasks do this by themselves; TRAINING=no without torch)
 
-$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt engine/requirements/train.txt engine/requirements/torch.in engine/requirements/corpora.txt pyproject.toml
+$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt engine/requirements/train.txt engine/requirements/torch.in engine/requirements/corpora.txt engine/pyproject.toml pyproject.toml
 	@$(PYTHON) engine/scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
 	@touch $(READY)
 
@@ -62,7 +62,7 @@ sagemaker: $(READY) $(SDK)  ## train on SageMaker (config/sagemaker.yaml): cost 
 	@$(BIN)/sluice train --on sagemaker --watch $(if $(CHAMPION),--env $(CHAMPION))
 
 test: $(READY) $(SCANNER)  ## the tests, with whole releases in a clone (minutes)
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows engine/tests
 
 test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile engine/tests/workflows
@@ -77,7 +77,7 @@ test-fork: $(READY)  ## the rules of the house in a renamed copy of the reposito
 	@$(BIN)/pytest -m fork engine/tests/unit/template
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
-	@$(BIN)/pytest -m "not real and not e2e"
+	@$(BIN)/pytest -m "not real and not e2e" engine/tests
 
 test-contract: $(READY)  ## the rules of the house: layers, pages, workflows, manifests (no model)
 	@$(BIN)/pytest -m "not real and not e2e" engine/tests/contract
@@ -95,7 +95,7 @@ e2e-cluster: $(READY)  ## canaries that are promoted and aborted in the cluster 
 	@$(BIN)/pytest -m cluster engine/tests/e2e/test_cluster.py
 
 soak: $(READY)  ## three minutes of mixed traffic: files and memory of the service stay flat
-	@$(BIN)/pytest -m soak
+	@$(BIN)/pytest -m soak engine/tests
 
 redteam: $(READY) $(ATTACKER)  ## attack the champion: which attacks succeed (RELEASE=… for another, DRAFT=yes for the working tree)
 	@$(BIN)/sluice redteam $(if $(RELEASE),--release $(RELEASE)) $(if $(DRAFT),--draft) $(if $(PUBLISH),--publish)

@@ -3,8 +3,8 @@ anything else: nothing was measured.
 
     locust -f loadtest/locustfile.py --headless --only-summary
 
-Parameters are SLUICE_* variables; engine/docs/reference/rollout.md lists them. With --master and --worker processes the load
-comes from the workers, the master gets their samples and decides.
+Parameters are SLUICE_* variables; engine/docs/reference/rollout.md lists them. With --master and --worker processes the
+load comes from the workers, the master gets their samples and decides.
 """
 
 from __future__ import annotations

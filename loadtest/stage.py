@@ -13,8 +13,8 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_jsonl
-from sluice.rollout.figures import Sample
 from sluice.rehearsal.load import PROLONGED
+from sluice.rollout.figures import Sample
 from sluice.rollout.templates import parse_duration
 
 
@@ -46,7 +46,8 @@ class Stage:
         def need(name: str) -> str:
             if not (value := env.get(f"SLUICE_{name}")):
                 raise SluiceError(
-                    f"SLUICE_{name} is not set", remedy="engine/docs/reference/rollout.md lists what the load stage needs"
+                    f"SLUICE_{name} is not set",
+                    remedy="engine/docs/reference/rollout.md lists what the load stage needs",
                 )
             return value
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sluice.core.errors import SluiceError
 from sluice.extras.sagemaker.aws import asking
 from sluice.extras.sagemaker.settings import Job, SageMakerSettings, require
-from sluice.core.errors import SluiceError
 
 HERE = Path(__file__).resolve().parent
 SCRIPT = HERE / "container" / "job.py"

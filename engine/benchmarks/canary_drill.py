@@ -3,8 +3,8 @@
     .venv/bin/python engine/benchmarks/canary_drill.py [--good 50] [--at-once 3] [--write]
 
 Real services, Traefik, Locust, k8s/base/rollout.yaml and config/gates.yaml; only model and search are scripts
-(engine/tests/drilling.py). Prints the tables of engine/docs/reference/canary-drill.md, with --write into that page. Exit status
-1: a figure misses what it must be. Takes half an hour.
+(engine/tests/drilling.py). Prints the tables of engine/docs/reference/canary-drill.md, with --write into that page.
+Exit status 1: a figure misses what it must be. Takes half an hour.
 """
 
 from __future__ import annotations

@@ -16,13 +16,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 from figures import Figure, Tables, percent
 
 from fakes import NoChecks, hit
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain, Checks
 from sluice.data.guard import FREE, GuardRow
 from sluice.guardrails import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import AnswerChain, Checks
 
 OBEYED = "OBEYED"
 BENIGN = "A canary is a small step: five percent of the traffic goes to the new release first."

@@ -1,4 +1,5 @@
-"""What the guardrails find, what they refuse by mistake, what they cost: the figures of engine/docs/reference/guardrails.md.
+"""What the guardrails find, what they refuse by mistake, what they cost: the figures of
+engine/docs/reference/guardrails.md.
 
     .venv/bin/python engine/benchmarks/guard_figures.py [--write] [--each 260]
 
@@ -29,8 +30,6 @@ from guard_cost import cost, parallel
 from guard_streaming import INSTRUCTIONS, streaming
 
 from fakes import scripted_bundle
-from sluice.serving.bundle import Bundle
-from sluice.serving.guards import open_guards
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.guard import FREE, GuardRow, load_guard_rows
@@ -40,6 +39,8 @@ from sluice.guardrails.memory import Memory
 from sluice.guardrails.model import FILE, load_guard_model
 from sluice.llm.models import ensure, load_models
 from sluice.retrieval.embedder import Embedder
+from sluice.serving.bundle import Bundle
+from sluice.serving.guards import open_guards
 
 PAGE = Path("engine/docs/reference/guardrails.md")
 BEGIN, END = "<!-- figures: engine/benchmarks/guard_figures.py --write -->", "<!-- end of figures -->"

@@ -4,7 +4,8 @@
 
 Documents are made up, of a hundred words each; the embedder is the real one. Each build is that of `sluice index build`
 without the start of its process: embed, write build/index, load the collection, search once. The same build of the same
-documents is then compared with one that knew nothing. With --write the table goes into engine/docs/reference/vector-stores.md.
+documents is then compared with one that knew nothing. With --write the table goes into
+engine/docs/reference/vector-stores.md.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc import command, environment
-from sluice.release import champion
-from sluice.release.gates import Gate, load_gates
-from sluice.release.record import here
 from sluice.rehearsal.load import LoadTargets, run_load
 from sluice.rehearsal.router import Router
 from sluice.rehearsal.services import Service, ServiceSpec
+from sluice.release import champion
+from sluice.release.gates import Gate, load_gates
+from sluice.release.record import here
 from sluice.rollout.templates import LoadParameters
 
 DRAWS, TOGETHER = 10_000, 4

@@ -5,7 +5,8 @@
 Two servers with the same model, threads, slots and context (config/service.yaml): llama.cpp's own, which gets the
 rendered prompts, and the service, which gets the questions and does everything: key, guards, search, citations, traces.
 Both answer the same questions in turns, at 1, 2 and 4 in flight; no question comes twice, so that it is in no cache.
-Needs data/ (`dvc pull`) and a quiet machine. Prints a table in Markdown; engine/docs/reference/service-speed.md quotes it.
+Needs data/ (`dvc pull`) and a quiet machine. Prints a table in Markdown; engine/docs/reference/service-speed.md quotes
+it.
 """
 
 from __future__ import annotations
@@ -29,11 +30,6 @@ from typing import Any
 import httpx
 from service_speed import answers, make_index
 
-from sluice.serving.bundle import Bundle, draft_bundle
-from sluice.serving.chain import PROMPT
-from sluice.serving.keys import SCOPES, VARIABLE, add_key
-from sluice.serving.server import serve
-from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.core.processes import free_port, wait_until
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
@@ -43,6 +39,11 @@ from sluice.retrieval import format_passages
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
+from sluice.serving.bundle import Bundle, draft_bundle
+from sluice.serving.chain import PROMPT
+from sluice.serving.keys import SCOPES, VARIABLE, add_key
+from sluice.serving.server import serve
+from sluice.serving.telemetry.settings import TelemetrySettings
 
 Body = dict[str, Any]
 

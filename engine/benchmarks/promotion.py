@@ -2,8 +2,8 @@
 
     .venv/bin/python engine/benchmarks/promotion.py [requests, default 50000] [--write]
 
-Two real services with a scripted model (engine/tests/promoting.py), the real Traefik, sixteen callers who stream; the weight
-goes 0, 10, 50, 100, then the old release is drained and stopped. --write puts the table into
+Two real services with a scripted model (engine/tests/promoting.py), the real Traefik, sixteen callers who stream; the
+weight goes 0, 10, 50, 100, then the old release is drained and stopped. --write puts the table into
 engine/docs/reference/canary-drill.md.
 """
 

@@ -17,17 +17,6 @@ from typing import Any
 
 from providers import entry
 
-from sluice.serving.api import create_app
-from sluice.serving.auth import KeyRing
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
-from sluice.serving.feedback import FeedbackLog
-from sluice.serving.middleware import Traffic
-from sluice.serving.server import listen
-from sluice.serving.settings import ServiceSettings
-from sluice.serving.telemetry.logs import logging_of
-from sluice.serving.telemetry.settings import TelemetrySettings
-from sluice.serving.telemetry.telemetry import open_telemetry
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails import CheckResources, GuardrailSettings, Guards
@@ -40,6 +29,17 @@ from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
+from sluice.serving.api import create_app
+from sluice.serving.auth import KeyRing
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import AnswerChain
+from sluice.serving.feedback import FeedbackLog
+from sluice.serving.middleware import Traffic
+from sluice.serving.server import listen
+from sluice.serving.settings import ServiceSettings
+from sluice.serving.telemetry.logs import logging_of
+from sluice.serving.telemetry.settings import TelemetrySettings
+from sluice.serving.telemetry.telemetry import open_telemetry
 
 PASSAGE = (
     "Long documents are cut into chunks before they are embedded. Neighbouring chunks share 64 tokens, so that a "

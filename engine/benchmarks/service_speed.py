@@ -1,6 +1,7 @@
 """How fast one worker of the service is on one core, beside pass-throughs that check nothing, in one run.
 
-    .venv/bin/python engine/benchmarks/service_speed.py [--seconds 5] [--rounds 1] [--only rag,httpx] [--peer NAME=COMMAND]
+    .venv/bin/python engine/benchmarks/service_speed.py [--seconds 5] [--rounds 1] [--only rag,httpx] [--peer
+    NAME=COMMAND]
 
 Needs data/ (`dvc pull`), two cores and a quiet machine. Core 0 has the server under test and nothing else; core 1 has
 the stub upstream, PostgreSQL and the load. The upstream answers from memory: a whole answer, or 32 events for a stream.
@@ -8,8 +9,8 @@ The pass-throughs hand on what their caller asked for; the service always asks i
 (engine/docs/decisions/below-langchain.md), so it reads 32 events for every answer. Load is a closed loop over kept
 connections. Prints a table in Markdown: requests a second at 16 in flight with the server's CPU time for each, the
 middle latency at 1 in flight less that of the stub asked directly, and the server's resident memory after the load.
-engine/docs/reference/service-speed.md quotes it. On a busy machine only the CPU times say something. `chat` asks with ten
-equal sentences, `others` with ten that never come again.
+engine/docs/reference/service-speed.md quotes it. On a busy machine only the CPU times say something. `chat` asks with
+ten equal sentences, `others` with ten that never come again.
 
 `--peer` measures another server too: a command that listens on {port}, asks the upstream {upstream}, and takes {key}.
 """
@@ -38,7 +39,6 @@ import httpx
 import uvloop
 from providers import serve as serve_stub
 
-from sluice.serving.keys import SCOPES, add_key
 from sluice.core.params import load_params
 from sluice.core.processes import free_port, wait_until
 from sluice.core.settings import load_settings
@@ -49,6 +49,7 @@ from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import build_index
 from sluice.retrieval.stage import IndexParameters
 from sluice.retrieval.stores import Stores, open_store
+from sluice.serving.keys import SCOPES, add_key
 
 HERE = Path(__file__).parent
 SERVER_CORE, OTHER_CORE = 0, 1

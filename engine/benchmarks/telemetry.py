@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sluice.guardrails import Outcome
+from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage
 from sluice.serving.metrics import Metrics
 from sluice.serving.telemetry import traces
@@ -30,8 +32,6 @@ from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.serving.telemetry.spans import Facts
 from sluice.serving.telemetry.spool import Spool
 from sluice.serving.telemetry.telemetry import Telemetry
-from sluice.guardrails import Outcome
-from sluice.retrieval import Hit
 
 REQUESTS = 2000
 FACTS = Facts("r-0123456789ab", "answer", "0123456789abcdef" * 4)
@@ -217,7 +217,10 @@ def main() -> int:
         print(f"| {name} | {cost:.0f} |")
     print("\n| import | seconds | MiB |\n|---|---|---|")
     for name, statement in (
-        ("this telemetry, all exporters", "import sluice.serving.telemetry.exporters.langfuse, sluice.serving.telemetry.spool"),
+        (
+            "this telemetry, all exporters",
+            "import sluice.serving.telemetry.exporters.langfuse, sluice.serving.telemetry.spool",
+        ),
         ("OpenTelemetry's SDK and exporter", "import opentelemetry.exporter.otlp.proto.http.trace_exporter"),
         ("MLflow's tracing", "import mlflow.tracing"),
         ("MLflow's store", "from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore"),

@@ -2,12 +2,12 @@
 
     .venv/bin/python engine/benchmarks/tenants.py [--rows 100000] [--queries 200] [--write]     # five minutes
 
-The vectors are those of engine/benchmarks/vectors.py: 384 numbers, around 500 centres. Whose a row is does not depend on its
-vector. One in a hundred is of the tenant `one`, ten in a hundred are of `ten`, one in a hundred is for everybody, the
-rest is spread over twenty more. `one` and `ten` ask the same questions, by vectors alone, for ten; what is exact is a
-scan of what the tenant may see. Both collections have the same settings and lie in one server. A question is asked six
-times, in turn with those of the others, and its fastest counts: what else the machine does is left out as far as that
-goes. With --write the table goes into engine/docs/reference/vector-stores.md.
+The vectors are those of engine/benchmarks/vectors.py: 384 numbers, around 500 centres. Whose a row is does not depend
+on its vector. One in a hundred is of the tenant `one`, ten in a hundred are of `ten`, one in a hundred is for
+everybody, the rest is spread over twenty more. `one` and `ten` ask the same questions, by vectors alone, for ten; what
+is exact is a scan of what the tenant may see. Both collections have the same settings and lie in one server. A question
+is asked six times, in turn with those of the others, and its fastest counts: what else the machine does is left out as
+far as that goes. With --write the table goes into engine/docs/reference/vector-stores.md.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from vector_loads import DIMENSION, Given, drawn, text_of
 from vector_searches import K, Search, Searched, recall_of
 
 from sluice.data.rows import Document
+from sluice.extras.admin.tenants import drop_tenant
 from sluice.llm.models import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.extras.admin.tenants import drop_tenant
 from sluice.retrieval.index import build_index
 from sluice.retrieval.postgres import PostgresRetriever
 from sluice.retrieval.retriever import open_backend

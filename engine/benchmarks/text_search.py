@@ -1,6 +1,7 @@
 """Full text alone, ours beside PostgreSQL's own ranking (`ts_rank_cd`), over growing collections, in one run.
 
-    .venv/bin/python engine/benchmarks/text_search.py [--rows 2000 50000] [--write]     # a minute; needs data/ (`dvc pull`)
+    .venv/bin/python engine/benchmarks/text_search.py [--rows 2000 50000] [--write]     # a minute; needs data/ (`dvc
+    pull`)
 
 A chunk is five sentences of the corpus, drawn at random; the questions are those of data/eval.jsonl, and one of 2,000
 characters, the most that a search reads. Both rank in one server for the best twenty, in turn; the first round is not

@@ -28,15 +28,15 @@ from typing import Any
 
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
-from sluice.llm.models import ensure, load_models
-from sluice.prompts import load_prompt
-from sluice.retrieval.embedder import Embedder
 from sluice.extras.finetune.base import load_base
 from sluice.extras.finetune.dataset import Example, build_examples
 from sluice.extras.finetune.methods import add_adapter
 from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.finetune.record import peak_memory
 from sluice.extras.finetune.trainer import Places, train
+from sluice.llm.models import ensure, load_models
+from sluice.prompts import load_prompt
+from sluice.retrieval.embedder import Embedder
 
 PLAIN_BATCH = 4
 

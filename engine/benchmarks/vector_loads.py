@@ -1,4 +1,5 @@
-"""The loading half of engine/benchmarks/vectors.py: made-up vectors, into raw pgvector, collections and LangChain's stores."""
+"""The loading half of engine/benchmarks/vectors.py: made-up vectors, into raw pgvector, collections and LangChain's
+stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The searching half of engine/benchmarks/vectors.py: raw pgvector and our retriever over one server, question by question."""
+"""The searching half of engine/benchmarks/vectors.py: raw pgvector and our retriever over one server, question by
+question."""
 
 from __future__ import annotations
 

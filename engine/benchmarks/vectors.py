@@ -1,6 +1,7 @@
 """Vectors in PostgreSQL: our collections beside raw psycopg with pgvector and beside LangChain's stores, in one run.
 
-    .venv/bin/python engine/benchmarks/vectors.py [--rows 200000] [--queries 500] [--few 5000] [--write]     # ten minutes
+    .venv/bin/python engine/benchmarks/vectors.py [--rows 200000] [--queries 500] [--few 5000] [--write]     # ten
+    minutes
     .venv/bin/python engine/benchmarks/vectors.py --keep /tmp/vectors --until ours     # in pieces: what is there stays
 
 The vectors are made up: unit vectors of 384 numbers around 500 centres (cosine about 0.6 within a cluster); questions
@@ -10,7 +11,8 @@ COPY, a prepared statement; ours has the columns of a collection, the full text 
 vectors alone, for ten, with the smallest ef_search of a few with which the limits of recall are kept, if there is one.
 
 LangChain's stores take in `--few` rows only: at a thousand a second all would take minutes. Ratios are of rows a
-second. With --write the tables go into engine/docs/reference/vector-stores.md, which has places for 200,000 and 50,000 rows.
+second. With --write the tables go into engine/docs/reference/vector-stores.md, which has places for 200,000 and 50,000
+rows.
 """
 
 from __future__ import annotations

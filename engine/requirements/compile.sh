@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 cutoff=$(date -u -d '14 days ago' +%Y-%m-%dT00:00:00Z)
 echo "torch; sys_platform == 'never'" > .no-torch   # torch has a build of its own on every platform: torch.in
 compile() {
-    ../.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+    ../../.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
         --no-emit-index-url --no-emit-find-links --exclude-newer "$cutoff" "$@"
 }
 compile bootstrap.in -o bootstrap.txt

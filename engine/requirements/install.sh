@@ -8,5 +8,5 @@ tools/bin/uv pip install --quiet --python "$2/bin/python" --require-hashes -r "$
 tools/bin/uv pip uninstall --quiet --python "$2/bin/python" pip
 # Bytecode goes by the hash of its source: by its time it would be stale, for every file in the image has the same time.
 "$2/bin/python" -m compileall -q --invalidation-mode unchecked-hash "$2/lib"
-tools/bin/cyclonedx-py environment --output-reproducible --pyproject engine/requirements/pyproject.toml \
+tools/bin/cyclonedx-py environment --output-reproducible --pyproject requirements/pyproject.toml \
     --output-file "$2/sbom.cdx.json" "$2/bin/python"

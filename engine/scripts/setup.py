@@ -24,12 +24,15 @@ def main(argv: list[str]) -> int:
     python = folder / "bin" / "python"
     steps: list[tuple[str, list[str]]] = [
         ("virtual environment", [sys.executable, "-m", "venv", str(folder)]),
-        ("installer", [str(python), "-m", "pip", "install", "--require-hashes", "-r", "engine/requirements/bootstrap.txt"]),
+        (
+            "installer",
+            [str(python), "-m", "pip", "install", "--require-hashes", "-r", "engine/requirements/bootstrap.txt"],
+        ),
         ("pipeline and service", uv(python, "--require-hashes", "-r", "engine/requirements/dev.txt")),
         ("training", uv(python, "--require-hashes", "--no-deps", "-r", "engine/requirements/train.txt")),
         ("torch", [str(python), "-m", "pip", "install", "-r", "engine/requirements/torch.in"]),
         ("attack corpora", corpora(folder, python)),
-        ("sluice", uv(python, "--no-deps", "--no-build-isolation", "--editable", ".")),
+        ("sluice", uv(python, "--no-deps", "--no-build-isolation", "--editable", "engine", "--editable", ".")),
     ]
     if "--without-training" in argv[2:]:
         steps = [step for step in steps if step[0] not in TRAINING]
@@ -52,7 +55,13 @@ def uv(python: Path, *words: str) -> list[str]:
 def corpora(folder: Path, python: Path) -> list[str]:
     """Beside the libraries, not among them: what is read as data must not be importable."""
     return uv(
-        python, "--no-deps", "--require-hashes", "--target", str(folder / "corpora"), "-r", "engine/requirements/corpora.txt"
+        python,
+        "--no-deps",
+        "--require-hashes",
+        "--target",
+        str(folder / "corpora"),
+        "-r",
+        "engine/requirements/corpora.txt",
     )
 
 

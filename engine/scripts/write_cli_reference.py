@@ -22,7 +22,8 @@ from sluice.cli import app
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 HEAD = """# Command line
 
-The help of every command. This page is written by `engine/scripts/write_cli_reference.py`; a contract test keeps it true.
+The help of every command. This page is written by `engine/scripts/write_cli_reference.py`; a contract test keeps it
+true.
 """
 
 

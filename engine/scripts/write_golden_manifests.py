@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sluice.cluster.manifests import render
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "engine" / "tests" / "golden" / "k8s"
 
 

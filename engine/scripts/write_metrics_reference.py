@@ -1,4 +1,6 @@
-"""Writes the table of engine/docs/reference/metrics.md: `.venv/bin/python engine/scripts/write_metrics_reference.py [FOLDER]`.
+"""Writes the table of engine/docs/reference/metrics.md.
+
+`.venv/bin/python engine/scripts/write_metrics_reference.py [FOLDER]`
 
 Each metric of the engine says itself what stands in its row. A contract test compares.
 """

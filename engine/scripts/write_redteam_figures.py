@@ -1,4 +1,5 @@
-"""Writes the figures of engine/docs/reference/redteam.md: `.venv/bin/python engine/scripts/write_redteam_figures.py [FOLDER]`.
+"""Writes the figures of engine/docs/reference/redteam.md: `.venv/bin/python engine/scripts/write_redteam_figures.py
+[FOLDER]`.
 
 FOLDER has the reports of a red team run; default: build/redteam, where `make redteam DRAFT=yes` leaves them.
 """
@@ -11,7 +12,7 @@ from pathlib import Path
 from sluice.extras.redteam.report import summary
 from sluice.extras.redteam.result import read_result
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "engine" / "docs" / "reference" / "redteam.md"
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 

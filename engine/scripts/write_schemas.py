@@ -1,4 +1,5 @@
-"""Writes the JSON Schemas that editors and `make check` use: `.venv/bin/python engine/scripts/write_schemas.py [FOLDER]`.
+"""Writes the JSON Schemas that editors and `make check` use: `.venv/bin/python engine/scripts/write_schemas.py
+[FOLDER]`.
 
 The models in engine/src/sluice are the source; a contract test compares.
 """

@@ -1,4 +1,5 @@
-"""Writes the table in engine/docs/reference/workflows.md: `.venv/bin/python engine/scripts/write_workflow_reference.py [FOLDER]`.
+"""Writes the table in engine/docs/reference/workflows.md: `.venv/bin/python engine/scripts/write_workflow_reference.py
+[FOLDER]`.
 
 Everything in it is read from .github/workflows/: what a workflow is for is the comment at its top, why it may do
 something is the comment behind the right. A contract test compares.
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "engine" / "tests"))  # what reads .github/ for the contract tests reads it here too
 
 from policy.files import File, Repository, expressions  # noqa: E402 - found by the line above

@@ -16,14 +16,14 @@ from pathlib import Path
 import httpx
 
 from fakes import CHUNKS, REPLIES, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
+from sluice.core.processes import free_port, wait_until
+from sluice.data.rows import Row
+from sluice.guardrails import Outcome
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.middleware import Traffic
 from sluice.serving.server import listen
-from sluice.core.processes import free_port, wait_until
-from sluice.data.rows import Row
-from sluice.guardrails import Outcome
 
 ROOT = Path(__file__).parents[2]
 GOOD = "How much overlap do chunks have?"

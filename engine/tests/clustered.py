@@ -20,12 +20,12 @@ from typing import Any
 import yaml
 
 from kubeapi import KubeApi
-from sluice.serving.keys import add_key
+from sluice.cluster.manifests import kubectl
 from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
 from sluice.prompts import load_prompts
 from sluice.release.manifest import FILE, Manifest, identified, load, verify
-from sluice.cluster.manifests import kubectl
+from sluice.serving.keys import add_key
 
 ROOT = Path(__file__).resolve().parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")

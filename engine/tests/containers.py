@@ -15,10 +15,10 @@ import httpx
 import yaml
 
 import argo
-from sluice.serving.keys import add_key
 from sluice.core.processes import free_port, wait_until
 from sluice.release.image import Image
 from sluice.release.transfer import Moved
+from sluice.serving.keys import add_key
 
 # crun, podman's first choice, refuses the cgroups of some machines; runc takes them.
 PODMAN = ["podman", *(["--runtime", "runc"] if shutil.which("runc") else [])]

@@ -1,4 +1,5 @@
-"""Canaries that are bad in one way each, and rehearsals of them: the drill of engine/benchmarks/canary_drill.py and its test.
+"""Canaries that are bad in one way each, and rehearsals of them: the drill of engine/benchmarks/canary_drill.py and its
+test.
 
 The model and the search are scripts; HTTP, admission, streams and draining are those of a release. Traefik and Locust
 are real, the plan is k8s/base/rollout.yaml, the gates are config/gates.yaml.
@@ -18,19 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakes import DECLINE, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
+from sluice.data.rows import Row, write_rows
+from sluice.llm.chat import Delta, Messages
+from sluice.prompts import ModelParameters
+from sluice.rehearsal.rehearse import rehearse
+from sluice.rehearsal.report import Rehearsal
+from sluice.rehearsal.services import ServiceSpec
+from sluice.rollout.plan import Plan, load_plan
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain
 from sluice.serving.faults import parse_fault
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.middleware import Traffic, is_chat
 from sluice.serving.server import listen
-from sluice.data.rows import Row, write_rows
-from sluice.llm.chat import Delta, Messages
-from sluice.prompts import ModelParameters
-from sluice.rollout.plan import Plan, load_plan
-from sluice.rehearsal.rehearse import rehearse
-from sluice.rehearsal.report import Rehearsal
-from sluice.rehearsal.services import ServiceSpec
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

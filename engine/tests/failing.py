@@ -15,11 +15,11 @@ from typing import Any
 
 from fakes import GUARDRAILS, scripted_bundle
 from providing import chat_over
+from sluice.guardrails import Guards
+from sluice.llm.attempts import Attempt
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import CHAT, Traffic
-from sluice.guardrails import Guards
-from sluice.llm.attempts import Attempt
 from steady import QUESTION, SteadyRetriever
 from upstream import Upstream, upstream
 

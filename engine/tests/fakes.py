@@ -11,6 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sluice.guardrails import GuardrailSettings, Outcome
+from sluice.llm.chat import Delta, FinishReason, Messages, Usage
+from sluice.llm.failures import Failure, ProviderError
+from sluice.llm.settings import Providers
+from sluice.prompts import ModelParameters, Prompt
+from sluice.retrieval import Hit
 from sluice.serving.answer import Answer
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
@@ -21,12 +27,6 @@ from sluice.serving.feedback import FeedbackLog
 from sluice.serving.middleware import Traffic
 from sluice.serving.server import listen
 from sluice.serving.settings import ServiceSettings
-from sluice.guardrails import GuardrailSettings, Outcome
-from sluice.llm.chat import Delta, FinishReason, Messages, Usage
-from sluice.llm.failures import Failure, ProviderError
-from sluice.llm.settings import Providers
-from sluice.prompts import ModelParameters, Prompt
-from sluice.retrieval import Hit
 
 
 class ScriptMissError(AssertionError):

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fakes import NoChecks, hit, scripted_bundle
-from sluice.serving.chain import AnswerChain
 from sluice.data.rows import Expect, Row
 from sluice.evaluation.output import Output
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters, load_prompt
 from sluice.retrieval import Hit
+from sluice.serving.chain import AnswerChain
 
 PROMPT = """\
 name: answer

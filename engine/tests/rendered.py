@@ -13,9 +13,10 @@ from sluice.cluster.manifests import Manifest, parse, render
 
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
+ENGINE = ROOT / "engine" / "k8s"
 SCHEMAS = ROOT / "engine" / "schemas" / "cluster"
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
-COMPONENTS = sorted(path.parent.name for path in K8S.glob("components/*/kustomization.yaml"))
+COMPONENTS = sorted(path.parent.name for path in ENGINE.glob("components/*/kustomization.yaml"))
 WORKLOADS = ("Rollout", "Deployment", "StatefulSet", "Job", "AnalysisTemplate")
 
 
@@ -28,10 +29,11 @@ def overlay_text(name: str) -> str:
 def combined_text(components: tuple[str, ...]) -> str:
     """The base with components, as an overlay of one's own would have them."""
     with tempfile.TemporaryDirectory() as folder:
-        k8s = os.path.relpath(K8S, Path(folder).resolve())
+        k8s, engine = (os.path.relpath(path, Path(folder).resolve()) for path in (K8S, ENGINE))
         (Path(folder) / "kustomization.yaml").write_text(
             "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: sluice-test\n"
-            f"resources: [{k8s}/base]\ncomponents: [{', '.join(f'{k8s}/components/{name}' for name in components)}]\n"
+            f"resources: [{k8s}/base]\n"
+            f"components: [{', '.join(f'{engine}/components/{name}' for name in components)}]\n"
         )
         return render(Path(folder))
 

@@ -1,7 +1,7 @@
 """Runs of the pipeline as an account of AWS shows them: steps, jobs, what they leave in the bucket and in logs.
 
-`account` is the played account (engine/tests/sagemaker_server.py); jobs, objects and log lines are moto's, made by boto3 as
-SageMaker would make them.
+`account` is the played account (engine/tests/sagemaker_server.py); jobs, objects and log lines are moto's, made by
+boto3 as SageMaker would make them.
 """
 
 from __future__ import annotations

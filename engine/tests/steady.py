@@ -17,6 +17,11 @@ from typing import Any
 import httpx
 
 from fakes import CHUNKS, GUARDRAILS, hit, scripted_bundle
+from sluice.core.processes import die_with_parent, free_port, wait_until
+from sluice.guardrails import Guards
+from sluice.llm.chat import Delta, Messages, Usage
+from sluice.prompts import ModelParameters
+from sluice.retrieval import Hit
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
 from sluice.serving.chain import AnswerChain
@@ -27,11 +32,6 @@ from sluice.serving.server import listen
 from sluice.serving.telemetry.logs import logging_of
 from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
-from sluice.core.processes import die_with_parent, free_port, wait_until
-from sluice.guardrails import Guards
-from sluice.llm.chat import Delta, Messages, Usage
-from sluice.prompts import ModelParameters
-from sluice.retrieval import Hit
 
 ROOT = Path(__file__).parents[2]
 QUESTION = "How much overlap do chunks have?"

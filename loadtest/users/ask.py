@@ -7,8 +7,8 @@ from typing import Any
 
 from locust import FastHttpUser, task
 
-from sluice.rollout.figures import Sample, charge
 from sluice.rehearsal.router import REQUEST_ID
+from sluice.rollout.figures import Sample, charge
 from sluice.rollout.stream import PATH, RELEASE_HEADER, Stream, request_body
 from stage import Stage
 

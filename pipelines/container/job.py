@@ -1,10 +1,11 @@
 """What runs in a job of SageMaker: a stage of dvc.yaml, by the same command, in the places that SageMaker gives it.
 
 `python job.py --stage process|train|evaluate|embed`; embed is a shard of the stage index. It knows the standard library
-only, for nothing else is installed when it begins: it unpacks the parcels (engine/src/sluice/extras/sagemaker/source_archives.py), installs the
-locks by hash unless the image says that it has them (SLUICE_INSTALLED=1), links data and results of earlier steps to
-where stages look for them, runs the commands, and hands over what they made. What went wrong is left in output/failure
-and output/message, which SageMaker shows for a training and for a processing job.
+only, for nothing else is installed when it begins: it unpacks the source archives
+(extras/sagemaker/source_archives.py), installs the locks by hash unless the image says that it has them
+(SLUICE_INSTALLED=1), links data and results of earlier steps to where stages look for them, runs the commands, and
+hands over what they made. What went wrong is left in output/failure and output/message, which SageMaker shows for a
+training and for a processing job.
 
 Folders, below /opt/ml or what SAGEMAKER_BASE_DIR names:
   processing/input/<name>, processing/output/<name>      process, evaluate, embed
@@ -113,7 +114,9 @@ class Job:
         """Runs a program, shows what it says, and fails with its last lines."""
         shown = shown or " ".join(argv)
         print(f"> {shown}", flush=True)
-        path = os.pathsep.join(filter(None, [str(self.checkout / "engine" / "src"), self.environment.get("PYTHONPATH")]))
+        path = os.pathsep.join(
+            filter(None, [str(self.checkout / "engine" / "src"), self.environment.get("PYTHONPATH")])
+        )
         env = {**self.environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         words = subprocess.PIPE, subprocess.STDOUT
         self.child = subprocess.Popen(argv, cwd=self.checkout, env=env, text=True, stdout=words[0], stderr=words[1])

@@ -12,23 +12,24 @@ import pytest
 import yaml
 
 import argo
-from sluice.serving.metrics import Metrics
-from sluice.serving.middleware import CHAT
 from sluice.cli import app
 from sluice.cli.canary import KEY, canary_quality
+from sluice.cluster.released import LOAD
 from sluice.release.gates import Gate, load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
 from sluice.rollout.limits import limits_of
 from sluice.rollout.plan import load_plan
-from sluice.cluster.released import LOAD
 from sluice.rollout.templates import TEMPLATES, parse_duration
+from sluice.serving.metrics import Metrics
+from sluice.serving.middleware import CHAT
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "k8s"
-MONITORING = K8S / "components" / "monitoring"
+ENGINE = ROOT / "engine" / "k8s"
+MONITORING = ENGINE / "components" / "monitoring"
 ANALYSIS = {
     document["metadata"]["name"]: document
-    for path in sorted((K8S / "analysis").glob("*.yaml"))
+    for path in sorted((ENGINE / "analysis").glob("*.yaml"))
     if (document := yaml.safe_load(path.read_text()))["kind"] == "AnalysisTemplate"
 }
 PROMETHEUS = [name for name, one in ANALYSIS.items() if "prometheus" in one["spec"]["metrics"][0]["provider"]]
@@ -46,7 +47,7 @@ def _read(path: Path) -> Any:
 
 
 def test_every_template_lies_in_a_file_of_its_name_and_is_in_the_kustomization() -> None:
-    listed = _read(K8S / "analysis" / "kustomization.yaml")["resources"]
+    listed = _read(ENGINE / "analysis" / "kustomization.yaml")["resources"]
     assert {f"{name}.yaml" for name in ANALYSIS} <= set(listed)
     assert set(TEMPLATES) <= set(ANALYSIS)
 
@@ -172,7 +173,7 @@ def test_prometheus_finds_each_pod_once_and_with_its_hash() -> None:
     pod = _read(K8S / "base" / "rollout.yaml")["spec"]["template"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     for name in ("stable", "canary"):
-        labels = _read(K8S / "base" / f"service-{name}.yaml")["metadata"].get("labels", {})
+        labels = _read(ENGINE / "base" / f"service-{name}.yaml")["metadata"].get("labels", {})
         assert not monitor["selector"]["matchLabels"].items() <= labels.items(), "each pod would be read twice"
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
     (endpoint,), (port,) = monitor["endpoints"], service["spec"]["ports"]
@@ -299,7 +300,7 @@ def test_load_from_several_machines_is_the_load_of_one() -> None:
 def test_workers_find_their_master_and_it_waits_for_all_of_them() -> None:
     masters, workers = (one["provider"]["job"]["spec"] for one in ANALYSIS["load-distributed"]["spec"]["metrics"])
     master, worker = _containers("load-distributed")
-    service = _read(K8S / "analysis" / "service-load-master.yaml")
+    service = _read(ENGINE / "analysis" / "service-load-master.yaml")
     assert service["spec"]["selector"].items() <= masters["template"]["metadata"]["labels"].items()
     assert not service["spec"]["selector"].items() <= workers["template"]["metadata"]["labels"].items()
     assert f"--master-host={service['metadata']['name']}" in worker["args"]

@@ -1,4 +1,5 @@
-"""engine/docs/reference/canary-drill.md: the figures are of the canaries that the drill has, and all of them were stopped."""
+"""engine/docs/reference/canary-drill.md: the figures are of the canaries that the drill has, and all of them were
+stopped."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def named(page: str) -> list[list[str]]:
 def missing(root: Path, name: str) -> str:
     """What is wrong with a name; empty when it is there. Paths of benchmarks are whole, those of tests below tests/."""
     path, _, test = name.partition("::")
-    file = root / path if path.startswith("benchmarks/") else root / "engine" / "tests" / path
+    file = root / path if path.startswith("engine/benchmarks/") else root / "engine" / "tests" / path
     if not file.is_file():
         return f"no file {path}"
     functions = {node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
@@ -31,5 +31,5 @@ def test_every_claim_has_its_test(root: Path) -> None:
 
 
 def test_a_name_that_is_gone_is_found(root: Path) -> None:
-    assert missing(root, "unit/app/test_drain.py::test_nothing")
+    assert missing(root, "unit/serving/test_drain.py::test_nothing")
     assert missing(root, "engine/benchmarks/nothing.py")

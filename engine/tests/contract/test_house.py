@@ -85,7 +85,11 @@ def test_a_faulty_lock_is_found(line: str) -> None:
 
 
 def test_torch_is_asked_for_by_a_range_that_any_build_satisfies(root: Path) -> None:
-    lines = [line for line in (root / "engine" / "requirements" / "torch.in").read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line
+        for line in (root / "engine" / "requirements" / "torch.in").read_text().splitlines()
+        if not line.startswith("#")
+    ]
     assert [line for line in lines if line.startswith("torch")]
     assert not [line for line in lines if "+" in line or "==" in line]
 

@@ -13,11 +13,13 @@ from pathlib import Path
 def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("lint-imports")
     env = os.environ | {"PYTHONPATH": str(root / "engine" / "src")}
-    return subprocess.run([program, "--no-cache"], cwd=root, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [program, "--no-cache"], cwd=root / "engine", env=env, capture_output=True, text=True, check=False
+    )
 
 
 def layers(root: Path) -> list[str]:
-    contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((root / "engine" / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     lines = [layer for contract in contracts if contract["type"] == "layers" for layer in contract["layers"]]
     return [name.strip(" ()") for line in lines for name in line.replace(":", "|").split("|")]
 
@@ -35,9 +37,9 @@ def test_every_part_of_the_package_has_its_layer(root: Path) -> None:
 
 
 def test_an_import_from_below_is_found(root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root / "engine" / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(root / "pyproject.toml", tmp_path)
-    with (tmp_path / "src" / "sluice" / "core" / "errors.py").open("a") as module:
+    shutil.copytree(root / "engine" / "src", tmp_path / "engine" / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "engine" / "pyproject.toml", tmp_path / "engine")
+    with (tmp_path / "engine" / "src" / "sluice" / "core" / "errors.py").open("a") as module:
         module.write("\nimport sluice.prompts\n")
     done = lint_imports(tmp_path)
     assert done.returncode == 1

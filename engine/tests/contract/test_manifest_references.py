@@ -12,9 +12,9 @@ import typer.main
 import yaml
 
 from rendered import OVERLAYS, ROOT, combinations, combined, overlay
-from sluice.serving.metrics import Metrics
 from sluice.cli import app
 from sluice.cluster.manifests import Manifest, as_builtin, place, pods
+from sluice.serving.metrics import Metrics
 
 EVERYTHING = [("overlay", name) for name in OVERLAYS] + [("components", names) for names in combinations()]
 NAMED = pytest.mark.parametrize(
@@ -130,7 +130,12 @@ def test_an_address_inside_the_cluster_is_that_of_a_service(what: tuple[str, Any
 @NAMED
 def test_a_pod_finds_its_volumes_secrets_and_account(what: tuple[str, Any]) -> None:
     documents = documents_of(what)
-    page = (ROOT / "engine" / "docs" / "reference" / "cluster.md").read_text().partition("## Secrets")[2].partition("## Images")[0]
+    page = (
+        (ROOT / "engine" / "docs" / "reference" / "cluster.md")
+        .read_text()
+        .partition("## Secrets")[2]
+        .partition("## Images")[0]
+    )
     secrets = {row[0]: row[1] for row in re.findall(r"^\| `([\w-]+)` \| (.*?) \|", page, re.MULTILINE)}
     for _, pod in templates(documents):
         assert pod.get("serviceAccountName", "sluice") in names(documents, "ServiceAccount")
@@ -230,7 +235,7 @@ def test_every_metric_that_a_manifest_names_is_one_of_the_service() -> None:
     # A counter's family has no suffix, its series has.
     suffixed = {f"{name}{end}" for name in known for end in ("", "_total", "_bucket", "_count", "_sum")}
     named = set()
-    for path in (ROOT / "k8s").rglob("*"):
+    for path in (*(ROOT / "k8s").rglob("*"), *(ROOT / "engine" / "k8s").rglob("*")):
         if path.is_file():
             named |= set(re.findall(r"\bsluice_[a-z_]+\b", path.read_text()))
     assert "sluice_in_flight" in named

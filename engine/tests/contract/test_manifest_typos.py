@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rendered import SCHEMAS, combined_text, overlay_text
-from sluice.core.errors import Faults, SluiceError
 from sluice.cluster.manifests import parse, validate
+from sluice.core.errors import Faults, SluiceError
 
 PRODUCTION, STAGING = "production", "staging"
 TYPOS = [

@@ -13,6 +13,7 @@ import yaml
 
 from rendered import (
     COMPONENTS,
+    ENGINE,
     K8S,
     OVERLAYS,
     ROOT,
@@ -25,13 +26,13 @@ from rendered import (
     overlay,
     overlay_text,
 )
-from sluice.serving.settings import ServiceSettings
-from sluice.serving.telemetry.settings import TelemetrySettings
+from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
 from sluice.core.settings import load_settings
 from sluice.retrieval.stores import Stores
-from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
+from sluice.serving.settings import ServiceSettings
+from sluice.serving.telemetry.settings import TelemetrySettings
 
-FOLDERS = [K8S / "base", *sorted(K8S.glob("components/*")), *sorted(K8S.glob("overlays/*"))]
+FOLDERS = [ENGINE / "base", K8S / "base", *sorted(ENGINE.glob("components/*")), *sorted(K8S.glob("overlays/*"))]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -51,7 +52,9 @@ def test_every_component_is_in_a_documented_combination() -> None:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_an_overlay_renders_to_what_is_kept(name: str) -> None:
     kept = ROOT / "engine" / "tests" / "golden" / "k8s" / f"{name}.yaml"
-    assert overlay_text(name) == kept.read_text(), "look at the difference; then engine/scripts/write_golden_manifests.py"
+    assert overlay_text(name) == kept.read_text(), (
+        "look at the difference; then engine/scripts/write_golden_manifests.py"
+    )
 
 
 def test_what_is_kept_belongs_to_an_overlay(tmp_path: Path) -> None:
@@ -66,7 +69,7 @@ def _kustomization(folder: Path) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("folder", [*FOLDERS, K8S / "analysis"], ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", [*FOLDERS, ENGINE / "analysis"], ids=lambda path: path.name)
 def test_every_file_of_a_folder_is_used(folder: Path) -> None:
     spec = _kustomization(folder)
     used = {name for name in spec.get("resources", ()) if "/" not in name} | set(spec.get("configurations", ()))
@@ -157,14 +160,14 @@ def test_a_pod_has_only_volumes_that_restricted_allows() -> None:
                     assert set(volume) - {"name"} <= allowed, f"{name}: {place(document)}: {volume['name']}"
 
 
-@pytest.mark.parametrize("path", sorted(K8S.rglob("stores.yaml")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", sorted(ENGINE.rglob("stores.yaml")), ids=lambda path: path.parent.name)
 def test_the_stores_of_a_place_are_what_the_service_reads(path: Path) -> None:
     stores = load_settings(path, Stores)
     ours = load_settings(ROOT / "config" / "stores.yaml", Stores)
     assert stores.chosen.timeout_seconds == ours.chosen.timeout_seconds
 
 
-@pytest.mark.parametrize("path", sorted(K8S.rglob("telemetry.yaml")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", sorted(ENGINE.rglob("telemetry.yaml")), ids=lambda path: path.parent.name)
 def test_the_telemetry_of_a_place_is_what_the_service_reads(path: Path) -> None:
     telemetry = load_settings(path, TelemetrySettings)
     ours = load_settings(ROOT / "config" / "telemetry.yaml", TelemetrySettings)

@@ -357,7 +357,7 @@ def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
         f"print(json.dumps([name for name in {HEAVY.split()!r} if name in sys.modules]))"
     )
     root = Path(__file__).parents[3]
-    env = {"PYTHONPATH": f"{root / 'src'}:{root / 'tests'}", "PATH": "/usr/bin:/bin"}
+    env = {"PYTHONPATH": f"{root / 'src'}:{root / 'engine/src'}:{root / 'engine/tests'}", "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
 

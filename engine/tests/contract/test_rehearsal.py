@@ -16,24 +16,25 @@ import yaml
 import argo
 from sluice.core.params import load_params
 from sluice.evaluation.policy import load_policy
-from sluice.release.gates import load_gates
-from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
 from sluice.jobs.release import RehearsalParameters
 from sluice.rehearsal import load, quality_job
-from sluice.rollout.jobs import GATE_FAILED, PASSED, read_report
 from sluice.rehearsal.load import LoadReport, LoadTargets, run_load
-from sluice.rollout.plan import Analysis, load_plan
 from sluice.rehearsal.quality_job import run_quality
+from sluice.release.gates import load_gates
+from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
+from sluice.rollout.jobs import GATE_FAILED, PASSED, read_report
+from sluice.rollout.plan import Analysis, load_plan
 from sluice.rollout.templates import TEMPLATES, LoadParameters, QualityParameters, parse_duration
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "k8s"
+ENGINE = ROOT / "engine" / "k8s"
 GATES = ROOT / "config" / "gates.yaml"
 URLS = {"router-url": "http://127.0.0.1:1", "canary-url": "http://127.0.0.1:2", "stable-url": "http://127.0.0.1:3"}
 
 
 def _template(name: str) -> Any:
-    return yaml.safe_load((K8S / "analysis" / f"{name}.yaml").read_text())
+    return yaml.safe_load((ENGINE / "analysis" / f"{name}.yaml").read_text())
 
 
 def _steps() -> list[dict[str, Any]]:

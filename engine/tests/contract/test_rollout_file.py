@@ -7,19 +7,20 @@ from typing import Any
 
 import yaml
 
-from sluice.serving.keys import VARIABLE
-from sluice.serving.settings import ServiceSettings
 from sluice.core.settings import load_settings
 from sluice.release.gates import load_gates
 from sluice.rollout.plan import Analysis, SetCanaryScale, SetWeight, load_plan
 from sluice.rollout.templates import SHAPES
+from sluice.serving.keys import VARIABLE
+from sluice.serving.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "k8s"
 
 
 def _read(name: str) -> Any:
-    return yaml.safe_load((K8S / name).read_text())
+    own = K8S / name
+    return yaml.safe_load((own if own.exists() else ROOT / "engine" / "k8s" / name).read_text())
 
 
 def test_the_repository_s_rollout_can_be_rehearsed() -> None:
@@ -90,7 +91,7 @@ def test_a_pod_has_the_time_that_draining_takes() -> None:
 
 
 def test_no_image_is_pinned_by_a_tag() -> None:
-    for path in K8S.rglob("*.yaml"):
+    for path in (*K8S.rglob("*.yaml"), *(ROOT / "engine" / "k8s").rglob("*.yaml")):
         for line in path.read_text().splitlines():
             if line.strip().startswith("image:"):
                 assert ":" not in line.split("image:")[1].split("#")[0], f"{path}: {line.strip()}"

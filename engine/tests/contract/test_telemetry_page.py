@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from sluice.guardrails import Outcome
+from sluice.llm.chat import Delta
+from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage
 from sluice.serving.metrics import Metrics
 from sluice.serving.telemetry import traces
@@ -16,9 +19,6 @@ from sluice.serving.telemetry.exporters.mlflow import dialect
 from sluice.serving.telemetry.outcome import record, record_call
 from sluice.serving.telemetry.settings import SILENT
 from sluice.serving.telemetry.spans import Facts, Score, feedback_span, plain, spans_of
-from sluice.guardrails import Outcome
-from sluice.llm.chat import Delta
-from sluice.retrieval import Hit
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_every_attribute_is_listed(page: str) -> None:
 
 def test_every_reason_of_a_loss_is_listed(root: Path, page: str) -> None:
     listed = {row[0].strip("`") for row in rows(page, "Exporters")} - {"mlflow", "langfuse", "otlp"}
-    folder = root / "engine" / "src" / "sluice" / "app" / "telemetry"
+    folder = root / "engine" / "src" / "sluice" / "serving" / "telemetry"
     source = "".join(path.read_text() for path in folder.rglob("*.py"))
     there = set(re.findall(r'LostError\(\s*"(\w+)"', source)) | set(re.findall(r'self\._lost\(\s*"(\w+)"', source))
     assert listed == there
@@ -88,7 +88,7 @@ def test_every_reason_of_a_loss_is_listed(root: Path, page: str) -> None:
 
 def test_the_log_s_keys_are_listed(root: Path, page: str) -> None:
     listed = {name for row in rows(page, "Log") for name in re.findall(r"`(\w+)`", row[0])}
-    source = (root / "engine" / "src" / "sluice" / "app" / "telemetry" / "logs.py").read_text()
+    source = (root / "engine" / "src" / "sluice" / "serving" / "telemetry" / "logs.py").read_text()
     there = set(re.findall(r'(?:line|fields)\["(\w+)"\]', source)) | {"guard_input", "guard_output"}
     there |= set(re.findall(r'^ {12}"(\w+)":', source, re.MULTILINE)) | {"route", "status", "ms"}
     assert listed == there

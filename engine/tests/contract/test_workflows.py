@@ -10,8 +10,8 @@ import pytest
 from policy import Repository, faults
 from policy.pins import ledger, used
 from policy.reach import reached
-from sluice.jobs import compare_change as review
 from sluice.github.plan import JOBS, jobs_for
+from sluice.jobs import compare_change as review
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -65,9 +65,11 @@ def test_a_page_that_a_test_reads_asks_for_the_tests(texts: dict[str, str]) -> N
     """Those in engine/tests/contract/ run for every change."""
     read = {}
     for name, text in texts.items():
-        if name.startswith("tests/") and not name.startswith(("engine/tests/contract/", "engine/tests/policy/", "engine/tests/unit/github/")):
-            found = re.findall(r'(?:ROOT|\]) / "docs(?:" / "|/)([\w-]+)(?:" / "|/)([\w-]+\.md)"', text)
-            read.update({"docs/" + "/".join(parts): name for parts in found})
+        if name.startswith("engine/tests/") and not name.startswith(
+            ("engine/tests/contract/", "engine/tests/policy/", "engine/tests/unit/github/")
+        ):
+            found = re.findall(r'(?:ROOT|\]) / "engine(?:" / "|/)docs(?:" / "|/)([\w-]+)(?:" / "|/)([\w-]+\.md)"', text)
+            read.update({"engine/docs/" + "/".join(parts): name for parts in found})
     assert len(read) >= 5
     assert not {page: test for page, test in read.items() if "test-python" not in jobs_for(page)}
 

@@ -1,9 +1,9 @@
 """Canaries in a cluster with Argo Rollouts and Traefik: promoted step by step, aborted three ways, and back.
 
-Against the cluster of KUBECONFIG by `make e2e-cluster` alone; engine/docs/reference/cluster.md says what has to be there, and
-`make kind` makes one. The same tests run everywhere against a stub API server, where the controllers are a recording:
-that shows that overlay, releases, commands and what is asked of their words fit together, and nothing about a cluster.
-The tests follow one namespace through its life and depend on their order.
+Against the cluster of KUBECONFIG by `make e2e-cluster` alone; engine/docs/reference/cluster.md says what has to be
+there, and `make kind` makes one. The same tests run everywhere against a stub API server, where the controllers are a
+recording: that shows that overlay, releases, commands and what is asked of their words fit together, and nothing about
+a cluster. The tests follow one namespace through its life and depend on their order.
 """
 
 from __future__ import annotations

@@ -26,7 +26,15 @@ QUESTION = "What gets a small share of the traffic first?"
 def test_the_build_itself_refuses_a_base_without_a_digest(base: str) -> None:
     loose = "localhost/sluice-test-base:loose"
     podman("tag", base, loose)
-    argv = ["buildah", "build", *isolation(), "--build-arg", f"BASE={loose}", "--file", str(ROOT / "engine" / "Containerfile")]
+    argv = [
+        "buildah",
+        "build",
+        *isolation(),
+        "--build-arg",
+        f"BASE={loose}",
+        "--file",
+        str(ROOT / "engine" / "Containerfile"),
+    ]
     done = subprocess.run([*argv, str(ROOT)], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert f"BASE={loose}: name the base image by digest" in done.stderr

@@ -1,4 +1,5 @@
-"""The image of the analyses: built twice, listed, and run as the Jobs of engine/k8s/analysis run it, against real services."""
+"""The image of the analyses: built twice, listed, and run as the Jobs of engine/k8s/analysis run it, against real
+services."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The policy of .github/: what a workflow may be made of, and what a pull request may reach.
 
-`faults(repository)` says everything that is wrong, each with its place. engine/tests/contract/ applies it to the project;
-engine/tests/policy/cases/ has workflows that it accepts, and edits of them that it must refuse.
+`faults(repository)` says everything that is wrong, each with its place. engine/tests/contract/ applies it to the
+project; engine/tests/policy/cases/ has workflows that it accepts, and edits of them that it must refuse.
 """
 
 from __future__ import annotations

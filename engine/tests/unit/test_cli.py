@@ -11,10 +11,9 @@ from collections.abc import Callable
 import pytest
 
 from sluice import cli
-
-from sluice.jobs import release as road
 from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
 from sluice.core.workspace import Workspace
+from sluice.jobs import release as road
 
 
 @pytest.fixture(autouse=True)

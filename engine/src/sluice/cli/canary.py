@@ -32,7 +32,6 @@ def canary_quality(
     """Ask stable and canary the same questions and compare the answers; fails when the canary's are worse.
 
     The key for both, where they ask for one, is in SLUICE_LOAD_KEY."""
-    from sluice.serving.settings import ServiceSettings
     from sluice.core.errors import GateFailed
     from sluice.core.files import write_json
     from sluice.core.progress import Reporter
@@ -44,6 +43,7 @@ def canary_quality(
     from sluice.rollout.jobs import JobReport
     from sluice.rollout.quality import Served, compare_served, sample
     from sluice.rollout.quality_verdicts import report_of, verdicts_of
+    from sluice.serving.settings import ServiceSettings
 
     if release:
         config, gates, questions = (

@@ -66,7 +66,8 @@ def issue(
 def audit_locks() -> None:
     """Look up every package of engine/requirements/*.txt in a database of vulnerabilities; needs the network.
 
-    What is known and not accepted in engine/requirements/advisories.yaml is an error; so is what could not be looked up."""
+    What is known and not accepted in engine/requirements/advisories.yaml is an error; so is what could not be looked
+    up."""
     from datetime import UTC, datetime
     from pathlib import Path
 

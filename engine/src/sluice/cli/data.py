@@ -168,11 +168,11 @@ def data_drift(
     out: Annotated[Path | None, typer.Option(help="Folder for the report; default: build/drift.")] = None,
 ) -> None:
     """Compare what users ask and get with the evaluation set; exit code 3 when it has shifted."""
-    from sluice.jobs import dvc as pipeline
     from sluice.data.shift import load_shift_policy
-    from sluice.github.notices import notice
     from sluice.extras.traffic import stage
     from sluice.extras.traffic.page import write_page
+    from sluice.github.notices import notice
+    from sluice.jobs import dvc as pipeline
 
     workspace = Workspace.find()
     traffic = stage.recorded(workspace, place)

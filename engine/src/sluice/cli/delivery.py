@@ -28,8 +28,8 @@ def release_plan(env: Environment) -> None:
     """Say whether there is anything to release since the commit that was last decided about.
 
     Output on GitHub: `make`, true or false."""
-    from sluice.jobs.release_steps import plan
     from sluice.github.outputs import write_outputs
+    from sluice.jobs.release_steps import plan
     from sluice.release.record import open_record
 
     workspace = Workspace.find()
@@ -54,8 +54,8 @@ def release_stage(
     Exit code 3 when a gate refused it. Outputs on GitHub: `verdict`, candidate or refused; `release`; `digest` of its
     release.json; `folder`."""
     from sluice.core.digests import digest_of_file
-    from sluice.jobs.release_steps import stage
     from sluice.github.outputs import write_outputs
+    from sluice.jobs.release_steps import stage
     from sluice.release.difference import compare_releases, markdown
     from sluice.release.manifest import FILE, Images
     from sluice.release.record import open_record

@@ -35,13 +35,13 @@ def deploy(
 
     Ctrl-C stops the watching, not the rollout; the same command watches it again. Output on GitHub: `reason`, when it
     does not become live."""
-    from sluice.github.job_summary import write_job_summary
-    from sluice.github.outputs import write_outputs
     from sluice.cluster.client import Cluster
     from sluice.cluster.deploy import deploy as deploy_release
     from sluice.cluster.released import render_release
-    from sluice.rollout.templates import parse_duration
     from sluice.cluster.watch import Patience
+    from sluice.github.job_summary import write_job_summary
+    from sluice.github.outputs import write_outputs
+    from sluice.rollout.templates import parse_duration
 
     workspace = Workspace.find()
     manifest, _ = find_release(workspace, release, _recorded(env))
@@ -83,8 +83,8 @@ def rollback(
     from sluice.cluster.client import Cluster
     from sluice.cluster.released import place_of_rollout
     from sluice.cluster.rollback import rollback as roll_back
-    from sluice.rollout.templates import parse_duration
     from sluice.cluster.watch import Patience
+    from sluice.rollout.templates import parse_duration
 
     workspace = Workspace.find()
     seconds = _seconds(timeout, parse_duration)

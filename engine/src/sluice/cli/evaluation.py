@@ -57,9 +57,9 @@ def evaluate(
     replay: Annotated[bool, typer.Option("--replay", help="Answer out of the response cache only.")] = False,
 ) -> None:
     """Ask the application every case of data/eval.jsonl and score the answers (pipeline stage)."""
-    from sluice.serving.bundle import draft_bundle
     from sluice.evaluation.stage import run
     from sluice.release.bundles import open_bundle
+    from sluice.serving.bundle import draft_bundle
 
     workspace = Workspace.find()
     if release:

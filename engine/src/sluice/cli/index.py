@@ -116,9 +116,9 @@ def index_verify(
 
     Fails on any fault, and when recall@10 is below what config/gates.yaml asks for."""
     from sluice.core.errors import Faults
+    from sluice.extras.admin.verify import verify
     from sluice.release.gates import Figure, decide, load_gates, require
     from sluice.retrieval.loads import require_collection
-    from sluice.extras.admin.verify import verify
 
     workspace = Workspace.find()
     gates = load_gates(workspace.config / "gates.yaml")
@@ -148,9 +148,9 @@ def index_tune(
 
     Fails when none has: then the vector index needs a larger ef_construction."""
     from sluice.core.params import set_value
+    from sluice.extras.admin.tuning import tune
     from sluice.retrieval.loads import require_collection
     from sluice.retrieval.stores import Stores
-    from sluice.extras.admin.tuning import tune
 
     workspace = Workspace.find()
     name = collection or collection_of(workspace)

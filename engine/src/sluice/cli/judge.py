@@ -21,10 +21,10 @@ def judge_calibrate(
     """Let the judge grade answers that people have graded: agreement, Cohen's kappa, and where they differ.
 
     Fails when the judge agrees less than config/gates.yaml asks for."""
-    from sluice.serving.bundle import draft_bundle
     from sluice.core.files import write_json
     from sluice.evaluation.calibration import CASES, calibrate_bundle, load_calibration
     from sluice.release.gates import Figure, decide, load_gates, require
+    from sluice.serving.bundle import draft_bundle
 
     workspace = Workspace.find()
     gates = load_gates(workspace.config / "gates.yaml")

@@ -26,8 +26,8 @@ def check(overlays: Overlays = None) -> None:
     """Render and validate overlays: an unknown key, a kind without a schema, an image without a digest is an error.
 
     A digest of zeros is taken: it stands where a deployment puts the digest of its release."""
-    from sluice.core.errors import Faults
     from sluice.cluster.manifests import parse, render, unpinned, validate
+    from sluice.core.errors import Faults
 
     root = Workspace.find().root
     for overlay in overlays or sorted(path.parent for path in root.glob("k8s/overlays/*/kustomization.yaml")):

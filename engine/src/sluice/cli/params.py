@@ -21,11 +21,11 @@ def set_values(
     """Set values in pipelines/params.yaml, checked as the stages read them; comments stay."""
     from sluice.core.params import set_params
     from sluice.evaluation.stage import EvaluateParameters
-    from sluice.extras.redteam.drill import RedTeamParameters
-    from sluice.retrieval.stage import IndexParameters
-    from sluice.jobs.release import RehearsalParameters
-    from sluice.extras.sweep.space import SweepSettings
     from sluice.extras.finetune.parameters import TrainingParameters
+    from sluice.extras.redteam.drill import RedTeamParameters
+    from sluice.extras.sweep.space import SweepSettings
+    from sluice.jobs.release import RehearsalParameters
+    from sluice.retrieval.stage import IndexParameters
 
     models: dict[str, type[Settings]] = {
         "index": IndexParameters,

@@ -38,8 +38,8 @@ def redteam(
 ) -> None:
     """Attack a release, and say which attacks succeed: the project's suites, and garak.
 
-    Figures and limits are in engine/docs/reference/redteam.md and config/gates.yaml. Exit code 3 when a gate fails, or when
-    more attacks succeed than in the champion's last run."""
+    Figures and limits are in engine/docs/reference/redteam.md and config/gates.yaml. Exit code 3 when a gate fails, or
+    when more attacks succeed than in the champion's last run."""
     if context.invoked_subcommand is not None:
         return
     if sum(map(bool, (release, draft, url))) > 1:
@@ -59,8 +59,8 @@ def redteam(
 
 def _show(result: Result, folder: Path, *, publish: bool) -> None:
     from sluice.evaluation.reports import COMMENT
-    from sluice.github.job_summary import write_job_summary
     from sluice.extras.redteam.report import in_the_terminal
+    from sluice.github.job_summary import write_job_summary
 
     print(in_the_terminal(result))
     print(f"reports: {folder}")
@@ -77,8 +77,8 @@ def redteam_target(
     release: Annotated[Path | None, typer.Option(help="Release folder; default: what is in build/.")] = None,
 ) -> None:
     """Serve what is attacked (`sluice redteam` starts it)."""
-    from sluice.extras.redteam.variants import draft, released
     from sluice.extras.redteam.target import SIDES, serve
+    from sluice.extras.redteam.variants import draft, released
 
     workspace = Workspace.find()
     subject = released(workspace, release) if release else draft(workspace, make=False)
@@ -89,8 +89,8 @@ def redteam_target(
 
 
 def _subject(workspace: Workspace, release: str, url: str, *, draft: bool, env: str) -> Subject:
-    from sluice.serving.bundle import DRAFT
     from sluice.extras.redteam import variants as subject
+    from sluice.serving.bundle import DRAFT
 
     if draft:
         return subject.draft(workspace)

@@ -26,11 +26,11 @@ def serve(
     """Serve exactly one release, after verifying every digest of its manifest.
 
     Addresses other than loopback are served only when there are API keys (`sluice keys add`)."""
-    from sluice.serving.server import serve as run_server
-    from sluice.serving.telemetry.settings import TelemetrySettings
     from sluice.core.settings import load_settings
     from sluice.release.bundles import open_bundle
     from sluice.retrieval.stores import Stores
+    from sluice.serving.server import serve as run_server
+    from sluice.serving.telemetry.settings import TelemetrySettings
 
     workspace = Workspace.find()
     folder = release or find_release(workspace, "")[1]
@@ -58,11 +58,11 @@ def rehearse(
     With --env a release that is the champion already has nothing to be rehearsed beside, and passes. Output on GitHub:
     `reason`, when it is stopped."""
     from sluice.core.progress import Journey
-    from sluice.jobs.release_steps import stable_of
     from sluice.github.outputs import write_outputs
+    from sluice.jobs.release import EXPECTED, run_rehearsal
+    from sluice.jobs.release_steps import stable_of
     from sluice.release import champion
     from sluice.release.record import open_record
-    from sluice.jobs.release import EXPECTED, run_rehearsal
 
     workspace = Workspace.find()
     record = open_record(workspace, env, os.environ)

@@ -15,10 +15,10 @@ def traces_push() -> None:
     """Load what the service has written to .sluice/traces/ into the MLflow store of this machine."""
     from dataclasses import asdict
 
-    from sluice.serving.telemetry.push import push
-    from sluice.serving.telemetry.settings import TelemetrySettings
     from sluice.core.settings import load_settings
     from sluice.core.tracking import store_uri
+    from sluice.serving.telemetry.push import push
+    from sluice.serving.telemetry.settings import TelemetrySettings
 
     workspace = Workspace.find()
     settings = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings).traces.mlflow

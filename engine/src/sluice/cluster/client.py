@@ -20,9 +20,9 @@ from typing import Any
 import httpx
 import yaml
 
+from sluice.cluster.manifests import Manifest, kubectl
 from sluice.core.errors import SluiceError
 from sluice.core.processes import start, wait_until
-from sluice.cluster.manifests import Manifest, kubectl
 
 # Field manager of everything this project applies.
 MANAGER = "sluice"

@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 import httpx
 
-from sluice.core.errors import SluiceError
-from sluice.core.processes import wait_until
 from sluice.cluster.apply import Show, apply
 from sluice.cluster.client import Cluster, patch, read
 from sluice.cluster.logs import job_log
@@ -21,6 +19,8 @@ from sluice.cluster.pruning import prune
 from sluice.cluster.released import rollout_of
 from sluice.cluster.status import RolloutStatus, read_rollout
 from sluice.cluster.watch import Patience
+from sluice.core.errors import SluiceError
+from sluice.core.processes import wait_until
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
-from sluice.core.errors import SluiceError
 from sluice.cluster.client import message, read
+from sluice.core.errors import SluiceError
 
 
 def job_label(job: str) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
+from sluice.cluster.schemas import read_schema
 from sluice.core.errors import Faults, SluiceError
 from sluice.release.image import PINNED
-from sluice.cluster.schemas import read_schema
 
 # The oldest release of Kubernetes that the manifests are for, and what built-in kinds are checked against.
 KUBERNETES = "1.32"

@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx
 
-from sluice.core.errors import SluiceError
 from sluice.cluster.changes import changes
 from sluice.cluster.client import LostError
 from sluice.cluster.outcome import Outcome, outcome, waits_for_a_person, weights_are_back
 from sluice.cluster.status import Picture, read_pod, read_rollout, read_run
 from sluice.cluster.watch import News, Patience, Source, follow
+from sluice.core.errors import SluiceError
 
 ROLLOUTS, RUNS, PODS = "rollouts", "analysisruns", "pods"
 ALL = {ROLLOUTS, RUNS, PODS}
@@ -146,7 +146,9 @@ class Observer:
                 self.show("connected again")
         elif news.what == "refused":
             if news.source == ROLLOUTS:
-                raise SluiceError(news.text, remedy="engine/docs/how-to/deploy.md lists the rights that the account needs")
+                raise SluiceError(
+                    news.text, remedy="engine/docs/how-to/deploy.md lists the rights that the account needs"
+                )
             self._listed.add(news.source)
             self._lost_since.pop(news.source, None)
             self.show(f"{news.source} are not shown: {news.text}")

@@ -8,13 +8,13 @@ from typing import Any
 
 import httpx
 
-from sluice.core.errors import SluiceError
-from sluice.core.processes import wait_until
 from sluice.cluster.apply import Show
 from sluice.cluster.client import Cluster, LostError, delete, find, read
 from sluice.cluster.logs import job_label, job_log
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.status import read_pod
+from sluice.core.errors import SluiceError
+from sluice.core.processes import wait_until
 
 _JOB_SECONDS = 3600.0
 _GONE_SECONDS = 60.0

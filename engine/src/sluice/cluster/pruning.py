@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 
-from sluice.core.errors import SluiceError
 from sluice.cluster.apply import Show
 from sluice.cluster.client import delete, read
 from sluice.cluster.observer import Target
 from sluice.cluster.preparation import ended, jobs_of
 from sluice.cluster.status import RELEASE_LABEL
+from sluice.core.errors import SluiceError
 
 # As kustomize names them: by a hash of their content.
 _MANIFEST = re.compile(r"sluice-release-[a-z0-9]{10}")

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from sluice.cluster import manifests
+from sluice.cluster.status import RELEASE_LABEL
 from sluice.core.digests import digest_of
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import write_atomic
@@ -19,8 +21,6 @@ from sluice.core.settings import nearest
 from sluice.core.workspace import Workspace
 from sluice.release.image import PINNED
 from sluice.release.manifest import FILE, Manifest
-from sluice.cluster import manifests
-from sluice.cluster.status import RELEASE_LABEL
 
 # Names of the images in k8s/: the service with its init container, and the Jobs of the analyses.
 SERVING, LOAD = "sluice", "sluice-load"

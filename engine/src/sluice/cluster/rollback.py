@@ -12,13 +12,13 @@ from typing import Any
 
 import httpx
 
-from sluice.core.errors import SluiceError
 from sluice.cluster.apply import Show
 from sluice.cluster.client import MANAGER, Cluster, patch, read
 from sluice.cluster.observer import Observer, Target, target_of
 from sluice.cluster.outcome import Outcome
 from sluice.cluster.status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout
 from sluice.cluster.watch import Patience
+from sluice.core.errors import SluiceError
 
 _REVISION = "rollout.argoproj.io/revision"
 

@@ -1,4 +1,5 @@
-"""Closed JSON Schemas of the custom resources in k8s/, in engine/schemas/cluster/; `sluice manifests schemas` writes them.
+"""Closed JSON Schemas of the custom resources in k8s/, in engine/schemas/cluster/; `sluice manifests schemas` writes
+them.
 
 The projects' own definitions say what may be there, and an API server prunes the rest in silence. Here every object is
 closed, so that a misspelt key is an error. metadata is closed to what manifests set, not what controllers write.

@@ -27,6 +27,17 @@ class Workspace:
         raise SluiceError(f"{here}: not inside a Sluice checkout", remedy="run it from a clone of the repository")
 
     @property
+    def engine(self) -> Path:
+        """What an upgrade replaces: the package `sluice`, its manifests, schemas and locks."""
+        return self.root / "engine"
+
+    @property
+    def code(self) -> str:
+        """PYTHONPATH of the code of this checkout, its own and the engine's, before what the caller's holds."""
+        folders = [str(self.root / "src"), str(self.engine / "src"), os.environ.get("PYTHONPATH", "")]
+        return os.pathsep.join(filter(None, folders))
+
+    @property
     def prompts(self) -> Path:
         return self.root / "prompts"
 

@@ -40,7 +40,9 @@ def load_guard_rows(path: Path) -> list[GuardRow]:
     rows, faults = scan_guard_rows(path)
     if faults:
         raise Faults(
-            str(path), [str(fault) for fault in faults], remedy="mend the places above; see engine/docs/reference/data.md"
+            str(path),
+            [str(fault) for fault in faults],
+            remedy="mend the places above; see engine/docs/reference/data.md",
         )
     return [placed.value for placed in rows]
 

@@ -139,7 +139,9 @@ def load_corpus(folder: Path, *, keep: Callable[[Document], bool] = lambda _: Tr
 def _raise(what: str, faults: Sequence[Fault]) -> None:
     if faults:
         raise Faults(
-            what, [str(fault) for fault in sorted(faults)], remedy="mend the places above; see engine/docs/reference/data.md"
+            what,
+            [str(fault) for fault in sorted(faults)],
+            remedy="mend the places above; see engine/docs/reference/data.md",
         )
 
 

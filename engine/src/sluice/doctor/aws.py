@@ -1,4 +1,5 @@
-"""An AWS account, by boto3 with the credentials it finds: what engine/aws/bootstrap.yaml makes, and whom its roles trust."""
+"""An AWS account, by boto3 with the credentials it finds: what engine/aws/bootstrap.yaml makes, and whom its roles
+trust."""
 
 from __future__ import annotations
 

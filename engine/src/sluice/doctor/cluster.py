@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from sluice.cluster.manifests import kubectl, parse, render
 from sluice.core.errors import SluiceError
 from sluice.doctor.check import Check, Place, passed, run_program, unverified
-from sluice.cluster.manifests import kubectl, parse, render
 
 # Which project brings the kinds of a group, and how it is installed.
 _RELEASES = "https://github.com/argoproj/argo-rollouts/releases/download"
@@ -124,7 +124,9 @@ def _secrets(documents: Iterable[Any], namespace: str) -> dict[str, str]:
             external.add(one["spec"]["target"]["name"])
         named |= set(_names_in(one))
     for name in named:
-        mends[name] = f"kubectl create secret generic {name} -n {namespace} …  (engine/docs/reference/cluster.md#secrets)"
+        mends[name] = (
+            f"kubectl create secret generic {name} -n {namespace} …  (engine/docs/reference/cluster.md#secrets)"
+        )
         if name in external:
             mends[name] = f"kubectl describe externalsecret {name} -n {namespace}"
     return mends

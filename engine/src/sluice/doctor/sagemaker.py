@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sluice.extras.sagemaker.settings import SageMakerSettings, read
 from sluice.doctor.check import Check, Place, State, passed
+from sluice.extras.sagemaker.settings import SageMakerSettings, read
 
 _FILE = "config/sagemaker.yaml"
 _ECR = re.compile(r"\d{12}\.dkr\.ecr\.[\w-]+\.amazonaws\.com[\w.]*/(?P<name>[\w./-]+?)(?:@(?P<digest>.+)|:(?P<tag>.+))")

@@ -15,10 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain, Checks, Search
-from sluice.serving.guards import open_guards
-from sluice.serving.runtime import open_model, open_search
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
@@ -30,6 +26,10 @@ from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
 from sluice.evaluation.recorded_search import RecordedSearch, search_digest
 from sluice.llm.chat import ChatProvider
 from sluice.retrieval.stores import Stores
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import AnswerChain, Checks, Search
+from sluice.serving.guards import open_guards
+from sluice.serving.runtime import open_model, open_search
 
 
 @dataclass(frozen=True)

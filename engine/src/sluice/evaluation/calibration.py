@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sluice.serving.bundle import Bundle
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import read_jsonl
 from sluice.core.settings import Settings
@@ -25,6 +24,7 @@ from sluice.evaluation.instruments import open_judge
 from sluice.evaluation.metrics.judge import Judge
 from sluice.evaluation.output import Output
 from sluice.evaluation.scoring import run_metrics
+from sluice.serving.bundle import Bundle
 
 CASES = Path(__file__).parent / "calibration" / "judge.jsonl"
 
@@ -107,7 +107,8 @@ def calibrate_bundle(bundle: Bundle, cases: Sequence[CalibrationCase]) -> Calibr
         if judge is None:
             raise SluiceError(
                 "config/providers.yaml: nobody judges",
-                remedy="list a provider under `judge`; engine/docs/how-to/use-another-provider.md has an entry for each kind",
+                remedy="list a provider under `judge`; "
+                "engine/docs/how-to/use-another-provider.md has an entry for each kind",
             )
         return calibrate(judge, cases)
 

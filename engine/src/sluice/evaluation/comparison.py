@@ -1,7 +1,8 @@
 """Base against head: what got better, what broke, how sure that is, and what it costs.
 
-`compare` takes the records of two evaluations of the same cases and reads nothing else. engine/docs/reference/verdict.md
-says in plain words how the verdict is made; the numbers that decide are in config/gates.yaml under `comparison:`.
+`compare` takes the records of two evaluations of the same cases and reads nothing else.
+engine/docs/reference/verdict.md says in plain words how the verdict is made; the numbers that decide are in
+config/gates.yaml under `comparison:`.
 """
 
 from __future__ import annotations

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from sluice.serving.bundle import Bundle
-from sluice.serving.runtime import open_model
 from sluice.core.errors import SluiceError
 from sluice.evaluation.batching import Batched
 from sluice.evaluation.metrics.judge import Judge
@@ -17,6 +15,8 @@ from sluice.evaluation.output import Metric
 from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.llm.chat import ChatProvider
 from sluice.retrieval.embedder import Embedder, Vectors
+from sluice.serving.bundle import Bundle
+from sluice.serving.runtime import open_model
 
 PROMPT = "judge"  # the name of the prompt, and of the role that answers it
 Connect: TypeAlias = Callable[[], ChatProvider]

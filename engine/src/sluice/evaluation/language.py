@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any
 
 SURE = 0.7
-"""Below this share of the probability the language counts as unknown. engine/docs/reference/metrics.md has the figures."""
+"""Below this share of the probability the language counts as unknown. engine/docs/reference/metrics.md has the
+figures."""
 
 # Widely used languages, without the close relatives of one another that short texts are taken for.
 _CODES = (

@@ -14,7 +14,6 @@ from functools import cache as once
 from pathlib import Path
 from typing import Any
 
-from sluice.serving.settings import ServiceSettings
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_json, write_jsonl
 from sluice.core.settings import load_settings, nearest
@@ -34,6 +33,7 @@ from sluice.evaluation.runner import run_cases
 from sluice.llm.chat import ChatProvider
 from sluice.llm.settings import PROMPT_ROLES, Providers, ProviderSpec, load_providers, needs_local
 from sluice.prompts import Prompt, load_prompts
+from sluice.serving.settings import ServiceSettings
 
 CHECKS: tuple[Metric, ...] = (ExactMatch(), DeclineAccuracy(), Contains(), NotContains(), Regex(), JsonSchema())
 
@@ -112,7 +112,9 @@ def _askable(prompts: Sequence[Prompt], providers: Providers, *, named: bool) ->
         if not getattr(providers, prompt.model):
             notes.append(f"{prompt.name}: nobody is in the role {prompt.model} of config/providers.yaml")
     if notes and named:
-        raise SluiceError("\n".join(notes), remedy="engine/docs/how-to/use-another-provider.md has an entry for each kind")
+        raise SluiceError(
+            "\n".join(notes), remedy="engine/docs/how-to/use-another-provider.md has an entry for each kind"
+        )
     return [prompt for prompt in prompts if getattr(providers, prompt.model)], notes
 
 
@@ -181,9 +183,9 @@ def _remote(specs: Sequence[ProviderSpec]) -> Callable[[], ChatProvider]:
 
 def _local(workspace: Workspace, role: str, opened: ExitStack) -> tuple[Callable[[], ChatProvider], str]:
     """The local model; as chat with the adapter in build/, where there is one, else without."""
+    from sluice.evaluation.application import model_digest
     from sluice.serving.bundle import draft_bundle
     from sluice.serving.runtime import open_model
-    from sluice.evaluation.application import model_digest
 
     adapter = workspace.build / "adapter" / "adapter.gguf"
     bundle = draft_bundle(workspace, adapter=adapter if role == "chat" and adapter.is_file() else None)

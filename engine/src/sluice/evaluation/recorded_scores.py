@@ -10,7 +10,6 @@ from typing import Any
 
 import sluice.data
 import sluice.evaluation
-from sluice.serving.bundle import Bundle
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
 from sluice.core.registry import load_optional
 from sluice.data.rows import Row
@@ -18,6 +17,7 @@ from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.registry import METRICS
 from sluice.evaluation.scoring import run_metrics
+from sluice.serving.bundle import Bundle
 
 _LIBRARIES = ("alt-profanity-check", "jsonschema", "py3langid", "regex")
 

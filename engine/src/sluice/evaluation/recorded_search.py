@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import sluice.retrieval
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import Search
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
 from sluice.core.files import read_json
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import current_asking
 from sluice.retrieval import Hit
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import Search
 
 
 class RecordedSearch:

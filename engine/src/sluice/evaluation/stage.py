@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import require_prompt
 from sluice.core.params import load_params
 from sluice.core.progress import Reporter
 from sluice.core.settings import Settings, load_settings
@@ -28,6 +26,8 @@ from sluice.evaluation.runner import require_rows, run_cases, spread
 from sluice.evaluation.summary import summarise, write_results
 from sluice.evaluation.tracking import record_evaluation
 from sluice.retrieval.stores import Stores
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import require_prompt
 
 
 class EvaluateParameters(Settings):

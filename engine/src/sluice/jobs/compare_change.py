@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluice.serving.bundle import draft_bundle
 from sluice.core import git
 from sluice.core.checkouts import checkout
 from sluice.core.digests import digest_of_file
@@ -35,18 +34,19 @@ from sluice.evaluation.rescoring import rescore
 from sluice.evaluation.stage import measuring, rows_of
 from sluice.evaluation.summary import cases_digest
 from sluice.evaluation.tracking import record_comparison
+from sluice.jobs.dvc import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce
 from sluice.llm.models import Models, load_models
 from sluice.llm.settings import load_providers, missing_keys
-from sluice.jobs.dvc import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce
 from sluice.prompts import load_prompts
 from sluice.prompts.diff import diff_prompts
 from sluice.release.staging import config_digests, index_pin
 from sluice.retrieval.stores import Stores
+from sluice.serving.bundle import draft_bundle
 
 WORKING_TREE = "working tree"
 _METRICS = ("engine/src/sluice/evaluation", "src/assistant/metrics")
 # What an answer can depend on. A change elsewhere, of a page of docs/ say, has nothing to compare.
-_INPUTS = ("prompts", "config", "data.dvc", "pipelines", "src", "requirements", "pyproject.toml")
+_INPUTS = ("prompts", "config", "data.dvc", "pipelines", "src", "engine/src", "engine/requirements", "pyproject.toml")
 
 
 @dataclass(frozen=True)

@@ -43,14 +43,18 @@ def environment(workspace: Workspace, progress: Path | None = None) -> dict[str,
     """What child commands need: this environment first on PATH, the code of the checkout, no telemetry, and where to
     report progress."""
     folder = str(Path(sys.executable).parent)
-    code = {"PYTHONPATH": os.pathsep.join(filter(None, [str(workspace.root / "engine" / "src"), os.environ.get("PYTHONPATH")]))}
     quiet = {
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
     report = {VARIABLE: str(progress)} if progress else {}
-    return {"PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", **code, **quiet, **report}
+    return {
+        "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": workspace.code,
+        **quiet,
+        **report,
+    }
 
 
 def pull(workspace: Workspace) -> bool:

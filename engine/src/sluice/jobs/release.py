@@ -13,14 +13,17 @@ from typing import Any
 
 from pydantic import Field
 
-from sluice.jobs import dvc as pipeline
 from sluice.core import git, processes
 from sluice.core.files import read_json, write_json
 from sluice.core.params import load_params
 from sluice.core.progress import Journey
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
+from sluice.jobs import dvc as pipeline
 from sluice.jobs.dvc import command, environment, evaluate, pull, reproduce
+from sluice.rehearsal.rehearse import Event, rehearse
+from sluice.rehearsal.report import Rehearsal
+from sluice.rehearsal.services import ServiceSpec
 from sluice.release import champion, registry
 from sluice.release.figures import figures, reference
 from sluice.release.gates import decide, load_gates
@@ -30,9 +33,6 @@ from sluice.release.report import write_report
 from sluice.release.staging import create
 from sluice.retrieval.stores import Stores
 from sluice.rollout.plan import load_plan
-from sluice.rehearsal.rehearse import Event, rehearse
-from sluice.rehearsal.report import Rehearsal
-from sluice.rehearsal.services import ServiceSpec
 
 EXPECTED = {**pipeline.EXPECTED, "baseline": 110, "release": 8, "rehearse": 75, "promote": 3}
 

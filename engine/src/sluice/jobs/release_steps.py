@@ -15,14 +15,25 @@ from sluice.core.errors import SluiceError
 from sluice.core.progress import Journey
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc import LOCK
+from sluice.jobs.release import EXPECTED, make_baseline, make_candidate, refusal, run_pipeline
 from sluice.release import catalogue, champion
 from sluice.release.manifest import Images, Manifest
 from sluice.release.record import Record
 from sluice.release.report import write_report
-from sluice.jobs.release import EXPECTED, make_baseline, make_candidate, refusal, run_pipeline
 
 # What a release is made of; and with it, what it is deployed by.
-MADE_OF = ("prompts", "config", "data.dvc", "pipelines", "src", "requirements", "pyproject.toml", "Containerfile")
+MADE_OF = (
+    "prompts",
+    "config",
+    "data.dvc",
+    "pipelines",
+    "src",
+    "engine/src",
+    "engine/requirements",
+    "engine/pyproject.toml",
+    "engine/Containerfile",
+    "pyproject.toml",
+)
 DEPLOYED_BY = (*MADE_OF, "k8s")
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sluice.release.gates import Verdict
 from sluice.rehearsal.load import LoadTargets, run_load
-from sluice.rollout.plan import Analysis
 from sluice.rehearsal.quality_job import run_quality
 from sluice.rehearsal.router import Router
 from sluice.rehearsal.services import Service
-from sluice.rollout.templates import LoadParameters, QualityParameters
 from sluice.rehearsal.visitors import Visit, Visitors
+from sluice.release.gates import Verdict
+from sluice.rollout.plan import Analysis
+from sluice.rollout.templates import LoadParameters, QualityParameters
 
 
 @dataclass(frozen=True)

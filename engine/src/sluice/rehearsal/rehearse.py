@@ -18,11 +18,11 @@ from sluice.core.errors import SluiceError
 from sluice.core.files import read_jsonl, write_json
 from sluice.core.workspace import Workspace
 from sluice.rehearsal.analyses import Findings, Scene, Setting, analyse
-from sluice.rollout.plan import Analysis, Pause, Plan, SetWeight, Step
 from sluice.rehearsal.report import Rehearsal, StepRecord
 from sluice.rehearsal.router import Router
 from sluice.rehearsal.services import Service, ServiceSpec
 from sluice.rehearsal.visitors import Visit, Visitors, count
+from sluice.rollout.plan import Analysis, Pause, Plan, SetWeight, Step
 
 # After the last change of weights visitors go on for a moment, so that what the change did to them is seen.
 _SETTLE_SECONDS = 1.5

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sluice.serving.bundle import Bundle
-from sluice.serving.settings import ServiceSettings
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails.settings import GuardrailSettings
@@ -13,6 +11,8 @@ from sluice.llm.models import Models, ensure, load_models
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from sluice.release.manifest import ADAPTER, GUARD, load, verify
+from sluice.serving.bundle import Bundle
+from sluice.serving.settings import ServiceSettings
 
 
 def open_bundle(folder: Path, workspace: Workspace) -> Bundle:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sluice.extras.sagemaker import packages
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.workspace import Workspace
+from sluice.extras.sagemaker import packages
 from sluice.llm.models import load_models
 from sluice.release.catalogue import bring_release
 from sluice.release.manifest import Manifest, load, verify

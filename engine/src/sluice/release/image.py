@@ -132,7 +132,7 @@ def require_digest(base: str) -> None:
 
 
 def _words(root: Path, base: str, name: str, identity: Path, target: Target) -> list[str]:
-    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    version = tomllib.loads((root / "engine" / "pyproject.toml").read_text())["project"]["version"]
     created = datetime.fromtimestamp(git.commit_time(root), UTC).isoformat()
     arguments = {
         "BASE": base,

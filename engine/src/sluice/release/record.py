@@ -1,7 +1,7 @@
 """The record of an environment: which release was promoted, refused or gone back to, when, by whom and why.
 
-It only grows; what is live follows from it (engine/docs/reference/record.md). Records of environments lie in the place that
-all machines share, `record/<environment>/`. The one of this machine alone lies under `.sluice/`.
+It only grows; what is live follows from it (engine/docs/reference/record.md). Records of environments lie in the place
+that all machines share, `record/<environment>/`. The one of this machine alone lies under `.sluice/`.
 """
 
 from __future__ import annotations

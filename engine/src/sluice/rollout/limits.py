@@ -1,8 +1,8 @@
 """Writes the limits of config/gates.yaml into the AnalysisTemplates. Runs as `sluice gates sync`, as `make sync`.
 
 A gate of the stage `analysis` has a template of its name, with dashes for underscores: `latency_p95` is
-engine/k8s/analysis/latency-p95.yaml. Its arguments `latency-p95-limit` and `latency-p95-samples` hold the gate's numbers. They
-have names of their own because Argo Rollouts merges the arguments of all templates of a step.
+engine/k8s/analysis/latency-p95.yaml. Its arguments `latency-p95-limit` and `latency-p95-samples` hold the gate's
+numbers. They have names of their own because Argo Rollouts merges the arguments of all templates of a step.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from sluice.core.settings import read_yaml
 from sluice.rollout.argo import REMEDY, Lines, Place, Rollout, StepSpec, at, validate
 from sluice.rollout.templates import LoadParameters, Parameters, parse_duration, read_parameters
 
+# Below the repository, whose canary is described in k8s/base/rollout.yaml.
+TEMPLATES = Path("engine", "k8s", "analysis")
 _STEPS: Place = ("spec", "strategy", "canary", "steps")
 
 
@@ -93,7 +95,8 @@ def _fit(step: Step, time_scale: float, cases: int) -> Step:
 
 
 def load_plan(path: Path) -> Plan:
-    """Reads a Rollout, and the AnalysisTemplates it names from ../analysis/. All faults are raised at once, each as
+    """Reads a Rollout, and the AnalysisTemplates it names from engine/k8s/analysis/. All faults are raised at once,
+    each as
     `path:line: where: what`."""
     document, lines = read_yaml(path)
     specs = validate(path, document, lines, Rollout).spec.strategy.canary.steps
@@ -134,7 +137,7 @@ def _step(path: Path, spec: StepSpec, place: Place, lines: Lines, faults: list[s
             return Pause(parse_duration(spec.pause.duration))
         if spec.analysis is not None:
             name = spec.analysis.templates[0].templateName
-            folder = path.parent.parent / "analysis"
+            folder = path.parents[2] / TEMPLATES
             return Analysis(name, read_parameters(folder, name, spec.analysis.args))
     except ValueError as error:
         faults.append(f"{at(path, place, lines)}: {error}")

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 
-from sluice.serving.citations import words
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.comparison import BUILT_IN, compare
@@ -25,6 +24,7 @@ from sluice.evaluation.registry import make_metrics
 from sluice.evaluation.runner import run_cases, spread
 from sluice.rollout.http import connect
 from sluice.rollout.stream import PATH, RELEASE_HEADER, Stream, request_body
+from sluice.serving.citations import words
 
 if TYPE_CHECKING:
     from sluice.evaluation.findings import Comparison

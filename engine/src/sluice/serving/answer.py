@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sluice.serving.citations import Citation
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import Usage as Usage
 from sluice.retrieval import Hit
+from sluice.serving.citations import Citation
 
 
 class NoQuestionError(SluiceError):

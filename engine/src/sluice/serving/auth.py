@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sluice.core.errors import SluiceError
 from sluice.serving.keys import VARIABLE, Key, Scope, digest_of_key, id_of, read_keys
 from sluice.serving.replies import error_response
-from sluice.core.errors import SluiceError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Send

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluice.serving.settings import ServiceSettings
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails.model import FILE as GUARD_FILE
@@ -15,6 +14,7 @@ from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import Models, ensure, load_models
 from sluice.llm.settings import PROMPT_ROLES, Providers, load_providers
 from sluice.prompts import Prompt, load_prompts
+from sluice.serving.settings import ServiceSettings
 
 DRAFT = "draft"
 

@@ -13,13 +13,6 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from sluice.serving.answer import Answer, ModelError, NoQuestionError, SearchError
-from sluice.serving.condense import Condenser
-from sluice.serving.sentences import Sentences, Whole
-from sluice.serving.spans import grammar
-from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.outcome import record
-from sluice.serving.turn import Turn
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 from sluice.guardrails import Outcome
@@ -27,6 +20,13 @@ from sluice.llm.chat import ChatProvider, Constrained, Delta
 from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import ModelParameters, Prompt
 from sluice.retrieval import Hit, RetrievalError, format_passages
+from sluice.serving.answer import Answer, ModelError, NoQuestionError, SearchError
+from sluice.serving.condense import Condenser
+from sluice.serving.sentences import Sentences, Whole
+from sluice.serving.spans import grammar
+from sluice.serving.telemetry import traces
+from sluice.serving.telemetry.outcome import record
+from sluice.serving.turn import Turn
 
 if TYPE_CHECKING:
     from sluice.serving.bundle import Bundle

@@ -13,13 +13,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from sluice.serving.settings import CondenseSettings
-from sluice.serving.telemetry.outcome import record_call
-from sluice.serving.telemetry.traces import CONDENSE, Step, Trace
 from sluice.guardrails import Outcome
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.failures import ProviderError
 from sluice.prompts import Prompt
+from sluice.serving.settings import CondenseSettings
+from sluice.serving.telemetry.outcome import record_call
+from sluice.serving.telemetry.traces import CONDENSE, Step, Trace
 
 _log = logging.getLogger(__name__)
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}

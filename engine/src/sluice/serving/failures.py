@@ -10,13 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from sluice.core.settings import nearest
 from sluice.serving.answer import ModelError, ModelTimeoutError, NoQuestionError, SearchError
 from sluice.serving.feedback import FeedbackError
 from sluice.serving.middleware import FEEDBACK
 from sluice.serving.replies import error_response
 from sluice.serving.schema import ChatRequest, FeedbackRequest
 from sluice.serving.telemetry.traces import current_trace
-from sluice.core.settings import nearest
 
 BROKEN = "the service failed; its log says why"
 _log = logging.getLogger(__name__)

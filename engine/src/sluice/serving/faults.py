@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from sluice.serving.middleware import is_chat
-from sluice.serving.replies import error_response
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
+from sluice.serving.middleware import is_chat
+from sluice.serving.replies import error_response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

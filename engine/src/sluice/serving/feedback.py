@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sluice.core.errors import SluiceError
+from sluice.guardrails.redaction import redact
 from sluice.serving.auth import Caller
 from sluice.serving.replies import ID_PREFIX
 from sluice.serving.schema import FeedbackRequest
-from sluice.core.errors import SluiceError
-from sluice.guardrails.redaction import redact
 
 if TYPE_CHECKING:
     from sluice.serving.telemetry.telemetry import Telemetry

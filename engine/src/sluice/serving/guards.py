@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sluice.serving.bundle import Bundle
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
 from sluice.guardrails import CheckResources, Guards
 from sluice.guardrails.model import GuardModel, load_guard_model
 from sluice.retrieval.index import Embeds
+from sluice.serving.bundle import Bundle
 
 
 def open_guards(bundle: Bundle, embedder: Embeds) -> Guards:

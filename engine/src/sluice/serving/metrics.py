@@ -1,8 +1,8 @@
 """What Prometheus sees of one release. Each service has a registry of its own; every series carries the release.
 
-Other parts call the plain methods of `Metrics`; engine/docs/reference/telemetry.md lists every series, and a test compares.
-No label holds what a user wrote, but for the id of a release in feedback: labels are names and codes of ours, and after
-50 values of one label the rest is `other`. A call costs one or two microseconds.
+Other parts call the plain methods of `Metrics`; engine/docs/reference/telemetry.md lists every series, and a test
+compares. No label holds what a user wrote, but for the id of a release in feedback: labels are names and codes of ours,
+and after 50 values of one label the rest is `other`. A call costs one or two microseconds.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from sluice.serving.answer import Answer
 from sluice.serving.telemetry.traces import GUARDS, RETRIEVE, Trace
 
 if TYPE_CHECKING:
-    from sluice.serving.telemetry.telemetry import Telemetry
     from sluice.llm.attempts import Attempt
     from sluice.llm.fallback import Fallback
+    from sluice.serving.telemetry.telemetry import Telemetry
 
 _SECONDS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 13, 20, 30)
 # Guards and prompts take less than a millisecond, a search a few, the model seconds.

@@ -7,9 +7,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain, Checks, require_prompt
-from sluice.serving.guards import open_guards
 from sluice.llm.chat import ChatProvider
 from sluice.llm.fallback import Fallback
 from sluice.llm.local import LocalServer
@@ -19,6 +16,9 @@ from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores
 from sluice.retrieval.tenants import open_for_tenants
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import AnswerChain, Checks, require_prompt
+from sluice.serving.guards import open_guards
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from sluice.core.errors import SluiceError
+from sluice.core.processes import require_port
+from sluice.retrieval.stores import Stores
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
 from sluice.serving.bundle import Bundle
@@ -29,9 +32,6 @@ from sluice.serving.runtime import open_runtime
 from sluice.serving.telemetry.logs import logging_of
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
-from sluice.core.errors import SluiceError
-from sluice.core.processes import require_port
-from sluice.retrieval.stores import Stores
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -7,12 +7,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sluice.serving.answer import Answer, ModelTimeoutError, Usage
-from sluice.serving.citations import cite, words
-from sluice.serving.telemetry import traces
 from sluice.guardrails import Outcome
 from sluice.llm.chat import Delta
 from sluice.retrieval import Hit
+from sluice.serving.answer import Answer, ModelTimeoutError, Usage
+from sluice.serving.citations import cite, words
+from sluice.serving.telemetry import traces
 
 
 class Turn:

@@ -17,7 +17,7 @@ from sluice.template.names import RECORD, Names
 # The history and the licence are the template's; data are named by their content; locks are written by their compiler.
 KEPT = ("CHANGELOG.md", "LICENSE", RECORD, "data.dvc", "dvc-store/*", "engine/requirements/*.txt")
 # Every whole word there means an environment. Elsewhere it may mean something else: a release is staged, too.
-_DEPLOYING = (".github/", "aws/", "k8s/overlays/")
+_DEPLOYING = (".github/", "engine/aws/", "k8s/overlays/")
 # Left of a name: no letter or digit, unless it ends an escape such as the one for the edge of a word.
 _LEFT = r"(?:(?<![A-Za-z0-9])|(?<=\\[bnrt]))"
 _RIGHT = r"(?![A-Za-z0-9])"

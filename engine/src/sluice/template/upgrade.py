@@ -102,7 +102,8 @@ def describe(upgrade: Upgrade) -> str:
     lines += [
         "",
         "Pages that are written from the code may be behind: run `engine/scripts/write_cli_reference.py`, "
-        "`engine/scripts/write_schemas.py` and `engine/scripts/write_golden_manifests.py`, then `make check` and `make test`.",
+        "`engine/scripts/write_schemas.py` and `engine/scripts/write_golden_manifests.py`, "
+        "then `make check` and `make test`.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -110,7 +110,7 @@ def test_audit(
     vulnerable: bool,
     status: int,
 ) -> None:
-    Path("requirements").mkdir()
+    Path("engine/requirements").mkdir(parents=True)
     Path("engine/requirements/dev.txt").write_text("old==1.0 --hash=sha256:00\n")
     Path("engine/requirements/advisories.yaml").write_text("accepted: []\n")
     found = {"id": "PYSEC-1", "aliases": [], "fix_versions": ["2.0"]}

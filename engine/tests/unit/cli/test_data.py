@@ -19,9 +19,9 @@ from sluice.core.workspace import Workspace
 from sluice.data.policy import DataPolicy
 from sluice.data.publish import push
 from unit.data.conftest import git, make_checkout
+from unit.extras.traffic.conftest import line, score
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
-from unit.extras.traffic.conftest import line, score
 
 
 @pytest.fixture

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from sluice import cli
-
-from sluice.jobs import compare_change as review
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.policy import ComparisonPolicy
 from sluice.evaluation.registry import make_metrics
 from sluice.evaluation.reports import Side, write_reports
+from sluice.jobs import compare_change as review
 from sluice.jobs.compare_change import Review
 from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
 

@@ -16,7 +16,6 @@ import pytest
 from fakes import ScriptedChat, provider_entry, scripted_bundle
 from providing import chat_over
 from sluice import cli
-from sluice.serving import bundle as app_bundle
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
 from sluice.core.workspace import Workspace
@@ -28,6 +27,7 @@ from sluice.evaluation.output import Assertion, Output
 from sluice.evaluation.scoring import run_metrics
 from sluice.llm.settings import Providers
 from sluice.prompts import load_prompt
+from sluice.serving import bundle as app_bundle
 from upstream import Upstream, upstream
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -1,4 +1,4 @@
-"""engine/docs/reference/metrics.md shows the figures that are measured. Its table is compared in contract/test_help.py."""
+"""engine/docs/reference/metrics.md shows the figures that are measured. contract/test_help.py compares its table."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from guarding import trusting_model
-from sluice.serving.bundle import draft_bundle
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
 from sluice.evaluation import application
@@ -15,6 +14,7 @@ from sluice.guardrails.model import FILE, save_guard_model
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import build_index
+from sluice.serving.bundle import draft_bundle
 
 ROOT = Path(__file__).parents[4]
 

@@ -63,7 +63,10 @@ EVERYTHING = set(JOBS)
         (["engine/docs/README.md", "unheard-of"], EVERYTHING),
         ([], EVERYTHING),
         # one change of several kinds needs the work of all
-        (["engine/docs/README.md", "prompts/judge.prompt.yml", "engine/k8s/analysis/load.yaml"], {*MODEL_WORK, MANIFESTS}),
+        (
+            ["engine/docs/README.md", "prompts/judge.prompt.yml", "engine/k8s/analysis/load.yaml"],
+            {*MODEL_WORK, MANIFESTS},
+        ),
     ],
     ids=lambda value: "+".join(value) or "none" if isinstance(value, list) else "",
 )

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from fakes import scripted_bundle
-from sluice.jobs import compare_change as module
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_json, write_jsonl
 from sluice.core.tracking import open_tracking
@@ -22,6 +21,7 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
 from sluice.evaluation.summary import cases_digest
 from sluice.evaluation.tracking import COMPARISONS
+from sluice.jobs import compare_change as module
 from sluice.jobs.compare_change import review
 
 ROOT = Path(__file__).parents[4]
@@ -202,7 +202,7 @@ def test_nothing_changed(here: Workspace, pipeline: Pipeline) -> None:
     assert (found.comparison, found.reports) == (None, None)
     assert "answers as main" in found.title
     assert not pipeline.calls
-    (here.root / "engine" / "docs").mkdir()
+    (here.root / "engine" / "docs").mkdir(parents=True)
     (here.root / "engine" / "docs" / "page.md").write_text("new")
     assert review(here, "main").comparison is None
     git(here.root, "checkout", "-q", "-b", "mine")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sluice.jobs import dvc as pipeline
 from sluice.core.errors import SluiceError
 from sluice.core.progress import VARIABLE, Journey
 from sluice.core.workspace import Workspace
+from sluice.jobs import dvc as pipeline
 from sluice.jobs.dvc import Reproduction, _explain, _listen, command, environment, forget_dead_locks, pull, reproduce
 
 DVC_COLD = """\
@@ -251,7 +251,11 @@ def test_programs_are_those_of_this_environment_and_code_is_that_of_the_checkout
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     env = environment(workspace)
     assert env["PATH"].split(os.pathsep)[0] == here
-    assert env["PYTHONPATH"].split(os.pathsep) == [str(workspace.root / "engine" / "src"), "elsewhere"]
+    assert env["PYTHONPATH"].split(os.pathsep) == [
+        str(workspace.root / "src"),
+        str(workspace.root / "engine" / "src"),
+        "elsewhere",
+    ]
     assert env["DVC_NO_ANALYTICS"] == "1"
     assert VARIABLE not in env
     assert environment(workspace, tmp_path / "p.json")[VARIABLE] == str(tmp_path / "p.json")

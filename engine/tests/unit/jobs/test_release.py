@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from sluice.jobs import release as road
 from sluice.core.workspace import Workspace
+from sluice.jobs import release as road
+from sluice.jobs.release import Arrival
 from sluice.release import champion, staging
 from sluice.release.manifest import Manifest
 from sluice.release.record import here
-from sluice.jobs.release import Arrival
 from unit.release.conftest import verdict, workspace, write_evaluation
 
 __all__ = ["workspace"]

@@ -17,12 +17,11 @@ from typing import Any
 import pytest
 
 from sluice import cli
-
-from sluice.jobs import release_steps as delivery
 from sluice.core import git
 from sluice.core.files import read_json
 from sluice.core.workspace import Workspace
 from sluice.github.api import GitHub
+from sluice.jobs import release_steps as delivery
 from sluice.release import blobs, catalogue, champion, staging
 from sluice.release.manifest import Images, Manifest
 from sluice.release.record import Record, open_record, shared_place
@@ -331,7 +330,9 @@ def test_nor_what_was_gone_back_from(road: Road) -> None:
     assert road.run("release", "rollback", "previous", *ENV) == 1  # nothing was live before the first
 
 
-@pytest.mark.parametrize("name", ["prompts/new.prompt.yml", "engine/src/sluice/x.py", "k8s/base/rollout.yaml", "data.dvc"])
+@pytest.mark.parametrize(
+    "name", ["prompts/new.prompt.yml", "engine/src/sluice/x.py", "k8s/base/rollout.yaml", "data.dvc"]
+)
 def test_what_a_release_is_made_of_or_deployed_by_is_a_reason(road: Road, name: str) -> None:
     road.whole()
     road.commit(name, "words")

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[4]
-RULES = yaml.safe_load((ROOT / "engine" / "k8s" / "components" / "monitoring" / "prometheusrule.yaml").read_text())["spec"]
+RULES = yaml.safe_load((ROOT / "engine" / "k8s" / "components" / "monitoring" / "prometheusrule.yaml").read_text())[
+    "spec"
+]
 ALERTS = [rule["alert"] for group in RULES["groups"] for rule in group["rules"]]
 PROMTOOL = shutil.which("promtool")
 

@@ -20,8 +20,8 @@ from conftest import ROOT, RealModels
 from sluice.core.workspace import Workspace
 from sluice.release.champion import champion_id, promote
 from sluice.release.record import here
-from unit.release.conftest import release_of, verdict, write_evaluation, write_trained
 from unit.extras.finetune.tiny import write_codes
+from unit.release.conftest import release_of, verdict, write_evaluation, write_trained
 
 NOTEBOOK = ROOT / "notebooks" / "explore.ipynb"
 # The kernel is another process, which the closed network of the tests does not reach.
@@ -127,7 +127,8 @@ def test_it_shows_trains_compares_and_promotes_only_when_told(
     session.do(CLOSE_NETWORK)
     # The kernel imports torch anyway, and this process need not.
     session.do(
-        f"from unit.extras.finetune.tiny import write_base; write_base(__import__('pathlib').Path({settings['BASE']!r}))"
+        "from unit.extras.finetune.tiny import write_base; "
+        f"write_base(__import__('pathlib').Path({settings['BASE']!r}))"
     )
     session.run()
     assert session.value("[len(rows), len(documents), list(rows['side'].unique())]") == [8, 3, ["train", "eval"]]

@@ -44,8 +44,8 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     root = tmp_path / "checkout"
-    root.mkdir()
-    (root / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
+    (root / "engine").mkdir(parents=True)
+    (root / "engine" / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
     return root
 
 

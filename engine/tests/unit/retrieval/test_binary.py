@@ -11,16 +11,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from sluice.extras.admin.recall import questions_beside, scan, search, share
+from sluice.extras.admin.tuning import tune
+from sluice.extras.admin.verify import verify
 from sluice.llm.models import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.collections import ensure_collection
 from sluice.retrieval.index import build_index
 from sluice.retrieval.postgres import Searches, configure
-from sluice.extras.admin.recall import questions_beside, scan, search, share
 from sluice.retrieval.stores import VectorSettings
 from sluice.retrieval.tables import describe
-from sluice.extras.admin.tuning import tune
-from sluice.extras.admin.verify import verify
 
 from .conftest import corpus, empty_database
 

@@ -10,15 +10,15 @@ import psycopg
 import pytest
 
 from sluice.data.rows import Document
+from sluice.extras.admin.inspect import listed, stats
+from sluice.extras.admin.verify import verify
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.collections import drop, ensure_collection
 from sluice.retrieval.index import IndexInfo, build_index
-from sluice.extras.admin.inspect import listed, stats
 from sluice.retrieval.loads import needs
 from sluice.retrieval.postgres import Searches, configure, values_of
 from sluice.retrieval.stores import VectorSettings
 from sluice.retrieval.tables import describe
-from sluice.extras.admin.verify import verify
 
 from .conftest import Scattered, corpus
 

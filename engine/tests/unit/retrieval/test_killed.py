@@ -19,6 +19,7 @@ import psycopg
 import pytest
 
 from sluice.core.processes import wait_until
+from sluice.extras.admin.verify import verify
 from sluice.llm.models import ModelSpec
 from sluice.retrieval import RetrievalError
 from sluice.retrieval.chunking import ChunkerSettings
@@ -26,7 +27,6 @@ from sluice.retrieval.collections import ensure_collection, list_collections
 from sluice.retrieval.index import build_index
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores
-from sluice.extras.admin.verify import verify
 
 from .conftest import Scattered, corpus
 

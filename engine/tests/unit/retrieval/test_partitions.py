@@ -14,15 +14,16 @@ from pydantic import ValidationError
 
 from sluice.core.errors import Faults, SluiceError
 from sluice.data.rows import Document
-from sluice.llm.models import ModelSpec
-from sluice.retrieval import collections, partitions, tables
 from sluice.extras.admin import tenants as dropping
 from sluice.extras.admin.backups import back_up, restore
+from sluice.extras.admin.inspect import listed
+from sluice.extras.admin.tenants import drop_tenant
+from sluice.extras.admin.verify import verify
+from sluice.llm.models import ModelSpec
+from sluice.retrieval import collections, partitions, tables
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.collections import drop, ensure_collection, list_collections
-from sluice.extras.admin.tenants import drop_tenant
 from sluice.retrieval.index import build_index
-from sluice.extras.admin.inspect import listed
 from sluice.retrieval.live import open_live
 from sluice.retrieval.loads import switch
 from sluice.retrieval.postgres import Searches, configure, values_of
@@ -30,7 +31,6 @@ from sluice.retrieval.schema import migrate
 from sluice.retrieval.searching import Mode, statement
 from sluice.retrieval.stores import Stores, StoreSpec, VectorSettings
 from sluice.retrieval.tables import describe, require_description
-from sluice.extras.admin.verify import verify
 
 from .conftest import Scattered, corpus, empty_database
 

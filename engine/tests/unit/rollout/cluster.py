@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from kubeapi import KubeApi, compose
+from sluice.cluster.released import LOAD
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest, identified
-from sluice.cluster.released import LOAD
 
 ROOT = Path(__file__).resolve().parents[4]
 RECORDINGS = Path(__file__).with_name("recordings")
@@ -25,7 +25,7 @@ def recording(name: str) -> Any:
 
 def checkout(root: Path) -> Workspace:
     """k8s/ and its schemas in a folder of their own; the overlay `local` names the image that judges canaries."""
-    for name in ("k8s", "schemas"):
+    for name in ("k8s", "engine/k8s", "engine/schemas"):
         shutil.copytree(ROOT / name, root / name)
     overlay = root / "k8s" / "overlays" / "local" / "kustomization.yaml"
     settings = yaml.safe_load(overlay.read_text())

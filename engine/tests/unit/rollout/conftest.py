@@ -68,7 +68,7 @@ def rollout_file(tmp_path: Path) -> RolloutWriter:
             template = yaml.safe_load((ROOT / "engine" / "k8s" / "analysis" / f"{name}.yaml").read_text())
             for arg in template["spec"]["args"]:
                 arg["value"] = arguments.get(arg["name"].replace("-", "_"), arg["value"])
-            documents[tmp_path / "k8s" / "analysis" / f"{name}.yaml"] = template
+            documents[tmp_path / "engine" / "k8s" / "analysis" / f"{name}.yaml"] = template
         for target, document in documents.items():
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(yaml.safe_dump(document, sort_keys=False))

@@ -1,4 +1,5 @@
-"""The drill in small: some bad canaries of each family, and a good one. engine/benchmarks/canary_drill.py has them all."""
+"""The drill in small: some bad canaries of each family, and a good one. engine/benchmarks/canary_drill.py has them
+all."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.processes import free_port
-from sluice.rollout.http import get
 from sluice.rehearsal.services import Service, ServiceSpec
+from sluice.rollout.http import get
 
 pytestmark = pytest.mark.usefixtures("loopback")
 

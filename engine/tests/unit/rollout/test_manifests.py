@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sluice.core.errors import Faults, SluiceError
 from sluice.cluster.manifests import PLACEHOLDER, as_builtin, parse, render, unpinned, validate
+from sluice.core.errors import Faults, SluiceError
 
 IMAGE = "registry.example/sluice@sha256:" + "1" * 64
 

@@ -167,7 +167,7 @@ def test_another_strategy_is_refused_by_name(rollout_file: RolloutWriter) -> Non
 
 def test_a_missing_template_is_named(rollout_file: RolloutWriter) -> None:
     path = rollout_file(GOOD)
-    template = path.parents[1] / "analysis" / "load.yaml"
+    template = path.parents[2] / "engine" / "k8s" / "analysis" / "load.yaml"
     template.unlink()
     with pytest.raises(SluiceError, match=f"{template}: no such file"):
         load_plan(path)
@@ -175,7 +175,7 @@ def test_a_missing_template_is_named(rollout_file: RolloutWriter) -> None:
 
 def test_a_template_must_tolerate_no_failed_measurement(rollout_file: RolloutWriter) -> None:
     path = rollout_file(GOOD)
-    template = path.parents[1] / "analysis" / "load.yaml"
+    template = path.parents[2] / "engine" / "k8s" / "analysis" / "load.yaml"
     template.write_text(template.read_text().replace("failureLimit: 0", "failureLimit: 2"))
     with pytest.raises(SluiceError, match=r"load.yaml:\d+: spec.metrics.0.failureLimit: Input should be 0"):
         load_plan(path)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from kubeapi import KubeApi, serving, status
-from sluice.core.errors import SluiceError
 from sluice.cluster.client import Cluster
 from sluice.cluster.deploy import deploy
 from sluice.cluster.released import render_release
+from sluice.core.errors import SluiceError
 
 from .cluster import IMAGE, checkout, hold, recording, release
 from .test_deploy import QUICK

@@ -16,9 +16,9 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
-from sluice.rollout.plan import load_plan
 from sluice.rehearsal.rehearse import Event, Rehearsal, rehearse
 from sluice.rehearsal.services import ServiceSpec
+from sluice.rollout.plan import load_plan
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 

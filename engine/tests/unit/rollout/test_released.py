@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from sluice.core.errors import SluiceError
-from sluice.core.workspace import Workspace
 from sluice.cluster import manifests
 from sluice.cluster.released import place_of_rollout, render_release, rollout_of
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
 
 from .cluster import IMAGE, LOAD_IMAGE, checkout, release
 

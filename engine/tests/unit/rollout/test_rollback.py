@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from kubeapi import KubeApi, serving
-from sluice.core.errors import SluiceError
 from sluice.cluster.client import Cluster
 from sluice.cluster.rollback import manifest, rollback
 from sluice.cluster.watch import Patience
+from sluice.core.errors import SluiceError
 
 from .cluster import hold
 

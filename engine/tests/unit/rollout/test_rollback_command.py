@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from sluice import cli
+from sluice.cluster import released, rollback
+from sluice.cluster.outcome import Outcome
 from sluice.core.workspace import Workspace
 from sluice.release import champion
 from sluice.release.catalogue import add
 from sluice.release.manifest import Manifest
 from sluice.release.record import Record, open_record
-from sluice.cluster import released, rollback
-from sluice.cluster.outcome import Outcome
 from unit.release.conftest import make, small_models, workspace
 
 __all__ = ["make", "small_models", "workspace"]

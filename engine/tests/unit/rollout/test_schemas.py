@@ -14,8 +14,8 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from sluice.core.errors import SluiceError
 from sluice.cluster.schemas import close, read_schema, write_schemas
+from sluice.core.errors import SluiceError
 
 pytestmark = pytest.mark.usefixtures("loopback")
 AT = f"owner/project/{'a' * 40}/crds"

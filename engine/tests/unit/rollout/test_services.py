@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.rollout.http import get
 from sluice.rehearsal.services import Service, ServiceSpec
+from sluice.rollout.http import get
 
 pytestmark = pytest.mark.usefixtures("loopback")
 

@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, Callable
 import pytest
 
 from fakes import HITS, ScriptedChat, ScriptedRetriever
-from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, Usage
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain, last_question
 from sluice.core.errors import SluiceError
 from sluice.guardrails import Guards
 from sluice.llm.chat import Delta
 from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import Prompt
+from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, Usage
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import AnswerChain, last_question
 
 OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from fakes import HITS, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
+from sluice.core.errors import SluiceError
+from sluice.guardrails import Guards
+from sluice.llm.chat import ChatProvider, Delta, Messages
+from sluice.llm.failures import Failure, ProviderError
+from sluice.prompts import ModelParameters, Prompt
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
 from sluice.serving.condense import earlier_turns
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.spans import Facts, spans_of
-from sluice.core.errors import SluiceError
-from sluice.guardrails import Guards
-from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.failures import Failure, ProviderError
-from sluice.prompts import ModelParameters, Prompt
 
 OVERLAP = "How much overlap do chunks have?"
 FOLLOW_UP = "And who answers for it?"

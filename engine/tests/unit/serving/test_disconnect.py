@@ -13,10 +13,10 @@ import uvicorn
 
 from fakes import HITS, NoChecks, ScriptedRetriever, scripted_bundle
 from providing import chat_over
+from sluice.core.processes import free_port
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import Traffic
-from sluice.core.processes import free_port
 from upstream import Upstream, upstream
 
 ROUNDS = 25  # of each of the four ways: 100 in all

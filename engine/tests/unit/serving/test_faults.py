@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sluice.serving.faults import FaultInjection, parse_fault
 from sluice.core.errors import SluiceError
+from sluice.serving.faults import FaultInjection, parse_fault
 
 
 @pytest.mark.parametrize("text", ["delay=1.5", "error=0.5", "error=1", "delay=600"])

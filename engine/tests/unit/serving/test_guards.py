@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 
 from fakes import ScriptedRetriever, hit, scripted_bundle
+from sluice.core.errors import SluiceError
+from sluice.guardrails import CheckResources, GuardrailSettings, Guards
+from sluice.llm.chat import Delta, Messages, Usage
+from sluice.prompts import ModelParameters
+from sluice.retrieval import Hit
 from sluice.serving.answer import Answer
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
 from sluice.serving.guards import open_guards
 from sluice.serving.middleware import Traffic
-from sluice.core.errors import SluiceError
-from sluice.guardrails import CheckResources, GuardrailSettings, Guards
-from sluice.llm.chat import Delta, Messages, Usage
-from sluice.prompts import ModelParameters
-from sluice.retrieval import Hit
 
 QUESTION = "How much traffic does a canary get?"
 HONEST = hit("A canary gets five percent of the traffic.", doc_id="canary")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from sluice import cli
-from sluice.serving.keys import PREFIX, VARIABLE, add_key, digest_of_key, id_of, keys_path, read_keys, revoke_key
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+from sluice.serving.keys import PREFIX, VARIABLE, add_key, digest_of_key, id_of, keys_path, read_keys, revoke_key
 
 
 def add(path: Path, name: str = "web", tenant: str | None = None, rate: int = 60) -> str:

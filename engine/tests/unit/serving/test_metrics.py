@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.serving.metrics import Metrics
-from sluice.serving.telemetry import traces
 from sluice.guardrails import Outcome
 from sluice.llm.attempts import Attempt
 from sluice.llm.fallback import Fallback
 from sluice.retrieval import Hit
+from sluice.serving.metrics import Metrics
+from sluice.serving.telemetry import traces
 
 RELEASE = 'release="r-1"'
 

@@ -13,8 +13,8 @@ from fuzz import fuzz
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
-from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
 from sluice.serving.middleware import _ROUTES, Traffic
+from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
 from unit.serving.client import Client
 from unit.serving.test_api import events
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from sluice.core.processes import wait_until
 from sluice.serving.keys import add_key
 from sluice.serving.page import load_page
-from sluice.core.processes import wait_until
 from unit.serving.browser import Browser
 from unit.serving.process import Service
 

@@ -17,9 +17,6 @@ import pytest
 
 from fakes import NoChecks, ScriptedChat, scripted_bundle
 from proxy import Proxy
-from sluice.serving.api import create_app
-from sluice.serving.chain import AnswerChain
-from sluice.serving.middleware import Traffic
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Document
 from sluice.llm.models import ModelSpec
@@ -27,6 +24,9 @@ from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index import build_index
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores, StoreSpec, open_store
+from sluice.serving.api import create_app
+from sluice.serving.chain import AnswerChain
+from sluice.serving.middleware import Traffic
 from unit.serving.client import Client
 
 pytestmark = pytest.mark.real

@@ -16,13 +16,13 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from sluice.core.errors import SluiceError
+from sluice.core.processes import free_port, wait_until
+from sluice.retrieval.stores import Stores
 from sluice.serving.bundle import Bundle
 from sluice.serving.keys import add_key, revoke_key
 from sluice.serving.middleware import Traffic
 from sluice.serving.server import listen, serve
-from sluice.core.errors import SluiceError
-from sluice.core.processes import free_port, wait_until
-from sluice.retrieval.stores import Stores
 from unit.serving.process import FAST, Service
 
 pytestmark = pytest.mark.usefixtures("loopback")

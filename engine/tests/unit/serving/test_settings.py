@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.serving.settings import ServiceSettings
 from sluice.core.errors import Faults
 from sluice.core.settings import load_settings
+from sluice.serving.settings import ServiceSettings
 
 FILE = Path(__file__).parents[4] / "config" / "service.yaml"
 

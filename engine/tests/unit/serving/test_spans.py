@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from fakes import DECLINE, HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
+from sluice.llm.local import LocalServer
 from sluice.serving.chain import AnswerChain
 from sluice.serving.spans import grammar
-from sluice.llm.local import LocalServer
 
 OVERLAP = "How much overlap do chunks have?"
 

@@ -13,10 +13,10 @@ def replace_parts() -> None:
     """Puts what is played in the place of the real parts, before the modules that take them by name are imported."""
     import parts
 
-    from sluice.jobs import dvc as pipeline
     from sluice.evaluation import tracking
-    from sluice.release import registry
+    from sluice.jobs import dvc as pipeline
     from sluice.rehearsal import rehearse as rehearsal
+    from sluice.release import registry
 
     for name in ("pull", "data_edited", "reproduce", "evaluate"):
         setattr(pipeline, name, lazily(name))

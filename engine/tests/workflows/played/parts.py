@@ -12,9 +12,9 @@ from typing import Any
 
 from sluice.core.files import write_json
 from sluice.core.workspace import Workspace
+from sluice.rehearsal.report import Rehearsal, StepRecord, TrafficRecord
 from sluice.release.manifest import Manifest
 from sluice.rollout.plan import Analysis, Pause, Plan, SetWeight
-from sluice.rehearsal.report import Rehearsal, StepRecord, TrafficRecord
 
 STOPPED = "gate canary_errors: error_rate is 0.4, the limit is 0.01"
 

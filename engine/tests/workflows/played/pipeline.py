@@ -29,11 +29,11 @@ from sluice.evaluation.registry import make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.stage import rows_of
 from sluice.evaluation.summary import summarise, write_results
+from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.guardrails.model import FILE
 from sluice.llm.models import load_models
 from sluice.retrieval.index import build_index
 from sluice.retrieval.stage import IndexParameters
-from sluice.extras.finetune.parameters import TrainingParameters
 
 DIMENSION = 8
 

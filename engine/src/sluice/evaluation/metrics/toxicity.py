@@ -2,7 +2,8 @@
 
 The model is that of alt-profanity-check: word counts and a calibrated linear support vector machine, trained on English
 comments and tweets. It finds swear words and plain insults in English. It does not see threats and contempt in polite
-words, nor other languages, and single words of the trade raise it ("garbage"): engine/docs/reference/metrics.md has figures.
+words, nor other languages, and single words of the trade raise it ("garbage"): engine/docs/reference/metrics.md has
+figures.
 """
 
 from collections.abc import Iterable

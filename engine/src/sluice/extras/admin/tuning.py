@@ -14,8 +14,8 @@ import numpy as np
 from psycopg import sql
 
 from sluice.core.errors import SluiceError
-from sluice.retrieval.postgres import Asked, Searches, configure
 from sluice.extras.admin.recall import questions_beside, sample, scan, search, share
+from sluice.retrieval.postgres import Asked, Searches, configure
 from sluice.retrieval.stores import VectorSettings
 from sluice.retrieval.tables import Description, require_description, vector_indexed, view_of
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psycopg import sql
 
+from sluice.extras.admin.recall import questions_beside, sample, scan, search, share
 from sluice.retrieval.chunking import Chunk, starts
 from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index import digest_of_index
 from sluice.retrieval.postgres import Searches, configure
-from sluice.extras.admin.recall import questions_beside, sample, scan, search, share
 from sluice.retrieval.tables import Description, contents, require_description, view_of
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.llm.local import probe
 from sluice.extras.finetune.base import load_base
 from sluice.extras.finetune.engines import pack_loss
 from sluice.extras.finetune.gguf_adapter import BaseShape, write_adapter
 from sluice.extras.finetune.methods import prepare, put_weights
 from sluice.extras.finetune.packing import Pack
 from sluice.extras.finetune.parameters import ExportKind, TrainingParameters
+from sluice.llm.local import probe
 
 _TOLERANCE = 0.05  # of the loss, and absolute: merged weights are rounded anew
 

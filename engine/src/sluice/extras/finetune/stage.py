@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sluice.serving.settings import ServiceSettings
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.core.params import load_params
@@ -12,14 +11,15 @@ from sluice.core.progress import Reporter
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
-from sluice.llm.models import Models, ensure, ensure_source, load_models
-from sluice.prompts import load_prompt
-from sluice.retrieval.embedder import Embedder
 from sluice.extras.finetune.dataset import Example, build_examples
 from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.finetune.record import TrainingResult
 from sluice.extras.finetune.tracking import log_training
 from sluice.extras.finetune.trainer import Places, train
+from sluice.llm.models import Models, ensure, ensure_source, load_models
+from sluice.prompts import load_prompt
+from sluice.retrieval.embedder import Embedder
+from sluice.serving.settings import ServiceSettings
 
 
 def run(

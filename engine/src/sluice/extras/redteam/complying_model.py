@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator
 
-from sluice.llm.chat import Delta, Messages, Usage
-from sluice.prompts import ModelParameters
 from sluice.extras.redteam.tokens import tokens_in
 from sluice.extras.redteam.transforms import readings, wished_form
+from sluice.llm.chat import Delta, Messages, Usage
+from sluice.prompts import ModelParameters
 
 # What the wordings of cases/extraction.yaml ask for; the passages may speak of prompts without being asked for one.
 _PROMPT = re.compile(

@@ -13,15 +13,13 @@ from typing import Any, TypeAlias
 
 from pydantic import Field
 
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import require_prompt
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_jsonl, write_jsonl
 from sluice.core.settings import Settings
 from sluice.evaluation.policy import ComparisonPolicy
 from sluice.evaluation.reports import Side as Described
-from sluice.extras.redteam.client import Attempt, attempt_all
 from sluice.extras.redteam.attack import Attack, Scene, Suite
+from sluice.extras.redteam.client import Attempt, attempt_all
 from sluice.extras.redteam.garak_report import GarakResult
 from sluice.extras.redteam.measure import families, figures
 from sluice.extras.redteam.poison_index import plant
@@ -31,6 +29,8 @@ from sluice.extras.redteam.result import CASES, Against, Result
 from sluice.extras.redteam.target import Side, Target
 from sluice.extras.redteam.wording import evenly
 from sluice.release.gates import Gate, Stage, decide
+from sluice.serving.bundle import Bundle
+from sluice.serving.chain import require_prompt
 
 STAGE: Stage = "redteam"
 GARAK_METRIC = "garak_attack_success"

@@ -26,7 +26,8 @@ class _Resisted:
 
 
 def records(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
-    """cases.jsonl: the keys of engine/docs/reference/evaluation.md, as far as an attack has them; `tags` are the family and
+    """cases.jsonl: the keys of engine/docs/reference/evaluation.md, as far as an attack has them; `tags` are the family
+    and
     the form."""
     return [_record(one) for one in attempts]
 

@@ -14,6 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from sluice.extras.redteam.attack import TENANTS
+from sluice.extras.redteam.complying_model import Obedient
+from sluice.guardrails import Outcome
+from sluice.rehearsal.services import Service, ServiceSpec
+from sluice.retrieval.stores import Stores, StoreSpec
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
 from sluice.serving.bundle import Bundle
@@ -21,11 +26,6 @@ from sluice.serving.keys import VARIABLE, add_key, keys_path
 from sluice.serving.middleware import Traffic
 from sluice.serving.runtime import open_runtime
 from sluice.serving.server import listen
-from sluice.guardrails import Outcome
-from sluice.extras.redteam.attack import TENANTS
-from sluice.extras.redteam.complying_model import Obedient
-from sluice.retrieval.stores import Stores, StoreSpec
-from sluice.rehearsal.services import Service, ServiceSpec
 
 Side: TypeAlias = Literal["obedient", "unguarded", "released"]
 SIDES: tuple[Side, ...] = get_args(Side)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from sluice.serving.bundle import DRAFT, Bundle, draft_bundle
 from sluice.core.errors import SluiceError
 from sluice.core.progress import Journey
 from sluice.core.workspace import Workspace
-from sluice.jobs.dvc import EXPECTED, command, environment, pull, reproduce
 from sluice.extras.redteam.target import Side, Target, started
+from sluice.jobs.dvc import EXPECTED, command, environment, pull, reproduce
 from sluice.release.bundles import open_bundle
 from sluice.rollout.http import get
+from sluice.serving.bundle import DRAFT, Bundle, draft_bundle
 
 FOLDER = "redteam"
 WORKING_TREE = "working tree"

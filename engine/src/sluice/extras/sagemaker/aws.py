@@ -87,7 +87,9 @@ def _refused(what: str, said: dict[str, Any]) -> SluiceError:
     if code in _FORBIDDEN:
         remedy = "`sluice doctor aws` says what the role lacks; engine/aws/bootstrap.yaml gives it"
         return SluiceError(f"{what}: not allowed: {message}", remedy=remedy)
-    return SluiceError(f"{what}: {message or code} ({code})", remedy="engine/docs/reference/sagemaker.md has the set-up")
+    return SluiceError(
+        f"{what}: {message or code} ({code})", remedy="engine/docs/reference/sagemaker.md has the set-up"
+    )
 
 
 def remedy_for(reason: str, again: str) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sluice.extras.sagemaker.settings import Job, Machines, SageMakerSettings
 from sluice.core.errors import SluiceError
+from sluice.extras.sagemaker.settings import Job, Machines, SageMakerSettings
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 
+from sluice.core.errors import SluiceError
+from sluice.core.settings import load_settings
+from sluice.core.workspace import Workspace
 from sluice.extras.sagemaker import cost, watch
-
 from sluice.extras.sagemaker import source_archives as parcels
 from sluice.extras.sagemaker.account import Account
 from sluice.extras.sagemaker.aws import remedy_for
@@ -19,9 +21,6 @@ from sluice.extras.sagemaker.processing import SCRIPT, STEP, Attempt, Embedding
 from sluice.extras.sagemaker.recipe import recipe_of
 from sluice.extras.sagemaker.results import download
 from sluice.extras.sagemaker.settings import MOST_MACHINES, Job, require
-from sluice.core.errors import SluiceError
-from sluice.core.settings import load_settings
-from sluice.core.workspace import Workspace
 from sluice.retrieval.stage import Built, count_chunks, run
 from sluice.retrieval.stores import Stores
 

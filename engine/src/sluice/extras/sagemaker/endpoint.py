@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sluice.core.errors import CanaryStopped, SluiceError
 from sluice.extras.sagemaker.aws import asking, look_up
 from sluice.extras.sagemaker.packages import newest_approved
 from sluice.extras.sagemaker.settings import Endpoint, SageMakerSettings
-from sluice.core.errors import CanaryStopped, SluiceError
 
 _UNDER_WAY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 _VARIANT = "live"

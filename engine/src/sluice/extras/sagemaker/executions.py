@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sluice.extras.sagemaker.aws import asking
 from sluice.core.digests import digest_of
+from sluice.extras.sagemaker.aws import asking
 
 _DIGITS = 16
 _UNDER_WAY = ("Executing", "Stopping")

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluice.extras.sagemaker.aws import asking
-from sluice.extras.sagemaker.executions import Step
-from sluice.extras.sagemaker.settings import SageMakerSettings
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
 from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
+from sluice.extras.sagemaker.aws import asking
+from sluice.extras.sagemaker.executions import Step
+from sluice.extras.sagemaker.settings import SageMakerSettings
 
 EXPERIMENT = "training"
 # Folders of build/ that are taken.

@@ -12,15 +12,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sluice.extras.sagemaker.aws import asking
-from sluice.extras.sagemaker.settings import FILE, SageMakerSettings
 from sluice.core import git
 from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
+from sluice.extras.sagemaker.aws import asking
+from sluice.extras.sagemaker.settings import FILE, SageMakerSettings
 
 ARCHIVE = "parcel.tar.gz"
 # What a stage reads of a checkout. The settings of SageMaker itself and what dvc noted here decide nothing in a job.
-CODE = ("src", "pipelines", "prompts", "config", "requirements", "pyproject.toml")
+CODE = (
+    "src",
+    "pipelines",
+    "prompts",
+    "config",
+    "engine/pyproject.toml",
+    "engine/requirements",
+    "engine/src",
+    "pyproject.toml",
+)
 _LEFT_OUT = {f"config/{FILE}", "pipelines/dvc.lock"}
 
 

@@ -11,8 +11,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.progress import Journey
+from sluice.core.workspace import Workspace
 from sluice.extras.sagemaker import cost, executions, results, watch
-
 from sluice.extras.sagemaker import source_archives as parcels
 from sluice.extras.sagemaker.account import Account
 from sluice.extras.sagemaker.aws import remedy_for
@@ -20,10 +23,6 @@ from sluice.extras.sagemaker.executions import Execution, Step
 from sluice.extras.sagemaker.packages import name_adapter
 from sluice.extras.sagemaker.recipe import STAGES, recipe_of
 from sluice.extras.sagemaker.settings import require
-from sluice.core.digests import digest_of_file
-from sluice.core.errors import GateFailed, SluiceError
-from sluice.core.progress import Journey
-from sluice.core.workspace import Workspace
 from sluice.jobs.dvc import EXPECTED, commit_stages, pull, reproduce
 from sluice.release import champion
 from sluice.release.record import open_record
@@ -110,7 +109,7 @@ def _upsert(workspace: Workspace) -> None:
         "--config",
         workspace.config,
     ]
-    env = {**os.environ, "PYTHONPATH": str(workspace.root / "engine" / "src")}
+    env = {**os.environ, "PYTHONPATH": workspace.code}
     done = subprocess.run(argv, env=env, cwd=workspace.root, capture_output=True, text=True, check=False)
     if done.returncode:
         # Its own error, or the last line of a trace of the SDK.
@@ -118,7 +117,8 @@ def _upsert(workspace: Workspace) -> None:
         what, _, remedy = own.strip().partition("\n  -> ")
         raise SluiceError(
             f"the pipeline could not be made: {what if remedy else (what.splitlines() or ['no reason given'])[-1]}",
-            remedy=remedy or "engine/docs/reference/sagemaker.md has the set-up; `sluice doctor aws` looks at the account",
+            remedy=remedy
+            or "engine/docs/reference/sagemaker.md has the set-up; `sluice doctor aws` looks at the account",
         )
 
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
+from sluice.core.errors import SluiceError
 from sluice.extras.sagemaker import cost
 from sluice.extras.sagemaker.aws import asking
 from sluice.extras.sagemaker.executions import Execution, Step
 from sluice.extras.sagemaker.settings import Machines, SageMakerSettings
-from sluice.core.errors import SluiceError
 
 Say = Callable[[str], None]
 _GROUPS = {"processing-job": "/aws/sagemaker/ProcessingJobs", "training-job": "/aws/sagemaker/TrainingJobs"}

@@ -21,9 +21,6 @@ from sluice.core.files import read_json
 from sluice.core.params import load_params
 from sluice.core.progress import Reporter
 from sluice.core.workspace import Workspace
-from sluice.extras.sweep.space import SweepSettings
-from sluice.extras.sweep.study import Study, Trial, require_optuna
-from sluice.extras.sweep.tracking import SweepRuns
 from sluice.extras.finetune import trainer
 from sluice.extras.finetune.base import digest_of_base, require_training_packages
 from sluice.extras.finetune.dataset import Example
@@ -32,6 +29,9 @@ from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.finetune.recorded import FILE
 from sluice.extras.finetune.stage import prepare
 from sluice.extras.finetune.trainer import Places
+from sluice.extras.sweep.space import SweepSettings
+from sluice.extras.sweep.study import Study, Trial, require_optuna
+from sluice.extras.sweep.tracking import SweepRuns
 
 _KEPT = (FILE, "loss.csv")  # of a trial; its weights are not
 

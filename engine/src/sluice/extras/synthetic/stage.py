@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from sluice.serving.settings import ServiceSettings
 from sluice.core.errors import SluiceError
 from sluice.core.params import load_params
 from sluice.core.progress import Reporter
@@ -23,6 +22,7 @@ from sluice.llm.models import Models
 from sluice.llm.settings import PROMPT_ROLES, Providers, load_providers
 from sluice.prompts import load_prompt
 from sluice.retrieval.stage import IndexParameters
+from sluice.serving.settings import ServiceSettings
 
 TEACHER = "teacher"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from sluice.core.files import write_atomic, write_json
 from sluice.core.look import page_environment
 from sluice.data.shift import ShiftPolicy
-from sluice.release import charts
 from sluice.extras.traffic.drift import Drift
+from sluice.release import charts
 
 PAGE, FIGURES = "drift.html", "drift.json"
 _TEMPLATES = Path(__file__).parent / "templates"

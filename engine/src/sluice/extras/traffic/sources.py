@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sluice.serving.telemetry.otlp import parse_json_line
-from sluice.serving.telemetry.spool import waiting
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import store_uri
 from sluice.core.workspace import Workspace
 from sluice.extras.traffic.exchange import Exchange, Opinion, Seen, put_together
+from sluice.serving.telemetry.otlp import parse_json_line
+from sluice.serving.telemetry.spool import waiting
 
 _STORES = ("sqlite://", "http://", "https://", "mysql", "postgresql", "mssql", "databricks")
 _SUFFIXES = (".jsonl", ".json")
@@ -70,7 +70,9 @@ def _lines(place: str) -> Iterator[bytes]:
         paths = [root] if files.isfile(root) else sorted(files.find(root))
         paths = [path for path in paths if path.endswith(_SUFFIXES)]
         if not paths:
-            raise SluiceError(f"{place}: no {' or '.join(_SUFFIXES)} files", remedy="engine/docs/reference/data.md says which")
+            raise SluiceError(
+                f"{place}: no {' or '.join(_SUFFIXES)} files", remedy="engine/docs/reference/data.md says which"
+            )
         for path in paths:
             with files.open(path, "rb") as stream:
                 yield from (line for line in stream if line.strip())

@@ -1,4 +1,5 @@
-"""Insults and obscene language, by the linear model of alt-profanity-check: engine/docs/reference/metrics.md says how good."""
+"""Insults and obscene language, by the linear model of alt-profanity-check: engine/docs/reference/metrics.md has
+figures."""
 
 from __future__ import annotations
 

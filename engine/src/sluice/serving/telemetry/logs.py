@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 
+from sluice.guardrails.redaction import redact
 from sluice.serving.telemetry.background import Background, LostError
 from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARDS, RETRIEVE, Trace, current_trace
-from sluice.guardrails.redaction import redact
 
 if TYPE_CHECKING:
     from sluice.serving.telemetry.settings import LogSettings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 
+from sluice.llm.chat import Delta, Usage
 from sluice.serving.answer import Answer
 from sluice.serving.telemetry.traces import CHAT, Step, Trace
-from sluice.llm.chat import Delta, Usage
 
 
 def record(trace: Trace, answer: Answer, said: Delta | None, model: str) -> None:

@@ -18,10 +18,10 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 
+from sluice.core.errors import SluiceError
 from sluice.serving.telemetry.otlp import parse_json_line
 from sluice.serving.telemetry.spans import FEEDBACK, TENANT
 from sluice.serving.telemetry.spool import waiting
-from sluice.core.errors import SluiceError
 
 _BATCH = 200  # traces in one transaction
 _log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sluice.serving.telemetry.exporters import EXPORTERS
 from sluice.core.settings import Settings, nearest
+from sluice.serving.telemetry.exporters import EXPORTERS
 
 
 class MlflowSettings(Settings):

@@ -16,8 +16,18 @@ from typing import Any
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.semconv.attributes import error_attributes, http_attributes
 
-from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARD_INPUT, GUARD_OUTPUT, PROMPT, RETRIEVE, Step, Trace, Value
 from sluice.guardrails.redaction import redact
+from sluice.serving.telemetry.traces import (
+    CHAT,
+    CONDENSE,
+    GUARD_INPUT,
+    GUARD_OUTPUT,
+    PROMPT,
+    RETRIEVE,
+    Step,
+    Trace,
+    Value,
+)
 
 INTERNAL, SERVER, CLIENT = 1, 2, 3  # opentelemetry.proto.trace.v1.Span.SpanKind
 

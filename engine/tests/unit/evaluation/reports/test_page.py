@@ -17,9 +17,9 @@ import pytest
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.reports import COMMENT, JSON, JUNIT, PAGE, Side, write_reports
 from sluice.evaluation.reports.page import page
-from unit.serving.browser import Browser
 from unit.evaluation.asking import ask, changed
 from unit.evaluation.reports.conftest import Comparing
+from unit.serving.browser import Browser
 
 SHOTS = Path(__file__).parents[5] / "build" / "browser"
 

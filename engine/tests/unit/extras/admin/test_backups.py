@@ -11,14 +11,13 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
 from sluice.extras.admin.backups import back_up, read_backup, restore
+from sluice.extras.admin.verify import verify
 from sluice.retrieval.collections import list_collections
 from sluice.retrieval.loads import load, named, switch
 from sluice.retrieval.stores import VectorSettings
 from sluice.retrieval.tables import describe
-from sluice.extras.admin.verify import verify
-
-from .test_differences import indexes  # noqa: F401 - a fixture
-from .test_schema import run
+from unit.retrieval.test_differences import indexes  # noqa: F401 - a fixture
+from unit.retrieval.test_schema import run
 
 pytestmark = pytest.mark.real
 _NUMBERS = itertools.count()

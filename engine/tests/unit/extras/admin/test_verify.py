@@ -10,12 +10,11 @@ import psycopg
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.extras.admin.verify import verify
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.collections import ensure_collection
 from sluice.retrieval.index import build_index
-from sluice.extras.admin.verify import verify
-
-from .conftest import Scattered, corpus
+from unit.retrieval.conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
 

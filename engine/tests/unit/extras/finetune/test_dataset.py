@@ -11,9 +11,9 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_jsonl, write_jsonl
 from sluice.data.rows import Row
-from sluice.prompts import Prompt
 from sluice.extras.finetune.dataset import Example, Matrix, build_examples
 from sluice.extras.finetune.parameters import TrainingParameters
+from sluice.prompts import Prompt
 
 DECLINE = "The handbook does not say."
 TOPICS = ("apples", "bridges", "clocks", "drums", "engines")

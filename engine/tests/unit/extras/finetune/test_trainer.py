@@ -12,13 +12,13 @@ import pytest
 from providing import ask_local
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.llm.models import ensure, load_models
 from sluice.extras.finetune import engines, exports, trainer
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.gguf_adapter import BaseShape
 from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.finetune.record import TrainingResult
 from sluice.extras.finetune.trainer import Places, train
+from sluice.llm.models import ensure, load_models
 from unit.extras.finetune.tiny import EXAMPLES, PARAMS
 
 ROOT = Path(__file__).parents[5]

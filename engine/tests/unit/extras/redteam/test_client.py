@@ -6,8 +6,8 @@ import pytest
 
 from attacked import KEYS, Behave, reply, service
 from sluice.core.processes import free_port
-from sluice.extras.redteam.client import attempt_all
 from sluice.extras.redteam.attack import TENANTS, Attack, user
+from sluice.extras.redteam.client import attempt_all
 from sluice.extras.redteam.detectors import says
 from sluice.extras.redteam.target import Target
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from sluice.prompts import ModelParameters
 from sluice.extras.redteam.complying_model import Obedient, answer
 from sluice.extras.redteam.transforms import TRANSFORMS
+from sluice.prompts import ModelParameters
 
 SYSTEM = "You answer questions. Say exactly: no."
 

@@ -13,9 +13,9 @@ from attacked import Behave, reply, service
 from sluice.core.errors import SluiceError
 from sluice.evaluation.policy import load_policy
 from sluice.extras.redteam.attack import Attack, Scene
+from sluice.extras.redteam.complying_model import answer
 from sluice.extras.redteam.drill import GarakParameters, Plan, RedTeamParameters, attack, judge
 from sluice.extras.redteam.garak_report import GarakResult, ProbeResult
-from sluice.extras.redteam.complying_model import answer
 from sluice.extras.redteam.report import in_the_terminal
 from sluice.extras.redteam.result import Result, read_result
 from sluice.extras.redteam.suites import SUITES
@@ -161,8 +161,8 @@ def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_pat
 
 def test_a_whole_run_lacks_nothing() -> None:
     """Every metric that a gate of the stage asks for is one that a whole run measures."""
-    from sluice.extras.redteam.client import Attempt
     from sluice.extras.redteam.attack import Reply
+    from sluice.extras.redteam.client import Attempt
     from sluice.extras.redteam.drill import GARAK_METRIC, STAGE
     from sluice.extras.redteam.measure import families, figures
 

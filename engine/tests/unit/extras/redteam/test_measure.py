@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from sluice.extras.redteam.client import Attempt
 from sluice.extras.redteam.attack import Attack, Reply, user
+from sluice.extras.redteam.client import Attempt
 from sluice.extras.redteam.measure import Count, Family, families, figures
 from sluice.extras.redteam.target import Side
 

@@ -11,14 +11,14 @@ from conftest import RealModels
 from guarding import trusting_model
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
-from sluice.guardrails.model import FILE, save_guard_model
 from sluice.extras.redteam.attack import Suite
 from sluice.extras.redteam.drill import GarakParameters, Plan, RedTeamParameters, attack, planted_index, scene_of
 from sluice.extras.redteam.measure import Count, families
-from sluice.extras.redteam.variants import Starter, draft
 from sluice.extras.redteam.suites import SUITES
 from sluice.extras.redteam.target import Side
+from sluice.extras.redteam.variants import Starter, draft
 from sluice.extras.redteam.wording import evenly
+from sluice.guardrails.model import FILE, save_guard_model
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import build_index, read_index

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from sagemaker_runs import ROOT, write_settings
+from sluice.core.errors import SluiceError
 from sluice.extras.sagemaker.cost import estimate, pipeline_jobs, used
 from sluice.extras.sagemaker.settings import SageMakerSettings, require
-from sluice.core.errors import SluiceError
 
 
 @pytest.fixture

@@ -8,18 +8,20 @@ from collections.abc import Callable
 import pytest
 
 from sagemaker_runs import ROOT
-from sluice.extras.sagemaker.recipe import recipe_of
 from sluice.core.errors import SluiceError
 from sluice.core.params import set_params
 from sluice.core.workspace import Workspace
-from sluice.retrieval.stage import IndexParameters
 from sluice.extras.finetune.parameters import TrainingParameters
+from sluice.extras.sagemaker.recipe import recipe_of
+from sluice.retrieval.stage import IndexParameters
 
 
 @pytest.fixture
 def checkout(workspace: Workspace) -> Workspace:
     """With the code that stages depend on."""
-    shutil.copytree(ROOT / "engine" / "src", workspace.root / "engine" / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "engine" / "src", workspace.root / "engine" / "src", ignore=shutil.ignore_patterns("__pycache__")
+    )
     return workspace
 
 

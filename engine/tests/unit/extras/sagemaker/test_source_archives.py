@@ -10,8 +10,8 @@ import boto3
 import pytest
 
 from sagemaker_runs import BUCKET, account, write_settings
-from sluice.extras.sagemaker.source_archives import pack, send
 from sluice.extras.sagemaker.settings import require
+from sluice.extras.sagemaker.source_archives import pack, send
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """A run of SageMaker's pipeline for a checkout, from the estimate to the adapter in DVC, MLflow and the registry.
 
-AWS is moto's server with what it lacks played in front of it (engine/tests/sagemaker_server.py). The SDK's part is played by
-engine/tests/sagemaker_upsert.py; DVC and MLflow are real where a test asks for `whole`, else what they are told is noted.
+AWS is moto's server with what it lacks played in front of it (engine/tests/sagemaker_server.py). The SDK's part is
+played by engine/tests/sagemaker_upsert.py; DVC and MLflow are real where a test asks for `whole`, else what they are
+told is noted.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import pytest
 from sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, account, make_jobs, step, write_settings
 from sagemaker_server import Look, Played
 from sagemaker_upsert import upsert
-from sluice.extras.sagemaker import train as remote
-from sluice.extras.sagemaker import results
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import Faults, GateFailed, SluiceError
 from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_document, write_rows
+from sluice.extras.sagemaker import results
+from sluice.extras.sagemaker import train as remote
 from sluice.jobs.dvc import command, environment
 
 QUOTA = "ResourceLimitExceeded: The account-level service limit 'ml.m5.xlarge for training job usage' is 0 Instances"
@@ -207,7 +208,9 @@ def test_what_is_sent_is_the_tree_without_what_decides_nothing(played: Played, t
         packed = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         listed = subprocess.run(["tar", "-tzf", "-"], input=packed, capture_output=True, check=True)
         names[name] = set(listed.stdout.decode().split())
-    assert {"engine/src/sluice/extras/finetune/stage.py", "pipelines/dvc.yaml", "config/models.yaml"} <= names["Checkout"]
+    assert {"engine/src/sluice/extras/finetune/stage.py", "pipelines/dvc.yaml", "config/models.yaml"} <= names[
+        "Checkout"
+    ]
     assert "config/sagemaker.yaml" not in names["Checkout"]
     assert names["Data"] == {"data/corpus/canary.md", "data/eval.jsonl", "data/train.jsonl"}
     assert names["Live"] == set()

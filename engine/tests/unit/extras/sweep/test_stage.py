@@ -14,13 +14,13 @@ import yaml
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import VARIABLE, open_tracking
 from sluice.core.workspace import Workspace
-from sluice.extras.sweep import stage
-from sluice.extras.sweep.stage import run
 from sluice.extras.finetune import trainer
 from sluice.extras.finetune.loop import UntrainableError
 from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.finetune.tracking import EXPERIMENT
 from sluice.extras.finetune.trainer import Places
+from sluice.extras.sweep import stage
+from sluice.extras.sweep.stage import run
 from unit.extras.finetune.tiny import EXAMPLES
 
 pytest.importorskip("optuna")

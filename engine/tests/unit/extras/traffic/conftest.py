@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from sluice.extras.traffic.exchange import Exchange
 from sluice.serving.telemetry.otlp import json_line
 from sluice.serving.telemetry.spans import Facts, Score, feedback_span, spans_of
 from sluice.serving.telemetry.traces import RETRIEVE, Trace
-from sluice.extras.traffic.exchange import Exchange
 
 FACTS = Facts("r-" + "a" * 12, "answer", "d" * 64)
 

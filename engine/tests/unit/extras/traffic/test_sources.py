@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from moto_server import s3_bucket
-from sluice.serving.telemetry.push import push
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.extras.traffic.sources import read_here, read_traffic
+from sluice.serving.telemetry.push import push
 from unit.extras.traffic.conftest import FACTS, line, score, trace_id
 
 Write = Callable[..., Path]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from sluice.core.errors import SluiceError
 from sluice.serving.telemetry.push import push
 from sluice.serving.telemetry.spans import Score
-from sluice.core.errors import SluiceError
 
 Serve = Callable[..., Any]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sluice.serving.telemetry.otlp import parse_json_line
 from sluice.core.processes import free_port, wait_until
+from sluice.serving.telemetry.otlp import parse_json_line
 
 ROOT = Path(__file__).parents[5]
 # The runtime is replaced by the scripted fakes; all else is the service.

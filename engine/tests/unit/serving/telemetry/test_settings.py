@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.serving.telemetry.exporters import EXPORTERS
-from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings
+from sluice.serving.telemetry.exporters import EXPORTERS
+from sluice.serving.telemetry.settings import TelemetrySettings
 
 FILE = Path(__file__).parents[5] / "config" / "telemetry.yaml"
 
@@ -32,7 +32,7 @@ def test_the_repository_s_file_traces_to_mlflow_without_contents() -> None:
 def test_every_exporter_has_a_file(tmp_path: Path) -> None:
     settings = load_settings(changed(tmp_path, exporters=sorted(EXPORTERS)), TelemetrySettings)
     assert set(settings.traces.exporters) == set(EXPORTERS)
-    folder = Path(__file__).parents[5] / "engine" / "src" / "sluice" / "app" / "telemetry" / "exporters"
+    folder = Path(__file__).parents[5] / "engine" / "src" / "sluice" / "serving" / "telemetry" / "exporters"
     assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(EXPORTERS)
 
 

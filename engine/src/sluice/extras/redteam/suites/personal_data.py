@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from sluice.data.rows import Document
-from sluice.guardrails.checks.personal_data import luhn
 from sluice.extras.redteam.attack import Attack, Scene, Suite, user
 from sluice.extras.redteam.cases import load_cases
 from sluice.extras.redteam.detectors import holds
 from sluice.extras.redteam.poison_index import planted
 from sluice.extras.redteam.transforms import wish
 from sluice.extras.redteam.wording import fill, scattered, turn
+from sluice.guardrails.checks.personal_data import luhn
 
 _NAME = "personal_data"
 _DOCUMENTS, _ATTACKS = 64, 256

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 
+from sluice.core.errors import SluiceError
+from sluice.guardrails.redaction import redact
 from sluice.serving.telemetry.exporters.otlp import OtlpExporter
 from sluice.serving.telemetry.spans import RELEASE, TENANT, Facts, Score, Span
 from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARD_INPUT, GUARD_OUTPUT, GUARD_PASSAGES, RETRIEVE, Trace
-from sluice.core.errors import SluiceError
-from sluice.guardrails.redaction import redact
 
 if TYPE_CHECKING:
     from sluice.serving.telemetry.settings import TraceSettings

@@ -1,6 +1,7 @@
 """MLflow: a tracking server by its OTLP endpoint, or files that `sluice traces push` loads into this machine's store.
 
-MLflow itself is not imported here: it would double the memory of the service (engine/docs/decisions/traces-to-mlflow.md).
+MLflow itself is not imported here: it would double the memory of the service
+(engine/docs/decisions/traces-to-mlflow.md).
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from sluice.guardrails.redaction import redact
 from sluice.serving.telemetry.background import LostError
 from sluice.serving.telemetry.exporters.otlp import OtlpExporter
 from sluice.serving.telemetry.spans import PROMPT_DIGEST, RELEASE, TENANT, Facts, Score, Span, feedback_span, spans_of
 from sluice.serving.telemetry.spool import Spool
 from sluice.serving.telemetry.traces import GUARD_INPUT, GUARD_OUTPUT, GUARD_PASSAGES, RETRIEVE, Trace
-from sluice.guardrails.redaction import redact
 
 if TYPE_CHECKING:
     from sluice.serving.telemetry.settings import TraceSettings

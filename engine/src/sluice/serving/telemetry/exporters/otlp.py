@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from sluice.core.errors import SluiceError
 from sluice.serving.telemetry.background import LostError
 from sluice.serving.telemetry.otlp import TracedSpans, protobuf
 from sluice.serving.telemetry.post import Poster
 from sluice.serving.telemetry.spans import Dialect, Facts, Score, feedback_span, plain, spans_of
 from sluice.serving.telemetry.traces import Trace
-from sluice.core.errors import SluiceError
 
 if TYPE_CHECKING:
     from sluice.serving.telemetry.settings import TraceSettings

@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from collector import Collector, attributes_of
+from sluice.core.processes import free_port, wait_until
 from sluice.serving.telemetry.otlp import parse_json_line
 from sluice.serving.telemetry.spans import Score
-from sluice.core.processes import free_port, wait_until
 
 Serve = Callable[..., Any]
 
@@ -146,7 +146,8 @@ def _healthy(url: str) -> bool:
 
 def test_serving_imports_neither_mlflow_nor_the_sdk(tmp_path: Path) -> None:
     code = (
-        "import sys; from sluice.serving import api, server; from sluice.serving.telemetry.exporters import mlflow, langfuse; "
+        "import sys; from sluice.serving import api, server; "
+        "from sluice.serving.telemetry.exporters import mlflow, langfuse; "
         "heavy = {'mlflow', 'opentelemetry.sdk', 'langfuse'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -12,10 +12,10 @@ import pytest
 
 from collector import Collector, attributes_of, telemetry_settings
 from fakes import ScriptedChat
-from sluice.serving.telemetry.exporters import otlp
-from sluice.serving.telemetry.spans import Facts, Score
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
+from sluice.serving.telemetry.exporters import otlp
+from sluice.serving.telemetry.spans import Facts, Score
 
 OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"
