@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
@@ -28,6 +28,7 @@ from sluice.serving.metrics import Metrics
 from sluice.serving.middleware import CHAT, FEEDBACK, Instrument, Traffic
 from sluice.serving.page import load_page
 from sluice.serving.replies import Reply, error_body, event
+from sluice.serving.routing import KEY_NEEDED, OPEN, RouteTable, needs_scope
 from sluice.serving.schema import MODEL, ChatRequest, FeedbackRequest
 from sluice.serving.telemetry.telemetry import Telemetry, silent
 from sluice.serving.telemetry.traces import current_trace
@@ -50,12 +51,13 @@ def create_app(
     providers: Fallback | None = None,
     keys: KeyRing | None = None,
     feedback: FeedbackLog | None = None,
+    router: APIRouter | None = None,
 ) -> ASGIApp:
     """The service as an ASGI application. `traffic` is shared with whoever drains it.
 
     Without `telemetry` requests have trace ids, and nothing is exported. `providers`: whose attempts are counted.
     Without `keys` nobody is asked for one, and only this machine is answered; without `feedback` there is no place for
-    it, and it is refused with 503."""
+    it, and it is refused with 503. `router`: a fork's own endpoints, with the same keys, limits, errors and metrics."""
     metrics = Metrics(bundle.release, lambda: traffic.in_flight)
     telemetry = telemetry or silent(bundle.release)
     metrics.watch(telemetry)
@@ -66,13 +68,16 @@ def create_app(
     _add_feedback(api, bundle.release, feedback, metrics)
     _add_state(api, bundle, traffic, metrics, fault)
     _add_pages(api, bundle.release)
+    if router is not None:
+        api.include_router(router)
+    routes = RouteTable(api.routes)
     add_error_shapes(api)
     inner: ASGIApp = FaultInjection(api, fault) if fault else api
     admission = Admission(inner, bundle.service.limits, traffic, metrics.shed)
     metrics.queue(lambda: admission.waiting)
     keyless = Loopback(admission)
-    outer: ASGIApp = Auth(admission, keyless, keys, metrics.shed) if keys is not None else keyless
-    return Instrument(outer, bundle.release, metrics, traffic, telemetry)
+    outer: ASGIApp = Auth(admission, keyless, keys, routes, metrics.shed) if keys is not None else keyless
+    return Instrument(outer, bundle.release, metrics, traffic, telemetry, routes)
 
 
 def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) -> None:
@@ -80,7 +85,7 @@ def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) 
         documents.ChatCompletion, 400, 401, 403, 413, 429, 500, 502, 503, 504, content=documents.STREAM
     )
 
-    @api.post(CHAT, responses=replies, openapi_extra=documents.KEY_NEEDED)
+    @api.post(CHAT, responses=replies, openapi_extra=needs_scope("chat"))
     async def chat(request: ChatRequest, connection: Request) -> Response:
         """An answer, whole or as server-sent events."""
         tenant = caller_of(connection.scope).tenant
@@ -104,7 +109,7 @@ def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) 
     @api.get(
         "/v1/models",
         responses=documents.answers(documents.ModelList, 401, 429),
-        openapi_extra=documents.KEY_NEEDED,
+        openapi_extra=KEY_NEEDED,
     )
     async def models() -> JSONResponse:
         """The one model there is."""
@@ -138,7 +143,7 @@ async def _events(
 def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: Metrics) -> None:
     replies = documents.answers(documents.FeedbackReply, 400, 401, 403, 413, 429, 500, 503)
 
-    @api.post(FEEDBACK, responses=replies, openapi_extra=documents.KEY_NEEDED)
+    @api.post(FEEDBACK, responses=replies, openapi_extra=needs_scope("feedback"))
     async def feedback(request: FeedbackRequest, connection: Request) -> JSONResponse:
         """What somebody thought of an answer. Any id of the right form is taken: see engine/docs/reference/api.md."""
         if log is None:
@@ -150,21 +155,21 @@ def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: 
 
 
 def _add_state(api: FastAPI, bundle: Bundle, traffic: Traffic, metrics: Metrics, fault: Fault | None) -> None:
-    @api.get("/healthz", responses=documents.answers(documents.StateReply))
+    @api.get("/healthz", responses=documents.answers(documents.StateReply), openapi_extra=OPEN)
     async def healthz() -> JSONResponse:
         """Whether the process lives."""
         return JSONResponse({"status": "alive"})
 
     draining: dict[int | str, dict[str, Any]] = {503: {"model": documents.StateReply, "description": "Draining."}}
 
-    @api.get("/readyz", responses=documents.answers(documents.StateReply) | draining)
+    @api.get("/readyz", responses=documents.answers(documents.StateReply) | draining, openapi_extra=OPEN)
     async def readyz() -> JSONResponse:
         """Whether it wants requests."""
         if traffic.draining:
             return JSONResponse({"status": "draining"}, 503)
         return JSONResponse({"status": "ready"})
 
-    @api.get("/version", responses=documents.answers(documents.VersionReply))
+    @api.get("/version", responses=documents.answers(documents.VersionReply), openapi_extra=OPEN)
     async def version() -> JSONResponse:
         """What is served: the release and its whole manifest."""
         shown = str(fault) if fault else None
@@ -174,7 +179,7 @@ def _add_state(api: FastAPI, bundle: Bundle, traffic: Traffic, metrics: Metrics,
         "/metrics",
         response_class=Response,
         responses=documents.text("text/plain") | documents.failures(401, 403, 429),
-        openapi_extra=documents.KEY_NEEDED,
+        openapi_extra=needs_scope("metrics"),
     )
     async def metrics_page() -> Response:
         """For Prometheus."""
@@ -185,12 +190,12 @@ def _add_pages(api: FastAPI, release: str) -> None:
     html, headers = load_page()
     described: list[dict[str, Any]] = []
 
-    @api.get("/", response_class=Response, responses=documents.text("text/html"))
+    @api.get("/", response_class=Response, responses=documents.text("text/html"), openapi_extra=OPEN)
     async def page() -> Response:
         """A page to chat on."""
         return Response(html, media_type="text/html", headers=headers)
 
-    @api.get("/openapi.json", responses=documents.answers(dict[str, Any]))
+    @api.get("/openapi.json", responses=documents.answers(dict[str, Any]), openapi_extra=OPEN)
     async def openapi() -> JSONResponse:
         """This document."""
         if not described:

@@ -28,6 +28,7 @@ from sluice.serving.faults import parse_fault
 from sluice.serving.feedback import FeedbackLog, forward_to
 from sluice.serving.keys import VARIABLE, keys_path
 from sluice.serving.middleware import Traffic
+from sluice.serving.routing import load_router
 from sluice.serving.runtime import open_runtime
 from sluice.serving.telemetry.logs import logging_of
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
@@ -78,6 +79,7 @@ def serve(
             providers=runtime.chat,
             keys=keys,
             feedback=FeedbackLog(state / "feedback", forward_to(told)),
+            router=load_router(),
         )
         listen(
             app,
