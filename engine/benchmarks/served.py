@@ -32,9 +32,9 @@ from sluice.retrieval.stores import Stores
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
 from sluice.serving.settings import ServiceSettings
 from sluice.serving.telemetry.logs import logging_of
@@ -97,7 +97,7 @@ def main(kind: str, port: int, upstream: str, state: Path) -> None:
         model = load_guard_model(workspace.build / "guard" / FILE)
         instructions = tuple(each.content for each in bundle.prompts["answer"].messages if each.role == "system")
         guards = Guards(bundle.guardrails, CheckResources(model, embedder.embed, instructions))
-        chain = AnswerChain(bundle, chat, retriever, guards)
+        chain = ApplicationRunner(bundle, chat, retriever, guards)
         traffic = Traffic()
         keys, feedback = KeyRing(state / "keys.json"), FeedbackLog(state / "feedback")
         app = create_app(bundle, chain, traffic, telemetry=told, providers=chat, keys=keys, feedback=feedback)

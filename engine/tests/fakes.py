@@ -21,10 +21,10 @@ from sluice.serving.answer import Answer
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain, last_question
 from sluice.serving.citations import cite
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner, last_question
 from sluice.serving.server import listen
 from sluice.serving.settings import ServiceSettings
 
@@ -215,7 +215,7 @@ def run_service(port: int, chat: ScriptedChat, *, state: str = "", **service: An
 
     `state`: a folder for feedback and, in keys.json, keys."""
     bundle, traffic = scripted_bundle(**service), Traffic()
-    chain = AnswerChain(bundle, chat, ScriptedRetriever(HITS), NoChecks())
+    chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())
     keys = KeyRing(Path(state) / "keys.json") if state else None
     feedback = FeedbackLog(Path(state) / "feedback") if state else None
     app = create_app(bundle, chain, traffic, keys=keys, feedback=feedback)

@@ -351,7 +351,7 @@ HEAVY = (
 
 def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
     code = (
-        "import sys, json; import sluice.serving.api, sluice.serving.chain, sluice.serving.bundle, sluice.llm.roles;"
+        "import sys, json; import sluice.serving.api, sluice.serving.runner, sluice.serving.bundle, sluice.llm.roles;"
         "from fakes import *; from sluice.llm.roles import open_chat;"
         "open_chat(PROVIDERS.chat, local_url='http://127.0.0.1:1');"
         f"print(json.dumps([name for name in {HEAVY.split()!r} if name in sys.modules]))"

@@ -1,4 +1,4 @@
-"""The application as evaluation asks it: the answer chain, with the response cache between it and its parts.
+"""The application as evaluation asks it: the whole of it, with the response cache between it and its parts.
 
 Model, search and guards start at the first question that the cache cannot answer, or, without one, not at all.
 """
@@ -27,8 +27,9 @@ from sluice.evaluation.recorded_search import RecordedSearch, search_digest
 from sluice.llm.chat import ChatProvider
 from sluice.retrieval.stores import Stores
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain, Checks, Search
+from sluice.serving.contracts import Checks, Search
 from sluice.serving.guards import open_guards
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.runtime import open_model, open_search
 
 
@@ -63,7 +64,7 @@ class Lane:
         self.search = RecordedSearch(cache, digests.search, lambda: self._open.search, k=K)
         guards = RecordedGuards(cache, digests.guards, lambda: self._open.guards)
         chat = RecordedChat(cache, bundle.providers.chat, self._chat, model_digest=digests.model, replay=replay)
-        self.chain = AnswerChain(bundle, chat, self.search, guards)
+        self.runner = ApplicationRunner(bundle, chat, self.search, guards)
 
     def _chat(self) -> ChatProvider:
         if self._open.chat is None:
@@ -132,7 +133,7 @@ class ChainApplication:
     async def _ask(self, lane: Lane, question: str, trial: int) -> Output:
         with asking(trial) as record:
             try:
-                answer = await lane.chain.answer([{"role": "user", "content": question}])
+                answer = await lane.runner.answer([{"role": "user", "content": question}])
             except Exception:
                 if record.missed:
                     raise NotRecordedError(record.missed) from None

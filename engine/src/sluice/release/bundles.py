@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sluice.core.project import released_application
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails.settings import GuardrailSettings
@@ -33,4 +34,5 @@ def open_bundle(folder: Path, workspace: Workspace) -> Bundle:
         providers=load_providers(folder / "config" / "providers.yaml", roles=Models.roles()),
         manifest=manifest.model_dump(mode="json"),
         guard=folder / GUARD if GUARD in manifest.files else None,
+        application=released_application(folder / "config"),
     )

@@ -18,7 +18,6 @@ from sluice.serving.admission import Admission
 from sluice.serving.answer import Answer, ModelError
 from sluice.serving.auth import Auth, KeyRing, caller_of
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
 from sluice.serving.event_stream import EventStream
 from sluice.serving.failures import BROKEN, add_error_shapes, model_fault
 from sluice.serving.faults import Fault, FaultInjection
@@ -29,6 +28,7 @@ from sluice.serving.middleware import CHAT, FEEDBACK, Instrument, Traffic
 from sluice.serving.page import load_page
 from sluice.serving.replies import Reply, error_body, event
 from sluice.serving.routing import KEY_NEEDED, OPEN, RouteTable, needs_scope
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.schema import MODEL, ChatRequest, FeedbackRequest
 from sluice.serving.telemetry.telemetry import Telemetry, silent
 from sluice.serving.telemetry.traces import current_trace
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 def create_app(
     bundle: Bundle,
-    chain: AnswerChain,
+    application: ApplicationRunner,
     traffic: Traffic,
     *,
     fault: Fault | None = None,
@@ -64,7 +64,7 @@ def create_app(
     if providers is not None:
         metrics.providers(providers)
     api = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    _add_chat(api, bundle.release, chain, metrics)
+    _add_chat(api, bundle.release, application, metrics)
     _add_feedback(api, bundle.release, feedback, metrics)
     _add_state(api, bundle, traffic, metrics, fault)
     _add_pages(api, bundle.release)
@@ -80,7 +80,7 @@ def create_app(
     return Instrument(outer, bundle.release, metrics, traffic, telemetry, routes)
 
 
-def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) -> None:
+def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metrics: Metrics) -> None:
     replies = documents.answers(
         documents.ChatCompletion, 400, 401, 403, 413, 429, 500, 502, 503, 504, content=documents.STREAM
     )
@@ -93,10 +93,10 @@ def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) 
         trace.stream, trace.tenant = bool(request.stream), tenant or ""
         reply = Reply(release, include_usage=request.include_usage, trace_id=trace.trace_id)
         if not request.stream:
-            answer = await chain.answer(request.conversation(), tenant=tenant)
+            answer = await application.answer(request.conversation(), tenant=tenant)
             metrics.answer(answer)
             return JSONResponse(reply.completion(answer))
-        items = chain.stream(request.conversation(), tenant=tenant)
+        items = application.stream(request.conversation(), tenant=tenant)
         # Nothing is sent before there is something: a failure until then still gets a status of its own.
         first = await anext(items)
         return EventStream(

@@ -72,7 +72,7 @@ def serve(
         traffic = Traffic()
         app = create_app(
             bundle,
-            runtime.chain,
+            runtime.application,
             traffic,
             fault=injected,
             telemetry=told,
@@ -88,7 +88,7 @@ def serve(
             port,
             drain_seconds=bundle.service.drain_seconds,
             notice_seconds=bundle.service.notice_seconds,
-            before=runtime.chain.warm_up,
+            before=runtime.application.warm_up,
         )
 
 

@@ -25,9 +25,9 @@ from sluice.retrieval import Hit
 from sluice.serving.answer import Answer
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
 from sluice.serving.guards import open_guards
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
 
 QUESTION = "How much traffic does a canary get?"
 HONEST = hit("A canary gets five percent of the traffic.", doc_id="canary")
@@ -60,7 +60,7 @@ def bundle_with(**stages: list[dict[str, Any]]) -> Bundle:
 
 
 def ask(bundle: Bundle, model: Speaking, hits: list[Hit], kit: CheckResources | None = None) -> Answer:
-    chain = AnswerChain(bundle, model, ScriptedRetriever({QUESTION: hits}), Guards(bundle.guardrails, kit))
+    chain = ApplicationRunner(bundle, model, ScriptedRetriever({QUESTION: hits}), Guards(bundle.guardrails, kit))
     return asyncio.run(chain.answer([{"role": "user", "content": QUESTION}]))
 
 
@@ -140,7 +140,7 @@ def test_a_banned_text_is_never_sent_wherever_the_stream_is_cut(banned: str, act
 
     async def sent(cut: int) -> tuple[str, str | None]:
         model = Speaking([text[:cut], text[cut:]])
-        chain = AnswerChain(bundle, model, ScriptedRetriever({QUESTION: [HONEST]}), guards)
+        chain = ApplicationRunner(bundle, model, ScriptedRetriever({QUESTION: [HONEST]}), guards)
         answer = await chain.answer([{"role": "user", "content": QUESTION}])
         return answer.text, answer.blocked
 
@@ -248,7 +248,9 @@ def test_two_hundred_requests_behind_a_guard_that_is_not_there_get_no_answer(
     else:
         monkeypatch.setattr(guards._input._validators[0], "find", how)
     model = Speaking()
-    app = create_app(bundle, AnswerChain(bundle, model, ScriptedRetriever({QUESTION: [HONEST]}), guards), Traffic())
+    app = create_app(
+        bundle, ApplicationRunner(bundle, model, ScriptedRetriever({QUESTION: [HONEST]}), guards), Traffic()
+    )
 
     async def all_of_them() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

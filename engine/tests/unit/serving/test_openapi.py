@@ -12,15 +12,15 @@ from fakes import ScriptedChat, StubChain
 from fuzz import fuzz
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import Traffic
 from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
+from sluice.serving.runner import ApplicationRunner
 from unit.serving.client import Client
 from unit.serving.test_api import events
 
 
 @pytest.fixture
-def client(bundle: Bundle, make_chain: Callable[[ScriptedChat], AnswerChain], chat: ScriptedChat) -> Client:
+def client(bundle: Bundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat) -> Client:
     return Client(create_app(bundle, make_chain(chat), Traffic()))
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from assistant.grammar import grammar
 from fakes import DECLINE, HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.llm.local import LocalServer
-from sluice.serving.chain import AnswerChain
-from sluice.serving.spans import grammar
+from sluice.serving.runner import ApplicationRunner
 
 OVERLAP = "How much overlap do chunks have?"
 
@@ -39,7 +39,7 @@ def test_characters_of_scripts_without_spaces_are_pieces() -> None:
 @pytest.mark.parametrize("answers", ["spans", "any"])
 def test_the_model_is_held_to_the_passages_that_it_was_shown(answers: str) -> None:
     chat = ScriptedChat(script={OVERLAP: "64 tokens"})
-    chain = AnswerChain(scripted_bundle(answers=answers), chat, ScriptedRetriever(HITS), NoChecks())
+    chain = ApplicationRunner(scripted_bundle(answers=answers), chat, ScriptedRetriever(HITS), NoChecks())
     asyncio.run(chain.answer([{"role": "user", "content": OVERLAP}]))
     shown = [hit.text for hit in HITS[OVERLAP]]
     assert chat.calls[0].get("grammar") == {"spans": grammar(shown, DECLINE), "any": None}[answers]

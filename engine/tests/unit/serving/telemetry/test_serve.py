@@ -24,12 +24,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.serving import server
-from sluice.serving.chain import AnswerChain
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.core.settings import load_settings
 from sluice.retrieval.stores import Stores
 
-class Ready(AnswerChain):
+class Ready(ApplicationRunner):
     async def warm_up(self):
         pass
 
