@@ -23,7 +23,7 @@ class Condenser:
     def __init__(self, services: Services) -> None:
         assert services.settings.condense is not None
         self._settings = services.settings.condense
-        self._prompt = services.prompt(STEP, fills=("history", "question"))
+        self._prompt = services.prompt(STEP, fills=("history", "question"), needs=("history", "question"))
         self._chat = services.chat("chat")
         self._guards = services.guards
 

@@ -12,7 +12,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    pass
+    from fastapi import APIRouter
+
+    from sluice import testing
+    from sluice.core.errors import SluiceError
+    from sluice.core.settings import Settings
+    from sluice.data.rows import Row
+    from sluice.data.similarity import words
+    from sluice.evaluation.output import Assertion, Label, Metric, Output
+    from sluice.evaluation.registry import MetricResources, metric
+    from sluice.guardrails.check import Check, Finding, PatternCheck, check
+    from sluice.guardrails.context import CheckContext, CheckResources
+    from sluice.llm.chat import ChatProvider, Constrained, Delta, Messages, Usage
+    from sluice.llm.failures import Failure, ProviderError
+    from sluice.llm.providers import provider
+    from sluice.llm.providers.context import ProviderContext
+    from sluice.llm.settings import AwsSpec, KeyedSpec, ProviderSpec, RemoteSpec
+    from sluice.prompts import ModelParameters, Prompt
+    from sluice.retrieval import Hit, format_passages
+    from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, SearchError
+    from sluice.serving.contracts import Application
+    from sluice.serving.request_state import RequestState
+    from sluice.serving.routing import OPEN, needs_scope
+    from sluice.serving.services import Services, render
+    from sluice.serving.telemetry.traces import Step
+    from sluice.serving.tools import tool
 
 # Module -> the names that it gives.
 _NAMES = {
@@ -33,6 +57,7 @@ _NAMES = {
     "sluice.evaluation.registry": ("MetricResources", "metric"),
     "sluice.evaluation.output": ("Assertion", "Label", "Metric", "Output"),
     "sluice.data.rows": ("Row",),
+    "sluice.data.similarity": ("words",),
     # Guardrails: src/assistant/guardrails/.
     "sluice.guardrails.check": ("Check", "Finding", "PatternCheck", "check"),
     "sluice.guardrails.context": ("CheckContext", "CheckResources"),
@@ -47,7 +72,16 @@ _NAMES = {
     "sluice": ("testing",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
-__all__ = [*_MODULES]
+# fmt: off
+__all__ = [  # noqa: RUF022 - as many on a line as fit
+    "APIRouter", "Answer", "Application", "Assertion", "AwsSpec", "ChatProvider", "Check", "CheckContext",
+    "CheckResources", "Constrained", "Delta", "Failure", "Finding", "Hit", "KeyedSpec", "Label", "Messages",
+    "Metric", "MetricResources", "ModelError", "ModelParameters", "ModelTimeoutError", "OPEN", "Output",
+    "PatternCheck", "Prompt", "ProviderContext", "ProviderError", "ProviderSpec", "RemoteSpec", "RequestState",
+    "Row", "SearchError", "Services", "Settings", "SluiceError", "Step", "Usage", "check", "format_passages",
+    "metric", "needs_scope", "provider", "render", "testing", "tool", "words",
+]
+# fmt: on
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""A bundle brought to life: model, providers, embedder, store, guards and application, closed again in the right order."""
+"""Opens a bundle: model, providers, embedder, store, guards and application, closed again in the right order."""
 
 from __future__ import annotations
 

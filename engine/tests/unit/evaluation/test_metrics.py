@@ -10,10 +10,10 @@ from typing import get_args
 
 import pytest
 
+from assistant.metrics.answer_words import AnswerWords
 from sluice.core.errors import SluiceError
 from sluice.evaluation import metrics
 from sluice.evaluation.batching import Batched
-from sluice.evaluation.metrics.answer_words import AnswerWords
 from sluice.evaluation.metrics.citation_correctness import CitationCorrectness
 from sluice.evaluation.metrics.contains import Contains
 from sluice.evaluation.metrics.contains_answer import ContainsAnswer

@@ -252,8 +252,11 @@ def test_each_call_has_its_own_figures_in_the_trace(guards: Guards) -> None:
     ("change", "said"),
     [
         ({"model": "judge"}, "condense.prompt.yml: model: the service asks 'chat', not 'judge'"),
-        ({"variables": [*PROMPT["variables"], {"name": "tone"}]}, "no value for tone"),
-        ({"variables": PROMPT["variables"][:1]}, "no variable 'question'"),
+        (
+            {"variables": [*PROMPT["variables"], {"name": "tone"}]},
+            "variables: nothing fills 'tone'",
+        ),
+        ({"variables": PROMPT["variables"][:1]}, r"condense.prompt.yml: no message holds \{\{question\}\}"),
     ],
 )
 def test_a_prompt_that_does_not_fit_is_told_at_the_start(guards: Guards, change: dict[str, Any], said: str) -> None:

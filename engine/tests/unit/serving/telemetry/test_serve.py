@@ -36,7 +36,8 @@ class Ready(ApplicationRunner):
 @contextmanager
 def open_runtime(bundle, stores, state):
     chat = ScriptedChat(script=REPLIES)
-    yield SimpleNamespace(chain=Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks()), retriever=None, chat=None)
+    application = Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks())
+    yield SimpleNamespace(application=application, retriever=None, chat=None)
 
 server.open_runtime = open_runtime
 stores = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})

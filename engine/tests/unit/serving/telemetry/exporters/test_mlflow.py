@@ -42,8 +42,8 @@ def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_pa
         "POST /v1/chat/completions",
         "guard input",
         "retrieve",
-        "chat model",
         "prompt",
+        "chat model",
         "guard output",
         "feedback",
     ]
