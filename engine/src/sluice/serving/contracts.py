@@ -71,9 +71,7 @@ def load_build(name: str) -> Build:
     except ModuleNotFoundError as error:
         if error.name and f"{module}.".startswith(f"{error.name}."):
             raise SluiceError(f"{place}: no module {error.name!r}", remedy=remedy) from None
-        raise SluiceError(
-            f"{place}: {module} needs a package that is not there: {error.name}", remedy=remedy
-        ) from error
+        raise SluiceError(f"{place}: {module} needs a package that is not installed: {error.name}") from error
     except Exception as error:
         raise SluiceError(f"{place}: {module} cannot be imported: {type(error).__name__}: {error}") from error
     build = getattr(found, function, None)
