@@ -79,7 +79,7 @@ class Lane:
 
 
 class ChainApplication:
-    """The answer chain as the runner asks it, with the five best chunks beside each answer.
+    """The application as the runner asks it, with the five best chunks beside each answer.
 
     A question goes to the `closed` lane first. When the cache alone cannot answer it, `open_lanes` is called, once, and
     it takes a lane that is free. With a local model there is a lane for each worker, so that every answer is timed
