@@ -78,7 +78,7 @@ class Lane:
         return self._parts
 
 
-class ChainApplication:
+class RunnerTarget:
     """The application as the runner asks it, with the five best chunks beside each answer.
 
     A question goes to the `closed` lane first. When the cache alone cannot answer it, `open_lanes` is called, once, and
@@ -158,7 +158,7 @@ class ChainApplication:
 @contextmanager
 def open_application(
     bundle: Bundle, stores: Stores, state: Path, *, workers: int, cache: ResponseCache, replay: bool = False
-) -> Iterator[ChainApplication]:
+) -> Iterator[RunnerTarget]:
     """`workers`: lanes of a local model; other providers are asked as many questions at once as their entry allows."""
     first = bundle.providers.chat[0]
     local = first.kind == "local"
@@ -175,7 +175,7 @@ def open_application(
             return [open_lane() for _ in range(workers)] if local else [open_lane()] * first.max_concurrency
 
         concurrency = workers if local else first.max_concurrency
-        yield ChainApplication(lane(), open_lanes, cache, concurrency=concurrency, model_digest=digests.model)
+        yield RunnerTarget(lane(), open_lanes, cache, concurrency=concurrency, model_digest=digests.model)
 
 
 def recorded_judge(
