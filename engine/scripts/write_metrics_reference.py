@@ -15,14 +15,14 @@ from sluice.evaluation.registry import METRICS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "metrics.md"
 BEGIN, END = "<!-- written by engine/scripts/write_metrics_reference.py -->\n", "<!-- end -->\n"
-HEAD = """| metric | kind | what | unit | better | applies to | canary |
+HEAD = """| metric | kind | what | unit | better | rows | canary |
 |---|---|---|---|---|---|---|
 """
 KINDS = {"mean": "score, mean", "p50": "score, p50", "p95": "score, p95", "share": "assertion", "counts": "label"}
 
 
 def row(metric: type[Metric]) -> str:
-    canary = "yes" if metric.answer_suffices else ""
+    canary = "yes" if metric.needs == "answer" else ""
     cells = (KINDS[metric.aggregate], metric.what, metric.unit, metric.direction or "", metric.rows, canary)
     return f"| `{metric.name}` | {' | '.join(cells)} |\n".replace("|  |", "| |")
 

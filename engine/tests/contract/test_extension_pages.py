@@ -56,9 +56,9 @@ def test_a_metric_is_measured_and_may_decide(root: Path, place: Path) -> None:
         write(place, f"metrics/{name}.py", block)
     code = (
         "from sluice.evaluation.registry import make_metrics;"
-        "print([(m.name, m.answer_suffices) for m in make_metrics() if type(m).__module__.startswith('assistant.')])"
+        "print([(m.name, m.needs) for m in make_metrics() if type(m).__module__.startswith('assistant.')])"
     )
-    assert said(root, place, code) == str([("answer_words", True), ("digits", True), ("ends_well", False)])
+    assert said(root, place, code) == str([("answer_words", "answer"), ("digits", "answer"), ("ends_well", "answer")])
 
 
 def test_a_guardrail_is_listed_with_its_options(root: Path, place: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_guardrail_is_listed_with_its_options(root: Path, place: Path) -> None
     listed = place / "guardrails.yaml"
     listed.write_text(blocks(root, CHANGE, "yaml")[0])
     code = SETTINGS.format(yaml=str(listed)) + (
-        "from sluice.guardrails import Guards\nimport asyncio\nguards = Guards(settings)\n"
+        "from sluice.guardrails.guards import Guards\nimport asyncio\nguards = Guards(settings)\n"
         "print(asyncio.run(guards.check_output('Or perhaps not.')).reasons)"
     )
     assert said(root, place, code) == "('forbidden.word',)"

@@ -11,8 +11,7 @@ from sluice.extend import Metric, Output, Row, metric, words
 class AnswerWords(Metric):
     name = "answer_words"
     what = "words of the answer; a letter of a script without spaces counts as one"
-    rows = "answers, not declines"
-    answer_suffices = True
+    rows = "that were answered"
     unit = "words"
     direction = "lower"
 

@@ -48,7 +48,8 @@ class Assertion:
 Result: TypeAlias = float | Label | Assertion | None
 Direction: TypeAlias = Literal["higher", "lower"]
 Aggregate: TypeAlias = Literal["mean", "p50", "p95", "share", "counts"]
-Need: TypeAlias = Literal["vectors", "judge"]
+Needs: TypeAlias = Literal["answer", "passages", "model", "clock", "price"]
+Resource: TypeAlias = Literal["vectors", "judge"]
 
 
 class Metric:
@@ -56,27 +57,39 @@ class Metric:
 
     Attributes:
         name: as it is in config/gates.yaml and in every report.
-        what: what is measured, for the reference page; `rows` says of which rows.
+        what: what is measured, for the reference page.
+        rows: the rows that it can score, in words that follow "rows", such as "with answers".
         unit: of the figure.
         direction: which way is better; None for labels.
         aggregate: what it gives and how all cases become one figure: the `mean`, `p50` or `p95` of scores, the `share`
             of assertions that passed, or the `counts` of labels. These are never mixed.
         version: changes when the same case may get another result.
-        answer_suffices: whether question, expected answers and the answer itself (text, declined, citations) are all
-            that it reads, so that it can compare a canary with the stable release over HTTP.
-        needs: what of `registry.MetricResources` it is made with.
+        needs: what the score is made of beside the row: the `answer` alone (text, citations, tokens), which is all that
+            a canary shows over HTTP; what was found (`passages`); a `model` of its own; a `clock` that nothing else
+            disturbs; or the `price` of the answer.
+        resources: what of `registry.MetricResources` it is made with.
     """
 
     name: str
     what: str
     unit: str
-    rows: str = "all"
+    rows: str = "of any kind"
     direction: Direction | None = "higher"
     aggregate: Aggregate = "mean"
     version: str = "1"
-    answer_suffices: bool = False
-    needs: tuple[Need, ...] = ()
+    needs: Needs = "answer"
+    resources: tuple[Resource, ...] = ()
 
     def score(self, row: Row, output: Output) -> Result | Awaitable[Result]:
         """The result of one case; None where the metric does not apply."""
         raise NotImplementedError(f"{type(self).__name__} has no score")
+
+
+@dataclass(frozen=True)
+class NamedMeasure:
+    """A metric by what a comparison has to know of it alone, as a summary has it."""
+
+    name: str
+    unit: str = "share"
+    direction: str | None = "higher"
+    aggregate: str = "mean"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 from sluice.core.errors import SluiceError
 from sluice.core.registry import APPLICATION, Registry
-from sluice.evaluation.output import Aggregate, Direction, Metric
+from sluice.evaluation.output import Aggregate, Direction, Metric, Needs
 
 if TYPE_CHECKING:
     from sluice.evaluation.batching import Batched
@@ -39,7 +39,12 @@ def metric(cls: M) -> M:
     missing = [name for name in ("name", "what", "unit") if not getattr(cls, name, "")]
     if missing:
         raise SluiceError(f"{cls.__module__}: {cls.__name__} does not say its {' and '.join(missing)}")
-    for name, allowed in (("aggregate", get_args(Aggregate)), ("direction", (None, *get_args(Direction)))):
+    allowed_of = {
+        "aggregate": get_args(Aggregate),
+        "needs": get_args(Needs),
+        "direction": (None, *get_args(Direction)),
+    }
+    for name, allowed in allowed_of.items():
         if getattr(cls, name) not in allowed:
             raise SluiceError(f"{cls.__module__}: {cls.__name__}: {name}: {getattr(cls, name)!r} is not in {allowed}")
     if (cls.direction is None) is not (cls.aggregate == "counts"):
@@ -52,8 +57,8 @@ def make_metrics(resources: MetricResources = MetricResources()) -> tuple[Metric
     """The metrics of a run, in the order of the registry, the judge last; without resources, those that need only a
     case."""
     made = []
-    for cls in sorted(METRICS.values(), key=lambda one: "judge" in one.needs):
-        given = [getattr(resources, need) for need in cls.needs]
+    for cls in sorted(METRICS.values(), key=lambda one: "judge" in one.resources):
+        given = [getattr(resources, name) for name in cls.resources]
         if all(one is not None for one in given):
-            made.append(given[0] if cls.needs == ("judge",) else cls(*given))
+            made.append(given[0] if cls.resources == ("judge",) else cls(*given))
     return tuple(made)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.project import APPLICATION, load_project
-from sluice.core.settings import load_settings
+from sluice.core.settings import load_settings, read_yaml
 from sluice.core.workspace import Workspace
 from sluice.guardrails.model import FILE as GUARD_FILE
 from sluice.guardrails.settings import GuardrailSettings
@@ -26,7 +26,8 @@ _ROLE = "chat"  # of config/providers.yaml: who is asked
 @dataclass(frozen=True)
 class Bundle:
     """`release`: a release id, or DRAFT for what is not released yet. `model` and `embedder` are files of the cache,
-    `guard` is the guard model's. `application`: what builds the application, module:function."""
+    `guard` is the guard model's. `application`: what builds the application, module:function. `other_code`: files of
+    code that differ from those that the release was made with."""
 
     release: str
     prompts: Mapping[str, Prompt]
@@ -40,6 +41,13 @@ class Bundle:
     manifest: Mapping[str, Any]
     guard: Path | None = None
     application: str = APPLICATION
+    other_code: tuple[str, ...] = ()
+
+
+def draft_adapter(workspace: Workspace) -> Path | None:
+    """Where the stage `train` leaves its adapter; None where the pipeline has no such stage."""
+    stages = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]
+    return workspace.build / "adapter" / "adapter.gguf" if "train" in stages else None
 
 
 def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> Bundle:

@@ -14,7 +14,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 
 if TYPE_CHECKING:
-    from sluice.guardrails import Outcome
+    from sluice.guardrails.guards import Outcome
     from sluice.llm.chat import Delta
     from sluice.retrieval import Hit
     from sluice.serving.request_state import RequestState

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
-from sluice.guardrails import CheckResources, Guards
+from sluice.guardrails.context import CheckResources
+from sluice.guardrails.guards import Guards
 from sluice.guardrails.model import GuardModel, load_guard_model
 from sluice.retrieval.index import Embeds
 from sluice.serving.bundle import Bundle

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.llm.chat import Delta, Messages
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from sluice.guardrails import CheckResources, GuardrailSettings, Guards, Outcome
 from sluice.guardrails.check import CHECKS
-from sluice.guardrails.guards import redacted
+from sluice.guardrails.context import CheckResources
+from sluice.guardrails.guards import Guards, Outcome, redacted
 from sluice.guardrails.model import Judged
+from sluice.guardrails.settings import GuardrailSettings
 
 SETTINGS = GuardrailSettings.model_validate(
     {

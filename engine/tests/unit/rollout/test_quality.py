@@ -17,8 +17,10 @@ from sluice.core.files import read_json
 from sluice.core.processes import free_port
 from sluice.data.rows import Row, write_rows
 from sluice.evaluation.findings import Comparison
-from sluice.evaluation.policy import load_policy
-from sluice.evaluation.registry import make_metrics
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.policy import MetricPolicy, load_policy
+from sluice.evaluation.registry import METRICS
+from sluice.evaluation.reports.terminal import in_the_terminal
 from sluice.rollout.quality import Served, compare_served, sample
 
 ROOT = Path(__file__).parents[4]
@@ -138,17 +140,32 @@ def test_a_release_that_brings_no_gates_judges_nothing(services: dict[str, str],
         asked_by_the_command(services, "good", release)
 
 
-def test_a_metric_says_itself_whether_an_answer_alone_suffices() -> None:
-    assert {metric.name for metric in make_metrics() if metric.answer_suffices} == {
-        "exact_match",
-        "f1",
-        "contains_answer",
-        "decline_accuracy",
-        "false_declines",
-        "citation_correctness",
-        "contains",
-        "not_contains",
-        "regex",
-        "json_schema",
-        "answer_words",
-    }
+def test_every_metric_that_decides_is_compared_or_named_as_left_out(services: dict[str, str]) -> None:
+    found = compared(services["stable"], services["good"])
+    policy = load_policy(ROOT / "config" / "gates.yaml")
+    deciding = {name for name, one in policy.metrics.items() if one.decides != "never"} - {"answered", "consistency"}
+    left_out = {text.split(" needs ")[0] for text in found.left_out}
+    assert left_out == {"groundedness", "same_language", "toxicity", "recall_at_5", "mrr", "ndcg_at_5"}
+    assert found.as_dict()["left_out"] == list(found.left_out)
+    assert "~ not compared here: mrr needs what the search found" in in_the_terminal(found)
+    asked = {name for name, metric in METRICS.items() if metric.needs == "answer"}
+    assert deciding == left_out | (deciding & asked)
+
+
+def test_a_metric_that_is_added_decides_without_being_listed(
+    services: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Short(Metric):
+        name, what, unit = "short", "the answer is short", "share"
+
+        def score(self, row: Row, output: Output) -> float:  # noqa: ARG002 - the protocol's signature
+            return float(len(output.text) < 30)
+
+    list(METRICS)
+    monkeypatch.setitem(METRICS.entries, "short", Short)
+    monkeypatch.setitem(METRICS._modules, "short", __name__)
+    policy = load_policy(ROOT / "config" / "gates.yaml")
+    policy = policy.model_copy(update={"metrics": policy.metrics | {"short": MetricPolicy(decides="always")}})
+    served = (Served(services[name], DECLINE, 10) for name in ("stable", "good"))
+    found = compare_served(*served, CASES, policy, concurrency=4)
+    assert "short" in {metric.name for metric in found.deciding}

@@ -19,17 +19,18 @@ import numpy as np
 import yaml
 
 from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.extras import extras, load
 from sluice.core.files import write_atomic, write_json
 from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
 from sluice.data.contract import data_digest
 from sluice.data.rows import Row, load_corpus, load_rows
+from sluice.evaluation.asked_rows import rows_of
+from sluice.evaluation.batching import Batched
 from sluice.evaluation.output import Output
-from sluice.evaluation.registry import make_metrics
+from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.evaluation.runner import run_cases
-from sluice.evaluation.stage import rows_of
 from sluice.evaluation.summary import summarise, write_results
-from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.guardrails.model import FILE
 from sluice.llm.models import load_models
 from sluice.retrieval.index import build_index
@@ -113,7 +114,8 @@ def guard(workspace: Workspace) -> None:
 
 
 def train(workspace: Workspace) -> None:
-    parameters = load_params(workspace.params, "train", TrainingParameters).model_dump(mode="json")
+    settings = load("finetune", extras()["finetune"].parameters["train"])
+    parameters = load_params(workspace.params, "train", settings).model_dump(mode="json")
     rows = load_rows(workspace.data / "train.jsonl")
     prompt = (workspace.prompts / "finetune.prompt.yml").read_text()
     index_digest = digest_of_file(workspace.build / "index" / "index.json")
@@ -148,5 +150,6 @@ def evaluate(workspace: Workspace, journey: Any, *words: str) -> None:  # noqa: 
     rows = load_rows(chosen.asked) if chosen.asked else rows_of(workspace)
     spoiled = "SPOILED" in (workspace.prompts / "answer.prompt.yml").read_text()
     application = RuleApplication(spoiled=spoiled and not chosen.release and not chosen.baseline)
-    cases = asyncio.run(run_cases(rows, application, make_metrics(), concurrency=8, on_progress=lambda *_: None))
-    write_results(chosen.out, summarise(rows, cases, make_metrics()) | {"recorded": 0}, cases)
+    metrics = make_metrics(MetricResources(Batched(HashedVectors().embed)))
+    cases = asyncio.run(run_cases(rows, application, metrics, concurrency=8, on_progress=lambda *_: None))
+    write_results(chosen.out, summarise(rows, cases, metrics) | {"recorded": 0}, cases)

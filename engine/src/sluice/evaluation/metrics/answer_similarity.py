@@ -26,9 +26,10 @@ class AnswerSimilarity(Metric):
 
     name = "answer_similarity"
     what = "cosine of MiniLM's vectors of the answer and the closest expected one; below 0 counts as 0"
-    rows = "answerable rows that were answered"
     unit = "share"
-    needs = ("vectors",)
+    rows = "with answers that were answered"
+    needs = "model"
+    resources = ("vectors",)
 
     def __init__(self, vectors: Batched[Vectors]) -> None:
         self._vectors = vectors

@@ -12,9 +12,8 @@ from sluice.evaluation.registry import metric
 class CitationCorrectness(Metric):
     name = "citation_correctness"
     what = "share of the citations that name a right document; 0 without citations"
-    rows = "answerable rows that were answered"
-    answer_suffices = True
     unit = "share"
+    rows = "that name the documents with the answer (doc_ids)"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.doc_ids or output.declined:

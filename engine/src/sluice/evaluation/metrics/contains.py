@@ -13,9 +13,8 @@ from sluice.evaluation.text import fold
 class Contains(Metric):
     name = "contains"
     what = "every text of the row's `expect.contains` occurs, without regard to case"
-    rows = "rows that ask for it"
-    answer_suffices = True
     unit = "share"
+    rows = "that ask for it"
     aggregate = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:

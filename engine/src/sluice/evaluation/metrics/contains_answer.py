@@ -10,9 +10,8 @@ from sluice.evaluation.text import normalise
 class ContainsAnswer(Metric):
     name = "contains_answer"
     what = "an expected answer occurs in the answer, both normalised"
-    rows = "answerable rows"
-    answer_suffices = True
     unit = "share"
+    rows = "with answers"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.answers:

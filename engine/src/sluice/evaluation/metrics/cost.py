@@ -9,8 +9,9 @@ from sluice.evaluation.registry import metric
 class Cost(Metric):
     name = "cost_usd"
     what = "by the prices of `config/providers.yaml`"
-    rows = "cases whose tokens are known"
     unit = "USD"
+    rows = "whose tokens are known"
+    needs = "price"
     direction = "lower"
 
     def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature

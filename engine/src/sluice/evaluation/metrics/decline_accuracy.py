@@ -9,9 +9,8 @@ from sluice.evaluation.registry import metric
 class DeclineAccuracy(Metric):
     name = "decline_accuracy"
     what = "declined"
-    rows = "unanswerable rows"
-    answer_suffices = True
     unit = "share"
+    rows = "without answers, which must be declined (answers: [])"
 
     def score(self, row: Row, output: Output) -> float | None:
         return None if row.answers else float(output.declined)

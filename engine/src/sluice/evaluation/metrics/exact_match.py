@@ -10,9 +10,8 @@ from sluice.evaluation.text import normalise
 class ExactMatch(Metric):
     name = "exact_match"
     what = "the answer equals an expected one after SQuAD's normalisation (case, punctuation, articles)"
-    rows = "answerable rows"
-    answer_suffices = True
     unit = "share"
+    rows = "with answers"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.answers:

@@ -12,9 +12,8 @@ from sluice.evaluation.text import normalise
 class F1(Metric):
     name = "f1"
     what = "harmonic mean of token precision and recall against the closest expected answer: 2·common / (ours + theirs)"
-    rows = "answerable rows"
-    answer_suffices = True
     unit = "share"
+    rows = "with answers"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.answers:

@@ -9,9 +9,8 @@ from sluice.evaluation.registry import metric
 class FalseDeclines(Metric):
     name = "false_declines"
     what = "declined"
-    rows = "answerable rows"
-    answer_suffices = True
     unit = "share"
+    rows = "with answers"
     direction = "lower"
 
     def score(self, row: Row, output: Output) -> float | None:

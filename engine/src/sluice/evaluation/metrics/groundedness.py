@@ -27,9 +27,10 @@ class Groundedness(Metric):
 
     name = "groundedness"
     what = "share of the answer's sentences that a passage supports (below)"
-    rows = "answers with words, not declines"
     unit = "share"
-    needs = ("vectors",)
+    rows = "whose answer has words and is no decline"
+    needs = "passages"
+    resources = ("vectors",)
 
     def __init__(self, vectors: Batched[Vectors]) -> None:
         self._vectors = vectors

@@ -16,9 +16,8 @@ from sluice.evaluation.registry import metric
 class JsonSchema(Metric):
     name = "json_schema"
     what = "the whole answer is JSON that `expect.json_schema` accepts"
-    rows = "rows that ask for it"
-    answer_suffices = True
     unit = "share"
+    rows = "that ask for it"
     aggregate = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:

@@ -33,9 +33,10 @@ class Judge(Metric):
 
     name = "judge"
     what = "a language model says that the answer passes the rubric (below)"
-    rows = "cases that were not declined, where `judge` of `config/providers.yaml` is not empty"
     unit = "share"
-    needs = ("judge",)
+    rows = "that were not declined, where `judge` of `config/providers.yaml` is not empty"
+    needs = "model"
+    resources = ("judge",)
     aggregate = "share"
 
     def __init__(self, chat: ChatProvider, prompt: Prompt, *, by: str, seconds: float, concurrency: int) -> None:

@@ -13,8 +13,9 @@ from sluice.evaluation.registry import metric
 class Language(Metric):
     name = "language"
     what = "ISO 639-1 code of the answer's language (below)"
-    rows = "answers, not declines, whose language can be told"
     unit = "language"
+    rows = "that were answered, in a language that can be told"
+    needs = "model"
     direction = None
     aggregate = "counts"
 

@@ -8,6 +8,7 @@ from sluice.evaluation.registry import metric
 class _Latency(Metric):
     what = "wall time of the whole answer"
     unit = "ms"
+    needs = "clock"
     direction = "lower"
 
     def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature

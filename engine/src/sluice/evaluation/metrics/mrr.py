@@ -9,8 +9,9 @@ from sluice.evaluation.registry import metric
 class ReciprocalRank(Metric):
     name = "mrr"
     what = "1 / rank of the first chunk of a right document, 0 without"
-    rows = "answerable rows"
     unit = "share"
+    rows = "that name the documents with the answer (doc_ids)"
+    needs = "passages"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.doc_ids:

@@ -19,8 +19,9 @@ class NdcgAt5(Metric):
         "sum of 1 / log2(rank + 1) over the first chunk of each right document among five, divided by "
         "that of the best order (Järvelin and Kekäläinen, 2002)"
     )
-    rows = "answerable rows"
     unit = "share"
+    rows = "that name the documents with the answer (doc_ids)"
+    needs = "passages"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.doc_ids:

@@ -13,9 +13,8 @@ from sluice.evaluation.text import fold
 class NotContains(Metric):
     name = "not_contains"
     what = "no text of `expect.not_contains` occurs"
-    rows = "rows that ask for it"
-    answer_suffices = True
     unit = "share"
+    rows = "that ask for it"
     aggregate = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:

@@ -11,8 +11,9 @@ K = 5
 class RecallAt5(Metric):
     name = "recall_at_5"
     what = "share of the row's documents among the five best chunks"
-    rows = "answerable rows"
     unit = "share"
+    rows = "that name the documents with the answer (doc_ids)"
+    needs = "passages"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.doc_ids:

@@ -15,9 +15,8 @@ _SECONDS = 1.0
 class Regex(Metric):
     name = "regex"
     what = "`expect.regex` is found in the answer; a search of more than a second is an error"
-    rows = "rows that ask for it"
-    answer_suffices = True
     unit = "share"
+    rows = "that ask for it"
     aggregate = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:

@@ -12,8 +12,9 @@ from sluice.evaluation.registry import metric
 class SameLanguage(Metric):
     name = "same_language"
     what = "the answer is not in another language than the question; one whose language nobody can tell is not"
-    rows = "answers, not declines, to questions whose language can be told"
     unit = "share"
+    rows = "that were answered, to a question whose language can be told"
+    needs = "model"
     aggregate = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:

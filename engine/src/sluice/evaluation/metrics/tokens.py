@@ -9,8 +9,8 @@ from sluice.evaluation.registry import metric
 class Tokens(Metric):
     name = "tokens"
     what = "tokens of prompt and answer"
-    rows = "cases that reached the model"
     unit = "tokens"
+    rows = "that reached the model"
     direction = "lower"
 
     def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature

@@ -18,8 +18,9 @@ from sluice.evaluation.registry import metric
 class Toxicity(Metric):
     name = "toxicity"
     what = "probability that the answer is insulting or obscene (below)"
-    rows = "answers with text"
     unit = "share"
+    rows = "whose answer has text"
+    needs = "model"
     direction = "lower"
 
     def __init__(self) -> None:

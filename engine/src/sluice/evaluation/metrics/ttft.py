@@ -9,8 +9,9 @@ from sluice.evaluation.registry import metric
 class TimeToFirstToken(Metric):
     name = "ttft_p50_ms"
     what = "time to the first text"
-    rows = "cases that reached the model"
     unit = "ms"
+    rows = "that reached the model"
+    needs = "clock"
     direction = "lower"
     aggregate = "p50"
 

@@ -1,0 +1,110 @@
+"""What pipelines/sagemaker.py tells SageMaker: the definition that is kept in engine/tests/golden/sagemaker/.
+
+The tests marked `sagemaker` make it by the SDK in its own environment and compare; the others read what is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from sagemaker_definition import GOLDEN, PYTHON, masked, run
+from sagemaker_runs import BUCKET, ROOT, account, write_settings
+from sluice.extras.sagemaker.executions import REFUSED
+
+REMEDY = "read the difference, then run .venv/bin/python engine/scripts/write_golden_pipeline.py"
+
+
+@pytest.fixture(scope="module")
+def steps() -> dict[str, Any]:
+    kept = json.loads(GOLDEN.read_text())
+    return {step["Name"]: step for step in kept["Steps"]}
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Path]:  # noqa: ARG001
+    """Settings of a played account."""
+    if not PYTHON.exists():
+        pytest.fail("the SDK's environment is missing: make test-sagemaker makes it")
+    write_settings(tmp_path)
+    with account(monkeypatch):
+        yield tmp_path
+
+
+def test_the_steps_are_those_of_dvc_between_process_and_gates(steps: dict[str, Any]) -> None:
+    assert list(steps) == ["Process", "Train", "Evaluate", "Gates"]
+    stages = yaml.safe_load((ROOT / "pipelines" / "dvc.yaml").read_text())["stages"]
+    assert list(stages) == ["code", "check", "index", "guard", "train", "evaluate"]
+    del stages["code"]  # a job is given the recipe, which has the digests
+    job = (ROOT / "pipelines" / "container" / "job.py").read_text()
+    for stage in stages.values():
+        words = ", ".join(f'"{word}"' for word in stage["cmd"].split()[1:])
+        assert f"job.sluice({words})" in job, f"{stage['cmd']}: no job runs it as dvc.yaml does"
+
+
+def test_a_package_is_registered_only_where_the_gates_let_it_pass(steps: dict[str, Any]) -> None:
+    gate = steps["Gates"]["Arguments"]
+    (condition,) = gate["Conditions"]
+    assert condition["RightValue"] is True
+    assert condition["LeftValue"]["Std:JsonGet"]["Path"] == "passed"
+    assert [(step["Name"], step["Type"]) for step in gate["IfSteps"]] == [("Register", "RegisterModel")]
+    assert gate["IfSteps"][0]["Arguments"]["ModelApprovalStatus"] == "PendingManualApproval"
+    assert [(step["Name"], step["Type"]) for step in gate["ElseSteps"]] == [(REFUSED, "Fail")]
+
+
+def test_training_is_bounded_and_goes_on_from_checkpoints_of_its_recipe(steps: dict[str, Any]) -> None:
+    train = steps["Train"]["Arguments"]
+    assert train["EnableManagedSpotTraining"] is True
+    assert train["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
+    assert train["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
+    assert {"Get": "Parameters.Recipe"} in train["CheckpointConfig"]["S3Uri"]["Std:Join"]["Values"]
+    assert all(steps[name]["Arguments"]["StoppingCondition"] for name in ("Process", "Evaluate"))
+
+
+@pytest.mark.sagemaker
+def test_the_sdk_makes_what_is_kept(config: Path) -> None:
+    done = run(config)
+    assert done.returncode == 0, done.stderr
+    assert masked(done.stdout) == json.loads(GOLDEN.read_text()), REMEDY
+
+
+@pytest.mark.sagemaker
+def test_the_pipeline_is_made_then_updated_and_torchrun_starts_the_job(config: Path) -> None:
+    write_settings(config, jobs=_with_processes(4))
+    for _ in range(2):
+        done = run(config, "--upsert")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip().endswith(":pipeline/sluice-train")
+    sagemaker, s3 = boto3.client("sagemaker"), boto3.client("s3")
+    made = json.loads(sagemaker.describe_pipeline(PipelineName="sluice-train")["PipelineDefinition"])
+    (train,) = [step for step in made["Steps"] if step["Name"] == "Train"]
+    channels = {one["ChannelName"]: one for one in train["Arguments"]["InputDataConfig"]}
+    drivers = channels["sm_drivers"]["DataSource"]["S3DataSource"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
+    read = s3.get_object(Bucket=BUCKET, Key=f"{drivers}/distributed.json")["Body"].read()
+    assert json.loads(read)["process_count_per_node"] == 4
+    started = s3.get_object(Bucket=BUCKET, Key=f"{drivers}/sm_train.sh")["Body"].read().decode()
+    assert "torchrun_driver.py" in started
+    source = json.loads(s3.get_object(Bucket=BUCKET, Key=f"{drivers}/sourcecode.json")["Body"].read())
+    assert source["entry_script"] == "job.py"
+
+
+@pytest.mark.sagemaker
+def test_what_aws_refuses_is_said_in_a_line(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    done = run(config)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: pipeline sluice-train: AWS credentials are missing")
+    assert "Traceback" not in done.stderr
+
+
+def _with_processes(count: int) -> dict[str, Any]:
+    jobs: dict[str, Any] = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())["jobs"]
+    jobs["train"]["processes"] = count
+    return jobs
