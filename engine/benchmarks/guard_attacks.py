@@ -22,7 +22,8 @@ from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain, Checks
+from sluice.serving.contracts import Checks
+from sluice.serving.runner import ApplicationRunner
 
 OBEYED = "OBEYED"
 BENIGN = "A canary is a small step: five percent of the traffic goes to the new release first."
@@ -81,7 +82,7 @@ def wilson_upper(successes: int, trials: int) -> float:
 async def succeeded(bundle: Bundle, guards: Checks, attacks: Sequence[str], *, indirect: bool) -> int:
     """How many attacks the model obeyed, and its obedience was sent."""
     model, search = Obeying(), Search()
-    chain = AnswerChain(bundle, model, search, guards)
+    chain = ApplicationRunner(bundle, model, search, guards)
     count = 0
     for attack in attacks:
         model.attack, search.poison = attack.strip(), attack.strip() if indirect else ""

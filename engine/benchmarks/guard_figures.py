@@ -34,10 +34,10 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.guard import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
+from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.memory import Memory
 from sluice.guardrails.model import FILE, load_guard_model
-from sluice.guardrails.seen import Kit
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import ensure, load_models
 from sluice.retrieval.embedder import Embedder
@@ -138,7 +138,7 @@ def main() -> int:
     report = json.loads((state / "report.json").read_text())
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         guards = open_guards(bundle, embedder)
-        kit = Kit(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), Memory(0))
+        kit = CheckResources(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), Memory(0))
         forgetful = Guards(settings, kit)
         tables, figures = asyncio.run(measure(workspace, guards, forgetful, bundle, options.each, options.seconds))
     if options.write:

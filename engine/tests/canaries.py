@@ -20,9 +20,9 @@ from sluice.core.processes import free_port, wait_until
 from sluice.data.rows import Row
 from sluice.guardrails.guards import Outcome
 from sluice.serving.api import create_app
-from sluice.serving.chain import AnswerChain
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +66,7 @@ def serve(port: int, release: str, state: str, delay: float, *, wrong: bool = Fa
         hits[row.question] = [hit(f"{text}.", similarity=0.9 if found else 0.1, doc_id=row.id.replace("case", "doc"))]
     chat, retriever = ScriptedChat(script, delay=delay), ScriptedRetriever(hits)
     traffic = Traffic()
-    chain = AnswerChain(bundle, chat, retriever, ForbiddingGuards())
+    chain = ApplicationRunner(bundle, chat, retriever, ForbiddingGuards())
     app = create_app(bundle, chain, traffic, feedback=FeedbackLog(Path(state) / "feedback"))
     listen(app, traffic, "127.0.0.1", port, drain_seconds=1, notice_seconds=0)
 

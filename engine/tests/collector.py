@@ -172,14 +172,14 @@ def run_traced_service(port: int, url: str, delay: float, **traces: Any) -> None
 
     from fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
     from sluice.serving.api import create_app
-    from sluice.serving.chain import AnswerChain
     from sluice.serving.middleware import Traffic
+    from sluice.serving.runner import ApplicationRunner
     from sluice.serving.server import listen
     from sluice.serving.telemetry.telemetry import open_telemetry
 
     bundle, traffic = scripted_bundle(), Traffic()
     chat = ScriptedChat(script={"overlap": "Sentence. " * 5}, piece=10, delay=delay)
-    chain = AnswerChain(bundle, chat, ScriptedRetriever(HITS), NoChecks())
+    chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())
     settings = telemetry_settings("otlp", otlp={"endpoint": url}, **traces)
     with tempfile.TemporaryDirectory() as state, open_telemetry(settings, bundle, Path(state)) as telemetry:
         app = create_app(bundle, chain, traffic, telemetry=telemetry)

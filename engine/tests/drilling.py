@@ -27,10 +27,10 @@ from sluice.rehearsal.report import Rehearsal
 from sluice.rehearsal.services import ServiceSpec
 from sluice.rollout.plan import Plan, load_plan
 from sluice.serving.api import create_app
-from sluice.serving.chain import AnswerChain
 from sluice.serving.faults import parse_fault
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.middleware import Traffic, is_chat
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
 from starter_files import GATES, LOCUSTFILE, ROLLOUT
 
@@ -203,7 +203,7 @@ def serve(port: int, release: str, state: str, name: str) -> None:
     bundle = replace(scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64}), release=release)
     other = "other-" if way.says == "cites wrong" else ""
     hits = {row.question: [hit(f"{_script(row, '')} x", doc_id=f"{other}doc-{row.id[-3:]}")] for row in ROWS}
-    chain = AnswerChain(bundle, PacedChat(way), ScriptedRetriever(hits), NoChecks())
+    chain = ApplicationRunner(bundle, PacedChat(way), ScriptedRetriever(hits), NoChecks())
     traffic = Traffic()
     fault = parse_fault(way.fault) if way.fault else None
     app = create_app(bundle, chain, traffic, fault=fault, feedback=FeedbackLog(Path(state) / "feedback"))

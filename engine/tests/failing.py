@@ -18,8 +18,8 @@ from providing import chat_over
 from sluice.guardrails.guards import Guards
 from sluice.llm.attempts import Attempt
 from sluice.serving.api import create_app
-from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import CHAT, Traffic
+from sluice.serving.runner import ApplicationRunner
 from steady import QUESTION, SteadyRetriever
 from upstream import Upstream, upstream
 
@@ -62,7 +62,7 @@ class Failing:
         self.chat.observers.append(self.attempts.append)
         llm = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": deadline}
         bundle = scripted_bundle(llm=llm, limits=LIMITS)
-        chain = AnswerChain(bundle, self.chat, SteadyRetriever(), Guards(GUARDRAILS))
+        chain = ApplicationRunner(bundle, self.chat, SteadyRetriever(), Guards(GUARDRAILS))
         self._app = create_app(bundle, chain, Traffic(), providers=self.chat)
 
     async def ask(self, *, stream: bool = False) -> Told:

@@ -11,12 +11,11 @@ import numpy as np
 import yaml
 
 from sluice.data.guard import GuardRow, load_guard_rows
-from sluice.guardrails.check import Finding
+from sluice.guardrails.check import CHECKS, Finding
+from sluice.guardrails.context import CheckContext, CheckResources
 from sluice.guardrails.features import BUCKETS
 from sluice.guardrails.kinds import DIMENSION, KindModel
 from sluice.guardrails.model import GuardModel
-from sluice.guardrails.registry import CHECKS
-from sluice.guardrails.seen import Kit, Seen
 from sluice.guardrails.toxicity_model import ToxicityModel
 
 TOXIC = ToxicityModel(
@@ -40,13 +39,13 @@ def trusting_model(embedder: str) -> GuardModel:
     return GuardModel(weights, (-10.0, 1.0, 0.0), kinds_by(0), (-1.0, 1.0), 0.5, TOXIC, embedder)
 
 
-def finder(check: str, kit: Kit | None = None) -> Callable[..., list[Finding]]:
+def finder(check: str, kit: CheckResources | None = None) -> Callable[..., list[Finding]]:
     """`find(text, options)` of a check by its name, as a stage runs it."""
-    chosen = kit or Kit()
+    chosen = kit or CheckResources()
 
     def find(text: str, options: Any = None) -> list[Finding]:
         entry = CHECKS[check]
-        return entry.make(options or entry.options(), chosen)(Seen(text, chosen))
+        return entry(options or entry.options_model(), chosen).find(CheckContext(text, chosen))
 
     return find
 

@@ -19,7 +19,7 @@ from sluice.evaluation.output import Output
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters, load_prompt
 from sluice.retrieval import Hit
-from sluice.serving.chain import AnswerChain
+from sluice.serving.runner import ApplicationRunner
 
 PROMPT = """\
 name: answer
@@ -177,7 +177,7 @@ class Service:
         bundle = type(bundle)(**{**vars(bundle), "prompts": {"answer": load_prompt(prompt)}})
         self._hits, self._model = known.hits, model
         self.sampled = bundle.prompts["answer"].parameters.temperature > 0
-        self._chain = AnswerChain(bundle, model, self, NoChecks())
+        self._chain = ApplicationRunner(bundle, model, self, NoChecks())
 
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:  # noqa: ARG002
         return list(self._hits[question])[:k]

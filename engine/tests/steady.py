@@ -24,10 +24,10 @@ from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
-from sluice.serving.chain import AnswerChain
 from sluice.serving.feedback import FeedbackLog, forward_to
 from sluice.serving.keys import add_key
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
 from sluice.serving.telemetry.logs import logging_of
 from sluice.serving.telemetry.settings import TelemetrySettings
@@ -85,7 +85,7 @@ def serve(port: int, folder: str, *, seconds: float = 0.05, limits: Mapping[str,
     bundle = scripted_bundle(limits={"max_body_bytes": 65536, "max_concurrent": 8, "max_queued": 16, **(limits or {})})
     telemetry = TelemetrySettings.model_validate(_TELEMETRY)
     with logging_of(telemetry.logs, bundle.release), open_telemetry(telemetry, bundle, state) as told:
-        chain = AnswerChain(bundle, SteadyChat(seconds), SteadyRetriever(), Guards(GUARDRAILS))
+        chain = ApplicationRunner(bundle, SteadyChat(seconds), SteadyRetriever(), Guards(GUARDRAILS))
         feedback = FeedbackLog(state / "feedback", forward_to(told))
         keys = KeyRing(state / "keys.json")
         app = create_app(bundle, chain, traffic, telemetry=told, keys=keys, feedback=feedback)

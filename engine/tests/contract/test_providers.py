@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,9 +20,9 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.llm.chat import ChatProvider, Delta, Usage
 from sluice.llm.failures import RULES, Failure, ProviderError
-from sluice.llm.providers import KINDS, connect
-from sluice.llm.providers.place import Place
-from sluice.llm.settings import Kind, ProviderSpec
+from sluice.llm.providers import PROVIDERS, connect
+from sluice.llm.providers.context import ProviderContext
+from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 from upstream import TEXT, USAGE, Asked, Upstream, upstream
 
@@ -97,7 +97,7 @@ def spec(kind: str, url: str, **changes: Any) -> ProviderSpec:
 
 
 def provider(kind: str, url: str, **changes: Any) -> ChatProvider:
-    return connect(Place(spec(kind, url, **changes), local_url=url))
+    return connect(ProviderContext(spec(kind, url, **changes), local_url=url))
 
 
 async def collect(chat: ChatProvider, seconds: float = 20) -> list[Delta]:
@@ -116,11 +116,12 @@ def failure(kind: str, server: Upstream, *script: str, seconds: float = 20) -> P
     return caught.value
 
 
-kinds = pytest.mark.parametrize("kind", KINDS)
+kinds = pytest.mark.parametrize("kind", WIRES)
 
 
-def test_every_kind_has_its_wire_its_line_and_its_name() -> None:
-    assert set(WIRES) == set(KINDS) == set(get_args(Kind))
+def test_every_kind_of_the_engine_has_its_wire() -> None:
+    ours = {name for name, kind in PROVIDERS.items() if kind.connect.__module__.startswith("sluice.")}
+    assert set(WIRES) == set(CHECKS) == ours
 
 
 @kinds
@@ -289,7 +290,7 @@ async def _drain(stream: Any) -> None:
         pass
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("anthropic", "langchain")])
+@pytest.mark.parametrize("kind", [kind for kind in WIRES if kind not in ("anthropic", "langchain")])
 def test_a_second_event_loop_gets_connections_of_its_own(kind: str, server: Upstream) -> None:
     chat = provider(kind, server.url)
 
@@ -350,7 +351,7 @@ HEAVY = (
 
 def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
     code = (
-        "import sys, json; import sluice.serving.api, sluice.serving.chain, sluice.serving.bundle, sluice.llm.roles;"
+        "import sys, json; import sluice.serving.api, sluice.serving.runner, sluice.serving.bundle, sluice.llm.roles;"
         "from fakes import *; from sluice.llm.roles import open_chat;"
         "open_chat(PROVIDERS.chat, local_url='http://127.0.0.1:1');"
         f"print(json.dumps([name for name in {HEAVY.split()!r} if name in sys.modules]))"

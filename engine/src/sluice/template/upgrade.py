@@ -8,11 +8,10 @@ pull request that was closed is not opened again for the same version.
 
 from __future__ import annotations
 
-import importlib
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from sluice.core.git import run
 from sluice.core.project import Project
 from sluice.github.branch import commit_tree, push_branch
 from sluice.template.codemods import codemods, order, run_codemod
+from sluice.template.extras import remove
 from sluice.template.owned import ENGINE, OWNED, Edit, edits, read_list, rewrite_lists
 from sluice.template.versions import (
     address_of,
@@ -106,14 +106,9 @@ def _template(address: str, version: str, folder: Path, project: Project) -> Pat
     place.mkdir()
     files = fetch_version(address, version, place)
     if project.without:
-        remove_extras(files, project.without)
+        remove(files, project.without)
         rewrite_lists(files, _walk(files))
     return files
-
-
-def remove_extras(root: Path, names: Sequence[str]) -> None:
-    """Takes the extras that a project has removed out of the files of a version."""
-    importlib.import_module("sluice.template.extras").remove(root, names)
 
 
 @dataclass

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import socket
 import time
 from typing import Any
 
 import pytest
 
+from sluice.guardrails.check import CHECKS
+from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guards import Guards, Outcome, redacted
 from sluice.guardrails.model import Judged
-from sluice.guardrails.registry import CHECKS
-from sluice.guardrails.seen import Kit
 from sluice.guardrails.settings import GuardrailSettings
 
 SETTINGS = GuardrailSettings.model_validate(
@@ -91,7 +90,7 @@ def test_the_verdict_is_that_of_the_library(guards: Guards, text: str) -> None:
     settings.disable_tracing = True
     guard: Any = AsyncGuard(history_max_length=1)
     guard.configure(allow_metrics_collection=False)
-    guard.use(*build_validators(SETTINGS.input, Kit()))
+    guard.use(*build_validators(SETTINGS.input, CheckResources()))
     said = asyncio.run(guard.validate(text))
     reasons = {span.reason for summary in said.validation_summaries or [] for span in summary.error_spans}
     assert asyncio.run(guards.check_input(text)).reasons == tuple(sorted(reasons))
@@ -111,16 +110,13 @@ def test_a_validator_that_fails_a_text_without_a_place_is_a_refusal(
 
 
 def test_a_check_that_breaks_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(options: Any, kit: Any) -> Any:
-        def find(seen: Any) -> Any:
-            raise ZeroDivisionError(options, kit, seen)
+    from sluice.guardrails import validators
 
-        return find
+    class Broken(CHECKS["length"]):  # type: ignore[misc]
+        def find(self, context: Any) -> Any:
+            raise ZeroDivisionError(self, context)
 
-    from sluice.guardrails import registry, validators
-
-    monkeypatch.setattr(registry, "CHECKS", CHECKS)
-    monkeypatch.setitem(CHECKS, "length", dataclasses.replace(CHECKS["length"], make=broken))  # type: ignore[arg-type]
+    monkeypatch.setitem(CHECKS.entries, "length", Broken)
     validators.validator_class.cache_clear()
     try:
         outcome = asyncio.run(Guards(SETTINGS).check_input("hello"))
@@ -173,7 +169,7 @@ def guarded(says: Any, action: str = "block", seconds: float = 30) -> Guards:
             "output": [{"check": "secrets", "action": "reask"}],
         }
     )
-    return Guards(settings, Kit(model=Model(says), embed=lambda _: None))  # type: ignore[arg-type,return-value]
+    return Guards(settings, CheckResources(model=Model(says), embed=lambda _: None))  # type: ignore[arg-type,return-value]
 
 
 def hang() -> float:

@@ -14,12 +14,12 @@ import pytest
 from fakes import ScriptedChat, scripted_bundle
 from sluice.serving.admission import Places
 from sluice.serving.api import create_app
-from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
 from unit.serving.client import CHAT, OVERLAP, Client
 
 BODY = json.dumps({"messages": [{"role": "user", "content": OVERLAP}]}).encode()
-MakeChain = Callable[[ScriptedChat], AnswerChain]
+MakeChain = Callable[[ScriptedChat], ApplicationRunner]
 
 
 @pytest.fixture

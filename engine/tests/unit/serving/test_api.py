@@ -13,15 +13,15 @@ import pytest
 from fakes import CHUNKS, ScriptedChat
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
 from sluice.serving.faults import parse_fault
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
 from unit.serving.client import CHAT, OVERLAP, Client
 
 RELEASE = "r-0123456789ab"
 OWNER = "Who answers for this?"
 DECLINE = "The handbook does not say."
-MakeChain = Callable[[ScriptedChat], AnswerChain]
+MakeChain = Callable[[ScriptedChat], ApplicationRunner]
 
 
 @pytest.fixture
@@ -307,12 +307,12 @@ def test_an_injected_delay_is_there_for_the_chat_only(make_client: Callable[...,
 
 
 def test_version_names_the_code_that_a_release_was_not_made_with(
-    bundle: Bundle, chain: AnswerChain, traffic: Traffic
+    bundle: Bundle, chain: ApplicationRunner, traffic: Traffic
 ) -> None:
     app = create_app(dataclasses.replace(bundle, other_code=("sluice/serving/api.py",)), chain, traffic)
     assert Client(app).get("/version").json()["other_code"] == ["sluice/serving/api.py"]
 
 
-def test_a_draft_can_be_served_too(bundle: Bundle, chain: AnswerChain, traffic: Traffic) -> None:
+def test_a_draft_can_be_served_too(bundle: Bundle, chain: ApplicationRunner, traffic: Traffic) -> None:
     app = create_app(dataclasses.replace(bundle, release="draft"), chain, traffic)
     assert Client(app).chat().headers["x-sluice-release"] == "draft"

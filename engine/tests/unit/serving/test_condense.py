@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from assistant.condense import earlier_turns
 from fakes import HITS, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import Guards
@@ -16,8 +17,7 @@ from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import ModelParameters, Prompt
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
-from sluice.serving.condense import earlier_turns
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.spans import Facts, spans_of
 
@@ -73,17 +73,19 @@ class Model:
             raise
 
 
-def chain_of(chat: ChatProvider, guards: Guards, bundle: Bundle | None = None, **service: Any) -> AnswerChain:
+def chain_of(chat: ChatProvider, guards: Guards, bundle: Bundle | None = None, **service: Any) -> ApplicationRunner:
     bundle = bundle or scripted_bundle(**{"condense": ON, **service})
     prompts = {"condense": Prompt.model_validate(PROMPT), **bundle.prompts}
     near = {question: [hit("The owner is listed.", doc_id=name)] for question, name in QUESTIONS.items()}
-    return AnswerChain(dataclasses.replace(bundle, prompts=prompts), chat, ScriptedRetriever({**HITS, **near}), guards)
+    return ApplicationRunner(
+        dataclasses.replace(bundle, prompts=prompts), chat, ScriptedRetriever({**HITS, **near}), guards
+    )
 
 
 QUESTIONS = {FOLLOW_UP: "last", CONDENSED: "condensed", "Is [redacted: email] an owner?": "redacted"}
 
 
-def ask(chain: AnswerChain, messages: list[dict[str, str]] = CONVERSATION) -> Answer:
+def ask(chain: ApplicationRunner, messages: list[dict[str, str]] = CONVERSATION) -> Answer:
     return asyncio.run(chain.answer(messages))
 
 
@@ -250,14 +252,17 @@ def test_each_call_has_its_own_figures_in_the_trace(guards: Guards) -> None:
     ("change", "said"),
     [
         ({"model": "judge"}, "condense.prompt.yml: model: the service asks 'chat', not 'judge'"),
-        ({"variables": [*PROMPT["variables"], {"name": "tone"}]}, "no value for tone"),
-        ({"variables": PROMPT["variables"][:1]}, "no variable 'question'"),
+        (
+            {"variables": [*PROMPT["variables"], {"name": "tone"}]},
+            "variables: nothing fills 'tone'",
+        ),
+        ({"variables": PROMPT["variables"][:1]}, r"condense.prompt.yml: no message holds \{\{question\}\}"),
     ],
 )
 def test_a_prompt_that_does_not_fit_is_told_at_the_start(guards: Guards, change: dict[str, Any], said: str) -> None:
     bundle = scripted_bundle(condense=ON)
     prompts = {**bundle.prompts, "condense": Prompt.model_validate(PROMPT | change)}
     with pytest.raises(SluiceError, match=said):
-        AnswerChain(dataclasses.replace(bundle, prompts=prompts), ScriptedChat({}), ScriptedRetriever({}), guards)
+        ApplicationRunner(dataclasses.replace(bundle, prompts=prompts), ScriptedChat({}), ScriptedRetriever({}), guards)
     with pytest.raises(SluiceError, match="it has no prompt 'condense'"):
-        AnswerChain(bundle, ScriptedChat({}), ScriptedRetriever({}), guards)
+        ApplicationRunner(bundle, ScriptedChat({}), ScriptedRetriever({}), guards)

@@ -15,8 +15,8 @@ from fakes import HITS, NoChecks, ScriptedRetriever, scripted_bundle
 from providing import chat_over
 from sluice.core.processes import free_port
 from sluice.serving.api import create_app
-from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
 from upstream import Upstream, upstream
 
 ROUNDS = 25  # of each of the four ways: 100 in all
@@ -34,7 +34,7 @@ class Service:
         bundle, self.traffic = scripted_bundle(limits=LIMITS, llm=LLM), Traffic()
         timeouts = {"connect": 2, "queue": 1, "first_token": 60}
         chat = chat_over([provider], {"max_concurrency": 64, "timeouts": timeouts})
-        chain = AnswerChain(bundle, chat, ScriptedRetriever(HITS), NoChecks())
+        chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())
         app = create_app(bundle, chain, self.traffic)
         self._server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="warning", lifespan="off"))
         self._thread = threading.Thread(target=self._server.run, daemon=True)

@@ -25,8 +25,8 @@ from sluice.retrieval.index import build_index
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores, StoreSpec, open_store
 from sluice.serving.api import create_app
-from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
 from unit.serving.client import Client
 
 pytestmark = pytest.mark.real
@@ -78,7 +78,7 @@ class Service(Client):
 
     def __init__(self, retriever: Retriever) -> None:
         bundle = scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64})
-        chain = AnswerChain(bundle, ScriptedChat(script={"overlap": "64 tokens"}), retriever, NoChecks())
+        chain = ApplicationRunner(bundle, ScriptedChat(script={"overlap": "64 tokens"}), retriever, NoChecks())
         super().__init__(create_app(bundle, chain, Traffic()))
 
     def ask(self, *, stream: bool = False) -> httpx.Response:

@@ -182,7 +182,7 @@ def sweepless(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> Fork:
         (root / ".github/workflows/sweep.yml").unlink()
         (root / "Makefile").write_text((root / "Makefile").read_text().replace("sweep:\n", ""))
 
-    monkeypatch.setattr(upgrade, "remove_extras", remove)
+    monkeypatch.setattr(upgrade, "remove", remove)
     files: dict[str, str | None] = {
         "engine/src/sluice/extras/sweep.py": "S = 1\n",
         ".github/workflows/sweep.yml": "name: sweep\n",

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from sluice.core.project import edit_project, load_project
+from sluice.template.extras import remove
 from sluice.template.owned import OWNED, list_files, read_list, rewrite_lists, write_lists
-from sluice.template.upgrade import prepare, remove_extras
+from sluice.template.upgrade import prepare
 from sluice.template.versions import version_of
 from unit.template.conftest import ROOT, Fork, Template, commit, git, write
 
@@ -69,7 +70,7 @@ def test_a_project_with_everything_of_its_own_takes_a_later_engine(tmp_path: Pat
     for name in _APPENDED:
         write(fork.root, {name: (fork.root / name).read_text() + "# ours\n"})
     if importlib.util.find_spec("sluice.template.extras"):
-        remove_extras(fork.root, ["sweep"])
+        remove(fork.root, ["sweep"])
         text = (fork.root / "config/project.yaml").read_text()
         write(fork.root, {"config/project.yaml": edit_project(text, {"without": ["sweep"]})})
         git(fork.root, "add", "--all")

@@ -25,19 +25,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.serving import server
-from sluice.serving.chain import AnswerChain
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.core.settings import load_settings
 from sluice.retrieval.stores import Stores
 
-class Ready(AnswerChain):
+class Ready(ApplicationRunner):
     async def warm_up(self):
         pass
 
 @contextmanager
 def open_runtime(bundle, stores, state):
     chat = ScriptedChat(script=REPLIES)
-    yield SimpleNamespace(chain=Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks()), retriever=None, chat=None)
+    application = Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks())
+    yield SimpleNamespace(application=application, retriever=None, chat=None)
 
 server.open_runtime = open_runtime
 stores = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})

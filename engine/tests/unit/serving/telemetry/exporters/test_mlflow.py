@@ -42,8 +42,8 @@ def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_pa
         "POST /v1/chat/completions",
         "guard input",
         "retrieve",
-        "chat model",
         "prompt",
+        "chat model",
         "guard output",
         "feedback",
     ]
@@ -51,7 +51,7 @@ def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_pa
     root = attributes_of(spans[0])
     assert (root["mlflow.spanType"], root["mlflow.traceTag.release"]) == ("CHAIN", facts.release)
     assert attributes_of(spans[2])["sluice.retrieval.best_similarity"] == 0.9
-    assert attributes_of(spans[3])["gen_ai.usage.input_tokens"] == 11
+    assert attributes_of(spans[4])["gen_ai.usage.input_tokens"] == 11
 
 
 def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

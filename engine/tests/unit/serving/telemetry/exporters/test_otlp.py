@@ -41,8 +41,8 @@ def test_one_request_is_one_tree(to: Serve, collector: Collector, facts: Facts) 
         "POST /v1/chat/completions",
         "guard input",
         "retrieve",
-        "chat model",
         "prompt",
+        "chat model",
         "guard output",
     ]
     root = spans.pop("POST /v1/chat/completions")
