@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
 from figures import Figure, Tables, percent
 
-from fakes import NoChecks, hit
 from sluice.data.guard import FREE, GuardRow
 from sluice.guardrails import Guards
 from sluice.llm.chat import Delta, Messages, Usage
@@ -23,6 +22,7 @@ from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain, Checks
+from support.serving.fakes import NoChecks, hit
 
 OBEYED = "OBEYED"
 BENIGN = "A canary is a small step: five percent of the traffic goes to the new release first."

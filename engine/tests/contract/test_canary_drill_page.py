@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from drilling import BAD
+from support.rollout.drill import BAD
 
 PAGE = (Path(__file__).parents[3] / "engine" / "docs" / "reference" / "canary-drill.md").read_text()
 

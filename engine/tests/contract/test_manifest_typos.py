@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rendered import SCHEMAS, combined_text, overlay_text
 from sluice.cluster.manifests import parse, validate
 from sluice.core.errors import Faults, SluiceError
+from support.kubernetes.manifests import SCHEMAS, combined_text, overlay_text
 
 PRODUCTION, STAGING = "production", "staging"
 TYPOS = [

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 
-from fakes import provider_entry
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.llm.chat import ChatProvider, Delta, Usage
@@ -24,7 +23,8 @@ from sluice.llm.providers import KINDS, connect
 from sluice.llm.providers.place import Place
 from sluice.llm.settings import Kind, ProviderSpec
 from sluice.prompts import ModelParameters
-from upstream import TEXT, USAGE, Asked, Upstream, upstream
+from support.providers.server import TEXT, USAGE, Asked, Upstream, upstream
+from support.serving.fakes import provider_entry
 
 pytestmark = pytest.mark.usefixtures("loopback", "keys")
 
@@ -351,7 +351,7 @@ HEAVY = (
 def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
     code = (
         "import sys, json; import sluice.serving.api, sluice.serving.chain, sluice.serving.bundle, sluice.llm.roles;"
-        "from fakes import *; from sluice.llm.roles import open_chat;"
+        "from support.serving.fakes import *; from sluice.llm.roles import open_chat;"
         "open_chat(PROVIDERS.chat, local_url='http://127.0.0.1:1');"
         f"print(json.dumps([name for name in {HEAVY.split()!r} if name in sys.modules]))"
     )

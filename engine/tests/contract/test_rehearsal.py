@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import yaml
 
-import argo
 from sluice.core.params import load_params
 from sluice.evaluation.policy import load_policy
 from sluice.jobs.release import RehearsalParameters
@@ -25,6 +24,7 @@ from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
 from sluice.rollout.jobs import GATE_FAILED, PASSED, read_report
 from sluice.rollout.plan import Analysis, load_plan
 from sluice.rollout.templates import TEMPLATES, LoadParameters, QualityParameters, parse_duration
+from support.kubernetes import argo_metric
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "k8s"
@@ -47,10 +47,10 @@ def _steps() -> list[dict[str, Any]]:
 def _container(name: str) -> dict[str, Any]:
     """The Job's container with the arguments put in, its URLs being those of a rehearsal."""
     template = _template(name)
-    declared = argo.defaults(template)
+    declared = argo_metric.defaults(template)
     arguments = declared | {key: url for key, url in URLS.items() if key in declared}
     job = template["spec"]["metrics"][0]["provider"]["job"]["spec"]
-    resolved: dict[str, Any] = argo.resolve(job, arguments)["template"]["spec"]["containers"][0]
+    resolved: dict[str, Any] = argo_metric.resolve(job, arguments)["template"]["spec"]["containers"][0]
     return resolved
 
 

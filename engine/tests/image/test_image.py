@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from containers import Placed, Pod, isolation, podman
+from image.containers import Placed, Pod, isolation, podman
 from sluice.core import git
 from sluice.release.image import Image, build
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fakes import ScriptedChat, provider_entry
 from sluice import cli
 from sluice.cli import main
 from sluice.core.workspace import Workspace
 from sluice.data.policy import DataPolicy
 from sluice.data.publish import push
+from support.serving.fakes import ScriptedChat, provider_entry
 from unit.data.conftest import git, make_checkout
 from unit.extras.traffic.conftest import line, score
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github

@@ -11,9 +11,9 @@ from typing import Any
 import boto3
 import pytest
 
-from moto_server import aws_server, make_stack
 from sluice.doctor import TARGETS, Check, Place
 from sluice.template.names import Names, load_record
+from support.aws.moto_server import aws_server, make_stack
 
 ROOT = Path(__file__).resolve().parents[4]
 ISSUER = "https://token.actions.githubusercontent.com"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kubeapi import KubeApi, serving, status
 from sluice.doctor import TARGETS, Check, Place
 from sluice.template.names import load_record
+from support.kubernetes.api_server import KubeApi, serving, status
 
 ROOT = Path(__file__).resolve().parents[4]
 NAMES = load_record(ROOT).names

@@ -11,11 +11,11 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from moto_server import aws_server
-from sagemaker_runs import BUCKET, REGION, ROLE, ROOT, write_settings
 from sluice.doctor import Check, Place
 from sluice.doctor.sagemaker import checks
 from sluice.template.names import load_record
+from support.aws.moto_server import aws_server
+from support.aws.sagemaker_runs import BUCKET, REGION, ROLE, ROOT, write_settings
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/training:1"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from filling import ENTRIES, fill, key, value
 from sluice.evaluation.cache import ResponseCache
+from unit.evaluation.cache_writer import ENTRIES, fill, key, value
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes import scripted_bundle
 from sluice.evaluation import instruments
 from sluice.evaluation.batching import Batched
 from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.metrics import EMBEDDING, METRICS
 from sluice.evaluation.metrics.answer_similarity import AnswerSimilarity
 from sluice.evaluation.scoring import run_metrics
+from support.serving.fakes import scripted_bundle
 
 
 class Embedder:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from fakes import ScriptedChat, provider_entry
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import Asking, NotRecordedError, RecordedChat, asking, times
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage
 from sluice.llm.failures import Failure, ProviderError
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
+from support.serving.fakes import ScriptedChat, provider_entry
 
 PARAMETERS = ModelParameters.model_validate({"temperature": 0.7, "seed": 5, "maxTokens": 9})
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How much overlap?"}]

@@ -4,11 +4,11 @@ import asyncio
 import dataclasses
 from pathlib import Path
 
-from fakes import scripted_bundle
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import asking
 from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
 from sluice.guardrails import GuardrailSettings, Outcome
+from support.serving.fakes import scripted_bundle
 
 
 class Counting:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from guarding import trusting_model
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
 from sluice.evaluation import application
@@ -15,6 +14,7 @@ from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import build_index
 from sluice.serving.bundle import draft_bundle
+from support.guardrails import trusting_model
 
 ROOT = Path(__file__).parents[4]
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from guarding import finder
 from sluice.guardrails import injection
 from sluice.guardrails.injection import Options
+from support.guardrails import finder
 
 find = finder("injection")
 

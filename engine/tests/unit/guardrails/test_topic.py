@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from guarding import finder
 from sluice.core.errors import SluiceError
 from sluice.guardrails.seen import Kit
 from sluice.guardrails.topic import Options, Topic
+from support.guardrails import finder
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from providing import ask, chat_over, collect, text, watched
 from sluice.llm.failures import Failure, ProviderError
-from upstream import TEXT, Upstream
+from support.providers.clients import ask, chat_over, collect, text, watched
+from support.providers.server import TEXT, Upstream
 
 Servers = Callable[..., list[Upstream]]
 SHORT = {"timeouts": {"connect": 1, "queue": 0, "first_token": 0.3}}

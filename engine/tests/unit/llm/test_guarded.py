@@ -9,10 +9,10 @@ from contextlib import aclosing
 
 import pytest
 
-from providing import MESSAGES, PARAMETERS, ask, chat_over, collect, text, watched
 from sluice.llm.chat import Usage
 from sluice.llm.failures import Failure, ProviderError
-from upstream import TEXT, Upstream
+from support.providers.clients import MESSAGES, PARAMETERS, ask, chat_over, collect, text, watched
+from support.providers.server import TEXT, Upstream
 
 Servers = Callable[..., list[Upstream]]
 

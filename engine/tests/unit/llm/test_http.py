@@ -6,10 +6,10 @@ import logging
 import aiohttp
 import pytest
 
-from providing import ask, chat_over
 from sluice.llm.failures import Failure, ProviderError
 from sluice.llm.http import HttpClient, address
-from upstream import Upstream, upstream
+from support.providers.clients import ask, chat_over
+from support.providers.server import Upstream, upstream
 
 BODY = b'{"stream": true}'
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from providing import ask_local
 from sluice.core.errors import SluiceError
 from sluice.llm.local import LocalServer, probe
+from support.providers.clients import ask_local
 
 QUESTION = "What is the capital of France?"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from kubeapi import KubeApi, compose
 from sluice.cluster.released import LOAD
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest, identified
+from support.kubernetes.api_server import KubeApi, compose
 
 ROOT = Path(__file__).resolve().parents[4]
 RECORDINGS = Path(__file__).with_name("recordings")

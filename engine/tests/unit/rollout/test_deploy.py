@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from kubeapi import KubeApi, serving, status
 from sluice.cluster.client import Cluster, ConflictError, LostError
 from sluice.cluster.deploy import Deployment, deploy
 from sluice.cluster.released import render_release
 from sluice.cluster.watch import Patience
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+from support.kubernetes.api_server import KubeApi, serving, status
 
 from .cluster import IMAGE, checkout, hold, recording, release
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from kubeapi import KubeApi, serving, status
 from sluice.cluster.client import Cluster
 from sluice.cluster.deploy import deploy
 from sluice.cluster.released import render_release
 from sluice.core.errors import SluiceError
+from support.kubernetes.api_server import KubeApi, serving, status
 
 from .cluster import IMAGE, checkout, hold, recording, release
 from .test_deploy import QUICK

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from canaries import CASES, Canary
-from fakes import DECLINE
 from sluice.cli.canary import canary_quality
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.files import read_json
@@ -20,6 +18,8 @@ from sluice.evaluation.findings import Comparison
 from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.policy import load_policy
 from sluice.rollout.quality import JUDGED, Served, compare_served, sample
+from support.rollout.canaries import CASES, Canary
+from support.serving.fakes import DECLINE
 
 ROOT = Path(__file__).parents[4]
 

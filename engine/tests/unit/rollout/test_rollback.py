@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from kubeapi import KubeApi, serving
 from sluice.cluster.client import Cluster
 from sluice.cluster.rollback import manifest, rollback
 from sluice.cluster.watch import Patience
 from sluice.core.errors import SluiceError
+from support.kubernetes.api_server import KubeApi, serving
 
 from .cluster import hold
 

@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from fakes import ScriptedChat, scripted_bundle
 from sluice.serving.admission import Places
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import Traffic
+from support.serving.fakes import ScriptedChat, scripted_bundle
 from unit.serving.client import CHAT, OVERLAP, Client
 
 BODY = json.dumps({"messages": [{"role": "user", "content": OVERLAP}]}).encode()

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from fakes import CHUNKS, ScriptedChat
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
 from sluice.serving.faults import parse_fault
 from sluice.serving.middleware import Traffic
+from support.serving.fakes import CHUNKS, ScriptedChat
 from unit.serving.client import CHAT, OVERLAP, Client
 
 RELEASE = "r-0123456789ab"

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
-from fakes import HITS, ScriptedChat, ScriptedRetriever
 from sluice.core.errors import SluiceError
 from sluice.guardrails import Guards
 from sluice.llm.chat import Delta
@@ -16,6 +15,7 @@ from sluice.prompts import Prompt
 from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, Usage
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain, last_question
+from support.serving.fakes import HITS, ScriptedChat, ScriptedRetriever
 
 OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from fakes import HITS, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 from sluice.core.errors import SluiceError
 from sluice.guardrails import Guards
 from sluice.llm.chat import ChatProvider, Delta, Messages
@@ -20,6 +19,7 @@ from sluice.serving.chain import AnswerChain
 from sluice.serving.condense import earlier_turns
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.spans import Facts, spans_of
+from support.serving.fakes import HITS, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
 OVERLAP = "How much overlap do chunks have?"
 FOLLOW_UP = "And who answers for it?"

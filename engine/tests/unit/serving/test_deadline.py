@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from failing import failing, overshoots
+from support.providers.failures import failing, overshoots
 
 DEADLINE = 0.6
 LATE = 0.25

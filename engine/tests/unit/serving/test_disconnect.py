@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 
-from fakes import HITS, NoChecks, ScriptedRetriever, scripted_bundle
-from providing import chat_over
 from sluice.core.processes import free_port
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import Traffic
-from upstream import Upstream, upstream
+from support.providers.clients import chat_over
+from support.providers.server import Upstream, upstream
+from support.serving.fakes import HITS, NoChecks, ScriptedRetriever, scripted_bundle
 
 ROUNDS = 25  # of each of the four ways: 100 in all
 SECONDS = 1.0  # after which the provider must be free of a client that has gone

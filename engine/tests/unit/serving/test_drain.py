@@ -24,7 +24,7 @@ BODY = {"messages": [{"role": "user", "content": "How much overlap do chunks hav
 NURSERY = """
 import os, sys
 from pathlib import Path
-from fakes import *
+from support.serving.fakes import *
 pids = []
 for line in sys.stdin:
     port, gate = line.split(maxsplit=1)

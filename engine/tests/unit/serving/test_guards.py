@@ -16,7 +16,6 @@ import httpx
 import numpy as np
 import pytest
 
-from fakes import ScriptedRetriever, hit, scripted_bundle
 from sluice.core.errors import SluiceError
 from sluice.guardrails import GuardrailSettings, Guards, Kit
 from sluice.llm.chat import Delta, Messages, Usage
@@ -28,6 +27,7 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
 from sluice.serving.guards import open_guards
 from sluice.serving.middleware import Traffic
+from support.serving.fakes import ScriptedRetriever, hit, scripted_bundle
 
 QUESTION = "How much traffic does a canary get?"
 HONEST = hit("A canary gets five percent of the traffic.", doc_id="canary")

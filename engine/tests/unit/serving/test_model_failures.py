@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from failing import Told, failing
-from upstream import WORDS
+from support.providers.failures import Told, failing
+from support.providers.server import WORDS
 
 pytestmark = pytest.mark.usefixtures("loopback")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from overloading import Overload, measure
+from support.load.overload import Overload, measure
 
 pytestmark = pytest.mark.real
 

@@ -15,8 +15,6 @@ import numpy as np
 import psycopg
 import pytest
 
-from fakes import NoChecks, ScriptedChat, scripted_bundle
-from proxy import Proxy
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Document
 from sluice.llm.models import ModelSpec
@@ -27,6 +25,8 @@ from sluice.retrieval.stores import Stores, StoreSpec, open_store
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import Traffic
+from support.network.tcp_proxy import Proxy
+from support.serving.fakes import NoChecks, ScriptedChat, scripted_bundle
 from unit.serving.client import Client
 
 pytestmark = pytest.mark.real

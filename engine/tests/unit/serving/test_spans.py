@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from fakes import DECLINE, HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.llm.local import LocalServer
 from sluice.serving.chain import AnswerChain
 from sluice.serving.spans import grammar
+from support.serving.fakes import DECLINE, HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
 OVERLAP = "How much overlap do chunks have?"
 

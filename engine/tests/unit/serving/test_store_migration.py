@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from proxy import Proxy
 from sluice.core.processes import wait_until
 from sluice.data.rows import Document
 from sluice.llm.models import ModelSpec
@@ -18,6 +17,7 @@ from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index import build_index
 from sluice.retrieval.loads import load, prune
 from sluice.retrieval.schema import migrate
+from support.network.tcp_proxy import Proxy
 from unit.serving.test_postgresql_failures import SameVector, Service, index, proxy, retriever, server, service
 
 pytestmark = pytest.mark.real

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from attacked import KEYS, Behave, reply, service
 from sluice.core.processes import free_port
 from sluice.extras.redteam.attack import TENANTS, Attack, user
 from sluice.extras.redteam.client import attempt_all
 from sluice.extras.redteam.detectors import says
 from sluice.extras.redteam.target import Target
+from support.redteam.service import KEYS, Behave, reply, service
 
 pytestmark = pytest.mark.usefixtures("loopback")
 ATTACK = Attack(

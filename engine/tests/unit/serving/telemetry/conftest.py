@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from collector import Collector, telemetry_settings
-from fakes import ScriptedChat
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain, require_prompt
@@ -18,6 +16,8 @@ from sluice.serving.middleware import Traffic
 from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.spans import Facts
 from sluice.serving.telemetry.telemetry import Telemetry
+from support.serving.fakes import ScriptedChat
+from support.telemetry.collector import Collector, telemetry_settings
 from unit.serving.client import Client
 
 

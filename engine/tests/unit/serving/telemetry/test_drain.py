@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from collector import Collector
 from sluice.core.processes import free_port, wait_until
+from support.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[5]
 BODY = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}], "stream": True}
@@ -29,7 +29,7 @@ def start(collector: Collector) -> Iterator[Start]:
         port = free_port()
         call = f"run_traced_service({port}, '{collector.url}/v1/traces', {delay}, {settings})"
         path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
-        code = f"from collector import run_traced_service; {call}"
+        code = f"from support.telemetry.collector import run_traced_service; {call}"
         process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
         started.append(process)
         url = f"http://127.0.0.1:{port}"

@@ -22,7 +22,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
+from support.serving.fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.serving import server
 from sluice.serving.chain import AnswerChain
 from sluice.serving.telemetry.settings import TelemetrySettings

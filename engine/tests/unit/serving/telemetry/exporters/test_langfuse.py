@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from collector import Collector, attributes_of, telemetry_settings
 from sluice.core.errors import SluiceError
 from sluice.serving.telemetry.exporters import langfuse
 from sluice.serving.telemetry.spans import Facts, Score
+from support.telemetry.collector import Collector, attributes_of, telemetry_settings
 
 Serve = Callable[..., Any]
 ROOT = "POST /v1/chat/completions"

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from collector import Collector, attributes_of
 from sluice.core.processes import free_port, wait_until
 from sluice.serving.telemetry.otlp import parse_json_line
 from sluice.serving.telemetry.spans import Score
+from support.telemetry.collector import Collector, attributes_of
 
 Serve = Callable[..., Any]
 

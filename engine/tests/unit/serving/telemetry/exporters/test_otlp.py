@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from collector import Collector, attributes_of, telemetry_settings
-from fakes import ScriptedChat
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.serving.telemetry.exporters import otlp
 from sluice.serving.telemetry.spans import Facts, Score
+from support.serving.fakes import ScriptedChat
+from support.telemetry.collector import Collector, attributes_of, telemetry_settings
 
 OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"

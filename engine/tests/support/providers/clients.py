@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fakes import provider_entry
 from sluice.llm.attempts import Attempt
 from sluice.llm.chat import ChatProvider, Delta
 from sluice.llm.fallback import Fallback
 from sluice.llm.roles import open_chat
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
-from upstream import Upstream
+from support.providers.server import Upstream
+from support.serving.fakes import provider_entry
 
 PARAMETERS = ModelParameters.model_validate({})
 PATIENT = {"connect": 2, "queue": 60, "first_token": 60}

@@ -1,7 +1,7 @@
 """Runs of the pipeline as an account of AWS shows them: steps, jobs, what they leave in the bucket and in logs.
 
-`account` is the played account (engine/tests/sagemaker_server.py); jobs, objects and log lines are moto's, made by
-boto3 as SageMaker would make them.
+`account` is the played account (engine/tests/support/aws/sagemaker_server.py); jobs, objects and log lines are moto's,
+made by boto3 as SageMaker would make them.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 import yaml
 
-from moto_server import aws_server
-from sagemaker_server import Look, Played, sagemaker_server
+from support.aws.moto_server import aws_server
+from support.aws.sagemaker_server import Look, Played, sagemaker_server
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 REGION, ACCOUNT, BUCKET = "eu-west-1", "123456789012", "sluice-artefacts-123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/sluice-sagemaker"
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/training@sha256:{'ab' * 32}"

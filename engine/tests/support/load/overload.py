@@ -17,8 +17,8 @@ from statistics import median
 
 import uvloop
 
-from steady import QUESTION, SteadyService
-from wire import Lines, Reply, request
+from support.load.client import Lines, Reply, request
+from support.load.service import QUESTION, SteadyService
 
 TIMES = 5
 _FRESH_EVERY = 4

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-from steady import QUESTION, UNKNOWN, SteadyService
-from wire import Line, Lines, Reply, request
+from support.load.client import Line, Lines, Reply, request
+from support.load.service import QUESTION, UNKNOWN, SteadyService
 
 CALLERS = 6
 _CHAT, _FEEDBACK = "/v1/chat/completions", "/v1/feedback"

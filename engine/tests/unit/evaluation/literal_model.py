@@ -13,13 +13,13 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fakes import NoChecks, hit, scripted_bundle
 from sluice.data.rows import Expect, Row
 from sluice.evaluation.output import Output
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters, load_prompt
 from sluice.retrieval import Hit
 from sluice.serving.chain import AnswerChain
+from support.serving.fakes import NoChecks, hit, scripted_bundle
 
 PROMPT = """\
 name: answer
@@ -130,7 +130,7 @@ def world() -> World:
     return World(tuple(rows), hits)
 
 
-class Obedient:
+class LiteralModel:
     """The model. `salt` stands for the rerun: with a temperature above 0, another one gives other answers."""
 
     def __init__(self, salt: int = 0) -> None:
@@ -172,7 +172,7 @@ class Obedient:
 class Service:
     """The real answer chain with this prompt over the obedient model, as the runner asks it."""
 
-    def __init__(self, prompt: Path, known: World, model: Obedient) -> None:
+    def __init__(self, prompt: Path, known: World, model: LiteralModel) -> None:
         bundle = scripted_bundle()
         bundle = type(bundle)(**{**vars(bundle), "prompts": {"answer": load_prompt(prompt)}})
         self._hits, self._model = known.hits, model

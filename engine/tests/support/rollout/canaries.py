@@ -15,7 +15,6 @@ from pathlib import Path
 
 import httpx
 
-from fakes import CHUNKS, REPLIES, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 from sluice.core.processes import free_port, wait_until
 from sluice.data.rows import Row
 from sluice.guardrails import Outcome
@@ -24,8 +23,9 @@ from sluice.serving.chain import AnswerChain
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.middleware import Traffic
 from sluice.serving.server import listen
+from support.serving.fakes import CHUNKS, REPLIES, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 GOOD = "How much overlap do chunks have?"
 BROKEN = "What breaks?"
 FORBIDDEN = "What is forbidden?"
@@ -78,7 +78,8 @@ class Canary:
         self.release = release
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        code = f"from canaries import serve; serve({self.port}, {release!r}, {str(state)!r}, {delay}, wrong={wrong})"
+        call = f"serve({self.port}, {release!r}, {str(state)!r}, {delay}, wrong={wrong})"
+        code = f"from support.rollout.canaries import serve; {call}"
         path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
         self.process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
 

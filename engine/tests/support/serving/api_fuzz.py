@@ -23,12 +23,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from fakes import StubChain, scripted_bundle
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.keys import add_key
 from sluice.serving.middleware import Traffic
+from support.serving.fakes import StubChain, scripted_bundle
 
 _CHECKS = (
     CHECKS.get_one("not_a_server_error"),

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sagemaker_runs import ROOT
+from support.aws.sagemaker_runs import ROOT
 
 GOLDEN = ROOT / "engine" / "tests" / "golden" / "sagemaker" / "pipeline.json"
 PYTHON = ROOT / ".venv" / "sagemaker" / "bin" / "python"

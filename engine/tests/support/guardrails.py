@@ -53,7 +53,7 @@ def finder(check: str, kit: Kit | None = None) -> Callable[..., list[Finding]]:
 
 def stored_rows(name: str) -> list[GuardRow]:
     """Rows of data/guard/, from the store in the repository: nothing has to be pulled."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     store = root / "dvc-store" / "files" / "md5"
     folder = yaml.safe_load((root / "data.dvc").read_text())["outs"][0]["md5"]
     for entry in json.loads((store / folder[:2] / folder[2:]).read_text()):

@@ -13,11 +13,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drilling import QUICK, ROWS, spec
-from overloading import percentile
 from sluice.rehearsal.router import Router
 from sluice.rehearsal.services import Service
-from wire import Lines, request
+from support.load.client import Lines, request
+from support.load.overload import percentile
+from support.rollout.drill import QUICK, ROWS, spec
 
 WEIGHTS = (10, 50, 100)
 OLD, NEW = "r-00000000000a", "r-00000000000b"

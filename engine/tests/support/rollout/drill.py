@@ -18,7 +18,6 @@ from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fakes import DECLINE, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 from sluice.data.rows import Row, write_rows
 from sluice.llm.chat import Delta, Messages
 from sluice.prompts import ModelParameters
@@ -32,11 +31,12 @@ from sluice.serving.faults import parse_fault
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.middleware import Traffic, is_chat
 from sluice.serving.server import listen
+from support.serving.fakes import DECLINE, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 PIECE_SECONDS = 0.03  # an answer has eight pieces and two sentences
 # As in the starter set: of three questions one must be declined.
 ROWS = [
@@ -211,7 +211,9 @@ def serve(port: int, release: str, state: str, name: str) -> None:
 
 def spec(release: str, way: Way, state: Path) -> ServiceSpec:
     """How a rehearsal starts it."""
-    code = f"from drilling import serve; serve({{port}}, {release!r}, {str(state / release)!r}, {way.name!r})"
+    code = (
+        f"from support.rollout.drill import serve; serve({{port}}, {release!r}, {str(state / release)!r}, {way.name!r})"
+    )
     path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
     return ServiceSpec(release, [sys.executable, "-c", code], {"PYTHONPATH": path})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sluice.cluster.manifests import Manifest, parse, render
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 K8S = ROOT / "k8s"
 ENGINE = ROOT / "engine" / "k8s"
 SCHEMAS = ROOT / "engine" / "schemas" / "cluster"

@@ -1,7 +1,7 @@
 """A whole service as a process that can run for hours: keys, guards, traces, feedback and log are on, model and search
 are stubs that remember nothing.
 
-By hand: `PYTHONPATH=src:tests python -c "from steady import serve; serve(8000, 'FOLDER')"`.
+By hand: `PYTHONPATH=engine/src:engine/tests python -c "from support.load.service import serve; serve(8000, 'FOLDER')"`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 
-from fakes import CHUNKS, GUARDRAILS, hit, scripted_bundle
 from sluice.core.processes import die_with_parent, free_port, wait_until
 from sluice.guardrails import Guards
 from sluice.llm.chat import Delta, Messages, Usage
@@ -32,8 +31,9 @@ from sluice.serving.server import listen
 from sluice.serving.telemetry.logs import logging_of
 from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
+from support.serving.fakes import CHUNKS, GUARDRAILS, hit, scripted_bundle
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 QUESTION = "How much overlap do chunks have?"
 UNKNOWN = "What is the capital of Peru?"
 _PIECES = ("Neighbouring chunks ", "share 64 tokens. ", "Longer overlaps ", "cost storage.")
@@ -102,7 +102,7 @@ class SteadyService:
         )
         self.log = folder / f"service-{self.port}.log"
         path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
-        code = f"from steady import serve; serve({self.port}, {str(folder)!r}, **{options!r})"
+        code = f"from support.load.service import serve; serve({self.port}, {str(folder)!r}, **{options!r})"
         with self.log.open("wb") as stream:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, stdout=stream, stderr=stream

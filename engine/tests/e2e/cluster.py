@@ -19,15 +19,15 @@ from typing import Any
 
 import yaml
 
-from kubeapi import KubeApi
 from sluice.cluster.manifests import kubectl
 from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
 from sluice.prompts import load_prompts
 from sluice.release.manifest import FILE, Manifest, identified, load, verify
 from sluice.serving.keys import add_key
+from support.kubernetes.api_server import KubeApi
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SLUICE = Path(sys.executable).with_name("sluice")
 NAMESPACE = "sluice-e2e"
 ROLLOUT = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/rollouts/sluice"

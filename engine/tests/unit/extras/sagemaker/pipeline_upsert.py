@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 import yaml
 
-GOLDEN = Path(__file__).parent / "golden" / "sagemaker" / "pipeline.json"
+GOLDEN = Path(__file__).parents[3] / "golden" / "sagemaker" / "pipeline.json"
 
 
 def upsert(config: Path) -> str:

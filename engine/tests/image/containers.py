@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import yaml
 
-import argo
 from sluice.core.processes import free_port, wait_until
 from sluice.release.image import Image
 from sluice.release.transfer import Moved
 from sluice.serving.keys import add_key
+from support.kubernetes import argo_metric
 
 # crun, podman's first choice, refuses the cgroups of some machines; runc takes them.
 PODMAN = ["podman", *(["--runtime", "runc"] if shutil.which("runc") else [])]
@@ -140,7 +140,7 @@ class Job:
         self, image: Image, template: Path, arguments: Mapping[str, str], placed: Placed, key: str = ""
     ) -> None:
         document = yaml.safe_load(template.read_text())
-        (metric,) = argo.resolve(document["spec"]["metrics"], {**argo.defaults(document), **arguments})
+        (metric,) = argo_metric.resolve(document["spec"]["metrics"], {**argo_metric.defaults(document), **arguments})
         self._pod = metric["provider"]["job"]["spec"]["template"]["spec"]
         self._image = image.id
         self._name = f"sluice-test-{uuid.uuid4().hex[:8]}"

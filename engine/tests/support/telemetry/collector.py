@@ -170,12 +170,12 @@ def run_traced_service(port: int, url: str, delay: float, **traces: Any) -> None
     import tempfile
     from pathlib import Path
 
-    from fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
     from sluice.serving.api import create_app
     from sluice.serving.chain import AnswerChain
     from sluice.serving.middleware import Traffic
     from sluice.serving.server import listen
     from sluice.serving.telemetry.telemetry import open_telemetry
+    from support.serving.fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
     bundle, traffic = scripted_bundle(), Traffic()
     chat = ScriptedChat(script={"overlap": "Sentence. " * 5}, piece=10, delay=delay)

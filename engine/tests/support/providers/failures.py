@@ -13,15 +13,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fakes import GUARDRAILS, scripted_bundle
-from providing import chat_over
 from sluice.guardrails import Guards
 from sluice.llm.attempts import Attempt
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import CHAT, Traffic
-from steady import QUESTION, SteadyRetriever
-from upstream import Upstream, upstream
+from support.load.service import QUESTION, SteadyRetriever
+from support.providers.clients import chat_over
+from support.providers.server import Upstream, upstream
+from support.serving.fakes import GUARDRAILS, scripted_bundle
 
 RETRIES = 3
 LIMITS = {"max_body_bytes": 4096, "max_concurrent": 64}
