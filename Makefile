@@ -17,7 +17,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve sagemaker image schemas test test-unit test-contract test-image test-workflows test-drill test-fork test-sagemaker kind e2e-cluster soak redteam audit check format clean
+.PHONY: help setup release eval sync serve sagemaker image schemas test test-engine test-unit test-contract test-image test-workflows test-drill test-fork test-sagemaker kind e2e-cluster soak redteam audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -61,8 +61,11 @@ $(SDK): engine/requirements/sagemaker.txt | $(READY)
 sagemaker: $(READY) $(SDK)  ## train on SageMaker (config/sagemaker.yaml): cost first, then its steps; the result comes here (CHAMPION=… of an environment)
 	@$(BIN)/sluice train --on sagemaker --watch $(if $(CHAMPION),--env $(CHAMPION))
 
-test: $(READY) $(SCANNER)  ## the tests, with whole releases in a clone (minutes)
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows engine/tests
+test: $(READY) $(SCANNER)  ## the tests of what is yours, its contracts, and two small releases in a clone (minutes)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests engine/tests/contract
+
+test-engine: $(READY) $(SCANNER)  ## the engine's own tests, with whole releases in a clone (minutes; where engine/ has changed)
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows --ignore=engine/tests/contract engine/tests
 
 test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile engine/tests/workflows
@@ -77,9 +80,9 @@ test-fork: $(READY)  ## the rules of the house in a renamed copy of the reposito
 	@$(BIN)/pytest -m fork engine/tests/unit/template
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
-	@$(BIN)/pytest -m "not real and not e2e" engine/tests
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not real and not e2e" tests engine/tests
 
-test-contract: $(READY)  ## the rules of the house: layers, pages, workflows, manifests (no model)
+test-contract: $(READY)  ## the rules that hold for what is yours: overlays, rollout, gates, workflows (no model)
 	@$(BIN)/pytest -m "not real and not e2e" engine/tests/contract
 
 image: $(READY)  ## build both images with buildah (BASE=NAME@sha256:…)

@@ -21,7 +21,7 @@ from sluice.template.names import RECORD, Names, Record, dump_record
 from sluice.template.rename import Renamer
 
 # What stands and falls with the starter data: its pointer, the remote that holds it, and the test of both.
-STARTER = ("data.dvc", "dvc-store/", "engine/tests/contract/test_data_remote.py")
+STARTER = ("data.dvc", "dvc-store/", "engine/tests/house/test_data_remote.py")
 _WRITERS = tuple(f"write_{page}.py" for page in ("schemas", "golden_manifests", "workflow_reference", "cli_reference"))
 _SECONDS = 300
 

@@ -1,4 +1,4 @@
-"""What a run of the tests leaves in the summary of its job on GitHub."""
+"""The pytest plugin in a run of its own: what it leaves in the summary of a job on GitHub, and what it closes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
+SOURCE = Path(__file__).resolve().parents[4] / "src"
 
 
 def test_counts_what_is_broken_and_what_was_left_out(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    soak: x\n    image: x\n    e2e: x\n    real: x\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_one.py").write_text(
         "import pytest\ndef test_a(): pass\ndef test_b(): assert 1 == 2, '`x` | y'\n"
         "@pytest.mark.skip(reason='no promtool')\ndef test_c(): pass\n@pytest.fixture\ndef f(): raise ValueError('z')\n"
@@ -20,7 +20,7 @@ def test_counts_what_is_broken_and_what_was_left_out(tmp_path: Path) -> None:
     path = tmp_path / "summary.md"
     env = os.environ | {
         "GITHUB_STEP_SUMMARY": str(path),
-        "PYTHONPATH": os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)]),
+        "PYTHONPATH": str(SOURCE),
     }
     done = subprocess.run(
         [
@@ -29,7 +29,7 @@ def test_counts_what_is_broken_and_what_was_left_out(tmp_path: Path) -> None:
             "pytest",
             "-q",
             "-p",
-            "conftest",
+            "sluice.testing.plugin",
             "-p",
             "no:cacheprovider",
             f"--basetemp={tmp_path}/t",
