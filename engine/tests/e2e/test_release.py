@@ -119,7 +119,7 @@ class Fork:
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
     made = Fork(tmp_path_factory.mktemp("fork") / "clone")
     yield made
-    assert wait_until(lambda: not made.processes(), seconds=30), [p.cmdline() for p in made.processes()]
+    assert wait_until(lambda: not made.processes(), seconds=60), [p.cmdline() for p in made.processes()]
 
 
 def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:

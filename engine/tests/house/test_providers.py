@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -23,6 +22,8 @@ from sluice.llm.providers import KINDS, connect
 from sluice.llm.providers.place import Place
 from sluice.llm.settings import Kind, ProviderSpec
 from sluice.prompts import ModelParameters
+from support.event_loop import run
+from support.providers.clients import unasked
 from support.providers.server import TEXT, USAGE, Asked, Upstream, upstream
 from support.serving.fakes import provider_entry
 
@@ -100,17 +101,17 @@ def provider(kind: str, url: str, **changes: Any) -> ChatProvider:
     return connect(Place(spec(kind, url, **changes), local_url=url))
 
 
-async def collect(chat: ChatProvider, seconds: float = 20) -> list[Delta]:
+async def collect(chat: ChatProvider, seconds: float = 120) -> list[Delta]:
     deadline = asyncio.get_running_loop().time() + seconds
     return [delta async for delta in chat.stream(MESSAGES, PARAMETERS, deadline=deadline)]
 
 
-def answer(kind: str, server: Upstream, *script: str, seconds: float = 20) -> list[Delta]:
+def answer(kind: str, server: Upstream, *script: str, seconds: float = 120) -> list[Delta]:
     server.script = list(script) or ["normal"]
     return asyncio.run(collect(provider(kind, server.url), seconds))
 
 
-def failure(kind: str, server: Upstream, *script: str, seconds: float = 20) -> ProviderError:
+def failure(kind: str, server: Upstream, *script: str, seconds: float = 120) -> ProviderError:
     with pytest.raises(ProviderError) as caught:
         answer(kind, server, *script, seconds=seconds)
     return caught.value
@@ -249,11 +250,11 @@ def test_the_time_a_server_asks_for_is_known(kind: str, server: Upstream) -> Non
 @kinds
 @pytest.mark.parametrize("script", ["hang", "hang_in_stream"])
 def test_the_deadline_holds(kind: str, script: str, server: Upstream) -> None:
-    provider(kind, server.url)  # imports are not what is timed
-    began = time.monotonic()
-    assert failure(kind, server, script, seconds=0.5).failure is Failure.DEADLINE
-    assert time.monotonic() - began < 5
-    assert server.asked[-1].gone.wait(5)
+    server.script = [script]
+    with pytest.raises(ProviderError) as caught:
+        run(collect(provider(kind, server.url), seconds=0.5), held=unasked(server))
+    assert caught.value.failure is Failure.DEADLINE
+    assert server.asked[-1].gone.wait(60)
 
 
 @kinds
@@ -261,11 +262,11 @@ def test_the_deadline_holds(kind: str, script: str, server: Upstream) -> None:
     ("script", "way"), [("hang", "cancel"), ("hang_in_stream", "cancel"), ("hang_in_stream", "close")]
 )
 def test_a_caller_who_goes_closes_the_connection(kind: str, script: str, way: str, server: Upstream) -> None:
-    async def leave() -> float:
+    async def leave() -> None:
         chat = provider(kind, server.url)
         await collect(chat)
         server.script = [script]
-        deadline = asyncio.get_running_loop().time() + 60
+        deadline = asyncio.get_running_loop().time() + 3600
         stream = chat.stream(MESSAGES, PARAMETERS, deadline=deadline)
         async with aclosing(stream):
             if way == "close":
@@ -277,11 +278,9 @@ def test_a_caller_who_goes_closes_the_connection(kind: str, script: str, way: st
                 await asyncio.sleep(0.05)
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
-        began = time.monotonic()
-        assert await asyncio.to_thread(server.asked[-1].gone.wait, 5)
-        return time.monotonic() - began
+        assert await asyncio.to_thread(server.asked[-1].gone.wait, 60)
 
-    assert asyncio.run(leave()) < 5
+    asyncio.run(leave())
 
 
 async def _drain(stream: Any) -> None:

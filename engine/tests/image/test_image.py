@@ -91,7 +91,7 @@ def test_it_answers_and_drains(pod: Pod, placed: Placed) -> None:
     time.sleep(0.1)
     pod.terminate()
     assert pod.wait() == 0, pod.log()
-    asking.join(30)
+    asking.join(60)
     assert replies == [200]
 
 

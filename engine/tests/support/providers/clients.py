@@ -12,6 +12,7 @@ from sluice.llm.fallback import Fallback
 from sluice.llm.roles import open_chat
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
+from support.event_loop import run
 from support.providers.server import Upstream
 from support.serving.fakes import provider_entry
 
@@ -40,13 +41,19 @@ def watched(chat: Fallback) -> list[Attempt]:
     return seen
 
 
-async def collect(chat: ChatProvider, seconds: float = 20) -> list[Delta]:
+async def collect(chat: ChatProvider, seconds: float = 120) -> list[Delta]:
     deadline = asyncio.get_running_loop().time() + seconds
     return [delta async for delta in chat.stream(MESSAGES, PARAMETERS, deadline=deadline)]
 
 
-def ask(chat: ChatProvider, seconds: float = 20) -> list[Delta]:
-    return asyncio.run(collect(chat, seconds))
+def ask(chat: ChatProvider, seconds: float = 120, *, held: Callable[[], bool] = lambda: False) -> list[Delta]:
+    """The pieces of an answer. The clock of its time limits stands still while `held` says so."""
+    return run(collect(chat, seconds), held=held)
+
+
+def unasked(*servers: Upstream) -> Callable[[], bool]:
+    """To hold the clock until a server that hangs has got its request: true while none is being kept waiting."""
+    return lambda: all(asked.gone.is_set() for server in servers for asked in server.asked)
 
 
 def text(deltas: Sequence[Delta]) -> str:

@@ -1,7 +1,8 @@
 """The whole application, in this process, over two scripted providers that fail: how late its answers are, who gives
 them, and when the first provider is left alone and asked again.
 
-Times are those of the event loop that the application runs on. `engine/benchmarks/failing_providers.py` prints them.
+Times are those of the event loop that the application runs on, which does not count what the machine does beside it.
+`engine/benchmarks/failing_providers.py` prints them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sluice.llm.attempts import Attempt
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain
 from sluice.serving.middleware import CHAT, Traffic
+from support.event_loop import run
 from support.load.service import QUESTION, SteadyRetriever
 from support.providers.clients import chat_over
 from support.providers.server import Upstream, upstream
@@ -54,6 +56,7 @@ class Failing:
     def __init__(self, servers: list[Upstream], *, deadline: float, a_first_token: float, failures: int) -> None:
         self.a, self.b = servers
         self.attempts: list[Attempt] = []
+        self.sent: list[dict[str, Any]] = []  # of the last request
         breaker = {"window": 2 * failures, "failures": failures, "open_seconds": 5}
         usual = {"retries": RETRIES, "max_concurrency": 64, "breaker": breaker}
         first = {"connect": 1, "queue": 1, "first_token": a_first_token}
@@ -65,9 +68,24 @@ class Failing:
         chain = AnswerChain(bundle, self.chat, SteadyRetriever(), Guards(GUARDRAILS))
         self._app = create_app(bundle, chain, Traffic(), providers=self.chat)
 
+    def answer(self, *, stream: bool = False, after: Upstream | None = None) -> Told:
+        """One answer, by a clock that does not count what the machine does beside it.
+
+        Args:
+            stream: Whether it is asked for as a stream.
+            after: The server that keeps the request waiting: the clock stands still until it has got it and, where it
+                says something first, until that has been passed on.
+        """
+        return run(self.ask(stream=stream), held=lambda: after is not None and not self._waits(after, stream))
+
+    def _waits(self, server: Upstream, stream: bool) -> bool:
+        said = server.script[-1] == "hang_in_stream" and stream
+        return bool(server.asked) and (not said or len(self.sent) > 1)
+
     async def ask(self, *, stream: bool = False) -> Told:
         body = json.dumps({"messages": [{"role": "user", "content": QUESTION}], "stream": stream}).encode()
         sent: list[dict[str, Any]] = []
+        self.sent = sent
         messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
 
@@ -104,7 +122,7 @@ def overshoots(first: str, second: str, *, deadline: float, callers: int, stream
             service.attempts.clear()
             return list(await asyncio.gather(*(service.ask(stream=stream) for _ in range(callers))))
 
-        answers = asyncio.run(all_at_once())
+        answers = run(all_at_once())
     assert all("model_timeout" in answer.body for answer in answers), answers
     return [answer.seconds - deadline for answer in answers]
 

@@ -1,6 +1,6 @@
 """A collector on loopback that decodes what arrives: OTLP, Langfuse's scores, and the REST calls of an MLflow server.
 
-`mode` says how it behaves: `ok`, `slow` (a tenth of a second), `error` (500), `forbidden` (403), `hang` (answers only
+`turn` says how it behaves: `ok`, `slow` (a tenth of a second), `error` (500), `forbidden` (403), `hang` (answers only
 when it is closed), `reset` (breaks the connection), `garbage` (no HTTP), `not_otlp` (says protobuf and sends something
 else), `partial` (rejects one span of each request) or `down` (nobody listens).
 """
@@ -56,8 +56,8 @@ def telemetry_settings(*exporters: str, **traces: Any) -> TelemetrySettings:
         "ratio": 1,
         "contents": False,
         "queue": 100,
-        "timeout_seconds": 0.3,
-        "flush_seconds": 5,
+        "timeout_seconds": 60,
+        "flush_seconds": 60,
     }
     logs = {"level": "info", "format": "json", "access": False}
     return TelemetrySettings.model_validate({"traces": given | traces, "logs": logs})
@@ -66,8 +66,8 @@ def telemetry_settings(*exporters: str, **traces: Any) -> TelemetrySettings:
 class Collector:
     """Listens while it is entered. `arrived` is in the order of arrival."""
 
-    def __init__(self, mode: str = "ok") -> None:
-        self.mode = mode
+    def __init__(self) -> None:
+        self._modes = ["ok"]
         self.arrived: list[Arrived] = []
         self.experiments: dict[str, str] = {}
         self.released = threading.Event()
@@ -93,11 +93,14 @@ class Collector:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
-    def turn(self, mode: str) -> None:
-        """From now on it behaves so."""
-        self.mode = mode
-        if mode == "down":
+    def turn(self, *modes: str) -> None:
+        """From now on it behaves so: the next request meets the first of `modes`, and so on; the last one stays."""
+        self._modes = list(modes)
+        if modes == ("down",):
             self.__exit__()
+
+    def _mode(self) -> str:
+        return self._modes.pop(0) if len(self._modes) > 1 else self._modes[0]
 
     def __exit__(self, *_: object) -> None:
         self.released.set()
@@ -110,22 +113,23 @@ class Collector:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("content-length", 0)))
-        if self.mode == "hang":
-            self.released.wait(60)
+        mode = self._mode()
+        if mode == "hang":
+            self.released.wait()
             return
-        if self.mode == "reset":
+        if mode == "reset":
             request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             request.connection.close()
             request.close_connection = True
             return
-        if self.mode == "slow":
+        if mode == "slow":
             time.sleep(0.1)
-        if self.mode == "garbage":
+        if mode == "garbage":
             request.wfile.write(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
             request.close_connection = True
             return
-        if self.mode in ("error", "forbidden"):
-            self._reply(request, 500 if self.mode == "error" else 403, b"{}", "application/json")
+        if mode in ("error", "forbidden"):
+            self._reply(request, 500 if mode == "error" else 403, b"{}", "application/json")
             return
         arrived = Arrived(request.command, request.path, {k.lower(): v for k, v in request.headers.items()})
         self.arrived.append(arrived)
@@ -137,9 +141,9 @@ class Collector:
                 arrived.resource = attributes_of(resource.resource)
                 arrived.spans += [span for scope in resource.scope_spans for span in scope.spans]
             response = ExportTraceServiceResponse()
-            if self.mode == "partial":
+            if mode == "partial":
                 response.partial_success.rejected_spans = 1
-            content = b"\xff\xff\xff" if self.mode == "not_otlp" else response.SerializeToString()
+            content = b"\xff\xff\xff" if mode == "not_otlp" else response.SerializeToString()
             self._reply(request, 200, content, PROTOBUF)
             return
         arrived.json = json.loads(body) if body else None

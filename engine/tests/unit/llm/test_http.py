@@ -65,7 +65,7 @@ def test_a_reply_that_is_left_early_is_closed() -> None:
                 assert await reply.read()
 
         asyncio.run(leave())
-        assert server.asked[0].gone.wait(5)
+        assert server.asked[0].gone.wait(60)
 
 
 @pytest.mark.usefixtures("loopback")

@@ -18,7 +18,7 @@ def test_any_status_is_an_answer_and_proxies_are_ignored(
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     service = Service("stable", stub("r-1"), state=tmp_path)
     try:
-        service.wait_ready(20)
+        service.wait_ready(60)
         missing = get(f"{service.url}/nothing", timeout=2)
         assert (missing.status, missing.headers["x-sluice-release"]) == (404, "r-1")
     finally:

@@ -26,7 +26,7 @@ def services(stub: Callable[..., ServiceSpec], tmp_path: Path) -> Iterator[tuple
     )
     try:
         for service in pair:
-            service.wait_ready(20)
+            service.wait_ready(60)
         yield pair
     finally:
         for service in pair:

@@ -35,7 +35,7 @@ def test_nobody_there_is_a_failure_with_its_cause() -> None:
 def test_visitors_ask_until_they_are_told_to_stop(stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
     service = Service("stable", stub("r-1"), state=tmp_path)
     try:
-        service.wait_ready(20)
+        service.wait_ready(60)
         with Visitors(service.url, ["Why?"], timeout=5) as visitors:
             time.sleep(1.5)
         seen = len(visitors.visits)
@@ -51,7 +51,7 @@ def test_visitors_ask_until_they_are_told_to_stop(stub: Callable[..., ServiceSpe
 def test_a_silent_service_fails_by_the_time_limit(stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
     service = Service("stable", stub("r-1", "--delay", "30"), state=tmp_path)
     try:
-        service.wait_ready(20)
+        service.wait_ready(60)
         assert "TimeoutError" in visit(service.url, "Why?", timeout=0.3).error
     finally:
         service.stop()

@@ -65,7 +65,7 @@ class Call:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.005)
 
@@ -80,7 +80,7 @@ async def waiting(app: Any) -> int:
 
 
 async def until_waiting(app: Any, many: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await waiting(app) != many:
             await asyncio.sleep(0.005)
 

@@ -49,7 +49,7 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def ask(self, *, stream: bool) -> socket.socket:

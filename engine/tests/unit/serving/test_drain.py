@@ -53,7 +53,7 @@ def nursery() -> Iterator[subprocess.Popen[str]]:
     with process:
         yield process
         os.killpg(process.pid, signal.SIGKILL)  # and whatever it has forked
-        process.wait(10)
+        process.wait(60)
 
 
 async def _ready(client: httpx.AsyncClient, url: str) -> None:
