@@ -102,6 +102,6 @@ def test_looking_for_words_first_loses_no_attack(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("piece", ["\n", " ", "ignore all ", "a ", "all the ", "you are now a ", "show me ", ". "])
 def test_a_long_text_of_one_piece_takes_linear_time(piece: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     injection.find(piece * 20_000, Options())
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5  # of this process alone; quadratic time takes minutes

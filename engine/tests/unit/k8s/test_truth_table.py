@@ -83,7 +83,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         many(20, lambda: releases["bad"].ask(FORBIDDEN))
         many(30, lambda: releases["stable"].score(0, HASHES["bad"]))
         many(3, lambda: releases["quiet"].ask(GOOD))
-        time.sleep(2)  # two more scrapes
+        asked = time.time()
+        assert wait_until(lambda: _scraped(url, len(releases), after=asked), seconds=60)
         yield url
     finally:
         for process in started:
@@ -111,9 +112,11 @@ def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> subproce
         return subprocess.Popen(argv, stdout=log, stderr=log)
 
 
-def _scraped(url: str, targets: int) -> bool:
+def _scraped(url: str, targets: int, after: float = 0.0) -> bool:
+    """Whether each target was read twice, the last time begun after a moment."""
+    read = f"count(count_over_time(up[5m]) >= 2 and up == 1 and timestamp(up) > {after})"
     try:
-        return argo_metric.ask(url, "count(count_over_time(up[1m]) >= 2 and up == 1)", 2) == [float(targets)]
+        return argo_metric.ask(url, read, 2) == [float(targets)]
     except (OSError, httpx.TransportError):
         return False
 

@@ -134,6 +134,6 @@ def test_the_server_ends_with_the_object(models) -> None:
 
     with LocalServer(models.chat, threads=1, context=256, slots=1) as server:
         url = f"{server.base_url}/health"
-        assert httpx.get(url, timeout=5).status_code == 200
+        assert httpx.get(url, timeout=60).status_code == 200
     with pytest.raises(httpx.TransportError):
-        httpx.get(url, timeout=5)
+        httpx.get(url, timeout=60)

@@ -25,7 +25,7 @@ def test_a_service_gets_a_port_its_environment_and_an_end(tmp_path: Path) -> Non
     service = Service("stable", spec, state=tmp_path)
     try:
         service.wait_ready(60)
-        assert get(f"{service.url}/", timeout=2).body == b"me"
+        assert get(f"{service.url}/", timeout=60).body == b"me"
     finally:
         service.stop()
     with pytest.raises(SluiceError, match="stable r-1 ended with status -15"):

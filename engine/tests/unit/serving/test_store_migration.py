@@ -18,10 +18,20 @@ from sluice.retrieval.index import build_index
 from sluice.retrieval.loads import load, prune
 from sluice.retrieval.schema import migrate
 from support.network.tcp_proxy import Proxy
-from unit.serving.test_postgresql_failures import SameVector, Service, index, proxy, retriever, server, service
+from unit.serving.test_postgresql_failures import (
+    SameVector,
+    Service,
+    index,
+    limit,
+    proxy,
+    retriever,
+    server,
+    service,
+    stores,
+)
 
 pytestmark = pytest.mark.real
-__all__ = ["index", "proxy", "retriever", "server", "service"]
+__all__ = ["index", "limit", "proxy", "retriever", "server", "service", "stores"]
 
 
 class Callers:

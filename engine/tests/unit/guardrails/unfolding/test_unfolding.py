@@ -116,9 +116,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=list(HOSTILE))
 def test_hostile_texts_are_bounded(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     found = unfold(text)
-    assert time.perf_counter() - began < 10  # a guard against hanging; engine/benchmarks/guardrails.py measures
+    assert time.process_time() - began < 10  # of this process alone; engine/benchmarks/guard_cost.py measures
     assert len(found.layers) <= MOST_LAYERS
     assert sum(len(layer.text) for layer in found.layers) <= 3 * MOST_CHARACTERS
 
