@@ -72,7 +72,8 @@ class Soak:
 
 
 def soak(seconds: float, *, warm: float, every: float = 1.0, pause: float = PAUSE) -> Soak:
-    """Starts a service, warms it up for `warm` seconds, then sends traffic for `seconds` and samples `every` second.
+    """Starts a service, warms it up for `warm` seconds, then sends traffic for `seconds`, and until each kind of caller
+    had a turn every two seconds on a machine that is busy; samples `every` second.
 
     `pause`: seconds that each caller waits between two requests."""
     with tempfile.TemporaryDirectory() as folder, SteadyService(Path(folder), seconds=0.02) as service:
@@ -84,7 +85,7 @@ async def _soak(service: SteadyService, seconds: float, warm: float, every: floa
     await traffic.run(warm)
     before = await _idle(service)
     traffic.done.clear()
-    running = asyncio.ensure_future(traffic.run(seconds))
+    running = asyncio.ensure_future(traffic.run(seconds, least=seconds / 2))
     began, samples = time.monotonic(), []
     while not running.done():
         samples.append(Sample(time.monotonic() - began, service.rss, service.descriptors))
@@ -117,15 +118,15 @@ class _Traffic:
         self._number = itertools.count()
         self._lines = Lines(service.port)
 
-    async def run(self, seconds: float) -> None:
+    async def run(self, seconds: float, least: float = 0) -> None:
         ends = time.monotonic() + seconds
         async with Lines(self._port) as self._lines:
-            await asyncio.gather(*(self._caller(number, ends) for number in range(CALLERS)))
+            await asyncio.gather(*(self._caller(number, ends, least) for number in range(CALLERS)))
 
-    async def _caller(self, offset: int, ends: float) -> None:
+    async def _caller(self, offset: int, ends: float, least: float) -> None:
         kinds = self._kinds()
         for kind in itertools.islice(itertools.cycle(kinds), offset * 2, None):
-            if time.monotonic() >= ends:
+            if time.monotonic() >= ends and all(self.done[each] >= least for each in kinds):
                 return
             status, expected = await kinds[kind](), _EXPECTED.get(kind, 200)
             self.done[kind] += 1
