@@ -106,7 +106,10 @@ async def tokens_a_second(url: str, bodies: list[Body], key: str, in_flight: int
             tokens += reply.json()["usage"]["completion_tokens"]
 
     headers = {"authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(timeout=120, trust_env=False, headers=headers) as client:
+    socket = url.removeprefix("unix://") if url.startswith("unix://") else None
+    transport = httpx.AsyncHTTPTransport(uds=socket) if socket else None
+    url = "http://localhost" if socket else url
+    async with httpx.AsyncClient(timeout=120, trust_env=False, headers=headers, transport=transport) as client:
         began = time.perf_counter()
         await asyncio.gather(*(worker(client) for _ in range(in_flight)))
         return tokens / (time.perf_counter() - began)

@@ -201,10 +201,20 @@ def test_the_champion_answers_with_citations(fork: Fork) -> None:
         assert reply.json()["release"] == fork.champion
         assert reply.json()["choices"][0]["message"]["content"]
         assert httpx.get(f"{address}/version").json()["release"] == fork.champion
+        assert listening(service.pid) == {port}
         service.send_signal(signal.SIGTERM)
         assert service.wait(60) == 0
     finally:
         service.kill()
+
+
+def listening(pid: int) -> set[int]:
+    """TCP ports on which a process or one of its children takes connections."""
+    import psutil
+
+    process = psutil.Process(pid)
+    found = [one for each in (process, *process.children(recursive=True)) for one in each.net_connections("tcp")]
+    return {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
 
 
 def ready(address: str) -> bool:

@@ -34,12 +34,14 @@ class HttpClient:
         """Use it as `async with client.post(…) as reply`. `deadline`: a time of the event loop's clock."""
         return Exchange(self, url, body, headers, deadline)
 
-    async def session(self) -> aiohttp.ClientSession:
+    async def session(self, socket: str | None = None) -> aiohttp.ClientSession:
+        """The session of the running event loop. `socket`: path of the Unix socket that all its requests go to."""
         loop = asyncio.get_running_loop()
         if (there := self._open.get(loop)) is not None:
             return there[0]
+        options: dict[str, Any] = {"limit": self._connections, "keepalive_timeout": _KEEP_ALIVE_SECONDS}
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_SECONDS),
+            connector=aiohttp.UnixConnector(socket, **options) if socket else aiohttp.TCPConnector(**options),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"accept-encoding": "identity", "user-agent": "sluice"},  # a compressed stream comes in lumps
             timeout=self._timeout,
@@ -61,14 +63,20 @@ class HttpClient:
 
 
 class Address(NamedTuple):
-    """Where to post, and through which proxy of the environment, or None."""
+    """Where to post: through which proxy of the environment, or to which Unix socket, if any."""
 
     url: yarl.URL
     proxy: str | None
+    socket: str | None = None
 
 
 def address(url: str) -> Address:
-    """The proxy is looked up once, here: aiohttp would read the environment again for every request."""
+    """The proxy is looked up once, here: aiohttp would read the environment again for every request.
+
+    `unix:///folder/name.sock/path` is the path of a server that listens on that socket."""
+    if url.startswith("unix://"):
+        socket, suffix, path = url.removeprefix("unix://").partition(".sock")
+        return Address(yarl.URL(f"http://localhost{path}", encoded=True), None, socket + suffix)
     parts = urlsplit(url)
     proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
     return Address(yarl.URL(url, encoded=True), proxy)
@@ -88,8 +96,8 @@ class Exchange:
         self._response: aiohttp.ClientResponse
 
     async def __aenter__(self) -> Self:
-        session = await self._client.session()
-        url, proxy = self._where
+        url, proxy, socket = self._where
+        session = await self._client.session(socket)
         try:
             async with asyncio.timeout_at(self._deadline):
                 self._response = await session.post(

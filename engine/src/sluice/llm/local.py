@@ -1,4 +1,7 @@
-"""llama.cpp inside this process: an OpenAI-compatible server on loopback, through xllamacpp.
+"""llama.cpp inside this process: an OpenAI-compatible server on a private Unix socket, through xllamacpp.
+
+No TCP port: any local process, and any page that a browser shows, could ask it past the keys, guards and tenants of
+the service, or switch the adapter off for everybody. Only this user can open the folder of the socket.
 
 A converted model that llama.cpp cannot use aborts the whole process, so `probe` first loads it in a child.
 """
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +19,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import interrupts_deferred
 
 _PROBE_SECONDS = 120
+_LONGEST_SOCKET = 103  # bytes: sun_path of macOS; Linux has four more
 _PROBE = """
 import os, sys
 from pathlib import Path
@@ -30,7 +35,8 @@ os._exit(0)
 
 
 class LocalServer:
-    """One chat model, with an optional LoRA adapter. `base_url` has no /v1; the server ends with the object."""
+    """One chat model, with an optional LoRA adapter. `base_url` has no /v1; the server and its socket end with the
+    object."""
 
     def __init__(
         self, model: Path, *, adapter: Path | None = None, threads: int = 2, slots: int = 2, context: int = 4096
@@ -40,7 +46,9 @@ class LocalServer:
         params = _params(model, threads)
         params.n_ctx = context
         params.n_parallel = slots
-        params.endpoint_metrics = True
+        params.endpoint_slots = False  # it shows the prompts of others
+        self._folder = tempfile.TemporaryDirectory(prefix="sluice-")  # for this user alone
+        params.hostnames = [_socket(Path(self._folder.name))]
         if adapter is not None:
             _require_file(adapter, "adapter")
             lora = xllamacpp.CommonAdapterLoraInfo()
@@ -62,6 +70,7 @@ class LocalServer:
 
     def close(self) -> None:
         self._server = None
+        self._folder.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +94,17 @@ def probe(model: Path, adapter: Path | None = None) -> None:
             f"{adapter or model}: llama.cpp cannot load it (exit {done.returncode}): {reason}",
             remedy="check that the file is whole and made for this model; delete it to have it made again",
         )
+
+
+def _socket(folder: Path) -> str:
+    """The path of the socket; SluiceError where the system could not hold it."""
+    path = str(folder / "llama.sock")
+    if len(path.encode()) > _LONGEST_SOCKET:
+        raise SluiceError(
+            f"{path}: too long for the path of a Unix socket ({_LONGEST_SOCKET} bytes)",
+            remedy="set TMPDIR to a shorter folder",
+        )
+    return path
 
 
 def _params(model: Path, threads: int) -> Any:

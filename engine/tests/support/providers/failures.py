@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.attempts import Attempt
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain

@@ -7,7 +7,8 @@ from pathlib import Path
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import asking
 from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
-from sluice.guardrails import GuardrailSettings, Outcome
+from sluice.guardrails.guards import Outcome
+from sluice.guardrails.settings import GuardrailSettings
 from support.serving.fakes import scripted_bundle
 
 

@@ -4,9 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import pytest
 
 from sluice.core.errors import SluiceError
@@ -118,8 +121,7 @@ def test_answers_are_the_same_every_time_and_end_where_told(models) -> None:
         return said
 
     with LocalServer(models.chat, threads=1, context=512, slots=1) as server:
-        assert server.base_url.startswith("http://127.0.0.1:")
-        assert not server.base_url.endswith("/v1")
+        assert server.base_url.endswith("/llama.sock")
         first = ask()
         assert first
         assert ask() == first
@@ -130,10 +132,38 @@ def test_answers_are_the_same_every_time_and_end_where_told(models) -> None:
 
 @pytest.mark.real
 def test_the_server_ends_with_the_object(models) -> None:
-    import httpx
-
     with LocalServer(models.chat, threads=1, context=256, slots=1) as server:
-        url = f"{server.base_url}/health"
-        assert httpx.get(url, timeout=60).status_code == 200
-    with pytest.raises(httpx.TransportError):
-        httpx.get(url, timeout=60)
+        path = Path(server.base_url.removeprefix("unix://"))
+        assert get(path, "/health").status_code == 200
+    assert not path.parent.exists()
+
+
+@pytest.mark.real
+def test_no_door_is_open_to_others_on_this_machine(models) -> None:
+    """Neither to processes nor to web pages: they can reach any port of 127.0.0.1, and no file of this user."""
+    process = psutil.Process()
+    before = {one.laddr for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+    with LocalServer(models.chat, threads=1, context=256, slots=1) as server:
+        path = Path(server.base_url.removeprefix("unix://"))
+        after = {one.laddr for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+        assert after == before
+        assert path.is_socket()
+        assert path.parent.stat().st_mode & 0o077 == 0
+        assert get(path, "/slots").status_code == 501  # it would show what others have asked
+
+
+def test_a_folder_too_deep_for_a_socket_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    model = tmp_path / "model.gguf"
+    model.touch()
+    with pytest.raises(SluiceError, match="too long for the path of a Unix socket") as caught:
+        LocalServer(model)
+    assert "TMPDIR" in str(caught.value)
+
+
+def get(socket: Path, path: str) -> httpx.Response:
+    """One GET request to llama.cpp by its socket."""
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://localhost", timeout=5) as client:
+        return client.get(path)

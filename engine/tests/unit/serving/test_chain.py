@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta
 from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import Prompt

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import ModelParameters, Prompt

@@ -10,7 +10,8 @@ pytestmark = pytest.mark.real
 
 ATTEMPTS = 4
 SECONDS = 6.0
-# Milliseconds that one request in a hundred is behind its plan: beyond it the machine did something else, and times say nothing.
+# Milliseconds behind its plan, for one request in a hundred: beyond it the machine did something else, and times say
+# nothing.
 LATE = 25
 
 

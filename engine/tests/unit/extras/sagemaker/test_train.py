@@ -38,7 +38,7 @@ QUOTA = "ResourceLimitExceeded: The account-level service limit 'ml.m5.xlarge fo
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout under git and DVC, with the code that stages depend on."""
     root = tmp_path_factory.mktemp("template") / "checkout"
-    for folder in ("prompts", "config", "src", "pipelines"):
+    for folder in ("prompts", "config", "src", "engine/src", "pipelines", "engine/requirements"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
     for name in ("pyproject.toml", ".gitignore"):
         shutil.copy(ROOT / name, root / name)
@@ -105,6 +105,8 @@ def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tol
         """The stage itself; it would refuse data of one row."""
         (place.build / until).mkdir(parents=True, exist_ok=True)
         (place.build / until / "report.json").write_text("{}")
+        if "whole" in request.fixturenames:
+            subprocess.run(command("sluice", "code", "digest"), cwd=place.root, env=environment(place), check=True)
 
     monkeypatch.setattr(remote, "reproduce", check)
     if "whole" not in request.fixturenames:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
