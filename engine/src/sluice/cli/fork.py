@@ -61,7 +61,7 @@ def init(
     print(f"{count}; staged, not committed")
     for line in left:
         print(f"not done: {line}")
-    print(f"next: `make setup` installs `{names.name}`, then `make check` and `make test-unit`, and commit")
+    print(f"next: `make setup` installs `{names.name}`, then `make check` and `make test`, and commit")
     print("undo: git reset --hard")
     if planned.removed:
         print(_INSTEAD_OF_THE_STARTER_DATA)

@@ -121,8 +121,12 @@ class Checkout:
 
     def commit(self, message: str) -> None:
         """Commits all that has changed, as nobody in particular."""
+        self.git("commit", "--quiet", "--no-verify", "--allow-empty", "--all", "-m", message)
+
+    def git(self, *words: str) -> str:
+        """What git says to these words in the clone."""
         who = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-        _run("git", *who, "commit", "--quiet", "--no-verify", "--allow-empty", "--all", "-m", message, cwd=self.root)
+        return _run("git", *who, *words, cwd=self.root)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """`sluice` with `words` in the clone, with the clone's own code. Its output is a pipe."""
