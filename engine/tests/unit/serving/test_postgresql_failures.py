@@ -151,6 +151,7 @@ def test_postgresql_in_trouble_is_a_503_in_time_and_mends_itself(service: Servic
     assert until(lambda: service.ask().status_code == 200, seconds=60)
 
 
+@never_ends
 def test_a_long_outage_is_mended_as_quickly(service: Service, proxy: Proxy) -> None:
     proxy.mode = "refuse"
     end = time.monotonic() + 6
