@@ -24,7 +24,6 @@ EXTRA = Extra(
         "engine/tests/support/aws/sagemaker_definition.py",
         "engine/tests/support/aws/sagemaker_runs.py",
         "engine/tests/support/aws/sagemaker_server.py",
-        "engine/tests/unit/extras/sagemaker/pipeline_upsert.py",
         "pipelines/container",
         "pipelines/sagemaker-sdk.yaml",
         "pipelines/sagemaker.py",

@@ -20,8 +20,7 @@ from sluice.retrieval.collections import ensure_collection, list_collections
 from sluice.retrieval.index import build_index
 from sluice.retrieval.loads import drop_one, load, named, prune, switch
 from unit.retrieval.conftest import Scattered, corpus
-
-from .test_schema import STORES, run
+from unit.retrieval.test_schema import STORES, run
 
 pytestmark = pytest.mark.real
 VERSIONS = ("apple", "birch", "cedar")
