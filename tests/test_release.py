@@ -7,12 +7,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def promoted(checkout):
-    return checkout.release()
+    return checkout.first_release()
 
 
 def test_a_release_goes_from_the_data_to_the_last_canary_step_and_is_live(checkout, promoted):
     assert promoted.verdict == "promoted", promoted.output
     assert promoted.status == 0
+    assert promoted.rehearsed
     assert checkout.live == promoted.release
 
 

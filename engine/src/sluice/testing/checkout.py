@@ -53,12 +53,13 @@ _LOCAL = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How `sluice release make` ended: its exit status, the release that it made (empty: none) and what became of it,
-    in the words of its last table."""
+    """How `sluice release make` ended: its exit status, the release that it made (empty: none), what became of it in
+    the words of its last table, and whether it was beside the live one in a canary."""
 
     status: int
     release: str
     verdict: str
+    rehearsed: bool
     output: str
 
 
@@ -158,7 +159,18 @@ class Checkout:
         """
         status, output = self.run("release", "make", *(["--fault", fault] if fault else []))
         found = re.search(r"^release\s+(r-[0-9a-f]{12})\s+(.*?)\s*$", output, re.MULTILINE)
-        return Outcome(status, found[1] if found else "", found[2] if found else "", output)
+        name, verdict = (found[1], found[2]) if found else ("", "")
+        rehearsed = bool(name) and (Workspace(self.root).releases / name / "rehearsal.json").is_file()
+        return Outcome(status, name, verdict, rehearsed, output)
+
+    def first_release(self) -> Outcome:
+        """A release that has walked through a canary. Where nothing is trained, the first one is live without: there
+        was nothing to compare it with. Then it is the next."""
+        first = self.release()
+        if first.verdict != "promoted" or first.rehearsed:
+            return first
+        self.change_what_serves()
+        return self.release()
 
     def processes(self) -> list[psutil.Process]:
         """Everything that still runs from this clone, or in it: a stage's command line does not name it."""
