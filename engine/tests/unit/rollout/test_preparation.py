@@ -44,7 +44,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 def run(tmp_path: Path, documents: list[Any]) -> tuple[str, list[str]]:
     lines: list[str] = []
     cluster = Cluster(tmp_path / "state", lost_seconds=3)
-    return deploy(cluster, documents, show=lines.append, seconds=40, patience=QUICK).kind, lines
+    return deploy(cluster, documents, show=lines.append, seconds=240, patience=QUICK).kind, lines
 
 
 def writes(api: KubeApi) -> list[str]:

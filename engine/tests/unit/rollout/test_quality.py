@@ -121,7 +121,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def asked_by_the_command(services: dict[str, str], canary: str, release: Path) -> None:
     canary_quality(
-        services["stable"], services[canary], cases=0, concurrency=4, timeout=10, release=release, out=release / "out"
+        services["stable"], services[canary], cases=0, concurrency=4, timeout=60, release=release, out=release / "out"
     )
 
 

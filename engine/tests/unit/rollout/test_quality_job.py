@@ -46,7 +46,7 @@ def run(tmp_path: Path, services: dict[str, str]) -> Run:
 
     def go(canary: str, *, cases: int = 50, **more: object) -> QualityReport:
         return run_quality(
-            QualityParameters(cases=cases, concurrency=4, answer_timeout_s=10),
+            QualityParameters(cases=cases, concurrency=4, answer_timeout_s=60),
             canary=canary,
             stable=services["stable"],
             name="quality-0",

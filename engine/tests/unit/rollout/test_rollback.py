@@ -55,7 +55,7 @@ def back(api: KubeApi, tmp_path: Path, release: str = "", before: str = "") -> t
     lines: list[str] = []
     cluster = Cluster(tmp_path / "state", lost_seconds=3)
     named = {"release": release, "before": before}
-    done = rollback(cluster, api.namespace, "sluice", **named, show=lines.append, seconds=20, patience=QUICK)
+    done = rollback(cluster, api.namespace, "sluice", **named, show=lines.append, seconds=240, patience=QUICK)
     return done, lines
 
 
