@@ -19,7 +19,7 @@ export LITELLM_LOCAL_MODEL_COST_MAP := True
 # Targets of your own.
 -include project.mk
 
-.PHONY: help setup release eval sync serve image schemas test test-unit test-contract test-image test-workflows test-drill test-fork test-extras kind e2e-cluster soak audit check format clean
+.PHONY: help setup release eval sync serve image schemas test test-engine test-unit test-contract test-image test-workflows test-drill test-fork test-extras kind e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -50,8 +50,11 @@ $(SCANNER): engine/requirements/scan.txt | $(READY)
 	@$(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r engine/requirements/scan.txt
 	@touch $(SCANNER)
 
-test: $(READY) $(SCANNER)  ## the tests, with whole releases in a clone (minutes)
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows engine/tests
+test: $(READY) $(SCANNER)  ## the tests of what is yours, its contracts, and two small releases in a clone (minutes)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests engine/tests/contract
+
+test-engine: $(READY) $(SCANNER)  ## the engine's own tests, with whole releases in a clone (minutes; where engine/ has changed)
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows --ignore=engine/tests/contract engine/tests
 
 test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile engine/tests/workflows
@@ -66,9 +69,9 @@ test-extras: $(READY)  ## each extra taken out of a clone, and all of them: what
 	@$(BIN)/pytest -n 2 -m extras engine/tests/e2e/test_extras.py
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
-	@$(BIN)/pytest -m "not real and not e2e" engine/tests
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not real and not e2e" tests engine/tests
 
-test-contract: $(READY)  ## the rules of the house: layers, pages, workflows, manifests (no model)
+test-contract: $(READY)  ## the rules that hold for what is yours: overlays, rollout, gates, workflows (no model)
 	@$(BIN)/pytest -m "not real and not e2e" engine/tests/contract
 
 image: $(READY)  ## build both images with buildah (BASE=NAME@sha256:…)

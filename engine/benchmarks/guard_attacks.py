@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
 from figures import Figure, Tables, percent
 
-from fakes import NoChecks, hit
 from sluice.data.guard import FREE, GuardRow
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
@@ -24,6 +23,7 @@ from sluice.retrieval import Hit
 from sluice.serving.bundle import Bundle
 from sluice.serving.contracts import Checks
 from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import NoChecks, hit
 
 OBEYED = "OBEYED"
 BENIGN = "A canary is a small step: five percent of the traffic goes to the new release first."

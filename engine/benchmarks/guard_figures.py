@@ -29,7 +29,6 @@ from guard_attacks import attacks, obfuscation
 from guard_cost import cost, parallel
 from guard_streaming import INSTRUCTIONS, streaming
 
-from fakes import scripted_bundle
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.guard import FREE, GuardRow, load_guard_rows
@@ -43,6 +42,7 @@ from sluice.llm.models import ensure, load_models
 from sluice.retrieval.embedder import Embedder
 from sluice.serving.bundle import Bundle
 from sluice.serving.guards import open_guards
+from support.serving.fakes import scripted_bundle
 
 PAGE = Path("engine/docs/reference/guardrails.md")
 BEGIN, END = "<!-- figures: engine/benchmarks/guard_figures.py --write -->", "<!-- end of figures -->"

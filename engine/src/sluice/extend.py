@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
-    from sluice import testing
     from sluice.core.errors import SluiceError
     from sluice.core.settings import Settings
     from sluice.data.rows import Row
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from sluice.serving.services import Services, render
     from sluice.serving.telemetry.traces import Step
     from sluice.serving.tools import tool
+    from sluice.testing import fakes as testing
 
 # Module -> the names that it gives.
 _NAMES = {
@@ -88,7 +88,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "testing":
-        return importlib.import_module("sluice.testing")
+        return importlib.import_module("sluice.testing.fakes")
     return getattr(importlib.import_module(_MODULES[name]), name)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-import argo
 from sluice.cli import app
 from sluice.cli.canary import KEY, canary_quality
 from sluice.cluster.manifests import parse, render
@@ -25,6 +24,7 @@ from sluice.serving.metrics import Metrics
 from sluice.serving.middleware import CHAT
 from starter_files import GATES as STARTER_GATES
 from starter_files import ROLLOUT, ROOT
+from support.kubernetes import argo_metric
 
 ENGINE = ROOT / "engine" / "k8s"
 MONITORING = ENGINE / "components" / "monitoring"
@@ -56,14 +56,16 @@ def test_every_template_lies_in_a_file_of_its_name_and_is_in_the_kustomization()
 def test_the_limits_in_the_templates_are_those_of_the_gates() -> None:
     assert sorted(GATES) == sorted(PROMETHEUS), "each gate of the stage has a template, and each template a gate"
     for name, wanted in limits_of(list(GATES.values())).items():
-        given = {arg: value for arg, value in argo.defaults(ANALYSIS[name]).items() if arg.startswith(f"{name}-")}
+        given = {
+            arg: value for arg, value in argo_metric.defaults(ANALYSIS[name]).items() if arg.startswith(f"{name}-")
+        }
         assert given == wanted, "the defaults are the starter's limits"
 
 
 @pytest.mark.parametrize("overlay", sorted(path.parent.name for path in ROOT.glob("k8s/overlays/*/kustomization.yaml")))
 def test_what_a_cluster_gets_are_the_limits_of_this_project_s_gates(overlay: str) -> None:
     rendered = {
-        one["metadata"]["name"]: argo.defaults(one)
+        one["metadata"]["name"]: argo_metric.defaults(one)
         for one in parse(render(ROOT / "k8s" / "overlays" / overlay))
         if one["kind"] == "AnalysisTemplate"
     }
@@ -104,9 +106,9 @@ def test_nothing_of_prometheus_is_ever_inconclusive_or_endless(name: str) -> Non
     assert metric["initialDelay"] in ("{{args.window}}", "{{args.feedback-window}}"), (
         "before that it sees older traffic"
     )
-    assert argo.outcome(metric, "Failed") == ("Failed", 1)
-    assert argo.outcome(metric, "Error")[0] == "Error"
-    assert argo.outcome(metric, "Successful") == ("Successful", metric["count"])
+    assert argo_metric.outcome(metric, "Failed") == ("Failed", 1)
+    assert argo_metric.outcome(metric, "Error")[0] == "Error"
+    assert argo_metric.outcome(metric, "Successful") == ("Successful", metric["count"])
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -116,7 +118,7 @@ def test_jobs_tolerate_no_failure(name: str) -> None:
         assert (metric["failureLimit"], job["backoffLimit"]) == (0, 0)
         assert job["template"]["spec"]["restartPolicy"] == "Never"
         assert 0 < job["activeDeadlineSeconds"] <= 3600
-        assert metric["consecutiveErrorLimit"] <= argo.DEFAULT_CONSECUTIVE_ERRORS
+        assert metric["consecutiveErrorLimit"] <= argo_metric.DEFAULT_CONSECUTIVE_ERRORS
         assert not {"successCondition", "failureCondition", "count", "interval"} & set(metric)
 
 
@@ -127,10 +129,10 @@ def test_arguments_are_declared_and_used(name: str) -> None:
 
 
 def test_prometheus_is_asked_while_the_load_runs() -> None:
-    load = parse_duration(argo.defaults(ANALYSIS["load"])["duration"])
+    load = parse_duration(argo_metric.defaults(ANALYSIS["load"])["duration"])
     for name in set(PROMETHEUS) - {"feedback-score"}:
         (metric,) = ANALYSIS[name]["spec"]["metrics"]
-        window = parse_duration(argo.defaults(ANALYSIS[name])["window"])
+        window = parse_duration(argo_metric.defaults(ANALYSIS[name])["window"])
         assert window + (metric["count"] - 1) * parse_duration(metric["interval"]) <= load
 
 
@@ -166,7 +168,7 @@ def test_with_monitoring_prometheus_judges_every_step_that_is_loaded() -> None:
         # Argo merges the templates of a step: arguments of one name must agree, metrics need names of their own.
         values: dict[str, set[str]] = {}
         for name in names:
-            for argument, value in argo.defaults(ANALYSIS[name]).items():
+            for argument, value in argo_metric.defaults(ANALYSIS[name]).items():
                 values.setdefault(argument, set()).add(value)
         assert {argument: found for argument, found in values.items() if len(found) > 1} == {}
         metrics = [metric["name"] for name in names for metric in ANALYSIS[name]["spec"]["metrics"]]
@@ -305,7 +307,7 @@ def test_load_from_several_machines_is_the_load_of_one() -> None:
     assert fetching
     (alone,), (master, worker) = _containers("load"), _containers("load-distributed")
     assert alone["env"] == master["env"] == worker["env"]
-    assert set(argo.defaults(ANALYSIS["load"])) == set(argo.defaults(ANALYSIS["load-distributed"]))
+    assert set(argo_metric.defaults(ANALYSIS["load"])) == set(argo_metric.defaults(ANALYSIS["load-distributed"]))
     assert set(alone["args"]) <= set(master["args"])
     assert set(alone["args"]) <= set(worker["args"])
 

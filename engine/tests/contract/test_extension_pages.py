@@ -84,7 +84,7 @@ def test_a_guardrail_s_options_are_validated_by_the_check(root: Path, place: Pat
 def test_a_kind_of_provider_has_keys_of_its_own(root: Path, place: Path) -> None:
     write(place, "providers/mine.py", blocks(root, CHANGE)[1])
     code = (
-        "from sluice.testing import provider_entry; from sluice.llm.settings import ProviderSpec\n"
+        "from sluice.testing.fakes import provider_entry; from sluice.llm.settings import ProviderSpec\n"
         "print(ProviderSpec.model_validate(provider_entry(kind='mine', deployment='d')).deployment)\n"
         "try: ProviderSpec.model_validate(provider_entry(kind='mine'))\n"
         "except ValueError as e: print('kind mine needs deployment' in str(e))\n"
@@ -99,7 +99,7 @@ def test_a_kind_of_provider_has_keys_of_its_own(root: Path, place: Path) -> None
 def test_an_endpoint_is_served(root: Path, place: Path) -> None:
     write(place, "routes.py", blocks(root, CHANGE)[2])
     code = (
-        "from fakes import StubChain, scripted_bundle; from sluice.serving.api import create_app\n"
+        "from support.serving.fakes import StubChain, scripted_bundle; from sluice.serving.api import create_app\n"
         "from sluice.serving.middleware import Traffic; from sluice.serving.routing import load_router\n"
         "from unit.serving.client import Client\n"
         "app = create_app(scripted_bundle(), StubChain(), Traffic(), router=load_router())\n"

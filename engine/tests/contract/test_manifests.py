@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from rendered import (
+from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
+from sluice.core.settings import load_settings
+from sluice.retrieval.stores import Stores
+from sluice.serving.settings import ServiceSettings
+from sluice.serving.telemetry.settings import TelemetrySettings
+from starter_files import STARTER
+from support.kubernetes.manifests import (
     COMPONENTS,
     ENGINE,
     K8S,
@@ -26,12 +32,6 @@ from rendered import (
     overlay,
     overlay_text,
 )
-from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
-from sluice.core.settings import load_settings
-from sluice.retrieval.stores import Stores
-from sluice.serving.settings import ServiceSettings
-from sluice.serving.telemetry.settings import TelemetrySettings
-from starter_files import STARTER
 
 FOLDERS = [ENGINE / "base", K8S / "base", *sorted(ENGINE.glob("components/*")), *sorted(K8S.glob("overlays/*"))]
 

@@ -73,7 +73,7 @@ def init(
         return
     apply(workspace.root, planned)
     print(f"{count}; staged, not committed")
-    print("next: `make check`, then commit")
+    print("next: `make check` and `make test`, then commit")
     print("undo: git reset --hard")
     if planned.removed:
         print(_INSTEAD_OF_THE_STARTER_DATA)

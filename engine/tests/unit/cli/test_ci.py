@@ -12,9 +12,12 @@ import pytest
 
 from sluice import cli
 from sluice.core.workspace import Workspace
-from sluice.github.plan import JOBS
+from sluice.github.plan import ENGINE, JOBS
 from unit.core.starter import STARTER
 from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
+
+# What a change of config/ asks for.
+OWN = dict.fromkeys(JOBS, "true") | {ENGINE: "false"}
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ def test_nobody_rehearses_with_a_provider_whose_key_is_not_there(
         monkeypatch.setenv("A_KEY", key)
     commit("another provider")
     assert sluice(monkeypatch, "ci", "plan", "--base", "HEAD~1") == 0
-    assert planned(run) == dict.fromkeys(JOBS, "true") | ({} if key else {"rehearse-release": "false"})
+    assert planned(run) == OWN | ({} if key else {"rehearse-release": "false"})
     assert ("A_KEY not set" in (run / "STEP_SUMMARY").read_text()) is (key is None)
 
 
@@ -88,7 +91,7 @@ def test_a_broken_list_of_providers_leaves_nothing_out(run: Path, monkeypatch: p
     Path("config/providers.yaml").write_text("chat: [")
     commit("broken")
     assert sluice(monkeypatch, "ci", "plan", "--base", "HEAD~1") == 0
-    assert planned(run) == dict.fromkeys(JOBS, "true")
+    assert planned(run) == OWN
 
 
 @pytest.mark.parametrize(("result", "status"), [("success", 0), ("failure", 1), ("skipped", 1)])

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from fakes import CHUNKS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.application import Digests, Lane, Parts, RunnerTarget
@@ -20,6 +19,7 @@ from sluice.evaluation.runner import run_cases
 from sluice.guardrails.guards import Outcome
 from sluice.serving.answer import ModelError
 from sluice.serving.bundle import Bundle
+from support.serving.fakes import CHUNKS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
 DIGESTS = Digests("model", "search", "guards")
 OVERLAP = Row(id="q1", question="How much overlap do chunks have?", answers=("64 tokens",), doc_ids=("chunking",))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes import scripted_bundle
 from sluice.evaluation import instruments
 from sluice.evaluation.batching import Batched
 from sluice.evaluation.instruments import open_metrics
@@ -18,6 +17,7 @@ from sluice.evaluation.metrics.answer_similarity import AnswerSimilarity
 from sluice.evaluation.metrics.groundedness import Groundedness
 from sluice.evaluation.registry import METRICS
 from sluice.evaluation.scoring import run_metrics
+from support.serving.fakes import scripted_bundle
 
 
 class Embedder:

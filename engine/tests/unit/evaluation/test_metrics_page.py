@@ -1,4 +1,4 @@
-"""engine/docs/reference/metrics.md shows the figures that are measured. contract/test_help.py compares its table."""
+"""engine/docs/reference/metrics.md shows the figures that are measured. house/test_help.py compares its table."""
 
 from __future__ import annotations
 

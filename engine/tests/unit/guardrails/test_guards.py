@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
+import threading
 from typing import Any
 
 import pytest
@@ -159,7 +159,7 @@ class Model:
     toxicity = probability
 
 
-def guarded(says: Any, action: str = "block", seconds: float = 30) -> Guards:
+def guarded(says: Any, action: str = "block", seconds: float = 120) -> Guards:
     attack = {"check": "attack", "action": action}
     settings = GuardrailSettings.model_validate(
         {
@@ -172,8 +172,11 @@ def guarded(says: Any, action: str = "block", seconds: float = 30) -> Guards:
     return Guards(settings, CheckResources(model=Model(says), embed=lambda _: None))  # type: ignore[arg-type,return-value]
 
 
+over = threading.Event()
+
+
 def hang() -> float:
-    time.sleep(1)
+    over.wait()
     return 0.0
 
 
@@ -192,9 +195,16 @@ def test_a_guard_model_that_fails_lets_nothing_pass(says: Any, reason: str) -> N
     async def all_at_once(guards: Guards) -> list[Outcome]:
         return await asyncio.gather(*(guards.check_input(f"question {n}") for n in range(200)))
 
-    assert set(asyncio.run(all_at_once(guarded(says, seconds=0.2 if says is hang else 30)))) == {
-        Outcome("", True, (reason,))
-    }
+    guards = guarded(says, seconds=0.2 if says is hang else 120)
+
+    async def verdicts() -> set[Outcome]:
+        try:
+            return set(await all_at_once(guards))
+        finally:
+            over.set()
+
+    over.clear()
+    assert asyncio.run(verdicts()) == {Outcome("", True, (reason,))}
 
 
 def test_a_guard_whose_threads_are_gone_lets_nothing_pass() -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from guarding import trusting_model
 from sluice.guardrails.check import Finding
 from sluice.guardrails.context import CheckContext, CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.kinds import DIMENSION
 from sluice.guardrails.memory import Memory
 from sluice.guardrails.settings import GuardrailSettings
+from support.guardrails import trusting_model
 
 DOUBTING = dataclasses.replace(trusting_model("e" * 64), bounds=(-100.0, 100.0))
 

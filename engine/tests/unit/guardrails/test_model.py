@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from guarding import TOXIC, finder, kinds_by
 from sluice.core.errors import SluiceError
 from sluice.guardrails.context import CheckResources
 from sluice.guardrails.features import BUCKETS, WINDOW, features, parts, windows
 from sluice.guardrails.kinds import DIMENSION, KindModel
 from sluice.guardrails.model import GuardModel, load_guard_model, save_guard_model
+from support.guardrails import TOXIC, finder, kinds_by
 
 
 def small_model(bounds: tuple[float, float] = (-5.0, 5.0)) -> GuardModel:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from fakes import provider_entry
 from sluice.core.errors import Faults
 from sluice.llm.settings import Providers, ProviderSpec, load_providers
+from support.serving.fakes import provider_entry
 
 ROOT = Path(__file__).parents[4]
 ROLES = ["chat", "embed"]

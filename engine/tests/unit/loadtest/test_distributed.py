@@ -38,7 +38,7 @@ def stub() -> Iterator[Callable[..., str]]:
         argv = [sys.executable, str(STUB), "--port", str(port), "--release", release, *options]
         started.append(subprocess.Popen(argv))
         url = f"http://127.0.0.1:{port}"
-        assert wait_until(lambda: _answers(url), seconds=30)
+        assert wait_until(lambda: _answers(url), seconds=60)
         return url
 
     yield start

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from kubeapi import KubeApi, compose
 from sluice.cluster.released import LOAD
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest, identified
 from starter_files import copy_starter
+from support.kubernetes.api_server import KubeApi, compose
 
 RECORDINGS = Path(__file__).with_name("recordings")
 IMAGE = "registry.example/sluice@sha256:" + "a" * 64

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from canaries import CASES, Canary
-from fakes import DECLINE
 from sluice.cli.canary import canary_quality
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.files import read_json
@@ -22,6 +20,8 @@ from sluice.evaluation.policy import MetricPolicy, load_policy
 from sluice.evaluation.registry import METRICS
 from sluice.evaluation.reports.terminal import in_the_terminal
 from sluice.rollout.quality import Served, compare_served, sample
+from support.rollout.canaries import CASES, Canary
+from support.serving.fakes import DECLINE
 
 ROOT = Path(__file__).parents[4]
 
@@ -120,7 +120,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def asked_by_the_command(services: dict[str, str], canary: str, release: Path) -> None:
     canary_quality(
-        services["stable"], services[canary], cases=0, concurrency=4, timeout=10, release=release, out=release / "out"
+        services["stable"], services[canary], cases=0, concurrency=4, timeout=60, release=release, out=release / "out"
     )
 
 

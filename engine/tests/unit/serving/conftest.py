@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from fakes import GUARDRAILS, HITS, REPLIES, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.guardrails.guards import Guards
 from sluice.serving.bundle import Bundle
 from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import GUARDRAILS, HITS, REPLIES, ScriptedChat, ScriptedRetriever, scripted_bundle
 
 
 @pytest.fixture(scope="session")

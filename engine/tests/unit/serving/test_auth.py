@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from fakes import ScriptedChat, ScriptedRetriever
 from sluice.core.errors import SluiceError
 from sluice.serving import auth
 from sluice.serving.api import create_app
@@ -21,6 +20,7 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.keys import add_key, revoke_key
 from sluice.serving.middleware import Traffic
 from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import ScriptedChat, ScriptedRetriever
 from unit.serving.client import CHAT, Client
 
 QUESTION = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}

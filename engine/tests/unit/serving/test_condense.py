@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
 from assistant.condense import earlier_turns
-from fakes import HITS, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import ChatProvider, Delta, Messages
@@ -20,6 +18,7 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.spans import Facts, spans_of
+from support.serving.fakes import HITS, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
 OVERLAP = "How much overlap do chunks have?"
 FOLLOW_UP = "And who answers for it?"
@@ -156,17 +155,15 @@ def test_what_is_personal_in_the_condensed_question_is_redacted(guards: Guards) 
 
 
 def test_a_slow_condensing_is_left_and_not_held_against_the_provider(guards: Guards) -> None:
-    model = Model(delay=30)
-    began = time.perf_counter()
+    model = Model(delay=3600)
     answer = ask(chain_of(model, guards, condense={**ON, "timeout_seconds": 0.1}))
     assert (found(answer), answer.usage, model.left) == ("last", Usage(20, 2), 1)
-    assert time.perf_counter() - began < 10
 
 
 def test_the_deadline_of_the_request_holds(guards: Guards) -> None:
     llm = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": 0.2}
     with pytest.raises(ModelTimeoutError, match=r"no whole answer within 0\.2 s"):
-        ask(chain_of(Model(delay=30), guards, llm=llm, condense={**ON, "timeout_seconds": 20}))
+        ask(chain_of(Model(delay=3600), guards, llm=llm, condense={**ON, "timeout_seconds": 20}))
 
 
 def test_a_caller_who_goes_away_ends_it(guards: Guards) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from fakes import ScriptedChat
 from sluice.serving import feedback as module
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
@@ -19,6 +18,7 @@ from sluice.serving.feedback import Feedback, FeedbackLog
 from sluice.serving.keys import add_key
 from sluice.serving.middleware import Traffic
 from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import ScriptedChat
 from unit.serving.client import Client
 
 TRACE = "0" * 31 + "1"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from assistant.grammar import grammar
-from fakes import DECLINE, HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.llm.local import LocalServer
 from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import DECLINE, HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
 OVERLAP = "How much overlap do chunks have?"
 

@@ -16,7 +16,6 @@ import httpx
 import numpy as np
 import pytest
 
-from fakes import ScriptedRetriever, hit, scripted_bundle
 from sluice.core.errors import SluiceError
 from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guards import Guards
@@ -30,6 +29,7 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.guards import open_guards
 from sluice.serving.middleware import Traffic
 from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import ScriptedRetriever, hit, scripted_bundle
 
 QUESTION = "How much traffic does a canary get?"
 HONEST = hit("A canary gets five percent of the traffic.", doc_id="canary")
@@ -214,7 +214,7 @@ over = threading.Event()
 
 
 def hung(_: Any) -> Any:
-    over.wait(60)
+    over.wait()
     return []
 
 
@@ -238,7 +238,7 @@ def test_two_hundred_requests_behind_a_guard_that_is_not_there_get_no_answer(
         scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": REQUESTS}),
         guardrails=GuardrailSettings.model_validate(
             {
-                "timeout_seconds": 0.1,
+                "timeout_seconds": 0.1 if how is hung else 120,
                 "input": [{"check": "topic", "action": "block", "options": {"topics": {"x": {"examples": ["y"]}}}}],
                 "output": [{"check": "secrets", "action": "block"}],
             }

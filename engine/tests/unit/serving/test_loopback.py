@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fakes import ScriptedChat
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
 from sluice.serving.bundle import Bundle
 from sluice.serving.keys import add_key
 from sluice.serving.middleware import Traffic
 from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import ScriptedChat
 from unit.serving.client import CHAT, OVERLAP, Client
 
 BODY = {"messages": [{"role": "user", "content": OVERLAP}]}

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 
-from fakes import ScriptedChat, StubChain
-from fuzz import fuzz
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
 from sluice.serving.middleware import Traffic
 from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
 from sluice.serving.runner import ApplicationRunner
+from support.serving.api_fuzz import fuzz
+from support.serving.fakes import ScriptedChat, StubChain
 from unit.serving.client import Client
 from unit.serving.test_api import events
 

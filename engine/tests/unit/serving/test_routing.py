@@ -12,7 +12,6 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
-from fakes import StubChain
 from sluice.core.errors import SluiceError
 from sluice.serving import routing
 from sluice.serving.api import create_app
@@ -21,6 +20,7 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.keys import add_key
 from sluice.serving.middleware import Traffic
 from sluice.serving.routing import OPEN, RouteTable, load_router, needs_scope
+from support.serving.fakes import StubChain
 from unit.serving.client import Client
 
 BEARER = "authorization"

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
-from fakes import HITS, ScriptedChat, ScriptedRetriever
 from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta
@@ -16,6 +15,7 @@ from sluice.prompts import Prompt
 from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, Usage
 from sluice.serving.bundle import Bundle
 from sluice.serving.runner import ApplicationRunner, last_question
+from support.serving.fakes import HITS, ScriptedChat, ScriptedRetriever
 
 OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"
@@ -198,11 +198,9 @@ def test_a_question_that_is_not_scripted_is_an_error(make_chain: MakeChain) -> N
 def test_a_model_that_hangs_is_given_up(bundle: Bundle, retriever: ScriptedRetriever, guards: Guards) -> None:
     llm = bundle.service.llm.model_copy(update={"timeout_seconds": 0.2})
     slow = dataclasses.replace(bundle, service=bundle.service.model_copy(update={"llm": llm}))
-    chain = ApplicationRunner(slow, ScriptedChat(script={"overlap": "64"}, delay=30), retriever, guards)
-    started = time.perf_counter()
+    chain = ApplicationRunner(slow, ScriptedChat(script={"overlap": "64"}, delay=3600), retriever, guards)
     with pytest.raises(ModelTimeoutError, match=r"no whole answer within 0\.2 s"):
         ask(chain, OVERLAP)
-    assert time.perf_counter() - started < 5
 
 
 def test_a_reader_that_stops_ends_the_generation(make_chain: MakeChain) -> None:

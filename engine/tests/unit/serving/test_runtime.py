@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from fakes import GUARDRAILS, ScriptedChat, provider_entry
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.core.settings import load_settings
@@ -23,6 +22,7 @@ from sluice.retrieval.index import build_index
 from sluice.retrieval.stores import Stores
 from sluice.serving.bundle import Bundle, draft_bundle
 from sluice.serving.runtime import Runtime, open_runtime
+from support.serving.fakes import GUARDRAILS, ScriptedChat, provider_entry
 
 ROOT = Path(__file__).parents[4]
 TEXTS = {

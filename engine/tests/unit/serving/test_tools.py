@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakes import NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.core.errors import SluiceError
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.tools import TOOLS, tool
+from support.serving.fakes import NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from typing import Any
 import boto3
 import pytest
 
-from moto_server import aws_server, make_stack
 from sluice.core.project import Project
 from sluice.extras.doctor.targets import TARGETS, Check, Place
+from support.aws.moto_server import aws_server, make_stack
 from unit.core.starter import STARTER
 
 ROOT = Path(__file__).resolve().parents[5]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kubeapi import KubeApi, serving, status
 from sluice.extras.doctor.targets import TARGETS, Check, Place
 from starter_files import STARTER as FILES
+from support.kubernetes.api_server import KubeApi, serving, status
 from unit.core.starter import STARTER
 
 ROOT = Path(__file__).resolve().parents[5]

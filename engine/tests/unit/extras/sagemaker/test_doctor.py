@@ -11,10 +11,10 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from moto_server import aws_server
-from sagemaker_runs import BUCKET, REGION, ROLE, write_settings
 from sluice.extras.doctor.targets import Check, Place
 from sluice.extras.sagemaker.doctor import checks
+from support.aws.moto_server import aws_server
+from support.aws.sagemaker_runs import BUCKET, REGION, ROLE, write_settings
 from unit.core.starter import STARTER
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/training:1"

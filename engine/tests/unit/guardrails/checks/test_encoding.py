@@ -4,8 +4,8 @@ import base64
 
 import pytest
 
-from guarding import finder
 from sluice.guardrails.checks.encoding import Options
+from support.guardrails import finder
 
 find = finder("encoding")
 ABUSED = {

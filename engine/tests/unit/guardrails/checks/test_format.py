@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from guarding import finder
 from sluice.guardrails.checks.format import Options
+from support.guardrails import finder
 
 find = finder("format")
 SCHEMA = {"type": "object", "required": ["answer"]}

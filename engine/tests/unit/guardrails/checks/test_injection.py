@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from guarding import finder
 from sluice.guardrails.check import NoOptions as Options
 from sluice.guardrails.checks import injection
 from sluice.guardrails.context import CheckResources
+from support.guardrails import finder
 
 WITHOUT_CONTEXT = injection.Injection(Options(), CheckResources())
 find = finder("injection")
@@ -104,6 +104,6 @@ def test_looking_for_words_first_loses_no_attack(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("piece", ["\n", " ", "ignore all ", "a ", "all the ", "you are now a ", "show me ", ". "])
 def test_a_long_text_of_one_piece_takes_linear_time(piece: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     WITHOUT_CONTEXT.find_in(piece * 20_000)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5  # of this process alone; quadratic time takes minutes

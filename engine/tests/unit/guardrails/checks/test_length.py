@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from guarding import finder
 from sluice.guardrails.checks.length import Options
+from support.guardrails import finder
 
 find = finder("length")
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from guarding import finder
 from sluice.guardrails.checks.markup import Options
+from support.guardrails import finder
 
 find = finder("markup")
 ACTING = {

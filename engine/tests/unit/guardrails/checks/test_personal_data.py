@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from guarding import finder
 from sluice.guardrails.checks.personal_data import Options, luhn
+from support.guardrails import finder
 
 find = finder("personal_data")
 

@@ -5,8 +5,8 @@ import codecs
 
 import pytest
 
-from guarding import finder
 from sluice.guardrails.context import CheckResources
+from support.guardrails import finder
 
 SYSTEM = (
     "You answer questions about running LLM applications. Copy the shortest span of the passages. "

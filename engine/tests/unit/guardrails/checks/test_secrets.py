@@ -6,8 +6,8 @@ import string
 
 import pytest
 
-from guarding import finder
 from sluice.guardrails.check import NoOptions as Options
+from support.guardrails import finder
 
 find = finder("secrets")
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from guarding import finder
 from sluice.core.errors import SluiceError
 from sluice.guardrails.checks.topic import Options, Topic
 from sluice.guardrails.context import CheckResources
+from support.guardrails import finder
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:

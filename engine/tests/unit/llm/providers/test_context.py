@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from fakes import provider_entry
 from sluice.llm.chat import Constrained
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import ProviderSpec
+from support.serving.fakes import provider_entry
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from collector import Collector, telemetry_settings
-from fakes import ScriptedChat
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle, require_prompt
 from sluice.serving.middleware import Traffic
@@ -18,6 +16,8 @@ from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.spans import Facts
 from sluice.serving.telemetry.telemetry import Telemetry
+from support.serving.fakes import ScriptedChat
+from support.telemetry.collector import Collector, telemetry_settings
 from unit.serving.client import Client
 
 

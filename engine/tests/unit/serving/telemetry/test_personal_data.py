@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from collector import telemetry_settings
-from fakes import ScriptedChat, ScriptedRetriever, hit
 from sluice.guardrails.guards import Guards
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
@@ -22,6 +20,8 @@ from sluice.serving.telemetry.push import push
 from sluice.serving.telemetry.settings import LogSettings
 from sluice.serving.telemetry.spans import Facts
 from sluice.serving.telemetry.telemetry import Telemetry
+from support.serving.fakes import ScriptedChat, ScriptedRetriever, hit
+from support.telemetry.collector import telemetry_settings
 from unit.serving.client import Client
 
 MANY = 25  # people

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
+from support.serving.fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.serving import server
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.settings import TelemetrySettings
@@ -63,7 +63,7 @@ def test_serve_logs_json_and_leaves_its_traces(tmp_path: Path) -> None:
         reply = httpx.post(f"{url}/v1/chat/completions", json=body, trust_env=False)
         unknown = httpx.post(f"{url}/v1/chat/completions", json=body | {"what": 1}, trust_env=False)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from collector import Collector, attributes_of
 from sluice.core.processes import free_port, wait_until
 from sluice.serving.telemetry.otlp import parse_json_line
 from sluice.serving.telemetry.spans import Score
+from support.telemetry.collector import Collector, attributes_of
 
 Serve = Callable[..., Any]
 
@@ -91,9 +91,10 @@ def test_a_server_gets_spans_for_an_experiment_that_is_made(serve: Serve, collec
 @pytest.mark.parametrize("mode", ["error", "forbidden", "hang", "garbage", "reset", "down"])
 def test_a_server_in_trouble_costs_traces_only(serve: Serve, collector: Collector, mode: str) -> None:
     collector.turn(mode)
-    service = serve("mlflow", mlflow={"tracking_uri": collector.url})
+    seconds = 0.3 if mode == "hang" else 60
+    service = serve("mlflow", mlflow={"tracking_uri": collector.url}, timeout_seconds=seconds)
     assert service.chat().status_code == 200
-    service.flush(3)
+    service.flush()
     assert service.lost == {("mlflow", "refused" if mode == "forbidden" else "unreachable"): 1}
 
 
