@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sluice.cli.common import find_release
 from sluice.core.errors import Faults
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Models: fetch, verify, describe.")
-
-Release = Annotated[str, typer.Argument(help="Release id; default: the champion.")]
+group = typer.Typer(no_args_is_help=True, help="Models: fetch, verify.")
 
 
 @group.command("list")
@@ -75,31 +71,3 @@ def models_prune(
         print(f"{'would delete' if dry_run else 'deleted'} {folder} ({size / 2**20:.0f} MiB)")
     if not found:
         print("every cached model is named")
-
-
-@group.command("card")
-def models_card(
-    release: Release = "",
-    out: Annotated[Path | None, typer.Option(help="File to write; default: print it.")] = None,
-) -> None:
-    """The model card of a release's adapter, in Markdown, written from what MLflow has recorded of it."""
-    from sluice.core.files import write_atomic
-    from sluice.release.card import model_card
-
-    workspace = Workspace.find()
-    card = model_card(workspace, find_release(workspace, release)[0])
-    if out:
-        write_atomic(out, card)
-    else:
-        print(card, end="")
-
-
-@group.command("lineage")
-def models_lineage(release: Release = "") -> None:
-    """What a release was made of: adapter, base model, and each data row it learned from, by its digest."""
-    from sluice.release.lineage import lineage
-
-    workspace = Workspace.find()
-    manifest, folder = find_release(workspace, release)
-    for line in lineage(workspace, manifest, folder):
-        print(line)

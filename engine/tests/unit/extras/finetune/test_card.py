@@ -1,3 +1,4 @@
+# ruff: noqa: F811 - a fixture that is imported is named by the tests
 """The model card: what MLflow recorded of a release, for people."""
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.release.card import model_card
+from sluice.extras.finetune.card import model_card
 from sluice.release.manifest import Manifest
 from sluice.release.registry import record_release
+from unit.release.conftest import make, workspace  # noqa: F401 - fixtures
 
 Make = Callable[..., tuple[Manifest, Path]]
 

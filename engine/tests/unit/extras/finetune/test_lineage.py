@@ -1,3 +1,4 @@
+# ruff: noqa: F811 - a fixture that is imported is named by the tests
 """From a release back to its rows."""
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
-from sluice.release.lineage import lineage
+from sluice.extras.finetune.lineage import lineage
 from sluice.release.manifest import Manifest
+from unit.release.conftest import make, workspace  # noqa: F401 - fixtures
 
 Make = Callable[..., tuple[Manifest, Path]]
 ROWS = [Row(id=f"q{n}", question=f"What is {n}?", answers=(str(n),), doc_ids=("numbers",)) for n in range(3)]
