@@ -108,7 +108,7 @@ def calibrate_bundle(bundle: Bundle, cases: Sequence[CalibrationCase]) -> Calibr
             raise SluiceError(
                 "config/providers.yaml: nobody judges",
                 remedy="list a provider under `judge`; "
-                "engine/docs/how-to/use-another-provider.md has an entry for each kind",
+                "docs/hosted-models.md has an entry for each kind",
             )
         return calibrate(judge, cases)
 

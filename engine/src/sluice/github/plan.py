@@ -24,8 +24,8 @@ _ANSWERS = frozenset({"test-python", "eval-change", "rehearse-release"})
 # First rule that matches a path decides. `*` stands for any characters, `/` too.
 RULES: tuple[tuple[str, frozenset[str]], ...] = (
     # Pages that tests compare with running programs; what is in engine/tests/contract/ runs in check-code.
-    ("engine/docs/how-to/add-a-metric.md", _TESTS),
-    ("engine/docs/how-to/use-another-provider.md", _TESTS),
+    ("docs/extend.md", _TESTS),
+    ("docs/hosted-models.md", _TESTS),
     ("engine/docs/reference/analysis.md", _TESTS),
     ("engine/docs/reference/cluster.md", _TESTS),
     ("engine/docs/reference/metrics.md", _TESTS),

@@ -20,14 +20,14 @@ EVERYTHING = set(JOBS)
     [
         # documentation: no model work
         (["engine/docs/README.md"], set()),
-        (["engine/docs/how-to/deploy.md", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"], set()),
+        (["docs/cluster.md", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"], set()),
         (["engine/docs/images/road.svg"], set()),
         (["LICENSE"], set()),
         ([".github/ISSUE_TEMPLATE/bug.yml", ".github/pull_request_template.md", ".github/CODEOWNERS"], set()),
         ([".github/dependabot.yml", ".vscode/settings.json"], set()),
         # pages that unit tests read
         (["engine/docs/reference/metrics.md"], {TEST}),
-        (["engine/docs/how-to/use-another-provider.md", "engine/docs/README.md"], {TEST}),
+        (["docs/hosted-models.md", "engine/docs/README.md"], {TEST}),
         # what answers depend on
         (["prompts/answer.prompt.yml"], {TEST, PROMPTS, EVAL, REHEARSE}),
         (["data.dvc", "dvc-store/files/md5/ab/cdef"], {TEST, EVAL, REHEARSE}),
