@@ -92,13 +92,3 @@ def test_torch_is_asked_for_by_a_range_that_any_build_satisfies(root: Path) -> N
     ]
     assert [line for line in lines if line.startswith("torch")]
     assert not [line for line in lines if "+" in line or "==" in line]
-
-
-def test_every_relative_link_of_the_pages_leads_somewhere(root: Path, texts: dict[str, str]) -> None:
-    broken = []
-    for name, text in texts.items():
-        if name.endswith(".md"):
-            for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
-                if "://" not in target and not (root / name).parent.joinpath(target).exists():
-                    broken.append(f"{name}: {target}")
-    assert not broken

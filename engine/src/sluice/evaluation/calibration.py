@@ -108,7 +108,7 @@ def calibrate_bundle(bundle: Bundle, cases: Sequence[CalibrationCase]) -> Calibr
             raise SluiceError(
                 "config/providers.yaml: nobody judges",
                 remedy="list a provider under `judge`; "
-                "docs/hosted-models.md has an entry for each kind",
+                "engine/docs/reference/providers.md lists the keys of an entry",
             )
         return calibrate(judge, cases)
 

@@ -24,13 +24,18 @@ _ANSWERS = frozenset({"test-python", "eval-change", "rehearse-release"})
 # First rule that matches a path decides. `*` stands for any characters, `/` too.
 RULES: tuple[tuple[str, frozenset[str]], ...] = (
     # Pages that tests compare with running programs; what is in engine/tests/contract/ runs in check-code.
+    ("docs/canary.md", _TESTS),
     ("docs/extend.md", _TESTS),
     ("docs/hosted-models.md", _TESTS),
+    ("docs/prompts.md", _TESTS),
     ("engine/docs/reference/analysis.md", _TESTS),
     ("engine/docs/reference/cluster.md", _TESTS),
     ("engine/docs/reference/metrics.md", _TESTS),
     ("docs/*", frozenset()),
     ("engine/docs/*", frozenset()),
+    ("engine/CONTRIBUTING.md", frozenset()),
+    ("engine/README.md", frozenset()),
+    ("AGENTS.md", frozenset()),
     ("README.md", frozenset()),
     ("CHANGELOG.md", frozenset()),
     ("CONTRIBUTING.md", frozenset()),

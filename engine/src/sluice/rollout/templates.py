@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest, read_yaml
-from sluice.rollout.argo import REMEDY, AnalysisTemplate, Arg, validate
+from sluice.rollout.argo import REMEDY, AnalysisTemplate, StepArg, validate
 
 SHAPES = ("steady", "staircase")
 _DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
@@ -85,15 +85,27 @@ TEMPLATES = {
 }
 
 
-def read_parameters(folder: Path, name: str, overrides: Sequence[Arg]) -> Parameters:
-    """The defaults of the template in `folder` with the step's own arguments over them. ValueError for a template that
-    the rehearsal cannot run or a bad argument, SluiceError for a bad file."""
+def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg]) -> Parameters:
+    """The defaults of a template with the step's own arguments over them.
+
+    Args:
+        folder: of the templates, engine/k8s/analysis.
+        name: of the template.
+        overrides: arguments of the step. Hashes of pods are left out: Argo Rollouts gives them to the templates that
+            declare them, and a rehearsal has no pods.
+
+    Raises:
+        ValueError: the rehearsal cannot run such a template, or does not know an argument.
+        SluiceError: the file is not a template.
+    """
     if name not in TEMPLATES:
         raise ValueError(f"template {name!r} is not one that the rehearsal can run{nearest(name, [*TEMPLATES])}")
     template, path = TEMPLATES[name], folder / f"{name}.yaml"
     document, lines = read_yaml(path)
     values = {arg.name: arg.value for arg in validate(path, document, lines, AnalysisTemplate).spec.args}
     for arg in overrides:
+        if arg.value is None:
+            continue
         if arg.name not in values:
             raise ValueError(f"args: {path} declares no argument {arg.name!r}{nearest(arg.name, list(values))}")
         values[arg.name] = arg.value

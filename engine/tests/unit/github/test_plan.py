@@ -20,8 +20,8 @@ EVERYTHING = set(JOBS)
     [
         # documentation: no model work
         (["engine/docs/README.md"], set()),
-        (["docs/cluster.md", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"], set()),
-        (["engine/docs/images/road.svg"], set()),
+        (["docs/cluster.md", "README.md", "AGENTS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"], set()),
+        (["docs/images/release.svg"], set()),
         (["LICENSE"], set()),
         ([".github/ISSUE_TEMPLATE/bug.yml", ".github/pull_request_template.md", ".github/CODEOWNERS"], set()),
         ([".github/dependabot.yml", ".vscode/settings.json"], set()),
