@@ -33,9 +33,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def which_run() -> str:
     """Of which run figures are: day, commit, machine."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-    )
+    words = ["git", "rev-parse", "--short=12", "HEAD"]
+    commit = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     cores, load = os.cpu_count(), os.getloadavg()[0]
     return f"Measured on {date.today()} at {commit.stdout.strip()}, on {cores} cores, load average {load:.1f}."
 
