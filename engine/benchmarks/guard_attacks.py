@@ -17,7 +17,7 @@ from figures import Figure, Tables, percent
 
 from fakes import NoChecks, hit
 from sluice.data.guard import FREE, GuardRow
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit

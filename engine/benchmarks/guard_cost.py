@@ -10,7 +10,7 @@ from itertools import cycle
 
 from figures import Figure
 
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.guardrails.unfolding import MOST_CHARACTERS
 
 

@@ -34,9 +34,11 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.guard import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
-from sluice.guardrails import GuardrailSettings, Guards, Kit
+from sluice.guardrails.guards import Guards
 from sluice.guardrails.memory import Memory
 from sluice.guardrails.model import FILE, load_guard_model
+from sluice.guardrails.seen import Kit
+from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import ensure, load_models
 from sluice.retrieval.embedder import Embedder
 from sluice.serving.bundle import Bundle

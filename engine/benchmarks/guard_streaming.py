@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from figures import Figure
 from guard_attacks import ENCODINGS, Search
 
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.serving.bundle import Bundle

@@ -19,8 +19,10 @@ from providers import entry
 
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.guardrails import GuardrailSettings, Guards, Kit
+from sluice.guardrails.guards import Guards
 from sluice.guardrails.model import FILE, load_guard_model
+from sluice.guardrails.seen import Kit
+from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import ensure, load_models
 from sluice.llm.roles import open_chat
 from sluice.llm.settings import PROMPT_ROLES, Providers

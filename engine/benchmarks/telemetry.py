@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage
 from sluice.serving.metrics import Metrics

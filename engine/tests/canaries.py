@@ -18,7 +18,7 @@ import httpx
 from fakes import CHUNKS, REPLIES, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 from sluice.core.processes import free_port, wait_until
 from sluice.data.rows import Row
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain
 from sluice.serving.feedback import FeedbackLog

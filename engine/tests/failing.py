@@ -15,7 +15,7 @@ from typing import Any
 
 from fakes import GUARDRAILS, scripted_bundle
 from providing import chat_over
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.attempts import Attempt
 from sluice.serving.api import create_app
 from sluice.serving.chain import AnswerChain

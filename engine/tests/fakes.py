@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sluice.guardrails import GuardrailSettings, Outcome
+from sluice.guardrails.guards import Outcome
+from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import Delta, FinishReason, Messages, Usage
 from sluice.llm.failures import Failure, ProviderError
 from sluice.llm.settings import Providers

@@ -18,7 +18,7 @@ import httpx
 
 from fakes import CHUNKS, GUARDRAILS, hit, scripted_bundle
 from sluice.core.processes import die_with_parent, free_port, wait_until
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit

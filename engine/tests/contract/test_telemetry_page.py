@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.llm.chat import Delta
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage

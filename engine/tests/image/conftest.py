@@ -25,10 +25,10 @@ from sluice.guardrails.model import save_guard_model
 from sluice.llm.models import load_models
 from sluice.release import staging
 from sluice.release.blobs import open_place
-from sluice.release.gates import Verdict
 from sluice.release.image import LOAD, SERVING, Image, Target, build
 from sluice.release.manifest import FILE
 from sluice.release.transfer import push
+from sluice.release.verdict import Verdict
 from sluice.retrieval import stage
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -17,6 +17,7 @@ import typer.main
 from sluice.cli import (
     canary,
     ci,
+    code,
     data,
     delivery,
     deployment,
@@ -68,6 +69,7 @@ for noun, module in (
     ("endpoint", endpoint),
     ("params", params),
     ("ci", ci),
+    ("code", code),
 ):
     app.add_typer(module.group, name=noun)
 app.command()(serving.rehearse)

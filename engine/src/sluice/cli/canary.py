@@ -40,9 +40,9 @@ def canary_quality(
     from sluice.evaluation.policy import load_policy
     from sluice.evaluation.reports.terminal import in_the_terminal
     from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
+    from sluice.release.verdicts import quality_report, verdicts_of
     from sluice.rollout.jobs import JobReport
     from sluice.rollout.quality import Served, compare_served, sample
-    from sluice.rollout.quality_verdicts import report_of, verdicts_of
     from sluice.serving.settings import ServiceSettings
 
     if release:
@@ -68,7 +68,7 @@ def canary_quality(
         on_progress=lambda done, total: progress.report(done, total, "answers"),
     )
     if out:
-        write_json(out, report_of(found))
+        write_json(out, quality_report(found))
     print(in_the_terminal(found))
     if not found.passed:
-        raise GateFailed(JobReport(verdicts=tuple(verdicts_of(found))).reason)
+        raise GateFailed(JobReport(verdicts=tuple(verdicts_of(found, "quality"))).reason)

@@ -24,12 +24,15 @@ def _policy(workspace: Workspace) -> Any:
 
 @group.command("check")
 def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the report.")] = None) -> None:
-    """Check data/ against the contract; every fault at once (pipeline stage)."""
+    """Check data/ against the contract, every fault at once, and for the rows that gates need (pipeline stage)."""
     from sluice.core.files import write_json
     from sluice.data.contract import check_or_raise
+    from sluice.evaluation.stage import rows_of
+    from sluice.release.coverage import require_rows
 
     workspace = Workspace.find()
     report = check_or_raise(workspace.data, policy=_policy(workspace))
+    require_rows(rows_of(workspace), workspace.config / "gates.yaml")
     summary = report.as_dict()
     if out:
         write_json(out, summary)

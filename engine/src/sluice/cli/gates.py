@@ -28,13 +28,11 @@ def gates_judge(
     against: Annotated[Path, typer.Option(help="Folder of the evaluation of what is live, on the same cases.")],
     out: Annotated[Path, typer.Option(help="File for the verdicts.")],
 ) -> None:
-    """Let the gates judge an evaluation. A refusal is a result: the file says it, and the exit code is 0."""
+    """Let the gates and the comparison with what is live judge an evaluation. A refusal is a result: exit code 0."""
     from sluice.core.files import write_json
-    from sluice.release.figures import figures, reference
-    from sluice.release.gates import decide, load_gates
+    from sluice.release.decision import decide_release
 
-    gates = load_gates(Workspace.find().config / "gates.yaml")
-    verdicts = decide(gates, "evaluation", figures(evaluation, against), reference(evaluation, against))
+    verdicts = decide_release(Workspace.find().config / "gates.yaml", evaluation, against)
     refused = [verdict.gate for verdict in verdicts if not verdict.passed]
     record = {
         "passed": bool(verdicts) and not refused,

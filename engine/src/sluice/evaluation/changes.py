@@ -1,17 +1,17 @@
-"""What became of each case: broken, fixed, failed, not evaluated, changed, or the same; the most important first."""
+"""What became of each case: broken, fixed, without a result, changed, or the same; the most important first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sluice.data.flips import flip
 from sluice.evaluation.pairs import Pair
 
-Status = Literal["broken", "failed", "not evaluated", "error", "fixed", "changed", "same"]
-ORDER: tuple[Status, ...] = ("broken", "failed", "not evaluated", "error", "fixed", "changed", "same")
+Status = Literal["broken", "failed", "not evaluated", "not compared", "error", "fixed", "changed", "same"]
+ORDER: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def changes_of(
 
 
 def _change(one: Pair, flipping: Mapping[str, bool], deciding: AbstractSet[str]) -> CaseChange:
+    if one.base is None or one.head is None:
+        return CaseChange(one, "not compared")
     if one.both is None:
         return CaseChange(one, "not evaluated")
     base, head = one.both

@@ -1,5 +1,6 @@
 """Base against head: what got better, what broke, how sure that is, and what it costs.
 
+The one place that says whether a candidate is worse: on a pull request, at release and before a canary's first visitor.
 `compare` takes the records of two evaluations of the same cases and reads nothing else.
 engine/docs/reference/verdict.md says in plain words how the verdict is made; the numbers that decide are in
 config/gates.yaml under `comparison:`.
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from sluice.core.settings import nearest
 from sluice.evaluation.changes import changes_of
 from sluice.evaluation.findings import Comparison, Cost, LabelComparison, MetricComparison, SliceComparison
 from sluice.evaluation.judging import Judgement, Sample, judge
+from sluice.evaluation.output import NamedMeasure
 from sluice.evaluation.pairs import ANSWERED, CONSISTENCY, Case, Record, complete, gather, pair, some
 from sluice.evaluation.policy import ComparisonPolicy, Decides
 
@@ -42,16 +44,8 @@ class Measure(Protocol):
     def aggregate(self) -> str: ...
 
 
-@dataclass(frozen=True)
-class _BuiltIn:
-    name: str
-    unit: str = "share"
-    direction: str = "higher"
-    aggregate: str = "mean"
-
-
 # Computed from the trials and not from an answer: whether there was one, and whether repeating the question repeats it.
-BUILT_IN: tuple[Measure, ...] = (_BuiltIn(ANSWERED), _BuiltIn(CONSISTENCY))
+BUILT_IN: tuple[Measure, ...] = (NamedMeasure(ANSWERED), NamedMeasure(CONSISTENCY))
 
 
 def compare(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sluice.evaluation.changes import CaseChange
-from sluice.evaluation.judging import Judgement, Verdict
+from sluice.evaluation.judging import Judgement, MetricVerdict
 from sluice.evaluation.policy import ComparisonPolicy, Decides
 
 SCHEMA = 1
@@ -31,7 +31,7 @@ class MetricComparison:
     note: str = ""
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> MetricVerdict:
         return self.judgement.verdict
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,7 +90,8 @@ class Cost:
 class Comparison:
     """The whole result. `reasons` says why it is not green although nothing may be worse; empty when all was judged.
 
-    `named`: ids of cases by what kept them from being judged, for each side: failed, not_evaluated.
+    `named`: ids of cases by what kept them from being judged, for each side: failed, not_evaluated. `left_out`: metrics
+    that decide elsewhere and cannot be computed here, each with what it needs.
     """
 
     policy: ComparisonPolicy
@@ -105,6 +106,7 @@ class Comparison:
     trials: int
     compared: int
     identical: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def deciding(self) -> tuple[MetricComparison, ...]:
@@ -138,6 +140,7 @@ class Comparison:
             "verdict": self.verdict,
             "passed": self.passed,
             "reasons": list(self.reasons),
+            "left_out": list(self.left_out),
             "policy": self.policy.model_dump(mode="json"),
             "counts": {
                 "cases": len(self.cases),

@@ -2,7 +2,7 @@
 
 A metric is called improved or worse when three things hold: its probability withstands Holm's correction over all
 metrics judged with it, its interval at the level of that correction leaves 0 out, and the difference is as large as
-the policy says matters.
+the policy says matters. A metric that the policy calls deterministic is worse by the last of these alone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from sluice.evaluation.statistics import (
     swap_probability,
 )
 
-Verdict = Literal["improved", "worse", "no difference seen", "too few cases"]
-VERDICTS: tuple[Verdict, ...] = ("worse", "improved", "no difference seen", "too few cases")
+MetricVerdict = Literal["improved", "worse", "no difference seen", "too few cases"]
 
 # Differences of decimal fractions are off by about 1e-17; one that equals what matters does matter.
 _DIGITS = 9
@@ -69,7 +68,7 @@ class Judgement:
     base: float | None
     head: float | None
     cases: int
-    verdict: Verdict
+    verdict: MetricVerdict
     low: float | None = None
     high: float | None = None
     level: float | None = None
@@ -117,10 +116,11 @@ def judge(samples: Sequence[Sample], policy: ComparisonPolicy, minimum: int | No
         low, high = made.interval(one.level)
         base, head = _figures(sample)
         smallest = policy.of(sample.metric).matters(base)
-        sure = one.rejected and not low <= 0 <= high and round(abs(head - base), _DIGITS) >= round(smallest, _DIGITS)
-        verdict: Verdict = "no difference seen"
-        if sure:
-            verdict = "improved" if (head > base) == sample.higher else "worse"
+        fell = head != base and (head < base) == sample.higher
+        sure = (one.rejected and not low <= 0 <= high) or (fell and policy.of(sample.metric).deterministic)
+        verdict: MetricVerdict = "no difference seen"
+        if sure and round(abs(head - base), _DIGITS) >= round(smallest, _DIGITS):
+            verdict = "worse" if fell else "improved"
         found.append(
             Judgement(
                 base=base,

@@ -48,6 +48,7 @@ class Assertion:
 Result: TypeAlias = float | Label | Assertion | None
 Direction: TypeAlias = Literal["higher", "lower"]
 Aggregate: TypeAlias = Literal["mean", "p50", "p95", "share", "counts"]
+Needs: TypeAlias = Literal["answer", "passages", "model", "clock", "price"]
 
 
 class Metric(Protocol):
@@ -56,6 +57,9 @@ class Metric(Protocol):
     `aggregate` says what it gives and how all cases become one figure: the `mean`, `p50` or `p95` of scores, the
     `share` of assertions that passed, or the `counts` of labels. These are never mixed.
     `direction`: which way is better, None for labels. `version` changes when the same case may get another result.
+
+    Two more attributes may be left out. `needs`: what the score is made of beside row and answer (see `needs_of`);
+    `rows`: the rows that it can score, in words that follow "rows", such as "with answers".
     """
 
     @property
@@ -74,3 +78,25 @@ class Metric(Protocol):
     def aggregate(self) -> Aggregate: ...
 
     def score(self, row: Row, output: Output) -> Result | Awaitable[Result]: ...
+
+
+@dataclass(frozen=True)
+class NamedMeasure:
+    """A metric by what a comparison has to know of it alone, as a summary has it."""
+
+    name: str
+    unit: str = "share"
+    direction: str | None = "higher"
+    aggregate: str = "mean"
+
+
+def needs_of(metric: Metric) -> Needs:
+    """What a metric needs beside a row: the `answer` alone (text, citations, tokens), which is all that a canary shows
+    and what a metric needs that says nothing; what was found (`passages`); a `model` of its own; a `clock` that nothing
+    else disturbs; or the `price` of the answer."""
+    return getattr(metric, "needs", "answer")
+
+
+def scorable_rows(metric: Metric) -> str:
+    """The rows that a metric can score, in words that follow "rows"."""
+    return getattr(metric, "rows", "that it can score")

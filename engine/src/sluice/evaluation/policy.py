@@ -18,13 +18,15 @@ class MetricPolicy(Settings):
 
     `decides`: `always` (too few cases for it are too few for a verdict), `when_asked` (it decides if enough cases have
     it) or `never` (it informs). A difference smaller than `smallest` (in the metric's unit), or than `smallest_ratio`
-    of the base, is no difference, however sure it is; where both stand, both must be exceeded.
+    of the base, is no difference, however sure it is; where both stand, both must be exceeded. `deterministic`: the
+    same release gives the same value for a case each time, so a fall that matters is worse without a test.
     """
 
     decides: Decides = "never"
     smallest: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     smallest_ratio: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     minimum_cases: int | None = Field(default=None, ge=2)
+    deterministic: bool = False
 
     def matters(self, base: float) -> float:
         """The smallest difference to `base` that matters, in the metric's unit."""

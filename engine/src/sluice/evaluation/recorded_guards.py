@@ -12,7 +12,7 @@ import sluice.guardrails
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import current_asking
-from sluice.guardrails import BROKEN, Outcome
+from sluice.guardrails.guards import BROKEN, Outcome
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import Checks
 

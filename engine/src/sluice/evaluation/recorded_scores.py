@@ -44,8 +44,12 @@ class RecordedScores:
 
 
 def scores_digest(bundle: Bundle, model_digest: str) -> str:
-    """Digest over the metrics' code, the models they use (`model_digest`: of a local judge) and their libraries."""
-    code = digest_of_code(*(Path(package.__path__[0]) for package in (sluice.evaluation, sluice.data)))
-    libraries = {name: version(name) for name in _LIBRARIES}
+    """Digest over the metrics' code and libraries, and the models they use (`model_digest`: of a local judge)."""
     embedder = digest_of_file(bundle.embedder)
-    return digest_of({"code": code, "libraries": libraries, "embedder": embedder, "model": model_digest})
+    return digest_of({"metrics": metrics_digest(), "embedder": embedder, "model": model_digest})
+
+
+def metrics_digest() -> str:
+    """Digest over the metrics' code and libraries: results with the same one were scored alike."""
+    code = digest_of_code(*(Path(package.__path__[0]) for package in (sluice.evaluation, sluice.data)))
+    return digest_of({"code": code, "libraries": {name: version(name) for name in _LIBRARIES}})

@@ -12,16 +12,18 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
+from sluice.core.files import read_jsonl
 from sluice.core.params import load_params
 from sluice.core.progress import Reporter
 from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-from sluice.evaluation.application import open_application, recorded_judge
+from sluice.evaluation.application import model_digest, open_application, recorded_judge
 from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.output import Metric
-from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
+from sluice.evaluation.recorded_scores import RecordedScores, metrics_digest, scores_digest
+from sluice.evaluation.rescoring import rescore
 from sluice.evaluation.runner import require_rows, run_cases, spread
 from sluice.evaluation.summary import summarise, write_results
 from sluice.evaluation.tracking import record_evaluation
@@ -107,7 +109,7 @@ def run(
     rows to ask in place of those of the checkout; `replay`: as for `evaluate_bundle`.
 
     `recorded` in the summary: how many of the answers came out of the response cache, so that their times are those of
-    another run, and maybe of another machine.
+    another run, and maybe of another machine. `scored_by`: digest of the metrics.
     """
     rows = load_rows(asked) if asked else rows_of(workspace)
     progress = Reporter("evaluate")
@@ -119,8 +121,28 @@ def run(
         print(
             f"evaluate: {recorded} of {len(cases)} answers out of the response cache, with their times", file=sys.stderr
         )
-    summary = summarise(rows, cases, metrics) | {"recorded": recorded}
+    summary = summarise(rows, cases, metrics) | {"recorded": recorded, "scored_by": metrics_digest()}
     write_results(out, summary, cases)
     if not replay:
         record_evaluation(workspace, bundle, summary, out)
     return summary
+
+
+def rescore_results(workspace: Workspace, bundle: Bundle, folder: Path) -> None:
+    """Scores the answers of stored results anew with the metrics of this checkout, so that they can be compared with
+    results of today. Nobody is asked, but for a judge about answers that it has not seen.
+
+    Args:
+        workspace: the checkout, whose rows were asked.
+        bundle: whose embedder and judge the metrics use.
+        folder: of the results, which are replaced.
+    """
+    rows = rows_of(workspace)
+    cache = ResponseCache(workspace.state / FOLDER)
+    with measuring(bundle, cache) as metrics:
+        score = RecordedScores(cache, metrics, scores_digest(bundle, model_digest(bundle)))
+        cases = rescore(read_jsonl(folder / "cases.jsonl"), rows, score)
+    recorded = sum(bool(case.get("recorded")) for case in cases)
+    write_results(
+        folder, summarise(rows, cases, metrics) | {"recorded": recorded, "scored_by": metrics_digest()}, cases
+    )

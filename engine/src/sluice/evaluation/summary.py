@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.digests import digest_of
+from sluice.core.errors import SluiceError
 from sluice.core.files import write_json, write_jsonl
 from sluice.data.rows import Row
-from sluice.evaluation.output import Metric
+from sluice.evaluation.output import Metric, NamedMeasure
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -36,8 +37,9 @@ def aggregate(metric: Metric, scores: Sequence[float]) -> float | None:
 def summarise(rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> dict[str, Any]:
     """summary.json: {cases_digest, cases, metrics, labels, assertions}, each of the last three by name.
 
-    metrics: {value, samples, errors, unit, direction}; labels: {counts: {word: number}, samples, errors};
-    assertions: {share, passed, samples, errors, unit, direction}. `value` and `share` are None without samples.
+    metrics: {value, samples, errors, unit, direction, aggregate}; labels: {counts: {word: number}, samples, errors};
+    assertions: {share, passed, samples, errors, unit, direction, aggregate}. `value` and `share` are None without
+    samples.
     """
     summary: dict[str, Any] = {"metrics": {}, "labels": {}, "assertions": {}}
     for metric in metrics:
@@ -52,7 +54,7 @@ def _figure(metric: Metric, cases: Sequence[dict[str, Any]]) -> tuple[str, dict[
     if metric.aggregate == "counts":
         words = _results(metric, "labels", cases)
         return "labels", {"counts": dict(Counter(words).most_common()), "samples": len(words)}
-    judged = {"unit": metric.unit, "direction": metric.direction}
+    judged = {"unit": metric.unit, "direction": metric.direction, "aggregate": metric.aggregate}
     if metric.aggregate == "share":
         held = [found["passed"] for found in _results(metric, "assertions", cases)]
         passed = sum(held)
@@ -63,6 +65,24 @@ def _figure(metric: Metric, cases: Sequence[dict[str, Any]]) -> tuple[str, dict[
         } | judged
     scores = _results(metric, "scores", cases)
     return "metrics", {"value": aggregate(metric, scores), "samples": len(scores)} | judged
+
+
+def measures_of(summary: Mapping[str, Any], place: Path) -> list[NamedMeasure]:
+    """The metrics of a summary.json as a comparison has to know them. `place`: where it was read, for the error."""
+    try:
+        # The summaries of earlier releases do not say how a figure was made.
+        found = [
+            NamedMeasure(name, one["unit"], one["direction"], one.get("aggregate", usual))
+            for kind, usual in (("metrics", "mean"), ("assertions", "share"))
+            for name, one in summary.get(kind, {}).items()
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise not_a_summary(place, error) from None
+    return found + [NamedMeasure(name, "", None, "counts") for name in summary.get("labels", {})]
+
+
+def not_a_summary(place: Path, error: Exception) -> SluiceError:
+    return SluiceError(f"{place}: not an evaluation summary ({error!r})", remedy="run the evaluation again")
 
 
 def _results(metric: Metric, kind: str, cases: Sequence[dict[str, Any]]) -> list[Any]:

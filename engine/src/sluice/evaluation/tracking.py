@@ -12,17 +12,19 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.files import read_json, write_json
 from sluice.core.git import commit
 from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
-from sluice.evaluation.findings import Comparison
-from sluice.evaluation.reports import Side
 from sluice.evaluation.summary import flat_figures
 from sluice.serving.bundle import Bundle
+
+if TYPE_CHECKING:  # the stage that answers depend on does not compare
+    from sluice.evaluation.findings import Comparison
+    from sluice.evaluation.reports import Side
 
 EXPERIMENT = "evaluations"
 COMPARISONS = "comparisons"

@@ -16,11 +16,13 @@ from typing import Any
 
 from sluice.core import git
 from sluice.core.checkouts import checkout
+from sluice.core.closures import CODE, affecting
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, read_jsonl, write_jsonl
 from sluice.core.progress import Journey
 from sluice.core.settings import load_settings
+from sluice.core.stages import SERVE, STAGES
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
 from sluice.evaluation.application import model_digest
@@ -44,9 +46,9 @@ from sluice.retrieval.stores import Stores
 from sluice.serving.bundle import draft_bundle
 
 WORKING_TREE = "working tree"
-_METRICS = "engine/src/sluice/evaluation"
-# What an answer can depend on. A change elsewhere, of a page of docs/ say, has nothing to compare.
-_INPUTS = ("prompts", "config", "data.dvc", "pipelines", "src", "engine/src", "engine/requirements", "pyproject.toml")
+# What an answer can depend on, code as far as a stage can reach it. A change elsewhere, of a page of docs/ say, has
+# nothing to compare.
+_INPUTS = ("prompts", "config", "data.dvc", "pipelines", *CODE)
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,11 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
         tip = git.resolve(root, head or "HEAD")
         start = git.merge_base(root, git.resolve(root, base), tip)
         named = head or WORKING_TREE
-        if not git.changed(root, start, tip if head else "", paths=_INPUTS, but_for=LOCK) and (
-            head or not data_edited(workspace)
-        ):
+        changed = git.changed(root, start, tip if head else "", paths=_INPUTS, but_for=LOCK)
+        here = _checkout(workspace, tip) if head and changed else workspace
+        if not affecting(here.root, changed, *STAGES.values()) and (head or not data_edited(workspace)):
             return Review(f"{named} asks and answers as {base} ({start[:12]}) does", "", None, None)
         edited = not head and bool(git.changed(root, tip, but_for=LOCK))
-        here = _checkout(workspace, tip) if head else workspace
         mine = _Checkout("head", named, f"{tip}-dirty" if edited else tip, here)
         theirs = _Checkout("base", base, start, _checkout(workspace, start))
         asked_nobody = "as was asked for" if replay else _without_keys(theirs.workspace, here)
@@ -106,16 +107,22 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
         bundle = draft_bundle(here, adapter=here.build / "adapter" / "adapter.gguf")
         responses = ResponseCache(here.state / FOLDER)
         with measuring(bundle, responses, replay=replay) as metrics:
-            if git.changed(here.root, start, paths=[_METRICS]):
+            if _measures(here.root, changed):
                 old = rescore(
                     old, rows, RecordedScores(responses, metrics, scores_digest(bundle, model_digest(bundle)))
                 )
             comparison = compare(old, new, metrics, load_policy(here.config / "gates.yaml"))
-        changed = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
+        prompts = diff_prompts(load_prompts(theirs.workspace.prompts), load_prompts(here.prompts))
         sides = describe(theirs, old), describe(mine, new)
-        write_reports(out, comparison, *sides, [change.as_dict() for change in changed])
+        write_reports(out, comparison, *sides, [change.as_dict() for change in prompts])
         record_comparison(workspace, comparison, *sides, out)
         return Review(f"{mine.title} against {theirs.title}", asked_nobody, comparison, out)
+
+
+def _measures(root: Path, changed: Sequence[str]) -> bool:
+    """Whether code has changed that scores answers, and is no part of them."""
+    code = [name for name in changed if name.startswith(CODE)]
+    return bool(affecting(root, code, STAGES["evaluate"], but_for=SERVE))
 
 
 def _without_keys(*sides: Workspace) -> str:

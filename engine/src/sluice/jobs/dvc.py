@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sluice.core import stages
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_atomic
 from sluice.core.processes import Child, is_running, start, wait_until
@@ -23,7 +24,7 @@ from sluice.core.workspace import Workspace
 
 # What dvc noted of its last run here: of this machine only, but dvc wants it where git could see it.
 LOCK = "pipelines/dvc.lock"
-STAGES = ("check", "index", "guard", "train", "evaluate")
+STAGES = tuple(stages.STAGES)
 # Seconds of each stage on two cores, until a run has measured its own.
 EXPECTED = {"data": 4, "check": 8, "index": 15, "guard": 15, "train": 170, "evaluate": 110}
 _RUNNING = re.compile(r"Running stage '(?:.*:)?(\w+)'")
@@ -225,8 +226,9 @@ def _listen(line: str, journey: Journey, result: Reproduction) -> None:
             result.cached.append(found[1])
     elif found := _RUNNING.search(line):
         _close_running(journey, result)
-        journey.begin(found[1])
-        result.ran.append(found[1])
+        if found[1] in STAGES:  # not `code`, which always runs
+            journey.begin(found[1])
+            result.ran.append(found[1])
 
 
 def _close_running(journey: Journey, result: Reproduction) -> None:

@@ -14,25 +14,28 @@ from typing import Any
 from pydantic import Field
 
 from sluice.core import git, processes
+from sluice.core.closures import Code, CodeGraph
 from sluice.core.files import read_json, write_json
 from sluice.core.params import load_params
 from sluice.core.progress import Journey
 from sluice.core.settings import Settings, load_settings
+from sluice.core.stages import SERVE
 from sluice.core.workspace import Workspace
+from sluice.evaluation.stage import rescore_results
 from sluice.jobs import dvc as pipeline
 from sluice.jobs.dvc import command, environment, evaluate, pull, reproduce
 from sluice.rehearsal.rehearse import Event, rehearse
 from sluice.rehearsal.report import Rehearsal
 from sluice.rehearsal.services import ServiceSpec
 from sluice.release import champion, registry
-from sluice.release.figures import figures, reference
-from sluice.release.gates import decide, load_gates
+from sluice.release.decision import decide_release
 from sluice.release.manifest import Images, Manifest
 from sluice.release.record import Record, here
 from sluice.release.report import write_report
 from sluice.release.staging import create
 from sluice.retrieval.stores import Stores
 from sluice.rollout.plan import load_plan
+from sluice.serving.bundle import draft_bundle
 
 EXPECTED = {**pipeline.EXPECTED, "baseline": 110, "release": 8, "rehearse": 75, "promote": 3}
 
@@ -142,6 +145,7 @@ def make_baseline(workspace: Workspace, journey: Journey) -> tuple[Manifest, Pat
         commit=git.commit(workspace.root),
         data_digest=_data_digest(workspace),
         adapter=None,
+        code=_serving_code(workspace),
     )
     registry.record_release(workspace, manifest, folder)
     write_report(folder)
@@ -152,13 +156,12 @@ def make_baseline(workspace: Workspace, journey: Journey) -> tuple[Manifest, Pat
 def make_candidate(
     workspace: Workspace, journey: Journey, live: Manifest, *, images: Images = Images()
 ) -> tuple[Manifest, Path]:
-    """Folder and manifest of what the pipeline made, with the gates' verdicts against `live` in it. One that serves
-    what `live` serves leaves no folder."""
+    """Folder and manifest of what the pipeline made, with the verdicts of the gates and of the comparison with `live`
+    in it. One that serves what `live` serves leaves no folder."""
     journey.begin("release")
-    gates = load_gates(workspace.config / "gates.yaml")
     evaluation = workspace.build / "evaluation"
     stored = _champion_results(workspace, journey, live, evaluation)
-    verdicts = decide(gates, "evaluation", figures(evaluation, stored), reference(evaluation, stored))
+    verdicts = decide_release(workspace.config / "gates.yaml", evaluation, stored)
     manifest, folder = create(
         workspace,
         evaluation=evaluation,
@@ -168,6 +171,7 @@ def make_candidate(
         data_digest=_data_digest(workspace),
         adapter=workspace.build / "adapter" / "adapter.gguf",
         images=images,
+        code=_serving_code(workspace),
     )
     if manifest.served_digest() != live.served_digest():
         registry.record_release(workspace, manifest, folder)
@@ -178,12 +182,17 @@ def make_candidate(
 
 
 def _champion_results(workspace: Workspace, journey: Journey, live: Manifest, evaluation: Path) -> Path:
-    """The champion's stored results; when the cases have changed since, it is asked the new ones first."""
+    """The champion's stored results. When the cases have changed since, it is asked the new ones first; when the
+    metrics have, its answers are scored by those of today, as a pull request scores those of its base."""
     stored = workspace.releases / live.id / "evaluation"
-    wanted = read_json(evaluation / "summary.json")["cases_digest"]
-    if read_json(stored / "summary.json")["cases_digest"] != wanted:
+    mine, theirs = read_json(evaluation / "summary.json"), read_json(stored / "summary.json")
+    if theirs["cases_digest"] != mine["cases_digest"]:
         journey.show(0.0, "asking the champion the new cases", force=True)
         evaluate(workspace, journey, "--release", live.id, "--out", str(stored))
+    elif theirs.get("scored_by") != mine.get("scored_by"):
+        journey.show(0.0, "scoring the champion's answers by the metrics of today", force=True)
+        bundle = draft_bundle(workspace, adapter=workspace.build / "adapter" / "adapter.gguf")
+        rescore_results(workspace, bundle, stored)
     return stored
 
 
@@ -219,6 +228,10 @@ def _service(workspace: Workspace, manifest: Manifest, fault: str = "") -> Servi
     words = ["serve", "--release", str(workspace.releases / manifest.id), "--port", "{port}", "--keyless"]
     words += ["--fault", fault] if fault else []
     return ServiceSpec(release=manifest.id, argv=command("sluice", *words), env=environment(workspace))
+
+
+def _serving_code(workspace: Workspace) -> Code:
+    return CodeGraph(workspace.root).code_of(SERVE)
 
 
 def _data_digest(workspace: Workspace) -> str:

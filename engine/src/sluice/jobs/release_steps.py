@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.core import git
+from sluice.core.closures import CODE, Program, affecting
 from sluice.core.errors import SluiceError
 from sluice.core.progress import Journey
+from sluice.core.stages import PROGRAMS, ROAD
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc import LOCK
 from sluice.jobs.release import EXPECTED, make_baseline, make_candidate, refusal, run_pipeline
@@ -21,19 +23,8 @@ from sluice.release.manifest import Images, Manifest
 from sluice.release.record import Record
 from sluice.release.report import write_report
 
-# What a release is made of; and with it, what it is deployed by.
-MADE_OF = (
-    "prompts",
-    "config",
-    "data.dvc",
-    "pipelines",
-    "src",
-    "engine/src",
-    "engine/requirements",
-    "engine/pyproject.toml",
-    "engine/Containerfile",
-    "pyproject.toml",
-)
+# Beside code: what a release is made of; and with it, what it is deployed by.
+MADE_OF = ("prompts", "config", "data.dvc", "pipelines", "engine/Containerfile")
 DEPLOYED_BY = (*MADE_OF, "k8s")
 
 
@@ -66,7 +57,7 @@ def plan(workspace: Workspace, record: Record) -> Plan:
         return Plan(True, f"{said} is this very commit: it is looked at again")
     if _is_later(workspace, decided.commit):
         return Plan(False, f"{said} came after this commit")
-    found = _changed(workspace, decided.commit, DEPLOYED_BY)
+    found = _changed(workspace, decided.commit, DEPLOYED_BY, ROAD)
     if found is None:
         return Plan(True, f"{said} is not in this clone, so nothing can be compared with it")
     if not found:
@@ -151,15 +142,17 @@ def _baseline(workspace: Workspace, record: Record, journey: Journey, commit: st
     return manifest
 
 
-def _changed(workspace: Workspace, since: str, paths: Sequence[str]) -> list[str] | None:
-    """Files that differ from those of a commit; None when it cannot be told."""
+def _changed(workspace: Workspace, since: str, paths: Sequence[str], *programs: Program) -> list[str] | None:
+    """Files under `paths`, and of the code of the stages, of what serves and of `programs`, that differ from those of a
+    commit; None when it cannot be told."""
     if not _exact(since):
         return None
     try:
         base = git.resolve(workspace.root, since)
     except SluiceError:
         return None
-    return git.changed(workspace.root, base, paths=paths, but_for=LOCK)
+    found = git.changed(workspace.root, base, paths=[*paths, *CODE], but_for=LOCK)
+    return affecting(workspace.root, found, *PROGRAMS.values(), *programs)
 
 
 def _is_later(workspace: Workspace, commit: str) -> bool:

@@ -11,7 +11,7 @@ from sluice.rehearsal.quality_job import run_quality
 from sluice.rehearsal.router import Router
 from sluice.rehearsal.services import Service
 from sluice.rehearsal.visitors import Visit, Visitors
-from sluice.release.gates import Verdict
+from sluice.release.verdict import Verdict
 from sluice.rollout.plan import Analysis
 from sluice.rollout.templates import LoadParameters, QualityParameters
 

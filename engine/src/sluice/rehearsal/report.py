@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from sluice.core.settings import Settings
-from sluice.release.gates import Verdict
+from sluice.release.verdict import Verdict
 
 Outcome = Literal["passed", "failed"]
 

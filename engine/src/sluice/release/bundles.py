@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 
+from sluice.core.digests import digest_of_file
+from sluice.core.files import read_json
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import Models, ensure, load_models
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
-from sluice.release.manifest import ADAPTER, GUARD, load, verify
+from sluice.release.manifest import ADAPTER, CODE, GUARD, load, verify
 from sluice.serving.bundle import Bundle
 from sluice.serving.settings import ServiceSettings
 
@@ -33,4 +37,19 @@ def open_bundle(folder: Path, workspace: Workspace) -> Bundle:
         providers=load_providers(folder / "config" / "providers.yaml", roles=Models.roles()),
         manifest=manifest.model_dump(mode="json"),
         guard=folder / GUARD if GUARD in manifest.files else None,
+        other_code=_other_code(read_json(folder / CODE)["files"]) if manifest.code else (),
     )
+
+
+def _other_code(recorded: Mapping[str, str]) -> tuple[str, ...]:
+    """Which of the files of a release's code differ here, or are not here. A service has no locks beside it."""
+    code = {name: sha256 for name, sha256 in recorded.items() if not name.startswith("requirements/")}
+    return tuple(name for name, sha256 in sorted(code.items()) if _digest(*name.split("/")) != sha256)
+
+
+def _digest(package: str, *parts: str) -> str:
+    try:
+        path = Path(str(resources.files(package).joinpath(*parts)))
+    except ModuleNotFoundError:
+        return ""
+    return digest_of_file(path) if path.is_file() else ""

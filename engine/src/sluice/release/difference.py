@@ -82,6 +82,8 @@ def _parts(manifest: Manifest) -> dict[str, str]:
         parts["adapter"] = manifest.adapter.sha256
     if manifest.guardrails and manifest.guardrails.model:
         parts["guard model"] = manifest.guardrails.model
+    if manifest.code:
+        parts["code"] = manifest.code.serve
     parts |= {f"config/{name}": digest for name, digest in manifest.config.items()}
     images = {"image": manifest.image, "load image": manifest.load_image}
     parts |= {name: image.partition("@sha256:")[2] for name, image in images.items() if image}

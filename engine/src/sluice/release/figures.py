@@ -9,22 +9,21 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, read_jsonl
 from sluice.data.flips import scores_of
+from sluice.evaluation.summary import not_a_summary
 from sluice.release.gates import Figure
 
 _WORST = 10
 
 
-def figures(evaluation: Path, champion: Path | None = None) -> dict[str, Figure]:
+def figures(evaluation: Path) -> dict[str, Figure]:
     """Figures by metric from `evaluation`/summary.json and cases.jsonl: scores, and shares of assertions that passed.
 
-    The worst cases of a metric come first: those that ended in an error, then those that lost most against the
-    champion's answers (folder `champion`), then the lowest scores.
+    The worst cases of a metric come first: those that ended in an error, then the lowest scores.
     """
     summary, cases = read_json(evaluation / "summary.json"), read_jsonl(evaluation / "cases.jsonl")
-    others = {row["id"]: scores_of(row) for row in read_jsonl(champion / "cases.jsonl")} if champion else {}
     try:
         scores = {
-            name: Figure(metric["value"], metric["samples"], metric["errors"], _worst(name, metric, cases, others))
+            name: Figure(metric["value"], metric["samples"], metric["errors"], _worst(name, metric, cases))
             for name, metric in summary["metrics"].items()
         }
         # The summaries of earlier releases hold scores alone.
@@ -33,10 +32,7 @@ def figures(evaluation: Path, champion: Path | None = None) -> dict[str, Figure]
             for name, found in summary.get("assertions", {}).items()
         }
     except (KeyError, TypeError, AttributeError) as error:
-        where = evaluation / "summary.json"
-        raise SluiceError(
-            f"{where}: not an evaluation summary ({error!r})", remedy="run the evaluation again"
-        ) from None
+        raise not_a_summary(evaluation / "summary.json", error) from None
 
 
 def reference(evaluation: Path, champion: Path) -> dict[str, Figure]:
@@ -58,16 +54,12 @@ def _failed(name: str, cases: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple([*erred, *(case for case, found in held if found and not found["passed"])][:_WORST])
 
 
-def _worst(
-    name: str, metric: Mapping[str, Any], cases: Sequence[Mapping[str, Any]], others: Mapping[str, Mapping[str, float]]
-) -> tuple[str, ...]:
+def _worst(name: str, metric: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     sign = 1 if metric["direction"] == "higher" else -1
     failed = [row["id"] for row in cases if name in (row.get("errors") or {})]
     ranked = []
     for row in cases:
         score = scores_of(row).get(name)
-        if score is None or (metric["unit"] == "share" and sign * score >= 1):
-            continue
-        before = others.get(row["id"], {}).get(name, score)
-        ranked.append((sign * (score - before), sign * score, row["id"]))
-    return tuple([*failed, *(case for _, _, case in sorted(ranked))][:_WORST])
+        if score is not None and not (metric["unit"] == "share" and sign * score >= 1):
+            ranked.append((sign * score, row["id"]))
+    return tuple([*failed, *(case for _, case in sorted(ranked))][:_WORST])

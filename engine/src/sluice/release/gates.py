@@ -1,4 +1,4 @@
-"""Every pass/fail decision of the project, made in one place and failing closed.
+"""Figures against limits: every pass/fail decision but for "is it worse?", which evaluation/comparison.py answers.
 
 `config/gates.yaml` holds the numbers, `decide` applies them to measured figures, `require` turns a refusal into an
 error. Silence never passes: no gates, a missing metric, too few samples, a NaN, a crashed evaluator and a missing
@@ -19,15 +19,16 @@ from pydantic_core import PydanticCustomError
 
 from sluice.core.errors import Faults, GateFailed, SluiceError
 from sluice.core.settings import Settings, load_settings, read_yaml
+from sluice.release.verdict import Verdict
 
 Stage = Literal["evaluation", "load", "analysis", "calibration", "index", "redteam"]
 Direction = Literal["at_least", "at_most"]
 Reference = Literal["none", "champion", "stable"]
 Compare = Literal["value", "difference", "ratio"]
 
-# What a stage can be compared with: the champion's stored evaluation, or stable measured in the same load run or by the
-# same Prometheus. A judge is compared with people inside its figure, the search of an index with an exact scan; attacks
-# that succeed are too many by themselves.
+# What a stage can be compared with: the times of the champion's stored evaluation, or stable measured in the same load
+# run or by the same Prometheus. A judge is compared with people inside its figure, the search of an index with an exact
+# scan; attacks that succeed are too many by themselves.
 _REFERENCES: dict[Stage, tuple[Reference, ...]] = {
     "evaluation": ("none", "champion"),
     "load": ("none", "stable"),
@@ -64,6 +65,9 @@ class Gate(Settings):
             raise _fault(f"relative_to: {self.relative_to} needs compare: difference or compare: ratio, found value")
         if self.relative_to not in (known := _REFERENCES[self.stage]):
             raise _fault(f"stage {self.stage} can be relative to {' or '.join(known)}, not to {self.relative_to}")
+        if self.relative_to == "champion" and not self.metric.endswith("_ms"):
+            # Another rule about the same answers could refuse at release what a pull request was told is not worse.
+            raise _fault(f"only times are held against the champion; whether {self.metric} is worse, comparison: says")
         if self.compare == "ratio" and self.limit <= 0:
             raise _fault(f"the limit of a ratio must be above 0, found {self.limit:g}")
         return self
@@ -91,20 +95,6 @@ class Figure:
     value: float | None
     samples: int
     errors: int = 0
-    cases: tuple[str, ...] = ()
-
-
-class Verdict(Settings):
-    """What one gate decided. `figure` and `reference` are the raw measurements, `limit` is the gate's."""
-
-    gate: str
-    metric: str
-    passed: bool
-    figure: float | None
-    limit: float | None
-    reference: float | None
-    samples: int
-    reason: str
     cases: tuple[str, ...] = ()
 
 

@@ -18,10 +18,12 @@ from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import read_json
 from sluice.core.settings import Settings, describe_faults
 from sluice.guardrails.model import FILE as GUARD_FILE
-from sluice.release.gates import Verdict
+from sluice.release.verdict import Verdict
 
 FILE = "release.json"
 ADAPTER = "adapter.gguf"
+# The files of code that can be part of an answer, each with its sha256.
+CODE = "code.json"
 # What a canary of this release is judged by: the gates and the evaluation cases that the release itself was judged by.
 JUDGING = "judging"
 JUDGING_GATES = f"{JUDGING}/gates.yaml"
@@ -76,6 +78,12 @@ class GuardrailsPin(Settings):
     model: Sha256 | None
 
 
+class CodePin(Settings):
+    """`serve`: digest over the code that serves a release, and the lock of its libraries."""
+
+    serve: Sha256
+
+
 class EvaluationPin(Settings):
     """What the candidate scored, and the digest of the cases it was asked."""
 
@@ -106,6 +114,7 @@ class Manifest(Settings):
     models: dict[str, ModelPin]
     adapter: AdapterPin | None
     guardrails: GuardrailsPin | None = None
+    code: CodePin | None = None
     config: dict[str, str]
     files: dict[str, Sha256]
     evaluation: EvaluationPin
@@ -130,9 +139,9 @@ class Manifest(Settings):
         return digest_of(self._dump(without))
 
     def _dump(self, without: set[str]) -> dict[str, Any]:
-        # A release that no image is known of has no such key, and one from before the guard model no pin of it: their
-        # ids are those of the same content always.
-        unknown = {name for name in (*Images.__annotations__, "guardrails") if getattr(self, name) is None}
+        # A release that no image is known of has no such key, and one from before the guard model, or before code was
+        # pinned, no pin of it: their ids are those of the same content always.
+        unknown = {name for name in (*Images.__annotations__, "guardrails", "code") if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=without | unknown)
 
     @property
@@ -196,6 +205,8 @@ def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
     guard = manifest.guardrails.model if manifest.guardrails else None
     if manifest.files.get(GUARD) != guard:
         faults.append(f"{folder / FILE}: guardrails and files disagree about {GUARD}")
+    if manifest.code and CODE not in manifest.files:
+        faults.append(f"{folder / FILE}: code and files disagree about {CODE}")
     if faults:
         raise Faults(
             f"release {manifest.id}", faults, remedy="the folder was changed after it was made; make the release again"
@@ -203,11 +214,11 @@ def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
 
 
 def pinned_files(folder: Path) -> set[str]:
-    """Relative paths of what lies where only pinned files may lie: the pinned folders and the adapter."""
+    """Relative paths of what lies where only pinned files may lie: the pinned folders, the adapter, the code's list."""
     found = {
         path.relative_to(folder).as_posix()
         for name in PINNED_FOLDERS
         for path in (folder / name).rglob("*")
         if not path.is_dir()
     }
-    return found | ({ADAPTER} if (folder / ADAPTER).exists() else set())
+    return found | {name for name in (ADAPTER, CODE) if (folder / name).exists()}

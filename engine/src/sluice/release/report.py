@@ -1,6 +1,7 @@
 """report.html of a release: one file, readable offline, for whoever decides or asks later why it was decided.
 
-`write_report(folder)` reads what lies in the release folder and writes report.html beside it. What is not there yet,
+`write_report(folder)` reads what lies in the release folder and writes report.html beside it: the page of a comparison,
+made again from the records and numbers that decided, with gates, canary and training around it. What is not there yet,
 such as a rehearsal, is said in words. Texts of the model and of the data are escaped; the page loads nothing.
 """
 
@@ -12,15 +13,21 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json, read_jsonl, write_atomic
-from sluice.core.look import page_environment
-from sluice.release import charts
-from sluice.release.compare import Comparison, compare
-from sluice.release.gates import Verdict, number
-from sluice.release.manifest import Manifest, load
+from sluice.evaluation.changes import changes_of
+from sluice.evaluation.findings import Comparison
+from sluice.evaluation.pairs import gather, pair
+from sluice.evaluation.policy import load_policy
+from sluice.evaluation.reports.page import page
+from sluice.evaluation.reports.side import Side
+from sluice.release import charts, templates
+from sluice.release.decision import compare_results
+from sluice.release.gates import number
+from sluice.release.manifest import JUDGING_GATES, Manifest, load
 from sluice.release.staging import CHAMPION_CASES, CHAMPION_SUMMARY
+from sluice.release.verdict import Verdict
 
 FILE = "report.html"
-_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATE = Path(templates.__file__).parent / "report.html.j2"
 
 
 def write_report(folder: Path, *, live: bool = False) -> Path:
@@ -35,36 +42,56 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
     rehearsal = _json(folder / "rehearsal.json", notes)
     stages = _json(folder / "stages.json", notes) or []
     training = _json(folder / "training.json", notes) or {}
-    comparison = compare(_rows(evaluation / "cases.jsonl", notes), _rows(evaluation / CHAMPION_CASES, notes))
-    metrics = metric_rows(summary, champion, comparison)
-    environment = page_environment(_TEMPLATES)
-    environment.filters["number"] = _number
-    page = environment.get_template("report.html.j2").render(
+    mine, theirs = _rows(evaluation / "cases.jsonl", notes), _rows(evaluation / CHAMPION_CASES, notes)
+    comparison = _compared(folder, summary, theirs, mine, notes) if champion and summary else None
+    shown = page(
+        comparison,
+        Side("champion", manifest.parent or ""),
+        Side("this release", manifest.id),
+        cases=[] if comparison else changes_of(pair({}, gather(mine, "head")[0])[0], {}, set()),
+        template=_TEMPLATE,
+        number=_number,
         manifest=manifest,
-        verdict=headline(manifest, rehearsal, live=live),
-        metrics=metrics,
-        comparison=comparison,
+        headline=headline(manifest, rehearsal, live=live),
         has_champion=bool(champion),
-        gates=_gate_rows(manifest, rehearsal),
+        gates=_gate_rows(manifest, rehearsal, compared=comparison is not None),
         rehearsal=rehearsal,
         steps=(rehearsal or {}).get("steps", []),
         stages=stages,
         longest=max([float(stage.get("seconds") or 0) for stage in stages] + [1e-9]),
         total=sum(float(stage.get("seconds") or 0) for stage in stages),
         training=training,
-        parts=_parts(manifest),
-        pictures={name: Markup(svg) for name, svg in _pictures(metrics, rehearsal, training).items()},
+        made_of=_parts(manifest),
+        pictures={name: Markup(svg) for name, svg in _pictures(summary, champion, rehearsal, training).items()},
         notes=notes,
     )
-    write_atomic(folder / FILE, page)
+    write_atomic(folder / FILE, shown)
     return folder / FILE
+
+
+def _compared(
+    folder: Path,
+    summary: Mapping[str, Any],
+    champion: Sequence[Mapping[str, Any]],
+    candidate: Sequence[Mapping[str, Any]],
+    notes: list[str],
+) -> Comparison | None:
+    """What was decided by, once more; None and a note where the folder does not have all of it."""
+    try:
+        policy = load_policy(folder / JUDGING_GATES)
+        return compare_results(summary, champion, candidate, policy, place=folder / "evaluation" / "summary.json")
+    except SluiceError as error:
+        notes.append(error.message)
+        return None
 
 
 def headline(manifest: Manifest, rehearsal: Mapping[str, Any] | None, *, live: bool) -> dict[str, str]:
     """What became of the release: {state: passed | failed | open, title, reason}."""
-    failed = [verdict.reason for verdict in manifest.gates if not verdict.passed]
+    failed = [verdict for verdict in manifest.gates if not verdict.passed]
     if failed:
-        return {"state": "failed", "title": "Refused by the evaluation gates", "reason": "\n".join(failed)}
+        by = {"the comparison with the champion" if _compares(one) else "the evaluation gates" for one in failed}
+        reason = "\n".join(verdict.reason for verdict in failed)
+        return {"state": "failed", "title": f"Refused by {' and '.join(sorted(by, reverse=True))}", "reason": reason}
     if not manifest.gates and live:
         reason = "Nothing was live before it, so there was nothing to be judged against."
         return {"state": "open", "title": "Champion without a verdict", "reason": reason}
@@ -80,37 +107,13 @@ def headline(manifest: Manifest, rehearsal: Mapping[str, Any] | None, *, live: b
     return {"state": "passed", "title": title, "reason": str(rehearsal.get("reason") or "")}
 
 
-def metric_rows(
-    summary: Mapping[str, Any], champion: Mapping[str, Any], comparison: Comparison
-) -> list[dict[str, Any]]:
-    """One row a metric: name, unit, value, reference, change, better (None: no difference), fixed, broken, samples."""
-    rows = []
-    for name, metric in (summary.get("metrics") or {}).items():
-        value = metric.get("value")
-        reference = ((champion.get("metrics") or {}).get(name) or {}).get("value")
-        change = value - reference if value is not None and reference is not None else None
-        higher = metric.get("direction") == "higher"
-        # A flip is crossing one half, which means something for shares only.
-        delta = comparison.metrics.get(name) if metric.get("unit") == "share" else None
-        rows.append(
-            {
-                "name": name,
-                "unit": metric.get("unit") or "value",
-                "value": value,
-                "reference": reference,
-                "change": change,
-                "better": None if not change else (change > 0) == higher,
-                "samples": metric.get("samples", 0),
-                "errors": metric.get("errors", 0),
-                "fixed": len(delta.fixed) if delta else 0,
-                "broken": len(delta.broken) if delta else 0,
-            }
-        )
-    return rows
+def _compares(verdict: Verdict) -> bool:
+    return verdict.gate.partition("_")[0] == "comparison"
 
 
-def _gate_rows(manifest: Manifest, rehearsal: Mapping[str, Any] | None) -> list[tuple[str, Verdict]]:
-    rows = [("evaluation", verdict) for verdict in manifest.gates]
+def _gate_rows(manifest: Manifest, rehearsal: Mapping[str, Any] | None, *, compared: bool) -> list[tuple[str, Verdict]]:
+    """Stage and verdict. Metrics that passed are in the table of the comparison, where there is one."""
+    rows = [("evaluation", one) for one in manifest.gates if not (compared and one.passed and _compares(one))]
     for step in (rehearsal or {}).get("steps", []):
         rows += [
             (f"canary at {step.get('weight')} %", Verdict.model_validate(gate)) for gate in step.get("gates") or []
@@ -119,11 +122,19 @@ def _gate_rows(manifest: Manifest, rehearsal: Mapping[str, Any] | None) -> list[
 
 
 def _pictures(
-    metrics: Sequence[Mapping[str, Any]], rehearsal: Mapping[str, Any] | None, training: Mapping[str, Any]
+    summary: Mapping[str, Any],
+    champion: Mapping[str, Any],
+    rehearsal: Mapping[str, Any] | None,
+    training: Mapping[str, Any],
 ) -> dict[str, str]:
     """The charts there is something to draw for."""
     pictures = {}
-    bars = [charts.Bar(m["name"], m["unit"], m["value"], m["reference"]) for m in metrics if m["value"] is not None]
+    theirs = champion.get("metrics") or {}
+    bars = [
+        charts.Bar(name, metric.get("unit") or "value", metric["value"], (theirs.get(name) or {}).get("value"))
+        for name, metric in (summary.get("metrics") or {}).items()
+        if metric.get("value") is not None
+    ]
     if bars:
         pictures["metrics"] = charts.metrics(bars)
     if training.get("loss"):
@@ -194,7 +205,7 @@ def _rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
         return []
 
 
-def _number(value: float | None, sign: str = "") -> str:
+def _number(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:+.3g}" if sign else number(value)
+    return number(value)

@@ -16,18 +16,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sluice.core.closures import Code
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import Faults, SluiceError
-from sluice.core.files import read_json, write_atomic
+from sluice.core.files import read_json, write_atomic, write_json
 from sluice.core.settings import load_settings, read_yaml
 from sluice.core.workspace import Workspace
+from sluice.evaluation.summary import not_a_summary
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import load_models
 from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import load_prompts
-from sluice.release.gates import Verdict
 from sluice.release.manifest import (
     ADAPTER,
+    CODE,
     FILE,
     GUARD,
     JUDGING,
@@ -38,6 +40,7 @@ from sluice.release.manifest import (
     pinned_files,
     verify,
 )
+from sluice.release.verdict import Verdict
 
 # gates.yaml is never read by the service; it is pinned in judging/. stores.yaml and telemetry.yaml say where a machine
 # keeps its vectors and sends its traces, data.yaml what may be published: not what is served.
@@ -60,14 +63,15 @@ def create(
     adapter: Path | None,
     index: Path | None = None,
     images: Images = Images(),
+    code: Code | None = None,
 ) -> tuple[Manifest, Path]:
     """Makes `.sluice/releases/<id>/` from the checkout and returns its manifest and folder.
 
     `evaluation`: folder with summary.json and cases.jsonl; `adapter`: the GGUF file (training.json may lie beside it),
     None for a release of the base model; `index`: default build/index; `parent`: id of the champion it was judged
-    against; `images`: what a cluster runs it with. A refused candidate is made too: its verdicts
-    are part of it. A release that is already there, whole, is reused with its first creation time; a damaged one is
-    replaced.
+    against; `images`: what a cluster runs it with; `code`: what serves it, None where that is not known. A refused
+    candidate is made too: its verdicts are part of it. A release that is already there, whole, is reused with its first
+    creation time; a damaged one is replaced.
     """
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     models = load_models(workspace.config / "models.yaml")
@@ -75,6 +79,8 @@ def create(
     with _draft(workspace.releases) as draft:
         _copy_pinned(workspace, draft, index or workspace.build / "index", adapter)
         _copy_record(workspace, draft, evaluation, adapter, parent)
+        if code:
+            write_json(draft / CODE, {"files": code.files})
         manifest = identified(
             {
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -88,6 +94,7 @@ def create(
                 },
                 "adapter": {"sha256": digest_of_file(draft / ADAPTER)} if adapter else None,
                 "guardrails": guardrails_pin(draft),
+                "code": {"serve": code.digest} if code else None,
                 "config": config_digests(draft / "config"),
                 "files": {name: digest_of_file(draft / name) for name in sorted(pinned_files(draft))},
                 "evaluation": _evaluation_pin(summary, evaluation / "summary.json"),
@@ -199,9 +206,7 @@ def _evaluation_pin(summary: Mapping[str, Any], place: Path) -> dict[str, Any]:
         metrics = {name: metric["value"] for name, metric in summary["metrics"].items()}
         return {"cases_digest": summary["cases_digest"], "metrics": metrics}
     except (KeyError, TypeError, AttributeError) as error:
-        raise SluiceError(
-            f"{place}: not an evaluation summary ({error!r})", remedy="run the evaluation again"
-        ) from None
+        raise not_a_summary(place, error) from None
 
 
 def _show(draft: Path, target: Path, manifest: Manifest) -> tuple[Manifest, Path]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from sluice.core.errors import Faults, SluiceError
+from sluice.retrieval import migrations
 from sluice.retrieval.expand import not_expanding
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
     from sqlalchemy import Connection, Engine
 
-MIGRATIONS = Path(__file__).with_name("migrations")
+MIGRATIONS = Path(migrations.__file__).parent
 HEAD, BASE = "head", "base"
 _TABLE = "sluice_schema"
 _LOCK = 7_265_812  # advisory lock: two runs at once do the steps once

@@ -15,7 +15,7 @@ from sluice.core import processes
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
 from sluice.core.settings import Settings
-from sluice.release.gates import Verdict
+from sluice.release.verdict import Verdict
 
 PASSED, GATE_FAILED = 0, 3
 

@@ -1,8 +1,8 @@
 """Canary against stable by their answers: a sample of the evaluation cases asked of both, compared case by case.
 
 The comparison is that of `sluice eval`, with the numbers under `comparison:` in config/gates.yaml. What both are asked
-goes over HTTP, so only what an answer shows is judged; what it rests on (the five best passages) was judged before the
-release. Runs as `sluice canary quality`, the Job of engine/k8s/analysis/quality.yaml.
+goes over HTTP, so every metric that needs nothing but an answer takes part. One that needs more decided at release, and
+is named as left out here. Runs as `sluice canary quality`, the Job of engine/k8s/analysis/quality.yaml.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.comparison import BUILT_IN, compare
 from sluice.evaluation.metrics import METRICS
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Output, needs_of
 from sluice.evaluation.recorded import NotRecordedError
 from sluice.evaluation.runner import run_cases, spread
 from sluice.rollout.http import connect
@@ -30,20 +31,13 @@ if TYPE_CHECKING:
     from sluice.evaluation.findings import Comparison
     from sluice.evaluation.policy import ComparisonPolicy
 
-# What an answer alone shows, without a model of our own beside it. Times are judged by the load stage.
-JUDGED = (
-    "exact_match",
-    "f1",
-    "contains_answer",
-    "decline_accuracy",
-    "false_declines",
-    "citation_correctness",
-    "contains",
-    "not_contains",
-    "regex",
-    "json_schema",
-    "answer_words",
-)
+# What a metric may need that an answer over HTTP does not bring.
+_NEEDS = {
+    "passages": "what the search found",
+    "model": "a model beside the answer",
+    "clock": "times, which the load stage judges",
+    "price": "the price of an answer",
+}
 
 
 @dataclass
@@ -157,9 +151,10 @@ def compare_served(
 
     SluiceError when a side was not one release: several answered under its address, or none did.
     """
-    metrics = [metric for metric in METRICS if metric.name in JUDGED]
+    metrics = [metric for metric in METRICS if needs_of(metric) == "answer"]
     known = {metric.name for metric in (*metrics, *BUILT_IN)}
     judged = policy.model_copy(update={"metrics": {n: one for n, one in policy.metrics.items() if n in known}})
+    left_out = _left_out(policy, known)
     failed: list[str] = []
     streamed = frozenset(row.id for row in rows[::2])
     done = 0
@@ -184,7 +179,7 @@ def compare_served(
 
     base, head = asyncio.run(both())
     if failed:
-        return replace(compare(base, head, metrics, judged), reasons=tuple(failed))
+        return replace(compare(base, head, metrics, judged), reasons=tuple(failed), left_out=left_out)
     for name, side in (("stable", stable), ("canary", canary)):
         if len(side.releases) != 1:
             found = ", ".join(sorted(side.releases)) or "nobody"
@@ -192,4 +187,11 @@ def compare_served(
                 f"{side.url}: {found} answered for {name}, where one release was expected",
                 remedy="the Services of stable and canary must each select the pods of one release",
             )
-    return compare(base, head, metrics, judged)
+    return replace(compare(base, head, metrics, judged), left_out=left_out)
+
+
+def _left_out(policy: ComparisonPolicy, compared: AbstractSet[str]) -> tuple[str, ...]:
+    """Metrics that decide about a pull request and a release and cannot be computed here, with what they need."""
+    needs = {metric.name: _NEEDS[needs_of(metric)] for metric in METRICS if metric.name not in compared}
+    deciding = [name for name, one in policy.metrics.items() if one.decides != "never" and name not in compared]
+    return tuple(f"{name} needs {needs.get(name, _NEEDS['model'])}" for name in deciding)

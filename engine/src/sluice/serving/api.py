@@ -168,7 +168,8 @@ def _add_state(api: FastAPI, bundle: Bundle, traffic: Traffic, metrics: Metrics,
     async def version() -> JSONResponse:
         """What is served: the release and its whole manifest."""
         shown = str(fault) if fault else None
-        return JSONResponse({"release": bundle.release, "fault": shown, "manifest": dict(bundle.manifest)})
+        other, manifest = list(bundle.other_code), dict(bundle.manifest)
+        return JSONResponse({"release": bundle.release, "fault": shown, "other_code": other, "manifest": manifest})
 
     @api.get(
         "/metrics",

@@ -22,7 +22,7 @@ DRAFT = "draft"
 @dataclass(frozen=True)
 class Bundle:
     """`release`: a release id, or DRAFT for what is not released yet. `model` and `embedder` are files of the cache,
-    `guard` is the guard model's."""
+    `guard` is the guard model's. `other_code`: files of code that differ from those that the release was made with."""
 
     release: str
     prompts: Mapping[str, Prompt]
@@ -35,6 +35,7 @@ class Bundle:
     providers: Providers
     manifest: Mapping[str, Any]
     guard: Path | None = None
+    other_code: tuple[str, ...] = ()
 
 
 def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> Bundle:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.llm.chat import ChatProvider, Constrained, Delta
 from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import ModelParameters, Prompt

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.failures import ProviderError
 from sluice.prompts import Prompt

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
-from sluice.guardrails import Guards, Kit
+from sluice.guardrails.guards import Guards
 from sluice.guardrails.model import GuardModel, load_guard_model
+from sluice.guardrails.seen import Kit
 from sluice.retrieval.index import Embeds
 from sluice.serving.bundle import Bundle
 

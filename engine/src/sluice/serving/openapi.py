@@ -141,10 +141,12 @@ class StateReply(_Reply):
 
 
 class VersionReply(_Reply):
-    """`manifest`: release.json, empty for a draft; `fault`: what a drill has injected."""
+    """`manifest`: release.json, empty for a draft; `fault`: what a drill has injected; `other_code`: files of code that
+    differ from those that the release was made with."""
 
     release: str
     fault: str | None
+    other_code: list[str]
     manifest: dict[str, Any]
 
 

@@ -8,6 +8,7 @@ the time is up.
 from __future__ import annotations
 
 import gc
+import logging
 import signal
 import socket
 import sys
@@ -36,6 +37,7 @@ from sluice.serving.telemetry.telemetry import open_telemetry
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+_log = logging.getLogger(__name__)
 _LOOPBACK = ("127.0.0.1", "localhost")
 _QUIET_SECONDS = 1.0
 _CUT_SECONDS = 1  # at the end of the drain: for answers that are cut off to be closed
@@ -68,6 +70,13 @@ def serve(
         open_runtime(bundle, stores, state) as runtime,
     ):
         log.on_lost = told.log_lost
+        if bundle.other_code:
+            _log.warning(
+                "%s was made with other code: %d files differ, %s first; /version names them",
+                bundle.release,
+                len(bundle.other_code),
+                bundle.other_code[0],
+            )
         traffic = Traffic()
         app = create_app(
             bundle,

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.llm.chat import Delta
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage

@@ -17,7 +17,7 @@ from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Output
 from sluice.evaluation.recorded import NotRecordedError, NotStartedError
 from sluice.evaluation.runner import run_cases
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.serving.answer import ModelError
 from sluice.serving.bundle import Bundle
 

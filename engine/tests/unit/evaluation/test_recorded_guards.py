@@ -8,7 +8,8 @@ from fakes import scripted_bundle
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import asking
 from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
-from sluice.guardrails import GuardrailSettings, Outcome
+from sluice.guardrails.guards import Outcome
+from sluice.guardrails.settings import GuardrailSettings
 
 
 class Counting:

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fakes import scripted_bundle
 from guarding import trusting_model
+from sluice.core.files import read_json, read_jsonl, write_jsonl
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
-from sluice.evaluation import application
+from sluice.evaluation import application, stage
+from sluice.evaluation.metrics.f1 import F1
+from sluice.evaluation.metrics.mrr import ReciprocalRank
+from sluice.evaluation.recorded_scores import metrics_digest
 from sluice.evaluation.stage import evaluate_bundle
+from sluice.evaluation.summary import cases_digest
 from sluice.guardrails.model import FILE, save_guard_model
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
@@ -45,6 +52,42 @@ def test_the_real_application_is_asked_once_and_then_replayed(
     replayed, _ = evaluate_bundle(workspace, bundle, rows[:3], replay=True)
     assert [case["status"] for case in replayed] == ["answered", "answered", "not_evaluated"]
     assert replayed[2]["scores"] == {}
+
+
+def test_stored_results_are_scored_by_the_metrics_of_today(
+    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a pull request does with the records of its base, so that a new metric has figures on both sides."""
+    answerable = [row for row in rows if row.answers]
+    stored = tmp_path / "evaluation"
+    record = {
+        **{"trial": 0, "status": "answered", "declined": False, "citations": [], "recorded": True},
+        **{"latency_ms": 5.0, "ttft_ms": 1.0, "prompt_tokens": 1, "completion_tokens": 1, "scores": {"old": 1.0}},
+    }
+    told = {"labels": {}, "assertions": {}, "errors": {}}
+    write_jsonl(
+        stored / "cases.jsonl",
+        [
+            {**record, **told, "id": row.id, "question": row.question, "expected": list(row.answers),
+             "answer": row.answers[0], "retrieved": list(row.doc_ids)}
+            for row in answerable
+        ],
+    )  # fmt: skip
+    for name, played in {
+        "measuring": lambda *_, **__: nullcontext((F1(), ReciprocalRank())),
+        "rows_of": lambda _: answerable,
+        "model_digest": lambda _: "model",
+        "scores_digest": lambda *_: "digest",
+    }.items():
+        monkeypatch.setattr(stage, name, played)
+    stage.rescore_results(Workspace(tmp_path), scripted_bundle(), stored)
+    assert [one["scores"] for one in read_jsonl(stored / "cases.jsonl")] == [{"f1": 1.0, "mrr": 1.0}] * len(answerable)
+    summary = read_json(stored / "summary.json")
+    assert {name: one["samples"] for name, one in summary["metrics"].items()} == {
+        "f1": len(answerable),
+        "mrr": len(answerable),
+    }
+    assert (summary["cases_digest"], summary["scored_by"]) == (cases_digest(answerable), metrics_digest())
 
 
 def never(*_: Any) -> Any:

@@ -72,6 +72,7 @@ def test_errors_are_counted_and_never_averaged(row, cases, value, samples, error
         "errors": errors,
         "unit": "share",
         "direction": "higher",
+        "aggregate": "mean",
     }
     assert summary["cases"] == len(cases)
 
@@ -108,6 +109,7 @@ def test_scores_labels_and_assertions_are_summed_up_apart(row) -> None:
             "errors": 2,
             "unit": "share",
             "direction": "higher",
+            "aggregate": "share",
         }
     }
     assert set(summary["metrics"]) == {"exact_match"}

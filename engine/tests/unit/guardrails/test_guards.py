@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from sluice.guardrails import GuardrailSettings, Guards, Kit, Outcome
-from sluice.guardrails.guards import redacted
+from sluice.guardrails.guards import Guards, Outcome, redacted
 from sluice.guardrails.model import Judged
 from sluice.guardrails.registry import CHECKS
+from sluice.guardrails.seen import Kit
+from sluice.guardrails.settings import GuardrailSettings
 
 SETTINGS = GuardrailSettings.model_validate(
     {

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from guarding import trusting_model
-from sluice.guardrails import GuardrailSettings, Guards, Kit
 from sluice.guardrails.check import Finding
+from sluice.guardrails.guards import Guards
 from sluice.guardrails.kinds import DIMENSION
 from sluice.guardrails.memory import Memory
-from sluice.guardrails.seen import Seen
+from sluice.guardrails.seen import Kit, Seen
+from sluice.guardrails.settings import GuardrailSettings
 
 DOUBTING = dataclasses.replace(trusting_model("e" * 64), bounds=(-100.0, 100.0))
 

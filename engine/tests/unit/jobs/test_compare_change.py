@@ -59,6 +59,7 @@ def records(asked: list[Row], *, right: bool) -> list[dict[str, Any]]:
     for row in asked:
         declined = not right or not row.answerable
         scores = {"f1": float(right) if row.answerable else None, "decline_accuracy": None if row.answerable else 1.0}
+        scores |= dict.fromkeys(("mrr", "ndcg_at_5"), 1.0 if row.answerable else None)
         found.append(
             {
                 "id": row.id, "trial": 0, "question": row.question, "expected": list(row.answers),
@@ -206,7 +207,7 @@ def test_nothing_changed(here: Workspace, pipeline: Pipeline) -> None:
     (here.root / "engine" / "docs" / "page.md").write_text("new")
     assert review(here, "main").comparison is None
     git(here.root, "checkout", "-q", "-b", "mine")
-    commit(here.root, "docs")
+    commit(here.root, "engine")
     assert review(here, "main", "mine").comparison is None
 
 

@@ -51,6 +51,11 @@ Updating lock file 'pipelines/dvc.lock'
 Stage 'pipelines/dvc.yaml:index' is cached - skipping run, checking out outputs
 Updating lock file 'pipelines/dvc.lock'
 """
+DVC_CODE = """\
+Running stage 'pipelines/dvc.yaml:code':
+> sluice code digest
+index: 1 file changed: sluice/retrieval/searching.py
+"""
 DVC_MIXED = """\
 'data.dvc' didn't change, skipping
 Stage 'pipelines/dvc.yaml:check' didn't change, skipping
@@ -78,6 +83,7 @@ def taken(journey: Journey) -> list[tuple[object, object]]:
         (DVC_CACHED, ["check"], ["index"], [("check", False), ("index", True)]),
         (DVC_MIXED, ["train"], ["check", "index"], [("check", True), ("index", True)]),
         ("Stage 'other' didn't change, skipping\n", [], [], []),
+        (DVC_CODE + DVC_CACHED, ["check"], ["index"], [("check", False), ("index", True)]),
     ],
 )
 def test_listening_to_dvc(journey: Journey, text: str, ran: list[str], cached: list[str], closed: list) -> None:

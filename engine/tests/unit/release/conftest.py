@@ -13,8 +13,8 @@ import pytest
 from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
 from sluice.release import staging
-from sluice.release.gates import Verdict
 from sluice.release.manifest import Manifest
+from sluice.release.verdict import Verdict
 
 PROMPT = """\
 name: answer

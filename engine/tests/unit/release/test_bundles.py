@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sluice.core.closures import Code
 from sluice.core.errors import Faults
 from sluice.core.workspace import Workspace
 from sluice.llm.models import ModelSpec
@@ -62,3 +63,22 @@ def test_a_changed_release_is_not_opened_and_no_model_is_asked_for(
         bundles.open_bundle(folder, workspace)
     assert len(caught.value.faults) == 2
     assert ensured == []
+
+
+@pytest.mark.usefixtures("ensured")
+def test_code_that_differs_is_named_and_refuses_nothing(workspace: Workspace, make: Make) -> None:
+    """As after an upgrade of the engine, or when a release is gone back to."""
+    package = Path(bundles.__file__).parents[1]
+    other = workspace.root / "other.py"
+    other.write_text("of another version")
+    names = {
+        "sluice/serving/api.py": package / "serving" / "api.py",
+        "sluice/serving/page/index.html": package / "serving" / "page" / "index.html",
+        "requirements/image.txt": other,
+    }
+    same, folder = make(code=Code(names))
+    assert bundles.open_bundle(folder, workspace).other_code == ()
+    gone = {"sluice/serving/gone.py": other, "nobodys_package/app.py": other, "sluice/llm/http.py": other}
+    changed, folder = make(code=Code(names | gone))
+    assert bundles.open_bundle(folder, workspace).other_code == tuple(sorted(gone))
+    assert same.id != changed.id

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sluice.core.closures import Code
 from sluice.core.workspace import Workspace
 from sluice.release.difference import compare_releases, markdown
 from sluice.release.manifest import Images, Manifest
@@ -31,9 +32,12 @@ def test_every_part_that_differs_is_named_and_nothing_else(
     edit("prompts/answer.prompt.yml", "{{passages}}", "Read: {{passages}}")
     edit("config/service.yaml", "does not say", "is silent")
     write_evaluation(workspace.build / "evaluation", f1=0.75)
-    after = make(parent=before[0].id, data_digest="f" * 32, images=Images("ghcr.io/octo/app@sha256:" + "a" * 64))
+    images = Images("ghcr.io/octo/app@sha256:" + "a" * 64)
+    code = Code({"pyproject.toml": workspace.root / "pyproject.toml"})
+    after = make(parent=before[0].id, data_digest="f" * 32, images=images, code=code)
     found = compare_releases(before, after)
-    assert [part.name for part in found.parts] == ["prompt answer", "data", "config/service.yaml", "adapter", "image"]
+    names = ["prompt answer", "data", "config/service.yaml", "adapter", "code", "image"]
+    assert [part.name for part in found.parts] == names
     adapter = next(part for part in found.parts if part.name == "adapter")
     assert (adapter.before, adapter.after) == (None, after[0].adapter and after[0].adapter.sha256)
     assert list(found.texts) == ["prompts/answer.prompt.yml", "config/service.yaml"]

@@ -48,12 +48,6 @@ def test_an_assertion_has_its_share_and_those_that_did_not_hold(tmp_path: Path) 
     assert figures(folder)["same_language"] == Figure(0.5, 2, 1, ("crashed", "bad"))
 
 
-def test_against_a_champion_the_greatest_loss_comes_first(tmp_path: Path) -> None:
-    champion = written(tmp_path / "c", [row("always_bad", 0.0), row("lost", 0.9)])
-    candidate = written(tmp_path / "e", [row("always_bad", 0.0), row("lost", 0.4)])
-    assert figures(candidate, champion)["f1"].cases == ("lost", "always_bad")
-
-
 def test_a_champion_that_was_asked_other_cases_is_no_reference(tmp_path: Path) -> None:
     candidate = written(tmp_path / "e", [row("a", 1.0)])
     assert reference(candidate, written(tmp_path / "c", [row("a", 0.5)]))["f1"].value == 0.5

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from sluice.core.closures import Code
 from sluice.core.errors import Faults, SluiceError
+from sluice.core.workspace import Workspace
 from sluice.release.manifest import Images, Manifest, identified, load, verify
 
 Make = Callable[..., tuple[Manifest, Path]]
@@ -114,3 +116,42 @@ def test_the_image_is_part_of_the_content_and_of_what_is_served(make: Make) -> N
     judged = make(images=Images(image, image))[0]
     assert judged.id != with_image.id
     assert judged.served_digest() == with_image.served_digest()
+
+
+def test_code_is_part_of_the_content_and_of_what_is_served(make: Make, workspace: Workspace) -> None:
+    without, folder = make()
+    assert "code" not in json.loads(without.to_bytes())
+    assert not (folder / "code.json").exists()
+    here, there = code(workspace, "here"), code(workspace, "there")
+    first, folder = make(code=here)
+    assert json.loads(first.to_bytes())["code"] == {"serve": here.digest}
+    assert json.loads((folder / "code.json").read_text()) == {"files": here.files}
+    assert "code.json" in first.files
+    second, _ = make(code=there)
+    assert len({without.id, first.id, second.id}) == 3
+    assert len({one.served_digest() for one in (without, first, second)}) == 3
+    verify(folder, first)
+
+
+def test_a_release_from_before_code_was_pinned_is_read_with_its_id(make: Make) -> None:
+    manifest, folder = make()
+    assert manifest.id == "r-2933cc07448a"  # by the code of that time
+    assert load(folder) == manifest
+    verify(folder, manifest)
+
+
+def test_the_list_of_code_is_pinned(make: Make, workspace: Workspace) -> None:
+    manifest, folder = make(code=code(workspace, "here"))
+    (folder / "code.json").write_text("{}")
+    with pytest.raises(Faults, match=r"code\.json: sha256 is"):
+        verify(folder, manifest)
+    old, folder = make()
+    (folder / "code.json").write_text("{}")
+    with pytest.raises(Faults, match=r"code\.json: not in the manifest"):
+        verify(folder, old)
+
+
+def code(workspace: Workspace, text: str) -> Code:
+    path = workspace.root / f"{text}.py"
+    path.write_text(text)
+    return Code({"sluice/serving/api.py": path})

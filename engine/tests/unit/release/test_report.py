@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -61,6 +62,31 @@ def rehearsal(**changed: Any) -> dict[str, Any]:
     return {**fields, **changed}
 
 
+POLICY = """comparison:
+  confidence: 0.99
+  power: 0.8
+  resamples: 2000
+  seed: 1
+  minimum_cases: 2
+  slices: {minimum_cases: 20, at_most: 3}
+  metrics:
+    f1: {decides: always, smallest: 0.02}
+"""
+
+
+def data_of(page: Page) -> dict[str, Any]:
+    """The cases, as the page's script reads them."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.source, re.DOTALL)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def judged_by(folder: Path, policy: str) -> None:
+    """Only the report reads it here: what a changed file does to the release's id is another test's."""
+    (folder / "judging" / "gates.yaml").write_text(policy)
+
+
 def page_of(folder: Path, *, live: bool = False) -> Page:
     return Page(write_report(folder, live=live).read_text(encoding="utf-8"))
 
@@ -71,15 +97,19 @@ def test_a_whole_release_shows_everything_and_loads_nothing(make: Make) -> None:
     (folder / "rehearsal.json").write_text(json.dumps(rehearsal()))
     stages = [{"stage": "train", "seconds": 171.0, "cached": False}, {"stage": "index", "seconds": 0.4, "cached": True}]
     (folder / "stages.json").write_text(json.dumps(stages))
+    judged_by(folder, POLICY)
     page = page_of(folder)
     for words in (manifest.id, parent.id, "Every gate and every canary step held", "41 requests, 0 failed",
                   "f1_holds", "canary_total_p95", "canary at 20 %", "unchanged, from the cache", "171.4",
-                  "name words, size 64", "no answer"):  # fmt: skip
+                  "name words, size 64", "champion", "this release",
+                  "Not green: judge crashed on 3 of head"):  # fmt: skip
         assert words in page.text
-    assert page.source.count("<svg ") == 4
+    assert page.source.count('<div role="img"') == 4
+    assert [one["status"] for one in data_of(page)["cases"]] == ["error"] * 3
+    assert data_of(page)["sides"] == ["champion", "this release"]
     assert page.addresses == []
     assert not re.findall(r"url\((?!#)", page.source)
-    assert "absent" not in re.sub(r"<style>.*?</style>", "", page.source, flags=re.DOTALL)
+    assert 'class="absent"' not in page.source
     write_report(folder)
     assert page.source == (folder / "report.html").read_text(encoding="utf-8")
 
@@ -93,7 +123,7 @@ def test_a_comparison_of_answers_is_in_the_table_and_not_among_the_times(make: M
     page = page_of(folder)
     assert "canary at 0 %" in page.text
     assert "quality_f1" in page.text
-    assert page.source.count("<svg ") == 3, "there is no time to draw"
+    assert page.source.count('<div role="img"') == 3, "there is no time to draw"
 
 
 def test_the_champion_is_called_so(make: Make) -> None:
@@ -148,7 +178,7 @@ def test_only_a_manifest_is_needed(make: Make) -> None:
         path.unlink()
     page = page_of(folder)
     assert "There is no evaluation in the release folder" in page.text
-    assert "There are no cases in the release folder" in page.text
+    assert "There are no cases." in page.text
     assert "The training record holds no loss" in page.text
 
 
@@ -162,7 +192,11 @@ def test_texts_of_model_and_data_cannot_become_markup(make: Make) -> None:
     page = page_of(folder)
     assert "img" not in page.tags
     assert page.source.count("<script>") == 1
-    assert attack in page.text
+    assert attack not in page.source
+    (case,) = data_of(page)["cases"]
+    assert (case["id"], case["question"], case["expected"], case["tags"]) == (attack, attack, [attack], [attack])
+    (trial,) = case["head"]
+    assert (trial["answer"], trial["errors"]) == (attack, {"f1": attack})
 
 
 def test_a_case_that_crashed_has_no_answer_and_shows_its_error(make: Make) -> None:
@@ -177,7 +211,49 @@ def test_a_case_that_crashed_has_no_answer_and_shows_its_error(make: Make) -> No
         "errors": {"f1": "TimeoutError"},
     }
     (folder / "evaluation/cases.jsonl").write_text(json.dumps(row) + "\n")
-    text = page_of(folder).text
-    assert "no answer" in text
-    assert "TimeoutError" in text
-    assert "(must decline)" in text
+    (case,) = data_of(page_of(folder))["cases"]
+    (trial,) = case["head"]
+    assert (trial["answer"], trial["errors"], case["expected"]) == (None, {"f1": "TimeoutError"}, [])
+
+
+def test_the_comparison_is_made_of_what_the_release_brings(make: Make) -> None:
+    """The same words, the same table and the same list of cases as on a pull request."""
+    parent, _ = make(adapter=None)
+    _, folder = make(parent=parent.id)
+    judged_by(folder, POLICY)
+    rows = [{**json.loads(line), "errors": {}} for line in _lines(folder / "evaluation" / "cases.jsonl")]
+    for row in rows:
+        row["scores"] = {"f1": 1.0}
+    worse = [row | {"answer": "no", "scores": {"f1": 0.0}} for row in rows[:1]] + rows[1:]
+    for name, written in (("champion_cases.jsonl", rows), ("cases.jsonl", worse)):
+        (folder / "evaluation" / name).write_text("".join(json.dumps(row) + "\n" for row in written))
+    page = page_of(folder)
+    assert "No metric that decides is seen to differ; 1 broken and 0 fixed of 3 cases" in page.text
+    assert [(one["id"], one["status"], one["broken"]) for one in data_of(page)["cases"]] == [
+        ("q0", "broken", ["f1"]),
+        ("q1", "same", []),
+        ("q2", "same", []),
+    ]
+
+
+def test_a_metric_that_passed_is_said_once(make: Make) -> None:
+    parent, _ = make(adapter=None)
+    manifest, _ = make()
+    passed = manifest.gates[0].model_copy(update={"gate": "comparison_f1", "reason": "gate comparison_f1: fine"})
+    failed = passed.model_copy(
+        update={"gate": "comparison_mrr", "passed": False, "reason": "gate comparison_mrr: it fell"}
+    )
+    _, folder = make(parent=parent.id, verdicts=[passed, failed])
+    judged_by(folder, POLICY)
+    page = page_of(folder)
+    assert "comparison_f1" not in page.text, "the table of metrics has it"
+    assert "gate comparison_mrr: it fell" in page.text
+    assert "Refused by the comparison with the champion" in page.text
+    shutil.rmtree(folder / "judging")
+    page = page_of(folder)
+    assert "gate comparison_f1: fine" in page.text, "without a table of metrics it is not left out"
+    assert "judging/gates.yaml" in page.text
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()

@@ -18,8 +18,11 @@ from sluice.core.processes import free_port
 from sluice.data.rows import Row, write_rows
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.metrics import METRICS
-from sluice.evaluation.policy import load_policy
-from sluice.rollout.quality import JUDGED, Served, compare_served, sample
+from sluice.evaluation.output import Output, needs_of
+from sluice.evaluation.policy import MetricPolicy, load_policy
+from sluice.evaluation.reports.terminal import in_the_terminal
+from sluice.rollout import quality
+from sluice.rollout.quality import Served, compare_served, sample
 
 ROOT = Path(__file__).parents[4]
 
@@ -138,5 +141,30 @@ def test_a_release_that_brings_no_gates_judges_nothing(services: dict[str, str],
         asked_by_the_command(services, "good", release)
 
 
-def test_every_metric_that_is_judged_exists() -> None:
-    assert set(JUDGED) <= {metric.name for metric in METRICS}
+def test_every_metric_that_decides_is_compared_or_named_as_left_out(services: dict[str, str]) -> None:
+    found = compared(services["stable"], services["good"])
+    policy = load_policy(ROOT / "config" / "gates.yaml")
+    deciding = {name for name, one in policy.metrics.items() if one.decides != "never"} - {"answered", "consistency"}
+    left_out = {text.split(" needs ")[0] for text in found.left_out}
+    assert left_out == {"groundedness", "same_language", "toxicity", "recall_at_5", "mrr", "ndcg_at_5"}
+    assert found.as_dict()["left_out"] == list(found.left_out)
+    assert "~ not compared here: mrr needs what the search found" in in_the_terminal(found)
+    asked = {metric.name for metric in METRICS if needs_of(metric) == "answer"}
+    assert deciding == left_out | (deciding & asked)
+
+
+def test_a_metric_that_is_added_decides_without_being_listed(
+    services: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Short:
+        name, version, unit, direction, aggregate = "short", "1", "share", "higher", "mean"
+
+        def score(self, row: Row, output: Output) -> float:  # noqa: ARG002 - the protocol's signature
+            return float(len(output.text) < 30)
+
+    monkeypatch.setattr(quality, "METRICS", (*METRICS, Short()))
+    policy = load_policy(ROOT / "config" / "gates.yaml")
+    policy = policy.model_copy(update={"metrics": policy.metrics | {"short": MetricPolicy(decides="always")}})
+    served = (Served(services[name], DECLINE, 10) for name in ("stable", "good"))
+    found = compare_served(*served, CASES, policy, concurrency=4)
+    assert "short" in {metric.name for metric in found.deciding}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fakes import GUARDRAILS, HITS, REPLIES, ScriptedChat, ScriptedRetriever, scripted_bundle
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain
 

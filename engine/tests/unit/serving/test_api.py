@@ -249,7 +249,12 @@ def test_every_response_names_the_release(client: Client) -> None:
 
 
 def test_version_and_models(client: Client, bundle: Bundle) -> None:
-    assert client.get("/version").json() == {"release": RELEASE, "fault": None, "manifest": dict(bundle.manifest)}
+    assert client.get("/version").json() == {
+        "release": RELEASE,
+        "fault": None,
+        "other_code": [],
+        "manifest": dict(bundle.manifest),
+    }
     assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["sluice"]
 
 
@@ -299,6 +304,13 @@ def test_an_injected_delay_is_there_for_the_chat_only(make_client: Callable[...,
     client = make_client(fault="delay=0.3")
     assert client.chat().elapsed.total_seconds() >= 0.3
     assert client.get("/version").elapsed.total_seconds() < 0.3
+
+
+def test_version_names_the_code_that_a_release_was_not_made_with(
+    bundle: Bundle, chain: AnswerChain, traffic: Traffic
+) -> None:
+    app = create_app(dataclasses.replace(bundle, other_code=("sluice/serving/api.py",)), chain, traffic)
+    assert Client(app).get("/version").json()["other_code"] == ["sluice/serving/api.py"]
 
 
 def test_a_draft_can_be_served_too(bundle: Bundle, chain: AnswerChain, traffic: Traffic) -> None:

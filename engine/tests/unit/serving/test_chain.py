@@ -9,7 +9,7 @@ import pytest
 
 from fakes import HITS, ScriptedChat, ScriptedRetriever
 from sluice.core.errors import SluiceError
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta
 from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import Prompt

@@ -10,7 +10,7 @@ import pytest
 
 from fakes import HITS, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 from sluice.core.errors import SluiceError
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.failures import Failure, ProviderError
 from sluice.prompts import ModelParameters, Prompt

@@ -18,7 +18,9 @@ import pytest
 
 from fakes import ScriptedRetriever, hit, scripted_bundle
 from sluice.core.errors import SluiceError
-from sluice.guardrails import GuardrailSettings, Guards, Kit
+from sluice.guardrails.guards import Guards
+from sluice.guardrails.seen import Kit
+from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.llm.attempts import Attempt
 from sluice.llm.fallback import Fallback
 from sluice.retrieval import Hit

@@ -24,7 +24,8 @@ from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
 from sluice.data.contract import data_digest
 from sluice.data.rows import Row, load_corpus, load_rows
-from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.batching import Batched
+from sluice.evaluation.metrics import EMBEDDING, METRICS
 from sluice.evaluation.output import Output
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.stage import rows_of
@@ -148,5 +149,6 @@ def evaluate(workspace: Workspace, journey: Any, *words: str) -> None:  # noqa: 
     rows = load_rows(chosen.asked) if chosen.asked else rows_of(workspace)
     spoiled = "SPOILED" in (workspace.prompts / "answer.prompt.yml").read_text()
     application = RuleApplication(spoiled=spoiled and not chosen.release and not chosen.baseline)
-    cases = asyncio.run(run_cases(rows, application, METRICS, concurrency=8, on_progress=lambda *_: None))
-    write_results(chosen.out, summarise(rows, cases, METRICS) | {"recorded": 0}, cases)
+    metrics = (*METRICS, *(made(Batched(HashedVectors().embed)) for made in EMBEDDING))
+    cases = asyncio.run(run_cases(rows, application, metrics, concurrency=8, on_progress=lambda *_: None))
+    write_results(chosen.out, summarise(rows, cases, metrics) | {"recorded": 0}, cases)

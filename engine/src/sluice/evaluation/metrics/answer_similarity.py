@@ -27,6 +27,7 @@ class AnswerSimilarity:
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"
+    needs = "model"
 
     def __init__(self, vectors: Batched[Vectors]) -> None:
         self._vectors = vectors

@@ -15,6 +15,7 @@ class CitationCorrectness:
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"
+    rows = "that name the documents with the answer (doc_ids)"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.doc_ids or output.declined:

@@ -12,6 +12,7 @@ class Cost:
     unit = "USD"
     direction: Literal["lower"] = "lower"
     aggregate: Literal["mean"] = "mean"
+    needs = "price"
 
     def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
         return output.cost

@@ -12,6 +12,7 @@ class DeclineAccuracy:
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"
+    rows = "without answers, which must be declined (answers: [])"
 
     def score(self, row: Row, output: Output) -> float | None:
         return None if row.answers else float(output.declined)

@@ -13,6 +13,7 @@ class ExactMatch:
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"
+    rows = "with answers"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.answers:

@@ -28,6 +28,7 @@ class Groundedness:
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"
+    needs = "passages"
 
     def __init__(self, vectors: Batched[Vectors]) -> None:
         self._vectors = vectors

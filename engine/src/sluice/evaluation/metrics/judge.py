@@ -34,6 +34,7 @@ class Judge:
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["share"] = "share"
+    needs = "model"
 
     def __init__(self, chat: ChatProvider, prompt: Prompt, *, by: str, seconds: float, concurrency: int) -> None:
         self.version = f"1 {prompt.digest[:12]} {by}"

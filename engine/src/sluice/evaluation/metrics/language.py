@@ -16,6 +16,7 @@ class Language:
     unit = "language"
     direction = None
     aggregate: Literal["counts"] = "counts"
+    needs = "model"
 
     def score(self, row: Row, output: Output) -> Label | None:  # noqa: ARG002 - the protocol's signature
         found = None if output.declined else language_of(output.text)

@@ -12,6 +12,7 @@ class Latency:
     version = "1"
     unit = "ms"
     direction: Literal["lower"] = "lower"
+    needs = "clock"
 
     def __init__(self, percentile: Literal["p50", "p95"]) -> None:
         self.aggregate: Literal["p50", "p95"] = percentile

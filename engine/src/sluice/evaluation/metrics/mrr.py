@@ -12,6 +12,8 @@ class ReciprocalRank:
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["mean"] = "mean"
+    rows = "that name the documents with the answer (doc_ids)"
+    needs = "passages"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.doc_ids:

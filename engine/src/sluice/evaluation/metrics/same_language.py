@@ -15,6 +15,7 @@ class SameLanguage:
     unit = "share"
     direction: Literal["higher"] = "higher"
     aggregate: Literal["share"] = "share"
+    needs = "model"
 
     def score(self, row: Row, output: Output) -> Assertion | None:
         asked = None if output.declined else language_of(row.question)

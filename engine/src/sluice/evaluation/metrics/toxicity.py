@@ -20,6 +20,7 @@ class Toxicity:
     unit = "share"
     direction: Literal["lower"] = "lower"
     aggregate: Literal["mean"] = "mean"
+    needs = "model"
 
     def __init__(self) -> None:
         self._likely = Batched(_likely)

@@ -12,6 +12,7 @@ class TimeToFirstToken:
     unit = "ms"
     direction: Literal["lower"] = "lower"
     aggregate: Literal["p50"] = "p50"
+    needs = "clock"
 
     def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
         return output.ttft_ms

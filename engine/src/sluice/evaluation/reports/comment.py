@@ -71,6 +71,8 @@ def write_comment(
         shown = "\n".join(f"- {_plain(reason, 300)}" for reason in comparison.reasons[:_SHOWN_OPEN])
         more = len(comparison.reasons) - _SHOWN_OPEN
         page.add(f"**Not green, because**\n\n{shown}" + (f"\n- and {more} more reasons" if more > 0 else ""))
+    if comparison.left_out:
+        page.add(_plain(f"Not compared here: {', '.join(comparison.left_out)}.", 1200))
     page.add(f"{quoted(head.title, _NAME)} against {quoted(base.title, _NAME)}")
     page.add("\n".join([_METRICS, *map(_metric_row, words.ordered(comparison.deciding))]))
     _cases(page, comparison)
@@ -121,7 +123,7 @@ def _cases(page: _Page, comparison: Comparison) -> None:
         shown = rows[:_SHOWN_OPEN]
         page.add("\n".join([f"**Broken: {len(broken)}**\n", _CASES, *shown]))
         page.table(f"{len(rows) - len(shown)} more broken cases", _CASES, rows[_SHOWN_OPEN:], at_most=0.5)
-    for status in ("failed", "not evaluated", "error"):
+    for status in ("failed", "not evaluated", "not compared", "error"):
         if cases := found.get(status):
             page.table(f"{len(cases)} {status}", _CASES, map(_case_row, cases), at_most=0.4)
     if fixed := found.get("fixed"):

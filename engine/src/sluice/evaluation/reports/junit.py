@@ -13,7 +13,7 @@ from sluice.evaluation.findings import Comparison, MetricComparison
 from sluice.evaluation.reports import words
 from sluice.evaluation.reports.markdown import printable
 
-_CASES = {"broken": "failure", "failed": "error", "not evaluated": "error", "error": "error"}
+_CASES = {"broken": "failure"} | dict.fromkeys(("failed", "not evaluated", "not compared", "error"), "error")
 
 
 def junit(comparison: Comparison) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,44 +27,56 @@ _STATES = {"worse": "failed", "improved": "passed", "no difference seen": "passe
 
 
 def page(
-    comparison: Comparison,
+    comparison: Comparison | None,
     base: Side,
     head: Side,
     prompts: Sequence[Mapping[str, Any]] = (),
     *,
+    cases: Sequence[CaseChange] = (),
     template: Path | None = None,
     **more: Any,
 ) -> str:
     """The whole page. Pure ASCII inside the data, so that no text can end it early.
 
-    `template`: a page that extends comparison.html.j2, in place of it; `more` is what its own blocks show."""
+    Args:
+        comparison: None for a page of a template that has a heading of its own, where nothing could be compared.
+        base: what the head is compared with; its name heads a column.
+        head: the same of the candidate.
+        prompts: those that changed, as `sluice prompts diff` finds them.
+        cases: those to show where there is no comparison.
+        template: a page that extends comparison.html.j2, in place of it.
+        more: what its own blocks show.
+    """
     from markupsafe import Markup
 
     script = (_TEMPLATES / "cases.js").read_text(encoding="utf-8")
     own = template or _TEMPLATES / "comparison.html.j2"
     environment = page_environment(own.parent, _TEMPLATES)
     environment.filters["printable"] = lambda text: printable(str(text))
-    units = {metric.name: metric.unit for metric in comparison.metrics}
+    metrics = comparison.metrics if comparison else ()
+    deciding = comparison.deciding if comparison else ()
+    cases = comparison.cases if comparison else cases
+    counts = Counter(case.status for case in cases)
     return environment.get_template(own.name).render(
         **more,
         comparison=comparison,
         base=base,
         head=head,
-        state=_STATES.get(comparison.verdict, "open"),
-        title=words.title(comparison),
-        sentence=words.sentence(comparison),
+        state=_STATES.get(comparison.verdict, "open") if comparison else "open",
+        title=words.title(comparison) if comparison else head.title,
+        sentence=words.sentence(comparison) if comparison else "",
         metrics=[
-            *((metric, _bar(metric)) for metric in words.ordered(comparison.deciding)),
-            *((m, _bar(m)) for m in words.ordered(m for m in comparison.metrics if m.decides == "never")),
+            *((metric, _bar(metric)) for metric in words.ordered(deciding)),
+            *((m, _bar(m)) for m in words.ordered(m for m in metrics if m.decides == "never")),
         ],
         prompts=prompts,
         parts=parts_of(base, head),
-        statuses=[(status, comparison.status_counts[status]) for status in ORDER if status in comparison.status_counts],
-        tags=sorted({tag for case in comparison.cases for tag in case.pair.case.tags}),
-        flipped=[metric.name for metric in comparison.metrics if metric.fixed or metric.broken],
-        units=units,
+        statuses=[(status, counts[status]) for status in ORDER if status in counts],
+        tags=sorted({tag for case in cases for tag in case.pair.case.tags}),
+        flipped=[metric.name for metric in metrics if metric.fixed or metric.broken],
+        units={metric.name: metric.unit for metric in metrics},
         words=words,
-        data=Markup(_data(comparison.cases)),
+        data=Markup(_data(cases, (base.name, head.name))),
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -80,11 +93,13 @@ def _bar(metric: MetricComparison) -> dict[str, float] | None:
     return {"low": low, "width": max(high - low, 0.8), "point": point, "matters": matters}
 
 
-def _data(cases: Sequence[CaseChange]) -> str:
+def _data(cases: Sequence[CaseChange], sides: tuple[str, str]) -> str:
     """JSON of all cases; long texts that recur, such as passages, stand once in `texts` and are referred to."""
     texts: dict[str, int] = {}
     listed = [_case(change, texts) for change in cases]
-    document = json.dumps({"texts": list(texts), "cases": listed}, separators=(",", ":"), allow_nan=False)
+    document = json.dumps(
+        {"sides": sides, "texts": list(texts), "cases": listed}, separators=(",", ":"), allow_nan=False
+    )
     return document.replace("<", "\\u003c")
 
 

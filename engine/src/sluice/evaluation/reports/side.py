@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Side:
-    """`name`: base or head. `ref`: the branch or release that was asked for, `commit` what it was then; empty for files
-    that are not committed. Digests of what the answers depend on; `cost`: US dollars of the whole evaluation, None when
-    it is not known."""
+    """`name`: base or head, champion or this release. `ref`: the branch or release that was asked for, `commit` what it
+    was then; empty for files that are not committed. Digests of what the answers depend on; `cost`: US dollars of the
+    whole evaluation, None when it is not known."""
 
     name: str
     ref: str

@@ -13,6 +13,7 @@ def in_the_terminal(comparison: Comparison) -> str:
     lines = [f"{words.title(comparison)}", words.sentence(comparison), ""]
     lines += [_line(metric) for metric in words.ordered(comparison.deciding)]
     lines += ["", *(f"! {reason}" for reason in comparison.reasons)] if comparison.reasons else []
+    lines += ["", *(f"~ not compared here: {name}" for name in comparison.left_out)] if comparison.left_out else []
     broken = [case for case in comparison.cases if case.status == "broken"]
     lines += ["", *(f"broken: {case.id}  {case.pair.case.question}" for case in broken[:_CASES])] if broken else []
     if len(broken) > _CASES:

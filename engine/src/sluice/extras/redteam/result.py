@@ -11,7 +11,7 @@ from sluice.core.files import read_json
 from sluice.core.settings import Settings
 from sluice.extras.redteam.garak_report import GarakResult
 from sluice.extras.redteam.measure import Family
-from sluice.release.gates import Verdict
+from sluice.release.verdict import Verdict
 
 FILE, CASES = "redteam.json", "cases.jsonl"
 SCHEMA = 1

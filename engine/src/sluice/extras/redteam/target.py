@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias, get_args
 
 from sluice.extras.redteam.attack import TENANTS
 from sluice.extras.redteam.complying_model import Obedient
-from sluice.guardrails import Outcome
+from sluice.guardrails.guards import Outcome
 from sluice.rehearsal.services import Service, ServiceSpec
 from sluice.retrieval.stores import Stores, StoreSpec
 from sluice.serving.api import create_app

@@ -1,4 +1,5 @@
-"""What an adapter, or an index, follows from: a digest over all that its stages depend on by pipelines/dvc.yaml.
+"""What an adapter, or an index, follows from: a digest over the code of its stages and all else that they depend on by
+pipelines/dvc.yaml.
 
 The stage `check` decides whether data may be used, not what is made of them; so other questions for the evaluation are
 no other recipe.
@@ -13,9 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sluice.core.closures import CodeGraph
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.settings import read_yaml
+from sluice.core.stages import STAGES as PROGRAMS
 from sluice.core.workspace import Workspace
 
 STAGES = ("index", "train")  # of an adapter
@@ -28,8 +31,10 @@ def recipe_of(workspace: Workspace, image: str, made_by: Sequence[str] = STAGES)
     stages = read_yaml(pipeline)[0]["stages"]
     made = {out for stage in stages.values() for out in _outs(stage)}
     deps = sorted({dep for name in made_by for dep in stages[name]["deps"]} - made)
+    graph = CodeGraph(workspace.root)
     return digest_of(
         {
+            "code": {name: graph.code_of(PROGRAMS[name]).digest for name in made_by},
             "commands": {name: stages[name]["cmd"] for name in made_by},
             "deps": {dep: _content(workspace.root / dep) for dep in deps},
             "params": [_values(workspace.root, one) for name in made_by for one in stages[name].get("params", ())],

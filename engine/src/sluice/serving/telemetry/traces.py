@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from sluice.guardrails import Outcome
+    from sluice.guardrails.guards import Outcome
     from sluice.retrieval import Hit
 
 GUARD_INPUT = "guard input"

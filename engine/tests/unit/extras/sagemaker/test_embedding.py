@@ -23,10 +23,11 @@ import yaml
 
 from sagemaker_runs import BUCKET, ROOT, account, write_settings
 from sagemaker_server import Played
+from sluice.core.closures import Program
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.rows import write_document
-from sluice.extras.sagemaker import embedding
+from sluice.extras.sagemaker import embedding, recipe
 from sluice.extras.sagemaker.results import download
 from sluice.retrieval import stage
 from sluice.retrieval.sharding import DONE
@@ -35,7 +36,7 @@ from unit.retrieval.conftest import Scattered, corpus
 NAME = "sluice-embed"
 # `sluice` in the parcel: the real code, but for the command line and the model. It notes what it embeds, and is killed
 # after as many parts as DIES_AFTER says.
-PLAYED_PACKAGE = f"__path__ = [*__path__, {str(ROOT / 'src' / 'sluice')!r}]\n"
+PLAYED_PACKAGE = f"__path__ = [*__path__, {str(ROOT / 'engine' / 'src' / 'sluice')!r}]\n"
 PLAYED_CLI = """
 import os, signal, sys
 from functools import partial
@@ -100,12 +101,13 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         "pyproject.toml": "",
         "engine/src/sluice/__init__.py": PLAYED_PACKAGE,
         "engine/src/sluice/cli.py": PLAYED_CLI,
-        "engine/src/sluice/retrieval/code": "of the stage",
-        "engine/src/sluice/llm/bert.py": "",
+        "engine/requirements/image.txt": "",
         "config/stores.yaml": yaml.safe_dump({"default": "m", "stores": {"m": {"kind": "memory"}}}),
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+    parcel = Program(("sluice.cli",), locks=("image.txt",))
+    monkeypatch.setitem(recipe.PROGRAMS, "index", parcel)
     for document in corpus(12):
         write_document(root / "data" / "corpus", document)
     write_settings(root / "config")

@@ -19,9 +19,8 @@ from sluice.retrieval.stage import IndexParameters
 @pytest.fixture
 def checkout(workspace: Workspace) -> Workspace:
     """With the code that stages depend on."""
-    shutil.copytree(
-        ROOT / "engine" / "src", workspace.root / "engine" / "src", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    for name in ("src", "engine/src", "engine/requirements"):
+        shutil.copytree(ROOT / name, workspace.root / name, ignore=shutil.ignore_patterns("__pycache__"))
     return workspace
 
 
@@ -47,6 +46,8 @@ def params(assignment: str) -> Callable[[Workspace], None]:
         (append("prompts/finetune.prompt.yml"), True),
         (params("train.steps=9"), True),
         (append("data/eval.jsonl"), False),
+        (append("engine/src/sluice/core/files.py"), True),
+        (append("engine/requirements/train.txt"), True),
         (append("engine/src/sluice/rollout/plan.py"), False),
         (append("prompts/answer.prompt.yml"), False),
         (append("config/gates.yaml"), False),

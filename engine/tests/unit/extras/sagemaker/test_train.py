@@ -37,7 +37,7 @@ QUOTA = "ResourceLimitExceeded: The account-level service limit 'ml.m5.xlarge fo
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout under git and DVC, with the code that stages depend on."""
     root = tmp_path_factory.mktemp("template") / "checkout"
-    for folder in ("prompts", "config", "src", "pipelines"):
+    for folder in ("prompts", "config", "src", "engine/src", "pipelines", "engine/requirements"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "dvc.lock"))
     for name in ("pyproject.toml", ".gitignore"):
         shutil.copy(ROOT / name, root / name)
@@ -49,7 +49,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(root / "data" / "train.jsonl", root / "data" / "eval.jsonl")
     python = root / remote.SDK
     python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/sagemaker_upsert.py "$@"\n')
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/engine/tests/sagemaker_upsert.py "$@"\n')
     python.chmod(0o755)
     env = environment(Workspace(root))
     for words in (
@@ -104,6 +104,8 @@ def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tol
         """The stage itself; it would refuse data of one row."""
         (place.build / until).mkdir(parents=True, exist_ok=True)
         (place.build / until / "report.json").write_text("{}")
+        if "whole" in request.fixturenames:
+            subprocess.run(command("sluice", "code", "digest"), cwd=place.root, env=environment(place), check=True)
 
     monkeypatch.setattr(remote, "reproduce", check)
     if "whole" not in request.fixturenames:

@@ -10,7 +10,7 @@ import pytest
 
 from collector import telemetry_settings
 from fakes import ScriptedChat, ScriptedRetriever, hit
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import AnswerChain

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[5]
 CODE = """
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
@@ -42,7 +43,8 @@ server.open_runtime = open_runtime
 stores = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
 told = load_settings(Path(sys.argv[3]), TelemetrySettings)
 state = Path(sys.argv[2])
-server.serve(scripted_bundle(), "127.0.0.1", int(sys.argv[1]), stores=stores, state=state, telemetry=told)
+upgraded = replace(scripted_bundle(), other_code=("sluice/llm/http.py", "sluice/serving/api.py"))
+server.serve(upgraded, "127.0.0.1", int(sys.argv[1]), stores=stores, state=state, telemetry=told)
 """
 
 
@@ -65,6 +67,9 @@ def test_serve_logs_json_and_leaves_its_traces(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
+    warning = lines.pop(0)
+    assert warning["level"].lower() == "warning"
+    assert "other code: 2 files differ, sluice/llm/http.py first" in warning["message"]
     assert [(line["message"], line["status"], line["trace"]) for line in lines] == [
         ("request", 200, reply.json()["trace"]),
         ("request", 400, unknown.headers["x-sluice-trace"]),

@@ -1,6 +1,8 @@
 "use strict";
 (() => {
-  const { texts, cases } = JSON.parse(document.getElementById("data").textContent);
+  const { sides, texts, cases } = JSON.parse(document.getElementById("data").textContent);
+  const list = document.getElementById("cases");
+  if (!list) return;
   const PAGE = 100;
   // A word diff is quadratic in the words; longer answers are shown whole.
   const LONGEST = 1500;
@@ -78,12 +80,12 @@
       const both = before && after && before.answer !== null && after.answer !== null;
       const pieces = both ? diff(before.answer, after.answer) : null;
       const name = trials > 1 ? ` (trial ${number + 1})` : "";
-      const sides = make("div", null, "sides");
-      sides.append(
-        side("base" + name, before, pieces || [[" ", before ? before.answer : ""]], "+"),
-        side("head" + name, after, pieces || [[" ", after ? after.answer : ""]], "-"),
+      const shown = make("div", null, "sides");
+      shown.append(
+        side(sides[0] + name, before, pieces || [[" ", before ? before.answer : ""]], "+"),
+        side(sides[1] + name, after, pieces || [[" ", after ? after.answer : ""]], "-"),
       );
-      box.append(sides, ...sources("base", before), ...sources("head", after));
+      box.append(shown, ...sources(sides[0], before), ...sources(sides[1], after));
     }
     if (one.changes.length) {
       box.append(make("h4", "what moved"));
@@ -105,7 +107,7 @@
   };
 
   let found = cases;
-  const list = at("cases"), more = at("more");
+  const more = at("more");
   const grow = () => {
     const from = list.children.length;
     list.append(...found.slice(from, from + PAGE).map(item));

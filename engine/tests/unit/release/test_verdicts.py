@@ -12,7 +12,7 @@ from sluice.evaluation.comparison import compare
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.policy import load_policy
-from sluice.rollout.quality_verdicts import figures_of, report_of, verdicts_of
+from sluice.release.verdicts import quality_report, verdicts_of
 
 ROOT = Path(__file__).parents[4]
 NAMES = ("f1", "decline_accuracy", "citation_correctness")
@@ -41,13 +41,13 @@ GOOD = dict.fromkeys(NAMES, 1.0)
 
 
 def test_like_answers_pass_with_a_verdict_for_each_metric_that_decides() -> None:
-    verdicts = verdicts_of(found(GOOD))
+    verdicts = verdicts_of(found(GOOD), "quality")
     assert {one.gate: one.passed for one in verdicts} == {f"quality_{name}": True for name in NAMES}
     assert all(one.samples == 60 and one.figure == one.reference == 1.0 for one in verdicts)
 
 
 def test_worse_answers_fail_with_value_limit_and_cases() -> None:
-    (worse,) = (one for one in verdicts_of(found(GOOD | {"f1": 0.25})) if not one.passed)
+    (worse,) = (one for one in verdicts_of(found(GOOD | {"f1": 0.25}), "quality") if not one.passed)
     assert (worse.gate, worse.metric, worse.figure, worse.reference, worse.limit) == (
         "quality_f1",
         "f1",
@@ -63,14 +63,14 @@ def test_worse_answers_fail_with_value_limit_and_cases() -> None:
 def test_too_few_cases_fail() -> None:
     comparison = found(GOOD, cases=19)
     assert not comparison.passed
-    verdicts = verdicts_of(comparison)
+    verdicts = verdicts_of(comparison, "quality")
     assert [one.passed for one in verdicts] == [False] * 3
     assert all(one.figure is None and "too few cases (19)" in one.reason for one in verdicts)
 
 
 def test_what_was_not_judged_fails_and_hides_what_follows_from_it() -> None:
     comparison = replace(found(GOOD, cases=19), reasons=("the canary failed on 'case-3': status 503",))
-    (verdict,) = verdicts_of(comparison)
+    (verdict,) = verdicts_of(comparison, "quality")
     assert not verdict.passed
     assert verdict.reason == "quality: the canary failed on 'case-3': status 503"
 
@@ -82,7 +82,7 @@ def test_verdicts_pass_exactly_when_the_comparison_does(
     head: dict[str, float], cases: int, reasons: tuple[str, ...]
 ) -> None:
     comparison = replace(found(head, cases), reasons=reasons)
-    verdicts = verdicts_of(comparison)
+    verdicts = verdicts_of(comparison, "quality")
     assert verdicts
     assert all(one.passed for one in verdicts) == comparison.passed
 
@@ -94,13 +94,13 @@ def test_metrics_that_only_decide_when_asked_do_not_pass_on_silence() -> None:
     metrics = tuple(replace(metric, decides="when_asked") for metric in asked.metrics)
     silent = replace(asked, metrics=metrics)
     assert silent.verdict == "too few cases"
-    assert [one.reason for one in verdicts_of(silent) if not one.passed] == ["quality: too few cases"]
+    assert [one.reason for one in verdicts_of(silent, "quality") if not one.passed] == ["quality: too few cases"]
 
 
 def test_the_report_has_figures_of_both_sides() -> None:
     comparison = found(GOOD | {"f1": 0.25})
-    assert figures_of(comparison)["canary"]["f1"] == 0.25
-    assert figures_of(comparison)["stable"]["f1"] == 1.0
-    report = report_of(comparison)
+    report = quality_report(comparison)
+    assert report["figures"]["canary"]["f1"] == 0.25
+    assert report["figures"]["stable"]["f1"] == 1.0
     assert report["comparison"] == comparison.as_dict()
     assert len(report["verdicts"]) == 3

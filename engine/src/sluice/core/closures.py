@@ -1,0 +1,256 @@
+"""Code that a program can reach: the closure of its imports in a checkout, with packaged data files and locks.
+
+The graph is grimp's: imports inside functions count, those for type checkers do not. What it cannot see, a module that
+is imported by its name, is found by the names that stand as strings in a module that imports so. A package that holds a
+module of the closure brings its data files: templates, pages, styles, cases, migrations.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.errors import Faults, SluiceError
+
+if TYPE_CHECKING:
+    from grimp import ImportGraph
+
+ENGINE, APPLICATION = "sluice", "assistant"
+_SOURCES = {ENGINE: "engine/src", APPLICATION: "src"}
+_LOCKS = "engine/requirements"
+_EXTRAS = f"{ENGINE}.extras."
+CODE = (*_SOURCES.values(), _LOCKS)
+# What a fork imports it from. It brings the names that are imported through it, not all that it has.
+_DOOR = f"{ENGINE}.extend"
+_BY_NAME = re.compile(r"\b(?:import_module|__import__|pkgutil|Registry)\b")
+_NAME = re.compile(r"""["']([A-Za-z_]\w*(?:\.\w+)+)(?::\w+)?["']""")
+
+
+@dataclass(frozen=True)
+class Program:
+    """Where code begins to run. A package stands for all of its modules.
+
+    Attributes:
+        modules: modules of the engine.
+        application: modules of the fork's own package, as far as it has them.
+        locks: files of requirements/ that say which libraries it runs with.
+    """
+
+    modules: tuple[str, ...]
+    application: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Code:
+    """`paths`: file by its name, which is the same wherever the code lies: `sluice/core/files.py`."""
+
+    paths: Mapping[str, Path]
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Hex sha256 of each file, by its name."""
+        return {name: digest_of_file(path) for name, path in sorted(self.paths.items())}
+
+    @property
+    def digest(self) -> str:
+        """Hex sha256 over names and contents."""
+        return digest_of(self.files)
+
+    def listing(self) -> str:
+        """The digest in a line, then each file with its own, as sha256sum writes it: a diff says what has changed."""
+        return "\n".join([self.digest, *(f"{sha256}  {name}" for name, sha256 in self.files.items()), ""])
+
+
+def changed(before: str, now: str) -> str:
+    """What is different between two listings, in words: `2 files: sluice/core/files.py, engine/requirements/dev.txt`.
+
+    Args:
+        before: listing of an earlier time, empty when there was none.
+        now: listing of today.
+    """
+    if not before:
+        return "listed for the first time"
+    lines = set(before.splitlines()[1:]) ^ set(now.splitlines()[1:])
+    names = sorted({line.partition("  ")[2] for line in lines})
+    return f"{len(names)} file{'s' * (len(names) != 1)} changed: {', '.join(names)}"
+
+
+def affecting(root: Path, changed: Sequence[str], *programs: Program, but_for: Program | None = None) -> list[str]:
+    """Those of the changed files that can make a difference to programs. In doubt a file can: when it is no code, when
+    it is gone, and when the graph cannot be made.
+
+    Args:
+        root: the checkout after the change.
+        changed: paths of files in the checkout.
+        programs: what runs.
+        but_for: a program whose code does not count.
+    """
+    try:
+        graph = CodeGraph(root)
+        left_out = graph.code_of(but_for).paths if but_for else {}
+        paths = {path for name, path in graph.code_of(*programs).paths.items() if name not in left_out}
+        reached = {path.relative_to(root).as_posix() for path in paths}
+    except SluiceError:
+        return list(changed)
+    return [
+        name
+        for name in changed
+        if name in reached or not name.startswith(tuple(f"{folder}/" for folder in CODE)) or not (root / name).exists()
+    ]
+
+
+class CodeGraph:
+    """The imports of the packages of a checkout.
+
+    SluiceError when the engine's package is not there; Faults name folders of the fork's own that are no packages."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        places = {name: root / source / name for name, source in _SOURCES.items()}
+        self._packages = {name: place for name, place in places.items() if (place / "__init__.py").is_file()}
+        if ENGINE not in self._packages:
+            raise SluiceError(f"{places[ENGINE]}: no such package", remedy="run it in a clone of the repository")
+        if APPLICATION in self._packages:
+            _require_packages(root, self._packages[APPLICATION])
+        self._graph = _build(self._packages)
+        self._data = {name: _data_of(folder) for name, folder in self._packages.items()}
+
+    def code_of(self, *programs: Program) -> Code:
+        """All that can be reached from any of the programs; a part of the engine that was left out brings nothing.
+
+        Raises:
+            SluiceError: a module or a lock is not there.
+        """
+        programs = tuple(program for program in programs if not self._left_out(program))
+        modules = self._reach(root for program in programs for root in self._roots(program))
+        paths = {self._name(path): path for path in map(self._file, modules)}
+        for module in modules:
+            paths |= {self._name(path): path for path in self._data_files(module)}
+        for lock in sorted({lock for program in programs for lock in program.locks}):
+            paths[f"requirements/{lock}"] = self._lock(lock)
+        return Code(paths)
+
+    def _left_out(self, program: Program) -> bool:
+        modules = self._graph.modules
+        return any(name.startswith(_EXTRAS) and name not in modules for name in program.modules)
+
+    def _roots(self, program: Program) -> list[str]:
+        absent = [module for module in program.modules if module not in self._graph.modules]
+        if absent:
+            raise SluiceError(
+                f"{self._root}: no module {', '.join(absent)}", remedy="core/stages.py says what a stage runs: mend it"
+            )
+        mine = [module for module in program.application if module in self._graph.modules]
+        return [one for root in (*program.modules, *mine) for one in self._whole(root)]
+
+    def _whole(self, module: str) -> list[str]:
+        return [module, *sorted(self._graph.find_descendants(module))]
+
+    def _reach(self, roots: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        left = list(roots)
+        while left:
+            module = left.pop()
+            if module in found:
+                continue
+            found.add(module)
+            left += [*self._imported(module), *self._named(module)]
+            if parent := module.rpartition(".")[0]:  # whose __init__ runs first
+                left.append(parent)
+        return found
+
+    def _imported(self, module: str) -> set[str]:
+        if module == _DOOR:
+            return set()
+        found: set[str] = self._graph.find_modules_directly_imported_by(module)
+        return found | self._through_the_door(module) if _DOOR in found else found
+
+    def _through_the_door(self, module: str) -> set[str]:
+        """Where the names are from that a module imports from the door; in doubt all that the door has."""
+        behind = {
+            name: whole if (whole := f"{node.module}.{name}") in self._graph.modules else str(node.module)
+            for node, name in _imports_from(self._file(_DOOR))
+        }
+        names = [name for node, name in _imports_from(self._file(module)) if node.module == _DOOR]
+        if names and all(name in behind for name in names):
+            return {behind[name] for name in names}
+        return set(self._graph.find_modules_directly_imported_by(_DOOR))
+
+    def _named(self, module: str) -> list[str]:
+        """Modules that a module imports by their names; a package brings all of its modules."""
+        text = self._file(module).read_text(encoding="utf-8")
+        if not _BY_NAME.search(text):
+            return []
+        named = {name for name in _NAME.findall(text) if name in self._graph.modules}
+        return [one for name in sorted(named) for one in self._whole(name)]
+
+    def _file(self, module: str) -> Path:
+        package, *parts = module.split(".")
+        place = self._packages[package].joinpath(*parts)
+        return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+    def _data_files(self, module: str) -> list[Path]:
+        package, *parts = module.split(".")
+        return self._data[package].get(self._packages[package].joinpath(*parts), [])
+
+    def _name(self, path: Path) -> str:
+        source = next(folder.parent for folder in self._packages.values() if path.is_relative_to(folder))
+        return path.relative_to(source).as_posix()
+
+    def _lock(self, name: str) -> Path:
+        path = self._root / _LOCKS / name
+        if not path.is_file():
+            raise SluiceError(f"{path}: no such file", remedy="restore it with git")
+        return path
+
+
+def _imports_from(path: Path) -> Iterator[tuple[ast.ImportFrom, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node, alias.name) for alias in node.names)
+
+
+def _build(packages: Mapping[str, Path]) -> ImportGraph:
+    """grimp looks packages up where this process would import them from: here those of the checkout are wanted."""
+    import grimp
+    from grimp.application.config import settings
+    from grimp.application.ports.packagefinder import AbstractPackageFinder
+
+    class InCheckout(AbstractPackageFinder):
+        def determine_package_directories(self, package_name: str, file_system: object) -> set[str]:  # noqa: ARG002
+            return {str(packages[package_name])}
+
+    usual = settings.PACKAGE_FINDER
+    settings.configure(PACKAGE_FINDER=InCheckout())
+    try:
+        return grimp.build_graph(*packages, exclude_type_checking_imports=True, cache_dir=None)
+    finally:
+        settings.configure(PACKAGE_FINDER=usual)
+
+
+def _require_packages(root: Path, folder: Path) -> None:
+    """What such a folder imports would not be seen."""
+    bare = sorted({path.parent for path in folder.rglob("*.py") if not (path.parent / "__init__.py").is_file()})
+    if bare:
+        faults = [f"{path.relative_to(root)}/: has modules and no __init__.py" for path in bare]
+        raise Faults(str(folder), faults, remedy="add an empty __init__.py")
+
+
+def _data_of(folder: Path) -> dict[Path, list[Path]]:
+    """Files that are no modules, by the innermost package around them."""
+    found: dict[Path, list[Path]] = {}
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder).parts
+        if not path.is_file() or any(part.startswith(".") or part == "__pycache__" for part in inside):
+            continue
+        package = next(parent for parent in path.parents if (parent / "__init__.py").is_file())
+        if package != path.parent or path.suffix != ".py":
+            found.setdefault(package, []).append(path)
+    return found

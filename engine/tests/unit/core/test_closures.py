@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice.core.closures import CodeGraph, Program, affecting, changed
+from sluice.core.errors import Faults, SluiceError
+
+SERVE = Program(("sluice.serve",), ("assistant.app",), ("image.txt",))
+EVALUATE = Program(("sluice.evaluate",), ("assistant.app", "assistant.metrics"))
+FILES = {
+    "engine/src/sluice/__init__.py": "",
+    "engine/src/sluice/serve.py": """
+        from typing import TYPE_CHECKING
+        from sluice.parts import answer
+        if TYPE_CHECKING:
+            from sluice.evaluate import run
+        def serve():
+            import sluice.late
+    """,
+    "engine/src/sluice/late.py": "",
+    "engine/src/sluice/parts/__init__.py": "import sluice.always",
+    "engine/src/sluice/always.py": "",
+    "engine/src/sluice/parts/answer.py": "from sluice import kinds",
+    "engine/src/sluice/parts/other.py": "",
+    "engine/src/sluice/parts/page.html": "<p>",
+    "engine/src/sluice/parts/templates/row.j2": "{{ row }}",
+    "engine/src/sluice/parts/apart/__init__.py": "",
+    "engine/src/sluice/parts/apart/report.j2": "{{ report }}",
+    "engine/src/sluice/kinds.py": """
+        from importlib import import_module
+        KINDS = {"one": "sluice.providers.one", "two": "sluice.providers.two:connect"}
+        def connect(kind): return import_module(KINDS[kind])
+    """,
+    "engine/src/sluice/providers/__init__.py": "",
+    "engine/src/sluice/providers/one.py": "",
+    "engine/src/sluice/providers/two.py": "",
+    "engine/src/sluice/providers/three.py": "",
+    "engine/src/sluice/evaluate.py": "from sluice.metrics import registry",
+    "engine/src/sluice/metrics/__init__.py": "",
+    "engine/src/sluice/metrics/registry.py": 'METRICS = Registry("metric", "sluice.metrics.all")',
+    "engine/src/sluice/metrics/all/__init__.py": "",
+    "engine/src/sluice/metrics/all/f1.py": "",
+    "engine/src/sluice/names.py": 'ATTRIBUTE = "sluice.metrics"',
+    "engine/src/sluice/extend.py": "from sluice.metrics.registry import metric\nfrom sluice.names import name",
+    "src/assistant/__init__.py": "",
+    "src/assistant/app.py": "from sluice.extend import name",
+    "src/assistant/metrics/__init__.py": "",
+    "src/assistant/metrics/tone.py": "from sluice.extend import metric",
+    "src/assistant/notes.py": "",
+    "engine/requirements/image.txt": "fastapi==1",
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        write(tmp_path / name, text)
+    return tmp_path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(line.removeprefix(8 * " ") for line in text.splitlines()))
+
+
+def reached(root: Path, program: Program = SERVE) -> set[str]:
+    return set(CodeGraph(root).code_of(program).files)
+
+
+def test_all_that_can_be_reached_and_nothing_else(root: Path) -> None:
+    assert reached(root) == {
+        "sluice/__init__.py",
+        "sluice/serve.py",
+        "sluice/late.py",  # imported in a function
+        "sluice/parts/__init__.py",  # runs before its modules
+        "sluice/always.py",
+        "sluice/parts/answer.py",
+        "sluice/parts/page.html",
+        "sluice/parts/templates/row.j2",
+        "sluice/kinds.py",
+        "sluice/providers/__init__.py",
+        "sluice/providers/one.py",  # imported by its name
+        "sluice/providers/two.py",
+        "sluice/extend.py",
+        "sluice/names.py",  # of the door what is imported through it; a name that imports nothing is no import
+        "assistant/__init__.py",
+        "assistant/app.py",
+        "requirements/image.txt",
+    }
+
+
+def test_a_registry_brings_the_modules_of_its_packages(root: Path) -> None:
+    found = reached(root, EVALUATE)
+    assert {"sluice/metrics/registry.py", "sluice/metrics/all/f1.py", "assistant/metrics/tone.py"} <= found
+    assert "assistant/notes.py" not in found
+
+
+@pytest.mark.parametrize("text", ["import sluice.extend", "from sluice.extend import *", "from sluice import extend"])
+def test_a_door_that_is_taken_as_a_whole_brings_all_behind_it(root: Path, text: str) -> None:
+    write(root / "src/assistant/app.py", text)
+    assert "sluice/metrics/all/f1.py" in reached(root)
+
+
+def test_a_project_need_not_have_code_of_its_own(root: Path) -> None:
+    (root / "src").rename(root / "gone")
+    assert not {name for name in reached(root) if name.startswith("assistant/")}
+
+
+def test_a_part_that_was_left_out_brings_nothing(root: Path) -> None:
+    extra = Program(("sluice.extras.finetune.stage",), locks=("train.txt",))
+    assert reached(root, extra) == set()
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        (Program(("sluice.server",)), "no module sluice.server"),
+        (Program(("sluice.serve",), locks=("gone.txt",)), r"gone\.txt: no such file"),
+    ],
+)
+def test_what_is_not_there_is_named(root: Path, program: Program, says: str) -> None:
+    with pytest.raises(SluiceError, match=says):
+        reached(root, program)
+
+
+def test_a_checkout_without_the_engine_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="engine/src/sluice: no such package"):
+        CodeGraph(tmp_path)
+
+
+def test_a_folder_of_mine_whose_imports_nobody_would_see_is_refused(root: Path) -> None:
+    (root / "src/assistant/metrics/__init__.py").unlink()
+    with pytest.raises(Faults, match="src/assistant/metrics/: has modules and no __init__"):
+        CodeGraph(root)
+
+
+def test_the_digest_is_of_names_and_contents_and_not_of_places(root: Path, tmp_path_factory: Callable) -> None:
+    other = tmp_path_factory.mktemp("other")  # type: ignore[attr-defined]
+    for name, text in FILES.items():
+        write(other / name, text)
+    os.utime(other / "engine/src/sluice/serve.py", (0, 0))
+    (other / "engine/src/sluice/__pycache__").mkdir()
+    (other / "engine/src/sluice/__pycache__/serve.pyc").write_bytes(b"")
+    first, second = (CodeGraph(place).code_of(SERVE) for place in (root, other))
+    assert first.digest == second.digest
+    assert first.listing() == second.listing()
+
+
+def test_the_listing_says_what_has_changed(root: Path) -> None:
+    before = CodeGraph(root).code_of(SERVE)
+    assert before.listing().splitlines()[0] == before.digest
+    assert f"{before.files['sluice/late.py']}  sluice/late.py" in before.listing().splitlines()
+    write(root / "engine/src/sluice/late.py", "MORE = 1")
+    write(root / "engine/src/sluice/parts/more.html", "")
+    after = CodeGraph(root).code_of(SERVE)
+    assert changed(before.listing(), after.listing()) == "2 files changed: sluice/late.py, sluice/parts/more.html"
+    assert changed("", after.listing()) == "listed for the first time"
+
+
+def test_which_changes_matter(root: Path) -> None:
+    names = [
+        "engine/src/sluice/late.py",
+        "engine/src/sluice/parts/other.py",
+        "engine/src/sluice/gone.py",
+        "engine/src/sluice/metrics/all/f1.py",
+        "engine/requirements/image.txt",
+        "engine/requirements/dev.txt",
+        "prompts/answer.prompt.yml",
+    ]
+    for name in names:
+        if name != "engine/src/sluice/gone.py":
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+    assert affecting(root, names, SERVE) == [names[0], names[2], names[4], names[6]]
+    assert affecting(root, names, SERVE, EVALUATE) == [names[0], names[2], names[3], names[4], names[6]]
+    assert affecting(root, names, EVALUATE, but_for=SERVE) == [names[2], names[3], names[6]]
+
+
+def test_in_doubt_every_change_matters(tmp_path: Path) -> None:
+    assert affecting(tmp_path, ["engine/src/sluice/x.py"], SERVE) == ["engine/src/sluice/x.py"]
