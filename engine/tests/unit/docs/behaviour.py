@@ -217,7 +217,11 @@ def _tools() -> dict[str, Any]:
     )
     tools = application.services.tools
     return {
-        name: {"arguments": sorted(tool.args), "description": tool.description, "of 100": tool.invoke({"gigabytes": 100})}
+        name: {
+            "arguments": sorted(tool.args),
+            "description": tool.description,
+            "of 100": tool.invoke({"gigabytes": 100}),
+        }
         for name, tool in tools.items()
     }
 

@@ -135,7 +135,10 @@ def test_the_guardrail_blocks_a_question(found: dict[str, Any]) -> None:
 
 
 def test_the_provider_answers(found: dict[str, Any]) -> None:
-    assert found["provider"] == {"kind": "fixed", "text": "I cannot answer at the moment. Please try again in a minute."}
+    assert found["provider"] == {
+        "kind": "fixed",
+        "text": "I cannot answer at the moment. Please try again in a minute.",
+    }
 
 
 def test_the_application_gets_the_tool(found: dict[str, Any]) -> None:
