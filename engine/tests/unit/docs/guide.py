@@ -1,8 +1,8 @@
 """Reads the how-to sections of docs/ and applies their examples to a copy of the repository.
 
-A section names what it touches in a line that begins with `Files:`. A fenced block whose info string ends with a path is
-the whole of a new file, or, of the kind `diff`, lines to add (`+`) between lines that are there (a blank before them;
-what follows in such a line, a comment for instance, does not count).
+A section names what it touches in a line that begins with `Files:`. A fenced block whose info string ends with a path
+is the whole of a new file, or, of the kind `diff`, lines to add (`+`) between lines that are there (a blank before
+them; what follows in such a line, a comment for instance, does not count).
 """
 
 from __future__ import annotations
