@@ -23,7 +23,6 @@ from typing import Any
 
 import httpx
 
-from fakes import DECLINE, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 from sluice.core.processes import free_port, wait_until
 from sluice.core.settings import load_settings
 from sluice.data.rows import Row
@@ -32,6 +31,7 @@ from sluice.evaluation.output import Output
 from sluice.evaluation.policy import load_policy
 from sluice.evaluation.registry import make_metrics
 from sluice.evaluation.runner import run_cases
+from sluice.extend import testing
 from sluice.guardrails import Guards, GuardrailSettings
 from sluice.llm.providers import connect
 from sluice.llm.providers.context import ProviderContext
@@ -63,16 +63,16 @@ GREETING = "Hello!"
 
 def serve(port: int, release: str, state: Path, wording: str) -> None:
     """A service that answers CASES in a wording, and a greeting with the prompt that it was given."""
-    bundle = scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64})
+    bundle = testing.scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64})
     bundle = replace(bundle, release=release, prompts=load_prompts(ROOT / "prompts"))
-    hits = {row.question: [hit(PASSAGE, doc_id="chunking")] if row.answers else [] for row in CASES}
-    chat = ScriptedChat({"What is item": WORDINGS[wording], GREETING: "Good day."})
+    hits = {row.question: [testing.hit(PASSAGE, doc_id="chunking")] if row.answers else [] for row in CASES}
+    chat = testing.ScriptedChat({"What is item": WORDINGS[wording], GREETING: "Good day."})
     guards = load_settings(ROOT / "config" / "guardrails.yaml", GuardrailSettings)
     plain = tuple(one for one in guards.input if one.check == "ticket")
     checks = Guards(guards.model_copy(update={"input": plain, "passages": (), "output": ()}))
     keys = KeyRing(state / "keys.json")
     traffic = Traffic()
-    application = ApplicationRunner(bundle, chat, ScriptedRetriever(hits), checks)
+    application = ApplicationRunner(bundle, chat, testing.ScriptedRetriever(hits), checks)
     app = create_app(bundle, application, traffic, keys=keys, router=load_router())
     listen(app, traffic, "127.0.0.1", port, drain_seconds=1)
     (state / "asked.json").write_text(json.dumps(chat.calls))
@@ -125,7 +125,7 @@ class Recorded:
     async def ask(self, row: Row, *, trial: int) -> Output:
         del trial
         return Output(
-            text=WORDINGS[self._wording] if row.answers else DECLINE,
+            text=WORDINGS[self._wording] if row.answers else testing.DECLINE,
             declined=not row.answers,
             retrieved=row.doc_ids,
             citations=row.doc_ids,
@@ -159,7 +159,7 @@ def pull_request() -> dict[str, Any]:
 
 def canary(stable: Service, worse: Service, key: str) -> dict[str, Any]:
     """The analysis `quality` of a canary that answers in digits."""
-    sides = [Served(service.url, DECLINE, 60, key=key) for service in (stable, worse)]
+    sides = [Served(service.url, testing.DECLINE, 60, key=key) for service in (stable, worse)]
     return _verdict(compare_served(*sides, CASES, load_policy(GATES), concurrency=4))
 
 
@@ -210,10 +210,10 @@ def find(folder: Path) -> dict[str, Any]:
 def _tools() -> dict[str, Any]:
     """As an application gets them: `services.tools`."""
     application = ApplicationRunner(
-        replace(scripted_bundle(), prompts=load_prompts(ROOT / "prompts")),
-        ScriptedChat({}),
-        ScriptedRetriever({}),
-        NoChecks(),
+        replace(testing.scripted_bundle(), prompts=load_prompts(ROOT / "prompts")),
+        testing.ScriptedChat({}),
+        testing.ScriptedRetriever({}),
+        testing.NoChecks(),
     )
     tools = application.services.tools
     return {
