@@ -27,7 +27,7 @@ def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the
     """Check data/ against the contract, every fault at once, and for the rows that gates need (pipeline stage)."""
     from sluice.core.files import write_json
     from sluice.data.contract import check_or_raise
-    from sluice.evaluation.stage import rows_of
+    from sluice.evaluation.asked_rows import rows_of
     from sluice.release.coverage import require_rows
 
     workspace = Workspace.find()

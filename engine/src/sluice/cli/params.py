@@ -20,7 +20,7 @@ def set_values(
 ) -> None:
     """Set values in pipelines/params.yaml, checked as the stages read them; comments stay."""
     from sluice.core.params import set_params
-    from sluice.evaluation.stage import EvaluateParameters
+    from sluice.evaluation.asked_rows import EvaluateParameters
     from sluice.extras.finetune.parameters import TrainingParameters
     from sluice.extras.redteam.drill import RedTeamParameters
     from sluice.extras.sweep.space import SweepSettings

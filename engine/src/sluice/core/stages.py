@@ -15,7 +15,10 @@ _ANSWERS = ("assistant.app", "assistant.guardrails", "assistant.providers", "ass
 _SERVING = "image.txt"
 
 STAGES: Mapping[str, Program] = {
-    "check": Program(("sluice.data.contract", "sluice.data.policy"), locks=("dev.txt",)),
+    "check": Program(
+        ("sluice.data.contract", "sluice.data.policy", "sluice.evaluation.asked_rows", "sluice.release.coverage"),
+        locks=("dev.txt",),
+    ),
     "index": Program(("sluice.retrieval.stage",), locks=(_SERVING,)),
     "guard": Program(("sluice.guard_training.stage",), locks=("dev.txt", "corpora.txt")),
     "train": Program(("sluice.extras.finetune.stage",), locks=(_SERVING, "train.txt", "torch.in")),

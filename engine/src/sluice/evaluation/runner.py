@@ -27,13 +27,6 @@ class Application(Protocol):
     async def ask(self, row: Row, *, trial: int) -> Output: ...
 
 
-def spread(rows: list[Row], limit: int) -> list[Row]:
-    """`limit` rows at even distances, in order; all of them when `limit` is 0 or more than there are."""
-    if not 0 < limit < len(rows):
-        return rows
-    return [rows[number * len(rows) // limit] for number in range(limit)]
-
-
 async def run_cases(
     rows: Sequence[Row],
     application: Application,

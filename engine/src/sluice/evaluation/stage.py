@@ -10,35 +10,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field
-
 from sluice.core.files import read_jsonl
 from sluice.core.params import load_params
 from sluice.core.progress import Reporter
-from sluice.core.settings import Settings, load_settings
+from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
 from sluice.evaluation.application import model_digest, open_application, recorded_judge
+from sluice.evaluation.asked_rows import EvaluateParameters, rows_of
 from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.output import Metric
 from sluice.evaluation.recorded_scores import RecordedScores, metrics_digest, scores_digest
 from sluice.evaluation.rescoring import rescore
-from sluice.evaluation.runner import require_rows, run_cases, spread
+from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.evaluation.tracking import record_evaluation
 from sluice.retrieval.stores import Stores
 from sluice.serving.bundle import Bundle
 from sluice.serving.chain import require_prompt
-
-
-class EvaluateParameters(Settings):
-    """`workers`: models that answer side by side; `limit`: ask only N cases, evenly spread, 0 asks all; `trials`:
-    answers to each question where the prompt is sampled."""
-
-    workers: int = Field(2, ge=1)
-    limit: int = Field(0, ge=0)
-    trials: int = Field(3, ge=1)
 
 
 class Evaluated(NamedTuple):
@@ -94,12 +84,6 @@ def measuring(bundle: Bundle, cache: ResponseCache, *, replay: bool = False) -> 
     """The metrics of an evaluation; what the judge says is kept in the response cache, too."""
     with open_metrics(bundle, around_judge=partial(recorded_judge, bundle, cache, replay=replay)) as metrics:
         yield metrics
-
-
-def rows_of(workspace: Workspace) -> list[Row]:
-    """The rows that an evaluation of this checkout asks: data/eval.jsonl, or as many of it as the parameters say."""
-    parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
-    return spread(load_rows(workspace.data / "eval.jsonl"), parameters.limit)
 
 
 def run(

@@ -26,6 +26,7 @@ from sluice.core.stages import SERVE, STAGES
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
 from sluice.evaluation.application import model_digest
+from sluice.evaluation.asked_rows import rows_of
 from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.findings import Comparison
@@ -33,7 +34,7 @@ from sluice.evaluation.policy import load_policy
 from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
 from sluice.evaluation.reports import Side, write_reports
 from sluice.evaluation.rescoring import rescore
-from sluice.evaluation.stage import measuring, rows_of
+from sluice.evaluation.stage import measuring
 from sluice.evaluation.summary import cases_digest
 from sluice.evaluation.tracking import record_comparison
 from sluice.jobs.dvc import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce

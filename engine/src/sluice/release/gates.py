@@ -123,18 +123,7 @@ def decide(
     chosen = [gate for gate in gates if gate.stage == stage]
     if not chosen:
         reason = f"no gate is defined for stage {stage}; nothing was checked, so nothing passes"
-        return [
-            Verdict(
-                gate=f"{stage}_gates",
-                metric="",
-                passed=False,
-                figure=None,
-                limit=None,
-                reference=None,
-                samples=0,
-                reason=reason,
-            )
-        ]
+        return [Verdict.unjudged(f"{stage}_gates", reason)]
     return [_decide_one(gate, figures.get(gate.metric), reference) for gate in chosen]
 
 

@@ -7,7 +7,7 @@ such as a rehearsal, is said in words. Texts of the model and of the data are es
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from sluice.core.files import read_json, read_jsonl, write_atomic
 from sluice.evaluation.changes import changes_of
 from sluice.evaluation.findings import Comparison
 from sluice.evaluation.pairs import gather, pair
-from sluice.evaluation.policy import load_policy
 from sluice.evaluation.reports.page import page
 from sluice.evaluation.reports.side import Side
 from sluice.release import charts, templates
@@ -42,13 +41,13 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
     rehearsal = _json(folder / "rehearsal.json", notes)
     stages = _json(folder / "stages.json", notes) or []
     training = _json(folder / "training.json", notes) or {}
-    mine, theirs = _rows(evaluation / "cases.jsonl", notes), _rows(evaluation / CHAMPION_CASES, notes)
-    comparison = _compared(folder, summary, theirs, mine, notes) if champion and summary else None
+    comparison = _compared(folder, notes) if champion and summary else None
+    cases = {} if comparison else gather(_rows(evaluation / "cases.jsonl", notes), "head")[0]
     shown = page(
         comparison,
         Side("champion", manifest.parent or ""),
         Side("this release", manifest.id),
-        cases=[] if comparison else changes_of(pair({}, gather(mine, "head")[0])[0], {}, set()),
+        cases=changes_of(pair({}, cases)[0], {}, set()),
         template=_TEMPLATE,
         number=_number,
         manifest=manifest,
@@ -69,17 +68,11 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
     return folder / FILE
 
 
-def _compared(
-    folder: Path,
-    summary: Mapping[str, Any],
-    champion: Sequence[Mapping[str, Any]],
-    candidate: Sequence[Mapping[str, Any]],
-    notes: list[str],
-) -> Comparison | None:
-    """What was decided by, once more; None and a note where the folder does not have all of it."""
+def _compared(folder: Path, notes: list[str]) -> Comparison | None:
+    """What decided, once more from the same records and numbers; None and a note where they cannot be read."""
+    evaluation = folder / "evaluation"
     try:
-        policy = load_policy(folder / JUDGING_GATES)
-        return compare_results(summary, champion, candidate, policy, place=folder / "evaluation" / "summary.json")
+        return compare_results(folder / JUDGING_GATES, evaluation, evaluation / CHAMPION_CASES)
     except SluiceError as error:
         notes.append(error.message)
         return None

@@ -24,12 +24,12 @@ def verdicts_of(found: Comparison, asking: Asking) -> list[Verdict]:
         asking: the prefix of the gates' names: `comparison` at release, against the champion; `quality` in the canary,
             against stable.
     """
-    verdicts = [_unjudged(asking, reason) for reason in found.reasons]
+    verdicts = [Verdict.unjudged(asking, f"{asking}: {reason}") for reason in found.reasons]
     # Where something was not evaluated, too few cases are only what follows from it.
     judged = [one for one in found.deciding if not found.reasons or one.verdict != "too few cases"]
     verdicts += [_of_metric(metric, found, asking) for metric in judged]
     if not found.passed and all(verdict.passed for verdict in verdicts):
-        verdicts.append(_unjudged(asking, found.verdict))
+        verdicts.append(Verdict.unjudged(asking, f"{asking}: {found.verdict}"))
     return verdicts
 
 
@@ -67,17 +67,4 @@ def _of_metric(metric: MetricComparison, found: Comparison, asking: Asking) -> V
         samples=one.cases,
         reason=f"gate {gate}: {what}{shown}{moved} over {one.cases} cases; {limit}",
         cases=metric.broken[:_CASES],
-    )
-
-
-def _unjudged(asking: Asking, reason: str) -> Verdict:
-    return Verdict(
-        gate=asking,
-        metric="",
-        passed=False,
-        figure=None,
-        limit=None,
-        reference=None,
-        samples=0,
-        reason=f"{asking}: {reason}",
     )

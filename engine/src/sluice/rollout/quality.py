@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
+from sluice.evaluation.asked_rows import spread
 from sluice.evaluation.comparison import BUILT_IN, compare
 from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.output import Output, needs_of
 from sluice.evaluation.recorded import NotRecordedError
-from sluice.evaluation.runner import run_cases, spread
+from sluice.evaluation.runner import run_cases
 from sluice.rollout.http import connect
 from sluice.rollout.stream import PATH, RELEASE_HEADER, Stream, request_body
 from sluice.serving.citations import words

@@ -40,7 +40,8 @@ EDITS = {
     # Every program reads settings.
     "core settings": ("engine/src/sluice/core/settings.py", ALL),
     "application": ("engine/src/sluice/serving/chain.py", {"evaluate", "serve"}),
-    "a metric": ("engine/src/sluice/evaluation/metrics/f1.py", {"evaluate"}),
+    # The check counts the rows that a metric can score.
+    "a metric": ("engine/src/sluice/evaluation/metrics/f1.py", {"check", "evaluate"}),
     "training": ("engine/src/sluice/extras/finetune/loop.py", {"train"}),
     "rollout": ("engine/src/sluice/cluster/watch.py", set()),
     "docs": ("engine/docs/architecture.md", set()),
@@ -57,7 +58,8 @@ MORE = {
     "an exporter, which is imported by its name": ("engine/src/sluice/serving/telemetry/exporters/otlp.py", {"serve"}),
     "what the guard model sees": ("engine/src/sluice/guardrails/features.py", {"guard", "evaluate", "serve"}),
     "the data contract": ("engine/src/sluice/data/contract.py", {"check"}),
-    "gates": ("engine/src/sluice/release/gates.py", set()),
+    # The check counts the rows that they need.
+    "gates": ("engine/src/sluice/release/gates.py", {"check"}),
     "the page of a release": ("engine/src/sluice/release/templates/report.html.j2", set()),
     "the page of a comparison": ("engine/src/sluice/evaluation/reports/templates/comparison.html.j2", set()),
     "a lock of serving": ("engine/requirements/image.txt", {"index", "train", "serve"}),
@@ -140,7 +142,7 @@ def test_a_release_has_another_id_exactly_where_what_serves_has_changed(
 
 def test_a_release_is_looked_at_again_for_what_makes_or_deploys_it(checkout: Path) -> None:
     """As the first job on GitHub asks: the road itself counts, what only looks at things does not."""
-    road = ["engine/src/sluice/cluster/watch.py", "engine/src/sluice/release/gates.py"]
+    road = ["engine/src/sluice/cluster/watch.py", "engine/src/sluice/release/decision.py"]
     made = ["engine/src/sluice/extras/finetune/loop.py", "engine/src/sluice/serving/api.py"]
     nothing = ["engine/src/sluice/doctor/local.py", "engine/src/sluice/extras/redteam/attack.py"]
     names = [*road, *made, *nothing]

@@ -8,10 +8,11 @@ import pytest
 
 from sluice.core.errors import Faults, SluiceError
 from sluice.data.rows import Row
+from sluice.evaluation.asked_rows import spread
 from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.output import Output, Result
 from sluice.evaluation.recorded import NotRecordedError
-from sluice.evaluation.runner import run_cases, spread
+from sluice.evaluation.runner import run_cases
 
 
 class Metric:

@@ -15,7 +15,7 @@ import pytest
 from sagemaker_runs import ROOT
 from sluice.core.params import load_params, set_params
 from sluice.core.workspace import Workspace
-from sluice.evaluation.stage import EvaluateParameters
+from sluice.evaluation.asked_rows import EvaluateParameters
 from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.sagemaker import source_archives as parcels
 from sluice.jobs.dvc import pull

@@ -24,11 +24,11 @@ from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
 from sluice.data.contract import data_digest
 from sluice.data.rows import Row, load_corpus, load_rows
+from sluice.evaluation.asked_rows import rows_of
 from sluice.evaluation.batching import Batched
 from sluice.evaluation.metrics import EMBEDDING, METRICS
 from sluice.evaluation.output import Output
 from sluice.evaluation.runner import run_cases
-from sluice.evaluation.stage import rows_of
 from sluice.evaluation.summary import summarise, write_results
 from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.guardrails.model import FILE
