@@ -6,8 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SCANNER := $(VENV)/scan/.ready
-SDK := $(VENV)/sagemaker/.ready
-ATTACKER := $(VENV)/redteam/.ready
+EXTRAS := engine/src/sluice/extras
 
 # Many images set it; then each of some hundred processes compiles mlflow and all else anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,14 +16,14 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve sagemaker image schemas test test-unit test-contract test-image test-workflows test-drill test-fork test-sagemaker kind e2e-cluster soak redteam audit check format clean
+.PHONY: help setup release eval sync serve image schemas test test-unit test-contract test-image test-workflows test-drill test-fork test-extras kind e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY)  ## install everything into .venv (other tasks do this by themselves; TRAINING=no without torch)
 
-$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt engine/requirements/train.txt engine/requirements/torch.in engine/requirements/corpora.txt engine/pyproject.toml pyproject.toml
+$(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildcard $(EXTRAS)/finetune/requirements/* $(EXTRAS)/guard/requirements/*) engine/pyproject.toml pyproject.toml
 	@$(PYTHON) engine/scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
 	@touch $(READY)
 
@@ -48,33 +47,20 @@ $(SCANNER): engine/requirements/scan.txt | $(READY)
 	@$(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r engine/requirements/scan.txt
 	@touch $(SCANNER)
 
-$(ATTACKER): engine/requirements/redteam.txt | $(READY)
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/redteam
-	@$(BIN)/uv pip install --quiet --python $(VENV)/redteam/bin/python --require-hashes --no-deps -r engine/requirements/redteam.txt
-	@touch $(ATTACKER)
-
-$(SDK): engine/requirements/sagemaker.txt | $(READY)
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/sagemaker
-	@$(BIN)/uv pip install --quiet --python $(VENV)/sagemaker/bin/python --require-hashes -r engine/requirements/sagemaker.txt
-	@touch $(SDK)
-
-sagemaker: $(READY) $(SDK)  ## train on SageMaker (config/sagemaker.yaml): cost first, then its steps; the result comes here (CHAMPION=… of an environment)
-	@$(BIN)/sluice train --on sagemaker --watch $(if $(CHAMPION),--env $(CHAMPION))
-
 test: $(READY) $(SCANNER)  ## the tests, with whole releases in a clone (minutes)
 	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows engine/tests
 
 test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile engine/tests/workflows
 
-test-sagemaker: $(READY) $(SDK)  ## the definition of SageMaker's pipeline, by its SDK (engine/docs/reference/sagemaker.md)
-	@$(BIN)/pytest -m sagemaker engine/tests/unit/pipelines
-
 test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rollout engine/tests/unit/loadtest engine/tests/unit/data
 
 test-fork: $(READY)  ## the rules of the house in a renamed copy of the repository, as `sluice init` leaves it (minutes)
 	@$(BIN)/pytest -m fork engine/tests/unit/template
+
+test-extras: $(READY)  ## each extra taken out of a clone, and all of them: what is left is whole (minutes)
+	@$(BIN)/pytest -n 2 -m extras engine/tests/e2e/test_extras.py
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
 	@$(BIN)/pytest -m "not real and not e2e" engine/tests
@@ -97,9 +83,6 @@ e2e-cluster: $(READY)  ## canaries that are promoted and aborted in the cluster 
 soak: $(READY)  ## three minutes of mixed traffic: files and memory of the service stay flat
 	@$(BIN)/pytest -m soak engine/tests
 
-redteam: $(READY) $(ATTACKER)  ## attack the champion: which attacks succeed (RELEASE=… for another, DRAFT=yes for the working tree)
-	@$(BIN)/sluice redteam $(if $(RELEASE),--release $(RELEASE)) $(if $(DRAFT),--draft) $(if $(PUBLISH),--publish)
-
 audit: $(READY) $(SCANNER)  ## look up what the locks install in a database of vulnerabilities (network)
 	@$(BIN)/sluice ci audit
 
@@ -111,3 +94,6 @@ format: $(READY)  ## format the code
 
 clean:  ## remove what was built; releases and caches of models stay
 	@rm -rf build .mypy_cache .ruff_cache
+
+# The tasks of the extras that are here.
+include $(wildcard $(EXTRAS)/*/extra.mk)

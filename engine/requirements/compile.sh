@@ -16,9 +16,16 @@ compile providers.in -c dev.txt -o providers.txt
 compile image.in -c dev.txt -o image.txt
 compile load.in -c dev.txt -o load.txt
 compile image-build.in -c dev.txt -o image-build.txt
-compile train.in -c dev.txt --override .no-torch -o train.txt
 compile scan.in -o scan.txt
-compile corpora.in --no-deps -o corpora.txt
-compile sagemaker.in -o sagemaker.txt
-compile redteam.in --excludes redteam.exclude -o redteam.txt
+# What an extra needs is locked in its own folder, as far as it is there.
+extra() {
+    folder=../src/sluice/extras/$1/requirements
+    lock=$2
+    shift 2
+    if [ -d "$folder" ]; then compile "$folder/$lock.in" "$@" -o "$folder/$lock.txt"; fi
+}
+extra finetune train -c dev.txt --override .no-torch
+extra guard corpora --no-deps
+extra sagemaker sagemaker
+extra redteam redteam --excludes ../src/sluice/extras/redteam/requirements/redteam.exclude
 rm .no-torch

@@ -14,6 +14,10 @@ from pathlib import Path
 
 OLDEST = (3, 11)
 TRAINING = ("training", "torch")
+EXTRAS = "engine/src/sluice/extras"
+TRAIN = f"{EXTRAS}/finetune/requirements/train.txt"
+TORCH = f"{EXTRAS}/finetune/requirements/torch.in"
+CORPORA = f"{EXTRAS}/guard/requirements/corpora.txt"
 
 
 def main(argv: list[str]) -> int:
@@ -29,11 +33,14 @@ def main(argv: list[str]) -> int:
             [str(python), "-m", "pip", "install", "--require-hashes", "-r", "engine/requirements/bootstrap.txt"],
         ),
         ("pipeline and service", uv(python, "--require-hashes", "-r", "engine/requirements/dev.txt")),
-        ("training", uv(python, "--require-hashes", "--no-deps", "-r", "engine/requirements/train.txt")),
-        ("torch", [str(python), "-m", "pip", "install", "-r", "engine/requirements/torch.in"]),
-        ("attack corpora", corpora(folder, python)),
+        ("training", uv(python, "--require-hashes", "--no-deps", "-r", TRAIN)),
+        ("torch", [str(python), "-m", "pip", "install", "-r", TORCH]),
+        # Beside the libraries, not among them: what is read as data must not be importable.
+        ("corpora", uv(python, "--no-deps", "--require-hashes", "--target", str(folder / "corpora"), "-r", CORPORA)),
         ("sluice", uv(python, "--no-deps", "--no-build-isolation", "--editable", "engine", "--editable", ".")),
     ]
+    # An extra that was left out has taken its locks along.
+    steps = [step for step in steps if step[1][-2] != "-r" or Path(step[1][-1]).is_file()]
     if "--without-training" in argv[2:]:
         steps = [step for step in steps if step[0] not in TRAINING]
     began = time.monotonic()
@@ -50,19 +57,6 @@ def main(argv: list[str]) -> int:
 
 def uv(python: Path, *words: str) -> list[str]:
     return [str(python.with_name("uv")), "pip", "install", "--python", str(python), *words]
-
-
-def corpora(folder: Path, python: Path) -> list[str]:
-    """Beside the libraries, not among them: what is read as data must not be importable."""
-    return uv(
-        python,
-        "--no-deps",
-        "--require-hashes",
-        "--target",
-        str(folder / "corpora"),
-        "-r",
-        "engine/requirements/corpora.txt",
-    )
 
 
 def remedy(step: str, words: str) -> str:

@@ -14,10 +14,9 @@ from pathlib import Path
 os.environ.update(COLUMNS="100", TERMINAL_WIDTH="100", NO_COLOR="1", _TYPER_FORCE_DISABLE_TERMINAL="1")
 
 import click
-import typer.main
 from typer.testing import CliRunner
 
-from sluice.cli import app
+from sluice.cli import app, command
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 HEAD = """# Command line
@@ -27,11 +26,11 @@ true.
 """
 
 
-def commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def commands(group: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The words of every command that is shown in a help text, each group before its members."""
     yield words
-    if isinstance(command, click.Group):
-        for name, member in command.commands.items():
+    if isinstance(group, click.Group):
+        for name, member in group.commands.items():
             if not member.hidden:
                 yield from commands(member, (*words, name))
 
@@ -44,7 +43,7 @@ def section(words: tuple[str, ...]) -> str:
 
 
 def main(folder: Path) -> None:
-    sections = [section(words) for words in commands(typer.main.get_command(app))]
+    sections = [section(words) for words in commands(command())]
     (folder / "cli.md").write_text(HEAD + "".join(sections), encoding="utf-8")
 
 

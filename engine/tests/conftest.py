@@ -65,6 +65,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ("image", "takes minutes: make test-image"),
         ("drill", "takes minutes: make test-drill"),
         ("fork", "takes minutes: make test-fork"),
+        ("extras", "takes minutes: make test-extras"),
         ("cluster", "needs a cluster: make e2e-cluster"),
         ("sagemaker", "needs the SDK of SageMaker: make test-sagemaker"),
     ):

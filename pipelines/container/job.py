@@ -95,14 +95,17 @@ class Job:
         folder = self.base / "libraries"
         python = folder / "bin" / "python"
         requirements = self.checkout / "engine" / "requirements"
+        extras = self.checkout / "engine" / "src" / "sluice" / "extras"
+        train = extras / "finetune" / "requirements" / "train.txt"
+        corpora = extras / "guard" / "requirements" / "corpora.txt"
         hashes = ["--quiet", "--require-hashes", "-r"]
         uv = [folder / "bin" / "uv", "pip", "install", "--python", python]
         for words in (
             [sys.executable, "-m", "venv", "--system-site-packages", folder],
             [python, "-m", "pip", "install", *hashes, requirements / "bootstrap.txt"],
             [*uv, *hashes, requirements / "dev.txt"],
-            [*uv, "--no-deps", *hashes, requirements / "train.txt"],
-            [*uv, "--no-deps", "--target", folder / "corpora", *hashes, requirements / "corpora.txt"],
+            [*uv, "--no-deps", *hashes, train],
+            [*uv, "--no-deps", "--target", folder / "corpora", *hashes, corpora],
         ):
             self.call([str(word) for word in words])
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from sluice.core.extras import extras
+
 # What is imported when the Jobs start; a library that a command imports later is found by engine/tests/image alone.
 COMMANDS = {
-    "sluice": ["sluice.cli"],
+    "sluice": ["sluice.cli", *(f"sluice.extras.{name}.cli" for name in extras())],
     "sluice release fetch": ["sluice.release.blobs", "sluice.release.transfer"],
     "sluice canary quality": [
         "sluice.serving.settings",

@@ -7,6 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from sluice.core.extras import FOLDER
+
 PROGRAMS = {"sluice", "pytest", "pre-commit", "ruff"}
 # `help` prints the names, `setup` is another target's recipe, `clean` removes files, `kind` runs a script.
 OWN_RECIPE = {"help", "setup", "clean", "kind"}
@@ -14,7 +16,8 @@ OWN_RECIPE = {"help", "setup", "clean", "kind"}
 
 def targets(root: Path) -> dict[str, list[str]]:
     """Target with a help text -> lines of its recipe."""
-    text = (root / "Makefile").read_text().replace("\\\n", " ")
+    files = [root / "Makefile", *sorted(root.glob(f"{FOLDER}/*/extra.mk"))]
+    text = "".join(file.read_text() for file in files).replace("\\\n", " ")
     found = re.findall(r"^([\w-]+):[^\n]*## .*\n((?:\t.*\n)*)", text, re.MULTILINE)
     return {name: [line.strip("\t@ ") for line in recipe.splitlines()] for name, recipe in found}
 

@@ -10,6 +10,7 @@ import pytest
 from policy import Repository, faults
 from policy.pins import ledger, used
 from policy.reach import reached
+from sluice.core.extras import FOLDER
 from sluice.github.plan import JOBS, jobs_for
 from sluice.jobs import compare_change as review
 
@@ -99,4 +100,5 @@ def called_targets() -> list[str]:
 
 @pytest.mark.parametrize("target", called_targets())
 def test_make_has_the_targets_that_steps_call(target: str) -> None:
-    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    files = [ROOT / "Makefile", *ROOT.glob(f"{FOLDER}/*/extra.mk")]
+    assert any(re.search(rf"^{target}:", file.read_text(), re.MULTILINE) for file in files)

@@ -6,10 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sluice.core.extras import extras
 from workflows.act import Job, Run, load
 
 # Workflows that the tests run, with all that they call; scorecard.yml has no step of its own to run.
-RUN = ("ci.yml", "release.yml", "rollback.yml", "train.yml", "nightly.yml", "test-cluster.yml", "upgrade-template.yml")
+RUN = tuple(
+    f"{name}.yml"
+    for name in ("ci", "release", "rollback", "train", "nightly", "test-cluster", "upgrade-template")
+    if name != "train" or "finetune" in extras()
+)
 
 
 class Step(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sluice.core.extras import extras
 from sluice.template.names import load_record
 from workflows.act import Run
 from workflows.coverage import RUN
@@ -60,22 +61,26 @@ def test_a_rollback_of_a_cluster_that_has_nothing_changes_nothing(place: World) 
     assert place.state() == before
 
 
-def test_training_with_other_parameters_is_compared_with_the_branch(bare: World) -> None:
-    run = bare.dispatch("train.yml", number=904, parameters="train.steps=10 train.batch=4")
-    assert run.status == 0
-    assert "No difference seen" in run.job("train").summary
-    kept = bare.artifact("training", run=904)
-    assert (kept / "adapter" / "adapter.gguf").is_file()
-    assert (kept / "comparison" / "report.html").is_file()
-    assert bare.github.comments == {}
+if "finetune" in extras():
+
+    def test_training_with_other_parameters_is_compared_with_the_branch(bare: World) -> None:
+        run = bare.dispatch("train.yml", number=904, parameters="train.steps=10 train.batch=4")
+        assert run.status == 0
+        assert "No difference seen" in run.job("train").summary
+        kept = bare.artifact("training", run=904)
+        assert (kept / "adapter" / "adapter.gguf").is_file()
+        assert (kept / "comparison" / "report.html").is_file()
+        assert bare.github.comments == {}
 
 
-def test_sagemaker_trains_where_it_is_asked_for(place: World) -> None:
-    run = place.dispatch("train.yml", number=909, parameters="train.steps=10", on="sagemaker")
-    assert run.status == 0
-    assert place.made()[-2:] == ["sagemaker", "eval"]
-    assert "No difference seen" in run.job("sagemaker").summary
-    assert (place.artifact("training", run=909) / "adapter" / "adapter.gguf").is_file()
+if "sagemaker" in extras():
+
+    def test_sagemaker_trains_where_it_is_asked_for(place: World) -> None:
+        run = place.dispatch("train.yml", number=909, parameters="train.steps=10", on="sagemaker")
+        assert run.status == 0
+        assert place.made()[-2:] == ["sagemaker", "eval"]
+        assert "No difference seen" in run.job("sagemaker").summary
+        assert (place.artifact("training", run=909) / "adapter" / "adapter.gguf").is_file()
 
 
 def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) -> None:
@@ -92,12 +97,14 @@ def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) 
     assert place.artifact("evaluation", run=906).is_dir()
 
 
-def test_a_red_team_that_gets_through_joins_the_issue_and_leaves_its_report(place: World) -> None:
-    run = place.dispatch("nightly.yml", number=910, fails="redteam")
-    assert [name for name, result in run.results.items() if result == "failure"] == ["nightly/red-team"]
-    *_, issue = place.github.issues.values()
-    assert "| `red-team` | `failure` |" in issue["body"]
-    assert (place.artifact("red-team", run=910) / "redteam.json").is_file()
+if "redteam" in extras():
+
+    def test_a_red_team_that_gets_through_joins_the_issue_and_leaves_its_report(place: World) -> None:
+        run = place.dispatch("nightly.yml", number=910, fails="redteam")
+        assert [name for name, result in run.results.items() if result == "failure"] == ["nightly/red-team"]
+        *_, issue = place.github.issues.values()
+        assert "| `red-team` | `failure` |" in issue["body"]
+        assert (place.artifact("red-team", run=910) / "redteam.json").is_file()
 
 
 def test_the_cluster_s_test_is_asked_for(place: World) -> None:

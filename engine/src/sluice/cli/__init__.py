@@ -1,7 +1,7 @@
 """The only front door: `sluice <noun> <verb>`. Make targets, pipeline stages and workflow steps are each one such call.
 
-One file a noun. Commands import what they need when they run, so that `sluice --help` is quick. Errors are caught once,
-in `main`.
+One file a noun; extras add their own. Commands import what they need when they run, so that `sluice --help` is quick.
+Errors are caught once, in `main`.
 """
 
 from __future__ import annotations
@@ -21,26 +21,23 @@ from sluice.cli import (
     data,
     delivery,
     deployment,
-    doctor,
-    endpoint,
     evaluation,
     fork,
     gates,
-    guard,
     image,
+    index,
     judge,
     keys,
     manifests,
     models,
     params,
     prompts,
-    redteam,
     serving,
-    stores,
-    sweep,
     traces,
 )
+from sluice.cli.extras import list_extras
 from sluice.core.errors import SluiceError
+from sluice.core.extras import extras, load
 from sluice.core.processes import die_with_parent, watch_parent
 
 INTERRUPTED = 130
@@ -51,43 +48,44 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they may hold keys
     help="Ship LLM applications in small, measured steps.",
 )
+groups: dict[str, typer.Typer] = {}
 for noun, module in (
     ("release", delivery),
     ("data", data),
-    ("index", stores),
-    ("guard", guard),
+    ("index", index),
     ("prompts", prompts),
     ("judge", judge),
     ("gates", gates),
     ("canary", canary),
-    ("redteam", redteam),
     ("models", models),
     ("image", image),
     ("traces", traces),
     ("keys", keys),
     ("manifests", manifests),
-    ("endpoint", endpoint),
     ("params", params),
     ("ci", ci),
     ("code", code),
 ):
     app.add_typer(module.group, name=noun)
+    groups[noun] = module.group
 app.command()(serving.rehearse)
 app.command()(serving.serve)
 app.command()(deployment.deploy)
 app.command()(deployment.rollback)
-app.command()(evaluation.train)
-app.command()(sweep.sweep)
 app.command()(evaluation.evaluate)
 app.command("eval")(evaluation.eval_change)
-app.command()(doctor.doctor)
 app.command()(fork.init)
 app.command()(fork.upgrade)
+app.command("extras")(list_extras)
 
 
 @cache
-def _command() -> Any:
-    """Typer makes the click command anew at each call otherwise, from the signatures of a hundred functions."""
+def command() -> Any:
+    """All commands, those of the extras too. Typer makes them anew at each call otherwise, from the signatures of a
+    hundred functions."""
+    for name, extra in extras().items():
+        if extra.commands:
+            load(name, extra.commands)(app, groups)
     return typer.main.get_command(app)
 
 
@@ -100,7 +98,7 @@ def main() -> int:
     # jsonschema, and so guardrails-ai, builds grammars of IRIs where it finds this: a second, for what nobody asks.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     try:
-        status = _command()(standalone_mode=False)
+        status = command()(standalone_mode=False)
     except SluiceError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-from enum import StrEnum
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
+from sluice.core.settings import nearest
 from sluice.core.workspace import Workspace
 
-
-class Where(StrEnum):
-    """Whose machines do the work."""
-
-    HERE = "here"
-    SAGEMAKER = "sagemaker"
-
+HERE = "here"
+OnOption = Annotated[str, typer.Option(help="Where: this machine, or the machines of an extra, by its name.")]
+WatchOption = Annotated[
+    bool, typer.Option("--watch", help="Elsewhere: follow the run, started now or before, and bring its result.")
+]
 
 # Without it a command is about this machine.
 EnvOption = Annotated[str, typer.Option("--env", help="Environment of the shared record; default: this machine.")]
 Fault = Annotated[str, typer.Option(help="Drill: inject `delay=SECONDS` or `error=SHARE` into the canary.")]
+RemoteOption = Annotated[str, typer.Option(help="Name of a remote in .dvc/config; default: the default one.")]
 PortOption = Annotated[int, typer.Option(help="Port on the loopback address.")]
 
 
@@ -45,6 +46,20 @@ def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any
     if os.environ.get(PLACE):
         return bring_release(shared_place(os.environ), workspace, chosen)
     raise SluiceError(f"{folder}: no such release", remedy="`sluice release list` names those of this machine")
+
+
+def elsewhere(occasion: str, on: str) -> Callable[..., Any]:
+    """What an extra does in place of this machine. SluiceError where none is called `on`.
+
+    Args:
+        occasion: The hook: what is done.
+        on: Name of the extra.
+    """
+    there = hooks(occasion)
+    if on not in there:
+        remedy = f"there is {', '.join((HERE, *there))}"
+        raise SluiceError(f"--on {on}: no such place{nearest(on, [HERE, *there])}", remedy=remedy)
+    return there[on]
 
 
 def print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""`sluice train`, `sluice evaluate`, stages of the pipeline, and `sluice eval`, which compares two of their results."""
+"""`sluice evaluate`, a stage of the pipeline, and `sluice eval`, which compares two of its results."""
 
 from __future__ import annotations
 
@@ -9,44 +9,9 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli.common import Where, find_release, print_json
+from sluice.cli.common import find_release, print_json
 from sluice.core.errors import GateFailed
 from sluice.core.workspace import Workspace
-
-
-def train(
-    on: Annotated[Where, typer.Option(help="This machine, or a pipeline of SageMaker (config/sagemaker.yaml).")] = (
-        Where.HERE
-    ),
-    watch: Annotated[
-        bool, typer.Option("--watch", help="SageMaker: follow the run, started now or before, and bring its result.")
-    ] = False,
-    env: Annotated[str, typer.Option(help="SageMaker: environment whose champion the gates compare with.")] = "",
-    rows: Annotated[Path | None, typer.Option(help="Rows to learn from; default: data/train.jsonl.")] = None,
-    index: Annotated[Path | None, typer.Option(help="Folder of the index; default: build/index.")] = None,
-    base: Annotated[
-        Path | None, typer.Option(help="GGUF file or folder of safetensors; default: the chat model.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/adapter.")] = None,
-    checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder for checkpoints; default: .sluice/checkpoints.")
-    ] = None,
-    track: Annotated[bool, typer.Option("--track", help="Log the run to MLflow; a release logs its own.")] = False,
-) -> None:
-    """Fine-tune the adapter (pipeline stage), or have SageMaker do it for the tree as it is.
-
-    Under torchrun, each process is one such call. A run of SageMaker is known by what goes into it: the same command
-    picks up one that was started before, and pays for none twice. Exit code 3 when its gates refused the adapter."""
-    if on is Where.HERE:
-        from sluice.extras.finetune.stage import run
-
-        run(Workspace.find(), rows=rows, index=index, base=base, out=out, checkpoints=checkpoints, track=track)
-        return
-    if track or any((rows, index, base, out, checkpoints)):
-        raise typer.BadParameter("paths and --track are for training here; config/sagemaker.yaml says what a run gets")
-    from sluice.extras.sagemaker import train as remote
-
-    remote.train(Workspace.find(), follow=watch, env=env)
 
 
 def evaluate(
@@ -59,13 +24,13 @@ def evaluate(
     """Ask the application every case of data/eval.jsonl and score the answers (pipeline stage)."""
     from sluice.evaluation.stage import run
     from sluice.release.bundles import open_bundle
-    from sluice.serving.bundle import draft_bundle
+    from sluice.serving.bundle import draft_adapter, draft_bundle
 
     workspace = Workspace.find()
     if release:
         bundle = open_bundle(find_release(workspace, release)[1], workspace)
     else:
-        bundle = draft_bundle(workspace, adapter=None if baseline else workspace.build / "adapter" / "adapter.gguf")
+        bundle = draft_bundle(workspace, adapter=None if baseline else draft_adapter(workspace))
     summary = run(workspace, bundle, out or workspace.build / "evaluation", asked=asked, replay=replay)
     print_json({name: metric["value"] for name, metric in summary["metrics"].items()})
 

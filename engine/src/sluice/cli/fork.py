@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ def init(
     without_starter_data: Annotated[
         bool, typer.Option("--without-starter-data", help="Also remove the starter data and their remote.")
     ] = False,
+    without: Annotated[str, typer.Option(help="Extras to take out, and those that need them: redteam,sweep.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; write nothing.")] = False,
 ) -> None:
     """Give this repository names of its own, everywhere, in one staged change. What is left out stays as it is.
@@ -38,6 +40,10 @@ def init(
     record = load_record(root)
     given = {"name": name, "organisation": organisation, "image": image}
     given |= {"region": region, "environments": environments}
+    if without:
+        _leave_out(root, without.split(","), dry_run=dry_run)
+        if not any(given.values()):
+            return
     names = _chosen(record.names, given)
     if not dry_run:
         require_clean(root)
@@ -65,6 +71,22 @@ def init(
     print("undo: git reset --hard")
     if planned.removed:
         print(_INSTEAD_OF_THE_STARTER_DATA)
+
+
+def _leave_out(root: Path, names: list[str], *, dry_run: bool) -> None:
+    """Takes extras out of the checkout and stages that."""
+    from sluice.core.git import run
+    from sluice.template.extras import remove, with_dependents
+    from sluice.template.init import require_clean
+
+    chosen = with_dependents(names)
+    if dry_run:
+        print(f"{', '.join(chosen)} would go")
+        return
+    require_clean(root)
+    changed = remove(root, chosen)
+    run(root, "add", "--all")
+    print(f"{', '.join(chosen)}: gone, {len(changed)} paths changed or removed; staged, not committed")
 
 
 def upgrade(

@@ -1,4 +1,4 @@
-"""`sluice index ...`: collections built, loaded, compared. What looks after a store is in stores.py."""
+"""`sluice index ...`: collections built, loaded, compared. What looks after a store is an extra."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.cli.common import Where, find_release
+from sluice.cli.common import HERE, OnOption, WatchOption, elsewhere, find_release
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
     import psycopg
 
-group = typer.Typer(no_args_is_help=True, help="Build the search index, and keep the stores of config/stores.yaml.")
+group = typer.Typer(no_args_is_help=True, help="Build the search index, and load it into the stores.")
 Wait = Annotated[float, typer.Option(help="Seconds to wait for a store that is just starting.")]
 StoreName = Annotated[str, typer.Option("--store", help="Store of config/stores.yaml; default: its default.")]
 StoreEnv = Annotated[str, typer.Option("--env", help="The store of this environment.")]
 StoreTenant = Annotated[str, typer.Option("--tenant", help="The store of this tenant.")]
 OfTenants = Annotated[bool, typer.Option("--tenants", help="Also in every store that is a tenant's own.")]
-Collection = Annotated[str, typer.Argument(help="Name of a collection; default: that of build/index.")]
 
 
 @group.command("build")
@@ -29,15 +28,11 @@ def index_build(
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
-    on: Annotated[
-        Where, typer.Option(help="This machine, or those of a job of SageMaker (config/sagemaker.yaml).")
-    ] = Where.HERE,
+    on: OnOption = HERE,
     workers: Annotated[
-        int, typer.Option(help="SageMaker: machines that share the corpus; 0: as many as its settings say.", min=0)
+        int, typer.Option(help="Elsewhere: machines that share the corpus; 0: as many as the settings say.", min=0)
     ] = 0,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="SageMaker: follow the job, started now or before, and load its result.")
-    ] = False,
+    watch: WatchOption = False,
     shard: Annotated[str, typer.Option(help="K/N: embed this share of the documents into --out, and no more.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the vectors of a shard.")] = None,
     shards: Annotated[
@@ -48,7 +43,7 @@ def index_build(
     """Build build/index from data/corpus and load its collection (pipeline stage).
 
     Only chunks that this machine has not embedded before are embedded. With --tenant: of that tenant's documents and
-    those for everybody, as build/index-TENANT. On SageMaker each machine embeds its share; a job is known by what goes
+    those for everybody, as build/index-TENANT. Elsewhere each machine embeds its share; a job is known by what goes
     into it: the same command picks up one that was started before, and pays for none twice."""
     from sluice.core.errors import SluiceError
     from sluice.retrieval.sharding import Shard
@@ -60,16 +55,14 @@ def index_build(
             "--shard and --out go together, and with no other option",
             remedy="embed with `--shard K/N --out FOLDER` for every K, then build with `--from FOLDER`",
         )
-    if on is Where.SAGEMAKER:
+    if on != HERE:
         if shard or shards:
-            raise typer.BadParameter("--shard and --from are for machines of one's own; a job of SageMaker has its own")
-        from sluice.extras.sagemaker import embedding
-
-        built = embedding.build(workspace, workers=workers, follow=watch, store=store, env=env, tenant=tenant)
+            raise typer.BadParameter("--shard and --from are for machines of one's own; a job elsewhere has its own")
+        built = elsewhere("index", on)(workspace, workers=workers, follow=watch, store=store, env=env, tenant=tenant)
         if built is None:
             return
     elif watch or workers:
-        raise typer.BadParameter("--watch and --workers are for --on sagemaker")
+        raise typer.BadParameter("--watch and --workers are for another place, named by --on")
     elif out is not None:
         found = run_shard(workspace, Shard.parse(shard), out)
         print(f"{out}: shard {shard}, vectors of {found} chunks")
@@ -104,72 +97,49 @@ def index_load(
         print(f"{manifest.id}: {info.collection}, {info.chunks} chunks" + (f", store {name}" if tenants else ""))
 
 
-@group.command("verify")
-def index_verify(
-    collection: Collection = "",
+@group.command("migrate")
+def index_migrate(
+    to: Annotated[str, typer.Option(help="Revision; `base` is before the first one.")] = "head",
+    wait: Wait = 0,
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
-    questions: Annotated[int, typer.Option(help="How many to search and to scan for.", min=1)] = 100,
+    tenants: OfTenants = False,
 ) -> None:
-    """Compare a collection with what its index says (counts, digests), and its search with an exact scan.
+    """Bring the store's schema up to date, all of it or nothing; what is live goes on meanwhile.
 
-    Fails on any fault, and when recall@10 is below what config/gates.yaml asks for."""
-    from sluice.core.errors import Faults
-    from sluice.extras.admin.verify import verify
-    from sluice.release.gates import Figure, decide, load_gates, require
-    from sluice.retrieval.loads import require_collection
+    Down (`--to` an older revision) forgets which release was loaded with what."""
+    from sluice.retrieval.schema import migrate
 
     workspace = Workspace.find()
-    gates = load_gates(workspace.config / "gates.yaml")
-    name = collection or collection_of(workspace)
-    with open_chosen(workspace, store, env, tenant) as connection:
-        require_collection(connection, name)
-        found = verify(connection, name, questions=questions)
-    print(f"{name}: {found.chunks} chunks; recall@10 {found.recall:.3f} of {found.questions} questions")
-    if found.faults:
-        raise Faults(name, list(found.faults), remedy="drop it and load it again")
-    require(decide(gates, "index", {"index_recall_at_10": Figure(found.recall, found.questions)}, None))
+    for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
+        with open_chosen(workspace, name, "", "", wait=wait, autocommit=False) as connection:
+            done = migrate(connection, to=to)
+        for step in done.steps:
+            print(step)
+        where = f"store {name}: " if tenants else ""
+        print(f"{where}schema {done.after or 'empty'}" + ("" if done.steps else ": nothing to do"))
 
 
-@group.command("tune")
-def index_tune(
-    collection: Collection = "",
+@group.command("prune")
+def index_prune(
+    keep: Annotated[list[str], typer.Option(help="Id of a release that may be served again; once for each.")],
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
-    recall: Annotated[float, typer.Option(help="recall@10 against an exact scan.", min=0.1, max=1)] = 0.99,
-    questions: Annotated[
-        int, typer.Option(help="How many are asked, beside the collection's own vectors.", min=1)
-    ] = 200,
-    write: Annotated[bool, typer.Option("--write", help="Set it in config/stores.yaml.")] = False,
 ) -> None:
-    """Find the smallest ef_search with which a collection's vector index has the recall asked for.
+    """Drop collections that were loaded for other releases only. One that a service searches stays."""
+    from sluice.retrieval.loads import prune
 
-    Fails when none has: then the vector index needs a larger ef_construction."""
-    from sluice.core.params import set_value
-    from sluice.extras.admin.tuning import tune
-    from sluice.retrieval.loads import require_collection
-    from sluice.retrieval.stores import Stores
-
-    workspace = Workspace.find()
-    name = collection or collection_of(workspace)
-    stores = chosen_stores(workspace, store, env, tenant)
-    with open_chosen(workspace, store, env, tenant) as connection:
-        require_collection(connection, name)
-        oversampling = stores.chosen.vectors.oversampling
-        found = tune(connection, name, target=recall, questions=questions, oversampling=oversampling)
-    print(found.table())
-    chosen = found.chosen()
-    print(f"{name}: ef_search {chosen} reaches {recall:g} with {found.questions} questions")
-    if write:
-        keys = ("stores", stores.default, "vectors", "ef_search")
-        set_value(workspace.config / "stores.yaml", keys, chosen, Stores)
-        print(f"config/stores.yaml: {'.'.join(keys)} = {chosen}, for what is opened from now on")
-    elif chosen == (now := stores.chosen.vectors.ef_search):
-        print(f"config/stores.yaml has it already for store {stores.default}")
-    else:
-        print(f"config/stores.yaml has {now} for store {stores.default}; --write sets it")
+    with open_chosen(Workspace.find(), store, env, tenant) as connection:
+        done = prune(connection, keep)
+    for name in done.dropped:
+        print(f"{name}: dropped")
+    for name in done.held:
+        print(f"{name}: stays, a service searches it or another is built on it")
+    for name in done.unrecorded:
+        print(f"{name}: stays, it was not loaded by `sluice index load`")
+    print(f"{len(done.dropped)} dropped")
 
 
 def collection_of(workspace: Workspace) -> str:

@@ -19,22 +19,19 @@ def set_values(
     ],
 ) -> None:
     """Set values in pipelines/params.yaml, checked as the stages read them; comments stay."""
+    from sluice.core.extras import extras, load
     from sluice.core.params import set_params
     from sluice.evaluation.asked_rows import EvaluateParameters
-    from sluice.extras.finetune.parameters import TrainingParameters
-    from sluice.extras.redteam.drill import RedTeamParameters
-    from sluice.extras.sweep.space import SweepSettings
     from sluice.jobs.release import RehearsalParameters
     from sluice.retrieval.stage import IndexParameters
 
     models: dict[str, type[Settings]] = {
         "index": IndexParameters,
-        "train": TrainingParameters,
-        "sweep": SweepSettings,
         "evaluate": EvaluateParameters,
         "rehearsal": RehearsalParameters,
-        "redteam": RedTeamParameters,
     }
+    for name, extra in extras().items():
+        models |= {section: load(name, reference) for section, reference in extra.parameters.items()}
     workspace = Workspace.find()
     set_params(workspace.params, assignments, models)
     print(f"{workspace.params.relative_to(workspace.root)}: {', '.join(assignments)}")

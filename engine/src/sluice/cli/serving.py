@@ -72,7 +72,7 @@ def rehearse(
         canary, _ = find_release(workspace, release, env)
         stable = stable_of(workspace, record, canary)
         if stable is None:
-            print(f"{release} is the champion of {env}: there is nothing to rehearse it beside")
+            print(f"{release} is live or the first release of {env}: there is nothing to rehearse it beside")
             return
         journey = Journey({"rehearse": EXPECTED["rehearse"]}, workspace.state / "durations.json")
         result = run_rehearsal(workspace, canary, stable, journey=journey, fault=fault)

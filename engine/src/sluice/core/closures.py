@@ -39,7 +39,7 @@ class Program:
     Attributes:
         modules: modules of the engine.
         application: modules of the fork's own package, as far as it has them.
-        locks: files of requirements/ that say which libraries it runs with.
+        locks: files of requirements/, or of that folder of an extra, that say which libraries it runs with.
     """
 
     modules: tuple[str, ...]
@@ -206,9 +206,11 @@ class CodeGraph:
 
     def _lock(self, name: str) -> Path:
         path = self._root / _LOCKS / name
-        if not path.is_file():
+        places = [path, *(self._packages[ENGINE] / "extras").glob(f"*/requirements/{name}")]
+        found = next((place for place in places if place.is_file()), None)
+        if found is None:
             raise SluiceError(f"{path}: no such file", remedy="restore it with git")
-        return path
+        return found
 
 
 def _imports_from(path: Path) -> Iterator[tuple[ast.ImportFrom, str]]:

@@ -8,24 +8,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sluice.core.closures import Program
+from sluice.core.extras import HERE
 
 # What of a fork's own package can be part of an answer; metrics only look at it.
 _ANSWERS = ("assistant.app", "assistant.guardrails", "assistant.providers", "assistant.tools", "assistant.routes")
 # The same versions as in dev.txt, without the tools of developers.
 _SERVING = "image.txt"
 
-STAGES: Mapping[str, Program] = {
+_ALL = {
     "check": Program(
         ("sluice.data.contract", "sluice.data.policy", "sluice.evaluation.asked_rows", "sluice.release.coverage"),
         locks=("dev.txt",),
     ),
     "index": Program(("sluice.retrieval.stage",), locks=(_SERVING,)),
-    "guard": Program(("sluice.guard_training.stage",), locks=("dev.txt", "corpora.txt")),
+    "guard": Program(("sluice.extras.guard.stage",), locks=("dev.txt", "corpora.txt")),
     "train": Program(("sluice.extras.finetune.stage",), locks=(_SERVING, "train.txt", "torch.in")),
     "evaluate": Program(
         ("sluice.evaluation.stage", "sluice.serving.bundle"), (*_ANSWERS, "assistant.metrics"), locks=("dev.txt",)
     ),
 }
+_EXTRAS = "sluice.extras."
+
+
+def _is_there(program: Program) -> bool:
+    """Whether the project has kept the extra that a stage is of."""
+    extras = {module.split(".")[2] for module in program.modules if module.startswith(_EXTRAS)}
+    return all((HERE / name).is_dir() for name in extras)
+
+
+STAGES: Mapping[str, Program] = {name: program for name, program in _ALL.items() if _is_there(program)}
 SERVE = Program(("sluice.serving.server", "sluice.release.bundles"), _ANSWERS, locks=(_SERVING,))
 # What judges a release, deploys it, and watches over its canary.
 ROAD = Program(("sluice.jobs.release_steps", "sluice.rollout", "sluice.cluster", "sluice.rehearsal"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sluice.core.extras import hooks
 from sluice.data.policy import DocumentPolicy
 from sluice.data.rows import Document, Fault, Placed
 
@@ -28,12 +29,8 @@ def check_files(corpus: Path, policy: DocumentPolicy) -> list[Fault]:
 
 
 def _stranger(path: Path) -> str:
-    if path.suffix.lower() == ".pdf":
-        from sluice.data.extract import fault_of_pdf
-
-        if what := fault_of_pdf(path):
-            return what
-    return f"a {path.suffix or 'nameless kind of'} file is no document (.md); bring it in with `sluice data import`"
+    told = next((tell(path) for tell in hooks("stray_file").values()), "")
+    return told or f"a {path.suffix or 'nameless kind of'} file is no document (.md)"
 
 
 def check_characters(documents: list[Placed[Document]]) -> list[Fault]:

@@ -182,9 +182,10 @@ def _remote(specs: Sequence[ProviderSpec]) -> Callable[[], ChatProvider]:
 def _local(workspace: Workspace, role: str, opened: ExitStack) -> tuple[Callable[[], ChatProvider], str]:
     """The local model; as chat with the adapter in build/, where there is one, else without."""
     from sluice.evaluation.application import model_digest
-    from sluice.serving.bundle import draft_bundle
+    from sluice.serving.bundle import draft_adapter, draft_bundle
     from sluice.serving.runtime import open_model
 
-    adapter = workspace.build / "adapter" / "adapter.gguf"
-    bundle = draft_bundle(workspace, adapter=adapter if role == "chat" and adapter.is_file() else None)
+    adapter = draft_adapter(workspace)
+    trained = role == "chat" and adapter and adapter.is_file()
+    bundle = draft_bundle(workspace, adapter=adapter if trained else None)
     return (lambda: opened.enter_context(open_model(bundle, role))), model_digest(bundle)

@@ -44,7 +44,7 @@ from sluice.prompts import load_prompts
 from sluice.prompts.diff import diff_prompts
 from sluice.release.staging import config_digests, index_pin
 from sluice.retrieval.stores import Stores
-from sluice.serving.bundle import draft_bundle
+from sluice.serving.bundle import draft_adapter, draft_bundle
 
 WORKING_TREE = "working tree"
 # What an answer can depend on, code as far as a stage can reach it. A change elsewhere, of a page of docs/ say, has
@@ -105,7 +105,7 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
             new = _answers(here, rows, replay=replay)
         with _named(theirs):
             old = _base_answers(theirs.workspace, rows, replay=replay)
-        bundle = draft_bundle(here, adapter=here.build / "adapter" / "adapter.gguf")
+        bundle = draft_bundle(here, adapter=draft_adapter(here))
         responses = ResponseCache(here.state / FOLDER)
         with measuring(bundle, responses, replay=replay) as metrics:
             if _measures(here.root, changed):
@@ -145,7 +145,7 @@ def describe(side: _Checkout, records: Sequence[Mapping[str, Any]]) -> Side:
         prompts={name: prompt.digest for name, prompt in load_prompts(here.prompts).items()},
         data=str(read_json(here.build / "check" / "report.json")["digest"]),
         index=str(index_pin(here.build / "index")["digest"]),
-        models={**models, "adapter": digest_of_file(here.build / "adapter" / "adapter.gguf")},
+        models={**models, "adapter": digest_of_file(adapter)} if (adapter := draft_adapter(here)) else models,
         config=config_digests(here.config),
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
     )

@@ -35,7 +35,7 @@ from sluice.release.report import write_report
 from sluice.release.staging import create
 from sluice.retrieval.stores import Stores
 from sluice.rollout.plan import load_plan
-from sluice.serving.bundle import draft_bundle
+from sluice.serving.bundle import draft_adapter, draft_bundle
 
 EXPECTED = {**pipeline.EXPECTED, "baseline": 110, "release": 8, "rehearse": 75, "promote": 3}
 
@@ -77,9 +77,13 @@ def make_release(workspace: Workspace, *, fault: str = "") -> Arrival:
         journey = Journey(_forecast(live), workspace.state / "durations.json")
         run_pipeline(workspace, journey)
         if live is None:
-            live, _ = make_baseline(workspace, journey)
+            live, folder = make_baseline(workspace, journey)
             reason = "nothing was live: the untouched model, to compare the first release with"
             champion.promote(workspace, record, live.id, reason=reason)
+            if draft_adapter(workspace) is None:  # where nothing is trained, the untouched model is the first release
+                write_json(folder / "stages.json", journey.taken)
+                write_report(folder, live=True)
+                return Arrival(live, folder, "promoted", "", None, journey.taken, None)
         manifest, folder = make_candidate(workspace, journey, live)
         if manifest.served_digest() == live.served_digest():
             return Arrival(live, workspace.releases / live.id, "unchanged", "", None, journey.taken, live)
@@ -134,9 +138,10 @@ def refusal(manifest: Manifest) -> str:
 
 def make_baseline(workspace: Workspace, journey: Journey) -> tuple[Manifest, Path]:
     """The first release has nothing to be compared with: the untouched model is what it must beat."""
-    out = workspace.build / "baseline"
+    out = workspace.build / ("baseline" if draft_adapter(workspace) else "evaluation")
     journey.begin("baseline")
-    evaluate(workspace, journey, "--baseline", "--out", str(out))
+    if draft_adapter(workspace):
+        evaluate(workspace, journey, "--baseline", "--out", str(out))
     manifest, folder = create(
         workspace,
         evaluation=out,
@@ -169,7 +174,7 @@ def make_candidate(
         parent=live.id,
         commit=git.commit(workspace.root),
         data_digest=_data_digest(workspace),
-        adapter=workspace.build / "adapter" / "adapter.gguf",
+        adapter=draft_adapter(workspace),
         images=images,
         code=_serving_code(workspace),
     )
@@ -191,7 +196,7 @@ def _champion_results(workspace: Workspace, journey: Journey, live: Manifest, ev
         evaluate(workspace, journey, "--release", live.id, "--out", str(stored))
     elif theirs.get("scored_by") != mine.get("scored_by"):
         journey.show(0.0, "scoring the champion's answers by the metrics of today", force=True)
-        bundle = draft_bundle(workspace, adapter=workspace.build / "adapter" / "adapter.gguf")
+        bundle = draft_bundle(workspace, adapter=draft_adapter(workspace))
         rescore_results(workspace, bundle, stored)
     return stored
 

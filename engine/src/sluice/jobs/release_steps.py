@@ -91,8 +91,11 @@ def stage(workspace: Workspace, record: Record, *, images: Images = Images()) ->
 
 def stable_of(workspace: Workspace, record: Record, candidate: Manifest) -> Manifest | None:
     """What a candidate is rehearsed beside: the champion of the record, or at first the untouched model that it was
-    judged against. None when the candidate is live itself."""
+    judged against. None when there is nothing to compare the candidate with: it is live itself, or the first release of
+    a project that trains nothing."""
     live = champion.champion(workspace, record)
+    if live is None and candidate.adapter is None and candidate.parent is None and record.shared:
+        return None
     if live is None and record.shared and candidate.parent:
         live, _ = catalogue.bring_release(record.place, workspace, candidate.parent)
     if live is None:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.extras import hooks
 from sluice.core.workspace import Workspace
-from sluice.extras.sagemaker import packages
 from sluice.llm.models import load_models
 from sluice.release.catalogue import bring_release
 from sluice.release.manifest import Manifest, load, verify
@@ -20,6 +20,8 @@ from sluice.release.record import CLOSED_BY, Record, What
 from sluice.release.registry import CHAMPION
 
 MoveAlias = Callable[[Workspace, Manifest, str], None]
+# A registry that approves and rejects what the champion is made of: manifest, whether it is approved, why.
+Follower = Callable[[Manifest, bool, str], None]
 
 
 def champion_id(record: Record) -> str | None:
@@ -79,8 +81,8 @@ def promote(
 
 
 def reject(workspace: Workspace, record: Record, release: str, reason: str, *, commit: str = "") -> bool:
-    """Notes that a release was refused, also in SageMaker where that is set up; nothing else changes. False when that
-    was the last thing said of it.
+    """Notes that a release was refused, also in registries that follow the champion; nothing else changes. False when
+    that was the last thing said of it.
 
     SluiceError for one whose promotion has begun: it was decided, and may be served already."""
     begun = record.pending()
@@ -92,8 +94,8 @@ def reject(workspace: Workspace, record: Record, release: str, reason: str, *, c
     if said and (said.event, said.commit, said.reason) == ("rejected", commit, reason):
         return False
     # Before the record: what is noted there is not done again.
-    if _decides(workspace, record):
-        _decide(workspace, _found(workspace, record, release)[0], "Rejected", reason)
+    for follow in _followers(workspace, record):
+        follow(_found(workspace, record, release)[0], False, reason)
     record.append("rejected", release, commit=commit, reason=reason)
     return True
 
@@ -129,11 +131,11 @@ def _complete(
 ) -> None:
     # The alias first: what the record says is served, so it says it only when the registry agrees.
     (move_alias or _move_alias)(workspace, manifest, record.alias)
-    if _decides(workspace, record):
+    for follow in _followers(workspace, record):
         left = record.champion() if intent == "rolling-back" else None
         if left and left.id != manifest.id:
-            _decide(workspace, _found(workspace, record, left.id)[0], "Rejected", f"gone back from: {reason}")
-        _decide(workspace, manifest, "Approved", reason)
+            follow(_found(workspace, record, left.id)[0], False, f"gone back from: {reason}")
+        follow(manifest, True, reason)
     record.append(CLOSED_BY[intent], manifest.id, commit=commit, reason=reason)
 
 
@@ -155,14 +157,11 @@ def _found(workspace: Workspace, record: Record, release: str) -> tuple[Manifest
     raise SluiceError(f"{folder}: no such release", remedy="the releases of this machine are the folders beside it")
 
 
-def _decides(workspace: Workspace, record: Record) -> bool:
-    """Whether model packages follow this record: those of the champion alone, not of an environment before it."""
-    return record.alias == CHAMPION and packages.are_kept(workspace.config)
-
-
-def _decide(workspace: Workspace, manifest: Manifest, approval: packages.Approval, why: str) -> None:
-    sha256 = manifest.adapter.sha256 if manifest.adapter else None
-    packages.decide(workspace.config, sha256, approval, f"{manifest.id}: {why}")
+def _followers(workspace: Workspace, record: Record) -> list[Follower]:
+    """Registries that follow this record: that of the champion alone, not of an environment before it."""
+    if record.alias != CHAMPION:
+        return []
+    return [follow for hook in hooks("champion").values() if (follow := hook(workspace.config))]
 
 
 def _move_alias(workspace: Workspace, manifest: Manifest, alias: str) -> None:

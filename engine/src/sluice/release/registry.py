@@ -14,10 +14,10 @@ from typing import Any
 from sluice.core.files import read_json
 from sluice.core.tracking import VARIABLE, log_values, open_tracking, tracking_uri
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune.recorded import FILE as TRAINING
-from sluice.extras.finetune.recorded import recorded_metrics, recorded_params
 from sluice.prompts import Prompt, load_prompts
 from sluice.release.manifest import ADAPTER, FILE, GUARD, Manifest
+from sluice.release.training import FILE as TRAINING
+from sluice.release.training import recorded_metrics, recorded_params
 
 ADAPTER_MODEL = "sluice-adapter"
 GUARD_MODEL = "sluice-guard"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluice.core.settings import load_settings
+from sluice.core.settings import load_settings, read_yaml
 from sluice.core.workspace import Workspace
 from sluice.guardrails.model import FILE as GUARD_FILE
 from sluice.guardrails.settings import GuardrailSettings
@@ -36,6 +36,12 @@ class Bundle:
     manifest: Mapping[str, Any]
     guard: Path | None = None
     other_code: tuple[str, ...] = ()
+
+
+def draft_adapter(workspace: Workspace) -> Path | None:
+    """Where the stage `train` leaves its adapter; None where the pipeline has no such stage."""
+    stages = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]
+    return workspace.build / "adapter" / "adapter.gguf" if "train" in stages else None
 
 
 def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> Bundle:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import sys
@@ -106,90 +105,6 @@ def test_a_store_that_does_not_come_is_named(
         assert (status, "store 'x' cannot be reached" in said) == (1, True), said
 
 
-@pytest.mark.usefixtures("running")
-@pytest.mark.parametrize(
-    ("words", "wrong"),
-    [
-        (["--watch"], "--watch and --workers are for --on sagemaker"),
-        (["--workers", "2"], "--watch and --workers are for --on sagemaker"),
-        (["--on", "sagemaker", "--from", "."], "a job of SageMaker has its own"),
-        (["--shard", "1/2"], "--shard and --out go together"),
-        (["--on", "sagemaker"], "SageMaker is not set up"),
-    ],
-)
-def test_options_of_a_build_that_do_not_go_together(
-    workspace: Workspace,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    wrong: str,
-) -> None:
-    monkeypatch.chdir(workspace.root)
-    (workspace.config / "sagemaker.yaml").write_bytes((ROOT / "config" / "sagemaker.yaml").read_bytes())
-    status, said = run(capsys, "index", "build", *words)
-    assert status != 0
-    assert wrong in " ".join(said.replace("│", " ").split())
-
-
-def test_looking_after_a_store(
-    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """verify, switch, list, stats, drop, backup and restore, over a store of two that is cut by tenant."""
-    stores = (
-        "default: one\nstores:\n  one: {kind: embedded}\n  two: {kind: embedded, path: pg2, partition_by: tenant}\n"
-        "tenants: {acme: two}\n"
-    )
-    (workspace.config / "stores.yaml").write_text(stores)
-    status, said = run(capsys, "index", "migrate", "--tenants")
-    assert (status, [line for line in said.splitlines() if "schema" in line and line.startswith("store")]) == (
-        0,
-        ["store one: schema 0003", "store two: schema 0003"],
-    )
-    said = run(capsys, "index", "load", release, "--tenant", "acme")[1]
-    collection = said.split(": ")[1].split(",")[0]
-    assert run(capsys, "index", "list") == (0, "")
-    line = f"{collection}: 4 chunks; it is of release {release}\n"
-    assert run(capsys, "index", "list", "--store", "two") == (0, line)
-    verified = f"{collection}: 4 chunks; recall@10 1.000 of 4 questions\n"
-    assert run(capsys, "index", "verify", "--store", "two") == (0, verified)
-    assert run(capsys, "index", "switch", "--tenant", "acme") == (0, f"live: {collection}\n")
-    status, said = run(capsys, "index", "drop", collection, "--store", "two")
-    assert (status, f"it is live; it is of release {release}" in said) == (1, True), said
-    figures = json.loads(run(capsys, "index", "stats", "--store", "two")[1])
-    assert [(each["rows"], each["partitions"]) for each in figures["collections"]] == [(4, 1)]
-    status, said = run(capsys, "index", "drop-tenant", "acme", "--store", "two")
-    assert (status, "there are partitions of nobody" in said) == (1, True), said
-    backup = str(tmp_path / "backup")
-    assert run(capsys, "index", "backup", backup, "--store", "two") == (
-        0,
-        f"{backup}: 1 collections, 1 names, 1 releases\n",
-    )
-    assert run(capsys, "index", "restore", backup) == (0, "1 collections loaded, 0 were there, 1 names set\n")
-    assert run(capsys, "index", "verify", collection) == (0, verified)
-    status, said = run(capsys, "index", "verify", collection[:-1])
-    assert (status, f"did you mean '{collection}'" in said) == (1, True), said
-
-
-@pytest.mark.usefixtures("running")
-def test_a_collection_that_was_harmed_or_finds_too_little_fails(
-    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import psycopg
-
-    assert run(capsys, "index", "migrate")[0] == 0
-    collection = run(capsys, "index", "load", release)[1].split(": ")[1].split(",")[0]
-    gates = workspace.config / "gates.yaml"
-    text = gates.read_text()
-    gates.write_text(text.replace("min_samples: 4 ", "min_samples: 5 "))
-    status, said = run(capsys, "index", "verify", collection)
-    assert (status, "index_recall" in said) == (3, True), said
-    gates.write_text(text)
-    with open_store(StoreSpec(kind="embedded"), workspace.state) as address, psycopg.connect(address) as connection:
-        connection.execute(f"DELETE FROM {collection} WHERE id = 'paging#0'")
-    status, said = run(capsys, "index", "verify", collection)
-    assert (status, "3 chunks, index.json says 4" in said) == (1, True), said
-
-
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
@@ -212,31 +127,24 @@ def test_a_shard_that_cannot_be_built(
 
 
 @pytest.mark.usefixtures("running")
-def test_what_was_tuned_is_written_only_when_asked(
-    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["--watch"], "--watch and --workers are for another place, named by --on"),
+        (["--workers", "2"], "--watch and --workers are for another place, named by --on"),
+        (["--on", "moon", "--from", "."], "a job elsewhere has its own"),
+        (["--shard", "1/2"], "--shard and --out go together"),
+        (["--on", "moon"], "--on moon: no such place"),
+    ],
+)
+def test_options_of_a_build_that_do_not_go_together(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    wrong: str,
 ) -> None:
-    from sluice.extras.admin import tuning
-    from sluice.retrieval.stores import VectorSettings
-
-    assert run(capsys, "index", "migrate")[0] == 0
-    collection = run(capsys, "index", "load", release)[1].split(": ")[1].split(",")[0]
-    status, said = run(capsys, "index", "tune")
-    assert (status, "too few chunks for a vector index" in said) == (1, True), said
-
-    tried = (tuning.Tried(40, 0.98, 0.5), tuning.Tried(60, 0.995, 0.75))
-    monkeypatch.setattr(
-        tuning, "tune", lambda *_, target, **__: tuning.Tuned(collection, target, 9, tried, VectorSettings())
-    )
-    stores = workspace.config / "stores.yaml"
-    before = stores.read_text()
-    status, said = run(capsys, "index", "tune")
-    assert (status, stores.read_text()) == (0, before), said
-    assert "       60      0.995    0.75\n" in said
-    assert "config/stores.yaml has 200 for store local; --write sets it" in said
-    status, said = run(capsys, "index", "tune", "--recall", "0.999", "--write")
-    assert (status, stores.read_text()) == (1, before), said
-    assert "      0.980" in said
-    assert "larger `vectors.ef_construction`" in said
-    assert run(capsys, "index", "tune", "--write")[0] == 0
-    assert "    vectors:\n      ef_search: 60\n" in stores.read_text()
-    assert "already" in run(capsys, "index", "tune")[1]
+    monkeypatch.chdir(workspace.root)
+    status, said = run(capsys, "index", "build", *words)
+    assert status != 0
+    assert wrong in " ".join(said.replace("│", " ").split())

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from sluice.core.closures import CodeGraph, affecting
+from sluice.core.extras import FOLDER
 from sluice.core.stages import PROGRAMS, ROAD, SERVE, STAGES
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc import command, environment
@@ -63,8 +64,8 @@ MORE = {
     "the page of a release": ("engine/src/sluice/release/templates/report.html.j2", set()),
     "the page of a comparison": ("engine/src/sluice/evaluation/reports/templates/comparison.html.j2", set()),
     "a lock of serving": ("engine/requirements/image.txt", {"index", "train", "serve"}),
-    "a lock of training": ("engine/requirements/train.txt", {"train"}),
-    "a lock of the red team": ("engine/requirements/redteam.txt", set()),
+    "a lock of training": (f"{FOLDER}/finetune/requirements/train.txt", {"train"}),
+    "a lock of the red team": (f"{FOLDER}/redteam/requirements/redteam.txt", set()),
     "a benchmark": ("engine/benchmarks/quality.py", set()),
     "a test": ("engine/tests/unit/core/test_stages.py", set()),
     "my application": ("src/assistant/app.py", {"evaluate", "serve"}),
@@ -73,6 +74,12 @@ MORE = {
     "my metric": ("src/assistant/metrics/tone.py", {"evaluate"}),
     "my notes": ("src/assistant/notes.py", set()),
 }
+# What an extra that was left out has taken along is edited by nobody, and makes no stage.
+for _edits in (EDITS, MORE):
+    for _title, (_path, _reached) in list(_edits.items()):
+        _edits[_title] = (_path, _reached & ALL)
+        if _path.startswith(FOLDER) and not (ROOT / _path).exists():
+            del _edits[_title]
 MINE = {
     "__init__.py": "",
     "app.py": "def build():\n    from assistant.words import HELLO\n    return HELLO\n",
@@ -144,8 +151,9 @@ def test_a_release_is_looked_at_again_for_what_makes_or_deploys_it(checkout: Pat
     """As the first job on GitHub asks: the road itself counts, what only looks at things does not."""
     road = ["engine/src/sluice/cluster/watch.py", "engine/src/sluice/release/decision.py"]
     made = ["engine/src/sluice/extras/finetune/loop.py", "engine/src/sluice/serving/api.py"]
-    nothing = ["engine/src/sluice/doctor/local.py", "engine/src/sluice/extras/redteam/attack.py"]
-    names = [*road, *made, *nothing]
+    nothing = ["engine/src/sluice/extras/doctor/local.py", "engine/src/sluice/extras/redteam/attack.py"]
+    made = [name for name in made if (checkout / name).exists()]
+    names = [name for name in (*road, *made, *nothing) if (checkout / name).exists()]
     assert affecting(checkout, names, *PROGRAMS.values()) == made
     assert affecting(checkout, names, *PROGRAMS.values(), ROAD) == [*road, *made]
 

@@ -9,7 +9,6 @@ import pytest
 from sluice.data.contract import check
 from sluice.data.files import check_files
 from sluice.data.policy import DataPolicy, DocumentPolicy
-from unit.data.pdfs import pdf
 
 
 def said(folder: Path, policy: DataPolicy = DataPolicy()) -> list[str]:
@@ -19,9 +18,6 @@ def said(folder: Path, policy: DataPolicy = DataPolicy()) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("good.pdf", pdf("Harbours"), "a .pdf file is no document (.md); bring it in with `sluice data import`"),
-        ("BAD.PDF", b"%PDF-1.7\nnothing", "broken PDF: "),
-        ("empty.pdf", pdf(), "holds no text: are its pages pictures?"),
         ("page.html", b"<p>Hi</p>", "a .html file is no document (.md)"),
         ("Makefile", b"", "a nameless kind of file is no document (.md)"),
     ],

@@ -14,7 +14,6 @@ import pytest
 
 from sluice.core.errors import Faults
 from sluice.data.contract import check, check_or_raise
-from unit.data.pdfs import pdf
 
 AWS = "AKIA" + "QWERTYUIOPASDFGH"
 HEAD = "---\nid: {name}\ntitle: T\nlicence: CC0-1.0\nsource: tests\n---\n\n"
@@ -39,10 +38,6 @@ def row(file: str, **fields: Any) -> Callable[[Path], None]:
 def document(name: str, text: str | bytes, head: str = HEAD) -> Callable[[Path], None]:
     content = head.format(name=name).encode() + (text if isinstance(text, bytes) else text.encode())
     return lambda data: (data / "corpus" / f"{name}.md").write_bytes(content) and None
-
-
-def broken_pdf(data: Path) -> None:
-    (data / "corpus" / "scan.pdf").write_bytes(pdf("A breakwater shelters the harbour.")[:200])
 
 
 SEEDS: dict[str, tuple[Callable[[Path], None], str, str]] = {
@@ -87,7 +82,6 @@ SEEDS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "corpus/dump.md:1",
         "626 KiB, a document has at most 512: split it",
     ),
-    "broken PDF": (broken_pdf, "corpus/scan.pdf:1", "broken PDF: "),
     "licence missing": (
         document("free", "A buoy marks the channel.", HEAD.replace("licence: CC0-1.0\n", "")),
         "corpus/free.md:1",

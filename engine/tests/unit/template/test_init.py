@@ -155,7 +155,7 @@ TESTS = (
     "engine/tests/unit/test_cli.py",
     "engine/tests/unit/template/test_names.py",
     "engine/tests/unit/template/test_upgrade.py",
-    "engine/tests/unit/doctor/test_github.py",
+    "engine/tests/unit/extras/doctor/test_github.py",
     "engine/tests/contract/test_help.py",
     "engine/tests/contract/test_layers.py",
     "engine/tests/contract/test_make.py",

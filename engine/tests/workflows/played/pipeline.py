@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from sluice.core.digests import digest_of, digest_of_file
+from sluice.core.extras import extras, load
 from sluice.core.files import write_atomic, write_json
 from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
@@ -30,7 +31,6 @@ from sluice.evaluation.metrics import EMBEDDING, METRICS
 from sluice.evaluation.output import Output
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
-from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.guardrails.model import FILE
 from sluice.llm.models import load_models
 from sluice.retrieval.index import build_index
@@ -114,7 +114,8 @@ def guard(workspace: Workspace) -> None:
 
 
 def train(workspace: Workspace) -> None:
-    parameters = load_params(workspace.params, "train", TrainingParameters).model_dump(mode="json")
+    settings = load("finetune", extras()["finetune"].parameters["train"])
+    parameters = load_params(workspace.params, "train", settings).model_dump(mode="json")
     rows = load_rows(workspace.data / "train.jsonl")
     prompt = (workspace.prompts / "finetune.prompt.yml").read_text()
     index_digest = digest_of_file(workspace.build / "index" / "index.json")

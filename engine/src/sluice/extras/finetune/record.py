@@ -14,7 +14,7 @@ from sluice.core.files import write_atomic, write_json
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.loop import Run
 from sluice.extras.finetune.parameters import TrainingParameters
-from sluice.extras.finetune.recorded import FILE
+from sluice.release.training import FILE
 
 _LIBRARIES = ("torch", "transformers", "peft")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from sluice.core.files import read_json
 from sluice.core.tracking import log_values, open_tracking
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune.recorded import FILE, recorded_metrics, recorded_params
+from sluice.release.training import FILE, recorded_metrics, recorded_params
 
 EXPERIMENT = "training"
 

@@ -16,7 +16,7 @@ from sluice.extras.redteam.target import Side, Target, started
 from sluice.jobs.dvc import EXPECTED, command, environment, pull, reproduce
 from sluice.release.bundles import open_bundle
 from sluice.rollout.http import get
-from sluice.serving.bundle import DRAFT, Bundle, draft_bundle
+from sluice.serving.bundle import DRAFT, Bundle, draft_adapter, draft_bundle
 
 FOLDER = "redteam"
 WORKING_TREE = "working tree"
@@ -44,7 +44,7 @@ def draft(workspace: Workspace, *, make: bool = True) -> Subject:
         journey.begin("data")
         journey.end(cached=not pull(workspace))
         reproduce(workspace, journey, until="train")
-    bundle = draft_bundle(workspace, adapter=workspace.build / "adapter" / "adapter.gguf")
+    bundle = draft_bundle(workspace, adapter=draft_adapter(workspace))
     return Subject(WORKING_TREE, bundle, None)
 
 

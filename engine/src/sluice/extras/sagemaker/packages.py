@@ -6,11 +6,13 @@ stopped or gone back from is Rejected. The two know each other by the sha256 of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from sluice.extras.sagemaker.aws import asking, client
 from sluice.extras.sagemaker.settings import read
+from sluice.release.manifest import Manifest
 
 Approval = Literal["Approved", "Rejected"]
 _KEY = "adapter_sha256"
@@ -22,10 +24,17 @@ def name_adapter(sagemaker: Any, package: str, sha256: str) -> None:
         sagemaker.update_model_package(ModelPackageArn=package, CustomerMetadataProperties={_KEY: sha256})
 
 
-def are_kept(config: Path) -> bool:
-    """Whether there is a registry that follows the champion."""
+def follow_champion(config: Path) -> Callable[[Manifest, bool, str], None] | None:
+    """What approves or rejects the packages of a release's adapter; None where SageMaker is not set up."""
     settings = read(config)
-    return settings is not None and settings.is_set_up
+    if settings is None or not settings.is_set_up:
+        return None
+
+    def follow(manifest: Manifest, approved: bool, why: str) -> None:
+        sha256 = manifest.adapter.sha256 if manifest.adapter else None
+        decide(config, sha256, "Approved" if approved else "Rejected", f"{manifest.id}: {why}")
+
+    return follow
 
 
 def decide(config: Path, sha256: str | None, approval: Approval, why: str) -> list[str]:

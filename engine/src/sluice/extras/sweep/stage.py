@@ -26,12 +26,12 @@ from sluice.extras.finetune.base import digest_of_base, require_training_package
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.loop import UntrainableError
 from sluice.extras.finetune.parameters import TrainingParameters
-from sluice.extras.finetune.recorded import FILE
 from sluice.extras.finetune.stage import prepare
 from sluice.extras.finetune.trainer import Places
 from sluice.extras.sweep.space import SweepSettings
 from sluice.extras.sweep.study import Study, Trial, require_optuna
 from sluice.extras.sweep.tracking import SweepRuns
+from sluice.release.training import FILE
 
 _KEPT = (FILE, "loss.csv")  # of a trial; its weights are not
 

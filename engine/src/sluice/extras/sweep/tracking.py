@@ -8,9 +8,9 @@ from typing import Any
 
 from sluice.core.tracking import log_values, open_tracking
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune.recorded import FILE, recorded_metrics, recorded_params
 from sluice.extras.finetune.tracking import EXPERIMENT
 from sluice.extras.sweep.study import Trial
+from sluice.release.training import FILE, recorded_metrics, recorded_params
 
 _PARENT, _ENDED = "mlflow.parentRunId", ("FINISHED", "FAILED")
 

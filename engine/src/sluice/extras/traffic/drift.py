@@ -14,8 +14,8 @@ from typing import Any
 from sluice.core.errors import GateFailed
 from sluice.data.flips import RIGHT, scores_of
 from sluice.data.rows import Row
-from sluice.data.shift import Shift, ShiftPolicy, of_categories, of_numbers
 from sluice.data.similarity import words
+from sluice.extras.curation.shift import Shift, ShiftPolicy, of_categories, of_numbers
 from sluice.extras.traffic.exchange import Exchange
 
 Embed = Callable[[Sequence[str]], Any]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sluice.core.files import write_atomic, write_json
 from sluice.core.look import page_environment
-from sluice.data.shift import ShiftPolicy
+from sluice.extras.curation.shift import ShiftPolicy
 from sluice.extras.traffic.drift import Drift
 from sluice.release import charts
 

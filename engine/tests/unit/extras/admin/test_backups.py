@@ -16,7 +16,7 @@ from sluice.retrieval.collections import list_collections
 from sluice.retrieval.loads import load, named, switch
 from sluice.retrieval.stores import VectorSettings
 from sluice.retrieval.tables import describe
-from unit.retrieval.test_differences import indexes  # noqa: F401 - a fixture
+from unit.extras.admin.test_differences import indexes  # noqa: F401 - a fixture
 from unit.retrieval.test_schema import run
 
 pytestmark = pytest.mark.real

@@ -12,7 +12,7 @@ import pytest
 
 from sluice.core.errors import GateFailed
 from sluice.data.rows import Row
-from sluice.data.shift import ShiftPolicy
+from sluice.extras.curation.shift import ShiftPolicy
 from sluice.extras.traffic.drift import NO_CASES, NO_QUESTIONS, NO_SCORES, Baseline, Drift, compare, topics
 from sluice.extras.traffic.exchange import Exchange
 from sluice.extras.traffic.page import write_page

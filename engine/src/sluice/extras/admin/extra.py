@@ -1,0 +1,12 @@
+"""What the extra `admin` adds, and what belongs to it."""
+
+from __future__ import annotations
+
+from sluice.core.extras import Extra
+
+EXTRA = Extra(
+    summary="looks after vector stores: lists, verifies, tunes, switches, drops, backs up",
+    commands="cli:register",
+    files=("engine/benchmarks/tenants.py",),
+    entries={"config/gates.yaml": ("gates > stage=index",)},
+)

@@ -1,0 +1,64 @@
+"""`sluice data diff`, `sluice data card`, `sluice data gc`"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.cli.common import RemoteOption, print_json
+from sluice.core.workspace import Workspace
+
+
+def data_diff(
+    base: Annotated[str, typer.Argument(help="A branch, tag or commit, or another data folder.")] = "origin/main",
+) -> None:
+    """What data/ has that another version has not: rows, documents, and how distributions moved."""
+    from sluice.data.publish import checked_out
+    from sluice.extras.curation.difference import compare, read_version
+    from sluice.extras.curation.shift import load_shift_policy
+
+    workspace = Workspace.find()
+    policy = load_shift_policy(workspace.config / "gates.yaml")
+    with checked_out(workspace, base) as folder:
+        print_json(compare(read_version(folder), read_version(workspace.data)).as_dict(policy))
+
+
+def data_card(
+    out: Annotated[Path | None, typer.Option(help="Where to write it; default: standard output.")] = None,
+) -> None:
+    """The datasheet of data/ as Markdown, made of the data."""
+    from sluice.core.files import write_atomic
+    from sluice.data.policy import load_policy
+    from sluice.extras.curation.card import card
+
+    workspace = Workspace.find()
+    page = card(workspace.data, load_policy(workspace.config))
+    if out:
+        write_atomic(out, page)
+    else:
+        print(page, end="")
+
+
+def data_gc(
+    remote: RemoteOption = "",
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without, only say what would go.")] = False,
+) -> None:
+    """Remove versions of the data from the remote that no branch, tag or kept release needs."""
+    from dataclasses import asdict
+
+    from sluice.extras.curation.garbage import KeptRelease, collect
+    from sluice.extras.curation.kept import kept_manifests
+
+    workspace = Workspace.find()
+    kept = [KeptRelease(one.id, one.commit, one.data.digest) for one in kept_manifests(workspace, os.environ)]
+    print_json(asdict(collect(workspace, kept, remote=remote, delete=delete)))
+
+
+def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
+    groups["data"].command("diff")(data_diff)
+    groups["data"].command("card")(data_card)
+    groups["data"].command("gc")(data_gc)

@@ -1,0 +1,11 @@
+"""What the extra `curation` adds, and what belongs to it."""
+
+from __future__ import annotations
+
+from sluice.core.extras import Extra
+
+EXTRA = Extra(
+    summary="looks after the data set: its datasheet, differences of versions, old versions that nobody needs",
+    commands="cli:register",
+    entries={"config/gates.yaml": ("drift",)},
+)

@@ -1,0 +1,157 @@
+"""An AWS account, by boto3 with the credentials it finds: what engine/aws/bootstrap.yaml makes, and whom its roles
+trust."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sluice.core.extras import hooks
+from sluice.extras.doctor.check import Check, Place, passed, unverified
+from sluice.extras.doctor.github import repository_of
+
+_GITHUB = "token.actions.githubusercontent.com"
+_AUDIENCE = "sts.amazonaws.com"
+_STACK = (
+    "aws cloudformation deploy --template-file engine/aws/bootstrap.yaml --stack-name {name} --region {region}"
+    " --capabilities CAPABILITY_NAMED_IAM --parameter-overrides Repository={repository}"
+)
+# What AWS answers when something is not there, in the words of each service.
+_ABSENT = {"NoSuchEntity", "NoSuchBucket", "404", "RepositoryNotFoundException"}
+_CLOSED = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+
+def check(place: Place) -> Iterator[Check]:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    config = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 2})
+
+    def client(service: str) -> Any:
+        return boto3.client(service, region_name=place.names.region, config=config)
+
+    try:
+        account = client("sts").get_caller_identity()["Account"]
+    except (BotoCoreError, ClientError) as error:
+        yield unverified("account", f"AWS does not know who asks: {error}", "aws sso login, or set AWS_PROFILE")
+        return
+    yield passed("account", f"{account}, region {place.names.region}")
+    stack = _STACK.format(**dict(place.names), repository=repository_of(place) or place.names.repository)
+    for what, look in _checks(place, client, account, stack):
+        try:
+            yield look()
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in _ABSENT:
+                yield Check(what, "missing", "not there", stack)
+            else:
+                yield unverified(what, str(error), "ask with an account that may read IAM, S3 and ECR")
+        except BotoCoreError as error:
+            yield unverified(what, str(error), "check the network and run it again")
+
+
+Client = Callable[[str], Any]
+
+
+def _checks(place: Place, client: Client, account: str, stack: str) -> Iterator[tuple[str, Callable[[], Check]]]:
+    names = place.names
+    repository = repository_of(place) or names.repository
+    yield "sign-in from GitHub", lambda: _provider(client("iam"), stack)
+    for role, subject in (
+        (f"{names.name}-build", "ref:refs/heads/main"),
+        (f"{names.name}-deploy-{names.environments[0]}", f"environment:{names.environments[0]}"),
+        (f"{names.name}-deploy-{names.environments[1]}", f"environment:{names.environments[1]}"),
+    ):
+        whom = f"repo:{repository}:{subject}"
+        yield f"role {role}", lambda role=role, whom=whom: _trust(client("iam"), role, whom, stack)  # type: ignore[misc]
+    serving = f"{names.name}-serving"
+    yield f"role {serving}", lambda: service_role(client("iam"), serving, "pods.eks.amazonaws.com", stack)
+    yield f"images {names.name}", lambda: _images(client("ecr"), names.name, stack)
+    for bucket in (
+        f"{names.name}-data-{account}",
+        f"{names.name}-artefacts-{account}",
+        f"{names.name}-mlflow-{account}",
+    ):
+        yield f"bucket {bucket}", lambda bucket=bucket: _bucket(client("s3"), bucket, stack)  # type: ignore[misc]
+    for overlay in names.environments:
+        yield f"artefacts of {overlay}", lambda overlay=overlay: _artefacts(client("s3"), place, overlay, account)  # type: ignore[misc]
+    for checks in hooks("account").values():
+        yield from checks(place, client, stack)
+
+
+def _provider(iam: Any, mend: str) -> Check:
+    listed = [one["Arn"] for one in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]]
+    found = next((arn for arn in listed if arn.endswith(f"/{_GITHUB}")), "")
+    if not found:
+        return Check("sign-in from GitHub", "missing", "no OIDC provider for GitHub Actions", mend)
+    if _AUDIENCE not in iam.get_open_id_connect_provider(OpenIDConnectProviderArn=found)["ClientIDList"]:
+        add = f"aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {found}"
+        return Check(
+            "sign-in from GitHub", "missing", f"not for the audience {_AUDIENCE}", f"{add} --client-id {_AUDIENCE}"
+        )
+    return passed("sign-in from GitHub", found)
+
+
+def _trust(iam: Any, role: str, subject: str, mend: str) -> Check:
+    """Exactly one way in: the audience and the subject, both by equality. Anything else lets others in."""
+    what = f"role {role}"
+    statements = _statements(iam, role)
+    if len(statements) != 1:
+        return Check(what, "missing", f"{len(statements)} ways to take it, not one", mend)
+    (statement,) = statements
+    wanted = {"StringEquals": {f"{_GITHUB}:aud": _AUDIENCE, f"{_GITHUB}:sub": subject}}
+    if statement.get("Condition") != wanted or statement.get("Action") != "sts:AssumeRoleWithWebIdentity":
+        held = statement.get("Condition", {})
+        named = [value for one in held.values() for key, value in one.items() if key.endswith(":sub")]
+        return Check(what, "missing", f"trusts {named or 'anybody who signs in'}, not {subject}", mend)
+    return passed(what, f"for {subject} alone")
+
+
+def service_role(iam: Any, role: str, service: str, mend: str) -> Check:
+    what = f"role {role}"
+    trusted = [one.get("Principal", {}).get("Service") for one in _statements(iam, role)]
+    return passed(what, f"for {service}") if trusted == [service] else Check(what, "missing", f"trusts {trusted}", mend)
+
+
+def _statements(iam: Any, role: str) -> list[dict[str, Any]]:
+    document = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
+    found = document["Statement"]
+    return found if isinstance(found, list) else [found]
+
+
+def _images(ecr: Any, name: str, mend: str) -> Check:
+    (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
+    if found.get("imageTagMutability") != "IMMUTABLE":
+        return Check(f"images {name}", "missing", "its tags can be moved", mend)
+    return passed(f"images {name}", str(found["repositoryUri"]))
+
+
+def _bucket(s3: Any, bucket: str, mend: str) -> Check:
+    what = f"bucket {bucket}"
+    s3.head_bucket(Bucket=bucket)
+    if s3.get_bucket_versioning(Bucket=bucket).get("Status") != "Enabled":
+        return Check(what, "missing", "not versioned", mend)
+    closed = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+    if not all(closed.get(one) for one in _CLOSED):
+        return Check(what, "missing", "not closed to the public", mend)
+    return passed(what, "versioned, closed")
+
+
+def _artefacts(s3: Any, place: Place, overlay: str, account: str) -> Check:
+    """The address that the pods of an environment fetch from."""
+    what, path = f"artefacts of {overlay}", place.root / "k8s" / "overlays" / overlay / "kustomization.yaml"
+    found = re.search(r"artefacts=s3://([\w.-]+)", path.read_text(encoding="utf-8"))
+    if not found:
+        return Check(
+            what, "missing", f"{path.relative_to(place.root)} names no bucket", f"add artefacts=s3://… to {path}"
+        )
+    mend = f"write artefacts=s3://{place.names.name}-artefacts-{account} into k8s/overlays/{overlay}/kustomization.yaml"
+    try:
+        s3.head_bucket(Bucket=found[1])
+    except s3.exceptions.ClientError as error:
+        if error.response.get("Error", {}).get("Code", "") not in _ABSENT:
+            raise
+        return Check(what, "missing", f"no bucket {found[1]}", mend)
+    return passed(what, f"s3://{found[1]}")

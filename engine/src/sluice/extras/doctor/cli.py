@@ -1,0 +1,64 @@
+"""`sluice doctor`: what is missing to work in a place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from sluice.core.workspace import Workspace
+
+_SIGNS = {"ok": "ok", "missing": "MISSING", "not verified": "NOT VERIFIED", "optional": "optional"}
+
+
+def doctor(
+    targets: Annotated[list[str] | None, typer.Argument(help="local, github, aws, cluster; default: all.")] = None,
+    env: Annotated[list[str] | None, typer.Option("--env", help="Overlays for the cluster; default: both.")] = None,
+    context: Annotated[str, typer.Option(help="Context in the kubeconfig; default: its current one.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is missing on this machine, on GitHub, in AWS, in the cluster, and what mends it.
+
+    Exit code 1 when something is missing or could not be looked at."""
+    from sluice.cli.common import print_json
+    from sluice.core.errors import SluiceError
+    from sluice.core.settings import nearest
+    from sluice.extras.doctor.targets import TARGETS, Place
+    from sluice.template.names import load_record
+
+    chosen = targets or list(TARGETS)
+    for target in chosen:
+        if target not in TARGETS:
+            known = ", ".join(TARGETS)
+            raise SluiceError(f"no target {target!r}{nearest(target, list(TARGETS))}", remedy=f"there are {known}")
+    root = Workspace.find().root
+    names = load_record(root).names
+    place = Place(root, names, os.environ, tuple(env or names.environments), context)
+    found = {target: list(TARGETS[target](place)) for target in chosen}
+    if as_json:
+        print_json({target: [asdict(one) for one in checks] for target, checks in found.items()})
+    else:
+        _show(found)
+    if not all(one.good for checks in found.values() for one in checks):
+        raise typer.Exit(1)
+
+
+def _show(found: dict[str, list[Any]]) -> None:
+    for target, checks in found.items():
+        bad = [one for one in checks if not one.good]
+        print(
+            f"{target}: "
+            + (f"{len(bad)} of {len(checks)} checks not passed" if bad else f"{len(checks)} checks passed")
+        )
+        width = max(len(one.what) for one in checks)
+        for one in checks:
+            print(f"  {_SIGNS[one.state]:12}  {one.what:{width}}  {one.found}")
+            if one.mend and one.state != "ok":
+                print(f"  {'':12}  {'':{width}}  -> {one.mend}")
+
+
+def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
+    app.command()(doctor)

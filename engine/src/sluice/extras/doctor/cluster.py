@@ -1,0 +1,171 @@
+"""A cluster, by kubectl as `sluice deploy` uses it: the kinds, namespace, Secrets and rights of each overlay.
+
+What there must be is read from what the overlay renders to. Of Secrets only the names are looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sluice.cluster.manifests import kubectl, parse, render
+from sluice.core.errors import SluiceError
+from sluice.extras.doctor.check import Check, Place, passed, run_program, unverified
+
+# Which project brings the kinds of a group, and how it is installed.
+_RELEASES = "https://github.com/argoproj/argo-rollouts/releases/download"
+_BRINGS = {
+    "argoproj.io": f"kubectl apply -n argo-rollouts -f {_RELEASES}/v1.9.1/install.yaml",
+    "traefik.io": "helm install traefik traefik/traefik -n traefik --create-namespace",
+    "monitoring.coreos.com": "helm install prometheus prometheus-community/kube-prometheus-stack -n monitoring",
+    "external-secrets.io": "helm install external-secrets external-secrets/external-secrets -n external-secrets",
+    "postgresql.cnpg.io": "helm install cnpg cnpg/cloudnative-pg -n cnpg-system --create-namespace",
+}
+# engine/docs/reference/deployment.md, "Rights"; what an overlay renders is added to these.
+_RIGHTS = (
+    ("patch", "rollouts.argoproj.io/status"),
+    ("watch", "analysisruns.argoproj.io"),
+    ("watch", "pods"),
+    ("get", "pods/log"),
+    ("watch", "replicasets.apps"),
+)
+
+
+def check(place: Place) -> Iterator[Check]:
+    try:
+        program = [kubectl(), *([f"--context={place.context}"] if place.context else []), "--request-timeout=10s"]
+    except SluiceError as error:
+        yield Check("kubectl", "missing", error.message, error.remedy)
+        return
+    code, said = run_program([*program, "get", "--raw", "/apis"])
+    if code:
+        yield unverified("API server", said, "kubectl config get-contexts, then --context NAME")
+        return
+    yield passed("API server", place.context or "the current context")
+    groups = _groups(said)
+    for overlay in place.overlays:
+        folder = place.root / "k8s" / "overlays" / overlay
+        try:
+            documents = parse(render(folder))
+        except SluiceError as error:
+            yield Check(f"{overlay}: overlay", "missing", error.message, f"ls {folder.parent}")
+            continue
+        yield from _overlay(_Kubectl(program), overlay, documents, groups)
+
+
+_REVIEWS = "authorization.k8s.io/v1"
+Groups = dict[str, list[str]]
+
+
+class _Kubectl:
+    def __init__(self, program: list[str]) -> None:
+        self.program = program
+
+    def __call__(self, *words: str, text: str = "") -> tuple[int, str]:
+        return run_program([*self.program, *words], text)
+
+
+def _overlay(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -> Iterator[Check]:
+    namespace = next(one["metadata"]["name"] for one in documents if one["kind"] == "Namespace")
+    yield from _kinds(call, overlay, documents, served)
+    yield _there(
+        call, f"{overlay}: namespace {namespace}", ("namespace", namespace), f"kubectl create namespace {namespace}"
+    )
+    for secret, mend in sorted(_secrets(documents, namespace).items()):
+        yield _there(call, f"{overlay}: Secret {secret}", ("secret", secret, "-n", namespace), mend)
+    groups = {one["apiVersion"].rpartition("/")[0] for one in documents if one["kind"] == "Rollout"}
+    rights = [
+        *_RIGHTS,
+        *(("patch", f"rollouts.{group}") for group in groups),
+        ("patch", "services"),
+        ("create", "configmaps"),
+    ]
+    for verb, resource in rights:
+        yield _right(call, overlay, verb, resource, namespace)
+
+
+def _groups(said: str) -> Groups:
+    """API group to its versions, as `group/version`."""
+    listed = json.loads(said)["groups"]
+    return {one["name"]: [version["groupVersion"] for version in one["versions"]] for one in listed}
+
+
+def _kinds(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -> Iterator[Check]:
+    """One check for each API group that is not Kubernetes' own."""
+    wanted: dict[str, set[str]] = {}
+    for one in documents:
+        group = one["apiVersion"].rpartition("/")[0]
+        if "." in group and not group.endswith(".k8s.io"):
+            wanted.setdefault(group, set()).add(one["kind"])
+    for group, kinds in sorted(wanted.items()):
+        what, there = f"{overlay}: kinds of {group}", set()
+        for version in served.get(group, ()):
+            code, said = call("get", "--raw", f"/apis/{version}")
+            if code:
+                yield unverified(what, said, "run it again")
+                break
+            there |= {one["kind"] for one in json.loads(said)["resources"]}
+        else:
+            absent = ", ".join(sorted(kinds - there))
+            mend = _BRINGS.get(group, f"install what defines {group}")
+            yield (
+                Check(what, "missing", f"not served: {absent}", mend)
+                if absent
+                else passed(what, ", ".join(sorted(kinds)))
+            )
+
+
+def _secrets(documents: Iterable[Any], namespace: str) -> dict[str, str]:
+    """Secrets that pods and Jobs of the overlay name, and how each is made."""
+    named, external, mends = set(), set(), {}
+    for one in documents:
+        if one["kind"] == "ExternalSecret":
+            external.add(one["spec"]["target"]["name"])
+        named |= set(_names_in(one))
+    for name in named:
+        mends[name] = (
+            f"kubectl create secret generic {name} -n {namespace} …  (engine/docs/reference/cluster.md#secrets)"
+        )
+        if name in external:
+            mends[name] = f"kubectl describe externalsecret {name} -n {namespace}"
+    return mends
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "secretName" and isinstance(inner, str):
+                yield inner
+            elif key in ("secretKeyRef", "secretRef") and isinstance(inner, dict) and not inner.get("optional"):
+                yield inner["name"]
+            else:
+                yield from _names_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names_in(inner)
+
+
+def _there(call: _Kubectl, what: str, words: tuple[str, ...], mend: str) -> Check:
+    code, said = call("get", *words, "-o", "name")
+    if code == 0:
+        return passed(what, "there")
+    if "NotFound" in said:
+        return Check(what, "missing", "not there", mend)
+    return unverified(what, said, mend)
+
+
+def _right(call: _Kubectl, overlay: str, verb: str, resource: str, namespace: str) -> Check:
+    """Asks the API server itself, as `kubectl auth can-i` does."""
+    what = f"{overlay}: may {verb} {resource}"
+    whole, _, sub = resource.partition("/")
+    name, _, group = whole.partition(".")
+    asked = {"namespace": namespace, "verb": verb, "group": group, "resource": name, "subresource": sub}
+    review = {"apiVersion": _REVIEWS, "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": asked}}
+    code, said = call(
+        "create", "--raw", f"/apis/{_REVIEWS}/selfsubjectaccessreviews", "-f", "-", text=json.dumps(review)
+    )
+    grant = f"kubectl create role deployer --verb={verb} --resource={resource} -n {namespace}, and a binding of it"
+    if code:
+        return unverified(what, said, grant)
+    return passed(what, "yes") if json.loads(said)["status"]["allowed"] else Check(what, "missing", "no", grant)

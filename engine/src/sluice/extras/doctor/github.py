@@ -1,0 +1,196 @@
+"""GitHub, by its API with GITHUB_TOKEN: what the workflows need of a repository, and the rules of its branch.
+
+Which variables and secrets there must be is read from the workflows. To see secrets, environments and settings, the
+token needs the rights to administer the repository; without them those are not verified.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import ChainMap
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
+from sluice.core.git import run
+from sluice.extras.doctor.check import Check, Place, passed, unverified
+from sluice.github.api import GitHub, RefusedError
+
+RULESET = ".github/rulesets/main.json"
+# What each is for. Everything else that a workflow names must be there.
+OPTIONAL = {
+    "ATTESTATIONS": "`off` where the plan of the account has no attestations",
+    "MLFLOW_TRACKING_URI": "an MLflow server; without it, runs are kept by the runner alone",
+    "UPGRADE_TOKEN": "upgrades of the template that change workflows (docs/set-up.md)",
+}
+# Set in each environment as well: what a deployment may do is not what a build may do.
+_OF_ENVIRONMENTS = "AWS_ROLE_ARN"
+_GIVEN = frozenset({"GITHUB_TOKEN"})
+Ask = Callable[[str], Any]
+
+
+def check(place: Place) -> Iterator[Check]:
+    repository = repository_of(place)
+    if not repository:
+        yield unverified(
+            "repository", "no remote of GitHub, no GITHUB_REPOSITORY", "export GITHUB_REPOSITORY=OWNER/NAME"
+        )
+        return
+    try:
+        with GitHub(place.environment) as github:
+
+            def ask(path: str) -> Any:
+                return github.call("GET", f"/repos/{repository}{path}")
+
+            try:
+                branch = ask("")["default_branch"]
+            except RefusedError as error:
+                yield unverified("repository", error.message, f"gh repo view {repository}")
+                return
+            yield passed("repository", f"{repository}, branch {branch}")
+            yield _names(place, repository)
+            for what, mend, look in _checks(place, repository, branch):
+                yield from _safely(what, mend, ask, look)
+    except SluiceError as error:  # no token, no network
+        yield unverified("GitHub", error.message, "export GITHUB_TOKEN=$(gh auth token)")
+
+
+Look = Callable[[Ask], Iterator[Check]]
+
+
+def _checks(place: Place, repository: str, branch: str) -> Iterator[tuple[str, str, Look]]:
+    """What is looked at, the command that mends it, and the function that looks."""
+    api = f"gh api -X PUT repos/{repository}"
+    rights = f"{api}/actions/permissions/workflow -f default_workflow_permissions=read"
+    rights += " -F can_approve_pull_request_reviews=true"
+    yield "token of workflows", rights, lambda ask: _workflow_rights(ask, rights)
+    subject = f"{api}/actions/oidc/customization/sub -F use_default=true"
+    yield "OIDC subject", subject, lambda ask: _subject(ask, subject)
+    for name in place.names.environments:
+        made = f"{api}/environments/{name}"
+        yield f"environment {name}", made, lambda ask, name=name, made=made: _environment(ask, place, name, made)  # type: ignore[misc]
+    yield "variables", "gh variable list", lambda ask: _variables(ask, place)
+    yield "secrets", "gh secret list", lambda ask: _secrets(ask, place)
+    applied = f"gh api -X POST repos/{repository}/rulesets --input {RULESET}"
+    yield "ruleset", applied, lambda ask: _ruleset(ask, place, branch, applied)
+
+
+def _safely(what: str, mend: str, ask: Ask, look: Look) -> Iterator[Check]:
+    try:
+        yield from list(look(ask))
+    except SluiceError as error:
+        yield unverified(what, error.message, mend)
+
+
+def repository_of(place: Place) -> str:
+    """owner/name, of the environment or of the remote `origin`; empty where neither says."""
+    if named := place.environment.get("GITHUB_REPOSITORY"):
+        return named
+    try:
+        address = run(place.root, "remote", "get-url", "origin")
+    except SluiceError:
+        return ""
+    found = re.search(r"github\.com[:/]([\w-]+/[\w.-]+?)(?:\.git)?/?$", address)
+    return found[1] if found else ""
+
+
+def _names(place: Place, repository: str) -> Check:
+    if place.names.repository.lower() == repository.lower():
+        return passed("names", place.names.repository)
+    owner, _, name = repository.lower().partition("/")
+    mend = f".venv/bin/sluice init --organisation {owner} --name {name}"
+    return Check("names", "missing", f"the files say {place.names.repository}", mend)
+
+
+def _workflow_rights(ask: Ask, mend: str) -> Iterator[Check]:
+    found = ask("/actions/permissions/workflow")
+    what = "token of workflows"
+    if found.get("default_workflow_permissions") != "read":
+        yield Check(what, "missing", "may write wherever a workflow does not say otherwise", mend)
+    elif not found.get("can_approve_pull_request_reviews"):
+        yield Check(what, "missing", "may not open pull requests, as upgrade-template does", mend)
+    else:
+        yield passed(what, "reads by default, may open pull requests")
+
+
+def _subject(ask: Ask, mend: str) -> Iterator[Check]:
+    if ask("/actions/oidc/customization/sub").get("use_default"):
+        yield passed("OIDC subject", "in the form that the roles of AWS trust")
+    else:
+        yield Check("OIDC subject", "missing", "customised: the roles of AWS do not trust it", mend)
+
+
+def _environment(ask: Ask, place: Place, name: str, mend: str) -> Iterator[Check]:
+    what = f"environment {name}"
+    listed = {one["name"]: one for one in ask("/environments?per_page=100")["environments"]}
+    if name not in listed:
+        yield Check(what, "missing", f"there are: {', '.join(sorted(listed)) or 'none'}", mend)
+        return
+    rules = {rule["type"] for rule in listed[name].get("protection_rules", ())}
+    if not listed[name].get("deployment_branch_policy"):
+        limit = f"{mend} -F 'deployment_branch_policy[protected_branches]=true'"
+        yield Check(
+            what,
+            "missing",
+            "any branch may deploy",
+            f"{limit} -F 'deployment_branch_policy[custom_branch_policies]=false'",
+        )
+    elif name == place.names.environments[1] and "required_reviewers" not in rules:
+        yield Check(
+            what, "missing", "nobody is asked before a deployment", "Settings > Environments > Required reviewers"
+        )
+    else:
+        yield passed(what, "protected branches only" + (", after a review" if "required_reviewers" in rules else ""))
+
+
+def _variables(ask: Ask, place: Place) -> Iterator[Check]:
+    there = {one["name"] for one in ask("/actions/variables?per_page=100")["variables"]}
+    for name in _named(place, "vars"):
+        yield _held(f"variable {name}", name, there, f"gh variable set {name}")
+    if _OF_ENVIRONMENTS in _named(place, "vars"):
+        for environment in place.names.environments:
+            own = {one["name"] for one in ask(f"/environments/{environment}/variables?per_page=100")["variables"]}
+            mend = f"gh variable set {_OF_ENVIRONMENTS} --env {environment}"
+            yield _held(f"variable {_OF_ENVIRONMENTS} of {environment}", _OF_ENVIRONMENTS, own, mend)
+
+
+def _secrets(ask: Ask, place: Place) -> Iterator[Check]:
+    there = {one["name"] for one in ask("/actions/secrets?per_page=100")["secrets"]}
+    for name in _named(place, "secrets"):
+        yield _held(f"secret {name}", name, there, f"gh secret set {name}")
+
+
+def _held(what: str, name: str, there: set[str], mend: str) -> Check:
+    if name in there:
+        return passed(what, "set")
+    optional = dict(ChainMap(OPTIONAL, *(more() for more in hooks("variables").values())))
+    if name in optional:
+        return Check(what, "optional", f"not set; for {optional[name]}", mend)
+    return Check(what, "missing", "not set", mend)
+
+
+def _named(place: Place, kind: str) -> list[str]:
+    """Names behind `vars.` or `secrets.` in the workflows."""
+    files = (place.root / ".github" / "workflows").glob("*.yml")
+    found = {name for path in files for name in re.findall(rf"\b{kind}\.([A-Z][A-Z0-9_]*)\b", path.read_text())}
+    return sorted(found - _GIVEN)
+
+
+def _ruleset(ask: Ask, place: Place, branch: str, mend: str) -> Iterator[Check]:
+    """Whether the rules in force are at least those of the file; who made them does not matter."""
+    wanted = json.loads((place.root / RULESET).read_text(encoding="utf-8"))["rules"]
+    active = ask(f"/rules/branches/{branch}?per_page=100")
+    absent = sorted({rule["type"] for rule in wanted} - {rule["type"] for rule in active})
+    lacking = sorted(_checks_of(wanted) - _checks_of(active))
+    if absent or lacking:
+        yield Check("ruleset", "missing", f"{branch} lacks: {', '.join([*absent, *lacking])}", mend)
+    else:
+        yield passed("ruleset", f"{len(wanted)} rules in force on {branch}")
+
+
+def _checks_of(rules: list[dict[str, Any]]) -> set[str]:
+    """`check NAME` of each that must have passed."""
+    chosen = [rule for rule in rules if rule["type"] == "required_status_checks"]
+    return {f"check {one['context']}" for rule in chosen for one in rule["parameters"]["required_status_checks"]}

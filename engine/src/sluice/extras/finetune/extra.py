@@ -1,0 +1,34 @@
+"""What the extra `finetune` adds, and what belongs to it."""
+
+from __future__ import annotations
+
+from sluice.core.extras import Extra
+
+EXTRA = Extra(
+    summary="fine-tunes the adapter: the stage `train`",
+    commands="cli:register",
+    parameters={"train": "parameters:TrainingParameters"},
+    files=(
+        ".github/workflows/train.yml",
+        "engine/benchmarks/training_speed.py",
+        "engine/docs/decisions/packed-training.md",
+        "engine/docs/decisions/training-recipe.md",
+        "engine/docs/reference/training.md",
+        "engine/tests/contract/test_notebooks.py",
+        "engine/tests/unit/notebooks",
+        "notebooks",
+        "prompts/finetune.prompt.yml",
+    ),
+    entries={
+        "pipelines/dvc.yaml": (
+            "stages > code > outs > build/code/train.txt",
+            "stages > train",
+            "stages > evaluate > deps > =build/adapter/adapter.gguf",
+        ),
+        "pipelines/params.yaml": ("train",),
+    },
+    lines={
+        "README.md": ("notebooks/ ",),
+        "engine/docs/reference/pipeline.md": ("| train |", "| `train` |"),
+    },
+)

@@ -1,0 +1,27 @@
+"""What the extra `guard` adds, and what belongs to it."""
+
+from __future__ import annotations
+
+from sluice.core.extras import Extra
+
+EXTRA = Extra(
+    summary="trains the guard model that finds attacks: the stage `guard`",
+    commands="cli:register",
+    parameters={"guard": "parameters:GuardParameters"},
+    files=("engine/docs/decisions/guard-model.md", "engine/docs/figures/guardrails.md"),
+    lines={"engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |")},
+    entries={
+        "config/guardrails.yaml": (
+            "input > check=attack",
+            "input > check=toxicity",
+            "passages > check=attack",
+            "output > check=toxicity",
+        ),
+        "pipelines/dvc.yaml": (
+            "stages > code > outs > build/code/guard.txt",
+            "stages > guard",
+            "stages > evaluate > deps > =build/guard/guard.safetensors",
+        ),
+        "pipelines/params.yaml": ("guard",),
+    },
+)

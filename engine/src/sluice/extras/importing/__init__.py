@@ -1,0 +1,1 @@
+"""Questions and documents of other formats, brought into the data set."""

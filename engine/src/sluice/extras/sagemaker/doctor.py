@@ -1,0 +1,112 @@
+"""What config/sagemaker.yaml names, looked up in the account: role, bucket, image, and quotas for its machines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sluice.extras.doctor.aws import service_role
+from sluice.extras.doctor.check import Check, Place, State, passed
+from sluice.extras.sagemaker.settings import SageMakerSettings, read
+
+_FILE = "config/sagemaker.yaml"
+_ECR = re.compile(r"\d{12}\.dkr\.ecr\.[\w-]+\.amazonaws\.com[\w.]*/(?P<name>[\w./-]+?)(?:@(?P<digest>.+)|:(?P<tag>.+))")
+Client = Callable[[str], Any]
+
+
+def account_checks(place: Place, client: Client, stack: str) -> Iterator[tuple[str, Callable[[], Check]]]:
+    """What `sluice doctor aws` looks at beside its own: the role that engine/aws/bootstrap.yaml makes, and `checks`.
+
+    Args:
+        place: Where is looked.
+        client: Makes a client of boto3 for a service.
+        stack: The command that makes the role.
+    """
+    role = f"{place.names.name}-sagemaker"
+    yield f"role {role}", lambda: service_role(client("iam"), role, "sagemaker.amazonaws.com", stack)
+    yield from checks(place, client)
+
+
+def variables() -> dict[str, str]:
+    """Variables of the workflows that need not be there, and what each is for."""
+    return {"SLUICE_TRAIN_ON": "`sagemaker`: release.yml trains there (engine/docs/reference/sagemaker.md)"}
+
+
+def checks(place: Place, client: Client) -> Iterator[tuple[str, Callable[[], Check]]]:
+    """Nothing where a fork has dropped the file; one check that is optional where it is not filled in."""
+    settings = read(place.root / "config")
+    if settings is None:
+        return
+    if missing := settings.missing():
+        found = f"not set up: {', '.join(missing)}"
+        mend = f"fill in {_FILE} (engine/docs/reference/sagemaker.md)"
+        yield "SageMaker", lambda: Check("SageMaker", "optional", found, mend)
+        return
+    yield "SageMaker: region", lambda: _region(place, settings)
+    yield "SageMaker: role", lambda: _role(client("iam"), settings)
+    yield "SageMaker: bucket", lambda: _bucket(client("s3"), settings)
+    for key, image in (("image", settings.image), ("serving_image", settings.serving_image)):
+        if found_image := _ECR.fullmatch(image):
+            what = f"SageMaker: {key}"
+            yield what, lambda what=what, image=found_image: _image(client("ecr"), what, image)  # type: ignore[misc]
+    for usage, wanted in _usages(settings).items():
+        what = f"quota {usage}"
+        yield (
+            what,
+            lambda what=what, usage=usage, wanted=wanted: _quota(  # type: ignore[misc]
+                client("service-quotas"), what, usage, wanted
+            ),
+        )
+    if embed := settings.jobs.embed:  # nothing fails without it but that
+        usage = f"{embed.instance_type} for processing job usage"
+        what, wanted = f"quota {usage}, to embed", embed.instances
+        yield what, lambda: _quota(client("service-quotas"), what, usage, wanted, lacking="optional")
+
+
+def _region(place: Place, settings: SageMakerSettings) -> Check:
+    if settings.region != place.names.region:
+        found = f"{_FILE} says {settings.region}, the repository {place.names.region}"
+        return Check("SageMaker: region", "missing", found, f"set region: {place.names.region} in {_FILE}")
+    return passed("SageMaker: region", settings.region)
+
+
+def _role(iam: Any, settings: SageMakerSettings) -> Check:
+    there = iam.get_role(RoleName=settings.role.rpartition("/")[2])["Role"]["Arn"]
+    if there != settings.role:
+        return Check("SageMaker: role", "missing", f"the account has {there}", f"set role: {there} in {_FILE}")
+    return passed("SageMaker: role", there)
+
+
+def _bucket(s3: Any, settings: SageMakerSettings) -> Check:
+    s3.head_bucket(Bucket=settings.bucket)
+    return passed("SageMaker: bucket", settings.uri())
+
+
+def _image(ecr: Any, what: str, image: re.Match[str]) -> Check:
+    wanted = {"imageDigest": image["digest"]} if image["digest"] else {"imageTag": image["tag"]}
+    try:
+        ecr.describe_images(repositoryName=image["name"], imageIds=[wanted])
+    except ecr.exceptions.ImageNotFoundException:
+        return Check(what, "missing", f"no {image[0]}", "build and push it, or name another one")
+    return passed(what, image[0])
+
+
+def _usages(settings: SageMakerSettings) -> dict[str, int]:
+    """Quotas by the name that AWS gives them, and how many machines a run takes of each at a time."""
+    jobs = settings.jobs
+    spot = "spot training" if jobs.train.spot else "training"
+    found = {f"{jobs.train.instance_type} for {spot} job usage": jobs.train.instances}
+    return found | {f"{job.instance_type} for processing job usage": 1 for job in (jobs.process, jobs.evaluate)}
+
+
+def _quota(quotas: Any, what: str, usage: str, wanted: int, lacking: State = "missing") -> Check:
+    pages = quotas.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
+    found = next((one for page in pages for one in page["Quotas"] if one["QuotaName"] == usage), None)
+    value = int(found["Value"]) if found else 0
+    if value < wanted:
+        mend = "aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code {} {}".format(
+            found["QuotaCode"] if found else "CODE", f"--desired-value {wanted}"
+        )
+        return Check(what, lacking, f"{value}, and a run takes {wanted}", mend)
+    return passed(what, str(value))

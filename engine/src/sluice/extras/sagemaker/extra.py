@@ -1,0 +1,45 @@
+"""What the extra `sagemaker` adds, and what belongs to it."""
+
+from __future__ import annotations
+
+from sluice.core.extras import Extra
+
+EXTRA = Extra(
+    summary="trains, embeds and serves on SageMaker",
+    needs=("finetune", "guard"),
+    commands="cli:register",
+    hooks={
+        "train": "train:train",
+        "index": "embedding:build",
+        "champion": "packages:follow_champion",
+        "account": "doctor:account_checks",
+        "variables": "doctor:variables",
+    },
+    files=(
+        "config/sagemaker.yaml",
+        "engine/docs/decisions/sagemaker-sdk.md",
+        "engine/docs/reference/sagemaker.md",
+        "engine/scripts/write_golden_pipeline.py",
+        "engine/tests/golden/sagemaker",
+        "engine/tests/sagemaker_definition.py",
+        "engine/tests/sagemaker_runs.py",
+        "engine/tests/sagemaker_server.py",
+        "engine/tests/sagemaker_upsert.py",
+        "pipelines/container",
+        "pipelines/sagemaker-sdk.yaml",
+        "pipelines/sagemaker.py",
+    ),
+    shared={
+        "doctor": ("engine/src/sluice/extras/sagemaker/doctor.py", "engine/tests/unit/extras/sagemaker/test_doctor.py"),
+    },
+    lines={"docs/github.md": ("| `SLUICE_TRAIN_ON` |",)},
+    entries={
+        ".github/workflows/nightly.yml": ("jobs > sagemaker", "jobs > report > needs > =sagemaker"),
+        ".github/workflows/release.yml": ("jobs > release > steps > run=make sagemaker",),
+        ".github/workflows/train.yml": (
+            "jobs > sagemaker",
+            "on > workflow_dispatch > inputs > on",
+            "jobs > train > if",
+        ),
+    },
+)

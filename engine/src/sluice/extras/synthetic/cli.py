@@ -1,0 +1,46 @@
+"""`sluice data generate`"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.cli.common import print_json
+from sluice.core.workspace import Workspace
+
+
+def data_generate(
+    rows: Annotated[int, typer.Option(min=1, help="Rows that are wanted.")] = 50,
+    each: Annotated[int, typer.Option(min=1, help="Questions that are asked for of one passage.")] = 3,
+    seed: Annotated[int, typer.Option(help="Draws the passages, and is sent to the teacher.")] = 1,
+    agreement: Annotated[float, typer.Option(min=0, max=1, help="Token F1 of the answer that is found again.")] = 0.6,
+    checked_by: Annotated[
+        str, typer.Option(help="Role of config/providers.yaml that finds the answers again: teacher, judge or chat.")
+    ] = "teacher",
+    minutes: Annotated[float, typer.Option(min=0.1, help="Then it ends with the rows there are.")] = 30,
+    out: Annotated[Path | None, typer.Option(help="Folder for the files; default: build/generated.")] = None,
+    publish: Annotated[bool, typer.Option("--publish", help="Push a branch and open or update its PR.")] = False,
+) -> None:
+    """Propose rows that the role `teacher` writes about the corpus; none counts until a person has read it."""
+    from sluice.data.policy import load_policy
+    from sluice.data.proposals import write
+    from sluice.extras.synthetic import proposals, stage
+    from sluice.extras.synthetic.generate import Settings
+    from sluice.github.proposals import publish_proposals
+
+    workspace = Workspace.find()
+    settings = Settings(rows=rows, each=each, seed=seed, agreement=agreement, minutes=minutes)
+    made = stage.run(workspace, settings, load_policy(workspace.config).privacy, checked_by=checked_by)
+    write(made.files, out or workspace.build / "generated")
+    print_json(
+        {"proposed": len(made.found.proposals), "passages": made.found.passages, "left_out": made.found.left_out}
+    )
+    if publish:
+        publish_proposals(workspace, made.files, proposals.PLACE)
+
+
+def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
+    groups["data"].command("generate")(data_generate)

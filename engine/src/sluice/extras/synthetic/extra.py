@@ -1,0 +1,10 @@
+"""What the extra `synthetic` adds, and what belongs to it."""
+
+from __future__ import annotations
+
+from sluice.core.extras import Extra
+
+EXTRA = Extra(
+    summary="proposes rows of data that a teacher model writes about the corpus",
+    commands="cli:register",
+)

@@ -1,0 +1,77 @@
+"""`sluice data drift`, `sluice data harvest`"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.cli.common import print_json
+from sluice.core.workspace import Workspace
+
+PlaceOption = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        envvar="SLUICE_TRAFFIC",
+        help="Recorded traffic: a folder or file of OTLP lines, s3://…, or an MLflow store; default: this machine's.",
+    ),
+]
+
+
+def data_drift(
+    place: PlaceOption = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for the report; default: build/drift.")] = None,
+) -> None:
+    """Compare what users ask and get with the evaluation set; exit code 3 when it has shifted."""
+    from sluice.extras.curation.shift import load_shift_policy
+    from sluice.extras.traffic import stage
+    from sluice.extras.traffic.page import write_page
+    from sluice.github.notices import notice
+    from sluice.jobs import dvc as pipeline
+
+    workspace = Workspace.find()
+    traffic = stage.recorded(workspace, place)
+    if not traffic.exchanges:
+        notice("no traffic is recorded, so there is nothing to compare: engine/docs/reference/data.md", os.environ)
+        return
+    pipeline.pull(workspace)
+    policy = load_shift_policy(workspace.config / "gates.yaml")
+    found = stage.drift(workspace, traffic)
+    print_json({"broken_lines": traffic.broken, **found.as_dict(policy)})
+    print(write_page(found, policy, out or workspace.build / "drift"))
+    found.require(policy)
+
+
+def data_harvest(
+    place: PlaceOption = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for the files; default: build/harvest.")] = None,
+    at_least: Annotated[int, typer.Option(min=1, help="Questions that a proposed row has to stand for.")] = 2,
+    most: Annotated[int, typer.Option(min=1, help="Rows that are proposed, those asked most.")] = 50,
+    publish: Annotated[bool, typer.Option("--publish", help="Push a branch and open or update its PR.")] = False,
+) -> None:
+    """Propose rows for what was declined or scored low; none counts until a person has read it."""
+    from sluice.data.policy import load_policy
+    from sluice.data.proposals import write
+    from sluice.extras.traffic import proposals, stage
+    from sluice.extras.traffic.harvest import Settings
+    from sluice.github.proposals import publish_proposals
+
+    workspace = Workspace.find()
+    traffic = stage.recorded(workspace, place)
+    found = stage.harvest(
+        workspace, traffic, load_policy(workspace.config).privacy, Settings(at_least=at_least, most=most)
+    )
+    files = proposals.files(found)
+    write(files, out or workspace.build / "harvest")
+    print_json({"proposed": len(found.proposals), "left_out": found.left_out, "broken_lines": traffic.broken})
+    if publish and found.proposals:
+        publish_proposals(workspace, files, proposals.PLACE)
+
+
+def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
+    groups["data"].command("drift")(data_drift)
+    groups["data"].command("harvest")(data_harvest)

@@ -1,0 +1,29 @@
+"""Publishes proposed rows of data: one commit on a branch of their own, and its pull request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from sluice.core.git import run
+from sluice.core.workspace import Workspace
+from sluice.data.proposals import PAGE, Place
+from sluice.github.branch import commit_tree, push_branch, with_files
+from sluice.github.pulls import Pull, upsert_pull
+
+
+def publish_proposals(workspace: Workspace, files: Mapping[str, str], place: Place) -> None:
+    """Pushes the branch of `place` and opens its pull request, or updates both.
+
+    Args:
+        workspace: The checkout; the commit stands on its HEAD.
+        files: Content of each file by its name in the folder of `place`.
+        place: Branch, folder and words of the proposal.
+    """
+    root = workspace.root
+    head = run(root, "rev-parse", "HEAD")
+    tree = with_files(root, head, {f"{place.folder}/{name}": content for name, content in files.items()})
+    commit = commit_tree(root, tree, place.message, head)
+    print(push_branch(root, commit, place.branch, place.mark, os.environ))
+    posted = upsert_pull(Pull(place.branch, place.title, place.body(files[PAGE])), os.environ)
+    print(f"{posted.message}: {posted.url}")

@@ -1,0 +1,70 @@
+"""A checkout whose data are published, `sluice data` in it, and a GitHub that it pushes to: fixtures by import."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluice import cli
+from sluice.cli import main
+from sluice.core.workspace import Workspace
+from sluice.data.policy import DataPolicy
+from sluice.data.publish import push
+from unit.data.conftest import git, make_checkout
+from unit.github.fake_github import REPOSITORY, WRITER, fake_github
+from unit.github.fake_repository import FakeRepository
+
+
+@pytest.fixture
+def here(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """The miniature checkout with its data published, in it."""
+    # The miniature's one training row is an evaluation row too, which may not be published.
+    row = {"id": "t1", "question": "Who minds the lamp at night?", "answers": [], "doc_ids": []}
+    (workspace.data / "train.jsonl").write_text(json.dumps(row) + "\n")
+    make_checkout(workspace.root, str(tmp_path / "store"), cache=tmp_path / "site")
+    push(workspace, DataPolicy())
+    git(workspace.root, "add", "--all")
+    git(workspace.root, "commit", "--quiet", "--message", "Data")
+    monkeypatch.chdir(workspace.root)
+    for name in ("die_with_parent", "watch_parent"):
+        monkeypatch.setattr(cli, name, lambda: None)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    for name in ("SLUICE_TRAFFIC", "SLUICE_ARTEFACTS", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    return workspace
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["sluice", "data", *words])
+        status = main()
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+@pytest.fixture
+def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
+    with fake_github(FakeRepository()) as fake:
+        assert isinstance(fake, FakeRepository)
+        yield fake
+
+
+@pytest.fixture
+def server(here: Workspace, there: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the checkout pushes to; the fake GitHub is its GitHub."""
+    server = tmp_path / "server.git"
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", str(server))
+    git(here.root, "remote", "add", "origin", str(server))
+    git(here.root, "push", "--quiet", "origin", "main")
+    for name, value in (
+        ("GITHUB_API_URL", there.url),
+        ("GITHUB_REPOSITORY", REPOSITORY),
+        ("GITHUB_TOKEN", WRITER),
+    ):
+        monkeypatch.setenv(name, value)
+    return server

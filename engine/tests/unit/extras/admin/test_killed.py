@@ -1,0 +1,195 @@
+"""`kill -9`: of what builds a collection, at twenty moments, and of the embedded PostgreSQL while many search in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from sluice.core.processes import wait_until
+from sluice.extras.admin.verify import verify
+from sluice.llm.models import ModelSpec
+from sluice.retrieval import RetrievalError
+from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.collections import ensure_collection, list_collections
+from sluice.retrieval.index import build_index
+from sluice.retrieval.retriever import Retriever, open_retriever
+from sluice.retrieval.stores import Stores
+from unit.retrieval.conftest import Scattered, corpus
+
+pytestmark = pytest.mark.real
+KILLS = 20
+# Forks a builder for each line, so that none spends its time on imports: where to write, a word for what is
+# changed, and how many documents are: one makes a difference from the live collection, many make a whole one.
+BUILDER = """
+import os, signal, sys
+from pathlib import Path
+import pgvector.psycopg, psycopg
+from sluice.llm.models import ModelSpec
+from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.collections import ensure_collection
+from sluice.retrieval.index import build_index
+from unit.retrieval.conftest import Scattered, corpus
+spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
+print("ready", flush=True)
+for line in sys.stdin:
+    out, changed, many = line.split()
+    child = os.fork()
+    if not child:
+        documents = corpus(2200, **{f"d{n:04}": f"Changed {changed} {n}." for n in range(int(many))})
+        build_index(documents, Scattered(), spec, ChunkerSettings(), Path(out))
+        with psycopg.connect(sys.argv[1], autocommit=True) as connection:
+            ensure_collection(connection, Path(out))
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+class Builders:
+    """Builders in processes of their own, one after the other."""
+
+    def __init__(self, address: str) -> None:
+        root = Path(__file__).resolve().parents[4]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", BUILDER, address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": f"{root / 'src'}:{root / 'tests'}"},
+        )
+        assert self._line() == "ready"
+
+    def run(self, out: Path, changed: str, many: int, *, kill_after: float | None = None) -> tuple[int, float]:
+        """The status that the system gives, and the seconds it took."""
+        assert self._process.stdin
+        began = time.monotonic()
+        self._process.stdin.write(f"{out} {changed} {many}\n")
+        self._process.stdin.flush()
+        builder = int(self._line())
+        if kill_after is not None:
+            time.sleep(max(0.0, kill_after - (time.monotonic() - began)))
+            with suppress(ProcessLookupError):  # done already: a moment too
+                os.kill(builder, signal.SIGKILL)
+        return int(self._line()), time.monotonic() - began
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _line(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline().strip()
+
+
+@pytest.fixture
+def builders(database: str) -> Iterator[Builders]:
+    running = Builders(database)
+    yield running
+    running.close()
+
+
+def test_a_builder_that_is_killed_harms_nothing_and_the_next_one_completes(
+    builders: Builders, database: str, spec: Any, tmp_path: Path
+) -> None:
+    build_index(corpus(2200), Scattered(), spec, ChunkerSettings(), tmp_path / "live")
+    with psycopg.connect(database, autocommit=True) as store:
+        live = ensure_collection(store, tmp_path / "live")
+        takes = {many: builders.run(tmp_path / "done", f"first{many}", many) for many in (1, 500)}
+        assert [status for status, _ in takes.values()] == [0, 0]
+        there, left = set(list_collections(store)), 0
+        for number in range(KILLS):
+            # The child may still be forking at the very beginning, and done at the very end: both are moments too.
+            many = (1, 500)[number % 2]
+            moment = takes[many][1] * (number + 0.5) / KILLS
+            status, _ = builders.run(tmp_path / "killed", f"c{number}", many, kill_after=moment)
+            left += status != 0
+            for name in set(list_collections(store)) - there:
+                assert verify(store, name, questions=1).faults == ()  # it was done before it was killed
+                there.add(name)
+            assert store.execute(f"SELECT count(*) FROM {live.collection}").fetchone() == (2200,)
+        assert left >= KILLS / 2, "most are killed before they are done"
+        assert verify(store, live.collection, questions=5).faults == ()
+        assert builders.run(tmp_path / "killed", "c1", 500)[0] == 0
+        assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
+            "chunks.jsonl",
+            "index.json",
+            "vectors.npy",
+        ]
+        (new,) = set(list_collections(store)) - there or {None}
+        assert new is None or verify(store, new, questions=5).faults == ()
+
+
+@pytest.fixture
+def embedded() -> Iterator[tuple[Retriever, Path]]:
+    """A retriever over an embedded PostgreSQL of its own, and the server's folder."""
+    state = Path(tempfile.mkdtemp(prefix="sl"))
+    spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
+    build_index(corpus(20), Scattered(), spec, ChunkerSettings(), state / "index")
+    stores = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded", "timeout_seconds": 2}}})
+    with open_retriever(state / "index", Scattered(), stores, state) as retriever:
+        yield retriever, state / "pg"
+    assert not (state / "pg" / "postmaster.pid").exists()
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def test_the_embedded_postgresql_is_killed_under_load_and_comes_back(embedded: tuple[Retriever, Path]) -> None:
+    """Questions meanwhile get the documented error in time; afterwards all are answered, by a new server."""
+    retriever, folder = embedded
+    over = time.monotonic() + 60
+    others: list[BaseException] = []
+    slowest = 0.0
+    ready = False
+
+    def ask(_: int) -> int:
+        nonlocal slowest
+        failed = 0
+        while not ready and time.monotonic() < over:
+            began = time.monotonic()
+            try:
+                assert len(retriever.search("like T: The word wd0003x.", k=3)) == 3
+            except RetrievalError:
+                failed += 1
+                time.sleep(0.02)
+            except BaseException as error:
+                others.append(error)
+            slowest = max(slowest, time.monotonic() - began)
+        return failed
+
+    with ThreadPoolExecutor(4) as threads:
+        asking = [threads.submit(ask, number) for number in range(4)]
+        time.sleep(0.3)
+        killed = int((folder / "postmaster.pid").read_text().split()[0])
+        os.kill(killed, signal.SIGKILL)
+
+        def answered() -> bool:
+            try:
+                return bool(retriever.search("like T: The word wd0003x.", k=1)) and postmaster(folder) != killed
+            except RetrievalError:
+                return False
+
+        assert wait_until(answered, seconds=50)
+        ready = True
+        failures = sum(each.result() for each in asking)
+    assert others == []
+    assert failures > 0
+    assert slowest < 30
+    assert all(retriever.search("like T: The word wd0003x.", k=3) for _ in range(20))
+
+
+def postmaster(folder: Path) -> int:
+    try:
+        return int((folder / "postmaster.pid").read_text().split()[0])
+    except (OSError, IndexError):
+        return 0

@@ -1,0 +1,147 @@
+"""An account that the bootstrap stack has made, and what is found when something in it is not so; against moto."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from moto_server import aws_server, make_stack
+from sluice.extras.doctor.targets import TARGETS, Check, Place
+from sluice.template.names import Names, load_record
+
+ROOT = Path(__file__).resolve().parents[5]
+ISSUER = "https://token.actions.githubusercontent.com"
+BUCKETS = [f"assistant-{kind}-123456789012" for kind in ("data", "artefacts", "mlflow")]
+
+
+@pytest.fixture
+def names() -> Names:
+    changes = {"name": "assistant", "organisation": "octo", "environments": ("pre", "live")}
+    return load_record(ROOT).names.model_copy(update=changes)
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch, names: Names, loopback: None) -> Iterator[None]:  # noqa: ARG001
+    """The stack, and by hand what moto does not make out of a template."""
+    with aws_server(monkeypatch, region=names.region):
+        make_stack(
+            ROOT / "engine" / "aws" / "bootstrap.yaml",
+            Repository=names.repository,
+            Name=names.name,
+            Staging=names.environments[0],
+            Production=names.environments[1],
+        )
+        boto3.client("iam").create_open_id_connect_provider(Url=ISSUER, ClientIDList=["sts.amazonaws.com"])
+        s3 = boto3.client("s3")
+        closed = dict.fromkeys(
+            ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
+        )
+        for bucket in BUCKETS:
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+            s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=closed)
+        yield
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for overlay in ("pre", "live"):
+        path = tmp_path / "k8s" / "overlays" / overlay / "kustomization.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"literals:\n  - artefacts=s3://{BUCKETS[1]}\n")
+    return tmp_path
+
+
+def look(checkout: Path, names: Names) -> dict[str, Check]:
+    environment = {**os.environ, "GITHUB_REPOSITORY": names.repository}
+    return {one.what: one for one in TARGETS["aws"](Place(checkout, names, environment))}
+
+
+@pytest.mark.usefixtures("account")
+def test_the_bootstrap_stack_is_all_that_is_needed(checkout: Path, names: Names) -> None:
+    found = look(checkout, names)
+    assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
+    assert found["role assistant-deploy-live"].found == "for repo:octo/assistant:environment:live alone"
+    assert len(found) == 13
+
+
+def trust(role: str, condition: dict[str, Any]) -> None:
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": condition,
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    boto3.client("iam").update_assume_role_policy(RoleName=role, PolicyDocument=document)
+
+
+@pytest.mark.usefixtures("account")
+def test_a_role_that_trusts_others_too_is_found(checkout: Path, names: Names) -> None:
+    issuer = "token.actions.githubusercontent.com"
+    audience = {f"{issuer}:aud": "sts.amazonaws.com"}
+    for condition, words in (
+        ({"StringEquals": audience}, "anybody who signs in"),
+        ({"StringEquals": audience, "StringLike": {f"{issuer}:sub": "repo:octo/*"}}, "repo:octo/*"),
+        ({"StringEquals": {**audience, f"{issuer}:sub": "repo:octo/assistant:pull_request"}}, "pull_request"),
+    ):
+        trust("assistant-deploy-live", condition)
+        found = look(checkout, names)["role assistant-deploy-live"]
+        assert found.state == "missing"
+        assert words in found.found
+        assert "aws cloudformation deploy --template-file engine/aws/bootstrap.yaml" in found.mend
+        assert "Repository=octo/assistant" in found.mend
+
+
+@pytest.mark.usefixtures("account")
+def test_buckets_images_and_addresses_that_fall_short(checkout: Path, names: Names) -> None:
+    s3 = boto3.client("s3")
+    s3.put_bucket_versioning(Bucket=BUCKETS[0], VersioningConfiguration={"Status": "Suspended"})
+    s3.delete_public_access_block(Bucket=BUCKETS[1])
+    s3.delete_bucket(Bucket=BUCKETS[2])
+    boto3.client("ecr").put_image_tag_mutability(repositoryName="assistant", imageTagMutability="MUTABLE")
+    (checkout / "k8s/overlays/live/kustomization.yaml").write_text("- artefacts=s3://of-nobody\n")
+    found = look(checkout, names)
+    assert found[f"bucket {BUCKETS[0]}"].found == "not versioned"
+    assert found[f"bucket {BUCKETS[1]}"].good is False
+    assert found[f"bucket {BUCKETS[2]}"].found == "not there"
+    assert found["images assistant"].found == "its tags can be moved"
+    assert found["artefacts of live"].found == "no bucket of-nobody"
+    assert BUCKETS[1] in found["artefacts of live"].mend
+    assert found["artefacts of pre"].state == "ok"
+
+
+def test_an_empty_account_has_none_of_it(
+    checkout: Path,
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+    loopback: None,  # noqa: ARG001 - opens the network to this machine
+) -> None:
+    with aws_server(monkeypatch, region=names.region):
+        states = {one.what: one.state for one in look(checkout, names).values()}
+    assert states.pop("account") == "ok"
+    assert set(states.values()) == {"missing"}
+
+
+def test_nothing_is_verified_when_aws_does_not_answer(
+    checkout: Path,
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+    loopback: None,  # noqa: ARG001 - opens the network to this machine
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "testing")
+    assert [one.state for one in look(checkout, names).values()] == ["not verified"]
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    (only,) = look(checkout, names).values()
+    assert (only.state, only.mend) == ("not verified", "aws sso login, or set AWS_PROFILE")

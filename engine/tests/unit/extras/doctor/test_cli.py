@@ -1,0 +1,74 @@
+"""`sluice doctor`: one exit code for each target, a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice import cli
+from sluice.core.workspace import Workspace
+from sluice.extras.doctor import targets
+from sluice.extras.doctor.check import Check, State, unverified
+
+ROOT = Path(__file__).resolve().parents[5]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command with targets that find what is told; exit status, output, errors."""
+    shutil.copy(ROOT / ".template.yaml", workspace.root)
+    monkeypatch.chdir(workspace.root)
+    for name in ("die_with_parent", "watch_parent"):
+        monkeypatch.setattr(cli, name, lambda: None)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+
+    def call(*words: str, **states: State) -> tuple[int, str, str]:
+        for target in targets.TARGETS:
+            checks = [Check("git", states.get(target, "ok"), "2.47", "get git")]
+            monkeypatch.setitem(targets.TARGETS, target, lambda _, checks=checks: checks)
+        monkeypatch.setattr(sys, "argv", ["sluice", "doctor", *words])
+        status = cli.main()
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.mark.parametrize(("state", "status"), [("ok", 0), ("optional", 0), ("missing", 1), ("not verified", 1)])
+def test_the_exit_code_is_that_of_the_target(run: Run, state: State, status: int) -> None:
+    for target in ("local", "github", "aws", "cluster"):
+        assert run(target, **{target: state})[0] == status
+        assert run(*(other for other in ("local", "github") if other != target), **{target: state})[0] in (0, status)
+    assert run(aws=state)[0] == status, "without a name all are looked at"
+
+
+def test_what_is_missing_stands_beside_what_mends_it(run: Run) -> None:
+    status, out, _ = run("local", "github", github="missing")
+    assert status == 1
+    assert out.splitlines()[0] == "local: 1 checks passed"
+    assert "github: 1 of 1 checks not passed" in out
+    assert "MISSING       git  2.47" in out
+    assert out.count("-> get git") == 1
+    assert "NOT VERIFIED" in run("aws", aws="not verified")[1]
+
+
+def test_json_is_for_programs(run: Run) -> None:
+    status, out, _ = run("local", "--json", local="missing")
+    assert status == 1
+    assert json.loads(out) == {"local": [{"what": "git", "state": "missing", "found": "2.47", "mend": "get git"}]}
+
+
+def test_a_target_that_is_none(run: Run) -> None:
+    status, _, err = run("githup")
+    assert (status, "did you mean 'github'" in err) == (1, True)
+
+
+def test_why_it_was_not_verified_is_one_line() -> None:
+    assert unverified("x", "\nfirst\nsecond", "").found == "first"
+    assert unverified("x", "", "").found == "no reason given"

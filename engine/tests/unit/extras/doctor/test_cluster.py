@@ -1,0 +1,81 @@
+"""A cluster by the real kubectl against a stub of the API server, with all there, with gaps, and away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kubeapi import KubeApi, serving, status
+from sluice.extras.doctor.targets import TARGETS, Check, Place
+from sluice.template.names import load_record
+
+ROOT = Path(__file__).resolve().parents[5]
+NAMES = load_record(ROOT).names
+NAMESPACE = f"{NAMES.name}-local"
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[KubeApi]:  # noqa: ARG001
+    """A cluster for the overlay `local`."""
+    running = KubeApi(NAMESPACE)
+    monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig(tmp_path / "kubeconfig")))
+    monkeypatch.setenv("HOME", str(tmp_path))  # kubectl keeps what it has discovered there
+    running.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    for name in ("keys", "load-key"):
+        running.put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{NAMES.name}-{name}"}})
+    with serving(running):
+        yield running
+
+
+def look(overlay: str = "local", context: str = "") -> dict[str, Check]:
+    return {one.what: one for one in TARGETS["cluster"](Place(ROOT, NAMES, {}, (overlay,), context))}
+
+
+def test_all_is_there(api: KubeApi) -> None:
+    found = look()
+    assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
+    assert {"API server", f"local: namespace {NAMESPACE}", f"local: Secret {NAMES.name}-keys"} <= set(found)
+    assert {f"local: kinds of {group}" for group in ("argoproj.io", "traefik.io")} <= set(found)
+    assert {method for method, _ in api.requests} == {"GET", "POST"}, "questions only"
+
+
+def test_what_is_missing_comes_with_what_mends_it(api: KubeApi) -> None:
+    api.missing_groups = {"argoproj.io"}
+    api.remove(api.path("Secret", f"{NAMES.name}-keys"))
+    api.remove(api.path("Namespace", NAMESPACE))
+    api.denied = {("patch", "rollouts/status"), ("get", "pods/log")}
+    found = look()
+    bad = {what: one for what, one in found.items() if not one.good}
+    kinds = bad.pop("local: kinds of argoproj.io")
+    assert kinds.found == "not served: AnalysisTemplate, Rollout"
+    assert "argo-rollouts" in kinds.mend
+    assert bad.pop(f"local: namespace {NAMESPACE}").mend == f"kubectl create namespace {NAMESPACE}"
+    assert f"kubectl create secret generic {NAMES.name}-keys" in bad.pop(f"local: Secret {NAMES.name}-keys").mend
+    assert bad.pop("local: may patch rollouts.argoproj.io/status").state == "missing"
+    assert bad.pop("local: may get pods/log").found == "no"
+    assert bad == {}
+
+
+def test_secrets_that_may_not_be_seen_are_not_verified(api: KubeApi) -> None:
+    api.refuse[("GET", "/secrets/")] = status(403, "Forbidden", "secrets is forbidden: no right to get it")
+    found = look()[f"local: Secret {NAMES.name}-keys"]
+    assert found.state == "not verified"
+    assert "forbidden" in found.found.lower()
+
+
+def test_each_overlay_needs_what_it_renders(api: KubeApi) -> None:
+    api.namespace = f"{NAMES.name}-{NAMES.environments[1]}"
+    found = look(NAMES.environments[1])
+    for group in ("external-secrets.io", "monitoring.coreos.com", "postgresql.cnpg.io"):
+        assert found[f"{NAMES.environments[1]}: kinds of {group}"].state == "missing"
+    assert f"{NAMES.environments[1]}: Secret {NAMES.name}-tls" in found
+    assert look("nowhere")["nowhere: overlay"].state == "missing"
+
+
+def test_a_cluster_that_is_away_is_not_verified(api: KubeApi) -> None:
+    api.down = True
+    assert [one.state for one in look().values()] == ["not verified"]
+    api.down = False
+    assert [one.state for one in look(context="of-nobody").values()] == ["not verified"]

@@ -1,0 +1,163 @@
+"""A repository on GitHub as it should be, and each way in which it may fall short; over HTTP to a fake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.extras.doctor.github import RULESET
+from sluice.extras.doctor.targets import TARGETS, Check, Place
+from sluice.github.api import GitHub
+from sluice.template.names import load_record
+from unit.github.fake_github import REPOSITORY, WRITER, fake_github
+from unit.github.fake_repository import FakeRepository
+
+ROOT = Path(__file__).resolve().parents[5]
+BRANCHES = {"protected_branches": True, "custom_branch_policies": False}
+
+
+@pytest.fixture
+def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
+    """A repository that has all that is needed."""
+    rules = json.loads((ROOT / RULESET).read_text())["rules"]
+    variables = {"variables": [{"name": "AWS_ROLE_ARN"}, {"name": "AWS_REGION"}]}
+    environments = [
+        {"name": "pre", "protection_rules": [], "deployment_branch_policy": BRANCHES},
+        {"name": "live", "protection_rules": [{"type": "required_reviewers"}], "deployment_branch_policy": BRANCHES},
+    ]
+    facts: dict[str, Any] = {
+        "/actions/permissions/workflow": {
+            "default_workflow_permissions": "read",
+            "can_approve_pull_request_reviews": True,
+        },
+        "/actions/oidc/customization/sub": {"use_default": True},
+        "/environments": {"environments": environments},
+        "/actions/variables": variables,
+        "/environments/pre/variables": variables,
+        "/environments/live/variables": variables,
+        "/actions/secrets": {"secrets": [{"name": "SOME_KEY"}]},
+        "/rules/branches/main": rules,
+    }
+    with fake_github(FakeRepository(facts=facts)) as fake:
+        assert isinstance(fake, FakeRepository)
+        yield fake
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """As much of a checkout as is looked at: its workflows and its ruleset."""
+    workflow = tmp_path / ".github" / "workflows" / "release.yml"
+    workflow.parent.mkdir(parents=True)
+    workflow.write_text(
+        "if: vars.ATTESTATIONS != ''\nrole: ${{ vars.AWS_ROLE_ARN }}\nregion: ${{ vars.AWS_REGION }}\n"
+        "key: ${{ secrets.SOME_KEY }}\ntoken: ${{ secrets.GITHUB_TOKEN }}\n"
+    )
+    ruleset = tmp_path / RULESET
+    ruleset.parent.mkdir(parents=True)
+    ruleset.write_bytes((ROOT / RULESET).read_bytes())
+    return tmp_path
+
+
+def look(there: FakeRepository, checkout: Path, **environment: str) -> dict[str, Check]:
+    owner, _, name = REPOSITORY.partition("/")
+    changes: dict[str, object] = {"organisation": owner, "name": name, "environments": ("pre", "live")}
+    names = load_record(ROOT).names.model_copy(update=changes)
+    variables = {"GITHUB_API_URL": there.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_TOKEN": WRITER}
+    return {one.what: one for one in TARGETS["github"](Place(checkout, names, {**variables, **environment}))}
+
+
+def test_all_is_there(there: FakeRepository, checkout: Path) -> None:
+    found = look(there, checkout)
+    assert {what: one.state for what, one in found.items() if one.state != "ok"} == {
+        "variable ATTESTATIONS": "optional"
+    }
+    assert {"names", "ruleset", "secret SOME_KEY", "variable AWS_ROLE_ARN of live", "environment pre"} <= set(found)
+    assert "secret GITHUB_TOKEN" not in found
+    assert all(one.good for one in found.values())
+    assert {method for method, _ in there.asked} == {"GET"}, "a doctor looks and touches nothing"
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "what", "words"),
+    [
+        ("/actions/variables", {"variables": []}, "variable AWS_REGION", "gh variable set AWS_REGION"),
+        ("/environments/live/variables", {"variables": []}, "variable AWS_ROLE_ARN of live", "--env live"),
+        ("/actions/secrets", {"secrets": []}, "secret SOME_KEY", "gh secret set SOME_KEY"),
+        ("/environments", {"environments": []}, "environment live", "gh api -X PUT"),
+        ("/actions/oidc/customization/sub", {"use_default": False}, "OIDC subject", "use_default=true"),
+        ("/rules/branches/main", [], "ruleset", "--input .github/rulesets/main.json"),
+        (
+            "/actions/permissions/workflow",
+            {"default_workflow_permissions": "write", "can_approve_pull_request_reviews": True},
+            "token of workflows",
+            "default_workflow_permissions=read",
+        ),
+        (
+            "/actions/permissions/workflow",
+            {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False},
+            "token of workflows",
+            "can_approve_pull_request_reviews=true",
+        ),
+        (
+            "/environments",
+            {"environments": [{"name": "pre", "deployment_branch_policy": None}, {"name": "live"}]},
+            "environment pre",
+            "protected_branches",
+        ),
+        (
+            "/environments",
+            {"environments": [{"name": "live", "protection_rules": [], "deployment_branch_policy": BRANCHES}]},
+            "environment live",
+            "Required reviewers",
+        ),
+    ],
+)
+def test_what_is_missing_comes_with_what_mends_it(
+    there: FakeRepository, checkout: Path, path: str, answer: Any, what: str, words: str
+) -> None:
+    there.facts[path] = answer
+    check = look(there, checkout)[what]
+    assert check.state == "missing"
+    assert words in check.mend
+
+
+def test_a_branch_that_asks_for_another_check_is_found(there: FakeRepository, checkout: Path) -> None:
+    rules = [rule for rule in there.facts["/rules/branches/main"] if rule["type"] != "required_status_checks"]
+    other = {"type": "required_status_checks", "parameters": {"required_status_checks": [{"context": "lint"}]}}
+    there.facts["/rules/branches/main"] = [*rules, other]
+    assert look(there, checkout)["ruleset"].found == "main lacks: check required"
+
+
+def test_what_the_token_may_not_see_is_not_verified(there: FakeRepository, checkout: Path) -> None:
+    there.refused = {"/actions/secrets", "/environments", "/actions/permissions/workflow"}
+    found = look(there, checkout)
+    for what in ("secrets", "environment pre", "environment live", "token of workflows"):
+        assert found[what].state == "not verified"
+        assert "GitHub answers 403" in found[what].found
+    assert found["variable AWS_REGION"].state == "ok"
+
+
+def test_nothing_is_verified_without_a_token_an_answer_or_a_repository(
+    there: FakeRepository, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GitHub.__init__, "__kwdefaults__", {"sleep": lambda _: None})
+    for environment in ({"GITHUB_TOKEN": ""}, {"GITHUB_REPOSITORY": ""}, {"GITHUB_TOKEN": "unknown"}):
+        found = look(there, checkout, **environment)
+        assert [one.state for one in found.values()] == ["not verified"]
+    gone = look(there, checkout, GITHUB_API_URL="http://127.0.0.1:9")
+    assert [one.state for one in gone.values()] == ["not verified"]
+
+
+def test_names_that_are_still_the_template_s(there: FakeRepository, checkout: Path) -> None:
+    place = Place(
+        checkout,
+        load_record(ROOT).names.model_copy(update={"organisation": "somebody-else"}),
+        {"GITHUB_API_URL": there.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_TOKEN": WRITER},
+    )
+    names = next(one for one in TARGETS["github"](place) if one.what == "names")
+    assert names.state == "missing"
+    assert "init --organisation octo --name app" in names.mend
