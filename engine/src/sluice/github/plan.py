@@ -28,6 +28,7 @@ RULES: tuple[tuple[str, frozenset[str]], ...] = (
     ("docs/extend.md", _TESTS),
     ("docs/hosted-models.md", _TESTS),
     ("docs/prompts.md", _TESTS),
+    ("docs/troubleshooting.md", _TESTS),
     ("engine/docs/reference/analysis.md", _TESTS),
     ("engine/docs/reference/cluster.md", _TESTS),
     ("engine/docs/reference/metrics.md", _TESTS),
