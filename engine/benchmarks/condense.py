@@ -19,11 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from assistant.condense import Condenser
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.retrieval.stores import Stores
 from sluice.serving.bundle import Bundle, draft_bundle
-from sluice.serving.condense import Condenser
 from sluice.serving.guards import open_guards
 from sluice.serving.runtime import Runtime, open_runtime
 from sluice.serving.settings import CondenseSettings

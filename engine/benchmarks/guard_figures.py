@@ -29,20 +29,20 @@ from guard_attacks import attacks, obfuscation
 from guard_cost import cost, parallel
 from guard_streaming import INSTRUCTIONS, streaming
 
-from fakes import scripted_bundle
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.guard import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
+from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.memory import Memory
 from sluice.guardrails.model import FILE, load_guard_model
-from sluice.guardrails.seen import Kit
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import ensure, load_models
 from sluice.retrieval.embedder import Embedder
 from sluice.serving.bundle import Bundle
 from sluice.serving.guards import open_guards
+from support.serving.fakes import scripted_bundle
 
 PAGE = Path("engine/docs/figures/guardrails.md")
 BEGIN, END = "<!-- figures: engine/benchmarks/guard_figures.py --write -->", "<!-- end of figures -->"
@@ -138,7 +138,7 @@ def main() -> int:
     report = json.loads((state / "report.json").read_text())
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         guards = open_guards(bundle, embedder)
-        kit = Kit(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), Memory(0))
+        kit = CheckResources(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), Memory(0))
         forgetful = Guards(settings, kit)
         tables, figures = asyncio.run(measure(workspace, guards, forgetful, bundle, options.each, options.seconds))
     if options.write:

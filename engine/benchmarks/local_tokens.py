@@ -39,8 +39,7 @@ from sluice.retrieval import format_passages
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
-from sluice.serving.bundle import Bundle, draft_bundle
-from sluice.serving.chain import PROMPT
+from sluice.serving.bundle import PROMPT, Bundle, draft_bundle
 from sluice.serving.keys import SCOPES, VARIABLE, add_key
 from sluice.serving.server import serve
 from sluice.serving.telemetry.settings import TelemetrySettings

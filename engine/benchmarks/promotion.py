@@ -2,8 +2,8 @@
 
     .venv/bin/python engine/benchmarks/promotion.py [requests, default 50000] [--write]
 
-Two real services with a scripted model (engine/tests/promoting.py), the real Traefik, sixteen callers who stream; the
-weight goes 0, 10, 50, 100, then the old release is drained and stopped. --write puts the table into
+Two real services with a scripted model (engine/tests/support/rollout/promotion.py), the real Traefik, sixteen callers
+who stream; the weight goes 0, 10, 50, 100, then the old release is drained and stopped. --write puts the table into
 engine/docs/figures/canary.md.
 """
 
@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")]
 
 from figures import Figure, show, table, write_between  # noqa: E402
 
-from promoting import NEW, OLD, promote  # noqa: E402
+from support.rollout.promotion import NEW, OLD, promote  # noqa: E402
 
 
 def main(words: list[str]) -> int:

@@ -19,9 +19,9 @@ from providers import entry
 
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
+from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.model import FILE, load_guard_model
-from sluice.guardrails.seen import Kit
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.models import ensure, load_models
 from sluice.llm.roles import open_chat
@@ -34,9 +34,9 @@ from sluice.retrieval.stores import Stores
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
 from sluice.serving.settings import ServiceSettings
 from sluice.serving.telemetry.logs import logging_of
@@ -98,8 +98,8 @@ def main(kind: str, port: int, upstream: str, state: Path) -> None:
         chat = open_chat(bundle.providers.chat, local_url=None)
         model = load_guard_model(workspace.build / "guard" / FILE)
         instructions = tuple(each.content for each in bundle.prompts["answer"].messages if each.role == "system")
-        guards = Guards(bundle.guardrails, Kit(model, embedder.embed, instructions))
-        chain = AnswerChain(bundle, chat, retriever, guards)
+        guards = Guards(bundle.guardrails, CheckResources(model, embedder.embed, instructions))
+        chain = ApplicationRunner(bundle, chat, retriever, guards)
         traffic = Traffic()
         keys, feedback = KeyRing(state / "keys.json"), FeedbackLog(state / "feedback")
         app = create_app(bundle, chain, traffic, telemetry=told, providers=chat, keys=keys, feedback=feedback)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-import argo
 from sluice.cli import app
 from sluice.cli.canary import KEY, canary_quality
+from sluice.cluster.manifests import parse, render
 from sluice.cluster.released import LOAD
 from sluice.release.gates import Gate, load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
@@ -21,9 +21,10 @@ from sluice.rollout.limits import limits_of
 from sluice.rollout.templates import TEMPLATES, parse_duration
 from sluice.serving.metrics import Metrics
 from sluice.serving.middleware import CHAT
+from starter_files import GATES as STARTER_GATES
+from starter_files import ROLLOUT, ROOT
+from support.kubernetes import argo_metric
 
-ROOT = Path(__file__).parents[3]
-K8S = ROOT / "k8s"
 ENGINE = ROOT / "engine" / "k8s"
 MONITORING = ENGINE / "components" / "monitoring"
 ANALYSIS = {
@@ -34,11 +35,11 @@ ANALYSIS = {
 PROMETHEUS = [name for name, one in ANALYSIS.items() if "prometheus" in one["spec"]["metrics"][0]["provider"]]
 JOBS = sorted(set(ANALYSIS) - set(PROMETHEUS))
 GATES: dict[str, Gate] = {
-    gate.name.replace("_", "-"): gate for gate in load_gates(ROOT / "config" / "gates.yaml") if gate.stage == "analysis"
+    gate.name.replace("_", "-"): gate for gate in load_gates(STARTER_GATES) if gate.stage == "analysis"
 }
 OPERATOR = {"at_least": ">=", "at_most": "<="}
 # Labels that are not the service's own: of buckets, and of the target that Prometheus reads.
-TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash"}
+TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash", "project"}
 
 
 def _read(path: Path) -> Any:
@@ -54,7 +55,21 @@ def test_every_template_lies_in_a_file_of_its_name_and_is_in_the_kustomization()
 def test_the_limits_in_the_templates_are_those_of_the_gates() -> None:
     assert sorted(GATES) == sorted(PROMETHEUS), "each gate of the stage has a template, and each template a gate"
     for name, wanted in limits_of(list(GATES.values())).items():
-        given = {arg: value for arg, value in argo.defaults(ANALYSIS[name]).items() if arg.startswith(f"{name}-")}
+        given = {
+            arg: value for arg, value in argo_metric.defaults(ANALYSIS[name]).items() if arg.startswith(f"{name}-")
+        }
+        assert given == wanted, "the defaults are the starter's limits"
+
+
+@pytest.mark.parametrize("overlay", sorted(path.parent.name for path in ROOT.glob("k8s/overlays/*/kustomization.yaml")))
+def test_what_a_cluster_gets_are_the_limits_of_this_project_s_gates(overlay: str) -> None:
+    rendered = {
+        one["metadata"]["name"]: argo_metric.defaults(one)
+        for one in parse(render(ROOT / "k8s" / "overlays" / overlay))
+        if one["kind"] == "AnalysisTemplate"
+    }
+    for name, wanted in limits_of(load_gates(ROOT / "config" / "gates.yaml")).items():
+        given = {argument: rendered[name].get(argument) for argument in wanted}
         assert given == wanted, "run `make sync`"
 
 
@@ -90,9 +105,9 @@ def test_nothing_of_prometheus_is_ever_inconclusive_or_endless(name: str) -> Non
     assert metric["initialDelay"] in ("{{args.window}}", "{{args.feedback-window}}"), (
         "before that it sees older traffic"
     )
-    assert argo.outcome(metric, "Failed") == ("Failed", 1)
-    assert argo.outcome(metric, "Error")[0] == "Error"
-    assert argo.outcome(metric, "Successful") == ("Successful", metric["count"])
+    assert argo_metric.outcome(metric, "Failed") == ("Failed", 1)
+    assert argo_metric.outcome(metric, "Error")[0] == "Error"
+    assert argo_metric.outcome(metric, "Successful") == ("Successful", metric["count"])
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -102,7 +117,7 @@ def test_jobs_tolerate_no_failure(name: str) -> None:
         assert (metric["failureLimit"], job["backoffLimit"]) == (0, 0)
         assert job["template"]["spec"]["restartPolicy"] == "Never"
         assert 0 < job["activeDeadlineSeconds"] <= 3600
-        assert metric["consecutiveErrorLimit"] <= argo.DEFAULT_CONSECUTIVE_ERRORS
+        assert metric["consecutiveErrorLimit"] <= argo_metric.DEFAULT_CONSECUTIVE_ERRORS
         assert not {"successCondition", "failureCondition", "count", "interval"} & set(metric)
 
 
@@ -113,10 +128,10 @@ def test_arguments_are_declared_and_used(name: str) -> None:
 
 
 def test_prometheus_is_asked_while_the_load_runs() -> None:
-    load = parse_duration(argo.defaults(ANALYSIS["load"])["duration"])
+    load = parse_duration(argo_metric.defaults(ANALYSIS["load"])["duration"])
     for name in set(PROMETHEUS) - {"feedback-score"}:
         (metric,) = ANALYSIS[name]["spec"]["metrics"]
-        window = parse_duration(argo.defaults(ANALYSIS[name])["window"])
+        window = parse_duration(argo_metric.defaults(ANALYSIS[name])["window"])
         assert window + (metric["count"] - 1) * parse_duration(metric["interval"]) <= load
 
 
@@ -125,7 +140,7 @@ def test_prometheus_is_asked_while_the_load_runs() -> None:
 
 def _loaded() -> list[Any]:
     """The analyses of the Rollout that run the load."""
-    steps = _read(K8S / "base" / "rollout.yaml")["spec"]["strategy"]["canary"]["steps"]
+    steps = _read(ROLLOUT)["spec"]["strategy"]["canary"]["steps"]
     return [
         step["analysis"] for step in steps if {"templateName": "load"} in step.get("analysis", {}).get("templates", ())
     ]
@@ -149,7 +164,7 @@ def test_with_monitoring_prometheus_judges_every_step_that_is_loaded() -> None:
         # Arguments of one name must agree, metrics need names of their own.
         values: dict[str, set[str]] = {}
         for name in names:
-            for argument, value in argo.defaults(ANALYSIS[name]).items():
+            for argument, value in argo_metric.defaults(ANALYSIS[name]).items():
                 values.setdefault(argument, set()).add(value)
         assert {argument: found for argument, found in values.items() if len(found) > 1} == {}
         metrics = [metric["name"] for name in names for metric in ANALYSIS[name]["spec"]["metrics"]]
@@ -170,7 +185,7 @@ def test_the_rehearsal_runs_what_every_overlay_has() -> None:
 def test_prometheus_finds_each_pod_once_and_with_its_hash() -> None:
     monitor = _read(MONITORING / "servicemonitor.yaml")["spec"]
     service = _read(MONITORING / "service-metrics.yaml")
-    pod = _read(K8S / "base" / "rollout.yaml")["spec"]["template"]
+    pod = _read(ROLLOUT)["spec"]["template"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     for name in ("stable", "canary"):
         labels = _read(ENGINE / "base" / f"service-{name}.yaml")["metadata"].get("labels", {})
@@ -292,7 +307,7 @@ def test_load_from_several_machines_is_the_load_of_one() -> None:
     assert fetching
     (alone,), (master, worker) = _containers("load"), _containers("load-distributed")
     assert alone["env"] == master["env"] == worker["env"]
-    assert set(argo.defaults(ANALYSIS["load"])) == set(argo.defaults(ANALYSIS["load-distributed"]))
+    assert set(argo_metric.defaults(ANALYSIS["load"])) == set(argo_metric.defaults(ANALYSIS["load-distributed"]))
     assert set(alone["args"]) <= set(master["args"])
     assert set(alone["args"]) <= set(worker["args"])
 

@@ -11,10 +11,10 @@ import pytest
 import typer.main
 import yaml
 
-from rendered import OVERLAYS, ROOT, combinations, combined, overlay
 from sluice.cli import app
 from sluice.cluster.manifests import Manifest, as_builtin, place, pods
 from sluice.serving.metrics import Metrics
+from support.kubernetes.manifests import OVERLAYS, ROOT, combinations, combined, overlay
 
 EVERYTHING = [("overlay", name) for name in OVERLAYS] + [("components", names) for names in combinations()]
 NAMED = pytest.mark.parametrize(

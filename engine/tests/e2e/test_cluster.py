@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from clustered import NAMESPACE, ROOT, Controllers, Site, variant
-from kubeapi import KubeApi, serving
+from e2e.cluster import NAMESPACE, ROOT, Controllers, Site, variant
 from sluice.core.workspace import Workspace
 from sluice.release import champion
 from sluice.release.blobs import open_place
 from sluice.release.manifest import Manifest, load
 from sluice.release.transfer import push
+from support.kubernetes.api_server import KubeApi, serving
 from unit.release.conftest import miniature, release_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]

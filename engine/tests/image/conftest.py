@@ -15,9 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from canaries import CASES
-from containers import PODMAN, Placed, Pod, isolation, podman
-from guarding import trusting_model
+from image.containers import PODMAN, Placed, Pod, isolation, podman
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.guardrails.model import FILE as GUARD_FILE
@@ -30,6 +28,8 @@ from sluice.release.manifest import FILE
 from sluice.release.transfer import push
 from sluice.release.verdict import Verdict
 from sluice.retrieval import stage
+from support.guardrails import trusting_model
+from support.rollout.canaries import CASES
 
 ROOT = Path(__file__).resolve().parents[3]
 SUITE = "trixie"
@@ -110,7 +110,7 @@ def placed(checkout: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Pla
 
 @pytest.fixture(scope="session")
 def scripted(checkout: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Placed:
-    """A release that is asked what the scripted services of engine/tests/canaries.py can answer."""
+    """A release that is asked what the scripted services of engine/tests/support/rollout/canaries.py can answer."""
     return _placed(checkout, CASES, tmp_path_factory.mktemp("place"))
 
 

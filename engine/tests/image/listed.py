@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from containers import podman
+from image.containers import podman
 from sluice.release.image import Image
 
 ROOT = Path(__file__).resolve().parents[3]

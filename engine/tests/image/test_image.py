@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from containers import Placed, Pod, isolation, podman
+from image.containers import Placed, Pod, isolation, podman
 from sluice.core import git
 from sluice.release.image import Image, build
 
@@ -91,7 +91,7 @@ def test_it_answers_and_drains(pod: Pod, placed: Placed) -> None:
     time.sleep(0.1)
     pod.terminate()
     assert pod.wait() == 0, pod.log()
-    asking.join(30)
+    asking.join(60)
     assert replies == [200]
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from canaries import Canary
-from containers import Job, Placed, Pod, isolation, podman
+from image.containers import Job, Placed, Pod, isolation, podman
 from sluice.core.processes import free_port
 from sluice.release.image import LOAD, Image, build
+from support.rollout.canaries import Canary
 
 from .listed import installed, locked
 

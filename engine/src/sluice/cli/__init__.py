@@ -21,6 +21,7 @@ from sluice.cli import (
     data,
     delivery,
     deployment,
+    engine,
     evaluation,
     fork,
     gates,
@@ -63,6 +64,7 @@ for noun, module in (
     ("keys", keys),
     ("manifests", manifests),
     ("params", params),
+    ("engine", engine),
     ("ci", ci),
     ("code", code),
 ):

@@ -36,6 +36,19 @@ def plan(
 
 
 @group.command()
+def project() -> None:
+    """Say which environments config/project.yaml names: `first`, which is deployed first, and `last`, which users meet.
+
+    In GitHub Actions they are outputs of the step, for what comes after."""
+    from sluice.core.project import load_project
+    from sluice.github.outputs import write_outputs
+
+    first, last = load_project(Workspace.find().config).environments
+    print(f"first: {first}\nlast: {last}")
+    print(write_outputs({"first": first, "last": last}, os.environ), file=sys.stderr)
+
+
+@group.command()
 def required(needs: Needs) -> None:
     """Fail unless every job succeeded, or was skipped because the plan had said that it is not needed."""
     from sluice.github.required import judge, summary

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sluice.core.workspace import Workspace
 
-Name = Annotated[str, typer.Option(help="Package, command, Kubernetes objects, metrics, variables: my-assistant.")]
+if TYPE_CHECKING:
+    from sluice.core.project import Project
+
+Name = Annotated[str, typer.Option(help="The label `project`; namespaces, buckets and roles begin with it.")]
 Organisation = Annotated[str, typer.Option(help="Owner of the repository on GitHub.")]
 Image = Annotated[str, typer.Option(help="Repository of the image: ghcr.io/OWNER/NAME.")]
 Region = Annotated[str, typer.Option(help="Region of AWS.")]
 Environments = Annotated[str, typer.Option(help="FIRST,LAST: what is deployed first, and what users meet.")]
+Source = Annotated[str, typer.Option("--from", help="OWNER/NAME or address of the template; default: GitHub knows.")]
 
 
 def init(
@@ -24,60 +28,65 @@ def init(
     image: Image = "",
     region: Region = "",
     environments: Environments = "",
+    source: Source = "",
     without_starter_data: Annotated[
         bool, typer.Option("--without-starter-data", help="Also remove the starter data and their remote.")
     ] = False,
-    without: Annotated[str, typer.Option(help="Extras to take out, and those that need them: redteam,sweep.")] = "",
+    without: Annotated[
+        str, typer.Option(help="Extras to take out, as NAME,NAME, and those that need them; `sluice extras` lists all.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; write nothing.")] = False,
 ) -> None:
-    """Give this repository names of its own, everywhere, in one staged change. What is left out stays as it is.
+    """Give this project its names, in config/project.yaml and the overlays, in one staged change.
 
-    On a terminal, names that are left out are asked for. A second time nothing changes."""
+    On a terminal, names that are left out are asked for; elsewhere they stay. A second time nothing changes."""
+    from sluice.core.project import TemplateSource, load_project
     from sluice.template.init import apply, plan, require_clean
-    from sluice.template.names import load_record
 
-    root = Workspace.find().root
-    record = load_record(root)
+    workspace = Workspace.find()
+    now = load_project(workspace.config)
     given = {"name": name, "organisation": organisation, "image": image}
     given |= {"region": region, "environments": environments}
     if without:
-        _leave_out(root, without.split(","), dry_run=dry_run)
+        _leave_out(workspace.root, without.split(","), dry_run=dry_run)
         if not any(given.values()):
             return
-    names = _chosen(record.names, given)
+    template = now.template or TemplateSource()
+    template = TemplateSource(repository=source or template.repository)
+    project = _chosen(now, given).model_copy(update={"template": template})
     if not dry_run:
-        require_clean(root)
-    planned = plan(root, record, names, starter_data=not without_starter_data)
+        require_clean(workspace.root)
+    planned = plan(workspace.root, project, starter_data=not without_starter_data)
     if planned.empty:
-        print("nothing to change: these are the names of the repository")
+        print("nothing to change: these are the names of the project")
         return
-    for key, value in names:
-        if value != getattr(record.names, key):
-            print(f"{key}: {_shown(getattr(record.names, key))} -> {_shown(value)}")
+    for key in given:
+        if getattr(now, key) != getattr(project, key):
+            print(f"{key}: {_shown(getattr(now, key))} -> {_shown(getattr(project, key))}")
     for change in planned.changes:
-        print(f"{change.lines:6}  {change.old}" + (f" -> {change.new}" if change.new != change.old else ""))
+        print(f"  {change.old}" + (f" -> {change.new}" if change.new != change.old else ""))
     for path in planned.removed:
         print(f"  gone  {path}")
-    moved = sum(change.old != change.new for change in planned.changes)
-    count = f"{len(planned.changes)} files changed, {moved} of them moved, {len(planned.removed)} removed"
+    count = f"{len(planned.changes)} files changed, {len(planned.removed)} removed"
     if dry_run:
         print(f"{count}, if it were not a dry run")
         return
-    left = apply(root, planned)
+    apply(workspace.root, planned)
     print(f"{count}; staged, not committed")
-    for line in left:
-        print(f"not done: {line}")
-    print(f"next: `make setup` installs `{names.name}`, then `make check` and `make test-unit`, and commit")
+    print("next: `make check` and `make test`, then commit")
     print("undo: git reset --hard")
     if planned.removed:
         print(_INSTEAD_OF_THE_STARTER_DATA)
 
 
 def _leave_out(root: Path, names: list[str], *, dry_run: bool) -> None:
-    """Takes extras out of the checkout and stages that."""
+    """Takes extras out of the checkout, records that in config/project.yaml, and stages it."""
+    from sluice.core.files import write_atomic
     from sluice.core.git import run
+    from sluice.core.project import PROJECT, edit_project, load_project
     from sluice.template.extras import remove, with_dependents
     from sluice.template.init import require_clean
+    from sluice.template.owned import list_files, rewrite_lists
 
     chosen = with_dependents(names)
     if dry_run:
@@ -85,6 +94,9 @@ def _leave_out(root: Path, names: list[str], *, dry_run: bool) -> None:
         return
     require_clean(root)
     changed = remove(root, chosen)
+    gone = sorted({*load_project(root / "config").without, *chosen})
+    write_atomic(root / PROJECT, edit_project((root / PROJECT).read_text(encoding="utf-8"), {"without": gone}))
+    rewrite_lists(root, list_files(root))
     run(root, "add", "--all")
     print(f"{', '.join(chosen)}: gone, {len(changed)} paths changed or removed; staged, not committed")
 
@@ -92,26 +104,28 @@ def _leave_out(root: Path, names: list[str], *, dry_run: bool) -> None:
 def upgrade(
     source: Annotated[str, typer.Option("--from", help="OWNER/NAME or address of the template; default: known.")] = "",
     to: Annotated[str, typer.Option(help="Version; default: the newest.")] = "",
+    discard: Annotated[bool, typer.Option("--discard-edits", help="Give up edits of the engine's files.")] = False,
     publish: Annotated[bool, typer.Option("--publish", help="Push the branch and open or update its PR.")] = False,
 ) -> None:
-    """Merge a later version of the template into a branch, three ways, on the names of this repository.
+    """Take a later engine: engine/ and the files of engine/OWNED, as one commit on a branch.
 
-    Both sides of a conflict stay in the file, between markers. The working tree is not touched."""
+    Nothing of your own is touched, nor is the working tree. An edit of the engine that would be lost is refused."""
     from sluice.core.errors import SluiceError
     from sluice.core.git import run
+    from sluice.core.project import load_project
     from sluice.github.job_summary import write_job_summary
     from sluice.github.pulls import Pull, closed_before, origin_of, upsert_pull
-    from sluice.template.names import load_record
     from sluice.template.upgrade import BRANCH, describe, prepare, push
 
-    root = Workspace.find().root
-    record = load_record(root)
-    origin = source or record.template.repository or (origin_of(os.environ) if publish else "")
+    workspace = Workspace.find()
+    root, project = workspace.root, load_project(workspace.config)
+    origin = source or (project.template.repository if project.template else "")
+    origin = origin or (origin_of(os.environ) if publish else "")
     if not origin:
         raise SluiceError("nothing says where the template is", remedy="name it: --from OWNER/NAME")
-    made = prepare(root, record, origin, to)
+    made = prepare(root, project, origin, to, discard=discard)
     if made is None:
-        print(f"template {record.template.version} is in this repository; there is nothing newer")
+        print("this engine is the newest version of the template")
         return
     text = describe(made)
     print(text, end="")
@@ -142,15 +156,15 @@ def _shown(value: str | tuple[str, ...]) -> str:
     return value if isinstance(value, str) else ",".join(value)
 
 
-def _chosen(current: Any, given: dict[str, str]) -> Any:
+def _chosen(current: Project, given: dict[str, str]) -> Project:
     """The names in use with the given ones in their place; asked for on a terminal, checked in any case."""
     from pydantic import ValidationError
 
     from sluice.core.errors import Faults
-    from sluice.template.names import Names
+    from sluice.core.project import Project
 
     asking = sys.stdin.isatty() and sys.stdout.isatty()
-    values = dict(current)
+    values = current.model_dump(mode="json")
     for key, value in given.items():
         default = values[key]
         if key == "image" and default.endswith(f"/{current.repository.lower()}"):  # it follows the names
@@ -161,7 +175,7 @@ def _chosen(current: Any, given: dict[str, str]) -> Any:
         chosen = value or (typer.prompt(key, default=default) if asking else default)
         values[key] = chosen.split(",") if key == "environments" else chosen
     try:
-        return Names.model_validate(values)
+        return Project.model_validate(values)
     except ValidationError as error:
         faults = [f"--{fault['loc'][0]}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
         raise Faults("names", faults) from None

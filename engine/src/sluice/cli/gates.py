@@ -14,12 +14,13 @@ group = typer.Typer(no_args_is_help=True, help="The limits of config/gates.yaml.
 
 @group.command("sync")
 def gates_sync() -> None:
-    """Write the limits of config/gates.yaml into the analysis templates of k8s/."""
+    """Write the limits of config/gates.yaml into k8s/base/analysis-limits.yaml, for the analyses in a cluster."""
     from sluice.rollout.limits import sync
 
     workspace = Workspace.find()
-    changed = sync(workspace.config / "gates.yaml", workspace.root / "engine" / "k8s" / "analysis")
-    print("\n".join(f"wrote {path.relative_to(workspace.root)}" for path in changed) or "nothing changed")
+    out = workspace.root / "k8s" / "base" / "analysis-limits.yaml"
+    changed = sync(workspace.config / "gates.yaml", workspace.engine / "k8s" / "analysis", out)
+    print(f"wrote {out.relative_to(workspace.root)}" if changed else "nothing changed")
 
 
 @group.command("judge")

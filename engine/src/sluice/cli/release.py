@@ -150,6 +150,6 @@ def release_fetch(
     from sluice.release.blobs import open_place
     from sluice.release.transfer import fetch, fetch_folders
 
-    place = open_place(source)
-    moved = fetch_folders(manifest, place, into, only) if only else fetch(manifest, place, into, Workspace.find())
+    place, here = open_place(source), Workspace.around() or Workspace(Path.cwd())
+    moved = fetch_folders(manifest, place, into, only) if only else fetch(manifest, place, into, here)
     print(f"{moved.manifest.id}: {moved.files} files verified, {moved.moved} of them fetched\nsha256:{moved.digest}")

@@ -25,17 +25,22 @@ def serve(
 ) -> None:
     """Serve exactly one release, after verifying every digest of its manifest.
 
-    Addresses other than loopback are served only when there are API keys (`sluice keys add`)."""
+    A release that is named is served outside of a checkout too, with an embedded store and without traces. Addresses
+    other than loopback are served only when there are API keys (`sluice keys add`)."""
     from sluice.core.settings import load_settings
     from sluice.release.bundles import open_bundle
-    from sluice.retrieval.stores import Stores
+    from sluice.retrieval.stores import EMBEDDED, Stores
     from sluice.serving.server import serve as run_server
-    from sluice.serving.telemetry.settings import TelemetrySettings
+    from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
 
-    workspace = Workspace.find()
+    if release is not None and not Workspace.around():
+        workspace, stores, telemetry = Workspace(Path.cwd()), EMBEDDED.using(env=env), SILENT
+        print("not in a checkout: an embedded store in .sluice/, no traces")
+    else:
+        workspace = Workspace.find()
+        stores = load_settings(workspace.config / "stores.yaml", Stores).using(env=env)
+        telemetry = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings)
     folder = release or find_release(workspace, "")[1]
-    stores = load_settings(workspace.config / "stores.yaml", Stores).using(env=env)
-    telemetry = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings)
     run_server(
         open_bundle(folder, workspace),
         host,

@@ -181,10 +181,12 @@ class CodeGraph:
         names = [name for node, name in _imports_from(self._file(module)) if node.module == _DOOR]
         if names and all(name in behind for name in names):
             return {behind[name] for name in names}
-        return set(self._graph.find_modules_directly_imported_by(_DOOR))
+        return set(behind.values())
 
     def _named(self, module: str) -> list[str]:
         """Modules that a module imports by their names; a package brings all of its modules."""
+        if module == _DOOR:
+            return []
         text = self._file(module).read_text(encoding="utf-8")
         if not _BY_NAME.search(text):
             return []

@@ -1,4 +1,4 @@
-"""The application as evaluation asks it: the answer chain, with the response cache between it and its parts.
+"""The application as evaluation asks it: the whole of it, with the response cache between it and its parts.
 
 Model, search and guards start at the first question that the cache cannot answer, or, without one, not at all.
 """
@@ -27,8 +27,9 @@ from sluice.evaluation.recorded_search import RecordedSearch, search_digest
 from sluice.llm.chat import ChatProvider
 from sluice.retrieval.stores import Stores
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain, Checks, Search
+from sluice.serving.contracts import Checks, Search
 from sluice.serving.guards import open_guards
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.runtime import open_model, open_search
 
 
@@ -63,7 +64,7 @@ class Lane:
         self.search = RecordedSearch(cache, digests.search, lambda: self._open.search, k=K)
         guards = RecordedGuards(cache, digests.guards, lambda: self._open.guards)
         chat = RecordedChat(cache, bundle.providers.chat, self._chat, model_digest=digests.model, replay=replay)
-        self.chain = AnswerChain(bundle, chat, self.search, guards)
+        self.runner = ApplicationRunner(bundle, chat, self.search, guards)
 
     def _chat(self) -> ChatProvider:
         if self._open.chat is None:
@@ -77,8 +78,8 @@ class Lane:
         return self._parts
 
 
-class ChainApplication:
-    """The answer chain as the runner asks it, with the five best chunks beside each answer.
+class RunnerTarget:
+    """The application as the runner asks it, with the five best chunks beside each answer.
 
     A question goes to the `closed` lane first. When the cache alone cannot answer it, `open_lanes` is called, once, and
     it takes a lane that is free. With a local model there is a lane for each worker, so that every answer is timed
@@ -132,7 +133,7 @@ class ChainApplication:
     async def _ask(self, lane: Lane, question: str, trial: int) -> Output:
         with asking(trial) as record:
             try:
-                answer = await lane.chain.answer([{"role": "user", "content": question}])
+                answer = await lane.runner.answer([{"role": "user", "content": question}])
             except Exception:
                 if record.missed:
                     raise NotRecordedError(record.missed) from None
@@ -157,7 +158,7 @@ class ChainApplication:
 @contextmanager
 def open_application(
     bundle: Bundle, stores: Stores, state: Path, *, workers: int, cache: ResponseCache, replay: bool = False
-) -> Iterator[ChainApplication]:
+) -> Iterator[RunnerTarget]:
     """`workers`: lanes of a local model; other providers are asked as many questions at once as their entry allows."""
     first = bundle.providers.chat[0]
     local = first.kind == "local"
@@ -174,7 +175,7 @@ def open_application(
             return [open_lane() for _ in range(workers)] if local else [open_lane()] * first.max_concurrency
 
         concurrency = workers if local else first.max_concurrency
-        yield ChainApplication(lane(), open_lanes, cache, concurrency=concurrency, model_digest=digests.model)
+        yield RunnerTarget(lane(), open_lanes, cache, concurrency=concurrency, model_digest=digests.model)
 
 
 def recorded_judge(

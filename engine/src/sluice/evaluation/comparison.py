@@ -99,7 +99,8 @@ def _check_names(metrics: Sequence[Measure], policy: ComparisonPolicy) -> None:
     unknown = [name for name in policy.metrics if name not in known]
     if unknown:
         faults = [f"comparison.metrics.{name}: no such metric{nearest(name, known)}" for name in unknown]
-        raise Faults("config/gates.yaml", faults, remedy="name metrics of engine/src/sluice/evaluation/metrics/")
+        remedy = "name metrics of engine/docs/reference/metrics.md, or of src/assistant/metrics/"
+        raise Faults("config/gates.yaml", faults, remedy=remedy)
 
 
 def _flips(measure: Measure) -> bool:

@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 from sluice.core.errors import SluiceError
 from sluice.evaluation.batching import Batched
-from sluice.evaluation.metrics import EMBEDDING, METRICS
 from sluice.evaluation.metrics.judge import Judge
 from sluice.evaluation.output import Metric
+from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.llm.chat import ChatProvider
 from sluice.retrieval.embedder import Embedder, Vectors
 from sluice.serving.bundle import Bundle
@@ -35,7 +35,7 @@ def open_metrics(
         embedder = _LazyEmbedder(bundle.embedder, opened)
         vectors = Batched(embedder.embed)
         judge = open_judge(bundle, opened, around=around_judge)
-        yield (*METRICS, *(metric(vectors) for metric in EMBEDDING), *([judge] if judge else []))
+        yield make_metrics(MetricResources(vectors, judge))
 
 
 def open_judge(

@@ -26,7 +26,9 @@ from sluice.llm.failures import Failure, ProviderError
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 
-_ASKED = {"name", "kind", "model", "base_url", "base_url_env", "region", "integration", "omit", "options"}
+# Keys that decide about no answer; a kind's own keys may. Of those named second, None stands for "not there".
+_NOT_ASKED = {"timeouts", "retries", "max_concurrency", "breaker", "prices", "key_env"}
+_ALWAYS = ("base_url", "base_url_env", "region", "integration")
 
 
 class NotRecordedError(SluiceError):
@@ -179,7 +181,7 @@ class RecordedChat:
     def _key(self, spec: ProviderSpec, messages: Messages, asked: ModelParameters, trial: int) -> str:
         return digest_of(
             {
-                "provider": spec.model_dump(mode="json", include=_ASKED),
+                "provider": dict.fromkeys(_ALWAYS) | spec.model_dump(mode="json", exclude=_NOT_ASKED),
                 "model": self._model_digest if spec.kind == "local" else "",
                 "messages": [dict(message) for message in messages],
                 "parameters": asked.model_dump(mode="json"),

@@ -14,7 +14,7 @@ from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import current_asking
 from sluice.guardrails.guards import BROKEN, Outcome
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import Checks
+from sluice.serving.contracts import Checks
 
 
 class RecordedGuards:

@@ -11,9 +11,11 @@ from typing import Any
 import sluice.data
 import sluice.evaluation
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
+from sluice.core.registry import load_optional
 from sluice.data.rows import Row
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import METRICS
 from sluice.evaluation.scoring import run_metrics
 from sluice.serving.bundle import Bundle
 
@@ -51,5 +53,7 @@ def scores_digest(bundle: Bundle, model_digest: str) -> str:
 
 def metrics_digest() -> str:
     """Digest over the metrics' code and libraries: results with the same one were scored alike."""
-    code = digest_of_code(*(Path(package.__path__[0]) for package in (sluice.evaluation, sluice.data)))
+    mine = load_optional(METRICS.packages[-1])
+    packages = (sluice.evaluation, sluice.data, *([mine] if mine else []))
+    code = digest_of_code(*(Path(package.__path__[0]) for package in packages))
     return digest_of({"code": code, "libraries": {name: version(name) for name in _LIBRARIES}})

@@ -14,7 +14,7 @@ from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import current_asking
 from sluice.retrieval import Hit
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import Search
+from sluice.serving.contracts import Search
 
 
 class RecordedSearch:

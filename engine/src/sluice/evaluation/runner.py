@@ -17,7 +17,7 @@ from sluice.evaluation.scoring import run_metrics
 Score: TypeAlias = Callable[[Row, Output], Awaitable[dict[str, Any]]]
 
 
-class Application(Protocol):
+class EvaluationTarget(Protocol):
     """What is evaluated: asked the question of a row, it gives an Output or raises.
 
     `trial`: which of several answers to the same question this is, from 0. NotRecordedError means that this case was
@@ -29,7 +29,7 @@ class Application(Protocol):
 
 async def run_cases(
     rows: Sequence[Row],
-    application: Application,
+    application: EvaluationTarget,
     metrics: Sequence[Metric],
     *,
     concurrency: int,

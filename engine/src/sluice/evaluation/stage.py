@@ -27,8 +27,7 @@ from sluice.evaluation.runner import require_rows, run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.evaluation.tracking import record_evaluation
 from sluice.retrieval.stores import Stores
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import require_prompt
+from sluice.serving.bundle import Bundle, require_prompt
 
 
 class Evaluated(NamedTuple):

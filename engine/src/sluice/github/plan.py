@@ -17,23 +17,24 @@ from sluice.github.markdown import table
 
 # Reads every file and takes a minute or two: asked for always.
 ALWAYS = "check-code"
-JOBS = (ALWAYS, "test-python", "check-prompts", "eval-change", "check-manifests", "rehearse-release")
+# Minutes of tests of the engine itself, which a project that only uses it never changes.
+ENGINE = "test-engine"
+JOBS = (ALWAYS, "test-python", ENGINE, "check-prompts", "eval-change", "check-manifests", "rehearse-release")
 _ALL = frozenset(JOBS)
+_OWN = _ALL - {ENGINE}
 _TESTS = frozenset({"test-python"})
+_ENGINE_TESTS = frozenset({"test-python", ENGINE})
 _ANSWERS = frozenset({"test-python", "eval-change", "rehearse-release"})
 # First rule that matches a path decides. `*` stands for any characters, `/` too.
 RULES: tuple[tuple[str, frozenset[str]], ...] = (
-    # Pages that tests compare with running programs; what is in engine/tests/contract/ runs in check-code.
-    ("docs/canary.md", _TESTS),
-    ("docs/extend.md", _TESTS),
-    ("docs/hosted-models.md", _TESTS),
-    ("docs/prompts.md", _TESTS),
-    ("docs/troubleshooting.md", _TESTS),
-    ("engine/docs/reference/analysis.md", _TESTS),
-    ("engine/docs/reference/cluster.md", _TESTS),
-    ("engine/docs/reference/metrics.md", _TESTS),
+    # Pages whose examples and messages tests of the engine follow.
+    ("docs/canary.md", frozenset({ENGINE})),
+    ("docs/extend.md", frozenset({ENGINE})),
+    ("docs/hosted-models.md", frozenset({ENGINE})),
+    ("docs/prompts.md", frozenset({ENGINE})),
+    ("docs/troubleshooting.md", frozenset({ENGINE})),
     ("docs/*", frozenset()),
-    ("engine/docs/*", frozenset()),
+    ("engine/docs/*", frozenset({ENGINE})),  # tests compare pages with what they describe
     ("engine/CONTRIBUTING.md", frozenset()),
     ("engine/README.md", frozenset()),
     ("AGENTS.md", frozenset()),
@@ -50,22 +51,26 @@ RULES: tuple[tuple[str, frozenset[str]], ...] = (
     ("prompts/*", _ANSWERS | {"check-prompts"}),
     ("data.dvc", _ANSWERS),
     ("dvc-store/*", _ANSWERS),
-    ("pipelines/*", _ANSWERS),
+    ("pipelines/params.yaml", _ANSWERS),
+    ("pipelines/*", _ANSWERS | {ENGINE}),
+    ("config/*", _OWN),
+    ("src/*", _OWN),
+    ("pyproject.toml", _OWN),
     ("k8s/base/*", _TESTS | {"check-manifests", "rehearse-release"}),
-    ("engine/k8s/base/*", _TESTS | {"check-manifests", "rehearse-release"}),
+    ("engine/k8s/base/*", _ENGINE_TESTS | {"check-manifests", "rehearse-release"}),
     ("k8s/*", _TESTS | {"check-manifests"}),
-    ("engine/k8s/*", _TESTS | {"check-manifests"}),
-    ("engine/schemas/cluster/*", _TESTS | {"check-manifests"}),
-    ("engine/schemas/*", _TESTS),
+    ("engine/k8s/*", _ENGINE_TESTS | {"check-manifests"}),
+    ("engine/schemas/cluster/*", _ENGINE_TESTS | {"check-manifests"}),
+    ("engine/schemas/*", _ENGINE_TESTS),
     ("loadtest/*", _TESTS | {"rehearse-release"}),
     ("tests/*", _TESTS),
-    ("engine/tests/*", _TESTS),
-    ("engine/benchmarks/*", _TESTS),
+    ("engine/tests/*", _ENGINE_TESTS),
+    ("engine/benchmarks/*", frozenset({ENGINE})),
     ("notebooks/*", _TESTS),
     ("engine/scripts/setup.py", _ALL),
-    ("engine/scripts/*", _TESTS),
-    ("engine/Containerfile", _TESTS),
-    (".containerignore", _TESTS),
+    ("engine/scripts/*", frozenset({ENGINE})),
+    ("engine/Containerfile", frozenset({ENGINE})),
+    (".containerignore", frozenset({ENGINE})),
 )
 
 

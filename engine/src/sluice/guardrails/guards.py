@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sluice.guardrails.context import CheckContext, CheckResources
 from sluice.guardrails.memory import Memory
-from sluice.guardrails.seen import Kit, Seen
 
 if TYPE_CHECKING:
     from sluice.guardrails.check import Action
@@ -39,14 +39,14 @@ class Outcome:
 
 class Guards:
     """Safe for many concurrent requests. Building one imports guardrails-ai, about 3.5 s. SluiceError when a check
-    needs something that the kit has not."""
+    needs something that `resources` has not."""
 
-    def __init__(self, settings: GuardrailSettings, kit: Kit | None = None) -> None:
-        kit = kit or Kit()
+    def __init__(self, settings: GuardrailSettings, resources: CheckResources | None = None) -> None:
+        resources = resources or CheckResources()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="guard")
         self._known: Memory[Outcome] = Memory(_REMEMBERED)
         self._input, self._passages, self._output = (
-            _Stage(checks, kit, self._threads, settings.timeout_seconds)
+            _Stage(checks, resources, self._threads, settings.timeout_seconds)
             for checks in (settings.input, settings.passages, settings.output)
         )
 
@@ -70,18 +70,22 @@ class Guards:
 
 class _Stage:
     def __init__(
-        self, checks: Sequence[CheckSettings], kit: Kit, threads: ThreadPoolExecutor, timeout_seconds: float
+        self,
+        checks: Sequence[CheckSettings],
+        resources: CheckResources,
+        threads: ThreadPoolExecutor,
+        timeout_seconds: float,
     ) -> None:
-        from sluice.guardrails.registry import CHECKS
+        from sluice.guardrails.check import CHECKS
         from sluice.guardrails.validators import build_validators, failures
 
-        self._validators = build_validators(checks, kit)
+        self._validators = build_validators(checks, resources)
         self._failures = failures
         self._actions: dict[str, Action] = {entry.check: entry.action for entry in checks}
-        asking = {entry.check for entry in checks if CHECKS[entry.check].embedder}
+        asking = {entry.check for entry in checks if CHECKS[entry.check].needs_embedder}
         self._doubts = "attack" in asking
         self._always_asks = bool(asking - {"attack"})
-        self._kit = kit
+        self._resources = resources
         self._threads = threads
         self._timeout = timeout_seconds
 
@@ -89,13 +93,13 @@ class _Stage:
         if not text:
             return Outcome(text, False, ())
         try:
-            seen = Seen(text, self._kit)
+            context = CheckContext(text, self._resources)
             if len(text) > _SHORT or self._always_asks:
-                spans = await self._beside(self._failures, self._validators, seen)
+                spans = await self._beside(self._failures, self._validators, context)
             else:
-                if self._doubts and seen.waits:
-                    await self._beside(seen.ask)
-                spans = self._failures(self._validators, seen)
+                if self._doubts and context.waits:
+                    await self._beside(context.ask)
+                spans = self._failures(self._validators, context)
         except TimeoutError:
             _log.error("the guardrail checks took longer than %g s; the text is refused", self._timeout)
             return Outcome("", True, (TIMEOUT,))

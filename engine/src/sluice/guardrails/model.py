@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
+from sluice.guardrails.context import Embed
 from sluice.guardrails.features import BUCKETS, margins, parts
 from sluice.guardrails.kinds import TENSORS as KIND_TENSORS
 from sluice.guardrails.kinds import KindModel
-from sluice.guardrails.seen import Embed
 from sluice.guardrails.toxicity_model import TENSORS as TOXICITY_TENSORS
 from sluice.guardrails.toxicity_model import ToxicityModel, sigmoid
 

@@ -6,17 +6,21 @@ that is kept passes here.
 
 from __future__ import annotations
 
-from sluice.guardrails import personal_data, secrets
+from sluice.guardrails.check import NoOptions
+from sluice.guardrails.checks import personal_data, secrets
+from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guards import redacted
-from sluice.guardrails.unfolding.layer import original
 from sluice.guardrails.unfolding.letters import plain
+from sluice.guardrails.unfolding.reading import original
+
+_CHECKS = (
+    personal_data.PersonalData(personal_data.Options.model_validate({}), CheckResources()),
+    secrets.Secrets(NoOptions(), CheckResources()),
+)
 
 
 def redact(text: str) -> str:
     """The text with `[redacted: <kind>]` in the place of each finding."""
     seen = plain(original(text))
-    found = [
-        *personal_data.find(seen.text, personal_data.Options.model_validate({})),
-        *secrets.find(seen.text, secrets.Options.model_validate({})),
-    ]
+    found = [each for check in _CHECKS for each in check.find_in(seen.text)]
     return redacted(text, [(*seen.original(each.start, each.end), each.reason) for each in found])

@@ -14,7 +14,7 @@ from sluice.core.errors import SluiceError
 from sluice.llm.failures import Failure, ProviderError
 
 if TYPE_CHECKING:
-    from sluice.llm.settings import ProviderSpec
+    from sluice.llm.settings import AwsSpec
 
 _FAILURES = {
     "throttlingException": Failure.RATE_LIMITED,
@@ -26,7 +26,7 @@ _FAILURES = {
 class Signer:
     """Signature version 4 with the credentials that AWS's own tools would find: variables, profile, role."""
 
-    def __init__(self, spec: ProviderSpec, service: str) -> None:
+    def __init__(self, spec: AwsSpec, service: str) -> None:
         import botocore.session
 
         self._service = service

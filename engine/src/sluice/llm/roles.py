@@ -9,7 +9,7 @@ from sluice.llm.attempts import Observer
 from sluice.llm.fallback import Fallback
 from sluice.llm.guarded import Guarded
 from sluice.llm.providers import connect
-from sluice.llm.providers.place import Place
+from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import ProviderSpec
 
 
@@ -21,5 +21,7 @@ def open_chat(
     SluiceError when a key, a package or an address is missing: at the start, not at the first question.
     """
     observers: list[Observer] = []
-    guarded = [Guarded(spec, connect(Place(spec, local_url)), clock=clock, observers=observers) for spec in specs]
+    guarded = [
+        Guarded(spec, connect(ProviderContext(spec, local_url)), clock=clock, observers=observers) for spec in specs
+    ]
     return Fallback(guarded, observers)

@@ -11,10 +11,9 @@ from typing import Literal
 from sluice.core.settings import Settings
 from sluice.rollout.figures import Target
 from sluice.rollout.jobs import JobReport, read_report, run_job
+from sluice.rollout.load_test.stage import PROLONGED
 from sluice.rollout.templates import LoadParameters
 
-# On a slow machine a stage may take this many times its duration to get the samples that the gates need.
-PROLONGED = 4
 # Locust's start and end, beyond the load itself and the answers in flight.
 _OVERHEAD_SECONDS = 60.0
 

@@ -21,9 +21,8 @@ from typing import Any
 from sluice.core import processes
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_atomic
-from sluice.rollout.http import get
+from sluice.rollout.http import REQUEST_ID, get
 
-REQUEST_ID = "X-Request-Id"
 _SERVICE = "release"
 _START_SECONDS = 30.0
 _SWITCH_SECONDS = 10.0

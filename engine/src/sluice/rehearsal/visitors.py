@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sluice.rehearsal.report import TrafficRecord
-from sluice.rehearsal.router import REQUEST_ID
-from sluice.rollout.http import connect
+from sluice.rollout.http import REQUEST_ID, connect
 from sluice.rollout.stream import PATH, Stream, request_body
 
 _THINK_SECONDS = 1.0

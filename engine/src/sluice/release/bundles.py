@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sluice.core.digests import digest_of_file
 from sluice.core.files import read_json
+from sluice.core.project import released_application
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails.settings import GuardrailSettings
@@ -37,6 +38,7 @@ def open_bundle(folder: Path, workspace: Workspace) -> Bundle:
         providers=load_providers(folder / "config" / "providers.yaml", roles=Models.roles()),
         manifest=manifest.model_dump(mode="json"),
         guard=folder / GUARD if GUARD in manifest.files else None,
+        application=released_application(folder / "config"),
         other_code=_other_code(read_json(folder / CODE)["files"]) if manifest.code else (),
     )
 

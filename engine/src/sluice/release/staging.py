@@ -20,6 +20,8 @@ from sluice.core.closures import Code
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import read_json, write_atomic, write_json
+from sluice.core.project import FILE as PROJECT
+from sluice.core.project import load_project
 from sluice.core.settings import load_settings, read_yaml
 from sluice.core.workspace import Workspace
 from sluice.evaluation.summary import not_a_summary
@@ -44,8 +46,9 @@ from sluice.release.verdict import Verdict
 
 # gates.yaml is never read by the service; it is pinned in judging/. stores.yaml and telemetry.yaml say where a machine
 # keeps its vectors and sends its traces, data.yaml what may be published: not what is served.
+# Of project.yaml only the application is: the other keys say what it is called and where it runs.
 # Any other file of config/ is pinned: a forgotten pin would let two different services carry one release id.
-NOT_PINNED_CONFIG = frozenset({"data.yaml", "gates.yaml", "sagemaker.yaml", "stores.yaml", "telemetry.yaml"})
+NOT_PINNED_CONFIG = frozenset({"data.yaml", "gates.yaml", PROJECT, "sagemaker.yaml", "stores.yaml", "telemetry.yaml"})
 GUARDRAILS = "guardrails.yaml"
 CHAMPION_SUMMARY = "champion.json"
 CHAMPION_CASES = "champion_cases.jsonl"
@@ -149,6 +152,9 @@ def _copy_pinned(workspace: Workspace, draft: Path, index: Path, adapter: Path |
         (draft / name).mkdir()
         for source in sources:
             _copy(source, draft / name / source.name)
+    if (project := workspace.config / PROJECT).is_file():
+        application = load_project(workspace.config).application
+        write_atomic(draft / "config" / project.name, f"application: {application}\n")
     if adapter:
         _copy(adapter, draft / ADAPTER)
 

@@ -116,6 +116,10 @@ class Stores(Settings):
         return self
 
 
+# Outside of a checkout: nothing to run, and nothing to configure.
+EMBEDDED = Stores(default="local", stores={"local": StoreSpec(kind="embedded")})
+
+
 @contextmanager
 def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
     """The store's PostgreSQL address. The embedded server starts with its first user and stops with its last."""

@@ -6,6 +6,9 @@ import http.client
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+# The proxy's log names it, so that an answer that never came can be charged to a release.
+REQUEST_ID = "X-Request-Id"
+
 
 def connect(url: str, timeout: float) -> http.client.HTTPConnection:
     """A connection to the host and port of `url`."""

@@ -7,14 +7,16 @@ cluster would do. What an analysis step runs comes from the argument defaults of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from sluice.core.errors import Faults
 from sluice.core.settings import read_yaml
 from sluice.rollout.argo import REMEDY, Lines, Place, Rollout, StepSpec, at, validate
-from sluice.rollout.templates import LoadParameters, Parameters, parse_duration, read_parameters
+from sluice.rollout.templates import LoadParameters, Parameters, known_shapes, parse_duration, read_parameters
 
 # Below the repository, whose canary is described in k8s/base/rollout.yaml.
 TEMPLATES = Path("engine", "k8s", "analysis")
@@ -94,10 +96,21 @@ def _fit(step: Step, time_scale: float, cases: int) -> Step:
     return replace(step, parameters=replace(parameters, cases=cases or parameters.cases))
 
 
-def load_plan(path: Path) -> Plan:
-    """Reads a Rollout, and the AnalysisTemplates it names from engine/k8s/analysis/. All faults are raised at once,
-    each as
-    `path:line: where: what`."""
+def load_plan(path: Path, root: Path | None = None) -> Plan:
+    """Reads a Rollout, and the AnalysisTemplates it names.
+
+    Args:
+        path: k8s/base/rollout.yaml of a checkout.
+        root: the checkout whose engine/k8s/analysis has the templates; default: that of the file.
+
+    Returns:
+        The steps that a rehearsal walks.
+
+    Raises:
+        Faults: all at once, each as `path:line: where: what`.
+    """
+    checkout = path.parents[2]
+    read = partial(read_parameters, (root or checkout) / TEMPLATES, shapes=known_shapes(checkout))
     document, lines = read_yaml(path)
     specs = validate(path, document, lines, Rollout).spec.strategy.canary.steps
     faults: list[str] = []
@@ -105,7 +118,7 @@ def load_plan(path: Path) -> Plan:
     weight = -1
     for number, spec in enumerate(specs):
         place = (*_STEPS, number)
-        step = _step(path, spec, place, lines, faults)
+        step = _step(path, spec, place, lines, faults, read)
         if isinstance(step, SetWeight):
             if step.weight <= weight:
                 faults.append(
@@ -121,7 +134,9 @@ def load_plan(path: Path) -> Plan:
     return Plan(path, tuple(steps))
 
 
-def _step(path: Path, spec: StepSpec, place: Place, lines: Lines, faults: list[str]) -> Step | None:
+def _step(
+    path: Path, spec: StepSpec, place: Place, lines: Lines, faults: list[str], read: Callable[..., Parameters]
+) -> Step | None:
     """The step, or None after adding to `faults`."""
     if len(spec.model_fields_set) != 1:
         faults.append(f"{at(path, place, lines)}: a step is exactly one of setWeight, setCanaryScale, pause, analysis")
@@ -137,8 +152,7 @@ def _step(path: Path, spec: StepSpec, place: Place, lines: Lines, faults: list[s
             return Pause(parse_duration(spec.pause.duration))
         if spec.analysis is not None:
             name = spec.analysis.templates[0].templateName
-            folder = path.parents[2] / TEMPLATES
-            return Analysis(name, read_parameters(folder, name, spec.analysis.args))
+            return Analysis(name, read(name, spec.analysis.args))
     except ValueError as error:
         faults.append(f"{at(path, place, lines)}: {error}")
         return None

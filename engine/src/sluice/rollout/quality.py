@@ -20,9 +20,9 @@ from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.asked_rows import spread
 from sluice.evaluation.comparison import BUILT_IN, compare
-from sluice.evaluation.metrics import METRICS
-from sluice.evaluation.output import Output, needs_of
+from sluice.evaluation.output import Output
 from sluice.evaluation.recorded import NotRecordedError
+from sluice.evaluation.registry import METRICS, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.rollout.http import connect
 from sluice.rollout.stream import PATH, RELEASE_HEADER, Stream, request_body
@@ -152,7 +152,7 @@ def compare_served(
 
     SluiceError when a side was not one release: several answered under its address, or none did.
     """
-    metrics = [metric for metric in METRICS if needs_of(metric) == "answer"]
+    metrics = [metric for metric in make_metrics() if metric.needs == "answer"]
     known = {metric.name for metric in (*metrics, *BUILT_IN)}
     judged = policy.model_copy(update={"metrics": {n: one for n, one in policy.metrics.items() if n in known}})
     left_out = _left_out(policy, known)
@@ -193,6 +193,6 @@ def compare_served(
 
 def _left_out(policy: ComparisonPolicy, compared: AbstractSet[str]) -> tuple[str, ...]:
     """Metrics that decide about a pull request and a release and cannot be computed here, with what they need."""
-    needs = {metric.name: _NEEDS[needs_of(metric)] for metric in METRICS if metric.name not in compared}
+    needs = {name: _NEEDS[metric.needs] for name, metric in METRICS.items() if name not in compared}
     deciding = [name for name, one in policy.metrics.items() if one.decides != "never" and name not in compared]
     return tuple(f"{name} needs {needs.get(name, _NEEDS['model'])}" for name in deciding)

@@ -12,7 +12,6 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest, read_yaml
 from sluice.rollout.argo import REMEDY, AnalysisTemplate, StepArg, validate
 
-SHAPES = ("steady", "staircase")
 _DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -50,18 +49,24 @@ def parse_duration(text: str | int) -> float:
     return float(hours * 3600 + minutes * 60 + seconds)
 
 
-def _load(values: Mapping[str, str]) -> LoadParameters:
+def known_shapes(root: Path) -> list[str]:
+    """The shapes of a checkout: files of loadtest/shapes/."""
+    return sorted(path.stem for path in (root / "loadtest" / "shapes").glob("[!_]*.py"))
+
+
+def _load(values: Mapping[str, str], shapes: Sequence[str]) -> LoadParameters:
     if not values["users"].isdecimal() or int(values["users"]) < 2:
         raise ValueError(f"users is {values['users']!r}, at least 2 are needed: one for paired probes, one visitor")
-    if values["shape"] not in SHAPES:
-        raise ValueError(f"shape {values['shape']!r} is not in loadtest/shapes/{nearest(values['shape'], [*SHAPES])}")
+    if values["shape"] not in shapes:
+        raise ValueError(f"shape {values['shape']!r} is not in loadtest/shapes/{nearest(values['shape'], [*shapes])}")
     seconds, answer = parse_duration(values["duration"]), parse_duration(values["answer-timeout"])
     if seconds <= 0 or answer <= 0:
         raise ValueError("duration and answer-timeout must be above zero")
     return LoadParameters(int(values["users"]), seconds, values["shape"], answer)
 
 
-def _quality(values: Mapping[str, str]) -> QualityParameters:
+def _quality(values: Mapping[str, str], shapes: Sequence[str]) -> QualityParameters:
+    del shapes
     names = ("cases", "concurrency", "answer-timeout-seconds")
     for name in names:
         if not values[name].isdecimal() or not int(values[name]):
@@ -75,7 +80,7 @@ class _Template:
     """What is needed of the arguments of a template, and how they are read; the URLs a rehearsal has itself."""
 
     needs: tuple[str, ...]
-    read: Callable[[Mapping[str, str]], Parameters]
+    read: Callable[[Mapping[str, str], Sequence[str]], Parameters]
 
 
 # Templates that a rehearsal can run; each is engine/k8s/analysis/<name>.yaml.
@@ -85,18 +90,22 @@ TEMPLATES = {
 }
 
 
-def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg]) -> Parameters:
+def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, shapes: Sequence[str]) -> Parameters:
     """The defaults of a template with the step's own arguments over them.
 
     Args:
-        folder: of the templates, engine/k8s/analysis.
+        folder: where the templates are.
         name: of the template.
         overrides: arguments of the step. Hashes of pods are left out: Argo Rollouts gives them to the templates that
             declare them, and a rehearsal has no pods.
+        shapes: the shapes that a load may have.
+
+    Returns:
+        What the rehearsal runs.
 
     Raises:
-        ValueError: the rehearsal cannot run such a template, or does not know an argument.
-        SluiceError: the file is not a template.
+        ValueError: a template that the rehearsal cannot run, or a bad argument.
+        SluiceError: a bad file.
     """
     if name not in TEMPLATES:
         raise ValueError(f"template {name!r} is not one that the rehearsal can run{nearest(name, [*TEMPLATES])}")
@@ -111,4 +120,4 @@ def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg]) -> Pa
         values[arg.name] = arg.value
     if missing := [need for need in template.needs if need not in values]:
         raise SluiceError(f"{path}:{lines.get(('spec', 'args'), 1)}: no argument {missing[0]!r}", remedy=REMEDY)
-    return template.read(values)
+    return template.read(values, shapes)

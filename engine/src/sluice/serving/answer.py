@@ -16,9 +16,11 @@ class NoQuestionError(SluiceError):
 
 
 class ModelError(SluiceError):
-    """The model gave no whole answer. `retry_after`: seconds after which it may be worth asking again, or None."""
+    """The model gave no whole answer. `retry_after`: seconds after which it may be worth asking again, or
+    None; `failure`: a code or the name of an exception, which is safe to log."""
 
     retry_after: float | None = None
+    failure: str = ""
 
 
 class ModelTimeoutError(ModelError):

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
@@ -18,7 +18,6 @@ from sluice.serving.admission import Admission
 from sluice.serving.answer import Answer, ModelError
 from sluice.serving.auth import Auth, KeyRing, caller_of
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
 from sluice.serving.event_stream import EventStream
 from sluice.serving.failures import BROKEN, add_error_shapes, model_fault
 from sluice.serving.faults import Fault, FaultInjection
@@ -28,6 +27,8 @@ from sluice.serving.metrics import Metrics
 from sluice.serving.middleware import CHAT, FEEDBACK, Instrument, Traffic
 from sluice.serving.page import load_page
 from sluice.serving.replies import Reply, error_body, event
+from sluice.serving.routing import KEY_NEEDED, OPEN, RouteTable, needs_scope
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.schema import MODEL, ChatRequest, FeedbackRequest
 from sluice.serving.telemetry.telemetry import Telemetry, silent
 from sluice.serving.telemetry.traces import current_trace
@@ -42,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 def create_app(
     bundle: Bundle,
-    chain: AnswerChain,
+    application: ApplicationRunner,
     traffic: Traffic,
     *,
     fault: Fault | None = None,
@@ -50,37 +51,41 @@ def create_app(
     providers: Fallback | None = None,
     keys: KeyRing | None = None,
     feedback: FeedbackLog | None = None,
+    router: APIRouter | None = None,
 ) -> ASGIApp:
     """The service as an ASGI application. `traffic` is shared with whoever drains it.
 
     Without `telemetry` requests have trace ids, and nothing is exported. `providers`: whose attempts are counted.
     Without `keys` nobody is asked for one, and only this machine is answered; without `feedback` there is no place for
-    it, and it is refused with 503."""
+    it, and it is refused with 503. `router`: a fork's own endpoints, with the same keys, limits, errors and metrics."""
     metrics = Metrics(bundle.release, lambda: traffic.in_flight)
     telemetry = telemetry or silent(bundle.release)
     metrics.watch(telemetry)
     if providers is not None:
         metrics.providers(providers)
     api = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    _add_chat(api, bundle.release, chain, metrics)
+    _add_chat(api, bundle.release, application, metrics)
     _add_feedback(api, bundle.release, feedback, metrics)
     _add_state(api, bundle, traffic, metrics, fault)
     _add_pages(api, bundle.release)
+    if router is not None:
+        api.include_router(router)
+    routes = RouteTable(api.routes)
     add_error_shapes(api)
     inner: ASGIApp = FaultInjection(api, fault) if fault else api
     admission = Admission(inner, bundle.service.limits, traffic, metrics.shed)
     metrics.queue(lambda: admission.waiting)
     keyless = Loopback(admission)
-    outer: ASGIApp = Auth(admission, keyless, keys, metrics.shed) if keys is not None else keyless
-    return Instrument(outer, bundle.release, metrics, traffic, telemetry)
+    outer: ASGIApp = Auth(admission, keyless, keys, routes, metrics.shed) if keys is not None else keyless
+    return Instrument(outer, bundle.release, metrics, traffic, telemetry, routes)
 
 
-def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) -> None:
+def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metrics: Metrics) -> None:
     replies = documents.answers(
         documents.ChatCompletion, 400, 401, 403, 413, 429, 500, 502, 503, 504, content=documents.STREAM
     )
 
-    @api.post(CHAT, responses=replies, openapi_extra=documents.KEY_NEEDED)
+    @api.post(CHAT, responses=replies, openapi_extra=needs_scope("chat"))
     async def chat(request: ChatRequest, connection: Request) -> Response:
         """An answer, whole or as server-sent events."""
         tenant = caller_of(connection.scope).tenant
@@ -88,10 +93,10 @@ def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) 
         trace.stream, trace.tenant = bool(request.stream), tenant or ""
         reply = Reply(release, include_usage=request.include_usage, trace_id=trace.trace_id)
         if not request.stream:
-            answer = await chain.answer(request.conversation(), tenant=tenant)
+            answer = await application.answer(request.conversation(), tenant=tenant)
             metrics.answer(answer)
             return JSONResponse(reply.completion(answer))
-        items = chain.stream(request.conversation(), tenant=tenant)
+        items = application.stream(request.conversation(), tenant=tenant)
         # Nothing is sent before there is something: a failure until then still gets a status of its own.
         first = await anext(items)
         return EventStream(
@@ -104,7 +109,7 @@ def _add_chat(api: FastAPI, release: str, chain: AnswerChain, metrics: Metrics) 
     @api.get(
         "/v1/models",
         responses=documents.answers(documents.ModelList, 401, 429),
-        openapi_extra=documents.KEY_NEEDED,
+        openapi_extra=KEY_NEEDED,
     )
     async def models() -> JSONResponse:
         """The one model there is."""
@@ -138,7 +143,7 @@ async def _events(
 def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: Metrics) -> None:
     replies = documents.answers(documents.FeedbackReply, 400, 401, 403, 413, 429, 500, 503)
 
-    @api.post(FEEDBACK, responses=replies, openapi_extra=documents.KEY_NEEDED)
+    @api.post(FEEDBACK, responses=replies, openapi_extra=needs_scope("feedback"))
     async def feedback(request: FeedbackRequest, connection: Request) -> JSONResponse:
         """What somebody thought of an answer. Any id of the right form is taken: see engine/docs/reference/api.md."""
         if log is None:
@@ -150,21 +155,21 @@ def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: 
 
 
 def _add_state(api: FastAPI, bundle: Bundle, traffic: Traffic, metrics: Metrics, fault: Fault | None) -> None:
-    @api.get("/healthz", responses=documents.answers(documents.StateReply))
+    @api.get("/healthz", responses=documents.answers(documents.StateReply), openapi_extra=OPEN)
     async def healthz() -> JSONResponse:
         """Whether the process lives."""
         return JSONResponse({"status": "alive"})
 
     draining: dict[int | str, dict[str, Any]] = {503: {"model": documents.StateReply, "description": "Draining."}}
 
-    @api.get("/readyz", responses=documents.answers(documents.StateReply) | draining)
+    @api.get("/readyz", responses=documents.answers(documents.StateReply) | draining, openapi_extra=OPEN)
     async def readyz() -> JSONResponse:
         """Whether it wants requests."""
         if traffic.draining:
             return JSONResponse({"status": "draining"}, 503)
         return JSONResponse({"status": "ready"})
 
-    @api.get("/version", responses=documents.answers(documents.VersionReply))
+    @api.get("/version", responses=documents.answers(documents.VersionReply), openapi_extra=OPEN)
     async def version() -> JSONResponse:
         """What is served: the release and its whole manifest."""
         shown = str(fault) if fault else None
@@ -175,7 +180,7 @@ def _add_state(api: FastAPI, bundle: Bundle, traffic: Traffic, metrics: Metrics,
         "/metrics",
         response_class=Response,
         responses=documents.text("text/plain") | documents.failures(401, 403, 429),
-        openapi_extra=documents.KEY_NEEDED,
+        openapi_extra=needs_scope("metrics"),
     )
     async def metrics_page() -> Response:
         """For Prometheus."""
@@ -186,12 +191,12 @@ def _add_pages(api: FastAPI, release: str) -> None:
     html, headers = load_page()
     described: list[dict[str, Any]] = []
 
-    @api.get("/", response_class=Response, responses=documents.text("text/html"))
+    @api.get("/", response_class=Response, responses=documents.text("text/html"), openapi_extra=OPEN)
     async def page() -> Response:
         """A page to chat on."""
         return Response(html, media_type="text/html", headers=headers)
 
-    @api.get("/openapi.json", responses=documents.answers(dict[str, Any]))
+    @api.get("/openapi.json", responses=documents.answers(dict[str, Any]), openapi_extra=OPEN)
     async def openapi() -> JSONResponse:
         """This document."""
         if not described:

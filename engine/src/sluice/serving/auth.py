@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
-from sluice.serving.keys import VARIABLE, Key, Scope, digest_of_key, id_of, read_keys
+from sluice.serving.keys import VARIABLE, Key, digest_of_key, id_of, read_keys
 from sluice.serving.replies import error_response
+from sluice.serving.routing import RouteTable
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Send
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _EVERY = 1.0
 _CALLER = "sluice.caller"
-# Everything else needs a key, also what does not exist: a path that is forgotten here is closed, not open.
-OPEN = frozenset({"/", "/healthz", "/readyz", "/version", "/openapi.json"})
-# Any key may ask for what is not listed here, such as the models.
-NEEDS: dict[str, Scope] = {"/v1/chat/completions": "chat", "/v1/feedback": "feedback", "/metrics": "metrics"}
 
 
 @dataclass(frozen=True)
@@ -149,9 +146,15 @@ class Auth:
     """
 
     def __init__(
-        self, app: ASGIApp, keyless: ASGIApp, keys: KeyRing, shed: Callable[[str], None] = lambda _: None
+        self,
+        app: ASGIApp,
+        keyless: ASGIApp,
+        keys: KeyRing,
+        routes: RouteTable,
+        shed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._app = app
+        self._routes = routes
         self._keyless = keyless
         self._shed = shed
         self._keys = keys
@@ -162,7 +165,8 @@ class Auth:
             await self._app(scope, receive, send)
             return
         self._keys.refresh()
-        if not self._keys.required or scope["path"] in OPEN:
+        access = self._routes.find(scope)
+        if not self._keys.required or access.open:
             app = self._app if self._keys.required else self._keyless
             await app(scope, receive, send)
             return
@@ -174,9 +178,8 @@ class Auth:
             message = f"{said}: send `Authorization: Bearer <key>`"
             await error_response(401, message, code="invalid_api_key", headers=headers)(scope, receive, send)
             return
-        needed = NEEDS.get(scope["path"])
-        if needed and needed not in key.scopes:
-            message = f"the key {key.name!r} lacks the scope {needed!r}"
+        if access.scope and access.scope not in key.scopes:
+            message = f"the key {key.name!r} lacks the scope {access.scope!r}"
             await error_response(403, message, code="missing_scope")(scope, receive, send)
             return
         bucket = self._bucket(key)

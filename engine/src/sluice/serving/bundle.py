@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sluice.core.errors import SluiceError
+from sluice.core.project import APPLICATION, load_project
 from sluice.core.settings import load_settings, read_yaml
 from sluice.core.workspace import Workspace
 from sluice.guardrails.model import FILE as GUARD_FILE
@@ -17,12 +19,15 @@ from sluice.prompts import Prompt, load_prompts
 from sluice.serving.settings import ServiceSettings
 
 DRAFT = "draft"
+PROMPT = "answer"
+_ROLE = "chat"  # of config/providers.yaml: who is asked
 
 
 @dataclass(frozen=True)
 class Bundle:
     """`release`: a release id, or DRAFT for what is not released yet. `model` and `embedder` are files of the cache,
-    `guard` is the guard model's. `other_code`: files of code that differ from those that the release was made with."""
+    `guard` is the guard model's. `application`: what builds the application, module:function. `other_code`: files of
+    code that differ from those that the release was made with."""
 
     release: str
     prompts: Mapping[str, Prompt]
@@ -35,6 +40,7 @@ class Bundle:
     providers: Providers
     manifest: Mapping[str, Any]
     guard: Path | None = None
+    application: str = APPLICATION
     other_code: tuple[str, ...] = ()
 
 
@@ -59,4 +65,20 @@ def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> Bundle:
         providers=load_providers(workspace.config / "providers.yaml", roles=Models.roles()),
         manifest={},
         guard=workspace.build / "guard" / GUARD_FILE,
+        application=load_project(workspace.config).application,
     )
+
+
+def require_prompt(bundle: Bundle, name: str = PROMPT) -> Prompt:
+    """A prompt that the service uses; SluiceError when the release has none, or it names a role that is not asked."""
+    if name not in bundle.prompts:
+        raise SluiceError(
+            f"release {bundle.release}: it has no prompt {name!r}", remedy=f"add prompts/{name}.prompt.yml"
+        )
+    prompt = bundle.prompts[name]
+    if prompt.model != _ROLE:
+        raise SluiceError(
+            f"prompts/{name}.prompt.yml: model: the service asks {_ROLE!r}, not {prompt.model!r}",
+            remedy=f"write model: {_ROLE}",
+        )
+    return prompt

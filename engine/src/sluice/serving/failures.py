@@ -13,9 +13,7 @@ from starlette.responses import Response
 from sluice.core.settings import nearest
 from sluice.serving.answer import ModelError, ModelTimeoutError, NoQuestionError, SearchError
 from sluice.serving.feedback import FeedbackError
-from sluice.serving.middleware import FEEDBACK
 from sluice.serving.replies import error_response
-from sluice.serving.schema import ChatRequest, FeedbackRequest
 from sluice.serving.telemetry.traces import current_trace
 
 BROKEN = "the service failed; its log says why"
@@ -31,8 +29,7 @@ def add_error_shapes(api: FastAPI) -> None:
         place = [str(part) for part in fault["loc"][1:]]
         what = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden" and len(place) == 1:
-            model = FeedbackRequest if request.url.path == FEEDBACK else ChatRequest
-            what = f"unknown field{nearest(place[0], list(model.model_fields))}"
+            what = f"unknown field{nearest(place[0], _fields_of_body(request))}"
         elif fault["type"] == "json_invalid":
             place, what = [], f"the body is not valid JSON: {fault.get('ctx', {}).get('error', what)}"
         param = ".".join(place) or None
@@ -63,6 +60,12 @@ def add_error_shapes(api: FastAPI) -> None:
     @api.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> Response:  # noqa: ARG001 - the server logs it
         return error_response(500, BROKEN, code="internal_error")
+
+
+def _fields_of_body(request: Request) -> list[str]:
+    """The fields of the model that the route of a request reads its body with."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    return list(getattr(body.field_info.annotation, "model_fields", ())) if body else []
 
 
 def model_fault(error: ModelError) -> tuple[int, str, str]:

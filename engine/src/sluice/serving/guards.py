@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
+from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.model import GuardModel, load_guard_model
-from sluice.guardrails.seen import Kit
 from sluice.retrieval.index import Embeds
 from sluice.serving.bundle import Bundle
 
@@ -16,7 +16,7 @@ def open_guards(bundle: Bundle, embedder: Embeds) -> Guards:
     model = _model(bundle) if bundle.guardrails.needs_model else None
     prompts = [bundle.prompts[name] for name in ("answer",) if name in bundle.prompts]
     system = [message.content for prompt in prompts for message in prompt.messages if message.role == "system"]
-    return Guards(bundle.guardrails, Kit(model, embedder.embed, tuple(system)))
+    return Guards(bundle.guardrails, CheckResources(model, embedder.embed, tuple(system)))
 
 
 def _model(bundle: Bundle) -> GuardModel:

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from sluice.serving.metrics import Metrics
+    from sluice.serving.routing import RouteTable
     from sluice.serving.telemetry.telemetry import Telemetry
 
 CHAT = "/v1/chat/completions"
 HEADER = "x-sluice-release"
 FEEDBACK = "/v1/feedback"
 TRACE_HEADER = "x-sluice-trace"
-_ROUTES = {CHAT, FEEDBACK, "/v1/models", "/healthz", "/readyz", "/version", "/metrics", "/openapi.json", "/"}
 
 
 def is_chat(scope: Scope) -> bool:
@@ -61,8 +61,17 @@ class Traffic:
 class Instrument:
     """Outermost, so that errors of every layer carry the release too."""
 
-    def __init__(self, app: ASGIApp, release: str, metrics: Metrics, traffic: Traffic, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        release: str,
+        metrics: Metrics,
+        traffic: Traffic,
+        telemetry: Telemetry,
+        routes: RouteTable,
+    ) -> None:
         self._app = app
+        self._routes = routes
         self._release = release.encode()
         self._metrics = metrics
         self._traffic = traffic
@@ -92,7 +101,7 @@ class Instrument:
 
         started = time.perf_counter()
         trace_id = trace.trace_id.encode()
-        trace.route = route = scope["path"] if scope["path"] in _ROUTES else "other"
+        trace.route = route = self._routes.find(scope).label
         try:
             await self._app(scope, receive, marked)
         except BaseException as error:

@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 
 from sluice.serving.middleware import CHAT
+from sluice.serving.routing import KEY_NEEDED
 
 _SUMMARY = "Answers questions from the documents of one release. OpenAI's chat API, with citations and the release id."
 _REF = "#/components/schemas/{model}"
@@ -195,7 +196,6 @@ _EVENT = {
     "properties": {"data": {"anyOf": [{"const": "[DONE]"}, {"type": "string", **_CHUNK}]}},
 }
 STREAM = {"text/event-stream": {"schema": _EVENT}}
-KEY_NEEDED: dict[str, Any] = {"security": [{"key": []}]}
 
 
 def describe(api: FastAPI, version: str) -> dict[str, Any]:
@@ -206,11 +206,18 @@ def describe(api: FastAPI, version: str) -> dict[str, Any]:
     schemas |= chunk.pop("$defs") | {"ChatCompletionChunk": chunk}
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own shape of a 422, which is never sent
         schemas.pop(name, None)
-    forbidden = document["paths"][CHAT]["post"]["responses"]["403"]  # any path, from a page of somebody else
+    chat = document["paths"][CHAT]["post"]["responses"]
+    forbidden = chat["403"]  # any path, from a page of somebody else
+    refusals = {status: chat[status] for status in ("401", "429")}  # any path that needs a key
     for methods in document["paths"].values():
         for operation in methods.values():
             operation["responses"].pop("422", None)
             operation["responses"].setdefault("403", forbidden)
+            if operation.setdefault("security", KEY_NEEDED["security"]):
+                for status, reply in refusals.items():
+                    operation["responses"].setdefault(status, reply)
+            else:
+                del operation["security"]
     document["components"]["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "An API key. A service without keys asks for none."}
     }

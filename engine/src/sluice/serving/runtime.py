@@ -1,4 +1,4 @@
-"""A bundle brought to life: model, providers, embedder, store, guards and chain, closed again in the right order."""
+"""Opens a bundle: model, providers, embedder, store, guards and application, closed again in the right order."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores
 from sluice.retrieval.tenants import open_for_tenants
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain, Checks, require_prompt
+from sluice.serving.bundle import Bundle, require_prompt
+from sluice.serving.contracts import Checks
 from sluice.serving.guards import open_guards
+from sluice.serving.runner import ApplicationRunner
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Runtime:
     """What answers, its search for those who look closer (evaluation), and its providers for those who count; None
     where another model stands in for them."""
 
-    chain: AnswerChain
+    application: ApplicationRunner
     retriever: Retriever
     chat: Fallback | None
 
@@ -75,5 +76,5 @@ def open_runtime(
     ):
         answering = stand_in or chat
         assert answering is not None  # one of the two is there
-        chain = AnswerChain(bundle, answering, retriever, guards or open_guards(bundle, retriever.embedder))
-        yield Runtime(chain, retriever, chat)
+        checks = guards or open_guards(bundle, retriever.embedder)
+        yield Runtime(ApplicationRunner(bundle, answering, retriever, checks), retriever, chat)

@@ -29,6 +29,7 @@ from sluice.serving.faults import parse_fault
 from sluice.serving.feedback import FeedbackLog, forward_to
 from sluice.serving.keys import VARIABLE, keys_path
 from sluice.serving.middleware import Traffic
+from sluice.serving.routing import load_router
 from sluice.serving.runtime import open_runtime
 from sluice.serving.telemetry.logs import logging_of
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
@@ -80,13 +81,14 @@ def serve(
         traffic = Traffic()
         app = create_app(
             bundle,
-            runtime.chain,
+            runtime.application,
             traffic,
             fault=injected,
             telemetry=told,
             providers=runtime.chat,
             keys=keys,
             feedback=FeedbackLog(state / "feedback", forward_to(told)),
+            router=load_router(),
         )
         listen(
             app,
@@ -95,7 +97,7 @@ def serve(
             port,
             drain_seconds=bundle.service.drain_seconds,
             notice_seconds=bundle.service.notice_seconds,
-            before=runtime.chain.warm_up,
+            before=runtime.application.warm_up,
         )
 
 

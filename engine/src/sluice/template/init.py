@@ -1,47 +1,41 @@
-"""`sluice init`: gives a repository names of its own, everywhere, in one change that git can undo.
+"""`sluice init`: the names of a project, in config/project.yaml and the overlays, in one change that git can undo.
 
-First everything is worked out in memory, then written and staged: `git reset --hard` brings the old state back. From
-the names in `.template.yaml`, so that a second time changes nothing and other names later are no different.
+The engine keeps its name, so nothing else is rewritten. Everything is worked out in memory first, then written and
+staged: `git reset --hard` brings the old state back, and a second time nothing changes.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_atomic
 from sluice.core.git import run
-from sluice.template.names import RECORD, Names, Record, dump_record
-from sluice.template.rename import Renamer
+from sluice.core.project import PROJECT, Project, edit_project, load_project
 
-# What stands and falls with the starter data: its pointer, the remote that holds it, and the test of both.
-STARTER = ("data.dvc", "dvc-store/", "engine/tests/contract/test_data_remote.py")
-_WRITERS = tuple(f"write_{page}.py" for page in ("schemas", "golden_manifests", "workflow_reference", "cli_reference"))
-_SECONDS = 300
+# The pointer to the starter data, and the remote that holds them.
+STARTER = ("data.dvc", "dvc-store/")
+_OWNERS = ".github/CODEOWNERS"
+_OVERLAYS = "k8s/overlays"
 
 
 @dataclass(frozen=True)
 class Change:
-    """`old` and `new`: paths, the same where a file stays. `text`: None for what is no text, which only moves; `lines`:
-    how many of it are others."""
+    """A file that `init` writes. `old` and `new`: its paths, the same where it stays."""
 
     old: str
     new: str
-    text: str | None
-    lines: int
+    text: str
 
 
 @dataclass(frozen=True)
 class Plan:
     """What `init` would do. `removed`: tracked files that go."""
 
-    record: Record
     changes: list[Change]
     removed: list[str]
 
@@ -59,141 +53,123 @@ def require_clean(root: Path) -> None:
         )
 
 
-def plan(root: Path, record: Record, names: Names, *, starter_data: bool) -> Plan:
-    """Works out every change. SluiceError when a new name is in use already. Reads, writes nothing."""
-    dropped = record.starter_data and not starter_data
-    target = record.model_copy(update={"names": names, "starter_data": record.starter_data and starter_data})
-    paths = tracked(root)
-    texts = read_texts(root, paths)
-    removed = [path for path in paths if dropped and path.startswith(STARTER)]
-    renamer = Renamer(record.names, names)
-    renamer.require_free(texts)
-    changes = []
-    for path in sorted(set(paths) - set(removed)):
-        text, moved = texts.get(path), renamer.path(path)
-        renamed = None if text is None else renamer.text(path, text)
-        if path == RECORD:
-            renamed = dump_record(target)
-        if dropped and path == "README.md" and renamed is not None:
-            renamed = "".join(line for line in renamed.splitlines(keepends=True) if not line.startswith(STARTER[:2]))
-        if (moved, renamed) != (path, text):
-            changes.append(Change(path, moved, renamed, _differing(text or "", renamed or "")))
-    return Plan(target, changes, removed)
+def plan(root: Path, project: Project, *, starter_data: bool) -> Plan:
+    """Works out every change. Reads, writes nothing.
+
+    Args:
+        root: the checkout.
+        project: the names that it shall have.
+        starter_data: whether the starter data stay. Data of one's own never go.
+
+    Returns:
+        The files to write and to remove.
+
+    Raises:
+        SluiceError: an overlay of a new environment is there already, or one of an old environment is missing.
+    """
+    tracked = tracked_files(root)
+    starter = any(path.startswith(STARTER[1]) for path in tracked) and not starter_data
+    removed = [path for path in tracked if starter and path.startswith(STARTER)]
+    changes = [*_project_file(root, project), *_overlays(root, project, tracked), *_owners(root, project)]
+    readme = root / "README.md"
+    if starter and readme.is_file():
+        text = readme.read_text(encoding="utf-8")
+        kept = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(STARTER))
+        changes += [Change("README.md", "README.md", kept)] if kept != text else []
+    return Plan(changes, removed)
 
 
-def apply(root: Path, plan: Plan) -> list[str]:
-    """Writes the plan and stages it. Returns what is left to do by hand, in words."""
-    before = _ignored(root)
-    for path in plan.removed:
+def apply(root: Path, plan: Plan) -> None:
+    """Writes the plan and stages it.
+
+    Args:
+        root: the checkout.
+        plan: what `plan` returned for it.
+    """
+    for path in (*plan.removed, *(change.old for change in plan.changes if change.old != change.new)):
         (root / path).unlink()
+        _drop_empty((root / path).parent, root)
     for change in plan.changes:
-        rewrite(root / change.old, root / change.new, change.text)
-    for folder in {(root / path).parent for path in (*plan.removed, *(one.old for one in plan.changes))}:
-        _drop_empty(folder, root)
-    _keep_ignored(root, before)
-    run(root, "add", "--all")  # now, so that the writers see tracked files
-    left = [*tidy(root), *_regenerate(root)]
-    run(root, "add", "--all")
-    return left
+        (root / change.new).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(root / change.new, change.text, sync=False)
+    touched = {*plan.removed, *(path for change in plan.changes for path in (change.old, change.new))}
+    run(root, "add", "--all", "--", *_top(touched))
 
 
-def rewrite(old: Path, new: Path, text: str | None) -> None:
-    """Gives a file another place and another text, and leaves its mode. Without a text it only moves."""
-    new.parent.mkdir(parents=True, exist_ok=True)
-    if text is None:
-        old.rename(new)
-        return
-    mode = old.stat().st_mode
-    if old != new:
-        old.unlink()
-    write_atomic(new, text, sync=False)
-    new.chmod(mode)
+def tracked_files(root: Path) -> list[str]:
+    """Paths of the files that git knows, sorted."""
+    return sorted(path for path in run(root, "ls-files", "-z").split("\0") if path)
 
 
-def _ignored(root: Path) -> list[str]:
-    """Files and folders that git ignores, such as the private state of this machine."""
-    status = run(root, "status", "--porcelain", "--ignored", "-z")
-    return [entry[3:] for entry in status.split("\0") if entry.startswith("!! ")]
+def _project_file(root: Path, project: Project) -> Iterator[Change]:
+    text = (root / PROJECT).read_text(encoding="utf-8")
+    now = load_project(root / "config").model_dump(mode="json")
+    wanted = project.model_dump(mode="json")
+    changes: dict[str, Any] = {key: value for key, value in wanted.items() if value != now[key]}
+    if changes:
+        yield Change(PROJECT, PROJECT, edit_project(text, changes))
 
 
-def _keep_ignored(root: Path, before: list[str]) -> None:
-    """What was ignored stays so in this clone: `.gitignore` has the new names only, and state is never committed."""
-    exposed = sorted(set(before) - set(_ignored(root)))
-    if exposed:
-        exclude = root / run(root, "rev-parse", "--git-path", "info/exclude")
-        exclude.parent.mkdir(exist_ok=True)
-        there = exclude.read_text(encoding="utf-8") if exclude.is_file() else ""
-        write_atomic(exclude, there + "".join(f"/{path}\n" for path in exposed if (root / path).exists()))
+def _overlays(root: Path, project: Project, tracked: Sequence[str]) -> Iterator[Change]:
+    """The overlays with the values of the project in place of those they have now; what a person wrote there stays."""
+    now = load_project(root / "config")
+    moves = dict(zip(now.environments, project.environments, strict=True))
+    folders = {path.split("/")[2] for path in tracked if path.startswith(f"{_OVERLAYS}/") and path.count("/") > 2}
+    for old, new in moves.items():
+        if old not in folders:
+            raise SluiceError(
+                f"{_OVERLAYS}/{old}: no such overlay", remedy=f"restore it with git, or correct {PROJECT}"
+            )
+        if new in folders - set(moves):
+            raise SluiceError(f"{_OVERLAYS}/{new}: there is an overlay of that name", remedy="choose another name")
+    for folder in sorted(folders):
+        target = moves.get(folder, folder)
+        words = {
+            f"namespace: {now.name}-{folder}": f"namespace: {project.name}-{target}",
+            f"newName: {now.image}": f"newName: {project.image}",
+            f"s3://{now.name}-artefacts-{folder}": f"s3://{project.name}-artefacts-{target}",
+            f"Host(`{now.name}.{folder}.": f"Host(`{project.name}.{target}.",
+            f"Host(`{now.name}.example.": f"Host(`{project.name}.example.",
+            f"project: {now.name}": f"project: {project.name}",
+        }
+        for path in (path for path in tracked if path.startswith(f"{_OVERLAYS}/{folder}/")):
+            text = (root / path).read_text(encoding="utf-8")
+            renamed = _replace(text, words)
+            moved = f"{_OVERLAYS}/{target}/{path.split('/', 3)[3]}"
+            if (moved, renamed) != (path, text):
+                yield Change(path, moved, renamed)
 
 
-def tracked(root: Path) -> list[str]:
-    return [path for path in run(root, "ls-files", "-z").split("\0") if path]
+def _owners(root: Path, project: Project) -> Iterator[Change]:
+    path = root / _OWNERS
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+        now = load_project(root / "config")
+        renamed = text.replace(f"@{now.organisation}/", f"@{project.organisation}/")
+        if renamed != text:
+            yield Change(_OWNERS, _OWNERS, renamed)
 
 
-def read_texts(root: Path, paths: Iterable[str]) -> dict[str, str]:
-    """Those files that are text, by path. Links and files that are no UTF-8 are not."""
-    found = {}
-    for path in paths:
-        file = root / path
-        if file.is_symlink() or not file.is_file():
-            continue
-        raw = file.read_bytes()
-        if b"\0" in raw:
-            continue
-        try:
-            found[path] = raw.decode()
-        except UnicodeDecodeError:
-            continue
-    return found
+def _replace(text: str, words: dict[str, str]) -> str:
+    """Each line with the first of `words` that it holds replaced, so that no replacement is replaced again."""
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        for word, new in words.items():
+            start, found, rest = line.partition(word)
+            # A longer word, such as newName: ghcr.io/o/name-of-another, is another word; `-load` is the second image.
+            whole = word.endswith(".") or rest.startswith("-load\n") or not re.match(r"[\w./-]", rest)
+            if found and whole:
+                lines[number] = start + new + rest
+                break
+    return "".join(lines)
 
 
-def tidy(root: Path) -> list[str]:
-    """Sorts imports and formats, for a longer name breaks lines elsewhere. What no formatter can break, such as
-    messages, the linter then lets be. What could not be done is returned in words."""
-    left = []
-    for words in (("check", "--select", "I", "--fix"), ("format",)):
-        if fault := _call(root, _ruff(*words), {}):
-            left.append(f"ruff {words[0]}: {fault}; `make format` does it again")
-    settings = root / "pyproject.toml"
-    text = settings.read_text(encoding="utf-8")
-    if 'ignore = ["E501"' not in text and _call(root, _ruff("check", "--select", "E501"), {}):
-        write_atomic(settings, text.replace("\nignore = [", '\nignore = ["E501", ', 1))
-    return left
-
-
-def _regenerate(root: Path) -> list[str]:
-    """Writes the pages and goldens anew that are made from the code. What could not be done is returned in words."""
-    environment = {"PYTHONPATH": str(root / "engine" / "src")}
-    calls = {f"scripts/{name}": _call(root, [sys.executable, f"scripts/{name}"], environment) for name in _WRITERS}
-    return [f"{name}: {fault}; `.venv/bin/python {name}` does it again" for name, fault in calls.items() if fault]
-
-
-def _ruff(*words: str) -> list[str]:
-    return [str(Path(sys.executable).with_name("ruff")), *words, "--no-cache", "--quiet", "."]
-
-
-def _call(root: Path, argv: list[str], environment: Mapping[str, str]) -> str:
-    """The last line of what went wrong; empty when nothing did."""
-    try:
-        done = subprocess.run(
-            argv, cwd=root, env={**os.environ, **environment}, capture_output=True, text=True, timeout=_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    words = (done.stderr or done.stdout).strip().splitlines()
-    return (words[-1] if words else f"exit code {done.returncode}") if done.returncode else ""
-
-
-def _differing(old: str, new: str) -> int:
-    pairs = zip(old.splitlines(), new.splitlines(), strict=False)
-    return sum(one != other for one, other in pairs) + abs(old.count("\n") - new.count("\n"))
+def _top(paths: set[str]) -> list[str]:
+    return sorted({path if path.count("/") < 1 else path.split("/", 1)[0] for path in paths})
 
 
 def _drop_empty(folder: Path, root: Path) -> None:
-    """Git tracks no folders; what is left of one is caches at most."""
-    while folder != root and folder.is_dir():
-        shutil.rmtree(folder / "__pycache__", ignore_errors=True)
-        if any(folder.iterdir()):
-            return
+    """Git tracks no folders: what is empty goes."""
+    while folder != root and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

@@ -12,8 +12,8 @@ import pytest
 from sluice import cli
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.findings import Comparison
-from sluice.evaluation.metrics import METRICS
 from sluice.evaluation.policy import ComparisonPolicy
+from sluice.evaluation.registry import make_metrics
 from sluice.evaluation.reports import Side, write_reports
 from sluice.jobs import compare_change as review
 from sluice.jobs.compare_change import Review
@@ -46,7 +46,7 @@ def records(f1: float) -> list[dict[str, Any]]:
 
 
 def compared(head: float) -> Comparison:
-    return compare(records(1.0), records(head), METRICS, POLICY)
+    return compare(records(1.0), records(head), make_metrics(), POLICY)
 
 
 @pytest.fixture

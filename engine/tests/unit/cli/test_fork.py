@@ -9,9 +9,9 @@ import typer
 
 from sluice.cli import fork
 from sluice.core.errors import Faults
-from sluice.template.names import Names
+from sluice.core.project import Project
 
-CURRENT = Names(
+CURRENT = Project(
     name="quarry",
     organisation="octo",
     image="ghcr.io/octo/quarry",

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from guarding import trusting_model
 from sluice.cli import main
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document
 from sluice.guardrails.model import FILE, save_guard_model
 from sluice.retrieval.stores import StoreSpec, open_store
+from support.guardrails import trusting_model
 from unit.release.conftest import release_of, write_evaluation
 from unit.retrieval.conftest import FakeEmbedder
 

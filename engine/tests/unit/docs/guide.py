@@ -86,7 +86,8 @@ def _added(lines: list[str], change: list[str], path: str) -> str:
 
 
 def copy_repository(target: Path) -> None:
-    """The files of the working tree that git tracks or would track, as the only commit of a new repository."""
+    """The files of the working tree that git tracks or would track, as the only commit of a new repository: a project
+    that was made from the template."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -98,6 +99,8 @@ def copy_repository(target: Path) -> None:
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
+    with (target / "config" / "project.yaml").open("a") as project:
+        project.write("template: {repository: example/sluice}\n")  # as `sluice init` does
     who = ["-c", "user.name=Guide", "-c", "user.email=guide@example.org"]
     for words in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "--message", "The repository"]):
         subprocess.run(["git", *words], cwd=target, check=True)

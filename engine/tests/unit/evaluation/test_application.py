@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from fakes import CHUNKS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.application import ChainApplication, Digests, Lane, Parts
+from sluice.evaluation.application import Digests, Lane, Parts, RunnerTarget
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Output
 from sluice.evaluation.recorded import NotRecordedError, NotStartedError
@@ -20,6 +19,7 @@ from sluice.evaluation.runner import run_cases
 from sluice.guardrails.guards import Outcome
 from sluice.serving.answer import ModelError
 from sluice.serving.bundle import Bundle
+from support.serving.fakes import CHUNKS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
 DIGESTS = Digests("model", "search", "guards")
 OVERLAP = Row(id="q1", question="How much overlap do chunks have?", answers=("64 tokens",), doc_ids=("chunking",))
@@ -53,7 +53,7 @@ class Bench:
         return found
 
     def ask(self, *rows: Row, trial: int = 0) -> list[Output | BaseException]:
-        application = ChainApplication(self._lane(), self._open, self.cache, concurrency=self.lanes)
+        application = RunnerTarget(self._lane(), self._open, self.cache, concurrency=self.lanes)
         turns = asyncio.Semaphore(self.lanes)
 
         async def one(row: Row) -> Output:
@@ -148,7 +148,7 @@ def test_what_cannot_start_is_tried_once_and_ends_the_run(tmp_path: Path) -> Non
         raise SluiceError("guard.safetensors: no such file", remedy="sluice guard train")
 
     bench = Bench(tmp_path)
-    application = ChainApplication(bench._lane(), refuse, bench.cache, concurrency=2)
+    application = RunnerTarget(bench._lane(), refuse, bench.cache, concurrency=2)
     rows = [Row(id=f"r{n}", question=f"What is {n}?", answers=(), doc_ids=()) for n in range(6)]
     with pytest.raises(NotStartedError, match=r"guard\.safetensors: no such file\n  -> sluice guard train"):
         asyncio.run(run_cases(rows, application, [], concurrency=2, on_progress=lambda *_: None))

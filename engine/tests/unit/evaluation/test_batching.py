@@ -54,14 +54,14 @@ def test_who_comes_while_it_computes_is_served_next() -> None:
     def compute(texts: list[str]) -> list[int]:
         calls.append(list(texts))
         started.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return [len(text) for text in texts]
 
     batched = Batched(compute)
 
     async def ask() -> list[list[int]]:
         first = asyncio.create_task(batched.of(["a"]))
-        await asyncio.to_thread(started.wait, 10)
+        await asyncio.to_thread(started.wait, 60)
         second = asyncio.create_task(batched.of(["bb"]))
         third = asyncio.create_task(batched.of(["a", "ccc"]))
         await asyncio.sleep(0)

@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from fakes import ScriptedChat, provider_entry, scripted_bundle
-from providing import chat_over
 from sluice import cli
 from sluice.core.errors import SluiceError
 from sluice.core.files import read_json
@@ -28,7 +26,9 @@ from sluice.evaluation.scoring import run_metrics
 from sluice.llm.settings import Providers
 from sluice.prompts import load_prompt
 from sluice.serving import bundle as app_bundle
-from upstream import Upstream, upstream
+from support.providers.clients import chat_over
+from support.providers.server import Upstream, upstream
+from support.serving.fakes import ScriptedChat, provider_entry, scripted_bundle
 
 ROOT = Path(__file__).resolve().parents[4]
 PROMPT = load_prompt(ROOT / "prompts/judge.prompt.yml")

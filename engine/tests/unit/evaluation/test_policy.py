@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from fakes import scripted_bundle
 from sluice.core.errors import Faults
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.instruments import open_metrics
 from sluice.evaluation.policy import MetricPolicy, load_policy
 from sluice.release.gates import load_gates
+from support.serving.fakes import scripted_bundle
 
 GATES = Path(__file__).parents[4] / "config" / "gates.yaml"
 TEXT = """comparison:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-from fakes import ScriptedChat, provider_entry
 from sluice.core.errors import Faults, SluiceError
 from sluice.core.files import read_json, read_jsonl
 from sluice.core.workspace import Workspace
 from sluice.evaluation.prompt_report import print_tests
 from sluice.evaluation.prompt_tests import PromptRun, run_tests, write_tests
 from sluice.llm import roles
+from support.serving.fakes import ScriptedChat, provider_entry
 
 CAPITAL = {
     "name": "capital",

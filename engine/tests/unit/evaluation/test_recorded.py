@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from fakes import ScriptedChat, provider_entry
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import Asking, NotRecordedError, RecordedChat, asking, times
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage
 from sluice.llm.failures import Failure, ProviderError
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
+from support.serving.fakes import ScriptedChat, provider_entry
 
 PARAMETERS = ModelParameters.model_validate({"temperature": 0.7, "seed": 5, "maxTokens": 9})
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How much overlap?"}]
@@ -28,7 +28,7 @@ def nobody() -> ChatProvider:
 async def whole(
     chat: RecordedChat, messages: Messages = ASKED, parameters: ModelParameters = PARAMETERS
 ) -> tuple[str, Delta]:
-    deadline = asyncio.get_running_loop().time() + 5
+    deadline = asyncio.get_running_loop().time() + 600
     deltas = [delta async for delta in chat.stream(messages, parameters, deadline=deadline)]
     assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
     return "".join(delta.text for delta in deltas), deltas[-1]
@@ -200,7 +200,7 @@ def test_a_response_that_a_guard_leaves_early_is_kept_whole(cache: ResponseCache
 
     async def leave() -> Asking:
         with asking(0) as record:
-            deadline = asyncio.get_running_loop().time() + 5
+            deadline = asyncio.get_running_loop().time() + 600
             async with aclosing(recorded.stream(ASKED, PARAMETERS, deadline=deadline)) as stream:
                 async for _ in stream:
                     break
@@ -219,13 +219,13 @@ def test_a_question_that_is_called_off_is_not_kept_wherever_it_was(cache: Respon
 
     async def called_off() -> None:
         async def reading() -> None:
-            deadline = asyncio.get_running_loop().time() + 5
+            deadline = asyncio.get_running_loop().time() + 600
             seen = 0
             async with aclosing(recorded.stream(ASKED, PARAMETERS, deadline=deadline)) as stream:
                 async for _ in stream:
                     seen += 1
                     if seen == pieces:  # held up here, as by a guard
-                        await asyncio.sleep(60)
+                        await asyncio.sleep(3600)
 
         task = asyncio.create_task(reading())
         while len(slow.sent) < pieces or not slow.calls:

@@ -4,12 +4,12 @@ import asyncio
 import dataclasses
 from pathlib import Path
 
-from fakes import scripted_bundle
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import asking
 from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
 from sluice.guardrails.guards import Outcome
 from sluice.guardrails.settings import GuardrailSettings
+from support.serving.fakes import scripted_bundle
 
 
 class Counting:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fakes import HITS, ScriptedRetriever, ScriptMissError, scripted_bundle
 from sluice.core.files import write_json
 from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.recorded import asking
 from sluice.evaluation.recorded_search import RecordedSearch, search_digest
 from sluice.serving.bundle import Bundle
+from support.serving.fakes import HITS, ScriptedRetriever, ScriptMissError, scripted_bundle
 
 QUESTION = "How much overlap do chunks have?"
 

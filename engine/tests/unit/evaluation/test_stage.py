@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from fakes import scripted_bundle
-from guarding import trusting_model
 from sluice.core.files import read_json, read_jsonl, write_jsonl
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
@@ -22,6 +20,8 @@ from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import build_index
 from sluice.serving.bundle import draft_bundle
+from support.guardrails import trusting_model
+from support.serving.fakes import scripted_bundle
 
 ROOT = Path(__file__).parents[4]
 

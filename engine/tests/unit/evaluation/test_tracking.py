@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fakes import scripted_bundle
 from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
 from sluice.evaluation import tracking
 from sluice.evaluation.summary import write_results
 from sluice.evaluation.tracking import record_evaluation
+from support.serving.fakes import scripted_bundle
 
 FIGURE = {"samples": 2, "errors": 0, "unit": "share", "direction": "higher"}
 SUMMARY: dict[str, Any] = {

@@ -10,45 +10,49 @@ import pytest
 from sluice.github.plan import JOBS, RULES, Plan, jobs_for, plan_change, plan_for, summary
 
 CODE = "check-code"
-TEST, PROMPTS, EVAL, MANIFESTS, REHEARSE = JOBS[1:]
+TEST, ENGINE, PROMPTS, EVAL, MANIFESTS, REHEARSE = JOBS[1:]
 MODEL_WORK = {TEST, PROMPTS, EVAL, REHEARSE}
 EVERYTHING = set(JOBS)
+OWN = EVERYTHING - {ENGINE}
 
 
 @pytest.mark.parametrize(
     ("paths", "jobs"),
     [
         # documentation: no model work
-        (["engine/docs/README.md"], set()),
         (["docs/cluster.md", "README.md", "AGENTS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"], set()),
         (["docs/images/release.svg"], set()),
         (["LICENSE"], set()),
         ([".github/ISSUE_TEMPLATE/bug.yml", ".github/pull_request_template.md", ".github/CODEOWNERS"], set()),
         ([".github/dependabot.yml", ".vscode/settings.json"], set()),
-        # pages that unit tests read
-        (["engine/docs/reference/metrics.md"], {TEST}),
-        (["docs/hosted-models.md", "engine/docs/README.md"], {TEST}),
+        # pages that tests of the engine read
+        (["engine/docs/reference/metrics.md"], {ENGINE}),
+        (["docs/hosted-models.md", "README.md"], {ENGINE}),
         # what answers depend on
         (["prompts/answer.prompt.yml"], {TEST, PROMPTS, EVAL, REHEARSE}),
         (["data.dvc", "dvc-store/files/md5/ab/cdef"], {TEST, EVAL, REHEARSE}),
         (["pipelines/params.yaml"], {TEST, EVAL, REHEARSE}),
+        (["pipelines/dvc.yaml"], {TEST, ENGINE, EVAL, REHEARSE}),
         # the cluster
         (["k8s/base/rollout.yaml"], {TEST, MANIFESTS, REHEARSE}),
         (["k8s/overlays/staging/kustomization.yaml"], {TEST, MANIFESTS}),
-        (["engine/k8s/components/mlflow/deployment.yaml", "engine/docs/reference/deployment.md"], {TEST, MANIFESTS}),
-        (["engine/schemas/cluster/sources.yaml"], {TEST, MANIFESTS}),
-        (["engine/schemas/prompt.schema.json"], {TEST}),
+        (["engine/k8s/components/mlflow/deployment.yaml", "README.md"], {TEST, ENGINE, MANIFESTS}),
+        (["engine/schemas/cluster/sources.yaml"], {TEST, ENGINE, MANIFESTS}),
+        (["engine/schemas/prompt.schema.json"], {TEST, ENGINE}),
         (["loadtest/users/questions.py"], {TEST, REHEARSE}),
         # code that is not served
-        (["engine/tests/unit/github/test_plan.py"], {TEST}),
-        (["engine/benchmarks/soak.py"], {TEST}),
-        (["engine/scripts/write_schemas.py"], {TEST}),
-        (["Containerfile"], {TEST}),
+        (["tests/test_release.py", "notebooks/explore.ipynb"], {TEST}),
+        (["engine/tests/unit/github/test_plan.py"], {TEST, ENGINE}),
+        (["engine/benchmarks/soak.py"], {ENGINE}),
+        (["engine/scripts/write_schemas.py"], {ENGINE}),
+        (["engine/Containerfile"], {ENGINE}),
+        # what a project owns, and may reach every answer
+        (["config/gates.yaml"], OWN),
+        (["src/assistant/app.py"], OWN),
+        (["pyproject.toml"], OWN),
         # on doubt, everything
         (["engine/src/sluice/github/plan.py"], EVERYTHING),
-        (["config/gates.yaml"], EVERYTHING),
         (["engine/requirements/dev.txt"], EVERYTHING),
-        (["pyproject.toml"], EVERYTHING),
         (["Makefile"], EVERYTHING),
         (["engine/scripts/setup.py"], EVERYTHING),
         ([".github/workflows/ci.yml"], EVERYTHING),
@@ -58,14 +62,14 @@ EVERYTHING = set(JOBS)
         (["a-new-folder/file"], EVERYTHING),
         (["docs"], EVERYTHING),
         (["documents/page.md"], EVERYTHING),
-        (["src/docs/page.md"], EVERYTHING),
+        (["engine/src/docs/page.md"], EVERYTHING),
         (["DOCS/page.md"], EVERYTHING),
-        (["engine/docs/README.md", "unheard-of"], EVERYTHING),
+        (["README.md", "unheard-of"], EVERYTHING),
         ([], EVERYTHING),
         # one change of several kinds needs the work of all
         (
-            ["engine/docs/README.md", "prompts/judge.prompt.yml", "engine/k8s/analysis/load.yaml"],
-            {*MODEL_WORK, MANIFESTS},
+            ["README.md", "prompts/judge.prompt.yml", "engine/k8s/analysis/load.yaml"],
+            {*MODEL_WORK, MANIFESTS, ENGINE},
         ),
     ],
     ids=lambda value: "+".join(value) or "none" if isinstance(value, list) else "",
@@ -84,10 +88,11 @@ def test_every_rule_decides_about_some_path() -> None:
 
 
 def test_a_reason_names_a_path_and_how_many_more() -> None:
-    plan = plan_for(["k8s/base/rollout.yaml", "engine/k8s/base/namespace.yaml", "engine/docs/README.md"])
+    plan = plan_for(["k8s/base/rollout.yaml", "engine/k8s/base/namespace.yaml", "README.md"])
     assert plan.reasons == {
         CODE: "always",
         TEST: "k8s/base/rollout.yaml and 1 more",
+        ENGINE: "engine/k8s/base/namespace.yaml",
         MANIFESTS: "k8s/base/rollout.yaml and 1 more",
         REHEARSE: "k8s/base/rollout.yaml and 1 more",
     }
@@ -101,7 +106,7 @@ def test_what_cannot_be_done_here_is_left_out_with_its_reason() -> None:
 
 
 def test_the_summary_says_what_runs_and_why() -> None:
-    assert summary(plan_for(["engine/docs/README.md"])) == (
+    assert summary(plan_for(["README.md"])) == (
         "### What this change needs\n\n| job | runs | because of |\n|---|---|---|\n"
         "| `check-code` | `yes` | `always` |\n"
         + "".join(f"| `{job}` | `no` | `no path that it depends on` |\n" for job in JOBS[1:])
@@ -147,7 +152,7 @@ def test_the_paths_are_those_since_the_change_left_its_base(tmp_path: Path, star
 def test_a_file_that_moves_into_the_pages_was_code_before(tmp_path: Path, start: str) -> None:
     git(tmp_path, "mv", "src/code", "docs/code")
     commit(tmp_path)
-    assert asked(plan_change(tmp_path, start)) == EVERYTHING - {CODE}
+    assert asked(plan_change(tmp_path, start)) == OWN - {CODE}
 
 
 def test_a_file_that_goes_counts(tmp_path: Path, start: str) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from guarding import stored_rows
 from sluice.guardrails.features import BUCKETS, features, margins, parts
+from support.guardrails import stored_rows
 
 HALF = BUCKETS // 2
 SHIFT = 65 - HALF.bit_length()  # of 64 bits the first ones name a bucket of a half

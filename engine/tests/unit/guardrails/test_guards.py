@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import socket
-import time
+import threading
 from typing import Any
 
 import pytest
 
+from sluice.guardrails.check import CHECKS
+from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guards import Guards, Outcome, redacted
 from sluice.guardrails.model import Judged
-from sluice.guardrails.registry import CHECKS
-from sluice.guardrails.seen import Kit
 from sluice.guardrails.settings import GuardrailSettings
 
 SETTINGS = GuardrailSettings.model_validate(
@@ -91,7 +90,7 @@ def test_the_verdict_is_that_of_the_library(guards: Guards, text: str) -> None:
     settings.disable_tracing = True
     guard: Any = AsyncGuard(history_max_length=1)
     guard.configure(allow_metrics_collection=False)
-    guard.use(*build_validators(SETTINGS.input, Kit()))
+    guard.use(*build_validators(SETTINGS.input, CheckResources()))
     said = asyncio.run(guard.validate(text))
     reasons = {span.reason for summary in said.validation_summaries or [] for span in summary.error_spans}
     assert asyncio.run(guards.check_input(text)).reasons == tuple(sorted(reasons))
@@ -111,16 +110,13 @@ def test_a_validator_that_fails_a_text_without_a_place_is_a_refusal(
 
 
 def test_a_check_that_breaks_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(options: Any, kit: Any) -> Any:
-        def find(seen: Any) -> Any:
-            raise ZeroDivisionError(options, kit, seen)
+    from sluice.guardrails import validators
 
-        return find
+    class Broken(CHECKS["length"]):  # type: ignore[misc]
+        def find(self, context: Any) -> Any:
+            raise ZeroDivisionError(self, context)
 
-    from sluice.guardrails import registry, validators
-
-    monkeypatch.setattr(registry, "CHECKS", CHECKS)
-    monkeypatch.setitem(CHECKS, "length", dataclasses.replace(CHECKS["length"], make=broken))  # type: ignore[arg-type]
+    monkeypatch.setitem(CHECKS.entries, "length", Broken)
     validators.validator_class.cache_clear()
     try:
         outcome = asyncio.run(Guards(SETTINGS).check_input("hello"))
@@ -163,7 +159,7 @@ class Model:
     toxicity = probability
 
 
-def guarded(says: Any, action: str = "block", seconds: float = 30) -> Guards:
+def guarded(says: Any, action: str = "block", seconds: float = 120) -> Guards:
     attack = {"check": "attack", "action": action}
     settings = GuardrailSettings.model_validate(
         {
@@ -173,11 +169,14 @@ def guarded(says: Any, action: str = "block", seconds: float = 30) -> Guards:
             "output": [{"check": "secrets", "action": "reask"}],
         }
     )
-    return Guards(settings, Kit(model=Model(says), embed=lambda _: None))  # type: ignore[arg-type,return-value]
+    return Guards(settings, CheckResources(model=Model(says), embed=lambda _: None))  # type: ignore[arg-type,return-value]
+
+
+over = threading.Event()
 
 
 def hang() -> float:
-    time.sleep(1)
+    over.wait()
     return 0.0
 
 
@@ -196,9 +195,16 @@ def test_a_guard_model_that_fails_lets_nothing_pass(says: Any, reason: str) -> N
     async def all_at_once(guards: Guards) -> list[Outcome]:
         return await asyncio.gather(*(guards.check_input(f"question {n}") for n in range(200)))
 
-    assert set(asyncio.run(all_at_once(guarded(says, seconds=0.2 if says is hang else 30)))) == {
-        Outcome("", True, (reason,))
-    }
+    guards = guarded(says, seconds=0.2 if says is hang else 120)
+
+    async def verdicts() -> set[Outcome]:
+        try:
+            return set(await all_at_once(guards))
+        finally:
+            over.set()
+
+    over.clear()
+    assert asyncio.run(verdicts()) == {Outcome("", True, (reason,))}
 
 
 def test_a_guard_whose_threads_are_gone_lets_nothing_pass() -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from guarding import trusting_model
 from sluice.guardrails.check import Finding
+from sluice.guardrails.context import CheckContext, CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.kinds import DIMENSION
 from sluice.guardrails.memory import Memory
-from sluice.guardrails.seen import Kit, Seen
 from sluice.guardrails.settings import GuardrailSettings
+from support.guardrails import trusting_model
 
 DOUBTING = dataclasses.replace(trusting_model("e" * 64), bounds=(-100.0, 100.0))
 
@@ -49,27 +49,27 @@ def test_a_full_memory_is_safe_for_many_threads() -> None:
 
 def test_a_part_in_doubt_is_embedded_once() -> None:
     embed = Embedder()
-    kit = Kit(DOUBTING, embed)
-    first = Seen("Who is on call? Who is next?", kit)
+    kit = CheckResources(DOUBTING, embed)
+    first = CheckContext("Who is on call? Who is next?", kit)
     assert first.waits
     first.ask()
-    again = Seen("Who is on call? And who is not?", kit)
+    again = CheckContext("Who is on call? And who is not?", kit)
     assert again.waits
     assert first.attack == again.attack
     assert embed.asked.count("Who is on call?") == 1
     assert set(embed.asked) >= {"Who is on call? Who is next?", "Who is next?", "And who is not?"}
-    assert not Seen("Who is on call? And who is not?", kit).waits
+    assert not CheckContext("Who is on call? And who is not?", kit).waits
 
 
 def test_an_embedding_that_gave_no_probability_is_asked_for_again() -> None:
     embed = Embedder()
-    kit = Kit(DOUBTING, embed)
+    kit = CheckResources(DOUBTING, embed)
     embed.value = float("nan")
     for _ in range(2):
         with pytest.raises(ValueError, match="no probability"):
-            Seen("Who is on call?", kit).ask()
+            CheckContext("Who is on call?", kit).ask()
     embed.value = 0.0
-    Seen("Who is on call?", kit).ask()
+    CheckContext("Who is on call?", kit).ask()
     assert embed.asked == ["Who is on call?"] * 3
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from sluice.core.errors import Faults
 from sluice.core.settings import load_settings
-from sluice.guardrails.registry import CHECKS
+from sluice.guardrails.check import CHECKS
 from sluice.guardrails.settings import GuardrailSettings
 
 ROOT = Path(__file__).parents[4]

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from fakes import scripted_bundle
 from sluice.core.errors import SluiceError
 from sluice.core.files import write_json, write_jsonl
 from sluice.core.tracking import open_tracking
@@ -23,6 +22,7 @@ from sluice.evaluation.summary import cases_digest
 from sluice.evaluation.tracking import COMPARISONS
 from sluice.jobs import compare_change as module
 from sluice.jobs.compare_change import review
+from support.serving.fakes import scripted_bundle
 
 ROOT = Path(__file__).parents[4]
 

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from fakes import provider_entry
 from sluice.core.errors import SluiceError
 from sluice.llm.aws import Frames, Signer
 from sluice.llm.failures import Failure, ProviderError
 from sluice.llm.settings import ProviderSpec
-from upstream import aws_error, bedrock_blocks, frame
+from support.providers.server import aws_error, bedrock_blocks, frame
+from support.serving.fakes import provider_entry
 
 STREAM = b"".join(bedrock_blocks())
 

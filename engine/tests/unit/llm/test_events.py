@@ -5,7 +5,7 @@ import pytest
 from sluice.llm.chat import Delta, Usage
 from sluice.llm.events import OpenAIEvents
 from sluice.llm.failures import Failure, ProviderError
-from upstream import TEXT, openai_blocks, sse
+from support.providers.server import TEXT, openai_blocks, sse
 
 STREAM = b"".join(openai_blocks())
 

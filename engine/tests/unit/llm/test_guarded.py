@@ -9,10 +9,11 @@ from contextlib import aclosing
 
 import pytest
 
-from providing import MESSAGES, PARAMETERS, ask, chat_over, collect, text, watched
 from sluice.llm.chat import Usage
 from sluice.llm.failures import Failure, ProviderError
-from upstream import TEXT, Upstream
+from support.event_loop import run
+from support.providers.clients import MESSAGES, PARAMETERS, ask, chat_over, collect, text, unasked, watched
+from support.providers.server import TEXT, Upstream
 
 Servers = Callable[..., list[Upstream]]
 
@@ -51,7 +52,7 @@ def test_nothing_is_tried_again_after_the_first_token(servers: Servers, fault: s
     received: list[str] = []
 
     async def read() -> None:
-        deadline = asyncio.get_running_loop().time() + 20
+        deadline = asyncio.get_running_loop().time() + 120
         async for delta in chat.stream(MESSAGES, PARAMETERS, deadline=deadline):
             received.append(delta.text)
 
@@ -71,12 +72,10 @@ def test_the_time_a_provider_asks_for_is_waited(servers: Servers) -> None:
 
 
 def test_a_time_that_does_not_fit_is_not_waited_for(servers: Servers) -> None:
-    running = servers("busy:60 normal")
-    began = time.monotonic()
+    running = servers("busy:3600 normal")
     with pytest.raises(ProviderError) as caught:
-        ask(chat_over(running, {"retries": 5}))
-    assert (caught.value.failure, caught.value.retry_after) == (Failure.RATE_LIMITED, 60)
-    assert time.monotonic() - began < 5
+        ask(chat_over(running, {"retries": 5}), seconds=1200)
+    assert (caught.value.failure, caught.value.retry_after) == (Failure.RATE_LIMITED, 3600)
     assert len(running[0].asked) == 1
 
 
@@ -85,24 +84,40 @@ def test_no_first_token_in_its_own_time_is_slow(servers: Servers, fault: str) ->
     running = servers(fault)
     changes = {"timeouts": {"connect": 2, "queue": 1, "first_token": 0.2}, "retries": 3}
     with pytest.raises(ProviderError, match=r"a: no first token within 0\.2 s") as caught:
-        ask(chat_over(running, changes))
+        ask(chat_over(running, changes), held=unasked(*running))
     assert caught.value.failure is Failure.SLOW
     assert len(running[0].asked) == 1
-    assert running[0].asked[0].gone.wait(5)
+    assert running[0].asked[0].gone.wait(60)
 
 
 def test_a_slow_end_is_not_a_slow_start(servers: Servers) -> None:
     changes = {"timeouts": {"connect": 2, "queue": 1, "first_token": 0.4}}
-    assert text(ask(chat_over(servers("drip:0.15"), changes))) == TEXT
+    chat = chat_over(servers("drip:0.15"), changes)
+    received: list[str] = []
+
+    async def read() -> float:
+        now = asyncio.get_running_loop().time
+        began = now()
+        async for delta in chat.stream(MESSAGES, PARAMETERS, deadline=began + 120):
+            received.append(delta.text)
+        return now() - began
+
+    assert run(read(), held=lambda: not received) > 0.4
+    assert "".join(received) == TEXT
 
 
 @pytest.mark.parametrize("script", ["hang", "hang_in_stream", "status:500", "reset", "busy:0.05", "drip:0.2", "error"])
 def test_the_deadline_holds_with_retries(servers: Servers, script: str) -> None:
     chat = chat_over(servers(script), {"retries": 10})
-    began = time.monotonic()
-    with pytest.raises(ProviderError):
-        ask(chat, seconds=0.6)
-    assert time.monotonic() - began < 0.6 + 2  # a guard; engine/benchmarks/providers.py has the figure
+
+    async def read() -> float:
+        now = asyncio.get_running_loop().time
+        began = now()
+        with pytest.raises(ProviderError):
+            await collect(chat, seconds=0.6)
+        return now() - began
+
+    assert run(read()) < 0.6 + 2  # engine/benchmarks/providers.py has the figure
 
 
 def test_who_finds_no_place_is_told(servers: Servers) -> None:
@@ -112,7 +127,8 @@ def test_who_finds_no_place_is_told(servers: Servers) -> None:
 
     async def three() -> list[object]:
         waiting = [asyncio.create_task(collect(chat)) for _ in range(2)]
-        await asyncio.sleep(0.1)
+        while len(running[0].asked) < 2:
+            await asyncio.sleep(0.01)
         with pytest.raises(ProviderError) as caught:
             await collect(chat)
         for task in waiting:
@@ -154,7 +170,7 @@ def test_who_goes_away_is_no_mark_against_the_provider(servers: Servers, ending:
     seen = watched(chat)
 
     async def leave() -> None:
-        stream = chat.stream(MESSAGES, PARAMETERS, deadline=asyncio.get_running_loop().time() + 30)
+        stream = chat.stream(MESSAGES, PARAMETERS, deadline=asyncio.get_running_loop().time() + 600)
         async with aclosing(stream):
             if ending == "close":
                 await anext(stream)
@@ -163,7 +179,7 @@ def test_who_goes_away_is_no_mark_against_the_provider(servers: Servers, ending:
                 async with asyncio.timeout(0.2):
                     await anext(stream)
 
-    asyncio.run(leave())
+    run(leave(), held=unasked(*running))
     assert [attempt.outcome for attempt in seen] == ["abandoned"]
     assert chat.states == {"a": "closed"}
 

@@ -6,10 +6,10 @@ import logging
 import aiohttp
 import pytest
 
-from providing import ask, chat_over
 from sluice.llm.failures import Failure, ProviderError
 from sluice.llm.http import HttpClient, address
-from upstream import Upstream, upstream
+from support.providers.clients import ask, chat_over
+from support.providers.server import Upstream, upstream
 
 BODY = b'{"stream": true}'
 
@@ -65,7 +65,7 @@ def test_a_reply_that_is_left_early_is_closed() -> None:
                 assert await reply.read()
 
         asyncio.run(leave())
-        assert server.asked[0].gone.wait(5)
+        assert server.asked[0].gone.wait(60)
 
 
 @pytest.mark.usefixtures("loopback")

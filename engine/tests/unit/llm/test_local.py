@@ -12,9 +12,9 @@ import httpx
 import psutil
 import pytest
 
-from providing import ask_local
 from sluice.core.errors import SluiceError
 from sluice.llm.local import LocalServer, probe
+from support.providers.clients import ask_local
 
 QUESTION = "What is the capital of France?"
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from fakes import provider_entry
 from sluice.core.errors import Faults
 from sluice.llm.settings import Providers, ProviderSpec, load_providers
+from support.serving.fakes import provider_entry
 
 ROOT = Path(__file__).parents[4]
 ROLES = ["chat", "embed"]
@@ -72,7 +72,7 @@ def test_every_number_must_be_there(file: Path) -> None:
         ({"breaker": {"window": 5, "failures": 6, "open_seconds": 1}}, "can never be reached"),
         ({"omit": ["temprature"]}, "Input should be"),
         ({"model": "chatt"}, "no role 'chatt' in models.yaml (did you mean 'chat'?)"),
-        ({"base_url": "ftp://x"}, "should match pattern"),
+        ({"kind": "openai_compatible", "base_url": "ftp://x"}, "should match pattern"),
     ],
 )
 def test_what_does_not_fit_the_kind(file: Path, changes: dict[str, Any], what: str) -> None:

@@ -7,10 +7,10 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 
-from providing import PARAMETERS, chat_over
 from sluice.llm.failures import ProviderError
 from sluice.llm.view import as_langchain
-from upstream import TEXT, Upstream
+from support.providers.clients import PARAMETERS, chat_over
+from support.providers.server import TEXT, Upstream
 
 Servers = Callable[..., list[Upstream]]
 

@@ -9,13 +9,10 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.rollout.figures import Sample
 
-ROOT = Path(__file__).parents[4]
-
 
 @pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "loadtest"))
-    return importlib.import_module("stage")
+def module() -> ModuleType:
+    return importlib.import_module("sluice.rollout.load_test.stage")
 
 
 @pytest.fixture

@@ -20,15 +20,15 @@ def test_what_waits_is_taken_together_up_to_the_size() -> None:
 
     def double(items: list[int]) -> list[int]:
         taken.append(items)
-        assert open_gate.wait(10)
+        assert open_gate.wait(60)
         return [2 * item for item in items]
 
     batches = Batches(double, size=3)
     with ThreadPoolExecutor(6) as pool:
         first = pool.submit(batches.ask, 0)
-        assert wait_until(lambda: taken == [[0]], seconds=10, every=0.01)
+        assert wait_until(lambda: taken == [[0]], seconds=60, every=0.01)
         others = [pool.submit(batches.ask, number) for number in range(1, 6)]
-        assert wait_until(waiting(batches, 5), seconds=10, every=0.01)
+        assert wait_until(waiting(batches, 5), seconds=60, every=0.01)
         open_gate.set()
         assert first.result(10) == 0
         assert [other.result(10) for other in others] == [2, 4, 6, 8, 10]

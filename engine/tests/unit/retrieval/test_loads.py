@@ -85,7 +85,7 @@ def test_what_a_service_searches_stays(
         assert (done.dropped, done.held) == ((loaded[STOPPED],), (loaded[OLD],))
         assert retriever.search("Who is paged?", k=1)
     # The server notices the end of the service's connections a moment later.
-    assert wait_until(lambda: prune(store, [NEW]).dropped == (loaded[OLD],), seconds=30)
+    assert wait_until(lambda: prune(store, [NEW]).dropped == (loaded[OLD],), seconds=60)
 
 
 def test_what_a_service_loaded_by_itself_stays_and_is_told(

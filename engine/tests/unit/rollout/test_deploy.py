@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from kubeapi import KubeApi, serving, status
 from sluice.cluster.client import Cluster, ConflictError, LostError
 from sluice.cluster.deploy import Deployment, deploy
 from sluice.cluster.released import render_release
 from sluice.cluster.watch import Patience
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+from support.kubernetes.api_server import KubeApi, serving, status
 
 from .cluster import IMAGE, checkout, hold, recording, release
 
-QUICK = Patience(lost=20, watch=5, silence=10, pull=30, settle=5, again=(0.1, 0.5))
+QUICK = Patience(lost=120, watch=5, silence=10, pull=120, settle=60, again=(0.1, 0.5))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ class Runner:
         self.documents = documents
         self.lines: list[str] = []
 
-    def __call__(self, *, patience: Patience = QUICK, seconds: float = 40, retry: bool = False) -> Deployment:
+    def __call__(self, *, patience: Patience = QUICK, seconds: float = 240, retry: bool = False) -> Deployment:
         self.lines.clear()
         return deploy(
             self.cluster, self.documents, show=self.lines.append, seconds=seconds, patience=patience, retry=retry
@@ -180,7 +180,7 @@ def test_a_first_release_that_fails_has_nothing_to_go_back_to(api: KubeApi, run:
 def test_an_image_that_cannot_be_pulled_is_aborted_in_time(api: KubeApi, run: Runner) -> None:
     hold(api)
     api.recording = recording("image-pull")
-    done = run(patience=Patience(lost=20, watch=5, silence=10, pull=1, settle=5, again=(0.1, 0.5)))
+    done = run(patience=Patience(lost=120, watch=5, silence=10, pull=1, settle=60, again=(0.1, 0.5)))
     assert done.kind == "stopped"
     assert "ImagePullBackOff: Back-off pulling image" in done.reasons[0]
     assert any("ErrImagePull" in line for line in run.lines)

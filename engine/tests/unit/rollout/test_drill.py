@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from drilling import BAD, GOOD, WAYS, drill, plan_of_the_cluster
 from sluice.core.files import read_json
 from sluice.rollout.plan import Analysis
+from support.rollout.drill import BAD, GOOD, WAYS, drill, plan_of_the_cluster
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 

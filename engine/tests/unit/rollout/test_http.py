@@ -18,8 +18,8 @@ def test_any_status_is_an_answer_and_proxies_are_ignored(
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     service = Service("stable", stub("r-1"), state=tmp_path)
     try:
-        service.wait_ready(20)
-        missing = get(f"{service.url}/nothing", timeout=2)
+        service.wait_ready(60)
+        missing = get(f"{service.url}/nothing", timeout=60)
         assert (missing.status, missing.headers["x-sluice-release"]) == (404, "r-1")
     finally:
         service.stop()
@@ -27,4 +27,4 @@ def test_any_status_is_an_answer_and_proxies_are_ignored(
 
 def test_no_answer_is_an_os_error() -> None:
     with pytest.raises(OSError, match="refused"):
-        get(f"http://127.0.0.1:{free_port()}/", timeout=2)
+        get(f"http://127.0.0.1:{free_port()}/", timeout=60)

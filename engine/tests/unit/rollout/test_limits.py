@@ -1,10 +1,11 @@
-"""The limits of the gates, written into templates."""
+"""The limits of the gates, written as replacements that kustomize makes in the templates."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sluice.core.errors import Faults
 from sluice.rollout.limits import sync
@@ -16,16 +17,7 @@ gates:
   - {name: canary_errors, stage: load, metric: error_rate, direction: at_most, limit: 0.01,
      relative_to: none, compare: value, min_samples: 5}
 """
-TEMPLATE = """\
-spec:
-  args:
-    - name: window   # stays
-      value: "2m"
-    - name: success-rate-limit
-      value: "0"     # stays
-    - name: success-rate-samples
-      value: "0"
-"""
+ANALYSIS = Path(__file__).parents[4] / "engine" / "k8s" / "analysis"
 
 
 @pytest.fixture
@@ -35,29 +27,31 @@ def gates(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def template(tmp_path: Path) -> Path:
-    path = tmp_path / "analysis" / "success-rate.yaml"
-    path.parent.mkdir()
-    path.write_text(TEMPLATE)
-    return path
+def test_each_number_goes_to_the_argument_of_its_name_and_only_once(gates: Path, tmp_path: Path) -> None:
+    out = tmp_path / "analysis-limits.yaml"
+    assert sync(gates, ANALYSIS, out)
+    select = {"select": {"kind": "AnalysisTemplate", "name": "success-rate"}}
+    assert yaml.safe_load(out.read_text()) == [
+        {"sourceValue": value, "targets": [{**select, "fieldPaths": [f"spec.args.[name=success-rate-{name}].value"]}]}
+        for name, value in (("limit", "0.995"), ("samples", "40"))
+    ]
+    assert not sync(gates, ANALYSIS, out)
 
 
-def test_only_the_numbers_change_and_only_once(gates: Path, template: Path) -> None:
-    assert sync(gates, template.parent) == [template]
-    wanted = TEMPLATE.replace('"0"     #', '"0.995"     #').replace(
-        'samples\n      value: "0"', 'samples\n      value: "40"'
-    )
-    assert template.read_text() == wanted
-    assert sync(gates, template.parent) == []
+def test_without_a_gate_of_the_stage_nothing_is_replaced(gates: Path, tmp_path: Path) -> None:
+    gates.write_text(GATES.replace("stage: analysis", "stage: load"))
+    assert sync(gates, ANALYSIS, tmp_path / "out.yaml")
+    assert yaml.safe_load((tmp_path / "out.yaml").read_text()) == []
 
 
-def test_a_gate_without_its_template_or_argument_is_a_fault_and_nothing_is_written(gates: Path, template: Path) -> None:
-    template.write_text(TEMPLATE.replace("success-rate-samples", "success-rate-sample"))
-    before = template.read_text()
+def test_a_gate_without_its_template_or_argument_is_a_fault_and_nothing_is_written(gates: Path, tmp_path: Path) -> None:
+    out, templates = tmp_path / "out.yaml", tmp_path / "analysis"
+    templates.mkdir()
+    text = (ANALYSIS / "success-rate.yaml").read_text()
+    (templates / "success-rate.yaml").write_text(text.replace("name: success-rate-samples", "name: samples"))
     with pytest.raises(Faults, match="no argument success-rate-samples"):
-        sync(gates, template.parent)
-    assert template.read_text() == before
-    template.unlink()
+        sync(gates, templates, out)
+    (templates / "success-rate.yaml").unlink()
     with pytest.raises(Faults, match=r"success-rate\.yaml: no such template"):
-        sync(gates, template.parent)
+        sync(gates, templates, out)
+    assert not out.exists()

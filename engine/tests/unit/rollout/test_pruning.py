@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from kubeapi import KubeApi, serving
 from sluice.cluster.observer import Target
 from sluice.cluster.pruning import prune
 from sluice.cluster.rollback import choose, revisions
 from sluice.cluster.status import read_rollout
+from support.kubernetes.api_server import KubeApi, serving
 
 from .cluster import hold
 

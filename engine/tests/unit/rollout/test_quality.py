@@ -9,20 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from canaries import CASES, Canary
-from fakes import DECLINE
 from sluice.cli.canary import canary_quality
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.files import read_json
 from sluice.core.processes import free_port
 from sluice.data.rows import Row, write_rows
 from sluice.evaluation.findings import Comparison
-from sluice.evaluation.metrics import METRICS
-from sluice.evaluation.output import Output, needs_of
+from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.policy import MetricPolicy, load_policy
+from sluice.evaluation.registry import METRICS
 from sluice.evaluation.reports.terminal import in_the_terminal
-from sluice.rollout import quality
 from sluice.rollout.quality import Served, compare_served, sample
+from support.rollout.canaries import CASES, Canary
+from support.serving.fakes import DECLINE
 
 ROOT = Path(__file__).parents[4]
 
@@ -121,7 +120,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def asked_by_the_command(services: dict[str, str], canary: str, release: Path) -> None:
     canary_quality(
-        services["stable"], services[canary], cases=0, concurrency=4, timeout=10, release=release, out=release / "out"
+        services["stable"], services[canary], cases=0, concurrency=4, timeout=60, release=release, out=release / "out"
     )
 
 
@@ -149,20 +148,22 @@ def test_every_metric_that_decides_is_compared_or_named_as_left_out(services: di
     assert left_out == {"groundedness", "same_language", "toxicity", "recall_at_5", "mrr", "ndcg_at_5"}
     assert found.as_dict()["left_out"] == list(found.left_out)
     assert "~ not compared here: mrr needs what the search found" in in_the_terminal(found)
-    asked = {metric.name for metric in METRICS if needs_of(metric) == "answer"}
+    asked = {name for name, metric in METRICS.items() if metric.needs == "answer"}
     assert deciding == left_out | (deciding & asked)
 
 
 def test_a_metric_that_is_added_decides_without_being_listed(
     services: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Short:
-        name, version, unit, direction, aggregate = "short", "1", "share", "higher", "mean"
+    class Short(Metric):
+        name, what, unit = "short", "the answer is short", "share"
 
         def score(self, row: Row, output: Output) -> float:  # noqa: ARG002 - the protocol's signature
             return float(len(output.text) < 30)
 
-    monkeypatch.setattr(quality, "METRICS", (*METRICS, Short()))
+    list(METRICS)
+    monkeypatch.setitem(METRICS.entries, "short", Short)
+    monkeypatch.setitem(METRICS._modules, "short", __name__)
     policy = load_policy(ROOT / "config" / "gates.yaml")
     policy = policy.model_copy(update={"metrics": policy.metrics | {"short": MetricPolicy(decides="always")}})
     served = (Served(services[name], DECLINE, 10) for name in ("stable", "good"))

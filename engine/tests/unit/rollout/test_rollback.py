@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from kubeapi import KubeApi, serving
 from sluice.cluster.client import Cluster
 from sluice.cluster.rollback import manifest, rollback
 from sluice.cluster.watch import Patience
 from sluice.core.errors import SluiceError
+from support.kubernetes.api_server import KubeApi, serving
 
 from .cluster import hold
 
@@ -55,7 +55,7 @@ def back(api: KubeApi, tmp_path: Path, release: str = "", before: str = "") -> t
     lines: list[str] = []
     cluster = Cluster(tmp_path / "state", lost_seconds=3)
     named = {"release": release, "before": before}
-    done = rollback(cluster, api.namespace, "sluice", **named, show=lines.append, seconds=20, patience=QUICK)
+    done = rollback(cluster, api.namespace, "sluice", **named, show=lines.append, seconds=240, patience=QUICK)
     return done, lines
 
 

@@ -26,7 +26,7 @@ def services(stub: Callable[..., ServiceSpec], tmp_path: Path) -> Iterator[tuple
     )
     try:
         for service in pair:
-            service.wait_ready(20)
+            service.wait_ready(60)
         yield pair
     finally:
         for service in pair:
@@ -40,7 +40,7 @@ def router(services: tuple[Service, Service], tmp_path: Path) -> Iterator[Router
 
 
 def _ask(router: Router, times: int) -> list[Visit]:
-    return [visit(router.url, "What is a canary?", timeout=5) for _ in range(times)]
+    return [visit(router.url, "What is a canary?", timeout=60) for _ in range(times)]
 
 
 def test_weights_hold_from_the_first_request_after_the_call(router: Router) -> None:
@@ -62,7 +62,7 @@ def test_no_request_is_lost_while_weights_move(router: Router) -> None:
 
     def keep_asking() -> None:
         while not over.is_set():
-            visits.append(visit(router.url, "What is a gate?", timeout=5))
+            visits.append(visit(router.url, "What is a gate?", timeout=60))
 
     threads = [threading.Thread(target=keep_asking) for _ in range(2)]
     for thread in threads:

@@ -24,8 +24,8 @@ def test_a_service_gets_a_port_its_environment_and_an_end(tmp_path: Path) -> Non
     spec = ServiceSpec("r-1", [sys.executable, "-c", code, "{port}", "{braces} stay"], {"WHO": "me"})
     service = Service("stable", spec, state=tmp_path)
     try:
-        service.wait_ready(20)
-        assert get(f"{service.url}/", timeout=2).body == b"me"
+        service.wait_ready(60)
+        assert get(f"{service.url}/", timeout=60).body == b"me"
     finally:
         service.stop()
     with pytest.raises(SluiceError, match="stable r-1 ended with status -15"):

@@ -9,6 +9,7 @@ from sluice.rollout.argo import Arg
 from sluice.rollout.templates import LoadParameters, QualityParameters, parse_duration, read_parameters
 
 ANALYSIS = Path(__file__).parents[4] / "engine" / "k8s" / "analysis"
+SHAPES = ("steady", "staircase")
 
 
 @pytest.mark.parametrize(
@@ -25,9 +26,9 @@ def test_what_is_not_a_duration_is_refused(text: str) -> None:
 
 
 def test_parameters_are_the_defaults_of_the_template_and_what_a_step_says() -> None:
-    load = read_parameters(ANALYSIS, "load", [Arg(name="users", value="4")])
+    load = read_parameters(ANALYSIS, "load", [Arg(name="users", value="4")], shapes=SHAPES)
     assert load == LoadParameters(users=4, seconds=180, shape="steady", answer_timeout_s=20)
-    quality = read_parameters(ANALYSIS, "quality", [Arg(name="cases", value="80")])
+    quality = read_parameters(ANALYSIS, "quality", [Arg(name="cases", value="80")], shapes=SHAPES)
     assert quality == QualityParameters(cases=80, concurrency=2, answer_timeout_s=30)
 
 
@@ -44,11 +45,11 @@ def test_parameters_are_the_defaults_of_the_template_and_what_a_step_says() -> N
 )
 def test_a_bad_argument_is_named(name: str, argument: str, value: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        read_parameters(ANALYSIS, name, [Arg(name=argument, value=value)])
+        read_parameters(ANALYSIS, name, [Arg(name=argument, value=value)], shapes=SHAPES)
 
 
 def test_a_template_without_an_argument_is_named_with_its_line(tmp_path: Path) -> None:
     text = (ANALYSIS / "quality.yaml").read_text()
     (tmp_path / "quality.yaml").write_text(text.replace("- name: cases", "- name: rows"))
     with pytest.raises(SluiceError, match=r"quality.yaml:\d+: no argument 'cases'"):
-        read_parameters(tmp_path, "quality", [])
+        read_parameters(tmp_path, "quality", [], shapes=SHAPES)

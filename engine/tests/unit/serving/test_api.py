@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable
@@ -10,18 +11,19 @@ from typing import Any
 import httpx
 import pytest
 
-from fakes import CHUNKS, ScriptedChat
+from sluice.serving import faults
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
 from sluice.serving.faults import parse_fault
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import CHUNKS, ScriptedChat
 from unit.serving.client import CHAT, OVERLAP, Client
 
 RELEASE = "r-0123456789ab"
 OWNER = "Who answers for this?"
 DECLINE = "The handbook does not say."
-MakeChain = Callable[[ScriptedChat], AnswerChain]
+MakeChain = Callable[[ScriptedChat], ApplicationRunner]
 
 
 @pytest.fixture
@@ -300,19 +302,31 @@ def test_an_injected_error_hits_its_share_of_the_chat_only(make_client: Callable
     assert client.get("/version").json()["fault"] == "error=0.5"
 
 
-def test_an_injected_delay_is_there_for_the_chat_only(make_client: Callable[..., Client]) -> None:
+def test_an_injected_delay_is_there_for_the_chat_only(
+    make_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = make_client(fault="delay=0.3")
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr(faults.asyncio, "sleep", noted)
+    assert client.get("/version").status_code == 200
+    assert slept.count(0.3) == 0
     assert client.chat().elapsed.total_seconds() >= 0.3
-    assert client.get("/version").elapsed.total_seconds() < 0.3
+    assert slept.count(0.3) == 1
 
 
 def test_version_names_the_code_that_a_release_was_not_made_with(
-    bundle: Bundle, chain: AnswerChain, traffic: Traffic
+    bundle: Bundle, chain: ApplicationRunner, traffic: Traffic
 ) -> None:
     app = create_app(dataclasses.replace(bundle, other_code=("sluice/serving/api.py",)), chain, traffic)
     assert Client(app).get("/version").json()["other_code"] == ["sluice/serving/api.py"]
 
 
-def test_a_draft_can_be_served_too(bundle: Bundle, chain: AnswerChain, traffic: Traffic) -> None:
+def test_a_draft_can_be_served_too(bundle: Bundle, chain: ApplicationRunner, traffic: Traffic) -> None:
     app = create_app(dataclasses.replace(bundle, release="draft"), chain, traffic)
     assert Client(app).chat().headers["x-sluice-release"] == "draft"

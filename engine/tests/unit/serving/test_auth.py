@@ -12,15 +12,15 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from fakes import ScriptedChat, ScriptedRetriever
 from sluice.core.errors import SluiceError
 from sluice.serving import auth
 from sluice.serving.api import create_app
 from sluice.serving.auth import Bucket, KeyRing
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
 from sluice.serving.keys import add_key, revoke_key
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import ScriptedChat, ScriptedRetriever
 from unit.serving.client import CHAT, Client
 
 QUESTION = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}
@@ -50,7 +50,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 @pytest.fixture
 def make_client(
-    bundle: Bundle, make_chain: Callable[[ScriptedChat], AnswerChain], chat: ScriptedChat, path: Path
+    bundle: Bundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat, path: Path
 ) -> Callable[[], Client]:
     return lambda: Client(create_app(bundle, make_chain(chat), Traffic(), keys=KeyRing(path)))
 

@@ -16,10 +16,9 @@ import httpx
 import numpy as np
 import pytest
 
-from fakes import ScriptedRetriever, hit, scripted_bundle
 from sluice.core.errors import SluiceError
+from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guards import Guards
-from sluice.guardrails.seen import Kit
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
@@ -27,9 +26,10 @@ from sluice.retrieval import Hit
 from sluice.serving.answer import Answer
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
 from sluice.serving.guards import open_guards
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import ScriptedRetriever, hit, scripted_bundle
 
 QUESTION = "How much traffic does a canary get?"
 HONEST = hit("A canary gets five percent of the traffic.", doc_id="canary")
@@ -61,8 +61,8 @@ def bundle_with(**stages: list[dict[str, Any]]) -> Bundle:
     return dataclasses.replace(scripted_bundle(), guardrails=GuardrailSettings.model_validate(usual | stages))
 
 
-def ask(bundle: Bundle, model: Speaking, hits: list[Hit], kit: Kit | None = None) -> Answer:
-    chain = AnswerChain(bundle, model, ScriptedRetriever({QUESTION: hits}), Guards(bundle.guardrails, kit))
+def ask(bundle: Bundle, model: Speaking, hits: list[Hit], kit: CheckResources | None = None) -> Answer:
+    chain = ApplicationRunner(bundle, model, ScriptedRetriever({QUESTION: hits}), Guards(bundle.guardrails, kit))
     return asyncio.run(chain.answer([{"role": "user", "content": QUESTION}]))
 
 
@@ -142,7 +142,7 @@ def test_a_banned_text_is_never_sent_wherever_the_stream_is_cut(banned: str, act
 
     async def sent(cut: int) -> tuple[str, str | None]:
         model = Speaking([text[:cut], text[cut:]])
-        chain = AnswerChain(bundle, model, ScriptedRetriever({QUESTION: [HONEST]}), guards)
+        chain = ApplicationRunner(bundle, model, ScriptedRetriever({QUESTION: [HONEST]}), guards)
         answer = await chain.answer([{"role": "user", "content": QUESTION}])
         return answer.text, answer.blocked
 
@@ -201,7 +201,7 @@ def test_no_canary_of_a_system_prompt_gets_out_whatever_it_is_written_in(writing
         bundle = bundle_with(output=output)
         said = write(instructions)
         for pieces in ([said], [said[:40], said[40:]]):
-            answer = ask(bundle, Speaking(pieces), [HONEST], Kit(instructions=(instructions,)))
+            answer = ask(bundle, Speaking(pieces), [HONEST], CheckResources(instructions=(instructions,)))
             assert write(canary) not in answer.text, template
             assert canary not in answer.text, template
             assert answer.blocked, template
@@ -214,7 +214,7 @@ over = threading.Event()
 
 
 def hung(_: Any) -> Any:
-    over.wait(60)
+    over.wait()
     return []
 
 
@@ -238,19 +238,21 @@ def test_two_hundred_requests_behind_a_guard_that_is_not_there_get_no_answer(
         scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": REQUESTS}),
         guardrails=GuardrailSettings.model_validate(
             {
-                "timeout_seconds": 0.1,
+                "timeout_seconds": 0.1 if how is hung else 120,
                 "input": [{"check": "topic", "action": "block", "options": {"topics": {"x": {"examples": ["y"]}}}}],
                 "output": [{"check": "secrets", "action": "block"}],
             }
         ),
     )
-    guards = Guards(bundle.guardrails, Kit(embed=lambda texts: np.ones((len(texts), 2), np.float32)))
+    guards = Guards(bundle.guardrails, CheckResources(embed=lambda texts: np.ones((len(texts), 2), np.float32)))
     if how is killed:
         killed(guards)
     else:
         monkeypatch.setattr(guards._input._validators[0], "find", how)
     model = Speaking()
-    app = create_app(bundle, AnswerChain(bundle, model, ScriptedRetriever({QUESTION: [HONEST]}), guards), Traffic())
+    app = create_app(
+        bundle, ApplicationRunner(bundle, model, ScriptedRetriever({QUESTION: [HONEST]}), guards), Traffic()
+    )
 
     async def all_of_them() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fakes import ScriptedChat
 from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
 from sluice.serving.keys import add_key
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import ScriptedChat
 from unit.serving.client import CHAT, OVERLAP, Client
 
 BODY = {"messages": [{"role": "user", "content": OVERLAP}]}
@@ -28,7 +28,7 @@ def keys(tmp_path: Path) -> Path:
 def client(
     request: pytest.FixtureRequest,
     bundle: Bundle,
-    make_chain: Callable[[ScriptedChat], AnswerChain],
+    make_chain: Callable[[ScriptedChat], ApplicationRunner],
     chat: ScriptedChat,
     keys: Path,
 ) -> Client:
@@ -89,7 +89,7 @@ def test_the_page_of_the_service_is_answered(client: Client, host: str) -> None:
 
 
 def test_with_keys_the_key_decides(
-    bundle: Bundle, make_chain: Callable[[ScriptedChat], AnswerChain], chat: ScriptedChat, keys: Path
+    bundle: Bundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat, keys: Path
 ) -> None:
     """Under the name of an ingress, and from a page that has a key."""
     secret = add_key(keys, "web", tenant=None, scopes=["chat"], rate=60)

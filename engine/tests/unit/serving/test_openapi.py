@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 
-from fakes import ScriptedChat, StubChain
-from fuzz import fuzz
 from sluice.serving.api import create_app
 from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
-from sluice.serving.middleware import _ROUTES, Traffic
+from sluice.serving.middleware import Traffic
 from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
+from sluice.serving.runner import ApplicationRunner
+from support.serving.api_fuzz import fuzz
+from support.serving.fakes import ScriptedChat, StubChain
 from unit.serving.client import Client
 from unit.serving.test_api import events
 
 
 @pytest.fixture
-def client(bundle: Bundle, make_chain: Callable[[ScriptedChat], AnswerChain], chat: ScriptedChat) -> Client:
+def client(bundle: Bundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat) -> Client:
     return Client(create_app(bundle, make_chain(chat), Traffic()))
 
 
@@ -33,7 +33,17 @@ def document(client: Client) -> dict[str, Any]:
 
 
 def test_every_path_is_described_with_its_replies(document: dict[str, Any]) -> None:
-    assert set(document["paths"]) == _ROUTES
+    assert set(document["paths"]) == {
+        "/",
+        "/healthz",
+        "/metrics",
+        "/openapi.json",
+        "/readyz",
+        "/v1/chat/completions",
+        "/v1/feedback",
+        "/v1/models",
+        "/version",
+    }
     assert document["info"]["version"] == "r-0123456789ab"
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     for path, methods in document["paths"].items():

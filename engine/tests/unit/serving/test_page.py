@@ -96,7 +96,7 @@ def test_a_talk_by_keyboard(browser: Browser, service: Service, state: Path) -> 
     browser.press("Enter")
     browser.wait("document.querySelector('.aside').hidden")
     browser.wait("document.querySelector('.verdict span').textContent === 'Noted, thank you.'")
-    wait_until(lambda: kept(state)[-1]["comment"] != "", seconds=10)  # the page has said so before, of the score
+    wait_until(lambda: kept(state)[-1]["comment"] != "", seconds=60)  # the page has said so before, of the score
     assert kept(state)[-1]["comment"] == "It is 128."
     browser.js("document.getElementById('question').focus()")
     ask(browser, "What is the capital of Peru?")

@@ -27,8 +27,8 @@ from sluice.data.contract import data_digest
 from sluice.data.rows import Row, load_corpus, load_rows
 from sluice.evaluation.asked_rows import rows_of
 from sluice.evaluation.batching import Batched
-from sluice.evaluation.metrics import EMBEDDING, METRICS
 from sluice.evaluation.output import Output
+from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.guardrails.model import FILE
@@ -150,6 +150,6 @@ def evaluate(workspace: Workspace, journey: Any, *words: str) -> None:  # noqa: 
     rows = load_rows(chosen.asked) if chosen.asked else rows_of(workspace)
     spoiled = "SPOILED" in (workspace.prompts / "answer.prompt.yml").read_text()
     application = RuleApplication(spoiled=spoiled and not chosen.release and not chosen.baseline)
-    metrics = (*METRICS, *(made(Batched(HashedVectors().embed)) for made in EMBEDDING))
+    metrics = make_metrics(MetricResources(Batched(HashedVectors().embed)))
     cases = asyncio.run(run_cases(rows, application, metrics, concurrency=8, on_progress=lambda *_: None))
     write_results(chosen.out, summarise(rows, cases, metrics) | {"recorded": 0}, cases)

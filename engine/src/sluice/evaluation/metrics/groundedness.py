@@ -7,28 +7,30 @@ passages nothing is supported.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sluice.data.rows import Row
 from sluice.data.similarity import words
 from sluice.evaluation.batching import Batched
 from sluice.evaluation.grounding import ALIKE, COPIED, NEAR, find_evidence
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 from sluice.evaluation.text import sentences
 
 if TYPE_CHECKING:
     from sluice.retrieval.embedder import Vectors
 
 
-class Groundedness:
+@metric
+class Groundedness(Metric):
     """`vectors`: one vector of length 1 for each text."""
 
     name = "groundedness"
-    version = "1"
+    what = "share of the answer's sentences that a passage supports (below)"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["mean"] = "mean"
+    rows = "whose answer has words and is no decline"
     needs = "passages"
+    resources = ("vectors",)
 
     def __init__(self, vectors: Batched[Vectors]) -> None:
         self._vectors = vectors

@@ -8,10 +8,10 @@ be one line, `PASS: reason` or `FAIL: reason`. Any other is asked for once more,
 import asyncio
 import re
 from contextlib import aclosing
-from typing import Literal
 
 from sluice.data.rows import Row
-from sluice.evaluation.output import Assertion, Output
+from sluice.evaluation.output import Assertion, Metric, Output
+from sluice.evaluation.registry import metric
 from sluice.llm.chat import ChatProvider, Messages
 from sluice.prompts import Prompt
 
@@ -27,14 +27,17 @@ _AGAIN = (
 )
 
 
-class Judge:
+@metric
+class Judge(Metric):
     """`chat`: who judges; `by`: its name, for the version. `seconds`: for a reply; `concurrency`: cases at a time."""
 
     name = "judge"
+    what = "a language model says that the answer passes the rubric (below)"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["share"] = "share"
+    rows = "that were not declined, where `judge` of `config/providers.yaml` is not empty"
     needs = "model"
+    resources = ("judge",)
+    aggregate = "share"
 
     def __init__(self, chat: ChatProvider, prompt: Prompt, *, by: str, seconds: float, concurrency: int) -> None:
         self.version = f"1 {prompt.digest[:12]} {by}"

@@ -3,20 +3,21 @@
 Spans of a few words mostly have none: `sluice.evaluation.language` says how sure it must be.
 """
 
-from typing import Literal
-
 from sluice.data.rows import Row
 from sluice.evaluation.language import language_of
-from sluice.evaluation.output import Label, Output
+from sluice.evaluation.output import Label, Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class Language:
+@metric
+class Language(Metric):
     name = "language"
-    version = "1"
+    what = "ISO 639-1 code of the answer's language (below)"
     unit = "language"
-    direction = None
-    aggregate: Literal["counts"] = "counts"
+    rows = "that were answered, in a language that can be told"
     needs = "model"
+    direction = None
+    aggregate = "counts"
 
     def score(self, row: Row, output: Output) -> Label | None:  # noqa: ARG002 - the protocol's signature
         found = None if output.declined else language_of(output.text)

@@ -7,20 +7,21 @@ figures.
 """
 
 from collections.abc import Iterable
-from typing import Literal
 
 from sluice.data.rows import Row
 from sluice.evaluation.batching import Batched
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class Toxicity:
+@metric
+class Toxicity(Metric):
     name = "toxicity"
-    version = "1"
+    what = "probability that the answer is insulting or obscene (below)"
     unit = "share"
-    direction: Literal["lower"] = "lower"
-    aggregate: Literal["mean"] = "mean"
+    rows = "whose answer has text"
     needs = "model"
+    direction = "lower"
 
     def __init__(self) -> None:
         self._likely = Batched(_likely)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sluice.template.names import Names
+from sluice.core.project import Project
 
 # `optional`: not there, and nothing fails without it.
 State = Literal["ok", "missing", "not verified", "optional"]
@@ -35,7 +35,7 @@ class Place:
     kubeconfig, empty for its current one."""
 
     root: Path
-    names: Names
+    names: Project
     environment: Mapping[str, str]
     overlays: tuple[str, ...] = ()
     context: str = ""

@@ -19,10 +19,10 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from sluice.data.guard import GuardRow
 from sluice.extras.guard.parameters import GuardParameters
+from sluice.guardrails.context import Embed
 from sluice.guardrails.features import BUCKETS, features
 from sluice.guardrails.kinds import KindModel
 from sluice.guardrails.model import GuardModel
-from sluice.guardrails.seen import Embed
 from sluice.guardrails.toxicity_model import ToxicityModel
 
 _FOLDS = 4

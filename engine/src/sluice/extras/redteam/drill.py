@@ -29,8 +29,7 @@ from sluice.extras.redteam.result import CASES, Against, Result
 from sluice.extras.redteam.target import Side, Target
 from sluice.extras.redteam.wording import evenly
 from sluice.release.gates import Gate, Stage, decide
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import require_prompt
+from sluice.serving.bundle import Bundle, require_prompt
 
 STAGE: Stage = "redteam"
 GARAK_METRIC = "garak_attack_success"

@@ -59,9 +59,9 @@ def serve(bundle: Bundle, side: Side, port: int, *, index: Path, state: Path) ->
         stand_in=None if side == "released" else Obedient(),
         guards=NoGuards() if side == "unguarded" else None,
     ) as runtime:
-        app = create_app(drill, runtime.chain, traffic, providers=runtime.chat, keys=KeyRing(keys_path(state)))
+        app = create_app(drill, runtime.application, traffic, providers=runtime.chat, keys=KeyRing(keys_path(state)))
         seconds = bundle.service.drain_seconds
-        listen(app, traffic, "127.0.0.1", port, drain_seconds=seconds, before=runtime.chain.warm_up)
+        listen(app, traffic, "127.0.0.1", port, drain_seconds=seconds, before=runtime.application.warm_up)
 
 
 @dataclass(frozen=True)

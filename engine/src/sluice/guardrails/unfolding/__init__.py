@@ -1,8 +1,8 @@
 """Seeing through disguise: every reading of a text that a model might make of it.
 
 `unfold` undoes what hides a text from those who check it: Unicode tricks, letters apart, digits for letters, and
-encodings inside encodings. Checks look at each layer; what they find is told as a span of the text as it was sent, so
-that it can be redacted. The work is bounded: the length of the text, the depth, the layers, their length together.
+encodings inside encodings. Checks look at each reading; what they find is told as a span of the text as it was sent, so
+that it can be redacted. The work is bounded: the length of the text, the depth, the readings, their length together.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sluice.guardrails.unfolding.encodings import decoded
-from sluice.guardrails.unfolding.layer import Layer, original
 from sluice.guardrails.unfolding.letters import plain, skeleton
+from sluice.guardrails.unfolding.reading import Reading, original
 from sluice.guardrails.unfolding.writing import ciphers, joined, letters_for_digits
 
 MOST_CHARACTERS = 16_384  # of a text; what is longer is not read at all
 MOST_DEPTH = 4  # steps behind the first reading
-MOST_LAYERS = 16
-_MOST_TOGETHER = 3 * MOST_CHARACTERS  # characters of all layers
+MOST_READINGS = 16
+_MOST_TOGETHER = 3 * MOST_CHARACTERS  # characters of all readings
 
 
 @dataclass(frozen=True)
 class Unfolded:
-    """`layers`: the readings, the plainest first, no text twice. `complete`: nothing was left unread for the bounds."""
+    """`readings`: the plainest first, no text twice. `complete`: nothing was left unread for the bounds."""
 
     original: str
-    layers: tuple[Layer, ...]
+    readings: tuple[Reading, ...]
     complete: bool = True
 
 
@@ -36,35 +36,35 @@ def unfold(text: str) -> Unfolded:
     if len(text) > MOST_CHARACTERS:
         return Unfolded(text, (), False)
     first = plain(original(text))
-    layers: list[Layer] = []
+    readings: list[Reading] = []
     seen: set[str] = set()
     waiting = deque([(0, first)])
     left = _MOST_TOGETHER
     complete = True
     while waiting:
-        depth, layer = waiting.popleft()
-        if layer.text in seen:
+        depth, reading = waiting.popleft()
+        if reading.text in seen:
             continue
-        if len(layers) >= MOST_LAYERS or len(layer.text) > left or depth > MOST_DEPTH:
+        if len(readings) >= MOST_READINGS or len(reading.text) > left or depth > MOST_DEPTH:
             complete = False
             break
-        seen.add(layer.text)
-        layers.append(layer)
-        left -= len(layer.text)
-        waiting.extend((depth + 1, each) for each in _readings(layer))
-    return Unfolded(text, tuple(layers), complete)
+        seen.add(reading.text)
+        readings.append(reading)
+        left -= len(reading.text)
+        waiting.extend((depth + 1, each) for each in _readings(reading))
+    return Unfolded(text, tuple(readings), complete)
 
 
-def _readings(layer: Layer) -> Iterator[Layer]:
-    """The layers one step behind this one."""
-    if not layer.text.isascii():
-        yield plain(layer)
-        yield skeleton(layer)
-    for each in (joined(layer), letters_for_digits(layer)):
+def _readings(reading: Reading) -> Iterator[Reading]:
+    """The readings one step behind this one."""
+    if not reading.text.isascii():
+        yield plain(reading)
+        yield skeleton(reading)
+    for each in (joined(reading), letters_for_digits(reading)):
         if each is not None:
             yield each
-    yield from decoded(layer)
-    yield from ciphers(layer)
+    yield from decoded(reading)
+    yield from ciphers(reading)
 
 
-__all__ = ["MOST_CHARACTERS", "Layer", "Unfolded", "unfold"]
+__all__ = ["MOST_CHARACTERS", "Reading", "Unfolded", "unfold"]

@@ -14,8 +14,8 @@ import string
 from collections.abc import Callable, Iterator
 from urllib.parse import unquote_to_bytes
 
-from sluice.guardrails.unfolding.hint import Hint, ascii_letters
-from sluice.guardrails.unfolding.layer import Layer, Rewrite
+from sluice.guardrails.unfolding.prefilter import Prefilter, ascii_letters
+from sluice.guardrails.unfolding.reading import Reading, Rewrite
 
 _PRINTABLE = 0.9  # of the characters of a decoded text
 _BASE64 = re.compile(
@@ -31,18 +31,18 @@ _ESCAPE = re.compile(r"(?:\\u\{?[0-9A-Fa-f]{4,5}\}?|\\x[0-9A-Fa-f]{2}|U\+[0-9A-F
 _CODE = re.compile(r"[0-9A-Fa-f]{4,5}|(?<=\\x)[0-9A-Fa-f]{2}")
 
 
-def decoded(layer: Layer) -> Iterator[Layer]:
-    """One layer for each encoding that the text holds, with all its spans decoded in their places."""
-    letters = ascii_letters(layer.text)
+def decoded(reading: Reading) -> Iterator[Reading]:
+    """One reading for each encoding that the text holds, with all its spans decoded in their places."""
+    letters = ascii_letters(reading.text)
     for step, hint, pattern, decode in _DECODERS:
         if not hint.may_be_in(letters):
             continue
         rewrites: list[Rewrite] = []
-        for match in pattern.finditer(layer.text):
+        for match in pattern.finditer(reading.text):
             if text := decode(match[0]):
                 rewrites.append((*match.span(), text))
         if rewrites:
-            yield layer.rewritten(rewrites, step)
+            yield reading.rewritten(rewrites, step)
 
 
 def _text(content: bytes) -> str:
@@ -89,12 +89,12 @@ def _escape(span: str) -> str:
 
 
 # Name, what every such span holds, pattern, decoder.
-_DECODERS: tuple[tuple[str, Hint, re.Pattern[str], Callable[[str], str]], ...] = (
-    ("url", Hint("x", x="%="), _PERCENT, _percent),
-    ("html", Hint("x", x="&"), _ENTITY, html.unescape),
-    ("escapes", Hint("x", x="\\U"), _ESCAPE, _escape),
-    ("hex", Hint("x" * 16, x=string.hexdigits + " ,:;-x\\"), _HEX, _hexadecimal),
-    ("binary", Hint("x" * 40, x="01 ,"), _BINARY, _binary),
-    ("base64", Hint("x" * 12, x=string.ascii_letters + string.digits + "+/_-"), _BASE64, _base64),
-    ("base32", Hint("x" * 16, x=string.ascii_uppercase + "234567"), _BASE32, _base32),
+_DECODERS: tuple[tuple[str, Prefilter, re.Pattern[str], Callable[[str], str]], ...] = (
+    ("url", Prefilter("x", x="%="), _PERCENT, _percent),
+    ("html", Prefilter("x", x="&"), _ENTITY, html.unescape),
+    ("escapes", Prefilter("x", x="\\U"), _ESCAPE, _escape),
+    ("hex", Prefilter("x" * 16, x=string.hexdigits + " ,:;-x\\"), _HEX, _hexadecimal),
+    ("binary", Prefilter("x" * 40, x="01 ,"), _BINARY, _binary),
+    ("base64", Prefilter("x" * 12, x=string.ascii_letters + string.digits + "+/_-"), _BASE64, _base64),
+    ("base32", Prefilter("x" * 16, x=string.ascii_uppercase + "234567"), _BASE32, _base32),
 )

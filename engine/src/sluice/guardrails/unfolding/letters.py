@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from functools import cache, lru_cache
 
-from sluice.guardrails.unfolding.layer import Layer
+from sluice.guardrails.unfolding.reading import Reading
 
 # The invisible "tag" letters mirror ASCII. Models read them, people do not see them: decode, do not drop.
 TAGS = range(0xE0020, 0xE007F)
@@ -26,9 +26,9 @@ def is_invisible(letter: str) -> bool:
     return not letter.isascii() and (ord(letter) in _FILLERS or unicodedata.category(letter) == "Cf")
 
 
-def plain(layer: Layer) -> Layer:
+def plain(reading: Reading) -> Reading:
     """Invisible letters dropped, tag letters decoded, the rest in Unicode form NFKC. ASCII is plain already."""
-    return layer if layer.text.isascii() else layer.mapped(_plain, "unicode")
+    return reading if reading.text.isascii() else reading.mapped(_plain, "unicode")
 
 
 @lru_cache(_KNOWN)
@@ -38,9 +38,9 @@ def _plain(letter: str) -> str:
     return "" if is_invisible(letter) else unicodedata.normalize("NFKC", letter)
 
 
-def skeleton(layer: Layer) -> Layer:
-    """A plain layer as the eye reads it: accents dropped, letters of other scripts as the ASCII that they look like."""
-    return layer if layer.text.isascii() else layer.mapped(_seen, "homoglyphs")
+def skeleton(reading: Reading) -> Reading:
+    """A plain reading as the eye sees it: accents dropped, letters of other scripts as the ASCII they look like."""
+    return reading if reading.text.isascii() else reading.mapped(_seen, "homoglyphs")
 
 
 @lru_cache(_KNOWN)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from sluice.guardrails.unfolding.english import COMMON, says_more, words
-from sluice.guardrails.unfolding.hint import ascii_letters
-from sluice.guardrails.unfolding.layer import Layer, Rewrite
+from sluice.guardrails.unfolding.prefilter import ascii_letters
+from sluice.guardrails.unfolding.reading import Reading, Rewrite
 
 _GAP = r"[ \t\n.,;:\-_*|/+~·•]"
 # "i g n o r e  a l l …" and "i.g.n.o.r.e": five or more single letters in a row.
@@ -58,16 +58,16 @@ _APARTED = bytes(
 )
 
 
-def joined(layer: Layer) -> Layer | None:
+def joined(reading: Reading) -> Reading | None:
     """Letters that stand apart put together; a wider gap than the narrowest of its run is one between words."""
     rewrites: list[Rewrite] = []
-    taken = bytearray(len(layer.text))
+    taken = bytearray(len(reading.text))
     for hint, pattern, change in _JOINS:
-        for run in pattern.finditer(layer.text) if hint.search(layer.text) else ():
+        for run in pattern.finditer(reading.text) if hint.search(reading.text) else ():
             if not any(taken[run.start() : run.end()]) and (changed := change(run)):
                 taken[run.start() : run.end()] = b"\1" * len(run[0])
                 rewrites += changed
-    return layer.rewritten(sorted(rewrites), "spacing") if rewrites else None
+    return reading.rewritten(sorted(rewrites), "spacing") if rewrites else None
 
 
 def _without_blanks(run: re.Match[str]) -> list[Rewrite]:
@@ -98,16 +98,16 @@ _JOINS = (
 )
 
 
-def letters_for_digits(layer: Layer) -> Layer | None:
+def letters_for_digits(reading: Reading) -> Reading | None:
     """Words with digits or signs for letters, spelt out; None when that gives no common word that was not there. Where
     it does, numbers that spell a short word are words too (`70` is `to`), and elsewhere they are numbers."""
-    if not _MIXED_SOMEWHERE.search(layer.text):
+    if not _MIXED_SOMEWHERE.search(reading.text):
         return None
-    letters = list(layer.text)
+    letters = list(reading.text)
     numbers = []
     found = False
-    for start, end in _mixed(layer.text):
-        word = layer.text[start:end]
+    for start, end in _mixed(reading.text):
+        word = reading.text[start:end]
         if _LEET.keys().isdisjoint(word):
             continue
         best, common = _spelt(word)
@@ -119,7 +119,7 @@ def letters_for_digits(layer: Layer) -> Layer | None:
     for (start, end), best, common in numbers:
         if common:
             letters[start:end] = best
-    return layer.translated("".join(letters), "leetspeak") if found else None
+    return reading.translated("".join(letters), "leetspeak") if found else None
 
 
 def _mixed(text: str) -> Iterator[tuple[int, int]]:
@@ -158,15 +158,15 @@ def ciphered(text: str) -> list[str]:
     return [*(text.translate(table) for table in _CIPHERS.values()), text[::-1]]
 
 
-def ciphers(layer: Layer) -> Iterator[Layer]:
+def ciphers(reading: Reading) -> Iterator[Reading]:
     """The readings under rot13, Atbash and from the end to the start that say more than the text does."""
-    if _DISGUISED_SOMEHOW.isdisjoint(ascii_letters(layer.text).translate(_APARTED).split()):
+    if _DISGUISED_SOMEHOW.isdisjoint(ascii_letters(reading.text).translate(_APARTED).split()):
         return
-    before = words(layer.text)
+    before = words(reading.text)
     for step, table in _CIPHERS.items():
         if not _DISGUISED[step].isdisjoint(before):
-            text = layer.text.translate(table)
+            text = reading.text.translate(table)
             if says_more(words(text), before):
-                yield layer.translated(text, step)
-    if not _DISGUISED["reversed"].isdisjoint(before) and says_more(words(layer.text[::-1]), before[::-1]):
-        yield layer.reversed("reversed")
+                yield reading.translated(text, step)
+    if not _DISGUISED["reversed"].isdisjoint(before) and says_more(words(reading.text[::-1]), before[::-1]):
+        yield reading.reversed("reversed")

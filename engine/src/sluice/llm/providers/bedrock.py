@@ -11,7 +11,9 @@ from sluice.llm.aws import Frames, Signer
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, finish_reason
 from sluice.llm.failures import Failure, ProviderError
 from sluice.llm.http import address
-from sluice.llm.providers.place import Place
+from sluice.llm.providers import provider
+from sluice.llm.providers.context import ProviderContext
+from sluice.llm.settings import AwsSpec
 from sluice.prompts import ModelParameters
 
 _NAMES = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP", "stop": "stopSequences"}
@@ -20,14 +22,14 @@ _NAMES = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "top
 class Bedrock:
     """With `key_env` the key is a Bedrock API key; without, requests are signed with AWS credentials."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._client = place.client()
-        key = place.key()
+    def __init__(self, context: ProviderContext[AwsSpec]) -> None:
+        self._context = context
+        self._client = context.client()
+        key = context.key()
         self._bearer = {"content-type": "application/json", "authorization": f"Bearer {key}"} if key else None
-        self._signer = None if key else Signer(place.spec, "bedrock")
-        base = place.base_url(f"https://bedrock-runtime.{place.spec.region}.amazonaws.com")
-        self._url = f"{base}/model/{quote(place.spec.model, safe='')}/converse-stream"
+        self._signer = None if key else Signer(context.spec, "bedrock")
+        base = context.base_url(f"https://bedrock-runtime.{context.spec.region}.amazonaws.com")
+        self._url = f"{base}/model/{quote(context.spec.model, safe='')}/converse-stream"
         self._address = address(self._url)
 
     async def stream(
@@ -43,7 +45,7 @@ class Bedrock:
         yield answer.last()
 
     def _request(self, messages: Messages, parameters: ModelParameters) -> dict[str, Any]:
-        values = self._place.parameters(parameters)
+        values = self._context.parameters(parameters)
         request: dict[str, Any] = {
             "messages": [
                 {"role": message["role"], "content": [{"text": message["content"]}]}
@@ -51,7 +53,7 @@ class Bedrock:
                 if message["role"] != "system"
             ],
             "inferenceConfig": {name: values[ours] for ours, name in _NAMES.items() if ours in values},
-            **self._place.spec.options,
+            **self._context.spec.options,
         }
         if system := [{"text": message["content"]} for message in messages if message["role"] == "system"]:
             request["system"] = system
@@ -85,5 +87,6 @@ class _Answer:
         return Delta(finish_reason=finish_reason(self._stop), usage=self._usage)
 
 
-def connect(place: Place) -> ChatProvider:
-    return Bedrock(place)
+@provider("bedrock", AwsSpec)
+def connect(context: ProviderContext[AwsSpec]) -> ChatProvider:
+    return Bedrock(context)

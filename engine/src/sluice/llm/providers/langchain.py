@@ -11,9 +11,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, finish_reason
 from sluice.llm.failures import Failure, ProviderError, by_status, retry_after
-from sluice.llm.providers.place import Place
+from sluice.llm.providers import provider
+from sluice.llm.providers.context import ProviderContext
+from sluice.llm.settings import RemoteSpec
 from sluice.prompts import ModelParameters
 
 if TYPE_CHECKING:
@@ -78,12 +82,21 @@ def classify(error: Exception) -> ProviderError:
     return ProviderError(Failure.GARBAGE, f"the reply cannot be read ({name})")
 
 
-def connect(place: Place) -> ChatProvider:
+class LangChainSpec(RemoteSpec):
+    integration: str = Field(description="LangChain's name of the integration; its package must be installed")
+
+    @property
+    def remedy_for_a_missing_package(self) -> str:
+        return f"add the package of the integration {self.integration!r} to engine/requirements/providers.in"
+
+
+@provider("langchain", LangChainSpec)
+def connect(context: ProviderContext[LangChainSpec]) -> ChatProvider:
     from langchain.chat_models import init_chat_model
 
-    given: dict[str, Any] = {"base_url": place.base_url(), "api_key": place.key()}
-    given = {name: value for name, value in given.items() if value is not None} | place.spec.options
+    given: dict[str, Any] = {"base_url": context.base_url(), "api_key": context.key()}
+    given = {name: value for name, value in given.items() if value is not None} | context.spec.options
     model: BaseChatModel = init_chat_model(
-        place.spec.model, model_provider=place.spec.integration, max_retries=0, **given
+        context.spec.model, model_provider=context.spec.integration, max_retries=0, **given
     )
-    return LangChainProvider(model, place.parameters)
+    return LangChainProvider(model, context.parameters)

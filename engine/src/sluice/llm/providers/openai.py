@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from sluice.llm.chat import ChatProvider
+from sluice.llm.providers import provider
+from sluice.llm.providers.context import ProviderContext
 from sluice.llm.providers.openai_compatible import OpenAICompatible
-from sluice.llm.providers.place import Place
+from sluice.llm.settings import KeyedSpec
 
 _URL = "https://api.openai.com/v1"
 
 
-def connect(place: Place) -> ChatProvider:
-    return OpenAICompatible(place, place.base_url(_URL) or _URL, longest="max_completion_tokens")
+@provider("openai", KeyedSpec)
+def connect(context: ProviderContext[KeyedSpec]) -> ChatProvider:
+    return OpenAICompatible(context, context.base_url(_URL) or _URL, longest="max_completion_tokens")

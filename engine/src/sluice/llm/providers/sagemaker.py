@@ -10,19 +10,21 @@ from sluice.llm.aws import Frames, Signer
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.events import OpenAIEvents
 from sluice.llm.http import address
-from sluice.llm.providers.place import Place
+from sluice.llm.providers import provider
+from sluice.llm.providers.context import ProviderContext
+from sluice.llm.settings import AwsSpec
 from sluice.prompts import ModelParameters
 
 
 class SageMaker:
     """`model` of the entry is the name of the endpoint."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._client = place.client()
-        self._signer = Signer(place.spec, "sagemaker")
-        base = place.base_url(f"https://runtime.sagemaker.{place.spec.region}.amazonaws.com")
-        self._url = f"{base}/endpoints/{quote(place.spec.model, safe='')}/invocations-response-stream"
+    def __init__(self, context: ProviderContext[AwsSpec]) -> None:
+        self._context = context
+        self._client = context.client()
+        self._signer = Signer(context.spec, "sagemaker")
+        base = context.base_url(f"https://runtime.sagemaker.{context.spec.region}.amazonaws.com")
+        self._url = f"{base}/endpoints/{quote(context.spec.model, safe='')}/invocations-response-stream"
         self._address = address(self._url)
 
     async def stream(
@@ -32,8 +34,8 @@ class SageMaker:
             "messages": list(messages),
             "stream": True,
             "stream_options": {"include_usage": True},
-            **self._place.parameters(parameters),
-            **self._place.spec.options,
+            **self._context.parameters(parameters),
+            **self._context.spec.options,
         }
         body = json.dumps(request, ensure_ascii=False).encode()
         headers = await self._signer.headers(self._url, body)
@@ -47,5 +49,6 @@ class SageMaker:
         yield events.last()
 
 
-def connect(place: Place) -> ChatProvider:
-    return SageMaker(place)
+@provider("sagemaker", AwsSpec)
+def connect(context: ProviderContext[AwsSpec]) -> ChatProvider:
+    return SageMaker(context)

@@ -104,7 +104,7 @@ def silent(release: str) -> Telemetry:
 @contextmanager
 def open_telemetry(settings: TelemetrySettings, bundle: Bundle, state: Path) -> Iterator[Telemetry]:
     """The exporters that the settings name; flushed at the end. SluiceError when one of them cannot work."""
-    from sluice.serving.chain import require_prompt
+    from sluice.serving.bundle import require_prompt
 
     prompt = require_prompt(bundle)
     facts = Facts(bundle.release, prompt.name, prompt.digest)

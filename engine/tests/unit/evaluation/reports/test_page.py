@@ -167,4 +167,4 @@ def test_thousands_of_cases_stay_quick(
     browser.js("document.getElementById('words').focus()")
     browser.type("question 3999?")
     browser.wait("document.getElementById('shown').textContent === '1 of 4000 cases'")
-    assert time.monotonic() - started < 20, "a search must not hang the page"
+    assert time.monotonic() - started < 60, "a search must not hang the page"

@@ -13,14 +13,14 @@ import psycopg
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.core.processes import wait_until
 from sluice.extras.admin.live import LiveRetriever, open_live
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.collections import ensure_collection, list_collections
 from sluice.retrieval.index import build_index
 from sluice.retrieval.loads import drop_one, load, named, prune, switch
 from unit.retrieval.conftest import Scattered, corpus
-
-from .test_schema import STORES, run
+from unit.retrieval.test_schema import STORES, run
 
 pytestmark = pytest.mark.real
 VERSIONS = ("apple", "birch", "cedar")
@@ -93,14 +93,21 @@ def test_switching_under_fifty_requests_a_second(store: Any, live: LiveRetriever
     found: list[Any] = []
     failed: list[Exception] = []
     switch(store, "live", collections[0])
+
+    def answered_by(collection: str) -> None:
+        """Waits for an answer out of it that was not there before."""
+        seen = len(found)
+        assert wait_until(lambda: collection in {name for name, _ in found[seen:]} or bool(failed), seconds=60)
+
     with asking(live, 50, found, failed):
         for turn in range(1, 21):
-            time.sleep(0.1)
+            answered_by(collections[(turn + 1) % 2])
             assert switch(store, "live", collections[turn % 2]) == collections[(turn + 1) % 2]
         switch(store, "live", collections[2])
-        time.sleep(0.1)
+        answered_by(collections[2])
         drop_one(store, collections[1])
-        time.sleep(0.2)
+        assert wait_until(lambda: len(found) >= 50, seconds=60)
+        answered_by(collections[2])
     assert failed == []
     assert len(found) >= 50
     words = dict(zip(collections, VERSIONS, strict=True))

@@ -22,7 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The command with targets that find what is told; exit status, output, errors."""
-    shutil.copy(ROOT / ".template.yaml", workspace.root)
+    shutil.copy(ROOT / "config" / "project.yaml", workspace.config)
     monkeypatch.chdir(workspace.root)
     for name in ("die_with_parent", "watch_parent"):
         monkeypatch.setattr(cli, name, lambda: None)

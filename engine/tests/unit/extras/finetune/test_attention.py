@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lazily import Library
 from sluice.extras.finetune.attention import NAME, register
 from sluice.extras.finetune.engines import pack_loss
 from sluice.extras.finetune.packing import Tokens, pack
+from support.libraries import Library
 from unit.extras.finetune.tiny import model
 
 torch = Library("torch")

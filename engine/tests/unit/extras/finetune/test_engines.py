@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lazily import Library
 from sluice.extras.finetune.engines import ProcessEngine, ThreadEngine
 from sluice.extras.finetune.methods import add_adapter
 from sluice.extras.finetune.packing import Tokens, mask, pack
 from sluice.extras.finetune.parallel import Group
+from support.libraries import Library
 from unit.extras.finetune.tiny import PARAMS, model
 
 torch = Library("torch")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from lazily import Library
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune.base import load_base, tokenise
 from sluice.extras.finetune.engines import engine_for
@@ -17,6 +16,7 @@ from sluice.extras.finetune.methods import prepare, trained_weights
 from sluice.extras.finetune.packing import pack
 from sluice.extras.finetune.parallel import Group
 from sluice.extras.finetune.parameters import ExportKind, TrainingParameters
+from support.libraries import Library
 from unit.extras.finetune.tiny import CODES, EXAMPLES, PARAMS
 
 Library("peft")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lazily import Library
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune.base import load_base
 from sluice.extras.finetune.methods import add_adapter, prepare
 from sluice.extras.finetune.parameters import TrainingParameters
+from support.libraries import Library
 from unit.extras.finetune.tiny import model
 
 Library("peft")

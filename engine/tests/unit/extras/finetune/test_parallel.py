@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lazily import Library
+from support.libraries import Library
 from unit.extras.finetune.process import Ended, Training
 
 Library("peft")

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from providing import ask_local
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.extras.finetune import engines, exports, trainer
@@ -19,6 +18,7 @@ from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.finetune.record import TrainingResult
 from sluice.extras.finetune.trainer import Places, train
 from sluice.llm.models import ensure, load_models
+from support.providers.clients import ask_local
 from unit.extras.finetune.tiny import EXAMPLES, PARAMS
 
 ROOT = Path(__file__).parents[5]

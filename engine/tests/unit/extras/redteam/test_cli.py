@@ -12,14 +12,14 @@ from threading import Thread
 
 import pytest
 
-from attacked import reply
-from fakes import scripted_bundle
 from sluice import cli
 from sluice.core.processes import free_port
 from sluice.core.workspace import Workspace
 from sluice.extras.redteam import variants as subject
 from sluice.extras.redteam.result import read_result
 from sluice.extras.redteam.variants import Subject
+from support.redteam.service import reply
+from support.serving.fakes import scripted_bundle
 
 
 @pytest.fixture

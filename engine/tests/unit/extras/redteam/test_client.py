@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from attacked import KEYS, Behave, reply, service
 from sluice.core.processes import free_port
 from sluice.extras.redteam.attack import TENANTS, Attack, user
 from sluice.extras.redteam.client import attempt_all
 from sluice.extras.redteam.detectors import says
 from sluice.extras.redteam.target import Target
+from support.redteam.service import KEYS, Behave, reply, service
 
 pytestmark = pytest.mark.usefixtures("loopback")
 ATTACK = Attack(
@@ -19,7 +19,7 @@ ATTACK = Attack(
 
 def one(behave: Behave, attack: Attack = ATTACK, *, as_owner: bool = False) -> tuple[str, str]:
     with service(behave) as target:
-        [attempt] = attempt_all(target, [attack], as_owner=as_owner, workers=1, seconds=5)
+        [attempt] = attempt_all(target, [attack], as_owner=as_owner, workers=1, seconds=60)
     return attempt.got, attempt.error
 
 
@@ -38,7 +38,7 @@ def test_no_answer_is_an_error(bad: int | bytes) -> None:
 
 def test_a_refused_connection_is_an_error() -> None:
     gone = Target(f"http://127.0.0.1:{free_port()}", KEYS)
-    [attempt] = attempt_all(gone, [ATTACK], workers=1, seconds=5)
+    [attempt] = attempt_all(gone, [ATTACK], workers=1, seconds=60)
     assert (attempt.got, attempt.reply) == ("", None)
     assert "no answer: ConnectionRefusedError" in attempt.error
 
@@ -57,7 +57,7 @@ def test_attempts_come_in_the_order_of_the_attacks() -> None:
     attacks = [Attack(f"a-{number}", "a", (user(str(number)),), lambda found: found.text) for number in range(30)]
     seen: list[int] = []
     with service(lambda question, _: reply(question)) as target:
-        found = attempt_all(target, attacks, workers=8, seconds=5, on_progress=lambda done, _: seen.append(done))
+        found = attempt_all(target, attacks, workers=8, seconds=60, on_progress=lambda done, _: seen.append(done))
     assert [attempt.got for attempt in found] == [str(number) for number in range(30)]
     assert seen == list(range(1, 31))
 
@@ -75,5 +75,5 @@ def test_a_run_that_is_interrupted_asks_no_more() -> None:
 
     attacks = [Attack(f"a-{number}", "a", (user(str(number)),), lambda _: "") for number in range(500)]
     with service(behave) as target, pytest.raises(KeyboardInterrupt):
-        attempt_all(target, attacks, workers=2, seconds=5, on_progress=interrupt)
+        attempt_all(target, attacks, workers=2, seconds=60, on_progress=interrupt)
     assert len(asked) < 400

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from attacked import Behave, reply, service
 from sluice.core.errors import SluiceError
 from sluice.evaluation.policy import load_policy
 from sluice.extras.redteam.attack import Attack, Scene
@@ -21,6 +20,7 @@ from sluice.extras.redteam.result import Result, read_result
 from sluice.extras.redteam.suites import SUITES
 from sluice.extras.redteam.target import SIDES, Side, Target
 from sluice.release.gates import load_gates
+from support.redteam.service import Behave, reply, service
 
 pytestmark = pytest.mark.usefixtures("loopback")
 GATES = Path(__file__).parents[5] / "config" / "gates.yaml"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from attacked import KEYS, reply, service
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.extras.redteam import garak
 from sluice.extras.redteam.drill import GarakParameters
 from sluice.extras.redteam.target import Target
+from support.redteam.service import KEYS, reply, service
 
 PROBES = ("promptinject.HijackHateHumans", "web_injection.MarkdownXSS")
 FEW = GarakParameters(probes=PROBES, prompts=4, generations=1, parallel=2, minutes=2)

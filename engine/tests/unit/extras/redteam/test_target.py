@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from conftest import RealModels
-from guarding import trusting_model
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
 from sluice.extras.redteam.attack import Suite
@@ -22,6 +21,7 @@ from sluice.guardrails.model import FILE, save_guard_model
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index import build_index, read_index
+from support.guardrails import trusting_model
 
 pytestmark = pytest.mark.real
 EACH = 8

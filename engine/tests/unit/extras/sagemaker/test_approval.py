@@ -9,13 +9,13 @@ from typing import Any
 import boto3
 import pytest
 
-from sagemaker_runs import account, make_jobs, make_package, write_settings
-from sagemaker_server import Played
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import champion
 from sluice.release.manifest import Manifest
 from sluice.release.record import Record, here
+from support.aws.sagemaker_runs import account, make_jobs, make_package, write_settings
+from support.aws.sagemaker_server import Played
 from unit.release.conftest import release_of, workspace  # noqa: F401 - a fixture
 
 

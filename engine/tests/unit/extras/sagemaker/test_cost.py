@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sagemaker_runs import ROOT, write_settings
 from sluice.core.errors import SluiceError
 from sluice.extras.sagemaker.cost import estimate, pipeline_jobs, used
 from sluice.extras.sagemaker.settings import SageMakerSettings, require
+from support.aws.sagemaker_runs import ROOT, write_settings
 
 
 @pytest.fixture

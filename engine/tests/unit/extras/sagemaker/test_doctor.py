@@ -11,11 +11,11 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from moto_server import aws_server
-from sagemaker_runs import BUCKET, REGION, ROLE, ROOT, write_settings
 from sluice.extras.doctor.targets import Check, Place
 from sluice.extras.sagemaker.doctor import checks
-from sluice.template.names import load_record
+from support.aws.moto_server import aws_server
+from support.aws.sagemaker_runs import BUCKET, REGION, ROLE, write_settings
+from unit.core.starter import STARTER
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/training:1"
 
@@ -23,7 +23,7 @@ IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/training:1"
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Place]:  # noqa: ARG001
     """An account with all of it, and settings that name it."""
-    names = load_record(ROOT).names.model_copy(update={"region": REGION})
+    names = STARTER.model_copy(update={"region": REGION})
     write_settings(tmp_path / "config", image=IMAGE)
     with aws_server(monkeypatch, region=REGION):
         boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})

@@ -1,8 +1,8 @@
 """A corpus embedded by a processing job of SageMaker: started once, followed, its vectors made into an index here.
 
-AWS is moto's server with what it lacks played in front of it (engine/tests/sagemaker_server.py). The machines are
-processes that run pipelines/container/job.py with the channels, folders and resourceconfig.json that SageMaker gives
-them, and the real code of a shard; its embedder gives a text the same vector whatever else is embedded.
+AWS is moto's server with what it lacks played in front of it (engine/tests/support/aws/sagemaker_server.py). The
+machines are processes that run pipelines/container/job.py with the channels, folders and resourceconfig.json that
+SageMaker gives them, and the real code of a shard; its embedder gives a text the same vector whatever else is embedded.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ import boto3
 import pytest
 import yaml
 
-from sagemaker_runs import BUCKET, ROOT, account, write_settings
-from sagemaker_server import Played
 from sluice.core.closures import Program
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
@@ -31,6 +29,8 @@ from sluice.extras.sagemaker import embedding, recipe
 from sluice.extras.sagemaker.results import download
 from sluice.retrieval import stage
 from sluice.retrieval.sharding import DONE
+from support.aws.sagemaker_runs import BUCKET, ROOT, account, write_settings
+from support.aws.sagemaker_server import Played
 from unit.retrieval.conftest import Scattered, corpus
 
 NAME = "sluice-embed"

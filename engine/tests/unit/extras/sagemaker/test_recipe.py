@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from sagemaker_runs import ROOT
 from sluice.core.errors import SluiceError
 from sluice.core.params import set_params
 from sluice.core.workspace import Workspace
 from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.sagemaker.recipe import recipe_of
 from sluice.retrieval.stage import IndexParameters
+from support.aws.sagemaker_runs import ROOT
 
 
 @pytest.fixture

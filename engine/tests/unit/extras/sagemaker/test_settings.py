@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from sagemaker_runs import ROOT, write_settings
 from sluice.core.errors import Faults
 from sluice.core.settings import load_settings
 from sluice.extras.sagemaker.settings import SageMakerSettings, read, require
+from support.aws.sagemaker_runs import ROOT, write_settings
 
 
 def test_the_starter_s_file_is_valid_and_not_set_up() -> None:

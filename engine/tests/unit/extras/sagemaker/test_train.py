@@ -1,8 +1,8 @@
 """A run of SageMaker's pipeline for a checkout, from the estimate to the adapter in DVC, MLflow and the registry.
 
-AWS is moto's server with what it lacks played in front of it (engine/tests/sagemaker_server.py). The SDK's part is
-played by engine/tests/sagemaker_upsert.py; DVC and MLflow are real where a test asks for `whole`, else what they are
-told is noted.
+AWS is moto's server with what it lacks played in front of it (engine/tests/support/aws/sagemaker_server.py). The
+SDK's part is played by pipeline_upsert.py beside this file; DVC and MLflow are real where a test asks for `whole`,
+else what they are told is noted.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ from pathlib import Path
 import boto3
 import pytest
 
-from sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, account, make_jobs, step, write_settings
-from sagemaker_server import Look, Played
-from sagemaker_upsert import upsert
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import Faults, GateFailed, SluiceError
 from sluice.core.tracking import open_tracking
@@ -29,7 +26,11 @@ from sluice.data.rows import Document, Row, write_document, write_rows
 from sluice.extras.sagemaker import results
 from sluice.extras.sagemaker import train as remote
 from sluice.jobs.dvc import command, environment
+from support.aws.sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, account, make_jobs, step, write_settings
+from support.aws.sagemaker_server import Look, Played
+from unit.extras.sagemaker.pipeline_upsert import upsert
 
+UPSERT = Path(__file__).parent / "pipeline_upsert.py"
 QUOTA = "ResourceLimitExceeded: The account-level service limit 'ml.m5.xlarge for training job usage' is 0 Instances"
 
 
@@ -49,7 +50,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(root / "data" / "train.jsonl", root / "data" / "eval.jsonl")
     python = root / remote.SDK
     python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/engine/tests/sagemaker_upsert.py "$@"\n')
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {UPSERT} "$@"\n')
     python.chmod(0o755)
     env = environment(Workspace(root))
     for words in (

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fakes import ScriptedChat, provider_entry
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
@@ -18,6 +17,7 @@ from sluice.extras.synthetic.generate import Settings
 from sluice.extras.synthetic.stage import Proposed, run
 from sluice.llm import roles
 from sluice.llm.failures import Failure, ProviderError
+from support.serving.fakes import ScriptedChat, provider_entry
 
 QUESTION = "How much do neighbouring pieces have in common?"
 WROTE = f'{{"question": "{QUESTION}", "answer": "64 tokens"}}'

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from moto_server import s3_bucket
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.extras.traffic.sources import read_here, read_traffic
 from sluice.serving.telemetry.push import push
+from support.aws.moto_server import s3_bucket
 from unit.extras.traffic.conftest import FACTS, line, score, trace_id
 
 Write = Callable[..., Path]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.guardrails.unfolding.layer import original
 from sluice.guardrails.unfolding.letters import plain, skeleton
+from sluice.guardrails.unfolding.reading import original
 
 
 @pytest.mark.parametrize(

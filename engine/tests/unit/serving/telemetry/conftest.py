@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from collector import Collector, telemetry_settings
-from fakes import ScriptedChat
 from sluice.serving.api import create_app
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain, require_prompt
+from sluice.serving.bundle import Bundle, require_prompt
 from sluice.serving.middleware import Traffic
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.spans import Facts
 from sluice.serving.telemetry.telemetry import Telemetry
+from support.serving.fakes import ScriptedChat
+from support.telemetry.collector import Collector, telemetry_settings
 from unit.serving.client import Client
 
 
@@ -60,7 +60,7 @@ def serve(
     bundle: Bundle,
     facts: Facts,
     chat: ScriptedChat,
-    make_chain: Callable[[ScriptedChat], AnswerChain],
+    make_chain: Callable[[ScriptedChat], ApplicationRunner],
     tmp_path: Path,
 ) -> Iterator[Callable[..., Service]]:
     """Starts a service: names of exporters, then keys of `traces` in config/telemetry.yaml."""

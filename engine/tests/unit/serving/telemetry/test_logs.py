@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from fakes import ScriptedChat
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.logs import logging_of
 from sluice.serving.telemetry.settings import LogSettings
+from support.serving.fakes import ScriptedChat
 
 Serve = Callable[..., Any]
 SHAPED_LIKE_A_KEY = "AKIA" + "IOSFODNN7ABCDEFG"

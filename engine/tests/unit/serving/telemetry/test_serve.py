@@ -23,21 +23,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
+from support.serving.fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.serving import server
-from sluice.serving.chain import AnswerChain
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.core.settings import load_settings
 from sluice.retrieval.stores import Stores
 
-class Ready(AnswerChain):
+class Ready(ApplicationRunner):
     async def warm_up(self):
         pass
 
 @contextmanager
 def open_runtime(bundle, stores, state):
     chat = ScriptedChat(script=REPLIES)
-    yield SimpleNamespace(chain=Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks()), retriever=None, chat=None)
+    application = Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks())
+    yield SimpleNamespace(application=application, retriever=None, chat=None)
 
 server.open_runtime = open_runtime
 stores = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
@@ -62,7 +63,7 @@ def test_serve_logs_json_and_leaves_its_traces(tmp_path: Path) -> None:
         reply = httpx.post(f"{url}/v1/chat/completions", json=body, trust_env=False)
         unknown = httpx.post(f"{url}/v1/chat/completions", json=body | {"what": 1}, trust_env=False)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -9,7 +9,7 @@ from sluice.extras.redteam.detectors import holds
 from sluice.extras.redteam.poison_index import planted
 from sluice.extras.redteam.transforms import wish
 from sluice.extras.redteam.wording import fill, scattered, turn
-from sluice.guardrails.personal_data import luhn
+from sluice.guardrails.checks.personal_data import luhn
 
 _NAME = "personal_data"
 _DOCUMENTS, _ATTACKS = 64, 256

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sagemaker_runs import ROOT, archive
+from support.aws.sagemaker_runs import ROOT, archive
 
 JOB = ROOT / "pipelines" / "container" / "job.py"
 # Each command leaves what the real one leaves, and a line of what it was called with.

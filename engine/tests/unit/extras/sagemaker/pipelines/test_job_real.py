@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from sagemaker_runs import ROOT
 from sluice.core.params import load_params, set_params
 from sluice.core.workspace import Workspace
 from sluice.evaluation.asked_rows import EvaluateParameters
@@ -20,6 +19,7 @@ from sluice.extras.finetune.parameters import TrainingParameters
 from sluice.extras.sagemaker import source_archives as parcels
 from sluice.jobs.dvc import pull
 from sluice.retrieval.index import read_index
+from support.aws.sagemaker_runs import ROOT
 from unit.extras.sagemaker.pipelines.test_job import JOB
 
 pytestmark = [pytest.mark.sagemaker, pytest.mark.e2e, pytest.mark.timeout(1800)]

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from collector import Collector, attributes_of
 from sluice.core.processes import free_port, wait_until
 from sluice.serving.telemetry.otlp import parse_json_line
 from sluice.serving.telemetry.spans import Score
+from support.telemetry.collector import Collector, attributes_of
 
 Serve = Callable[..., Any]
 
@@ -42,8 +42,8 @@ def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_pa
         "POST /v1/chat/completions",
         "guard input",
         "retrieve",
-        "chat model",
         "prompt",
+        "chat model",
         "guard output",
         "feedback",
     ]
@@ -51,7 +51,7 @@ def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_pa
     root = attributes_of(spans[0])
     assert (root["mlflow.spanType"], root["mlflow.traceTag.release"]) == ("CHAIN", facts.release)
     assert attributes_of(spans[2])["sluice.retrieval.best_similarity"] == 0.9
-    assert attributes_of(spans[3])["gen_ai.usage.input_tokens"] == 11
+    assert attributes_of(spans[4])["gen_ai.usage.input_tokens"] == 11
 
 
 def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,9 +91,10 @@ def test_a_server_gets_spans_for_an_experiment_that_is_made(serve: Serve, collec
 @pytest.mark.parametrize("mode", ["error", "forbidden", "hang", "garbage", "reset", "down"])
 def test_a_server_in_trouble_costs_traces_only(serve: Serve, collector: Collector, mode: str) -> None:
     collector.turn(mode)
-    service = serve("mlflow", mlflow={"tracking_uri": collector.url})
+    seconds = 0.3 if mode == "hang" else 60
+    service = serve("mlflow", mlflow={"tracking_uri": collector.url}, timeout_seconds=seconds)
     assert service.chat().status_code == 200
-    service.flush(3)
+    service.flush()
     assert service.lost == {("mlflow", "refused" if mode == "forbidden" else "unreachable"): 1}
 
 
