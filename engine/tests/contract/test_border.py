@@ -20,15 +20,10 @@ from sluice.serving.contracts import load_build
 
 # What loadtest/ still imports beside `sluice.extend`. It may only become less.
 LOADTEST = {
-    "sluice.core.errors",
-    "sluice.core.files",
-    "sluice.rehearsal.load",
-    "sluice.rehearsal.router",
-    "sluice.release.gates",
     "sluice.rollout.figures",
-    "sluice.rollout.http",
-    "sluice.rollout.stream",
-    "sluice.rollout.templates",
+    "sluice.rollout.load_test.ask",
+    "sluice.rollout.load_test.run",
+    "sluice.rollout.load_test.stage",
 }
 
 

@@ -13,6 +13,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from sluice.template.owned import list_files, write_lists
+
 ROOT = Path(__file__).parents[4]
 _BLOCK = re.compile(r"^```(\w+) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -99,10 +101,13 @@ def copy_repository(target: Path) -> None:
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
+    for words in (["init", "--quiet"], ["add", "--all"]):
+        subprocess.run(["git", *words], cwd=target, check=True)
+    write_lists(target, list_files(target))
     with (target / "config" / "project.yaml").open("a") as project:
         project.write("template: {repository: example/sluice}\n")  # as `sluice init` does
     who = ["-c", "user.name=Guide", "-c", "user.email=guide@example.org"]
-    for words in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "--message", "The repository"]):
+    for words in (["add", "--all"], [*who, "commit", "--quiet", "--message", "The repository"]):
         subprocess.run(["git", *words], cwd=target, check=True)
 
 

@@ -98,9 +98,10 @@ def test_the_checks_stay_green(together: Path) -> None:
         [PROGRAMS / "ruff", "format", "--check", *files],
         [PROGRAMS / "ruff", "check", *files],
         [PROGRAMS / "lint-imports", "--no-cache", "--config", "engine/pyproject.toml"],
-        [sys.executable, "-m", "sluice", "prompts", "check"],
-        [sys.executable, "-m", "sluice", "manifests", "check"],
-        [sys.executable, "-m", "sluice", "gates", "sync"],
+        [PROGRAMS / "sluice", "prompts", "check"],
+        [PROGRAMS / "sluice", "manifests", "check"],
+        [PROGRAMS / "sluice", "gates", "sync"],
+        [PROGRAMS / "sluice", "engine", "check"],
     ):
         done = run(together, *words)
         assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
