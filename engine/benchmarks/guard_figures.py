@@ -1,5 +1,5 @@
 """What the guardrails find, what they refuse by mistake, what they cost: the figures of
-engine/docs/reference/guardrails.md.
+engine/docs/figures/guardrails.md.
 
     .venv/bin/python engine/benchmarks/guard_figures.py [--write] [--each 260]
 
@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
-from figures import Figure, Tables, percent, show
+from figures import Figure, Tables, percent, show, which_run
 from guard_attacks import attacks, obfuscation
 from guard_cost import cost, parallel
 from guard_streaming import INSTRUCTIONS, streaming
@@ -44,7 +44,7 @@ from sluice.serving.bundle import Bundle
 from sluice.serving.guards import open_guards
 from support.serving.fakes import scripted_bundle
 
-PAGE = Path("engine/docs/reference/guardrails.md")
+PAGE = Path("engine/docs/figures/guardrails.md")
 BEGIN, END = "<!-- figures: engine/benchmarks/guard_figures.py --write -->", "<!-- end of figures -->"
 
 
@@ -92,7 +92,7 @@ def write_page(tables: Sequence[Tables], figures: Sequence[Figure], note: str) -
     _, _, tail = rest.partition(END)
     summary = ["| figure | found | must be | reached |", "|---|---|---|---|"]
     summary += [f"| {n} | {found} | {limit or '-'} | {'yes' if ok else '**no**'} |" for n, found, limit, ok in figures]
-    body = "\n\n".join([note, "\n".join(summary), *("\n".join(table) for table in tables)])
+    body = "\n\n".join([which_run(), note, "\n".join(summary), *("\n".join(table) for table in tables)])
     PAGE.write_text(f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}")
 
 

@@ -8,7 +8,7 @@ that the service uses, in one run.
 All answerable questions of train.jsonl and eval.jsonl of each folder; retrieval is not trained, so both are unseen. The
 index is built as the pipeline builds it, into a store of its own. Recall, MRR and nDCG are of the right document; the
 last column is the share of questions whose answer is a part of one of the best five passages. Fails when hybrid misses
-a limit. With --write the tables go into engine/docs/reference/retrieval.md.
+a limit. With --write the tables go into engine/docs/figures/retrieval.md.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.searching import Mode
 from sluice.retrieval.stage import IndexParameters
 
-PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "reference" / "retrieval.md"
+PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "retrieval.md"
 K = 5
 SEARCHES: dict[str, Mode] = {
     "vectors alone": "vectors",

@@ -68,6 +68,15 @@ def test_a_page_of_the_engine_asks_for_the_tests_that_read_it(tracked: list[str]
     assert not [page for page in pages if ENGINE not in jobs_for(page)]
 
 
+def test_a_page_of_a_project_asks_for_the_tests_that_follow_it(texts: dict[str, str]) -> None:
+    """Those in engine/tests/contract/ run for every change."""
+    readers = [
+        text for name, text in texts.items() if name.startswith(("engine/tests/unit/docs/", "engine/tests/unit/llm/"))
+    ]
+    read = {page for text in readers for page in re.findall(r'"(?:docs/)?([a-z-]+\.md)"', text)}
+    assert not [page for page in read if (ROOT / "docs" / page).exists() and ENGINE not in jobs_for(f"docs/{page}")]
+
+
 def test_the_page_says_what_the_plan_does(root: Path) -> None:
     page = (root / "engine" / "docs" / "reference" / "workflows.md").read_text()
     head = f"| change | {' | '.join(JOBS)} |\n"

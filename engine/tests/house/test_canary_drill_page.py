@@ -1,5 +1,4 @@
-"""engine/docs/reference/canary-drill.md: the figures are of the canaries that the drill has, and all of them were
-stopped."""
+"""engine/docs/figures/canary.md: the figures are of the canaries that the drill has, and all of them were stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from support.rollout.drill import BAD
 
-PAGE = (Path(__file__).parents[3] / "engine" / "docs" / "reference" / "canary-drill.md").read_text()
+PAGE = (Path(__file__).parents[3] / "engine" / "docs" / "figures" / "canary.md").read_text()
 
 
 def _rows(name: str) -> list[list[str]]:

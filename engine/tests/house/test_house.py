@@ -83,13 +83,3 @@ def test_every_locked_requirement_has_hashes_and_no_address(root: Path) -> None:
 )
 def test_a_faulty_lock_is_found(line: str) -> None:
     assert faults_of_lock(f"# comment\nyarl==1.0 \\\n    --hash=sha256:00\n{line}\n")
-
-
-def test_every_relative_link_of_the_pages_leads_somewhere(root: Path, texts: dict[str, str]) -> None:
-    broken = []
-    for name, text in texts.items():
-        if name.endswith(".md"):
-            for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
-                if "://" not in target and not (root / name).parent.joinpath(target).exists():
-                    broken.append(f"{name}: {target}")
-    assert not broken

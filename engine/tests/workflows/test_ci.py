@@ -19,7 +19,7 @@ WRONG = ("the shortest span", "the SPOILED span")
 def documentation(place: World) -> Run:
     """A pull request that changes a page."""
     place.scratch.branch("documentation")
-    place.scratch.write("docs/how-to/a-page.md", "# A page\n")
+    place.scratch.write("docs/a-page.md", "# A page\n")
     place.scratch.commit("A page")
     return place.ci()
 

@@ -159,7 +159,7 @@ Reason: {_code(reason)}
 
 - [The run]({run}): the failed job has the log, its artifact `release` the report with every case.
 - [The commit]({server}/{repository}/commit/{git.commit(Path.cwd())})
-- What to do: `engine/docs/how-to/release-on-github.md`, *When it was stopped*.
+- What to do: `docs/github.md`, *If a release was stopped*.
 """
     posted = upsert_issue(f"Release {release} was stopped", text, os.environ, marker=f"stopped-{env}-{release}")
     return f"{posted.message}: {posted.url}"

@@ -147,7 +147,7 @@ _INSTEAD_OF_THE_STARTER_DATA = """\
 put your own data in place of the starter data:
   1. data/corpus/*.md, data/train.jsonl, data/eval.jsonl and data/guard/ (engine/docs/reference/data.md; `data import`
   helps)
-  2. .venv/bin/dvc remote add --default --force data s3://BUCKET/dvc   (engine/docs/how-to/aws.md makes the bucket)
+  2. .venv/bin/dvc remote add --default --force data s3://BUCKET/dvc   (docs/aws.md makes the bucket)
   3. .venv/bin/sluice data push, then commit data.dvc and .dvc/config
 until then `make release` and the tests that clone the repository have nothing to work with"""
 

@@ -27,7 +27,7 @@ from sluice.core.processes import start, wait_until
 # Field manager of everything this project applies.
 MANAGER = "sluice"
 _CALL_SECONDS = 120
-_RIGHTS = "engine/docs/how-to/deploy.md lists the rights that the account needs"
+_RIGHTS = "engine/docs/reference/deployment.md lists the rights that the account needs"
 
 
 class LostError(SluiceError):

@@ -147,7 +147,7 @@ class Observer:
         elif news.what == "refused":
             if news.source == ROLLOUTS:
                 raise SluiceError(
-                    news.text, remedy="engine/docs/how-to/deploy.md lists the rights that the account needs"
+                    news.text, remedy="engine/docs/reference/deployment.md lists the rights that the account needs"
                 )
             self._listed.add(news.source)
             self._lost_since.pop(news.source, None)

@@ -107,8 +107,7 @@ def calibrate_bundle(bundle: Bundle, cases: Sequence[CalibrationCase]) -> Calibr
         if judge is None:
             raise SluiceError(
                 "config/providers.yaml: nobody judges",
-                remedy="list a provider under `judge`; "
-                "engine/docs/how-to/use-another-provider.md has an entry for each kind",
+                remedy="list a provider under `judge`; engine/docs/reference/providers.md lists the keys of an entry",
             )
         return calibrate(judge, cases)
 

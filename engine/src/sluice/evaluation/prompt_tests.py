@@ -112,9 +112,7 @@ def _askable(prompts: Sequence[Prompt], providers: Providers, *, named: bool) ->
         if not getattr(providers, prompt.model):
             notes.append(f"{prompt.name}: nobody is in the role {prompt.model} of config/providers.yaml")
     if notes and named:
-        raise SluiceError(
-            "\n".join(notes), remedy="engine/docs/how-to/use-another-provider.md has an entry for each kind"
-        )
+        raise SluiceError("\n".join(notes), remedy="engine/docs/reference/providers.md lists the keys of an entry")
     return [prompt for prompt in prompts if getattr(providers, prompt.model)], notes
 
 

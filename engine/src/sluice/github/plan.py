@@ -27,8 +27,17 @@ _ENGINE_TESTS = frozenset({"test-python", ENGINE})
 _ANSWERS = frozenset({"test-python", "eval-change", "rehearse-release"})
 # First rule that matches a path decides. `*` stands for any characters, `/` too.
 RULES: tuple[tuple[str, frozenset[str]], ...] = (
+    # Pages whose examples and messages tests of the engine follow.
+    ("docs/canary.md", frozenset({ENGINE})),
+    ("docs/extend.md", frozenset({ENGINE})),
+    ("docs/hosted-models.md", frozenset({ENGINE})),
+    ("docs/prompts.md", frozenset({ENGINE})),
+    ("docs/troubleshooting.md", frozenset({ENGINE})),
     ("docs/*", frozenset()),
     ("engine/docs/*", frozenset({ENGINE})),  # tests compare pages with what they describe
+    ("engine/CONTRIBUTING.md", frozenset()),
+    ("engine/README.md", frozenset()),
+    ("AGENTS.md", frozenset()),
     ("README.md", frozenset()),
     ("CHANGELOG.md", frozenset()),
     ("CONTRIBUTING.md", frozenset()),

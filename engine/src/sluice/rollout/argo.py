@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from sluice.core.errors import Faults
 from sluice.core.settings import Settings
@@ -44,10 +44,28 @@ class Arg(Settings):
     value: str
 
 
+class _PodHash(Settings):
+    podTemplateHashValue: Literal["Latest", "Stable"]  # noqa: N815
+
+
+class StepArg(Settings):
+    """An argument of a step: a value, or the hash of a release's pods, which only a cluster has."""
+
+    name: str
+    value: str | None = None
+    valueFrom: _PodHash | None = None  # noqa: N815
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.value is None) is (self.valueFrom is None):
+            raise ValueError("either value or valueFrom")
+        return self
+
+
 class AnalysisSpec(Settings):
     # Argo runs several templates of a step side by side; here each would disturb the other's times.
     templates: Annotated[tuple[TemplateRef, ...], Field(min_length=1, max_length=1)]
-    args: tuple[Arg, ...] = ()
+    args: tuple[StepArg, ...] = ()
 
 
 class StepSpec(Settings):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest, read_yaml
-from sluice.rollout.argo import REMEDY, AnalysisTemplate, Arg, validate
+from sluice.rollout.argo import REMEDY, AnalysisTemplate, StepArg, validate
 
 _DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -90,13 +90,14 @@ TEMPLATES = {
 }
 
 
-def read_parameters(folder: Path, name: str, overrides: Sequence[Arg], *, shapes: Sequence[str]) -> Parameters:
+def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, shapes: Sequence[str]) -> Parameters:
     """The defaults of a template with the step's own arguments over them.
 
     Args:
         folder: where the templates are.
         name: of the template.
-        overrides: arguments of the step.
+        overrides: arguments of the step. Hashes of pods are left out: Argo Rollouts gives them to the templates that
+            declare them, and a rehearsal has no pods.
         shapes: the shapes that a load may have.
 
     Returns:
@@ -112,6 +113,8 @@ def read_parameters(folder: Path, name: str, overrides: Sequence[Arg], *, shapes
     document, lines = read_yaml(path)
     values = {arg.name: arg.value for arg in validate(path, document, lines, AnalysisTemplate).spec.args}
     for arg in overrides:
+        if arg.value is None:
+            continue
         if arg.name not in values:
             raise ValueError(f"args: {path} declares no argument {arg.name!r}{nearest(arg.name, list(values))}")
         values[arg.name] = arg.value

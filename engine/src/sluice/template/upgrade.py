@@ -225,7 +225,7 @@ def push(root: Path, upgrade: Upgrade, environment: Mapping[str, str], *, remote
         _TRAILER,
         environment,
         remote=remote,
-        remedy="a change of .github/workflows/ needs a token with the right `workflows`: engine/docs/how-to/upgrade.md",
+        remedy="a change of .github/workflows/ needs a token with the right `workflows`: docs/set-up.md",
     )
 
 

@@ -20,14 +20,14 @@ OWN = EVERYTHING - {ENGINE}
     ("paths", "jobs"),
     [
         # documentation: no model work
-        (["docs/how-to/deploy.md", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"], set()),
-        (["docs/images/road.svg"], set()),
+        (["docs/cluster.md", "README.md", "AGENTS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"], set()),
+        (["docs/images/release.svg"], set()),
         (["LICENSE"], set()),
         ([".github/ISSUE_TEMPLATE/bug.yml", ".github/pull_request_template.md", ".github/CODEOWNERS"], set()),
         ([".github/dependabot.yml", ".vscode/settings.json"], set()),
         # pages that tests of the engine read
         (["engine/docs/reference/metrics.md"], {ENGINE}),
-        (["engine/docs/how-to/use-another-provider.md", "README.md"], {ENGINE}),
+        (["docs/hosted-models.md", "README.md"], {ENGINE}),
         # what answers depend on
         (["prompts/answer.prompt.yml"], {TEST, PROMPTS, EVAL, REHEARSE}),
         (["data.dvc", "dvc-store/files/md5/ab/cdef"], {TEST, EVAL, REHEARSE}),

@@ -101,7 +101,7 @@ def test_entries_may_share_their_numbers(file: Path) -> None:
 
 def test_the_entries_of_the_guide_are_valid() -> None:
     """Every YAML block of the page that is a list of providers."""
-    page = (ROOT / "engine/docs/how-to/use-another-provider.md").read_text()
+    page = (ROOT / "docs/hosted-models.md").read_text()
     blocks = [yaml.safe_load(block.split("```")[0]) for block in page.split("```yaml\n")[1:]]
     usual = provider_entry()
     numbers = {key: usual[key] for key in ("timeouts", "retries", "max_concurrency", "breaker", "prices")}

@@ -23,7 +23,7 @@ RULESET = ".github/rulesets/main.json"
 OPTIONAL = {
     "ATTESTATIONS": "`off` where the plan of the account has no attestations",
     "MLFLOW_TRACKING_URI": "an MLflow server; without it, runs are kept by the runner alone",
-    "UPGRADE_TOKEN": "upgrades of the template that change workflows (engine/docs/how-to/upgrade.md)",
+    "UPGRADE_TOKEN": "upgrades of the template that change workflows (docs/set-up.md)",
 }
 # Set in each environment as well: what a deployment may do is not what a build may do.
 _OF_ENVIRONMENTS = "AWS_ROLE_ARN"

@@ -12,7 +12,7 @@ EXTRA = Extra(
         ".github/workflows/train.yml",
         "engine/benchmarks/training_speed.py",
         "engine/docs/decisions/packed-training.md",
-        "engine/docs/how-to/explore-in-a-notebook.md",
+        "engine/docs/decisions/training-recipe.md",
         "engine/docs/reference/training.md",
         "engine/tests/contract/test_notebooks.py",
         "engine/tests/unit/notebooks",
@@ -28,7 +28,7 @@ EXTRA = Extra(
         "pipelines/params.yaml": ("train",),
     },
     lines={
-        "README.md": ("| how it is trained |", "notebooks/ "),
+        "README.md": ("notebooks/ ",),
         "engine/docs/reference/pipeline.md": ("| train |", "| `train` |"),
     },
 )

@@ -31,7 +31,7 @@ EXTRA = Extra(
     shared={
         "doctor": ("engine/src/sluice/extras/sagemaker/doctor.py", "engine/tests/unit/extras/sagemaker/test_doctor.py"),
     },
-    lines={"engine/docs/how-to/release-on-github.md": ("| `SLUICE_TRAIN_ON` |",)},
+    lines={"docs/github.md": ("| `SLUICE_TRAIN_ON` |",)},
     entries={
         ".github/workflows/nightly.yml": ("jobs > sagemaker", "jobs > report > needs > =sagemaker"),
         ".github/workflows/release.yml": ("jobs > release > steps > run=make sagemaker",),

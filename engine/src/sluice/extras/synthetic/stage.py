@@ -84,7 +84,7 @@ def _held(providers: Providers, role: str) -> Providers:
     if role not in PROMPT_ROLES or not getattr(providers, role):
         raise SluiceError(
             f"config/providers.yaml: nobody is in the role {role}",
-            remedy="list a provider there; engine/docs/how-to/use-another-provider.md has an entry for each kind",
+            remedy="list a provider there; engine/docs/reference/providers.md lists the keys of an entry",
         )
     return providers
 
