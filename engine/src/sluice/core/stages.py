@@ -18,6 +18,7 @@ _SERVING = "image.txt"
 _ALL = {
     "check": Program(
         ("sluice.data.contract", "sluice.data.policy", "sluice.evaluation.asked_rows", "sluice.release.coverage"),
+        ("assistant.metrics",),
         locks=("dev.txt",),
     ),
     "index": Program(("sluice.retrieval.stage",), locks=(_SERVING,)),

@@ -37,10 +37,10 @@ EDITS = {
     # Training renders prompts/finetune.prompt.yml.
     "prompts": ("engine/src/sluice/prompts/prompt.py", {"train", "evaluate", "serve"}),
     # A check by rules: nothing of it is trained.
-    "guardrails": ("engine/src/sluice/guardrails/injection.py", {"evaluate", "serve"}),
+    "guardrails": ("engine/src/sluice/guardrails/checks/injection.py", {"evaluate", "serve"}),
     # Every program reads settings.
     "core settings": ("engine/src/sluice/core/settings.py", ALL),
-    "application": ("engine/src/sluice/serving/chain.py", {"evaluate", "serve"}),
+    "application": ("engine/src/sluice/serving/runner.py", {"evaluate", "serve"}),
     # The check counts the rows that a metric can score.
     "a metric": ("engine/src/sluice/evaluation/metrics/f1.py", {"check", "evaluate"}),
     "training": ("engine/src/sluice/extras/finetune/loop.py", {"train"}),
@@ -71,7 +71,7 @@ MORE = {
     "my application": ("src/assistant/app.py", {"evaluate", "serve"}),
     "what my application imports": ("src/assistant/words.py", {"evaluate", "serve"}),
     "my guardrail": ("src/assistant/guardrails/tone.py", {"evaluate", "serve"}),
-    "my metric": ("src/assistant/metrics/tone.py", {"evaluate"}),
+    "my metric": ("src/assistant/metrics/tone.py", {"check", "evaluate"}),
     "my notes": ("src/assistant/notes.py", set()),
 }
 # What an extra that was left out has taken along is edited by nobody, and makes no stage.
