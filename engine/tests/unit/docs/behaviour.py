@@ -32,7 +32,7 @@ from sluice.evaluation.policy import load_policy
 from sluice.evaluation.registry import make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.extend import testing
-from sluice.guardrails import Guards
+from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.providers import connect
 from sluice.llm.providers.context import ProviderContext
