@@ -45,7 +45,7 @@ _NAMES = {
     "sluice.serving.services": ("Services", "render"),
     "sluice.serving.request_state": ("RequestState",),
     "sluice.serving.answer": ("Answer", "ModelError", "ModelTimeoutError", "SearchError"),
-    "sluice.serving.telemetry.traces": ("Step",),
+    "sluice.serving.telemetry.traces": ("TraceStep",),
     "sluice.serving.tools": ("tool",),
     "sluice.prompts": ("ModelParameters", "Prompt"),
     "sluice.retrieval": ("Hit", "format_passages"),
