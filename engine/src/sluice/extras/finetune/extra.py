@@ -12,11 +12,7 @@ EXTRA = Extra(
         ".github/workflows/train.yml",
         "engine/benchmarks/training_speed.py",
         "engine/docs/decisions/packed-training.md",
-        "engine/docs/how-to/explore-in-a-notebook.md",
         "engine/docs/reference/training.md",
-        "engine/tests/contract/test_notebooks.py",
-        "engine/tests/unit/notebooks",
-        "notebooks",
         "prompts/finetune.prompt.yml",
     ),
     entries={
@@ -28,7 +24,7 @@ EXTRA = Extra(
         "pipelines/params.yaml": ("train",),
     },
     lines={
-        "README.md": ("| how it is trained |", "notebooks/ "),
+        "README.md": ("| how it is trained |",),
         "engine/docs/reference/pipeline.md": ("| train |", "| `train` |"),
     },
 )
