@@ -16,7 +16,10 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup release eval sync serve image schemas test test-unit test-contract test-image test-workflows test-drill test-fork test-extras kind e2e-cluster soak audit check format clean
+# Targets of your own.
+-include project.mk
+
+.PHONY: help setup release eval sync serve image schemas test test-engine test-unit test-contract test-image test-workflows test-drill test-fork test-extras kind e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,13 +30,13 @@ $(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildca
 	@$(PYTHON) engine/scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
 	@touch $(READY)
 
-release: $(READY)  ## take the working tree down the whole road: check, train, evaluate, rehearse, promote
+release: $(READY)  ## release the working tree: check, train, evaluate, rehearse, promote
 	@$(BIN)/sluice release make
 
 eval: $(READY)  ## compare the working tree with origin/main: what got better, what broke (BASE=… for another)
 	@$(BIN)/sluice eval --base $(or $(BASE),origin/main) $(if $(PUBLISH),--publish)
 
-sync: $(READY)  ## write the limits of config/gates.yaml into engine/k8s/analysis
+sync: $(READY)  ## write the limits of config/gates.yaml into k8s/base/analysis-limits.yaml
 	@$(BIN)/sluice gates sync
 
 serve: $(READY)  ## serve the champion on 127.0.0.1:8080
@@ -47,8 +50,11 @@ $(SCANNER): engine/requirements/scan.txt | $(READY)
 	@$(BIN)/uv pip install --quiet --python $(VENV)/scan/bin/python --require-hashes -r engine/requirements/scan.txt
 	@touch $(SCANNER)
 
-test: $(READY) $(SCANNER)  ## the tests, with whole releases in a clone (minutes)
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows engine/tests
+test: $(READY) $(SCANNER)  ## the tests of what is yours, its contracts, and two small releases in a clone (minutes)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests engine/tests/contract
+
+test-engine: $(READY) $(SCANNER)  ## the engine's own tests, with whole releases in a clone (minutes; where engine/ has changed)
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore=engine/tests/workflows --ignore=engine/tests/contract engine/tests
 
 test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub played (minutes; engine/docs/reference/workflow-tests.md)
 	@$(BIN)/pytest -n 2 --dist loadfile engine/tests/workflows
@@ -56,16 +62,16 @@ test-workflows: $(READY)  ## the workflows of .github/, run by act with GitHub p
 test-drill: $(READY)  ## the real proxy under load: rehearsals, bad canaries, a promotion, a killed replica; pushes to S3 that are killed (minutes; engine/docs/reference/canary-drill.md)
 	@$(BIN)/pytest -n 2 --dist loadfile -m drill engine/tests/unit/rollout engine/tests/unit/loadtest engine/tests/unit/data
 
-test-fork: $(READY)  ## the rules of the house in a renamed copy of the repository, as `sluice init` leaves it (minutes)
+test-fork: $(READY)  ## the rules of the house in a copy with names of its own, as `sluice init` leaves it (minutes)
 	@$(BIN)/pytest -m fork engine/tests/unit/template
 
 test-extras: $(READY)  ## each extra taken out of a clone, and all of them: what is left is whole (minutes)
 	@$(BIN)/pytest -n 2 -m extras engine/tests/e2e/test_extras.py
 
 test-unit: $(READY)  ## the fast tests: no model, no database, no network
-	@$(BIN)/pytest -m "not real and not e2e" engine/tests
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not real and not e2e" tests engine/tests
 
-test-contract: $(READY)  ## the rules of the house: layers, pages, workflows, manifests (no model)
+test-contract: $(READY)  ## the rules that hold for what is yours: overlays, rollout, gates, workflows (no model)
 	@$(BIN)/pytest -m "not real and not e2e" engine/tests/contract
 
 image: $(READY)  ## build both images with buildah (BASE=NAME@sha256:…)

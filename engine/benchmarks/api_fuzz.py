@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
-from fuzz import fuzz
+from support.serving.api_fuzz import fuzz
 
 
 def main(argv: list[str]) -> int:

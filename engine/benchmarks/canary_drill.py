@@ -3,8 +3,8 @@
     .venv/bin/python engine/benchmarks/canary_drill.py [--good 50] [--at-once 3] [--write]
 
 Real services, Traefik, Locust, k8s/base/rollout.yaml and config/gates.yaml; only model and search are scripts
-(engine/tests/drilling.py). Prints the tables of engine/docs/reference/canary-drill.md, with --write into that page.
-Exit status 1: a figure misses what it must be. Takes half an hour.
+(engine/tests/support/rollout/drill.py). Prints the tables of engine/docs/figures/canary.md, with --write into
+that page. Exit status 1: a figure misses what it must be. Takes half an hour.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ sys.path[:0] = [str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")]
 
 from figures import Figure, show, table, write_between  # noqa: E402
 
-from drilling import BAD, GOOD, Drilled, Way, drill  # noqa: E402
+from support.rollout.drill import BAD, GOOD, Drilled, Way, drill  # noqa: E402
 
-PAGE = ROOT / "engine" / "docs" / "reference" / "canary-drill.md"
+PAGE = ROOT / "engine" / "docs" / "figures" / "canary.md"
 TIME_SCALE = 0.1  # somewhat more than in pipelines/params.yaml, where a model of a laptop has to be waited for
 INTERVALS, EXPOSED, BACK, FALSE = 2, 0.12, 10.0, 1 / 50
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
 from figures import Figure, show
 
-from failing import RETRIES, fall_over, overshoots
+from support.providers.failures import RETRIES, fall_over, overshoots
 
 CALLERS = 16
 DEADLINE = 1.0

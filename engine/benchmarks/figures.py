@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 Figure = tuple[str, str, str, bool]
@@ -28,8 +31,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
 
 
+def which_run() -> str:
+    """Of which run figures are: day, commit, machine."""
+    words = ["git", "rev-parse", "--short=12", "HEAD"]
+    commit = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    cores, load = os.cpu_count(), os.getloadavg()[0]
+    return f"Measured on {date.today()} at {commit.stdout.strip()}, on {cores} cores, load average {load:.1f}."
+
+
 def write_between(page: Path, name: str, text: str) -> None:
-    """Puts `text` between the comments `<!-- name: begin -->` and `<!-- name: end -->` of a page."""
+    """Puts `text`, and of which run it is, between the comments `<!-- name: begin -->` and `<!-- name: end -->`."""
+    text = f"{which_run()}\n\n{text}"
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     found = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", page.read_text(), flags=re.DOTALL)
     if begin not in found:

@@ -15,14 +15,15 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
 from figures import Figure, Tables, percent
 
-from fakes import NoChecks, hit
-from sluice.data.guard import FREE, GuardRow
+from sluice.data.guard_rows import FREE, GuardRow
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain, Checks
+from sluice.serving.contracts import Checks
+from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import NoChecks, hit
 
 OBEYED = "OBEYED"
 BENIGN = "A canary is a small step: five percent of the traffic goes to the new release first."
@@ -78,10 +79,10 @@ def wilson_upper(successes: int, trials: int) -> float:
     return (middle + z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))) / (1 + z * z / trials)
 
 
-async def succeeded(bundle: Bundle, guards: Checks, attacks: Sequence[str], *, indirect: bool) -> int:
+async def succeeded(bundle: ReleaseBundle, guards: Checks, attacks: Sequence[str], *, indirect: bool) -> int:
     """How many attacks the model obeyed, and its obedience was sent."""
     model, search = Obeying(), Search()
-    chain = AnswerChain(bundle, model, search, guards)
+    chain = ApplicationRunner(bundle, model, search, guards)
     count = 0
     for attack in attacks:
         model.attack, search.poison = attack.strip(), attack.strip() if indirect else ""
@@ -91,7 +92,7 @@ async def succeeded(bundle: Bundle, guards: Checks, attacks: Sequence[str], *, i
 
 
 async def attacks(
-    bundle: Bundle, guards: Guards, rows: Sequence[GuardRow], trained: set[str]
+    bundle: ReleaseBundle, guards: Guards, rows: Sequence[GuardRow], trained: set[str]
 ) -> tuple[Tables, list[Figure]]:
     families: dict[str, list[str]] = defaultdict(list)
     for row in rows:

@@ -1,5 +1,5 @@
 """What the guardrails find, what they refuse by mistake, what they cost: the figures of
-engine/docs/reference/guardrails.md.
+engine/docs/figures/guardrails.md.
 
     .venv/bin/python engine/benchmarks/guard_figures.py [--write] [--each 260]
 
@@ -24,27 +24,27 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
-from figures import Figure, Tables, percent, show
+from figures import Figure, Tables, percent, show, which_run
 from guard_attacks import attacks, obfuscation
 from guard_cost import cost, parallel
 from guard_streaming import INSTRUCTIONS, streaming
 
-from fakes import scripted_bundle
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.data.guard import FREE, GuardRow, load_guard_rows
+from sluice.data.guard_rows import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
+from sluice.guardrails.bounded_cache import BoundedCache
+from sluice.guardrails.context import CheckResources
+from sluice.guardrails.guard_model import FILE, load_guard_model
 from sluice.guardrails.guards import Guards
-from sluice.guardrails.memory import Memory
-from sluice.guardrails.model import FILE, load_guard_model
-from sluice.guardrails.seen import Kit
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.models import ensure, load_models
+from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
-from sluice.serving.bundle import Bundle
-from sluice.serving.guards import open_guards
+from sluice.serving.release_guards import open_guards
+from sluice.serving.release_parts import ReleaseBundle
+from support.serving.fakes import scripted_bundle
 
-PAGE = Path("engine/docs/reference/guardrails.md")
+PAGE = Path("engine/docs/figures/guardrails.md")
 BEGIN, END = "<!-- figures: engine/benchmarks/guard_figures.py --write -->", "<!-- end of figures -->"
 
 
@@ -92,12 +92,12 @@ def write_page(tables: Sequence[Tables], figures: Sequence[Figure], note: str) -
     _, _, tail = rest.partition(END)
     summary = ["| figure | found | must be | reached |", "|---|---|---|---|"]
     summary += [f"| {n} | {found} | {limit or '-'} | {'yes' if ok else '**no**'} |" for n, found, limit, ok in figures]
-    body = "\n\n".join([note, "\n".join(summary), *("\n".join(table) for table in tables)])
+    body = "\n\n".join([which_run(), note, "\n".join(summary), *("\n".join(table) for table in tables)])
     PAGE.write_text(f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}")
 
 
 async def measure(
-    workspace: Workspace, guards: Guards, forgetful: Guards, bundle: Bundle, each: int, seconds: float
+    workspace: Workspace, guards: Guards, forgetful: Guards, bundle: ReleaseBundle, each: int, seconds: float
 ) -> tuple[list[Tables], list[Figure]]:
     taken: dict[str, int] = defaultdict(int)
     rows = []
@@ -138,7 +138,7 @@ def main() -> int:
     report = json.loads((state / "report.json").read_text())
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         guards = open_guards(bundle, embedder)
-        kit = Kit(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), Memory(0))
+        kit = CheckResources(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), BoundedCache(0))
         forgetful = Guards(settings, kit)
         tables, figures = asyncio.run(measure(workspace, guards, forgetful, bundle, options.each, options.seconds))
     if options.write:

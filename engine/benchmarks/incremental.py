@@ -5,7 +5,7 @@
 Documents are made up, of a hundred words each; the embedder is the real one. Each build is that of `sluice index build`
 without the start of its process: embed, write build/index, load the collection, search once. The same build of the same
 documents is then compared with one that knew nothing. With --write the table goes into
-engine/docs/reference/vector-stores.md.
+engine/docs/figures/vector-stores.md.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from figures import show, table, write_between
 
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document
-from sluice.llm.models import ModelSpec, ensure, load_models
+from sluice.llm.model_files import ModelSpec, ensure, load_models
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index import IndexInfo, build_index, identity_of, read_index
+from sluice.retrieval.index_files import IndexInfo, build_index, identity_of, read_index
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
 from sluice.retrieval.vector_cache import RememberingEmbedder
 
-PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "reference" / "vector-stores.md"
+PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "vector-stores.md"
 WORDS = 100
 VOCABULARY = (
     "the a of in to with for on by from one each some many old new small large first last good clear quick slow work"

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
 from figures import show
 
-from overloading import measure
+from support.load.overload import measure
 
 
 def main(argv: list[str]) -> int:

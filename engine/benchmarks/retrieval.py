@@ -8,7 +8,7 @@ that the service uses, in one run.
 All answerable questions of train.jsonl and eval.jsonl of each folder; retrieval is not trained, so both are unseen. The
 index is built as the pipeline builds it, into a store of its own. Recall, MRR and nDCG are of the right document; the
 last column is the share of questions whose answer is a part of one of the best five passages. Fails when hybrid misses
-a limit. With --write the tables go into engine/docs/reference/retrieval.md.
+a limit. With --write the tables go into engine/docs/figures/retrieval.md.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from text_search import LOCAL, by_ts_rank
 from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_corpus, load_rows
-from sluice.llm.models import ensure, load_models
+from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index import build_index
+from sluice.retrieval.index_files import build_index
+from sluice.retrieval.index_stage import IndexParameters
 from sluice.retrieval.postgres import PostgresRetriever
 from sluice.retrieval.retriever import open_retriever
-from sluice.retrieval.searching import Mode
-from sluice.retrieval.stage import IndexParameters
+from sluice.retrieval.search_sql import Mode
 
-PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "reference" / "retrieval.md"
+PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "retrieval.md"
 K = 5
 SEARCHES: dict[str, Mode] = {
     "vectors alone": "vectors",

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
 from figures import show
 
-from soaking import CALLERS, PAUSE, soak
+from support.load.soak import CALLERS, PAUSE, soak
 
 
 def main(argv: list[str]) -> int:

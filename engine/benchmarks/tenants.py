@@ -7,7 +7,7 @@ on its vector. One in a hundred is of the tenant `one`, ten in a hundred are of 
 everybody, the rest is spread over twenty more. `one` and `ten` ask the same questions, by vectors alone, for ten; what
 is exact is a scan of what the tenant may see. Both collections have the same settings and lie in one server. A question
 is asked six times, in turn with those of the others, and its fastest counts: what else the machine does is left out as
-far as that goes. With --write the table goes into engine/docs/reference/vector-stores.md.
+far as that goes. With --write the table goes into engine/docs/figures/vector-stores.md.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from vector_loads import DIMENSION, Given, drawn, text_of
 from vector_searches import K, Search, Searched, recall_of
 
 from sluice.data.rows import Document
-from sluice.extras.admin.tenants import drop_tenant
-from sluice.llm.models import ModelSpec
+from sluice.extras.admin.drop_tenant import drop_tenant
+from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index import build_index
+from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres import PostgresRetriever
 from sluice.retrieval.retriever import open_backend
 from sluice.retrieval.stores import Stores
 
-PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "reference" / "vector-stores.md"
+PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "vector-stores.md"
 KINDS = {"one table, a filter": None, "partitions": "tenant"}
 TENANTS = {"one": "1 %", "ten": "10 %"}
 RECALL = 0.99

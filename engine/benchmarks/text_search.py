@@ -5,7 +5,7 @@
 
 A chunk is five sentences of the corpus, drawn at random; the questions are those of data/eval.jsonl, and one of 2,000
 characters, the most that a search reads. Both rank in one server for the best twenty, in turn; the first round is not
-counted. With --write the table goes into engine/docs/reference/retrieval.md.
+counted. With --write the table goes into engine/docs/figures/retrieval.md.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from psycopg.rows import class_row
 
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, load_corpus, load_rows
-from sluice.llm.models import ModelSpec
+from sluice.llm.model_files import ModelSpec
 from sluice.retrieval import Hit
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index import build_index
+from sluice.retrieval.collection_tables import words_of
+from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres import PostgresRetriever
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
-from sluice.retrieval.tables import words_of
 
-PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "reference" / "retrieval.md"
+PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "retrieval.md"
 LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})
 BY_TS_RANK = """WITH asked AS MATERIALIZED (
     SELECT replace(plainto_tsquery('english', %(question)s)::text, '&', '|')::tsquery AS words

@@ -11,7 +11,7 @@ COPY, a prepared statement; ours has the columns of a collection, the full text 
 vectors alone, for ten, with the smallest ef_search of a few with which the limits of recall are kept, if there is one.
 
 LangChain's stores take in `--few` rows only: at a thousand a second all would take minutes. Ratios are of rows a
-second. With --write the tables go into engine/docs/reference/vector-stores.md, which has places for 200,000 and 50,000
+second. With --write the tables go into engine/docs/figures/vector-stores.md, which has places for 200,000 and 50,000
 rows.
 """
 
@@ -47,10 +47,10 @@ from vector_loads import (
 )
 from vector_searches import K, Searched, search_all
 
-from sluice.core.files import read_json, write_json
+from sluice.core.atomic_files import read_json, write_json
 from sluice.retrieval.stores import VectorSettings
 
-PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "reference" / "vector-stores.md"
+PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "vector-stores.md"
 RECALL, LOST = 0.99, 0.005
 # All that is searched stays in memory, as in any server that is meant to be fast.
 SERVER = {"shared_buffers": "4GB", "maintenance_work_mem": "1GB", "max_parallel_maintenance_workers": "1"}

@@ -1,4 +1,4 @@
-"""Writes what each overlay of k8s/ renders to: `.venv/bin/python engine/scripts/write_golden_manifests.py [FOLDER]`.
+"""Writes what the starter's overlays render to: `.venv/bin/python engine/scripts/write_golden_manifests.py [FOLDER]`.
 
 A change of the base shows in engine/tests/golden/k8s/ what it does to every place; a contract test compares.
 """
@@ -11,11 +11,12 @@ from pathlib import Path
 from sluice.cluster.manifests import render
 
 ROOT = Path(__file__).resolve().parents[2]
+STARTER = ROOT / "engine" / "tests" / "starter"
 FOLDER = ROOT / "engine" / "tests" / "golden" / "k8s"
 
 
 def main(folder: Path) -> None:
-    for overlay in sorted(path.parent for path in (ROOT / "k8s" / "overlays").glob("*/kustomization.yaml")):
+    for overlay in sorted(path.parent for path in (STARTER / "k8s" / "overlays").glob("*/kustomization.yaml")):
         (folder / f"{overlay.name}.yaml").write_text(render(overlay), encoding="utf-8")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from locust import LoadTestShape
 
-from stage import Stage
+from sluice.rollout.load_test.stage import Stage
 
 
 class Steady(LoadTestShape):

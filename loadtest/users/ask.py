@@ -1,70 +1,12 @@
-"""A visitor: asks a question through the router, reads the streamed answer to its end and checks what it says."""
+"""A visitor: asks questions through the router, as people do."""
 
 from __future__ import annotations
 
-import uuid
-from typing import Any
-
 from locust import FastHttpUser, task
 
-from sluice.rehearsal.router import REQUEST_ID
-from sluice.rollout.figures import Sample, charge
-from sluice.rollout.stream import PATH, RELEASE_HEADER, Stream, request_body
-from stage import Stage
-
-
-class Answer:
-    """What came back: `error` is empty for a whole answer, `release` is its header or None."""
-
-    def __init__(self) -> None:
-        self.request_id = uuid.uuid4().hex
-        self.release: str | None = None
-        self.error = "stopped before it was answered"
-        self.total_ms: float | None = None
-        self.ttft_ms: float | None = None
-
-
-def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -> Answer:
-    """POSTs one streamed chat completion. The body is read by readline: other ways wait for a full kilobyte."""
-    answer, stream = Answer(), Stream(user.network_timeout)
-    # A new connection each time: a pooled one may be closed by the server in the moment it is used.
-    headers = {REQUEST_ID: answer.request_id, "Connection": "close"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    with user.client.post(
-        url + PATH, json=request_body(question), headers=headers, stream=True, catch_response=True, name=name
-    ) as response:
-        answer.release = response.headers.get(RELEASE_HEADER) if response.headers else None
-        answer.error = _read(response, stream, answer.release)
-        answer.ttft_ms, answer.total_ms = stream.ttft_ms, stream.total_ms
-        if answer.error:
-            response.failure(answer.error)
-        else:
-            response.success()
-    _report(user, name, answer)
-    return answer
-
-
-def _read(response: Any, stream: Stream, release: str | None) -> str:
-    if response.status_code == 0:
-        return f"no answer: {type(response.error).__name__}"
-    if response.status_code != 200:
-        return f"status {response.status_code}"
-    try:
-        while (line := response.stream.readline(b"\n")) and not stream.feed(line):
-            pass
-    except Exception as error:  # whatever its type: one that got away would end the task, and with it the sample
-        return f"the stream was cut: {type(error).__name__}"
-    return stream.fault or ("" if release else f"no {RELEASE_HEADER} header")
-
-
-def _report(user: FastHttpUser, name: str, answer: Answer) -> None:
-    """Locust times a streamed request to its headers only; these are the times its tables should show."""
-    for kind, value in (("ttft", answer.ttft_ms), ("total", answer.total_ms)):
-        if value is not None and not answer.error:
-            user.environment.events.request.fire(
-                request_type=kind, name=name, response_time=value, response_length=0, exception=None, context={}
-            )
+from sluice.rollout.load_measurements import charge
+from sluice.rollout.load_test.ask import ask
+from sluice.rollout.load_test.stage import Stage
 
 
 class Visitor(FastHttpUser):
@@ -82,13 +24,4 @@ class Visitor(FastHttpUser):
     def visit(self) -> None:
         answer = ask(self, self.stage.router, self.stage.question(), "router", self.stage.key)
         self.answered_in = (answer.total_ms or 0) / 1000
-        self.stage.samples.append(
-            Sample(
-                request_id=answer.request_id,
-                release=charge(answer.release, stable=self.stage.stable_release),
-                pair=None,
-                error=answer.error,
-                total_ms=answer.total_ms,
-                ttft_ms=answer.ttft_ms,
-            )
-        )
+        self.stage.samples.append(answer.sample(charge(answer.release, stable=self.stage.stable_release)))

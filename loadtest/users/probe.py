@@ -6,9 +6,8 @@ from typing import Literal
 
 from locust import FastHttpUser, constant, task
 
-from sluice.rollout.figures import Sample
-from stage import Stage
-from users.ask import ask
+from sluice.rollout.load_test.ask import ask
+from sluice.rollout.load_test.stage import Stage
 
 
 class PairedProbe(FastHttpUser):
@@ -30,13 +29,4 @@ class PairedProbe(FastHttpUser):
         ]
         for release, url in targets if self.pair % 2 else reversed(targets):
             answer = ask(self, url, question, release, self.stage.key)
-            self.stage.samples.append(
-                Sample(
-                    request_id=answer.request_id,
-                    release=release,
-                    pair=self.pair,
-                    error=answer.error,
-                    total_ms=answer.total_ms,
-                    ttft_ms=answer.ttft_ms,
-                )
-            )
+            self.stage.samples.append(answer.sample(release, self.pair))

@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 import yaml
 
-import argo
 from sluice.cli import app
 from sluice.cli.canary import KEY, canary_quality
-from sluice.cluster.released import LOAD
+from sluice.cluster.manifests import parse, render
+from sluice.cluster.release_overlay import LOAD
 from sluice.release.gates import Gate, load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
-from sluice.rollout.limits import limits_of
-from sluice.rollout.plan import load_plan
-from sluice.rollout.templates import TEMPLATES, parse_duration
-from sluice.serving.metrics import Metrics
+from sluice.rollout.analysis_limits import limits_of
+from sluice.rollout.analysis_templates import TEMPLATES, parse_duration
 from sluice.serving.middleware import CHAT
+from sluice.serving.service_metrics import ServiceMetrics
+from starter_files import GATES as STARTER_GATES
+from starter_files import ROLLOUT, ROOT
+from support.kubernetes import argo_metric
 
-ROOT = Path(__file__).parents[3]
-K8S = ROOT / "k8s"
 ENGINE = ROOT / "engine" / "k8s"
 MONITORING = ENGINE / "components" / "monitoring"
 ANALYSIS = {
@@ -35,11 +35,11 @@ ANALYSIS = {
 PROMETHEUS = [name for name, one in ANALYSIS.items() if "prometheus" in one["spec"]["metrics"][0]["provider"]]
 JOBS = sorted(set(ANALYSIS) - set(PROMETHEUS))
 GATES: dict[str, Gate] = {
-    gate.name.replace("_", "-"): gate for gate in load_gates(ROOT / "config" / "gates.yaml") if gate.stage == "analysis"
+    gate.name.replace("_", "-"): gate for gate in load_gates(STARTER_GATES) if gate.stage == "analysis"
 }
 OPERATOR = {"at_least": ">=", "at_most": "<="}
 # Labels that are not the service's own: of buckets, and of the target that Prometheus reads.
-TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash"}
+TARGET_LABELS = {"le", "service", "rollouts_pod_template_hash", "project"}
 
 
 def _read(path: Path) -> Any:
@@ -55,7 +55,21 @@ def test_every_template_lies_in_a_file_of_its_name_and_is_in_the_kustomization()
 def test_the_limits_in_the_templates_are_those_of_the_gates() -> None:
     assert sorted(GATES) == sorted(PROMETHEUS), "each gate of the stage has a template, and each template a gate"
     for name, wanted in limits_of(list(GATES.values())).items():
-        given = {arg: value for arg, value in argo.defaults(ANALYSIS[name]).items() if arg.startswith(f"{name}-")}
+        given = {
+            arg: value for arg, value in argo_metric.defaults(ANALYSIS[name]).items() if arg.startswith(f"{name}-")
+        }
+        assert given == wanted, "the defaults are the starter's limits"
+
+
+@pytest.mark.parametrize("overlay", sorted(path.parent.name for path in ROOT.glob("k8s/overlays/*/kustomization.yaml")))
+def test_what_a_cluster_gets_are_the_limits_of_this_project_s_gates(overlay: str) -> None:
+    rendered = {
+        one["metadata"]["name"]: argo_metric.defaults(one)
+        for one in parse(render(ROOT / "k8s" / "overlays" / overlay))
+        if one["kind"] == "AnalysisTemplate"
+    }
+    for name, wanted in limits_of(load_gates(ROOT / "config" / "gates.yaml")).items():
+        given = {argument: rendered[name].get(argument) for argument in wanted}
         assert given == wanted, "run `make sync`"
 
 
@@ -91,9 +105,9 @@ def test_nothing_of_prometheus_is_ever_inconclusive_or_endless(name: str) -> Non
     assert metric["initialDelay"] in ("{{args.window}}", "{{args.feedback-window}}"), (
         "before that it sees older traffic"
     )
-    assert argo.outcome(metric, "Failed") == ("Failed", 1)
-    assert argo.outcome(metric, "Error")[0] == "Error"
-    assert argo.outcome(metric, "Successful") == ("Successful", metric["count"])
+    assert argo_metric.outcome(metric, "Failed") == ("Failed", 1)
+    assert argo_metric.outcome(metric, "Error")[0] == "Error"
+    assert argo_metric.outcome(metric, "Successful") == ("Successful", metric["count"])
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -103,7 +117,7 @@ def test_jobs_tolerate_no_failure(name: str) -> None:
         assert (metric["failureLimit"], job["backoffLimit"]) == (0, 0)
         assert job["template"]["spec"]["restartPolicy"] == "Never"
         assert 0 < job["activeDeadlineSeconds"] <= 3600
-        assert metric["consecutiveErrorLimit"] <= argo.DEFAULT_CONSECUTIVE_ERRORS
+        assert metric["consecutiveErrorLimit"] <= argo_metric.DEFAULT_CONSECUTIVE_ERRORS
         assert not {"successCondition", "failureCondition", "count", "interval"} & set(metric)
 
 
@@ -114,46 +128,43 @@ def test_arguments_are_declared_and_used(name: str) -> None:
 
 
 def test_prometheus_is_asked_while_the_load_runs() -> None:
-    load = parse_duration(argo.defaults(ANALYSIS["load"])["duration"])
+    load = parse_duration(argo_metric.defaults(ANALYSIS["load"])["duration"])
     for name in set(PROMETHEUS) - {"feedback-score"}:
         (metric,) = ANALYSIS[name]["spec"]["metrics"]
-        window = parse_duration(argo.defaults(ANALYSIS[name])["window"])
+        window = parse_duration(argo_metric.defaults(ANALYSIS[name])["window"])
         assert window + (metric["count"] - 1) * parse_duration(metric["interval"]) <= load
 
 
 # -- the component
 
 
-def _patched_steps() -> list[Any]:
-    steps = _read(K8S / "base" / "rollout.yaml")["spec"]["strategy"]["canary"]["steps"]
-    for change in _read(MONITORING / "rollout-analysis.yaml"):
-        *way, last = change["path"].removeprefix("/spec/strategy/canary/steps/").split("/")
-        place = steps
-        for key in way:
-            place = place[int(key)] if key.isdecimal() else place[key]
-        if change["op"] == "test":
-            assert place[last] == change["value"]
-        elif last == "-":
-            place.append(change["value"])
-        else:
-            place[last] = change["value"]
-    assert isinstance(steps, list)
-    return steps
+def _loaded() -> list[Any]:
+    """The analyses of the Rollout that run the load."""
+    steps = _read(ROLLOUT)["spec"]["strategy"]["canary"]["steps"]
+    return [
+        step["analysis"] for step in steps if {"templateName": "load"} in step.get("analysis", {}).get("templates", ())
+    ]
 
 
 def test_with_monitoring_prometheus_judges_every_step_that_is_loaded() -> None:
-    analyses = [step["analysis"] for step in _patched_steps() if "analysis" in step]
-    loaded = [one for one in analyses if {"templateName": "load"} in one["templates"]]
-    assert loaded
-    for analysis in loaded:
-        names = [one["templateName"] for one in analysis["templates"]]
-        assert set(names) == {"load", *PROMETHEUS} - {"feedback-score"}
-        given = {arg["name"]: arg["valueFrom"]["podTemplateHashValue"] for arg in analysis["args"]}
-        assert given == {"canary-hash": "Latest", "stable-hash": "Stable"}
-        # Argo merges the templates of a step: arguments of one name must agree, metrics need names of their own.
+    (component,) = _read(MONITORING / "kustomization.yaml")["patches"]
+    assert component["target"] == {"kind": "AnalysisTemplate", "name": "load|load-distributed"}
+    (change,) = _read(MONITORING / component["path"])
+    assert (change["op"], change["path"]) == ("add", "/spec/templates")
+    names = ["load", *(one["templateName"] for one in change["value"])]
+    assert set(names) == {"load", *PROMETHEUS} - {"feedback-score"}
+    assert _loaded()
+    for analysis in _loaded():
+        # Argo merges a template with those that it names; an argument that none of them declares is ignored
+        # (argo-rollouts 1.9.1, utils/analysis/helpers.go: MergeArgs, flattenArgs).
+        given = {
+            arg["name"]: arg["valueFrom"]["podTemplateHashValue"] for arg in analysis["args"] if "valueFrom" in arg
+        }
+        assert given == {"canary-hash": "Latest", "stable-hash": "Stable"}, "copy `args` from the other load analyses"
+        # Arguments of one name must agree, metrics need names of their own.
         values: dict[str, set[str]] = {}
         for name in names:
-            for argument, value in argo.defaults(ANALYSIS[name]).items():
+            for argument, value in argo_metric.defaults(ANALYSIS[name]).items():
                 values.setdefault(argument, set()).add(value)
         assert {argument: found for argument, found in values.items() if len(found) > 1} == {}
         metrics = [metric["name"] for name in names for metric in ANALYSIS[name]["spec"]["metrics"]]
@@ -162,15 +173,19 @@ def test_with_monitoring_prometheus_judges_every_step_that_is_loaded() -> None:
         assert declared == set(values) | set(given), "an argument without a value stops the rollout"
 
 
-def test_without_monitoring_the_rehearsal_walks_the_same_steps() -> None:
-    plan = load_plan(K8S / "base" / "rollout.yaml")
-    assert len(plan.steps) == len(_patched_steps())
+def test_the_rehearsal_runs_what_every_overlay_has() -> None:
+    """No component of an overlay reaches into the steps, so a step may be added anywhere."""
+    for path in (ROOT / "k8s").glob("overlays/*/kustomization.yaml"):
+        for component in _read(path).get("components", ()):
+            for patch in _read(path.parent / component / "kustomization.yaml").get("patches", ()):
+                if patch.get("target", {}).get("kind") == "Rollout" and "path" in patch:
+                    assert "canary/steps" not in (path.parent / component / patch["path"]).read_text()
 
 
 def test_prometheus_finds_each_pod_once_and_with_its_hash() -> None:
     monitor = _read(MONITORING / "servicemonitor.yaml")["spec"]
     service = _read(MONITORING / "service-metrics.yaml")
-    pod = _read(K8S / "base" / "rollout.yaml")["spec"]["template"]
+    pod = _read(ROLLOUT)["spec"]["template"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     for name in ("stable", "canary"):
         labels = _read(ENGINE / "base" / f"service-{name}.yaml")["metadata"].get("labels", {})
@@ -201,7 +216,7 @@ def _queries() -> dict[str, str]:
 def _labels_of_metrics() -> dict[str, set[str]]:
     """Series -> labels, as the registry of a service has them."""
     found: dict[str, set[str]] = {"up": set()}
-    for collector in Metrics("r-0123456789ab", lambda: 0).registry._collector_to_names:
+    for collector in ServiceMetrics("r-0123456789ab", lambda: 0).registry._collector_to_names:
         names = getattr(collector, "_labelnames", ())
         for metric in collector.describe() if hasattr(collector, "describe") else ():
             for suffix in {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(metric.type, [""]):
@@ -227,7 +242,7 @@ def test_metrics_and_labels_are_those_of_the_service(place: str, query: str) -> 
 
 
 def test_the_names_that_are_checked_are_those_of_the_page() -> None:
-    metrics = Metrics("r-0123456789ab", lambda: 0)
+    metrics = ServiceMetrics("r-0123456789ab", lambda: 0)
     metrics.request(CHAT, 200, 0.1)
     metrics.feedback(1, "r-0123456789ab")
     page = metrics.page().decode()
@@ -292,7 +307,7 @@ def test_load_from_several_machines_is_the_load_of_one() -> None:
     assert fetching
     (alone,), (master, worker) = _containers("load"), _containers("load-distributed")
     assert alone["env"] == master["env"] == worker["env"]
-    assert set(argo.defaults(ANALYSIS["load"])) == set(argo.defaults(ANALYSIS["load-distributed"]))
+    assert set(argo_metric.defaults(ANALYSIS["load"])) == set(argo_metric.defaults(ANALYSIS["load-distributed"]))
     assert set(alone["args"]) <= set(master["args"])
     assert set(alone["args"]) <= set(worker["args"])
 

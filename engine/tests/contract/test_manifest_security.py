@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from rendered import COMPONENTS, OVERLAYS, ROOT, combined, overlay
 from sluice.cluster.manifests import Manifest, as_builtin, parse, place
+from support.kubernetes.manifests import COMPONENTS, OVERLAYS, ROOT, combined, overlay
 
 CHECKOV = ROOT / ".venv" / "scan" / "bin" / "checkov"
 LEFT_OUT = {

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from rendered import (
+from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
+from sluice.core.settings import load_settings
+from sluice.retrieval.stores import Stores
+from sluice.serving.settings import ServiceSettings
+from sluice.serving.telemetry.settings import TelemetrySettings
+from starter_files import STARTER
+from support.kubernetes.manifests import (
     COMPONENTS,
     ENGINE,
     K8S,
@@ -26,11 +32,6 @@ from rendered import (
     overlay,
     overlay_text,
 )
-from sluice.cluster.manifests import KUBERNETES, PLACEHOLDER, parse, place, pods, render, unpinned, validate
-from sluice.core.settings import load_settings
-from sluice.retrieval.stores import Stores
-from sluice.serving.settings import ServiceSettings
-from sluice.serving.telemetry.settings import TelemetrySettings
 
 FOLDERS = [ENGINE / "base", K8S / "base", *sorted(ENGINE.glob("components/*")), *sorted(K8S.glob("overlays/*"))]
 
@@ -73,7 +74,7 @@ def _kustomization(folder: Path) -> dict[str, Any]:
 def test_every_file_of_a_folder_is_used(folder: Path) -> None:
     spec = _kustomization(folder)
     used = {name for name in spec.get("resources", ()) if "/" not in name} | set(spec.get("configurations", ()))
-    used |= {patch["path"] for patch in spec.get("patches", ()) if "path" in patch}
+    used |= {one["path"] for one in (*spec.get("patches", ()), *spec.get("replacements", ())) if "path" in one}
     for generator in spec.get("configMapGenerator", ()):
         used |= {entry.rpartition("=")[2] for entry in generator.get("files", ())}
     assert used | {"kustomization.yaml"} == {path.name for path in folder.iterdir()}
@@ -97,6 +98,7 @@ def test_an_overlay_only_lists_and_sets(name: str) -> None:
         "apiVersion",
         "kind",
         "namespace",
+        "labels",
         "resources",
         "components",
         "images",
@@ -105,6 +107,7 @@ def test_an_overlay_only_lists_and_sets(name: str) -> None:
     }
     assert all("files" not in one for one in spec["configMapGenerator"])
     assert spec["resources"] == ["../../base"]
+    assert [set(one) for one in spec["labels"]] == [{"pairs", "fields"}], "selectors stay as they are"
     for patch in spec["patches"]:
         for change in yaml.safe_load(patch["patch"]):
             assert change["op"] == "replace", "an overlay adds nothing of its own: that is what components are for"
@@ -163,14 +166,14 @@ def test_a_pod_has_only_volumes_that_restricted_allows() -> None:
 @pytest.mark.parametrize("path", sorted(ENGINE.rglob("stores.yaml")), ids=lambda path: path.parent.name)
 def test_the_stores_of_a_place_are_what_the_service_reads(path: Path) -> None:
     stores = load_settings(path, Stores)
-    ours = load_settings(ROOT / "config" / "stores.yaml", Stores)
+    ours = load_settings(STARTER / "config" / "stores.yaml", Stores)
     assert stores.chosen.timeout_seconds == ours.chosen.timeout_seconds
 
 
 @pytest.mark.parametrize("path", sorted(ENGINE.rglob("telemetry.yaml")), ids=lambda path: path.parent.name)
 def test_the_telemetry_of_a_place_is_what_the_service_reads(path: Path) -> None:
     telemetry = load_settings(path, TelemetrySettings)
-    ours = load_settings(ROOT / "config" / "telemetry.yaml", TelemetrySettings)
+    ours = load_settings(STARTER / "config" / "telemetry.yaml", TelemetrySettings)
     assert not telemetry.traces.contents, "what users write stays here"
     assert telemetry.traces.flush_seconds == ours.traces.flush_seconds
 
@@ -200,7 +203,7 @@ def test_autoscaling_and_the_rollout_do_not_both_say_how_many() -> None:
     scaler = one(documents, "HorizontalPodAutoscaler", "sluice")["spec"]
     assert scaler["scaleTargetRef"]["name"] == rollout["metadata"]["name"]
     assert scaler["scaleTargetRef"]["apiVersion"] == rollout["apiVersion"]
-    limits = load_settings(ROOT / "config" / "service.yaml", ServiceSettings).limits
+    limits = load_settings(STARTER / "config" / "service.yaml", ServiceSettings).limits
     (in_flight,) = (metric["pods"] for metric in scaler["metrics"] if metric["type"] == "Pods")
     assert int(in_flight["target"]["averageValue"]) * 2 == limits.max_concurrent
     assert any(metric["type"] == "Resource" for metric in scaler["metrics"]), "without an adapter CPU has to do"

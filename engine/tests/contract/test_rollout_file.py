@@ -1,7 +1,8 @@
-"""The Rollout and what belongs to it, as they are in the repository."""
+"""The Rollout that a project starts with, and what belongs to it."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import yaml
 
 from sluice.core.settings import load_settings
 from sluice.release.gates import load_gates
-from sluice.rollout.plan import Analysis, SetCanaryScale, SetWeight, load_plan
-from sluice.rollout.templates import SHAPES
-from sluice.serving.keys import VARIABLE
+from sluice.rollout.analysis_templates import known_shapes
+from sluice.rollout.canary_plan import AnalysisStep, SetCanaryScale, SetWeight, load_plan
+from sluice.serving.api_keys import VARIABLE
 from sluice.serving.settings import ServiceSettings
+from starter_files import GATES, ROLLOUT, ROOT, STARTER
 
-ROOT = Path(__file__).parents[3]
-K8S = ROOT / "k8s"
+K8S = STARTER / "k8s"
 
 
 def _read(name: str) -> Any:
@@ -23,22 +24,22 @@ def _read(name: str) -> Any:
     return yaml.safe_load((own if own.exists() else ROOT / "engine" / "k8s" / name).read_text())
 
 
-def test_the_repository_s_rollout_can_be_rehearsed() -> None:
-    plan = load_plan(K8S / "base/rollout.yaml")
+def test_the_rollout_can_be_rehearsed() -> None:
+    plan = load_plan(ROLLOUT, ROOT)
     weights = [step.weight for step in plan.steps if isinstance(step, SetWeight)]
     assert weights[0] <= 10, "the first share of visitors must be small"
     for at, step in enumerate(plan.steps):
         if isinstance(step, SetWeight):
             later = plan.steps[at + 1 :]
             until = next((n for n, other in enumerate(later) if isinstance(other, SetWeight)), len(later))
-            assert any(isinstance(other, Analysis) for other in later[:until]), f"nothing judges {step.weight} %"
+            assert any(isinstance(other, AnalysisStep) for other in later[:until]), f"nothing judges {step.weight} %"
 
 
 def test_answers_are_compared_before_a_visitor_sees_one() -> None:
-    plan = load_plan(K8S / "base/rollout.yaml")
+    plan = load_plan(ROLLOUT, ROOT)
     unseen = plan.steps[: next(at for at, step in enumerate(plan.steps) if isinstance(step, SetWeight))]
     assert isinstance(unseen[0], SetCanaryScale), "without a pod of the canary there is nobody to ask"
-    assert [step.template for step in unseen if isinstance(step, Analysis)] == ["quality"]
+    assert [step.template for step in unseen if isinstance(step, AnalysisStep)] == ["quality"]
     steps = _steps()
     first = next(at for at, step in enumerate(steps) if "setWeight" in step)
     assert steps[0] == {"setCanaryScale": {"weight": steps[first]["setWeight"]}}, (
@@ -83,7 +84,7 @@ def test_pods_read_their_keys_from_a_mounted_secret() -> None:
 
 def test_a_pod_has_the_time_that_draining_takes() -> None:
     pod = _read("base/rollout.yaml")["spec"]["template"]["spec"]
-    service = load_settings(ROOT / "config" / "service.yaml", ServiceSettings)
+    service = load_settings(STARTER / "config" / "service.yaml", ServiceSettings)
     notice = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     probe = pod["containers"][0]["readinessProbe"]["periodSeconds"]
     assert notice > probe, "an endpoint is gone at the latest after one more probe"
@@ -97,16 +98,16 @@ def test_no_image_is_pinned_by_a_tag() -> None:
                 assert ":" not in line.split("image:")[1].split("#")[0], f"{path}: {line.strip()}"
 
 
-def test_there_is_a_file_for_each_shape() -> None:
-    files = {path.stem for path in (ROOT / "loadtest" / "shapes").glob("*.py")} - {"__init__"}
-    assert files == set(SHAPES)
+def test_every_shape_is_in_the_locustfile() -> None:
+    text = (ROOT / "loadtest" / "locustfile.py").read_text()
+    assert set(re.findall(r'^    "(\w+)": ', text, re.MULTILINE)) == set(known_shapes(ROOT))
 
 
 def test_the_load_job_gives_locust_every_variable_it_needs() -> None:
     template = _read("analysis/load.yaml")["spec"]
     container = template["metrics"][0]["provider"]["job"]["spec"]["template"]["spec"]["containers"][0]
     given = {entry["name"] for entry in container["env"]}
-    source = (ROOT / "loadtest" / "stage.py").read_text()
+    source = (ROOT / "engine/src/sluice/rollout/load_test/stage.py").read_text()
     needed = {f"SLUICE_{part.split(chr(34))[0]}" for part in source.split('need("')[1:]}
     assert given == needed | {"SLUICE_LOAD_KEY"}  # optional for Locust, but the services of a cluster ask for it
     declared = {arg["name"] for arg in template["args"]}
@@ -115,6 +116,6 @@ def test_the_load_job_gives_locust_every_variable_it_needs() -> None:
 
 
 def test_the_load_stage_has_gates_for_errors_and_for_latency_against_stable() -> None:
-    gates = [gate for gate in load_gates(ROOT / "config/gates.yaml") if gate.stage == "load"]
+    gates = [gate for gate in load_gates(GATES) if gate.stage == "load"]
     assert "error_rate" in {gate.metric for gate in gates}
     assert any(gate.metric.endswith("_ms") and gate.relative_to == "stable" for gate in gates)

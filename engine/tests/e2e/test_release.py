@@ -7,30 +7,24 @@ picked up, a run with nothing to do, bad input of every kind, and three bad rele
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-import yaml
 
 from sluice.core.processes import free_port, wait_until
-from sluice.core.workspace import Workspace
-from sluice.release.champion import champion_id
-from sluice.release.record import here
+from sluice.testing.checkout import Checkout
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[3]
-SLUICE = Path(sys.executable).parent / "sluice"
 INTERRUPTED = 130
 # One passage in each prompt: a third of the reading, which is most of the work of the model.
 SMALL = {
@@ -41,59 +35,36 @@ SMALL = {
 }
 
 
-class Fork:
-    """A clone in which releases are made."""
+class Fork(Checkout):
+    """A clone in which releases are made by the project's own gates."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-        changed = subprocess.run(
-            ["git", "-C", str(ROOT), "ls-files", "-mo", "--exclude-standard", "-z"], capture_output=True, check=True
-        ).stdout.decode()
-        for name in filter(None, changed.split("\0")):
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
-        params = folder / "pipelines" / "params.yaml"
-        document = yaml.safe_load(params.read_text())
+        super().__init__(ROOT, folder)
+        self.edit("pipelines/params.yaml", self._few)
+        self.edit("config/service.yaml", lambda service: service["retrieval"].update(k=1))
+        self.edit("config/gates.yaml", self._small_sample)
+        self.commit("small")
+
+    @staticmethod
+    def _few(params: dict[str, Any]) -> None:
         for section, values in SMALL.items():
-            document[section] |= values
-        params.write_text(yaml.safe_dump(document))
-        service = folder / "config" / "service.yaml"
-        settings = yaml.safe_load(service.read_text())
-        settings["retrieval"]["k"] = 1
-        service.write_text(yaml.safe_dump(settings))
+            params[section] |= values
+
+    @staticmethod
+    def _small_sample(gates: dict[str, Any]) -> None:
         # Champion and candidate are evaluated minutes apart, beside other tests: the clock is not what is tested here.
-        gates = folder / "config" / "gates.yaml"
-        document = yaml.safe_load(gates.read_text())
-        next(gate for gate in document["gates"] if gate["name"] == "latency_p95_sane")["limit"] = 100.0
-        document["comparison"]["minimum_cases"] = 5  # of 28, a model of 12 steps and an untouched one answer fewer
-        gates.write_text(yaml.safe_dump(document))
-        name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-        subprocess.run(["git", "-C", str(folder), *name, "commit", "--quiet", "--all", "-m", "small"], check=True)
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        # A plain shell stays between dvc and its stage, where bash makes way for it.
-        env = {**os.environ, "PYTHONPATH": str(self.root / "engine" / "src"), "COLUMNS": "160", "SHELL": "/bin/sh"}
-        return subprocess.Popen(
-            [str(SLUICE), *words], cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-    def run(self, *words: str) -> tuple[int, str]:
-        process = self.start(*words)
-        output, _ = process.communicate(timeout=800)
-        print(output)
-        return process.returncode, output
+        next(gate for gate in gates["gates"] if gate["name"] == "latency_p95_sane")["limit"] = 100.0
+        gates["comparison"]["minimum_cases"] = 5  # of 28, a model of 12 steps and an untouched one answer fewer
 
     @property
     def champion(self) -> str:
-        return champion_id(here(Workspace(self.root))) or ""
+        return self.live
 
     @property
     def releases(self) -> set[str]:
         return {path.name for path in (self.root / ".sluice" / "releases").glob("r-*")}
 
-    def release(self, name: str) -> Path:
+    def folder(self, name: str) -> Path:
         return self.root / ".sluice" / "releases" / name
 
     def edit_prompt(self, old: str, new: str) -> None:
@@ -102,24 +73,12 @@ class Fork:
         assert old in text
         path.write_text(text.replace(old, new))
 
-    def processes(self) -> list[psutil.Process]:
-        """Everything that still runs from this clone, or in it: a stage's command line does not name it."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                words = [*process.cmdline(), process.cwd()]
-            except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
-                continue
-            if str(self.root) in " ".join(words):
-                found.append(process)
-        return found
-
 
 @pytest.fixture(scope="module")
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fork]:
     made = Fork(tmp_path_factory.mktemp("fork") / "clone")
     yield made
-    assert wait_until(lambda: not made.processes(), seconds=30), [p.cmdline() for p in made.processes()]
+    assert wait_until(lambda: not made.processes(), seconds=60), [p.cmdline() for p in made.processes()]
 
 
 def ended_in(fork: Fork, stage: str, how: signal.Signals) -> int:
@@ -170,12 +129,12 @@ def test_the_first_release_picks_up_and_becomes_the_champion(fork: Fork) -> None
     assert not re.search(r"^\s+baseline", output, re.MULTILINE)
     name = released(output)
     assert fork.champion == name != baseline
-    rehearsal = json.loads((fork.release(name) / "rehearsal.json").read_text())
+    rehearsal = json.loads((fork.folder(name) / "rehearsal.json").read_text())
     assert rehearsal["verdict"] == "passed"
     assert [step["kind"] for step in rehearsal["steps"]].count("analysis") == 3
     assert rehearsal["traffic"]["requests"] > 0
     assert rehearsal["traffic"]["failed"] == 0
-    report = (fork.release(name) / "report.html").read_text()
+    report = (fork.folder(name) / "report.html").read_text()
     assert name in report
     assert report.count("<svg") >= 3
     assert 'src="http' not in report
@@ -210,7 +169,6 @@ def test_the_champion_answers_with_citations(fork: Fork) -> None:
 
 def listening(pid: int) -> set[int]:
     """TCP ports on which a process or one of its children takes connections."""
-    import psutil
 
     process = psutil.Process(pid)
     found = [one for each in (process, *process.children(recursive=True)) for one in each.net_connections("tcp")]
@@ -333,7 +291,7 @@ def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None
     assert re.search(r"gate (f1|exact_match)_holds: \w+ is [\d.]+ against 0\.\d+ of champion", output)
     assert re.search(r"train\s+unchanged, taken from the cache", output)
     assert fork.champion == before
-    assert not (fork.release(released(output)) / "rehearsal.json").exists()
+    assert not (fork.folder(released(output)) / "rehearsal.json").exists()
     fork.edit_prompt("maxTokens: 1", "maxTokens: 32")
 
 
@@ -355,7 +313,7 @@ def test_a_bad_canary_is_stopped(fork: Fork, fault: str, gate: str) -> None:
     assert "stopped by the canary" in output
     name = released(output)
     assert fork.champion == before != name
-    rehearsal = json.loads((fork.release(name) / "rehearsal.json").read_text())
+    rehearsal = json.loads((fork.folder(name) / "rehearsal.json").read_text())
     assert re.search(gate, rehearsal["reason"])
     assert rehearsal["weights"][-1][1] == 0
     assert rehearsal["traffic"]["requests"] > 0

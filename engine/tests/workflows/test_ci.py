@@ -19,7 +19,7 @@ WRONG = ("the shortest span", "the SPOILED span")
 def documentation(place: World) -> Run:
     """A pull request that changes a page."""
     place.scratch.branch("documentation")
-    place.scratch.write("engine/docs/how-to/a-page.md", "# A page\n")
+    place.scratch.write("docs/a-page.md", "# A page\n")
     place.scratch.commit("A page")
     return place.ci()
 
@@ -61,7 +61,7 @@ def test_a_change_of_documentation_needs_no_model(place: World, documentation: R
 def test_a_change_of_a_prompt_is_compared_rehearsed_and_commented_on(place: World, better: Run) -> None:
     assert better.status == 0
     assert set(better.results.values()) == {"success"}
-    assert len(better.results) == 8
+    assert len(better.results) == 9
     (comment,) = place.github.comments.values()
     assert comment["body"].startswith("<!-- sluice:comparison run=501.1 -->\n## = No difference seen")
 

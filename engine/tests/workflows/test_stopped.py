@@ -42,7 +42,7 @@ def stopped(bare: World, refused: Run) -> list[Run]:  # noqa: ARG001 - the recor
 def test_a_push_of_documentation_releases_nothing(bare: World, first: str) -> None:
     before = bare.state()
     bare.scratch.branch("page")
-    bare.scratch.write("engine/docs/how-to/a-page.md", "# A page\n")
+    bare.scratch.write("docs/a-page.md", "# A page\n")
     bare.scratch.commit("A page")
     run = bare.release(number=701)
     assert (run.status, run.results) == (0, {"release/plan": "success"})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kubeapi import KubeApi, serving
+from support.kubernetes.api_server import KubeApi, serving
 from unit.github.fake_github import WRITER, FakeGitHub, fake_github
 from unit.rollout.cluster import recording
 from workflows.act import Run, Runner

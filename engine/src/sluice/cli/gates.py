@@ -14,12 +14,13 @@ group = typer.Typer(no_args_is_help=True, help="The limits of config/gates.yaml.
 
 @group.command("sync")
 def gates_sync() -> None:
-    """Write the limits of config/gates.yaml into the analysis templates of k8s/."""
-    from sluice.rollout.limits import sync
+    """Write the limits of config/gates.yaml into k8s/base/analysis-limits.yaml, for the analyses in a cluster."""
+    from sluice.rollout.analysis_limits import sync
 
     workspace = Workspace.find()
-    changed = sync(workspace.config / "gates.yaml", workspace.root / "engine" / "k8s" / "analysis")
-    print("\n".join(f"wrote {path.relative_to(workspace.root)}" for path in changed) or "nothing changed")
+    out = workspace.root / "k8s" / "base" / "analysis-limits.yaml"
+    changed = sync(workspace.config / "gates.yaml", workspace.engine / "k8s" / "analysis", out)
+    print(f"wrote {out.relative_to(workspace.root)}" if changed else "nothing changed")
 
 
 @group.command("judge")
@@ -29,7 +30,7 @@ def gates_judge(
     out: Annotated[Path, typer.Option(help="File for the verdicts.")],
 ) -> None:
     """Let the gates and the comparison with what is live judge an evaluation. A refusal is a result: exit code 0."""
-    from sluice.core.files import write_json
+    from sluice.core.atomic_files import write_json
     from sluice.release.decision import decide_release
 
     verdicts = decide_release(Workspace.find().config / "gates.yaml", evaluation, against)

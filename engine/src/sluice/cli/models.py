@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.core.workspace import Workspace
 
 group = typer.Typer(no_args_is_help=True, help="Models: fetch, verify.")
@@ -15,8 +15,8 @@ group = typer.Typer(no_args_is_help=True, help="Models: fetch, verify.")
 @group.command("list")
 def models_list() -> None:
     """The models of config/models.yaml: licence, size in the cache, sha256 and source."""
-    from sluice.llm.cache import list_models
-    from sluice.llm.models import load_models
+    from sluice.llm.model_cache import list_models
+    from sluice.llm.model_files import load_models
 
     workspace = Workspace.find()
     for model in list_models(load_models(workspace.config / "models.yaml"), workspace.cache):
@@ -27,7 +27,7 @@ def models_list() -> None:
 @group.command("pull")
 def models_pull() -> None:
     """Fetch every model of config/models.yaml into the cache and check its sha256."""
-    from sluice.llm.models import ensure, ensure_source, load_models
+    from sluice.llm.model_files import ensure, ensure_source, load_models
 
     workspace = Workspace.find()
     for role, spec in load_models(workspace.config / "models.yaml"):
@@ -39,13 +39,13 @@ def models_pull() -> None:
 @group.command("verify")
 def models_verify() -> None:
     """Check the sha256 of every cached file that config/models.yaml pins; every fault at once."""
-    from sluice.llm.cache import faults_of
-    from sluice.llm.models import load_models
+    from sluice.llm.model_cache import faults_of
+    from sluice.llm.model_files import load_models
 
     workspace = Workspace.find()
     models = load_models(workspace.config / "models.yaml")
     if faults := faults_of(models, workspace.cache):
-        raise Faults(
+        raise ValidationErrors(
             str(workspace.cache), faults, remedy="delete what is wrong and fetch it again: `sluice models pull`"
         )
     print("every file of every model is as config/models.yaml pins it")
@@ -59,8 +59,8 @@ def models_prune(
 
     Other checkouts of this user share the cache; they fetch again what they miss.
     """
-    from sluice.llm.cache import remove, unnamed
-    from sluice.llm.models import load_models
+    from sluice.llm.model_cache import remove, unnamed
+    from sluice.llm.model_files import load_models
 
     workspace = Workspace.find()
     files = [workspace.config / "models.yaml", *sorted(workspace.releases.glob("*/config/models.yaml"))]

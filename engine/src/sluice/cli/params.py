@@ -21,9 +21,9 @@ def set_values(
     """Set values in pipelines/params.yaml, checked as the stages read them; comments stay."""
     from sluice.core.extras import extras, load
     from sluice.core.params import set_params
-    from sluice.evaluation.stage import EvaluateParameters
-    from sluice.jobs.release import RehearsalParameters
-    from sluice.retrieval.stage import IndexParameters
+    from sluice.evaluation.asked_rows import EvaluateParameters
+    from sluice.jobs.release_job import RehearsalParameters
+    from sluice.retrieval.index_stage import IndexParameters
 
     models: dict[str, type[Settings]] = {
         "index": IndexParameters,

@@ -1,4 +1,4 @@
-"""Where things lie in a checkout, and the lock that keeps two releases apart."""
+"""Paths in a checkout, and the lock that prevents two concurrent releases."""
 
 from __future__ import annotations
 
@@ -13,18 +13,26 @@ from sluice.core.errors import SluiceError
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths of one checkout. `state` (.sluice/) is private to the machine and never committed."""
+    """Paths of one checkout. `state` (.sluice/) is local to the machine and never committed."""
 
     root: Path
 
     @classmethod
     def find(cls, start: Path | None = None) -> Workspace:
-        """The checkout around `start` (default: the current folder): it has prompts/ and pyproject.toml."""
+        """The checkout around `start` (default: the current folder). SluiceError where there is none."""
+        if found := cls.around(start):
+            return found
+        here = (start or Path.cwd()).resolve()
+        raise SluiceError(f"{here}: not inside a Sluice checkout", remedy="run it from a clone of the repository")
+
+    @classmethod
+    def around(cls, start: Path | None = None) -> Workspace | None:
+        """As `find`, or None: a checkout has prompts/ and pyproject.toml."""
         here = (start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
             if (folder / "prompts").is_dir() and (folder / "pyproject.toml").is_file():
                 return cls(folder)
-        raise SluiceError(f"{here}: not inside a Sluice checkout", remedy="run it from a clone of the repository")
+        return None
 
     @property
     def engine(self) -> Path:

@@ -1,10 +1,10 @@
-"""What a metric sees of one case, and what it may say about it: a score, a label or an assertion."""
+"""The input of a metric, one case, and its result: a score, a label or an assertion."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from sluice.data.rows import Row
 
@@ -49,35 +49,40 @@ Result: TypeAlias = float | Label | Assertion | None
 Direction: TypeAlias = Literal["higher", "lower"]
 Aggregate: TypeAlias = Literal["mean", "p50", "p95", "share", "counts"]
 Needs: TypeAlias = Literal["answer", "passages", "model", "clock", "price"]
+Resource: TypeAlias = Literal["vectors", "judge"]
 
 
-class Metric(Protocol):
+class Metric:
     """A metric is a small class: `score` judges one case, or gives None where it does not apply. It may be a coroutine.
 
-    `aggregate` says what it gives and how all cases become one figure: the `mean`, `p50` or `p95` of scores, the
-    `share` of assertions that passed, or the `counts` of labels. These are never mixed.
-    `direction`: which way is better, None for labels. `version` changes when the same case may get another result.
-
-    Two more attributes may be left out. `needs`: what the score is made of beside row and answer (see `needs_of`);
-    `rows`: the rows that it can score, in words that follow "rows", such as "with answers".
+    Attributes:
+        name: as it is in config/gates.yaml and in every report.
+        what: what is measured, for the reference page.
+        rows: the rows that it can score, in words that follow "rows", such as "with answers".
+        unit: of the figure.
+        direction: which way is better; None for labels.
+        aggregate: what it gives and how all cases become one figure: the `mean`, `p50` or `p95` of scores, the `share`
+            of assertions that passed, or the `counts` of labels. These are never mixed.
+        version: changes when the same case may get another result.
+        needs: what the score is made of beside the row: the `answer` alone (text, citations, tokens), which is all that
+            a canary shows over HTTP; what was found (`passages`); a `model` of its own; a `clock` that nothing else
+            disturbs; or the `price` of the answer.
+        resources: what of `registry.MetricResources` it is made with.
     """
 
-    @property
-    def name(self) -> str: ...
+    name: str
+    what: str
+    unit: str
+    rows: str = "of any kind"
+    direction: Direction | None = "higher"
+    aggregate: Aggregate = "mean"
+    version: str = "1"
+    needs: Needs = "answer"
+    resources: tuple[Resource, ...] = ()
 
-    @property
-    def version(self) -> str: ...
-
-    @property
-    def unit(self) -> str: ...
-
-    @property
-    def direction(self) -> Direction | None: ...
-
-    @property
-    def aggregate(self) -> Aggregate: ...
-
-    def score(self, row: Row, output: Output) -> Result | Awaitable[Result]: ...
+    def score(self, row: Row, output: Output) -> Result | Awaitable[Result]:
+        """The result of one case; None where the metric does not apply."""
+        raise NotImplementedError(f"{type(self).__name__} has no score")
 
 
 @dataclass(frozen=True)
@@ -88,15 +93,3 @@ class NamedMeasure:
     unit: str = "share"
     direction: str | None = "higher"
     aggregate: str = "mean"
-
-
-def needs_of(metric: Metric) -> Needs:
-    """What a metric needs beside a row: the `answer` alone (text, citations, tokens), which is all that a canary shows
-    and what a metric needs that says nothing; what was found (`passages`); a `model` of its own; a `clock` that nothing
-    else disturbs; or the `price` of the answer."""
-    return getattr(metric, "needs", "answer")
-
-
-def scorable_rows(metric: Metric) -> str:
-    """The rows that a metric can score, in words that follow "rows"."""
-    return getattr(metric, "rows", "that it can score")

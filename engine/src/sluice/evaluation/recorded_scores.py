@@ -1,4 +1,4 @@
-"""What metrics said of an output, kept: an evaluation that changes nothing embeds nothing and loads no classifier."""
+"""Cached metric results: an evaluation without changes embeds no text and loads no classifier."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 import sluice.data
 import sluice.evaluation
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
+from sluice.core.registry import load_optional
 from sluice.data.rows import Row
-from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import METRICS
+from sluice.evaluation.response_cache import ResponseCache
 from sluice.evaluation.scoring import run_metrics
-from sluice.serving.bundle import Bundle
+from sluice.serving.release_parts import ReleaseBundle
 
 _LIBRARIES = ("alt-profanity-check", "jsonschema", "py3langid", "regex")
 
@@ -43,7 +45,7 @@ class RecordedScores:
         return found
 
 
-def scores_digest(bundle: Bundle, model_digest: str) -> str:
+def scores_digest(bundle: ReleaseBundle, model_digest: str) -> str:
     """Digest over the metrics' code and libraries, and the models they use (`model_digest`: of a local judge)."""
     embedder = digest_of_file(bundle.embedder)
     return digest_of({"metrics": metrics_digest(), "embedder": embedder, "model": model_digest})
@@ -51,5 +53,7 @@ def scores_digest(bundle: Bundle, model_digest: str) -> str:
 
 def metrics_digest() -> str:
     """Digest over the metrics' code and libraries: results with the same one were scored alike."""
-    code = digest_of_code(*(Path(package.__path__[0]) for package in (sluice.evaluation, sluice.data)))
+    mine = load_optional(METRICS.packages[-1])
+    packages = (sluice.evaluation, sluice.data, *([mine] if mine else []))
+    code = digest_of_code(*(Path(package.__path__[0]) for package in packages))
     return digest_of({"code": code, "libraries": {name: version(name) for name in _LIBRARIES}})

@@ -1,4 +1,4 @@
-"""Asks every case of the evaluation set and scores the answers. It drives the application's own chain, not a copy."""
+"""Runs every case of the evaluation set through the application's own chain, and scores the answers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
 from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.recorded import NotRecordedError, NotStartedError
+from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError
 from sluice.evaluation.scoring import run_metrics
 
 Score: TypeAlias = Callable[[Row, Output], Awaitable[dict[str, Any]]]
 
 
-class Application(Protocol):
+class EvaluationTarget(Protocol):
     """What is evaluated: asked the question of a row, it gives an Output or raises.
 
     `trial`: which of several answers to the same question this is, from 0. NotRecordedError means that this case was
@@ -27,16 +27,9 @@ class Application(Protocol):
     async def ask(self, row: Row, *, trial: int) -> Output: ...
 
 
-def spread(rows: list[Row], limit: int) -> list[Row]:
-    """`limit` rows at even distances, in order; all of them when `limit` is 0 or more than there are."""
-    if not 0 < limit < len(rows):
-        return rows
-    return [rows[number * len(rows) // limit] for number in range(limit)]
-
-
 async def run_cases(
     rows: Sequence[Row],
-    application: Application,
+    application: EvaluationTarget,
     metrics: Sequence[Metric],
     *,
     concurrency: int,
@@ -86,7 +79,9 @@ def require_rows(rows: Sequence[Row]) -> None:
     ]
     faults += [f"{row.id!r}: it has no answers (decline) but names documents" for row in rows if _contradicts(row)]
     if faults:
-        raise Faults("the evaluation set", faults, remedy="mend the rows; `sluice data check` says where they stand")
+        raise ValidationErrors(
+            "the evaluation set", faults, remedy="mend the rows; `sluice data check` says where they stand"
+        )
 
 
 def _contradicts(row: Row) -> bool:

@@ -1,20 +1,22 @@
-"""The shape of a check. A check is one file with two names, `Options` and `find`, and one line in registry.py.
+"""The shape of a check, and the registry of all checks: those in checks/ and a fork's own in src/assistant/guardrails/.
 
-`find` is a function without I/O. What is done about its findings (block, redact, annotate, ...) is decided in
-config/guardrails.yaml, not by the check. Most checks look for a pattern: their `find(text, options)` gets one reading
-of the text at a time, and `on_every_layer` maps what it finds back to the text as it was sent.
+A check is one class with `@check`. It says what it finds; what is done about its findings (block, redact, annotate, …)
+is decided in config/guardrails.yaml, which also gives its options.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
+from sluice.core.errors import SluiceError
+from sluice.core.registry import APPLICATION, Registry
 from sluice.core.settings import Settings
-from sluice.guardrails.seen import Kit, Seen
+from sluice.guardrails.context import CheckContext, CheckResources
 
 Action = Literal["block", "redact", "annotate", "drop", "reask"]
+WHOLE: tuple[Action, ...] = ("block", "drop", "annotate", "reask")
+SPANS: tuple[Action, ...] = ("block", "redact", "drop", "annotate", "reask")
 
 
 @dataclass(frozen=True)
@@ -26,35 +28,77 @@ class Finding:
     end: int
 
 
-Find = Callable[[Seen], list[Finding]]
+class NoOptions(Settings):
+    """The options of a check that has none."""
 
 
-@dataclass(frozen=True)
 class Check:
-    """One registry entry. `make(options, kit)` is called once for each place the check is listed at, and may refuse a
-    kit that lacks what it needs. `actions` are those that make sense: a text that is too long cannot be redacted.
-    `whole`: it judges whole answers, not sentences. `model`, `embedder`: what of the kit it cannot do without."""
+    """A check: an instance for each stage of config/guardrails.yaml that lists it, made once and used by many threads.
 
-    options: type[Settings]
-    make: Callable[[Any, Kit], Find]
-    actions: tuple[Action, ...]
-    whole: bool = False
-    model: bool = False
-    embedder: bool = False
+    Attributes:
+        name: as config/guardrails.yaml lists it, and the first part of its reasons.
+        options_model: the model that its options are validated with.
+        actions: those that make sense: a text that is too long cannot be redacted. `WHOLE`, without redaction, for a
+            check that judges a text as a whole.
+        whole_answers: it judges whole answers, not sentences: an answer is held back until it is whole.
+        needs_model: it cannot do without the guard model.
+        needs_embedder: it cannot do without the embedder.
+    """
+
+    name: str
+    options_model: type[Settings] = NoOptions
+    actions: tuple[Action, ...] = SPANS
+    whole_answers: bool = False
+    needs_model: bool = False
+    needs_embedder: bool = False
+
+    def __init__(self, options: Any, resources: CheckResources) -> None:
+        """Prepares what does not depend on the text.
+
+        Args:
+            options: an instance of `options_model`.
+            resources: what a check may use beside the text.
+
+        Raises:
+            SluiceError: `resources` lacks what the check needs.
+        """
+        self.options = options
+        self.resources = resources
+
+    def find(self, context: CheckContext) -> list[Finding]:
+        """All findings in a text, without I/O."""
+        raise NotImplementedError(f"{type(self).__name__} has no find")
 
 
-def on_every_layer(find: Callable[[str, Any], list[Finding]]) -> Callable[[Any, Kit], Find]:
-    """A pattern search as a check: every reading of the text is searched, and each finding told once."""
+class PatternCheck(Check):
+    """A check that searches one reading of the text at a time; each finding is told once, where the text has it."""
 
-    def make(options: Any, kit: Kit) -> Find:  # noqa: ARG001 - every check is made of both
-        def search(seen: Seen) -> list[Finding]:
-            found = {
-                Finding(each.reason, *layer.original(each.start, each.end)): None
-                for layer in seen.layers
-                for each in find(layer.text, options)
-            }
-            return list(found)
+    def find_in(self, text: str) -> list[Finding]:
+        """All findings in one reading."""
+        raise NotImplementedError(f"{type(self).__name__} has no find_in")
 
-        return search
+    def find(self, context: CheckContext) -> list[Finding]:
+        found = {
+            Finding(each.reason, *reading.original(each.start, each.end)): None
+            for reading in context.readings
+            for each in self.find_in(reading.text)
+        }
+        return list(found)
 
-    return make
+
+CHECKS: Registry[type[Check]] = Registry("check", "sluice.guardrails.checks", f"{APPLICATION}.guardrails")
+C = TypeVar("C", bound=type[Check])
+
+
+def check(cls: C) -> C:
+    """Class decorator: config/guardrails.yaml may list this subclass of `Check`.
+
+    Raises:
+        SluiceError: it has no name, its name is taken, or it allows an action that does not exist.
+    """
+    if not getattr(cls, "name", ""):
+        raise SluiceError(f"{cls.__module__}: {cls.__name__} does not say its name")
+    if unknown := set(cls.actions) - set(get_args(Action)):
+        raise SluiceError(f"{cls.__module__}: {cls.__name__}: actions: {', '.join(sorted(unknown))}: not an action")
+    CHECKS.add(cls.name, cls, cls.__module__)
+    return cls

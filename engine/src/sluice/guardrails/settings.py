@@ -1,4 +1,4 @@
-"""config/guardrails.yaml: what is checked in questions, passages and answers, and what follows from a finding."""
+"""config/guardrails.yaml: checks for questions, passages and answers, and the action on a finding."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sluice.core.settings import Settings, nearest
-from sluice.guardrails.check import Action
-from sluice.guardrails.registry import CHECKS
+from sluice.guardrails.check import CHECKS, Action
 
 # A passage is taken or left; a question cannot be asked again by anybody but its author.
 _ACTIONS: dict[str, tuple[Action, ...]] = {
@@ -20,7 +19,7 @@ _ACTIONS: dict[str, tuple[Action, ...]] = {
 
 class CheckSettings(Settings):
     """One check of a stage. `block` refuses the text, `redact` replaces what was found in it, `annotate` only notes it,
-    `drop` leaves a passage out, `reask` asks the model once more and refuses what is no better."""
+    `drop` leaves a passage out, `reask` asks the model once more and refuses a second failure."""
 
     check: str
     action: Action
@@ -41,7 +40,7 @@ class CheckSettings(Settings):
         try:
             self.parsed()
         except ValidationError as error:
-            known = list(entry.options.model_fields)
+            known = list(entry.options_model.model_fields)
             faults = [
                 f"{'.'.join(map(str, f['loc']))}: "
                 + (f"unknown option{nearest(str(f['loc'][-1]), known)}" if f["type"] == "extra_forbidden" else f["msg"])
@@ -52,7 +51,7 @@ class CheckSettings(Settings):
 
     def parsed(self) -> Settings:
         """The options as the check's own typed object."""
-        return CHECKS[self.check].options.model_validate(self.options)
+        return CHECKS[self.check].options_model.model_validate(self.options)
 
 
 class GuardrailSettings(Settings):
@@ -67,17 +66,17 @@ class GuardrailSettings(Settings):
     @property
     def whole_output(self) -> bool:
         """Whether an answer is held back until it is whole."""
-        return any(CHECKS[entry.check].whole for entry in self.output)
+        return any(CHECKS[entry.check].whole_answers for entry in self.output)
 
     @property
     def needs_model(self) -> bool:
         """Whether a check needs the guard model."""
-        return any(CHECKS[entry.check].model for entry in (*self.input, *self.passages, *self.output))
+        return any(CHECKS[entry.check].needs_model for entry in (*self.input, *self.passages, *self.output))
 
     @property
     def needs_embedder(self) -> bool:
         """Whether a check needs the embedder."""
-        return any(CHECKS[entry.check].embedder for entry in (*self.input, *self.passages, *self.output))
+        return any(CHECKS[entry.check].needs_embedder for entry in (*self.input, *self.passages, *self.output))
 
     @model_validator(mode="after")
     def _where_they_fit(self) -> Self:
@@ -85,7 +84,7 @@ class GuardrailSettings(Settings):
             for entry in getattr(self, name):
                 if entry.action not in allowed:
                     raise ValueError(f"{name}: {entry.check} cannot {entry.action} there; use {' or '.join(allowed)}")
-                if CHECKS[entry.check].whole and name != "output":
+                if CHECKS[entry.check].whole_answers and name != "output":
                     raise ValueError(f"{name}: {entry.check} is a check of whole answers; list it under output")
         return self
 

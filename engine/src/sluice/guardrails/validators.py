@@ -9,30 +9,30 @@ from typing import Any
 from guardrails import Validator, register_validator
 from guardrails.validator_base import ErrorSpan, FailResult, PassResult
 
-from sluice.guardrails.registry import CHECKS
-from sluice.guardrails.seen import Kit, Seen
+from sluice.guardrails.check import CHECKS
+from sluice.guardrails.context import CheckContext, CheckResources
 from sluice.guardrails.settings import CheckSettings
 
 NAMESPACE = "sluice/"
-_PASSED = PassResult()  # nobody changes it, and making one takes longer than many a check
+_PASSED = PassResult()  # never changed, and making one takes longer than many a check
 
 
 @cache
 def validator_class(name: str) -> type[Any]:
     """The validator class of one check, registered with guardrails-ai as `sluice/<name>`."""
-    make = CHECKS[name].make
+    cls = CHECKS[name]
 
     @register_validator(name=NAMESPACE + name, data_type="string")
     class CheckValidator(Validator):  # type: ignore[misc]
         """Findings become error spans; what to do about them is decided by Guards."""
 
-        def __init__(self, options: Any, kit: Kit) -> None:
+        def __init__(self, options: Any, resources: CheckResources) -> None:
             super().__init__(on_fail="noop")
-            self.kit = kit
-            self.find = make(options, kit)
+            self.resources = resources
+            self.find = cls(options, resources).find
 
         def _validate(self, value: str, metadata: dict[str, Any]) -> Any:
-            found = self.find(metadata.get("seen") or Seen(value, self.kit))
+            found = self.find(metadata.get("context") or CheckContext(value, self.resources))
             if not found:
                 return _PASSED
             spans = [ErrorSpan(start=f.start, end=f.end, reason=f.reason) for f in found]
@@ -46,20 +46,20 @@ def validator_class(name: str) -> type[Any]:
     return CheckValidator
 
 
-def build_validators(stage: Sequence[CheckSettings], kit: Kit) -> tuple[Any, ...]:
+def build_validators(stage: Sequence[CheckSettings], resources: CheckResources) -> tuple[Any, ...]:
     """One validator for each check of a stage, in its order; also fit for an AsyncGuard of one's own."""
-    return tuple(validator_class(entry.check)(entry.parsed(), kit) for entry in stage)
+    return tuple(validator_class(entry.check)(entry.parsed(), resources) for entry in stage)
 
 
-def failures(validators: Sequence[Any], seen: Seen) -> list[Any]:
-    """The error spans of all validators. RuntimeError when one gives no verdict, or fails a text without a place.
+def failures(validators: Sequence[Any], context: CheckContext) -> list[Any]:
+    """The error spans of all validators. RuntimeError when one gives no verdict, or fails a text without a span.
 
     `AsyncGuard.validate` would do the same for 0.5 ms a call, which is ten times what most checks take: it builds a
     record of the call, a runner and a schema each time. A test compares its verdicts with these.
     """
     spans: list[Any] = []
     for validator in validators:
-        result = validator._validate(seen.text, {"seen": seen})
+        result = validator._validate(context.text, {"context": context})
         if isinstance(result, PassResult):
             continue
         if not isinstance(result, FailResult) or not result.error_spans:

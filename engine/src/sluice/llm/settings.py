@@ -1,6 +1,6 @@
-"""config/providers.yaml: who answers, in which order, and what is tolerated. Keys are named here, never written.
+"""config/providers.yaml: the providers of each role in order, and their limits. It names keys and never holds them.
 
-The numbers have no defaults: how long is waited and how often is tried again stands in the file.
+The numbers have no defaults: timeouts and retries are written in the file.
 """
 
 from __future__ import annotations
@@ -8,32 +8,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Settings, load_settings, nearest
 
-Kind = Literal["local", "openai_compatible", "openai", "anthropic", "bedrock", "sagemaker", "langchain"]
 Parameter = Literal["temperature", "max_tokens", "top_p", "seed", "stop"]
 PROMPT_ROLES = ("chat", "judge", "teacher")  # the roles that answer messages, so that a prompt may name them
-_AWS = ("bedrock", "sagemaker")
-# kind -> keys that it cannot do without
-_NEEDS: dict[str, tuple[str, ...]] = {
-    "openai": ("key_env",),
-    "anthropic": ("key_env",),
-    "bedrock": ("region",),
-    "sagemaker": ("region",),
-    "langchain": ("integration",),
-}
 
 
 class Timeouts(Settings):
     """Seconds. All of them lie within the deadline of the request (llm.timeout_seconds of config/service.yaml)."""
 
     connect: float = Field(gt=0, description="until the connection stands")
-    queue: float = Field(ge=0, description="for one of the max_concurrency places to become free")
+    queue: float = Field(ge=0, description="waiting for one of the max_concurrency permits")
     first_token: float = Field(gt=0, description="from the first attempt to the first text, retries included")
 
 
@@ -59,16 +50,14 @@ class Prices(Settings):
 
 
 class ProviderSpec(Settings):
-    """One provider of chat answers."""
+    """One provider of chat answers: the keys that every kind has. A kind adds its own in a subclass, which it names in
+    `@provider`; validated as a ProviderSpec, an entry becomes the subclass of its kind."""
+
+    takes_grammar: ClassVar[bool] = False  # whether it may be sent a grammar of llama.cpp
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
-    kind: Kind
+    kind: str
     model: str = Field(min_length=1, description="as the provider calls it; for local, the role in models.yaml")
-    base_url: str | None = Field(None, pattern=r"^https?://[^\s/]+", description="with /v1 where the provider has it")
-    base_url_env: str | None = Field(None, description="variable with the address, where that differs by place")
-    key_env: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$", description="variable that holds the key")
-    region: str | None = Field(None, description="of AWS")
-    integration: str | None = Field(None, description="LangChain's name of the integration")
     timeouts: Timeouts
     retries: int = Field(ge=0, le=10, description="before the first token, after the first attempt")
     max_concurrency: int = Field(ge=1)
@@ -77,22 +66,82 @@ class ProviderSpec(Settings):
     omit: tuple[Parameter, ...] = Field((), description="parameters that the model does not take")
     options: dict[str, Any] = Field(default_factory=dict, description="further fields of the request")
 
+    @property
+    def remedy_for_a_missing_package(self) -> str:
+        return "install engine/requirements/providers.txt"
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_its_kind(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if cls is not ProviderSpec or not isinstance(kind, str):
+            return handler(value)
+        from sluice.llm.providers import PROVIDERS
+
+        if kind not in PROVIDERS:
+            known = sorted(PROVIDERS)
+            what = f"no kind {kind!r}{nearest(kind, known)}; known: {', '.join(known)}"
+            raise _invalid([_fault(what, ("kind",), kind)])
+        spec = PROVIDERS[kind].spec
+        # An entry that shares another's keys by an anchor of YAML takes one away by null.
+        given = {
+            key: one for key, one in value.items() if one is not None or key not in _TAKEN_AWAY - {*spec.model_fields}
+        }
+        try:
+            return cast(Self, spec.model_validate(given))
+        except ValidationError as error:
+            raise _invalid([_of_kind(kind, spec, fault) for fault in error.errors()]) from None
+
+
+class RemoteSpec(ProviderSpec):
+    """A provider with an address and mostly a key."""
+
+    base_url: str | None = Field(None, pattern=r"^https?://[^\s/]+", description="with /v1 where the provider has it")
+    base_url_env: str | None = Field(None, description="variable with the address, where that differs by environment")
+    key_env: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$", description="variable that holds the key")
+
     @model_validator(mode="after")
-    def _fits_its_kind(self) -> Self:
-        for key in _NEEDS.get(self.kind, ()):
-            if getattr(self, key) is None:
-                raise ValueError(f"kind {self.kind} needs {key}")
-        if self.kind == "openai_compatible" and not (self.base_url or self.base_url_env):
-            raise ValueError("kind openai_compatible needs base_url or base_url_env")
+    def _one_address(self) -> Self:
         if self.base_url and self.base_url_env:
             raise ValueError("base_url and base_url_env exclude each other")
-        if self.kind == "local" and (self.base_url or self.base_url_env or self.key_env):
-            raise ValueError("kind local has no base_url and no key: it runs in this process")
-        if self.region and self.kind not in _AWS:
-            raise ValueError(f"kind {self.kind} has no region")
-        if self.integration and self.kind != "langchain":
-            raise ValueError(f"kind {self.kind} has no integration")
         return self
+
+
+class KeyedSpec(RemoteSpec):
+    """A provider that nobody can ask without a key."""
+
+    key_env: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$", description="variable that holds the key")
+
+
+class AwsSpec(RemoteSpec):
+    """A provider in a region of AWS."""
+
+    region: str = Field(description="of AWS")
+
+
+_TAKEN_AWAY = {*RemoteSpec.model_fields, *AwsSpec.model_fields}
+
+
+def _of_kind(kind: str, spec: type[ProviderSpec], fault: ErrorDetails) -> InitErrorDetails:
+    """A fault of an entry in the words of its kind, where it is one of the kind's own keys."""
+    key = str(fault["loc"][-1]) if fault["loc"] else ""
+    if len(fault["loc"]) == 1 and fault["type"] == "extra_forbidden":
+        what = f"unknown key: kind {kind} has no {key}{nearest(key, list(spec.model_fields))}"
+    elif len(fault["loc"]) == 1 and fault["type"] == "missing" and key not in ProviderSpec.model_fields:
+        what = f"kind {kind} needs {key}"
+    elif fault["type"] == "extra_forbidden":
+        what = f"unknown key {key!r}"
+    else:
+        what = fault["msg"]
+    return _fault(what, fault["loc"], fault["input"])
+
+
+def _fault(what: str, place: tuple[int | str, ...], value: Any) -> InitErrorDetails:
+    return {"type": PydanticCustomError("provider", "{what}", {"what": what}), "loc": place, "input": value}
+
+
+def _invalid(faults: list[InitErrorDetails]) -> ValidationError:
+    return ValidationError.from_exception_data("ProviderSpec", faults)
 
 
 class EmbedderSpec(Settings):
@@ -107,8 +156,10 @@ class Providers(Settings):
     """The roles. The first provider of a role is asked first, the others when it fails."""
 
     chat: tuple[ProviderSpec, ...] = Field(min_length=1)
-    judge: tuple[ProviderSpec, ...] = Field(description="empty: nobody judges")
-    teacher: tuple[ProviderSpec, ...] = Field((), description="who writes rows (`sluice data generate`); empty: nobody")
+    judge: tuple[ProviderSpec, ...] = Field(description="providers that judge answers; may be empty")
+    teacher: tuple[ProviderSpec, ...] = Field(
+        (), description="providers that write rows (`sluice data generate`); may be empty"
+    )
     embed: tuple[EmbedderSpec, ...] = Field(min_length=1, max_length=1)
 
     @model_validator(mode="after")
@@ -129,7 +180,7 @@ def load_providers(path: Path, *, roles: list[str]) -> Providers:
         if spec.kind == "local" and spec.model not in roles
     ]
     if faults:
-        raise Faults(str(path), faults, remedy="a local provider names a role of config/models.yaml")
+        raise ValidationErrors(str(path), faults, remedy="a local provider names a role of config/models.yaml")
     return providers
 
 
@@ -140,4 +191,5 @@ def needs_local(specs: Sequence[ProviderSpec]) -> bool:
 
 def missing_keys(specs: Sequence[ProviderSpec]) -> list[str]:
     """The variables that hold keys of these providers and are not set here, as on a pull request from a fork."""
-    return sorted({spec.key_env for spec in specs if spec.key_env and not os.environ.get(spec.key_env)})
+    named = {spec.key_env for spec in specs if isinstance(spec, RemoteSpec) and spec.key_env}
+    return sorted(name for name in named if not os.environ.get(name))

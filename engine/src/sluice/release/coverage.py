@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.data.rows import Row
-from sluice.evaluation.metrics import METRICS
-from sluice.evaluation.output import Metric, Output, scorable_rows
-from sluice.evaluation.policy import load_policy
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import make_metrics
 from sluice.release.gates import load_gates
 
 _REMEDY = (
@@ -44,16 +44,16 @@ def require_rows(rows: Sequence[Row], gates: Path) -> None:
         if one.decides == "always"
     ]
     # A metric that embeds, the judge, and what is made of the trials are not among these: they score any row.
-    known = {metric.name: metric for metric in METRICS}
+    known = {metric.name: metric for metric in make_metrics()}
     faults = []
     for where, name, least in wanted:
         metric = known.get(name)
         found = sum(can_score(metric, row) for row in rows) if metric else len(rows)
         if found < least:
-            which = f" {scorable_rows(metric)}" if metric else ""
+            which = f" {metric.rows}" if metric else ""
             faults.append(f"config/{gates.name}: {where} needs {least} rows{which}; of {len(rows)} there are {found}")
     if faults:
-        raise Faults("data/eval.jsonl", faults, remedy=_REMEDY)
+        raise ValidationErrors("data/eval.jsonl", faults, remedy=_REMEDY)
 
 
 def can_score(metric: Metric, row: Row) -> bool:

@@ -1,7 +1,8 @@
-"""Makes a release: copies what serving reads into a draft, pins it in release.json, and shows it by one rename.
+"""Makes a release: copies the files for serving into a draft, pins them in release.json, and publishes the folder by
+one rename.
 
-`.sluice/releases/<id>/` is whole or not there. Beside the pinned files it carries the record of its making: the
-evaluation, the champion's evaluation it was judged against, and the training record.
+`.sluice/releases/<id>/` is complete or absent. Beside the pinned files it holds the evaluation, the champion's
+evaluation that was its reference, and the training record.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sluice.core.atomic_files import read_json, write_atomic, write_json
 from sluice.core.closures import Code
 from sluice.core.digests import digest_of, digest_of_file
-from sluice.core.errors import Faults, SluiceError
-from sluice.core.files import read_json, write_atomic, write_json
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.project import FILE as PROJECT
+from sluice.core.project import load_project
 from sluice.core.settings import load_settings, read_yaml
 from sluice.core.workspace import Workspace
 from sluice.evaluation.summary import not_a_summary
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.models import load_models
+from sluice.llm.model_files import load_models
 from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import load_prompts
 from sluice.release.manifest import (
@@ -44,8 +47,9 @@ from sluice.release.verdict import Verdict
 
 # gates.yaml is never read by the service; it is pinned in judging/. stores.yaml and telemetry.yaml say where a machine
 # keeps its vectors and sends its traces, data.yaml what may be published: not what is served.
+# Of project.yaml only the application is: the other keys say what it is called and where it runs.
 # Any other file of config/ is pinned: a forgotten pin would let two different services carry one release id.
-NOT_PINNED_CONFIG = frozenset({"data.yaml", "gates.yaml", "sagemaker.yaml", "stores.yaml", "telemetry.yaml"})
+NOT_PINNED_CONFIG = frozenset({"data.yaml", "gates.yaml", PROJECT, "sagemaker.yaml", "stores.yaml", "telemetry.yaml"})
 GUARDRAILS = "guardrails.yaml"
 CHAMPION_SUMMARY = "champion.json"
 CHAMPION_CASES = "champion_cases.jsonl"
@@ -149,6 +153,9 @@ def _copy_pinned(workspace: Workspace, draft: Path, index: Path, adapter: Path |
         (draft / name).mkdir()
         for source in sources:
             _copy(source, draft / name / source.name)
+    if (project := workspace.config / PROJECT).is_file():
+        application = load_project(workspace.config).application
+        write_atomic(draft / "config" / project.name, f"application: {application}\n")
     if adapter:
         _copy(adapter, draft / ADAPTER)
 
@@ -197,7 +204,7 @@ def index_pin(index: Path) -> dict[str, Any]:
         if digest_of_file(index / name) != expected
     ]
     if faults:
-        raise Faults("build/index", faults, remedy="build the index again")
+        raise ValidationErrors("build/index", faults, remedy="build the index again")
     return {key: record[key] for key in ("digest", "embedder", "chunker")}
 
 

@@ -17,3 +17,10 @@ class Verdict(Settings):
     samples: int
     reason: str
     cases: tuple[str, ...] = ()
+
+    @classmethod
+    def unjudged(cls, gate: str, reason: str) -> Verdict:
+        """A refusal because nothing was measured."""
+        return cls(
+            gate=gate, metric="", passed=False, figure=None, limit=None, reference=None, samples=0, reason=reason
+        )

@@ -1,1 +1,1 @@
-"""The application: the answer chain and the HTTP service around it."""
+"""Serves the application of a release: the HTTP API, and what runs the application."""

@@ -1,7 +1,7 @@
-"""Who is calling: the key of a request, its scope, its rate. In plain ASGI, outside of everything that costs.
+"""Authentication as plain ASGI: the key of a request, its scope, its rate limit; before any expensive work.
 
-The file of keys is looked at once a second. A new version takes effect with the next request, and no request is
-dropped for it; a version that cannot be read leaves the last good one in force.
+The key file is checked once a second. A new version takes effect with the next request, and no request is dropped; an
+invalid version leaves the last valid one in force.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
-from sluice.serving.keys import VARIABLE, Key, Scope, digest_of_key, id_of, read_keys
+from sluice.serving.api_keys import VARIABLE, ApiKey, digest_of_key, id_of, read_keys
 from sluice.serving.replies import error_response
+from sluice.serving.routing import RouteTable
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Send
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _EVERY = 1.0
 _CALLER = "sluice.caller"
-# Everything else needs a key, also what does not exist: a path that is forgotten here is closed, not open.
-OPEN = frozenset({"/", "/healthz", "/readyz", "/version", "/openapi.json"})
-# Any key may ask for what is not listed here, such as the models.
-NEEDS: dict[str, Scope] = {"/v1/chat/completions": "chat", "/v1/feedback": "feedback", "/metrics": "metrics"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ _NOBODY = Caller()
 
 
 def caller_of(scope: Connection) -> Caller:
-    """The caller of a request that has passed `Auth`; without one, nobody in particular and no tenant."""
+    """The caller of a request that has passed `AuthMiddleware`; without one, an anonymous caller without a tenant."""
     found: Caller = scope.get(_CALLER, _NOBODY)
     return found
 
@@ -54,7 +51,7 @@ class KeyRing:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._by_id: dict[str, Key] = {}
+        self._by_id: dict[str, ApiKey] = {}
         self._seen: tuple[int, ...] | None = None
         self._next_look = 0.0
         self.required = False
@@ -67,7 +64,7 @@ class KeyRing:
 
     @property
     def empty(self) -> bool:
-        """Whether nobody at all could come in with a key."""
+        """Whether no key is valid."""
         return not self._by_id
 
     def refresh(self) -> None:
@@ -85,7 +82,7 @@ class KeyRing:
             self._seen = stamp  # so that it is said once
             _log.error("the keys before stay in force: %s", error)
 
-    def find(self, presented: str) -> Key | None:
+    def find(self, presented: str) -> ApiKey | None:
         """The key in force that was presented. Takes as long for a wrong key as for a right one."""
         number = id_of(presented)
         key = self._by_id.get(number) if number else None
@@ -108,7 +105,7 @@ class KeyRing:
         return (found.st_ino, found.st_mtime_ns, found.st_size)
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: `rate` requests a minute on average, and as many at once after a quiet minute."""
 
     def __init__(self, rate: int) -> None:
@@ -141,28 +138,35 @@ class Bucket:
         return max(1, math.ceil((1 - self._tokens) * 60 / self.rate))
 
 
-class Auth:
-    """401 without a key in force, 403 without the scope, 429 over the rate; what passes knows its caller.
+class AuthMiddleware:
+    """401 without a valid key, 403 without the scope, 429 over the rate; an accepted request carries its caller.
 
     Rates are counted in this process: with N replicas a key has up to N times its rate. `keyless` answers as long as no
     keys are asked for.
     """
 
     def __init__(
-        self, app: ASGIApp, keyless: ASGIApp, keys: KeyRing, shed: Callable[[str], None] = lambda _: None
+        self,
+        app: ASGIApp,
+        keyless: ASGIApp,
+        keys: KeyRing,
+        routes: RouteTable,
+        shed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._app = app
+        self._routes = routes
         self._keyless = keyless
         self._shed = shed
         self._keys = keys
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         self._keys.refresh()
-        if not self._keys.required or scope["path"] in OPEN:
+        access = self._routes.find(scope)
+        if not self._keys.required or access.open:
             app = self._app if self._keys.required else self._keyless
             await app(scope, receive, send)
             return
@@ -174,9 +178,8 @@ class Auth:
             message = f"{said}: send `Authorization: Bearer <key>`"
             await error_response(401, message, code="invalid_api_key", headers=headers)(scope, receive, send)
             return
-        needed = NEEDS.get(scope["path"])
-        if needed and needed not in key.scopes:
-            message = f"the key {key.name!r} lacks the scope {needed!r}"
+        if access.scope and access.scope not in key.scopes:
+            message = f"the key {key.name!r} lacks the scope {access.scope!r}"
             await error_response(403, message, code="missing_scope")(scope, receive, send)
             return
         bucket = self._bucket(key)
@@ -195,10 +198,10 @@ class Auth:
         scope[_CALLER] = Caller(key.name, key.tenant)
         await self._app(scope, receive, _with_headers(send, headers))
 
-    def _bucket(self, key: Key) -> Bucket:
+    def _bucket(self, key: ApiKey) -> TokenBucket:
         bucket = self._buckets.get(key.id)
         if bucket is None or bucket.rate != key.rate:
-            bucket = self._buckets[key.id] = Bucket(key.rate)
+            bucket = self._buckets[key.id] = TokenBucket(key.rate)
         return bucket
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moto_server import aws_server, make_stack
+from support.aws.moto_server import aws_server, make_stack
 
 ROOT = Path(__file__).resolve().parents[4]
 TEMPLATE = ROOT / "engine" / "aws" / "bootstrap.yaml"

@@ -12,8 +12,12 @@ import pytest
 
 from sluice import cli
 from sluice.core.workspace import Workspace
-from sluice.github.plan import JOBS
+from sluice.github.job_plan import ENGINE, JOBS
+from unit.core.starter import STARTER
 from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
+
+# What a change of config/ asks for.
+OWN = dict.fromkeys(JOBS, "true") | {ENGINE: "false"}
 
 
 @pytest.fixture
@@ -79,7 +83,7 @@ def test_nobody_rehearses_with_a_provider_whose_key_is_not_there(
         monkeypatch.setenv("A_KEY", key)
     commit("another provider")
     assert sluice(monkeypatch, "ci", "plan", "--base", "HEAD~1") == 0
-    assert planned(run) == dict.fromkeys(JOBS, "true") | ({} if key else {"rehearse-release": "false"})
+    assert planned(run) == OWN | ({} if key else {"rehearse-release": "false"})
     assert ("A_KEY not set" in (run / "STEP_SUMMARY").read_text()) is (key is None)
 
 
@@ -87,7 +91,7 @@ def test_a_broken_list_of_providers_leaves_nothing_out(run: Path, monkeypatch: p
     Path("config/providers.yaml").write_text("chat: [")
     commit("broken")
     assert sluice(monkeypatch, "ci", "plan", "--base", "HEAD~1") == 0
-    assert planned(run) == dict.fromkeys(JOBS, "true")
+    assert planned(run) == OWN
 
 
 @pytest.mark.parametrize(("result", "status"), [("success", 0), ("failure", 1), ("skipped", 1)])
@@ -100,6 +104,13 @@ def test_required(
     assert sluice(monkeypatch, "ci", "required") == status
     assert f"| `test-python` | `{result}` |" in (run / "STEP_SUMMARY").read_text()
     assert ("test-python: " in capsys.readouterr().err) is (status == 1)
+
+
+def test_project(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = STARTER.model_dump(mode="json", exclude_none=True) | {"environments": ["uat", "live"]}
+    Path("config/project.yaml").write_text(json.dumps(names))
+    assert sluice(monkeypatch, "ci", "project") == 0
+    assert (run / "OUTPUT").read_text() == "first=uat\nlast=live\n"
 
 
 @pytest.mark.parametrize(("vulnerable", "status"), [(False, 0), (True, 1)])

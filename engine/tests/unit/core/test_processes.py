@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core import processes
+from sluice.core.atomic_files import read_json, write_json
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_json, write_json
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
@@ -32,7 +32,7 @@ def ended(pid: int, seconds: float = 5.0) -> bool:
 
 
 def wait_for_line(child: processes.Child, line: str) -> None:
-    assert processes.wait_until(lambda: line in child.tail(), seconds=10, every=0.02), child.tail()
+    assert processes.wait_until(lambda: line in child.tail(), seconds=60, every=0.02), child.tail()
 
 
 def test_a_child_has_a_log_a_record_and_its_own_group(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_child_has_a_log_a_record_and_its_own_group(tmp_path: Path) -> None:
         "import os, sys; print(os.environ['X'], os.getcwd()); print('to stderr', file=sys.stderr)",
     ]
     child = processes.start("job", argv, state=tmp_path, env={"X": "set"}, cwd=tmp_path)
-    assert child.process.wait(10) == 0
+    assert child.process.wait(60) == 0
     assert child.log == tmp_path / "logs" / "job.log"
     assert sorted(child.tail().splitlines()) == sorted([f"set {tmp_path}", "to stderr"])
     assert read_json(child.record)["pid"] == child.process.pid
@@ -54,7 +54,7 @@ def test_tail_is_short_and_bears_any_bytes(tmp_path: Path) -> None:
     child = processes.start(
         "job", [sys.executable, "-c", r"print('a\n' * 50); import os; os.write(1, b'\xff end')"], state=tmp_path
     )
-    child.process.wait(10)
+    child.process.wait(60)
     assert len(child.tail(3).splitlines()) == 3
     child.log.unlink()
     assert child.tail() == ""
@@ -154,7 +154,7 @@ time.sleep(60)
 
 def test_reap_ends_what_a_child_that_has_ended_left_in_its_group(tmp_path: Path) -> None:
     child = processes.start("job", [sys.executable, "-c", LEAVES_ONE, LEFT], state=tmp_path)
-    assert child.process.wait(10) == 0
+    assert child.process.wait(60) == 0
     wait_for_line(child, "up")
     pid = next(int(line) for line in child.tail().splitlines() if line.isdecimal())
     assert alive(pid)
@@ -166,7 +166,7 @@ def test_what_an_earlier_run_left_alive_does_not_write_into_the_new_log(tmp_path
     earlier = processes.start("job", [sys.executable, "-c", LEFT], state=tmp_path)
     wait_for_line(earlier, "up")
     child = processes.start("job", [sys.executable, "-c", "print('a line')"], state=tmp_path)
-    assert child.process.wait(10) == 0
+    assert child.process.wait(60) == 0
     earlier.stop()
     assert child.log.read_text() == "a line\n"
     child.stop()
@@ -187,13 +187,12 @@ def test_reap_does_not_touch_a_recycled_pid(tmp_path: Path) -> None:
         stranger.wait()
 
 
-def test_reap_does_not_wait_for_a_zombie(tmp_path: Path) -> None:
+def test_reap_does_not_wait_for_a_zombie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
     assert ended(dead.pid)  # not collected yet: a zombie
     write_json(tmp_path / "run" / "job-1.json", {"name": "job", "pid": dead.pid, "started": "1", "argv": []})
-    began = time.monotonic()
+    monkeypatch.setattr(processes, "wait_until", lambda *_, **__: pytest.fail("it waits"))
     assert processes.reap(tmp_path) == []
-    assert time.monotonic() - began < 1
     dead.wait()
 
 
@@ -229,7 +228,7 @@ def test_a_child_that_lost_the_signal_is_asked_again_and_then_killed(tmp_path: P
     assert alive(child)
     parent.kill()
     parent.wait()
-    assert ended(child, seconds=20)
+    assert ended(child, seconds=60)
     assert asked.read_text() == "asked"
 
 
@@ -261,12 +260,12 @@ def test_a_child_behind_a_shell_ends_with_the_one_that_started_it(tmp_path: Path
         [sys.executable, "-c", STARTER, str(tmp_path), *shell],
         env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2])},
     )
-    assert processes.wait_until(lambda: told.exists() and told.read_text() != "", seconds=20)
+    assert processes.wait_until(lambda: told.exists() and told.read_text() != "", seconds=60)
     child = int(told.read_text())
     assert alive(child)
     starter.kill()
     starter.wait()
-    assert ended(child, seconds=20)
+    assert ended(child, seconds=60)
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:

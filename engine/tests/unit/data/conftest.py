@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from moto_server import s3_bucket
 from sluice.core.workspace import Workspace
+from support.aws.moto_server import s3_bucket
 
 DOCUMENTS = {
     "tides": "The tide turns twice a day. A spring tide follows the full moon.",

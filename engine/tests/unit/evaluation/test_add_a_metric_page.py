@@ -1,4 +1,4 @@
-"""The code of engine/docs/how-to/add-a-metric.md does what the page says."""
+"""The code of docs/extend.md does what the page says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from sluice.evaluation.scoring import run_metrics
 from sluice.evaluation.summary import summarise
 
-PAGE = Path(__file__).resolve().parents[4] / "engine/docs/how-to/add-a-metric.md"
+PAGE = Path(__file__).resolve().parents[4] / "docs/extend.md"
 
 
 @pytest.fixture(scope="module")

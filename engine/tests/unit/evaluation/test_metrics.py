@@ -10,10 +10,10 @@ from typing import get_args
 
 import pytest
 
+from assistant.metrics.answer_words import AnswerWords
+from sluice.core.errors import SluiceError
 from sluice.evaluation import metrics
-from sluice.evaluation.batching import Batched
-from sluice.evaluation.metrics import EMBEDDING, METRICS
-from sluice.evaluation.metrics.answer_words import AnswerWords
+from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.metrics.citation_correctness import CitationCorrectness
 from sluice.evaluation.metrics.contains import Contains
 from sluice.evaluation.metrics.contains_answer import ContainsAnswer
@@ -24,7 +24,7 @@ from sluice.evaluation.metrics.f1 import F1, token_f1
 from sluice.evaluation.metrics.false_declines import FalseDeclines
 from sluice.evaluation.metrics.json_schema import JsonSchema
 from sluice.evaluation.metrics.language import Language
-from sluice.evaluation.metrics.latency import Latency
+from sluice.evaluation.metrics.latency import LatencyP50, LatencyP95
 from sluice.evaluation.metrics.mrr import ReciprocalRank
 from sluice.evaluation.metrics.ndcg_at_5 import NdcgAt5
 from sluice.evaluation.metrics.not_contains import NotContains
@@ -34,7 +34,8 @@ from sluice.evaluation.metrics.same_language import SameLanguage
 from sluice.evaluation.metrics.tokens import Tokens
 from sluice.evaluation.metrics.toxicity import Toxicity
 from sluice.evaluation.metrics.ttft import TimeToFirstToken
-from sluice.evaluation.output import Aggregate, Assertion, Label
+from sluice.evaluation.output import Aggregate, Assertion, Label, Metric
+from sluice.evaluation.registry import METRICS, MetricResources, make_metrics, metric
 from sluice.evaluation.scoring import run_metrics
 
 
@@ -128,10 +129,9 @@ def test_citation_correctness(row, output, docs, declined, citations, score) -> 
 
 
 def test_latency_counts_every_case(row, output) -> None:
-    for percentile in ("p50", "p95"):
-        metric = Latency(percentile)
-        assert (metric.name, metric.aggregate) == (f"latency_{percentile}_ms", percentile)
-        assert metric.score(row(), output(latency_ms=3.0)) == 3.0
+    for percentile, latency in (("p50", LatencyP50()), ("p95", LatencyP95())):
+        assert (latency.name, latency.aggregate) == (f"latency_{percentile}_ms", percentile)
+        assert latency.score(row(), output(latency_ms=3.0)) == 3.0
 
 
 def test_cases_that_did_not_reach_the_model_have_no_tokens(row, output) -> None:
@@ -317,17 +317,36 @@ def test_toxicity_sees_insults_and_leaves_the_trade_alone(row, output) -> None:
 
 
 def test_every_metric_says_what_it_is() -> None:
-    every = [*METRICS, *(metric(Batched(list)) for metric in EMBEDDING)]
-    assert len({metric.name for metric in every}) == len(every)
-    for metric in every:
-        assert metric.version
-        assert metric.unit
-        assert metric.direction in ((None,) if metric.aggregate == "counts" else ("higher", "lower")), metric.name
-        assert metric.aggregate in get_args(Aggregate), metric.name
-        assert len(sys.modules[type(metric).__module__].__doc__) > 40, metric.name
+    every = make_metrics(MetricResources(MetricBatcher(list)))
+    assert len({one.name for one in every}) == len(every)
+    for one in every:
+        assert one.version
+        assert one.unit
+        assert one.direction in ((None,) if one.aggregate == "counts" else ("higher", "lower")), one.name
+        assert one.aggregate in get_args(Aggregate), one.name
+        assert len(sys.modules[type(one).__module__].__doc__) > 40, one.name
 
 
 def test_every_file_of_a_metric_is_in_the_registry() -> None:
-    files = {path.stem for path in Path(metrics.__file__).parent.glob("*.py")} - {"__init__", "judge"}
-    registered = {type(metric).__module__.rpartition(".")[2] for metric in METRICS}
-    assert files == registered | {metric.__module__.rpartition(".")[2] for metric in EMBEDDING}
+    files = {f"{metrics.__name__}.{path.stem}" for path in Path(metrics.__file__).parent.glob("*.py")}
+    assert files - {f"{metrics.__name__}.__init__"} <= {made.__module__ for made in METRICS.values()}
+
+
+@pytest.mark.parametrize(
+    ("says", "fault"),
+    [
+        ({"unit": ""}, "does not say its unit"),
+        ({"what": "", "name": ""}, "does not say its name and what"),
+        ({"aggregate": "median"}, "aggregate: 'median'"),
+        ({"direction": "up"}, "direction: 'up'"),
+        ({"direction": None}, "have no direction"),
+        ({"name": "f1"}, "already defined in sluice.evaluation.metrics.f1"),
+        ({"name": "My metric"}, "is no name of a metric"),
+    ],
+)
+def test_a_metric_that_does_not_say_what_it_is_is_refused(says: dict[str, object], fault: str) -> None:
+    METRICS["f1"]
+    known = {"name": "mine", "what": "something", "unit": "share"}
+    with pytest.raises(SluiceError, match=fault):
+        metric(type("Mine", (Metric,), known | says))
+    assert "mine" not in METRICS

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
-from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.asked_rows import spread
 from sluice.evaluation.output import Output, Result
-from sluice.evaluation.recorded import NotRecordedError
-from sluice.evaluation.runner import run_cases, spread
+from sluice.evaluation.recorded_chat import NotRecordedError
+from sluice.evaluation.registry import make_metrics
+from sluice.evaluation.runner import run_cases
 
 
 class Metric:
@@ -47,7 +48,7 @@ class Application:
 
 
 def run(
-    rows, application, metrics=METRICS, concurrency: int = 1, trials: int = 1
+    rows, application, metrics=make_metrics(), concurrency: int = 1, trials: int = 1
 ) -> tuple[list[dict[str, Any]], list[tuple[int, int]]]:
     seen: list[tuple[int, int]] = []
     asking = run_cases(
@@ -73,7 +74,9 @@ def test_a_record_is_what_the_reference_says(row, output) -> None:
     assert set(case) == KEYS
     assert (case["status"], case["trial"], case["recorded"]) == ("answered", 0, False)
     assert (case["answer"], case["latency_ms"], case["ttft_ms"]) == ("q?", 12.3, 5.7)
-    assert set(case["scores"]) == {metric.name for metric in METRICS if metric.aggregate in ("mean", "p50", "p95")}
+    assert set(case["scores"]) == {
+        metric.name for metric in make_metrics() if metric.aggregate in ("mean", "p50", "p95")
+    }
     assert case["errors"] == {}
     assert seen == [(1, 1)]
     json.dumps(case, allow_nan=False)
@@ -82,7 +85,7 @@ def test_a_record_is_what_the_reference_says(row, output) -> None:
 def test_an_application_that_raises_is_an_error_of_every_metric(row, output) -> None:
     rows = [row("x", id=name) for name in ("a", "b", "c")]
     cases, seen = run(rows, Application(output, faults={"b?": TimeoutError("no answer")}))
-    assert cases[1]["errors"] == {metric.name: "TimeoutError: no answer" for metric in METRICS}
+    assert cases[1]["errors"] == {metric.name: "TimeoutError: no answer" for metric in make_metrics()}
     assert (cases[1]["answer"], cases[1]["scores"]) == (None, {})
     assert (cases[1]["labels"], cases[1]["assertions"]) == ({}, {})
     assert [case["status"] for case in cases] == ["answered", "failed", "answered"]
@@ -143,7 +146,7 @@ def test_an_empty_evaluation_set_is_refused(output) -> None:
 def test_rows_that_cannot_be_evaluated_are_all_named_and_nothing_is_asked(row, output) -> None:
     application = Application(output)
     rows = [row("x", id="a"), row("y", id="a"), row(id="b", docs=("right",)), row("z", id="c")]
-    with pytest.raises(Faults) as error:
+    with pytest.raises(ValidationErrors) as error:
         run(rows, application)
     assert error.value.faults == [
         "'a': 2 rows have this id",

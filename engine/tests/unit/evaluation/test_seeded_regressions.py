@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from obedient import PROMPT, Obedient, Service, world
-from sluice.evaluation.batching import Batched
 from sluice.evaluation.comparison import compare
-from sluice.evaluation.findings import Comparison
-from sluice.evaluation.metrics import EMBEDDING, METRICS
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.output import Metric
-from sluice.evaluation.policy import load_policy
+from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.prompts import load_prompt
+from unit.evaluation.literal_model import PROMPT, LiteralModel, Service, world
 
 ROOT = Path(__file__).parents[4]
 TRIALS = 3
@@ -42,8 +42,8 @@ def bag_of_words(texts: list[str]) -> np.ndarray:
 
 def metrics() -> list[Metric]:
     """Those that the policy names."""
-    vectors = Batched(bag_of_words)
-    return [m for m in (*METRICS, *(made(vectors) for made in EMBEDDING)) if m.name in POLICY.metrics]
+    vectors = MetricBatcher(bag_of_words)
+    return [m for m in make_metrics(MetricResources(vectors)) if m.name in POLICY.metrics]
 
 
 Evaluate = Callable[..., list[dict[str, Any]]]
@@ -62,7 +62,7 @@ def written(folder: Path, text: str) -> Path:
 
 def evaluated(folder: Path, text: str, *, salt: int = 0) -> list[dict[str, Any]]:
     """The records of all questions, asked of a service with this prompt."""
-    service = Service(written(folder, text), WORLD, Obedient(salt))
+    service = Service(written(folder, text), WORLD, LiteralModel(salt))
     asked = run_cases(
         WORLD.rows,
         service,

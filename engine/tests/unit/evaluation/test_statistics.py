@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lazily import Library
 from sluice.evaluation.statistics import (
     Bootstrap,
     Vector,
@@ -20,6 +19,7 @@ from sluice.evaluation.statistics import (
     student_quantile,
     swap_probability,
 )
+from support.libraries import Library
 
 ROUNDS = 400
 stats = Library("scipy.stats")

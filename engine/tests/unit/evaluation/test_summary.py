@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from sluice.core.files import read_json, read_jsonl
+from sluice.core.atomic_files import read_json, read_jsonl
 from sluice.evaluation.metrics.decline_accuracy import DeclineAccuracy
 from sluice.evaluation.metrics.exact_match import ExactMatch
 from sluice.evaluation.metrics.language import Language
-from sluice.evaluation.metrics.latency import Latency
+from sluice.evaluation.metrics.latency import LatencyP50, LatencyP95
 from sluice.evaluation.metrics.same_language import SameLanguage
 from sluice.evaluation.summary import aggregate, cases_digest, percentile, summarise, write_results
 
@@ -41,8 +41,8 @@ def test_percentile_has_no_rounding_of_its_own() -> None:
 
 def test_aggregate() -> None:
     assert aggregate(ExactMatch(), [1.0, 0.0, 0.0, 1.0]) == 0.5
-    assert aggregate(Latency("p50"), [10.0, 30.0, 20.0]) == 20.0
-    assert aggregate(Latency("p95"), [10.0, 30.0, 20.0]) == 30.0
+    assert aggregate(LatencyP50(), [10.0, 30.0, 20.0]) == 20.0
+    assert aggregate(LatencyP95(), [10.0, 30.0, 20.0]) == 30.0
     assert aggregate(ExactMatch(), []) is None
 
 

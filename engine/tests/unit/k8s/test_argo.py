@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from argo import ConditionError, assess, holds, judge, outcome, resolve
+from support.kubernetes.argo_metric import ConditionError, assess, holds, judge, outcome, resolve
 
 NAN, INF = math.nan, math.inf
 

@@ -16,9 +16,9 @@ import httpx
 import pytest
 import yaml
 
-import argo
-from canaries import BROKEN, FORBIDDEN, GOOD, Canary, many
 from sluice.core.processes import free_port, wait_until
+from support.kubernetes import argo_metric
+from support.rollout.canaries import BROKEN, FORBIDDEN, GOOD, Canary, many
 
 ROOT = Path(__file__).parents[4]
 PROMETHEUS = shutil.which("prometheus")
@@ -46,9 +46,11 @@ def metric_of(name: str, address: str, canary: str, stable: str = "stable", **ch
     """The template's metric as Argo resolves it: its own defaults, and what the Rollout gives."""
     found = template(name)
     given = {"canary-hash": canary, "stable-hash": stable, "prometheus-url": address}
-    windows = {arg: WINDOW for arg in argo.defaults(found) if arg.endswith("window")}
-    arguments = argo.defaults(found) | given | windows | {key.replace("_", "-"): one for key, one in changes.items()}
-    (metric,) = argo.resolve(found["spec"]["metrics"], arguments)
+    windows = {arg: WINDOW for arg in argo_metric.defaults(found) if arg.endswith("window")}
+    arguments = (
+        argo_metric.defaults(found) | given | windows | {key.replace("_", "-"): one for key, one in changes.items()}
+    )
+    (metric,) = argo_metric.resolve(found["spec"]["metrics"], arguments)
     assert isinstance(metric, dict)
     return metric
 
@@ -81,7 +83,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         many(20, lambda: releases["bad"].ask(FORBIDDEN))
         many(30, lambda: releases["stable"].score(0, HASHES["bad"]))
         many(3, lambda: releases["quiet"].ask(GOOD))
-        time.sleep(2)  # two more scrapes
+        asked = time.time()
+        assert wait_until(lambda: _scraped(url, len(releases), after=asked), seconds=60)
         yield url
     finally:
         for process in started:
@@ -109,31 +112,33 @@ def _prometheus(folder: Path, url: str, releases: dict[str, Canary]) -> subproce
         return subprocess.Popen(argv, stdout=log, stderr=log)
 
 
-def _scraped(url: str, targets: int) -> bool:
+def _scraped(url: str, targets: int, after: float = 0.0) -> bool:
+    """Whether each target was read twice, the last time begun after a moment."""
+    read = f"count(count_over_time(up[5m]) >= 2 and up == 1 and timestamp(up) > {after})"
     try:
-        return argo.ask(url, "count(count_over_time(up[1m]) >= 2 and up == 1)", 2) == [float(targets)]
+        return argo_metric.ask(url, read, 2) == [float(targets)]
     except (OSError, httpx.TransportError):
         return False
 
 
-def verdicts(address: str, name: str) -> dict[str, tuple[argo.Phase, list[float]]]:
+def verdicts(address: str, name: str) -> dict[str, tuple[argo_metric.Phase, list[float]]]:
     """One measurement for each row of the table."""
     found = {
-        "good": argo.measure(metric_of(name, address, "good")),
-        "bad": argo.measure(metric_of(name, address, "bad")),
-        "empty": argo.measure(metric_of(name, address, "nobody")),
-        "too little traffic": argo.measure(metric_of(name, address, "quiet")),
-        "provider down": argo.measure(metric_of(name, f"http://127.0.0.1:{free_port()}", "good")),
+        "good": argo_metric.measure(metric_of(name, address, "good")),
+        "bad": argo_metric.measure(metric_of(name, address, "bad")),
+        "empty": argo_metric.measure(metric_of(name, address, "nobody")),
+        "too little traffic": argo_metric.measure(metric_of(name, address, "quiet")),
+        "provider down": argo_metric.measure(metric_of(name, f"http://127.0.0.1:{free_port()}", "good")),
     }
     # What the query leaves out by itself: the same condition must hold against it.
     for row, query in (("NaN", "vector(0) / 0"), ("infinite", "vector(1) / 0"), ("minus infinite", "vector(-1) / 0")):
         metric = metric_of(name, address, "good")
         metric["provider"]["prometheus"]["query"] = query
-        found[row] = argo.measure(metric)
+        found[row] = argo_metric.measure(metric)
     return found
 
 
-EXPECTED: dict[str, argo.Phase] = {
+EXPECTED: dict[str, argo_metric.Phase] = {
     "good": "Successful",
     "bad": "Failed",
     "NaN": "Failed",
@@ -162,14 +167,14 @@ def test_every_kind_of_answer_has_its_verdict(address: str, name: str) -> None:
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_canary_without_new_questions_is_no_number(address: str, name: str) -> None:
     """Where nothing is asked of the guard of the query either, the figure itself is NaN or missing, and fails."""
-    phase, result = argo.measure(metric_of(name, address, "nobody", "nobody", **{f"{name}_samples": "0"}))
+    phase, result = argo_metric.measure(metric_of(name, address, "nobody", "nobody", **{f"{name}_samples": "0"}))
     assert phase == "Failed", result
 
 
 @pytest.mark.parametrize("name", [one for one in TEMPLATES if "stable-hash" in str(template(one))])
 def test_without_stable_nothing_passes(address: str, name: str) -> None:
     for stable in ("nobody", "quiet"):
-        assert argo.measure(metric_of(name, address, "good", stable)) == ("Failed", [])
+        assert argo_metric.measure(metric_of(name, address, "good", stable)) == ("Failed", [])
 
 
 def test_a_page_of_the_documentation_shows_what_was_found(address: str) -> None:
@@ -177,9 +182,9 @@ def test_a_page_of_the_documentation_shows_what_was_found(address: str) -> None:
     for row, once in EXPECTED.items():
         metrics = [metric_of(name, address, "good") for name in TEMPLATES]
         ends = {
-            argo.outcome(metric, verdicts(address, name)[row][0])
+            argo_metric.outcome(metric, verdicts(address, name)[row][0])
             for name, metric in zip(TEMPLATES, metrics, strict=True)
         }
         ((phase, measurements),) = ends
-        line = f"| {row} | {once} | {phase}, after {measurements} | {argo.CONTROLLER[phase]} |"
+        line = f"| {row} | {once} | {phase}, after {measurements} | {argo_metric.CONTROLLER[phase]} |"
         assert line in page, line

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from upstream import Upstream, upstream
+from support.providers.server import Upstream, upstream
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from fakes import provider_entry
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.llm.settings import Providers, ProviderSpec, load_providers
+from support.serving.fakes import provider_entry
 
 ROOT = Path(__file__).parents[4]
 ROLES = ["chat", "embed"]
@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def fault(path: Path) -> str:
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         load_providers(path, roles=ROLES)
     return str(caught.value)
 
@@ -72,7 +72,7 @@ def test_every_number_must_be_there(file: Path) -> None:
         ({"breaker": {"window": 5, "failures": 6, "open_seconds": 1}}, "can never be reached"),
         ({"omit": ["temprature"]}, "Input should be"),
         ({"model": "chatt"}, "no role 'chatt' in models.yaml (did you mean 'chat'?)"),
-        ({"base_url": "ftp://x"}, "should match pattern"),
+        ({"kind": "openai_compatible", "base_url": "ftp://x"}, "should match pattern"),
     ],
 )
 def test_what_does_not_fit_the_kind(file: Path, changes: dict[str, Any], what: str) -> None:
@@ -101,7 +101,7 @@ def test_entries_may_share_their_numbers(file: Path) -> None:
 
 def test_the_entries_of_the_guide_are_valid() -> None:
     """Every YAML block of the page that is a list of providers."""
-    page = (ROOT / "engine/docs/how-to/use-another-provider.md").read_text()
+    page = (ROOT / "docs/hosted-models.md").read_text()
     blocks = [yaml.safe_load(block.split("```")[0]) for block in page.split("```yaml\n")[1:]]
     usual = provider_entry()
     numbers = {key: usual[key] for key in ("timeouts", "retries", "max_concurrency", "breaker", "prices")}

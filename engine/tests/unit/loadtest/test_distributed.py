@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.rollout.http import get
+from sluice.rollout.local_http import get
+from starter_files import GATES, LOCUSTFILE
 
 pytestmark = pytest.mark.drill
 ROOT = Path(__file__).parents[4]
 STUB = ROOT / "engine" / "tests" / "unit" / "rollout" / "stub_service.py"
-LOCUST = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
+LOCUST = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
 
 
 def _answers(url: str) -> bool:
@@ -37,7 +38,7 @@ def stub() -> Iterator[Callable[..., str]]:
         argv = [sys.executable, str(STUB), "--port", str(port), "--release", release, *options]
         started.append(subprocess.Popen(argv))
         url = f"http://127.0.0.1:{port}"
-        assert wait_until(lambda: _answers(url), seconds=30)
+        assert wait_until(lambda: _answers(url), seconds=60)
         return url
 
     yield start
@@ -53,10 +54,10 @@ def _run(folder: Path, stable: str, canary: str) -> tuple[list[int], dict[str, A
     port = str(free_port())
     env = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "loadtest")]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "engine" / "src"), str(LOCUSTFILE.parent)]),
         **{"SLUICE_STABLE_URL": stable, "SLUICE_CANARY_URL": canary, "SLUICE_ROUTER_URL": stable},
         "SLUICE_QUESTIONS": str(questions),
-        "SLUICE_GATES": str(ROOT / "config" / "gates.yaml"),
+        "SLUICE_GATES": str(GATES),
         "SLUICE_LOAD_OUT": str(folder / "out.json"),
         "SLUICE_LOAD_USERS": "5",
         "SLUICE_LOAD_DURATION": "6s",

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from sluice.core.processes import free_port
+from starter_files import GATES, LOCUSTFILE
 
 ROOT = Path(__file__).parents[4]
 
 
 def _python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "loadtest")])
+    paths = os.pathsep.join([str(ROOT / "engine" / "src"), str(LOCUSTFILE.parent)])
     return subprocess.run(
         [sys.executable, *words],
         env={**os.environ, "PYTHONPATH": paths, **env},
@@ -29,7 +30,7 @@ def _python(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def _locust(**env: str) -> subprocess.CompletedProcess[str]:
-    return _python("-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary", **env)
+    return _python("-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", **env)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     return {
         **{f"SLUICE_{name}_URL": nobody for name in ("ROUTER", "CANARY", "STABLE")},
         "SLUICE_QUESTIONS": str(questions),
-        "SLUICE_GATES": str(ROOT / "config" / "gates.yaml"),
+        "SLUICE_GATES": str(GATES),
         "SLUICE_LOAD_OUT": str(tmp_path / "out.json"),
         "SLUICE_LOAD_USERS": "2",
         "SLUICE_LOAD_DURATION": "1s",

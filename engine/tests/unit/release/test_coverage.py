@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
-from sluice.evaluation.metrics import METRICS
+from sluice.evaluation.registry import make_metrics
 from sluice.release.coverage import can_score, require_rows
 
 GATES = Path(__file__).parents[4] / "config" / "gates.yaml"
@@ -18,7 +18,7 @@ DECLINED = [Row(id=f"u{n}", question="?", answers=(), doc_ids=()) for n in range
 
 
 def faults(rows: list[Row], gates: Path = GATES) -> list[str]:
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         require_rows(rows, gates)
     assert "data/eval.jsonl" in caught.value.message
     assert "when_asked" in str(caught.value.remedy)
@@ -89,5 +89,5 @@ def test_without_a_policy_nothing_is_called_enough(tmp_path: Path) -> None:
     ],
 )
 def test_a_metric_says_by_itself_which_rows_it_can_score(name: str, answerable: bool, unanswerable: bool) -> None:
-    (metric,) = (metric for metric in METRICS if metric.name == name)
+    (metric,) = (metric for metric in make_metrics() if metric.name == name)
     assert (can_score(metric, RIGHT[0]), can_score(metric, DECLINED[0])) == (answerable, unanswerable)

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
-from sluice.evaluation.batching import Batched
 from sluice.evaluation.comparison import Comparison, compare
-from sluice.evaluation.metrics import EMBEDDING, METRICS
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.output import Output
-from sluice.evaluation.policy import load_policy
+from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.release.decision import decide_release
@@ -27,7 +27,8 @@ from sluice.release.verdict import Verdict
 
 GATES = Path(__file__).parents[4] / "config" / "gates.yaml"
 FLOORS = {gate.name for gate in load_gates(GATES)}
-NEVER_ASKED = [metric(Batched(list)) for metric in EMBEDDING]  # the policy names them; here nobody embeds
+# The policy names them; here nobody embeds.
+NEVER_ASKED = [metric for metric in make_metrics(MetricResources(MetricBatcher(list))) if metric.resources]
 ROWS = [
     *(Row(id=f"q{n}", question=f"What is {n}?", answers=(f"a {n}",), doc_ids=("right",)) for n in range(110)),
     *(Row(id=f"u{n}", question=f"What is not {n}?", answers=(), doc_ids=()) for n in range(40)),
@@ -60,19 +61,19 @@ class Answers:
 
 
 def asked(rows: Sequence[Row] = ROWS, **answers: Any) -> Records:
-    cheap = [metric for metric in METRICS if metric.name not in ("toxicity", "language", "same_language")]
+    cheap = [metric for metric in make_metrics() if metric.name not in ("toxicity", "language", "same_language")]
     return asyncio.run(run_cases(rows, Answers(**answers), cheap, concurrency=8, on_progress=lambda *_: None))
 
 
 def written(folder: Path, records: Records, rows: Sequence[Row] = ROWS) -> Path:
     folder.mkdir(exist_ok=True)
-    write_results(folder, summarise(rows, records, [*METRICS, *NEVER_ASKED]), records)
+    write_results(folder, summarise(rows, records, [*make_metrics(), *NEVER_ASKED]), records)
     return folder
 
 
 def pull_request(base: Records, head: Records, gates: Path = GATES) -> Comparison:
     """As sluice.jobs.compare_change compares."""
-    return compare(base, head, [*METRICS, *NEVER_ASKED], load_policy(gates))
+    return compare(base, head, [*make_metrics(), *NEVER_ASKED], load_policy(gates))
 
 
 def release(folder: Path, champion: Records, candidate: Records, gates: Path = GATES) -> list[Verdict]:
@@ -169,9 +170,9 @@ def test_a_metric_of_the_policy_that_the_evaluation_does_not_have_is_an_error(tm
     records = asked()
     for name in ("candidate", "champion"):
         (tmp_path / name).mkdir()
-        known = [metric for metric in [*METRICS, *NEVER_ASKED] if metric.name != "groundedness"]
+        known = [metric for metric in [*make_metrics(), *NEVER_ASKED] if metric.name != "groundedness"]
         write_results(tmp_path / name, summarise(ROWS, records, known), records)
-    with pytest.raises(Faults, match=r"comparison\.metrics\.groundedness: no such metric"):
+    with pytest.raises(ValidationErrors, match=r"comparison\.metrics\.groundedness: no such metric"):
         decide_release(GATES, tmp_path / "candidate", tmp_path / "champion")
 
 

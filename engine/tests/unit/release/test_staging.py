@@ -48,6 +48,17 @@ def test_it_pins_what_serving_and_the_judges_of_its_canary_read_and_nothing_else
     assert left_over(workspace) == []
 
 
+def test_of_the_project_only_the_application_is_pinned(workspace: Workspace, make: Make) -> None:
+    file = workspace.config / "project.yaml"
+    shutil.copy(Path(__file__).parents[4] / "config" / "project.yaml", file)
+    first, folder = make()
+    assert (folder / "config/project.yaml").read_text() == "application: assistant.app:build\n"
+    file.write_text(file.read_text().replace("eu-west-1", "eu-north-1"))
+    assert make()[0].id == first.id
+    file.write_text(file.read_text().replace("assistant.app:build", "assistant.other:build"))
+    assert make()[0].id != first.id
+
+
 def test_the_evaluation_of_the_champion_is_kept_beside_it(make: Make) -> None:
     parent, _ = make(adapter=None)
     child, folder = make(parent=parent.id)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sluice.evaluation.comparison import compare
-from sluice.evaluation.findings import Comparison
-from sluice.evaluation.metrics import METRICS
-from sluice.evaluation.policy import load_policy
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.registry import make_metrics
 from sluice.release.verdicts import quality_report, verdicts_of
 
 ROOT = Path(__file__).parents[4]
@@ -22,7 +22,7 @@ def found(head: dict[str, float], cases: int = 60) -> Comparison:
     """Stable is right in everything; of `head`, every case has the score."""
     policy = load_policy(ROOT / "config" / "gates.yaml")
     policy = policy.model_copy(update={"metrics": {name: policy.metrics[name] for name in NAMES}})
-    metrics = [metric for metric in METRICS if metric.name in NAMES]
+    metrics = [metric for metric in make_metrics() if metric.name in NAMES]
     return compare(_records(dict.fromkeys(NAMES, 1.0), cases), _records(head, cases), metrics, policy)
 
 

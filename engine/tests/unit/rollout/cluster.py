@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kubeapi import KubeApi, compose
-from sluice.cluster.released import LOAD
+from sluice.cluster.release_overlay import LOAD
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest, identified
+from starter_files import copy_starter
+from support.kubernetes.api_server import KubeApi, compose
 
-ROOT = Path(__file__).resolve().parents[4]
 RECORDINGS = Path(__file__).with_name("recordings")
 IMAGE = "registry.example/sluice@sha256:" + "a" * 64
 LOAD_IMAGE = "registry.example/sluice-load@sha256:" + "b" * 64
@@ -25,8 +24,7 @@ def recording(name: str) -> Any:
 
 def checkout(root: Path) -> Workspace:
     """k8s/ and its schemas in a folder of their own; the overlay `local` names the image that judges canaries."""
-    for name in ("k8s", "engine/k8s", "engine/schemas"):
-        shutil.copytree(ROOT / name, root / name)
+    copy_starter(root, "k8s")
     overlay = root / "k8s" / "overlays" / "local" / "kustomization.yaml"
     settings = yaml.safe_load(overlay.read_text())
     (load,) = (one for one in settings["images"] if one["name"] == LOAD)

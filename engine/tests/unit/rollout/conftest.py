@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.rehearsal.services import ServiceSpec
-from sluice.rollout.templates import TEMPLATES
+from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rollout.analysis_templates import TEMPLATES
+from starter_files import LOCUSTFILE, ROLLOUT
 
 ROOT = Path(__file__).parents[4]
 STUB = Path(__file__).with_name("stub_service.py")
@@ -22,13 +24,13 @@ gates:
      relative_to: stable, compare: ratio, min_samples: 5}
 """
 
-SpecFactory = Callable[..., ServiceSpec]
+SpecFactory = Callable[..., ReleaseServiceSpec]
 RolloutWriter = Callable[..., Path]
 
 
 @pytest.fixture
 def locustfile() -> Path:
-    return ROOT / "loadtest" / "locustfile.py"
+    return LOCUSTFILE
 
 
 @pytest.fixture
@@ -49,8 +51,10 @@ def questions(tmp_path: Path) -> Path:
 def stub() -> SpecFactory:
     """A release served by stub_service.py: stub("r-1", "--delay", "0.2")."""
 
-    def make(release: str, *options: str) -> ServiceSpec:
-        return ServiceSpec(release, [sys.executable, str(STUB), "--port", "{port}", "--release", release, *options])
+    def make(release: str, *options: str) -> ReleaseServiceSpec:
+        return ReleaseServiceSpec(
+            release, [sys.executable, str(STUB), "--port", "{port}", "--release", release, *options]
+        )
 
     return make
 
@@ -60,9 +64,10 @@ def rollout_file(tmp_path: Path) -> RolloutWriter:
     """The repository's own Rollout with other steps, next to its own templates with other arguments."""
 
     def write(steps: str, **arguments: str) -> Path:
-        rollout = yaml.safe_load((ROOT / "k8s/base/rollout.yaml").read_text())
+        rollout = yaml.safe_load(ROLLOUT.read_text())
         rollout["spec"]["strategy"]["canary"]["steps"] = yaml.safe_load(steps)
         path = tmp_path / "k8s" / "base" / "rollout.yaml"
+        shutil.copytree(LOCUSTFILE.parent, tmp_path / "loadtest", dirs_exist_ok=True)
         documents = {path: rollout}
         for name in TEMPLATES:
             template = yaml.safe_load((ROOT / "engine" / "k8s" / "analysis" / f"{name}.yaml").read_text())

@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--release", required=True)
-    parser.add_argument("--delay", type=float, default=0.02)
+    parser.add_argument("--delay", type=float, default=0.2)
     parser.add_argument("--status", type=int, default=200)
     parser.add_argument("--answer", choices=["whole", "empty", "cut", "torn"], default="whole")
     parser.add_argument("--die", default="")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeapi import KubeApi, serving
+from support.kubernetes.api_server import KubeApi, serving
 
 from .cluster import IMAGE, checkout, hold, recording, release
 

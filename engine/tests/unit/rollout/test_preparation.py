@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from kubeapi import KubeApi, serving, status
-from sluice.cluster.client import Cluster
-from sluice.cluster.deploy import deploy
-from sluice.cluster.released import render_release
+from sluice.cluster.deploy_release import deploy
+from sluice.cluster.kubectl import Cluster
+from sluice.cluster.release_overlay import render_release
 from sluice.core.errors import SluiceError
+from support.kubernetes.api_server import KubeApi, serving, status
 
 from .cluster import IMAGE, checkout, hold, recording, release
 from .test_deploy import QUICK
@@ -44,7 +44,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 def run(tmp_path: Path, documents: list[Any]) -> tuple[str, list[str]]:
     lines: list[str] = []
     cluster = Cluster(tmp_path / "state", lost_seconds=3)
-    return deploy(cluster, documents, show=lines.append, seconds=40, patience=QUICK).kind, lines
+    return deploy(cluster, documents, show=lines.append, seconds=240, patience=QUICK).kind, lines
 
 
 def writes(api: KubeApi) -> list[str]:

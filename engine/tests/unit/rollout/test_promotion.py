@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from promoting import NEW, OLD, promote
+from support.rollout.promotion import NEW, OLD, promote
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 

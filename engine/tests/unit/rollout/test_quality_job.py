@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from canaries import CASES, Canary
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.data.rows import write_rows
 from sluice.rehearsal.quality_job import QualityReport, run_quality
-from sluice.rollout.templates import QualityParameters
+from sluice.rollout.analysis_templates import QualityParameters
+from support.rollout.canaries import CASES, Canary
 
 ROOT = Path(__file__).parents[4]
 
@@ -46,7 +46,7 @@ def run(tmp_path: Path, services: dict[str, str]) -> Run:
 
     def go(canary: str, *, cases: int = 50, **more: object) -> QualityReport:
         return run_quality(
-            QualityParameters(cases=cases, concurrency=4, answer_timeout_s=10),
+            QualityParameters(cases=cases, concurrency=4, answer_timeout_s=60),
             canary=canary,
             stable=services["stable"],
             name="quality-0",

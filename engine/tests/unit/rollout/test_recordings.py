@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from kubeapi import compose
+from support.kubernetes.api_server import compose
 
 from .cluster import RECORDINGS, recording
 

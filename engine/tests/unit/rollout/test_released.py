@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sluice.cluster import manifests
-from sluice.cluster.released import place_of_rollout, render_release, rollout_of
+from sluice.cluster.release_overlay import place_of_rollout, render_release, rollout_of
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
@@ -49,7 +49,7 @@ def test_a_shared_store_has_a_job_for_each_release(pinned: Workspace) -> None:
         volumes = found["spec"]["template"]["spec"]["volumes"]
         (mounted,) = (one["configMap"]["name"] for one in volumes if one["name"] == "manifest")
         assert mounted in {one["metadata"]["name"] for one in documents if one["kind"] == "ConfigMap"}
-        assert found["metadata"]["labels"] == {"app.kubernetes.io/version": made.id}
+        assert found["metadata"]["labels"] == {"app.kubernetes.io/version": made.id, "project": "sluice"}
         steps = found["spec"]["template"]["spec"]
         assert {one["image"] for one in (*steps["initContainers"], *steps["containers"])} == {IMAGE}
         return found

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from overloading import Shot, fire, shoot
 from sluice.core import processes
-from sluice.rehearsal.router import find_binary
-from steady import QUESTION, SteadyService
-from wire import Lines, request
+from sluice.rehearsal.traefik_router import find_binary
+from support.load.client import Lines, request
+from support.load.overload import Shot, fire, shoot
+from support.load.service import QUESTION, SteadyService
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 

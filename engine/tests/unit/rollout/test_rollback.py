@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from kubeapi import KubeApi, serving
-from sluice.cluster.client import Cluster
+from sluice.cluster.kubectl import Cluster
+from sluice.cluster.resource_watch import WatchTimeouts
 from sluice.cluster.rollback import manifest, rollback
-from sluice.cluster.watch import Patience
 from sluice.core.errors import SluiceError
+from support.kubernetes.api_server import KubeApi, serving
 
 from .cluster import hold
 
-QUICK = Patience(lost=20, watch=5, silence=10, settle=5, again=(0.1, 0.5))
+QUICK = WatchTimeouts(lost=20, watch=5, silence=10, settle=5, again=(0.1, 0.5))
 HEALTHY = {"phase": "Healthy", "currentPodHash": "old", "stableRS": "old"}
 
 
@@ -55,7 +55,7 @@ def back(api: KubeApi, tmp_path: Path, release: str = "", before: str = "") -> t
     lines: list[str] = []
     cluster = Cluster(tmp_path / "state", lost_seconds=3)
     named = {"release": release, "before": before}
-    done = rollback(cluster, api.namespace, "sluice", **named, show=lines.append, seconds=20, patience=QUICK)
+    done = rollback(cluster, api.namespace, "sluice", **named, show=lines.append, seconds=240, patience=QUICK)
     return done, lines
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from fakes import GUARDRAILS, HITS, REPLIES, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.guardrails.guards import Guards
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
+from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import GUARDRAILS, HITS, REPLIES, ScriptedChat, ScriptedRetriever, scripted_bundle
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def guards() -> Guards:
 
 
 @pytest.fixture
-def bundle() -> Bundle:
+def bundle() -> ReleaseBundle:
     return scripted_bundle()
 
 
@@ -33,11 +33,13 @@ def retriever() -> ScriptedRetriever:
 
 
 @pytest.fixture
-def make_chain(bundle: Bundle, retriever: ScriptedRetriever, guards: Guards) -> Callable[[ScriptedChat], AnswerChain]:
+def make_chain(
+    bundle: ReleaseBundle, retriever: ScriptedRetriever, guards: Guards
+) -> Callable[[ScriptedChat], ApplicationRunner]:
     """A chain over the scripted retriever and the given chat model."""
-    return lambda chat: AnswerChain(bundle, chat, retriever, guards)
+    return lambda chat: ApplicationRunner(bundle, chat, retriever, guards)
 
 
 @pytest.fixture
-def chain(make_chain: Callable[[ScriptedChat], AnswerChain], chat: ScriptedChat) -> AnswerChain:
+def chain(make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat) -> ApplicationRunner:
     return make_chain(chat)

@@ -6,34 +6,35 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from fakes import ScriptedChat, scripted_bundle
-from sluice.serving.admission import Places
-from sluice.serving.api import create_app
-from sluice.serving.chain import AnswerChain
-from sluice.serving.middleware import Traffic
+from sluice.serving.admission import AdmissionQueue
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import ScriptedChat, scripted_bundle
 from unit.serving.client import CHAT, OVERLAP, Client
 
 BODY = json.dumps({"messages": [{"role": "user", "content": OVERLAP}]}).encode()
-MakeChain = Callable[[ScriptedChat], AnswerChain]
+MakeChain = Callable[[ScriptedChat], ApplicationRunner]
 
 
 @pytest.fixture
-def traffic() -> Traffic:
-    return Traffic()
+def traffic() -> TrafficState:
+    return TrafficState()
 
 
 @pytest.fixture
-def make_app(make_chain: MakeChain, traffic: Traffic) -> Callable[..., Any]:
-    """The service with these limits; answers take `delay` seconds."""
+def make_app(make_chain: MakeChain, traffic: TrafficState) -> Callable[..., Any]:
+    """The service with these limits; answers wait for the file `gate`."""
 
-    def make(delay: float = 0.0, model: ScriptedChat | None = None, **limits: Any) -> Any:
+    def make(gate: Path | None = None, model: ScriptedChat | None = None, **limits: Any) -> Any:
         bundle = scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 2} | limits)
-        chat = model or ScriptedChat(script={"overlap": "64 tokens"}, piece=100, delay=delay)
+        chat = model or ScriptedChat(script={"overlap": "64 tokens"}, piece=100, gate=gate)
         return create_app(bundle, make_chain(chat), traffic)
 
     return make
@@ -65,7 +66,7 @@ class Call:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.005)
 
@@ -80,14 +81,16 @@ async def waiting(app: Any) -> int:
 
 
 async def until_waiting(app: Any, many: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await waiting(app) != many:
             await asyncio.sleep(0.005)
 
 
-def test_beyond_places_and_line_it_is_503_at_once(make_app: Callable[..., Any], traffic: Traffic) -> None:
+def test_beyond_places_and_line_it_is_503_at_once(
+    make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path
+) -> None:
     async def play() -> None:
-        app = make_app(delay=0.3, max_queued=3)
+        app = make_app(gate=tmp_path / "gate", max_queued=3)
         admitted = [Call(app) for _ in range(5)]
         await until_waiting(app, 3)
         shed = [Call(app) for _ in range(20)]
@@ -97,6 +100,7 @@ def test_beyond_places_and_line_it_is_503_at_once(make_app: Callable[..., Any], 
         headers = dict(shed[0].sent[0]["headers"])
         assert headers[b"retry-after"] == b"1"
         assert json.loads(shed[0].sent[1]["body"])["error"]["code"] == "overloaded"
+        (tmp_path / "gate").touch()
         await asyncio.gather(*(call.task for call in admitted))
         assert [call.status for call in admitted] == [200] * 5
         assert (traffic.in_flight, await waiting(app)) == (0, 0)
@@ -107,22 +111,25 @@ def test_beyond_places_and_line_it_is_503_at_once(make_app: Callable[..., Any], 
     asyncio.run(play())
 
 
-def test_without_a_line_one_too_many_is_503(make_app: Callable[..., Any], traffic: Traffic) -> None:
+def test_without_a_line_one_too_many_is_503(
+    make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path
+) -> None:
     async def play() -> None:
-        app = make_app(delay=0.3, max_concurrent=1)
+        app = make_app(gate=tmp_path / "gate", max_concurrent=1)
         first = Call(app)
         await until(lambda: traffic.in_flight == 1)
         second = Call(app)
         await second.task
+        (tmp_path / "gate").touch()
         await first.task
         assert (first.status, second.status) == (200, 503)
 
     asyncio.run(play())
 
 
-def test_the_wait_in_the_line_has_an_end(make_app: Callable[..., Any], traffic: Traffic) -> None:
+def test_the_wait_in_the_line_has_an_end(make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path) -> None:
     async def play() -> None:
-        app = make_app(delay=30, max_concurrent=1, max_queued=1, queue_seconds=0.1)
+        app = make_app(gate=tmp_path / "gate", max_concurrent=1, max_queued=1, queue_seconds=0.1)
         first = Call(app)
         await until(lambda: traffic.in_flight == 1)
         second = Call(app)
@@ -137,43 +144,43 @@ def test_the_wait_in_the_line_has_an_end(make_app: Callable[..., Any], traffic: 
 
 def test_places_are_given_in_order_of_arrival() -> None:
     async def play() -> None:
-        places, order = Places(1, 10), []
+        queue, order = AdmissionQueue(1, 10), []
 
         async def one(number: int) -> None:
-            assert await places.take(5)
+            assert await queue.take(5)
             order.append(number)
             await asyncio.sleep(0)
-            places.free()
+            queue.free()
 
         await asyncio.gather(*(one(number) for number in range(8)))
         assert order == list(range(8))
-        assert (places.taken, places.waiting) == (0, 0)
+        assert (queue.taken, queue.waiting) == (0, 0)
 
     asyncio.run(play())
 
 
 def test_no_place_is_lost_when_those_in_the_line_give_up() -> None:
     async def play() -> None:
-        places = Places(2, 100)
+        queue = AdmissionQueue(2, 100)
 
         async def one(number: int) -> None:
-            if await places.take(0.001 * (number % 7)):
+            if await queue.take(0.001 * (number % 7)):
                 try:  # on a busy machine the cancellation below meets those who have a place as well
                     await asyncio.sleep(0.001 * (number % 5))
                 finally:
-                    places.free()
+                    queue.free()
 
         tasks = [asyncio.ensure_future(one(number)) for number in range(100)]
         await asyncio.sleep(0.005)
         for task in tasks[::3]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert (places.taken, places.waiting) == (0, 0)
+        assert (queue.taken, queue.waiting) == (0, 0)
 
     asyncio.run(play())
 
 
-def test_a_caller_who_goes_takes_the_answer_along(make_app: Callable[..., Any], traffic: Traffic) -> None:
+def test_a_caller_who_goes_takes_the_answer_along(make_app: Callable[..., Any], traffic: TrafficState) -> None:
     async def play() -> None:
         model = ScriptedChat(script={"overlap": "Sentence. " * 100}, piece=10, delay=0.05)
         app = make_app(model=model)
@@ -189,7 +196,7 @@ def test_a_caller_who_goes_takes_the_answer_along(make_app: Callable[..., Any], 
     asyncio.run(play())
 
 
-def test_a_caller_who_goes_during_a_stream_takes_it_along(make_app: Callable[..., Any], traffic: Traffic) -> None:
+def test_a_caller_who_goes_during_a_stream_takes_it_along(make_app: Callable[..., Any], traffic: TrafficState) -> None:
     async def play() -> None:
         model = ScriptedChat(script={"overlap": "Sentence. " * 100}, piece=10, delay=0.05)
         call = Call(make_app(model=model), BODY[:-1] + b', "stream": true}')
@@ -203,9 +210,9 @@ def test_a_caller_who_goes_during_a_stream_takes_it_along(make_app: Callable[...
     asyncio.run(play())
 
 
-def test_a_caller_who_goes_leaves_the_line(make_app: Callable[..., Any], traffic: Traffic) -> None:
+def test_a_caller_who_goes_leaves_the_line(make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path) -> None:
     async def play() -> None:
-        app = make_app(delay=0.3, max_concurrent=1, max_queued=1)
+        app = make_app(gate=tmp_path / "gate", max_concurrent=1, max_queued=1)
         first = Call(app)
         await until(lambda: traffic.in_flight == 1)
         second = Call(app)
@@ -214,6 +221,8 @@ def test_a_caller_who_goes_leaves_the_line(make_app: Callable[..., Any], traffic
         await second.task
         assert (await waiting(app), second.status) == (0, 499)
         third = Call(app)  # the stand in the line is free again
+        await until_waiting(app, 1)
+        (tmp_path / "gate").touch()
         await asyncio.gather(first.task, third.task)
         assert (first.status, third.status) == (200, 200)
 
@@ -221,7 +230,7 @@ def test_a_caller_who_goes_leaves_the_line(make_app: Callable[..., Any], traffic
 
 
 def test_a_caller_who_goes_before_the_body_is_whole_is_not_answered(
-    make_app: Callable[..., Any], traffic: Traffic
+    make_app: Callable[..., Any], traffic: TrafficState
 ) -> None:
     async def play() -> None:
         model = ScriptedChat(script={"overlap": "64"})

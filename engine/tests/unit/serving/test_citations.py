@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from fakes import hit
 from sluice.serving.citations import cite
+from support.serving.fakes import hit
 
 PASSAGE = "Canary steps: start at 5 %, then 25 %. The ﬁrst step lasts ten minutes; the second, one hour."
 

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from lazily import Library
-from sluice.serving.keys import add_key
+from sluice.serving.api_keys import add_key
+from support.libraries import Library
 from unit.serving.process import FAST, Service
 
 pytestmark = pytest.mark.usefixtures("loopback")

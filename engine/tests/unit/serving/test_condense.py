@@ -2,24 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from fakes import HITS, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
+from assistant.condense import earlier_turns
 from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.failures import Failure, ProviderError
+from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters, Prompt
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage
-from sluice.serving.bundle import Bundle
-from sluice.serving.chain import AnswerChain
-from sluice.serving.condense import earlier_turns
+from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.spans import Facts, spans_of
+from sluice.serving.telemetry.spans import ProcessFacts, spans_of
+from support.serving.fakes import HITS, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
 OVERLAP = "How much overlap do chunks have?"
 FOLLOW_UP = "And who answers for it?"
@@ -67,23 +66,27 @@ class Model:
             yield Delta(self.condensed)
             yield Delta(finish_reason=self.finish, usage=Usage(7, 3), provider="p", model="m", cost=0.25)  # type: ignore[arg-type]
         except TimeoutError:
-            raise ProviderError(Failure.DEADLINE, "late") from None
+            raise ProviderError(FailureKind.DEADLINE, "late") from None
         except (GeneratorExit, asyncio.CancelledError):
             self.left += 1
             raise
 
 
-def chain_of(chat: ChatProvider, guards: Guards, bundle: Bundle | None = None, **service: Any) -> AnswerChain:
+def chain_of(
+    chat: ChatProvider, guards: Guards, bundle: ReleaseBundle | None = None, **service: Any
+) -> ApplicationRunner:
     bundle = bundle or scripted_bundle(**{"condense": ON, **service})
     prompts = {"condense": Prompt.model_validate(PROMPT), **bundle.prompts}
     near = {question: [hit("The owner is listed.", doc_id=name)] for question, name in QUESTIONS.items()}
-    return AnswerChain(dataclasses.replace(bundle, prompts=prompts), chat, ScriptedRetriever({**HITS, **near}), guards)
+    return ApplicationRunner(
+        dataclasses.replace(bundle, prompts=prompts), chat, ScriptedRetriever({**HITS, **near}), guards
+    )
 
 
 QUESTIONS = {FOLLOW_UP: "last", CONDENSED: "condensed", "Is [redacted: email] an owner?": "redacted"}
 
 
-def ask(chain: AnswerChain, messages: list[dict[str, str]] = CONVERSATION) -> Answer:
+def ask(chain: ApplicationRunner, messages: list[dict[str, str]] = CONVERSATION) -> Answer:
     return asyncio.run(chain.answer(messages))
 
 
@@ -134,7 +137,7 @@ def test_switched_off_or_of_an_older_release_nothing_is_asked(guards: Guards, co
 @pytest.mark.parametrize(
     "model",
     [
-        Model(ProviderError(Failure.SERVER_ERROR, "HTTP 500")),
+        Model(ProviderError(FailureKind.SERVER_ERROR, "HTTP 500")),
         Model(ConnectionError("refused")),
         Model(""),
         Model(" \n "),
@@ -154,17 +157,15 @@ def test_what_is_personal_in_the_condensed_question_is_redacted(guards: Guards) 
 
 
 def test_a_slow_condensing_is_left_and_not_held_against_the_provider(guards: Guards) -> None:
-    model = Model(delay=30)
-    began = time.perf_counter()
+    model = Model(delay=3600)
     answer = ask(chain_of(model, guards, condense={**ON, "timeout_seconds": 0.1}))
     assert (found(answer), answer.usage, model.left) == ("last", Usage(20, 2), 1)
-    assert time.perf_counter() - began < 10
 
 
 def test_the_deadline_of_the_request_holds(guards: Guards) -> None:
     llm = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": 0.2}
     with pytest.raises(ModelTimeoutError, match=r"no whole answer within 0\.2 s"):
-        ask(chain_of(Model(delay=30), guards, llm=llm, condense={**ON, "timeout_seconds": 20}))
+        ask(chain_of(Model(delay=3600), guards, llm=llm, condense={**ON, "timeout_seconds": 20}))
 
 
 def test_a_caller_who_goes_away_ends_it(guards: Guards) -> None:
@@ -236,7 +237,7 @@ def test_each_call_has_its_own_figures_in_the_trace(guards: Guards) -> None:
             traces.leave(token)
 
     asyncio.run(traced())
-    spans = {span.step: span for span in spans_of(trace, Facts("r", "answer", "0" * 64))}
+    spans = {span.step: span for span in spans_of(trace, ProcessFacts("r", "answer", "0" * 64))}
     assert [step.name for step in trace.steps[:3]] == ["guard input", "condense", "retrieve"]
     condense, chat = spans["condense"].attributes, spans["chat"].attributes
     assert [a["gen_ai.usage.input_tokens"] for a in (condense, chat)] == [7, 20]
@@ -250,14 +251,17 @@ def test_each_call_has_its_own_figures_in_the_trace(guards: Guards) -> None:
     ("change", "said"),
     [
         ({"model": "judge"}, "condense.prompt.yml: model: the service asks 'chat', not 'judge'"),
-        ({"variables": [*PROMPT["variables"], {"name": "tone"}]}, "no value for tone"),
-        ({"variables": PROMPT["variables"][:1]}, "no variable 'question'"),
+        (
+            {"variables": [*PROMPT["variables"], {"name": "tone"}]},
+            "variables: nothing fills 'tone'",
+        ),
+        ({"variables": PROMPT["variables"][:1]}, r"condense.prompt.yml: no message holds \{\{question\}\}"),
     ],
 )
 def test_a_prompt_that_does_not_fit_is_told_at_the_start(guards: Guards, change: dict[str, Any], said: str) -> None:
     bundle = scripted_bundle(condense=ON)
     prompts = {**bundle.prompts, "condense": Prompt.model_validate(PROMPT | change)}
     with pytest.raises(SluiceError, match=said):
-        AnswerChain(dataclasses.replace(bundle, prompts=prompts), ScriptedChat({}), ScriptedRetriever({}), guards)
+        ApplicationRunner(dataclasses.replace(bundle, prompts=prompts), ScriptedChat({}), ScriptedRetriever({}), guards)
     with pytest.raises(SluiceError, match="it has no prompt 'condense'"):
-        AnswerChain(bundle, ScriptedChat({}), ScriptedRetriever({}), guards)
+        ApplicationRunner(bundle, ScriptedChat({}), ScriptedRetriever({}), guards)

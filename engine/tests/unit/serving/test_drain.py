@@ -24,7 +24,7 @@ BODY = {"messages": [{"role": "user", "content": "How much overlap do chunks hav
 NURSERY = """
 import os, sys
 from pathlib import Path
-from fakes import *
+from support.serving.fakes import *
 pids = []
 for line in sys.stdin:
     port, gate = line.split(maxsplit=1)
@@ -32,7 +32,7 @@ for line in sys.stdin:
     if not pids[-1]:
         chat = ScriptedChat(script={"overlap": "Sentence. " * 8}, piece=10, delay=0.01, gate=Path(gate.strip()))
         limits = {"max_body_bytes": 4096, "max_concurrent": 64}
-        run_service(int(port), chat, limits=limits, notice_seconds=0)
+        run_service(int(port), chat, limits=limits, notice_seconds=0, drain_seconds=600)
         os._exit(0)
     print(pids[-1], flush=True)
 print(*(os.waitpid(pid, 0)[1] for pid in pids))
@@ -53,7 +53,7 @@ def nursery() -> Iterator[subprocess.Popen[str]]:
     with process:
         yield process
         os.killpg(process.pid, signal.SIGKILL)  # and whatever it has forked
-        process.wait(10)
+        process.wait(60)
 
 
 async def _ready(client: httpx.AsyncClient, url: str) -> None:
@@ -83,12 +83,12 @@ async def _stream(client: httpx.AsyncClient, url: str, begun: asyncio.Semaphore)
 async def _round(pid: int, url: str, gate: Path) -> list[str]:
     """The texts of all streams; the signal is sent while every one of them is open, and they end after it."""
     limits = httpx.Limits(max_connections=STREAMS)
-    async with httpx.AsyncClient(trust_env=False, timeout=60, limits=limits) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=120, limits=limits) as client:
         await _ready(client, url)
         begun = asyncio.Semaphore(0)
         streams = [asyncio.ensure_future(_stream(client, url, begun)) for _ in range(STREAMS)]
         for _ in range(STREAMS):
-            await asyncio.wait_for(begun.acquire(), 30)
+            await asyncio.wait_for(begun.acquire(), 120)
         assert not any(stream.done() for stream in streams), "a stream ended before the signal was sent"
         os.kill(pid, signal.SIGTERM)
         gate.touch()

@@ -19,9 +19,9 @@ from fastapi import FastAPI
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.retrieval.stores import Stores
-from sluice.serving.bundle import Bundle
-from sluice.serving.keys import add_key, revoke_key
-from sluice.serving.middleware import Traffic
+from sluice.serving.api_keys import add_key, revoke_key
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.server import listen, serve
 from unit.serving.process import FAST, Service
 
@@ -31,7 +31,10 @@ STORES = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedd
 OVERLAP = "How much overlap do chunks have?"
 # A sentence every 0.3 s, ten of them.
 SLOW = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=0.3)"
-STUCK = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=30)"
+HELD = (
+    "ScriptedChat(script={{'overlap': 'Sentence. ' * 10}}, piece=10, gate=Path({!r}))"  # the last sentence waits for it
+)
+STUCK = "ScriptedChat(script={'overlap': 'Sentence. ' * 10}, piece=10, delay=3600)"
 QUESTION = {"messages": [{"role": "user", "content": OVERLAP}]}
 BODY = {**QUESTION, "stream": True}
 
@@ -74,17 +77,17 @@ class Reader(threading.Thread):
 def test_on_sigterm_readyz_is_off_and_answers_in_progress_finish(start: Callable[..., Service]) -> None:
     service = start(SLOW)
     reader = Reader(service)
-    assert reader.begun.wait(20)
+    assert reader.begun.wait(60)
     service.process.send_signal(signal.SIGTERM)
-    assert wait_until(lambda: service.status("/readyz") == 503, seconds=10, every=0.05)
+    assert wait_until(lambda: service.status("/readyz") == 503, seconds=60, every=0.05)
     assert service.status("/healthz") == 200
     late = Reader(service)
-    reader.join(20)
+    reader.join(60)
     assert reader.text.count("Sentence.") == 10
     assert "[DONE]" in reader.text
-    late.join(20)
+    late.join(60)
     assert "[DONE]" in late.text
-    assert service.process.wait(30) == 0
+    assert service.process.wait(60) == 0
 
 
 def test_what_is_loaded_is_left_out_of_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,82 +101,70 @@ def test_what_is_loaded_is_left_out_of_garbage_collection(monkeypatch: pytest.Mo
     monkeypatch.setattr(uvicorn.Server, "startup", startup)
     gc.unfreeze()  # what engine/tests/conftest.py has frozen
     assert gc.get_freeze_count() == 0
-    listen(FastAPI(), Traffic(), "127.0.0.1", free_port(), drain_seconds=5)
+    listen(FastAPI(), TrafficState(), "127.0.0.1", free_port(), drain_seconds=5)
     assert frozen[0] > 10_000
 
 
-def test_readyz_is_off_within_a_second_while_requests_are_still_taken(start: Callable[..., Service]) -> None:
-    """What counts is when /readyz was asked, not when it answered: a busy machine delays only the latter."""
-    service = start(FAST, "notice_seconds=8, drain_seconds=20")
+def test_readyz_is_off_while_requests_are_still_taken(start: Callable[..., Service]) -> None:
+    """A proxy that looks at /readyz every few seconds still sends requests; none may be refused while notice lasts."""
+    service = start(FAST, "notice_seconds=600, drain_seconds=700")
     assert service.status("/readyz") == 200
     service.process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    polls: list[tuple[float, int, int]] = []  # sent after the signal, /readyz, a question sent right after it
-    while not polls or polls[-1][0] < 1.5:
-        sent = time.monotonic() - began
+    answers = []
+
+    def off() -> bool:
         ready = service.status("/readyz")
-        answer = httpx.post(f"{service.url}/v1/chat/completions", json=QUESTION, trust_env=False, timeout=10)
-        polls.append((sent, ready, answer.status_code))
-        time.sleep(0.05)
-    assert {ready for sent, ready, _ in polls if sent >= 1} == {503}
-    assert {ready for _, ready, _ in polls} <= {200, 503}
-    assert {status for *_, status in polls} == {200}
-    assert service.process.wait(30) == 0
+        answers.append(httpx.post(f"{service.url}/v1/chat/completions", json=QUESTION, trust_env=False, timeout=60))
+        return ready == 503
 
-
-def test_requests_are_taken_as_long_as_the_notice_lasts(start: Callable[..., Service]) -> None:
-    """A proxy that looks at /readyz every few seconds still sends requests; none may be refused."""
-    service = start(FAST, "notice_seconds=3")
-    service.process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    assert wait_until(lambda: service.status("/readyz") == 503, seconds=10, every=0.05)
-    answered = 0
-    while time.monotonic() - began < 2.5:
-        answer = httpx.post(f"{service.url}/v1/chat/completions", json=QUESTION, trust_env=False, timeout=10)
-        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
-        answered += 1
-        time.sleep(0.2)
-    assert answered >= 1
-    assert service.process.wait(30) == 0
+    assert wait_until(off, seconds=60, every=0.05)
+    for _ in range(10):
+        assert off()
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.headers["connection"] for answer in answers[-10:]} == {"close"}
+    assert service.process.poll() is None
 
 
 def test_a_person_at_a_terminal_does_not_wait_for_proxies(start: Callable[..., Service]) -> None:
-    service = start(FAST, "notice_seconds=60, drain_seconds=70")
+    service = start(FAST, "notice_seconds=600, drain_seconds=700")
     service.process.send_signal(signal.SIGINT)
-    assert service.process.wait(20) in (0, -signal.SIGINT)
+    assert service.process.wait(60) in (0, -signal.SIGINT)
 
 
 def test_an_answer_that_does_not_end_is_cut_when_the_time_is_up(start: Callable[..., Service]) -> None:
     service = start(STUCK, "drain_seconds=3")
     reader = Reader(service)
-    assert wait_until(lambda: "sluice_in_flight" in _metrics(service) and 'ab"} 1.0' in _metrics(service), seconds=10)
+    assert wait_until(lambda: "sluice_in_flight" in _metrics(service) and 'ab"} 1.0' in _metrics(service), seconds=60)
     started = time.monotonic()
     service.process.send_signal(signal.SIGTERM)
-    assert service.process.wait(30) == 0
-    assert 2 <= time.monotonic() - started <= 30
-    reader.join(10)
+    assert service.process.wait(60) == 0
+    assert time.monotonic() - started >= 2
+    reader.join(60)
     assert "[DONE]" not in reader.text
 
 
 def _metrics(service: Service) -> str:
-    page = httpx.get(f"{service.url}/metrics", trust_env=False).text
+    page = httpx.get(f"{service.url}/metrics", trust_env=False, timeout=60).text
     return "\n".join(line for line in page.splitlines() if line.startswith("sluice_in_flight"))
 
 
-def test_one_too_many_at_the_same_time_is_refused(start: Callable[..., Service]) -> None:
-    service = start(SLOW, "limits={'max_body_bytes': 1024, 'max_concurrent': 1}")
+def test_one_too_many_at_the_same_time_is_refused(start: Callable[..., Service], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    limits = "limits={'max_body_bytes': 1024, 'max_concurrent': 1}, drain_seconds=600"
+    service = start(HELD.format(str(gate)), limits)
     reader = Reader(service)
-    assert reader.begun.wait(20)
-    refused = httpx.post(f"{service.url}/v1/chat/completions", json=BODY, trust_env=False)
+    assert reader.begun.wait(60)
+    refused = httpx.post(f"{service.url}/v1/chat/completions", json=BODY, trust_env=False, timeout=60)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    reader.join(20)
+    gate.touch()
+    reader.join(60)
     assert "[DONE]" in reader.text
-    # Idle: it ends within a moment.
+    # Idle: it ends, and does not wait for the end of the drain.
     service.process.send_signal(signal.SIGTERM)
-    assert service.process.wait(5) == 0
+    assert service.process.wait(60) == 0
 
 
-def test_with_keys_other_addresses_are_served(bundle: Bundle, tmp_path: Path) -> None:
+def test_with_keys_other_addresses_are_served(bundle: ReleaseBundle, tmp_path: Path) -> None:
     add_key(tmp_path / "keys.json", "web", tenant=None, scopes=["chat"], rate=1)
     gone = dataclasses.replace(bundle, model=tmp_path / "gone.gguf")
     before = signal.getsignal(signal.SIGTERM)
@@ -188,14 +179,16 @@ def test_with_keys_other_addresses_are_served(bundle: Bundle, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "::", "example.org"])
-def test_other_addresses_than_loopback_are_refused_without_keys(bundle: Bundle, tmp_path: Path, host: str) -> None:
+def test_other_addresses_than_loopback_are_refused_without_keys(
+    bundle: ReleaseBundle, tmp_path: Path, host: str
+) -> None:
     for keyless in (False, True):
         with pytest.raises(SluiceError, match=r"keys") as raised:
             serve(bundle, host, free_port(), stores=STORES, state=tmp_path, keyless=keyless)
         assert "--host 127.0.0.1" in raised.value.remedy
 
 
-def test_a_taken_port_is_told_before_loading(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_taken_port_is_told_before_loading(bundle: ReleaseBundle, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -204,12 +197,12 @@ def test_a_taken_port_is_told_before_loading(bundle: Bundle, tmp_path: Path) -> 
             serve(bundle, "127.0.0.1", port, stores=STORES, state=tmp_path)
 
 
-def test_a_bad_fault_is_told_before_loading(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_bad_fault_is_told_before_loading(bundle: ReleaseBundle, tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match="no fault 'slow'"):
         serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=tmp_path, fault="slow=1")
 
 
-def test_a_release_with_a_missing_model_is_told(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_release_with_a_missing_model_is_told(bundle: ReleaseBundle, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     broken = dataclasses.replace(bundle, model=tmp_path / "gone.gguf")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from soaking import CALLERS, Soak, soak
+from support.load.soak import CALLERS, Soak, soak
 
 pytestmark = pytest.mark.real
 

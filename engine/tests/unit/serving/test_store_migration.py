@@ -10,18 +10,28 @@ from typing import Any
 import psycopg
 import pytest
 
-from proxy import Proxy
 from sluice.core.processes import wait_until
 from sluice.data.rows import Document
-from sluice.llm.models import ModelSpec
+from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index import build_index
-from sluice.retrieval.loads import load, prune
-from sluice.retrieval.schema import migrate
-from unit.serving.test_postgresql_failures import SameVector, Service, index, proxy, retriever, server, service
+from sluice.retrieval.collection_usage import load, prune
+from sluice.retrieval.index_files import build_index
+from sluice.retrieval.store_schema import migrate
+from support.network.tcp_proxy import Proxy
+from unit.serving.test_postgresql_failures import (
+    SameVector,
+    Service,
+    index,
+    limit,
+    proxy,
+    retriever,
+    server,
+    service,
+    stores,
+)
 
 pytestmark = pytest.mark.real
-__all__ = ["index", "proxy", "retriever", "server", "service"]
+__all__ = ["index", "limit", "proxy", "retriever", "server", "service", "stores"]
 
 
 class Callers:

@@ -1,11 +1,13 @@
-"""Git repositories to work on."""
+"""Git repositories to work on: a template in miniature, and projects made from it."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
-from sluice.template.names import Record, dump_record
+from sluice.core.project import load_project
+from sluice.template.owned import list_files, write_lists
+from sluice.template.upgrade_engine import UpgradeResult, prepare
 
 ROOT = Path(__file__).resolve().parents[4]
 WHO = ("-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false")
@@ -17,52 +19,134 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.rstrip("\n")
 
 
-def commit(folder: Path, message: str, **files: str | None) -> str:
-    """Writes files (`__` in a name stands for `/`, None removes one), commits all; returns the commit."""
+def write(folder: Path, files: dict[str, str | None]) -> None:
+    """Writes files by path; None removes one."""
     for name, text in files.items():
-        path = folder / name.replace("__", "/")
+        path = folder / name
         if text is None:
             path.unlink()
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+
+
+def commit(folder: Path, message: str, files: dict[str, str | None] | None = None) -> str:
+    """Writes files, commits all; returns the commit."""
+    write(folder, files or {})
     git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", message)
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", message)
     return git(folder, "rev-parse", "HEAD")
 
 
-def make_template(folder: Path, version: str = "0.1.0", name: str = "wei" + "r") -> Path:
-    """A template in miniature, committed and tagged. Its name is spelt in parts: `init` would rename it here, too."""
-    folder.mkdir()
-    git(folder, "init", "--quiet", "--initial-branch", "main")
-    names: dict[str, object] = {
-        "name": name,
-        "organisation": "example",
-        "image": f"ghcr.io/example/{name}",
-        "region": "eu-west-1",
-    }
-    names |= {"environments": ["trial", "actual"]}
-    record = Record.model_validate({"template": {"version": version, "names": names}, "names": names})
-    project = f'[project]\nname = "{name}"\n\n[tool.ruff.lint]\nselect = ["E", "I"]\nignore = ["B008"]\n'
-    long = "a message that is long already, so that a longer name makes the line longer than any formatter can mend, "
-    commit(
-        folder,
-        "Begin",
-        **{
-            ".template.yaml": dump_record(record),
-            "pyproject.toml": project,
-            "prompts__one.prompt.yml": "name: one\n",
-            "README.md": f"# {name.title()}\n\n```\ndata.dvc   data\ndvc-store/   its remote\nsrc/   code\n```\n",
-            "CHANGELOG.md": f"- `{name} serve` is new.\n",
-            "data.dvc": "outs: []\n",
-            "dvc-store__files__ab": f"{name}\n",
-            f"src__{name}__init.py": "",
-            f"src__{name}__core.py": f'LONG = "{long}{name}"\n',
-            f"src__{name}__app.py": f"import json\n\nfrom {name}.core import LONG\n\nprint(json, LONG)\n",
-            f"k8s__base__policy-{name}.yaml": f"name: {name}\n",
-            "k8s__overlays__trial__kustomization.yaml": f"namespace: {name}-trial\n",
-            "notes.md": "".join(f"line {number}\n" for number in range(1, 21)),
-        },
-    )
-    git(folder, "tag", f"v{version}")
-    return folder
+def lines(first: int, last: int, **changed: str) -> str:
+    return "".join(f"{changed.get(f'l{number}', f'line {number}')}\n" for number in range(first, last + 1))
+
+
+PROJECT = """\
+# What this project is called.
+name: quarry                   # label
+organisation: example
+region: eu-west-1
+image: ghcr.io/example/quarry
+environments: [trial, actual]
+"""
+_OVERLAY = """\
+namespace: quarry-{0}
+labels:
+  - pairs: {{project: quarry}}
+images:
+  - name: sluice
+    newName: ghcr.io/example/quarry
+  - name: sluice-load
+    newName: ghcr.io/example/quarry-load
+configMapGenerator:
+  - literals:
+      - artefacts=s3://quarry-artefacts-{0}
+patches:
+  - patch: |
+      - {{op: replace, path: /spec/routes/0/match, value: Host(`quarry.{0}.example.com`)}}
+"""
+
+
+def pyproject(version: str) -> str:
+    return f'[project]\nname = "sluice"\nversion = "{version}"\n'
+
+
+class Template:
+    """A template in miniature, with the versions that it has released."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder
+        folder.mkdir()
+        git(folder, "init", "--quiet", "--initial-branch", "main")
+        self.release(
+            "0.1.0",
+            {
+                "config/project.yaml": PROJECT,
+                "config/gates.yaml": "gates: []\n",
+                "prompts/one.prompt.yml": "name: one\n",
+                "pyproject.toml": '[project]\nname = "assistant"\n',
+                "README.md": "# Quarry\n\n```\ndata.dvc   data\ndvc-store/   its remote\nsrc/   code\n```\n",
+                "data.dvc": "outs: []\n",
+                "dvc-store/files/ab": "ab\n",
+                ".github/CODEOWNERS": "# /prompts/ @example/prompts\n",
+                ".github/workflows/ci.yml": lines(1, 20),
+                "Makefile": "all:\n",
+                "engine/src/sluice/evaluation/metrics/digits.py": "A = 1\n",
+                "engine/src/sluice/data/corpus_files.py": "FILES = 1\n",
+                "engine/k8s/base/service.yaml": "kind: Service\n",
+                **{
+                    f"k8s/overlays/{name}/kustomization.yaml": _OVERLAY.format(name)
+                    for name in ("local", "trial", "actual")
+                },
+            },
+        )
+
+    def release(self, version: str, files: dict[str, str | None] | None = None) -> None:
+        write(self.root, {"engine/pyproject.toml": pyproject(version), **(files or {})})
+        git(self.root, "add", "--all")
+        write_lists(self.root, list_files(self.root))
+        commit(self.root, f"Release {version}")
+        git(self.root, "tag", f"v{version}")
+
+
+class Fork:
+    """A repository made from the first version of a template, and the server that it is pushed to."""
+
+    def __init__(self, folder: Path, template: Template | None = None) -> None:
+        self.template = template or Template(folder / "template")
+        self.server = folder / "server.git"
+        self.root = folder / "fork"
+        git(folder, "init", "--quiet", "--bare", "--initial-branch", "main", str(self.server))
+        # As GitHub makes it: the files, without the history.
+        git(folder, "init", "--quiet", "--initial-branch", "main", str(self.root))
+        git(self.template.root, "worktree", "prune")
+        archive = subprocess.run(
+            ["git", "-C", str(self.template.root), "archive", "HEAD"], capture_output=True, check=True
+        ).stdout
+        subprocess.run(["tar", "-x", "-C", str(self.root)], input=archive, check=True)
+        git(self.root, "remote", "add", "origin", str(self.server))
+        project = (self.root / "config/project.yaml").read_text() + "template: {repository: ''}\n"
+        commit(self.root, "Begin", {"config/project.yaml": project})
+        git(self.root, "push", "--quiet", "origin", "main")
+
+    def upgrade(self, to: str = "", *, discard: bool = False) -> UpgradeResult | None:
+        return prepare(self.root, load_project(self.root / "config"), str(self.template.root), to, discard=discard)
+
+    def upgraded(self, to: str = "", *, discard: bool = False) -> UpgradeResult:
+        made = self.upgrade(to, discard=discard)
+        assert made is not None
+        return made
+
+    def file(self, commit: str, path: str) -> str:
+        return git(self.root, "show", f"{commit}:{path}")
+
+    def files(self, commit: str) -> dict[str, str]:
+        """Blob by path of a commit."""
+        listed = git(self.root, "ls-tree", "-r", commit).splitlines()
+        return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}
+
+    def files_of_template(self, ref: str) -> dict[str, str]:
+        """Blob by path of a version."""
+        listed = git(self.template.root, "ls-tree", "-r", ref).splitlines()
+        return {path: facts.split()[2] for facts, path in (line.split("\t") for line in listed)}

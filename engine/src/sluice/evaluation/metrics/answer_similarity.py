@@ -8,28 +8,30 @@ Answerable rows that were answered.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sluice.data.rows import Row
-from sluice.evaluation.batching import Batched
-from sluice.evaluation.output import Output
-from sluice.evaluation.text import normalise
+from sluice.evaluation.answer_text import normalise
+from sluice.evaluation.metric_batching import MetricBatcher
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 if TYPE_CHECKING:
     from sluice.retrieval.embedder import Vectors
 
 
-class AnswerSimilarity:
+@metric
+class AnswerSimilarity(Metric):
     """`vectors`: one vector of length 1 for each text."""
 
     name = "answer_similarity"
-    version = "1"
+    what = "cosine of MiniLM's vectors of the answer and the closest expected one; below 0 counts as 0"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["mean"] = "mean"
+    rows = "with answers that were answered"
     needs = "model"
+    resources = ("vectors",)
 
-    def __init__(self, vectors: Batched[Vectors]) -> None:
+    def __init__(self, vectors: MetricBatcher[Vectors]) -> None:
         self._vectors = vectors
 
     async def score(self, row: Row, output: Output) -> float | None:

@@ -3,18 +3,16 @@
 Answerable rows that were answered; declining is judged by other metrics.
 """
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class CitationCorrectness:
+@metric
+class CitationCorrectness(Metric):
     name = "citation_correctness"
-    version = "1"
+    what = "share of the citations that name a right document; 0 without citations"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["mean"] = "mean"
     rows = "that name the documents with the answer (doc_ids)"
 
     def score(self, row: Row, output: Output) -> float | None:

@@ -1,21 +1,21 @@
-"""Contains: every text of the row's `expect.contains` occurs in the answer, compared without case.
+"""Contains: every text of the row's `expect.contains` occurs in the answer, ignoring case.
 
 Only rows that ask for it. White space counts as one space, Unicode's compatibility forms as equal; punctuation counts.
 """
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Assertion, Output
-from sluice.evaluation.text import fold
+from sluice.evaluation.answer_text import fold
+from sluice.evaluation.output import Assertion, Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class Contains:
+@metric
+class Contains(Metric):
     name = "contains"
-    version = "1"
+    what = "every text of the row's `expect.contains` occurs, without regard to case"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["share"] = "share"
+    rows = "that ask for it"
+    aggregate = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:
         if row.expect is None or not row.expect.contains:

@@ -1,18 +1,17 @@
 """Contains: one of the expected spans occurs, normalised, anywhere in the answer. Answerable rows only."""
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
-from sluice.evaluation.text import normalise
+from sluice.evaluation.answer_text import normalise
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class ContainsAnswer:
+@metric
+class ContainsAnswer(Metric):
     name = "contains_answer"
-    version = "1"
+    what = "an expected answer occurs in the answer, both normalised"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["mean"] = "mean"
+    rows = "with answers"
 
     def score(self, row: Row, output: Output) -> float | None:
         if not row.answers:

@@ -1,18 +1,18 @@
-"""Cost of an answer in US dollars, by the prices of config/providers.yaml. Cases whose cost is known."""
-
-from typing import Literal
+"""Cost of an answer in US dollars, at the prices of config/providers.yaml. Cases with a known cost."""
 
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class Cost:
+@metric
+class Cost(Metric):
     name = "cost_usd"
-    version = "1"
+    what = "by the prices of `config/providers.yaml`"
     unit = "USD"
-    direction: Literal["lower"] = "lower"
-    aggregate: Literal["mean"] = "mean"
+    rows = "whose tokens are known"
     needs = "price"
+    direction = "lower"
 
     def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
         return output.cost

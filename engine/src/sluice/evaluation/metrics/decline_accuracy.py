@@ -1,17 +1,15 @@
 """Decline accuracy: the share of unanswerable rows that were declined. Answerable rows do not count here."""
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class DeclineAccuracy:
+@metric
+class DeclineAccuracy(Metric):
     name = "decline_accuracy"
-    version = "1"
+    what = "declined"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["mean"] = "mean"
     rows = "without answers, which must be declined (answers: [])"
 
     def score(self, row: Row, output: Output) -> float | None:

@@ -1,18 +1,16 @@
 """Exact match: the normalised answer equals one of the expected spans. Answerable rows only."""
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
-from sluice.evaluation.text import normalise
+from sluice.evaluation.answer_text import normalise
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class ExactMatch:
+@metric
+class ExactMatch(Metric):
     name = "exact_match"
-    version = "1"
+    what = "the answer equals an expected one after SQuAD's normalisation (case, punctuation, articles)"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["mean"] = "mean"
     rows = "with answers"
 
     def score(self, row: Row, output: Output) -> float | None:

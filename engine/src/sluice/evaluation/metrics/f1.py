@@ -1,19 +1,18 @@
 """Token F1 against the closest expected span, after SQuAD normalisation. Answerable rows only."""
 
 from collections import Counter
-from typing import Literal
 
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
-from sluice.evaluation.text import normalise
+from sluice.evaluation.answer_text import normalise
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class F1:
+@metric
+class F1(Metric):
     name = "f1"
-    version = "1"
+    what = "harmonic mean of token precision and recall against the closest expected answer: 2·common / (ours + theirs)"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["mean"] = "mean"
     rows = "with answers"
 
     def score(self, row: Row, output: Output) -> float | None:

@@ -1,17 +1,17 @@
 """False declines: the share of answerable rows that were declined. Unanswerable rows do not count here."""
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class FalseDeclines:
+@metric
+class FalseDeclines(Metric):
     name = "false_declines"
-    version = "1"
+    what = "declined"
     unit = "share"
-    direction: Literal["lower"] = "lower"
-    aggregate: Literal["mean"] = "mean"
+    rows = "with answers"
+    direction = "lower"
 
     def score(self, row: Row, output: Output) -> float | None:
         return float(output.declined) if row.answers else None

@@ -1,22 +1,25 @@
-"""JSON Schema: the whole answer is JSON that the row's `expect.json_schema` accepts. Only rows that ask for it.
+"""JSON Schema: the whole answer is JSON that is valid under the row's `expect.json_schema`. Rows with this expectation
+only.
 
 Without `$schema` it is of draft 2020-12. Text or a code fence around the JSON fails, because a program that reads the
 answer would fail too. References to other documents are not fetched.
 """
 
 import json
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from sluice.data.rows import Row
-from sluice.evaluation.output import Assertion, Output
+from sluice.evaluation.output import Assertion, Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class JsonSchema:
+@metric
+class JsonSchema(Metric):
     name = "json_schema"
-    version = "1"
+    what = "the whole answer is JSON that `expect.json_schema` accepts"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["share"] = "share"
+    rows = "that ask for it"
+    aggregate = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:
         if row.expect is None or row.expect.json_schema is None:

@@ -5,15 +5,20 @@ be one line, `PASS: reason` or `FAIL: reason`. Any other is asked for once more,
 `sluice judge calibrate` says how far a judge agrees with people; one that was not calibrated proves nothing.
 """
 
+from __future__ import annotations
+
 import asyncio
 import re
 from contextlib import aclosing
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from sluice.data.rows import Row
-from sluice.evaluation.output import Assertion, Output
-from sluice.llm.chat import ChatProvider, Messages
-from sluice.prompts import Prompt
+from sluice.evaluation.output import Assertion, Metric, Output
+from sluice.evaluation.registry import metric
+
+if TYPE_CHECKING:
+    from sluice.llm.chat import ChatProvider, Messages
+    from sluice.prompts import Prompt
 
 RUBRIC = (
     "The answer passes when it gives what one of the expected answers gives; wording, language, length and word order "
@@ -27,14 +32,17 @@ _AGAIN = (
 )
 
 
-class Judge:
+@metric
+class Judge(Metric):
     """`chat`: who judges; `by`: its name, for the version. `seconds`: for a reply; `concurrency`: cases at a time."""
 
     name = "judge"
+    what = "a language model says that the answer passes the rubric (below)"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["share"] = "share"
+    rows = "that were not declined, where `judge` of `config/providers.yaml` is not empty"
     needs = "model"
+    resources = ("judge",)
+    aggregate = "share"
 
     def __init__(self, chat: ChatProvider, prompt: Prompt, *, by: str, seconds: float, concurrency: int) -> None:
         self.version = f"1 {prompt.digest[:12]} {by}"

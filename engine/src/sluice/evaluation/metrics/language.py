@@ -1,22 +1,23 @@
-"""Language of an answer: a label, the ISO 639-1 code. Answers, not declines, whose language can be told.
+"""Language of an answer: a label, the ISO 639-1 code. Answers, not declines, with a detectable language.
 
-Spans of a few words mostly have none: `sluice.evaluation.language` says how sure it must be.
+Spans of a few words mostly have none: `sluice.evaluation.language_detection` says how sure it must be.
 """
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.language import language_of
-from sluice.evaluation.output import Label, Output
+from sluice.evaluation.language_detection import language_of
+from sluice.evaluation.output import Label, Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class Language:
+@metric
+class Language(Metric):
     name = "language"
-    version = "1"
+    what = "ISO 639-1 code of the answer's language (below)"
     unit = "language"
-    direction = None
-    aggregate: Literal["counts"] = "counts"
+    rows = "that were answered, in a language that can be told"
     needs = "model"
+    direction = None
+    aggregate = "counts"
 
     def score(self, row: Row, output: Output) -> Label | None:  # noqa: ARG002 - the protocol's signature
         found = None if output.declined else language_of(output.text)

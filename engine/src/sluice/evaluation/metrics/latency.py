@@ -1,22 +1,27 @@
 """Wall time of a whole answer in milliseconds, over all cases."""
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class Latency:
-    """`percentile` is p50 or p95."""
-
-    version = "1"
+class _Latency(Metric):
+    what = "wall time of the whole answer"
     unit = "ms"
-    direction: Literal["lower"] = "lower"
     needs = "clock"
-
-    def __init__(self, percentile: Literal["p50", "p95"]) -> None:
-        self.aggregate: Literal["p50", "p95"] = percentile
-        self.name = f"latency_{percentile}_ms"
+    direction = "lower"
 
     def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
         return output.latency_ms
+
+
+@metric
+class LatencyP50(_Latency):
+    name = "latency_p50_ms"
+    aggregate = "p50"
+
+
+@metric
+class LatencyP95(_Latency):
+    name = "latency_p95_ms"
+    aggregate = "p95"

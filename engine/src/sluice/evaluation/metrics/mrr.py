@@ -1,17 +1,15 @@
 """Mean reciprocal rank of the first retrieved chunk of a right document; 0 when there is none. Answerable rows only."""
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class ReciprocalRank:
+@metric
+class ReciprocalRank(Metric):
     name = "mrr"
-    version = "1"
+    what = "1 / rank of the first chunk of a right document, 0 without"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["mean"] = "mean"
     rows = "that name the documents with the answer (doc_ids)"
     needs = "passages"
 

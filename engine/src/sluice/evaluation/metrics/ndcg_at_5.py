@@ -5,19 +5,21 @@ DCG = sum of 1 / log2(rank + 1) over the first chunk of each right document, div
 """
 
 import math
-from typing import Literal
 
 from sluice.data.rows import Row
 from sluice.evaluation.metrics.recall_at_5 import K
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class NdcgAt5:
+@metric
+class NdcgAt5(Metric):
     name = "ndcg_at_5"
-    version = "1"
+    what = (
+        "sum of 1 / log2(rank + 1) over the first chunk of each right document among five, divided by "
+        "that of the best order (Järvelin and Kekäläinen, 2002)"
+    )
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["mean"] = "mean"
     rows = "that name the documents with the answer (doc_ids)"
     needs = "passages"
 

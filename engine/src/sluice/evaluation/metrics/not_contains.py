@@ -3,19 +3,19 @@
 Only rows that ask for it. An answer that declines passes, as long as the decline text holds none of the texts.
 """
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Assertion, Output
-from sluice.evaluation.text import fold
+from sluice.evaluation.answer_text import fold
+from sluice.evaluation.output import Assertion, Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class NotContains:
+@metric
+class NotContains(Metric):
     name = "not_contains"
-    version = "1"
+    what = "no text of `expect.not_contains` occurs"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["share"] = "share"
+    rows = "that ask for it"
+    aggregate = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:
         if row.expect is None or not row.expect.not_contains:

@@ -1,19 +1,17 @@
 """Retrieval recall@5: the share of the row's documents that are among the five best chunks. Answerable rows only."""
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 K = 5
 
 
-class RecallAt5:
+@metric
+class RecallAt5(Metric):
     name = "recall_at_5"
-    version = "1"
+    what = "share of the row's documents among the five best chunks"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["mean"] = "mean"
     rows = "that name the documents with the answer (doc_ids)"
     needs = "passages"
 

@@ -1,23 +1,23 @@
-"""Regular expression: the row's `expect.regex` is found somewhere in the answer. Only rows that ask for it.
+"""Regular expression: the row's `expect.regex` matches somewhere in the answer. Rows with this expectation only.
 
 Anchor it (`\\A…\\Z`) to speak about the whole answer. The syntax is that of the library regex, a superset of Python's
 re; a search that takes over a second is an error of the metric, not a verdict.
 """
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Assertion, Output
+from sluice.evaluation.output import Assertion, Metric, Output
+from sluice.evaluation.registry import metric
 
 _SECONDS = 1.0
 
 
-class Regex:
+@metric
+class Regex(Metric):
     name = "regex"
-    version = "1"
+    what = "`expect.regex` is found in the answer; a search of more than a second is an error"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["share"] = "share"
+    rows = "that ask for it"
+    aggregate = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:
         if row.expect is None or row.expect.regex is None:

@@ -1,21 +1,20 @@
-"""Same language: the answer is not in another language than the question. Answers, not declines, to questions whose
-language can be told; an answer of a few words, whose language nobody can tell, is not in another one.
-"""
-
-from typing import Literal
+"""Same language: the answer is in the language of the question. Answers, not declines, to questions whose language can
+be detected; an answer too short for detection counts as the same language."""
 
 from sluice.data.rows import Row
-from sluice.evaluation.language import language_of
-from sluice.evaluation.output import Assertion, Output
+from sluice.evaluation.language_detection import language_of
+from sluice.evaluation.output import Assertion, Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class SameLanguage:
+@metric
+class SameLanguage(Metric):
     name = "same_language"
-    version = "1"
+    what = "the answer is not in another language than the question; one whose language nobody can tell is not"
     unit = "share"
-    direction: Literal["higher"] = "higher"
-    aggregate: Literal["share"] = "share"
+    rows = "that were answered, to a question whose language can be told"
     needs = "model"
+    aggregate = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:
         asked = None if output.declined else language_of(row.question)

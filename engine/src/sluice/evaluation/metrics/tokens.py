@@ -1,17 +1,17 @@
 """Tokens of prompt and answer together, over the cases that reached the model."""
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class Tokens:
+@metric
+class Tokens(Metric):
     name = "tokens"
-    version = "1"
+    what = "tokens of prompt and answer"
     unit = "tokens"
-    direction: Literal["lower"] = "lower"
-    aggregate: Literal["mean"] = "mean"
+    rows = "that reached the model"
+    direction = "lower"
 
     def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
         total = output.prompt_tokens + output.completion_tokens

@@ -1,18 +1,19 @@
 """Time to the first token in milliseconds, over the cases that reached the model."""
 
-from typing import Literal
-
 from sluice.data.rows import Row
-from sluice.evaluation.output import Output
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import metric
 
 
-class TimeToFirstToken:
+@metric
+class TimeToFirstToken(Metric):
     name = "ttft_p50_ms"
-    version = "1"
+    what = "time to the first text"
     unit = "ms"
-    direction: Literal["lower"] = "lower"
-    aggregate: Literal["p50"] = "p50"
+    rows = "that reached the model"
     needs = "clock"
+    direction = "lower"
+    aggregate = "p50"
 
     def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
         return output.ttft_ms

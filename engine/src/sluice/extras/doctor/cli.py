@@ -1,4 +1,4 @@
-"""`sluice doctor`: what is missing to work in a place."""
+"""`sluice doctor`: reports missing programs, files, permissions and settings."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def doctor(
     Exit code 1 when something is missing or could not be looked at."""
     from sluice.cli.common import print_json
     from sluice.core.errors import SluiceError
+    from sluice.core.project import load_project
     from sluice.core.settings import nearest
-    from sluice.extras.doctor.targets import TARGETS, Place
-    from sluice.template.names import load_record
+    from sluice.extras.doctor.targets import TARGETS, DiagnosisScope
 
     chosen = targets or list(TARGETS)
     for target in chosen:
         if target not in TARGETS:
             known = ", ".join(TARGETS)
             raise SluiceError(f"no target {target!r}{nearest(target, list(TARGETS))}", remedy=f"there are {known}")
-    root = Workspace.find().root
-    names = load_record(root).names
-    place = Place(root, names, os.environ, tuple(env or names.environments), context)
-    found = {target: list(TARGETS[target](place)) for target in chosen}
+    workspace = Workspace.find()
+    names = load_project(workspace.config)
+    scope = DiagnosisScope(workspace.root, names, os.environ, tuple(env or names.environments), context)
+    found = {target: list(TARGETS[target](scope)) for target in chosen}
     if as_json:
         print_json({target: [asdict(one) for one in checks] for target, checks in found.items()})
     else:

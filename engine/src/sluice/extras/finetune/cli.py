@@ -34,7 +34,7 @@ def train(
     Under torchrun, each process is one such call. A run elsewhere is known by what goes into it: the same command
     picks up one that was started before, and pays for none twice. Exit code 3 when its gates refused the adapter."""
     if on == HERE:
-        from sluice.extras.finetune.stage import run
+        from sluice.extras.finetune.train_stage import run
 
         run(Workspace.find(), rows=rows, index=index, base=base, out=out, checkpoints=checkpoints, track=track)
         return
@@ -48,8 +48,8 @@ def models_card(
     out: Annotated[Path | None, typer.Option(help="File to write; default: print it.")] = None,
 ) -> None:
     """The model card of a release's adapter, in Markdown, written from what MLflow has recorded of it."""
-    from sluice.core.files import write_atomic
-    from sluice.extras.finetune.card import model_card
+    from sluice.core.atomic_files import write_atomic
+    from sluice.extras.finetune.model_card import model_card
 
     workspace = Workspace.find()
     card = model_card(workspace, find_release(workspace, release)[0])
@@ -61,7 +61,7 @@ def models_card(
 
 def models_lineage(release: Release = "") -> None:
     """What a release was made of: adapter, base model, and each data row it learned from, by its digest."""
-    from sluice.extras.finetune.lineage import lineage
+    from sluice.extras.finetune.data_lineage import lineage
 
     workspace = Workspace.find()
     manifest, folder = find_release(workspace, release)

@@ -12,6 +12,7 @@ EXTRA = Extra(
         ".github/workflows/train.yml",
         "engine/benchmarks/training_speed.py",
         "engine/docs/decisions/packed-training.md",
+        "engine/docs/decisions/training-recipe.md",
         "engine/docs/reference/training.md",
         "prompts/finetune.prompt.yml",
     ),
@@ -24,7 +25,6 @@ EXTRA = Extra(
         "pipelines/params.yaml": ("train",),
     },
     lines={
-        "README.md": ("| how it is trained |",),
         "engine/docs/reference/pipeline.md": ("| train |", "| `train` |"),
     },
 )

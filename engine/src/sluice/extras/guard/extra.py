@@ -8,7 +8,7 @@ EXTRA = Extra(
     summary="trains the guard model that finds attacks: the stage `guard`",
     commands="cli:register",
     parameters={"guard": "parameters:GuardParameters"},
-    files=("engine/docs/decisions/guard-model.md",),
+    files=("engine/docs/decisions/guard-model.md", "engine/docs/figures/guardrails.md"),
     lines={"engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |")},
     entries={
         "config/guardrails.yaml": (

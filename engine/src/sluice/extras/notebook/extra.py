@@ -8,7 +8,6 @@ EXTRA = Extra(
     summary="a notebook: data, a training run, comparison and promotion by hand",
     needs=("curation", "finetune"),
     files=(
-        "engine/docs/how-to/explore-in-a-notebook.md",
         "engine/tests/contract/test_notebooks.py",
         "engine/tests/unit/notebooks",
         "notebooks",

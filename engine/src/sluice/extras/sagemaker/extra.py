@@ -21,10 +21,9 @@ EXTRA = Extra(
         "engine/docs/reference/sagemaker.md",
         "engine/scripts/write_golden_pipeline.py",
         "engine/tests/golden/sagemaker",
-        "engine/tests/sagemaker_definition.py",
-        "engine/tests/sagemaker_runs.py",
-        "engine/tests/sagemaker_server.py",
-        "engine/tests/sagemaker_upsert.py",
+        "engine/tests/support/aws/sagemaker_definition.py",
+        "engine/tests/support/aws/sagemaker_runs.py",
+        "engine/tests/support/aws/sagemaker_server.py",
         "pipelines/container",
         "pipelines/sagemaker-sdk.yaml",
         "pipelines/sagemaker.py",
@@ -32,7 +31,7 @@ EXTRA = Extra(
     shared={
         "doctor": ("engine/src/sluice/extras/sagemaker/doctor.py", "engine/tests/unit/extras/sagemaker/test_doctor.py"),
     },
-    lines={"engine/docs/how-to/release-on-github.md": ("| `SLUICE_TRAIN_ON` |",)},
+    lines={"docs/github.md": ("| `SLUICE_TRAIN_ON` |",)},
     entries={
         ".github/workflows/nightly.yml": ("jobs > sagemaker", "jobs > report > needs > =sagemaker"),
         ".github/workflows/release.yml": ("jobs > release > steps > run=make sagemaker",),

@@ -1,39 +1,63 @@
-"""One file for each kind of provider, each with `connect(place) -> ChatProvider`. It is imported when it is used.
+"""One file for each kind of provider, which adds it with `@provider`; a fork's own are in src/assistant/providers/.
 
-To add a kind: a file here, its line in `KINDS`, its name in `settings.Kind`, a line in the contract test.
+A kind is imported when an entry of config/providers.yaml names it. Libraries of a vendor are imported in `connect`.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sluice.core.errors import SluiceError
+from sluice.core.registry import APPLICATION, Registry
+from sluice.llm.settings import ProviderSpec
 
 if TYPE_CHECKING:
     from sluice.llm.chat import ChatProvider
-    from sluice.llm.providers.place import Place
+    from sluice.llm.providers.context import ProviderContext
 
-KINDS = {
-    "local": "sluice.llm.providers.local",
-    "openai_compatible": "sluice.llm.providers.openai_compatible",
-    "openai": "sluice.llm.providers.openai",
-    "anthropic": "sluice.llm.providers.anthropic",
-    "bedrock": "sluice.llm.providers.bedrock",
-    "sagemaker": "sluice.llm.providers.sagemaker",
-    "langchain": "sluice.llm.providers.langchain",
-}
+    Connect = Callable[[ProviderContext[Any]], ChatProvider]
+F = TypeVar("F", bound="Connect")
 
 
-def connect(place: Place) -> ChatProvider:
-    """The provider of a place in config/providers.yaml. Nothing is sent yet; SluiceError when it cannot work."""
-    spec = place.spec
+@dataclass(frozen=True)
+class ProviderKind:
+    """What an entry of a kind is validated with, and what makes a provider of it."""
+
+    spec: type[ProviderSpec]
+    connect: Connect
+
+
+PROVIDERS: Registry[ProviderKind] = Registry("kind of provider", "sluice.llm.providers", f"{APPLICATION}.providers")
+
+
+def provider(kind: str, spec: type[ProviderSpec]) -> Callable[[F], F]:
+    """Function decorator: config/providers.yaml may have entries of this kind.
+
+    Args:
+        kind: the name of the kind, best that of its file.
+        spec: the keys of an entry. What has no default is needed, and what is not there is refused.
+
+    Returns:
+        The decorator of `connect(context) -> ChatProvider`, which sends nothing yet, and raises SluiceError when the
+        provider cannot work.
+    """
+
+    def added(connect: F) -> F:
+        PROVIDERS.add(kind, ProviderKind(spec, connect), connect.__module__)
+        return connect
+
+    return added
+
+
+def connect(context: ProviderContext[Any]) -> ChatProvider:
+    """The provider of an entry in config/providers.yaml. Nothing is sent yet; SluiceError when it cannot work."""
+    spec = context.spec
     try:
-        return cast("ChatProvider", importlib.import_module(KINDS[spec.kind]).connect(place))
+        return PROVIDERS[spec.kind].connect(context)
     except ImportError as error:
         raise SluiceError(
             f"config/providers.yaml: {spec.name}: kind {spec.kind} needs a package that is not installed: {error}",
-            remedy="install engine/requirements/providers.txt"
-            if spec.kind != "langchain"
-            else f"add the package of the integration {spec.integration!r} to engine/requirements/providers.in",
+            remedy=spec.remedy_for_a_missing_package,
         ) from error

@@ -1,7 +1,7 @@
-"""Any chat model that LangChain knows: `integration` names it, its package must be installed.
+"""Any chat model with a LangChain integration: `integration` names it, its package must be installed.
 
-What an integration does in threads (langchain-aws) cannot be called off before it returns. Most integrations keep one
-HTTP client for the whole process, so use such a provider from one event loop only.
+Requests of an integration that uses threads (langchain-aws) cannot be cancelled. Most integrations keep one HTTP client
+for the whole process, so use such a provider from one event loop only.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, finish_reason
-from sluice.llm.failures import Failure, ProviderError, by_status, retry_after
-from sluice.llm.providers.place import Place
+from sluice.llm.provider_failures import FailureKind, ProviderError, by_status, retry_after
+from sluice.llm.providers import provider
+from sluice.llm.providers.context import ProviderContext
+from sluice.llm.settings import RemoteSpec
 from sluice.prompts import ModelParameters
 
 if TYPE_CHECKING:
@@ -47,7 +51,7 @@ class LangChainProvider:
                 if text := str(chunk.text):
                     yield Delta(text)
         if reason is None:
-            raise ProviderError(Failure.GARBAGE, "the reply ended before the answer")
+            raise ProviderError(FailureKind.GARBAGE, "the reply ended before the answer")
         yield Delta(finish_reason=finish_reason(reason), usage=usage)
 
 
@@ -57,7 +61,7 @@ async def _next(stream: Any, deadline: float) -> Any:
             return await anext(stream, None)
     except Exception as error:  # every SDK has exceptions of its own
         if limit.expired():
-            raise ProviderError(Failure.DEADLINE, "no whole answer before the deadline") from None
+            raise ProviderError(FailureKind.DEADLINE, "no whole answer before the deadline") from None
         raise classify(error) from error
 
 
@@ -72,18 +76,27 @@ def classify(error: Exception) -> ProviderError:
     if isinstance(status, int) and status >= 400:
         return by_status(status, name, retry_after(getattr(response, "headers", {}).get("retry-after")))
     if isinstance(error, OSError) or "Connect" in name or "Timeout" in name or "Protocol" in name:
-        return ProviderError(Failure.UNREACHABLE, f"the connection failed ({name})")
+        return ProviderError(FailureKind.UNREACHABLE, f"the connection failed ({name})")
     if "API" in name:
-        return ProviderError(Failure.SERVER_ERROR, f"an error in the stream ({name})")
-    return ProviderError(Failure.GARBAGE, f"the reply cannot be read ({name})")
+        return ProviderError(FailureKind.SERVER_ERROR, f"an error in the stream ({name})")
+    return ProviderError(FailureKind.GARBAGE, f"the reply cannot be read ({name})")
 
 
-def connect(place: Place) -> ChatProvider:
+class LangChainSpec(RemoteSpec):
+    integration: str = Field(description="LangChain's name of the integration; its package must be installed")
+
+    @property
+    def remedy_for_a_missing_package(self) -> str:
+        return f"add the package of the integration {self.integration!r} to engine/requirements/providers.in"
+
+
+@provider("langchain", LangChainSpec)
+def connect(context: ProviderContext[LangChainSpec]) -> ChatProvider:
     from langchain.chat_models import init_chat_model
 
-    given: dict[str, Any] = {"base_url": place.base_url(), "api_key": place.key()}
-    given = {name: value for name, value in given.items() if value is not None} | place.spec.options
+    given: dict[str, Any] = {"base_url": context.base_url(), "api_key": context.key()}
+    given = {name: value for name, value in given.items() if value is not None} | context.spec.options
     model: BaseChatModel = init_chat_model(
-        place.spec.model, model_provider=place.spec.integration, max_retries=0, **given
+        context.spec.model, model_provider=context.spec.integration, max_retries=0, **given
     )
-    return LangChainProvider(model, place.parameters)
+    return LangChainProvider(model, context.parameters)

@@ -1,41 +1,45 @@
-"""Any server that speaks OpenAI's chat completions: llama.cpp, vLLM, LiteLLM, TGI. The hot path: below LangChain."""
+"""Any server with OpenAI's chat completions API: llama.cpp, vLLM, LiteLLM, TGI. The hot path: below LangChain."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Self
+
+from pydantic import model_validator
 
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.events import OpenAIEvents
-from sluice.llm.http import address
-from sluice.llm.providers.place import Place
+from sluice.llm.openai_events import OpenAIEvents
+from sluice.llm.provider_http import address
+from sluice.llm.providers import provider
+from sluice.llm.providers.context import ProviderContext
+from sluice.llm.settings import RemoteSpec
 from sluice.prompts import ModelParameters
 
 
-class OpenAICompatible:
+class OpenAICompatibleProvider:
     """`base_url` with /v1. `longest`: what the server calls the largest number of tokens of an answer."""
 
-    def __init__(self, place: Place, base_url: str, *, longest: str = "max_tokens") -> None:
-        self._place = place
-        self._client = place.client()
+    def __init__(self, context: ProviderContext[Any], base_url: str, *, longest: str = "max_tokens") -> None:
+        self._context = context
+        self._client = context.client()
         self._address = address(f"{base_url}/chat/completions")
         self._longest = longest
         self._headers = {"content-type": "application/json", "accept": "text/event-stream"}
-        if key := place.key():
+        if key := context.key():
             self._headers["authorization"] = f"Bearer {key}"
         self._fixed: dict[str, Any] = {
-            "model": place.spec.model,
+            "model": context.spec.model,
             "stream": True,
             "stream_options": {"include_usage": True},
-            **place.spec.options,
+            **context.spec.options,
         }
 
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
-        values = self._place.parameters(parameters)
+        values = self._context.parameters(parameters)
         if "max_tokens" in values:
             values[self._longest] = values.pop("max_tokens")
         body = json.dumps({**self._fixed, **values, "messages": list(messages)}, ensure_ascii=False).encode()
@@ -48,8 +52,17 @@ class OpenAICompatible:
         yield events.last()
 
 
-def connect(place: Place) -> ChatProvider:
-    base_url = place.base_url()
+class OpenAICompatibleSpec(RemoteSpec):
+    @model_validator(mode="after")
+    def _has_an_address(self) -> Self:
+        if not (self.base_url or self.base_url_env):
+            raise ValueError("kind openai_compatible needs base_url or base_url_env")
+        return self
+
+
+@provider("openai_compatible", OpenAICompatibleSpec)
+def connect(context: ProviderContext[OpenAICompatibleSpec]) -> ChatProvider:
+    base_url = context.base_url()
     if base_url is None:
-        raise SluiceError(f"config/providers.yaml: {place.spec.name}: no base_url", remedy="write one, with /v1")
-    return OpenAICompatible(place, base_url)
+        raise SluiceError(f"config/providers.yaml: {context.spec.name}: no base_url", remedy="write one, with /v1")
+    return OpenAICompatibleProvider(context, base_url)

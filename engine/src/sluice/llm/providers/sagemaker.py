@@ -1,4 +1,5 @@
-"""A SageMaker endpoint whose container speaks OpenAI's chat completions (vLLM, LMI, TGI): its events come in frames."""
+"""A SageMaker endpoint whose container speaks OpenAI's chat completions (vLLM, LMI, TGI), streamed in AWS event
+frames."""
 
 from __future__ import annotations
 
@@ -6,23 +7,25 @@ import json
 from collections.abc import AsyncGenerator
 from urllib.parse import quote
 
-from sluice.llm.aws import Frames, Signer
+from sluice.llm.aws_protocol import Frames, Signer
 from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.events import OpenAIEvents
-from sluice.llm.http import address
-from sluice.llm.providers.place import Place
+from sluice.llm.openai_events import OpenAIEvents
+from sluice.llm.provider_http import address
+from sluice.llm.providers import provider
+from sluice.llm.providers.context import ProviderContext
+from sluice.llm.settings import AwsSpec
 from sluice.prompts import ModelParameters
 
 
-class SageMaker:
+class SageMakerProvider:
     """`model` of the entry is the name of the endpoint."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._client = place.client()
-        self._signer = Signer(place.spec, "sagemaker")
-        base = place.base_url(f"https://runtime.sagemaker.{place.spec.region}.amazonaws.com")
-        self._url = f"{base}/endpoints/{quote(place.spec.model, safe='')}/invocations-response-stream"
+    def __init__(self, context: ProviderContext[AwsSpec]) -> None:
+        self._context = context
+        self._client = context.client()
+        self._signer = Signer(context.spec, "sagemaker")
+        base = context.base_url(f"https://runtime.sagemaker.{context.spec.region}.amazonaws.com")
+        self._url = f"{base}/endpoints/{quote(context.spec.model, safe='')}/invocations-response-stream"
         self._address = address(self._url)
 
     async def stream(
@@ -32,8 +35,8 @@ class SageMaker:
             "messages": list(messages),
             "stream": True,
             "stream_options": {"include_usage": True},
-            **self._place.parameters(parameters),
-            **self._place.spec.options,
+            **self._context.parameters(parameters),
+            **self._context.spec.options,
         }
         body = json.dumps(request, ensure_ascii=False).encode()
         headers = await self._signer.headers(self._url, body)
@@ -47,5 +50,6 @@ class SageMaker:
         yield events.last()
 
 
-def connect(place: Place) -> ChatProvider:
-    return SageMaker(place)
+@provider("sagemaker", AwsSpec)
+def connect(context: ProviderContext[AwsSpec]) -> ChatProvider:
+    return SageMakerProvider(context)

@@ -11,9 +11,10 @@ from typing import Any
 import boto3
 import pytest
 
-from moto_server import aws_server, make_stack
-from sluice.extras.doctor.targets import TARGETS, Check, Place
-from sluice.template.names import Names, load_record
+from sluice.core.project import Project
+from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
+from support.aws.moto_server import aws_server, make_stack
+from unit.core.starter import STARTER
 
 ROOT = Path(__file__).resolve().parents[5]
 ISSUER = "https://token.actions.githubusercontent.com"
@@ -21,13 +22,13 @@ BUCKETS = [f"assistant-{kind}-123456789012" for kind in ("data", "artefacts", "m
 
 
 @pytest.fixture
-def names() -> Names:
+def names() -> Project:
     changes = {"name": "assistant", "organisation": "octo", "environments": ("pre", "live")}
-    return load_record(ROOT).names.model_copy(update=changes)
+    return STARTER.model_copy(update=changes)
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch, names: Names, loopback: None) -> Iterator[None]:  # noqa: ARG001
+def account(monkeypatch: pytest.MonkeyPatch, names: Project, loopback: None) -> Iterator[None]:  # noqa: ARG001
     """The stack, and by hand what moto does not make out of a template."""
     with aws_server(monkeypatch, region=names.region):
         make_stack(
@@ -57,13 +58,13 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def look(checkout: Path, names: Names) -> dict[str, Check]:
+def look(checkout: Path, names: Project) -> dict[str, Diagnosis]:
     environment = {**os.environ, "GITHUB_REPOSITORY": names.repository}
-    return {one.what: one for one in TARGETS["aws"](Place(checkout, names, environment))}
+    return {one.what: one for one in TARGETS["aws"](DiagnosisScope(checkout, names, environment))}
 
 
 @pytest.mark.usefixtures("account")
-def test_the_bootstrap_stack_is_all_that_is_needed(checkout: Path, names: Names) -> None:
+def test_the_bootstrap_stack_is_all_that_is_needed(checkout: Path, names: Project) -> None:
     found = look(checkout, names)
     assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
     assert found["role assistant-deploy-live"].found == "for repo:octo/assistant:environment:live alone"
@@ -82,7 +83,7 @@ def trust(role: str, condition: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("account")
-def test_a_role_that_trusts_others_too_is_found(checkout: Path, names: Names) -> None:
+def test_a_role_that_trusts_others_too_is_found(checkout: Path, names: Project) -> None:
     issuer = "token.actions.githubusercontent.com"
     audience = {f"{issuer}:aud": "sts.amazonaws.com"}
     for condition, words in (
@@ -99,7 +100,7 @@ def test_a_role_that_trusts_others_too_is_found(checkout: Path, names: Names) ->
 
 
 @pytest.mark.usefixtures("account")
-def test_buckets_images_and_addresses_that_fall_short(checkout: Path, names: Names) -> None:
+def test_buckets_images_and_addresses_that_fall_short(checkout: Path, names: Project) -> None:
     s3 = boto3.client("s3")
     s3.put_bucket_versioning(Bucket=BUCKETS[0], VersioningConfiguration={"Status": "Suspended"})
     s3.delete_public_access_block(Bucket=BUCKETS[1])
@@ -118,7 +119,7 @@ def test_buckets_images_and_addresses_that_fall_short(checkout: Path, names: Nam
 
 def test_an_empty_account_has_none_of_it(
     checkout: Path,
-    names: Names,
+    names: Project,
     monkeypatch: pytest.MonkeyPatch,
     loopback: None,  # noqa: ARG001 - opens the network to this machine
 ) -> None:
@@ -130,7 +131,7 @@ def test_an_empty_account_has_none_of_it(
 
 def test_nothing_is_verified_when_aws_does_not_answer(
     checkout: Path,
-    names: Names,
+    names: Project,
     monkeypatch: pytest.MonkeyPatch,
     loopback: None,  # noqa: ARG001 - opens the network to this machine
 ) -> None:

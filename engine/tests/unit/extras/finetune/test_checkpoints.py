@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lazily import Library
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune.checkpoints import Checkpoints
+from support.libraries import Library
 
 torch = Library("torch")
 KEY = "0123456789abcdef" * 4

@@ -9,11 +9,11 @@ from typing import Any
 import boto3
 import pytest
 
-from sagemaker_runs import account, make_package, write_settings
-from sagemaker_server import Played
 from sluice.core.errors import CanaryStopped, SluiceError
 from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.settings import SageMakerSettings, require
+from support.aws.sagemaker_runs import account, make_package, write_settings
+from support.aws.sagemaker_server import Played
 
 ENDPOINT = {"name": "assistant", "instance_type": "ml.m5.xlarge", "wait_seconds": 300, "alarms": ["errors", "latency"]}
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import boto3
 import pytest
 
-from sagemaker_runs import BUCKET, account, write_settings
 from sluice.extras.sagemaker.settings import require
 from sluice.extras.sagemaker.source_archives import pack, send
+from support.aws.sagemaker_runs import BUCKET, account, write_settings
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fakes import ScriptedChat, provider_entry
 from sluice.core.workspace import Workspace
+from support.serving.fakes import ScriptedChat, provider_entry
 from unit.cli.published import here, run, server, there  # noqa: F401 - fixtures
 from unit.data.conftest import git
 from unit.github.fake_repository import FakeRepository

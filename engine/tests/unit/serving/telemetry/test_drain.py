@@ -6,15 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from collector import Collector
 from sluice.core.processes import free_port, wait_until
+from support.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[5]
 BODY = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}], "stream": True}
@@ -29,7 +28,7 @@ def start(collector: Collector) -> Iterator[Start]:
         port = free_port()
         call = f"run_traced_service({port}, '{collector.url}/v1/traces', {delay}, {settings})"
         path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
-        code = f"from collector import run_traced_service; {call}"
+        code = f"from support.telemetry.collector import run_traced_service; {call}"
         process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
         started.append(process)
         url = f"http://127.0.0.1:{port}"
@@ -56,27 +55,24 @@ def test_a_stream_that_ends_during_the_drain_is_delivered(start: Start, collecto
         next(lines)
         process.send_signal(signal.SIGTERM)
         assert "[DONE]" in "".join(lines)
-    assert process.wait(15) == 0
+    assert process.wait(60) == 0
     assert len(collector.spans) == 6
     assert {span.trace_id.hex() for span in collector.spans} == {response.headers["x-sluice-trace"]}
 
 
 def test_a_hundred_traces_that_wait_are_delivered(start: Start, collector: Collector) -> None:
     url, process = start(settings="queue=1000")
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         for _ in range(100):
             client.post(f"{url}/v1/chat/completions", json=BODY)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 0
+    assert process.wait(60) == 0
     assert len(collector.spans) == 600
 
 
 def test_a_collector_that_hangs_does_not_hold_the_process(start: Start, collector: Collector) -> None:
-    collector.mode = "hang"
-    url, process = start(settings="timeout_seconds=60, flush_seconds=1")
-    assert httpx.post(f"{url}/v1/chat/completions", json=BODY, trust_env=False).status_code == 200
-    began = time.monotonic()
+    collector.turn("hang")
+    url, process = start(settings="timeout_seconds=3600, flush_seconds=1")
+    assert httpx.post(f"{url}/v1/chat/completions", json=BODY, timeout=60, trust_env=False).status_code == 200
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 0
-    # A second of quiet, a second for the flush, and the ticks of the server.
-    assert time.monotonic() - began < 6
+    assert process.wait(60) == 0

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.serving.telemetry.otlp import parse_json_line
+from sluice.serving.telemetry.otlp_encoding import parse_json_line
 
 ROOT = Path(__file__).parents[5]
 # The runtime is replaced by the scripted fakes; all else is the service.
@@ -23,27 +23,28 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
+from support.serving.fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 from sluice.serving import server
-from sluice.serving.chain import AnswerChain
+from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.core.settings import load_settings
 from sluice.retrieval.stores import Stores
 
-class Ready(AnswerChain):
+class Ready(ApplicationRunner):
     async def warm_up(self):
         pass
 
 @contextmanager
 def open_runtime(bundle, stores, state):
     chat = ScriptedChat(script=REPLIES)
-    yield SimpleNamespace(chain=Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks()), retriever=None, chat=None)
+    application = Ready(bundle, chat, ScriptedRetriever(HITS), NoChecks())
+    yield SimpleNamespace(application=application, retriever=None, chat=None)
 
 server.open_runtime = open_runtime
 stores = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
 told = load_settings(Path(sys.argv[3]), TelemetrySettings)
 state = Path(sys.argv[2])
-upgraded = replace(scripted_bundle(), other_code=("sluice/llm/http.py", "sluice/serving/api.py"))
+upgraded = replace(scripted_bundle(), other_code=("sluice/llm/provider_http.py", "sluice/serving/http_api.py"))
 server.serve(upgraded, "127.0.0.1", int(sys.argv[1]), stores=stores, state=state, telemetry=told)
 """
 
@@ -62,14 +63,14 @@ def test_serve_logs_json_and_leaves_its_traces(tmp_path: Path) -> None:
         reply = httpx.post(f"{url}/v1/chat/completions", json=body, trust_env=False)
         unknown = httpx.post(f"{url}/v1/chat/completions", json=body | {"what": 1}, trust_env=False)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     warning = lines.pop(0)
     assert warning["level"].lower() == "warning"
-    assert "other code: 2 files differ, sluice/llm/http.py first" in warning["message"]
+    assert "other code: 2 files differ, sluice/llm/provider_http.py first" in warning["message"]
     assert [(line["message"], line["status"], line["trace"]) for line in lines] == [
         ("request", 200, reply.json()["trace"]),
         ("request", 400, unknown.headers["x-sluice-trace"]),

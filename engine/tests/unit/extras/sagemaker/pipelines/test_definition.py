@@ -14,9 +14,9 @@ import boto3
 import pytest
 import yaml
 
-from sagemaker_definition import GOLDEN, PYTHON, masked, run
-from sagemaker_runs import BUCKET, ROOT, account, write_settings
 from sluice.extras.sagemaker.executions import REFUSED
+from support.aws.sagemaker_definition import GOLDEN, PYTHON, masked, run
+from support.aws.sagemaker_runs import BUCKET, ROOT, account, write_settings
 
 REMEDY = "read the difference, then run .venv/bin/python engine/scripts/write_golden_pipeline.py"
 

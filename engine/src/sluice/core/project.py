@@ -1,0 +1,153 @@
+"""`config/project.yaml`: the names of a project, its application, and the template that it was made from.
+
+`sluice init` writes it. The engine keeps its own name in every project; what tells projects apart in a cluster and in
+a Prometheus is the label `project`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator
+
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings, load_settings
+
+FILE = "project.yaml"
+PROJECT = f"config/{FILE}"
+APPLICATION = "assistant.app:build"
+_WORD = r"[a-z](?:-?[a-z0-9])*"
+
+
+class TemplateSource(Settings):
+    """`repository`: owner/name on GitHub, or an address for git; empty where GitHub knows it."""
+
+    repository: str = ""
+
+
+class Project(Settings):
+    """`name`: the label `project` and the beginning of namespaces, buckets and roles. `image`: repository of the image,
+    without tag or digest. `environments`: the one that is deployed first, and the one that users meet. `without`:
+    extras that were removed. `template`: None in the template itself. `adopted`: files of engine/OWNED that this
+    project has made its own; an upgrade merges them."""
+
+    name: str
+    organisation: str
+    region: str
+    image: str
+    environments: tuple[str, str]
+    application: str = Field(APPLICATION, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    without: tuple[str, ...] = ()
+    template: TemplateSource | None = None
+    adopted: tuple[str, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _a_name(cls, value: str) -> str:
+        return _label(value)
+
+    @field_validator("environments")
+    @classmethod
+    def _two_names(cls, value: tuple[str, str]) -> tuple[str, str]:
+        if value[0] == value[1]:
+            raise ValueError(f"{value[0]!r} twice: they need different names")
+        return (_label(value[0]), _label(value[1]))
+
+    @field_validator("organisation")
+    @classmethod
+    def _an_account(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}", value):
+            raise ValueError(f"{value!r}: not the name of an account or organisation on GitHub")
+        return value
+
+    @field_validator("image")
+    @classmethod
+    def _a_repository(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*\.[a-z]{2,}(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+", value):
+            raise ValueError(f"{value!r}: write REGISTRY/PATH in lower case, without tag or digest")
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _a_region(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z]{2}(?:-[a-z]+)+-\d", value):
+            raise ValueError(f"{value!r}: not the name of an AWS region, such as eu-west-1")
+        return value
+
+    @property
+    def repository(self) -> str:
+        """owner/name on GitHub."""
+        return f"{self.organisation}/{self.name}"
+
+
+class ReleasedProject(Settings):
+    """What a release keeps of the file: what it is served by. The other keys say where."""
+
+    application: str = APPLICATION
+
+
+def load_project(config: Path) -> Project:
+    """The project of a checkout.
+
+    Args:
+        config: its folder config/.
+
+    Returns:
+        What project.yaml says.
+
+    Raises:
+        SluiceError: the file is missing, or holds a key or value that is not valid.
+    """
+    path = config / FILE
+    if not path.is_file():
+        raise SluiceError(
+            f"{path}: no such file, so the names of this project are not known",
+            remedy="restore it with git, or copy it from the template and put in your names",
+        )
+    return load_settings(path, Project)
+
+
+def released_application(config: Path) -> str:
+    """The application of a release, by its folder of config files."""
+    file = config / FILE
+    return load_settings(file, ReleasedProject).application if file.is_file() else APPLICATION
+
+
+def edit_project(text: str, changes: dict[str, Any]) -> str:
+    """Sets top-level keys in the text of config/project.yaml; comments and the order of keys stay.
+
+    Args:
+        text: the file as it is.
+        changes: new values by key, as YAML has them.
+
+    Returns:
+        The new text, with keys that were not there at its end.
+
+    Raises:
+        SluiceError: a key whose value is on several lines.
+    """
+    for key, value in changes.items():
+        line = f"{key}: {yaml.safe_dump(value, default_flow_style=True, width=1_000).split(chr(10))[0]}"
+        found = re.search(rf"^{re.escape(key)}:[^\n#]*?( +#[^\n]*)?$", text, re.MULTILINE)
+        if found:
+            text = text[: found.start()] + line + (found[1] or "") + text[found.end() :]
+        else:
+            text = text.rstrip("\n") + f"\n{line}\n"
+    try:
+        written = yaml.safe_load(text)
+    except yaml.YAMLError:
+        written = {}
+    if wrong := [key for key, value in changes.items() if written.get(key) != value]:
+        raise SluiceError(
+            f"{PROJECT}: {wrong[0]} is written over several lines", remedy=f"write `{wrong[0]}: …` in one line first"
+        )
+    return text
+
+
+def _label(value: str) -> str:
+    if not re.fullmatch(_WORD, value) or not 3 <= len(value) <= 30:
+        raise ValueError(f"{value!r}: 3 to 30 of a-z, 0-9 and single hyphens, beginning with a letter")
+    return value

@@ -1,0 +1,96 @@
+"""What a project may import of the engine: the only door for src/assistant/, tests/ and loadtest/.
+
+    from sluice.extend import Metric, metric
+
+Everything behind it may change with any version, what is named here only with a codemod. A name is loaded when it is
+used: the service does not load the evaluation because a metric stands beside the application.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from sluice.core.errors import SluiceError
+    from sluice.core.settings import Settings
+    from sluice.data.near_duplicates import words
+    from sluice.data.rows import Row
+    from sluice.evaluation.output import Assertion, Label, Metric, Output
+    from sluice.evaluation.registry import MetricResources, metric
+    from sluice.guardrails.check import Check, Finding, PatternCheck, check
+    from sluice.guardrails.context import CheckContext, CheckResources
+    from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, Messages, Usage
+    from sluice.llm.provider_failures import FailureKind, ProviderError
+    from sluice.llm.providers import provider
+    from sluice.llm.providers.context import ProviderContext
+    from sluice.llm.settings import AwsSpec, KeyedSpec, ProviderSpec, RemoteSpec
+    from sluice.prompts import ModelParameters, Prompt
+    from sluice.retrieval import Hit, format_passages
+    from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, SearchError
+    from sluice.serving.contracts import Application
+    from sluice.serving.request_state import RequestState
+    from sluice.serving.routing import OPEN, needs_scope
+    from sluice.serving.services import Services, render
+    from sluice.serving.telemetry.traces import TraceStep
+    from sluice.serving.tools import tool
+    from sluice.testing import fakes as testing
+
+# Module -> the names that it gives.
+_NAMES = {
+    # The application: `build(services) -> Application`.
+    "sluice.serving.contracts": ("Application",),
+    "sluice.serving.services": ("Services", "render"),
+    "sluice.serving.request_state": ("RequestState",),
+    "sluice.serving.answer": ("Answer", "ModelError", "ModelTimeoutError", "SearchError"),
+    "sluice.serving.telemetry.traces": ("Step",),
+    "sluice.serving.tools": ("tool",),
+    "sluice.prompts": ("ModelParameters", "Prompt"),
+    "sluice.retrieval": ("Hit", "format_passages"),
+    "sluice.llm.chat": ("ChatProvider", "Constrained", "Delta", "Messages", "Usage"),
+    # Endpoints of its own: src/assistant/routes.py.
+    "fastapi": ("APIRouter",),
+    "sluice.serving.routing": ("OPEN", "needs_scope"),
+    # Metrics: src/assistant/metrics/.
+    "sluice.evaluation.registry": ("MetricResources", "metric"),
+    "sluice.evaluation.output": ("Assertion", "Label", "Metric", "Output"),
+    "sluice.data.rows": ("Row",),
+    "sluice.data.near_duplicates": ("words",),
+    # Guardrails: src/assistant/guardrails/.
+    "sluice.guardrails.check": ("Check", "Finding", "PatternCheck", "check"),
+    "sluice.guardrails.context": ("CheckContext", "CheckResources"),
+    # Providers: src/assistant/providers/.
+    "sluice.llm.providers": ("provider",),
+    "sluice.llm.providers.context": ("ProviderContext",),
+    "sluice.llm.settings": ("AwsSpec", "KeyedSpec", "ProviderSpec", "RemoteSpec"),
+    "sluice.llm.provider_failures": ("Failure", "ProviderError"),
+    # All of them, and tests/.
+    "sluice.core.errors": ("SluiceError",),
+    "sluice.core.settings": ("Settings",),
+    "sluice": ("testing",),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+# fmt: off
+__all__ = [  # noqa: RUF022 - as many on a line as fit
+    "APIRouter", "Answer", "Application", "Assertion", "AwsSpec", "ChatProvider", "Check", "CheckContext",
+    "CheckResources", "AnswerConstraint", "Delta", "FailureKind", "Finding", "Hit", "KeyedSpec", "Label", "Messages",
+    "Metric", "MetricResources", "ModelError", "ModelParameters", "ModelTimeoutError", "OPEN", "Output",
+    "PatternCheck", "Prompt", "ProviderContext", "ProviderError", "ProviderSpec", "RemoteSpec", "RequestState",
+    "Row", "SearchError", "Services", "Settings", "SluiceError", "TraceStep", "Usage", "check", "format_passages",
+    "metric", "needs_scope", "provider", "render", "testing", "tool", "words",
+]
+# fmt: on
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "testing":
+        return importlib.import_module("sluice.testing.fakes")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_MODULES)

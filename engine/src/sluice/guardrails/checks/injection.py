@@ -1,0 +1,132 @@
+"""Prompt injection: instructions to ignore the system prompt, to change roles, or to reveal the prompt.
+
+The patterns want an imperative ("ignore all previous instructions"), not a mention ("why does a model ignore earlier
+instructions?"): this is a first filter, and it must not block honest questions.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sluice.guardrails.check import WHOLE, Finding, PatternCheck, check
+from sluice.guardrails.text_normalization.prefilter import said
+from sluice.guardrails.white_space import one_space
+
+# Where an imperative may stand: at the start of a text or clause, or after a word that leads up to one.
+_LEAD = (
+    r"(?:^|[.!?:;,\n>*#(\[\"'“‘–—-] ?"
+    r"|\b(?:please|now|just|and|then|but|so|first|simply|kindly|instead|must|shall|you|you to|"
+    r"you (?:must|should|will|can|could|are to|need to)) )(?:(?:please|now|just|also) )*"
+)
+_EARLIER = (
+    "previous|prior|above|earlier|preceding|former|foregoing|original|initial|existing|system|safety|other|current"
+)
+_DETERMINER = "all|any|every|each|of|the|your|my|our|these|those|this|that|its"
+_ORDERS = (
+    "(?:instructions?|directions?|directives?|prompts?|rules?|guidelines?|commands?|orders|constraints|restrictions|"
+    r"guardrails)\b"
+)
+_HIDDEN = "system|initial|original|hidden|secret|internal|developer|full|exact|complete|entire|whole|current|verbatim"
+_DROP = (
+    "ignore|disregard|forget|override|bypass|discard|drop|neglect|skip|"
+    "(?:do not|don['’]?t|stop) (?:follow|obey)(?:ing)?"
+)
+_SHOW = (
+    "reveal|show|print|repeat|output|display|tell|give|write(?: out)?|leak|expose|dump|recite|echo|quote|share|"
+    "disclose|return|copy|translate|summari[sz]e|encode"
+)
+_FREE = r"dan\b|jailbroken|unrestricted|unfiltered|uncensored|bound by|free (?:from|of) (?:all )?(?:rules|restrictions)"
+_NO_RULES = "(?:no|without(?: any)?) (?:rules|restrictions|guidelines|filters|limits)"
+
+# Kind, pattern, and texts in lower case one of which stands in whatever the pattern matches: most questions hold none
+# of them, and looking for those costs a hundredth of looking for the pattern.
+_OBJECTS = ("instruction", "prompt", "rule", "guideline")
+_LIMITS = ("rules", "restrictions", "guidelines", "filters", "limits")
+_PATTERNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "override",
+        rf"{_LEAD}(?:{_DROP}) (?:(?:{_DETERMINER}|{_EARLIER}|and|or) )*"
+        rf"(?:{_EARLIER}|your|all|these|those|my|the) (?:\w+ )?{_ORDERS}",
+        (*_OBJECTS, "direction", "directive", "command", "orders", "constraints", "restrictions", "guardrails"),
+    ),
+    (
+        "override",
+        rf"{_LEAD}(?:ignore|disregard|forget) (?:everything|anything|all|what(?:ever)?) "
+        r"(?:(?:that )?(?:i|we|you) (?:\w+ ){1,4})?(?:above|before|previously|so far|earlier|up to (?:now|here))\b",
+        ("ignore", "disregard", "forget"),
+    ),
+    (  # of letters that stood apart, and between words no further: a reading has them joined
+        "override",
+        rf"(?:ignore|disregard|forget|override|bypass)(?:{_DETERMINER}|{_EARLIER})+"
+        r"(?:instruction|prompt|rule|guideline)s?|"
+        "(?:reveal|show|print|repeat|tell)(?:me|us|the|your|full|hidden)*(?:systemprompt|yourprompt|yourinstructions)",
+        _OBJECTS,
+    ),
+    (
+        "role",
+        rf"\byou are (?:now|no longer) (?:(?:an?|in|the) )?(?:\w+ ){{0,2}}?(?:{_FREE}|developer mode)",
+        ("you are no",),
+    ),
+    (
+        "role",
+        rf"{_LEAD}(?:pretend|act|behave|respond|answer|imagine) (?:as if |as though |that |as |like )?"
+        rf"(?:you (?:are|were|have) )?(?:an? )?(?:not )?(?:{_FREE}|{_NO_RULES})",
+        (*_LIMITS, "dan", "jailbroken", "unrestricted", "unfiltered", "uncensored", "bound by", "free "),
+    ),
+    (
+        "role",
+        rf"{_LEAD}(?:enter|enable|activate|switch (?:in)?to|turn on) (?:the )?"
+        r"(?:developer|debug|god|dan|jailbreak|unrestricted) mode\b",
+        (" mode",),
+    ),
+    (
+        "extraction",
+        rf"{_LEAD}(?:{_SHOW}) (?:to )?(?:(?:me|us|back|out) )*(?:what (?:is|are) )?"
+        rf"(?:(?:all|of|the|your|this|that|these|those|{_HIDDEN}) )*"
+        rf"(?:(?:system|developer) (?:prompt|message|instructions?)|"
+        rf"(?:your|{_HIDDEN}) (?:prompt|instructions|rules|guidelines)|"
+        r"(?:prompt|instructions|text|words|messages?|everything) (?:above|before this))"
+        r"(?! (?:versions?|files?|names?|digests?|ids?)\b)",
+        (*_OBJECTS, "message", " above", " before this"),
+    ),
+    (
+        "extraction",
+        rf"\bwhat(?: (?:is|are|was|were)|['’]s) your (?:(?:{_HIDDEN}) )*(?:prompt|instructions)\b",
+        _OBJECTS,
+    ),
+    (
+        "extraction",
+        rf"{_LEAD}repeat (?:everything|all(?: of)?(?: the)?(?: \w+)?|the (?:words|text|lines?)) "
+        r"(?:above|before|verbatim)\b",
+        ("repeat ",),
+    ),
+    (
+        "role_markers",
+        r"<\|[a-z_]{2,24}\|>|\[/?inst\]|<</?sys>>|</?(?:system|assistant)>|"
+        r"(?:^|\n)(?:#{1,4} ?)?(?:system|assistant) ?:",
+        ("<|", "inst]", "sys>", "system", "assistant"),
+    ),
+)
+_COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE), words) for kind, pattern, words in _PATTERNS)
+_WORDS = frozenset(word for _, _, words in _PATTERNS for word in words)
+
+
+@check
+class InjectionCheck(PatternCheck):
+    name = "injection"
+    actions = WHOLE
+
+    def find_in(self, text: str) -> list[Finding]:
+        """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
+        # Runs of white space become one: a new line where there was one in it, else a space.
+        lines = map(one_space, text.split("\n"))
+        context = "\n".join(line for line in lines if line)
+        one_line = context.replace("\n", " ")
+        forms = {context, one_line}  # a line may begin an order, and an order may run over lines
+        words_said = said(_WORDS, one_line)
+        kinds = {
+            kind
+            for kind, pattern, words in _COMPILED
+            if not words_said.isdisjoint(words) and any(pattern.search(form) for form in forms)
+        }
+        return [Finding(f"injection.{kind}", 0, len(text)) for kind in sorted(kinds)]

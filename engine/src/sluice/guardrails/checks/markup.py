@@ -1,0 +1,72 @@
+"""Markup that acts on the reader of an answer: active HTML, images that exfiltrate data, unknown links.
+
+Streams are checked sentence by sentence, so a sentence may hold only a part of a tag or link. Addresses are therefore
+found anywhere, and tags also without an end.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from sluice.core.settings import Settings
+from sluice.guardrails.check import Finding, PatternCheck, check
+from sluice.guardrails.text_normalization.prefilter import Prefilter, ascii_letters
+
+_TAGS = (
+    "script|iframe|frame|img|image|svg|math|object|embed|applet|link|style|base|meta|form|input|button|video|audio|"
+    "source|template|a"
+)
+_HTML = re.compile(rf"<\s*/?\s*(?:{_TAGS})(?:[\s/][^<>]*)?(?:>|$)|<[a-z][^<>]*\son\w+\s*=[^<>]*(?:>|$)", re.IGNORECASE)
+_IMAGE = re.compile(r"!\[[^\]\n]*\](?:\([^)\s]*(?:\s[^)]*)?\)?|\[[^\]\n]*\])")
+_ADDRESS = re.compile(
+    r"(?:\b(?:https?|ftp|wss?|file)://|(?<![\w:/])//(?=[\w-]+\.)|\bwww\.(?=\w))[^\s<>\"'`)\]}]*", re.IGNORECASE
+)
+_SCHEME = re.compile(r"\b(?:javascript|vbscript|data)\s*:\s*[^\s<>\"'`)\]}]{2,}", re.IGNORECASE)
+_SIGNS = Prefilter("x", x="<!:/")  # in whatever is found, but for an address that begins with www
+_MEDIA = re.compile(r"^data\s*:\s*\w+/|^\w+script", re.IGNORECASE)
+
+
+class MarkupOptions(Settings):
+    hosts: tuple[str, ...] = Field((), description="hosts that links may lead to, with all hosts below them")
+
+
+@check
+class MarkupCheck(PatternCheck):
+    name = "markup"
+    options_model = MarkupOptions
+
+    def find_in(self, text: str) -> list[Finding]:
+        """All findings; of an image or link to an allowed host there is none."""
+        if not may_act(text):
+            return []
+        found = [Finding("markup.html", *match.span()) for match in _HTML.finditer(text)]
+        for match in _IMAGE.finditer(text):
+            address = _ADDRESS.search(match[0])
+            if address is None or not _allowed(address[0], self.options.hosts):
+                found.append(Finding("markup.image", *match.span()))
+        for match in _ADDRESS.finditer(text):
+            if not _allowed(match[0].rstrip(".,;:!?"), self.options.hosts):
+                found.append(Finding("markup.link", match.start(), match.start() + len(match[0].rstrip(".,;:!?"))))
+        found += [Finding("markup.script", *match.span()) for match in _SCHEME.finditer(text) if _MEDIA.match(match[0])]
+        return found
+
+
+def may_act(text: str) -> bool:
+    """Whether the patterns can find anything at all: in most answers there is none of what all of it needs."""
+    return _SIGNS.may_be_in(ascii_letters(text)) or "www" in text.lower()
+
+
+def _allowed(address: str, hosts: tuple[str, ...]) -> bool:
+    """Whether an address leads to one of the hosts; one that cannot be read leads nowhere that is known."""
+    absolute = address if "://" in address else f"https://{address.removeprefix('//')}"
+    try:
+        parts = urlsplit(absolute)
+        host = (parts.hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    if "\\" in address or parts.username is not None or parts.scheme not in ("http", "https"):
+        return False
+    return any(host == each or host.endswith(f".{each}") for each in hosts)

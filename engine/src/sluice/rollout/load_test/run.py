@@ -1,0 +1,84 @@
+"""Starts and ends a load stage in Locust: reads its parameters, and makes the exit code the verdict.
+
+0: every gate passed, 3: a gate failed, anything else: nothing was measured. With --master and --worker processes the
+load comes from the workers, the master gets their samples and decides.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from http.client import HTTPException
+from typing import Any
+
+from locust import events
+from locust.runners import WorkerRunner
+
+from sluice.core.errors import SluiceError
+from sluice.release.gates import load_gates
+from sluice.rollout.chat_stream import RELEASE_HEADER
+from sluice.rollout.load_test.collect import receive, send
+from sluice.rollout.load_test.stage import Stage
+from sluice.rollout.load_test.verdict import conclude
+from sluice.rollout.local_http import get
+
+GATE_FAILED = 3
+NOT_MEASURED = 2
+
+
+def start_stage(shapes: Collection[str]) -> Stage:
+    """The load stage of this process; ends it where nothing could be measured.
+
+    Args:
+        shapes: names of the shapes that the locustfile has.
+
+    Returns:
+        The stage, whose samples decide when Locust ends.
+    """
+    try:
+        stage = _prepare(shapes)
+    except SluiceError as error:
+        print(error, file=sys.stderr)
+        sys.exit(NOT_MEASURED)
+    _listen(stage)
+    return stage
+
+
+def _prepare(shapes: Collection[str]) -> Stage:
+    stage = Stage.from_environment()
+    if stage.shape not in shapes:
+        raise SluiceError(f"SLUICE_LOAD_SHAPE: {stage.shape!r} is not one of {', '.join(shapes)}")
+    stage.pairs_needed = max((gate.min_samples for gate in load_gates(stage.gates) if gate.stage == "load"), default=0)
+    try:
+        answer = get(f"{stage.stable}/version", timeout=stage.answer_timeout)
+    except (OSError, HTTPException) as error:
+        raise SluiceError(f"{stage.stable}/version: stable does not answer: {error}") from None
+    if not (release := answer.headers.get(RELEASE_HEADER)):
+        raise SluiceError(f"{stage.stable}/version: status {answer.status} without the header {RELEASE_HEADER}")
+    stage.stable_release = release
+    return stage
+
+
+def _listen(stage: Stage) -> None:
+    def start_unproven(environment: Any, **_: Any) -> None:
+        environment.process_exit_code = NOT_MEASURED
+        # Users finish the request they are in; what is cut off at the end would be neither a success nor a failure.
+        environment.stop_timeout = stage.answer_timeout
+
+    def send_samples(client_id: str, data: dict[str, Any]) -> None:
+        send(stage, client_id, data)
+
+    def receive_samples(client_id: str, data: dict[str, Any]) -> None:
+        del client_id
+        receive(stage, data)
+
+    def decide(environment: Any, **_: Any) -> None:
+        if isinstance(environment.runner, WorkerRunner):
+            environment.process_exit_code = 0  # the master decides about what all of them measured
+        else:
+            environment.process_exit_code = 0 if conclude(stage) else GATE_FAILED
+
+    events.init.add_listener(start_unproven)
+    events.report_to_master.add_listener(send_samples)
+    events.worker_report.add_listener(receive_samples)
+    events.quitting.add_listener(decide)

@@ -1,0 +1,95 @@
+"""The parameters of one load stage and everything it measured; shared by users, shapes and the verdict.
+
+Parameters come from the environment, so that a Kubernetes Job and the rehearsal start Locust in the same way.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sluice.core.atomic_files import read_jsonl
+from sluice.core.errors import SluiceError
+from sluice.rollout.analysis_templates import parse_duration
+from sluice.rollout.load_measurements import RequestSample
+
+# On a slow machine a stage may take this many times its duration to get the samples that the gates need.
+PROLONGED = 4
+
+
+@dataclass
+class Stage:
+    """One load stage. `stable_release` is learnt from stable itself before the first user starts."""
+
+    router: str
+    canary: str
+    stable: str
+    gates: Path
+    out: Path
+    questions: list[str]
+    users: int
+    seconds: float
+    shape: str
+    answer_timeout: float
+    # Where the services ask for keys; a rehearsal's do not.
+    key: str = field(default="", repr=False)
+    # Pairs that the gates need at least; known once the gates are read.
+    pairs_needed: int = 0
+    stable_release: str = ""
+    samples: list[RequestSample] = field(default_factory=list)
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> Stage:
+        """Reads SLUICE_*; SluiceError for a variable that is missing or cannot be read."""
+
+        def need(name: str) -> str:
+            if not (value := env.get(f"SLUICE_{name}")):
+                raise SluiceError(
+                    f"SLUICE_{name} is not set",
+                    remedy="engine/docs/reference/rollout.md lists what the load stage needs",
+                )
+            return value
+
+        try:
+            users = int(need("LOAD_USERS"))
+            seconds, timeout = parse_duration(need("LOAD_DURATION")), parse_duration(need("LOAD_TIMEOUT"))
+        except ValueError as error:
+            raise SluiceError(f"SLUICE_LOAD_USERS, SLUICE_LOAD_DURATION, SLUICE_LOAD_TIMEOUT: {error}") from None
+        path = Path(need("QUESTIONS"))
+        questions = [str(row["question"]) for row in read_jsonl(path) if row.get("question")]
+        if not questions:
+            raise SluiceError(f"{path}: no row has a question")
+        return cls(
+            router=need("ROUTER_URL"),
+            canary=need("CANARY_URL"),
+            stable=need("STABLE_URL"),
+            gates=Path(need("GATES")),
+            out=Path(need("LOAD_OUT")),
+            questions=questions,
+            users=users,
+            seconds=seconds,
+            shape=need("LOAD_SHAPE"),
+            answer_timeout=timeout,
+            key=env.get("SLUICE_LOAD_KEY", ""),
+        )
+
+    def question(self) -> str:
+        return random.choice(self.questions)
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of probes that both ended, well or not."""
+        return sum(sample.pair is not None for sample in self.samples) // 2
+
+    def over(self, elapsed: float) -> bool:
+        """The planned time is up, and the gates have as many pairs as they need.
+
+        A machine too slow for that gets more time, as long as every probe is answered: good answers that come slowly
+        are waited for, silence and errors are not. When that time is up, too few samples fail."""
+        if elapsed < self.seconds:
+            return False
+        failed = any(sample.error for sample in self.samples if sample.pair is not None)
+        return failed or self.pairs >= self.pairs_needed or elapsed >= PROLONGED * self.seconds

@@ -1,0 +1,110 @@
+"""Who may call a route, and its name in the metrics: said by the route itself, and read from the application's routes.
+
+    @router.get("/v1/things", openapi_extra=needs_scope("chat"))
+
+A route that says nothing needs a key, whatever its scopes; `OPEN` needs none. So does every path that does not exist: a
+declaration that is forgotten closes, and does not open. A fork's own routes are src/assistant/routes.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+
+from sluice.core.errors import SluiceError
+from sluice.core.registry import APPLICATION, load_optional
+from sluice.serving.api_keys import Scope
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+    from starlette.types import Scope as Connection
+
+# In the words of OpenAPI: no security at all, and a key of any scope.
+OPEN: dict[str, Any] = {"security": []}
+KEY_NEEDED: dict[str, Any] = {"security": [{"key": []}]}
+
+
+def needs_scope(scope: Scope) -> dict[str, Any]:
+    """The `openapi_extra` of a route that only keys of this scope may call."""
+    return {"security": [{"key": [scope]}]}
+
+
+@dataclass(frozen=True)
+class Access:
+    """Of one route. `label`: its path as it is declared, for the metrics; `scope`: None for any key."""
+
+    label: str
+    open: bool = False
+    scope: Scope | None = None
+
+
+_UNKNOWN = Access("other")
+
+
+class RouteTable:
+    """The access of every path and method of an application. SluiceError for two routes that are one, and for a
+    declaration that says nothing."""
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        self._exact: dict[str, dict[str, Access]] = {}
+        self._patterns: list[tuple[Any, dict[str, Access]]] = []
+        for route in iter_route_contexts(routes):
+            if not isinstance(route.original_route, APIRoute):
+                continue
+            path = str(route.path)
+            known = self._exact.setdefault(path, {})
+            for method in sorted(route.methods or ()):
+                if method in known:
+                    raise SluiceError(
+                        f"{_module_of(route)}: {method} {path} is already a route of the service",
+                        remedy="give it another path",
+                    )
+                known[method] = _access_of(route)
+            if route.param_convertors:
+                self._patterns.append((route.path_regex, known))
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """The paths that exist, as they are declared."""
+        return frozenset(self._exact)
+
+    def find(self, connection: Connection) -> Access:
+        """The access of an HTTP request; of a method that its path does not have, that of another method."""
+        path = connection["path"]
+        methods = self._exact.get(path) or next((m for pattern, m in self._patterns if pattern.match(path)), None)
+        if not methods:
+            return _UNKNOWN
+        return methods.get(connection["method"]) or next(iter(methods.values()))
+
+
+def _module_of(route: RouteContext) -> str:
+    """Where a route is defined."""
+    return str(getattr(route.endpoint, "__module__", ""))
+
+
+def _access_of(route: RouteContext) -> Access:
+    security = (route.openapi_extra or KEY_NEEDED).get("security", KEY_NEEDED["security"])
+    if not security:
+        return Access(str(route.path), open=True)
+    scopes = [scope for requirement in security for scope in requirement.get("key", ("",))]
+    if len(scopes) > 1 or not set(scopes) <= set(get_args(Scope)):
+        raise SluiceError(
+            f"{_module_of(route)}: {route.path}: needs {', '.join(map(repr, scopes))}, which no key can have",
+            remedy=f"use needs_scope with one of {', '.join(get_args(Scope))}, or OPEN",
+        )
+    return Access(str(route.path), scope=scopes[0] if scopes else None)
+
+
+def load_router() -> APIRouter | None:
+    """`router` of src/assistant/routes.py; None where there is no such file, SluiceError where it has none."""
+    module = load_optional(f"{APPLICATION}.routes")
+    if module is None:
+        return None
+    router = getattr(module, "router", None)
+    if not isinstance(router, APIRouter):
+        raise SluiceError(f"src/{APPLICATION}/routes.py: no `router`", remedy="write router = APIRouter()")
+    return router

@@ -1,0 +1,154 @@
+"""Runs an application, with what none may skip around it: input guard, deadline, output guard, trace and citations.
+
+There is one path: a complete answer is its collected stream. The output guard checks each sentence before it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+from sluice.core.errors import SluiceError
+from sluice.llm.chat import ChatProvider
+from sluice.serving.answer import Answer, ModelError, NoQuestionError
+from sluice.serving.contracts import Application, Checks, Search, load_build
+from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.request_state import RequestState
+from sluice.serving.sentences import SentenceSplitter, WholeAnswer
+from sluice.serving.services import ChatModel, PassageRetriever, Services
+from sluice.serving.telemetry import traces
+from sluice.serving.telemetry.trace_outcome import record
+
+_ROLE = "chat"  # of config/providers.yaml: who is asked
+_WARM_UP = ({"role": "user", "content": "Is everything ready?"},)
+
+
+class ApplicationRunner:
+    """The application of a release, safe for concurrent questions: all state of one answer is in its `RequestState`.
+
+    Args:
+        bundle: the release; it names its application.
+        chat: the models of the role `chat`.
+        search: retrieval.
+        guards: of questions, passages and answers.
+
+    Raises:
+        SluiceError: there is no such application, or it refuses the release.
+    """
+
+    def __init__(self, bundle: ReleaseBundle, chat: ChatProvider, search: Search, guards: Checks) -> None:
+        self._settings = bundle.service
+        self._guards = guards
+        self._whole = bundle.guardrails.whole_output
+        self._model_name = bundle.model.stem
+        models = {_ROLE: ChatModel(chat, bundle.model.stem)}
+        self.services = Services(bundle, PassageRetriever(bundle, search, guards), guards, models)
+        self._application = _built(bundle.application, self.services)
+
+    async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
+        """The whole answer. Raises NoQuestionError, ModelError or ModelTimeoutError."""
+        async with aclosing(self.stream(messages, tenant=tenant)) as items:
+            async for item in items:
+                if isinstance(item, Answer):
+                    return item
+        raise ModelError("the answer ended without a result")
+
+    async def stream(
+        self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None
+    ) -> AsyncGenerator[str | Answer, None]:
+        """Pieces of text that add up to the text of the Answer, which comes last. Errors as for `answer`.
+
+        `tenant`: whose documents may be used beside those for everybody."""
+        request = self._request(messages, tenant)
+        question = last_question(messages)
+        request.trace.text("input", [{"role": "user", "content": question}])
+        with request.trace.step(traces.GUARD_INPUT) as step:
+            verdict = await self._guards.check_input(question)
+            step.verdict(verdict)
+        if verdict.blocked:
+            request.block(verdict)
+        else:
+            request.question = verdict.text
+            async with aclosing(self._checked_answer(request)) as pieces:
+                async for piece in pieces:
+                    yield request.sent(piece)
+        if not request.text and (request.blocked or not request.asked):
+            yield request.sent(self._settings.decline)
+        answer = request.finish()
+        record(request.trace, answer, request.said, self._model_name)
+        yield answer
+
+    async def warm_up(self) -> None:
+        """Runs every part once, so that the first caller does not pay for it. Errors as for `answer`."""
+        request = self._request(_WARM_UP, None, warming=True)
+        request.question = _WARM_UP[0]["content"]
+        await self._guards.check_input(request.question)
+        async with aclosing(self._checked_answer(request)) as pieces:
+            async for piece in pieces:
+                request.sent(piece)
+
+    def _request(
+        self, messages: Sequence[Mapping[str, str]], tenant: str | None, *, warming: bool = False
+    ) -> RequestState:
+        seconds = self._settings.llm.timeout_seconds
+        return RequestState(messages, tenant, decline=self._settings.decline, seconds=seconds, warming=warming)
+
+    async def _checked_answer(self, request: RequestState) -> AsyncGenerator[str, None]:
+        """Checked sentences of the application's answer, without white space around the whole. Where a check says so,
+        and nothing was sent yet, the application is asked once more."""
+        async with aclosing(self._attempt(request)) as pieces:
+            async for piece in pieces:
+                yield piece
+        if request.refused:
+            async with aclosing(self._attempt(request)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _attempt(self, request: RequestState) -> AsyncGenerator[str, None]:
+        sentences = WholeAnswer() if self._whole else SentenceSplitter()
+        again = bool(request.refused)
+        async with aclosing(self._application.stream(request)) as deltas:
+            async for delta in deltas:
+                request.asked = True
+                request.count(delta)
+                for sentence in sentences.feed(delta.text):
+                    if piece := await self._checked(sentence, request):
+                        yield piece
+                    if request.blocked or bool(request.refused) is not again:
+                        return
+        if request.asked and (piece := await self._checked(sentences.rest().rstrip(), request)):
+            yield piece
+
+    async def _checked(self, sentence: str, request: RequestState) -> str:
+        body = sentence.lstrip()
+        with request.guard_output() as step:
+            verdict = await self._guards.check_output(body)
+            step.verdict(verdict)
+        if verdict.blocked:
+            if verdict.reask and not request.text and not request.refused:
+                request.refused = verdict.reasons
+            else:
+                request.block(verdict)
+            return ""
+        gap = sentence[: len(sentence) - len(body)] if request.text else ""
+        return gap + verdict.text if verdict.text else ""
+
+
+def _built(name: str, services: Services) -> Application:
+    application = load_build(name)(services)
+    if not callable(getattr(application, "stream", None)):
+        raise SluiceError(
+            f"config/project.yaml: application: {name!r} gave {type(application).__name__}, which has no `stream`",
+            remedy="return an Application, as src/assistant/app.py does",
+        )
+    return application
+
+
+def last_question(messages: Sequence[Mapping[str, str]]) -> str:
+    """The last user message, stripped. NoQuestionError when there is none or it is empty."""
+    for message in reversed(messages):
+        if message["role"] == "user":
+            if message["content"].strip():
+                return message["content"].strip()
+            raise NoQuestionError("the last user message is empty")
+    raise NoQuestionError("there is no user message")

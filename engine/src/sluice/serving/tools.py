@@ -1,0 +1,38 @@
+"""Functions that a model may be given as tools: those of src/assistant/tools.py, each with `@tool`.
+
+LangChain makes name, description and JSON schema from the function's signature and docstring, when the application asks
+for the tools and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sluice.core.errors import SluiceError
+from sluice.core.registry import APPLICATION, Registry
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+TOOLS: Registry[Callable[..., Any]] = Registry("tool", f"{APPLICATION}.tools")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def tool(function: F) -> F:
+    """Function decorator: `Services.tools` has the function under its name.
+
+    Raises:
+        SluiceError: it has no docstring, which is what a model knows of it, or its name is taken.
+    """
+    if not (function.__doc__ or "").strip():
+        raise SluiceError(f"{function.__module__}: the tool {function.__name__} has no docstring")
+    TOOLS.add(function.__name__, function, function.__module__)
+    return function
+
+
+def langchain_tools() -> Mapping[str, BaseTool]:
+    """All tools by name, as LangChain takes them."""
+    from langchain_core.tools import StructuredTool
+
+    return {name: StructuredTool.from_function(function) for name, function in TOOLS.items()}

@@ -1,0 +1,99 @@
+"""Versions of the template, and trees of git on disk: nothing in the repository changes but its objects."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from sluice.core.errors import SluiceError
+from sluice.core.git import run
+from sluice.github.managed_branch import SERVER
+from sluice.template.codemods import order
+
+# Files are what git has, byte for byte, whatever a machine is set to.
+_AS_IT_IS = ("-c", "core.autocrlf=false")
+
+
+def address_of(source: str) -> str:
+    """What git fetches from: owner/name means GitHub."""
+    return f"{SERVER}/{source}.git" if re.fullmatch(r"[\w-]+/[\w.-]+", source) else source
+
+
+def released(root: Path, address: str) -> list[str]:
+    """Released versions of the template, the newest last. Tags of other forms, such as v1.0.0-rc1, are none."""
+    listed = run(root, "ls-remote", "--tags", "--refs", "--", address, "v*", remedy="check the address of the template")
+    found = re.findall(r"refs/tags/v(\d+\.\d+\.\d+)$", listed, re.MULTILINE)
+    return sorted(found, key=order)
+
+
+def fetch_version(address: str, version: str, folder: Path) -> Path:
+    """A version of the template as files.
+
+    Args:
+        address: where git fetches from.
+        version: such as 0.2.0; its tag is v0.2.0.
+        folder: an empty folder, where a repository of its own and the files go.
+
+    Returns:
+        The folder with the files.
+
+    Raises:
+        SluiceError: the address or the tag is not there, or the engine in it is of another version.
+    """
+    store, ref = folder / "store.git", f"refs/tags/v{version}"
+    run(folder, "init", "--quiet", "--bare", str(store))
+    fetched = ("fetch", "--quiet", "--no-tags", "--depth=1", "--", address, f"+{ref}:{ref}")
+    run(store, *fetched, remedy=f"the template must be reachable, and have the tag v{version}")
+    files = check_out(store, ref, folder / "files")
+    if (found := version_of(files)) != version:
+        raise SluiceError(f"{address}: the tag v{version} holds the engine {found}", remedy="report it to the template")
+    return files
+
+
+def check_out(repository: Path, commit: str, folder: Path) -> Path:
+    """The files of a commit, with an index of their own (`index_of`) beside them."""
+    folder.mkdir()
+    work = index_of(repository, folder)
+    run(folder, *_AS_IT_IS, "read-tree", commit, env=work)
+    run(folder, *_AS_IT_IS, "checkout-index", "--all", "--force", "--index", env=work)
+    return folder
+
+
+def index_of(repository: Path, folder: Path) -> dict[str, str]:
+    """Variables by which git takes `folder` for the work tree of a repository, with an index beside it."""
+    found = run(repository, "rev-parse", "--absolute-git-dir")
+    return {"GIT_DIR": found, "GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": f"{folder}.index"}
+
+
+def changed_files(folder: Path, work: Mapping[str, str]) -> list[str]:
+    """Files of a work tree that its index does not have so, sorted; ignored ones too."""
+    listed = run(folder, *_AS_IT_IS, "ls-files", "--modified", "--deleted", "--others", "-z", env=work)
+    return sorted({path for path in listed.split("\0") if path})
+
+
+def take(folder: Path, paths: list[str], work: Mapping[str, str]) -> None:
+    """Puts these files, as they are in the work tree or no longer are, into its index."""
+    listed = folder.parent / "paths"
+    listed.write_bytes(b"".join(path.encode("utf-8", "surrogateescape") + b"\0" for path in paths))
+    chosen = ("--all", "--force", f"--pathspec-from-file={listed}", "--pathspec-file-nul")
+    if paths:
+        run(folder, *_AS_IT_IS, "--literal-pathspecs", "add", *chosen, env=work)
+
+
+def version_of(root: Path) -> str:
+    """Version of the engine in a checkout."""
+    path = root / "engine" / "pyproject.toml"
+    try:
+        return str(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["version"])
+    except (OSError, tomllib.TOMLDecodeError, KeyError):
+        raise SluiceError(f"{path}: says no version of the engine", remedy="restore it with git") from None
+
+
+def merge_file(ours: Path, base: Path, theirs: Path) -> bytes | None:
+    """Three-way merge of a file by git; None where both sides changed the same lines."""
+    argv = ["git", "merge-file", "--stdout", "--", str(ours), str(base), str(theirs)]
+    done = subprocess.run(argv, capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,251 @@
+"""A clone of a project in which whole releases are made, for tests.
+
+`small` makes them small: few steps of training, few cases, a short canary. Quality and speed decide nothing in them:
+they say whether the files of the project take a release from the data to the last canary step, on a busy machine too.
+Whether it is good enough is for `make release` to say. A canary that answers with errors is stopped as ever.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Row, load_rows, write_rows
+from sluice.release.champion import champion_id
+from sluice.release.environment_record import here
+from sluice.rollout.canary_plan import load_plan
+
+CASES = 16
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "guard": {"garak": False, "embedded": 300},
+    "train": {"steps": 2, "passages": 1},
+    "evaluate": {"limit": 0, "workers": 2, "trials": 1},
+    "rehearsal": {"cases": 12},
+}
+# What the pauses and loads of a canary may take together.
+CANARY_SECONDS = 12.0
+# Beyond what any figure reaches.
+FAR = 1e6
+_MINUTES = 15
+_LOCAL = {
+    "name": "local",
+    "kind": "local",
+    "model": "chat",
+    "timeouts": {"connect": 2, "queue": 30, "first_token": 30},
+    "retries": 1,
+    "max_concurrency": 32,
+    "breaker": {"window": 20, "failures": 10, "open_seconds": 5},
+    "prices": {"input": 0, "output": 0},
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How `sluice release make` ended: its exit status, the release that it made (empty: none), what became of it in
+    the words of its last table, and whether it was beside the live one in a canary."""
+
+    status: int
+    release: str
+    verdict: str
+    rehearsed: bool
+    output: str
+
+
+class Checkout:
+    """The clone. `root` is its folder."""
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        """Clones `source` into `folder`, with what is changed and not committed yet, and with its data.
+
+        Args:
+            source: The root of the project, a git repository.
+            folder: Where the clone shall lie; not there yet.
+        """
+        self.root = folder
+        _run("git", "clone", "--quiet", str(source), str(folder))
+        for name in _listed(source, "-mo", "--exclude-standard"):
+            _bring(source, folder, name)
+        if (source / "data").is_dir():
+            shutil.copytree(source / "data", folder / "data")
+
+    @property
+    def live(self) -> str:
+        """The id of the release that is live, empty when there is none."""
+        return champion_id(here(Workspace(self.root))) or ""
+
+    def small(self) -> None:
+        """Makes the releases of this clone small, and commits that."""
+        workspace = Workspace(self.root)
+        self.edit("pipelines/params.yaml", self._shrink)
+        self.edit("config/gates.yaml", _open_gates)
+        self.edit("config/providers.yaml", _answer_here)
+        self.edit("config/service.yaml", _read_one_passage)
+        if not workspace.data.is_dir():
+            _run(str(_program("dvc")), "pull", "--quiet", "data.dvc", cwd=self.root)
+        rows = workspace.data / "eval.jsonl"
+        write_rows(rows, some_of_each(load_rows(rows), CASES))
+        self.commit("small releases")
+
+    def _shrink(self, params: dict[str, Any]) -> None:
+        for section, values in SMALL.items():
+            if section in params:  # a part that was left out has none
+                params[section] |= values
+        planned = load_plan(self.root / "k8s" / "base" / "rollout.yaml").fitted(time_scale=1.0, cases=1).seconds
+        params["rehearsal"]["time_scale"] = min(params["rehearsal"]["time_scale"], CANARY_SECONDS / planned)
+
+    def change_what_serves(self) -> None:
+        """Another release that gives the same answers, so that nothing is trained or evaluated again."""
+
+        def drain_longer(service: dict[str, Any]) -> None:
+            service["drain_seconds"] += 1
+
+        self.edit("config/service.yaml", drain_longer)
+
+    def edit(self, name: str, change: Any) -> None:
+        """Writes a YAML file anew after `change` was called with its document, which it alters."""
+        path = self.root / name
+        document = yaml.safe_load(path.read_text())
+        change(document)
+        path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+    def commit(self, message: str) -> None:
+        """Commits all that has changed, as nobody in particular."""
+        self.git("commit", "--quiet", "--no-verify", "--allow-empty", "--all", "-m", message)
+
+    def git(self, *words: str) -> str:
+        """What git says to these words in the clone."""
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
+        return _run("git", *who, *words, cwd=self.root)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """`sluice` with `words` in the clone, with the clone's own code. Its output is a pipe."""
+        # A plain shell stays between dvc and its stage, where bash makes way for it.
+        env = {**os.environ, "PYTHONPATH": Workspace(self.root).code, "COLUMNS": "160", "SHELL": "/bin/sh"}
+        argv = [str(_program("sluice")), *words]
+        return subprocess.Popen(
+            argv, cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """Exit status and output of `sluice` with `words`; the output is printed too, for whoever reads a failure."""
+        process = self.start(*words)
+        try:
+            output, _ = process.communicate(timeout=60 * _MINUTES)
+        finally:
+            process.kill()
+        print(output)
+        return process.returncode, output
+
+    def release(self, fault: str = "") -> Outcome:
+        """Runs `sluice release make`.
+
+        Args:
+            fault: What goes wrong with the canary, as `--fault` takes it.
+
+        Returns:
+            What became of the release; a refused one is an outcome, too.
+        """
+        status, output = self.run("release", "make", *(["--fault", fault] if fault else []))
+        found = re.search(r"^release\s+(r-[0-9a-f]{12})\s+(.*?)\s*$", output, re.MULTILINE)
+        name, verdict = (found[1], found[2]) if found else ("", "")
+        rehearsed = bool(name) and (Workspace(self.root).releases / name / "rehearsal.json").is_file()
+        return Outcome(status, name, verdict, rehearsed, output)
+
+    def first_release(self) -> Outcome:
+        """A release that has walked through a canary. Where nothing is trained, the first one is live without: there
+        was nothing to compare it with. Then it is the next."""
+        first = self.release()
+        if first.verdict != "promoted" or first.rehearsed:
+            return first
+        self.change_what_serves()
+        return self.release()
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that still runs from this clone, or in it: a stage's command line does not name it."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = [*process.cmdline(), process.cwd()]
+            except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+                continue
+            if str(self.root) in " ".join(words):
+                found.append(process)
+        return found
+
+
+def some_of_each(rows: list[Row], number: int) -> list[Row]:
+    """At most `number` rows in their order: two of each tag and of both kinds, with an answer and without, then others,
+    evenly spread. So each metric that has cases in all rows has one here."""
+    kinds: dict[str, int] = {}
+    chosen: set[str] = set()
+    for row in rows:
+        wanted = [*row.tags, "answerable" if row.answerable else "unanswerable", "expect" if row.expect else ""]
+        if any(kind and kinds.get(kind, 0) < 2 for kind in wanted) and len(chosen) < number:
+            chosen.add(row.id)
+            kinds |= {kind: kinds.get(kind, 0) + 1 for kind in set(wanted)}
+    others = [row.id for row in rows if row.id not in chosen]
+    missing = max(0, min(number - len(chosen), len(others)))
+    chosen |= {others[at * len(others) // missing] for at in range(missing)}
+    return [row for row in rows if row.id in chosen]
+
+
+def _open_gates(document: dict[str, Any]) -> None:
+    """Figures of a small release say nothing, and those of a busy machine neither; errors of the canary do."""
+    for gate in document["gates"]:
+        if gate["stage"] not in ("evaluation", "load"):
+            continue
+        gate["min_samples"] = 1
+        if gate["metric"] != "error_rate":
+            gate["limit"] = FAR if gate["direction"] == "at_most" else 1 / FAR if gate["compare"] == "ratio" else -FAR
+    comparison = document["comparison"]
+    comparison["minimum_cases"] = 2
+    for name, metric in comparison["metrics"].items():
+        if name != "answered" and metric.get("decides", "never") != "never":
+            metric |= {"decides": "when_asked", "smallest": FAR}
+
+
+def _answer_here(document: dict[str, Any]) -> None:
+    """Tests reach no hosted model: the local one answers where another would."""
+    if any(entry["kind"] != "local" for entry in document["chat"]):
+        document["chat"] = [dict(_LOCAL)]
+    document |= {role: [] for role in ("judge", "teacher") if role in document}
+
+
+def _read_one_passage(document: dict[str, Any]) -> None:
+    document["retrieval"]["k"] = 1  # reading passages is most of the work of the model
+
+
+def _program(name: str) -> Path:
+    return Path(sys.executable).parent / name
+
+
+def _run(*argv: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SluiceError(f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def _listed(source: Path, *options: str) -> list[str]:
+    return [name for name in _run("git", "-C", str(source), "ls-files", *options, "-z").split("\0") if name]
+
+
+def _bring(source: Path, folder: Path, name: str) -> None:
+    """A file as it is in `source`, which may have removed it."""
+    if (source / name).is_file():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / name, folder / name)
+    elif not (source / name).exists():
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,128 @@
+"""The border: what is a project's own imports of the engine only `sluice.extend`, and stays small."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluice import extend
+from sluice.core.errors import SluiceError
+from sluice.core.project import load_project
+from sluice.serving.contracts import load_build
+
+# What loadtest/ still imports beside `sluice.extend`. It may only become less.
+LOADTEST = {
+    "sluice.rollout.load_measurements",
+    "sluice.rollout.load_test.ask",
+    "sluice.rollout.load_test.run",
+    "sluice.rollout.load_test.stage",
+}
+
+
+def imports(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """(file, module, name) of every import of the engine below a folder, those inside functions too."""
+    for file in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "sluice":
+                yield from ((file.name, str(node.module), alias.name) for alias in node.names)
+            elif isinstance(node, ast.Import):
+                yield from (
+                    (file.name, alias.name, "") for alias in node.names if alias.name.partition(".")[0] == "sluice"
+                )
+
+
+@pytest.mark.parametrize("folder", ["src/assistant", "tests"])
+def test_a_project_imports_of_the_engine_only_its_door(root: Path, folder: str) -> None:
+    beside = {
+        (file, module, name)
+        for file, module, name in imports(root / folder)
+        if module != "sluice.extend" and (module, name) != ("sluice", "extend")
+    }
+    assert beside == set()
+
+
+def test_the_load_test_imports_no_more_than_it_did(root: Path) -> None:
+    assert {module for _, module, _ in imports(root / "loadtest")} - {"sluice.extend"} <= LOADTEST
+
+
+@pytest.mark.parametrize("folder", ["src/assistant", "tests", "loadtest"])
+def test_nothing_private_is_imported(root: Path, folder: str) -> None:
+    private = [
+        one for one in imports(root / folder) if any(part.startswith("_") for part in f"{one[1]}.{one[2]}".split("."))
+    ]
+    assert private == []
+
+
+def test_the_application_of_the_template_is_small(root: Path) -> None:
+    if load_project(root / "config").template is not None:
+        pytest.skip("a project may grow")
+    files = list((root / "src" / "assistant").rglob("*.py"))
+    assert len(files) <= 10
+    assert sum(len(file.read_text().splitlines()) for file in files) <= 600
+    assert len(Path(str(extend.__file__)).read_text().splitlines()) <= 110
+
+
+def test_every_name_of_the_door_is_there() -> None:
+    assert sorted(extend.__all__) == dir(extend) == sorted(extend._MODULES)
+    for name in extend.__all__:
+        assert getattr(extend, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'metrics'"):
+        _ = extend.metrics  # type: ignore[attr-defined]
+
+
+def loaded(code: str) -> list[str]:
+    """The modules that a fresh process has loaded after some code."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys, json; print(json.dumps(sorted(sys.modules)))"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_serving_loads_neither_the_evaluation_nor_langchain_nor_doubles() -> None:
+    modules = loaded(
+        "import sluice.serving.server, assistant.app, assistant.tools; from sluice.serving.routing import load_router;"
+        "load_router(); from sluice.guardrails.check import CHECKS; list(CHECKS);"
+        "from sluice.serving.contracts import load_build; load_build('assistant.app:build')"
+    )
+    unwanted = ("sluice.evaluation", "sluice.testing", "assistant.metrics", "langchain_core", "sluice.extras")
+    assert [name for name in modules if name.startswith(unwanted)] == []
+
+
+def test_the_command_line_loads_no_application() -> None:
+    modules = loaded("import sluice.cli")
+    assert [name for name in modules if name.startswith(("assistant", "fastapi", "aiohttp"))] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("assistant.ap:build", r"config/project.yaml: application: 'assistant.ap:build': no module 'assistant.ap'"),
+        ("nobody.app:build", "no module 'nobody'"),
+        ("assistant.app:buidl", r"assistant.app has no function 'buidl' \(did you mean 'build'\?\)"),
+    ],
+)
+def test_an_application_that_is_not_there_is_named(name: str, fault: str) -> None:
+    with pytest.raises(SluiceError, match=fault) as caught:
+        load_build(name)
+    assert "application: assistant.app:build" in caught.value.remedy
+
+
+def test_an_application_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_application.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    with pytest.raises(SluiceError, match="needs a package that is not installed: no_such_package"):
+        load_build("broken_application:build")

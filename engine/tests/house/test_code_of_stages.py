@@ -1,0 +1,75 @@
+"""Stages depend on the code that they can reach, and no list of it is kept by hand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sluice.core.closures import CODE, CodeGraph
+from sluice.core.stages import PROGRAMS, ROAD, SERVE, STAGES
+
+# Imports libraries, not modules of ours; is given names of packages by those who have a registry; imports extras, which
+# are no part of what is asked or served.
+_FOREIGN = {"data/privacy.py", "core/registry.py", "core/extras.py"}
+
+
+@pytest.fixture(scope="module")
+def graph() -> CodeGraph:
+    return CodeGraph(Path(__file__).parents[3])
+
+
+@pytest.fixture(scope="module")
+def stages(root: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load((root / "pipelines" / "dvc.yaml").read_text())["stages"])
+
+
+def test_each_stage_depends_on_its_code_and_names_none(stages: dict[str, Any]) -> None:
+    assert list(stages) == ["code", *STAGES]
+    for name in STAGES:
+        deps = stages[name]["deps"]
+        assert deps[0] == f"build/code/{name}.txt"
+        assert not [dep for dep in deps if dep.startswith(CODE)]
+
+
+def test_the_stage_code_writes_a_list_for_each_and_always_runs(stages: dict[str, Any]) -> None:
+    assert [next(iter(out)) for out in stages["code"]["outs"]] == [f"build/code/{name}.txt" for name in PROGRAMS]
+    assert stages["code"]["always_changed"]
+
+
+def test_what_serves_reaches_nothing_that_judges_trains_or_deploys(graph: CodeGraph) -> None:
+    parts = {name.split("/")[1] for name in graph.code_of(SERVE).files if name.startswith("sluice/")}
+    parts -= {"__init__.py"}
+    assert parts == {"core", "data", "guardrails", "llm", "prompts", "release", "retrieval", "serving"}
+
+
+def test_no_stage_reaches_the_commands_or_the_road(graph: CodeGraph) -> None:
+    reached = {name for program in PROGRAMS.values() for name in graph.code_of(program).files}
+    above = ("cli", "jobs", "github", "template", "extras/doctor", "cluster", "rehearsal", "rollout")
+    assert not [name for name in reached if name.startswith(tuple(f"sluice/{part}/" for part in above))]
+    assert not reached & {"sluice/core/closures.py", "sluice/core/stages.py"}
+
+
+def test_the_road_reaches_gates_rehearsal_and_cluster(graph: CodeGraph) -> None:
+    found = graph.code_of(ROAD).files
+    assert {
+        "sluice/release/gates.py",
+        "sluice/rehearsal/rehearse.py",
+        "sluice/cluster/deploy_release.py",
+    } <= found.keys()
+
+
+def test_modules_that_are_imported_by_name_can_be_seen(root: Path) -> None:
+    """`import_module` of a name that is put together would be missed."""
+    package = root / "engine" / "src" / "sluice"
+    for path in package.rglob("*.py"):
+        name, text = path.relative_to(package).as_posix(), path.read_text()
+        if name in _FOREIGN or not re.search(r"\b(import_module|__import__)\(", text):
+            continue
+        assert re.search(r"""["']sluice(\.\w+)+(:\w+)?["']""", text), (
+            f"{name}: imports what core/closures.py cannot see"
+        )
+        assert not re.search(r"""\b(import_module|__import__)\(f["']""", text), name

@@ -1,0 +1,59 @@
+"""A fresh fork pulls the starter data with no account, and the data is what its datasheet says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sluice.data.contract import check_or_raise
+from sluice.data.rows import load_rows
+
+ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.skipif(not (ROOT / "dvc-store").is_dir(), reason="this project has data of its own")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of this checkout's last commit, with its data pulled from the remote inside it."""
+    folder = tmp_path_factory.mktemp("fork") / "sluice"
+    home = tmp_path_factory.mktemp("home")
+    env = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "DVC_NO_ANALYTICS": "1"}
+    for argv, where in (
+        (["git", "clone", "--quiet", str(ROOT), str(folder)], ROOT),
+        ([sys.executable, "-m", "dvc", "pull", "--quiet", "data.dvc"], folder),
+    ):
+        subprocess.run(argv, cwd=where, env=env, check=True, timeout=120)
+    return folder
+
+
+@pytest.mark.real
+def test_a_fresh_clone_pulls_data_that_keeps_the_contract(clone: Path) -> None:
+    counts = check_or_raise(clone / "data").counts
+    assert counts.documents >= 60
+    assert counts.train >= 250
+    assert counts.evaluation == 150
+    assert counts.evaluation_unanswerable >= 40
+    datasheet = (clone / "data" / "README.md").read_text()
+    for figure in (counts.documents, f"{counts.words:,}", counts.train, counts.train_unanswerable):
+        assert f" {figure} " in datasheet.replace("(", " "), figure
+
+
+@pytest.mark.real
+def test_every_evaluation_document_is_asked_about(clone: Path) -> None:
+    asked = {doc_id for row in load_rows(clone / "data" / "eval.jsonl") for doc_id in row.doc_ids}
+    topics = [doc_id.partition("-")[0] for doc_id in asked]
+    assert len(asked) == 24
+    assert {topics.count(topic) for topic in topics} == {2}
+
+
+@pytest.mark.real
+def test_pulling_leaves_the_checkout_clean_and_the_remote_holds_one_version(clone: Path) -> None:
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True)
+    assert status.stdout == ""
+    stored = sum(path.is_file() for path in (clone / "dvc-store").rglob("*"))
+    contents = {path.read_bytes() for path in (clone / "data").rglob("*") if path.is_file()}
+    assert stored == len(contents) + 1  # and the list of the folder

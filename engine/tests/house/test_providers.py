@@ -1,0 +1,369 @@
+"""Every kind of provider keeps the same contract, each against its own wire format on a scripted server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.core.processes import free_port
+from sluice.llm.chat import ChatProvider, Delta, Usage
+from sluice.llm.provider_failures import RULES, FailureKind, ProviderError
+from sluice.llm.providers import PROVIDERS, connect
+from sluice.llm.providers.context import ProviderContext
+from sluice.llm.settings import ProviderSpec
+from sluice.prompts import ModelParameters
+from support.event_loop import run
+from support.providers.clients import unasked
+from support.providers.server import TEXT, USAGE, Asked, Upstream, upstream
+from support.serving.fakes import provider_entry
+
+pytestmark = pytest.mark.usefixtures("loopback", "keys")
+
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How müch?"}]
+PARAMETERS = ModelParameters.model_validate(
+    {"temperature": 0.5, "maxTokens": 7, "topP": 0.9, "seed": 3, "stop": ["END"]}
+)
+# The key of the fake servers: the word dummy.
+KEY = "dummy"
+
+
+class Wire(NamedTuple):
+    """How a kind is written in the file, and what its server must see."""
+
+    entry: dict[str, Any]
+    path: str
+    base: str = ""  # what follows the address in base_url
+
+
+WIRES = {
+    "local": Wire({"model": "chat"}, "/v1/chat/completions"),
+    "openai_compatible": Wire({"model": "m", "key_env": "TEST_KEY"}, "/v1/chat/completions", "/v1"),
+    "openai": Wire({"model": "m", "key_env": "TEST_KEY"}, "/v1/chat/completions", "/v1"),
+    "anthropic": Wire({"model": "claude-m", "key_env": "TEST_KEY"}, "/v1/messages"),
+    "bedrock": Wire({"model": "maker.m-v1:0", "region": "eu-west-1"}, "/model/maker.m-v1%3A0/converse-stream"),
+    "sagemaker": Wire({"model": "end", "region": "eu-west-1"}, "/endpoints/end/invocations-response-stream"),
+    "langchain": Wire(
+        {"model": "m", "key_env": "TEST_KEY", "integration": "openai", "options": {"stream_usage": True}},
+        "/v1/chat/completions",
+        "/v1",
+    ),
+}
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_clients_of_langchain() -> None:
+    """LangChain keeps one HTTP client a process, which dies with the event loop of its first user: each test is one."""
+    from langchain_anthropic import _client_utils as anthropic_clients
+    from langchain_openai.chat_models import _client_utils as openai_clients
+
+    anthropic_clients._get_default_async_httpx_client.cache_clear()
+    openai_clients._cached_async_httpx_client.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Upstream]:
+    with upstream() as running:
+        yield running
+
+
+@pytest.fixture
+def server(shared: Upstream) -> Upstream:
+    shared.script, shared.asked[:] = ["normal"], []
+    return shared
+
+
+def spec(kind: str, url: str, **changes: Any) -> ProviderSpec:
+    wire = WIRES[kind]
+    base = {} if kind == "local" else {"base_url": url + wire.base}
+    return ProviderSpec.model_validate(provider_entry(kind=kind, name="p", **{**wire.entry, **base, **changes}))
+
+
+def provider(kind: str, url: str, **changes: Any) -> ChatProvider:
+    return connect(ProviderContext(spec(kind, url, **changes), local_url=url))
+
+
+async def collect(chat: ChatProvider, seconds: float = 120) -> list[Delta]:
+    deadline = asyncio.get_running_loop().time() + seconds
+    return [delta async for delta in chat.stream(MESSAGES, PARAMETERS, deadline=deadline)]
+
+
+def answer(kind: str, server: Upstream, *script: str, seconds: float = 120) -> list[Delta]:
+    server.script = list(script) or ["normal"]
+    return asyncio.run(collect(provider(kind, server.url), seconds))
+
+
+def failure(kind: str, server: Upstream, *script: str, seconds: float = 120) -> ProviderError:
+    with pytest.raises(ProviderError) as caught:
+        answer(kind, server, *script, seconds=seconds)
+    return caught.value
+
+
+kinds = pytest.mark.parametrize("kind", WIRES)
+
+
+def test_every_kind_of_the_engine_has_its_wire() -> None:
+    ours = {name for name, kind in PROVIDERS.items() if kind.connect.__module__.startswith("sluice.")}
+    assert set(WIRES) == set(CHECKS) == ours
+
+
+@kinds
+def test_pieces_add_up_and_the_last_one_has_reason_and_usage(kind: str, server: Upstream) -> None:
+    *pieces, last = answer(kind, server)
+    assert "".join(piece.text for piece in pieces) == TEXT
+    assert all(piece.text and piece.finish_reason is None for piece in pieces)
+    assert last == Delta(finish_reason="stop", usage=Usage(*USAGE))
+
+
+@kinds
+def test_pieces_come_as_they_are_written(kind: str, server: Upstream) -> None:
+    assert len(answer(kind, server, "drip:0.05")) > 2
+
+
+@kinds
+def test_what_the_server_is_asked(kind: str, server: Upstream) -> None:
+    answer(kind, server)
+    (asked,) = server.asked
+    assert asked.raw_path == WIRES[kind].path
+    sent = asked.json
+    CHECKS[kind](asked, sent)
+
+
+def _openai(asked: Asked, sent: Any, *, longest: str = "max_tokens", key: str | None = KEY) -> None:
+    assert sent["messages"] == MESSAGES
+    assert (sent["temperature"], sent[longest], sent["top_p"], sent["seed"], sent["stop"]) == (0.5, 7, 0.9, 3, ["END"])
+    assert (sent["stream"], sent["stream_options"]) == (True, {"include_usage": True})
+    assert asked.headers.get("authorization") == (f"Bearer {key}" if key else None)
+
+
+def _anthropic(asked: Asked, sent: Any) -> None:
+    assert sent["messages"] == MESSAGES[1:]
+    assert sent["system"] == "Be brief."
+    assert (sent["temperature"], sent["max_tokens"], sent["top_p"], sent["stop_sequences"]) == (0.5, 7, 0.9, ["END"])
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+
+
+def _signed(asked: Asked, service: str) -> None:
+    """The signature is computed again from what arrived."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    found = re.fullmatch(
+        rf"AWS4-HMAC-SHA256 Credential={KEY}/\d{{8}}/eu-west-1/{service}/aws4_request, "
+        r"SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})",
+        asked.headers["authorization"],
+    )
+    assert found, asked.headers["authorization"]
+    headers = asked.headers
+    kept = {name: headers[name] for name in found[1].split(";")}
+    assert "host" in kept
+    request = AWSRequest("POST", f"http://{headers['host']}{asked.raw_path}", headers=kept, data=asked.body)
+    request.context["timestamp"] = headers["x-amz-date"]
+    auth = SigV4Auth(Credentials(KEY, KEY), service, "eu-west-1")
+    assert auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request) == found[2]
+
+
+def _bedrock(asked: Asked, sent: Any) -> None:
+    assert sent["messages"] == [{"role": "user", "content": [{"text": "How müch?"}]}]
+    assert sent["system"] == [{"text": "Be brief."}]
+    assert sent["inferenceConfig"] == {"temperature": 0.5, "maxTokens": 7, "topP": 0.9, "stopSequences": ["END"]}
+    _signed(asked, "bedrock")
+
+
+def _sagemaker(asked: Asked, sent: Any) -> None:
+    assert (sent["messages"], sent["max_tokens"], sent["seed"]) == (MESSAGES, 7, 3)
+    _signed(asked, "sagemaker")
+
+
+CHECKS: dict[str, Any] = {
+    "local": lambda asked, sent: _openai(asked, sent, key=None),
+    "openai_compatible": _openai,
+    "openai": lambda asked, sent: _openai(asked, sent, longest="max_completion_tokens"),
+    "anthropic": _anthropic,
+    "bedrock": _bedrock,
+    "sagemaker": _sagemaker,
+    "langchain": lambda asked, sent: _openai(asked, sent, longest="max_completion_tokens"),
+}
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("status:500", FailureKind.SERVER_ERROR),
+        ("status:503", FailureKind.SERVER_ERROR),
+        ("status:408", FailureKind.SERVER_ERROR),
+        ("status:401", FailureKind.FORBIDDEN),
+        ("status:403", FailureKind.FORBIDDEN),
+        ("status:404", FailureKind.NOT_FOUND),
+        ("status:400", FailureKind.REFUSED),
+        ("status:413", FailureKind.REFUSED),
+        ("status:429", FailureKind.RATE_LIMITED),
+        ("reset", FailureKind.UNREACHABLE),
+        ("error", FailureKind.SERVER_ERROR),
+        ("garbage", FailureKind.GARBAGE),
+        ("empty", FailureKind.GARBAGE),
+        ("cut", None),
+        ("not_http", None),
+        ("late_error", None),
+    ],
+)
+def test_what_goes_wrong_has_its_name(kind: str, script: str, expected: FailureKind | None, server: Upstream) -> None:
+    error = failure(kind, server, script)
+    if expected is not None:
+        assert error.failure is expected
+    else:  # broken in a way that clients tell apart differently; both are tried again
+        assert error.failure in (FailureKind.UNREACHABLE, FailureKind.GARBAGE, FailureKind.SERVER_ERROR)
+    assert "secret" not in str(error), "an error must not quote what the server said: it may hold the question"
+
+
+@kinds
+def test_a_server_that_is_not_there(kind: str) -> None:
+    with pytest.raises(ProviderError) as caught:
+        asyncio.run(collect(provider(kind, f"http://127.0.0.1:{free_port()}")))
+    assert caught.value.failure is FailureKind.UNREACHABLE
+
+
+@kinds
+def test_the_time_a_server_asks_for_is_known(kind: str, server: Upstream) -> None:
+    assert failure(kind, server, "busy:7").retry_after == 7
+
+
+@kinds
+@pytest.mark.parametrize("script", ["hang", "hang_in_stream"])
+def test_the_deadline_holds(kind: str, script: str, server: Upstream) -> None:
+    server.script = [script]
+    with pytest.raises(ProviderError) as caught:
+        run(collect(provider(kind, server.url), seconds=0.5), held=unasked(server))
+    assert caught.value.failure is FailureKind.DEADLINE
+    assert server.asked[-1].gone.wait(60)
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("script", "way"), [("hang", "cancel"), ("hang_in_stream", "cancel"), ("hang_in_stream", "close")]
+)
+def test_a_caller_who_goes_closes_the_connection(kind: str, script: str, way: str, server: Upstream) -> None:
+    async def leave() -> None:
+        chat = provider(kind, server.url)
+        await collect(chat)
+        server.script = [script]
+        deadline = asyncio.get_running_loop().time() + 3600
+        stream = chat.stream(MESSAGES, PARAMETERS, deadline=deadline)
+        async with aclosing(stream):
+            if way == "close":
+                await anext(stream)
+            else:
+                reading = asyncio.create_task(_drain(stream))
+                while len(server.asked) < 2 or not server.asked[-1].begun.is_set():
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+        assert await asyncio.to_thread(server.asked[-1].gone.wait, 60)
+
+    asyncio.run(leave())
+
+
+async def _drain(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WIRES if kind not in ("anthropic", "langchain")])
+def test_a_second_event_loop_gets_connections_of_its_own(kind: str, server: Upstream) -> None:
+    chat = provider(kind, server.url)
+
+    async def twice() -> None:
+        for _ in range(2):
+            assert (await collect(chat))[-1].finish_reason == "stop"
+
+    asyncio.run(twice())
+    asyncio.run(twice())
+    assert len(server.asked) == 4
+
+
+@kinds
+def test_many_at_once_keep_apart(kind: str, server: Upstream) -> None:
+    async def all_at_once() -> list[list[Delta]]:
+        chat = provider(kind, server.url)
+        return await asyncio.gather(*(collect(chat) for _ in range(8)))
+
+    answers = asyncio.run(all_at_once())
+    assert {"".join(delta.text for delta in deltas) for deltas in answers} == {TEXT}
+
+
+@pytest.mark.parametrize("kind", ["openai", "openai_compatible", "anthropic", "langchain"])
+def test_a_key_that_is_missing_is_named_at_the_start(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEST_KEY")
+    with pytest.raises(SluiceError, match=r"config/providers\.yaml: p: the variable TEST_KEY is not set"):
+        provider(kind, "http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(("kind", "package"), [("anthropic", "langchain_anthropic"), ("bedrock", "botocore.session")])
+def test_a_package_that_is_missing_is_named_with_the_remedy(
+    kind: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SluiceError, match="needs a package that is not installed") as caught:
+        provider(kind, "http://127.0.0.1:1")
+    assert caught.value.remedy == "install engine/requirements/providers.txt"
+
+
+def test_parameters_that_a_model_does_not_take_are_left_out(server: Upstream) -> None:
+    chat = provider("openai", server.url, omit=["temperature", "seed"], options={"reasoning_effort": "low"})
+    asyncio.run(collect(chat))
+    sent = server.asked[0].json
+    assert "temperature" not in sent
+    assert "seed" not in sent
+    assert sent["reasoning_effort"] == "low"
+
+
+def test_a_bedrock_key_is_sent_as_it_is(server: Upstream) -> None:
+    asyncio.run(collect(provider("bedrock", server.url, key_env="TEST_KEY")))
+    assert server.asked[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+HEAVY = (
+    "langchain_anthropic anthropic langchain_aws boto3 botocore langchain_openai openai langchain httpx httpx2 torch"
+)
+
+
+def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
+    code = (
+        "import sys, json;"
+        "import sluice.serving.http_api, sluice.serving.runner, sluice.serving.release_parts, sluice.llm.roles;"
+        "from support.serving.fakes import *; from sluice.llm.roles import open_chat;"
+        "open_chat(PROVIDERS.chat, local_url='http://127.0.0.1:1');"
+        f"print(json.dumps([name for name in {HEAVY.split()!r} if name in sys.modules]))"
+    )
+    root = Path(__file__).parents[3]
+    env = {"PYTHONPATH": f"{root / 'src'}:{root / 'engine/src'}:{root / 'engine/tests'}", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+def test_the_page_shows_the_table_of_failures(root: Path) -> None:
+    page = (root / "engine/docs/reference/providers.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (yes|no) \| (yes|no) \| (yes|no) \|$", page, re.MULTILINE)
+    shown = {name: tuple(word == "yes" for word in words) for name, *words in rows}
+    assert shown == {failure.value: tuple(rule) for failure, rule in RULES.items()}

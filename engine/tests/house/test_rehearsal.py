@@ -1,0 +1,214 @@
+"""Gates, manifests and rehearsal agree: the same templates with the same arguments, the same limits, and the same
+verdict for the same figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sluice.core.params import load_params
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.jobs.release_job import RehearsalParameters
+from sluice.rehearsal import load_job, quality_job
+from sluice.rehearsal.load_job import LoadReport, LoadTargets, run_load
+from sluice.rehearsal.quality_job import run_quality
+from sluice.release.gates import load_gates
+from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
+from sluice.rollout.analysis_jobs import GATE_FAILED, PASSED, read_report
+from sluice.rollout.analysis_templates import TEMPLATES, LoadParameters, QualityParameters, parse_duration
+from sluice.rollout.canary_plan import AnalysisStep, load_plan
+from starter_files import GATES, ROLLOUT, ROOT
+from support.kubernetes import argo_metric
+
+ENGINE = ROOT / "engine" / "k8s"
+URLS = {"router-url": "http://127.0.0.1:1", "canary-url": "http://127.0.0.1:2", "stable-url": "http://127.0.0.1:3"}
+
+
+def _template(name: str) -> Any:
+    return yaml.safe_load((ENGINE / "analysis" / f"{name}.yaml").read_text())
+
+
+def _steps() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(ROLLOUT.read_text())["spec"]["strategy"]["canary"]["steps"]
+    return found
+
+
+def _container(name: str) -> dict[str, Any]:
+    """The Job's container with the arguments put in, its URLs being those of a rehearsal."""
+    template = _template(name)
+    declared = argo_metric.defaults(template)
+    arguments = declared | {key: url for key, url in URLS.items() if key in declared}
+    job = template["spec"]["metrics"][0]["provider"]["job"]["spec"]
+    resolved: dict[str, Any] = argo_metric.resolve(job, arguments)["template"]["spec"]["containers"][0]
+    return resolved
+
+
+def _parameters(name: str) -> Any:
+    return next(
+        step.parameters
+        for step in load_plan(ROLLOUT, ROOT).steps
+        if isinstance(step, AnalysisStep) and step.template == name
+    )
+
+
+class _Started(Exception):
+    """In the place of a child process."""
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a rehearsal would have started: `argv` and `env`."""
+    seen: dict[str, Any] = {}
+
+    def run_job(name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **more: Any) -> int:
+        seen.update(name=name, argv=list(argv), env=dict(env or {}), **more)
+        raise _Started
+
+    monkeypatch.setattr(load_job, "run_job", run_job)
+    monkeypatch.setattr(quality_job, "run_job", run_job)
+    return seen
+
+
+def test_a_rehearsal_walks_every_step_of_the_cluster_and_knows_every_template() -> None:
+    plan = load_plan(ROLLOUT, ROOT)
+    steps = _steps()
+    assert [step.kind for step in plan.steps] == [next(iter(step)) for step in steps]
+    named = [step["analysis"]["templates"][0]["templateName"] for step in steps if "analysis" in step]
+    assert [step.template for step in plan.steps if isinstance(step, AnalysisStep)] == named
+    assert set(named) == set(TEMPLATES), "a template that no step runs is not rehearsed"
+
+
+def test_the_comparison_of_a_rehearsal_is_the_command_of_the_job(tmp_path: Path, started: dict[str, Any]) -> None:
+    parameters = _parameters("quality")
+    assert isinstance(parameters, QualityParameters)
+    with pytest.raises(_Started):
+        run_quality(
+            parameters,
+            canary=URLS["canary-url"],
+            stable=URLS["stable-url"],
+            name="quality-1",
+            questions=ROOT / "data" / "eval.jsonl",
+            gates=GATES,
+            state=tmp_path,
+        )
+    program, *words = started["argv"]
+    job = _container("quality")
+    assert Path(program).name == "sluice"
+    own = [word for word in words if word.partition("=")[0] in ("--questions", "--gates", "--out")]
+    # The Job takes from the release that it has fetched what the rehearsal names by itself.
+    assert [*(word for word in words if word not in own), "--release=/release"] == job["args"]
+    assert own[:2] == [f"--questions={ROOT / 'data' / 'eval.jsonl'}", f"--gates={GATES}"]
+    deadline = _template("quality")["spec"]["metrics"][0]["provider"]["job"]["spec"]["activeDeadlineSeconds"]
+    assert started["seconds"] == deadline
+
+
+def test_the_load_of_a_rehearsal_is_the_load_of_the_job(tmp_path: Path, started: dict[str, Any]) -> None:
+    parameters = _parameters("load")
+    assert isinstance(parameters, LoadParameters)
+    with pytest.raises(_Started):
+        run_load(
+            parameters,
+            LoadTargets(router=URLS["router-url"], canary=URLS["canary-url"], stable=URLS["stable-url"]),
+            name="load-1",
+            locustfile=ROOT / "loadtest" / "locustfile.py",
+            questions=ROOT / "data" / "eval.jsonl",
+            gates=GATES,
+            state=tmp_path,
+        )
+    job = _container("load")
+    theirs = {entry["name"]: entry["value"] for entry in job["env"] if "value" in entry}
+    ours = started["env"]
+    assert set(ours) == set(theirs)
+    times = {"SLUICE_LOAD_DURATION", "SLUICE_LOAD_TIMEOUT"}
+    paths = {"SLUICE_QUESTIONS", "SLUICE_GATES", "SLUICE_LOAD_OUT"}
+    for name in set(ours) - times - paths:
+        assert ours[name] == theirs[name], name
+    for name in times:
+        assert parse_duration(ours[name]) == parse_duration(theirs[name]), name
+    # The Job reads them out of the release that it has fetched, which pins what the checkout had when it was made.
+    pinned = {"SLUICE_GATES": (GATES, JUDGING_GATES), "SLUICE_QUESTIONS": (ROOT / "data" / "eval.jsonl", JUDGING_CASES)}
+    for name, (here, there) in pinned.items():
+        assert (Path(ours[name]), theirs[name]) == (here, f"/release/{there}")
+    words = started["argv"]
+    assert Path(words[words.index("-f") + 1]) == ROOT / job["args"][job["args"].index("-f") + 1]
+    assert {"--headless", "--only-summary"} <= set(words) & set(job["args"])
+
+
+def test_one_machine_compares_enough_cases_for_each_metric_that_always_decides() -> None:
+    policy = load_policy(GATES)
+    here = load_params(ROOT / "pipelines" / "params.yaml", "rehearsal", RehearsalParameters).cases
+    for cases in (here or _parameters("quality").cases, _parameters("quality").cases):
+        for name, metric in policy.metrics.items():
+            if metric.decides == "always":
+                assert cases // 2 > policy.least(name), f"{name}: half of {cases} cases are too few"
+
+
+# -- the same figures, the same verdict
+
+# Loads: (seconds of stable, seconds of the canary, errors of the canary in a hundred) -> the gates that say no.
+FIGURES: dict[str, tuple[float, float, int, set[str]]] = {
+    "alike": (1.0, 1.0, 0, set()),
+    "at the limit": (1.0, 1.6, 0, set()),
+    "slower": (1.0, 1.7, 0, {"canary_slowdown", "canary_ttft_slowdown"}),
+    "far slower": (1.0, 4.0, 0, {"canary_slowdown", "canary_ttft_slowdown", "canary_total_p95"}),
+    "one error in a hundred": (1.0, 1.0, 1, set()),
+    "two errors in a hundred": (1.0, 1.0, 2, {"canary_errors"}),
+}
+# What Locust does at its end, in a process of its own as in the Job; figures come by the command line.
+_CONCLUDE = """
+import json, sys
+from pathlib import Path
+from sluice.rollout.load_measurements import RequestSample
+from sluice.rollout.load_test.stage import Stage
+from sluice.rollout.load_test.verdict import conclude
+a = json.loads(sys.argv[1])
+samples = []
+for pair in range(100):
+    for release, seconds, bad in (("stable", a["stable"], 0), ("canary", a["canary"], a["errors"])):
+        error = "status 503" if pair < bad else ""
+        samples.append(RequestSample(f"{release}-{pair}", release, pair, error, 1000 * seconds, 500 * seconds))
+stage = Stage(*[""] * 3, Path(a["gates"]), Path(a["out"]), [], 2, 1.0, "steady", 1.0, samples=samples)
+sys.exit(0 if conclude(stage) else 3)
+"""
+
+
+@pytest.mark.parametrize("figures", FIGURES.values(), ids=list(FIGURES))
+def test_the_exit_status_of_the_job_and_the_verdict_of_the_rehearsal_are_one(
+    tmp_path: Path, figures: tuple[float, float, int, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stable, canary, errors, refusing = figures
+    out = tmp_path / "load.json"
+    asked = {"stable": stable, "canary": canary, "errors": errors, "gates": str(GATES), "out": str(out)}
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "engine" / "src"))
+    status = subprocess.run([sys.executable, "-c", _CONCLUDE, json.dumps(asked)], timeout=120).returncode
+    assert status == (GATE_FAILED if refusing else PASSED)
+    report = read_report(out, status, LoadReport)
+    assert {one.gate for one in report.verdicts if not one.passed} == refusing
+    assert {one.gate: one.limit for one in report.verdicts} == {
+        gate.name: gate.limit for gate in load_gates(GATES) if gate.stage == "load"
+    }
+    assert bool(report.reason) == bool(refusing)
+
+
+def test_a_limit_that_moves_moves_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strict = tmp_path / "gates.yaml"
+    strict.write_text(_with(GATES.read_text(), "canary_slowdown", lambda gate: gate | {"limit": 1.05}))
+    out = tmp_path / "load.json"
+    asked = {"stable": 1.0, "canary": 1.1, "errors": 0, "gates": str(strict), "out": str(out)}
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "engine" / "src"))
+    status = subprocess.run([sys.executable, "-c", _CONCLUDE, json.dumps(asked)], timeout=120).returncode
+    report = read_report(out, status, LoadReport)
+    assert [one.gate for one in report.verdicts if not one.passed] == ["canary_slowdown"]
+
+
+def _with(text: str, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
+    document = yaml.safe_load(text)
+    document["gates"] = [change(gate) if gate["name"] == name else gate for gate in document["gates"]]
+    return yaml.safe_dump(document)

@@ -1,0 +1,1 @@
+"""How many callers, and when."""

@@ -1,0 +1,198 @@
+"""Runs of the pipeline as an account of AWS shows them: steps, jobs, what they leave in the bucket and in logs.
+
+`account` is the played account (engine/tests/support/aws/sagemaker_server.py); jobs, objects and log lines are moto's,
+made by boto3 as SageMaker would make them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.aws.moto_server import aws_server
+from support.aws.sagemaker_server import Look, Played, sagemaker_server
+
+ROOT = Path(__file__).resolve().parents[4]
+REGION, ACCOUNT, BUCKET = "eu-west-1", "123456789012", "sluice-artefacts-123456789012"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/sluice-sagemaker"
+IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/training@sha256:{'ab' * 32}"
+GROUP = "sluice-adapter"
+TRAINING = {
+    "base_sha256": "ba" * 32,
+    "data_digest": "da" * 32,
+    "parameters": {"rank": 16, "steps": 2},
+    "seconds": 12.5,
+    "tokens_per_second": 220.0,
+    "loss": [[1, 2.5], [2, 1.5]],
+    "samples": 4,
+}
+
+
+@contextmanager
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
+    """An account with the bucket; every client of boto3, also of child processes, reaches it."""
+    import boto3
+
+    with aws_server(monkeypatch, region=REGION) as moto, sagemaker_server(moto) as played:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", played.address)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        boto3.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        yield played
+
+
+def write_settings(config: Path, **changed: Any) -> dict[str, Any]:
+    """config/sagemaker.yaml of the repository, filled in; `changed` replaces keys at the top."""
+    settings: dict[str, Any] = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())
+    settings |= {"region": REGION, "role": ROLE, "bucket": BUCKET, "image": IMAGE, "poll_seconds": 0.01}
+    settings |= {"prices": {"ml.m5.xlarge": 0.24}, **changed}
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "sagemaker.yaml").write_text(yaml.safe_dump(settings))
+    return settings
+
+
+def step(name: str, status: str, *, arn: str = "", reason: str = "", seconds: float = 60) -> dict[str, Any]:
+    """A step that began so many seconds ago, and has ended unless it is Executing."""
+    now = time.time()
+    kind = {"Train": "TrainingJob", "Register": "RegisterModel"}.get(name, "ProcessingJob")
+    found: dict[str, Any] = {"StepName": name, "StepStatus": status, "StartTime": now - seconds}
+    if status != "Executing":
+        found["EndTime"] = now
+    if reason:
+        found["FailureReason"] = reason
+    return found | ({"Metadata": {kind: {"Arn": arn}}} if arn else {})
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """ARNs of what the steps of a run started."""
+
+    process: str
+    train: str
+    evaluate: str
+    package: str
+
+    def look(self, status: str = "Succeeded", *, refused: str = "") -> Look:
+        """The run at its end: registered, or refused by the gates."""
+        steps = [
+            step("Process", "Succeeded", arn=self.process),
+            step("Train", "Succeeded", arn=self.train),
+            step("Evaluate", "Succeeded", arn=self.evaluate),
+            step("Gates", "Succeeded"),
+        ]
+        last = step("Refused", "Failed", reason=refused) if refused else step("Register", "Succeeded", arn=self.package)
+        return Look("Failed" if refused else status, [*steps, last])
+
+
+def archive(files: Mapping[str, bytes]) -> bytes:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as packed:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+    return raw.getvalue()
+
+
+def make_jobs(run: str = "r1", *, adapter: Mapping[str, bytes] | None = None) -> Jobs:
+    """Jobs that have done their work: results in the bucket, a log line each, a package that waits."""
+    import boto3
+
+    sagemaker, s3, logs = (boto3.client(name) for name in ("sagemaker", "s3", "logs"))
+    outputs = {
+        "Process": {"check/report.json": b'{"digest": "d"}', "index/index.json": b"{}", "index/chunks.jsonl": b"{}\n"},
+        "Evaluate": {
+            "evaluation/metrics.json": b'{"f1": 0.5}',
+            "gates/gates.json": b'{"passed": true, "refused_by": ""}',
+        },
+    }
+    arns = {}
+    for name, files in outputs.items():
+        job = f"pipelines-{run}-{name}"
+        for key, content in files.items():
+            s3.put_object(Bucket=BUCKET, Key=f"training/runs/{run}/{key}", Body=content)
+        arns[name] = _processing_job(sagemaker, job, run, sorted({key.partition("/")[0] for key in files}))
+        _log(logs, "/aws/sagemaker/ProcessingJobs", job, f"{name} at work")
+    job = f"pipelines-{run}-Train"
+    files = {
+        "adapter.gguf": b"GGUF adapter",
+        "training.json": json.dumps(TRAINING).encode(),
+        "loss.csv": b"step,loss\n1,2.5\n",
+    }
+    arns["Train"] = _training_job(sagemaker, job)
+    model = sagemaker.describe_training_job(TrainingJobName=job)["ModelArtifacts"]["S3ModelArtifacts"]
+    s3.put_object(
+        Bucket=BUCKET,
+        Key=model.removeprefix(f"s3://{BUCKET}/"),
+        Body=archive(files if adapter is None else adapter),
+    )
+    _log(logs, "/aws/sagemaker/TrainingJobs", job, "train: 1/2 loss 2.50")
+    return Jobs(arns["Process"], arns["Train"], arns["Evaluate"], make_package(sagemaker))
+
+
+def make_package(sagemaker: Any) -> str:
+    if not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]:
+        sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)
+    made = sagemaker.create_model_package(
+        ModelPackageGroupName=GROUP,
+        ModelApprovalStatus="PendingManualApproval",
+        InferenceSpecification={
+            "Containers": [{"Image": IMAGE, "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz"}],
+            "SupportedContentTypes": ["application/json"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        },
+    )
+    return str(made["ModelPackageArn"])
+
+
+def _processing_job(sagemaker: Any, job: str, run: str, names: list[str]) -> str:
+    outputs = [
+        {
+            "OutputName": name,
+            "S3Output": {
+                "S3Uri": f"s3://{BUCKET}/training/runs/{run}/{name}",
+                "LocalPath": f"/opt/ml/processing/output/{name}",
+                "S3UploadMode": "EndOfJob",
+            },
+        }
+        for name in names
+    ]
+    made = sagemaker.create_processing_job(
+        ProcessingJobName=job,
+        ProcessingResources={
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 30}
+        },
+        AppSpecification={"ImageUri": IMAGE},
+        RoleArn=ROLE,
+        ProcessingOutputConfig={"Outputs": outputs},
+    )
+    return str(made["ProcessingJobArn"])
+
+
+def _training_job(sagemaker: Any, job: str) -> str:
+    made = sagemaker.create_training_job(
+        TrainingJobName=job,
+        AlgorithmSpecification={"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+        RoleArn=ROLE,
+        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/training/models"},
+        ResourceConfig={"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30},
+        StoppingCondition={"MaxRuntimeInSeconds": 3600},
+    )
+    return str(made["TrainingJobArn"])
+
+
+def _log(logs: Any, group: str, job: str, line: str) -> None:
+    if not logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
+        logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName=f"{job}/algo-1-1")
+    event = {"timestamp": int(time.time() * 1000), "message": line}
+    logs.put_log_events(logGroupName=group, logStreamName=f"{job}/algo-1-1", logEvents=[event])

@@ -1,0 +1,1 @@
+"""A cluster on this machine, and what its manifests render to."""

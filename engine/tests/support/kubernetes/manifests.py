@@ -1,0 +1,71 @@
+"""What the tests of the manifests look at: overlays and combinations of components, each rendered once."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from sluice.cluster.manifests import Manifest, parse, render
+from starter_files import ROOT, STARTER
+
+K8S = STARTER / "k8s"
+ENGINE = ROOT / "engine" / "k8s"
+SCHEMAS = ROOT / "engine" / "schemas" / "cluster"
+OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
+COMPONENTS = sorted(path.parent.name for path in ENGINE.glob("components/*/kustomization.yaml"))
+WORKLOADS = ("Rollout", "Deployment", "StatefulSet", "Job", "AnalysisTemplate")
+
+
+@cache
+def overlay_text(name: str) -> str:
+    return render(K8S / "overlays" / name)
+
+
+@cache
+def combined_text(components: tuple[str, ...]) -> str:
+    """The base with components, as an overlay of one's own would have them."""
+    with tempfile.TemporaryDirectory() as folder:
+        k8s, engine = (os.path.relpath(path, Path(folder).resolve()) for path in (K8S, ENGINE))
+        (Path(folder) / "kustomization.yaml").write_text(
+            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: sluice-test\n"
+            f"resources: [{k8s}/base]\n"
+            f"components: [{', '.join(f'{engine}/components/{name}' for name in components)}]\n"
+        )
+        return render(Path(folder))
+
+
+def overlay(name: str) -> list[Manifest]:
+    return parse(overlay_text(name))
+
+
+def combined(*components: str) -> list[Manifest]:
+    return parse(combined_text(components))
+
+
+def documented() -> list[tuple[str, ...]]:
+    """The combinations in engine/docs/reference/cluster.md: rows of the table whose last cell names components."""
+    page = (ROOT / "engine" / "docs" / "reference" / "cluster.md").read_text()
+    block = re.search(r"^## Combinations\n(.*?)^## ", page, re.DOTALL | re.MULTILINE)
+    assert block, "the page has no section `Combinations`"
+    rows = [line.split("|")[-2] for line in block[1].splitlines() if line.startswith("| ") and "`" in line]
+    return [tuple(re.findall(r"`([\w-]+)`", row)) for row in rows]
+
+
+def everything() -> list[tuple[str, list[Manifest]]]:
+    """Every overlay, every component alone, every documented combination."""
+    found = [(name, overlay(name)) for name in OVERLAYS]
+    found += [("+".join(names), combined(*names)) for names in combinations()]
+    return found
+
+
+def combinations() -> Sequence[tuple[str, ...]]:
+    return [*((name,) for name in COMPONENTS), *documented()]
+
+
+def one(documents: Sequence[Manifest], kind: str, name: str) -> Manifest:
+    (found,) = (each for each in documents if each["kind"] == kind and each["metadata"]["name"] == name)
+    return found

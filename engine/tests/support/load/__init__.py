@@ -1,0 +1,1 @@
+"""Load on a service, and the service that it meets."""

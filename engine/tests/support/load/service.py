@@ -1,0 +1,161 @@
+"""A whole service as a process that can run for hours: keys, guards, traces, feedback and log are on, model and search
+are stubs that remember nothing.
+
+By hand: `PYTHONPATH=engine/src:engine/tests python -c "from support.load.service import serve; serve(8000, 'FOLDER')"`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sluice.core.processes import die_with_parent, free_port, wait_until
+from sluice.guardrails.guards import Guards
+from sluice.llm.chat import Delta, Messages, Usage
+from sluice.prompts import ModelParameters
+from sluice.retrieval import Hit
+from sluice.serving.api_keys import add_key
+from sluice.serving.auth import KeyRing
+from sluice.serving.feedback import FeedbackLog, forward_to
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.runner import ApplicationRunner
+from sluice.serving.server import listen
+from sluice.serving.telemetry.service_log import logging_of
+from sluice.serving.telemetry.settings import TelemetrySettings
+from sluice.serving.telemetry.telemetry import open_telemetry
+from support.serving.fakes import CHUNKS, GUARDRAILS, hit, scripted_bundle
+
+ROOT = Path(__file__).parents[4]
+QUESTION = "How much overlap do chunks have?"
+UNKNOWN = "What is the capital of Peru?"
+_PIECES = ("Neighbouring chunks ", "share 64 tokens. ", "Longer overlaps ", "cost storage.")
+_TELEMETRY = {
+    "traces": {
+        "exporters": ["mlflow"],
+        "ratio": 1.0,
+        "contents": True,
+        "queue": 2048,
+        "timeout_seconds": 5,
+        "flush_seconds": 1,
+        "mlflow": {"spool_mib": 1},
+    },
+    "logs": {"level": "info", "format": "json", "access": True},
+}
+
+
+class SteadyChat:
+    """Answers anything in two sentences; each takes half of `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._pause = seconds / 2
+
+    async def stream(
+        self,
+        messages: Messages,  # noqa: ARG002 - the signature of a chat
+        parameters: ModelParameters,  # noqa: ARG002
+        *,
+        deadline: float,  # noqa: ARG002
+    ) -> AsyncGenerator[Delta, None]:
+        for number, piece in enumerate(_PIECES):
+            if number % 2 == 0:
+                await asyncio.sleep(self._pause)
+            yield Delta(piece)
+        yield Delta(finish_reason="stop", usage=Usage(11, 12))
+
+
+class SteadyRetriever:
+    """Finds the same passage for every question, and something far off for UNKNOWN."""
+
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:  # noqa: ARG002
+        return [hit(CHUNKS, doc_id="chunking", title="Chunking", similarity=0.1 if question == UNKNOWN else 0.9)]
+
+
+def serve(port: int, folder: str, *, seconds: float = 0.05, limits: Mapping[str, int] | None = None) -> None:
+    """Serves until SIGTERM, and no longer than its parent lives; keys.json in `folder` decides who may ask."""
+    die_with_parent()
+    state, traffic = Path(folder), TrafficState()
+    bundle = scripted_bundle(limits={"max_body_bytes": 65536, "max_concurrent": 8, "max_queued": 16, **(limits or {})})
+    telemetry = TelemetrySettings.model_validate(_TELEMETRY)
+    with logging_of(telemetry.logs, bundle.release), open_telemetry(telemetry, bundle, state) as told:
+        chain = ApplicationRunner(bundle, SteadyChat(seconds), SteadyRetriever(), Guards(GUARDRAILS))
+        feedback = FeedbackLog(state / "feedback", forward_to(told))
+        keys = KeyRing(state / "keys.json")
+        app = create_app(bundle, chain, traffic, telemetry=told, keys=keys, feedback=feedback)
+        listen(app, traffic, "127.0.0.1", port, drain_seconds=bundle.service.drain_seconds)
+
+
+class SteadyService:
+    """`serve` as a child process, ready when the constructor returns. `key` may do everything, at any rate."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.port = free_port()
+        self.key = add_key(
+            folder / "keys.json", f"load-{self.port}", tenant=None, scopes=["chat", "feedback", "metrics"], rate=10**9
+        )
+        self.log = folder / f"service-{self.port}.log"
+        path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
+        code = f"from support.load.service import serve; serve({self.port}, {str(folder)!r}, **{options!r})"
+        with self.log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, stdout=stream, stderr=stream
+            )
+        wait_until(lambda: self.ready or self.process.poll() is not None, seconds=180)
+        if not self.ready:
+            self.stop()
+            raise AssertionError(f"the service did not start:\n{self.log.read_text()[-3000:]}")
+
+    @property
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    @property
+    def authorization(self) -> str:
+        return f"Bearer {self.key}"
+
+    @property
+    def rss(self) -> int:
+        """Resident memory in KiB."""
+        return self._memory("VmRSS:")
+
+    @property
+    def peak(self) -> int:
+        """The most that `rss` has been since `forget_peak`."""
+        return self._memory("VmHWM:")
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def _memory(self, what: str) -> int:
+        return int(Path(f"/proc/{self.process.pid}/status").read_text().split(what)[1].split()[0])
+
+    @property
+    def descriptors(self) -> int:
+        """Open files and sockets."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of processor time so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self) -> SteadyService:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -1,0 +1,1 @@
+"""Providers of chat models on this machine, good and failing ones."""

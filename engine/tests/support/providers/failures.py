@@ -1,0 +1,175 @@
+"""The whole application, in this process, over two scripted providers that fail: how late its answers are, who gives
+them, and when the first provider is left alone and asked again.
+
+Times are those of the event loop that the application runs on, which does not count what the machine does beside it.
+`engine/benchmarks/failing_providers.py` prints them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sluice.guardrails.guards import Guards
+from sluice.llm.provider_attempts import ProviderAttempt
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import CHAT, TrafficState
+from sluice.serving.runner import ApplicationRunner
+from support.event_loop import run
+from support.load.service import QUESTION, SteadyRetriever
+from support.providers.clients import chat_over
+from support.providers.server import Upstream, upstream
+from support.serving.fakes import GUARDRAILS, scripted_bundle
+
+RETRIES = 3
+LIMITS = {"max_body_bytes": 4096, "max_concurrent": 64}
+_HEADERS = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+_SCOPE: dict[str, Any] = {
+    "type": "http",
+    "method": "POST",
+    "path": CHAT,
+    "raw_path": CHAT.encode(),
+    "headers": _HEADERS,
+}
+_SCOPE |= {"query_string": b"", "http_version": "1.1", "asgi": {"version": "3.0", "spec_version": "2.3"}}
+
+
+@dataclass(frozen=True)
+class Told:
+    """One answer: its status, its body, and the seconds until the application had done with the request."""
+
+    status: int
+    body: str
+    seconds: float
+
+
+class Failing:
+    """An application with `deadline` seconds for an answer.
+
+    `a_first_token`: seconds that the first provider has for its first text; `failures`: those that open a breaker, by
+    default as in config/providers.yaml."""
+
+    def __init__(self, servers: list[Upstream], *, deadline: float, a_first_token: float, failures: int) -> None:
+        self.a, self.b = servers
+        self.attempts: list[ProviderAttempt] = []
+        self.sent: list[dict[str, Any]] = []  # of the last request
+        breaker = {"window": 2 * failures, "failures": failures, "open_seconds": 5}
+        usual = {"retries": RETRIES, "max_concurrency": 64, "breaker": breaker}
+        first = {"connect": 1, "queue": 1, "first_token": a_first_token}
+        second = {"connect": 1, "queue": 1, "first_token": 60}
+        self.chat = chat_over(servers, usual | {"timeouts": first}, usual | {"timeouts": second})
+        self.chat.observers.append(self.attempts.append)
+        llm = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": deadline}
+        bundle = scripted_bundle(llm=llm, limits=LIMITS)
+        chain = ApplicationRunner(bundle, self.chat, SteadyRetriever(), Guards(GUARDRAILS))
+        self._app = create_app(bundle, chain, TrafficState(), providers=self.chat)
+
+    def answer(self, *, stream: bool = False, after: Upstream | None = None) -> Told:
+        """One answer, by a clock that does not count what the machine does beside it.
+
+        Args:
+            stream: Whether it is asked for as a stream.
+            after: The server that keeps the request waiting: the clock stands still until it has got it and, where it
+                says something first, until that has been passed on.
+        """
+        return run(self.ask(stream=stream), held=lambda: after is not None and not self._waits(after, stream))
+
+    def _waits(self, server: Upstream, stream: bool) -> bool:
+        said = server.script[-1] == "hang_in_stream" and stream
+        return bool(server.asked) and (not said or len(self.sent) > 1)
+
+    async def ask(self, *, stream: bool = False) -> Told:
+        body = json.dumps({"messages": [{"role": "user", "content": QUESTION}], "stream": stream}).encode()
+        sent: list[dict[str, Any]] = []
+        self.sent = sent
+        messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        now = asyncio.get_running_loop().time
+        began = now()
+        await self._app(_SCOPE, messages.get, send)
+        seconds = now() - began
+        said = b"".join(message.get("body", b"") for message in sent).decode()
+        return Told(sent[0]["status"], said, seconds)
+
+    def answered_by(self, name: str) -> int:
+        return sum(attempt.provider == name and attempt.outcome == "answered" for attempt in self.attempts)
+
+
+@contextmanager
+def failing(*, deadline: float, a_first_token: float, failures: int = 10) -> Iterator[Failing]:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(upstream()) for _ in range(2)]
+        yield Failing(servers, deadline=deadline, a_first_token=a_first_token, failures=failures)
+
+
+def overshoots(first: str, second: str, *, deadline: float, callers: int, stream: bool) -> list[float]:
+    """Seconds after the deadline at which each of `callers` requests at once was over; the script words say what the
+    providers do. Every one of them must have ended for its deadline."""
+    # No breaker opens, so that all of them wait, retry and fall over.
+    with failing(deadline=deadline, a_first_token=deadline / 3, failures=1000) as service:
+        service.a.script, service.b.script = [first], [second]
+
+        async def all_at_once() -> list[Told]:
+            await service.ask(stream=stream)  # what a first request loads is not counted
+            service.attempts.clear()
+            return list(await asyncio.gather(*(service.ask(stream=stream) for _ in range(callers))))
+
+        answers = run(all_at_once())
+    assert all("model_timeout" in answer.body for answer in answers), answers
+    return [answer.seconds - deadline for answer in answers]
+
+
+@dataclass(frozen=True)
+class Fallover:
+    """`share` of the requests that were answered while the first provider failed; `failures` of it until its breaker
+    opened; `closed_after`: seconds from its recovery until it answered again."""
+
+    share: float
+    failures: int
+    closed_after: float
+
+
+def fall_over(fault: str, *, requests: int, callers: int) -> Fallover:
+    """The first provider fails as the script word says, later it answers again; the second is well all the time."""
+    with failing(deadline=10, a_first_token=0.3) as service:
+        return asyncio.run(_fall_over(service, fault, requests, callers))
+
+
+async def _fall_over(service: Failing, fault: str, requests: int, callers: int) -> Fallover:
+    now = asyncio.get_running_loop().time
+    service.a.script, service.b.script = [fault], ["normal"]
+    failures, opened = 0, asyncio.Event()
+
+    def count(attempt: ProviderAttempt) -> None:
+        nonlocal failures
+        if attempt.provider == "a" and not opened.is_set():
+            failures += 1
+            if service.chat.states["a"] == "open":
+                opened.set()
+
+    service.chat.observers.append(count)
+    turns = asyncio.Semaphore(callers)
+
+    async def one() -> bool:
+        async with turns:
+            answer = await service.ask()
+            return answer.status == 200 and "64 tok" in answer.body
+
+    share = sum(await asyncio.gather(*(one() for _ in range(requests)))) / requests
+    assert opened.is_set(), "the breaker never opened"
+    assert service.answered_by("a") == 0
+    service.a.script = ["normal"]
+    recovered = now()
+    while not service.answered_by("a"):
+        assert now() - recovered < 60, "the first provider is never asked again"
+        await service.ask()
+        await asyncio.sleep(0.05)
+    return Fallover(share, failures, now() - recovered)

@@ -1,0 +1,1 @@
+"""What attacks are sent to."""

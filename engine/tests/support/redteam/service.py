@@ -1,0 +1,54 @@
+"""A scripted service to attack: what it answers is a function of the last message and of the caller's key."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from sluice.extras.redteam.attack import TENANTS
+from sluice.extras.redteam.attack_target import AttackTarget
+
+Behave = Callable[[str, str], dict[str, Any] | bytes | int]
+KEYS = {None: "key-nobody", **{tenant: f"key-{tenant}" for tenant in TENANTS}}
+
+
+def reply(text: str, *, citations: tuple[str, ...] = (), blocked: str = "") -> dict[str, Any]:
+    """An answer in the form of engine/docs/reference/api.md, as far as the red team reads it."""
+    return {
+        "choices": [{"message": {"role": "assistant", "content": text}}],
+        "citations": [{"document": one} for one in citations],
+        "blocked": blocked or None,
+    }
+
+
+@contextmanager
+def service(behave: Behave) -> Iterator[AttackTarget]:
+    """`behave(question, key)` gives a body, raw bytes, or an error status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            key = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            said = behave(body["messages"][-1]["content"], key)
+            content = said if isinstance(said, bytes) else json.dumps(said if isinstance(said, dict) else {}).encode()
+            self.send_response(said if isinstance(said, int) else 200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield AttackTarget(f"http://127.0.0.1:{server.server_address[1]}", KEYS)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

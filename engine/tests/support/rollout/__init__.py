@@ -1,0 +1,1 @@
+"""Canaries, good and bad, and how they are rehearsed and promoted."""

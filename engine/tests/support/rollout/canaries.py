@@ -1,0 +1,116 @@
+"""The real service as releases that are good and bad in ways that Prometheus can see, for tests of the analysis.
+
+Model, search and guard are scripts; HTTP, admission, metrics and feedback are those of a release.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+
+from sluice.core.processes import free_port, wait_until
+from sluice.data.rows import Row
+from sluice.guardrails.guards import GuardOutcome
+from sluice.serving.feedback import FeedbackLog
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.runner import ApplicationRunner
+from sluice.serving.server import listen
+from support.serving.fakes import CHUNKS, REPLIES, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
+
+ROOT = Path(__file__).parents[4]
+GOOD = "How much overlap do chunks have?"
+BROKEN = "What breaks?"
+FORBIDDEN = "What is forbidden?"
+
+
+class ForbiddingGuards:
+    """Refuses one question."""
+
+    async def check_input(self, text: str) -> GuardOutcome:
+        return GuardOutcome("", True, ("test.forbidden",)) if text == FORBIDDEN else GuardOutcome(text, False, ())
+
+    async def check_passage(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
+
+    async def check_output(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
+
+
+# Cases of an evaluation: half have an answer, half must be declined.
+CASES = [
+    Row(id=f"case-{n:02}", question=f"What is case-{n:02}?", answers=(f"It is value-{n:02}",), doc_ids=(f"doc-{n:02}",))
+    if n < 40
+    else Row(id=f"case-{n:02}", question=f"What is case-{n:02}?", answers=(), doc_ids=())
+    for n in range(80)
+]
+
+
+def serve(port: int, release: str, state: str, delay: float, *, wrong: bool = False) -> None:
+    """Answers GOOD within four times `delay` seconds, BROKEN with a 5xx, FORBIDDEN with a refusal, and CASES right, or
+    `wrong`: with other words, and where it should decline too."""
+    bundle = replace(scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64}), release=release)
+    script: dict[str, str | Exception] = {**REPLIES, "breaks": RuntimeError("broken")}
+    hits = {asked: [hit(CHUNKS, doc_id="chunking")] for asked in (GOOD, BROKEN, FORBIDDEN)}
+    for row in CASES:
+        text = row.answers[0] if row.answers else "Nothing of it"
+        script[row.id] = "Nobody knows" if wrong else text
+        found = row.answers or wrong
+        hits[row.question] = [hit(f"{text}.", similarity=0.9 if found else 0.1, doc_id=row.id.replace("case", "doc"))]
+    chat, retriever = ScriptedChat(script, delay=delay), ScriptedRetriever(hits)
+    traffic = TrafficState()
+    chain = ApplicationRunner(bundle, chat, retriever, ForbiddingGuards())
+    app = create_app(bundle, chain, traffic, feedback=FeedbackLog(Path(state) / "feedback"))
+    listen(app, traffic, "127.0.0.1", port, drain_seconds=1, notice_seconds=0)
+
+
+class Canary:
+    """A release in a process of its own."""
+
+    def __init__(self, release: str, state: Path, delay: float = 0.0, *, wrong: bool = False) -> None:
+        self.release = release
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        call = f"serve({self.port}, {release!r}, {str(state)!r}, {delay}, wrong={wrong})"
+        code = f"from support.rollout.canaries import serve; {call}"
+        path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
+        self.process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
+
+    def wait_ready(self) -> None:
+        def ready() -> bool:
+            try:
+                return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        assert wait_until(lambda: ready() or self.process.poll() is not None, seconds=120)
+        assert self.process.poll() is None
+
+    def ask(self, question: str) -> int:
+        body = {"model": "sluice", "messages": [{"role": "user", "content": question}]}
+        return self._post("/v1/chat/completions", body)
+
+    def score(self, value: float, release: str) -> None:
+        """A user's score of an answer that `release` gave; whichever release takes it."""
+        assert self._post("/v1/feedback", {"trace_id": "0" * 32, "score": value, "release": release}) == 200
+
+    def _post(self, path: str, body: dict[str, object]) -> int:
+        return httpx.post(self.url + path, json=body, timeout=30, trust_env=False).status_code
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def many(times: int, call: Callable[[], object]) -> None:
+    """`call`, eight at a time."""
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(call) for _ in range(times)]:
+            done.result()

@@ -1,0 +1,13 @@
+"""The names that the template has for itself: a project's own are no matter of the engine's tests."""
+
+from __future__ import annotations
+
+from sluice.core.project import Project
+
+STARTER = Project(
+    name="sluice",
+    organisation="example",
+    region="eu-west-1",
+    image="ghcr.io/example/sluice",
+    environments=("staging", "production"),
+)

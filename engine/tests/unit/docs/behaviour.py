@@ -1,0 +1,238 @@
+"""What the examples of docs/ do, in a copy of the repository that has all of them. Run as a program inside of the copy,
+so that `assistant` and `sluice` are those of the copy.
+
+    python behaviour.py find FOLDER       prints what was found, as JSON
+    python behaviour.py serve PORT RELEASE FOLDER WORDING
+
+A service is the real one with the prompts, the routes, and the checks of config/guardrails.yaml that need no model;
+model and search are scripts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sluice.core.processes import free_port, wait_until
+from sluice.core.settings import load_settings
+from sluice.data.rows import Row
+from sluice.evaluation.comparison import Comparison, compare
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.evaluation.output import Output
+from sluice.evaluation.registry import make_metrics
+from sluice.evaluation.runner import run_cases
+from sluice.extend import testing
+from sluice.guardrails.guards import Guards
+from sluice.guardrails.settings import GuardrailSettings
+from sluice.llm.providers import connect
+from sluice.llm.providers.context import ProviderContext
+from sluice.llm.settings import load_providers
+from sluice.prompts import ModelParameters, load_prompts
+from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan
+from sluice.rollout.canary_quality import ReleaseClient, compare_served
+from sluice.serving.api_keys import add_key
+from sluice.serving.auth import KeyRing
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.routing import load_router
+from sluice.serving.runner import ApplicationRunner
+from sluice.serving.server import listen
+
+ROOT = Path.cwd()
+GATES = ROOT / "config" / "gates.yaml"
+# Both wordings are right, so that nothing but the share of digits tells them apart.
+WORDINGS = {"words": "sixty-four tokens", "digits": "64"}
+PASSAGE = "Neighbouring chunks share 64, that is sixty-four tokens."
+CASES = [
+    Row(id=f"c{n:02}", question=f"What is item {n:02}?", answers=tuple(WORDINGS.values()), doc_ids=("chunking",))
+    if n < 30
+    else Row(id=f"c{n:02}", question=f"What is item {n:02}?", answers=(), doc_ids=())
+    for n in range(60)
+]
+GREETING = "Hello!"
+
+
+def serve(port: int, release: str, state: Path, wording: str) -> None:
+    """A service that answers CASES in a wording, and a greeting with the prompt that it was given."""
+    bundle = testing.scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64})
+    bundle = replace(bundle, release=release, prompts=load_prompts(ROOT / "prompts"))
+    hits = {row.question: [testing.hit(PASSAGE, doc_id="chunking")] if row.answers else [] for row in CASES}
+    chat = testing.ScriptedChat({"What is item": WORDINGS[wording], GREETING: "Good day."})
+    guards = load_settings(ROOT / "config" / "guardrails.yaml", GuardrailSettings)
+    plain = tuple(one for one in guards.input if one.check == "ticket")
+    checks = Guards(guards.model_copy(update={"input": plain, "passages": (), "output": ()}))
+    keys = KeyRing(state / "keys.json")
+    traffic = TrafficState()
+    application = ApplicationRunner(bundle, chat, testing.ScriptedRetriever(hits), checks)
+    app = create_app(bundle, application, traffic, keys=keys, router=load_router())
+    listen(app, traffic, "127.0.0.1", port, drain_seconds=1)
+    (state / "asked.json").write_text(json.dumps(chat.calls))
+
+
+class Service:
+    """A child process that serves; stopped by leaving the context."""
+
+    def __init__(self, release: str, state: Path, wording: str) -> None:
+        state.mkdir(parents=True, exist_ok=True)
+        self.state, port = state, free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        words = [sys.executable, __file__, "serve", str(port), release, str(state), wording]
+        self._process = subprocess.Popen(words)
+
+    def __enter__(self) -> Service:
+        assert wait_until(lambda: self._process.poll() is not None or self._ready(), seconds=180)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def get(self, path: str, key: str = "") -> httpx.Response:
+        return httpx.get(self.url + path, headers=_bearer(key), trust_env=False)
+
+    def chat(self, question: str, key: str = "") -> dict[str, Any]:
+        body = {"messages": [{"role": "user", "content": question}]}
+        url = f"{self.url}/v1/chat/completions"
+        answer: dict[str, Any] = httpx.post(url, json=body, headers=_bearer(key), trust_env=False).json()
+        return answer
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+class Recorded:
+    """The application of an evaluation, with the answers of one wording."""
+
+    def __init__(self, wording: str) -> None:
+        self._wording = wording
+
+    async def ask(self, row: Row, *, trial: int) -> Output:
+        del trial
+        return Output(
+            text=WORDINGS[self._wording] if row.answers else testing.DECLINE,
+            declined=not row.answers,
+            retrieved=row.doc_ids,
+            citations=row.doc_ids,
+            latency_ms=1.0,
+            ttft_ms=1.0,
+            prompt_tokens=1,
+            completion_tokens=1,
+            passages=(PASSAGE,),
+            cost=0.0,
+        )
+
+
+def _verdict(found: Comparison) -> dict[str, Any]:
+    deciding = {metric.name: metric.verdict for metric in found.deciding}
+    return {"verdict": found.verdict, "worse": [name for name, one in deciding.items() if one == "worse"]}
+
+
+def pull_request() -> dict[str, Any]:
+    """Base answers in words, head in digits: scored and compared as `sluice eval` does."""
+    metrics = make_metrics()
+
+    def records(wording: str) -> list[dict[str, Any]]:
+        done = run_cases(CASES, Recorded(wording), metrics, concurrency=4, on_progress=lambda *_: None)
+        return asyncio.run(done)
+
+    policy = load_policy(GATES)
+    known = {metric.name for metric in metrics}
+    policy = policy.model_copy(update={"metrics": {n: one for n, one in policy.metrics.items() if n in known}})
+    return _verdict(compare(records("words"), records("digits"), metrics, policy))
+
+
+def canary(stable: Service, worse: Service, key: str) -> dict[str, Any]:
+    """The analysis `quality` of a canary that answers in digits."""
+    sides = [ReleaseClient(service.url, testing.DECLINE, 60, key=key) for service in (stable, worse)]
+    return _verdict(compare_served(*sides, CASES, load_policy(GATES), concurrency=4))
+
+
+def provided() -> dict[str, Any]:
+    """What the last provider of the list answers."""
+    spec = load_providers(ROOT / "config" / "providers.yaml", roles=["chat", "embed"]).chat[-1]
+
+    async def text() -> str:
+        until = asyncio.get_running_loop().time() + 10
+        parts = connect(ProviderContext(spec)).stream([], ModelParameters(), deadline=until)
+        return "".join([part.text async for part in parts])
+
+    return {"kind": spec.kind, "text": asyncio.run(text())}
+
+
+def find(folder: Path) -> dict[str, Any]:
+    for side in ("stable", "canary"):
+        (folder / side).mkdir(parents=True)
+    key = add_key(folder / "stable" / "keys.json", "web", tenant=None, scopes=("chat",), rate=10_000)
+    shutil.copy(folder / "stable" / "keys.json", folder / "canary" / "keys.json")  # one key for both, as in a cluster
+    with ExitStack() as running:
+        services = [
+            Service("r-00000000000a", folder / "stable", "words"),
+            Service("r-00000000000b", folder / "canary", "digits"),
+        ]
+        stable, worse = (running.enter_context(service) for service in services)
+        found = {
+            "pull_request": pull_request(),
+            "canary": canary(stable, worse, key),
+            "blocked": stable.chat("What about HD-12345?", key),
+            "answered": stable.chat(CASES[0].question, key),
+            "greeted": stable.chat(GREETING, key),
+            "endpoint": [stable.get("/v1/hours", key).json(), stable.get("/v1/hours").status_code],
+            "documented": "/v1/hours" in stable.get("/openapi.json").json()["paths"],
+        }
+    asked = json.loads((folder / "stable" / "asked.json").read_text())
+    steps = load_plan(ROOT / "k8s" / "base" / "rollout.yaml").steps
+    return {
+        **found,
+        "asked": list(dict.fromkeys(call["messages"][0][1] for call in asked)),
+        "provider": provided(),
+        "tools": _tools(),
+        "steps": [step.weight if isinstance(step, SetWeight) else step.kind for step in steps],
+        "analyses": [step.template for step in steps if isinstance(step, AnalysisStep)],
+    }
+
+
+def _tools() -> dict[str, Any]:
+    """As an application gets them: `services.tools`."""
+    application = ApplicationRunner(
+        replace(testing.scripted_bundle(), prompts=load_prompts(ROOT / "prompts")),
+        testing.ScriptedChat({}),
+        testing.ScriptedRetriever({}),
+        testing.NoChecks(),
+    )
+    tools = application.services.tools
+    return {
+        name: {
+            "arguments": sorted(tool.args),
+            "description": tool.description,
+            "of 100": tool.invoke({"gigabytes": 100}),
+        }
+        for name, tool in tools.items()
+    }
+
+
+def main(words: Sequence[str]) -> None:
+    if words[0] == "serve":
+        serve(int(words[1]), words[2], Path(words[3]), words[4])
+    else:
+        print(json.dumps(find(Path(words[1]))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,124 @@
+"""Reads the how-to sections of docs/ and applies their examples to a copy of the repository.
+
+A section names what it touches in a line that begins with `Files:`. A fenced block whose info string ends with a path
+is the whole of a new file, or, of the kind `diff`, lines to add (`+`) between lines that are there (a blank before
+them; what follows in such a line, a comment for instance, does not count).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.template.owned import list_files, write_lists
+
+ROOT = Path(__file__).parents[4]
+_BLOCK = re.compile(r"^```(\w+) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A block that is applied: `kind` is the language, or `diff`."""
+
+    kind: str
+    path: str
+    text: str
+
+    def apply(self, root: Path) -> None:
+        """Writes the new file, or adds the lines.
+
+        Raises:
+            AssertionError: the file is there already, or the lines around the new ones are not, or are there twice.
+        """
+        file = root / self.path
+        if self.kind == "diff":
+            file.write_text(_added(file.read_text().split("\n"), self.text.rstrip("\n").split("\n"), self.path))
+            return
+        assert not file.exists(), f"{self.path} is there already"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(self.text)
+
+
+@dataclass(frozen=True)
+class Guide:
+    """One how-to section: the files that it names, and its examples in their order."""
+
+    heading: str
+    files: frozenset[str]
+    examples: tuple[Example, ...]
+
+    def apply(self, root: Path) -> None:
+        for example in self.examples:
+            example.apply(root)
+
+
+def read_guide(page: Path, heading: str) -> Guide:
+    """The section of a page below a heading of the second level."""
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert found, f"{page}: no section {heading!r}"
+    section = found[1]
+    listed = re.search(r"^Files: (.*)$", section, re.MULTILINE)
+    assert listed, f"{page}: {heading}: no line `Files:`"
+    return Guide(
+        heading,
+        frozenset(re.findall(r"`([^`]+)`", listed[1])),
+        tuple(Example(*block) for block in _BLOCK.findall(section)),
+    )
+
+
+def _added(lines: list[str], change: list[str], path: str) -> str:
+    context = [line[1:] for line in change if not line.startswith("+")]
+    places = [
+        at
+        for at in range(len(lines) - len(context) + 1)
+        if all(line.startswith(wanted) for line, wanted in zip(lines[at:], context, strict=False))
+    ]
+    assert len(places) == 1, f"{path}: {context} is there {len(places)} times"
+    at, made = places[0], lines[: places[0]]
+    for line in change:
+        if line.startswith("+"):
+            made.append(line[1:])
+        else:
+            made.append(lines[at])
+            at += 1
+    return "\n".join([*made, *lines[at:]])
+
+
+def copy_repository(target: Path) -> None:
+    """The files of the working tree that git tracks or would track, as the only commit of a new repository: a project
+    that was made from the template."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    for words in (["init", "--quiet"], ["add", "--all"]):
+        subprocess.run(["git", *words], cwd=target, check=True)
+    write_lists(target, list_files(target))
+    with (target / "config" / "project.yaml").open("a") as project:
+        project.write("template: {repository: example/sluice}\n")  # as `sluice init` does
+    who = ["-c", "user.name=Guide", "-c", "user.email=guide@example.org"]
+    for words in (["add", "--all"], [*who, "commit", "--quiet", "--message", "The repository"]):
+        subprocess.run(["git", *words], cwd=target, check=True)
+
+
+def changed(root: Path) -> set[str]:
+    """Paths that git sees as new, changed or gone."""
+    words = ["git", "status", "--porcelain", "--untracked-files=all", "-z"]
+    told = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True).stdout
+    return {line[3:] for line in told.split("\0") if line}
+
+
+def restore(root: Path) -> None:
+    """Takes everything back to the commit."""
+    subprocess.run(["git", "checkout", "--quiet", "."], cwd=root, check=True)
+    subprocess.run(["git", "clean", "--quiet", "-d", "--force"], cwd=root, check=True)

@@ -1,0 +1,203 @@
+"""The how-to sections of docs/, followed word by word in a copy of the repository: each changes the files that it names
+and no other, the checks stay green, and each example does what its section says.
+
+One copy takes the examples one at a time and goes back; another has all of them together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.cluster.manifests import render
+from unit.docs.guide import ROOT, Example, Guide, changed, copy_repository, read_guide, restore
+
+pytestmark = [
+    pytest.mark.skipif(not (ROOT / "docs" / "extend.md").exists(), reason="a project without these pages"),
+    pytest.mark.timeout(1200),
+]
+
+SECTIONS = {
+    "metric": ("extend.md", "A metric"),
+    "guardrail": ("extend.md", "A guardrail"),
+    "provider": ("extend.md", "A provider"),
+    "tool": ("extend.md", "A tool"),
+    "endpoint": ("extend.md", "An endpoint"),
+    "prompt": ("prompts.md", "Add a prompt"),
+    "canary step": ("canary.md", "A canary step"),
+}
+PAGES = {ROOT / "docs" / "extend.md", ROOT / "docs" / "prompts.md", ROOT / "docs" / "canary.md"}
+PROGRAMS = Path(sys.executable).parent
+
+
+def guide(name: str) -> Guide:
+    page, heading = SECTIONS[name]
+    return read_guide(ROOT / "docs" / page, heading)
+
+
+def run(root: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """A program of this environment with the code of the copy."""
+    code = os.pathsep.join(str(root / folder) for folder in ("src", "engine/src", "engine/tests"))
+    environment = {**os.environ, "PYTHONPATH": code, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([*words], cwd=root, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one-by-one")
+    copy_repository(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy with all examples."""
+    folder = tmp_path_factory.mktemp("together")
+    copy_repository(folder)
+    for name in SECTIONS:
+        guide(name).apply(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(together: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the examples do."""
+    program = together / "engine" / "tests" / "unit" / "docs" / "behaviour.py"
+    done = run(together, sys.executable, program, "find", tmp_path_factory.mktemp("services"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answers
+
+
+@pytest.fixture
+def clean(copy: Path) -> Iterator[Path]:
+    yield copy
+    restore(copy)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_an_example_changes_the_files_that_its_section_names_and_no_other(name: str, clean: Path) -> None:
+    section = guide(name)
+    assert section.files == {example.path for example in section.examples}
+    section.apply(clean)
+    assert changed(clean) == section.files
+    assert not [path for path in section.files if path.startswith("engine/")]
+
+
+def test_the_checks_stay_green(together: Path) -> None:
+    files = sorted(path for path in changed(together) if path.endswith(".py"))
+    assert len(files) >= 9
+    for words in (
+        [PROGRAMS / "ruff", "format", "--check", *files],
+        [PROGRAMS / "ruff", "check", *files],
+        [PROGRAMS / "lint-imports", "--no-cache", "--config", "engine/pyproject.toml"],
+        [PROGRAMS / "sluice", "prompts", "check"],
+        [PROGRAMS / "sluice", "manifests", "check"],
+        [PROGRAMS / "sluice", "gates", "sync"],
+        [PROGRAMS / "sluice", "engine", "check"],
+    ):
+        done = run(together, *words)
+        assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
+    assert changed(together) == {path for name in SECTIONS for path in guide(name).files}, "`make sync` changes nothing"
+
+
+def test_the_types_are_right(together: Path) -> None:
+    files = sorted(path for path in changed(together) if path.startswith("src/"))
+    cache = ROOT / ".mypy_cache"
+    done = run(together, PROGRAMS / "mypy", "--config-file", "engine/pyproject.toml", f"--cache-dir={cache}", *files)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_tests_of_a_project_and_the_contracts_stay_green(together: Path) -> None:
+    chosen = ["-m", "not real and not e2e", "tests", "engine/tests/contract"]
+    done = run(together, sys.executable, "-m", "pytest", "-q", *chosen)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_the_metric_decides_in_a_pull_request(found: dict[str, Any]) -> None:
+    assert found["pull_request"] == {"verdict": "worse", "worse": ["digits"]}
+
+
+def test_the_metric_decides_about_a_canary(found: dict[str, Any]) -> None:
+    assert found["canary"] == {"verdict": "worse", "worse": ["digits"]}
+
+
+def test_the_guardrail_blocks_a_question(found: dict[str, Any]) -> None:
+    assert found["blocked"]["blocked"] == "ticket.number"
+    assert found["answered"]["blocked"] is None
+    assert found["answered"]["choices"][0]["message"]["content"] == "sixty-four tokens"
+
+
+def test_the_provider_answers(found: dict[str, Any]) -> None:
+    assert found["provider"] == {
+        "kind": "fixed",
+        "text": "I cannot answer at the moment. Please try again in a minute.",
+    }
+
+
+def test_the_application_gets_the_tool(found: dict[str, Any]) -> None:
+    assert found["tools"]["storage_cost"]["arguments"] == ["gigabytes", "months"]
+    assert found["tools"]["storage_cost"]["description"].startswith("What it costs to store data")
+    assert found["tools"]["storage_cost"]["of 100"] == 2
+
+
+def test_the_endpoint_answers_with_a_key_and_is_documented(found: dict[str, Any]) -> None:
+    assert found["endpoint"] == [{"opens": "08:00", "closes": "17:00"}, 401]
+    assert found["documented"]
+
+
+def test_the_prompt_is_used(found: dict[str, Any]) -> None:
+    assert found["greeted"]["choices"][0]["message"]["content"] == "Good day."
+    assert [text.partition(" ")[0] for text in found["asked"]] == ["You", "Greet"]
+
+
+def test_the_canary_has_the_step_in_a_rehearsal_and_in_every_overlay(found: dict[str, Any], together: Path) -> None:
+    assert [step for step in found["steps"] if isinstance(step, int)] == [10, 25, 50]
+    assert found["analyses"] == ["quality", "load", "load", "load"]
+    for overlay in sorted(path.parent for path in (together / "k8s" / "overlays").glob("*/kustomization.yaml")):
+        assert render(overlay).count("setWeight: 25") == 1, overlay.name
+
+
+# -- the reader itself
+
+
+def test_every_example_of_the_pages_is_followed() -> None:
+    followed = {(SECTIONS[name][0], example.text) for name in SECTIONS for example in guide(name).examples}
+    for page in PAGES:
+        for line in page.read_text().splitlines():
+            if line.startswith("```") and " " in line:
+                assert any(page.name == name for name, _ in followed), f"{page.name}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "after"),
+    [
+        ("a:\n  b: 1  # why\n", " a:\n+  c: 2\n   b: 1\n", "a:\n  c: 2\n  b: 1  # why\n"),
+        ("a\nb\n", " b\n+c\n", "a\nb\nc\n"),
+        ("a\nb\n", "+c\n a\n", "c\na\nb\n"),
+    ],
+)
+def test_lines_are_added_between_those_that_are_there(tmp_path: Path, before: str, change: str, after: str) -> None:
+    (tmp_path / "f").write_text(before)
+    Example("diff", "f", change).apply(tmp_path)
+    assert (tmp_path / "f").read_text() == after
+
+
+@pytest.mark.parametrize("before", ["x\n", "a\na\n"])
+def test_lines_that_are_not_there_or_twice_are_told(tmp_path: Path, before: str) -> None:
+    (tmp_path / "f").write_text(before)
+    with pytest.raises(AssertionError, match="times"):
+        Example("diff", "f", " a\n+c\n").apply(tmp_path)
+
+
+def test_a_new_file_must_be_new(tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text("")
+    with pytest.raises(AssertionError, match="there already"):
+        Example("python", "f.py", "x").apply(tmp_path)

@@ -1,0 +1,41 @@
+"""Stands in for the environment of the SDK where only its effect counts: makes the pipeline of the golden definition.
+
+Called as the SDK's Python is: `-P pipelines/sagemaker.py --upsert --config FOLDER`; the real one is in
+engine/tests/unit/extras/sagemaker/pipelines.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import boto3
+import yaml
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "sagemaker" / "pipeline.json"
+
+
+def upsert(config: Path) -> str:
+    """ARN of the pipeline that the settings in this folder name."""
+    settings = yaml.safe_load((config / "sagemaker.yaml").read_text())
+    sagemaker = boto3.client("sagemaker", region_name=settings["region"])
+    words = {"PipelineName": settings["pipeline"], "PipelineDefinition": GOLDEN.read_text()}
+    words["RoleArn"] = settings["role"]
+    known = [one["PipelineName"] for one in sagemaker.list_pipelines()["PipelineSummaries"]]
+    if settings["pipeline"] in known:
+        return str(sagemaker.update_pipeline(**words)["PipelineArn"])
+    return str(sagemaker.create_pipeline(ClientRequestToken="t" * 32, **words)["PipelineArn"])
+
+
+def main(argv: list[str]) -> int:
+    if os.environ.get("SDK_SAYS"):
+        print("Traceback (most recent call last):", os.environ["SDK_SAYS"], sep="\n", file=sys.stderr)
+        return 1
+    assert argv[:3:2] == ["-P", "--upsert"], argv
+    print(upsert(Path(argv[argv.index("--config") + 1])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

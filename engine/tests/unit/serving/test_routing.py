@@ -1,0 +1,152 @@
+"""Endpoints of a fork: its router has the keys, limits, labels, errors and document that the engine's have."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
+
+from sluice.core.errors import SluiceError
+from sluice.serving import routing
+from sluice.serving.api_keys import add_key
+from sluice.serving.auth import KeyRing
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.routing import OPEN, RouteTable, load_router, needs_scope
+from support.serving.fakes import StubChain
+from unit.serving.client import Client
+
+BEARER = "authorization"
+
+
+class Wish(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    colour: str
+
+
+@pytest.fixture
+def router() -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/v1/things/{number}")
+    async def thing(number: int) -> dict[str, int]:
+        """A thing."""
+        return {"number": number}
+
+    @router.post("/v1/things", openapi_extra=needs_scope("chat"))
+    async def wish(request: Wish) -> dict[str, str]:
+        """Another thing."""
+        return {"colour": request.colour}
+
+    @router.get("/about", openapi_extra=OPEN)
+    async def about() -> dict[str, str]:
+        """For anybody."""
+        raise ZeroDivisionError
+
+    return router
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return tmp_path / "keys.yaml"
+
+
+@pytest.fixture
+def make_client(bundle: ReleaseBundle, router: APIRouter, keys: Path) -> Callable[[], Client]:
+    return lambda: Client(create_app(bundle, StubChain(), TrafficState(), keys=KeyRing(keys), router=router))
+
+
+def key_of(path: Path, name: str, *scopes: Any, rate: int = 60) -> dict[str, str]:
+    return {BEARER: f"Bearer {add_key(path, name, tenant=None, scopes=scopes, rate=rate)}"}
+
+
+def test_a_route_that_says_nothing_needs_a_key(make_client: Callable[[], Client], keys: Path) -> None:
+    any_key = key_of(keys, "prometheus", "metrics")
+    client = make_client()
+    assert client.get("/v1/things/7").status_code == 401
+    assert client.send("GET", "/v1/things/7", headers=any_key).json() == {"number": 7}
+
+
+def test_a_route_may_need_a_scope_or_no_key(make_client: Callable[[], Client], keys: Path) -> None:
+    wrong, right = key_of(keys, "prometheus", "metrics"), key_of(keys, "web", "chat")
+    client = make_client()
+    assert client.send("POST", "/v1/things", json={"colour": "red"}, headers=wrong).status_code == 403
+    assert client.send("POST", "/v1/things", json={"colour": "red"}, headers=right).json() == {"colour": "red"}
+    assert client.get("/about").status_code == 500  # it was let in
+
+
+def test_a_key_s_rate_counts_for_every_route(make_client: Callable[[], Client], keys: Path) -> None:
+    slow = key_of(keys, "slow", "chat", rate=1)
+    client = make_client()
+    assert [client.send("GET", "/v1/things/1", headers=slow).status_code for _ in range(2)] == [200, 429]
+
+
+def test_errors_have_the_shape_of_all_others(make_client: Callable[[], Client]) -> None:
+    client = make_client()
+    unknown = client.send("POST", "/v1/things", json={"color": "red", "colour": "red"})
+    assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "color")
+    assert "unknown field (did you mean 'colour'?)" in unknown.json()["error"]["message"]
+    assert client.get("/v1/things/x").json()["error"]["code"] == "invalid_request"
+    assert client.get("/about").json()["error"] == {
+        "message": "the service failed; its log says why",
+        "type": "server_error",
+        "param": None,
+        "code": "internal_error",
+    }
+
+
+def test_a_body_has_its_limit(make_client: Callable[[], Client], bundle: ReleaseBundle) -> None:
+    body = b"x" * (bundle.service.limits.max_body_bytes + 1)
+    assert make_client().send("POST", "/v1/things", content=body).status_code == 413
+
+
+def test_its_label_in_the_metrics_is_the_path_as_it_is_declared(make_client: Callable[[], Client]) -> None:
+    client = make_client()
+    client.get("/v1/things/7")
+    client.get("/v1/things/8")
+    page = client.get("/metrics").text
+    assert 'route="/v1/things/{number}"' in page
+    assert "things/7" not in page
+
+
+def test_it_is_in_the_document_with_what_may_be_refused(make_client: Callable[[], Client]) -> None:
+    paths = make_client().get("/openapi.json").json()["paths"]
+    assert {"401", "403", "429"} <= set(paths["/v1/things/{number}"]["get"]["responses"])
+    assert paths["/v1/things/{number}"]["get"]["security"] == [{"key": []}]
+    assert paths["/v1/things"]["post"]["security"] == [{"key": ["chat"]}]
+    assert "security" not in paths["/about"]["get"]
+    assert "422" not in paths["/v1/things"]["post"]["responses"]
+
+
+def test_a_path_of_the_service_is_not_for_others(bundle: ReleaseBundle) -> None:
+    router = APIRouter()
+    router.add_api_route("/v1/feedback", lambda: {}, methods=["POST"])
+    with pytest.raises(SluiceError, match="POST /v1/feedback is already a route of the service"):
+        create_app(bundle, StubChain(), TrafficState(), router=router)
+
+
+def test_a_scope_that_no_key_can_have_is_refused() -> None:
+    route = APIRoute("/x", lambda: {}, openapi_extra={"security": [{"key": ["admin"]}]})
+    with pytest.raises(SluiceError, match="/x: needs 'admin', which no key can have"):
+        RouteTable([route])
+
+
+def test_what_does_not_exist_needs_a_key(router: APIRouter) -> None:
+    found = RouteTable(router.routes).find({"path": "/v1/thing", "method": "GET"})
+    assert (found.label, found.open) == ("other", False)
+
+
+def test_the_module_of_routes_must_have_a_router(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "load_optional", lambda _: None)
+    assert load_router() is None
+    monkeypatch.setattr(routing, "load_optional", lambda _: types.ModuleType("assistant.routes"))
+    with pytest.raises(SluiceError, match=r"src/assistant/routes.py: no .?router"):
+        load_router()

@@ -1,0 +1,96 @@
+"""The pytest plugin in a run of its own: what it leaves in the summary of a job on GitHub, and what it closes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sluice.core.processes import free_port
+
+SOURCE = Path(__file__).resolve().parents[4] / "src"
+
+
+def test_counts_what_is_broken_and_what_was_left_out(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_one.py").write_text(
+        "import pytest\ndef test_a(): pass\ndef test_b(): assert 1 == 2, '`x` | y'\n"
+        "@pytest.mark.skip(reason='no promtool')\ndef test_c(): pass\n@pytest.fixture\ndef f(): raise ValueError('z')\n"
+        "def test_d(f): pass\n"
+    )
+    path = tmp_path / "summary.md"
+    env = os.environ | {
+        "GITHUB_STEP_SUMMARY": str(path),
+        "PYTHONPATH": str(SOURCE),
+    }
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "sluice.testing.plugin",
+            "-p",
+            "no:cacheprovider",
+            f"--basetemp={tmp_path}/t",
+            ".",
+        ],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    shown = path.read_text()
+    for row in ("| `passed` | `1` |", "| `failed` | `1` |", "| `error` | `1` |", "| `skipped` | `1` |"):
+        assert row in shown
+    assert "| `test_one.py::test_b` | `" in shown
+    assert "| `test_one.py::test_d` | `" in shown
+    assert "| `Skipped: no promtool` |" in shown
+
+
+CLOSED = """
+import socket
+
+def test_swallowed():
+    try:
+        socket.create_connection(("{address}", 9), timeout=1)
+    except BaseException:
+        pass
+
+def test_this_machine(loopback):
+    try:
+        socket.create_connection(("127.0.0.1", {port}), timeout=60)
+    except ConnectionRefusedError:
+        pass
+"""
+
+
+def test_a_refused_connection_fails_its_test_although_it_was_swallowed(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_net.py").write_text(CLOSED.format(address="192.0.2.1", port=free_port()))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "sluice.testing.plugin", "-p", "no:cacheprovider", "."],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "2 passed, 1 error" in done.stdout
+    assert "the test reached for the network: look up '192.0.2.1'" in done.stdout
+
+
+def test_what_serves_does_not_load_it() -> None:
+    program = "import sys, sluice.cli, sluice.serving.server; print([m for m in sys.modules if 'sluice.testing' in m])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,88 @@
+"""Makes a question that stands alone out of a conversation, by the prompt `condense`: `How long is it?` finds nothing.
+
+Enabled by `condense` of config/service.yaml, and used only when the conversation has earlier questions. On any failure
+the last question is used unchanged: a worse answer to a follow-up is better than none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+
+from sluice.extend import Messages, ModelError, RequestState, Services, TraceStep
+
+STEP = "condense"  # of the prompt, and of the trace
+_log = logging.getLogger(__name__)
+_SPEAKERS = {"user": "User", "assistant": "Assistant"}
+
+
+class Condenser:
+    """Safe for concurrent questions. SluiceError when the prompt wants other variables than history and question."""
+
+    def __init__(self, services: Services) -> None:
+        assert services.settings.condense is not None
+        self._settings = services.settings.condense
+        self._prompt = services.prompt(STEP, fills=("history", "question"), needs=("history", "question"))
+        self._chat = services.chat("chat")
+        self._guards = services.guards
+
+    @classmethod
+    def of(cls, services: Services) -> Condenser | None:
+        """None where the release switches it off."""
+        settings = services.settings.condense
+        return cls(services) if settings is not None and settings.enabled else None
+
+    async def condense(self, request: RequestState) -> str:
+        """The question as it stands alone. A first question is itself, and costs nothing."""
+        earlier = earlier_turns(request.messages, self._settings.turns)
+        if not earlier:
+            return request.question
+        async with request.trace.step(STEP) as step:
+            history = await self._history(earlier)
+            if not history:
+                return request.question
+            text = await self._ask(request, history, step)
+            verdict = await self._guards.check_input(text) if text else None
+            taken = verdict is not None and not verdict.blocked
+            step.set("sluice.condense.taken", taken)
+            return verdict.text if verdict is not None and taken else request.question
+
+    async def _history(self, earlier: Messages) -> str:
+        """A line for each message, so that no message can pass for two; those that a guard refuses are left out."""
+        lines = []
+        for message in earlier:
+            verdict = await self._guards.check_input(message["content"])
+            if not verdict.blocked:
+                words = " ".join(verdict.text.split())[: self._settings.max_characters]
+                lines.append(f"{_SPEAKERS[message['role']]}: {words}")
+        return "\n".join(lines)
+
+    async def _ask(self, request: RequestState, history: str, step: TraceStep) -> str:
+        """The reply, empty when there was no whole one in time."""
+        messages = self._prompt.render(history=history, question=request.question)
+        step.text("input", messages)
+        text, whole = "", False
+        stream = self._chat.stream(request, messages, self._prompt.parameters, step=step)
+        try:
+            # Given up by leaving it, not by the provider's deadline: that would count against its breaker.
+            async with asyncio.timeout(self._settings.timeout_seconds), aclosing(stream):
+                async for delta in stream:
+                    text += delta.text
+                    whole = delta.finish_reason == "stop"
+        except TimeoutError:
+            step.fail("TimeoutError")
+        except ModelError as error:
+            _log.warning("the question was not condensed: %s", error.failure)
+            step.fail(error.failure)
+        text = " ".join(text.split())
+        step.text("output", [{"role": "assistant", "content": text}])
+        return text if whole else ""
+
+
+def earlier_turns(messages: Messages, turns: int) -> Messages:
+    """The last `turns` questions before the last one, each with the replies to it; empty when it is the first."""
+    spoken = [message for message in messages if message["role"] in _SPEAKERS and message["content"].strip()]
+    asked = [number for number, message in enumerate(spoken) if message["role"] == "user"]
+    before = asked[:-1][-turns:]
+    return spoken[before[0] : asked[-1]] if before else []

@@ -1,0 +1,1 @@
+"""Guardrails of this project: one file each, with the decorator `check`."""

@@ -1,0 +1,1 @@
+"""Metrics of this project: one file each, with the decorator `metric`."""
