@@ -45,11 +45,11 @@ _NAMES = {
     "sluice.serving.services": ("Services", "render"),
     "sluice.serving.request_state": ("RequestState",),
     "sluice.serving.answer": ("Answer", "ModelError", "ModelTimeoutError", "SearchError"),
-    "sluice.serving.telemetry.traces": ("Step",),
+    "sluice.serving.telemetry.traces": ("TraceStep",),
     "sluice.serving.tools": ("tool",),
     "sluice.prompts": ("ModelParameters", "Prompt"),
     "sluice.retrieval": ("Hit", "format_passages"),
-    "sluice.llm.chat": ("ChatProvider", "Constrained", "Delta", "Messages", "Usage"),
+    "sluice.llm.chat": ("AnswerConstraint", "ChatProvider", "Delta", "Messages", "Usage"),
     # Endpoints of its own: src/assistant/routes.py.
     "fastapi": ("APIRouter",),
     "sluice.serving.routing": ("OPEN", "needs_scope"),
@@ -65,7 +65,7 @@ _NAMES = {
     "sluice.llm.providers": ("provider",),
     "sluice.llm.providers.context": ("ProviderContext",),
     "sluice.llm.settings": ("AwsSpec", "KeyedSpec", "ProviderSpec", "RemoteSpec"),
-    "sluice.llm.provider_failures": ("Failure", "ProviderError"),
+    "sluice.llm.provider_failures": ("FailureKind", "ProviderError"),
     # All of them, and tests/.
     "sluice.core.errors": ("SluiceError",),
     "sluice.core.settings": ("Settings",),
