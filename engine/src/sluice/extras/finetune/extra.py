@@ -7,7 +7,7 @@ from sluice.core.extras import Extra
 EXTRA = Extra(
     summary="fine-tunes the adapter: the stage `train`",
     commands="cli:register",
-    parameters={"train": "parameters:TrainingParameters"},
+    parameters={"train": "training_parameters:TrainingParameters"},
     files=(
         ".github/workflows/train.yml",
         "engine/benchmarks/training_speed.py",
