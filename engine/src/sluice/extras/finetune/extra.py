@@ -7,16 +7,13 @@ from sluice.core.extras import Extra
 EXTRA = Extra(
     summary="fine-tunes the adapter: the stage `train`",
     commands="cli:register",
-    parameters={"train": "parameters:TrainingParameters"},
+    parameters={"train": "training_parameters:TrainingParameters"},
     files=(
         ".github/workflows/train.yml",
         "engine/benchmarks/training_speed.py",
         "engine/docs/decisions/packed-training.md",
         "engine/docs/decisions/training-recipe.md",
         "engine/docs/reference/training.md",
-        "engine/tests/contract/test_notebooks.py",
-        "engine/tests/unit/notebooks",
-        "notebooks",
         "prompts/finetune.prompt.yml",
     ),
     entries={
@@ -28,7 +25,6 @@ EXTRA = Extra(
         "pipelines/params.yaml": ("train",),
     },
     lines={
-        "README.md": ("notebooks/ ",),
         "engine/docs/reference/pipeline.md": ("| train |", "| `train` |"),
     },
 )

@@ -10,7 +10,7 @@ EXTRA = Extra(
     commands="cli:register",
     hooks={
         "train": "train:train",
-        "index": "embedding:build",
+        "index": "embed_corpus:build",
         "champion": "packages:follow_champion",
         "account": "doctor:account_checks",
         "variables": "doctor:variables",

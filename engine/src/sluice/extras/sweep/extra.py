@@ -8,7 +8,7 @@ EXTRA = Extra(
     summary="searches for better training parameters",
     needs=("finetune",),
     commands="cli:register",
-    parameters={"sweep": "space:SweepSettings"},
+    parameters={"sweep": "search_space:SweepSettings"},
     lines={"engine/docs/reference/pipeline.md": ("| `sweep` |",)},
     entries={"pipelines/params.yaml": ("sweep",)},
 )
