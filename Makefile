@@ -30,7 +30,7 @@ $(READY): engine/requirements/bootstrap.txt engine/requirements/dev.txt $(wildca
 	@$(PYTHON) engine/scripts/setup.py $(VENV) $(if $(filter no,$(TRAINING)),--without-training)
 	@touch $(READY)
 
-release: $(READY)  ## take the working tree down the whole road: check, train, evaluate, rehearse, promote
+release: $(READY)  ## release the working tree: check, train, evaluate, rehearse, promote
 	@$(BIN)/sluice release make
 
 eval: $(READY)  ## compare the working tree with origin/main: what got better, what broke (BASE=… for another)

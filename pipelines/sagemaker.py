@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.extras.sagemaker.aws import asking
-from sluice.extras.sagemaker.settings import Job, SageMakerSettings, require
+from sluice.extras.sagemaker.aws_clients import asking
+from sluice.extras.sagemaker.settings import JobSettings, SageMakerSettings, require
 
 HERE = Path(__file__).resolve().parent
 SCRIPT = HERE / "container" / "job.py"
@@ -150,7 +150,7 @@ class Builder:
         return ConditionStep(name="Gates", conditions=[passed], if_steps=[register], else_steps=[refused])
 
     def _processing(
-        self, name: str, job: Job, inputs: dict[str, Any], outputs: list[str], files: list[Any] | None = None
+        self, name: str, job: JobSettings, inputs: dict[str, Any], outputs: list[str], files: list[Any] | None = None
     ) -> Any:
         from sagemaker.core.processing import ScriptProcessor
         from sagemaker.core.shapes import (

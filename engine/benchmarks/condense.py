@@ -23,8 +23,8 @@ from assistant.condense import Condenser
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.retrieval.stores import Stores
-from sluice.serving.bundle import Bundle, draft_bundle
-from sluice.serving.guards import open_guards
+from sluice.serving.release_guards import open_guards
+from sluice.serving.release_parts import ReleaseBundle, draft_bundle
 from sluice.serving.runtime import Runtime, open_runtime
 from sluice.serving.settings import CondenseSettings
 from sluice.serving.telemetry.traces import current_trace
@@ -85,7 +85,7 @@ ELSEWHERE = (
 WAYS = ("last question", "condensed", "joined")
 
 
-async def measure(runtime: Runtime, bundle: Bundle, settings: CondenseSettings) -> str:
+async def measure(runtime: Runtime, bundle: ReleaseBundle, settings: CondenseSettings) -> str:
     """A row of the table, and the condensed questions on standard error."""
     condenser = Condenser(
         bundle.prompts["condense"],

@@ -15,13 +15,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
 from figures import Figure, Tables, percent
 
-from sluice.data.guard import FREE, GuardRow
+from sluice.data.guard_rows import FREE, GuardRow
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
-from sluice.serving.bundle import Bundle
 from sluice.serving.contracts import Checks
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import NoChecks, hit
 
@@ -79,7 +79,7 @@ def wilson_upper(successes: int, trials: int) -> float:
     return (middle + z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))) / (1 + z * z / trials)
 
 
-async def succeeded(bundle: Bundle, guards: Checks, attacks: Sequence[str], *, indirect: bool) -> int:
+async def succeeded(bundle: ReleaseBundle, guards: Checks, attacks: Sequence[str], *, indirect: bool) -> int:
     """How many attacks the model obeyed, and its obedience was sent."""
     model, search = Obeying(), Search()
     chain = ApplicationRunner(bundle, model, search, guards)
@@ -92,7 +92,7 @@ async def succeeded(bundle: Bundle, guards: Checks, attacks: Sequence[str], *, i
 
 
 async def attacks(
-    bundle: Bundle, guards: Guards, rows: Sequence[GuardRow], trained: set[str]
+    bundle: ReleaseBundle, guards: Guards, rows: Sequence[GuardRow], trained: set[str]
 ) -> tuple[Tables, list[Figure]]:
     families: dict[str, list[str]] = defaultdict(list)
     for row in rows:

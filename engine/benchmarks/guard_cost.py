@@ -11,7 +11,7 @@ from itertools import cycle
 from figures import Figure
 
 from sluice.guardrails.guards import Guards
-from sluice.guardrails.unfolding import MOST_CHARACTERS
+from sluice.guardrails.text_normalization import MOST_CHARACTERS
 
 
 async def waited(guards: Guards, texts: Sequence[str], seconds: float) -> tuple[list[float], float]:

@@ -31,17 +31,17 @@ from guard_streaming import INSTRUCTIONS, streaming
 
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.data.guard import FREE, GuardRow, load_guard_rows
+from sluice.data.guard_rows import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
+from sluice.guardrails.bounded_cache import BoundedCache
 from sluice.guardrails.context import CheckResources
+from sluice.guardrails.guard_model import FILE, load_guard_model
 from sluice.guardrails.guards import Guards
-from sluice.guardrails.memory import Memory
-from sluice.guardrails.model import FILE, load_guard_model
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.models import ensure, load_models
+from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
-from sluice.serving.bundle import Bundle
-from sluice.serving.guards import open_guards
+from sluice.serving.release_guards import open_guards
+from sluice.serving.release_parts import ReleaseBundle
 from support.serving.fakes import scripted_bundle
 
 PAGE = Path("engine/docs/figures/guardrails.md")
@@ -97,7 +97,7 @@ def write_page(tables: Sequence[Tables], figures: Sequence[Figure], note: str) -
 
 
 async def measure(
-    workspace: Workspace, guards: Guards, forgetful: Guards, bundle: Bundle, each: int, seconds: float
+    workspace: Workspace, guards: Guards, forgetful: Guards, bundle: ReleaseBundle, each: int, seconds: float
 ) -> tuple[list[Tables], list[Figure]]:
     taken: dict[str, int] = defaultdict(int)
     rows = []
@@ -138,7 +138,7 @@ def main() -> int:
     report = json.loads((state / "report.json").read_text())
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         guards = open_guards(bundle, embedder)
-        kit = CheckResources(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), Memory(0))
+        kit = CheckResources(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), BoundedCache(0))
         forgetful = Guards(settings, kit)
         tables, figures = asyncio.run(measure(workspace, guards, forgetful, bundle, options.each, options.seconds))
     if options.write:

@@ -10,7 +10,7 @@ from guard_attacks import ENCODINGS, Search
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
-from sluice.serving.bundle import Bundle
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 
 INSTRUCTIONS = (
@@ -37,7 +37,7 @@ class Speaking:
         yield Delta(finish_reason="stop", usage=Usage(1, 1))
 
 
-async def streaming(bundle: Bundle, guards: Guards) -> list[Figure]:
+async def streaming(bundle: ReleaseBundle, guards: Guards) -> list[Figure]:
     banned = [
         "someone@example.org",
         "AKIA" + "IOSFODNN7ABCDEFG",

@@ -17,14 +17,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sluice.core.workspace import Workspace
-from sluice.jobs.dvc import command, environment
-from sluice.rehearsal.load import LoadTargets, run_load
-from sluice.rehearsal.router import Router
-from sluice.rehearsal.services import Service, ServiceSpec
+from sluice.jobs.dvc_pipeline import command, environment
+from sluice.rehearsal.load_job import LoadTargets, run_load
+from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
+from sluice.rehearsal.traefik_router import TraefikRouter
 from sluice.release import champion
+from sluice.release.environment_record import here
 from sluice.release.gates import Gate, load_gates
-from sluice.release.record import here
-from sluice.rollout.templates import LoadParameters
+from sluice.rollout.analysis_templates import LoadParameters
 
 DRAWS, TOGETHER = 10_000, 4
 WEIGHTS = (10, 50)
@@ -38,18 +38,18 @@ def main(minutes: float) -> int:
         sys.exit("there is no champion: run `make release` first")
     gate = next(g for g in load_gates(workspace.config / "gates.yaml") if g.metric == "total_slowdown")
     argv = command("sluice", "serve", "--release", str(workspace.releases / live.id), "--port", "{port}")
-    spec = ServiceSpec(release=live.id, argv=argv, env=environment())
+    spec = ReleaseServiceSpec(release=live.id, argv=argv, env=environment())
     print(f"| weight | pairs | median canary / stable | {' | '.join(f'stopped at {s:g}x' for s in SLOWER)} |")
     print("|---" * (3 + len(SLOWER)) + "|", flush=True)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as started:
         state = Path(folder)
         services = []
         for role in ("stable", "canary"):
-            service = Service(role, spec, state=state)
+            service = ReleaseService(role, spec, state=state)
             started.callback(service.stop)
             service.wait_ready()
             services.append(service)
-        router = started.enter_context(Router(stable=services[0].url, canary=services[1].url, state=state))
+        router = started.enter_context(TraefikRouter(stable=services[0].url, canary=services[1].url, state=state))
         for weight in WEIGHTS:
             router.set_weight(weight)
             report = run_load(

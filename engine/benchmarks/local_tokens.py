@@ -34,13 +34,13 @@ from sluice.core.processes import free_port, wait_until
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
-from sluice.llm.local import LocalServer
+from sluice.llm.llama_server import LocalServer
 from sluice.retrieval import format_passages
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
-from sluice.serving.bundle import PROMPT, Bundle, draft_bundle
-from sluice.serving.keys import SCOPES, VARIABLE, add_key
+from sluice.serving.api_keys import SCOPES, VARIABLE, add_key
+from sluice.serving.release_parts import PROMPT, ReleaseBundle, draft_bundle
 from sluice.serving.server import serve
 from sluice.serving.telemetry.settings import TelemetrySettings
 
@@ -55,7 +55,7 @@ class Asked:
     bare: Body
 
 
-def bundle_of(workspace: Workspace, state: Path) -> Bundle:
+def bundle_of(workspace: Workspace, state: Path) -> ReleaseBundle:
     return dataclasses.replace(draft_bundle(workspace, adapter=None), index=state / "index")
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from sluice.llm.failures import Failure, ProviderError
+from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.roles import open_chat
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
@@ -181,7 +181,7 @@ async def overshoot(url: str, deadline: float) -> float:
             async for _ in chat.stream(MESSAGES, PARAMETERS, deadline=end):
                 pass
         except ProviderError as error:
-            if error.failure is not Failure.DEADLINE:
+            if error.failure is not FailureKind.DEADLINE:
                 raise
         return (asyncio.get_running_loop().time() - end) * 1000
 

@@ -29,14 +29,14 @@ from text_search import LOCAL, by_ts_rank
 from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_corpus, load_rows
-from sluice.llm.models import ensure, load_models
+from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index import build_index
+from sluice.retrieval.index_files import build_index
+from sluice.retrieval.index_stage import IndexParameters
 from sluice.retrieval.postgres import PostgresRetriever
 from sluice.retrieval.retriever import open_retriever
-from sluice.retrieval.searching import Mode
-from sluice.retrieval.stage import IndexParameters
+from sluice.retrieval.search_sql import Mode
 
 PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "retrieval.md"
 K = 5

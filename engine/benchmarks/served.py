@@ -20,10 +20,10 @@ from providers import entry
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.guardrails.context import CheckResources
+from sluice.guardrails.guard_model import FILE, load_guard_model
 from sluice.guardrails.guards import Guards
-from sluice.guardrails.model import FILE, load_guard_model
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.models import ensure, load_models
+from sluice.llm.model_files import ensure, load_models
 from sluice.llm.roles import open_chat
 from sluice.llm.settings import PROMPT_ROLES, Providers
 from sluice.prompts import load_prompts
@@ -31,15 +31,15 @@ from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
-from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
-from sluice.serving.bundle import Bundle
 from sluice.serving.feedback import FeedbackLog
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
 from sluice.serving.settings import ServiceSettings
-from sluice.serving.telemetry.logs import logging_of
+from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
 
@@ -59,9 +59,9 @@ class InMemory:
         return list(self.hits[:k])
 
 
-def bundle_of(workspace: Workspace, upstream: str, state: Path) -> Bundle:
+def bundle_of(workspace: Workspace, upstream: str, state: Path) -> ReleaseBundle:
     embed = {"name": "local", "kind": "local", "model": "embed"}
-    return Bundle(
+    return ReleaseBundle(
         release="r-0123456789ab",
         prompts=load_prompts(workspace.prompts, roles=PROMPT_ROLES),
         index=state / "index",
@@ -76,7 +76,7 @@ def bundle_of(workspace: Workspace, upstream: str, state: Path) -> Bundle:
 
 
 @contextmanager
-def search_of(kind: str, bundle: Bundle, workspace: Workspace, state: Path, embedder: Embedder) -> Iterator[Any]:
+def search_of(kind: str, bundle: ReleaseBundle, workspace: Workspace, state: Path, embedder: Embedder) -> Iterator[Any]:
     if kind == "chat":
         yield InMemory()
         return
@@ -100,7 +100,7 @@ def main(kind: str, port: int, upstream: str, state: Path) -> None:
         instructions = tuple(each.content for each in bundle.prompts["answer"].messages if each.role == "system")
         guards = Guards(bundle.guardrails, CheckResources(model, embedder.embed, instructions))
         chain = ApplicationRunner(bundle, chat, retriever, guards)
-        traffic = Traffic()
+        traffic = TrafficState()
         keys, feedback = KeyRing(state / "keys.json"), FeedbackLog(state / "feedback")
         app = create_app(bundle, chain, traffic, telemetry=told, providers=chat, keys=keys, feedback=feedback)
         listen(app, traffic, "127.0.0.1", port, drain_seconds=2, notice_seconds=0, before=chain.warm_up)

@@ -44,12 +44,12 @@ from sluice.core.processes import free_port, wait_until
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_corpus, load_rows
-from sluice.llm.models import ensure, load_models
+from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index import build_index
-from sluice.retrieval.stage import IndexParameters
+from sluice.retrieval.index_files import build_index
+from sluice.retrieval.index_stage import IndexParameters
 from sluice.retrieval.stores import Stores, open_store
-from sluice.serving.keys import SCOPES, add_key
+from sluice.serving.api_keys import SCOPES, add_key
 
 HERE = Path(__file__).parent
 SERVER_CORE, OTHER_CORE = 0, 1

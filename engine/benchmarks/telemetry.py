@@ -19,30 +19,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sluice.guardrails.guards import Outcome
+from sluice.guardrails.guards import GuardOutcome
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage
-from sluice.serving.metrics import Metrics
+from sluice.serving.service_metrics import ServiceMetrics
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.exporters.langfuse import LangfuseExporter
 from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 from sluice.serving.telemetry.exporters.otlp import OtlpExporter
-from sluice.serving.telemetry.outcome import record
 from sluice.serving.telemetry.settings import TelemetrySettings
-from sluice.serving.telemetry.spans import Facts
-from sluice.serving.telemetry.spool import Spool
+from sluice.serving.telemetry.spans import ProcessFacts
+from sluice.serving.telemetry.spool import TraceSpool
 from sluice.serving.telemetry.telemetry import Telemetry
+from sluice.serving.telemetry.trace_outcome import record
 
 REQUESTS = 2000
-FACTS = Facts("r-0123456789ab", "answer", "0123456789abcdef" * 4)
+FACTS = ProcessFacts("r-0123456789ab", "answer", "0123456789abcdef" * 4)
 HITS = [Hit(f"doc{n}-0", f"doc{n}", "Chunking", "Neighbouring chunks share 64 tokens.", 0.03, 0.8) for n in range(3)]
-PASSED = Outcome("text", False, ())
+PASSED = GuardOutcome("text", False, ())
 ANSWER = Answer("64 tokens", False, None, (), tuple(HITS), Usage(812, 17), "stop", 12.5, 80.0)
 SCOPE: dict[str, Any] = {"headers": [(b"host", b"x"), (b"content-type", b"application/json"), (b"accept", b"*/*")]}
 QUESTION = "How much overlap should neighbouring chunks have, and why? My address is someone@example.org."
 
 
-def request(telemetry: Telemetry, metrics: Metrics | None) -> None:
+def request(telemetry: Telemetry, metrics: ServiceMetrics | None) -> None:
     """The calls that the service makes for one answered question."""
     trace = telemetry.begin(SCOPE)
     token = traces.enter(trace)
@@ -94,7 +94,7 @@ class Unsent:
         """Nothing is open."""
 
 
-def timed(make: Callable[[], Telemetry], metrics: Metrics | None = None) -> float:
+def timed(make: Callable[[], Telemetry], metrics: ServiceMetrics | None = None) -> float:
     """Microseconds a request, the exporter's thread included."""
     best = float("inf")
     for _ in range(5):
@@ -200,11 +200,11 @@ def main() -> int:
         ways = {
             "record of the request alone: no exporter, or sampled out": none,
             "the same with metrics": timed(
-                lambda: Telemetry(settings(0), FACTS, {}), Metrics("r-0123456789ab", lambda: 0)
+                lambda: Telemetry(settings(0), FACTS, {}), ServiceMetrics("r-0123456789ab", lambda: 0)
             ),
             "files for `sluice traces push` (mlflow, the default)": timed(
                 lambda: Telemetry(
-                    settings(1), FACTS, {"mlflow": SpoolExporter(Spool(Path(folder), most_bytes=1 << 30), FACTS)}
+                    settings(1), FACTS, {"mlflow": SpoolExporter(TraceSpool(Path(folder), most_bytes=1 << 30), FACTS)}
                 )
             ),
             "OTLP to a collector": timed(collector),

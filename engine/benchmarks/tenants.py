@@ -31,10 +31,10 @@ from vector_loads import DIMENSION, Given, drawn, text_of
 from vector_searches import K, Search, Searched, recall_of
 
 from sluice.data.rows import Document
-from sluice.extras.admin.tenants import drop_tenant
-from sluice.llm.models import ModelSpec
+from sluice.extras.admin.drop_tenant import drop_tenant
+from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index import build_index
+from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres import PostgresRetriever
 from sluice.retrieval.retriever import open_backend
 from sluice.retrieval.stores import Stores

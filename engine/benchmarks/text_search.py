@@ -28,14 +28,14 @@ from psycopg.rows import class_row
 
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, load_corpus, load_rows
-from sluice.llm.models import ModelSpec
+from sluice.llm.model_files import ModelSpec
 from sluice.retrieval import Hit
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index import build_index
+from sluice.retrieval.collection_tables import words_of
+from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres import PostgresRetriever
 from sluice.retrieval.retriever import open_retriever
 from sluice.retrieval.stores import Stores
-from sluice.retrieval.tables import words_of
 
 PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "retrieval.md"
 LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})

@@ -28,13 +28,13 @@ from typing import Any
 
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_rows
-from sluice.extras.finetune.base import load_base
+from sluice.extras.finetune.base_model import load_base
 from sluice.extras.finetune.dataset import Example, build_examples
-from sluice.extras.finetune.methods import add_adapter
-from sluice.extras.finetune.parameters import TrainingParameters
-from sluice.extras.finetune.record import peak_memory
-from sluice.extras.finetune.trainer import Places, train
-from sluice.llm.models import ensure, load_models
+from sluice.extras.finetune.trainer import TrainingPaths, train
+from sluice.extras.finetune.training_methods import add_adapter
+from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.training_record import peak_memory
+from sluice.llm.model_files import ensure, load_models
 from sluice.prompts import load_prompt
 from sluice.retrieval.embedder import Embedder
 
@@ -98,7 +98,7 @@ def alone(work: Callable[..., Any], *arguments: Any) -> Any:
 
 def run_ours(base: Path, examples: list[Example], params: TrainingParameters) -> Timed:
     with tempfile.TemporaryDirectory() as folder:
-        places = Places(base, base, Path(folder) / "out", Path(folder) / "checkpoints")
+        places = TrainingPaths(base, base, Path(folder) / "out", Path(folder) / "checkpoints")
         marks: list[float] = []
         run = train(places, examples, params, lambda *_: marks.append(clock(params)())).run
     # The first step warms the allocator and the kernels, and loading lies before it.

@@ -27,7 +27,7 @@ from service_speed import Load, cpu_seconds, make_index, running, stub, subjects
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.retrieval.stores import Stores, open_store
-from sluice.serving.keys import SCOPES, add_key
+from sluice.serving.api_keys import SCOPES, add_key
 
 IN_FLIGHT = 16
 

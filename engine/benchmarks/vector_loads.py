@@ -18,10 +18,10 @@ from langchain_core.embeddings import Embeddings
 from pgvector.psycopg import register_vector
 
 from sluice.data.rows import Document
-from sluice.llm.models import ModelSpec
-from sluice.retrieval import collections, tables
+from sluice.llm.model_files import ModelSpec
+from sluice.retrieval import collection_tables, postgres_collections
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index import build_index
+from sluice.retrieval.index_files import build_index
 from sluice.retrieval.stores import VectorSettings
 
 DIMENSION, CLUSTERS = 384, 500
@@ -159,10 +159,10 @@ def _load_ours(address: str, index: Path, settings: VectorSettings, there: Any) 
 
         setattr(module, name, outer)
 
-    timed(collections, "fill")
-    timed(tables, "_make_vector_index")
+    timed(postgres_collections, "fill")
+    timed(collection_tables, "_make_vector_index")
     with psycopg.connect(address, autocommit=True) as connection:
-        info = collections.ensure_collection(connection, index, settings)
+        info = postgres_collections.ensure_collection(connection, index, settings)
         found = sizes(connection, info.collection)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     there.send(Loaded(info.chunks / took["fill"], took["_make_vector_index"], *found, peak))

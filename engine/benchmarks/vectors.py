@@ -47,7 +47,7 @@ from vector_loads import (
 )
 from vector_searches import K, Searched, search_all
 
-from sluice.core.files import read_json, write_json
+from sluice.core.atomic_files import read_json, write_json
 from sluice.retrieval.stores import VectorSettings
 
 PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "vector-stores.md"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sluice.extras.redteam.report import summary
-from sluice.extras.redteam.result import read_result
+from sluice.extras.redteam.redteam_report import summary
+from sluice.extras.redteam.redteam_result import read_result
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "engine" / "benchmarks"))

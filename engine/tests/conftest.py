@@ -12,7 +12,7 @@ import pytest
 
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_document, write_rows
-from sluice.llm.models import Models, ensure, load_models
+from sluice.llm.model_files import Models, ensure, load_models
 
 ROOT = Path(__file__).resolve().parents[2]
 

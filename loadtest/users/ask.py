@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from locust import FastHttpUser, task
 
-from sluice.rollout.figures import charge
+from sluice.rollout.load_measurements import charge
 from sluice.rollout.load_test.ask import ask
 from sluice.rollout.load_test.stage import Stage
 

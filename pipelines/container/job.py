@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-ARCHIVE = "parcel.tar.gz"
+ARCHIVE = "sources.tar.gz"
 REASON = 1024  # characters that SageMaker shows of a reason
 WAIT = 1800  # seconds that the other processes of a machine wait for the one that unpacks and installs
 RUN = "import sys; from sluice.cli import main; sys.exit(main())"

@@ -12,7 +12,7 @@ from contextlib import aclosing
 
 from assistant.condense import Condenser
 from assistant.grammar import grammar
-from sluice.extend import Constrained, Delta, Hit, ModelParameters, RequestState, Services, format_passages, render
+from sluice.extend import AnswerConstraint, Delta, Hit, ModelParameters, RequestState, Services, format_passages, render
 
 # To the model whose answer a guard has refused.
 AGAIN = "\n\nYour first answer was refused by a check ({}). Answer again, without what it found."
@@ -55,4 +55,4 @@ class Assistant:
         if not self._spans:
             return plain
         allowed = grammar([hit.text for hit in hits], self._decline)
-        return Constrained.model_validate({**plain.model_dump(by_alias=True), "grammar": allowed})
+        return AnswerConstraint.model_validate({**plain.model_dump(by_alias=True), "grammar": allowed})

@@ -1,7 +1,7 @@
 """Makes a question that stands alone out of a conversation, by the prompt `condense`: `How long is it?` finds nothing.
 
-Switched on by `condense` of config/service.yaml, and only asked when the conversation has earlier questions. Whatever
-goes wrong, the last question is taken as it is: a follow-up that is answered worse is better than none.
+Enabled by `condense` of config/service.yaml, and used only when the conversation has earlier questions. On any failure
+the last question is used unchanged: a worse answer to a follow-up is better than none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import logging
 from contextlib import aclosing
 
-from sluice.extend import Messages, ModelError, RequestState, Services, Step
+from sluice.extend import Messages, ModelError, RequestState, Services, TraceStep
 
 STEP = "condense"  # of the prompt, and of the trace
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Condenser:
                 lines.append(f"{_SPEAKERS[message['role']]}: {words}")
         return "\n".join(lines)
 
-    async def _ask(self, request: RequestState, history: str, step: Step) -> str:
+    async def _ask(self, request: RequestState, history: str, step: TraceStep) -> str:
         """The reply, empty when there was no whole one in time."""
         messages = self._prompt.render(history=history, question=request.question)
         step.text("input", messages)

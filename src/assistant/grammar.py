@@ -1,7 +1,7 @@
 """The grammar of answers that stand in the passages, in the form of llama.cpp (GBNF).
 
-A small model that has learnt to copy still slips: a word that is like the right one, a number written out. Under this
-grammar it can say nothing but words in a row out of one passage, or the decline text.
+A small model that was trained to copy still makes mistakes: a similar word, a number written out. Under this grammar it
+can produce only consecutive words of one passage, or the decline text.
 """
 
 from __future__ import annotations

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from sluice.core.errors import SluiceError
     from sluice.core.settings import Settings
+    from sluice.data.near_duplicates import words
     from sluice.data.rows import Row
-    from sluice.data.similarity import words
     from sluice.evaluation.output import Assertion, Label, Metric, Output
     from sluice.evaluation.registry import MetricResources, metric
     from sluice.guardrails.check import Check, Finding, PatternCheck, check
     from sluice.guardrails.context import CheckContext, CheckResources
-    from sluice.llm.chat import ChatProvider, Constrained, Delta, Messages, Usage
-    from sluice.llm.failures import Failure, ProviderError
+    from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, Messages, Usage
+    from sluice.llm.provider_failures import FailureKind, ProviderError
     from sluice.llm.providers import provider
     from sluice.llm.providers.context import ProviderContext
     from sluice.llm.settings import AwsSpec, KeyedSpec, ProviderSpec, RemoteSpec
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sluice.serving.request_state import RequestState
     from sluice.serving.routing import OPEN, needs_scope
     from sluice.serving.services import Services, render
-    from sluice.serving.telemetry.traces import Step
+    from sluice.serving.telemetry.traces import TraceStep
     from sluice.serving.tools import tool
     from sluice.testing import fakes as testing
 
@@ -45,11 +45,11 @@ _NAMES = {
     "sluice.serving.services": ("Services", "render"),
     "sluice.serving.request_state": ("RequestState",),
     "sluice.serving.answer": ("Answer", "ModelError", "ModelTimeoutError", "SearchError"),
-    "sluice.serving.telemetry.traces": ("Step",),
+    "sluice.serving.telemetry.traces": ("TraceStep",),
     "sluice.serving.tools": ("tool",),
     "sluice.prompts": ("ModelParameters", "Prompt"),
     "sluice.retrieval": ("Hit", "format_passages"),
-    "sluice.llm.chat": ("ChatProvider", "Constrained", "Delta", "Messages", "Usage"),
+    "sluice.llm.chat": ("AnswerConstraint", "ChatProvider", "Delta", "Messages", "Usage"),
     # Endpoints of its own: src/assistant/routes.py.
     "fastapi": ("APIRouter",),
     "sluice.serving.routing": ("OPEN", "needs_scope"),
@@ -57,7 +57,7 @@ _NAMES = {
     "sluice.evaluation.registry": ("MetricResources", "metric"),
     "sluice.evaluation.output": ("Assertion", "Label", "Metric", "Output"),
     "sluice.data.rows": ("Row",),
-    "sluice.data.similarity": ("words",),
+    "sluice.data.near_duplicates": ("words",),
     # Guardrails: src/assistant/guardrails/.
     "sluice.guardrails.check": ("Check", "Finding", "PatternCheck", "check"),
     "sluice.guardrails.context": ("CheckContext", "CheckResources"),
@@ -65,7 +65,7 @@ _NAMES = {
     "sluice.llm.providers": ("provider",),
     "sluice.llm.providers.context": ("ProviderContext",),
     "sluice.llm.settings": ("AwsSpec", "KeyedSpec", "ProviderSpec", "RemoteSpec"),
-    "sluice.llm.failures": ("Failure", "ProviderError"),
+    "sluice.llm.provider_failures": ("FailureKind", "ProviderError"),
     # All of them, and tests/.
     "sluice.core.errors": ("SluiceError",),
     "sluice.core.settings": ("Settings",),
@@ -75,10 +75,10 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 # fmt: off
 __all__ = [  # noqa: RUF022 - as many on a line as fit
     "APIRouter", "Answer", "Application", "Assertion", "AwsSpec", "ChatProvider", "Check", "CheckContext",
-    "CheckResources", "Constrained", "Delta", "Failure", "Finding", "Hit", "KeyedSpec", "Label", "Messages",
+    "CheckResources", "AnswerConstraint", "Delta", "FailureKind", "Finding", "Hit", "KeyedSpec", "Label", "Messages",
     "Metric", "MetricResources", "ModelError", "ModelParameters", "ModelTimeoutError", "OPEN", "Output",
     "PatternCheck", "Prompt", "ProviderContext", "ProviderError", "ProviderSpec", "RemoteSpec", "RequestState",
-    "Row", "SearchError", "Services", "Settings", "SluiceError", "Step", "Usage", "check", "format_passages",
+    "Row", "SearchError", "Services", "Settings", "SluiceError", "TraceStep", "Usage", "check", "format_passages",
     "metric", "needs_scope", "provider", "render", "testing", "tool", "words",
 ]
 # fmt: on

@@ -14,13 +14,13 @@ import yaml
 from sluice.cli import app
 from sluice.cli.canary import KEY, canary_quality
 from sluice.cluster.manifests import parse, render
-from sluice.cluster.released import LOAD
+from sluice.cluster.release_overlay import LOAD
 from sluice.release.gates import Gate, load_gates
 from sluice.release.manifest import FILE, JUDGING, JUDGING_CASES, JUDGING_GATES
-from sluice.rollout.limits import limits_of
-from sluice.rollout.templates import TEMPLATES, parse_duration
-from sluice.serving.metrics import Metrics
+from sluice.rollout.analysis_limits import limits_of
+from sluice.rollout.analysis_templates import TEMPLATES, parse_duration
 from sluice.serving.middleware import CHAT
+from sluice.serving.service_metrics import ServiceMetrics
 from starter_files import GATES as STARTER_GATES
 from starter_files import ROLLOUT, ROOT
 from support.kubernetes import argo_metric
@@ -216,7 +216,7 @@ def _queries() -> dict[str, str]:
 def _labels_of_metrics() -> dict[str, set[str]]:
     """Series -> labels, as the registry of a service has them."""
     found: dict[str, set[str]] = {"up": set()}
-    for collector in Metrics("r-0123456789ab", lambda: 0).registry._collector_to_names:
+    for collector in ServiceMetrics("r-0123456789ab", lambda: 0).registry._collector_to_names:
         names = getattr(collector, "_labelnames", ())
         for metric in collector.describe() if hasattr(collector, "describe") else ():
             for suffix in {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(metric.type, [""]):
@@ -242,7 +242,7 @@ def test_metrics_and_labels_are_those_of_the_service(place: str, query: str) -> 
 
 
 def test_the_names_that_are_checked_are_those_of_the_page() -> None:
-    metrics = Metrics("r-0123456789ab", lambda: 0)
+    metrics = ServiceMetrics("r-0123456789ab", lambda: 0)
     metrics.request(CHAT, 200, 0.1)
     metrics.feedback(1, "r-0123456789ab")
     page = metrics.page().decode()

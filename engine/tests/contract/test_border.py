@@ -20,7 +20,7 @@ from sluice.serving.contracts import load_build
 
 # What loadtest/ still imports beside `sluice.extend`. It may only become less.
 LOADTEST = {
-    "sluice.rollout.figures",
+    "sluice.rollout.load_measurements",
     "sluice.rollout.load_test.ask",
     "sluice.rollout.load_test.run",
     "sluice.rollout.load_test.stage",

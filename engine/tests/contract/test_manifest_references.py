@@ -13,7 +13,7 @@ import yaml
 
 from sluice.cli import app
 from sluice.cluster.manifests import Manifest, as_builtin, place, pods
-from sluice.serving.metrics import Metrics
+from sluice.serving.service_metrics import ServiceMetrics
 from support.kubernetes.manifests import OVERLAYS, ROOT, combinations, combined, overlay
 
 EVERYTHING = [("overlay", name) for name in OVERLAYS] + [("components", names) for names in combinations()]
@@ -230,7 +230,7 @@ def test_the_arguments_of_the_service_are_those_of_the_command_line() -> None:
 
 
 def test_every_metric_that_a_manifest_names_is_one_of_the_service() -> None:
-    metrics = Metrics("r-000000000000", lambda: 0)
+    metrics = ServiceMetrics("r-000000000000", lambda: 0)
     known = {metric.name for metric in metrics.registry.collect()}
     # A counter's family has no suffix, its series has.
     suffixed = {f"{name}{end}" for name in known for end in ("", "_total", "_bucket", "_count", "_sum")}

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from sluice.core.settings import load_settings
-from sluice.data import policy as data_policy
-from sluice.evaluation.policy import load_policy
+from sluice.data import data_policy as data_policy
+from sluice.evaluation.comparison_policy import load_policy
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.models import Models, load_models
+from sluice.llm.model_files import Models, load_models
 from sluice.llm.settings import PROMPT_ROLES, load_providers
 from sluice.prompts import load_prompts
 from sluice.release.gates import load_gates
 from sluice.retrieval.stores import Stores
-from sluice.rollout.plan import load_plan
+from sluice.rollout.canary_plan import load_plan
 from sluice.serving.settings import ServiceSettings
 from sluice.serving.telemetry.settings import TelemetrySettings
 

@@ -10,9 +10,9 @@ import yaml
 
 from sluice.core.settings import load_settings
 from sluice.release.gates import load_gates
-from sluice.rollout.plan import Analysis, SetCanaryScale, SetWeight, load_plan
-from sluice.rollout.templates import known_shapes
-from sluice.serving.keys import VARIABLE
+from sluice.rollout.analysis_templates import known_shapes
+from sluice.rollout.canary_plan import AnalysisStep, SetCanaryScale, SetWeight, load_plan
+from sluice.serving.api_keys import VARIABLE
 from sluice.serving.settings import ServiceSettings
 from starter_files import GATES, ROLLOUT, ROOT, STARTER
 
@@ -32,14 +32,14 @@ def test_the_rollout_can_be_rehearsed() -> None:
         if isinstance(step, SetWeight):
             later = plan.steps[at + 1 :]
             until = next((n for n, other in enumerate(later) if isinstance(other, SetWeight)), len(later))
-            assert any(isinstance(other, Analysis) for other in later[:until]), f"nothing judges {step.weight} %"
+            assert any(isinstance(other, AnalysisStep) for other in later[:until]), f"nothing judges {step.weight} %"
 
 
 def test_answers_are_compared_before_a_visitor_sees_one() -> None:
     plan = load_plan(ROLLOUT, ROOT)
     unseen = plan.steps[: next(at for at, step in enumerate(plan.steps) if isinstance(step, SetWeight))]
     assert isinstance(unseen[0], SetCanaryScale), "without a pod of the canary there is nobody to ask"
-    assert [step.template for step in unseen if isinstance(step, Analysis)] == ["quality"]
+    assert [step.template for step in unseen if isinstance(step, AnalysisStep)] == ["quality"]
     steps = _steps()
     first = next(at for at, step in enumerate(steps) if "setWeight" in step)
     assert steps[0] == {"setCanaryScale": {"weight": steps[first]["setWeight"]}}, (

@@ -11,7 +11,7 @@ from policy import Repository, faults
 from policy.pins import ledger, used
 from policy.reach import reached
 from sluice.core.extras import FOLDER
-from sluice.github.plan import ENGINE, JOBS, jobs_for
+from sluice.github.job_plan import ENGINE, JOBS, jobs_for
 from sluice.jobs import compare_change as review
 
 ROOT = Path(__file__).resolve().parents[3]

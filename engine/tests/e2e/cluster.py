@@ -24,7 +24,7 @@ from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
 from sluice.prompts import load_prompts
 from sluice.release.manifest import FILE, Manifest, identified, load, verify
-from sluice.serving.keys import add_key
+from sluice.serving.api_keys import add_key
 from starter_files import copy_starter
 from support.kubernetes.api_server import KubeApi
 

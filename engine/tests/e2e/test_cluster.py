@@ -20,7 +20,7 @@ import pytest
 from e2e.cluster import NAMESPACE, ROOT, Controllers, Site, variant
 from sluice.core.workspace import Workspace
 from sluice.release import champion
-from sluice.release.blobs import open_place
+from sluice.release.artifact_store import open_artifact_store
 from sluice.release.manifest import Manifest, load
 from sluice.release.transfer import push
 from support.kubernetes.api_server import KubeApi, serving
@@ -104,7 +104,7 @@ def real_cluster(root: Path) -> Cluster:
     site = Site(root, os.environ["SLUICE_E2E_IMAGE"], os.environ["SLUICE_E2E_LOAD_IMAGE"], {})
     releases = {name: variant(here.releases / live, site.workspace.releases, edit) for name, edit in VARIANTS.items()}
     for made in releases.values():
-        push(site.workspace.releases / made.id, here, open_place(os.environ["SLUICE_E2E_ARTEFACTS"]))
+        push(site.workspace.releases / made.id, here, open_artifact_store(os.environ["SLUICE_E2E_ARTEFACTS"]))
     site.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait", "--timeout=100s")
     # The volume still belongs to the claim that went with the namespace; let go of, it can be claimed anew.
     site.kubectl(

@@ -21,7 +21,7 @@ from sluice.template.extras import with_dependents
 pytestmark = [pytest.mark.extras, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 BIN = Path(sys.executable).parent
-RULES = ("extras", "help", "house", "make", "template_record", "tree", "workflow_lints", "workflows")
+RULES = ("code_of_stages", "extras", "help", "house", "make", "tree", "workflows")
 # Words that mean an extra and nothing else, where a project reads them.
 TELLING = {"sagemaker": "sagemaker", "redteam": "redteam", "sweep": "sweep", "synthetic": "synthetic"}
 READ = ("README.md", "Makefile", "engine/docs/README.md", "engine/docs/reference/cli.md", ".github/workflows", "config")

@@ -55,7 +55,11 @@ def test_no_stage_reaches_the_commands_or_the_road(graph: CodeGraph) -> None:
 
 def test_the_road_reaches_gates_rehearsal_and_cluster(graph: CodeGraph) -> None:
     found = graph.code_of(ROAD).files
-    assert {"sluice/release/gates.py", "sluice/rehearsal/rehearse.py", "sluice/cluster/deploy.py"} <= found.keys()
+    assert {
+        "sluice/release/gates.py",
+        "sluice/rehearsal/rehearse.py",
+        "sluice/cluster/deploy_release.py",
+    } <= found.keys()
 
 
 def test_modules_that_are_imported_by_name_can_be_seen(root: Path) -> None:

@@ -41,5 +41,5 @@ def test_every_dependency_has_a_section(page: str) -> None:
 
 
 def test_a_test_that_is_gone_is_found(root: Path) -> None:
-    assert missing(root, ["x", "`unit/serving/test_api.py::test_that_nobody_wrote`"])
+    assert missing(root, ["x", "`unit/serving/test_http_api.py::test_that_nobody_wrote`"])
     assert missing(root, ["x", "`unit/serving/test_nothing.py::test_x`"])

@@ -16,13 +16,13 @@ from sluice.core.extras import extras
 # What is imported when the Jobs start; a library that a command imports later is found by engine/tests/image alone.
 COMMANDS = {
     "sluice": ["sluice.cli", *(f"sluice.extras.{name}.cli" for name in extras())],
-    "sluice release fetch": ["sluice.release.blobs", "sluice.release.transfer"],
+    "sluice release fetch": ["sluice.release.artifact_store", "sluice.release.transfer"],
     "sluice canary quality": [
         "sluice.serving.settings",
-        "sluice.evaluation.policy",
-        "sluice.evaluation.reports.terminal",
+        "sluice.evaluation.comparison_policy",
+        "sluice.evaluation.reports.comparison_terminal",
         "sluice.evaluation.runner",
-        "sluice.rollout.quality",
+        "sluice.rollout.canary_quality",
     ],
 }
 IMPORTED = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sluice.cluster.manifests import parse, validate
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from support.kubernetes.manifests import SCHEMAS, combined_text, overlay_text
 
 PRODUCTION, STAGING = "production", "staging"
@@ -44,7 +44,7 @@ def test_a_typo_is_refused_by_name(where: str, right: str, wrong: str, named: st
     text = overlay_text(where)
     assert right in text, "the line that this typo is made in has changed"
     seeded = text.replace(right, wrong, 1)
-    with pytest.raises((Faults, SluiceError), match=named):
+    with pytest.raises((ValidationErrors, SluiceError), match=named):
         validate(parse(seeded), SCHEMAS)
 
 
@@ -61,16 +61,16 @@ def test_a_typo_is_refused_by_name(where: str, right: str, wrong: str, named: st
 def test_a_typo_in_a_component_is_refused_by_name(component: str, right: str, wrong: str) -> None:
     text = combined_text((component,))
     assert right in text
-    with pytest.raises(Faults, match=wrong.partition(":")[0]):
+    with pytest.raises(ValidationErrors, match=wrong.partition(":")[0]):
         validate(parse(text.replace(right, wrong, 1)), SCHEMAS)
 
 
 def test_a_manifest_that_is_there_twice_is_refused() -> None:
     documents = parse(overlay_text("local"))
-    with pytest.raises(Faults, match="twice"):
+    with pytest.raises(ValidationErrors, match="twice"):
         validate([*documents, documents[-1]], SCHEMAS)
 
 
 def test_nothing_at_all_is_refused() -> None:
-    with pytest.raises(Faults, match="nothing was rendered"):
+    with pytest.raises(ValidationErrors, match="nothing was rendered"):
         validate([], SCHEMAS)

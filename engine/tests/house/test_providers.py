@@ -17,7 +17,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.llm.chat import ChatProvider, Delta, Usage
-from sluice.llm.failures import RULES, Failure, ProviderError
+from sluice.llm.provider_failures import RULES, FailureKind, ProviderError
 from sluice.llm.providers import PROVIDERS, connect
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import ProviderSpec
@@ -209,30 +209,30 @@ CHECKS: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        ("status:500", Failure.SERVER_ERROR),
-        ("status:503", Failure.SERVER_ERROR),
-        ("status:408", Failure.SERVER_ERROR),
-        ("status:401", Failure.FORBIDDEN),
-        ("status:403", Failure.FORBIDDEN),
-        ("status:404", Failure.NOT_FOUND),
-        ("status:400", Failure.REFUSED),
-        ("status:413", Failure.REFUSED),
-        ("status:429", Failure.RATE_LIMITED),
-        ("reset", Failure.UNREACHABLE),
-        ("error", Failure.SERVER_ERROR),
-        ("garbage", Failure.GARBAGE),
-        ("empty", Failure.GARBAGE),
+        ("status:500", FailureKind.SERVER_ERROR),
+        ("status:503", FailureKind.SERVER_ERROR),
+        ("status:408", FailureKind.SERVER_ERROR),
+        ("status:401", FailureKind.FORBIDDEN),
+        ("status:403", FailureKind.FORBIDDEN),
+        ("status:404", FailureKind.NOT_FOUND),
+        ("status:400", FailureKind.REFUSED),
+        ("status:413", FailureKind.REFUSED),
+        ("status:429", FailureKind.RATE_LIMITED),
+        ("reset", FailureKind.UNREACHABLE),
+        ("error", FailureKind.SERVER_ERROR),
+        ("garbage", FailureKind.GARBAGE),
+        ("empty", FailureKind.GARBAGE),
         ("cut", None),
         ("not_http", None),
         ("late_error", None),
     ],
 )
-def test_what_goes_wrong_has_its_name(kind: str, script: str, expected: Failure | None, server: Upstream) -> None:
+def test_what_goes_wrong_has_its_name(kind: str, script: str, expected: FailureKind | None, server: Upstream) -> None:
     error = failure(kind, server, script)
     if expected is not None:
         assert error.failure is expected
     else:  # broken in a way that clients tell apart differently; both are tried again
-        assert error.failure in (Failure.UNREACHABLE, Failure.GARBAGE, Failure.SERVER_ERROR)
+        assert error.failure in (FailureKind.UNREACHABLE, FailureKind.GARBAGE, FailureKind.SERVER_ERROR)
     assert "secret" not in str(error), "an error must not quote what the server said: it may hold the question"
 
 
@@ -240,7 +240,7 @@ def test_what_goes_wrong_has_its_name(kind: str, script: str, expected: Failure 
 def test_a_server_that_is_not_there(kind: str) -> None:
     with pytest.raises(ProviderError) as caught:
         asyncio.run(collect(provider(kind, f"http://127.0.0.1:{free_port()}")))
-    assert caught.value.failure is Failure.UNREACHABLE
+    assert caught.value.failure is FailureKind.UNREACHABLE
 
 
 @kinds
@@ -254,7 +254,7 @@ def test_the_deadline_holds(kind: str, script: str, server: Upstream) -> None:
     server.script = [script]
     with pytest.raises(ProviderError) as caught:
         run(collect(provider(kind, server.url), seconds=0.5), held=unasked(server))
-    assert caught.value.failure is Failure.DEADLINE
+    assert caught.value.failure is FailureKind.DEADLINE
     assert server.asked[-1].gone.wait(60)
 
 
@@ -350,7 +350,8 @@ HEAVY = (
 
 def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:
     code = (
-        "import sys, json; import sluice.serving.api, sluice.serving.runner, sluice.serving.bundle, sluice.llm.roles;"
+        "import sys, json;"
+        "import sluice.serving.http_api, sluice.serving.runner, sluice.serving.release_parts, sluice.llm.roles;"
         "from support.serving.fakes import *; from sluice.llm.roles import open_chat;"
         "open_chat(PROVIDERS.chat, local_url='http://127.0.0.1:1');"
         f"print(json.dumps([name for name in {HEAVY.split()!r} if name in sys.modules]))"

@@ -14,16 +14,16 @@ import pytest
 import yaml
 
 from sluice.core.params import load_params
-from sluice.evaluation.policy import load_policy
-from sluice.jobs.release import RehearsalParameters
-from sluice.rehearsal import load, quality_job
-from sluice.rehearsal.load import LoadReport, LoadTargets, run_load
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.jobs.release_job import RehearsalParameters
+from sluice.rehearsal import load_job, quality_job
+from sluice.rehearsal.load_job import LoadReport, LoadTargets, run_load
 from sluice.rehearsal.quality_job import run_quality
 from sluice.release.gates import load_gates
 from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
-from sluice.rollout.jobs import GATE_FAILED, PASSED, read_report
-from sluice.rollout.plan import Analysis, load_plan
-from sluice.rollout.templates import TEMPLATES, LoadParameters, QualityParameters, parse_duration
+from sluice.rollout.analysis_jobs import GATE_FAILED, PASSED, read_report
+from sluice.rollout.analysis_templates import TEMPLATES, LoadParameters, QualityParameters, parse_duration
+from sluice.rollout.canary_plan import AnalysisStep, load_plan
 from starter_files import GATES, ROLLOUT, ROOT
 from support.kubernetes import argo_metric
 
@@ -54,7 +54,7 @@ def _parameters(name: str) -> Any:
     return next(
         step.parameters
         for step in load_plan(ROLLOUT, ROOT).steps
-        if isinstance(step, Analysis) and step.template == name
+        if isinstance(step, AnalysisStep) and step.template == name
     )
 
 
@@ -71,7 +71,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(name=name, argv=list(argv), env=dict(env or {}), **more)
         raise _Started
 
-    monkeypatch.setattr(load, "run_job", run_job)
+    monkeypatch.setattr(load_job, "run_job", run_job)
     monkeypatch.setattr(quality_job, "run_job", run_job)
     return seen
 
@@ -81,7 +81,7 @@ def test_a_rehearsal_walks_every_step_of_the_cluster_and_knows_every_template() 
     steps = _steps()
     assert [step.kind for step in plan.steps] == [next(iter(step)) for step in steps]
     named = [step["analysis"]["templates"][0]["templateName"] for step in steps if "analysis" in step]
-    assert [step.template for step in plan.steps if isinstance(step, Analysis)] == named
+    assert [step.template for step in plan.steps if isinstance(step, AnalysisStep)] == named
     assert set(named) == set(TEMPLATES), "a template that no step runs is not rehearsed"
 
 
@@ -165,7 +165,7 @@ FIGURES: dict[str, tuple[float, float, int, set[str]]] = {
 _CONCLUDE = """
 import json, sys
 from pathlib import Path
-from sluice.rollout.figures import Sample
+from sluice.rollout.load_measurements import RequestSample
 from sluice.rollout.load_test.stage import Stage
 from sluice.rollout.load_test.verdict import conclude
 a = json.loads(sys.argv[1])
@@ -173,7 +173,7 @@ samples = []
 for pair in range(100):
     for release, seconds, bad in (("stable", a["stable"], 0), ("canary", a["canary"], a["errors"])):
         error = "status 503" if pair < bad else ""
-        samples.append(Sample(f"{release}-{pair}", release, pair, error, 1000 * seconds, 500 * seconds))
+        samples.append(RequestSample(f"{release}-{pair}", release, pair, error, 1000 * seconds, 500 * seconds))
 stage = Stage(*[""] * 3, Path(a["gates"]), Path(a["out"]), [], 2, 1.0, "steady", 1.0, samples=samples)
 sys.exit(0 if conclude(stage) else 3)
 """

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from sluice.guardrails.guards import Outcome
+from sluice.guardrails.guards import GuardOutcome
 from sluice.llm.chat import Delta
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage
-from sluice.serving.metrics import Metrics
+from sluice.serving.service_metrics import ServiceMetrics
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.exporters.langfuse import LangfuseExporter
 from sluice.serving.telemetry.exporters.mlflow import dialect
-from sluice.serving.telemetry.outcome import record, record_call
 from sluice.serving.telemetry.settings import SILENT
-from sluice.serving.telemetry.spans import Facts, Score, feedback_span, plain, spans_of
+from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, feedback_span, plain, spans_of
+from sluice.serving.telemetry.trace_outcome import record, record_call
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def rows(page: str, heading: str) -> list[list[str]]:
 def test_every_metric_is_listed_with_its_type_and_labels(page: str) -> None:
     listed = {row[0].strip("`"): (row[1], set(re.findall(r"`(\w+)`", row[2]))) for row in rows(page, "Metrics")}
     there = {}
-    for series in vars(Metrics("r", lambda: 0)).values():
+    for series in vars(ServiceMetrics("r", lambda: 0)).values():
         metric = getattr(series, "_metric", None)
         if metric is not None:
             name = metric._name + ("_total" if metric._type == "counter" else "")
@@ -50,7 +50,7 @@ def every_span() -> list[Any]:
     trace.text("input", [{"role": "user", "content": "q"}])
     trace.set("sluice.time_to_first_token", 0.1)
     with trace.step(traces.GUARD_INPUT) as step:
-        step.verdict(Outcome("", True, ("injection.override",)))
+        step.verdict(GuardOutcome("", True, ("injection.override",)))
     with trace.step(traces.RETRIEVE) as step:
         step.text("query", "q")
         step.hits([Hit("c-0", "c", "Title", "Text", 0.1, 0.5)])
@@ -62,11 +62,11 @@ def every_span() -> list[Any]:
         record_call(step, Delta(finish_reason="stop"), "model")
         step.set("sluice.condense.taken", True)
     record(trace, answer, Delta(finish_reason="stop", usage=Usage(1, 2), cost=0.1), "model")
-    facts = Facts("r", "answer", "0" * 64)
+    facts = ProcessFacts("r", "answer", "0" * 64)
     langfuse = LangfuseExporter("http://127.0.0.1:1", "a", "none", SILENT.traces, facts)
     spans = [span for words in (plain, dialect, langfuse._dialect) for span in spans_of(trace, facts, words)]
     langfuse.close()
-    return [*spans, feedback_span(Score("a" * 32, 1, "good"), facts)]
+    return [*spans, feedback_span(FeedbackScore("a" * 32, 1, "good"), facts)]
 
 
 def test_every_attribute_is_listed(page: str) -> None:
@@ -88,7 +88,7 @@ def test_every_reason_of_a_loss_is_listed(root: Path, page: str) -> None:
 
 def test_the_log_s_keys_are_listed(root: Path, page: str) -> None:
     listed = {name for row in rows(page, "Log") for name in re.findall(r"`(\w+)`", row[0])}
-    source = (root / "engine" / "src" / "sluice" / "serving" / "telemetry" / "logs.py").read_text()
+    source = (root / "engine" / "src" / "sluice" / "serving" / "telemetry" / "service_log.py").read_text()
     there = set(re.findall(r'(?:line|fields)\["(\w+)"\]', source)) | {"guard_input", "guard_output"}
     there |= set(re.findall(r'^ {12}"(\w+)":', source, re.MULTILINE)) | {"route", "status", "ms"}
     assert listed == there

@@ -18,16 +18,16 @@ import yaml
 from image.containers import PODMAN, Placed, Pod, isolation, podman
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_document, write_rows
-from sluice.guardrails.model import FILE as GUARD_FILE
-from sluice.guardrails.model import save_guard_model
-from sluice.llm.models import load_models
+from sluice.guardrails.guard_model import FILE as GUARD_FILE
+from sluice.guardrails.guard_model import save_guard_model
+from sluice.llm.model_files import load_models
 from sluice.release import staging
-from sluice.release.blobs import open_place
-from sluice.release.image import LOAD, SERVING, Image, Target, build
+from sluice.release.artifact_store import open_artifact_store
+from sluice.release.container_image import LOAD, SERVING, BuiltImage, ImageTarget, build
 from sluice.release.manifest import FILE
 from sluice.release.transfer import push
 from sluice.release.verdict import Verdict
-from sluice.retrieval import stage
+from sluice.retrieval import index_stage
 from support.guardrails import trusting_model
 from support.rollout.canaries import CASES
 
@@ -57,7 +57,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{name}@{podman('image', 'inspect', '--format', '{{.Digest}}', OWN_BASE)}"
 
 
-def _built(base: str, target: Target) -> Image:
+def _built(base: str, target: ImageTarget) -> BuiltImage:
     options = shlex.split(os.environ.get("SLUICE_IMAGE_OPTIONS", "")) or isolation()
     built = build(ROOT, base, "localhost/sluice:test", options, target=target)
     print(f"{built.name}: {built.size / 1e6:.0f} MB, {built.seconds:.0f} s, {built.id}")
@@ -65,12 +65,12 @@ def _built(base: str, target: Target) -> Image:
 
 
 @pytest.fixture(scope="session")
-def image(base: str) -> Image:
+def image(base: str) -> BuiltImage:
     return _built(base, SERVING)
 
 
 @pytest.fixture(scope="session")
-def load_image(base: str) -> Image:
+def load_image(base: str) -> BuiltImage:
     return _built(base, LOAD)
 
 
@@ -92,7 +92,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         document = Document(id=name, title=name.title(), licence="CC0-1.0", source="written for the tests", text=text)
         write_document(root / "data" / "corpus", document)
     workspace = Workspace(root)
-    stage.run(workspace)
+    index_stage.run(workspace)
     embedder = load_models(workspace.config / "models.yaml").embed.sha256
     save_guard_model(trusting_model(embedder), workspace.build / "guard" / GUARD_FILE)
     evaluation = workspace.build / "evaluation"
@@ -140,7 +140,7 @@ def _placed(checkout: Workspace, rows: list[Row], folder: Path) -> Placed:
         made.mkdir(exist_ok=True)
         made.chmod(0o755)  # the container's user reads it
     shutil.copy(release / FILE, manifest)
-    return Placed(push(release, checkout, open_place(str(place))), place, manifest)
+    return Placed(push(release, checkout, open_artifact_store(str(place))), place, manifest)
 
 
 QUESTIONS = {
@@ -155,7 +155,7 @@ ARTICLES = {
 
 
 @pytest.fixture
-def pod(image: Image, tmp_path: Path) -> Iterator[Pod]:
+def pod(image: BuiltImage, tmp_path: Path) -> Iterator[Pod]:
     made = Pod(image, tmp_path)
     yield made
     print(made.log(), file=sys.stderr)
@@ -163,6 +163,6 @@ def pod(image: Image, tmp_path: Path) -> Iterator[Pod]:
 
 
 @pytest.fixture(scope="session")
-def facts(image: Image) -> dict[str, Any]:
+def facts(image: BuiltImage) -> dict[str, Any]:
     """What the image says of itself."""
     return dict(json.loads(podman("image", "inspect", image.id))[0])

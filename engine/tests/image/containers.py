@@ -15,9 +15,9 @@ import httpx
 import yaml
 
 from sluice.core.processes import free_port, wait_until
-from sluice.release.image import Image
-from sluice.release.transfer import Moved
-from sluice.serving.keys import add_key
+from sluice.release.container_image import BuiltImage
+from sluice.release.transfer import TransferResult
+from sluice.serving.api_keys import add_key
 from support.kubernetes import argo_metric
 
 # crun, podman's first choice, refuses the cgroups of some machines; runc takes them.
@@ -47,7 +47,7 @@ def isolation() -> list[str]:
 class Placed:
     """A pushed release, the folder it was pushed to, and a folder with nothing but its manifest, as a ConfigMap is."""
 
-    moved: Moved
+    moved: TransferResult
     place: Path
     manifest: Path
 
@@ -55,7 +55,7 @@ class Placed:
 class Pod:
     """Containers that share the volumes of one pod: the release, the models, the state."""
 
-    def __init__(self, image: Image, folder: Path) -> None:
+    def __init__(self, image: BuiltImage, folder: Path) -> None:
         self._image = image.id
         self._folder = folder
         self._name = f"sluice-test-{uuid.uuid4().hex[:8]}"
@@ -137,7 +137,7 @@ class Job:
     `arguments` replace the template's defaults; `key` is what the Secret holds."""
 
     def __init__(
-        self, image: Image, template: Path, arguments: Mapping[str, str], placed: Placed, key: str = ""
+        self, image: BuiltImage, template: Path, arguments: Mapping[str, str], placed: Placed, key: str = ""
     ) -> None:
         document = yaml.safe_load(template.read_text())
         (metric,) = argo_metric.resolve(document["spec"]["metrics"], {**argo_metric.defaults(document), **arguments})

@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 
 from image.containers import podman
-from sluice.release.image import Image
+from sluice.release.container_image import BuiltImage
 
 ROOT = Path(__file__).resolve().parents[3]
 DISTRIBUTIONS = "import importlib.metadata as m; print(*sorted(d.name + '==' + d.version for d in m.distributions()))"
 
 
-def installed(image: Image) -> dict[str, str]:
+def installed(image: BuiltImage) -> dict[str, str]:
     """Name -> version of every distribution but our own; they are those that the SBOM lists."""
     document = json.loads(image.sbom.read_text())
     listed = {normal(component["name"]): component["version"] for component in document["components"]}

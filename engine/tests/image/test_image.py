@@ -13,7 +13,7 @@ import pytest
 
 from image.containers import Placed, Pod, isolation, podman
 from sluice.core import git
-from sluice.release.image import Image, build
+from sluice.release.container_image import BuiltImage, build
 
 from .listed import installed, locked
 
@@ -53,13 +53,13 @@ def test_it_says_what_it_is(facts: dict[str, Any], base: str) -> None:
     assert not [line for line in facts["Config"]["Env"] if re.search(r"KEY|TOKEN|SECRET|PASSWORD", line)]
 
 
-def test_a_second_build_is_the_same_image(image: Image, base: str) -> None:
+def test_a_second_build_is_the_same_image(image: BuiltImage, base: str) -> None:
     again = build(ROOT, base, "localhost/sluice:test-again", isolation())
     assert again.layers == image.layers
     assert again.id == image.id
 
 
-def test_the_bill_of_materials_lists_what_is_in_it(image: Image) -> None:
+def test_the_bill_of_materials_lists_what_is_in_it(image: BuiltImage) -> None:
     listed = installed(image)
     assert listed.items() <= locked("image.txt").items()
     assert {"fastapi", "xllamacpp", "ctranslate2", "boto3"} <= listed.keys()

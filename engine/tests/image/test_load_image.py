@@ -11,7 +11,7 @@ import pytest
 
 from image.containers import Job, Placed, Pod, isolation, podman
 from sluice.core.processes import free_port
-from sluice.release.image import LOAD, Image, build
+from sluice.release.container_image import LOAD, BuiltImage, build
 from support.rollout.canaries import Canary
 
 from .listed import installed, locked
@@ -23,7 +23,7 @@ MakeJob = Callable[..., Job]
 
 
 @pytest.fixture
-def make(load_image: Image) -> Iterator[MakeJob]:
+def make(load_image: BuiltImage) -> Iterator[MakeJob]:
     """A Job of a template of engine/k8s/analysis, with these arguments, that judges a release."""
     made: list[Job] = []
 
@@ -36,18 +36,18 @@ def make(load_image: Image) -> Iterator[MakeJob]:
         job.close()
 
 
-def test_a_second_build_is_the_same_image(load_image: Image, base: str) -> None:
+def test_a_second_build_is_the_same_image(load_image: BuiltImage, base: str) -> None:
     again = build(ROOT, base, "localhost/sluice:test-again", isolation(), target=LOAD)
     assert again.layers == load_image.layers
     assert again.id == load_image.id
 
 
-def test_it_shares_the_code_with_the_image_that_serves(image: Image, load_image: Image) -> None:
+def test_it_shares_the_code_with_the_image_that_serves(image: BuiltImage, load_image: BuiltImage) -> None:
     shared = set(image.layers) & set(load_image.layers)
     assert len(shared) == 3, "the base, the user and the code"
 
 
-def test_it_says_what_it_is(load_image: Image) -> None:
+def test_it_says_what_it_is(load_image: BuiltImage) -> None:
     facts = json.loads(podman("image", "inspect", load_image.id))[0]["Config"]
     assert facts["Labels"]["org.opencontainers.image.title"] == "Sluice load"
     assert facts["User"] == "10001:10001"
@@ -55,7 +55,7 @@ def test_it_says_what_it_is(load_image: Image) -> None:
     assert not facts.get("Cmd")
 
 
-def test_it_holds_locust_and_nothing_that_serves(load_image: Image) -> None:
+def test_it_holds_locust_and_nothing_that_serves(load_image: BuiltImage) -> None:
     listed = installed(load_image)
     assert {"locust", "pydantic", "boto3", "jsonschema"} <= listed.keys()
     assert listed.items() <= locked("load.txt").items()

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sluice.data.guard import GuardRow, load_guard_rows
+from sluice.data.guard_rows import GuardRow, load_guard_rows
 from sluice.guardrails.check import CHECKS, Finding
 from sluice.guardrails.context import CheckContext, CheckResources
-from sluice.guardrails.features import BUCKETS
-from sluice.guardrails.kinds import DIMENSION, KindModel
-from sluice.guardrails.model import GuardModel
+from sluice.guardrails.guard_features import BUCKETS
+from sluice.guardrails.guard_model import GuardModel
+from sluice.guardrails.kind_model import DIMENSION, KindModel
 from sluice.guardrails.toxicity_model import ToxicityModel
 
 TOXIC = ToxicityModel(

@@ -13,7 +13,7 @@ import pytest
 from sluice import cli
 from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
 from sluice.core.workspace import Workspace
-from sluice.jobs import release as road
+from sluice.jobs import release_job as road
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,5 @@
-"""The only front door: `sluice <noun> <verb>`. Make targets, pipeline stages and workflow steps are each one such call.
+"""The command line, `sluice <noun> <verb>`. Make targets, pipeline stages and workflow steps each call one command of
+it.
 
 One file a noun; extras add their own. Commands import what they need when they run, so that `sluice --help` is quick.
 Errors are caught once, in `main`.
@@ -19,21 +20,21 @@ from sluice.cli import (
     ci,
     code,
     data,
-    delivery,
     deployment,
     engine,
     evaluation,
-    fork,
     gates,
     image,
-    index,
+    index_build,
     judge,
     keys,
     manifests,
     models,
     params,
     prompts,
+    release_steps,
     serving,
+    template,
     traces,
 )
 from sluice.cli.extras import list_extras
@@ -51,9 +52,9 @@ app = typer.Typer(
 )
 groups: dict[str, typer.Typer] = {}
 for noun, module in (
-    ("release", delivery),
+    ("release", release_steps),
     ("data", data),
-    ("index", index),
+    ("index", index_build),
     ("prompts", prompts),
     ("judge", judge),
     ("gates", gates),
@@ -76,8 +77,8 @@ app.command()(deployment.deploy)
 app.command()(deployment.rollback)
 app.command()(evaluation.evaluate)
 app.command("eval")(evaluation.eval_change)
-app.command()(fork.init)
-app.command()(fork.upgrade)
+app.command()(template.init)
+app.command()(template.upgrade)
 app.command("extras")(list_extras)
 
 
@@ -97,7 +98,7 @@ def main() -> int:
     die_with_parent()
     watch_parent()
     signal.signal(signal.SIGTERM, _interrupt)
-    # jsonschema, and so guardrails-ai, builds grammars of IRIs where it finds this: a second, for what nobody asks.
+    # jsonschema, and so guardrails-ai, builds grammars of IRIs where it finds this: a second, for nothing.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     try:
         status = command()(standalone_mode=False)

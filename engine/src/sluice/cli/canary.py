@@ -32,17 +32,17 @@ def canary_quality(
     """Ask stable and canary the same questions and compare the answers; fails when the canary's are worse.
 
     The key for both, where they ask for one, is in SLUICE_LOAD_KEY."""
+    from sluice.core.atomic_files import write_json
     from sluice.core.errors import GateFailed
-    from sluice.core.files import write_json
-    from sluice.core.progress import Reporter
+    from sluice.core.progress import StageReporter
     from sluice.core.settings import load_settings
     from sluice.data.rows import load_rows
-    from sluice.evaluation.policy import load_policy
-    from sluice.evaluation.reports.terminal import in_the_terminal
+    from sluice.evaluation.comparison_policy import load_policy
+    from sluice.evaluation.reports.comparison_terminal import in_the_terminal
     from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
     from sluice.release.verdicts import quality_report, verdicts_of
-    from sluice.rollout.jobs import JobReport
-    from sluice.rollout.quality import Served, compare_served, sample
+    from sluice.rollout.analysis_jobs import JobReport
+    from sluice.rollout.canary_quality import ReleaseClient, compare_served, sample
     from sluice.serving.settings import ServiceSettings
 
     if release:
@@ -58,10 +58,10 @@ def canary_quality(
     decline = load_settings(config / "service.yaml", ServiceSettings).decline
     rows = sample(load_rows(questions), cases)
     key = os.environ.get(KEY, "")
-    progress = Reporter("quality")
+    progress = StageReporter("quality")
     found = compare_served(
-        Served(stable, decline, timeout, key),
-        Served(canary, decline, timeout, key),
+        ReleaseClient(stable, decline, timeout, key),
+        ReleaseClient(canary, decline, timeout, key),
         rows,
         load_policy(gates),
         concurrency=concurrency,

@@ -1,4 +1,5 @@
-"""`sluice ci`: what a run on GitHub decides and tells. Steps of workflows call it; it works on a laptop as well."""
+"""`sluice ci`: plans, checks and reports a workflow run on GitHub. Workflow steps call it; it also works on a
+laptop."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 
 Needs = Annotated[str, typer.Option(help="The context `needs` as JSON.", envvar="NEEDS")]
@@ -23,13 +24,15 @@ def plan(
     """Say which jobs of ci.yml a change needs, by the paths that it changes; on doubt, all of them.
 
     In GitHub Actions the answer goes into the outputs of the step, `true` or `false` for each job, and the summary."""
-    from sluice.github.outputs import write_outputs
-    from sluice.github.plan import plan_change, summary
+    from sluice.github.job_plan import plan_change, summary
+    from sluice.github.step_outputs import write_outputs
 
     workspace = Workspace.find()
     found = plan_change(workspace.root, base, head)
     if missing := _keys_of_providers(workspace):
-        found = found.omit("rehearse-release", f"{', '.join(missing)} not set: nobody can be asked; main rehearses it")
+        found = found.omit(
+            "rehearse-release", f"{', '.join(missing)} not set: no model can be called; main rehearses it"
+        )
     print(summary(found))
     _tell(summary(found))
     print(write_outputs(found.outputs(), os.environ), file=sys.stderr)
@@ -41,7 +44,7 @@ def project() -> None:
 
     In GitHub Actions they are outputs of the step, for what comes after."""
     from sluice.core.project import load_project
-    from sluice.github.outputs import write_outputs
+    from sluice.github.step_outputs import write_outputs
 
     first, last = load_project(Workspace.find().config).environments
     print(f"first: {first}\nlast: {last}")
@@ -51,13 +54,13 @@ def project() -> None:
 @group.command()
 def required(needs: Needs) -> None:
     """Fail unless every job succeeded, or was skipped because the plan had said that it is not needed."""
-    from sluice.github.required import judge, summary
+    from sluice.github.required_jobs import judge, summary
 
     outcomes = judge(needs)
     print(summary(outcomes))
     _tell(summary(outcomes))
     if faults := [f"{one.job}: {one.result}: {one.fault}" for one in outcomes if one.fault]:
-        raise Faults("required", faults)
+        raise ValidationErrors("required", faults)
 
 
 @group.command()
@@ -69,7 +72,7 @@ def issue(
     """Open or update one issue while a job of this run fails; close it when all succeed.
 
     Needs GITHUB_TOKEN with the right `issues: write`."""
-    from sluice.github.trouble import report_trouble
+    from sluice.github.failure_issue import report_trouble
 
     said = report_trouble(title, needs, os.environ, marker=marker)
     print(f"{said.message} {said.url or ''}".rstrip())
@@ -84,7 +87,7 @@ def audit_locks() -> None:
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from sluice.github.audit import audit, summary
+    from sluice.github.advisory_audit import audit, summary
 
     folder = Workspace.find().root / "engine" / "requirements"
     locks = sorted(folder.glob("*.txt"))
@@ -94,12 +97,12 @@ def audit_locks() -> None:
     _tell(summary(findings, len(locks)))
     if faults := [one.fault for one in findings if one.fault]:
         remedy = "compile the locks anew, or accept it for a time in engine/requirements/advisories.yaml"
-        raise Faults("requirements", faults, remedy=remedy)
+        raise ValidationErrors("requirements", faults, remedy=remedy)
 
 
 def _keys_of_providers(workspace: Workspace) -> list[str]:
     """Variables with keys of providers that are not set here. A pull request has no secrets."""
-    from sluice.llm.models import Models
+    from sluice.llm.model_files import Models
     from sluice.llm.settings import load_providers, missing_keys
 
     try:

@@ -17,8 +17,8 @@ def code_digest(
     out: Annotated[Path | None, typer.Option(help="Folder for the lists; default: build/code.")] = None,
 ) -> None:
     """Write the digest of the code of each stage and of what serves (pipeline stage); prints what has changed."""
+    from sluice.core.atomic_files import write_atomic
     from sluice.core.closures import CodeGraph, changed
-    from sluice.core.files import write_atomic
     from sluice.core.stages import PROGRAMS
 
     workspace = Workspace.find()

@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Options and helpers that several commands share."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ WatchOption = Annotated[
 
 # Without it a command is about this machine.
 EnvOption = Annotated[str, typer.Option("--env", help="Environment of the shared record; default: this machine.")]
-Fault = Annotated[str, typer.Option(help="Drill: inject `delay=SECONDS` or `error=SHARE` into the canary.")]
+FaultOption = Annotated[str, typer.Option(help="Drill: inject `delay=SECONDS` or `error=SHARE` into the canary.")]
 RemoteOption = Annotated[str, typer.Option(help="Name of a remote in .dvc/config; default: the default one.")]
 PortOption = Annotated[int, typer.Option(help="Port on the loopback address.")]
 
 
 def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any, Path]:
     """A release's manifest and folder; without an id, the champion's of the environment. What is not on this machine
-    is brought from the place that SLUICE_ARTEFACTS names."""
+    is fetched from the artifact store that SLUICE_ARTEFACTS names."""
     from sluice.release import champion
     from sluice.release.catalogue import bring_release
+    from sluice.release.environment_record import PLACE, open_record, shared_artifact_store
     from sluice.release.manifest import load
-    from sluice.release.record import PLACE, open_record, shared_place
 
     chosen = release or champion.champion_id(open_record(workspace, env, os.environ))
     if not chosen:
@@ -44,7 +44,7 @@ def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any
     if folder.is_dir():
         return load(folder), folder
     if os.environ.get(PLACE):
-        return bring_release(shared_place(os.environ), workspace, chosen)
+        return bring_release(shared_artifact_store(os.environ), workspace, chosen)
     raise SluiceError(f"{folder}: no such release", remedy="`sluice release list` names those of this machine")
 
 

@@ -14,7 +14,7 @@ group = typer.Typer(no_args_is_help=True, help="Check and publish data.")
 
 
 def _policy(workspace: Workspace) -> Any:
-    from sluice.data.policy import load_policy
+    from sluice.data.data_policy import load_policy
 
     return load_policy(workspace.config)
 
@@ -22,7 +22,7 @@ def _policy(workspace: Workspace) -> Any:
 @group.command("check")
 def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the report.")] = None) -> None:
     """Check data/ against the contract, every fault at once, and for the rows that gates need (pipeline stage)."""
-    from sluice.core.files import write_json
+    from sluice.core.atomic_files import write_json
     from sluice.data.contract import check_or_raise
     from sluice.evaluation.asked_rows import rows_of
     from sluice.release.coverage import require_rows
@@ -39,7 +39,7 @@ def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the
 @group.command("redact")
 def data_redact() -> None:
     """Replace the personal data in data/ that config/data.yaml says to redact."""
-    from sluice.data.redaction import redact_folder
+    from sluice.data.redact_folder import redact_folder
 
     workspace = Workspace.find()
     print_json(redact_folder(workspace.data, _policy(workspace).privacy))

@@ -35,13 +35,13 @@ def deploy(
 
     Ctrl-C stops the watching, not the rollout; the same command watches it again. Output on GitHub: `reason`, when it
     does not become live."""
-    from sluice.cluster.client import Cluster
-    from sluice.cluster.deploy import deploy as deploy_release
-    from sluice.cluster.released import render_release
-    from sluice.cluster.watch import Patience
+    from sluice.cluster.deploy_release import deploy as deploy_release
+    from sluice.cluster.kubectl import Cluster
+    from sluice.cluster.release_overlay import render_release
+    from sluice.cluster.resource_watch import WatchTimeouts
     from sluice.github.job_summary import write_job_summary
-    from sluice.github.outputs import write_outputs
-    from sluice.rollout.templates import parse_duration
+    from sluice.github.step_outputs import write_outputs
+    from sluice.rollout.analysis_templates import parse_duration
 
     workspace = Workspace.find()
     manifest, _ = find_release(workspace, release, _recorded(env))
@@ -53,7 +53,7 @@ def deploy(
     )
     cluster = Cluster(workspace.state, context=context)
     with _interruptible(f"sluice deploy --env {env} --release {manifest.id}", env):
-        done = deploy_release(cluster, documents, show=_show, seconds=seconds, patience=Patience(), retry=retry)
+        done = deploy_release(cluster, documents, show=_show, seconds=seconds, patience=WatchTimeouts(), retry=retry)
     write_job_summary(done.markdown(env), os.environ)
     for line in done.logs:
         print(line)
@@ -78,13 +78,13 @@ def rollback(
 ) -> None:
     """Take a cluster back to an earlier release that it still holds, without canary steps, and the record with it.
 
-    The record is that of the place in SLUICE_ARTEFACTS; where there is none, only the cluster moves."""
-    from sluice.cli.delivery import go_back
-    from sluice.cluster.client import Cluster
-    from sluice.cluster.released import place_of_rollout
+    The record is that in the artifact store of SLUICE_ARTEFACTS; without one, only the cluster is rolled back."""
+    from sluice.cluster.kubectl import Cluster
+    from sluice.cluster.release_overlay import place_of_rollout
+    from sluice.cluster.resource_watch import WatchTimeouts
     from sluice.cluster.rollback import rollback as roll_back
-    from sluice.cluster.watch import Patience
-    from sluice.rollout.templates import parse_duration
+    from sluice.jobs.restore_release import restore_release
+    from sluice.rollout.analysis_templates import parse_duration
 
     workspace = Workspace.find()
     seconds = _seconds(timeout, parse_duration)
@@ -92,25 +92,27 @@ def rollback(
     cluster = Cluster(workspace.state, context=context)
     chosen = {"before": _before(workspace, env)} if release == "previous" else {"release": release}
     with _interruptible(f"sluice rollback {release} --env {env}", env):
-        live, ended = roll_back(cluster, namespace, name, **chosen, show=_show, seconds=seconds, patience=Patience())
+        live, ended = roll_back(
+            cluster, namespace, name, **chosen, show=_show, seconds=seconds, patience=WatchTimeouts()
+        )
     if ended is not None and ended.kind != "promoted":
         reasons = "\n".join(f"  {reason}" for reason in ended.reasons)
         raise CanaryStopped(f"{live} did not come back in {env}: {ended.kind}\n{reasons}", remedy="look at its pods")
     print(f"{live} is live in {env} " + ("again" if ended else "already; nothing changed"))
     if _recorded(env) and live.startswith("r-"):  # a revision that was not deployed by us has no name
-        print(go_back(workspace, live, env))
+        print(restore_release(workspace, live, env))
 
 
 def _recorded(env: str) -> str:
-    """The environment whose record is kept: all, once machines share a place."""
-    from sluice.release.record import PLACE
+    """The environment whose record is kept: all, once machines share an artifact store."""
+    from sluice.release.environment_record import PLACE
 
     return env if os.environ.get(PLACE) else ""
 
 
 def _before(workspace: Workspace, env: str) -> str:
     """What was live before the champion, as the record has it: it knows what was gone back from. Empty without one."""
-    from sluice.release.record import open_record
+    from sluice.release.environment_record import open_record
 
     if not _recorded(env):
         return ""

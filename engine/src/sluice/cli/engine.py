@@ -14,7 +14,7 @@ def engine_check() -> None:
     """Name every edited file of the engine, and what to use instead.
 
     In the template itself an edit is normal: there it writes the lists of the engine's files anew."""
-    from sluice.core.errors import Faults, SluiceError
+    from sluice.core.errors import SluiceError, ValidationErrors
     from sluice.core.project import load_project
     from sluice.template.owned import OWNED, edits, list_files, read_list, refused, write_lists
 
@@ -29,7 +29,7 @@ def engine_check() -> None:
     found = edits(workspace.root, files)
     wrong = refused(found, project.adopted, read_list(workspace.root, OWNED))
     if wrong:
-        raise Faults(
+        raise ValidationErrors(
             "files of the engine were edited",
             [str(edit) for edit in wrong],
             remedy="`git checkout` brings a file back; an upgrade would replace it",

@@ -22,9 +22,9 @@ def evaluate(
     replay: Annotated[bool, typer.Option("--replay", help="Answer out of the response cache only.")] = False,
 ) -> None:
     """Ask the application every case of data/eval.jsonl and score the answers (pipeline stage)."""
-    from sluice.evaluation.stage import run
-    from sluice.release.bundles import open_bundle
-    from sluice.serving.bundle import draft_adapter, draft_bundle
+    from sluice.evaluation.evaluate_stage import run
+    from sluice.release.release_bundle import open_bundle
+    from sluice.serving.release_parts import draft_adapter, draft_bundle
 
     workspace = Workspace.find()
     if release:
@@ -46,13 +46,13 @@ def eval_change(
 ) -> None:
     """Compare a change with what it changes, case by case: what got better, what broke, how sure that is."""
     from sluice.evaluation.reports import COMMENT, PAGE
-    from sluice.evaluation.reports.terminal import in_the_terminal
+    from sluice.evaluation.reports.comparison_terminal import in_the_terminal
     from sluice.jobs.compare_change import review
 
     found = review(Workspace.find(), base, head, replay=replay, out=out)
     print(found.title)
     if found.replayed:
-        print(f"nobody was asked ({found.replayed}): answers are those of the response cache")
+        print(f"no model was called ({found.replayed}): answers are those of the response cache")
     if found.comparison is None or found.reports is None:
         text = "Nothing changed: no question has to be asked.\n"
     else:
@@ -69,8 +69,8 @@ def eval_change(
 
 
 def _publish(text: str) -> None:
-    from sluice.github.comment import upsert_comment
     from sluice.github.job_summary import write_job_summary
+    from sluice.github.pull_request_comment import upsert_comment
 
     print(write_job_summary(text, os.environ), file=sys.stderr)
     print(upsert_comment(text, os.environ, marker="comparison").message, file=sys.stderr)

@@ -15,7 +15,7 @@ group = typer.Typer(no_args_is_help=True, help="The limits of config/gates.yaml.
 @group.command("sync")
 def gates_sync() -> None:
     """Write the limits of config/gates.yaml into k8s/base/analysis-limits.yaml, for the analyses in a cluster."""
-    from sluice.rollout.limits import sync
+    from sluice.rollout.analysis_limits import sync
 
     workspace = Workspace.find()
     out = workspace.root / "k8s" / "base" / "analysis-limits.yaml"
@@ -30,7 +30,7 @@ def gates_judge(
     out: Annotated[Path, typer.Option(help="File for the verdicts.")],
 ) -> None:
     """Let the gates and the comparison with what is live judge an evaluation. A refusal is a result: exit code 0."""
-    from sluice.core.files import write_json
+    from sluice.core.atomic_files import write_json
     from sluice.release.decision import decide_release
 
     verdicts = decide_release(Workspace.find().config / "gates.yaml", evaluation, against)

@@ -30,7 +30,7 @@ def image_build(
     """Build both images with buildah and write their SBOMs, build/image/sbom.cdx.json and sbom-load.cdx.json.
 
     Their ids are the last two lines."""
-    from sluice.release.image import TARGETS, build
+    from sluice.release.container_image import TARGETS, build
 
     root = Workspace.find().root
     images = [build(root, base, tag, options or [], target=target) for target in TARGETS]
@@ -52,8 +52,8 @@ def image_push(
 
     On GitHub GITHUB_ACTOR and GITHUB_TOKEN open the registry; outputs are `image`, `name` and `digest`, and the same
     with `load-` before them for the image that judges a canary."""
-    from sluice.github.outputs import write_outputs
-    from sluice.release.image import TARGETS, push, suffixed
+    from sluice.github.step_outputs import write_outputs
+    from sluice.release.container_image import TARGETS, push, suffixed
 
     user, token = os.environ.get("GITHUB_ACTOR", ""), os.environ.get("GITHUB_TOKEN", "")
     for target in TARGETS:

@@ -21,10 +21,10 @@ def judge_calibrate(
     """Let the judge grade answers that people have graded: agreement, Cohen's kappa, and where they differ.
 
     Fails when the judge agrees less than config/gates.yaml asks for."""
-    from sluice.core.files import write_json
+    from sluice.core.atomic_files import write_json
     from sluice.evaluation.calibration import CASES, calibrate_bundle, load_calibration
-    from sluice.release.gates import Figure, decide, load_gates, require
-    from sluice.serving.bundle import draft_bundle
+    from sluice.release.gates import Measurement, decide, load_gates, require
+    from sluice.serving.release_parts import draft_bundle
 
     workspace = Workspace.find()
     gates = load_gates(workspace.config / "gates.yaml")
@@ -35,5 +35,5 @@ def judge_calibrate(
         write_json(out, summary)
     print_json(summary)
     differ = tuple(one.case.id for one in found.disagreements)
-    kappa = Figure(found.agreement.kappa, found.agreement.cases, len(found.errors), (*found.errors, *differ))
+    kappa = Measurement(found.agreement.kappa, found.agreement.cases, len(found.errors), (*found.errors, *differ))
     require(decide(gates, "calibration", {"judge_kappa": kappa}, None))

@@ -23,7 +23,7 @@ def keys_add(
     rate: Annotated[int, typer.Option(help="Requests a minute.")] = 60,
 ) -> None:
     """Make an API key and print it. It is shown this once; the file keeps only its hash."""
-    from sluice.serving.keys import add_key, keys_path
+    from sluice.serving.api_keys import add_key, keys_path
 
     path = keys_path(Workspace.find().state)
     print(add_key(path, name, tenant=tenant or None, scopes=scope or ["chat", "feedback"], rate=rate))
@@ -33,7 +33,7 @@ def keys_add(
 @group.command("list")
 def keys_list() -> None:
     """The keys and what they may do; no secrets."""
-    from sluice.serving.keys import keys_path, read_keys
+    from sluice.serving.api_keys import keys_path, read_keys
 
     for key in read_keys(keys_path(Workspace.find().state)).keys:
         state = f"revoked {key.revoked}" if key.revoked else "in force"
@@ -44,7 +44,7 @@ def keys_list() -> None:
 @group.command("revoke")
 def keys_revoke(name: Annotated[str, typer.Argument(help="Name of the key.")]) -> None:
     """End an API key. A running service refuses it within a second."""
-    from sluice.serving.keys import keys_path, revoke_key
+    from sluice.serving.api_keys import keys_path, revoke_key
 
     revoke_key(keys_path(Workspace.find().state), name)
     print(f"{name} is revoked")

@@ -1,4 +1,4 @@
-"""`sluice manifests`: what an overlay of k8s/ renders to, whether a cluster would take it, and the schemas for that."""
+"""`sluice manifests`: renders an overlay of k8s/, validates it, and writes the schemas for the validation."""
 
 from __future__ import annotations
 
@@ -27,21 +27,23 @@ def check(overlays: Overlays = None) -> None:
 
     A digest of zeros is taken: it stands where a deployment puts the digest of its release."""
     from sluice.cluster.manifests import parse, render, unpinned, validate
-    from sluice.core.errors import Faults
+    from sluice.core.errors import ValidationErrors
 
     root = Workspace.find().root
     for overlay in overlays or sorted(path.parent for path in root.glob("k8s/overlays/*/kustomization.yaml")):
         documents = parse(render(overlay))
         validate(documents, root / "engine" / "schemas" / "cluster")
         if loose := unpinned(documents):
-            raise Faults(str(overlay), loose, remedy="name each image by digest under `images:` of the overlay")
+            raise ValidationErrors(
+                str(overlay), loose, remedy="name each image by digest under `images:` of the overlay"
+            )
         print(f"{overlay}: {len(documents)} manifests, no fault")
 
 
 @group.command()
 def schemas() -> None:
     """Fetch the definitions that engine/schemas/cluster/sources.yaml names, by sha256, and write their schemas."""
-    from sluice.cluster.schemas import write_schemas
+    from sluice.cluster.crd_schemas import write_schemas
 
     folder = Workspace.find().root / "engine" / "schemas" / "cluster"
     for path in write_schemas(folder):

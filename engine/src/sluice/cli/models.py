@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sluice.cli.common import find_release
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Models: fetch, verify, describe.")
-
-Release = Annotated[str, typer.Argument(help="Release id; default: the champion.")]
+group = typer.Typer(no_args_is_help=True, help="Models: fetch, verify.")
 
 
 @group.command("list")
 def models_list() -> None:
     """The models of config/models.yaml: licence, size in the cache, sha256 and source."""
-    from sluice.llm.cache import list_models
-    from sluice.llm.models import load_models
+    from sluice.llm.model_cache import list_models
+    from sluice.llm.model_files import load_models
 
     workspace = Workspace.find()
     for model in list_models(load_models(workspace.config / "models.yaml"), workspace.cache):
@@ -31,7 +27,7 @@ def models_list() -> None:
 @group.command("pull")
 def models_pull() -> None:
     """Fetch every model of config/models.yaml into the cache and check its sha256."""
-    from sluice.llm.models import ensure, ensure_source, load_models
+    from sluice.llm.model_files import ensure, ensure_source, load_models
 
     workspace = Workspace.find()
     for role, spec in load_models(workspace.config / "models.yaml"):
@@ -43,13 +39,13 @@ def models_pull() -> None:
 @group.command("verify")
 def models_verify() -> None:
     """Check the sha256 of every cached file that config/models.yaml pins; every fault at once."""
-    from sluice.llm.cache import faults_of
-    from sluice.llm.models import load_models
+    from sluice.llm.model_cache import faults_of
+    from sluice.llm.model_files import load_models
 
     workspace = Workspace.find()
     models = load_models(workspace.config / "models.yaml")
     if faults := faults_of(models, workspace.cache):
-        raise Faults(
+        raise ValidationErrors(
             str(workspace.cache), faults, remedy="delete what is wrong and fetch it again: `sluice models pull`"
         )
     print("every file of every model is as config/models.yaml pins it")
@@ -63,8 +59,8 @@ def models_prune(
 
     Other checkouts of this user share the cache; they fetch again what they miss.
     """
-    from sluice.llm.cache import remove, unnamed
-    from sluice.llm.models import load_models
+    from sluice.llm.model_cache import remove, unnamed
+    from sluice.llm.model_files import load_models
 
     workspace = Workspace.find()
     files = [workspace.config / "models.yaml", *sorted(workspace.releases.glob("*/config/models.yaml"))]
@@ -75,31 +71,3 @@ def models_prune(
         print(f"{'would delete' if dry_run else 'deleted'} {folder} ({size / 2**20:.0f} MiB)")
     if not found:
         print("every cached model is named")
-
-
-@group.command("card")
-def models_card(
-    release: Release = "",
-    out: Annotated[Path | None, typer.Option(help="File to write; default: print it.")] = None,
-) -> None:
-    """The model card of a release's adapter, in Markdown, written from what MLflow has recorded of it."""
-    from sluice.core.files import write_atomic
-    from sluice.release.card import model_card
-
-    workspace = Workspace.find()
-    card = model_card(workspace, find_release(workspace, release)[0])
-    if out:
-        write_atomic(out, card)
-    else:
-        print(card, end="")
-
-
-@group.command("lineage")
-def models_lineage(release: Release = "") -> None:
-    """What a release was made of: adapter, base model, and each data row it learned from, by its digest."""
-    from sluice.release.lineage import lineage
-
-    workspace = Workspace.find()
-    manifest, folder = find_release(workspace, release)
-    for line in lineage(workspace, manifest, folder):
-        print(line)

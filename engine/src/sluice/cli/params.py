@@ -22,8 +22,8 @@ def set_values(
     from sluice.core.extras import extras, load
     from sluice.core.params import set_params
     from sluice.evaluation.asked_rows import EvaluateParameters
-    from sluice.jobs.release import RehearsalParameters
-    from sluice.retrieval.stage import IndexParameters
+    from sluice.jobs.release_job import RehearsalParameters
+    from sluice.retrieval.index_stage import IndexParameters
 
     models: dict[str, type[Settings]] = {
         "index": IndexParameters,

@@ -27,7 +27,7 @@ def prompts_check() -> None:
 @group.command("list")
 def prompts_list() -> None:
     """Every prompt: name, digest, role of the model, variables, description."""
-    from sluice.prompts.terminal import print_prompts
+    from sluice.prompts.prompt_terminal import print_prompts
 
     print_prompts(_prompts())
 
@@ -51,8 +51,8 @@ def prompts_diff(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """What the prompts of the working tree change against BASE: wording, parameters, variables, digests."""
-    from sluice.prompts.history import changes_since
-    from sluice.prompts.terminal import print_changes
+    from sluice.prompts.prompt_history import changes_since
+    from sluice.prompts.prompt_terminal import print_changes
 
     workspace = Workspace.find()
     changes, edited = changes_since(workspace.root, base, _prompts())
@@ -68,7 +68,7 @@ def prompts_test(
     cases: Annotated[
         Path | None, typer.Option(help="JSON lines of {id, vars, expect}, in place of each prompt's testData.")
     ] = None,
-    replay: Annotated[bool, typer.Option("--replay", help="Ask nobody: recorded responses only.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="Call no model: recorded responses only.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for cases.jsonl and summary.json.")] = None,
 ) -> None:
     """Try prompts against the provider of their role. What was asked before is not asked again."""

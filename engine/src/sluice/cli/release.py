@@ -1,4 +1,5 @@
-"""`sluice release ...`: make releases, look at them, go back to one. What jobs on GitHub run is in `delivery.py`."""
+"""`sluice release ...`: makes, lists, compares, verifies and rolls back releases. The steps for jobs on GitHub are in
+`release_steps.py`."""
 
 from __future__ import annotations
 
@@ -9,26 +10,26 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli.common import EnvOption, Fault, find_release
-from sluice.core.errors import CanaryStopped, Faults, GateFailed
+from sluice.cli.common import EnvOption, FaultOption, find_release
+from sluice.core.errors import CanaryStopped, GateFailed, ValidationErrors
 from sluice.core.workspace import Workspace
 
-ARTEFACTS = "SLUICE_ARTEFACTS"  # so that a pod's manifest names the place once
+ARTEFACTS = "SLUICE_ARTEFACTS"  # so that a pod's manifest names the artifact store once
 group = typer.Typer(no_args_is_help=True, help="Make, list, show, compare, verify, ship and roll back releases.")
 
 
 @group.command("make")
-def release_make(fault: Fault = "") -> None:
-    """Take the working tree down the whole road: check, index, train, evaluate, gates, rehearsal, champion."""
-    from sluice.cli.release_summary import show_arrival
-    from sluice.jobs.release import make_release
+def release_make(fault: FaultOption = "") -> None:
+    """Release the working tree: check, index, train, evaluate, gates, rehearsal, champion."""
+    from sluice.cli.release_summary import show_release
+    from sluice.jobs.release_job import make_release
 
-    arrival = make_release(Workspace.find(), fault=fault)
-    show_arrival(arrival)
-    if not arrival.passed:
-        refusal = CanaryStopped if arrival.rehearsal else GateFailed
+    outcome = make_release(Workspace.find(), fault=fault)
+    show_release(outcome)
+    if not outcome.passed:
+        refusal = CanaryStopped if outcome.rehearsal else GateFailed
         remedy = "the champion stays live; the report shows the cases"
-        raise refusal(f"release {arrival.manifest.id} was {arrival.verdict}: {arrival.reason}", remedy=remedy)
+        raise refusal(f"release {outcome.manifest.id} was {outcome.verdict}: {outcome.reason}", remedy=remedy)
 
 
 @group.command("list")
@@ -37,7 +38,7 @@ def release_list(
     as_json: Annotated[bool, typer.Option("--json", help="One object a line, with all keys.")] = False,
 ) -> None:
     """The record: what was promoted, refused and gone back to, and why; * is live."""
-    from sluice.release.record import open_record
+    from sluice.release.environment_record import open_record
 
     record = open_record(Workspace.find(), env, os.environ)
     live = record.champion()
@@ -66,7 +67,7 @@ def release_diff(
     env: EnvOption = "",
 ) -> None:
     """What is different between two releases: metrics, parts, texts of prompts and settings. As Markdown."""
-    from sluice.release.difference import compare_releases, markdown
+    from sluice.release.release_diff import compare_releases, markdown
 
     workspace = Workspace.find()
     pair = find_release(workspace, before, env), find_release(workspace, after, env)
@@ -84,17 +85,18 @@ def release_verify(
         bool, typer.Option("--attested", envvar="SLUICE_ATTESTED", help="Fail without GitHub's attestation.")
     ] = False,
 ) -> None:
-    """Check every digest of a release again, here and in the shared place, and GitHub's attestation of its manifest.
+    """Check every digest of a release again, here and in the shared artifact store, and GitHub's attestation of its
+    manifest.
 
     What cannot be looked at is said to be not verified."""
-    from sluice.release.record import PLACE, open_record, shared_place
-    from sluice.release.verification import check_attestation, check_champion, check_folder, check_place
+    from sluice.release.environment_record import PLACE, open_record, shared_artifact_store
+    from sluice.release.verification import check_artifact_store, check_attestation, check_champion, check_folder
 
     workspace = Workspace.find()
     manifest, folder = find_release(workspace, release, env)
-    place = shared_place(os.environ) if os.environ.get(PLACE) else None
+    store = shared_artifact_store(os.environ) if os.environ.get(PLACE) else None
     attestation = check_attestation(folder, os.environ)
-    checks = [check_folder(folder), check_place(place, workspace, folder), attestation]
+    checks = [check_folder(folder), check_artifact_store(store, workspace, folder), attestation]
     if judged:
         checks.append(check_champion(manifest, open_record(workspace, judged, os.environ)))
     for check in checks:
@@ -103,7 +105,7 @@ def release_verify(
     if attested and attestation.result == "not verified":
         wrong.append(attestation)
     if wrong:
-        raise Faults(f"release {folder.name}", [str(check) for check in wrong], remedy="do not deploy it")
+        raise ValidationErrors(f"release {folder.name}", [str(check) for check in wrong], remedy="do not deploy it")
 
 
 @group.command("rollback")
@@ -114,9 +116,9 @@ def release_rollback(
     """Make an earlier release the champion again. Its files are verified first.
 
     In a cluster `sluice rollback` does this and moves the cluster too."""
-    from sluice.cli.delivery import go_back
+    from sluice.jobs.restore_release import restore_release
 
-    print(go_back(Workspace.find(), release, env))
+    print(restore_release(Workspace.find(), release, env))
 
 
 @group.command("push")
@@ -125,11 +127,11 @@ def release_push(
     release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "",
 ) -> None:
     """Put a release and its models where other machines fetch them, each file under its sha256."""
-    from sluice.release.blobs import open_place
+    from sluice.release.artifact_store import open_artifact_store
     from sluice.release.transfer import push
 
     workspace = Workspace.find()
-    moved = push(find_release(workspace, release)[1], workspace, open_place(to))
+    moved = push(find_release(workspace, release)[1], workspace, open_artifact_store(to))
     print(f"{moved.manifest.id}: {moved.files} files, {moved.moved} of them new\nsha256:{moved.digest}")
 
 
@@ -147,9 +149,9 @@ def release_fetch(
     """Bring a release and its models to this machine and verify every digest. A pod's init container runs it.
 
     With --only no model and nothing else of it: who judges a canary needs `judging` (gates, cases) and `config`."""
-    from sluice.release.blobs import open_place
+    from sluice.release.artifact_store import open_artifact_store
     from sluice.release.transfer import fetch, fetch_folders
 
-    place, here = open_place(source), Workspace.around() or Workspace(Path.cwd())
-    moved = fetch_folders(manifest, place, into, only) if only else fetch(manifest, place, into, here)
+    store, here = open_artifact_store(source), Workspace.around() or Workspace(Path.cwd())
+    moved = fetch_folders(manifest, store, into, only) if only else fetch(manifest, store, into, here)
     print(f"{moved.manifest.id}: {moved.files} files verified, {moved.moved} of them fetched\nsha256:{moved.digest}")

@@ -1,4 +1,4 @@
-"""The tables at the end of the road: what was released, how it compares, what each canary step said."""
+"""The tables that end a release: metrics against the champion, and the verdict of each canary step."""
 
 from __future__ import annotations
 
@@ -6,47 +6,47 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from sluice.core.files import read_json
+from sluice.core.atomic_files import read_json
 from sluice.github.job_summary import write_job_summary
-from sluice.github.markdown import table
-from sluice.jobs.release import Arrival
+from sluice.github.markdown_table import table
+from sluice.jobs.release_job import ReleaseOutcome
 
 _METRICS = ("metric", "champion", "candidate", "change")
 _STEPS = ("step", "weight", "seconds", "verdict")
 
 
-def show_arrival(arrival: Arrival) -> None:
+def show_release(outcome: ReleaseOutcome) -> None:
     """Prints the outcome for people, on standard output; in GitHub Actions it is in the summary of the job as well."""
     from rich.console import Console
 
-    write_job_summary(summary(arrival), os.environ)
+    write_job_summary(summary(outcome), os.environ)
     console = Console(highlight=False)
-    if arrival.verdict == "unchanged":
-        console.print(f"Nothing changed: {arrival.manifest.id} is live and stays live.")
+    if outcome.verdict == "unchanged":
+        console.print(f"Nothing changed: {outcome.manifest.id} is live and stays live.")
         return
-    console.print(_table(_title(arrival), _METRICS, _metrics(arrival), words=(0,)))
-    if arrival.rehearsal:
-        console.print(_table("canary, step by step", _STEPS, _steps(arrival), words=(0, 3)))
-    taken = ", ".join(f"{entry['stage']} {entry['seconds']:.0f} s" for entry in arrival.stages)
+    console.print(_table(_title(outcome), _METRICS, _metrics(outcome), words=(0,)))
+    if outcome.rehearsal:
+        console.print(_table("canary, step by step", _STEPS, _steps(outcome), words=(0, 3)))
+    taken = ", ".join(f"{entry['stage']} {entry['seconds']:.0f} s" for entry in outcome.stages)
     console.print(f"stages   {taken}", soft_wrap=True)
-    console.print(f"release  [bold]{arrival.manifest.id}[/bold]  {arrival.verdict}")
-    if arrival.passed:
+    console.print(f"release  [bold]{outcome.manifest.id}[/bold]  {outcome.verdict}")
+    if outcome.passed:
         console.print("talk     make serve, then POST http://127.0.0.1:8080/v1/chat/completions", soft_wrap=True)
-    console.print(f"report   {arrival.folder / 'report.html'}", soft_wrap=True)
+    console.print(f"report   {outcome.folder / 'report.html'}", soft_wrap=True)
 
 
-def summary(arrival: Arrival) -> str:
+def summary(outcome: ReleaseOutcome) -> str:
     """The same as Markdown for GitHub."""
-    head = f"### Release {arrival.manifest.id}: {arrival.verdict}\n\n"
-    if arrival.verdict == "unchanged":
+    head = f"### Release {outcome.manifest.id}: {outcome.verdict}\n\n"
+    if outcome.verdict == "unchanged":
         return head
-    steps = "\n" + table(_STEPS, _steps(arrival)) if arrival.rehearsal else ""
-    reason = table(("reason",), [(arrival.reason,)]) + "\n" if arrival.reason else ""
-    return head + reason + table(_METRICS, _metrics(arrival)) + steps
+    steps = "\n" + table(_STEPS, _steps(outcome)) if outcome.rehearsal else ""
+    reason = table(("reason",), [(outcome.reason,)]) + "\n" if outcome.reason else ""
+    return head + reason + table(_METRICS, _metrics(outcome)) + steps
 
 
-def _title(arrival: Arrival) -> str:
-    return f"{arrival.manifest.id} against the champion {arrival.champion.id if arrival.champion else 'none'}"
+def _title(outcome: ReleaseOutcome) -> str:
+    return f"{outcome.manifest.id} against the champion {outcome.champion.id if outcome.champion else 'none'}"
 
 
 def _table(title: str, head: tuple[str, ...], rows: Iterator[tuple[str, ...]], *, words: tuple[int, ...]) -> Any:
@@ -60,9 +60,9 @@ def _table(title: str, head: tuple[str, ...], rows: Iterator[tuple[str, ...]], *
     return shown
 
 
-def _metrics(arrival: Arrival) -> Iterator[tuple[str, ...]]:
-    ours = read_json(arrival.folder / "evaluation" / "summary.json")["metrics"]
-    theirs = arrival.champion.evaluation.metrics if arrival.champion else {}
+def _metrics(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
+    ours = read_json(outcome.folder / "evaluation" / "summary.json")["metrics"]
+    theirs = outcome.champion.evaluation.metrics if outcome.champion else {}
     for name, figure in ours.items():
         mine, other = figure["value"], theirs.get(name)
         change = "" if mine is None or other is None else f"{mine - other:+.3g}"
@@ -73,7 +73,7 @@ def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def _steps(arrival: Arrival) -> Iterator[tuple[str, ...]]:
-    for step in arrival.rehearsal.steps if arrival.rehearsal else ():
+def _steps(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:
+    for step in outcome.rehearsal.steps if outcome.rehearsal else ():
         name = f"{step.kind} {step.template}".strip()
         yield name, f"{step.weight} %", f"{step.seconds:.0f}", f"{step.verdict} {step.reason}".strip()

@@ -1,4 +1,4 @@
-"""`sluice serve` and `sluice rehearse`: one release alone, and one beside the champion."""
+"""`sluice serve` and `sluice rehearse`: serves one release, or rehearses its canary against the champion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli.common import EnvOption, Fault, PortOption, find_release
+from sluice.cli.common import EnvOption, FaultOption, PortOption, find_release
 from sluice.core.errors import CanaryStopped, SluiceError
 from sluice.core.workspace import Workspace
 
@@ -17,10 +17,10 @@ def serve(
     release: Annotated[Path | None, typer.Option(help="Release folder; default: the champion's.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: PortOption = 8080,
-    fault: Fault = "",
+    fault: FaultOption = "",
     env: Annotated[str, typer.Option("--env", help="Search in this environment's store (config/stores.yaml).")] = "",
     keyless: Annotated[
-        bool, typer.Option("--keyless", help="Ask nobody for a key; for the loopback address only.")
+        bool, typer.Option("--keyless", help="Require no API key; for the loopback address only.")
     ] = False,
 ) -> None:
     """Serve exactly one release, after verifying every digest of its manifest.
@@ -28,7 +28,7 @@ def serve(
     A release that is named is served outside of a checkout too, with an embedded store and without traces. Addresses
     other than loopback are served only when there are API keys (`sluice keys add`)."""
     from sluice.core.settings import load_settings
-    from sluice.release.bundles import open_bundle
+    from sluice.release.release_bundle import open_bundle
     from sluice.retrieval.stores import EMBEDDED, Stores
     from sluice.serving.server import serve as run_server
     from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
@@ -55,19 +55,19 @@ def serve(
 
 def rehearse(
     release: Annotated[str, typer.Argument(help="Release id of the canary.")],
-    fault: Fault = "",
+    fault: FaultOption = "",
     env: EnvOption = "",
 ) -> None:
     """Rehearse the canary of a release beside the champion, with real processes and load. Promotes nothing.
 
     With --env a release that is the champion already has nothing to be rehearsed beside, and passes. Output on GitHub:
     `reason`, when it is stopped."""
-    from sluice.core.progress import Journey
-    from sluice.github.outputs import write_outputs
-    from sluice.jobs.release import EXPECTED, run_rehearsal
+    from sluice.core.progress import PipelineProgress
+    from sluice.github.step_outputs import write_outputs
+    from sluice.jobs.release_job import EXPECTED, run_rehearsal
     from sluice.jobs.release_steps import stable_of
     from sluice.release import champion
-    from sluice.release.record import open_record
+    from sluice.release.environment_record import open_record
 
     workspace = Workspace.find()
     record = open_record(workspace, env, os.environ)
@@ -79,8 +79,8 @@ def rehearse(
         if stable is None:
             print(f"{release} is live or the first release of {env}: there is nothing to rehearse it beside")
             return
-        journey = Journey({"rehearse": EXPECTED["rehearse"]}, workspace.state / "durations.json")
-        result = run_rehearsal(workspace, canary, stable, journey=journey, fault=fault)
+        pipeline_progress = PipelineProgress({"rehearse": EXPECTED["rehearse"]}, workspace.state / "durations.json")
+        result = run_rehearsal(workspace, canary, stable, pipeline_progress=pipeline_progress, fault=fault)
     if result.verdict != "passed":
         write_outputs({"reason": " ".join(f"rehearsal: {result.reason}".split())}, os.environ)
         raise CanaryStopped(f"the canary {release} was stopped: {result.reason}")

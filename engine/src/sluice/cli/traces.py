@@ -17,7 +17,7 @@ def traces_push() -> None:
 
     from sluice.core.settings import load_settings
     from sluice.core.tracking import store_uri
-    from sluice.serving.telemetry.push import push
+    from sluice.serving.telemetry.mlflow_import import push
     from sluice.serving.telemetry.settings import TelemetrySettings
 
     workspace = Workspace.find()

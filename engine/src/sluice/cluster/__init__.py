@@ -1,1 +1,1 @@
-"""Deploys a release into a cluster with Argo Rollouts, and follows it."""
+"""Deploys a release to a cluster with Argo Rollouts and watches the rollout."""

@@ -1,7 +1,7 @@
-"""Brings rendered manifests into a cluster, in an order in which a refusal leaves the running release as it was.
+"""Applies rendered manifests to a cluster, in an order in which a rejected object leaves the running release unchanged.
 
-The whole is first tried as a dry run on the API server. Then everything is applied but Jobs and the Rollout. Jobs come
-next (`preparation.py`); the Rollout comes last, and with it the new pods.
+First all objects are tried in a dry run on the API server. Then all but Jobs and the Rollout are applied. Jobs come
+next (`preparation_jobs.py`); the Rollout comes last, and with it the new pods.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sluice.cluster.client import Cluster, ConflictError
+from sluice.cluster.kubectl import Cluster, ConflictError
 from sluice.cluster.manifests import Manifest, place
-from sluice.cluster.status import HASH_LABEL
+from sluice.cluster.rollout_status import HASH_LABEL
 
 _ATTEMPTS = 3
 Show = Callable[[str], None]

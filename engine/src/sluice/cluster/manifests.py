@@ -1,4 +1,4 @@
-"""The manifests of k8s/ as a cluster would get them: rendered by kubectl, and checked with unknown keys forbidden."""
+"""Renders the manifests of k8s/ with kubectl and validates them; unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from sluice.cluster.schemas import read_schema
-from sluice.core.errors import Faults, SluiceError
-from sluice.release.image import PINNED
+from sluice.cluster.crd_schemas import read_schema
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.release.container_image import PINNED
 
 # The oldest release of Kubernetes that the manifests are for, and what built-in kinds are checked against.
 KUBERNETES = "1.32"
@@ -65,7 +65,7 @@ def validate(documents: Sequence[Manifest], schemas: Path) -> None:
     if not documents:
         faults.append("nothing was rendered")
     if faults:
-        raise Faults("manifests", faults, remedy="mend the manifests in k8s/; nothing was applied")
+        raise ValidationErrors("manifests", faults, remedy="mend the manifests in k8s/; nothing was applied")
 
 
 def place(document: Manifest) -> str:

@@ -1,7 +1,7 @@
-"""What releases leave in a cluster that no rollback needs any more: ConfigMaps with manifests, Jobs that have ended.
+"""Deletes ConfigMaps and finished Jobs of releases that no rollback needs any more.
 
 `sluice rollback` goes to any ReplicaSet that is there, and Argo Rollouts keeps as many as `revisionHistoryLimit` says.
-So whatever a ReplicaSet names stays, and the controller alone decides how long a release can be gone back to.
+Objects that a ReplicaSet names are therefore kept, and the controller alone decides how long a release can be restored.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 
 from sluice.cluster.apply import Show
-from sluice.cluster.client import delete, read
-from sluice.cluster.observer import Target
-from sluice.cluster.preparation import ended, jobs_of
-from sluice.cluster.status import RELEASE_LABEL
+from sluice.cluster.kubectl import delete, read
+from sluice.cluster.preparation_jobs import ended, jobs_of
+from sluice.cluster.rollout_observer import RolloutTarget
+from sluice.cluster.rollout_status import RELEASE_LABEL
 from sluice.core.errors import SluiceError
 
 # As kustomize names them: by a hash of their content.
@@ -28,7 +28,7 @@ _YOUNG = timedelta(days=1)
 Object = Mapping[str, Any]
 
 
-def prune(client: httpx.Client, target: Target, show: Show) -> None:
+def prune(client: httpx.Client, target: RolloutTarget, show: Show) -> None:
     """Takes away what is left of releases that are gone. A cluster that does not let us is told once and no more: it
     changes nothing about the release."""
     try:
@@ -40,7 +40,7 @@ def prune(client: httpx.Client, target: Target, show: Show) -> None:
         show(f"tidied up {', '.join(gone)}")
 
 
-def _prune(client: httpx.Client, target: Target) -> list[str]:
+def _prune(client: httpx.Client, target: RolloutTarget) -> list[str]:
     namespace = target.namespace
     sets = read(client, f"/apis/apps/v1/namespaces/{namespace}/replicasets")["items"]
     alive = [*sets, read(client, target.path)]

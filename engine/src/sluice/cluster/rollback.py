@@ -1,7 +1,7 @@
-"""`sluice rollback`: back to the pod template of an earlier release, which the cluster still holds.
+"""`sluice rollback`: returns to the pod template of an earlier release that the cluster still holds.
 
 Argo Rollouts keeps the ReplicaSets of earlier revisions, and with the template the name of the ConfigMap that holds the
-release's manifest. So going back needs no release folder and no image build, only the cluster.
+release's manifest. A rollback therefore needs no release folder and no image build, only the cluster.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 
 from sluice.cluster.apply import Show
-from sluice.cluster.client import MANAGER, Cluster, patch, read
-from sluice.cluster.observer import Observer, Target, target_of
-from sluice.cluster.outcome import Outcome
-from sluice.cluster.status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout
-from sluice.cluster.watch import Patience
+from sluice.cluster.kubectl import MANAGER, Cluster, patch, read
+from sluice.cluster.resource_watch import WatchTimeouts
+from sluice.cluster.rollout_observer import RolloutObserver, RolloutTarget, target_of
+from sluice.cluster.rollout_outcome import RolloutOutcome
+from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout
 from sluice.core.errors import SluiceError
 
 _REVISION = "rollout.argoproj.io/revision"
@@ -42,8 +42,8 @@ def rollback(
     before: str = "",
     show: Show,
     seconds: float,
-    patience: Patience,
-) -> tuple[str, Outcome | None]:
+    patience: WatchTimeouts,
+) -> tuple[str, RolloutOutcome | None]:
     """The release that was gone back to, and how it ended; None for the outcome when it was live already.
 
     Without `release`: under way or stopped, back to stable; else to the release `before`, or the revision before."""
@@ -63,11 +63,11 @@ def rollback(
         show(f"back to {label} (revision {chosen.number})")
         cluster.apply([manifest(document, chosen)], force=True)
         after = read_rollout(read(client, path))
-        observer = Observer(client, target, show, patience, generation=after.generation)
+        observer = RolloutObserver(client, target, show, patience, generation=after.generation)
         return label, observer.until_end(seconds)
 
 
-def revisions(client: httpx.Client, target: Target, uid: str) -> list[Revision]:
+def revisions(client: httpx.Client, target: RolloutTarget, uid: str) -> list[Revision]:
     """Those that the cluster still holds, newest first."""
     path = f"/apis/apps/v1/namespaces/{target.namespace}/replicasets"
     found = []

@@ -1,1 +1,1 @@
-"""The ground floor: errors, digests, settings, processes, progress. Imports nothing else of Sluice."""
+"""The lowest layer: errors, digests, settings, processes, progress. It imports no other package of Sluice."""

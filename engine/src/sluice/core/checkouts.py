@@ -1,7 +1,7 @@
-"""Another commit of this repository in a folder of its own, ready for the pipeline beside the working tree.
+"""A clone of this repository at another commit, ready to run the pipeline beside the working tree.
 
-The folder is a clone that borrows the objects of this one. It shares DVC's cache and what the caller names, so that
-what one commit has computed the other need not; everything else it keeps to itself.
+The clone borrows the objects of this repository. It shares DVC's cache and the paths that the caller names, so that
+results of one commit are reused by the other; everything else is separate.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluice.core.digests import digest_of, digest_of_file
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 
 if TYPE_CHECKING:
     from grimp import ImportGraph
@@ -49,7 +49,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Code:
-    """`paths`: file by its name, which is the same wherever the code lies: `sluice/core/files.py`."""
+    """`paths`: file by its name, which is the same wherever the code lies: `sluice/core/atomic_files.py`."""
 
     paths: Mapping[str, Path]
 
@@ -69,7 +69,8 @@ class Code:
 
 
 def changed(before: str, now: str) -> str:
-    """What is different between two listings, in words: `2 files: sluice/core/files.py, engine/requirements/dev.txt`.
+    """What is different between two listings, in words: `2 files: sluice/core/atomic_files.py,
+    engine/requirements/dev.txt`.
 
     Args:
         before: listing of an earlier time, empty when there was none.
@@ -244,7 +245,7 @@ def _require_packages(root: Path, folder: Path) -> None:
     bare = sorted({path.parent for path in folder.rglob("*.py") if not (path.parent / "__init__.py").is_file()})
     if bare:
         faults = [f"{path.relative_to(root)}/: has modules and no __init__.py" for path in bare]
-        raise Faults(str(folder), faults, remedy="add an empty __init__.py")
+        raise ValidationErrors(str(folder), faults, remedy="add an empty __init__.py")
 
 
 def _data_of(folder: Path) -> dict[Path, list[Path]]:

@@ -1,4 +1,4 @@
-"""The one base error. `sluice` catches it once, in cli.main, and prints it for people."""
+"""The base error. `sluice` catches it once, in cli.main, and prints it for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 class SluiceError(Exception):
     """Something a person can mend.
 
-    `message` names the place and the fault, `remedy` says what to do next; both are printed, no traceback.
+    `message` names the location and the fault, `remedy` says what to do next; both are printed, no traceback.
     """
 
     exit_code = 1
@@ -22,8 +22,8 @@ class SluiceError(Exception):
         return f"{self.message}\n  -> {self.remedy}" if self.remedy else self.message
 
 
-class Faults(SluiceError):
-    """Many faults found in one pass; each is `place: what is wrong`, all are shown at once."""
+class ValidationErrors(SluiceError):
+    """Several faults found in one pass; each is `location: fault`, all are shown at once."""
 
     def __init__(self, what: str, faults: Sequence[str], *, remedy: str = "") -> None:
         self.faults = list(faults)
@@ -34,10 +34,10 @@ class Faults(SluiceError):
 
 
 class GateFailed(SluiceError):
-    """An evaluation gate said no. Not a defect of the run: the change itself is refused."""
+    """An evaluation gate failed. Not a defect of the run: the change itself is refused."""
 
     exit_code = 3
 
 
 class CanaryStopped(SluiceError):
-    """A canary step said no: the weight is back at 0, the champion stays live."""
+    """A canary step failed: the weight is back at 0, the champion stays live."""

@@ -1,4 +1,5 @@
-"""What git says about the checkout, and the files of another commit: read from its objects, never by a checkout."""
+"""Queries of git: the state of the checkout, and files of other commits, read from the object database without a
+checkout."""
 
 from __future__ import annotations
 

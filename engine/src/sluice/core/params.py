@@ -1,4 +1,4 @@
-"""Sections of pipelines/params.yaml, each read as the settings of the stage it belongs to, and single values set."""
+"""Sections of pipelines/params.yaml, each parsed as the settings of its stage; and setting single values."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from sluice.core.errors import Faults, SluiceError
-from sluice.core.files import write_atomic
+from sluice.core.atomic_files import write_atomic
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Lines, Settings, describe_faults, nearest, parse_yaml, read_yaml
 
 S = TypeVar("S", bound=Settings)
@@ -51,7 +51,7 @@ def set_value(path: Path, keys: Sequence[str], value: float | str, model: type[S
     try:
         model.model_validate(parsed)
     except ValidationError as error:
-        raise Faults(str(path), describe_faults(path, error, lines, model)) from None
+        raise ValidationErrors(str(path), describe_faults(path, error, lines, model)) from None
     write_atomic(path, text)
 
 
@@ -80,7 +80,7 @@ def _section(path: Path, document: Any, lines: Lines, section: str, model: type[
         return model.model_validate(document[section])
     except ValidationError as error:
         below = {place[1:]: line for place, line in lines.items() if place[:1] == (section,)}
-        raise Faults(str(path), describe_faults(path, error, below, model)) from None
+        raise ValidationErrors(str(path), describe_faults(path, error, below, model)) from None
 
 
 def _scalar(value: str, assignment: str) -> Any:

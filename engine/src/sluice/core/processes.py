@@ -1,7 +1,7 @@
-"""Child processes that never outlive their purpose.
+"""Child processes that never outlive their parent.
 
 Each child gets its own process group, a log file, the kernel's parent-death signal, and a record under
-.sluice/run/. Whatever survives a `kill -9` of its parent is found by its record and ended by the next run.
+.sluice/run/. A child that survives a `kill -9` of its parent is found by its record and ended by the next run.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sluice.core.atomic_files import read_json, write_json
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_json, write_json
 
 _PR_SET_PDEATHSIG = 1
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)

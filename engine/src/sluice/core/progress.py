@@ -1,7 +1,7 @@
 """Progress of a long job: stage, percent, time left.
 
 A stage calls `report(done, total, note)`. Alone, it prints; under `sluice release make` (SLUICE_PROGRESS names a file)
-it writes there, and the road shows one line for the whole.
+it writes there, and the release job shows one line for all stages.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
-from sluice.core.files import read_json, write_json
+from sluice.core.atomic_files import read_json, write_json
 
 VARIABLE = "SLUICE_PROGRESS"
 _QUIET_SECONDS = 10.0  # without a terminal, one line this often
 
 
-class Reporter:
+class StageReporter:
     """Reports of one stage, at most five a second."""
 
     def __init__(self, stage: str) -> None:
@@ -48,8 +48,8 @@ def seconds(value: float) -> str:
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"
 
 
-class Journey:
-    """The stages of a whole run, with what each took last time, shown as one line that moves.
+class PipelineProgress:
+    """The stages of a run with their durations in the last run, shown as one progress line.
 
     `expected`: seconds by stage, in order. What each stage took is kept in `memory` for the next run's forecast.
     """

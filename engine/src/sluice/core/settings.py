@@ -1,4 +1,4 @@
-"""Typed settings: frozen models that forbid unknown keys, read from YAML with the line of every fault.
+"""Typed settings: frozen models that forbid unknown keys, read from YAML; every error names its line.
 
 Subclass `Settings`, then `load_settings(path, Model)`. Nothing is read at import.
 """
@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 
 
 class Settings(BaseModel):
@@ -87,7 +87,7 @@ def load_settings(path: Path, model: type[S]) -> S:
     try:
         return model.model_validate(document if document is not None else {})
     except ValidationError as error:
-        raise Faults(str(path), describe_faults(path, error, lines, model)) from None
+        raise ValidationErrors(str(path), describe_faults(path, error, lines, model)) from None
 
 
 def describe_faults(path: PurePath | str, error: ValidationError, lines: Lines, model: type[BaseModel]) -> list[str]:

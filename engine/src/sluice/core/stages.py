@@ -17,14 +17,17 @@ _SERVING = "image.txt"
 
 _ALL = {
     "check": Program(
-        ("sluice.data.contract", "sluice.data.policy", "sluice.evaluation.asked_rows", "sluice.release.coverage"),
+        ("sluice.data.contract", "sluice.data.data_policy", "sluice.evaluation.asked_rows", "sluice.release.coverage"),
+        ("assistant.metrics",),
         locks=("dev.txt",),
     ),
-    "index": Program(("sluice.retrieval.stage",), locks=(_SERVING,)),
-    "guard": Program(("sluice.extras.guard.stage",), locks=("dev.txt", "corpora.txt")),
-    "train": Program(("sluice.extras.finetune.stage",), locks=(_SERVING, "train.txt", "torch.in")),
+    "index": Program(("sluice.retrieval.index_stage",), locks=(_SERVING,)),
+    "guard": Program(("sluice.extras.guard.guard_stage",), locks=("dev.txt", "corpora.txt")),
+    "train": Program(("sluice.extras.finetune.train_stage",), locks=(_SERVING, "train.txt", "torch.in")),
     "evaluate": Program(
-        ("sluice.evaluation.stage", "sluice.serving.bundle"), (*_ANSWERS, "assistant.metrics"), locks=("dev.txt",)
+        ("sluice.evaluation.evaluate_stage", "sluice.serving.release_parts"),
+        (*_ANSWERS, "assistant.metrics"),
+        locks=("dev.txt",),
     ),
 }
 _EXTRAS = "sluice.extras."
@@ -37,7 +40,7 @@ def _is_there(program: Program) -> bool:
 
 
 STAGES: Mapping[str, Program] = {name: program for name, program in _ALL.items() if _is_there(program)}
-SERVE = Program(("sluice.serving.server", "sluice.release.bundles"), _ANSWERS, locks=(_SERVING,))
+SERVE = Program(("sluice.serving.server", "sluice.release.release_bundle"), _ANSWERS, locks=(_SERVING,))
 # What judges a release, deploys it, and watches over its canary.
 ROAD = Program(("sluice.jobs.release_steps", "sluice.rollout", "sluice.cluster", "sluice.rehearsal"))
 PROGRAMS: Mapping[str, Program] = {**STAGES, "serve": SERVE}

@@ -1,4 +1,4 @@
-"""Where things lie in a checkout, and the lock that keeps two releases apart."""
+"""Paths in a checkout, and the lock that prevents two concurrent releases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sluice.core.errors import SluiceError
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths of one checkout. `state` (.sluice/) is private to the machine and never committed."""
+    """Paths of one checkout. `state` (.sluice/) is local to the machine and never committed."""
 
     root: Path
 

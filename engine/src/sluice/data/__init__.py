@@ -1,1 +1,1 @@
-"""The data set: typed rows and documents, the contract every data change must meet, importers from other formats."""
+"""The dataset: typed rows and documents, the contract for every data change, and importers for other formats."""

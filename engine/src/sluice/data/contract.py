@@ -1,4 +1,4 @@
-"""The contract of the data set: what must hold before anything is indexed, trained or evaluated.
+"""The data contract: rules that must hold before indexing, training or evaluation.
 
 `check(folder)` looks at everything and reports all faults at once, each with its file and line.
 Run it as `sluice data check`. The rules are listed in engine/docs/reference/data.md.
@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.digests import digest_of, digest_of_file
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data import leakage, privacy
+from sluice.data.corpus_files import check_characters, check_files
+from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.expectations import check_expectations
-from sluice.data.files import check_characters, check_files
-from sluice.data.guard import check_guard
-from sluice.data.policy import DataPolicy, PrivacyPolicy
-from sluice.data.rows import Document, Fault, Placed, Row, scan_corpus, scan_rows
-from sluice.data.sources import FILE as SOURCES
-from sluice.data.sources import scan_sources
+from sluice.data.guard_rows import check_guard
+from sluice.data.row_sources import FILE as SOURCES
+from sluice.data.row_sources import scan_sources
+from sluice.data.rows import Document, LocatedRecord, Row, ValidationIssue, scan_corpus, scan_rows
 
-REMEDY = "mend the places above; engine/docs/reference/data.md lists the rules"
+REMEDY = "correct the lines above; engine/docs/reference/data.md lists the rules"
 
 
 @dataclass(frozen=True)
-class Counts:
+class DatasetCounts:
     """Sizes of a data set: `words` of the corpus, `unanswerable` rows of train and evaluation together."""
 
     documents: int
@@ -39,19 +39,19 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Report:
+class ContractReport:
     """What `check` found. `digest` identifies the content of the whole folder, faulty or not."""
 
     folder: Path
-    counts: Counts
+    counts: DatasetCounts
     digest: str
-    faults: tuple[Fault, ...]
+    faults: tuple[ValidationIssue, ...]
 
     def raise_if_faulty(self, max_shown: int | None = None) -> None:
-        """Raises Faults with every fault, or with the first `max_shown` and the number of the others."""
+        """Raises ValidationErrors with every fault, or with the first `max_shown` and the number of the others."""
         if not self.faults:
             return
-        error = Faults(str(self.folder), [str(fault) for fault in self.faults], remedy=REMEDY)
+        error = ValidationErrors(str(self.folder), [str(fault) for fault in self.faults], remedy=REMEDY)
         if max_shown is not None and len(self.faults) > max_shown:
             shown = "\n".join(f"  {fault}" for fault in self.faults[:max_shown])
             hidden = len(self.faults) - max_shown
@@ -63,8 +63,8 @@ class Report:
         return {"digest": self.digest, "counts": asdict(self.counts), "faults": [str(fault) for fault in self.faults]}
 
 
-def check_or_raise(folder: Path, max_shown: int | None = 50, policy: DataPolicy = DataPolicy()) -> Report:
-    """The report of a data set that keeps the contract; raises Faults otherwise."""
+def check_or_raise(folder: Path, max_shown: int | None = 50, policy: DataPolicy = DataPolicy()) -> ContractReport:
+    """The report of a data set that keeps the contract; raises ValidationErrors otherwise."""
     report = check(folder, policy)
     report.raise_if_faulty(max_shown)
     return report
@@ -77,9 +77,9 @@ def data_digest(folder: Path) -> str:
     )
 
 
-def check(folder: Path, policy: DataPolicy = DataPolicy()) -> Report:
+def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
     """Applies every rule to `folder` (corpus/*.md, train.jsonl, eval.jsonl, guard/) and reports all faults at once."""
-    from sluice.data import schema
+    from sluice.data import row_schema
 
     if not folder.is_dir():
         raise SluiceError(f"{folder}: no such folder", remedy="fetch the data with: dvc pull data.dvc")
@@ -93,8 +93,8 @@ def check(folder: Path, policy: DataPolicy = DataPolicy()) -> Report:
     # A document that cannot be read is one fault, at its own place; rows that name it are not at fault.
     unreadable = {path.stem for path in (folder / "corpus").rglob("*.md")} - by_id.keys()
     checkable = [placed for placed in rows if not unreadable & set(placed.value.doc_ids)]
-    faults += schema.check_rows(checkable, by_id)
-    faults += schema.check_documents(documents) + check_characters(documents)
+    faults += row_schema.check_rows(checkable, by_id)
+    faults += row_schema.check_documents(documents) + check_characters(documents)
     faults += check_expectations(rows)
     faults += leakage.check_duplicate_ids(rows)
     faults += leakage.check_document_ids(documents)
@@ -103,20 +103,20 @@ def check(folder: Path, policy: DataPolicy = DataPolicy()) -> Report:
     faults += leakage.check_documents(train, evaluation)
     faults += _check_documents_privacy(documents, policy.privacy) + check_rows_privacy(rows, policy.privacy)
     faults += check_guard(folder / "guard")
-    return Report(folder, _count(documents, train, evaluation), data_digest(folder), tuple(sorted(set(faults))))
+    return ContractReport(folder, _count(documents, train, evaluation), data_digest(folder), tuple(sorted(set(faults))))
 
 
-def _check_documents_privacy(documents: list[Placed[Document]], policy: PrivacyPolicy) -> list[Fault]:
+def _check_documents_privacy(documents: list[LocatedRecord[Document]], policy: PrivacyPolicy) -> list[ValidationIssue]:
     faults = []
     for document in documents:
         value = document.value
         faults += [document.fault(what) for _, what in privacy.findings(f"{value.title} {value.source}", policy)]
         found = privacy.findings(value.text, policy)
-        faults += [Fault(document.path, document.line + n - 1, what) for n, what in found]
+        faults += [ValidationIssue(document.path, document.line + n - 1, what) for n, what in found]
     return faults
 
 
-def check_rows_privacy(rows: Sequence[Placed[Row]], policy: PrivacyPolicy) -> list[Fault]:
+def check_rows_privacy(rows: Sequence[LocatedRecord[Row]], policy: PrivacyPolicy) -> list[ValidationIssue]:
     """Personal data and secrets in any text of a row, each kind once a row."""
     faults = []
     for row in rows:
@@ -127,11 +127,13 @@ def check_rows_privacy(rows: Sequence[Placed[Row]], policy: PrivacyPolicy) -> li
     return faults
 
 
-def _count(documents: list[Placed[Document]], train: list[Placed[Row]], evaluation: list[Placed[Row]]) -> Counts:
-    def declines(rows: list[Placed[Row]]) -> int:
+def _count(
+    documents: list[LocatedRecord[Document]], train: list[LocatedRecord[Row]], evaluation: list[LocatedRecord[Row]]
+) -> DatasetCounts:
+    def declines(rows: list[LocatedRecord[Row]]) -> int:
         return sum(not placed.value.answerable for placed in rows)
 
-    return Counts(
+    return DatasetCounts(
         documents=len(documents),
         words=sum(len(placed.value.text.split()) for placed in documents),
         train=len(train),

@@ -1,4 +1,4 @@
-"""What `expect` of a row may hold: checks that can be run, and that no answer fails by contradiction.
+"""Validates a row's `expect`: checks must be executable, and must not contradict each other.
 
 Imports jsonschema where it is used: `expect` is rare, and serving has no need of it.
 """
@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sluice.data.rows import Expect, Fault, Placed, Row
+from sluice.data.rows import ExpectedBehaviour, LocatedRecord, Row, ValidationIssue
 
 
-def check_expectations(rows: Sequence[Placed[Row]]) -> list[Fault]:
+def check_expectations(rows: Sequence[LocatedRecord[Row]]) -> list[ValidationIssue]:
     """Faults of `expect`, for rows that have one."""
     return [placed.fault(what) for placed in rows if placed.value.expect for what in faults_of(placed.value.expect)]
 
 
-def faults_of(expect: Expect) -> list[str]:
+def faults_of(expect: ExpectedBehaviour) -> list[str]:
     """What is wrong with it, each as `expect.key: what`."""
-    if expect == Expect():
+    if expect == ExpectedBehaviour():
         return ["expect: holds no check; leave it out"]
     faults = []
     for key, values in (("contains", expect.contains), ("not_contains", expect.not_contains)):

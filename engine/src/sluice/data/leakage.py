@@ -1,33 +1,35 @@
-"""What must not happen between rows: repeats, and evaluation material inside the training set."""
+"""Finds duplicate rows, and evaluation material inside the training set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
-from sluice.data.rows import Document, Fault, Placed, Row
-from sluice.data.similarity import repeats_across, repeats_within, words
+from sluice.data.near_duplicates import repeats_across, repeats_within, words
+from sluice.data.rows import Document, LocatedRecord, Row, ValidationIssue
 
 T = TypeVar("T")
 
 
-def check_duplicate_ids(rows: Sequence[Placed[Row]]) -> list[Fault]:
+def check_duplicate_ids(rows: Sequence[LocatedRecord[Row]]) -> list[ValidationIssue]:
     """An id names one row, in train and evaluation together."""
     return _repeats(rows, lambda row: row.id, "id {key!r} is already used at {place}")
 
 
-def check_document_ids(documents: Sequence[Placed[Document]]) -> list[Fault]:
+def check_document_ids(documents: Sequence[LocatedRecord[Document]]) -> list[ValidationIssue]:
     """An id names one document, in all folders of the corpus together."""
     return _repeats(documents, lambda document: document.id, "id {key!r} is already used at {place}")
 
 
-def check_corpus_repeats(documents: Sequence[Placed[Document]]) -> list[Fault]:
+def check_corpus_repeats(documents: Sequence[LocatedRecord[Document]]) -> list[ValidationIssue]:
     """No text twice, whatever its punctuation and case."""
     return _repeats(documents, lambda document: tuple(words(document.text)), "the same text as {place}")
 
 
-def _repeats(placed: Sequence[Placed[T]], key_of: Callable[[T], Hashable], message: str) -> list[Fault]:
-    first: dict[Hashable, Placed[T]] = {}
+def _repeats(
+    placed: Sequence[LocatedRecord[T]], key_of: Callable[[T], Hashable], message: str
+) -> list[ValidationIssue]:
+    first: dict[Hashable, LocatedRecord[T]] = {}
     faults = []
     for one in placed:
         if key := key_of(one.value):
@@ -37,7 +39,9 @@ def _repeats(placed: Sequence[Placed[T]], key_of: Callable[[T], Hashable], messa
     return faults
 
 
-def check_questions(train: Sequence[Placed[Row]], evaluation: Sequence[Placed[Row]]) -> list[Fault]:
+def check_questions(
+    train: Sequence[LocatedRecord[Row]], evaluation: Sequence[LocatedRecord[Row]]
+) -> list[ValidationIssue]:
     """No question twice: inside train, inside evaluation, or, which is leakage, in both."""
     faults = []
     for rows in (train, evaluation):
@@ -47,14 +51,16 @@ def check_questions(train: Sequence[Placed[Row]], evaluation: Sequence[Placed[Ro
     return faults + [_same(evaluation[late], train[early], "leakage: ") for late, early in across.items()]
 
 
-def _same(later: Placed[Row], earlier: Placed[Row], kind: str) -> Fault:
+def _same(later: LocatedRecord[Row], earlier: LocatedRecord[Row], kind: str) -> ValidationIssue:
     exactly = words(later.value.question) == words(earlier.value.question)
     return later.fault(f"{kind}{'' if exactly else 'nearly '}the same question as {_place(earlier)}")
 
 
-def check_documents(train: Sequence[Placed[Row]], evaluation: Sequence[Placed[Row]]) -> list[Fault]:
+def check_documents(
+    train: Sequence[LocatedRecord[Row]], evaluation: Sequence[LocatedRecord[Row]]
+) -> list[ValidationIssue]:
     """No document serves both train and evaluation. One fault a document, at its first evaluation row."""
-    used: dict[str, Placed[Row]] = {}
+    used: dict[str, LocatedRecord[Row]] = {}
     for placed in train:
         for doc_id in placed.value.doc_ids:
             used.setdefault(doc_id, placed)
@@ -67,5 +73,5 @@ def check_documents(train: Sequence[Placed[Row]], evaluation: Sequence[Placed[Ro
     return faults
 
 
-def _place(placed: Placed[T]) -> str:
+def _place(placed: LocatedRecord[T]) -> str:
     return f"{placed.path.name}:{placed.line}"

@@ -1,8 +1,8 @@
-"""Personal data and secrets in texts that are about to be published, indexed and trained on.
+"""Finds personal data and secrets in texts before they are published, indexed and trained on.
 
 Secrets are found by the plugins of detect-secrets that know a key's exact form (no entropy guesses, no look-up over the
-network), telephone numbers by phonenumbers, and what has a checksum is told from other digits by python-stdnum. All
-are imported when they are needed. A finding is masked, so that a report can be shown in a pull request.
+network), telephone numbers by phonenumbers, and python-stdnum verifies numbers with a checksum. All are imported on
+first use. A finding is masked, so that a report can be shown in a pull request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import import_module
 from ipaddress import AddressValueError, IPv4Address
 from typing import Literal
 
-from sluice.data.policy import Kind, PrivacyPolicy
+from sluice.data.data_policy import Kind, PrivacyPolicy
 
 _SECRET_PLUGINS = {
     "artifactory": "ArtifactoryDetector",
@@ -43,7 +43,7 @@ _SECRET_PLUGINS = {
 _MAY_HOLD_SECRET = re.compile(r"BEGIN [A-Z ]*PRIVATE KEY|(?=\S*(?:[\d:_=]|\S[A-Z]))\S{12,}")
 
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+\.)+[^\W\d_]{2,}(?![\w-])")
-# RFC 2606: names that belong to nobody.
+# RFC 2606: reserved names.
 _NOBODY = re.compile(r"@(?:[\w-]+\.)*(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE)
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
 # First digits of the card networks; a time in milliseconds starts with 1 and is therefore none.
@@ -73,7 +73,7 @@ _NAMES: dict[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class PersonalDataMatch:
     """Where in the text it stands, counted in characters. `name`: of its kind, for people."""
 
     kind: Kind | Literal["secret"]
@@ -101,14 +101,14 @@ def redact(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> str:
     return text
 
 
-def scan(text: str, policy: PrivacyPolicy) -> list[Finding]:
+def scan(text: str, policy: PrivacyPolicy) -> list[PersonalDataMatch]:
     """What the policy does not allow, line by line."""
-    found: list[Finding] = []
+    found: list[PersonalDataMatch] = []
     at = 0
     for line in text.split("\n"):
-        found += (Finding("secret", name, at + start, at + end) for name, start, end in _secrets(line))
+        found += (PersonalDataMatch("secret", name, at + start, at + end) for name, start, end in _secrets(line))
         found += (
-            Finding(kind, _NAMES[kind], at + start, at + end)
+            PersonalDataMatch(kind, _NAMES[kind], at + start, at + end)
             for kind, start, end in _personal(line, policy.phone_regions)
             if policy.action(kind) != "allow"
         )

@@ -1,7 +1,7 @@
-"""Publishes data/: what data.dvc names after `push` is what a fresh clone can pull, or `push` fails.
+"""Publishes data/: after `push` a fresh clone can pull the version that data.dvc names; otherwise `push` fails.
 
-`verify` reads every object back out of the remote, as a fresh clone would; CI runs it. A push that was killed anywhere
-is completed by the next one.
+`verify` reads every object back out of the remote, as a fresh clone would; CI runs it. The next push completes one that
+was killed.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.core import git
-from sluice.core.errors import Faults, SluiceError
-from sluice.core.files import write_atomic
+from sluice.core.atomic_files import write_atomic
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check_or_raise
-from sluice.data.policy import DataPolicy
-from sluice.data.remote import POINTER, Places, absent, open_places, told, version_here, version_of
+from sluice.data.data_policy import DataPolicy
+from sluice.data.dvc_remote import POINTER, DataStores, absent, open_places, told, version_here, version_of
 
 _REMEDY = "publish the data from where it was changed: sluice data push"
 
 
 @dataclass(frozen=True)
-class Published:
+class Publication:
     """`version`: what data.dvc names. `objects`: all that were read back; `sent`: those that had not been there."""
 
     remote: str
@@ -33,52 +33,54 @@ class Published:
     sent: int
 
 
-def push(workspace: Workspace, policy: DataPolicy, remote: str = "") -> Published:
+def push(workspace: Workspace, policy: DataPolicy, remote: str = "") -> Publication:
     """Checks data/, notes its version in data.dvc, brings what is missing into the remote and reads all of it back.
 
-    Raises Faults when the data breaks its contract or an object did not arrive; data.dvc is then as it was.
+    Raises ValidationErrors when the data breaks its contract or an object did not arrive; data.dvc is then as it was.
     """
     check_or_raise(workspace.data, policy=policy)
     pointer = workspace.root / POINTER
     before = pointer.read_bytes() if pointer.is_file() else None
     try:
-        with open_places(workspace, remote) as places:
-            places.repo.add(str(workspace.data))
-            return _send(places, version_here(workspace))
+        with open_places(workspace, remote) as stores:
+            stores.repo.add(str(workspace.data))
+            return _send(stores, version_here(workspace))
     except BaseException:
         if before is not None:
             write_atomic(pointer, before)
         raise
 
 
-def _send(places: Places, version: str) -> Published:
-    entries = places.cache.entries(version)
-    lost = absent(places.remote, [*(entry.oid for entry in entries), version])
+def _send(stores: DataStores, version: str) -> Publication:
+    entries = stores.cache.entries(version)
+    lost = absent(stores.remote, [*(entry.oid for entry in entries), version])
     # The list of the files comes last: who finds it finds all.
-    places.remote.copy_from(places.cache, [oid for oid in lost if oid != version])
-    places.remote.copy_from(places.cache, [oid for oid in lost if oid == version])
-    after = absent(places.remote, lost)
+    stores.remote.copy_from(stores.cache, [oid for oid in lost if oid != version])
+    stores.remote.copy_from(stores.cache, [oid for oid in lost if oid == version])
+    after = absent(stores.remote, lost)
     if after:
-        raise Faults(
-            f"{places.remote.name} does not take the data",
+        raise ValidationErrors(
+            f"{stores.remote.name} does not take the data",
             told(entries, after) or [f"{POINTER}: {version} {after[version]}"],
             remedy="see whether it is full or may not be written; where it is neither, the cache of dvc is damaged",
         )
-    return Published(places.remote.name, version, len({entry.oid for entry in entries} | {version}), len(lost))
+    return Publication(stores.remote.name, version, len({entry.oid for entry in entries} | {version}), len(lost))
 
 
-def verify(workspace: Workspace, remote: str = "") -> Published:
-    """Reads every object of data.dvc out of the remote, with nothing but data.dvc to go by. Raises Faults with every
-    file that a fresh clone could not pull."""
+def verify(workspace: Workspace, remote: str = "") -> Publication:
+    """Reads every object of data.dvc out of the remote, with nothing but data.dvc to go by. Raises ValidationErrors
+    with every file that a fresh clone could not pull."""
     version = version_here(workspace)
-    with open_places(workspace, remote) as places:
+    with open_places(workspace, remote) as stores:
         try:
-            entries = places.remote.entries(version)
+            entries = stores.remote.entries(version)
         except SluiceError as error:
-            raise Faults(POINTER, [f"{POINTER}: {error.message}"], remedy=_REMEDY) from None
-        if lost := absent(places.remote, (entry.oid for entry in entries)):
-            raise Faults(f"{POINTER} cannot be pulled from {places.remote.name}", told(entries, lost), remedy=_REMEDY)
-        return Published(places.remote.name, version, len({entry.oid for entry in entries} | {version}), 0)
+            raise ValidationErrors(POINTER, [f"{POINTER}: {error.message}"], remedy=_REMEDY) from None
+        if lost := absent(stores.remote, (entry.oid for entry in entries)):
+            raise ValidationErrors(
+                f"{POINTER} cannot be pulled from {stores.remote.name}", told(entries, lost), remedy=_REMEDY
+            )
+        return Publication(stores.remote.name, version, len({entry.oid for entry in entries} | {version}), 0)
 
 
 @contextmanager
@@ -90,10 +92,10 @@ def checked_out(workspace: Workspace, base: str) -> Iterator[Path]:
         return
     commit = git.resolve(workspace.root, base)
     version = version_of(git.run(workspace.root, "show", f"{commit}:{POINTER}").encode(), f"{base}:{POINTER}")
-    with tempfile.TemporaryDirectory(prefix="sluice-data-") as made, open_places(workspace) as places:
-        for entry in (places.cache if places.cache.has(version) else places.remote).entries(version):
+    with tempfile.TemporaryDirectory(prefix="sluice-data-") as made, open_places(workspace) as stores:
+        for entry in (stores.cache if stores.cache.has(version) else stores.remote).entries(version):
             path = Path(made) / entry.path
             path.parent.mkdir(parents=True, exist_ok=True)
-            place = places.cache if places.cache.has(entry.oid) else places.remote
+            place = stores.cache if stores.cache.has(entry.oid) else stores.remote
             path.write_bytes(place.read(entry.oid))
         yield Path(made)

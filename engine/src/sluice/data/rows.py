@@ -1,8 +1,7 @@
-"""Rows and documents of the data set, and how they are read and written.
+"""Rows and documents of the dataset: reading and writing.
 
-`load_rows` and `load_corpus` are for those who use the data: they raise with all faults of their file or folder.
-`scan_rows` and `scan_corpus` are for the contract: they never raise, and hand back what is readable together with
-what is not.
+`load_rows` and `load_corpus` are for users of the data: they raise with all faults of their file or folder. `scan_rows`
+and `scan_corpus` are for the contract: they never raise, and return readable records together with the faults.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from sluice.core.errors import Faults
-from sluice.core.files import write_atomic, write_jsonl
+from sluice.core.atomic_files import write_atomic, write_jsonl
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Settings, nearest
 
 FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
-class Expect(Settings):
+class ExpectedBehaviour(Settings):
     """What one answer must be like, beside being right. Each key is checked by the metric of its name.
 
     `contains`, `not_contains`: texts, compared without case; `regex`: found anywhere in the answer; `json_schema`: the
@@ -56,7 +55,7 @@ class Row(Settings):
     answers: tuple[str, ...]
     doc_ids: tuple[str, ...]
     tags: tuple[str, ...] = ()
-    expect: Expect | None = None
+    expect: ExpectedBehaviour | None = None
     provenance: Provenance | None = None
 
     @property
@@ -86,20 +85,20 @@ class Document(Settings):
 
 ROW_KEYS = [
     *Row.model_fields,
-    *(f"expect.{key}" for key in Expect.model_fields),
+    *(f"expect.{key}" for key in ExpectedBehaviour.model_fields),
     *(f"provenance.{key}" for key in Provenance.model_fields),
 ]
 FRONT_MATTER_KEYS = [name for name in Document.model_fields if name != "text"]
 
-# The status of a row that `sluice data harvest` or `generate` made and nobody has read yet: no part of the data.
+# The status of a row made by `sluice data harvest` or `generate` and not yet reviewed: no part of the data.
 PROPOSED = "proposed"
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, order=True)
-class Fault:
-    """What is wrong, and where: `path:line: what`."""
+class ValidationIssue:
+    """A fault and its location: `path:line: fault`."""
 
     path: Path
     line: int
@@ -110,69 +109,69 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Placed(Generic[T]):
-    """A row or document and the place it was read from; a document's `line` is where its body starts."""
+class LocatedRecord(Generic[T]):
+    """A row or document with its file and line; a document's `line` is where its body starts."""
 
     value: T
     path: Path
     line: int
 
-    def fault(self, what: str) -> Fault:
-        return Fault(self.path, self.line, what)
+    def fault(self, what: str) -> ValidationIssue:
+        return ValidationIssue(self.path, self.line, what)
 
 
 def load_rows(path: Path) -> list[Row]:
-    """All rows of a .jsonl file. Raises Faults with every malformed line."""
+    """All rows of a .jsonl file. Raises ValidationErrors with every malformed line."""
     rows, faults = scan_rows(path)
     _raise(str(path), faults)
     return [placed.value for placed in rows]
 
 
 def load_corpus(folder: Path, *, keep: Callable[[Document], bool] = lambda _: True) -> list[Document]:
-    """The documents of a folder of .md files that are to be kept, sorted by id. Raises Faults with every malformed
-    file."""
+    """The documents of a folder of .md files that are to be kept, sorted by id. Raises ValidationErrors with every
+    malformed file."""
     documents, faults = scan_corpus(folder, keep=keep)
     _raise(str(folder), faults)
     return sorted((placed.value for placed in documents), key=lambda document: document.id)
 
 
-def _raise(what: str, faults: Sequence[Fault]) -> None:
+def _raise(what: str, faults: Sequence[ValidationIssue]) -> None:
     if faults:
-        raise Faults(
+        raise ValidationErrors(
             what,
             [str(fault) for fault in sorted(faults)],
-            remedy="mend the places above; see engine/docs/reference/data.md",
+            remedy="correct the lines above; see engine/docs/reference/data.md",
         )
 
 
-def read_text(path: Path) -> tuple[str, list[Fault]]:
+def read_text(path: Path) -> tuple[str, list[ValidationIssue]]:
     """The text of a file, or an empty text and the reason."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        return "", [Fault(path, 1, f"cannot be read: {error.strerror}")]
+        return "", [ValidationIssue(path, 1, f"cannot be read: {error.strerror}")]
     try:
         return content.decode("utf-8"), []
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        return "", [Fault(path, line, f"not UTF-8 text ({error.reason}, byte {error.start} of the file)")]
+        return "", [ValidationIssue(path, line, f"not UTF-8 text ({error.reason}, byte {error.start} of the file)")]
 
 
-def scan_rows(path: Path) -> tuple[list[Placed[Row]], list[Fault]]:
+def scan_rows(path: Path) -> tuple[list[LocatedRecord[Row]], list[ValidationIssue]]:
     """The readable rows of a .jsonl file and a fault for each line that is not one."""
     text, faults = read_text(path)
     if faults:
         return [], faults
-    rows: list[Placed[Row]] = []
+    rows: list[LocatedRecord[Row]] = []
     # Only "\n" ends a line: str.splitlines would also cut at U+2028, which JSON allows inside a string.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             row, whats = parse_row(line)
-            faults += [Fault(path, number, what) for what in whats]
+            faults += [ValidationIssue(path, number, what) for what in whats]
             if row:
-                rows.append(Placed(row, path, number))
+                rows.append(LocatedRecord(row, path, number))
     if not rows and not faults:
-        faults.append(Fault(path, 1, "no rows"))
+        faults.append(ValidationIssue(path, 1, "no rows"))
     return rows, faults
 
 
@@ -203,13 +202,13 @@ def _describe(fault: dict[str, Any], keys: list[str]) -> str:
 
 def scan_corpus(
     folder: Path, *, max_bytes: int | None = None, keep: Callable[[Document], bool] = lambda _: True
-) -> tuple[list[Placed[Document]], list[Fault]]:
+) -> tuple[list[LocatedRecord[Document]], list[ValidationIssue]]:
     """The readable documents under a folder, of those that are to be kept, and a fault for each .md file that is not
     one. What is larger than `max_bytes` is not read, and no fault here: that is the caller's rule."""
     if not folder.is_dir():
-        return [], [Fault(folder, 1, "no such folder")]
-    documents: list[Placed[Document]] = []
-    faults: list[Fault] = []
+        return [], [ValidationIssue(folder, 1, "no such folder")]
+    documents: list[LocatedRecord[Document]] = []
+    faults: list[ValidationIssue] = []
     paths = [path for path in sorted(folder.rglob("*.md")) if path.is_file()]
     for path in paths:
         if max_bytes is not None and path.stat().st_size > max_bytes:
@@ -219,11 +218,11 @@ def scan_corpus(
         if document and keep(document.value):
             documents.append(document)
     if not paths:
-        faults.append(Fault(folder, 1, "no documents (*.md)"))
+        faults.append(ValidationIssue(folder, 1, "no documents (*.md)"))
     return documents, faults
 
 
-def _scan_document(path: Path) -> tuple[Placed[Document] | None, list[Fault]]:
+def _scan_document(path: Path) -> tuple[LocatedRecord[Document] | None, list[ValidationIssue]]:
     text, faults = read_text(path)
     if faults:
         return None, faults
@@ -231,30 +230,32 @@ def _scan_document(path: Path) -> tuple[Placed[Document] | None, list[Fault]]:
     match = FRONT_MATTER.match(text)
     if not match:
         keys = ", ".join(name for name in FRONT_MATTER_KEYS if Document.model_fields[name].is_required())
-        return None, [Fault(path, 1, f"no front matter: expected a block between two lines '---' with the keys {keys}")]
+        return None, [
+            ValidationIssue(path, 1, f"no front matter: expected a block between two lines '---' with the keys {keys}")
+        ]
     try:
         head = yaml.safe_load(match[1]) or {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = f"front matter is not valid YAML: {getattr(error, 'problem', error)}"
-        return None, [Fault(path, mark.line + 2 if mark else 1, what)]
+        return None, [ValidationIssue(path, mark.line + 2 if mark else 1, what)]
     if not isinstance(head, dict):
-        return None, [Fault(path, 2, f"front matter: expected keys and values, found {type(head).__name__}")]
+        return None, [ValidationIssue(path, 2, f"front matter: expected keys and values, found {type(head).__name__}")]
     body = text[match.end() :]
     lines = {line.split(":")[0].strip(): number for number, line in enumerate(match[1].split("\n"), 2)}
     if "text" in head:
-        return None, [Fault(path, lines.get("text", 1), "front matter: unknown key 'text'")]
+        return None, [ValidationIssue(path, lines.get("text", 1), "front matter: unknown key 'text'")]
     try:
         document = Document.model_validate({**head, "text": body.strip()}, strict=True)
     except ValidationError as error:
         return None, [
-            Fault(
+            ValidationIssue(
                 path, lines.get(str(fault["loc"][0]), 1), f"front matter: {_describe(dict(fault), FRONT_MATTER_KEYS)}"
             )
             for fault in error.errors()
         ]
     first = body[: len(body) - len(body.lstrip())].count("\n") if body.strip() else 0
-    return Placed(document, path, text[: match.end()].count("\n") + first + 1), []
+    return LocatedRecord(document, path, text[: match.end()].count("\n") + first + 1), []
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -1,4 +1,4 @@
-"""How far two raters agree on pass or fail: raw agreement, Cohen's kappa, and the four counts behind them."""
+"""Agreement between two raters on pass or fail: raw agreement, Cohen's kappa, and the confusion counts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The application as evaluation asks it: the whole of it, with the response cache between it and its parts.
+"""The application under evaluation: the answer chain, with the response cache in front of model, search and guards.
 
-Model, search and guards start at the first question that the cache cannot answer, or, without one, not at all.
+Model, search and guards start at the first cache miss; without a miss they never start.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from typing import NamedTuple
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.metrics.recall_at_5 import K
 from sluice.evaluation.output import Output
-from sluice.evaluation.recorded import NotRecordedError, NotStartedError, RecordedChat, asking, times
+from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError, RecordedChat, asking, times
 from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
 from sluice.evaluation.recorded_search import RecordedSearch, search_digest
+from sluice.evaluation.response_cache import ResponseCache
 from sluice.llm.chat import ChatProvider
 from sluice.retrieval.stores import Stores
-from sluice.serving.bundle import Bundle
 from sluice.serving.contracts import Checks, Search
-from sluice.serving.guards import open_guards
+from sluice.serving.release_guards import open_guards
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.runtime import open_model, open_search
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a lane asks when the cache does not know. `chat` is None in replay."""
+class WorkerParts:
+    """Model, search and guards behind the cache. `chat` is None in replay."""
 
     chat: ChatProvider | None
     search: Search
@@ -50,15 +50,21 @@ class Digests(NamedTuple):
     guards: str
 
 
-class ClosedError(SluiceError):
-    """Something is not in the cache, and this lane has nobody to ask."""
+class CacheMissError(SluiceError):
+    """A result is not in the cache, and this worker has no model or search to ask."""
 
 
-class Lane:
-    """One chain over parts of its own; without them, over the cache alone."""
+class ChainWorker:
+    """One answer chain over its own model, search and guards; without them, over the cache alone."""
 
     def __init__(
-        self, bundle: Bundle, cache: ResponseCache, digests: Digests, parts: Parts | None = None, *, replay: bool
+        self,
+        bundle: ReleaseBundle,
+        cache: ResponseCache,
+        digests: Digests,
+        parts: WorkerParts | None = None,
+        *,
+        replay: bool,
     ) -> None:
         self._parts = parts
         self.search = RecordedSearch(cache, digests.search, lambda: self._open.search, k=K)
@@ -68,29 +74,29 @@ class Lane:
 
     def _chat(self) -> ChatProvider:
         if self._open.chat is None:
-            raise ClosedError("replay asks nobody")
+            raise CacheMissError("replay calls no provider")
         return self._open.chat
 
     @property
-    def _open(self) -> Parts:
+    def _open(self) -> WorkerParts:
         if self._parts is None:
-            raise ClosedError("nobody has been started yet")
+            raise CacheMissError("no provider is running")
         return self._parts
 
 
 class RunnerTarget:
     """The application as the runner asks it, with the five best chunks beside each answer.
 
-    A question goes to the `closed` lane first. When the cache alone cannot answer it, `open_lanes` is called, once, and
-    it takes a lane that is free. With a local model there is a lane for each worker, so that every answer is timed
-    without a neighbour on its threads; with others all questions share one, up to the provider's limit. The lanes start
-    together: nothing is timed while one of them does.
+    A question goes to the `closed` worker first. When the cache alone cannot answer it, `open_workers` is called, once,
+    and a free worker takes it. A local model has one worker for each parallel answer, so that no other answer shares
+    its threads while it is timed; with other providers all questions share one worker, up to the provider's limit. The
+    workers start together: nothing is timed while one of them does.
     """
 
     def __init__(
         self,
-        closed: Lane,
-        open_lanes: Callable[[], list[Lane]],
+        closed: ChainWorker,
+        open_workers: Callable[[], list[ChainWorker]],
         cache: ResponseCache,
         *,
         concurrency: int,
@@ -99,29 +105,29 @@ class RunnerTarget:
         self.concurrency = concurrency
         self.model_digest = model_digest
         self._closed = closed
-        self._open_lanes = open_lanes
-        self._free: list[Lane] | None = None
+        self._open_lanes = open_workers
+        self._free: list[ChainWorker] | None = None
         self._unable: NotStartedError | None = None
         self._cache = cache
 
     async def ask(self, row: Row, *, trial: int) -> Output:
-        """NotRecordedError for what replay does not find, NotStartedError when no lane can be opened; else whatever the
-        chain raises."""
+        """NotRecordedError for what replay does not find, NotStartedError when no worker can be opened; else whatever
+        the chain raises."""
         if self._free is None:
             try:
                 return await self._ask(self._closed, row.question, trial)
             except NotRecordedError:
                 raise
-            except Exception:  # a lane that can ask will say whether it is more than a miss
+            except Exception:  # a worker with a model will tell whether it is more than a miss
                 if self._free is None:
                     self._free = self._start()
-        lane = self._free.pop()
+        worker = self._free.pop()
         try:
-            return await self._ask(lane, row.question, trial)
+            return await self._ask(worker, row.question, trial)
         finally:
-            self._free.append(lane)
+            self._free.append(worker)
 
-    def _start(self) -> list[Lane]:
+    def _start(self) -> list[ChainWorker]:
         """Tried once: each try would open models and stores beside those of the last."""
         if self._unable is None:
             try:
@@ -130,15 +136,15 @@ class RunnerTarget:
                 self._unable = NotStartedError(error.message, remedy=error.remedy)
         raise self._unable
 
-    async def _ask(self, lane: Lane, question: str, trial: int) -> Output:
+    async def _ask(self, worker: ChainWorker, question: str, trial: int) -> Output:
         with asking(trial) as record:
             try:
-                answer = await lane.runner.answer([{"role": "user", "content": question}])
+                answer = await worker.runner.answer([{"role": "user", "content": question}])
             except Exception:
                 if record.missed:
                     raise NotRecordedError(record.missed) from None
                 raise
-        hits = await asyncio.to_thread(lane.search.search, question, k=K)
+        hits = await asyncio.to_thread(worker.search.search, question, k=K)
         latency_ms, ttft_ms = times(self._cache, record, answer.latency_ms, answer.ttft_ms)
         return Output(
             text=answer.text,
@@ -157,36 +163,37 @@ class RunnerTarget:
 
 @contextmanager
 def open_application(
-    bundle: Bundle, stores: Stores, state: Path, *, workers: int, cache: ResponseCache, replay: bool = False
+    bundle: ReleaseBundle, stores: Stores, state: Path, *, workers: int, cache: ResponseCache, replay: bool = False
 ) -> Iterator[RunnerTarget]:
-    """`workers`: lanes of a local model; other providers are asked as many questions at once as their entry allows."""
+    """`workers`: parallel answers of a local model; other providers get as many concurrent requests as their entry
+    allows."""
     first = bundle.providers.chat[0]
     local = first.kind == "local"
     digests = Digests(model_digest(bundle), search_digest(bundle), guards_digest(bundle))
-    lane = partial(Lane, bundle, cache, digests, replay=replay)
+    worker = partial(ChainWorker, bundle, cache, digests, replay=replay)
     with ExitStack() as opened:
 
-        def open_lane() -> Lane:
+        def open_worker() -> ChainWorker:
             chat = None if replay else opened.enter_context(open_model(bundle))
             search = opened.enter_context(open_search(bundle, stores, state))
-            return lane(Parts(chat, search, open_guards(bundle, search.embedder)))
+            return worker(WorkerParts(chat, search, open_guards(bundle, search.embedder)))
 
-        def open_lanes() -> list[Lane]:
-            return [open_lane() for _ in range(workers)] if local else [open_lane()] * first.max_concurrency
+        def open_workers() -> list[ChainWorker]:
+            return [open_worker() for _ in range(workers)] if local else [open_worker()] * first.max_concurrency
 
         concurrency = workers if local else first.max_concurrency
-        yield RunnerTarget(lane(), open_lanes, cache, concurrency=concurrency, model_digest=digests.model)
+        yield RunnerTarget(worker(), open_workers, cache, concurrency=concurrency, model_digest=digests.model)
 
 
 def recorded_judge(
-    bundle: Bundle, cache: ResponseCache, connect: Callable[[], ChatProvider], *, replay: bool
+    bundle: ReleaseBundle, cache: ResponseCache, connect: Callable[[], ChatProvider], *, replay: bool
 ) -> RecordedChat:
     """What is asked in place of the judge's provider. A local judge is the base model, without the adapter."""
     base = model_digest(replace(bundle, adapter=None))
     return RecordedChat(cache, bundle.providers.judge, once(connect), model_digest=base, replay=replay)
 
 
-def model_digest(bundle: Bundle) -> str:
+def model_digest(bundle: ReleaseBundle) -> str:
     """Of all that makes the local model answer as it does: weights, adapter, and the llama.cpp that runs them."""
     adapter = digest_of_file(bundle.adapter) if bundle.adapter else None
     return digest_of({"base": digest_of_file(bundle.model), "adapter": adapter, "llama.cpp": version("xllamacpp")})

@@ -1,7 +1,7 @@
-"""Compares a judge with people, on answers whose verdicts are known. Runs as `sluice judge calibrate`.
+"""Compares a judge with human verdicts on the same answers. Runs as `sluice judge calibrate`.
 
-The cases are calibration/judge.jsonl beside this file, or a file of one's own in the same form. A judge may only decide
-when it agrees with people by what config/gates.yaml asks for under `stage: calibration`.
+The cases are calibration/judge.jsonl beside this file, or a file in the same format. A judge may only decide when its
+agreement with people passes the gates of `stage: calibration` in config/gates.yaml.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sluice.core.errors import Faults, SluiceError
-from sluice.core.files import read_jsonl
+from sluice.core.atomic_files import read_jsonl
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings
 from sluice.data.rows import Row
 from sluice.evaluation.agreement import Agreement, agreement
-from sluice.evaluation.instruments import open_judge
+from sluice.evaluation.metric_resources import open_judge
 from sluice.evaluation.metrics.judge import Judge
 from sluice.evaluation.output import Output
 from sluice.evaluation.scoring import run_metrics
-from sluice.serving.bundle import Bundle
+from sluice.serving.release_parts import ReleaseBundle
 
 CASES = Path(__file__).parent / "calibration" / "judge.jsonl"
 
@@ -51,7 +51,7 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationResult:
     """`errors`: why the judge gave no verdict, by case."""
 
     agreement: Agreement
@@ -80,7 +80,7 @@ class Calibration:
 
 
 def load_calibration(path: Path) -> list[CalibrationCase]:
-    """The labelled cases. Raises Faults with every malformed one and every id that is used twice."""
+    """The labelled cases. Raises ValidationErrors with every malformed one and every id that is used twice."""
     rows = read_jsonl(path)
     if not rows:
         raise SluiceError(f"{path}: no cases", remedy="give answers that people have judged, one JSON object a line")
@@ -96,23 +96,25 @@ def load_calibration(path: Path) -> list[CalibrationCase]:
             faults.append(f"case {number}: id {case.id!r} is used more than once")
         cases.append(case)
     if faults:
-        raise Faults(str(path), faults, remedy="engine/src/sluice/evaluation/calibration/judge.jsonl shows the form")
+        raise ValidationErrors(
+            str(path), faults, remedy="engine/src/sluice/evaluation/calibration/judge.jsonl shows the form"
+        )
     return cases
 
 
-def calibrate_bundle(bundle: Bundle, cases: Sequence[CalibrationCase]) -> Calibration:
+def calibrate_bundle(bundle: ReleaseBundle, cases: Sequence[CalibrationCase]) -> CalibrationResult:
     """Calibrates the judge of a release; SluiceError when it has none."""
     with ExitStack() as opened:
         judge = open_judge(bundle, opened)
         if judge is None:
             raise SluiceError(
-                "config/providers.yaml: nobody judges",
+                "config/providers.yaml: no provider in the role judge",
                 remedy="list a provider under `judge`; engine/docs/reference/providers.md lists the keys of an entry",
             )
         return calibrate(judge, cases)
 
 
-def calibrate(judge: Judge, cases: Sequence[CalibrationCase]) -> Calibration:
+def calibrate(judge: Judge, cases: Sequence[CalibrationCase]) -> CalibrationResult:
     """Asks the judge about every case, as many at a time as it allows."""
 
     async def ask_all() -> list[dict[str, Any]]:
@@ -125,7 +127,7 @@ def calibrate(judge: Judge, cases: Sequence[CalibrationCase]) -> Calibration:
             errors[case.id] = fault
         else:
             decided.append((case, found["assertions"][judge.name]))
-    return Calibration(
+    return CalibrationResult(
         agreement([case.passed for case, _ in decided], [verdict["passed"] for _, verdict in decided]),
         tuple(Disagreement(case, **verdict) for case, verdict in decided if verdict["passed"] != case.passed),
         errors,

@@ -1,4 +1,4 @@
-"""Base against head: what got better, what broke, how sure that is, and what it costs.
+"""Compares base and head: improvements, regressions, their significance, and cost.
 
 The one place that says whether a candidate is worse: on a pull request, at release and before a canary's first visitor.
 `compare` takes the records of two evaluations of the same cases and reads nothing else.
@@ -16,19 +16,25 @@ from typing import Protocol
 
 import numpy as np
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import nearest
-from sluice.evaluation.changes import changes_of
-from sluice.evaluation.findings import Comparison, Cost, LabelComparison, MetricComparison, SliceComparison
-from sluice.evaluation.judging import Judgement, Sample, judge
+from sluice.evaluation.case_changes import changes_of
+from sluice.evaluation.comparison_policy import ComparisonPolicy, Decides
+from sluice.evaluation.comparison_result import (
+    Comparison,
+    CostComparison,
+    LabelComparison,
+    MetricComparison,
+    SliceComparison,
+)
 from sluice.evaluation.output import NamedMeasure
-from sluice.evaluation.pairs import ANSWERED, CONSISTENCY, Case, Record, complete, gather, pair, some
-from sluice.evaluation.policy import ComparisonPolicy, Decides
+from sluice.evaluation.paired_cases import ANSWERED, CONSISTENCY, CaseResult, Record, complete, gather, pair, some
+from sluice.evaluation.significance import MetricJudgement, PairedSample, judge
 
-__all__ = ["BUILT_IN", "Comparison", "Measure", "compare"]
+__all__ = ["BUILT_IN", "ComparableMetric", "Comparison", "compare"]
 
 
-class Measure(Protocol):
+class ComparableMetric(Protocol):
     """What a comparison has to know of a metric; `sluice.evaluation.output.Metric` has it."""
 
     @property
@@ -45,11 +51,11 @@ class Measure(Protocol):
 
 
 # Computed from the trials and not from an answer: whether there was one, and whether repeating the question repeats it.
-BUILT_IN: tuple[Measure, ...] = (NamedMeasure(ANSWERED), NamedMeasure(CONSISTENCY))
+BUILT_IN: tuple[ComparableMetric, ...] = (NamedMeasure(ANSWERED), NamedMeasure(CONSISTENCY))
 
 
 def compare(
-    base: Sequence[Record], head: Sequence[Record], metrics: Sequence[Measure], policy: ComparisonPolicy
+    base: Sequence[Record], head: Sequence[Record], metrics: Sequence[ComparableMetric], policy: ComparisonPolicy
 ) -> Comparison:
     """Compares two sets of records (one for each case and trial). A metric in the policy that is not among `metrics` is
     an error: it would be asked for and never judged."""
@@ -94,25 +100,27 @@ def compare(
 _STATUSES = ("failed", "not_evaluated")
 
 
-def _check_names(metrics: Sequence[Measure], policy: ComparisonPolicy) -> None:
+def _check_names(metrics: Sequence[ComparableMetric], policy: ComparisonPolicy) -> None:
     known = [measure.name for measure in (*BUILT_IN, *metrics)]
     unknown = [name for name in policy.metrics if name not in known]
     if unknown:
         faults = [f"comparison.metrics.{name}: no such metric{nearest(name, known)}" for name in unknown]
         remedy = "name metrics of engine/docs/reference/metrics.md, or of src/assistant/metrics/"
-        raise Faults("config/gates.yaml", faults, remedy=remedy)
+        raise ValidationErrors("config/gates.yaml", faults, remedy=remedy)
 
 
-def _flips(measure: Measure) -> bool:
+def _flips(measure: ComparableMetric) -> bool:
     """Whether crossing one half means something: shares do, agreement over trials does not."""
     return measure.name != CONSISTENCY and (measure.unit == "share" or measure.aggregate == "share")
 
 
-def _sample(measure: Measure, both: Sequence[tuple[Case, Case]], key: str, usable: int | None = None) -> Sample:
+def _sample(
+    measure: ComparableMetric, both: Sequence[tuple[CaseResult, CaseResult]], key: str, usable: int | None = None
+) -> PairedSample:
     name = measure.name
     values = [(old.values[name], new.values[name]) for old, new in both if name in old.values and name in new.values]
     columns = np.array(values, dtype=np.float64).reshape(-1, 2)
-    return Sample(
+    return PairedSample(
         key=key,
         metric=name,
         higher=measure.direction == "higher",
@@ -125,10 +133,10 @@ def _sample(measure: Measure, both: Sequence[tuple[Case, Case]], key: str, usabl
 
 
 def _compare_metrics(
-    measures: Sequence[Measure], both: Sequence[tuple[Case, Case]], policy: ComparisonPolicy
+    measures: Sequence[ComparableMetric], both: Sequence[tuple[CaseResult, CaseResult]], policy: ComparisonPolicy
 ) -> list[MetricComparison]:
     """Those that decide are one family, those that inform another, so that adding the latter costs no power."""
-    entries: list[tuple[Measure, Sample, Decides, str]] = []
+    entries: list[tuple[ComparableMetric, PairedSample, Decides, str]] = []
     for measure in measures:
         sample, decides, note = _sample(measure, both, measure.name), policy.of(measure.name).decides, ""
         timed = [(old, new) for old, new in both if not old.recorded and not new.recorded]
@@ -138,11 +146,11 @@ def _compare_metrics(
             decides = "never"
             note = f"times of {len(both) - len(timed)} cases were recorded in another run; informs only"
         if not len(sample.base) and decides != "always":
-            continue  # nobody asked for it
+            continue  # not requested
         if measure.name == ANSWERED and sample.base.all() and sample.head.all():
             continue
         entries.append((measure, sample, decides, note))
-    judged: dict[str, Judgement] = {}
+    judged: dict[str, MetricJudgement] = {}
     for family in (True, False):
         chosen = [sample for _, sample, decides, _ in entries if (decides != "never") == family]
         judged |= {sample.key: one for sample, one in zip(chosen, judge(chosen, policy), strict=True)}
@@ -153,7 +161,11 @@ def _compare_metrics(
 
 
 def _metric(
-    measure: Measure, decides: Decides, judgement: Judgement, note: str, both: Sequence[tuple[Case, Case]]
+    measure: ComparableMetric,
+    decides: Decides,
+    judgement: MetricJudgement,
+    note: str,
+    both: Sequence[tuple[CaseResult, CaseResult]],
 ) -> MetricComparison:
     name = measure.name
     return MetricComparison(
@@ -168,12 +180,12 @@ def _metric(
     )
 
 
-def _crashed(case: Case, metric: str) -> bool:
+def _crashed(case: CaseResult, metric: str) -> bool:
     """A case that failed has an error for each metric, none of which crashed."""
     return case.status == "answered" and metric in case.errors
 
 
-def _remark(judgement: Judgement, policy: ComparisonPolicy) -> str:
+def _remark(judgement: MetricJudgement, policy: ComparisonPolicy) -> str:
     """Why a difference that is there is not called one."""
     if judgement.verdict != "no difference seen" or judgement.p_adjusted is None or not judgement.difference:
         return ""
@@ -182,7 +194,9 @@ def _remark(judgement: Judgement, policy: ComparisonPolicy) -> str:
     return ""
 
 
-def _compare_labels(metrics: Sequence[Measure], both: Sequence[tuple[Case, Case]]) -> list[LabelComparison]:
+def _compare_labels(
+    metrics: Sequence[ComparableMetric], both: Sequence[tuple[CaseResult, CaseResult]]
+) -> list[LabelComparison]:
     found = []
     for name in [measure.name for measure in metrics if measure.direction is None]:
         words = [
@@ -201,7 +215,7 @@ def _compare_labels(metrics: Sequence[Measure], both: Sequence[tuple[Case, Case]
 
 
 def _compare_slices(
-    measures: Sequence[Measure], both: Sequence[tuple[Case, Case]], policy: ComparisonPolicy
+    measures: Sequence[ComparableMetric], both: Sequence[tuple[CaseResult, CaseResult]], policy: ComparisonPolicy
 ) -> list[SliceComparison]:
     counts = Counter(tag for _, new in both for tag in set(new.tags))
     large = [tag for tag, cases in counts.items() if policy.slices.minimum_cases <= cases < len(both)]
@@ -218,7 +232,10 @@ def _compare_slices(
 
 
 def _silences(
-    base: Mapping[str, Case], head: Mapping[str, Case], metrics: Sequence[MetricComparison], policy: ComparisonPolicy
+    base: Mapping[str, CaseResult],
+    head: Mapping[str, CaseResult],
+    metrics: Sequence[MetricComparison],
+    policy: ComparisonPolicy,
 ) -> list[str]:
     """What would otherwise pass without having been judged, each with the names of its cases."""
     found = []
@@ -240,11 +257,11 @@ def _silences(
     return found
 
 
-def _with(cases: Mapping[str, Case], status: str) -> tuple[str, ...]:
+def _with(cases: Mapping[str, CaseResult], status: str) -> tuple[str, ...]:
     return tuple(case.id for case in cases.values() if case.status == status)
 
 
-def _errors(base: Mapping[str, Case], head: Mapping[str, Case]) -> dict[str, str]:
+def _errors(base: Mapping[str, CaseResult], head: Mapping[str, CaseResult]) -> dict[str, str]:
     """For each metric that crashed, and for `replay`, the first message."""
     found: dict[str, str] = {}
     for case in (*head.values(), *base.values()):
@@ -253,8 +270,8 @@ def _errors(base: Mapping[str, Case], head: Mapping[str, Case]) -> dict[str, str
     return dict(sorted(found.items()))
 
 
-def _cost(both: Sequence[tuple[Case, Case]]) -> Cost | None:
+def _cost(both: Sequence[tuple[CaseResult, CaseResult]]) -> CostComparison | None:
     known = [(old.cost, new.cost) for old, new in both if old.cost is not None and new.cost is not None]
     if not known:
         return None
-    return Cost(fmean(old for old, _ in known), fmean(new for _, new in known), len(known))
+    return CostComparison(fmean(old for old, _ in known), fmean(new for _, new in known), len(known))

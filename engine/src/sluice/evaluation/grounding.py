@@ -1,4 +1,4 @@
-"""Whether a passage supports a sentence: by its words first, by embeddings where the words leave it open.
+"""Whether a passage supports a sentence: by shared words first, then by embeddings.
 
 0. A claim whose words stand in a row in a passage is copied, and supported.
 1. The passage's sentence that shares most content words with the claim is its evidence. Shared are words with a common
@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sluice.data.similarity import words
-from sluice.evaluation.text import sentences
+from sluice.data.near_duplicates import words
+from sluice.evaluation.answer_text import sentences
 
 COPIED = 0.8
 NEAR = 0.5
@@ -48,7 +48,7 @@ _NUMBERS = {
 _ENDINGS = ("ing", "ed", "es", "s", "ly")
 
 
-class Evidence(NamedTuple):
+class SupportingEvidence(NamedTuple):
     """What speaks most for a claim: a sentence, or the passage it is copied from. `share`: of the claim's content
     words, from 0 to 1; 0 where a number or a negation speaks against it."""
 
@@ -56,13 +56,13 @@ class Evidence(NamedTuple):
     share: float
 
 
-def find_evidence(claim: str, passages: Sequence[str]) -> Evidence:
+def find_evidence(claim: str, passages: Sequence[str]) -> SupportingEvidence:
     """The best evidence in the passages; an empty sentence when there is none."""
     if copied := next((passage for passage in passages if _in_a_row(claim, passage)), None):
-        return Evidence(copied, 1.0)
+        return SupportingEvidence(copied, 1.0)
     candidates = [sentence for passage in passages for sentence in sentences(passage)]
-    found = (Evidence(sentence, _share(claim, sentence)) for sentence in candidates)
-    return max(found, key=lambda evidence: evidence.share, default=Evidence("", 0.0))
+    found = (SupportingEvidence(sentence, _share(claim, sentence)) for sentence in candidates)
+    return max(found, key=lambda evidence: evidence.share, default=SupportingEvidence("", 0.0))
 
 
 def _in_a_row(claim: str, passage: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a metric sees of one case, and what it may say about it: a score, a label or an assertion."""
+"""The input of a metric, one case, and its result: a score, a label or an assertion."""
 
 from __future__ import annotations
 

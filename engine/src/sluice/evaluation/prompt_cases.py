@@ -1,4 +1,4 @@
-"""Cases that a prompt is tried with: its own testData, or the lines of a file. Faults come before questions.
+"""Test cases of a prompt: its own testData, or the lines of a file. Errors are reported before any request is sent.
 
 A line is {id, vars: {variable: value}, expect: {…}}; `expect` has the keys of a row's `expect` and `expected`, which
 stands beside the variables in testData: a right answer, several, or an empty list for a decline.
@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, nearest
 from sluice.data.expectations import faults_of
-from sluice.data.rows import Expect, Row, read_text
-from sluice.evaluation.text import normalise
+from sluice.data.rows import ExpectedBehaviour, Row, read_text
+from sluice.evaluation.answer_text import normalise
 from sluice.prompts import Prompt
 from sluice.prompts.prompt import EXPECTED
 
@@ -26,7 +26,7 @@ _REMEDY = "mend what is named; engine/docs/reference/evaluation.md says what a c
 _DECLINE = "decline"  # the variable that holds the wording of a decline
 
 
-class CaseExpect(Expect):
+class CaseExpect(ExpectedBehaviour):
     """`expected`: None where nothing is said about the right answer."""
 
     expected: str | tuple[str, ...] | None = None
@@ -62,7 +62,7 @@ class PromptCase:
 def cases_of(prompts: Sequence[Prompt], folder: Path, lines: Path | None = None) -> list[PromptCase]:
     """The cases of all prompts, rendered. `lines`: a file whose cases are for each of them, in place of testData.
 
-    Raises Faults with every place that is wrong."""
+    Raises ValidationErrors with every place that is wrong."""
     read = _read(lines) if lines else None
     cases: list[PromptCase] = []
     faults: list[str] = []
@@ -74,7 +74,7 @@ def cases_of(prompts: Sequence[Prompt], folder: Path, lines: Path | None = None)
             except SluiceError as error:
                 faults.append(f"{where}: {error.message}")
     if faults:
-        raise Faults("the cases", faults, remedy=_REMEDY)
+        raise ValidationErrors("the cases", faults, remedy=_REMEDY)
     return cases
 
 
@@ -108,7 +108,7 @@ def _read(path: Path) -> list[tuple[str, CaseLine]]:
     if not found and not faults:
         faults.append(f"{path}: no cases")
     if faults:
-        raise Faults(str(path), faults, remedy=_REMEDY)
+        raise ValidationErrors(str(path), faults, remedy=_REMEDY)
     return found
 
 
@@ -128,10 +128,10 @@ def _wrong(expect: CaseExpect) -> list[str]:
     return faults
 
 
-def _plain(expect: CaseExpect) -> Expect | None:
+def _plain(expect: CaseExpect) -> ExpectedBehaviour | None:
     """What a row would hold, None when it is nothing."""
-    plain = Expect(**expect.model_dump(exclude={"expected"}))
-    return None if plain == Expect() else plain
+    plain = ExpectedBehaviour(**expect.model_dump(exclude={"expected"}))
+    return None if plain == ExpectedBehaviour() else plain
 
 
 def _answers(expect: CaseExpect) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What came of trying prompts, on the terminal: a line for each, the cases that did not pass, the verdict last."""
+"""Terminal report of prompt tests: a line for each prompt, the failed cases, the verdict last."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Runs prompts against the provider of their role, case by case, without the application around them.
+"""Tests prompts against the provider of their role, case by case, without the rest of the application.
 
-`sluice prompts test`. Responses are remembered as in an evaluation. Made to be quick: nothing is imported that the
-cases do not need, and what the cache answers starts neither a model nor an HTTP client.
+`sluice prompts test`. Responses are cached as in an evaluation. It starts quickly: it imports only modules that the
+cases need, and a cache hit starts neither a model nor an HTTP client.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from functools import cache as once
 from pathlib import Path
 from typing import Any
 
+from sluice.core.atomic_files import write_json, write_jsonl
 from sluice.core.errors import SluiceError
-from sluice.core.files import write_json, write_jsonl
 from sluice.core.settings import load_settings, nearest
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row
-from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.metrics.contains import Contains
 from sluice.evaluation.metrics.decline_accuracy import DeclineAccuracy
 from sluice.evaluation.metrics.exact_match import ExactMatch
@@ -28,7 +27,8 @@ from sluice.evaluation.metrics.not_contains import NotContains
 from sluice.evaluation.metrics.regex import Regex
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.prompt_cases import PromptCase, cases_of
-from sluice.evaluation.recorded import RecordedChat, asking
+from sluice.evaluation.recorded_chat import RecordedChat, asking
+from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.evaluation.runner import run_cases
 from sluice.llm.chat import ChatProvider
 from sluice.llm.settings import PROMPT_ROLES, Providers, ProviderSpec, load_providers, needs_local
@@ -110,7 +110,7 @@ def _askable(prompts: Sequence[Prompt], providers: Providers, *, named: bool) ->
     notes = []
     for prompt in prompts:
         if not getattr(providers, prompt.model):
-            notes.append(f"{prompt.name}: nobody is in the role {prompt.model} of config/providers.yaml")
+            notes.append(f"{prompt.name}: no provider in the role {prompt.model} of config/providers.yaml")
     if notes and named:
         raise SluiceError("\n".join(notes), remedy="engine/docs/reference/providers.md lists the keys of an entry")
     return [prompt for prompt in prompts if getattr(providers, prompt.model)], notes
@@ -163,7 +163,8 @@ class _PromptApplication:
 def open_role(
     workspace: Workspace, providers: Providers, role: str, store: ResponseCache, *, replay: bool = False
 ) -> Iterator[RecordedChat]:
-    """Who is in a role, remembering; a model that nobody asks does not start. The role must not be empty."""
+    """The providers of a role behind the response cache; a model starts with its first request. The role must not be
+    empty."""
     specs: tuple[ProviderSpec, ...] = getattr(providers, role)
     with ExitStack() as opened:
         open_chat, digest = _local(workspace, role, opened) if needs_local(specs) else (_remote(specs), "")
@@ -182,7 +183,7 @@ def _remote(specs: Sequence[ProviderSpec]) -> Callable[[], ChatProvider]:
 def _local(workspace: Workspace, role: str, opened: ExitStack) -> tuple[Callable[[], ChatProvider], str]:
     """The local model; as chat with the adapter in build/, where there is one, else without."""
     from sluice.evaluation.application import model_digest
-    from sluice.serving.bundle import draft_adapter, draft_bundle
+    from sluice.serving.release_parts import draft_adapter, draft_bundle
     from sluice.serving.runtime import open_model
 
     adapter = draft_adapter(workspace)

@@ -1,4 +1,4 @@
-"""Guards that remember their verdicts: importing what they are made of takes longer than a run that changes nothing."""
+"""Guards with cached verdicts: importing their libraries takes longer than a run without changes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import sluice.guardrails
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
-from sluice.evaluation.cache import ResponseCache
-from sluice.evaluation.recorded import current_asking
-from sluice.guardrails.guards import BROKEN, Outcome
-from sluice.serving.bundle import Bundle
+from sluice.evaluation.recorded_chat import current_asking
+from sluice.evaluation.response_cache import ResponseCache
+from sluice.guardrails.guards import BROKEN, GuardOutcome
 from sluice.serving.contracts import Checks
+from sluice.serving.release_parts import ReleaseBundle
 
 
 class RecordedGuards:
@@ -25,21 +25,21 @@ class RecordedGuards:
         self._digest = digest
         self._guards = guards
 
-    async def check_input(self, text: str) -> Outcome:
+    async def check_input(self, text: str) -> GuardOutcome:
         return await self._check("input", text, lambda: self._guards().check_input(text))
 
-    async def check_passage(self, text: str) -> Outcome:
+    async def check_passage(self, text: str) -> GuardOutcome:
         return await self._check("passages", text, lambda: self._guards().check_passage(text))
 
-    async def check_output(self, text: str) -> Outcome:
+    async def check_output(self, text: str) -> GuardOutcome:
         return await self._check("output", text, lambda: self._guards().check_output(text))
 
-    async def _check(self, stage: str, text: str, check: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    async def _check(self, stage: str, text: str, check: Callable[[], Awaitable[GuardOutcome]]) -> GuardOutcome:
         record = current_asking()
         key = digest_of({"guards": self._digest, "stage": stage, "text": text})
         if (kept := self._cache.get(key)) is not None:
             record.read(key, kept["seconds"], kept["seconds"])
-            return Outcome(kept["text"], kept["blocked"], tuple(kept["reasons"]), kept.get("reask", False))
+            return GuardOutcome(kept["text"], kept["blocked"], tuple(kept["reasons"]), kept.get("reask", False))
         began = time.perf_counter()
         found = await check()
         record.made(key)
@@ -48,7 +48,7 @@ class RecordedGuards:
         return found
 
 
-def _kept(found: Outcome, seconds: float) -> dict[str, Any]:
+def _kept(found: GuardOutcome, seconds: float) -> dict[str, Any]:
     return {
         "text": found.text,
         "blocked": found.blocked,
@@ -58,7 +58,7 @@ def _kept(found: Outcome, seconds: float) -> dict[str, Any]:
     }
 
 
-def guards_digest(bundle: Bundle) -> str:
+def guards_digest(bundle: ReleaseBundle) -> str:
     """Digest over the settings, the checks' code, the guard model, the prompts they keep, and the libraries."""
     code = digest_of_code(Path(sluice.guardrails.__file__).parent)
     libraries = {name: version(name) for name in ("guardrails-ai", "detect-secrets", "confusable-homoglyphs")}

@@ -1,4 +1,4 @@
-"""What metrics said of an output, kept: an evaluation that changes nothing embeds nothing and loads no classifier."""
+"""Cached metric results: an evaluation without changes embeds no text and loads no classifier."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import sluice.evaluation
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
 from sluice.core.registry import load_optional
 from sluice.data.rows import Row
-from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.registry import METRICS
+from sluice.evaluation.response_cache import ResponseCache
 from sluice.evaluation.scoring import run_metrics
-from sluice.serving.bundle import Bundle
+from sluice.serving.release_parts import ReleaseBundle
 
 _LIBRARIES = ("alt-profanity-check", "jsonschema", "py3langid", "regex")
 
@@ -45,7 +45,7 @@ class RecordedScores:
         return found
 
 
-def scores_digest(bundle: Bundle, model_digest: str) -> str:
+def scores_digest(bundle: ReleaseBundle, model_digest: str) -> str:
     """Digest over the metrics' code and libraries, and the models they use (`model_digest`: of a local judge)."""
     embedder = digest_of_file(bundle.embedder)
     return digest_of({"metrics": metrics_digest(), "embedder": embedder, "model": model_digest})

@@ -1,4 +1,4 @@
-"""A search that remembers, in the same store as the responses."""
+"""Search with cached results, in the same store as the responses."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import sluice.retrieval
+from sluice.core.atomic_files import read_json
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
-from sluice.core.files import read_json
-from sluice.evaluation.cache import ResponseCache
-from sluice.evaluation.recorded import current_asking
+from sluice.evaluation.recorded_chat import current_asking
+from sluice.evaluation.response_cache import ResponseCache
 from sluice.retrieval import Hit
-from sluice.serving.bundle import Bundle
 from sluice.serving.contracts import Search
+from sluice.serving.release_parts import ReleaseBundle
 
 
 class RecordedSearch:
@@ -44,7 +44,7 @@ class RecordedSearch:
         return [Hit(**hit) for hit in kept["hits"]][:k]
 
 
-def search_digest(bundle: Bundle) -> str:
+def search_digest(bundle: ReleaseBundle) -> str:
     """Digest over the index, the embedder's file and the code that searches."""
     code = digest_of_code(Path(sluice.retrieval.__file__).parent)
     index = read_json(bundle.index / "index.json")["digest"]

@@ -10,7 +10,7 @@ from sluice.core.registry import APPLICATION, Registry
 from sluice.evaluation.output import Aggregate, Direction, Metric, Needs
 
 if TYPE_CHECKING:
-    from sluice.evaluation.batching import Batched
+    from sluice.evaluation.metric_batching import MetricBatcher
     from sluice.retrieval.embedder import Vectors
 
 METRICS: Registry[type[Metric]] = Registry("metric", "sluice.evaluation.metrics", f"{APPLICATION}.metrics")
@@ -26,7 +26,7 @@ class MetricResources:
         judge: the metric of the language model that judges, where the role `judge` is not empty.
     """
 
-    vectors: Batched[Vectors] | None = None
+    vectors: MetricBatcher[Vectors] | None = None
     judge: Metric | None = None
 
 

@@ -1,4 +1,4 @@
-"""Answers that are there already, scored by the metrics of today: how a result of another version stays comparable."""
+"""Scores recorded answers with the current metrics, so that results of another version stay comparable."""
 
 from __future__ import annotations
 

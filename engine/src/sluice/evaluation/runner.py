@@ -1,4 +1,4 @@
-"""Asks every case of the evaluation set and scores the answers. It drives the application's own chain, not a copy."""
+"""Runs every case of the evaluation set through the application's own chain, and scores the answers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
 from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.recorded import NotRecordedError, NotStartedError
+from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError
 from sluice.evaluation.scoring import run_metrics
 
 Score: TypeAlias = Callable[[Row, Output], Awaitable[dict[str, Any]]]
@@ -79,7 +79,9 @@ def require_rows(rows: Sequence[Row]) -> None:
     ]
     faults += [f"{row.id!r}: it has no answers (decline) but names documents" for row in rows if _contradicts(row)]
     if faults:
-        raise Faults("the evaluation set", faults, remedy="mend the rows; `sluice data check` says where they stand")
+        raise ValidationErrors(
+            "the evaluation set", faults, remedy="mend the rows; `sluice data check` says where they stand"
+        )
 
 
 def _contradicts(row: Row) -> bool:

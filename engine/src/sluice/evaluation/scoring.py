@@ -1,4 +1,4 @@
-"""Applies metrics to one case. This is the only place that calls `Metric.score`."""
+"""Applies metrics to one case. Nothing else calls `Metric.score`."""
 
 from __future__ import annotations
 

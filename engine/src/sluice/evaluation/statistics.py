@@ -1,8 +1,8 @@
-"""Paired statistics: how far a difference between two sides could come from which cases happened to be asked.
+"""Paired statistics: how much of a difference between two sides is sampling noise of the cases.
 
-Everything works on one number a case and side; cases are the unit of resampling. Interval by bootstrap, probability by
-swapping the sides of cases, which for pass/fail is McNemar's exact test. Each function gives the source of its formula.
-Nothing here has a number that decides: those come from config/gates.yaml.
+All functions take one number for each case and side; cases are the unit of resampling. Interval by bootstrap,
+probability by swapping the sides of cases, which for pass/fail is McNemar's exact test. Each function gives the source
+of its formula. The thresholds are in config/gates.yaml.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def mcnemar(fixed: int, broken: int) -> float:
 
 
 @dataclass(frozen=True)
-class Adjusted:
+class AdjustedProbability:
     """A probability after correction for many metrics, and the confidence level at which its metric was judged."""
 
     p: float
@@ -183,7 +183,7 @@ class Adjusted:
     rejected: bool
 
 
-def holm(probabilities: Mapping[str, float], confidence: float) -> dict[str, Adjusted]:
+def holm(probabilities: Mapping[str, float], confidence: float) -> dict[str, AdjustedProbability]:
     """Holm's step-down correction: the chance of one false rejection or more over all together is 1 - confidence.
 
     Sorted upwards, the k-th of m is held against alpha / (m - k + 1), and the first that fails ends it (Holm, A simple
@@ -192,12 +192,12 @@ def holm(probabilities: Mapping[str, float], confidence: float) -> dict[str, Adj
     """
     alpha = 1 - confidence
     m, highest, stopped = len(probabilities), 0.0, None
-    found: dict[str, Adjusted] = {}
+    found: dict[str, AdjustedProbability] = {}
     for k, (name, p) in enumerate(sorted(probabilities.items(), key=lambda item: (item[1], item[0]))):
         highest = max(highest, min(1.0, (m - k) * p))
         if stopped is None and highest > alpha:
             stopped = 1 - alpha / (m - k)
-        found[name] = Adjusted(highest, 1 - alpha / (m - k) if stopped is None else stopped, stopped is None)
+        found[name] = AdjustedProbability(highest, 1 - alpha / (m - k) if stopped is None else stopped, stopped is None)
     return found
 
 

@@ -1,7 +1,7 @@
-"""What metrics said of all cases into one figure for each, and the files that the gates and the report read.
+"""Aggregates metric results over all cases into one figure for each metric, and writes the files for gates and report.
 
-Scores, labels and assertions are summed up each in its own way and under its own key. A metric that crashed on a case
-has an error, not a result: errors are counted apart and never averaged away.
+Scores, labels and assertions are aggregated separately, each under its own key. A metric that crashed on a case has an
+error, not a result: errors are counted separately and never averaged away.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sluice.core.atomic_files import write_json, write_jsonl
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
-from sluice.core.files import write_json, write_jsonl
 from sluice.data.rows import Row
 from sluice.evaluation.output import Metric, NamedMeasure
 

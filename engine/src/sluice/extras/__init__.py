@@ -1,1 +1,1 @@
-"""Parts that a project may leave out; nothing else of the engine imports them."""
+"""Optional parts of the engine; no other package imports them."""

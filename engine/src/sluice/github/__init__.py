@@ -1,7 +1,7 @@
-"""The forge: what GitHub asks and shows of a run: its plan and verdict, the job summary, a comment, an issue."""
+"""Integration with GitHub: job plan and verdict of a run, job summary, comments, issues, releases."""
 
-from sluice.github.comment import Posted, upsert_comment
-from sluice.github.issue import close_issue, upsert_issue
 from sluice.github.job_summary import write_job_summary
+from sluice.github.pull_request_comment import CommentResult, upsert_comment
+from sluice.github.tracked_issue import close_issue, upsert_issue
 
-__all__ = ["Posted", "close_issue", "upsert_comment", "upsert_issue", "write_job_summary"]
+__all__ = ["CommentResult", "close_issue", "upsert_comment", "upsert_issue", "write_job_summary"]

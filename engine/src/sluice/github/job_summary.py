@@ -1,4 +1,4 @@
-"""The summary of a job: Markdown that GitHub shows on the page of the run."""
+"""The summary of a job: Markdown on the page of the run on GitHub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Something to know that is no failure: a line on a terminal, an annotation of the run on GitHub."""
+"""Notices, which are not failures: a line on a terminal, an annotation of the run on GitHub."""
 
 from __future__ import annotations
 

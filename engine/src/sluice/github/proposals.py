@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from sluice.core.git import run
 from sluice.core.workspace import Workspace
-from sluice.data.proposals import PAGE, Place
-from sluice.github.branch import commit_tree, push_branch, with_files
-from sluice.github.pulls import Pull, upsert_pull
+from sluice.data.proposed_rows import PAGE, ProposalBranch
+from sluice.github.branch_pull_request import PullRequestText, upsert_pull
+from sluice.github.managed_branch import commit_tree, push_branch, with_files
 
 
-def publish_proposals(workspace: Workspace, files: Mapping[str, str], place: Place) -> None:
+def publish_proposals(workspace: Workspace, files: Mapping[str, str], place: ProposalBranch) -> None:
     """Pushes the branch of `place` and opens its pull request, or updates both.
 
     Args:
@@ -25,5 +25,5 @@ def publish_proposals(workspace: Workspace, files: Mapping[str, str], place: Pla
     tree = with_files(root, head, {f"{place.folder}/{name}": content for name, content in files.items()})
     commit = commit_tree(root, tree, place.message, head)
     print(push_branch(root, commit, place.branch, place.mark, os.environ))
-    posted = upsert_pull(Pull(place.branch, place.title, place.body(files[PAGE])), os.environ)
+    posted = upsert_pull(PullRequestText(place.branch, place.title, place.body(files[PAGE])), os.environ)
     print(f"{posted.message}: {posted.url}")

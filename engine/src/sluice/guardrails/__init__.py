@@ -1,4 +1,4 @@
-"""Checks of what goes into the model and what comes out: one file per check, run through guardrails-ai.
+"""Checks of model input and output: one file for each check, run through guardrails-ai.
 
 Imports nothing: who trains the guard model does not run the checks.
 """

@@ -1,4 +1,4 @@
-"""A text as the checks of a stage see it: unfolded once, judged by the guard model at most once, whoever asks."""
+"""The context of the checks of a stage: the text is normalized once and scored by the guard model at most once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from sluice.core.cached_property import cached_property
 from sluice.core.errors import SluiceError
-from sluice.core.lazy import cached_property
-from sluice.guardrails.memory import Memory
-from sluice.guardrails.unfolding import Reading, Unfolded, unfold
+from sluice.guardrails.bounded_cache import BoundedCache
+from sluice.guardrails.text_normalization import NormalizedText, Reading, normalize_text
 
 if TYPE_CHECKING:
-    from sluice.guardrails.model import GuardModel, Judged
+    from sluice.guardrails.guard_model import GuardModel, PartMargin
 
 _EMBEDDED = 512  # of 1.5 KiB each
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
@@ -24,12 +24,14 @@ Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 @dataclass(frozen=True)
 class CheckResources:
     """What checks may need beside the text. `embed`: unit-length rows, one for each text. `instructions`: what the
-    application tells the model and nobody else. `embedded`: the embeddings of the last parts that were in doubt."""
+    application's own instructions to the model. `embedded`: the embeddings of the last parts that were in doubt."""
 
     model: GuardModel | None = None
     embed: Embed | None = None
     instructions: tuple[str, ...] = ()
-    embedded: Memory[npt.NDArray[np.float32]] = field(default_factory=lambda: Memory(_EMBEDDED), compare=False)
+    embedded: BoundedCache[npt.NDArray[np.float32]] = field(
+        default_factory=lambda: BoundedCache(_EMBEDDED), compare=False
+    )
 
     def require_model(self, check: str) -> GuardModel:
         """SluiceError when the release has no guard model."""
@@ -55,13 +57,13 @@ class CheckContext:
         self._resources = resources
 
     @cached_property
-    def unfolded(self) -> Unfolded:
-        return unfold(self.text)
+    def normalized(self) -> NormalizedText:
+        return normalize_text(self.text)
 
     @property
     def readings(self) -> tuple[Reading, ...]:
         """Every reading of the text, the plainest first."""
-        return self.unfolded.readings
+        return self.normalized.readings
 
     @cached_property
     def attack(self) -> float:
@@ -95,7 +97,7 @@ class CheckContext:
         return not all(one.part in self._resources.embedded for one in doubted)
 
     @cached_property
-    def _judged(self) -> list[Judged]:
+    def _judged(self) -> list[PartMargin]:
         return self._resources.require_model("attack").judged([reading.text for reading in self.readings])
 
     @cached_property

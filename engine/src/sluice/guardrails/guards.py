@@ -1,5 +1,5 @@
-"""The guards of a release: for questions, for passages, for answers. Fail closed: a check that breaks, or that has not
-come to a verdict in time, is a refusal."""
+"""The guards of a release for questions, passages and answers. They fail closed: a check that crashes or times out
+refuses the text."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sluice.guardrails.bounded_cache import BoundedCache
 from sluice.guardrails.context import CheckContext, CheckResources
-from sluice.guardrails.memory import Memory
 
 if TYPE_CHECKING:
     from sluice.guardrails.check import Action
@@ -27,7 +27,7 @@ _REFUSING: frozenset[Action] = frozenset(("block", "drop", "reask"))
 
 
 @dataclass(frozen=True)
-class Outcome:
+class GuardOutcome:
     """`text`: what may go on (redacted where asked; empty when blocked). `reasons`: sorted codes of all findings, also
     of those that are only noted. `reask`: refused, but the model may be asked once more."""
 
@@ -44,17 +44,17 @@ class Guards:
     def __init__(self, settings: GuardrailSettings, resources: CheckResources | None = None) -> None:
         resources = resources or CheckResources()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="guard")
-        self._known: Memory[Outcome] = Memory(_REMEMBERED)
+        self._known: BoundedCache[GuardOutcome] = BoundedCache(_REMEMBERED)
         self._input, self._passages, self._output = (
-            _Stage(checks, resources, self._threads, settings.timeout_seconds)
+            _GuardStage(checks, resources, self._threads, settings.timeout_seconds)
             for checks in (settings.input, settings.passages, settings.output)
         )
 
-    async def check_input(self, text: str) -> Outcome:
+    async def check_input(self, text: str) -> GuardOutcome:
         """The verdict on a question."""
         return await self._input.check(text)
 
-    async def check_passage(self, text: str) -> Outcome:
+    async def check_passage(self, text: str) -> GuardOutcome:
         """The verdict on what is about to be quoted to the model: a passage with its title and the name of its file.
         The last ones are remembered: passages come again and again, questions do not."""
         if (known := self._known.get(text)) is None:
@@ -63,12 +63,12 @@ class Guards:
                 self._known.keep(text, known)
         return known
 
-    async def check_output(self, text: str) -> Outcome:
+    async def check_output(self, text: str) -> GuardOutcome:
         """The verdict on an answer, or on one sentence of it."""
         return await self._output.check(text)
 
 
-class _Stage:
+class _GuardStage:
     def __init__(
         self,
         checks: Sequence[CheckSettings],
@@ -89,9 +89,9 @@ class _Stage:
         self._threads = threads
         self._timeout = timeout_seconds
 
-    async def check(self, text: str) -> Outcome:
+    async def check(self, text: str) -> GuardOutcome:
         if not text:
-            return Outcome(text, False, ())
+            return GuardOutcome(text, False, ())
         try:
             context = CheckContext(text, self._resources)
             if len(text) > _SHORT or self._always_asks:
@@ -102,10 +102,10 @@ class _Stage:
                 spans = self._failures(self._validators, context)
         except TimeoutError:
             _log.error("the guardrail checks took longer than %g s; the text is refused", self._timeout)
-            return Outcome("", True, (TIMEOUT,))
+            return GuardOutcome("", True, (TIMEOUT,))
         except Exception:
             _log.exception("a guardrail check broke; the text is refused")
-            return Outcome("", True, (ERROR,))
+            return GuardOutcome("", True, (ERROR,))
         return _outcome(text, spans, self._actions)
 
     async def _beside(self, work: Callable[..., Any], *given: Any) -> Any:
@@ -115,7 +115,7 @@ class _Stage:
         return await asyncio.wait_for(done, self._timeout)
 
 
-def _outcome(text: str, spans: Iterable[Any], actions: Mapping[str, Action]) -> Outcome:
+def _outcome(text: str, spans: Iterable[Any], actions: Mapping[str, Action]) -> GuardOutcome:
     redact: list[tuple[int, int, str]] = []
     reasons: set[str] = set()
     taken: set[Action] = set()
@@ -127,7 +127,7 @@ def _outcome(text: str, spans: Iterable[Any], actions: Mapping[str, Action]) -> 
             redact.append((span.start, span.end, span.reason))
     blocked = not taken.isdisjoint(_REFUSING)
     reask = "reask" in taken and "block" not in taken
-    return Outcome("" if blocked else redacted(text, redact), blocked, tuple(sorted(reasons)), reask)
+    return GuardOutcome("" if blocked else redacted(text, redact), blocked, tuple(sorted(reasons)), reask)
 
 
 def redacted(text: str, spans: Iterable[tuple[int, int, str]]) -> str:

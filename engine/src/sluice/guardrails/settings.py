@@ -1,4 +1,4 @@
-"""config/guardrails.yaml: what is checked in questions, passages and answers, and what follows from a finding."""
+"""config/guardrails.yaml: checks for questions, passages and answers, and the action on a finding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ACTIONS: dict[str, tuple[Action, ...]] = {
 
 class CheckSettings(Settings):
     """One check of a stage. `block` refuses the text, `redact` replaces what was found in it, `annotate` only notes it,
-    `drop` leaves a passage out, `reask` asks the model once more and refuses what is no better."""
+    `drop` leaves a passage out, `reask` asks the model once more and refuses a second failure."""
 
     check: str
     action: Action

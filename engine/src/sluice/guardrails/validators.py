@@ -14,7 +14,7 @@ from sluice.guardrails.context import CheckContext, CheckResources
 from sluice.guardrails.settings import CheckSettings
 
 NAMESPACE = "sluice/"
-_PASSED = PassResult()  # nobody changes it, and making one takes longer than many a check
+_PASSED = PassResult()  # never changed, and making one takes longer than many a check
 
 
 @cache
@@ -52,7 +52,7 @@ def build_validators(stage: Sequence[CheckSettings], resources: CheckResources) 
 
 
 def failures(validators: Sequence[Any], context: CheckContext) -> list[Any]:
-    """The error spans of all validators. RuntimeError when one gives no verdict, or fails a text without a place.
+    """The error spans of all validators. RuntimeError when one gives no verdict, or fails a text without a span.
 
     `AsyncGuard.validate` would do the same for 0.5 ms a call, which is ten times what most checks take: it builds a
     record of the call, a runner and a schema each time. A test compares its verdicts with these.

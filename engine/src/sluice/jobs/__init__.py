@@ -1,1 +1,1 @@
-"""What a command does from beginning to end: a release, its steps, a comparison, DVC's stages."""
+"""Jobs of the commands: a release, its steps, the comparison of a change, the DVC pipeline."""

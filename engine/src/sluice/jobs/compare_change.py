@@ -1,8 +1,8 @@
-"""A change beside what it changes: what `sluice eval` does.
+"""Compares a change with its merge base (`sluice eval`).
 
-Base and head each go down the pipeline with their own code, prompts, config and data, as far as DVC finds something
-stale, and are asked the same cases: those of the head. What they answered is compared case by case. The base is a
-commit, so what it answered is kept and not asked again.
+Base and head each run the pipeline with their own code, prompts, config and data, where DVC finds stale stages, and
+answer the same cases: those of the head. Their answers are compared case by case. The base is a commit, so its answers
+are cached.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core import git
+from sluice.core.atomic_files import read_json, read_jsonl, write_jsonl
 from sluice.core.checkouts import checkout
 from sluice.core.closures import CODE, affecting
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_json, read_jsonl, write_jsonl
-from sluice.core.progress import Journey
+from sluice.core.progress import PipelineProgress
 from sluice.core.settings import load_settings
 from sluice.core.stages import SERVE, STAGES
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, write_rows
 from sluice.evaluation.application import model_digest
 from sluice.evaluation.asked_rows import rows_of
-from sluice.evaluation.cache import FOLDER, ResponseCache
 from sluice.evaluation.comparison import compare
-from sluice.evaluation.findings import Comparison
-from sluice.evaluation.policy import load_policy
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.evaluate_stage import measuring
+from sluice.evaluation.evaluation_tracking import record_comparison
 from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
-from sluice.evaluation.reports import Side, write_reports
+from sluice.evaluation.reports import ComparedVersion, write_reports
 from sluice.evaluation.rescoring import rescore
-from sluice.evaluation.stage import measuring
+from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.evaluation.summary import cases_digest
-from sluice.evaluation.tracking import record_comparison
-from sluice.jobs.dvc import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce
-from sluice.llm.models import Models, load_models
+from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce
+from sluice.llm.model_files import Models, load_models
 from sluice.llm.settings import load_providers, missing_keys
 from sluice.prompts import load_prompts
-from sluice.prompts.diff import diff_prompts
+from sluice.prompts.prompt_diff import diff_prompts
 from sluice.release.staging import config_digests, index_pin
 from sluice.retrieval.stores import Stores
-from sluice.serving.bundle import draft_adapter, draft_bundle
+from sluice.serving.release_parts import draft_adapter, draft_bundle
 
 WORKING_TREE = "working tree"
 # What an answer can depend on, code as far as a stage can reach it. A change elsewhere, of a page of docs/ say, has
@@ -53,9 +53,9 @@ _INPUTS = ("prompts", "config", "data.dvc", "pipelines", *CODE)
 
 
 @dataclass(frozen=True)
-class Review:
-    """What came out, and where the reports lie. `comparison` is None when nothing that answers depend on
-    has changed: then there are no reports. `replayed`: why nobody was asked, empty when somebody was."""
+class ChangeComparison:
+    """What came out, and where the reports lie. `comparison` is None when nothing that answers depend on has changed:
+    then there are no reports. `replayed`: why no model was called, empty when one was."""
 
     title: str
     replayed: str
@@ -64,7 +64,7 @@ class Review:
 
 
 @dataclass(frozen=True)
-class _Checkout:
+class _ComparedCheckout:
     """`ref`: how it was named; `commit`: hex, with `-dirty` behind it for an edited working tree."""
 
     name: str
@@ -77,13 +77,15 @@ class _Checkout:
         return f"{self.ref} ({self.commit[:12]}{'-dirty' * self.commit.endswith('-dirty')})"
 
 
-def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = False, out: Path | None = None) -> Review:
+def review(
+    workspace: Workspace, base: str, head: str = "", *, replay: bool = False, out: Path | None = None
+) -> ChangeComparison:
     """Compares `head` (default: the working tree) with the commit at which it left `base`; reports go to `out`
     (default: build/comparison).
 
-    `replay`: nobody is asked, answers come out of the response cache, and a case that is not there is named as not
-    evaluated. So it is where a provider's key is missing, as on a pull request from a fork.
-    SluiceError when a side cannot be evaluated, with its name.
+    `replay`: no model is called, answers come out of the response cache, and a missing case is reported as not
+    evaluated. So it is where a provider's key is missing, as on a pull request from a fork. SluiceError when a side
+    cannot be evaluated, with its name.
     """
     root, out = workspace.root, out or workspace.build / "comparison"
     with workspace.exclusive():
@@ -93,10 +95,10 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
         changed = git.changed(root, start, tip if head else "", paths=_INPUTS, but_for=LOCK)
         here = _checkout(workspace, tip) if head and changed else workspace
         if not affecting(here.root, changed, *STAGES.values()) and (head or not data_edited(workspace)):
-            return Review(f"{named} asks and answers as {base} ({start[:12]}) does", "", None, None)
+            return ChangeComparison(f"{named} asks and answers as {base} ({start[:12]}) does", "", None, None)
         edited = not head and bool(git.changed(root, tip, but_for=LOCK))
-        mine = _Checkout("head", named, f"{tip}-dirty" if edited else tip, here)
-        theirs = _Checkout("base", base, start, _checkout(workspace, start))
+        mine = _ComparedCheckout("head", named, f"{tip}-dirty" if edited else tip, here)
+        theirs = _ComparedCheckout("base", base, start, _checkout(workspace, start))
         asked_nobody = "as was asked for" if replay else _without_keys(theirs.workspace, here)
         replay = bool(asked_nobody)
         with _named(mine):
@@ -117,7 +119,7 @@ def review(workspace: Workspace, base: str, head: str = "", *, replay: bool = Fa
         sides = describe(theirs, old), describe(mine, new)
         write_reports(out, comparison, *sides, [change.as_dict() for change in prompts])
         record_comparison(workspace, comparison, *sides, out)
-        return Review(f"{mine.title} against {theirs.title}", asked_nobody, comparison, out)
+        return ChangeComparison(f"{mine.title} against {theirs.title}", asked_nobody, comparison, out)
 
 
 def _measures(root: Path, changed: Sequence[str]) -> bool:
@@ -133,12 +135,12 @@ def _without_keys(*sides: Workspace) -> str:
     return f"{', '.join(sorted(names))} not set" if names else ""
 
 
-def describe(side: _Checkout, records: Sequence[Mapping[str, Any]]) -> Side:
+def describe(side: _ComparedCheckout, records: Sequence[Mapping[str, Any]]) -> ComparedVersion:
     """What a side was made of when it was asked."""
     here = side.workspace
     costs = [record.get("cost") for record in records]
     models = {role: spec.sha256 for role, spec in load_models(here.config / "models.yaml")}
-    return Side(
+    return ComparedVersion(
         name=side.name,
         ref=side.ref,
         commit=side.commit,
@@ -153,28 +155,28 @@ def describe(side: _Checkout, records: Sequence[Mapping[str, Any]]) -> Side:
 
 def _prepare(side: Workspace, *, replay: bool) -> None:
     """Takes a side down the pipeline, as far as it can go without asking anybody when `replay` is set."""
-    journey = _journey(side)
-    journey.begin("data")
-    journey.end(cached=not pull(side))
-    reproduce(side, journey, until="train" if replay else "evaluate")
+    pipeline_progress = _pipeline_progress(side)
+    pipeline_progress.begin("data")
+    pipeline_progress.end(cached=not pull(side))
+    reproduce(side, pipeline_progress, until="train" if replay else "evaluate")
 
 
-def _journey(side: Workspace) -> Journey:
-    return Journey(EXPECTED, side.state / "durations.json")
+def _pipeline_progress(side: Workspace) -> PipelineProgress:
+    return PipelineProgress(EXPECTED, side.state / "durations.json")
 
 
 def _answers(side: Workspace, rows: Sequence[Row], *, replay: bool) -> list[dict[str, Any]]:
-    """The records of a prepared side. It is asked once more where its pipeline has asked other rows, or nobody."""
+    """The records of a prepared side. Its questions are repeated where its pipeline has asked other rows, or none."""
     digest = cases_digest(rows)
     out = side.build / "evaluation"
     if replay or read_json(out / "summary.json")["cases_digest"] != digest:
         out = side.build / f"evaluation-{digest[:12]}"
         write_rows(out / "asked.jsonl", rows)
-        journey = _journey(side)
-        journey.begin("evaluate")
+        pipeline_progress = _pipeline_progress(side)
+        pipeline_progress.begin("evaluate")
         options = ["--replay"] if replay else []
-        evaluate(side, journey, "--asked", str(out / "asked.jsonl"), "--out", str(out), *options)
-        journey.end()
+        evaluate(side, pipeline_progress, "--asked", str(out / "asked.jsonl"), "--out", str(out), *options)
+        pipeline_progress.end()
     return read_jsonl(out / "cases.jsonl")
 
 
@@ -191,7 +193,7 @@ def _base_answers(side: Workspace, rows: Sequence[Row], *, replay: bool) -> list
 
 
 @contextmanager
-def _named(side: _Checkout) -> Iterator[None]:
+def _named(side: _ComparedCheckout) -> Iterator[None]:
     """Says whose turn it is; errors say whose they are."""
     print(f"{side.name}: {side.title}", file=sys.stderr)
     try:

@@ -1,4 +1,4 @@
-"""The small interface of everything that answers chat messages: providers, the fallback over them, and test doubles."""
+"""The interface of chat models: providers, the fallback over them, and test doubles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Messages = Sequence[Mapping[str, str]]
 FinishReason = Literal["stop", "length", "content_filter"]
 
 
-class Constrained(ModelParameters):
+class AnswerConstraint(ModelParameters):
     """`grammar`: what the answer must follow, in the form of llama.cpp. Providers that know none are asked without."""
 
     grammar: str
@@ -45,7 +45,7 @@ class ChatProvider(Protocol):
     """Answers messages of {role, content}.
 
     `deadline` is a time of the running event loop's clock. The stream raises `failures.ProviderError`: with
-    Failure.DEADLINE when the deadline has passed, and for everything that went wrong at the provider. Closing the
+    FailureKind.DEADLINE when the deadline has passed, and for everything that went wrong at the provider. Closing the
     generator, or cancelling the task that waits for it, closes the connection to the provider at once.
     """
 

@@ -1,4 +1,4 @@
-"""The providers of a role as one: the first that gives a first token answers. After that nobody else is asked."""
+"""The fallback over the providers of a role: the first that sends a token answers; after that no other is tried."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from sluice.llm.attempts import Observer
-from sluice.llm.breaker import State
 from sluice.llm.chat import Delta, Messages
-from sluice.llm.failures import ProviderError
-from sluice.llm.guarded import Guarded
+from sluice.llm.circuit_breaker import State
+from sluice.llm.provider_attempts import Observer
+from sluice.llm.provider_failures import ProviderError
+from sluice.llm.resilient import ResilientProvider
 from sluice.prompts import ModelParameters
 
 _log = logging.getLogger(__name__)
 
 
-class Fallback:
-    """`observers`: whoever wants to know of every attempt; append to it. They are called in the event loop."""
+class FallbackProvider:
+    """`observers`: callbacks for every attempt; append to it. They are called in the event loop."""
 
-    def __init__(self, providers: Sequence[Guarded], observers: list[Observer]) -> None:
+    def __init__(self, providers: Sequence[ResilientProvider], observers: list[Observer]) -> None:
         self._providers = providers
         self.observers = observers
 

@@ -1,27 +1,28 @@
-"""From a role of config/providers.yaml to what answers in it."""
+"""Opens the providers of a role of config/providers.yaml."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 
-from sluice.llm.attempts import Observer
-from sluice.llm.fallback import Fallback
-from sluice.llm.guarded import Guarded
+from sluice.llm.fallback import FallbackProvider
+from sluice.llm.provider_attempts import Observer
 from sluice.llm.providers import connect
 from sluice.llm.providers.context import ProviderContext
+from sluice.llm.resilient import ResilientProvider
 from sluice.llm.settings import ProviderSpec
 
 
 def open_chat(
     specs: Sequence[ProviderSpec], *, local_url: str | None, clock: Callable[[], float] = time.monotonic
-) -> Fallback:
+) -> FallbackProvider:
     """The providers of a role as one. `local_url`: of the local llama.cpp, without /v1. Nothing is sent yet.
 
     SluiceError when a key, a package or an address is missing: at the start, not at the first question.
     """
     observers: list[Observer] = []
     guarded = [
-        Guarded(spec, connect(ProviderContext(spec, local_url)), clock=clock, observers=observers) for spec in specs
+        ResilientProvider(spec, connect(ProviderContext(spec, local_url)), clock=clock, observers=observers)
+        for spec in specs
     ]
-    return Fallback(guarded, observers)
+    return FallbackProvider(guarded, observers)

@@ -1,6 +1,6 @@
-"""config/providers.yaml: who answers, in which order, and what is tolerated. Keys are named here, never written.
+"""config/providers.yaml: the providers of each role in order, and their limits. It names keys and never holds them.
 
-The numbers have no defaults: how long is waited and how often is tried again stands in the file.
+The numbers have no defaults: timeouts and retries are written in the file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Settings, load_settings, nearest
 
 Parameter = Literal["temperature", "max_tokens", "top_p", "seed", "stop"]
@@ -24,7 +24,7 @@ class Timeouts(Settings):
     """Seconds. All of them lie within the deadline of the request (llm.timeout_seconds of config/service.yaml)."""
 
     connect: float = Field(gt=0, description="until the connection stands")
-    queue: float = Field(ge=0, description="for one of the max_concurrency places to become free")
+    queue: float = Field(ge=0, description="waiting for one of the max_concurrency permits")
     first_token: float = Field(gt=0, description="from the first attempt to the first text, retries included")
 
 
@@ -97,7 +97,7 @@ class RemoteSpec(ProviderSpec):
     """A provider with an address and mostly a key."""
 
     base_url: str | None = Field(None, pattern=r"^https?://[^\s/]+", description="with /v1 where the provider has it")
-    base_url_env: str | None = Field(None, description="variable with the address, where that differs by place")
+    base_url_env: str | None = Field(None, description="variable with the address, where that differs by environment")
     key_env: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$", description="variable that holds the key")
 
     @model_validator(mode="after")
@@ -156,8 +156,10 @@ class Providers(Settings):
     """The roles. The first provider of a role is asked first, the others when it fails."""
 
     chat: tuple[ProviderSpec, ...] = Field(min_length=1)
-    judge: tuple[ProviderSpec, ...] = Field(description="empty: nobody judges")
-    teacher: tuple[ProviderSpec, ...] = Field((), description="who writes rows (`sluice data generate`); empty: nobody")
+    judge: tuple[ProviderSpec, ...] = Field(description="providers that judge answers; may be empty")
+    teacher: tuple[ProviderSpec, ...] = Field(
+        (), description="providers that write rows (`sluice data generate`); may be empty"
+    )
     embed: tuple[EmbedderSpec, ...] = Field(min_length=1, max_length=1)
 
     @model_validator(mode="after")
@@ -178,7 +180,7 @@ def load_providers(path: Path, *, roles: list[str]) -> Providers:
         if spec.kind == "local" and spec.model not in roles
     ]
     if faults:
-        raise Faults(str(path), faults, remedy="a local provider names a role of config/models.yaml")
+        raise ValidationErrors(str(path), faults, remedy="a local provider names a role of config/models.yaml")
     return providers
 
 

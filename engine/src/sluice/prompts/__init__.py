@@ -1,9 +1,9 @@
 """Prompt files: load, validate, render, digest, compare. One file per prompt, `prompts/<name>.prompt.yml`."""
 
-from sluice.prompts.diff import PromptChange, diff_prompts
-from sluice.prompts.files import find_prompt, load_prompt, load_prompts, parse_prompts
 from sluice.prompts.prompt import Message, ModelParameters, Prompt, Variable
-from sluice.prompts.values import parse_values
+from sluice.prompts.prompt_diff import PromptChange, diff_prompts
+from sluice.prompts.prompt_files import find_prompt, load_prompt, load_prompts, parse_prompts
+from sluice.prompts.variable_values import parse_values
 
 __all__ = [
     "Message",

@@ -1,4 +1,4 @@
-"""The prompt itself: what a `.prompt.yml` file may hold, its canonical digest, and its rendering.
+"""The prompt model: the fields of a `.prompt.yml` file, its canonical digest, and its rendering.
 
 The descriptions here are what editors show (engine/schemas/prompt.schema.json is written from them).
 """

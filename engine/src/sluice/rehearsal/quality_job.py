@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sluice.core.processes import program
-from sluice.rollout.jobs import JobReport, read_report, run_job
-from sluice.rollout.templates import QualityParameters
+from sluice.rollout.analysis_jobs import JobReport, read_report, run_job
+from sluice.rollout.analysis_templates import QualityParameters
 
 # activeDeadlineSeconds of the Job.
 _SECONDS = 1800.0

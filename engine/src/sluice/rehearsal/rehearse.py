@@ -1,8 +1,8 @@
-"""Walks the canary plan on this machine with real processes: two releases, Traefik, Locust, visitors all the time.
+"""Walks the canary plan on this machine with real processes: two releases, Traefik, Locust, constant visitor traffic.
 
 The same steps, gates and verdicts as in a cluster. A canary that fails any step, or dies, gets no more visitors, is
-drained and stopped, and stable goes on answering; when every step held it is the other way round. Every process is
-ended on every way out, Ctrl-C included; what survives a `kill -9` of this process is ended by the kernel or by
+drained and stopped, and stable keeps answering; when every step passed, stable is drained and stopped. Every exit ends
+every process, Ctrl-C included; a process that survives a `kill -9` of this one is ended by the kernel or by
 sluice.core.processes.reap.
 """
 
@@ -14,15 +14,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sluice.core.atomic_files import read_jsonl, write_json
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_jsonl, write_json
 from sluice.core.workspace import Workspace
-from sluice.rehearsal.analyses import Findings, Scene, Setting, analyse
-from sluice.rehearsal.report import Rehearsal, StepRecord
-from sluice.rehearsal.router import Router
-from sluice.rehearsal.services import Service, ServiceSpec
-from sluice.rehearsal.visitors import Visit, Visitors, count
-from sluice.rollout.plan import Analysis, Pause, Plan, SetWeight, Step
+from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisFiles, AnalysisResult, analyse
+from sluice.rehearsal.rehearsal_report import Rehearsal, StepRecord
+from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
+from sluice.rehearsal.traefik_router import TraefikRouter
+from sluice.rehearsal.visitors import Visit, VisitorTraffic, count
+from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, PauseStep, SetWeight, Step
 
 # After the last change of weights visitors go on for a moment, so that what the change did to them is seen.
 _SETTLE_SECONDS = 1.5
@@ -31,7 +31,7 @@ _HANDOVER_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
-class Event:
+class RehearsalProgress:
     """Progress for people: `fraction` of the planned time that has passed, 0 to 1. `news` is False when only time has
     gone by since the last event."""
 
@@ -40,22 +40,22 @@ class Event:
     news: bool = True
 
 
-class CanaryStoppedError(Exception):
-    """A step said no. Its message is the reason."""
+class StepFailedError(Exception):
+    """A canary step failed. Its message is the reason."""
 
 
 def rehearse(
-    plan: Plan,
+    plan: CanaryPlan,
     *,
-    stable: ServiceSpec,
-    canary: ServiceSpec,
+    stable: ReleaseServiceSpec,
+    canary: ReleaseServiceSpec,
     gates: Path,
     questions: Path,
     state: Path,
     out: Path,
     time_scale: float = 1.0,
     cases: int = 0,
-    on_event: Callable[[Event], None] = lambda _: None,
+    on_event: Callable[[RehearsalProgress], None] = lambda _: None,
     locustfile: Path | None = None,
 ) -> Rehearsal:
     """Runs `plan` with all pauses and load stages multiplied by `time_scale`, writes rehearsal.json to `out`.
@@ -70,11 +70,11 @@ def rehearse(
     if not asked:
         raise SluiceError(f"{questions}: no row has a question")
     locustfile = locustfile or Workspace.find().root / "loadtest" / "locustfile.py"
-    walk = _Walk(
+    walk = _RehearsalRun(
         plan=plan.fitted(time_scale=time_scale, cases=cases),
-        setting=Setting(gates, questions, locustfile, state),
+        setting=AnalysisFiles(gates, questions, locustfile, state),
         on_event=on_event,
-        visitor_timeout=min(step.parameters.answer_timeout_s for step in plan.steps if isinstance(step, Analysis)),
+        visitor_timeout=min(step.parameters.answer_timeout_s for step in plan.steps if isinstance(step, AnalysisStep)),
     )
     reason = walk.run(stable, canary, asked)
     result = Rehearsal(
@@ -92,12 +92,12 @@ def rehearse(
 
 
 @dataclass
-class _Walk:
+class _RehearsalRun:
     """The state of one rehearsal."""
 
-    plan: Plan
-    setting: Setting
-    on_event: Callable[[Event], None]
+    plan: CanaryPlan
+    setting: AnalysisFiles
+    on_event: Callable[[RehearsalProgress], None]
     visitor_timeout: float
     records: list[StepRecord] = field(default_factory=list)
     weights: list[tuple[float, int]] = field(default_factory=list)
@@ -107,18 +107,18 @@ class _Walk:
     done: float = 0.0  # planned seconds
     doing: str = ""
 
-    def run(self, stable_spec: ServiceSpec, canary_spec: ServiceSpec, questions: list[str]) -> str:
+    def run(self, stable_spec: ReleaseServiceSpec, canary_spec: ReleaseServiceSpec, questions: list[str]) -> str:
         """Why the canary was stopped, empty when it passed. Whatever was started has ended on return."""
         with ExitStack() as started:
             self._say(f"starting stable {stable_spec.release} and canary {canary_spec.release}")
             stable = self._start("stable", stable_spec, started)
             canary = self._start("canary", canary_spec, started)
             stable.wait_ready()
-            router = Router(stable=stable.url, canary=canary.url, state=self.setting.state)
+            router = TraefikRouter(stable=stable.url, canary=canary.url, state=self.setting.state)
             started.enter_context(router)
             self._weigh(router, 0)
-            with Visitors(router.url, questions, timeout=self.visitor_timeout) as visitors:
-                reason = self._judge(Scene(router, stable, canary, visitors))
+            with VisitorTraffic(router.url, questions, timeout=self.visitor_timeout) as visitors:
+                reason = self._judge(AnalysisContext(router, stable, canary, visitors))
                 self._say(f"canary stopped: {reason}" if reason else "every step held")
                 self._weigh(router, 0 if reason else 100)
                 time.sleep(_HANDOVER_SECONDS)
@@ -129,13 +129,13 @@ class _Walk:
             self.served_by = router.served_by()
         return reason
 
-    def _judge(self, scene: Scene) -> str:
+    def _judge(self, scene: AnalysisContext) -> str:
         """Walks the steps; the reason of the first that fails."""
         try:
             scene.canary.wait_ready()
             for index, step in enumerate(self.plan.steps):
                 self._take(index, step, scene)
-        except CanaryStoppedError as stop:
+        except StepFailedError as stop:
             return str(stop)
         except SluiceError as error:
             # The canary died or a stage could not measure: no evidence for the canary, so it does not go on.
@@ -143,19 +143,19 @@ class _Walk:
             return error.message
         return ""
 
-    def _take(self, index: int, step: Step, scene: Scene) -> None:
+    def _take(self, index: int, step: Step, scene: AnalysisContext) -> None:
         """One step, with its record. Raises what stops the canary."""
         started = time.monotonic()
-        found = Findings("", (), {})
+        found = AnalysisResult("", (), {})
         reason = ""
         try:
             if isinstance(step, SetWeight):
                 self._say(f"{step.weight} % of visitors go to the canary")
                 self._weigh(scene.router, step.weight)
-            elif isinstance(step, Pause):
+            elif isinstance(step, PauseStep):
                 self._say(f"watching for {step.seconds:.0f} s")
                 self._pause(step, scene)
-            elif isinstance(step, Analysis):
+            elif isinstance(step, AnalysisStep):
                 self._say(f"{step.template} stage at {scene.router.weight} %")
                 found = analyse(step, index, scene, self.setting, self._watching(step, scene))
                 self.visits += found.visits
@@ -167,7 +167,7 @@ class _Walk:
             record = StepRecord(
                 index=index,
                 kind=step.kind,
-                template=step.template if isinstance(step, Analysis) else "",
+                template=step.template if isinstance(step, AnalysisStep) else "",
                 weight=scene.router.weight,
                 started_s=round(started - self.began, 3),
                 seconds=round(time.monotonic() - started, 3),
@@ -179,16 +179,16 @@ class _Walk:
             self.records.append(record)
         self.done += step.seconds
         if reason:
-            raise CanaryStoppedError(reason)
+            raise StepFailedError(reason)
 
-    def _pause(self, step: Pause, scene: Scene) -> None:
+    def _pause(self, step: PauseStep, scene: AnalysisContext) -> None:
         end = time.monotonic() + step.seconds
         watch = self._watching(step, scene)
         while (left := end - time.monotonic()) > 0:
             watch()
             time.sleep(min(0.2, left))
 
-    def _watching(self, step: Step, scene: Scene) -> Callable[[], None]:
+    def _watching(self, step: Step, scene: AnalysisContext) -> Callable[[], None]:
         """To be called a few times a second while a step lasts: both releases are alive, and people see time pass."""
         began = time.monotonic()
 
@@ -196,24 +196,24 @@ class _Walk:
             scene.stable.require_running()
             scene.canary.require_running()
             done = self.done + min(time.monotonic() - began, step.seconds)
-            self.on_event(Event(self.doing, done / self.plan.seconds, news=False))
+            self.on_event(RehearsalProgress(self.doing, done / self.plan.seconds, news=False))
 
         return watch
 
-    def _weigh(self, router: Router, percent: int) -> None:
+    def _weigh(self, router: TraefikRouter, percent: int) -> None:
         router.set_weight(percent)
         self.weights.append((round(time.monotonic() - self.began, 3), percent))
 
     def _say(self, text: str) -> None:
         self.doing = text
-        self.on_event(Event(text, self.done / self.plan.seconds))
+        self.on_event(RehearsalProgress(text, self.done / self.plan.seconds))
 
-    def _start(self, role: str, spec: ServiceSpec, started: ExitStack) -> Service:
-        return started.enter_context(_running(Service(role, spec, state=self.setting.state)))
+    def _start(self, role: str, spec: ReleaseServiceSpec, started: ExitStack) -> ReleaseService:
+        return started.enter_context(_running(ReleaseService(role, spec, state=self.setting.state)))
 
 
 @contextmanager
-def _running(service: Service) -> Iterator[Service]:
+def _running(service: ReleaseService) -> Iterator[ReleaseService]:
     try:
         yield service
     finally:

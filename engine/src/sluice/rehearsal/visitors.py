@@ -1,4 +1,4 @@
-"""Light visitor traffic through the router between load stages, and the count of what visitors lived through."""
+"""Light visitor traffic through the router between load stages, and counts of its results."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sluice.rehearsal.report import TrafficRecord
-from sluice.rollout.http import REQUEST_ID, connect
-from sluice.rollout.stream import PATH, Stream, request_body
+from sluice.rehearsal.rehearsal_report import TrafficRecord
+from sluice.rollout.chat_stream import PATH, ChatStream, request_body
+from sluice.rollout.local_http import REQUEST_ID, connect
 
 _THINK_SECONDS = 1.0
 
@@ -48,7 +48,7 @@ def visit(url: str, question: str, *, timeout: float) -> Visit:
     connection = connect(url, timeout)
     headers = {"Content-Type": "application/json", "Connection": "close", REQUEST_ID: request_id}
     try:
-        stream = Stream(timeout)
+        stream = ChatStream(timeout)
         connection.request("POST", PATH, body=json.dumps(request_body(question)), headers=headers)
         response = connection.getresponse()
         if response.status != 200:
@@ -62,7 +62,7 @@ def visit(url: str, question: str, *, timeout: float) -> Visit:
         connection.close()
 
 
-class Visitors:
+class VisitorTraffic:
     """One visitor in a thread who asks, thinks for a second, asks again. Leaving the context waits for the request in
     flight, so the router must outlive it."""
 
@@ -73,7 +73,7 @@ class Visitors:
         self._busy = threading.Event()
         self._thread = threading.Thread(target=self._run, name="visitors", daemon=True)
 
-    def __enter__(self) -> Visitors:
+    def __enter__(self) -> VisitorTraffic:
         self._thread.start()
         return self
 

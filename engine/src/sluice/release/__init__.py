@@ -1,4 +1,4 @@
-"""What a release is and whether it may go out: gates, manifest, champion, registry, report.
+"""Releases: gates, manifest, champion, registry, report.
 
 Knows the files of evaluation, not its code.
 """

@@ -1,7 +1,7 @@
-"""The catalogue of a shared place: every release that was put there, so that any machine can bring it by its id.
+"""The catalogue of a shared artifact store: all releases in it, so that any machine can fetch one by its id.
 
-An entry names release.json by its sha256, and with it all that is served; and the record of its making, which is
-not served but is what the next release is judged against.
+An entry names release.json by its sha256, and with it all files for serving; and the evaluation record, which is not
+served but is the reference for the next release.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
-from sluice.release.blobs import Place, bring
-from sluice.release.log import Log
+from sluice.release.append_log import AppendLog
+from sluice.release.artifact_store import ArtifactStore, fetch_artifact
 from sluice.release.manifest import Manifest, ReleaseId, Sha256, load, plain_paths, verify
 from sluice.release.transfer import fetch, push
 
 FOLDER = "record/releases"
-# Written before a release is put into the place; what is written later belongs to one run.
+# Written before a release is put into the artifact store; what is written later belongs to one run.
 _MAKING = ("evaluation/*.json*", "training.json", "report.html")
 
 
-class Made(Settings):
+class CatalogueEntry(Settings):
     """One release. `digest`: sha256 of release.json; `making`: {path in the folder: sha256}; `baseline`: the untouched
     model, which the first release is compared with."""
 
@@ -44,44 +44,47 @@ class Made(Settings):
         return plain_paths(files)
 
 
-def add(place: Place, workspace: Workspace, folder: Path, commit: str, *, baseline: bool = False) -> Made:
-    """Puts a release with the record of its making into the place, and enters it last: who finds it finds all."""
-    moved = push(folder, workspace, place)
+def add(
+    store: ArtifactStore, workspace: Workspace, folder: Path, commit: str, *, baseline: bool = False
+) -> CatalogueEntry:
+    """Puts a release with its evaluation record into the artifact store. The entry is written last, so that a listed
+    release is complete."""
+    moved = push(folder, workspace, store)
     papers = {path.relative_to(folder).as_posix(): path for name in _MAKING for path in sorted(folder.glob(name))}
     making = {name: digest_of_file(path) for name, path in papers.items()}
     for name, digest in making.items():
-        if not place.has(digest):
-            place.put(digest, papers[name])
+        if not store.has(digest):
+            store.put(digest, papers[name])
     fields: dict[str, Any] = {"id": moved.manifest.id, "digest": moved.digest, "commit": commit, "making": making}
-    entry = Made(**fields, time=datetime.now(UTC).isoformat(timespec="seconds"), baseline=baseline)
-    _log(place).append(entry)
+    entry = CatalogueEntry(**fields, time=datetime.now(UTC).isoformat(timespec="seconds"), baseline=baseline)
+    _log(store).append(entry)
     return entry
 
 
-def newest(place: Place) -> Iterator[Made]:
+def newest(store: ArtifactStore) -> Iterator[CatalogueEntry]:
     """All that was put there, the newest first."""
-    return _log(place).newest()
+    return _log(store).newest()
 
 
-def find(place: Place, release: str) -> Made:
+def find(store: ArtifactStore, release: str) -> CatalogueEntry:
     """The entry of a release. SluiceError when there is none."""
-    for entry in newest(place):
+    for entry in newest(store):
         if entry.id == release:
             return entry
-    raise SluiceError(f"{place}: no release {release}", remedy="`sluice release list --env …` names those that are")
+    raise SluiceError(f"{store}: no release {release}", remedy="`sluice release list --env …` names those that are")
 
 
-def made_for(place: Place, commit: str) -> Made | None:
+def made_for(store: ArtifactStore, commit: str) -> CatalogueEntry | None:
     """What was made of a commit last."""
-    return next((entry for entry in newest(place) if entry.commit == commit and not entry.baseline), None)
+    return next((entry for entry in newest(store) if entry.commit == commit and not entry.baseline), None)
 
 
-def baseline(place: Place) -> Made | None:
+def baseline(store: ArtifactStore) -> CatalogueEntry | None:
     """The untouched model that was evaluated last."""
-    return next((entry for entry in newest(place) if entry.baseline), None)
+    return next((entry for entry in newest(store) if entry.baseline), None)
 
 
-def bring_release(place: Place, workspace: Workspace, release: str) -> tuple[Manifest, Path]:
+def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> tuple[Manifest, Path]:
     """Makes `.sluice/releases/<id>` whole here, with the record of its making; verified as it comes. Most of what asks
     for it serves nothing, so its models are not brought: on a machine that makes releases their sources are reached."""
     folder = workspace.releases / release
@@ -89,16 +92,16 @@ def bring_release(place: Place, workspace: Workspace, release: str) -> tuple[Man
         manifest = load(folder)
         verify(folder, manifest)
         return manifest, folder
-    entry = find(place, release)
+    entry = find(store, release)
     draft = workspace.releases / f".bringing-{release}"
-    moved = fetch(entry.digest, place, draft, workspace, models=False)
+    moved = fetch(entry.digest, store, draft, workspace, models=False)
     if moved.manifest.id != release:
-        raise SluiceError(f"{place}: {entry.digest} is release {moved.manifest.id}, not {release}")
+        raise SluiceError(f"{store}: {entry.digest} is release {moved.manifest.id}, not {release}")
     for name, digest in entry.making.items():
-        bring(place, digest, draft / name)
+        fetch_artifact(store, digest, draft / name)
     draft.rename(folder)
     return moved.manifest, folder
 
 
-def _log(place: Place) -> Log[Made]:
-    return Log(place, FOLDER, Made)
+def _log(store: ArtifactStore) -> AppendLog[CatalogueEntry]:
+    return AppendLog(store, FOLDER, CatalogueEntry)

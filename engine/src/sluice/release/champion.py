@@ -1,8 +1,8 @@
-"""Which release is live in an environment, and how another becomes it.
+"""The live release of an environment, and its promotion.
 
-A promotion is three steps: an intent in the record, the registry's alias, an event that closes the intent. What is live
-follows from the record alone. After a `kill -9` anywhere between them `reconcile`, or the same call again, completes
-it; it was decided the moment the intent was written.
+A promotion has three steps: an intent in the record, the registry's alias, an event that closes the intent. The record
+alone decides which release is live. After a `kill -9` between the steps, `reconcile` or the same call again completes
+the promotion; it was decided when the intent was written.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from pathlib import Path
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.extras import hooks
 from sluice.core.workspace import Workspace
-from sluice.llm.models import load_models
+from sluice.llm.model_files import load_models
 from sluice.release.catalogue import bring_release
+from sluice.release.environment_record import CLOSED_BY, EnvironmentRecord, What
 from sluice.release.manifest import Manifest, load, verify
-from sluice.release.record import CLOSED_BY, Record, What
-from sluice.release.registry import CHAMPION
+from sluice.release.mlflow_registry import CHAMPION
 
 MoveAlias = Callable[[Workspace, Manifest, str], None]
 # A registry that approves and rejects what the champion is made of: manifest, whether it is approved, why.
 Follower = Callable[[Manifest, bool, str], None]
 
 
-def champion_id(record: Record) -> str | None:
+def champion_id(record: EnvironmentRecord) -> str | None:
     """The id of the live release, None when nothing was promoted yet."""
     live = record.champion()
     return live.id if live else None
 
 
-def champion(workspace: Workspace, record: Record) -> Manifest | None:
+def champion(workspace: Workspace, record: EnvironmentRecord) -> Manifest | None:
     """The manifest of the live release. A live release that is gone, changed, or made for a model that is no longer
     served is an error, not None."""
     live = champion_id(record)
@@ -40,7 +40,7 @@ def champion(workspace: Workspace, record: Record) -> Manifest | None:
         manifest, folder = _found(workspace, record, live)
         load_models(folder / "config" / "models.yaml")
     except SluiceError as error:
-        where = f"{record.place}/record/{record.environment}"
+        where = f"{record.store}/record/{record.environment}"
         raise SluiceError(
             f"{where}: {live} is live, but cannot be read: {error.message}",
             remedy=f"restore {workspace.releases / live}, or move {where} away to start without a champion",
@@ -50,7 +50,7 @@ def champion(workspace: Workspace, record: Record) -> Manifest | None:
 
 def promote(
     workspace: Workspace,
-    record: Record,
+    record: EnvironmentRecord,
     release: str,
     *,
     commit: str = "",
@@ -80,7 +80,7 @@ def promote(
     return True
 
 
-def reject(workspace: Workspace, record: Record, release: str, reason: str, *, commit: str = "") -> bool:
+def reject(workspace: Workspace, record: EnvironmentRecord, release: str, reason: str, *, commit: str = "") -> bool:
     """Notes that a release was refused, also in registries that follow the champion; nothing else changes. False when
     that was the last thing said of it.
 
@@ -100,7 +100,7 @@ def reject(workspace: Workspace, record: Record, release: str, reason: str, *, c
     return True
 
 
-def reconcile(workspace: Workspace, record: Record, *, move_alias: MoveAlias | None = None) -> str | None:
+def reconcile(workspace: Workspace, record: EnvironmentRecord, *, move_alias: MoveAlias | None = None) -> str | None:
     """Completes a promotion that was cut off. Returns the id it completed, None when there was nothing to do.
 
     When the release of the intent is no longer whole, the alias goes back to the live release and the intent is closed.
@@ -122,7 +122,7 @@ def reconcile(workspace: Workspace, record: Record, *, move_alias: MoveAlias | N
 
 def _complete(
     workspace: Workspace,
-    record: Record,
+    record: EnvironmentRecord,
     manifest: Manifest,
     intent: str,
     commit: str,
@@ -139,7 +139,7 @@ def _complete(
     record.append(CLOSED_BY[intent], manifest.id, commit=commit, reason=reason)
 
 
-def _whole(workspace: Workspace, record: Record, release: str) -> Manifest:
+def _whole(workspace: Workspace, record: EnvironmentRecord, release: str) -> Manifest:
     manifest, folder = _found(workspace, record, release)
     if manifest.id != release:
         raise SluiceError(f"{folder}: holds release {manifest.id}", remedy="give the folder its name back")
@@ -147,17 +147,17 @@ def _whole(workspace: Workspace, record: Record, release: str) -> Manifest:
     return manifest
 
 
-def _found(workspace: Workspace, record: Record, release: str) -> tuple[Manifest, Path]:
+def _found(workspace: Workspace, record: EnvironmentRecord, release: str) -> tuple[Manifest, Path]:
     """The release's folder on this machine; one that is known to all machines is brought here first."""
     folder = workspace.releases / release
     if folder.is_dir():
         return load(folder), folder
     if record.shared:
-        return bring_release(record.place, workspace, release)
+        return bring_release(record.store, workspace, release)
     raise SluiceError(f"{folder}: no such release", remedy="the releases of this machine are the folders beside it")
 
 
-def _followers(workspace: Workspace, record: Record) -> list[Follower]:
+def _followers(workspace: Workspace, record: EnvironmentRecord) -> list[Follower]:
     """Registries that follow this record: that of the champion alone, not of an environment before it."""
     if record.alias != CHAMPION:
         return []
@@ -165,6 +165,6 @@ def _followers(workspace: Workspace, record: Record) -> list[Follower]:
 
 
 def _move_alias(workspace: Workspace, manifest: Manifest, alias: str) -> None:
-    from sluice.release.registry import promote_aliases
+    from sluice.release.mlflow_registry import promote_aliases
 
     promote_aliases(workspace, manifest, alias)

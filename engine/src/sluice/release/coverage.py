@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.data.rows import Row
+from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.policy import load_policy
 from sluice.evaluation.registry import make_metrics
 from sluice.release.gates import load_gates
 
@@ -53,7 +53,7 @@ def require_rows(rows: Sequence[Row], gates: Path) -> None:
             which = f" {metric.rows}" if metric else ""
             faults.append(f"config/{gates.name}: {where} needs {least} rows{which}; of {len(rows)} there are {found}")
     if faults:
-        raise Faults("data/eval.jsonl", faults, remedy=_REMEDY)
+        raise ValidationErrors("data/eval.jsonl", faults, remedy=_REMEDY)
 
 
 def can_score(metric: Metric, row: Row) -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sluice.core.files import read_json, read_jsonl
+from sluice.core.atomic_files import read_json, read_jsonl
 from sluice.evaluation.comparison import Comparison, compare
-from sluice.evaluation.policy import load_policy
+from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.summary import measures_of
-from sluice.release.figures import figures, reference
+from sluice.release.evaluation_measurements import figures, reference
 from sluice.release.gates import decide, load_gates
 from sluice.release.verdict import Verdict
 from sluice.release.verdicts import verdicts_of

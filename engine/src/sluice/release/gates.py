@@ -1,8 +1,8 @@
 """Figures against limits: every pass/fail decision but for "is it worse?", which evaluation/comparison.py answers.
 
-`config/gates.yaml` holds the numbers, `decide` applies them to measured figures, `require` turns a refusal into an
-error. Silence never passes: no gates, a missing metric, too few samples, a NaN, a crashed evaluator and a missing
-reference are each a failed verdict with its own reason. Locust imports this module, so its imports stay light.
+`config/gates.yaml` holds the thresholds, `decide` applies them to measurements, `require` turns a failed gate into an
+error. A missing result never passes: no gates, a missing metric, too few samples, a NaN, a crashed evaluator and a
+missing reference are each a failed verdict with its own reason. Locust imports this module, so its imports stay light.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sluice.core.errors import Faults, GateFailed, SluiceError
+from sluice.core.errors import GateFailed, SluiceError, ValidationErrors
 from sluice.core.settings import Settings, load_settings, read_yaml
 from sluice.release.verdict import Verdict
 
@@ -79,8 +79,8 @@ def _fault(what: str) -> PydanticCustomError:
 
 
 class GatesFile(Settings):
-    """config/gates.yaml as the gates read it; what stands under `comparison` is read by evaluation/policy.py, and
-    `drift` by data/shift.py."""
+    """config/gates.yaml as the gates read it; what stands under `comparison` is read by
+    evaluation/comparison_policy.py, and `drift` by data/shift.py."""
 
     gates: tuple[Gate, ...]
     comparison: Any = None
@@ -88,7 +88,7 @@ class GatesFile(Settings):
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """A measured metric: its value (None when nothing could be scored), how many samples it rests on, how many
     samples ended in an error of the evaluator, and the ids of the worst cases, worst first."""
 
@@ -111,12 +111,12 @@ def load_gates(path: Path) -> tuple[Gate, ...]:
         if count[gate.name] > 1
     ]
     if faults:
-        raise Faults(str(path), faults, remedy="give each gate its own name")
+        raise ValidationErrors(str(path), faults, remedy="give each gate its own name")
     return gates
 
 
 def decide(
-    gates: Sequence[Gate], stage: Stage, figures: Mapping[str, Figure], reference: Mapping[str, Figure] | None
+    gates: Sequence[Gate], stage: Stage, figures: Mapping[str, Measurement], reference: Mapping[str, Measurement] | None
 ) -> list[Verdict]:
     """One verdict for each gate of `stage`, in the order of the file. `reference` holds the figures of the champion
     (evaluation) or of stable (load), None when there is none: then relative gates fail."""
@@ -127,7 +127,7 @@ def decide(
     return [_decide_one(gate, figures.get(gate.metric), reference) for gate in chosen]
 
 
-def _decide_one(gate: Gate, figure: Figure | None, reference: Mapping[str, Figure] | None) -> Verdict:
+def _decide_one(gate: Gate, figure: Measurement | None, reference: Mapping[str, Measurement] | None) -> Verdict:
     other = (reference or {}).get(gate.metric) if gate.relative_to != "none" else None
     fault = _fault_of_figure(gate, figure, "") or _fault_of_reference(gate, reference, other)
     passed, finding = (False, fault) if fault or figure is None else _compare(gate, figure, other)
@@ -148,7 +148,7 @@ def _decide_one(gate: Gate, figure: Figure | None, reference: Mapping[str, Figur
     )
 
 
-def _fault_of_figure(gate: Gate, figure: Figure | None, whose: str) -> str:
+def _fault_of_figure(gate: Gate, figure: Measurement | None, whose: str) -> str:
     """Why a figure cannot be judged, or an empty string. `whose`: '' for the candidate, else champion or stable."""
     name = f"{gate.metric} of {whose}" if whose else gate.metric
     if figure is None:
@@ -165,7 +165,7 @@ def _fault_of_figure(gate: Gate, figure: Figure | None, whose: str) -> str:
     return ""
 
 
-def _fault_of_reference(gate: Gate, reference: Mapping[str, Figure] | None, other: Figure | None) -> str:
+def _fault_of_reference(gate: Gate, reference: Mapping[str, Measurement] | None, other: Measurement | None) -> str:
     if gate.relative_to == "none":
         return ""
     if reference is None:
@@ -177,7 +177,7 @@ def _fault_of_reference(gate: Gate, reference: Mapping[str, Figure] | None, othe
     return ""
 
 
-def _compare(gate: Gate, figure: Figure, other: Figure | None) -> tuple[bool, str]:
+def _compare(gate: Gate, figure: Measurement, other: Measurement | None) -> tuple[bool, str]:
     """Whether the gate passes and what was found. Both figures have been checked to be finite."""
     value = figure.value or 0.0
     shown = f"{gate.metric} is {number(value)}"
@@ -206,7 +206,7 @@ def number(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
 
 
-def _finite(figure: Figure | None) -> float | None:
+def _finite(figure: Measurement | None) -> float | None:
     # Verdicts go into canonical JSON, which has no NaN.
     return figure.value if figure and figure.value is not None and math.isfinite(figure.value) else None
 

@@ -1,7 +1,7 @@
-"""release.json: what a release is made of, pinned by content, and the folder that holds exactly that.
+"""release.json: the parts of a release, pinned by content, and the folder with exactly those parts.
 
 `load` and `verify` prove that a folder still is what its manifest says. Releases are made in `release/staging.py` and
-opened for serving in `release/bundles.py`.
+opened for serving in `release/release_bundle.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
+from sluice.core.atomic_files import read_json
 from sluice.core.digests import canonical_json, digest_of, digest_of_file
-from sluice.core.errors import Faults, SluiceError
-from sluice.core.files import read_json
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, describe_faults
-from sluice.guardrails.model import FILE as GUARD_FILE
+from sluice.guardrails.guard_model import FILE as GUARD_FILE
 from sluice.release.verdict import Verdict
 
 FILE = "release.json"
@@ -176,7 +176,9 @@ def load(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate(document)
     except ValidationError as error:
-        raise Faults(str(path), describe_faults(path, error, {}, Manifest), remedy="make the release again") from None
+        raise ValidationErrors(
+            str(path), describe_faults(path, error, {}, Manifest), remedy="make the release again"
+        ) from None
     if manifest.id != manifest.content_id():
         raise SluiceError(
             f"{path}: says it is {manifest.id}, but its content is {manifest.content_id()}",
@@ -208,7 +210,7 @@ def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
     if manifest.code and CODE not in manifest.files:
         faults.append(f"{folder / FILE}: code and files disagree about {CODE}")
     if faults:
-        raise Faults(
+        raise ValidationErrors(
             f"release {manifest.id}", faults, remedy="the folder was changed after it was made; make the release again"
         )
 

@@ -1,7 +1,8 @@
-"""Makes a release: copies what serving reads into a draft, pins it in release.json, and shows it by one rename.
+"""Makes a release: copies the files for serving into a draft, pins them in release.json, and publishes the folder by
+one rename.
 
-`.sluice/releases/<id>/` is whole or not there. Beside the pinned files it carries the record of its making: the
-evaluation, the champion's evaluation it was judged against, and the training record.
+`.sluice/releases/<id>/` is complete or absent. Beside the pinned files it holds the evaluation, the champion's
+evaluation that was its reference, and the training record.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sluice.core.atomic_files import read_json, write_atomic, write_json
 from sluice.core.closures import Code
 from sluice.core.digests import digest_of, digest_of_file
-from sluice.core.errors import Faults, SluiceError
-from sluice.core.files import read_json, write_atomic, write_json
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.project import FILE as PROJECT
 from sluice.core.project import load_project
 from sluice.core.settings import load_settings, read_yaml
 from sluice.core.workspace import Workspace
 from sluice.evaluation.summary import not_a_summary
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.models import load_models
+from sluice.llm.model_files import load_models
 from sluice.llm.settings import PROMPT_ROLES
 from sluice.prompts import load_prompts
 from sluice.release.manifest import (
@@ -203,7 +204,7 @@ def index_pin(index: Path) -> dict[str, Any]:
         if digest_of_file(index / name) != expected
     ]
     if faults:
-        raise Faults("build/index", faults, remedy="build the index again")
+        raise ValidationErrors("build/index", faults, remedy="build the index again")
     return {key: record[key] for key in ("digest", "embedder", "chunker")}
 
 

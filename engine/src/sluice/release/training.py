@@ -1,4 +1,4 @@
-"""What MLflow shall know of a training.json. Imports nothing heavy: who registers a release does not train."""
+"""MLflow fields of a training.json. Imports no heavy library, because a release is registered without training."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Takes a release to another machine: `push` from where it was made, `fetch` where it is served.
+"""Copies a release between machines: `push` after it was made, `fetch` before it is served.
 
-What is fetched is named by the sha256 of release.json, and release.json names all else by sha256: the files that
-serving and the judges of a canary read, and the models. So one digest decides what a pod serves or is judged by,
-wherever the bytes came from.
+A release is fetched by the sha256 of release.json, and release.json names all other files by sha256: those for serving,
+those for the analyses of a canary, and the models. So one digest decides what a pod serves, wherever the bytes came
+from.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.llm.models import Models, ensure, ensure_source, load_models
-from sluice.release.blobs import Place, bring
+from sluice.llm.model_files import Models, ensure, ensure_source, load_models
+from sluice.release.artifact_store import ArtifactStore, fetch_artifact
 from sluice.release.manifest import FILE, Manifest, load, pinned_files, verify
 
 _MODELS = "config/models.yaml"
 
 
 @dataclass(frozen=True)
-class Moved:
+class TransferResult:
     """`digest`: sha256 of release.json; `files`: how many the release needs with its models; `moved`: how many of
     them were not there yet."""
 
@@ -33,8 +33,9 @@ class Moved:
     moved: int
 
 
-def push(folder: Path, workspace: Workspace, place: Place) -> Moved:
-    """Puts a release and the sources of its models into a place. The manifest goes last: who finds it finds all."""
+def push(folder: Path, workspace: Workspace, store: ArtifactStore) -> TransferResult:
+    """Puts a release and the sources of its models into an artifact store. The manifest is written last, so that a
+    listed release is complete."""
     manifest = load(folder)
     verify(folder, manifest)
     models = load_models(folder / _MODELS)
@@ -42,52 +43,56 @@ def push(folder: Path, workspace: Workspace, place: Place) -> Moved:
         ensure_source(spec, workspace.cache)
     digest = digest_of_file(folder / FILE)
     blobs = {sha256: folder / name for name, sha256 in manifest.files.items()} | _sources(models, workspace.cache)
-    absent = [sha256 for sha256 in blobs if not place.has(sha256)]
+    absent = [sha256 for sha256 in blobs if not store.has(sha256)]
     for sha256 in absent:
-        place.put(sha256, blobs[sha256])
-    if moved := not place.has(digest):
-        place.put(digest, folder / FILE)
-    return Moved(manifest, digest, len(blobs) + 1, len(absent) + moved)
+        store.put(sha256, blobs[sha256])
+    if moved := not store.has(digest):
+        store.put(digest, folder / FILE)
+    return TransferResult(manifest, digest, len(blobs) + 1, len(absent) + moved)
 
 
-def fetch(wanted: str, place: Place, folder: Path, workspace: Workspace, *, models: bool = True) -> Moved:
+def fetch(
+    wanted: str, store: ArtifactStore, folder: Path, workspace: Workspace, *, models: bool = True
+) -> TransferResult:
     """Makes `folder` the release that `wanted` names, and fills the cache with its models, converted for serving.
 
     `wanted`: a release.json, or the sha256 of one, with or without `sha256:`. Every file is checked as it arrives, the
     whole folder at the end. What is there already and right is kept, so a run that was cut off goes on; what another
     release left in the folder goes away. Without `models` they stay where they are: what needs one fetches it itself.
     """
-    digest, manifest, moved = _fetch_manifest(wanted, place, folder)
-    moved += [bring(place, sha256, folder / name) for name, sha256 in sorted(manifest.files.items())]
+    digest, manifest, moved = _fetch_manifest(wanted, store, folder)
+    moved += [fetch_artifact(store, sha256, folder / name) for name, sha256 in sorted(manifest.files.items())]
     verify(folder, manifest)
     named = load_models(folder / _MODELS)
     _require_pinned(manifest, named)
     if models:
-        moved += [bring(place, sha256, path) for sha256, path in _sources(named, workspace.cache).items()]
+        moved += [fetch_artifact(store, sha256, path) for sha256, path in _sources(named, workspace.cache).items()]
         for _, spec in named:
             ensure(spec, workspace.cache)
-    return Moved(manifest, digest, len(moved), sum(moved))
+    return TransferResult(manifest, digest, len(moved), sum(moved))
 
 
-def fetch_folders(wanted: str, place: Place, folder: Path, names: Collection[str]) -> Moved:
+def fetch_folders(wanted: str, store: ArtifactStore, folder: Path, names: Collection[str]) -> TransferResult:
     """As `fetch`, but only the files in these folders of the release, and no model: for who judges and does not serve.
 
     SluiceError when the release has nothing in one of them."""
-    digest, manifest, moved = _fetch_manifest(wanted, place, folder)
+    digest, manifest, moved = _fetch_manifest(wanted, store, folder)
     files = {name: sha256 for name, sha256 in sorted(manifest.files.items()) if name.partition("/")[0] in names}
     if absent := set(names) - {name.partition("/")[0] for name in files}:
         raise SluiceError(
             f"{manifest.id}: has no files in {', '.join(sorted(absent))}",
             remedy=f"it has {', '.join(sorted({name.partition('/')[0] for name in manifest.files}))}; make it again",
         )
-    moved += [bring(place, sha256, folder / name) for name, sha256 in files.items()]
-    return Moved(manifest, digest, len(moved), sum(moved))
+    moved += [fetch_artifact(store, sha256, folder / name) for name, sha256 in files.items()]
+    return TransferResult(manifest, digest, len(moved), sum(moved))
 
 
-def _fetch_manifest(wanted: str, place: Place, folder: Path) -> tuple[str, Manifest, list[bool]]:
+def _fetch_manifest(wanted: str, store: ArtifactStore, folder: Path) -> tuple[str, Manifest, list[bool]]:
     """Its digest, what it says, and whether it was fetched; what it does not name leaves the folder."""
     digest = _digest(wanted)
-    moved = _copy_manifest(Path(wanted), folder) if Path(wanted).is_file() else bring(place, digest, folder / FILE)
+    moved = (
+        _copy_manifest(Path(wanted), folder) if Path(wanted).is_file() else fetch_artifact(store, digest, folder / FILE)
+    )
     manifest = load(folder)
     for name in sorted(pinned_files(folder) - manifest.files.keys()):
         (folder / name).unlink()
@@ -122,7 +127,7 @@ def _copy_manifest(path: Path, folder: Path) -> bool:
 
 
 def _sources(models: Models, cache: Path) -> dict[str, Path]:
-    """sha256 -> place in the cache, of every file that a model is made from."""
+    """sha256 -> path in the cache, of every source file of the models."""
     return {sha256: path for _, spec in models for path, sha256 in spec.cached(cache).items()}
 
 

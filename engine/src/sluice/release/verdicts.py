@@ -1,4 +1,4 @@
-"""A comparison of answers as verdicts: one for each metric that decides, and one for each thing that was not judged.
+"""Gate verdicts from a comparison of answers: one for each deciding metric, and one for each part that was not judged.
 
 The release keeps them in release.json, and the canary's quality stage in its report.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sluice.evaluation.findings import Comparison, MetricComparison
-from sluice.evaluation.reports import words
+from sluice.evaluation.comparison_result import Comparison, MetricComparison
+from sluice.evaluation.reports import phrasing
 from sluice.release.verdict import Verdict
 
 Asking = Literal["comparison", "quality"]
@@ -50,12 +50,12 @@ def quality_report(found: Comparison) -> dict[str, Any]:
 def _of_metric(metric: MetricComparison, found: Comparison, asking: Asking) -> Verdict:
     one, unit, gate = metric.judgement, metric.unit, f"{asking}_{metric.name}"
     few = metric.verdict == "too few cases"
-    shown = f"{metric.name} is {words.figure(one.head, unit)} against {words.figure(one.base, unit)}"
+    shown = f"{metric.name} is {phrasing.figure(one.head, unit)} against {phrasing.figure(one.base, unit)}"
     shown += f" of {_AGAINST[asking]}"
-    moved = "" if few else f", {words.signed(one.difference, unit)}, {words.interval(one, unit)}"
+    moved = "" if few else f", {phrasing.signed(one.difference, unit)}, {phrasing.interval(one, unit)}"
     certain = found.policy.of(metric.name).deterministic
     sureness = "" if certain else f" at confidence {found.policy.confidence:g}"
-    limit = f"limit: not worse by {words.figure(one.smallest, unit)} or more{sureness}"
+    limit = f"limit: not worse by {phrasing.figure(one.smallest, unit)} or more{sureness}"
     what = f"too few cases ({one.cases}); " if few else ""
     return Verdict(
         gate=gate,

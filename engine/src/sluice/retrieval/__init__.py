@@ -1,6 +1,6 @@
-"""From a question to passages: embedder, chunker, versioned index, PostgreSQL store with hybrid search."""
+"""Retrieval: embedder, chunker, versioned index, PostgreSQL store with hybrid search."""
 
-from sluice.retrieval.connections import RetrievalError
 from sluice.retrieval.passages import Hit, format_passages
+from sluice.retrieval.postgres_connections import RetrievalError
 
 __all__ = ["Hit", "RetrievalError", "format_passages"]

@@ -1,4 +1,4 @@
-"""Documents into chunks. A strategy is one function in `CHUNKERS`; its settings are part of the index digest.
+"""Splits documents into chunks. A strategy is one function in `CHUNKERS`; its settings are part of the index digest.
 
 All cut without gap or overlap and in order: joined by spaces, the chunks of a document are its text again."""
 

@@ -1,4 +1,4 @@
-"""MiniLM sentence embeddings in this process, through CTranslate2: no torch and no server between."""
+"""MiniLM sentence embeddings in this process with CTranslate2, without torch and without a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
-from sluice.retrieval.batches import Batches
+from sluice.retrieval.dynamic_batching import DynamicBatcher
 
 Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
@@ -42,7 +42,7 @@ class Embedder:
         self._encoder: Any = ctranslate2.Encoder(
             str(model), device="cpu", compute_type="int8_float32", intra_threads=threads, files=files
         )
-        self._batches: Batches[list[int], Vector] = Batches(self._forward, _TOKENS_TOGETHER // _SHORT)
+        self._batches: DynamicBatcher[list[int], Vector] = DynamicBatcher(self._forward, _TOKENS_TOGETHER // _SHORT)
         # The guards ask for the embedding of a question, and then the search asks for it.
         self._alone = lru_cache(_REMEMBERED)(self._embed_alone)
 

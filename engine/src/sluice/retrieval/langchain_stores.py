@@ -1,4 +1,4 @@
-"""Backends that are LangChain's vector stores: in this process' memory, and PGVectorStore.
+"""Backends over LangChain's vector stores: the in-memory store, and PGVectorStore.
 
 They search by vectors alone. What is LangChain's and what differs from store to store is in `LangChainStore`; another
 store of LangChain is another subclass of a dozen lines.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.embeddings import Embeddings
 
 from sluice.retrieval.chunking import starts
-from sluice.retrieval.index import Embeds, IndexInfo, read_index
+from sluice.retrieval.index_files import IndexInfo, TextEncoder, read_index
 from sluice.retrieval.passages import Hit
 from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.stores import Stores, open_store
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 _BATCH = 1000  # chunks handed over together
 
 
-class _Known(Embeddings):
+class _PrecomputedEmbeddings(Embeddings):
     """Vectors that are there already, in the order in which they are asked for; questions by the embedder."""
 
-    def __init__(self, embedder: Embeds | None = None, vectors: Sequence[Sequence[float]] = ()) -> None:
+    def __init__(self, embedder: TextEncoder | None = None, vectors: Sequence[Sequence[float]] = ()) -> None:
         self._embedder = embedder
         self._vectors = iter(vectors)
 
@@ -42,7 +42,7 @@ class _Known(Embeddings):
 
 
 class LangChainRetriever(Retriever):
-    def __init__(self, kind: LangChainStore, store: VectorStore, embedder: Embeds) -> None:
+    def __init__(self, kind: LangChainStore, store: VectorStore, embedder: TextEncoder) -> None:
         self._kind = kind
         self._store = store
         self.embedder = embedder
@@ -99,7 +99,7 @@ class LangChainStore(ABC):
         info, chunks, vectors = read_index(folder)
         if info.collection in self.collections():
             return info
-        store = self.make(info.collection, info.dimension, _Known(vectors=vectors.tolist()))
+        store = self.make(info.collection, info.dimension, _PrecomputedEmbeddings(vectors=vectors.tolist()))
         kept = [
             {"chunk_id": chunk.id, "doc_id": chunk.doc_id, "title": chunk.title, "start": start, "tenant": chunk.tenant}
             for chunk, start in zip(chunks, starts(chunks), strict=True)
@@ -111,8 +111,8 @@ class LangChainStore(ABC):
         return info
 
     @contextmanager
-    def retriever(self, collection: str, embedder: Embeds) -> Iterator[LangChainRetriever]:
-        yield LangChainRetriever(self, self.open(collection, _Known(embedder)), embedder)
+    def retriever(self, collection: str, embedder: TextEncoder) -> Iterator[LangChainRetriever]:
+        yield LangChainRetriever(self, self.open(collection, _PrecomputedEmbeddings(embedder)), embedder)
 
 
 class MemoryStore(LangChainStore):

@@ -1,4 +1,4 @@
-"""What retrieval returns, and how passages are written into a prompt: the same text in training and in serving."""
+"""Search results, and their form in a prompt: the same text in training and in serving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backend that is PostgreSQL with pgvector: hybrid search, or by vectors or full text alone (`searching.py`)."""
+"""The PostgreSQL backend with pgvector: hybrid search, or search by vectors or full text alone (`search_sql.py`)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row
 
-from sluice.retrieval.collections import drop, ensure_collection, hold, list_collections, require_cut
-from sluice.retrieval.connections import Configure, Connections, connected, open_pool
-from sluice.retrieval.index import Embeds, IndexInfo
+from sluice.retrieval.collection_tables import require_description, vector_indexed
+from sluice.retrieval.index_files import IndexInfo, TextEncoder
 from sluice.retrieval.passages import Hit
+from sluice.retrieval.postgres_collections import drop, ensure_collection, hold, list_collections, require_cut
+from sluice.retrieval.postgres_connections import BoundedPool, Configure, connected, open_pool
 from sluice.retrieval.retriever import Retriever
-from sluice.retrieval.searching import Mode, statement
+from sluice.retrieval.search_sql import Mode, statement
 from sluice.retrieval.stores import Stores, StoreSpec, VectorSettings, open_store, reviver
-from sluice.retrieval.tables import require_description, vector_indexed
 
 if TYPE_CHECKING:
     import psycopg
@@ -27,7 +27,7 @@ _LONGEST = 2000  # characters of the question for full text; PostgreSQL gives up
 Asked = dict[str, Any]  # the values of a statement
 
 
-class Searches:
+class SearchStatements:
     """The statements for one collection. SluiceError when it was loaded by older code: its tables are others.
 
     `oversampling`: of a vector index of bits; None: what was set when the collection was loaded."""
@@ -69,7 +69,7 @@ class Searches:
             return cursor.execute(self._statements[key], values, prepare=whole).fetchall()
 
 
-def values_of(question: str, embedder: Embeds, *, tenant: str | None) -> Asked:
+def values_of(question: str, embedder: TextEncoder, *, tenant: str | None) -> Asked:
     # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
     question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
     return {"vector": embedder.embed([question])[0], "question": question[:_LONGEST], "tenant": tenant}
@@ -78,7 +78,7 @@ def values_of(question: str, embedder: Embeds, *, tenant: str | None) -> Asked:
 class PostgresRetriever(Retriever):
     """Each search takes a connection from the pool."""
 
-    def __init__(self, pool: Connections, searches: Searches, embedder: Embeds) -> None:
+    def __init__(self, pool: BoundedPool, searches: SearchStatements, embedder: TextEncoder) -> None:
         self._pool = pool
         self.embedder = embedder
         self._searches = searches
@@ -113,11 +113,11 @@ def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: 
 
 
 @contextmanager
-def pooled(address: str, spec: StoreSpec, state: Path, made: Configure) -> Iterator[Connections]:
+def pooled(address: str, spec: StoreSpec, state: Path, made: Configure) -> Iterator[BoundedPool]:
     """The store's connections for searching, closed at the end. `made` is called with each new one."""
     seconds = spec.timeout_seconds
     with open_pool(address, seconds=seconds, most=spec.connections, configure=made) as pool:
-        connections = Connections(pool, seconds, reviver(spec, state))
+        connections = BoundedPool(pool, seconds, reviver(spec, state))
         try:
             yield connections
         finally:
@@ -146,11 +146,11 @@ class PostgresBackend:
             return collection in list_collections(connection) and drop(connection, collection)
 
     @contextmanager
-    def retriever(self, collection: str, embedder: Embeds) -> Iterator[PostgresRetriever]:
+    def retriever(self, collection: str, embedder: TextEncoder) -> Iterator[PostgresRetriever]:
         spec = self._stores.chosen
         with connected(self._stores, self._address) as connection:
             require_cut(connection, collection, spec.partition_by)
-            searches = Searches(connection, collection, oversampling=spec.vectors.oversampling)
+            searches = SearchStatements(connection, collection, oversampling=spec.vectors.oversampling)
         made = partial(configure, vectors=spec.vectors, held=collection)
         with pooled(self._address, spec, self._state, made) as connections:
             yield PostgresRetriever(connections, searches, embedder)

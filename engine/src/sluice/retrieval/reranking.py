@@ -1,4 +1,4 @@
-"""A second look at what a search has found: any reranker that LangChain has a class for.
+"""Reranks the results of a search with any reranker that has a LangChain class.
 
 LangChain calls them document compressors: cross-encoders, and the services of Cohere, Amazon Bedrock and others, each
 an integration of its own. The starter has none: its corpus is small, and the hybrid search finds what there is.

@@ -1,4 +1,4 @@
-"""From a question to passages, whatever holds the vectors: the small interface that each backend has.
+"""Search for passages over any vector store: the small interface of all backends.
 
 `open_retriever` is what the service and the pipeline use. A kind of store is a module with one class and one line in
 `_BACKENDS`; the same tests run over all of them (engine/tests/unit/retrieval/test_backends.py).
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from sluice.retrieval.index import Embeds, IndexInfo
+from sluice.retrieval.index_files import IndexInfo, TextEncoder
 from sluice.retrieval.passages import Hit
 from sluice.retrieval.stores import Stores
 
@@ -32,7 +32,7 @@ _BACKENDS = {
 class Retriever(ABC):
     """Searches one collection. Thread-safe. `embedder`: what makes a question a vector; the guards ask it as well."""
 
-    embedder: Embeds
+    embedder: TextEncoder
 
     @abstractmethod
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
@@ -47,7 +47,7 @@ class Retriever(ABC):
 
         search = self.search
 
-        class PassageRetriever(BaseRetriever):
+        class LangChainPassageRetriever(BaseRetriever):
             def _get_relevant_documents(
                 self,
                 query: str,
@@ -63,10 +63,10 @@ class Retriever(ABC):
                     for hit in search(query, k=k, tenant=tenant)
                 ]
 
-        return PassageRetriever()
+        return LangChainPassageRetriever()
 
 
-class Backend(Protocol):
+class StoreBackend(Protocol):
     """A store's collections. A collection is there whole or not at all, also when loading it is killed."""
 
     def load(self, folder: Path) -> IndexInfo:
@@ -78,18 +78,18 @@ class Backend(Protocol):
     def drop(self, collection: str) -> bool:
         """Whether it was there and nothing needed it."""
 
-    def retriever(self, collection: str, embedder: Embeds) -> AbstractContextManager[Retriever]:
+    def retriever(self, collection: str, embedder: TextEncoder) -> AbstractContextManager[Retriever]:
         """While it is open the collection stays."""
 
 
-def open_backend(stores: Stores, state: Path) -> AbstractContextManager[Backend]:
+def open_backend(stores: Stores, state: Path) -> AbstractContextManager[StoreBackend]:
     """The default store of `stores`. `state`: the .sluice/ folder, where an embedded one lives."""
     module, _, name = _BACKENDS[stores.chosen.kind].partition(":")
-    return cast(AbstractContextManager[Backend], getattr(importlib.import_module(module), name)(stores, state))
+    return cast(AbstractContextManager[StoreBackend], getattr(importlib.import_module(module), name)(stores, state))
 
 
 @contextmanager
-def open_retriever(index: Path, embedder: Embeds, stores: Stores, state: Path) -> Iterator[Retriever]:
+def open_retriever(index: Path, embedder: TextEncoder, stores: Stores, state: Path) -> Iterator[Retriever]:
     """A retriever over the index files in `index`; their collection is loaded into the default store if missing."""
     with open_backend(stores, state) as backend:
         info = backend.load(index)

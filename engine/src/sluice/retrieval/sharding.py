@@ -1,7 +1,7 @@
-"""Embedding a large corpus on several machines: each its share of the documents, then one index from all vectors.
+"""Embeds a large corpus on several machines: each takes a share of the documents; one index is built from all vectors.
 
-A document's share depends on its id alone, so that machines need not talk to each other, and one that was lost is
-started again by itself. Its vectors are written part by part: what a part holds is not embedded again.
+A document's shard depends on its id alone, so that machines need no coordination, and a lost machine is restarted by
+itself. Vectors are written in parts: texts of a finished part are not embedded again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sluice.core.atomic_files import write_json
 from sluice.core.errors import SluiceError
-from sluice.core.files import write_json
 from sluice.data.rows import Document
 from sluice.retrieval.chunking import ChunkerSettings, chunk
-from sluice.retrieval.index import EmbedderIdentity, Embeds, texts_of
+from sluice.retrieval.index_files import EmbedderIdentity, TextEncoder, texts_of
 from sluice.retrieval.vector_cache import RememberingEmbedder
 
 DONE = "shard.json"  # beside the parts of a shard that is whole
@@ -24,14 +24,14 @@ _PART = 2000  # chunks: minutes of work on one core, 3 MiB of MiniLM's vectors
 
 
 @dataclass(frozen=True)
-class Shard:
+class CorpusShard:
     """`number`: from 1 to `of`."""
 
     number: int
     of: int
 
     @classmethod
-    def parse(cls, written: str) -> Shard:
+    def parse(cls, written: str) -> CorpusShard:
         """From `K/N`."""
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", written)
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
@@ -50,9 +50,9 @@ class Shard:
 
 def embed_share(
     documents: Sequence[Document],
-    shard: Shard,
+    shard: CorpusShard,
     settings: ChunkerSettings,
-    embedder: Embeds,
+    embedder: TextEncoder,
     identity: EmbedderIdentity,
     out: Path,
     *,

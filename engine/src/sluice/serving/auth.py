@@ -1,7 +1,7 @@
-"""Who is calling: the key of a request, its scope, its rate. In plain ASGI, outside of everything that costs.
+"""Authentication as plain ASGI: the key of a request, its scope, its rate limit; before any expensive work.
 
-The file of keys is looked at once a second. A new version takes effect with the next request, and no request is
-dropped for it; a version that cannot be read leaves the last good one in force.
+The key file is checked once a second. A new version takes effect with the next request, and no request is dropped; an
+invalid version leaves the last valid one in force.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
-from sluice.serving.keys import VARIABLE, Key, digest_of_key, id_of, read_keys
+from sluice.serving.api_keys import VARIABLE, ApiKey, digest_of_key, id_of, read_keys
 from sluice.serving.replies import error_response
 from sluice.serving.routing import RouteTable
 
@@ -41,7 +41,7 @@ _NOBODY = Caller()
 
 
 def caller_of(scope: Connection) -> Caller:
-    """The caller of a request that has passed `Auth`; without one, nobody in particular and no tenant."""
+    """The caller of a request that has passed `AuthMiddleware`; without one, an anonymous caller without a tenant."""
     found: Caller = scope.get(_CALLER, _NOBODY)
     return found
 
@@ -51,7 +51,7 @@ class KeyRing:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._by_id: dict[str, Key] = {}
+        self._by_id: dict[str, ApiKey] = {}
         self._seen: tuple[int, ...] | None = None
         self._next_look = 0.0
         self.required = False
@@ -64,7 +64,7 @@ class KeyRing:
 
     @property
     def empty(self) -> bool:
-        """Whether nobody at all could come in with a key."""
+        """Whether no key is valid."""
         return not self._by_id
 
     def refresh(self) -> None:
@@ -82,7 +82,7 @@ class KeyRing:
             self._seen = stamp  # so that it is said once
             _log.error("the keys before stay in force: %s", error)
 
-    def find(self, presented: str) -> Key | None:
+    def find(self, presented: str) -> ApiKey | None:
         """The key in force that was presented. Takes as long for a wrong key as for a right one."""
         number = id_of(presented)
         key = self._by_id.get(number) if number else None
@@ -105,7 +105,7 @@ class KeyRing:
         return (found.st_ino, found.st_mtime_ns, found.st_size)
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: `rate` requests a minute on average, and as many at once after a quiet minute."""
 
     def __init__(self, rate: int) -> None:
@@ -138,8 +138,8 @@ class Bucket:
         return max(1, math.ceil((1 - self._tokens) * 60 / self.rate))
 
 
-class Auth:
-    """401 without a key in force, 403 without the scope, 429 over the rate; what passes knows its caller.
+class AuthMiddleware:
+    """401 without a valid key, 403 without the scope, 429 over the rate; an accepted request carries its caller.
 
     Rates are counted in this process: with N replicas a key has up to N times its rate. `keyless` answers as long as no
     keys are asked for.
@@ -158,7 +158,7 @@ class Auth:
         self._keyless = keyless
         self._shed = shed
         self._keys = keys
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -198,10 +198,10 @@ class Auth:
         scope[_CALLER] = Caller(key.name, key.tenant)
         await self._app(scope, receive, _with_headers(send, headers))
 
-    def _bucket(self, key: Key) -> Bucket:
+    def _bucket(self, key: ApiKey) -> TokenBucket:
         bucket = self._buckets.get(key.id)
         if bucket is None or bucket.rate != key.rate:
-            bucket = self._buckets[key.id] = Bucket(key.rate)
+            bucket = self._buckets[key.id] = TokenBucket(key.rate)
         return bucket
 
 

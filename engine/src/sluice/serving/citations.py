@@ -1,4 +1,4 @@
-"""Which passages hold the answer: word for word, whatever the case, the punctuation and the white space."""
+"""Finds the passages that contain the answer: word for word, ignoring case, punctuation and white space."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
-class Passage:
+class PromptPassage:
     """The chunk that was in the prompt. `start`: its place in the document, as for Citation."""
 
     id: str
@@ -38,7 +38,7 @@ class Citation:
     end: int
     text: str
     score: float
-    passage: Passage
+    passage: PromptPassage
 
 
 def words(text: str) -> list[str]:
@@ -54,7 +54,7 @@ def cite(answer: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
         span = _find(wanted, hit.text)
         if span is not None:
             start, end = hit.start + span[0], hit.start + span[1]
-            passage = Passage(hit.chunk_id, hit.start, hit.text)
+            passage = PromptPassage(hit.chunk_id, hit.start, hit.text)
             found.append(Citation(hit.doc_id, hit.title, start, end, hit.text[slice(*span)], hit.score, passage))
     return tuple(found)
 

@@ -14,7 +14,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 
 if TYPE_CHECKING:
-    from sluice.guardrails.guards import Outcome
+    from sluice.guardrails.guards import GuardOutcome
     from sluice.llm.chat import Delta
     from sluice.retrieval import Hit
     from sluice.serving.request_state import RequestState
@@ -45,11 +45,11 @@ class Search(Protocol):
 class Checks(Protocol):
     """The guards as the engine needs them."""
 
-    async def check_input(self, text: str) -> Outcome: ...
+    async def check_input(self, text: str) -> GuardOutcome: ...
 
-    async def check_passage(self, text: str) -> Outcome: ...
+    async def check_passage(self, text: str) -> GuardOutcome: ...
 
-    async def check_output(self, text: str) -> Outcome: ...
+    async def check_output(self, text: str) -> GuardOutcome: ...
 
 
 def load_build(name: str) -> Build:

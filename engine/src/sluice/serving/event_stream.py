@@ -1,4 +1,4 @@
-"""Server-sent events whose source is closed with them, down to the connection to the provider."""
+"""Server-sent events that close their source, down to the connection to the provider, when the client disconnects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class EventStream(StreamingResponse):
     """Sends `events`, then closes them and their `source`, also when the client goes away before the first of them.
 
     Starlette leaves what it iterates open until it is collected as garbage. It would also watch for the client to go
-    away, with two tasks of its own; `Admission` watches already, and cancels the task that is in here.
+    away, with two tasks of its own; `AdmissionMiddleware` watches already, and cancels the task that is in here.
     """
 
     def __init__(self, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Any, None], **options: Any) -> None:

@@ -1,7 +1,7 @@
-"""What people thought of an answer: one JSON line each in .sluice/feedback/<day>.jsonl.
+"""User feedback on answers: one JSON line each in .sluice/feedback/<day>.jsonl.
 
 An id is not looked up: the answer may have come from another replica, or from this one before it was restarted. Ids are
-128 random bits, so nobody meets another caller's by chance, and each line says whose key sent it.
+128 random bits, so no caller guesses another's, and each line names the key that sent it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sluice.core.errors import SluiceError
 from sluice.guardrails.redaction import redact
 from sluice.serving.auth import Caller
 from sluice.serving.replies import ID_PREFIX
-from sluice.serving.schema import FeedbackRequest
+from sluice.serving.request_schema import FeedbackRequest
 
 if TYPE_CHECKING:
     from sluice.serving.telemetry.telemetry import Telemetry
@@ -65,10 +65,10 @@ def forward_to(telemetry: Telemetry) -> Callable[[Feedback], None]:
     """Hands feedback on to the tracers, beside the trace of its answer."""
 
     def forward(feedback: Feedback) -> None:
-        from sluice.serving.telemetry.spans import Score
+        from sluice.serving.telemetry.spans import FeedbackScore
 
         telemetry.score(
-            Score(feedback.trace_id, feedback.score, comment=feedback.comment, tenant=feedback.tenant or "")
+            FeedbackScore(feedback.trace_id, feedback.score, comment=feedback.comment, tenant=feedback.tenant or "")
         )
 
     return forward

@@ -1,8 +1,8 @@
-"""A service that asks nobody for a key is for this machine alone, and not for the pages that a browser on it shows.
+"""Without API keys, only local, same-origin requests are accepted (against DNS rebinding and cross-site requests).
 
-The address keeps other machines out, but a page may have its reader's browser send requests to 127.0.0.1, and where its
-owner lets a name of his own lead there (DNS rebinding) it may read the answers too. So the name that was asked has to
-be one of this machine, and a page one that came from here. In plain ASGI.
+The loopback address keeps other machines out, but any web page can make a browser send requests to 127.0.0.1, and with
+DNS rebinding it can read the responses too. So `Host` must be a name of this machine, and `Origin` must match it. In
+plain ASGI.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Loopback:
-    """403 where the header `Host` is not a name of this machine, or `Origin` is another place than `Host`. What is no
+class LoopbackMiddleware:
+    """403 where the header `Host` is not a name of this machine, or `Origin` differs from `Host`. What is no
     browser sends no `Origin`."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -33,7 +33,7 @@ class Loopback:
 
 
 def _refusal(scope: Scope) -> str:
-    """Who may not ask; empty for those who may."""
+    """The reason for a refusal; empty when the request is allowed."""
     host, origins = "", []
     for name, value in scope["headers"]:
         if name == b"host":

@@ -1,4 +1,4 @@
-"""Around the API, as plain ASGI: the release header and the counting of every response, and what is going on."""
+"""ASGI middleware around the API: release header, request metrics, and the state of traffic and draining."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sluice.serving.telemetry import traces
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from sluice.serving.metrics import Metrics
     from sluice.serving.routing import RouteTable
+    from sluice.serving.service_metrics import ServiceMetrics
     from sluice.serving.telemetry.telemetry import Telemetry
 
 CHAT = "/v1/chat/completions"
@@ -24,7 +24,7 @@ def is_chat(scope: Scope) -> bool:
     return bool(scope["type"] == "http" and scope["path"] == CHAT and scope["method"] == "POST")
 
 
-class Traffic:
+class TrafficState:
     """What is going on: questions in flight, and whether the service is on its way out."""
 
     def __init__(self) -> None:
@@ -58,15 +58,15 @@ class Traffic:
         return (idle and passed >= at_least) or passed >= at_most
 
 
-class Instrument:
+class InstrumentationMiddleware:
     """Outermost, so that errors of every layer carry the release too."""
 
     def __init__(
         self,
         app: ASGIApp,
         release: str,
-        metrics: Metrics,
-        traffic: Traffic,
+        metrics: ServiceMetrics,
+        traffic: TrafficState,
         telemetry: Telemetry,
         routes: RouteTable,
     ) -> None:

@@ -1,7 +1,7 @@
-"""The API as an OpenAPI document: what every path sends back, with every status that can happen.
+"""The OpenAPI document of the API: every path with every possible status and its body.
 
-The models here describe replies; they do not make them (`replies.py` does, without pydantic, because it is on the way
-of every token). Tests hold real replies against them.
+The models here describe responses; they do not build them (`replies.py` does, without pydantic, because it handles
+every token). Tests hold real replies against them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _SUMMARY = "Answers questions from the documents of one release. OpenAI's chat A
 _REF = "#/components/schemas/{model}"
 
 
-class _Reply(BaseModel):
+class _ReplyModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ErrorDetail(_Reply):
+class ErrorDetail(_ReplyModel):
     """`code` is for programs, `message` for people; `param` names the field at fault."""
 
     message: str
@@ -32,13 +32,13 @@ class ErrorDetail(_Reply):
     code: str | None
 
 
-class ErrorReply(_Reply):
+class ErrorReply(_ReplyModel):
     """OpenAI's error object."""
 
     error: ErrorDetail
 
 
-class CitedPassage(_Reply):
+class CitedPassage(_ReplyModel):
     """The passage that was in the prompt, whole; `start` is its place in the document."""
 
     id: str
@@ -46,7 +46,7 @@ class CitedPassage(_Reply):
     text: str
 
 
-class CitationReply(_Reply):
+class CitationReply(_ReplyModel):
     """Where the answer stands: characters `start` to `end` of the document, with white space collapsed, are `text`."""
 
     document: str
@@ -58,20 +58,20 @@ class CitationReply(_Reply):
     passage: CitedPassage
 
 
-class AssistantMessage(_Reply):
+class AssistantMessage(_ReplyModel):
     role: Literal["assistant"]
     content: str
     refusal: None
 
 
-class Choice(_Reply):
+class Choice(_ReplyModel):
     index: Literal[0]
     message: AssistantMessage
     logprobs: None
     finish_reason: Literal["stop", "length", "content_filter"]
 
 
-class UsageReply(_Reply):
+class UsageReply(_ReplyModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -91,14 +91,14 @@ class ChatCompletion(BaseModel):
     blocked: str | None
 
 
-class Delta(_Reply):
+class ChunkDelta(_ReplyModel):
     role: Literal["assistant"] | None = None
     content: str | None = None
 
 
-class ChunkChoice(_Reply):
+class ChunkChoice(_ReplyModel):
     index: Literal[0]
-    delta: Delta
+    delta: ChunkDelta
     logprobs: None
     finish_reason: Literal["stop", "length", "content_filter"] | None
 
@@ -117,7 +117,7 @@ class ChatCompletionChunk(BaseModel):
     blocked: str | None = None
 
 
-class ModelReply(_Reply):
+class ModelReply(_ReplyModel):
     id: str
     object: Literal["model"]
     created: int
@@ -125,23 +125,23 @@ class ModelReply(_Reply):
     release: str
 
 
-class ModelList(_Reply):
+class ModelList(_ReplyModel):
     object: Literal["list"]
     data: list[ModelReply]
 
 
-class FeedbackReply(_Reply):
+class FeedbackReply(_ReplyModel):
     """`id`: the trace that the feedback is about."""
 
     object: Literal["feedback"]
     id: str
 
 
-class StateReply(_Reply):
+class StateReply(_ReplyModel):
     status: Literal["alive", "ready", "draining"]
 
 
-class VersionReply(_Reply):
+class VersionReply(_ReplyModel):
     """`manifest`: release.json, empty for a draft; `fault`: what a drill has injected; `other_code`: files of code that
     differ from those that the release was made with."""
 

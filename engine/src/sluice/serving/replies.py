@@ -1,4 +1,4 @@
-"""Answers in OpenAI's shapes: a completion, the chunks of a stream, an error.
+"""Responses in OpenAI's format: completions, stream chunks, errors.
 
 Our own fields beside theirs: release, citations, blocked.
 """
@@ -16,13 +16,13 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from sluice.serving.answer import Answer
-from sluice.serving.schema import MODEL
+from sluice.serving.request_schema import MODEL
 
 ID_PREFIX = "chatcmpl-"
 DONE = b"data: [DONE]\n\n"
 
 
-class Reply:
+class ReplyFrame:
     """The frame that all parts of one reply share: id, time, model, release, trace.
 
     `trace_id`: 32 hex digits; the id of the reply is made from it, so that feedback finds the trace."""

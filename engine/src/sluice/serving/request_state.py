@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from sluice.guardrails.guards import Outcome
+from sluice.guardrails.guards import GuardOutcome
 from sluice.llm.chat import Delta, Messages
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage
@@ -52,7 +52,7 @@ class RequestState:
         self._seconds = seconds
         self._started = time.perf_counter()
         self._ttft_ms: float | None = None
-        self._output: traces.Step | None = None
+        self._output: traces.TraceStep | None = None
         self._once: dict[str, Any] = {}
 
     async def once(self, name: str, make: Callable[[], Awaitable[T]]) -> T:
@@ -62,7 +62,7 @@ class RequestState:
         found: T = self._once[name]
         return found
 
-    def guard_output(self) -> traces.Step:
+    def guard_output(self) -> traces.TraceStep:
         """One step for the checks of all sentences, from the first to the last."""
         if self._output is None:
             self._output = self.trace.step(traces.GUARD_OUTPUT)
@@ -80,7 +80,7 @@ class RequestState:
     def late(self) -> ModelTimeoutError:
         return ModelTimeoutError(f"no whole answer within {self._seconds:g} s")
 
-    def block(self, verdict: Outcome) -> None:
+    def block(self, verdict: GuardOutcome) -> None:
         self.blocked = ", ".join(verdict.reasons)
 
     def found(self, hits: Sequence[Hit]) -> None:

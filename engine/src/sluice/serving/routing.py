@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
 from sluice.core.errors import SluiceError
 from sluice.core.registry import APPLICATION, load_optional
-from sluice.serving.keys import Scope
+from sluice.serving.api_keys import Scope
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute

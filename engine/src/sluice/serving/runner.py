@@ -1,6 +1,6 @@
 """Runs an application, with what none may skip around it: input guard, deadline, output guard, trace and citations.
 
-There is one path: a whole answer is its stream, collected. The output guard sees each sentence before it is sent.
+There is one path: a complete answer is its collected stream. The output guard checks each sentence before it is sent.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from contextlib import aclosing
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider
 from sluice.serving.answer import Answer, ModelError, NoQuestionError
-from sluice.serving.bundle import Bundle
 from sluice.serving.contracts import Application, Checks, Search, load_build
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.request_state import RequestState
-from sluice.serving.sentences import Sentences, Whole
+from sluice.serving.sentences import SentenceSplitter, WholeAnswer
 from sluice.serving.services import ChatModel, PassageRetriever, Services
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.outcome import record
+from sluice.serving.telemetry.trace_outcome import record
 
 _ROLE = "chat"  # of config/providers.yaml: who is asked
 _WARM_UP = ({"role": "user", "content": "Is everything ready?"},)
@@ -36,7 +36,7 @@ class ApplicationRunner:
         SluiceError: there is no such application, or it refuses the release.
     """
 
-    def __init__(self, bundle: Bundle, chat: ChatProvider, search: Search, guards: Checks) -> None:
+    def __init__(self, bundle: ReleaseBundle, chat: ChatProvider, search: Search, guards: Checks) -> None:
         self._settings = bundle.service
         self._guards = guards
         self._whole = bundle.guardrails.whole_output
@@ -105,7 +105,7 @@ class ApplicationRunner:
                     yield piece
 
     async def _attempt(self, request: RequestState) -> AsyncGenerator[str, None]:
-        sentences = Whole() if self._whole else Sentences()
+        sentences = WholeAnswer() if self._whole else SentenceSplitter()
         again = bool(request.refused)
         async with aclosing(self._application.stream(request)) as deltas:
             async for delta in deltas:

@@ -1,4 +1,4 @@
-"""Opens a bundle: model, providers, embedder, store, guards and application, closed again in the right order."""
+"""The runtime of a bundle: model, providers, embedder, store, guards and chain, opened and closed in order."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.llm.chat import ChatProvider
-from sluice.llm.fallback import Fallback
-from sluice.llm.local import LocalServer
+from sluice.llm.fallback import FallbackProvider
+from sluice.llm.llama_server import LocalServer
 from sluice.llm.roles import open_chat
 from sluice.llm.settings import needs_local
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores
-from sluice.retrieval.tenants import open_for_tenants
-from sluice.serving.bundle import Bundle, require_prompt
+from sluice.retrieval.tenant_retriever import open_for_tenants
 from sluice.serving.contracts import Checks
-from sluice.serving.guards import open_guards
+from sluice.serving.release_guards import open_guards
+from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.runner import ApplicationRunner
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What answers, its search for those who look closer (evaluation), and its providers for those who count; None
-    where another model stands in for them."""
+    """`chain` answers; `retriever` is exposed for the evaluation, `chat` for the metrics; None when another model
+    replaces the providers."""
 
     application: ApplicationRunner
     retriever: Retriever
-    chat: Fallback | None
+    chat: FallbackProvider | None
 
 
 @contextmanager
-def open_model(bundle: Bundle, role: str = "chat") -> Iterator[Fallback]:
+def open_model(bundle: ReleaseBundle, role: str = "chat") -> Iterator[FallbackProvider]:
     """The providers of a role, with the local model and its adapter running where one of them needs it."""
     llm = bundle.service.llm
     # Traces and attempts name the model itself, where providers.yaml names its role.
@@ -50,7 +50,7 @@ def open_model(bundle: Bundle, role: str = "chat") -> Iterator[Fallback]:
 
 
 @contextmanager
-def open_search(bundle: Bundle, stores: Stores, state: Path, *, tenants: bool = False) -> Iterator[Retriever]:
+def open_search(bundle: ReleaseBundle, stores: Stores, state: Path, *, tenants: bool = False) -> Iterator[Retriever]:
     """The search of a release. `state`: the .sluice/ folder, where an embedded store lives. `tenants`: for questions of
     tenants, too, who may have stores of their own; the evaluation asks for none."""
     opening = open_for_tenants if tenants else open_retriever
@@ -60,7 +60,7 @@ def open_search(bundle: Bundle, stores: Stores, state: Path, *, tenants: bool = 
 
 @contextmanager
 def open_runtime(
-    bundle: Bundle,
+    bundle: ReleaseBundle,
     stores: Stores,
     state: Path,
     *,

@@ -1,6 +1,6 @@
 """Cuts a growing text into sentences, so that each can be checked before it is sent.
 
-The cut does not depend on the pieces the text came in: a stream and a whole answer give the same sentences.
+The sentences do not depend on the pieces of the stream: a stream and a complete answer give the same ones.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import re
 _END = re.compile(r"(?<!\s\S\s)[.!?…][\"'”’)\]]*(?=\s)")
 
 
-class Sentences:
-    """Feed it pieces, take the finished sentences; they add up to the text that was fed."""
+class SentenceSplitter:
+    """Takes pieces of text and returns finished sentences; together they are the whole text."""
 
     def __init__(self) -> None:
         self._open = ""
@@ -33,8 +33,9 @@ class Sentences:
         return rest
 
 
-class Whole:
-    """As `Sentences`, for answers that can only be judged whole: nothing is finished before the end."""
+class WholeAnswer:
+    """As `SentenceSplitter`, for answers that can only be checked as a whole: no sentence is finished before the
+    end."""
 
     def __init__(self) -> None:
         self._text = ""

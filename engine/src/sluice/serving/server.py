@@ -1,8 +1,7 @@
-"""One release as a process: `serve` loads it, listens, and on SIGTERM drains before it ends.
+"""Serves one release: `serve` loads it, listens, and drains on SIGTERM.
 
-Draining: /readyz is false at once, answers in progress finish, and requests that still arrive are answered, because a
-proxy needs a moment to notice. The process ends when that moment is over and it has been quiet for a second, or when
-the time is up.
+Draining: /readyz fails immediately, answers in progress finish, and late requests are still answered, because a proxy
+needs a moment to notice. The process ends after that moment and a second without requests, or at the time limit.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ import uvicorn
 from sluice.core.errors import SluiceError
 from sluice.core.processes import require_port
 from sluice.retrieval.stores import Stores
-from sluice.serving.api import create_app
+from sluice.serving.api_keys import VARIABLE, keys_path
 from sluice.serving.auth import KeyRing
-from sluice.serving.bundle import Bundle
-from sluice.serving.faults import parse_fault
+from sluice.serving.fault_injection import parse_fault
 from sluice.serving.feedback import FeedbackLog, forward_to
-from sluice.serving.keys import VARIABLE, keys_path
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.routing import load_router
 from sluice.serving.runtime import open_runtime
-from sluice.serving.telemetry.logs import logging_of
+from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
 
@@ -47,7 +46,7 @@ _KEEP_ALIVE_SECONDS = 120
 
 
 def serve(
-    bundle: Bundle,
+    bundle: ReleaseBundle,
     host: str,
     port: int,
     *,
@@ -59,7 +58,7 @@ def serve(
 ) -> None:
     """Serves until SIGTERM or SIGINT, then returns. SluiceError before anything is loaded when it cannot work.
 
-    `keyless`: asks nobody for a key, also where there are keys; for this machine only."""
+    `keyless`: requires no API key, even where keys exist; for this machine only."""
     injected = parse_fault(fault) if fault else None
     keys = None if keyless else KeyRing(keys_path(state))
     _require_safe(host, keys, keys_path(state))
@@ -78,7 +77,7 @@ def serve(
                 len(bundle.other_code),
                 bundle.other_code[0],
             )
-        traffic = Traffic()
+        traffic = TrafficState()
         app = create_app(
             bundle,
             runtime.application,
@@ -102,7 +101,7 @@ def serve(
 
 
 def _require_safe(host: str, keys: KeyRing | None, path: Path) -> None:
-    """Whoever can reach the address can ask: other machines need a key, so there has to be one."""
+    """Every machine that can reach the address can send requests, so there has to be a key."""
     if host in _LOOPBACK:
         return
     if keys is None:
@@ -116,7 +115,7 @@ def _require_safe(host: str, keys: KeyRing | None, path: Path) -> None:
 
 def listen(
     app: ASGIApp,
-    traffic: Traffic,
+    traffic: TrafficState,
     host: str,
     port: int,
     *,
@@ -138,16 +137,16 @@ def listen(
         timeout_graceful_shutdown=_CUT_SECONDS,
     )
     require_port(port, host)  # loading took seconds; somebody else may have come first
-    _Server(config, traffic, drain_seconds, notice_seconds, before).run()
+    _DrainingServer(config, traffic, drain_seconds, notice_seconds, before).run()
 
 
-class _Server(uvicorn.Server):
+class _DrainingServer(uvicorn.Server):
     """uvicorn closes its listener at once on a signal; this one drains first, and ends with status 0."""
 
     def __init__(
         self,
         config: uvicorn.Config,
-        traffic: Traffic,
+        traffic: TrafficState,
         seconds: float,
         notice: float,
         before: Callable[[], Awaitable[None]] | None,

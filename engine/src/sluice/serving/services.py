@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.failures import Failure, ProviderError
+from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters, Prompt
 from sluice.retrieval import Hit, RetrievalError
 from sluice.serving.answer import ModelError, SearchError
-from sluice.serving.bundle import Bundle, require_prompt
 from sluice.serving.contracts import Checks, Search
+from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.request_state import RequestState
 from sluice.serving.settings import ServiceSettings
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.outcome import record_call
+from sluice.serving.telemetry.trace_outcome import record_call
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -40,7 +40,12 @@ class ChatModel:
         self._name = name
 
     async def stream(
-        self, request: RequestState, messages: Messages, parameters: ModelParameters, *, step: traces.Step | None = None
+        self,
+        request: RequestState,
+        messages: Messages,
+        parameters: ModelParameters,
+        *,
+        step: traces.TraceStep | None = None,
     ) -> AsyncGenerator[Delta, None]:
         """The pieces of a model's reply, within the deadline of the request.
 
@@ -76,7 +81,7 @@ class ChatModel:
                 async for delta in stream:
                     yield delta
         except ProviderError as error:
-            late = error.failure is Failure.DEADLINE
+            late = error.failure is FailureKind.DEADLINE
             failed = request.late() if late else ModelError(f"the model gave no answer: {error}")
             failed.retry_after, failed.failure = error.retry_after, error.failure.value
             raise failed from error
@@ -90,7 +95,7 @@ class PassageRetriever:
     """The search of the release, for the tenant who asks. What it gives may be quoted to a model: the guards have
     looked at the text, the title and the file name of each passage."""
 
-    def __init__(self, bundle: Bundle, search: Search, guards: Checks) -> None:
+    def __init__(self, bundle: ReleaseBundle, search: Search, guards: Checks) -> None:
         self._settings = bundle.service.retrieval
         self._vets = bool(bundle.guardrails.passages)
         self._search = search
@@ -149,7 +154,7 @@ class Services:
         models: the models by role; `chat` gives one.
     """
 
-    bundle: Bundle
+    bundle: ReleaseBundle
     retriever: PassageRetriever
     guards: Checks
     models: Mapping[str, ChatModel]
@@ -200,7 +205,7 @@ class Services:
         for variable in sorted(set(needs) - wanted):
             raise SluiceError(
                 f"prompts/{name}.prompt.yml: no message holds {{{{{variable}}}}}",
-                remedy="add it, or nobody knows what was asked",
+                remedy="add it, or the question never reaches the model",
             )
         return prompt
 

@@ -1,4 +1,4 @@
-"""config/service.yaml. Every key is required: what the service does is written in the file, not in code."""
+"""config/service.yaml. Every key is required: the behaviour of the service is written in the file, not in code."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""This repository and the template that it was made from: its own names, and later versions of the template."""
+"""The relation of a fork to its template: own settings, and later versions of the template."""

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.extras import FOLDER, HERE, Extra, extras
-from sluice.core.files import write_atomic
 from sluice.core.settings import nearest
 from sluice.template.cuts import cut
 

@@ -14,8 +14,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
+from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
-from sluice.core.files import write_atomic
 from sluice.core.git import run
 from sluice.template.extension_points import point_for
 

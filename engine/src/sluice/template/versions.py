@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
-from sluice.github.branch import SERVER
+from sluice.github.managed_branch import SERVER
 from sluice.template.codemods import order
 
 # Files are what git has, byte for byte, whatever a machine is set to.

@@ -24,8 +24,8 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
 from sluice.release.champion import champion_id
-from sluice.release.record import here
-from sluice.rollout.plan import load_plan
+from sluice.release.environment_record import here
+from sluice.rollout.canary_plan import load_plan
 
 CASES = 16
 SMALL: Mapping[str, Mapping[str, Any]] = {

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sluice.guardrails.guards import Outcome
+from sluice.guardrails.guards import GuardOutcome
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import Delta, FinishReason, Messages, Usage
-from sluice.llm.failures import Failure, ProviderError
+from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.settings import Providers
 from sluice.prompts import ModelParameters, Prompt
 from sluice.retrieval import Hit
-from sluice.serving.bundle import Bundle
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.settings import ServiceSettings
 
@@ -70,7 +70,7 @@ class ScriptedChat:
                         while self.gate and start + self.piece >= len(reply) and not self.gate.exists():
                             await asyncio.sleep(0.02)
                 except TimeoutError:
-                    raise ProviderError(Failure.DEADLINE, "the script is slower than the deadline") from None
+                    raise ProviderError(FailureKind.DEADLINE, "the script is slower than the deadline") from None
                 if number == self.fail_after:
                     raise ConnectionError("the scripted connection broke")
                 self.sent.append(reply[start : start + self.piece])
@@ -175,9 +175,9 @@ PROVIDERS = Providers.model_validate(
 )
 
 
-def scripted_bundle(**service: Any) -> Bundle:
+def scripted_bundle(**service: Any) -> ReleaseBundle:
     """A release whose files do not exist; `service` changes its service settings."""
-    return Bundle(
+    return ReleaseBundle(
         release="r-0123456789ab",
         prompts={"answer": _prompt()},
         index=Path("index"),
@@ -194,18 +194,18 @@ def scripted_bundle(**service: Any) -> Bundle:
 class NoChecks:
     """Guards that let everything pass, for tests that are not about guards."""
 
-    async def check_input(self, text: str) -> Outcome:
-        return Outcome(text, False, ())
+    async def check_input(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
 
-    async def check_passage(self, text: str) -> Outcome:
-        return Outcome(text, False, ())
+    async def check_passage(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
 
-    async def check_output(self, text: str) -> Outcome:
-        return Outcome(text, False, ())
+    async def check_output(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
 
 
 def run_application(
-    chat: ScriptedChat, search: ScriptedRetriever, *, guards: Any = None, bundle: Bundle | None = None
+    chat: ScriptedChat, search: ScriptedRetriever, *, guards: Any = None, bundle: ReleaseBundle | None = None
 ) -> ApplicationRunner:
     """The application as the engine runs it, over doubles: `await run_application(…).answer(messages)`.
 

@@ -21,14 +21,14 @@ from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
-from sluice.serving.api import create_app
+from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
 from sluice.serving.feedback import FeedbackLog, forward_to
-from sluice.serving.keys import add_key
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
-from sluice.serving.telemetry.logs import logging_of
+from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
 from support.serving.fakes import CHUNKS, GUARDRAILS, hit, scripted_bundle
@@ -81,7 +81,7 @@ class SteadyRetriever:
 def serve(port: int, folder: str, *, seconds: float = 0.05, limits: Mapping[str, int] | None = None) -> None:
     """Serves until SIGTERM, and no longer than its parent lives; keys.json in `folder` decides who may ask."""
     die_with_parent()
-    state, traffic = Path(folder), Traffic()
+    state, traffic = Path(folder), TrafficState()
     bundle = scripted_bundle(limits={"max_body_bytes": 65536, "max_concurrent": 8, "max_queued": 16, **(limits or {})})
     telemetry = TelemetrySettings.model_validate(_TELEMETRY)
     with logging_of(telemetry.logs, bundle.release), open_telemetry(telemetry, bundle, state) as told:

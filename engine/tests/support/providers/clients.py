@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sluice.llm.attempts import Attempt
 from sluice.llm.chat import ChatProvider, Delta
-from sluice.llm.fallback import Fallback
+from sluice.llm.fallback import FallbackProvider
+from sluice.llm.provider_attempts import ProviderAttempt
 from sluice.llm.roles import open_chat
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
@@ -23,7 +23,7 @@ MESSAGES = [{"role": "user", "content": "How much?"}]
 
 def chat_over(
     upstreams: Sequence[Upstream], *changes: dict[str, Any], clock: Callable[[], float] | None = None
-) -> Fallback:
+) -> FallbackProvider:
     """One provider for each server, named a, b, …; `changes` to their entries, in order."""
     specs = [
         ProviderSpec.model_validate(
@@ -35,8 +35,8 @@ def chat_over(
     return open_chat(specs, local_url=None, **({"clock": clock} if clock else {}))
 
 
-def watched(chat: Fallback) -> list[Attempt]:
-    seen: list[Attempt] = []
+def watched(chat: FallbackProvider) -> list[ProviderAttempt]:
+    seen: list[ProviderAttempt] = []
     chat.observers.append(seen.append)
     return seen
 

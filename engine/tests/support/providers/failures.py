@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluice.guardrails.guards import Guards
-from sluice.llm.attempts import Attempt
-from sluice.serving.api import create_app
-from sluice.serving.middleware import CHAT, Traffic
+from sluice.llm.provider_attempts import ProviderAttempt
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import CHAT, TrafficState
 from sluice.serving.runner import ApplicationRunner
 from support.event_loop import run
 from support.load.service import QUESTION, SteadyRetriever
@@ -55,7 +55,7 @@ class Failing:
 
     def __init__(self, servers: list[Upstream], *, deadline: float, a_first_token: float, failures: int) -> None:
         self.a, self.b = servers
-        self.attempts: list[Attempt] = []
+        self.attempts: list[ProviderAttempt] = []
         self.sent: list[dict[str, Any]] = []  # of the last request
         breaker = {"window": 2 * failures, "failures": failures, "open_seconds": 5}
         usual = {"retries": RETRIES, "max_concurrency": 64, "breaker": breaker}
@@ -66,7 +66,7 @@ class Failing:
         llm = {"threads": 1, "slots": 2, "context": 2048, "timeout_seconds": deadline}
         bundle = scripted_bundle(llm=llm, limits=LIMITS)
         chain = ApplicationRunner(bundle, self.chat, SteadyRetriever(), Guards(GUARDRAILS))
-        self._app = create_app(bundle, chain, Traffic(), providers=self.chat)
+        self._app = create_app(bundle, chain, TrafficState(), providers=self.chat)
 
     def answer(self, *, stream: bool = False, after: Upstream | None = None) -> Told:
         """One answer, by a clock that does not count what the machine does beside it.
@@ -148,7 +148,7 @@ async def _fall_over(service: Failing, fault: str, requests: int, callers: int) 
     service.a.script, service.b.script = [fault], ["normal"]
     failures, opened = 0, asyncio.Event()
 
-    def count(attempt: Attempt) -> None:
+    def count(attempt: ProviderAttempt) -> None:
         nonlocal failures
         if attempt.provider == "a" and not opened.is_set():
             failures += 1

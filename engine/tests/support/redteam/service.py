@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from sluice.extras.redteam.attack import TENANTS
-from sluice.extras.redteam.target import Target
+from sluice.extras.redteam.attack_target import AttackTarget
 
 Behave = Callable[[str, str], dict[str, Any] | bytes | int]
 KEYS = {None: "key-nobody", **{tenant: f"key-{tenant}" for tenant in TENANTS}}
@@ -26,7 +26,7 @@ def reply(text: str, *, citations: tuple[str, ...] = (), blocked: str = "") -> d
 
 
 @contextmanager
-def service(behave: Behave) -> Iterator[Target]:
+def service(behave: Behave) -> Iterator[AttackTarget]:
     """`behave(question, key)` gives a body, raw bytes, or an error status."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -47,7 +47,7 @@ def service(behave: Behave) -> Iterator[Target]:
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield Target(f"http://127.0.0.1:{server.server_address[1]}", KEYS)
+        yield AttackTarget(f"http://127.0.0.1:{server.server_address[1]}", KEYS)
     finally:
         server.shutdown()
         server.server_close()

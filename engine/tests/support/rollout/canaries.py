@@ -17,10 +17,10 @@ import httpx
 
 from sluice.core.processes import free_port, wait_until
 from sluice.data.rows import Row
-from sluice.guardrails.guards import Outcome
-from sluice.serving.api import create_app
+from sluice.guardrails.guards import GuardOutcome
 from sluice.serving.feedback import FeedbackLog
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
 from support.serving.fakes import CHUNKS, REPLIES, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
@@ -34,14 +34,14 @@ FORBIDDEN = "What is forbidden?"
 class ForbiddingGuards:
     """Refuses one question."""
 
-    async def check_input(self, text: str) -> Outcome:
-        return Outcome("", True, ("test.forbidden",)) if text == FORBIDDEN else Outcome(text, False, ())
+    async def check_input(self, text: str) -> GuardOutcome:
+        return GuardOutcome("", True, ("test.forbidden",)) if text == FORBIDDEN else GuardOutcome(text, False, ())
 
-    async def check_passage(self, text: str) -> Outcome:
-        return Outcome(text, False, ())
+    async def check_passage(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
 
-    async def check_output(self, text: str) -> Outcome:
-        return Outcome(text, False, ())
+    async def check_output(self, text: str) -> GuardOutcome:
+        return GuardOutcome(text, False, ())
 
 
 # Cases of an evaluation: half have an answer, half must be declined.
@@ -65,7 +65,7 @@ def serve(port: int, release: str, state: str, delay: float, *, wrong: bool = Fa
         found = row.answers or wrong
         hits[row.question] = [hit(f"{text}.", similarity=0.9 if found else 0.1, doc_id=row.id.replace("case", "doc"))]
     chat, retriever = ScriptedChat(script, delay=delay), ScriptedRetriever(hits)
-    traffic = Traffic()
+    traffic = TrafficState()
     chain = ApplicationRunner(bundle, chat, retriever, ForbiddingGuards())
     app = create_app(bundle, chain, traffic, feedback=FeedbackLog(Path(state) / "feedback"))
     listen(app, traffic, "127.0.0.1", port, drain_seconds=1, notice_seconds=0)

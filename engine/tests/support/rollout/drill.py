@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 from sluice.data.rows import Row, write_rows
 from sluice.llm.chat import Delta, Messages
 from sluice.prompts import ModelParameters
+from sluice.rehearsal.rehearsal_report import Rehearsal
 from sluice.rehearsal.rehearse import rehearse
-from sluice.rehearsal.report import Rehearsal
-from sluice.rehearsal.services import ServiceSpec
-from sluice.rollout.plan import Plan, load_plan
-from sluice.serving.api import create_app
-from sluice.serving.faults import parse_fault
+from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rollout.canary_plan import CanaryPlan, load_plan
+from sluice.serving.fault_injection import parse_fault
 from sluice.serving.feedback import FeedbackLog
-from sluice.serving.middleware import Traffic, is_chat
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState, is_chat
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
 from starter_files import GATES, LOCUSTFILE, ROLLOUT
@@ -204,19 +204,19 @@ def serve(port: int, release: str, state: str, name: str) -> None:
     other = "other-" if way.says == "cites wrong" else ""
     hits = {row.question: [hit(f"{_script(row, '')} x", doc_id=f"{other}doc-{row.id[-3:]}")] for row in ROWS}
     chain = ApplicationRunner(bundle, PacedChat(way), ScriptedRetriever(hits), NoChecks())
-    traffic = Traffic()
+    traffic = TrafficState()
     fault = parse_fault(way.fault) if way.fault else None
     app = create_app(bundle, chain, traffic, fault=fault, feedback=FeedbackLog(Path(state) / "feedback"))
     listen(Broken(app, way), traffic, "127.0.0.1", port, drain_seconds=20, notice_seconds=1)
 
 
-def spec(release: str, way: Way, state: Path) -> ServiceSpec:
+def spec(release: str, way: Way, state: Path) -> ReleaseServiceSpec:
     """How a rehearsal starts it."""
     code = (
         f"from support.rollout.drill import serve; serve({{port}}, {release!r}, {str(state / release)!r}, {way.name!r})"
     )
     path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
-    return ServiceSpec(release, [sys.executable, "-c", code], {"PYTHONPATH": path})
+    return ReleaseServiceSpec(release, [sys.executable, "-c", code], {"PYTHONPATH": path})
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class Drilled:
         return bool(self.stopped_by)
 
 
-def plan_of_the_cluster() -> Plan:
+def plan_of_the_cluster() -> CanaryPlan:
     return load_plan(ROLLOUT, ROOT)
 
 

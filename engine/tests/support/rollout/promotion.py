@@ -13,8 +13,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sluice.rehearsal.router import Router
-from sluice.rehearsal.services import Service
+from sluice.rehearsal.release_services import ReleaseService
+from sluice.rehearsal.traefik_router import TraefikRouter
 from support.load.client import Lines, request
 from support.load.overload import percentile
 from support.rollout.drill import QUICK, ROWS, spec
@@ -48,18 +48,20 @@ class Promotion:
 
 def promote(requests: int, folder: Path) -> Promotion:
     """Starts both releases and the router, and sends at least so many requests while the weight moves."""
-    services = [Service(role, spec(name, QUICK, folder), state=folder) for role, name in (("old", OLD), ("new", NEW))]
+    services = [
+        ReleaseService(role, spec(name, QUICK, folder), state=folder) for role, name in (("old", OLD), ("new", NEW))
+    ]
     try:
         for service in services:
             service.wait_ready()
-        with Router(stable=services[0].url, canary=services[1].url, state=folder) as router:
+        with TraefikRouter(stable=services[0].url, canary=services[1].url, state=folder) as router:
             return asyncio.run(_promote(requests, router, services[0]))
     finally:
         for service in services:
             service.stop()
 
 
-async def _promote(requests: int, router: Router, old: Service) -> Promotion:
+async def _promote(requests: int, router: TraefikRouter, old: ReleaseService) -> Promotion:
     found, began = Promotion(), time.monotonic()
     gone = asyncio.Event()
     in_progress = 0

@@ -23,11 +23,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from sluice.serving.api import create_app
+from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
 from sluice.serving.feedback import FeedbackLog
-from sluice.serving.keys import add_key
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
 from support.serving.fakes import StubChain, scripted_bundle
 
 _CHECKS = (
@@ -50,7 +50,7 @@ def fuzz(cases: int, *, start: int = 0, chain: Any = None) -> Counter[tuple[str,
         app: Any = create_app(
             scripted_bundle(),
             chain or StubChain(),
-            Traffic(),
+            TrafficState(),
             keys=KeyRing(keys),
             feedback=FeedbackLog(Path(folder) / "feedback"),
         )

@@ -8,11 +8,11 @@ from typing import Any
 
 from sluice.llm.chat import Usage
 from sluice.serving.answer import Answer
-from sluice.serving.api import create_app
 from sluice.serving.auth import KeyRing
 from sluice.serving.citations import cite
 from sluice.serving.feedback import FeedbackLog
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner, last_question
 from sluice.serving.server import listen
 from sluice.testing.fakes import CHUNKS as CHUNKS
@@ -65,7 +65,7 @@ def run_service(port: int, chat: ScriptedChat, *, state: str = "", **service: An
     """Serves the scripted release on loopback until it has drained; for child processes of tests.
 
     `state`: a folder for feedback and, in keys.json, keys."""
-    bundle, traffic = scripted_bundle(**service), Traffic()
+    bundle, traffic = scripted_bundle(**service), TrafficState()
     chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())
     keys = KeyRing(Path(state) / "keys.json") if state else None
     feedback = FeedbackLog(Path(state) / "feedback") if state else None

@@ -174,14 +174,14 @@ def run_traced_service(port: int, url: str, delay: float, **traces: Any) -> None
     import tempfile
     from pathlib import Path
 
-    from sluice.serving.api import create_app
-    from sluice.serving.middleware import Traffic
+    from sluice.serving.http_api import create_app
+    from sluice.serving.middleware import TrafficState
     from sluice.serving.runner import ApplicationRunner
     from sluice.serving.server import listen
     from sluice.serving.telemetry.telemetry import open_telemetry
     from support.serving.fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
-    bundle, traffic = scripted_bundle(), Traffic()
+    bundle, traffic = scripted_bundle(), TrafficState()
     chat = ScriptedChat(script={"overlap": "Sentence. " * 5}, piece=10, delay=delay)
     chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())
     settings = telemetry_settings("otlp", otlp={"endpoint": url}, **traces)

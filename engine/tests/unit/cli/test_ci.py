@@ -12,7 +12,7 @@ import pytest
 
 from sluice import cli
 from sluice.core.workspace import Workspace
-from sluice.github.plan import ENGINE, JOBS
+from sluice.github.job_plan import ENGINE, JOBS
 from unit.core.starter import STARTER
 from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
 

@@ -11,12 +11,12 @@ import pytest
 
 from sluice import cli
 from sluice.evaluation.comparison import compare
-from sluice.evaluation.findings import Comparison
-from sluice.evaluation.policy import ComparisonPolicy
+from sluice.evaluation.comparison_policy import ComparisonPolicy
+from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.registry import make_metrics
-from sluice.evaluation.reports import Side, write_reports
+from sluice.evaluation.reports import ComparedVersion, write_reports
 from sluice.jobs import compare_change as review
-from sluice.jobs.compare_change import Review
+from sluice.jobs.compare_change import ChangeComparison
 from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
 
 POLICY = ComparisonPolicy.model_validate(
@@ -71,8 +71,8 @@ def summary(github: FakeGitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def told(monkeypatch: pytest.MonkeyPatch, folder: Path, comparison: Comparison | None, replayed: str = "") -> int:
     """What `sluice eval` ends with when the review finds this."""
     if comparison:
-        write_reports(folder, comparison, Side("base", "main"), Side("head", "working tree"))
-    found = Review("mine against main", replayed, comparison, folder if comparison else None)
+        write_reports(folder, comparison, ComparedVersion("base", "main"), ComparedVersion("head", "working tree"))
+    found = ChangeComparison("mine against main", replayed, comparison, folder if comparison else None)
     monkeypatch.setattr(review, "review", lambda *_, **__: found)
     return cli.main()
 
@@ -103,5 +103,5 @@ def test_what_came_out_of_the_cache_alone_is_said(
     summary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert told(monkeypatch, tmp_path / "out", compared(1.0), "OPENAI_API_KEY not set") == 0
-    assert "nobody was asked (OPENAI_API_KEY not set)" in capsys.readouterr().out
+    assert "no model was called (OPENAI_API_KEY not set)" in capsys.readouterr().out
     assert summary.exists()

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from sluice.cli.release_summary import show_arrival, summary
-from sluice.core.files import write_json
-from sluice.jobs.release import Arrival
+from sluice.cli.release_summary import show_release, summary
+from sluice.core.atomic_files import write_json
+from sluice.jobs.release_job import ReleaseOutcome
 
 
-def arrival(folder: Path, verdict: str, reason: str = "", steps: tuple[Any, ...] = ()) -> Arrival:
+def outcome(folder: Path, verdict: str, reason: str = "", steps: tuple[Any, ...] = ()) -> ReleaseOutcome:
     """A release whose F1 rose from 0.5 to 0.75, and that has one figure that its champion lacks."""
     write_json(
         folder / "evaluation" / "summary.json", {"metrics": {"f1": {"value": 0.75}, "tokens": {"value": 1234.5}}}
     )
-    made: Any = Arrival(
+    made: Any = ReleaseOutcome(
         manifest=SimpleNamespace(id="r-new"),  # type: ignore[arg-type]
         folder=folder,
         verdict=verdict,
@@ -36,7 +36,7 @@ STEP = SimpleNamespace(
 
 
 def test_the_summary_has_metrics_and_steps(tmp_path: Path) -> None:
-    assert summary(arrival(tmp_path, "stopped by the canary", "too slow", (STEP,))) == (
+    assert summary(outcome(tmp_path, "stopped by the canary", "too slow", (STEP,))) == (
         "### Release r-new: stopped by the canary\n\n"
         "| reason |\n|---|\n| `too slow` |\n\n"
         "| metric | champion | candidate | change |\n|---|---|---|---|\n"
@@ -51,10 +51,10 @@ def test_it_is_written_on_github_and_printed_everywhere(
 ) -> None:
     path = tmp_path / "summary.md"
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    show_arrival(arrival(tmp_path, "promoted", steps=(STEP,)))
+    show_release(outcome(tmp_path, "promoted", steps=(STEP,)))
     assert not path.exists()
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
-    show_arrival(arrival(tmp_path, "promoted"))
+    show_release(outcome(tmp_path, "promoted"))
     assert path.read_text().startswith("### Release r-new: promoted\n\n| metric |")
     printed = capsys.readouterr().out
     for words in ("r-new against the champion r-old", "+0.25", "analysis", "train 3 s", "make serve"):
@@ -63,6 +63,6 @@ def test_it_is_written_on_github_and_printed_everywhere(
 
 def test_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    show_arrival(arrival(tmp_path, "unchanged"))
+    show_release(outcome(tmp_path, "unchanged"))
     assert capsys.readouterr().out == "Nothing changed: r-new is live and stays live.\n"
     assert (tmp_path / "summary.md").read_text() == "### Release r-new: unchanged\n"

@@ -33,7 +33,7 @@ def test_the_store_of_the_environment(
     (workspace.config / "stores.yaml").write_text(STORES)
     asked: dict[str, Any] = {}
     monkeypatch.setattr("sluice.serving.server.serve", lambda *_, **named: asked.update(named))
-    monkeypatch.setattr("sluice.release.bundles.open_bundle", lambda *_: None)
+    monkeypatch.setattr("sluice.release.release_bundle.open_bundle", lambda *_: None)
     monkeypatch.chdir(workspace.root)
     monkeypatch.setattr(sys, "argv", ["sluice", "serve", "--release", "release", *words])
     assert main() == status

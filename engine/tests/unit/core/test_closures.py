@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.closures import CodeGraph, Program, affecting, changed
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 
 SERVE = Program(("sluice.serve",), ("assistant.app",), ("image.txt",))
 EVALUATE = Program(("sluice.evaluate",), ("assistant.app", "assistant.metrics"))
@@ -111,7 +111,7 @@ def test_a_project_need_not_have_code_of_its_own(root: Path) -> None:
 
 
 def test_a_part_that_was_left_out_brings_nothing(root: Path) -> None:
-    extra = Program(("sluice.extras.finetune.stage",), locks=("train.txt",))
+    extra = Program(("sluice.extras.finetune.train_stage",), locks=("train.txt",))
     assert reached(root, extra) == set()
 
 
@@ -134,7 +134,7 @@ def test_a_checkout_without_the_engine_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_of_mine_whose_imports_nobody_would_see_is_refused(root: Path) -> None:
     (root / "src/assistant/metrics/__init__.py").unlink()
-    with pytest.raises(Faults, match="src/assistant/metrics/: has modules and no __init__"):
+    with pytest.raises(ValidationErrors, match="src/assistant/metrics/: has modules and no __init__"):
         CodeGraph(root)
 
 

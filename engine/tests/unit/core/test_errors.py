@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sluice.core.errors import Faults, GateFailed, SluiceError
+from sluice.core.errors import GateFailed, SluiceError, ValidationErrors
 
 
 def test_the_remedy_stands_on_its_own_line() -> None:
@@ -9,8 +9,10 @@ def test_the_remedy_stands_on_its_own_line() -> None:
 
 
 def test_faults_are_all_shown() -> None:
-    assert str(Faults("a", ["a:1: x", "a:2: y"], remedy="mend")) == "a: 2 faults\n  a:1: x\n  a:2: y\n  -> mend"
-    assert Faults("a", ["a:1: x"]).message.startswith("a: 1 fault\n")
+    assert (
+        str(ValidationErrors("a", ["a:1: x", "a:2: y"], remedy="mend")) == "a: 2 faults\n  a:1: x\n  a:2: y\n  -> mend"
+    )
+    assert ValidationErrors("a", ["a:1: x"]).message.startswith("a: 1 fault\n")
 
 
 def test_a_gate_has_an_exit_code_of_its_own() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.params import load_params, set_params, set_value
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
@@ -20,7 +20,7 @@ def test_reads_its_own_section_only(workspace: Workspace) -> None:
 
 def test_faults_have_file_line_and_nearest_key(workspace: Workspace) -> None:
     workspace.params.write_text("index: {a: 1}\ntrain:\n  stepz: 7\n  rate: fast\n")
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         load_params(workspace.params, "train", Train)
     assert len(caught.value.faults) == 3
     assert f"{workspace.params}:3: stepz: unknown key (did you mean 'steps'?)" in caught.value.faults
@@ -36,7 +36,7 @@ def test_a_missing_section_is_named(workspace: Workspace, text: str) -> None:
 
 def test_an_empty_section_lacks_its_keys(workspace: Workspace) -> None:
     workspace.params.write_text("a: 1\ntrain:\n")
-    with pytest.raises(Faults, match=r"params\.yaml:2: "):
+    with pytest.raises(ValidationErrors, match=r"params\.yaml:2: "):
         load_params(workspace.params, "train", Train)
 
 
@@ -102,6 +102,6 @@ def test_one_value_of_any_settings_file_is_set_and_the_rest_stays(workspace: Wor
         "  b: {kind: far, links: {most: 9}}\n"
     )
     before = path.read_text()
-    with pytest.raises(Faults, match="unknown key"):
+    with pytest.raises(ValidationErrors, match="unknown key"):
         set_value(path, ("stores", "a", "links", "least"), 8, Places)
     assert path.read_text() == before

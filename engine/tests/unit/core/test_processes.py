@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core import processes
+from sluice.core.atomic_files import read_json, write_json
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_json, write_json
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core import progress
-from sluice.core.files import read_json, write_json
-from sluice.core.progress import VARIABLE, Journey, Reporter, seconds
+from sluice.core.atomic_files import read_json, write_json
+from sluice.core.progress import VARIABLE, PipelineProgress, StageReporter, seconds
 
 
 class Clock:
@@ -44,7 +44,7 @@ def test_seconds(value: float, words: str) -> None:
 
 def test_forecast_is_this_stage_and_those_ahead(tmp_path: Path, clock: Clock) -> None:
     out = io.StringIO()
-    journey = Journey({"index": 20, "train": 100, "evaluate": 80}, tmp_path / "memory.json", out)
+    journey = PipelineProgress({"index": 20, "train": 100, "evaluate": 80}, tmp_path / "memory.json", out)
     journey.begin("index")
     assert out.getvalue() == "[  0%] index   0%   3 min 20 s left\n"
     clock.now += 10
@@ -63,7 +63,7 @@ def test_forecast_is_this_stage_and_those_ahead(tmp_path: Path, clock: Clock) ->
 
 def test_a_stage_without_reports_never_has_less_than_nothing_left(tmp_path: Path, clock: Clock) -> None:
     out = io.StringIO()
-    journey = Journey({"train": 10}, tmp_path / "memory.json", out)
+    journey = PipelineProgress({"train": 10}, tmp_path / "memory.json", out)
     journey.begin("train")
     clock.now += 500
     journey.show(0.0, "", force=True)
@@ -73,7 +73,7 @@ def test_a_stage_without_reports_never_has_less_than_nothing_left(tmp_path: Path
 def test_cached_and_skipped_stages_leave_the_forecast(tmp_path: Path, clock: Clock) -> None:
     out = io.StringIO()
     memory = tmp_path / "memory.json"
-    journey = Journey({"index": 20, "train": 100, "baseline": 50}, memory, out)
+    journey = PipelineProgress({"index": 20, "train": 100, "baseline": 50}, memory, out)
     journey.begin("index")
     clock.now += 1
     journey.end(cached=True)
@@ -87,18 +87,18 @@ def test_cached_and_skipped_stages_leave_the_forecast(tmp_path: Path, clock: Clo
 def test_the_next_run_forecasts_what_this_one_took(tmp_path: Path, clock: Clock) -> None:
     memory = tmp_path / "memory.json"
     write_json(memory, {"other": 3.0})
-    first = Journey({"train": 100}, memory, io.StringIO())
+    first = PipelineProgress({"train": 100}, memory, io.StringIO())
     first.begin("train")
     clock.now += 42
     first.end()
     assert read_json(memory) == {"other": 3.0, "train": 42.0}
     out = io.StringIO()
-    Journey({"train": 100}, memory, out).begin("train")
+    PipelineProgress({"train": 100}, memory, out).begin("train")
     assert left(out.getvalue()) == "42 s"
 
 
 def test_a_stage_that_nobody_expected_is_no_error(tmp_path: Path) -> None:
-    journey = Journey({}, tmp_path / "memory.json", io.StringIO())
+    journey = PipelineProgress({}, tmp_path / "memory.json", io.StringIO())
     journey.begin("extra")
     journey.end()
     assert journey.taken[0]["stage"] == "extra"
@@ -106,7 +106,7 @@ def test_a_stage_that_nobody_expected_is_no_error(tmp_path: Path) -> None:
 
 def test_without_a_terminal_a_line_each_ten_seconds(tmp_path: Path, clock: Clock) -> None:
     out = io.StringIO()
-    journey = Journey({"train": 100}, tmp_path / "memory.json", out)
+    journey = PipelineProgress({"train": 100}, tmp_path / "memory.json", out)
     journey.begin("train")
     for _ in range(95):
         clock.now += 0.25
@@ -117,7 +117,7 @@ def test_without_a_terminal_a_line_each_ten_seconds(tmp_path: Path, clock: Clock
 
 def test_on_a_terminal_one_line_that_moves(tmp_path: Path, clock: Clock) -> None:
     out = Terminal()
-    journey = Journey({"train": 100}, tmp_path / "memory.json", out)
+    journey = PipelineProgress({"train": 100}, tmp_path / "memory.json", out)
     journey.begin("train")
     clock.now += 1
     journey.show(0.1, "loss 2.1")
@@ -127,7 +127,7 @@ def test_on_a_terminal_one_line_that_moves(tmp_path: Path, clock: Clock) -> None
 
 
 def test_reporter_alone_prints_with_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    reporter = Reporter("train")
+    reporter = StageReporter("train")
     clock.now += 10
     reporter.report(5, 20, "loss 2.1")
     reporter.report(6, 20, "too soon")
@@ -142,7 +142,7 @@ def test_reporter_alone_prints_with_time_left(clock: Clock, capsys: pytest.Captu
 
 @pytest.mark.parametrize(("done", "total"), [(0, 10), (0, 0)])
 def test_reporter_bears_nothing_done(done: int, total: int, capsys: pytest.CaptureFixture[str]) -> None:
-    Reporter("x").report(done, total)
+    StageReporter("x").report(done, total)
     assert "(0 s left)" in capsys.readouterr().err
 
 
@@ -151,7 +151,7 @@ def test_reporter_writes_where_the_road_looks(
 ) -> None:
     target = tmp_path / "progress.json"
     monkeypatch.setenv(VARIABLE, str(target))
-    reporter = Reporter("train")
+    reporter = StageReporter("train")
     clock.now += 1
     reporter.report(5, 20, "loss 2.1")
     assert read_json(target) == {"stage": "train", "share": 0.25, "note": "loss 2.1"}
@@ -161,7 +161,7 @@ def test_reporter_writes_where_the_road_looks(
     assert capsys.readouterr().err == ""
 
     out = io.StringIO()
-    journey = Journey({"train": 100}, tmp_path / "memory.json", out)
+    journey = PipelineProgress({"train": 100}, tmp_path / "memory.json", out)
     journey.begin("train")
     clock.now += 30
     journey.follow(target)
@@ -174,7 +174,7 @@ def test_following_a_missing_broken_or_older_report(tmp_path: Path, clock: Clock
     if content is not None:
         target.write_text(content)
     out = io.StringIO()
-    journey = Journey({"train": 100}, tmp_path / "memory.json", out)
+    journey = PipelineProgress({"train": 100}, tmp_path / "memory.json", out)
     journey.begin("train")
     clock.now += 30
     journey.follow(target)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.project import PROJECT, Project, edit_project, load_project
 
 NAMES = {
@@ -50,7 +50,7 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_name_is_refused_with_its_line(tmp_path: Path, key: str, value: object) -> None:
-    with pytest.raises(Faults, match=rf"project\.yaml:\d+: {key}"):
+    with pytest.raises(ValidationErrors, match=rf"project\.yaml:\d+: {key}"):
         load_project(write(tmp_path, **{key: value}))
 
 

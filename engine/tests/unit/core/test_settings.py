@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field, ValidationError
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, load_settings, nearest, read_yaml
 
 
@@ -38,7 +38,7 @@ def write(tmp_path: Path):
 
 
 def faults(path: Path) -> list[str]:
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         load_settings(path, Service)
     return [fault.removeprefix(f"{path}:") for fault in caught.value.faults]
 
@@ -82,7 +82,7 @@ def test_all_faults_at_once(write) -> None:
 
 
 def test_faults_are_counted_for_people(write) -> None:
-    with pytest.raises(Faults, match="2 faults\n") as caught:
+    with pytest.raises(ValidationErrors, match="2 faults\n") as caught:
         load_settings(write("a: 1\ndecline: x\nb: 2\n"), Service)
     assert len(str(caught.value).splitlines()) == 3
 

@@ -21,7 +21,7 @@ from sluice.core.closures import CodeGraph, affecting
 from sluice.core.extras import FOLDER
 from sluice.core.stages import PROGRAMS, ROAD, SERVE, STAGES
 from sluice.core.workspace import Workspace
-from sluice.jobs.dvc import command, environment
+from sluice.jobs.dvc_pipeline import command, environment
 from sluice.release.manifest import Manifest
 from unit.release.conftest import make, small_models, workspace
 
@@ -31,33 +31,33 @@ ROOT = Path(__file__).parents[4]
 ALL = {*STAGES, "serve"}
 EDITS = {
     # A timeout, or a limit: what asks a model, and what serves one. Training loads its weights by itself.
-    "llm": ("engine/src/sluice/llm/guarded.py", {"evaluate", "serve"}),
+    "llm": ("engine/src/sluice/llm/resilient.py", {"evaluate", "serve"}),
     # The stage index proves by one search that the store can serve.
-    "retrieval search": ("engine/src/sluice/retrieval/searching.py", {"index", "evaluate", "serve"}),
+    "retrieval search": ("engine/src/sluice/retrieval/search_sql.py", {"index", "evaluate", "serve"}),
     # Training renders prompts/finetune.prompt.yml.
     "prompts": ("engine/src/sluice/prompts/prompt.py", {"train", "evaluate", "serve"}),
     # A check by rules: nothing of it is trained.
-    "guardrails": ("engine/src/sluice/guardrails/injection.py", {"evaluate", "serve"}),
+    "guardrails": ("engine/src/sluice/guardrails/checks/injection.py", {"evaluate", "serve"}),
     # Every program reads settings.
     "core settings": ("engine/src/sluice/core/settings.py", ALL),
-    "application": ("engine/src/sluice/serving/chain.py", {"evaluate", "serve"}),
+    "application": ("engine/src/sluice/serving/runner.py", {"evaluate", "serve"}),
     # The check counts the rows that a metric can score.
     "a metric": ("engine/src/sluice/evaluation/metrics/f1.py", {"check", "evaluate"}),
-    "training": ("engine/src/sluice/extras/finetune/loop.py", {"train"}),
-    "rollout": ("engine/src/sluice/cluster/watch.py", set()),
+    "training": ("engine/src/sluice/extras/finetune/training_loop.py", {"train"}),
+    "rollout": ("engine/src/sluice/cluster/resource_watch.py", set()),
     "docs": ("engine/docs/architecture.md", set()),
 }
 MORE = {
     # The evaluation asks the chain, not HTTP.
-    "HTTP": ("engine/src/sluice/serving/api.py", {"serve"}),
-    "a page": ("engine/src/sluice/serving/page/index.html", {"serve"}),
+    "HTTP": ("engine/src/sluice/serving/http_api.py", {"serve"}),
+    "a page": ("engine/src/sluice/serving/chat_page/index.html", {"serve"}),
     "a provider, which is imported by its name": ("engine/src/sluice/llm/providers/bedrock.py", {"evaluate", "serve"}),
     "a backend, which is imported by its name": (
         "engine/src/sluice/retrieval/langchain_stores.py",
         {"index", "evaluate", "serve"},
     ),
     "an exporter, which is imported by its name": ("engine/src/sluice/serving/telemetry/exporters/otlp.py", {"serve"}),
-    "what the guard model sees": ("engine/src/sluice/guardrails/features.py", {"guard", "evaluate", "serve"}),
+    "what the guard model sees": ("engine/src/sluice/guardrails/guard_features.py", {"guard", "evaluate", "serve"}),
     "the data contract": ("engine/src/sluice/data/contract.py", {"check"}),
     # The check counts the rows that they need.
     "gates": ("engine/src/sluice/release/gates.py", {"check"}),
@@ -71,7 +71,7 @@ MORE = {
     "my application": ("src/assistant/app.py", {"evaluate", "serve"}),
     "what my application imports": ("src/assistant/words.py", {"evaluate", "serve"}),
     "my guardrail": ("src/assistant/guardrails/tone.py", {"evaluate", "serve"}),
-    "my metric": ("src/assistant/metrics/tone.py", {"evaluate"}),
+    "my metric": ("src/assistant/metrics/tone.py", {"check", "evaluate"}),
     "my notes": ("src/assistant/notes.py", set()),
 }
 # What an extra that was left out has taken along is edited by nobody, and makes no stage.
@@ -149,8 +149,8 @@ def test_a_release_has_another_id_exactly_where_what_serves_has_changed(
 
 def test_a_release_is_looked_at_again_for_what_makes_or_deploys_it(checkout: Path) -> None:
     """As the first job on GitHub asks: the road itself counts, what only looks at things does not."""
-    road = ["engine/src/sluice/cluster/watch.py", "engine/src/sluice/release/decision.py"]
-    made = ["engine/src/sluice/extras/finetune/loop.py", "engine/src/sluice/serving/api.py"]
+    road = ["engine/src/sluice/cluster/resource_watch.py", "engine/src/sluice/release/decision.py"]
+    made = ["engine/src/sluice/extras/finetune/training_loop.py", "engine/src/sluice/serving/http_api.py"]
     nothing = ["engine/src/sluice/extras/doctor/local.py", "engine/src/sluice/extras/redteam/attack.py"]
     made = [name for name in made if (checkout / name).exists()]
     names = [name for name in (*road, *made, *nothing) if (checkout / name).exists()]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.contract import check, check_or_raise, data_digest
 
 
@@ -105,12 +105,12 @@ def test_all_faults_come_at_once_and_the_list_can_be_cut(folder: Path, add_row: 
         add_row(
             "train.jsonl", id=f"n{number}", question=f"What is in box {number}?", answers=["sand"], doc_ids=["none"]
         )
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         check(folder).raise_if_faulty()
     assert len(caught.value.faults) == 7
     assert "eval.jsonl:1: cannot be read" in str(caught.value)
     assert "train.jsonl:4: not valid JSON" in str(caught.value)
-    with pytest.raises(Faults, match=r"7 faults[^~]*train\.jsonl:4[^~]*\.\.\. and 5 more") as cut:
+    with pytest.raises(ValidationErrors, match=r"7 faults[^~]*train\.jsonl:4[^~]*\.\.\. and 5 more") as cut:
         check_or_raise(folder, max_shown=2)
     assert len(cut.value.faults) == 7
     assert str(cut.value).count(".jsonl:") == 2

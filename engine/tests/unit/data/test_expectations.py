@@ -7,7 +7,7 @@ import pytest
 
 from sluice.data.contract import check
 from sluice.data.expectations import faults_of
-from sluice.data.rows import Expect, Row, load_rows, scan_rows, write_rows
+from sluice.data.rows import ExpectedBehaviour, Row, load_rows, scan_rows, write_rows
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from sluice.data.rows import Expect, Row, load_rows, scan_rows, write_rows
     ],
 )
 def test_sound_checks_have_no_faults(expect: dict[str, Any]) -> None:
-    assert faults_of(Expect.model_validate(expect)) == []
+    assert faults_of(ExpectedBehaviour.model_validate(expect)) == []
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_sound_checks_have_no_faults(expect: dict[str, Any]) -> None:
     ],
 )
 def test_what_no_answer_could_be_checked_by_is_a_fault(expect: dict[str, Any], faults: list[str]) -> None:
-    assert faults_of(Expect.model_validate(expect)) == faults
+    assert faults_of(ExpectedBehaviour.model_validate(expect)) == faults
 
 
 def test_the_contract_names_the_line(folder: Path, add_row: Any) -> None:
@@ -65,7 +65,9 @@ def test_the_contract_names_the_line(folder: Path, add_row: Any) -> None:
 
 def test_expect_survives_the_file_and_rows_without_it_stay_as_they_were(tmp_path: Path) -> None:
     plain = Row(id="a", question="A?", answers=("x",), doc_ids=("d",))
-    asking = plain.model_copy(update={"id": "b", "expect": Expect(json_schema={"const": None}, contains=("x",))})
+    asking = plain.model_copy(
+        update={"id": "b", "expect": ExpectedBehaviour(json_schema={"const": None}, contains=("x",))}
+    )
     write_rows(tmp_path / "rows.jsonl", [plain, asking])
     first, second = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert first == '{"id": "a", "question": "A?", "answers": ["x"], "doc_ids": ["d"], "tags": []}'

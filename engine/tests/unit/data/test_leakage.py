@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from sluice.data.leakage import check_documents, check_duplicate_ids, check_questions
-from sluice.data.rows import Placed, Row
+from sluice.data.rows import LocatedRecord, Row
 
 TRAIN, EVAL = Path("train.jsonl"), Path("eval.jsonl")
 
 
-def placed(path: Path, *rows: tuple[str, str, str]) -> list[Placed[Row]]:
+def placed(path: Path, *rows: tuple[str, str, str]) -> list[LocatedRecord[Row]]:
     return [
-        Placed(Row(id=id_, question=question, answers=("x",), doc_ids=(doc,)), path, line)
+        LocatedRecord(Row(id=id_, question=question, answers=("x",), doc_ids=(doc,)), path, line)
         for line, (id_, question, doc) in enumerate(rows, 1)
     ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.data.policy import KINDS, PrivacyPolicy
+from sluice.data.data_policy import KINDS, PrivacyPolicy
 from sluice.data.privacy import findings, mask, redact
 
 AWS = "AKIA" + "QWERTYUIOPASDFGH"

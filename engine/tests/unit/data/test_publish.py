@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.data.contract import data_digest
-from sluice.data.policy import DataPolicy
-from sluice.data.publish import Published, checked_out, push, verify
-from sluice.data.remote import version_here
+from sluice.data.data_policy import DataPolicy
+from sluice.data.dvc_remote import version_here
+from sluice.data.publish import Publication, checked_out, push, verify
 from unit.data.conftest import commit, git, make_checkout
 
 POLICY = DataPolicy()
@@ -44,11 +44,11 @@ def pull_into_clone(checkout: Workspace) -> Path:
 
 def test_what_is_published_a_fresh_clone_can_pull(checkout: Workspace) -> None:
     done = push(checkout, POLICY)
-    assert done == Published("remote 'store'", version_here(checkout), 6, 6)
+    assert done == Publication("remote 'store'", version_here(checkout), 6, 6)
     commit(checkout.root)
     assert data_digest(pull_into_clone(checkout)) == data_digest(checkout.data)
     assert push(checkout, POLICY).sent == 0
-    assert verify(checkout) == Published("remote 'store'", done.version, 6, 0)
+    assert verify(checkout) == Publication("remote 'store'", done.version, 6, 0)
 
 
 def test_a_push_brings_only_what_changed(checkout: Workspace) -> None:
@@ -78,7 +78,7 @@ def test_an_object_that_was_lost_is_told_by_file_and_mended_by_the_next_push(
     push(checkout, POLICY)
     content = (checkout.data / "corpus" / "piers.md").read_bytes()
     harm(object_of(checkout, content))
-    with pytest.raises(Faults) as raised:
+    with pytest.raises(ValidationErrors) as raised:
         verify(checkout)
     (fault,) = raised.value.faults
     assert fault.startswith("data/corpus/piers.md: object ")
@@ -91,7 +91,7 @@ def test_a_list_that_was_lost_is_told_and_mended(checkout: Workspace) -> None:
     push(checkout, POLICY)
     (listing,) = (path for path in stored(checkout) if path.name.endswith(".dir"))
     listing.unlink()
-    with pytest.raises(Faults, match=r"data\.dvc: remote 'store': no object [0-9a-f]{32}\.dir"):
+    with pytest.raises(ValidationErrors, match=r"data\.dvc: remote 'store': no object [0-9a-f]{32}\.dir"):
         verify(checkout)
     push(checkout, POLICY)
     verify(checkout)
@@ -106,7 +106,7 @@ def test_dvc_itself_believes_what_is_not_so(checkout: Workspace) -> None:
         repo.push(["data.dvc"])  # dvc takes note of what the remote holds
         object_of(checkout, (checkout.data / "corpus" / "piers.md").read_bytes()).unlink()
         assert repo.push(["data.dvc"]) == 0
-    with pytest.raises(Faults):
+    with pytest.raises(ValidationErrors):
         verify(checkout)
 
 
@@ -116,7 +116,7 @@ def test_data_that_breaks_its_contract_is_not_published(checkout: Workspace) -> 
     before = stored(checkout)
     path = checkout.data / "corpus" / "tides.md"
     path.write_text(path.read_text() + "Ask first.last@" + "company.org.\n")
-    with pytest.raises(Faults, match=r"tides\.md:9: personal data: e-mail address"):
+    with pytest.raises(ValidationErrors, match=r"tides\.md:9: personal data: e-mail address"):
         push(checkout, POLICY)
     assert (checkout.root / "data.dvc").read_bytes() == pointer
     assert stored(checkout) == before
@@ -129,8 +129,8 @@ def test_a_remote_that_takes_nothing_leaves_data_dvc_as_it_was(
     pointer = (checkout.root / "data.dvc").read_bytes()
     path = checkout.data / "corpus" / "tides.md"
     path.write_text(path.read_text() + "Neap tides are small.\n")
-    monkeypatch.setattr("sluice.data.remote.Objects.copy_from", lambda *_: None)  # says yes and does nothing
-    with pytest.raises(Faults, match="does not take the data") as raised:
+    monkeypatch.setattr("sluice.data.dvc_remote.ObjectStore.copy_from", lambda *_: None)  # says yes and does nothing
+    with pytest.raises(ValidationErrors, match="does not take the data") as raised:
         push(checkout, POLICY)
     assert raised.value.faults[0].startswith("data/corpus/tides.md: object ")
     assert (checkout.root / "data.dvc").read_bytes() == pointer
@@ -179,7 +179,7 @@ def test_a_bucket_is_published_to_proven_and_pulled_from(checkout: Workspace, bu
     first, second, *_ = (key for key in keys if not key.endswith(".dir"))
     client.delete_object(Bucket="artefacts", Key=first)
     client.put_object(Bucket="artefacts", Key=second, Body=b"other")
-    with pytest.raises(Faults) as raised:
+    with pytest.raises(ValidationErrors) as raised:
         verify(checkout)
     assert len(raised.value.faults) == 2
     assert push(checkout, POLICY).sent == 2

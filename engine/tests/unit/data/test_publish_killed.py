@@ -16,7 +16,7 @@ import pytest
 
 from sluice.core.workspace import Workspace
 from sluice.data.contract import data_digest
-from sluice.data.policy import DataPolicy
+from sluice.data.data_policy import DataPolicy
 from sluice.data.publish import checked_out, push, verify
 from unit.data.conftest import commit, make_checkout
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.data.rows import Document, Row, load_corpus, load_rows, scan_corpus, scan_rows, write_document, write_rows
 
 
@@ -51,7 +51,7 @@ def test_a_malformed_line_is_named_and_the_others_are_read(tmp_path: Path, line:
     rows, faults = scan_rows(path)
     assert [placed.value.id for placed in rows] == ["ok"]
     assert str(faults[0]).startswith(f"{path}:3: {what}")
-    with pytest.raises(Faults, match=r"rows\.jsonl:3: "):
+    with pytest.raises(ValidationErrors, match=r"rows\.jsonl:3: "):
         load_rows(path)
 
 
@@ -94,5 +94,5 @@ def test_the_place_of_a_document_is_where_its_body_starts(tmp_path: Path) -> Non
 
 def test_a_folder_without_documents_is_a_fault(tmp_path: Path) -> None:
     assert "no documents" in scan_corpus(tmp_path)[1][0].what
-    with pytest.raises(Faults, match="no such folder"):
+    with pytest.raises(ValidationErrors, match="no such folder"):
         load_corpus(tmp_path / "none")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.data.contract import check, check_or_raise
 
 AWS = "AKIA" + "QWERTYUIOPASDFGH"
@@ -116,11 +116,11 @@ def test_a_seeded_fault_is_found_with_file_and_line(folder: Path, name: str) -> 
 
 
 def test_all_seeded_faults_are_found_at_once(folder: Path) -> None:
-    places = []
+    stores = []
     for seed, place, what in SEEDS.values():
         seed(folder)
-        places.append(f"{place_in(folder, place)}: {what}")
-    with pytest.raises(Faults) as raised:
+        stores.append(f"{place_in(folder, place)}: {what}")
+    with pytest.raises(ValidationErrors) as raised:
         check_or_raise(folder)
     found = [fault.removeprefix(f"{folder}/") for fault in raised.value.faults]
-    assert [place for place in places if not any(fault.startswith(place) for fault in found)] == []
+    assert [place for place in stores if not any(fault.startswith(place) for fault in found)] == []

@@ -27,8 +27,8 @@ from sluice.core.processes import free_port, wait_until
 from sluice.core.settings import load_settings
 from sluice.data.rows import Row
 from sluice.evaluation.comparison import Comparison, compare
+from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.output import Output
-from sluice.evaluation.policy import load_policy
 from sluice.evaluation.registry import make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.extend import testing
@@ -38,12 +38,12 @@ from sluice.llm.providers import connect
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import load_providers
 from sluice.prompts import ModelParameters, load_prompts
-from sluice.rollout.plan import Analysis, SetWeight, load_plan
-from sluice.rollout.quality import Served, compare_served
-from sluice.serving.api import create_app
+from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan
+from sluice.rollout.canary_quality import ReleaseClient, compare_served
+from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
-from sluice.serving.keys import add_key
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
 from sluice.serving.routing import load_router
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
@@ -72,7 +72,7 @@ def serve(port: int, release: str, state: Path, wording: str) -> None:
     plain = tuple(one for one in guards.input if one.check == "ticket")
     checks = Guards(guards.model_copy(update={"input": plain, "passages": (), "output": ()}))
     keys = KeyRing(state / "keys.json")
-    traffic = Traffic()
+    traffic = TrafficState()
     application = ApplicationRunner(bundle, chat, testing.ScriptedRetriever(hits), checks)
     app = create_app(bundle, application, traffic, keys=keys, router=load_router())
     listen(app, traffic, "127.0.0.1", port, drain_seconds=1)
@@ -160,7 +160,7 @@ def pull_request() -> dict[str, Any]:
 
 def canary(stable: Service, worse: Service, key: str) -> dict[str, Any]:
     """The analysis `quality` of a canary that answers in digits."""
-    sides = [Served(service.url, testing.DECLINE, 60, key=key) for service in (stable, worse)]
+    sides = [ReleaseClient(service.url, testing.DECLINE, 60, key=key) for service in (stable, worse)]
     return _verdict(compare_served(*sides, CASES, load_policy(GATES), concurrency=4))
 
 
@@ -204,7 +204,7 @@ def find(folder: Path) -> dict[str, Any]:
         "provider": provided(),
         "tools": _tools(),
         "steps": [step.weight if isinstance(step, SetWeight) else step.kind for step in steps],
-        "analyses": [step.template for step in steps if isinstance(step, Analysis)],
+        "analyses": [step.template for step in steps if isinstance(step, AnalysisStep)],
     }
 
 

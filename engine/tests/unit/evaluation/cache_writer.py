@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.digests import digest_of
-from sluice.evaluation.cache import ResponseCache
+from sluice.evaluation.response_cache import ResponseCache
 
 ENTRIES = 500
 

@@ -11,14 +11,14 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.application import Digests, Lane, Parts, RunnerTarget
-from sluice.evaluation.cache import ResponseCache
+from sluice.evaluation.application import ChainWorker, Digests, RunnerTarget, WorkerParts
 from sluice.evaluation.output import Output
-from sluice.evaluation.recorded import NotRecordedError, NotStartedError
+from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError
+from sluice.evaluation.response_cache import ResponseCache
 from sluice.evaluation.runner import run_cases
-from sluice.guardrails.guards import Outcome
+from sluice.guardrails.guards import GuardOutcome
 from sluice.serving.answer import ModelError
-from sluice.serving.bundle import Bundle
+from sluice.serving.release_parts import ReleaseBundle
 from support.serving.fakes import CHUNKS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
 DIGESTS = Digests("model", "search", "guards")
@@ -30,7 +30,7 @@ class Bench:
     """An application whose parts count how often they are started and asked."""
 
     def __init__(self, folder: Path, *, digests: Digests = DIGESTS, lanes: int = 1, replay: bool = False) -> None:
-        self.bundle: Bundle = scripted_bundle()
+        self.bundle: ReleaseBundle = scripted_bundle()
         self.cache = ResponseCache(folder)
         self.chats: list[ScriptedChat] = []
         self.searches: list[ScriptedRetriever] = []
@@ -39,21 +39,21 @@ class Bench:
         self.opened = 0
         self.digests, self.lanes, self.replay = digests, lanes, replay
 
-    def _lane(self, parts: Parts | None = None) -> Lane:
-        return Lane(self.bundle, self.cache, self.digests, parts, replay=self.replay)
+    def _worker(self, parts: WorkerParts | None = None) -> ChainWorker:
+        return ChainWorker(self.bundle, self.cache, self.digests, parts, replay=self.replay)
 
-    def _open(self) -> list[Lane]:
+    def _open(self) -> list[ChainWorker]:
         self.opened += 1
         found = []
         for _ in range(self.lanes):
             self.chats.append(ScriptedChat(self.script, delay=0.005))
             self.searches.append(ScriptedRetriever(HITS))
             chat = None if self.replay else self.chats[-1]
-            found.append(self._lane(Parts(chat, self.searches[-1], self.guards)))
+            found.append(self._worker(WorkerParts(chat, self.searches[-1], self.guards)))
         return found
 
     def ask(self, *rows: Row, trial: int = 0) -> list[Output | BaseException]:
-        application = RunnerTarget(self._lane(), self._open, self.cache, concurrency=self.lanes)
+        application = RunnerTarget(self._worker(), self._open, self.cache, concurrency=self.lanes)
         turns = asyncio.Semaphore(self.lanes)
 
         async def one(row: Row) -> Output:
@@ -143,12 +143,12 @@ def test_all_lanes_start_together_and_once(tmp_path: Path) -> None:
 def test_what_cannot_start_is_tried_once_and_ends_the_run(tmp_path: Path) -> None:
     tried = []
 
-    def refuse() -> list[Lane]:
+    def refuse() -> list[ChainWorker]:
         tried.append(1)
         raise SluiceError("guard.safetensors: no such file", remedy="sluice guard train")
 
     bench = Bench(tmp_path)
-    application = RunnerTarget(bench._lane(), refuse, bench.cache, concurrency=2)
+    application = RunnerTarget(bench._worker(), refuse, bench.cache, concurrency=2)
     rows = [Row(id=f"r{n}", question=f"What is {n}?", answers=(), doc_ids=()) for n in range(6)]
     with pytest.raises(NotStartedError, match=r"guard\.safetensors: no such file\n  -> sluice guard train"):
         asyncio.run(run_cases(rows, application, [], concurrency=2, on_progress=lambda *_: None))
@@ -188,9 +188,9 @@ class Refusing(NoChecks):
     def __init__(self, reason: str) -> None:
         self.reason, self.checked = reason, 0
 
-    async def check_output(self, text: str) -> Outcome:  # noqa: ARG002
+    async def check_output(self, text: str) -> GuardOutcome:  # noqa: ARG002
         self.checked += 1
-        return Outcome("", True, (self.reason,))
+        return GuardOutcome("", True, (self.reason,))
 
 
 def test_an_answer_that_a_guard_refused_is_not_asked_again(tmp_path: Path) -> None:
@@ -215,5 +215,5 @@ def test_a_check_that_broke_is_not_remembered(tmp_path: Path) -> None:
 def test_hits_come_back_as_they_were(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.ask(OVERLAP)
-    kept = bench._lane().search.search(OVERLAP.question, k=1)
+    kept = bench._worker().search.search(OVERLAP.question, k=1)
     assert kept == [hit(CHUNKS, doc_id="chunking", title="Chunking")]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.evaluation.comparison import compare
-from sluice.evaluation.findings import Comparison
-from sluice.evaluation.policy import ComparisonPolicy
+from sluice.evaluation.comparison_policy import ComparisonPolicy
+from sluice.evaluation.comparison_result import Comparison
 from unit.evaluation.asking import METRICS, Measured, Spoil, ask, changed
 
 POLICY = ComparisonPolicy.model_validate(
@@ -332,5 +332,5 @@ def test_what_it_costs() -> None:
 
 
 def test_a_policy_for_a_metric_that_is_not_there_is_refused() -> None:
-    with pytest.raises(Faults, match=r"comparison\.metrics\.f2: no such metric \(did you mean 'f1'\?\)"):
+    with pytest.raises(ValidationErrors, match=r"comparison\.metrics\.f2: no such metric \(did you mean 'f1'\?\)"):
         judged([], [], metrics=POLICY.metrics | {"f2": POLICY.metrics["f1"]})

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sluice.core.files import read_jsonl
+from sluice.core.atomic_files import read_jsonl
 from sluice.evaluation import calibration
 from sluice.evaluation.agreement import agreement
-from sluice.evaluation.batching import Batched
 from sluice.evaluation.grounding import COPIED, NEAR, find_evidence
+from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.metrics.groundedness import Groundedness
 from sluice.retrieval.embedder import Embedder
 
@@ -48,7 +48,7 @@ def test_evidence_is_the_best_sentence_of_all_passages() -> None:
     assert find_evidence("30 seconds", []) == ("", 0.0)
 
 
-def vectors(cosine: float) -> tuple[Batched, list[str]]:
+def vectors(cosine: float) -> tuple[MetricBatcher, list[str]]:
     """Vectors of which any two have this cosine, and the texts that were embedded."""
     asked: list[str] = []
 
@@ -57,7 +57,7 @@ def vectors(cosine: float) -> tuple[Batched, list[str]]:
         angle = np.arccos(cosine) * np.arange(len(texts))
         return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
-    return Batched(embed), asked
+    return MetricBatcher(embed), asked
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_agreement_with_people_is_what_the_page_says(models) -> None:
         return await asyncio.gather(*(metric.supported(case["sentence"], (case["passage"],)) for case in cases))
 
     with Embedder(models.embed) as embedder:
-        found = asyncio.run(judge(Groundedness(Batched(embedder.embed))))
+        found = asyncio.run(judge(Groundedness(MetricBatcher(embedder.embed))))
     for split, share in (("tuned", 0.9), ("held out", 0.7)):
         pairs = [(case["supported"], held) for case, held in zip(cases, found, strict=True) if case["split"] == split]
         measured = agreement([people for people, _ in pairs], [held for _, held in pairs])

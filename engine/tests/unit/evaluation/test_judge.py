@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from sluice import cli
+from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_json
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row
 from sluice.evaluation.calibration import CASES, CalibrationCase, calibrate, calibrate_bundle, load_calibration
-from sluice.evaluation.instruments import open_judge, open_metrics
+from sluice.evaluation.metric_resources import open_judge, open_metrics
 from sluice.evaluation.metrics.judge import RUBRIC, Judge
 from sluice.evaluation.output import Assertion, Output
 from sluice.evaluation.scoring import run_metrics
 from sluice.llm.settings import Providers
 from sluice.prompts import load_prompt
-from sluice.serving import bundle as app_bundle
+from sluice.serving import release_parts as app_bundle
 from support.providers.clients import chat_over
 from support.providers.server import Upstream, upstream
 from support.serving.fakes import ScriptedChat, provider_entry, scripted_bundle
@@ -245,7 +245,7 @@ def test_without_a_provider_nobody_judges() -> None:
         assert open_judge(bundle_with([]), opened) is None
     with open_metrics(bundle_with([])) as metrics:
         assert "judge" not in {metric.name for metric in metrics}
-    with pytest.raises(SluiceError, match="nobody judges"):
+    with pytest.raises(SluiceError, match="no provider in the role judge"):
         calibrate_bundle(bundle_with([]), [])
 
 

@@ -13,7 +13,7 @@ import pytest
 from assistant.metrics.answer_words import AnswerWords
 from sluice.core.errors import SluiceError
 from sluice.evaluation import metrics
-from sluice.evaluation.batching import Batched
+from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.metrics.citation_correctness import CitationCorrectness
 from sluice.evaluation.metrics.contains import Contains
 from sluice.evaluation.metrics.contains_answer import ContainsAnswer
@@ -317,7 +317,7 @@ def test_toxicity_sees_insults_and_leaves_the_trade_alone(row, output) -> None:
 
 
 def test_every_metric_says_what_it_is() -> None:
-    every = make_metrics(MetricResources(Batched(list)))
+    every = make_metrics(MetricResources(MetricBatcher(list)))
     assert len({one.name for one in every}) == len(every)
     for one in every:
         assert one.version

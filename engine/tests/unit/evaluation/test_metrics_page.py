@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from sluice.core.files import read_jsonl
+from sluice.core.atomic_files import read_jsonl
 from sluice.evaluation.calibration import CASES
 
 PAGE = (Path(__file__).resolve().parents[4] / "engine/docs/reference/metrics.md").read_text()

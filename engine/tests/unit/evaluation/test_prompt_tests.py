@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.core.errors import Faults, SluiceError
-from sluice.core.files import read_json, read_jsonl
+from sluice.core.atomic_files import read_json, read_jsonl
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.evaluation.prompt_report import print_tests
 from sluice.evaluation.prompt_tests import PromptRun, run_tests, write_tests
@@ -129,7 +129,9 @@ def test_a_decline_can_be_expected(checkout: Workspace) -> None:
     )
     assert faults(run_tests(checkout)) == {"capital/1": [], "capital/2": ["expected: the decline 'i do not know'"]}
     write_prompt(checkout, {"country": "Atlantis", "expected": []})
-    with pytest.raises(Faults, match="testData 1: it expects a decline, but has no value for the variable 'decline'"):
+    with pytest.raises(
+        ValidationErrors, match="testData 1: it expects a decline, but has no value for the variable 'decline'"
+    ):
         run_tests(checkout)
 
 
@@ -177,7 +179,7 @@ def test_what_is_not_asked_is_said(checkout: Workspace) -> None:
     tested = run_tests(checkout)
     assert list(faults(tested)) == ["capital/1"]
     assert tested.notes == [
-        "judged: nobody is in the role judge of config/providers.yaml",
+        "judged: no provider in the role judge of config/providers.yaml",
         "idle: it has no cases (testData)",
         "capital/2: it checks nothing",
     ]
@@ -187,7 +189,7 @@ def test_what_is_not_asked_is_said(checkout: Workspace) -> None:
     ("names", "message"),
     [
         (["capitol"], r"no prompt 'capitol' \(did you mean 'capital'\?\)"),
-        (["judged"], "judged: nobody is in the role judge"),
+        (["judged"], "judged: no provider in the role judge"),
         ([], "there is no case that could fail\ncapital: it has no cases"),
     ],
 )
@@ -213,7 +215,7 @@ def test_all_faults_of_a_file_are_told_with_their_lines_and_nothing_is_asked(
         case("France", "e", contains=[]),
     )
     path.write_text(path.read_text() + "{\n")
-    with pytest.raises(Faults) as error:
+    with pytest.raises(ValidationErrors) as error:
         run_tests(checkout, lines=path)
     told = [fault.removeprefix(f"{path}:") for fault in error.value.faults]
     assert [line.split(":")[0] for line in told] == ["2", "3", "4", "5", "6", "8"]
@@ -227,7 +229,7 @@ def test_all_faults_of_a_file_are_told_with_their_lines_and_nothing_is_asked(
 
 def test_values_that_a_prompt_does_not_take_are_told_with_their_place(checkout: Workspace, chat: ScriptedChat) -> None:
     lines = write_lines(checkout, {"id": "a", "vars": {"land": "Peru"}, "expect": {"expected": "Lima"}})
-    with pytest.raises(Faults, match=r"cases\.jsonl:1: prompt capital: no variable 'land'"):
+    with pytest.raises(ValidationErrors, match=r"cases\.jsonl:1: prompt capital: no variable 'land'"):
         run_tests(checkout, lines=lines)
     assert chat.calls == []
 
@@ -235,7 +237,7 @@ def test_values_that_a_prompt_does_not_take_are_told_with_their_place(checkout: 
 def test_an_empty_file_is_refused(checkout: Workspace) -> None:
     path = checkout.root / "cases.jsonl"
     path.write_text("\n")
-    with pytest.raises(Faults, match="no cases"):
+    with pytest.raises(ValidationErrors, match="no cases"):
         run_tests(checkout, lines=path)
 
 

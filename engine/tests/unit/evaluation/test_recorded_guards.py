@@ -4,10 +4,10 @@ import asyncio
 import dataclasses
 from pathlib import Path
 
-from sluice.evaluation.cache import ResponseCache
-from sluice.evaluation.recorded import asking
+from sluice.evaluation.recorded_chat import asking
 from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
-from sluice.guardrails.guards import Outcome
+from sluice.evaluation.response_cache import ResponseCache
+from sluice.guardrails.guards import GuardOutcome
 from sluice.guardrails.settings import GuardrailSettings
 from support.serving.fakes import scripted_bundle
 
@@ -18,27 +18,27 @@ class Counting:
     def __init__(self) -> None:
         self.checked: list[str] = []
 
-    async def check_input(self, text: str) -> Outcome:
+    async def check_input(self, text: str) -> GuardOutcome:
         self.checked.append(f"input {text}")
-        return Outcome("redacted", False, ("personal_data.email",))
+        return GuardOutcome("redacted", False, ("personal_data.email",))
 
-    async def check_output(self, text: str) -> Outcome:
+    async def check_output(self, text: str) -> GuardOutcome:
         self.checked.append(f"output {text}")
-        return Outcome("", True, ("secrets.key",))
+        return GuardOutcome("", True, ("secrets.key",))
 
 
 def test_a_verdict_is_made_once_for_each_side(tmp_path: Path) -> None:
     inner = Counting()
     guards = RecordedGuards(ResponseCache(tmp_path), "d", lambda: inner)
 
-    async def run() -> list[Outcome]:
+    async def run() -> list[GuardOutcome]:
         return [check for _ in range(2) for check in (await guards.check_input("x"), await guards.check_output("x"))]
 
     with asking(0) as record:
         outcomes = asyncio.run(run())
     assert outcomes[:2] == outcomes[2:]
-    assert outcomes[0] == Outcome("redacted", False, ("personal_data.email",))
-    assert outcomes[1] == Outcome("", True, ("secrets.key",))
+    assert outcomes[0] == GuardOutcome("redacted", False, ("personal_data.email",))
+    assert outcomes[1] == GuardOutcome("", True, ("secrets.key",))
     assert inner.checked == ["input x", "output x"]
     assert (record.live, len(record.keys)) == (True, 4)
 

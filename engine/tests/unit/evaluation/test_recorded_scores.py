@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sluice.data.rows import Row
-from sluice.evaluation.cache import ResponseCache
 from sluice.evaluation.output import Output
 from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
+from sluice.evaluation.response_cache import ResponseCache
 from support.serving.fakes import scripted_bundle
 
 

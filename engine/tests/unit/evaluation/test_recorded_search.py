@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.files import write_json
-from sluice.evaluation.cache import ResponseCache
-from sluice.evaluation.recorded import asking
+from sluice.core.atomic_files import write_json
+from sluice.evaluation.recorded_chat import asking
 from sluice.evaluation.recorded_search import RecordedSearch, search_digest
-from sluice.serving.bundle import Bundle
+from sluice.evaluation.response_cache import ResponseCache
+from sluice.serving.release_parts import ReleaseBundle
 from support.serving.fakes import HITS, ScriptedRetriever, ScriptMissError, scripted_bundle
 
 QUESTION = "How much overlap do chunks have?"
@@ -38,7 +38,7 @@ def test_a_search_that_fails_is_not_kept(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*.json")) == []
 
 
-def bundle_of(folder: Path, *, index: str = "i", embedder: bytes = b"e") -> Bundle:
+def bundle_of(folder: Path, *, index: str = "i", embedder: bytes = b"e") -> ReleaseBundle:
     write_json(folder / "index" / "index.json", {"digest": index})
     (folder / "embedder.gguf").write_bytes(embedder)
     return dataclasses.replace(scripted_bundle(), index=folder / "index", embedder=folder / "embedder.gguf")

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
 from sluice.evaluation.asked_rows import spread
 from sluice.evaluation.output import Output, Result
-from sluice.evaluation.recorded import NotRecordedError
+from sluice.evaluation.recorded_chat import NotRecordedError
 from sluice.evaluation.registry import make_metrics
 from sluice.evaluation.runner import run_cases
 
@@ -146,7 +146,7 @@ def test_an_empty_evaluation_set_is_refused(output) -> None:
 def test_rows_that_cannot_be_evaluated_are_all_named_and_nothing_is_asked(row, output) -> None:
     application = Application(output)
     rows = [row("x", id="a"), row("y", id="a"), row(id="b", docs=("right",)), row("z", id="c")]
-    with pytest.raises(Faults) as error:
+    with pytest.raises(ValidationErrors) as error:
         run(rows, application)
     assert error.value.faults == [
         "'a': 2 rows have this id",

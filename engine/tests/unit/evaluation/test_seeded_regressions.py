@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.evaluation.batching import Batched
 from sluice.evaluation.comparison import compare
-from sluice.evaluation.findings import Comparison
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.output import Metric
-from sluice.evaluation.policy import load_policy
 from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.prompts import load_prompt
@@ -42,7 +42,7 @@ def bag_of_words(texts: list[str]) -> np.ndarray:
 
 def metrics() -> list[Metric]:
     """Those that the policy names."""
-    vectors = Batched(bag_of_words)
+    vectors = MetricBatcher(bag_of_words)
     return [m for m in make_metrics(MetricResources(vectors)) if m.name in POLICY.metrics]
 
 

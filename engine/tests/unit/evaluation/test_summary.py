@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sluice.core.files import read_json, read_jsonl
+from sluice.core.atomic_files import read_json, read_jsonl
 from sluice.evaluation.metrics.decline_accuracy import DeclineAccuracy
 from sluice.evaluation.metrics.exact_match import ExactMatch
 from sluice.evaluation.metrics.language import Language

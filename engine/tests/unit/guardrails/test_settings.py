@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.guardrails.check import CHECKS
 from sluice.guardrails.settings import GuardrailSettings
@@ -59,12 +59,12 @@ def test_options_are_typed(tmp_path: Path) -> None:
     ],
 )
 def test_faults_name_the_place_and_the_nearest_name(tmp_path: Path, stage: list[Any], said: str) -> None:
-    with pytest.raises(Faults) as raised:
+    with pytest.raises(ValidationErrors) as raised:
         read(tmp_path, {**GOOD, "input": stage})
     assert said in str(raised.value)
     assert "guardrails.yaml:" in str(raised.value)
 
 
 def test_an_empty_file_is_no_pass(tmp_path: Path) -> None:
-    with pytest.raises(Faults, match="Field required"):
+    with pytest.raises(ValidationErrors, match="Field required"):
         read(tmp_path, None)

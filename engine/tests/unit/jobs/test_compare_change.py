@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from sluice.core.atomic_files import write_json, write_jsonl
 from sluice.core.errors import SluiceError
-from sluice.core.files import write_json, write_jsonl
 from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
+from sluice.evaluation.evaluation_tracking import COMPARISONS
 from sluice.evaluation.summary import cases_digest
-from sluice.evaluation.tracking import COMPARISONS
 from sluice.jobs import compare_change as module
 from sluice.jobs.compare_change import review
 from support.serving.fakes import scripted_bundle
@@ -89,7 +89,7 @@ class Pipeline:
         self.calls.append((self.name(workspace), "pull"))
         return False
 
-    def reproduce(self, workspace: Workspace, journey: Any, *, until: str) -> None:  # noqa: ARG002
+    def reproduce(self, workspace: Workspace, pipeline_progress: Any, *, until: str) -> None:  # noqa: ARG002
         if "BROKEN" in (workspace.prompts / "answer.prompt.yml").read_text():
             raise SluiceError("stage evaluate failed: BROKEN", remedy="mend it")
         self.calls.append((self.name(workspace), until))
@@ -102,7 +102,7 @@ class Pipeline:
         if until == "evaluate":
             self.write(workspace, load_rows(workspace.data / "eval.jsonl"), workspace.build / "evaluation")
 
-    def evaluate(self, workspace: Workspace, journey: Any, *options: str) -> None:  # noqa: ARG002
+    def evaluate(self, workspace: Workspace, pipeline_progress: Any, *options: str) -> None:  # noqa: ARG002
         words = dict(zip(options[::2], options[1::2], strict=False))
         replay = ("--replay",) if "--replay" in options else ()
         self.calls.append((self.name(workspace), "evaluate", *replay))

@@ -18,13 +18,13 @@ import pytest
 
 from sluice import cli
 from sluice.core import git
-from sluice.core.files import read_json
+from sluice.core.atomic_files import read_json
 from sluice.core.workspace import Workspace
-from sluice.github.api import GitHub
+from sluice.github.github_api import GitHub
 from sluice.jobs import release_steps as delivery
-from sluice.release import blobs, catalogue, champion, staging
+from sluice.release import artifact_store, catalogue, champion, staging
+from sluice.release.environment_record import EnvironmentRecord, open_record, shared_artifact_store
 from sluice.release.manifest import Images, Manifest
-from sluice.release.record import Record, open_record, shared_place
 from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
 from unit.release.conftest import small_models, verdict, workspace, write_evaluation
 
@@ -58,7 +58,7 @@ class Road:
         text = Path(self.environment["GITHUB_OUTPUT"]).read_text()
         return dict(line.split("=", 1) for line in text.splitlines())
 
-    def record(self, name: str = "production") -> Record:
+    def record(self, name: str = "production") -> EnvironmentRecord:
         return open_record(self.workspace, name, self.environment)
 
     def events(self, name: str = "production") -> list[tuple[str, str]]:
@@ -94,7 +94,9 @@ class Road:
     def state(self) -> Any:
         """All that outlives the machines, but times and the numbers that GitHub gives."""
         events = [(e.event, e.id, e.commit, e.reason) for e in self.record().history()]
-        made = [(e.id, e.commit, e.baseline, e.making) for e in catalogue.newest(shared_place(self.environment))]
+        made = [
+            (e.id, e.commit, e.baseline, e.making) for e in catalogue.newest(shared_artifact_store(self.environment))
+        ]
         releases = [
             (one["tag_name"], one["draft"], one["body"], sorted(file["name"] for file in one["assets"]))
             for one in self.github.releases.by_id.values()
@@ -186,7 +188,11 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
 
             return acted
 
-        for owner, name in ((blobs._Folder, "put"), (blobs._Folder, "make"), (champion, "_move_alias")):
+        for owner, name in (
+            (artifact_store._FolderStore, "put"),
+            (artifact_store._FolderStore, "make"),
+            (champion, "_move_alias"),
+        ):
             monkeypatch.setattr(owner, name, effect(name, getattr(owner, name)))
         monkeypatch.setattr(GitHub, "_ask", effect("ask", GitHub._ask))
         return done
@@ -460,4 +466,4 @@ def test_the_record_is_shown(road: Road, capsys: pytest.CaptureFixture[str]) -> 
     assert road.run("release", "verify", release) == 0
     out = capsys.readouterr().out
     assert "folder: verified: " in out
-    assert "place: verified: " in out
+    assert "artifact store: verified: " in out

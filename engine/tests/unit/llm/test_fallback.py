@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sluice.llm.failures import Failure, ProviderError
+from sluice.llm.provider_failures import FailureKind, ProviderError
 from support.event_loop import run
 from support.providers.clients import ask, chat_over, collect, text, unasked, watched
 from support.providers.server import TEXT, Upstream
@@ -57,7 +57,7 @@ def test_the_deadline_is_shared(servers: Servers) -> None:
         began = now()
         with pytest.raises(ProviderError) as caught:
             await collect(chat, seconds=0.8)
-        assert caught.value.failure is Failure.DEADLINE
+        assert caught.value.failure is FailureKind.DEADLINE
         return now() - began
 
     assert run(read(), held=unasked(*running)) < 3
@@ -69,7 +69,7 @@ def test_when_all_fail_all_are_named_with_the_shortest_wait(servers: Servers) ->
         ask(chat_over(servers("busy:30", "busy:20", "status:500")))
     error = caught.value
     assert error.message == "a: HTTP 429 (scripted); b: HTTP 429 (scripted); c: HTTP 500 (scripted)"
-    assert (error.failure, error.retry_after) == (Failure.SERVER_ERROR, 20)
+    assert (error.failure, error.retry_after) == (FailureKind.SERVER_ERROR, 20)
 
 
 def test_a_full_provider_is_passed_over(servers: Servers) -> None:

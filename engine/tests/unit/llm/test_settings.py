@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.llm.settings import Providers, ProviderSpec, load_providers
 from support.serving.fakes import provider_entry
 
@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def fault(path: Path) -> str:
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         load_providers(path, roles=ROLES)
     return str(caught.value)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.rollout.http import get
+from sluice.rollout.local_http import get
 from starter_files import GATES, LOCUSTFILE
 
 pytestmark = pytest.mark.drill

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.rollout.figures import Sample
+from sluice.rollout.load_measurements import RequestSample
 
 
 @pytest.fixture
@@ -64,14 +64,14 @@ def test_a_slow_machine_gets_more_time_for_the_pairs_it_needs(module: ModuleType
     stage.pairs_needed = 2
     for pair in (1, 2):
         assert [stage.over(at) for at in (9, 10, 39, 40)] == [False, False, False, True]
-        stage.samples += [Sample("id", release, pair, "", 1.0, 1.0) for release in ("stable", "canary")]
+        stage.samples += [RequestSample("id", release, pair, "", 1.0, 1.0) for release in ("stable", "canary")]
     assert [stage.over(at) for at in (9, 10)] == [False, True]
 
 
 def test_a_failed_probe_prolongs_nothing(module: ModuleType, env: dict[str, str]) -> None:
     stage = module.Stage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
     stage.pairs_needed = 9
-    stage.samples.append(Sample("id", "canary", None, "status 503", None, None))
+    stage.samples.append(RequestSample("id", "canary", None, "status 503", None, None))
     assert not stage.over(10), "a visit is not a probe"
-    stage.samples.append(Sample("id", "canary", 1, "no answer", None, None))
+    stage.samples.append(RequestSample("id", "canary", 1, "no answer", None, None))
     assert [stage.over(at) for at in (9, 10)] == [False, True]

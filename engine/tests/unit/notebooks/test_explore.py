@@ -19,7 +19,7 @@ from traitlets.config import Config
 from conftest import ROOT, RealModels
 from sluice.core.workspace import Workspace
 from sluice.release.champion import champion_id, promote
-from sluice.release.record import here
+from sluice.release.environment_record import here
 from unit.extras.finetune.tiny import write_codes
 from unit.release.conftest import release_of, verdict, write_evaluation, write_trained
 

@@ -10,8 +10,8 @@ import pytest
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import champion
+from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import Manifest
-from sluice.release.record import Record, here
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -105,7 +105,7 @@ def test_a_promotion_killed_at_any_point_is_completed_by_the_next_run(
 ) -> None:
     old, new = make(adapter=None)[0], make()[0]
     champion.promote(workspace, here(workspace), old.id, move_alias=registry.move)
-    append = Record.append
+    append = EnvironmentRecord.append
 
     def move(place: Workspace, manifest: Manifest, alias: str) -> None:
         if point == "before the alias":
@@ -114,13 +114,13 @@ def test_a_promotion_killed_at_any_point_is_completed_by_the_next_run(
         if point == "after the alias":
             raise Killed
 
-    def enter(record: Record, what: str, *words: str, **more: str) -> None:
+    def enter(record: EnvironmentRecord, what: str, *words: str, **more: str) -> None:
         if what in ("promoted", "rolled-back"):
             raise Killed
         append(record, what, *words, **more)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Record, "append", enter)
+        patch.setattr(EnvironmentRecord, "append", enter)
         with pytest.raises(Killed):
             champion.promote(workspace, here(workspace), new.id, reason="held", back=back, move_alias=move)
     assert champion.champion_id(here(workspace)) == old.id

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
 from sluice.evaluation.registry import make_metrics
 from sluice.release.coverage import can_score, require_rows
@@ -18,7 +18,7 @@ DECLINED = [Row(id=f"u{n}", question="?", answers=(), doc_ids=()) for n in range
 
 
 def faults(rows: list[Row], gates: Path = GATES) -> list[str]:
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         require_rows(rows, gates)
     assert "data/eval.jsonl" in caught.value.message
     assert "when_asked" in str(caught.value.remedy)

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
-from sluice.evaluation.batching import Batched
 from sluice.evaluation.comparison import Comparison, compare
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.output import Output
-from sluice.evaluation.policy import load_policy
 from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
@@ -28,7 +28,7 @@ from sluice.release.verdict import Verdict
 GATES = Path(__file__).parents[4] / "config" / "gates.yaml"
 FLOORS = {gate.name for gate in load_gates(GATES)}
 # The policy names them; here nobody embeds.
-NEVER_ASKED = [metric for metric in make_metrics(MetricResources(Batched(list))) if metric.resources]
+NEVER_ASKED = [metric for metric in make_metrics(MetricResources(MetricBatcher(list))) if metric.resources]
 ROWS = [
     *(Row(id=f"q{n}", question=f"What is {n}?", answers=(f"a {n}",), doc_ids=("right",)) for n in range(110)),
     *(Row(id=f"u{n}", question=f"What is not {n}?", answers=(), doc_ids=()) for n in range(40)),
@@ -172,7 +172,7 @@ def test_a_metric_of_the_policy_that_the_evaluation_does_not_have_is_an_error(tm
         (tmp_path / name).mkdir()
         known = [metric for metric in [*make_metrics(), *NEVER_ASKED] if metric.name != "groundedness"]
         write_results(tmp_path / name, summarise(ROWS, records, known), records)
-    with pytest.raises(Faults, match=r"comparison\.metrics\.groundedness: no such metric"):
+    with pytest.raises(ValidationErrors, match=r"comparison\.metrics\.groundedness: no such metric"):
         decide_release(GATES, tmp_path / "candidate", tmp_path / "champion")
 
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from sluice.core.errors import GateFailed, SluiceError
-from sluice.release.gates import Figure, Gate, Stage, decide, load_gates, require
+from sluice.release.gates import Gate, Measurement, Stage, decide, load_gates, require
 
 REPOSITORY = Path(__file__).parents[4]
 
@@ -30,7 +30,7 @@ def gate(**changed: Any) -> Gate:
     return Gate.model_validate({**fields, **changed})
 
 
-def one(rule: Gate, figure: Figure | None, other: Figure | None = None, *, missing: bool = False) -> Any:
+def one(rule: Gate, figure: Measurement | None, other: Measurement | None = None, *, missing: bool = False) -> Any:
     figures = {rule.metric: figure} if figure else {}
     reference = None if missing else ({rule.metric: other} if other else {})
     (verdict,) = decide([rule], rule.stage, figures, reference)
@@ -42,21 +42,21 @@ def one(rule: Gate, figure: Figure | None, other: Figure | None = None, *, missi
     [("at_least", 0.5, True), ("at_least", 0.49, False), ("at_most", 0.5, True), ("at_most", 0.51, False)],
 )
 def test_an_absolute_limit_is_inclusive(direction: str, value: float, passed: bool) -> None:
-    assert one(gate(direction=direction), Figure(value, 10)).passed is passed
+    assert one(gate(direction=direction), Measurement(value, 10)).passed is passed
 
 
 def test_a_difference_that_equals_the_limit_passes_despite_binary_fractions() -> None:
     assert 0.47 - 0.50 < -0.03  # the very case
-    assert one(gate(**RELATIVE), Figure(0.47, 10), Figure(0.50, 10)).passed
-    assert not one(gate(**RELATIVE), Figure(0.469, 10), Figure(0.50, 10)).passed
+    assert one(gate(**RELATIVE), Measurement(0.47, 10), Measurement(0.50, 10)).passed
+    assert not one(gate(**RELATIVE), Measurement(0.469, 10), Measurement(0.50, 10)).passed
 
 
 def test_a_ratio_is_taken_to_the_reference() -> None:
     rule = gate(
         stage="load", metric="total_p95_ms", direction="at_most", limit=2, relative_to="stable", compare="ratio"
     )
-    assert one(rule, Figure(1600.0, 10), Figure(800.0, 10)).passed
-    failed = one(rule, Figure(2000.0, 10), Figure(800.0, 10))
+    assert one(rule, Measurement(1600.0, 10), Measurement(800.0, 10)).passed
+    failed = one(rule, Measurement(2000.0, 10), Measurement(800.0, 10))
     assert not failed.passed
     assert failed.reason == (
         "gate g: total_p95_ms is 2000 against 800 of stable (2.50 times); limit: at most 2 times stable"
@@ -67,14 +67,14 @@ def test_a_ratio_is_taken_to_the_reference() -> None:
     ("figure", "says"),
     [
         (None, "f1 was not measured"),
-        (Figure(None, 0), "f1 has no value (0 samples)"),
-        (Figure(math.nan, 30), "f1 is nan, not a finite number"),
-        (Figure(math.inf, 30), "f1 is inf, not a finite number"),
-        (Figure(1.0, 28, errors=2), "f1 could not be computed for 2 samples"),
-        (Figure(1.0, 9), "f1 is 1, but rests on 9 samples, at least 10 are needed"),
+        (Measurement(None, 0), "f1 has no value (0 samples)"),
+        (Measurement(math.nan, 30), "f1 is nan, not a finite number"),
+        (Measurement(math.inf, 30), "f1 is inf, not a finite number"),
+        (Measurement(1.0, 28, errors=2), "f1 could not be computed for 2 samples"),
+        (Measurement(1.0, 9), "f1 is 1, but rests on 9 samples, at least 10 are needed"),
     ],
 )
-def test_a_figure_that_cannot_be_judged_fails_with_its_own_reason(figure: Figure | None, says: str) -> None:
+def test_a_figure_that_cannot_be_judged_fails_with_its_own_reason(figure: Measurement | None, says: str) -> None:
     verdict = one(gate(), figure)
     assert not verdict.passed
     assert says in verdict.reason
@@ -86,37 +86,37 @@ def test_a_figure_that_cannot_be_judged_fails_with_its_own_reason(figure: Figure
     [
         (None, True, "there are no results of champion"),
         (None, False, "ttft_p50_ms of champion was not measured"),
-        (Figure(math.nan, 30), False, "ttft_p50_ms of champion is nan"),
-        (Figure(None, 30), False, "ttft_p50_ms of champion has no value"),
-        (Figure(0.1, 3), False, "ttft_p50_ms of champion is 0.1, but rests on 3 samples"),
-        (Figure(0.1, 30, errors=1), False, "ttft_p50_ms of champion could not be computed"),
+        (Measurement(math.nan, 30), False, "ttft_p50_ms of champion is nan"),
+        (Measurement(None, 30), False, "ttft_p50_ms of champion has no value"),
+        (Measurement(0.1, 3), False, "ttft_p50_ms of champion is 0.1, but rests on 3 samples"),
+        (Measurement(0.1, 30, errors=1), False, "ttft_p50_ms of champion could not be computed"),
     ],
 )
-def test_a_reference_that_cannot_be_used_fails(other: Figure | None, missing: bool, says: str) -> None:
-    verdict = one(gate(**RELATIVE), Figure(1.0, 30), other, missing=missing)
+def test_a_reference_that_cannot_be_used_fails(other: Measurement | None, missing: bool, says: str) -> None:
+    verdict = one(gate(**RELATIVE), Measurement(1.0, 30), other, missing=missing)
     assert not verdict.passed
     assert says in verdict.reason
 
 
 def test_a_ratio_to_zero_fails_even_where_the_figure_is_zero() -> None:
     rule = gate(metric="ttft_p50_ms", direction="at_most", limit=2, relative_to="champion", compare="ratio")
-    assert "a ratio to it means nothing" in one(rule, Figure(0.0, 30), Figure(0.0, 30)).reason
+    assert "a ratio to it means nothing" in one(rule, Measurement(0.0, 30), Measurement(0.0, 30)).reason
 
 
 def test_no_gate_for_the_stage_fails() -> None:
-    (verdict,) = decide([gate()], "load", {"f1": Figure(1.0, 99)}, {})
+    (verdict,) = decide([gate()], "load", {"f1": Measurement(1.0, 99)}, {})
     assert not verdict.passed
     assert "no gate is defined for stage load" in verdict.reason
 
 
 def test_only_the_gates_of_the_stage_are_decided_in_the_order_of_the_file() -> None:
     gates = [gate(name="b"), gate(name="x", stage="load"), gate(name="a")]
-    assert [v.gate for v in decide(gates, "evaluation", {"f1": Figure(1.0, 99)}, None)] == ["b", "a"]
+    assert [v.gate for v in decide(gates, "evaluation", {"f1": Measurement(1.0, 99)}, None)] == ["b", "a"]
 
 
 def test_require_names_every_failed_gate_with_figure_limit_and_cases() -> None:
     gates = [gate(name="one"), gate(name="two", metric="em"), gate(name="three", metric="ok")]
-    figures = {"f1": Figure(0.2, 30, cases=tuple(f"q{n}" for n in range(30))), "ok": Figure(0.9, 30)}
+    figures = {"f1": Measurement(0.2, 30, cases=tuple(f"q{n}" for n in range(30))), "ok": Measurement(0.9, 30)}
     verdicts = decide(gates, "evaluation", figures, None)
     with pytest.raises(GateFailed) as caught:
         require(verdicts)
@@ -133,7 +133,7 @@ def test_require_names_every_failed_gate_with_figure_limit_and_cases() -> None:
 def test_require_refuses_silence_and_accepts_passes() -> None:
     with pytest.raises(GateFailed, match="nothing was checked"):
         require([])
-    require(decide([gate()], "evaluation", {"f1": Figure(0.9, 30)}, None))
+    require(decide([gate()], "evaluation", {"f1": Measurement(0.9, 30)}, None))
 
 
 GATE = """\

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sluice.core.closures import Code
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Images, Manifest, identified, load, verify
 
@@ -55,14 +55,14 @@ def test_a_changed_manifest_is_refused(make: Make) -> None:
 def test_a_path_that_leaves_the_folder_is_refused(make: Make, name: str) -> None:
     _, folder = make()
     rewritten(folder, lambda document: document["files"].update({name: "0" * 64}))
-    with pytest.raises(Faults, match="not a plain path inside the release folder"):
+    with pytest.raises(ValidationErrors, match="not a plain path inside the release folder"):
         load(folder)
 
 
 def test_unknown_and_missing_keys_are_named(make: Make) -> None:
     _, folder = make()
     rewritten(folder, lambda document: (document.pop("data"), document.update(imgae="x"))[0])
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         load(folder)
     assert "data: Field required" in str(caught.value)
     assert "imgae: unknown key (did you mean 'image'?)" in str(caught.value)
@@ -82,7 +82,7 @@ def test_verify_names_all_faults_at_once(make: Make) -> None:
     (folder / "prompts/sub").mkdir()
     (folder / "prompts/sub/more.prompt.yml").write_text("x")
     (folder / "report.html").write_text("made later, allowed")
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         verify(folder, manifest)
     text = str(caught.value)
     assert len(caught.value.faults) == 5
@@ -97,7 +97,7 @@ def test_an_adapter_slipped_into_a_release_without_one_is_found(make: Make) -> N
     manifest, folder = make(adapter=None)
     assert manifest.adapter is None
     (folder / "adapter.gguf").write_bytes(b"GGUF other")
-    with pytest.raises(Faults, match=r"adapter\.gguf: not in the manifest"):
+    with pytest.raises(ValidationErrors, match=r"adapter\.gguf: not in the manifest"):
         verify(folder, manifest)
 
 
@@ -143,15 +143,15 @@ def test_a_release_from_before_code_was_pinned_is_read_with_its_id(make: Make) -
 def test_the_list_of_code_is_pinned(make: Make, workspace: Workspace) -> None:
     manifest, folder = make(code=code(workspace, "here"))
     (folder / "code.json").write_text("{}")
-    with pytest.raises(Faults, match=r"code\.json: sha256 is"):
+    with pytest.raises(ValidationErrors, match=r"code\.json: sha256 is"):
         verify(folder, manifest)
     old, folder = make()
     (folder / "code.json").write_text("{}")
-    with pytest.raises(Faults, match=r"code\.json: not in the manifest"):
+    with pytest.raises(ValidationErrors, match=r"code\.json: not in the manifest"):
         verify(folder, old)
 
 
 def code(workspace: Workspace, text: str) -> Code:
     path = workspace.root / f"{text}.py"
     path.write_text(text)
-    return Code({"sluice/serving/api.py": path})
+    return Code({"sluice/serving/http_api.py": path})

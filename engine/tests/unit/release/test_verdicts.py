@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sluice.evaluation.comparison import compare
-from sluice.evaluation.findings import Comparison
-from sluice.evaluation.policy import load_policy
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.registry import make_metrics
 from sluice.release.verdicts import quality_report, verdicts_of
 

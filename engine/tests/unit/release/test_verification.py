@@ -9,9 +9,9 @@ import pytest
 
 from sluice.core.workspace import Workspace
 from sluice.release import catalogue, verification
-from sluice.release.blobs import open_place
+from sluice.release.artifact_store import open_artifact_store
 from sluice.release.manifest import Manifest
-from sluice.release.verification import check_attestation, check_folder, check_place
+from sluice.release.verification import check_artifact_store, check_attestation, check_folder
 
 Make = Callable[..., tuple[Manifest, Path]]
 Gh = Callable[[str], str]
@@ -43,24 +43,24 @@ def test_a_folder_of_another_name_is_not(folder: Path) -> None:
 
 
 def test_every_artefact_in_the_place_is_read_again(folder: Path, workspace: Workspace, tmp_path: Path) -> None:
-    place = open_place(str(tmp_path / "place"))
-    catalogue.add(place, workspace, folder, "1" * 40)
-    assert check_place(place, workspace, folder).result == "verified"
+    store = open_artifact_store(str(tmp_path / "place"))
+    catalogue.add(store, workspace, folder, "1" * 40)
+    assert check_artifact_store(store, workspace, folder).result == "verified"
     for blob in (tmp_path / "place" / "sha256").iterdir():
         whole = blob.read_bytes()
         for damage in (lambda path=blob, was=whole: path.write_bytes(was + b" "), blob.unlink):
             damage()
-            check = check_place(place, workspace, folder)
+            check = check_artifact_store(store, workspace, folder)
             assert (check.result, blob.name in check.reason) == ("failed", True)
             blob.write_bytes(whole)
-    assert check_place(place, workspace, folder).result == "verified"
+    assert check_artifact_store(store, workspace, folder).result == "verified"
 
 
 def test_a_release_that_is_not_in_the_place_fails_and_without_a_place_nothing_is_verified(
     folder: Path, workspace: Workspace, tmp_path: Path
 ) -> None:
-    assert check_place(open_place(str(tmp_path / "empty")), workspace, folder).result == "failed"
-    assert check_place(None, workspace, folder).result == "not verified"
+    assert check_artifact_store(open_artifact_store(str(tmp_path / "empty")), workspace, folder).result == "failed"
+    assert check_artifact_store(None, workspace, folder).result == "not verified"
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 
 from sluice.data.rows import Document
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index import IndexInfo, build_index
-from sluice.retrieval.retriever import Backend, open_backend, open_retriever
+from sluice.retrieval.index_files import IndexInfo, build_index
+from sluice.retrieval.retriever import StoreBackend, open_backend, open_retriever
 from sluice.retrieval.stores import Stores
 
 from .conftest import Scattered, corpus
@@ -28,7 +28,7 @@ def stores(request: pytest.FixtureRequest, database: str, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def backend(stores: Stores, tmp_path: Path) -> Iterator[Backend]:
+def backend(stores: Stores, tmp_path: Path) -> Iterator[StoreBackend]:
     with open_backend(stores, tmp_path) as opened:
         yield opened
 
@@ -38,7 +38,7 @@ def make(tmp_path: Path, spec: Any) -> Callable[[list[Document], str], IndexInfo
     return lambda documents, name="index": build_index(documents, Scattered(), spec, ChunkerSettings(), tmp_path / name)
 
 
-def test_a_collection_is_loaded_once_and_listed(backend: Backend, make: Any, tmp_path: Path) -> None:
+def test_a_collection_is_loaded_once_and_listed(backend: StoreBackend, make: Any, tmp_path: Path) -> None:
     info = make(corpus(5))
     assert backend.collections() == []
     for _ in range(2):
@@ -46,7 +46,7 @@ def test_a_collection_is_loaded_once_and_listed(backend: Backend, make: Any, tmp
         assert backend.collections() == [info.collection]
 
 
-def test_the_nearest_come_first_with_what_was_stored(backend: Backend, make: Any, tmp_path: Path) -> None:
+def test_the_nearest_come_first_with_what_was_stored(backend: StoreBackend, make: Any, tmp_path: Path) -> None:
     documents = corpus(40)
     documents[7] = documents[7].model_copy(update={"text": "First.\n\nThe seventh word."})
     collection = make(documents).collection
@@ -64,7 +64,7 @@ def test_the_nearest_come_first_with_what_was_stored(backend: Backend, make: Any
         assert (document.id, document.metadata["title"]) == ("d0007#1", "T")
 
 
-def test_the_similarity_is_the_cosine(backend: Backend, make: Any, tmp_path: Path) -> None:
+def test_the_similarity_is_the_cosine(backend: StoreBackend, make: Any, tmp_path: Path) -> None:
     collection = make(corpus(10)).collection
     backend.load(tmp_path / "index")
     with backend.retriever(collection, Scattered()) as retriever:
@@ -75,7 +75,7 @@ def test_the_similarity_is_the_cosine(backend: Backend, make: Any, tmp_path: Pat
         )
 
 
-def test_a_tenant_sees_his_own_and_what_is_for_all(backend: Backend, make: Any, tmp_path: Path) -> None:
+def test_a_tenant_sees_his_own_and_what_is_for_all(backend: StoreBackend, make: Any, tmp_path: Path) -> None:
     documents = corpus(30)
     for number, tenant in enumerate(["a"] * 3 + ["b"] * 20):
         documents[number] = documents[number].model_copy(update={"tenant": tenant})
@@ -92,7 +92,9 @@ def test_a_tenant_sees_his_own_and_what_is_for_all(backend: Backend, make: Any, 
     assert seen["b"] == everybody | {f"d{number:04}" for number in range(3, 23)}
 
 
-def test_collections_stand_beside_each_other_and_go_one_by_one(backend: Backend, make: Any, tmp_path: Path) -> None:
+def test_collections_stand_beside_each_other_and_go_one_by_one(
+    backend: StoreBackend, make: Any, tmp_path: Path
+) -> None:
     first, second = make(corpus(5), "a").collection, make(corpus(6), "b").collection
     for name in ("a", "b"):
         backend.load(tmp_path / name)
@@ -107,14 +109,14 @@ def test_collections_stand_beside_each_other_and_go_one_by_one(backend: Backend,
 
 
 def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
-    backend: Backend, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: StoreBackend, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sluice.retrieval import collections, index, langchain_stores
+    from sluice.retrieval import index_files, langchain_stores, postgres_collections
 
     info = make(corpus(250))
-    read = index.read_index(tmp_path / "index")
+    read = index_files.read_index(tmp_path / "index")
     with monkeypatch.context() as patch:
-        for module in (collections, langchain_stores):
+        for module in (postgres_collections, langchain_stores):
             patch.setattr(module, "read_index", lambda _: (read[0], read[1], read[2][:220]))
         patch.setattr(langchain_stores, "_BATCH", 100)
         with pytest.raises((ValueError, RuntimeError, StopIteration)):  # the vectors are fewer than the chunks

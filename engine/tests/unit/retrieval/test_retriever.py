@@ -14,10 +14,10 @@ from sluice.core.processes import free_port
 from sluice.data.rows import Document
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index import build_index
+from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres import PostgresRetriever
 from sluice.retrieval.retriever import Retriever, open_retriever
-from sluice.retrieval.searching import Mode
+from sluice.retrieval.search_sql import Mode
 from sluice.retrieval.stores import Stores
 
 LOCAL = Stores.model_validate({"default": "local", "stores": {"local": {"kind": "embedded"}}})

@@ -10,9 +10,9 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index import build_index, identity_of
-from sluice.retrieval.sharding import DONE, Shard, embed_share
-from sluice.retrieval.vector_cache import EmbeddedElsewhere
+from sluice.retrieval.index_files import build_index, identity_of
+from sluice.retrieval.sharding import DONE, CorpusShard, embed_share
+from sluice.retrieval.vector_cache import ImportedVectors
 
 from .conftest import Scattered, corpus
 
@@ -23,7 +23,7 @@ FILES = ("chunks.jsonl", "vectors.npy", "index.json")
 def embed_all(folder: Path, documents: Any, spec: Any, embedder: Any, *, of: int = 4, leave: int = 0) -> list[int]:
     found = []
     for number in range(1, of + 1):
-        shard = Shard(number, of)
+        shard = CorpusShard(number, of)
         if number != leave:
             found.append(embed_share(documents, shard, SETTINGS, embedder, identity_of(spec), folder, part=4))
     return found
@@ -35,7 +35,7 @@ def test_shares_make_the_same_index(spec: Any, tmp_path: Path) -> None:
     assert sum(counts := embed_all(tmp_path / "shards", documents, spec, Scattered())) == 60
     assert min(counts) > 5
     build_index(documents, Scattered(), spec, SETTINGS, tmp_path / "whole")
-    given = EmbeddedElsewhere([tmp_path / "shards"], identity_of(spec))
+    given = ImportedVectors([tmp_path / "shards"], identity_of(spec))
     build_index(documents, given, spec, SETTINGS, tmp_path / "joined")
     for name in FILES:
         assert (tmp_path / "joined" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
@@ -48,7 +48,7 @@ def test_the_real_embedder_gives_nearly_the_same_vectors_in_shares(embedder: Any
     documents = corpus(12, **long)
     embed_all(tmp_path / "shards", documents, spec, embedder, of=3)
     whole = build_index(documents, embedder, spec, SETTINGS, tmp_path / "whole")
-    given = EmbeddedElsewhere([tmp_path / "shards"], identity_of(spec))
+    given = ImportedVectors([tmp_path / "shards"], identity_of(spec))
     assert build_index(documents, given, spec, SETTINGS, tmp_path / "joined").collection == whole.collection
     first, second = (np.load(tmp_path / name / "vectors.npy") for name in ("whole", "joined"))
     assert (first * second).sum(axis=1).min() > 0.99
@@ -64,7 +64,7 @@ class Stops(Scattered):
 
 
 def test_a_shard_that_was_cut_off_goes_on_after_its_last_part(spec: Any, tmp_path: Path) -> None:
-    documents, shard = corpus(20), Shard(1, 1)
+    documents, shard = corpus(20), CorpusShard(1, 1)
     with pytest.raises(KeyboardInterrupt):
         embed_share(documents, shard, SETTINGS, Stops(), identity_of(spec), tmp_path, part=4)
     assert not (tmp_path / shard.folder / DONE).exists()
@@ -87,8 +87,8 @@ def test_a_shard_that_is_done_is_not_embedded_again(spec: Any, tmp_path: Path) -
 def test_a_share_is_missing(spec: Any, tmp_path: Path) -> None:
     documents = corpus(60)
     embed_all(tmp_path / "shards", documents, spec, Scattered(), leave=3)
-    lost = sum(Shard(3, 4).takes(document) for document in documents)
-    given = EmbeddedElsewhere([tmp_path / "shards"], identity_of(spec))
+    lost = sum(CorpusShard(3, 4).takes(document) for document in documents)
+    given = ImportedVectors([tmp_path / "shards"], identity_of(spec))
     with pytest.raises(SluiceError, match=f"{lost} of 60 chunks have no vector there"):
         build_index(documents, given, spec, SETTINGS, tmp_path / "joined")
     assert not (tmp_path / "joined").exists()
@@ -98,15 +98,15 @@ def test_what_cannot_be_taken_is_named(spec: Any, tmp_path: Path) -> None:
     embed_all(tmp_path / "shards", corpus(4), spec, Scattered(), of=1)
     other = spec.model_copy(update={"sha256": "1" * 64})
     with pytest.raises(SluiceError, match="no vectors of this embedder"):
-        EmbeddedElsewhere([tmp_path / "shards"], identity_of(other))
+        ImportedVectors([tmp_path / "shards"], identity_of(other))
     file = next((tmp_path / "shards").rglob("*.npz"))
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(SluiceError, match=f"{file.name}: cannot be read"):
-        EmbeddedElsewhere([tmp_path / "shards"], identity_of(spec))
+        ImportedVectors([tmp_path / "shards"], identity_of(spec))
 
 
 @pytest.mark.parametrize("written", ["3", "0/4", "5/4", "a/b", "1/4/2", ""])
 def test_what_is_no_shard(written: str) -> None:
     with pytest.raises(SluiceError, match="is not K/N"):
-        Shard.parse(written)
-    assert Shard.parse("3/4") == Shard(3, 4)
+        CorpusShard.parse(written)
+    assert CorpusShard.parse("3/4") == CorpusShard(3, 4)

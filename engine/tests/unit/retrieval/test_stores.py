@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.retrieval.stores import Stores, StoreSpec, _forget_dead_users, close_abandoned, open_store
@@ -38,7 +38,7 @@ def test_the_stores_of_this_repository(workspace: Workspace) -> None:
 def test_faults_in_the_file(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "stores.yaml"
     path.write_text(text)
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         load_settings(path, Stores)
     assert fault in caught.value.message
 

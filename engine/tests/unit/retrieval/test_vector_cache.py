@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sluice.core.files import read_jsonl
+from sluice.core.atomic_files import read_jsonl
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index import build_index, identity_of
+from sluice.retrieval.index_files import build_index, identity_of
 from sluice.retrieval.vector_cache import RememberingEmbedder
 
 from .conftest import Scattered, corpus

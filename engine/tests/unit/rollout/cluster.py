@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from sluice.cluster.released import LOAD
+from sluice.cluster.release_overlay import LOAD
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest, identified
 from starter_files import copy_starter

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.rehearsal.services import ServiceSpec
-from sluice.rollout.templates import TEMPLATES
+from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rollout.analysis_templates import TEMPLATES
 from starter_files import LOCUSTFILE, ROLLOUT
 
 ROOT = Path(__file__).parents[4]
@@ -24,7 +24,7 @@ gates:
      relative_to: stable, compare: ratio, min_samples: 5}
 """
 
-SpecFactory = Callable[..., ServiceSpec]
+SpecFactory = Callable[..., ReleaseServiceSpec]
 RolloutWriter = Callable[..., Path]
 
 
@@ -51,8 +51,10 @@ def questions(tmp_path: Path) -> Path:
 def stub() -> SpecFactory:
     """A release served by stub_service.py: stub("r-1", "--delay", "0.2")."""
 
-    def make(release: str, *options: str) -> ServiceSpec:
-        return ServiceSpec(release, [sys.executable, str(STUB), "--port", "{port}", "--release", release, *options])
+    def make(release: str, *options: str) -> ReleaseServiceSpec:
+        return ReleaseServiceSpec(
+            release, [sys.executable, str(STUB), "--port", "{port}", "--release", release, *options]
+        )
 
     return make
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from sluice.cluster.client import Cluster, ConflictError, LostError
-from sluice.cluster.deploy import Deployment, deploy
-from sluice.cluster.released import render_release
-from sluice.cluster.watch import Patience
+from sluice.cluster.deploy_release import DeploymentResult, deploy
+from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictError
+from sluice.cluster.release_overlay import render_release
+from sluice.cluster.resource_watch import WatchTimeouts
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from support.kubernetes.api_server import KubeApi, serving, status
 
 from .cluster import IMAGE, checkout, hold, recording, release
 
-QUICK = Patience(lost=120, watch=5, silence=10, pull=120, settle=60, again=(0.1, 0.5))
+QUICK = WatchTimeouts(lost=120, watch=5, silence=10, pull=120, settle=60, again=(0.1, 0.5))
 
 
 @pytest.fixture
@@ -46,7 +46,9 @@ class Runner:
         self.documents = documents
         self.lines: list[str] = []
 
-    def __call__(self, *, patience: Patience = QUICK, seconds: float = 240, retry: bool = False) -> Deployment:
+    def __call__(
+        self, *, patience: WatchTimeouts = QUICK, seconds: float = 240, retry: bool = False
+    ) -> DeploymentResult:
         self.lines.clear()
         return deploy(
             self.cluster, self.documents, show=self.lines.append, seconds=seconds, patience=patience, retry=retry
@@ -180,7 +182,7 @@ def test_a_first_release_that_fails_has_nothing_to_go_back_to(api: KubeApi, run:
 def test_an_image_that_cannot_be_pulled_is_aborted_in_time(api: KubeApi, run: Runner) -> None:
     hold(api)
     api.recording = recording("image-pull")
-    done = run(patience=Patience(lost=120, watch=5, silence=10, pull=1, settle=60, again=(0.1, 0.5)))
+    done = run(patience=WatchTimeouts(lost=120, watch=5, silence=10, pull=1, settle=60, again=(0.1, 0.5)))
     assert done.kind == "stopped"
     assert "ImagePullBackOff: Back-off pulling image" in done.reasons[0]
     assert any("ErrImagePull" in line for line in run.lines)
@@ -213,14 +215,14 @@ def test_a_lost_connection_is_taken_up_where_it_was(api: KubeApi, run: Runner) -
 def test_an_api_server_that_stays_away_is_given_up(api: KubeApi, run: Runner) -> None:
     hold(api)
     api.recording = {"events": [*recording("outage")["events"][:2], {"down": 30}]}
-    with pytest.raises(LostError, match="has not answered for 2 s") as caught:
-        run(patience=Patience(lost=2, watch=5, silence=10, again=(0.1, 0.5)))
+    with pytest.raises(ClusterUnreachableError, match="has not answered for 2 s") as caught:
+        run(patience=WatchTimeouts(lost=2, watch=5, silence=10, again=(0.1, 0.5)))
     assert "run the same command again" in str(caught.value)
 
 
 def test_an_api_server_that_is_away_from_the_start(api: KubeApi, run: Runner) -> None:
     api.down = True
-    with pytest.raises(LostError):
+    with pytest.raises(ClusterUnreachableError):
         run()
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.rehearsal.load import LoadReport, LoadTargets, run_load
-from sluice.rollout.templates import LoadParameters
+from sluice.rehearsal.load_job import LoadReport, LoadTargets, run_load
+from sluice.rollout.analysis_templates import LoadParameters
 
 LOAD = LoadParameters(users=2, seconds=1, shape="steady", answer_timeout_s=1)
 REPORT = """{"targets": {}, "samples": {}, "visits": [], "pairs": [],

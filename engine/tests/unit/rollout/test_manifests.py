@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sluice.cluster.manifests import PLACEHOLDER, as_builtin, parse, render, unpinned, validate
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 
 IMAGE = "registry.example/sluice@sha256:" + "1" * 64
 
@@ -61,13 +61,13 @@ def test_a_kind_without_a_schema_does_not_pass(tmp_path: Path) -> None:
 
 def test_a_built_in_kind_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
     unknown = {"apiVersion": "apps/v1", "kind": "Deploiment", "metadata": {"name": "x"}, "spec": {}}
-    with pytest.raises(Faults, match="no kind 'Deploiment' in 'apps/v1'"):
+    with pytest.raises(ValidationErrors, match="no kind 'Deploiment' in 'apps/v1'"):
         validate([unknown], tmp_path)
 
 
 def test_every_fault_of_a_document_is_told(tmp_path: Path) -> None:
     broken = parse("apiVersion: v1\nkind: Service\nmetadata: {nam: x}\nspec: {selektor: {}, ports: [{prt: 1}]}")
-    with pytest.raises(Faults) as caught:
+    with pytest.raises(ValidationErrors) as caught:
         validate(broken, tmp_path)
     assert all(word in str(caught.value) for word in ("nam", "selektor", "prt"))
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sluice.cluster.client import Cluster
-from sluice.cluster.deploy import deploy
-from sluice.cluster.released import render_release
+from sluice.cluster.deploy_release import deploy
+from sluice.cluster.kubectl import Cluster
+from sluice.cluster.release_overlay import render_release
 from sluice.core.errors import SluiceError
 from support.kubernetes.api_server import KubeApi, serving, status
 

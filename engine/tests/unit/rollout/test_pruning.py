@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from sluice.cluster.observer import Target
 from sluice.cluster.pruning import prune
 from sluice.cluster.rollback import choose, revisions
-from sluice.cluster.status import read_rollout
+from sluice.cluster.rollout_observer import RolloutTarget
+from sluice.cluster.rollout_status import read_rollout
 from support.kubernetes.api_server import KubeApi, serving
 
 from .cluster import hold
@@ -66,8 +66,8 @@ def replicas(api: KubeApi, number: int, release: str, **owner: str) -> None:
     api.put({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": about, "spec": {"template": template}})
 
 
-def target(api: KubeApi) -> Target:
-    return Target(api.namespace, "sluice", "app.kubernetes.io/name=sluice")
+def target(api: KubeApi) -> RolloutTarget:
+    return RolloutTarget(api.namespace, "sluice", "app.kubernetes.io/name=sluice")
 
 
 def tidied(api: KubeApi) -> list[str]:

@@ -11,7 +11,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.data.rows import write_rows
 from sluice.rehearsal.quality_job import QualityReport, run_quality
-from sluice.rollout.templates import QualityParameters
+from sluice.rollout.analysis_templates import QualityParameters
 from support.rollout.canaries import CASES, Canary
 
 ROOT = Path(__file__).parents[4]

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_json
 from sluice.core.processes import wait_until
-from sluice.rehearsal.rehearse import Event, Rehearsal, rehearse
-from sluice.rehearsal.services import ServiceSpec
-from sluice.rollout.plan import load_plan
+from sluice.rehearsal.rehearse import Rehearsal, RehearsalProgress, rehearse
+from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.rollout.canary_plan import load_plan
 
 pytestmark = [pytest.mark.real, pytest.mark.drill]
 
@@ -42,7 +42,7 @@ Run = Callable[..., Rehearsal]
 
 @pytest.fixture
 def run(tmp_path: Path, rollout_file: Callable[..., Path], gates: Path, questions: Path, locustfile: Path) -> Run:
-    def go(stable: ServiceSpec, canary: ServiceSpec, steps: str = ONE_STEP, **more: object) -> Rehearsal:
+    def go(stable: ReleaseServiceSpec, canary: ReleaseServiceSpec, steps: str = ONE_STEP, **more: object) -> Rehearsal:
         return rehearse(
             load_plan(rollout_file(steps, duration="30s", answer_timeout="5s")),
             stable=stable,
@@ -75,9 +75,9 @@ def _nothing_left(state: Path) -> None:
 
 
 def test_a_good_canary_walks_every_step_and_takes_all_visitors(
-    run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path
+    run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
 ) -> None:
-    events: list[Event] = []
+    events: list[RehearsalProgress] = []
     result = run(stub("r-old"), stub("r-new"), TWO_STEPS, on_event=events.append)
     assert (result.verdict, result.reason) == ("passed", "")
     assert [step.kind for step in result.steps] == ["setWeight", "pause", "analysis"] * 2
@@ -102,7 +102,9 @@ def test_a_good_canary_walks_every_step_and_takes_all_visitors(
     assert Rehearsal.model_validate(document) == result
 
 
-def test_a_slow_canary_is_stopped_by_the_load_stage(run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
+def test_a_slow_canary_is_stopped_by_the_load_stage(
+    run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
+) -> None:
     result = run(stub("r-old"), stub("r-slow", "--delay", "1.2"))
     assert result.verdict == "failed"
     assert "gate canary_latency: total_p50_ms" in result.reason
@@ -115,7 +117,7 @@ def test_a_slow_canary_is_stopped_by_the_load_stage(run: Run, stub: Callable[...
 
 
 def test_a_canary_that_answers_5xx_is_stopped_and_stable_s_visitors_see_no_failure(
-    run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path
+    run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
 ) -> None:
     result = run(stub("r-old"), stub("r-broken", "--status", "503"))
     assert result.verdict == "failed"
@@ -130,7 +132,7 @@ def test_a_canary_that_answers_5xx_is_stopped_and_stable_s_visitors_see_no_failu
     ("answer", "said"), [("empty", "the answer is empty"), ("cut", "before [DONE]"), ("torn", "the stream was cut")]
 )
 def test_an_answer_that_is_not_whole_is_a_failure_in_spite_of_its_status(
-    run: Run, stub: Callable[..., ServiceSpec], answer: str, said: str
+    run: Run, stub: Callable[..., ReleaseServiceSpec], answer: str, said: str
 ) -> None:
     result = run(stub("r-old"), stub("r-bad", "--answer", answer))
     assert result.verdict == "failed"
@@ -139,7 +141,7 @@ def test_an_answer_that_is_not_whole_is_a_failure_in_spite_of_its_status(
     assert result.traffic.failed_outside_canary == 0
 
 
-def test_a_silent_canary_fails_for_want_of_samples(run: Run, stub: Callable[..., ServiceSpec]) -> None:
+def test_a_silent_canary_fails_for_want_of_samples(run: Run, stub: Callable[..., ReleaseServiceSpec]) -> None:
     result = run(stub("r-old"), stub("r-silent", "--delay", "60"))
     assert result.verdict == "failed"
     assert "canary_errors" in result.reason
@@ -148,7 +150,7 @@ def test_a_silent_canary_fails_for_want_of_samples(run: Run, stub: Callable[...,
 
 
 def test_a_canary_that_dies_at_start_leaves_stable_untouched(
-    run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path
+    run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
 ) -> None:
     result = run(stub("r-old"), stub("r-dead", "--die", "cannot load the model"))
     assert result.verdict == "failed"
@@ -163,9 +165,9 @@ def test_a_canary_that_dies_at_start_leaves_stable_untouched(
 
 
 def test_a_canary_that_dies_on_the_way_is_stopped_at_once(
-    run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path
+    run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
 ) -> None:
-    def kill_it(event: Event) -> None:
+    def kill_it(event: RehearsalProgress) -> None:
         if event.text.startswith("watching") and event.news:
             record = next((tmp_path / "state" / "run").glob("canary-*.json"))
             os.kill(read_json(record)["pid"], signal.SIGKILL)
@@ -178,7 +180,7 @@ def test_a_canary_that_dies_on_the_way_is_stopped_at_once(
     assert result.traffic.failed_outside_canary == 0
 
 
-def test_without_stable_nothing_is_decided(run: Run, stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
+def test_without_stable_nothing_is_decided(run: Run, stub: Callable[..., ReleaseServiceSpec], tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match="stable r-old ended with status 7"):
         run(stub("r-old", "--die", "no disk"), stub("r-new"))
     assert not (tmp_path / "rehearsal.json").exists()
@@ -188,11 +190,12 @@ def test_without_stable_nothing_is_decided(run: Run, stub: Callable[..., Service
 _SCRIPT = """
 import json, sys
 from pathlib import Path
-from sluice.rollout.plan import load_plan
+from sluice.rollout.canary_plan import load_plan
 from sluice.rehearsal.rehearse import rehearse
-from sluice.rehearsal.services import ServiceSpec
+from sluice.rehearsal.release_services import ReleaseServiceSpec
 a = json.loads(sys.argv[1])
-rehearse(load_plan(Path(a["plan"])), stable=ServiceSpec("r-old", a["stable"]), canary=ServiceSpec("r-new", a["canary"]),
+rehearse(load_plan(Path(a["plan"])), stable=ReleaseServiceSpec("r-old", a["stable"]),
+         canary=ReleaseServiceSpec("r-new", a["canary"]),
          gates=Path(a["gates"]), questions=Path(a["questions"]), state=Path(a["state"]), out=Path(a["out"]),
          locustfile=Path(a["locustfile"]), on_event=lambda e: e.news and print(e.text, flush=True))
 """
@@ -203,7 +206,7 @@ def test_ctrl_c_and_kill_leave_no_process_behind(
     how: signal.Signals,
     tmp_path: Path,
     rollout_file: Callable[..., Path],
-    stub: Callable[..., ServiceSpec],
+    stub: Callable[..., ReleaseServiceSpec],
     gates: Path,
     questions: Path,
     locustfile: Path,

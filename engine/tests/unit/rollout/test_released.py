@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sluice.cluster import manifests
-from sluice.cluster.released import place_of_rollout, render_release, rollout_of
+from sluice.cluster.release_overlay import place_of_rollout, render_release, rollout_of
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 

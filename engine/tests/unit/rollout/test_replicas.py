@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from sluice.core import processes
-from sluice.rehearsal.router import find_binary
+from sluice.rehearsal.traefik_router import find_binary
 from support.load.client import Lines, request
 from support.load.overload import Shot, fire, shoot
 from support.load.service import QUESTION, SteadyService

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from sluice.cluster.client import Cluster
+from sluice.cluster.kubectl import Cluster
+from sluice.cluster.resource_watch import WatchTimeouts
 from sluice.cluster.rollback import manifest, rollback
-from sluice.cluster.watch import Patience
 from sluice.core.errors import SluiceError
 from support.kubernetes.api_server import KubeApi, serving
 
 from .cluster import hold
 
-QUICK = Patience(lost=20, watch=5, silence=10, settle=5, again=(0.1, 0.5))
+QUICK = WatchTimeouts(lost=20, watch=5, silence=10, settle=5, again=(0.1, 0.5))
 HEALTHY = {"phase": "Healthy", "currentPodHash": "old", "stableRS": "old"}
 
 

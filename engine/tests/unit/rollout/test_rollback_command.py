@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from sluice import cli
-from sluice.cluster import released, rollback
-from sluice.cluster.outcome import Outcome
+from sluice.cluster import release_overlay, rollback
+from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.core.workspace import Workspace
 from sluice.release import champion
 from sluice.release.catalogue import add
+from sluice.release.environment_record import EnvironmentRecord, open_record
 from sluice.release.manifest import Manifest
-from sluice.release.record import Record, open_record
 from unit.release.conftest import make, small_models, workspace
 
 __all__ = ["make", "small_models", "workspace"]
@@ -29,14 +29,14 @@ Make = Callable[..., tuple[Manifest, Path]]
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the cluster was asked, and what it answers."""
-    said: dict[str, Any] = {"live": "", "ended": Outcome("promoted")}
+    said: dict[str, Any] = {"live": "", "ended": RolloutOutcome("promoted")}
 
-    def go_back(*_: Any, release: str = "", before: str = "", **__: Any) -> tuple[str, Outcome | None]:
+    def go_back(*_: Any, release: str = "", before: str = "", **__: Any) -> tuple[str, RolloutOutcome | None]:
         said.update(release=release, before=before)
         return said["live"] or release or before, said["ended"]
 
     monkeypatch.setattr(rollback, "rollback", go_back)
-    monkeypatch.setattr(released, "place_of_rollout", lambda *_: ("namespace", "sluice"))
+    monkeypatch.setattr(release_overlay, "place_of_rollout", lambda *_: ("namespace", "sluice"))
     monkeypatch.setattr(champion, "_move_alias", lambda *_: None)
     return said
 
@@ -62,22 +62,22 @@ def record(
     make: Make,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Record:
+) -> EnvironmentRecord:
     """Two releases were live in production, one after the other."""
     monkeypatch.setenv("SLUICE_ARTEFACTS", str(tmp_path / "place"))
     found = open_record(workspace, "production", {"SLUICE_ARTEFACTS": str(tmp_path / "place")})
     for changed in ({"adapter": None}, {}):
         manifest, folder = make(**changed)
-        add(found.place, workspace, folder, "1" * 40)
+        add(found.store, workspace, folder, "1" * 40)
         found.append("promoted", manifest.id, commit="1" * 40)
     return found
 
 
-def ids(record: Record) -> list[str]:
+def ids(record: EnvironmentRecord) -> list[str]:
     return [event.id for event in record.history()]
 
 
-def test_previous_is_what_the_record_says(run: Run, cluster: dict[str, Any], record: Record) -> None:
+def test_previous_is_what_the_record_says(run: Run, cluster: dict[str, Any], record: EnvironmentRecord) -> None:
     first, second = ids(record)
     assert run("rollback", "--env", "production") == 0
     assert cluster["before"] == first
@@ -88,14 +88,16 @@ def test_previous_is_what_the_record_says(run: Run, cluster: dict[str, Any], rec
     assert second not in ids(record)[2:]
 
 
-def test_a_release_by_its_id(run: Run, cluster: dict[str, Any], record: Record) -> None:
+def test_a_release_by_its_id(run: Run, cluster: dict[str, Any], record: EnvironmentRecord) -> None:
     first, _ = ids(record)
     assert run("rollback", first, "--env", "production") == 0
     assert cluster["release"] == first
     assert champion.champion_id(record) == first
 
 
-def test_the_record_follows_where_the_cluster_went(run: Run, cluster: dict[str, Any], record: Record) -> None:
+def test_the_record_follows_where_the_cluster_went(
+    run: Run, cluster: dict[str, Any], record: EnvironmentRecord
+) -> None:
     """A canary was under way: the cluster goes back to stable, which is the champion still."""
     _, second = ids(record)
     cluster["live"] = second
@@ -104,9 +106,11 @@ def test_the_record_follows_where_the_cluster_went(run: Run, cluster: dict[str, 
     assert record.history()[-1].event == "rolled-back"  # so that nothing else sends its commit down the road again
 
 
-def test_a_cluster_that_did_not_go_back_leaves_the_record(run: Run, cluster: dict[str, Any], record: Record) -> None:
+def test_a_cluster_that_did_not_go_back_leaves_the_record(
+    run: Run, cluster: dict[str, Any], record: EnvironmentRecord
+) -> None:
     before = record.history()
-    cluster["ended"] = Outcome("failed", ("its pods do not start",))
+    cluster["ended"] = RolloutOutcome("failed", ("its pods do not start",))
     assert run("rollback", "--env", "production") == 1
     assert record.history() == before
 

@@ -11,18 +11,20 @@ import pytest
 
 from sluice.core import processes
 from sluice.core.errors import SluiceError
-from sluice.rehearsal.router import Router
-from sluice.rehearsal.services import Service, ServiceSpec
+from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
+from sluice.rehearsal.traefik_router import TraefikRouter
 from sluice.rehearsal.visitors import Visit, visit
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def services(stub: Callable[..., ServiceSpec], tmp_path: Path) -> Iterator[tuple[Service, Service]]:
+def services(
+    stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
+) -> Iterator[tuple[ReleaseService, ReleaseService]]:
     pair = (
-        Service("stable", stub("r-old", "--delay", "0"), state=tmp_path),
-        Service("canary", stub("r-new", "--delay", "0"), state=tmp_path),
+        ReleaseService("stable", stub("r-old", "--delay", "0"), state=tmp_path),
+        ReleaseService("canary", stub("r-new", "--delay", "0"), state=tmp_path),
     )
     try:
         for service in pair:
@@ -34,16 +36,16 @@ def services(stub: Callable[..., ServiceSpec], tmp_path: Path) -> Iterator[tuple
 
 
 @pytest.fixture
-def router(services: tuple[Service, Service], tmp_path: Path) -> Iterator[Router]:
-    with Router(stable=services[0].url, canary=services[1].url, state=tmp_path) as running:
+def router(services: tuple[ReleaseService, ReleaseService], tmp_path: Path) -> Iterator[TraefikRouter]:
+    with TraefikRouter(stable=services[0].url, canary=services[1].url, state=tmp_path) as running:
         yield running
 
 
-def _ask(router: Router, times: int) -> list[Visit]:
+def _ask(router: TraefikRouter, times: int) -> list[Visit]:
     return [visit(router.url, "What is a canary?", timeout=60) for _ in range(times)]
 
 
-def test_weights_hold_from_the_first_request_after_the_call(router: Router) -> None:
+def test_weights_hold_from_the_first_request_after_the_call(router: TraefikRouter) -> None:
     asked: list[list[Visit]] = []
     for percent in (0, 10, 50, 100, 0):
         router.set_weight(percent)
@@ -56,7 +58,7 @@ def test_weights_hold_from_the_first_request_after_the_call(router: Router) -> N
     assert [v.error for visits in asked for v in visits if v.error] == []
 
 
-def test_no_request_is_lost_while_weights_move(router: Router) -> None:
+def test_no_request_is_lost_while_weights_move(router: TraefikRouter) -> None:
     visits: list[Visit] = []
     over = threading.Event()
 
@@ -77,7 +79,7 @@ def test_no_request_is_lost_while_weights_move(router: Router) -> None:
 
 
 def test_a_failure_is_charged_to_the_release_that_the_router_chose(
-    router: Router, services: tuple[Service, Service]
+    router: TraefikRouter, services: tuple[ReleaseService, ReleaseService]
 ) -> None:
     router.set_weight(50)
     services[1].stop()
@@ -88,20 +90,20 @@ def test_a_failure_is_charged_to_the_release_that_the_router_chose(
     assert {v.error for v in visits} == {"", "status 502"}
 
 
-def test_nobody_listens_after_stop(router: Router) -> None:
+def test_nobody_listens_after_stop(router: TraefikRouter) -> None:
     router.stop()
     assert not router.running
     assert "refused" in _ask(router, 1)[0].error
 
 
 @pytest.mark.parametrize("percent", [-1, 101])
-def test_a_weight_is_a_percentage(router: Router, percent: int) -> None:
+def test_a_weight_is_a_percentage(router: TraefikRouter, percent: int) -> None:
     with pytest.raises(ValueError, match="0 to 100"):
         router.set_weight(percent)
     assert router.weight == 0
 
 
-def test_a_router_that_dies_is_an_error_with_its_log(router: Router) -> None:
+def test_a_router_that_dies_is_an_error_with_its_log(router: TraefikRouter) -> None:
     router.child.process.kill()
     with pytest.raises(SluiceError, match="the router ended with status -9"):
         router.set_weight(10)
@@ -110,5 +112,5 @@ def test_a_router_that_dies_is_an_error_with_its_log(router: Router) -> None:
 def test_a_missing_binary_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes.sys, "executable", str(tmp_path / "python"))
     with pytest.raises(SluiceError, match="traefik: no such file") as caught:
-        Router(stable="http://127.0.0.1:1", canary="http://127.0.0.1:2", state=tmp_path)
+        TraefikRouter(stable="http://127.0.0.1:1", canary="http://127.0.0.1:2", state=tmp_path)
     assert "make setup" in caught.value.remedy

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from sluice.cluster.schemas import close, read_schema, write_schemas
+from sluice.cluster.crd_schemas import close, read_schema, write_schemas
 from sluice.core.errors import SluiceError
 
 pytestmark = pytest.mark.usefixtures("loopback")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.rehearsal.services import Service, ServiceSpec
-from sluice.rollout.http import get
+from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
+from sluice.rollout.local_http import get
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
@@ -21,8 +21,8 @@ def test_a_service_gets_a_port_its_environment_and_an_end(tmp_path: Path) -> Non
         "        self.send_response(200); self.end_headers(); self.wfile.write(os.environ['WHO'].encode())\n"
         "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), H).serve_forever()\n"
     )
-    spec = ServiceSpec("r-1", [sys.executable, "-c", code, "{port}", "{braces} stay"], {"WHO": "me"})
-    service = Service("stable", spec, state=tmp_path)
+    spec = ReleaseServiceSpec("r-1", [sys.executable, "-c", code, "{port}", "{braces} stay"], {"WHO": "me"})
+    service = ReleaseService("stable", spec, state=tmp_path)
     try:
         service.wait_ready(60)
         assert get(f"{service.url}/", timeout=60).body == b"me"
@@ -33,15 +33,17 @@ def test_a_service_gets_a_port_its_environment_and_an_end(tmp_path: Path) -> Non
     assert not list((tmp_path / "run").iterdir())
 
 
-def test_an_early_death_is_told_with_the_log_without_waiting(stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
-    service = Service("canary", stub("r-2", "--die", "no such model"), state=tmp_path)
+def test_an_early_death_is_told_with_the_log_without_waiting(
+    stub: Callable[..., ReleaseServiceSpec], tmp_path: Path
+) -> None:
+    service = ReleaseService("canary", stub("r-2", "--die", "no such model"), state=tmp_path)
     with pytest.raises(SluiceError, match=r"canary r-2 ended with status 7; its log ends:\nno such model"):
         service.wait_ready(60)
     service.stop()
 
 
 def test_a_service_that_never_gets_ready_is_told_with_the_time(tmp_path: Path) -> None:
-    service = Service("canary", ServiceSpec("r-3", ["sleep", "30"]), state=tmp_path)
+    service = ReleaseService("canary", ReleaseServiceSpec("r-3", ["sleep", "30"]), state=tmp_path)
     try:
         with pytest.raises(SluiceError, match="canary r-3 was not ready after 0 s"):
             service.wait_ready(0.3)

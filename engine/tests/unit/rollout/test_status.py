@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sluice.cluster.changes import changes
-from sluice.cluster.outcome import outcome, waits_for_a_person
-from sluice.cluster.status import Picture, read_pod, read_rollout, read_run
+from sluice.cluster.rollout_changes import changes
+from sluice.cluster.rollout_outcome import outcome, waits_for_a_person
+from sluice.cluster.rollout_status import RolloutSnapshot, read_pod, read_rollout, read_run
 
 
 def rollout(status: dict[str, Any] | None = None, *, steps: list[Any] | None = None, generation: int = 2) -> Any:
@@ -54,18 +54,18 @@ def run(phase: str, **result: Any) -> Any:
     ],
 )
 def test_how_it_ended(status: dict[str, Any], kind: str | None) -> None:
-    found = outcome(Picture(rollout=rollout(status)))
+    found = outcome(RolloutSnapshot(rollout=rollout(status)))
     assert (found.kind if found else None) == kind
 
 
 def test_a_status_older_than_what_was_applied_says_nothing() -> None:
-    picture = Picture(rollout=rollout({"phase": "Healthy", "stableRS": "new"}))
+    picture = RolloutSnapshot(rollout=rollout({"phase": "Healthy", "stableRS": "new"}))
     assert outcome(picture, generation=3) is None
 
 
 def test_the_deciding_value_is_the_last_of_its_phase() -> None:
     bad = run("Failed", measurements=[{"phase": "Successful", "value": "[0]"}, {"phase": "Failed", "value": "[0.3]"}])
-    found = outcome(Picture(rollout=rollout({"abort": True}), runs={"run": bad}))
+    found = outcome(RolloutSnapshot(rollout=rollout({"abort": True}), runs={"run": bad}))
     assert found is not None
     assert found.reasons == ("run: errors: Failed; value [0.3]; must hold: not (result[0] > 0.02)",)
 
@@ -73,7 +73,7 @@ def test_the_deciding_value_is_the_last_of_its_phase() -> None:
 def test_analyses_of_another_release_are_no_reason() -> None:
     old = run("Failed", measurements=[])
     status = {"abort": True, "currentPodHash": "newer", "message": "stopped by hand"}
-    found = outcome(Picture(rollout=rollout(status), runs={"run": old}))
+    found = outcome(RolloutSnapshot(rollout=rollout(status), runs={"run": old}))
     assert found is not None
     assert found.reasons == ("stopped by hand",)
 
@@ -85,8 +85,8 @@ def test_a_person_is_waited_for_at_a_pause_without_end_only() -> None:
 
 
 def test_the_same_picture_twice_shows_nothing() -> None:
-    picture = Picture(rollout=rollout({"phase": "Progressing"}), runs={"run": run("Running")})
-    assert changes(Picture(), picture)
+    picture = RolloutSnapshot(rollout=rollout({"phase": "Progressing"}), runs={"run": run("Running")})
+    assert changes(RolloutSnapshot(), picture)
     assert changes(picture, picture) == []
 
 
@@ -106,5 +106,5 @@ def test_what_keeps_a_pod_from_starting() -> None:
 
 
 def test_a_pod_that_is_gone_is_shown() -> None:
-    before = Picture(rollout=rollout(), pods={"p": pod()})
-    assert changes(before, Picture(rollout=rollout())) == ["pod p (canary): gone"]
+    before = RolloutSnapshot(rollout=rollout(), pods={"p": pod()})
+    assert changes(before, RolloutSnapshot(rollout=rollout())) == ["pod p (canary): gone"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.rehearsal.services import Service, ServiceSpec
-from sluice.rehearsal.visitors import Visit, Visitors, count, visit
+from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
+from sluice.rehearsal.visitors import Visit, VisitorTraffic, count, visit
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
@@ -32,11 +32,11 @@ def test_nobody_there_is_a_failure_with_its_cause() -> None:
     assert "refused" in visit(f"http://127.0.0.1:{free_port()}", "Why?", timeout=60).error
 
 
-def test_visitors_ask_until_they_are_told_to_stop(stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
-    service = Service("stable", stub("r-1"), state=tmp_path)
+def test_visitors_ask_until_they_are_told_to_stop(stub: Callable[..., ReleaseServiceSpec], tmp_path: Path) -> None:
+    service = ReleaseService("stable", stub("r-1"), state=tmp_path)
     try:
         service.wait_ready(60)
-        with Visitors(service.url, ["Why?"], timeout=60) as visitors:
+        with VisitorTraffic(service.url, ["Why?"], timeout=60) as visitors:
             assert wait_until(lambda: len(visitors.visits) >= 2, seconds=60)
         seen = len(visitors.visits)
         assert seen >= 2
@@ -48,8 +48,8 @@ def test_visitors_ask_until_they_are_told_to_stop(stub: Callable[..., ServiceSpe
         service.stop()
 
 
-def test_a_silent_service_fails_by_the_time_limit(stub: Callable[..., ServiceSpec], tmp_path: Path) -> None:
-    service = Service("stable", stub("r-1", "--delay", "30"), state=tmp_path)
+def test_a_silent_service_fails_by_the_time_limit(stub: Callable[..., ReleaseServiceSpec], tmp_path: Path) -> None:
+    service = ReleaseService("stable", stub("r-1", "--delay", "30"), state=tmp_path)
     try:
         service.wait_ready(60)
         assert "TimeoutError" in visit(service.url, "Why?", timeout=0.3).error

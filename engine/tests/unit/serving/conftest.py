@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from sluice.guardrails.guards import Guards
-from sluice.serving.bundle import Bundle
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import GUARDRAILS, HITS, REPLIES, ScriptedChat, ScriptedRetriever, scripted_bundle
 
@@ -18,7 +18,7 @@ def guards() -> Guards:
 
 
 @pytest.fixture
-def bundle() -> Bundle:
+def bundle() -> ReleaseBundle:
     return scripted_bundle()
 
 
@@ -34,7 +34,7 @@ def retriever() -> ScriptedRetriever:
 
 @pytest.fixture
 def make_chain(
-    bundle: Bundle, retriever: ScriptedRetriever, guards: Guards
+    bundle: ReleaseBundle, retriever: ScriptedRetriever, guards: Guards
 ) -> Callable[[ScriptedChat], ApplicationRunner]:
     """A chain over the scripted retriever and the given chat model."""
     return lambda chat: ApplicationRunner(bundle, chat, retriever, guards)

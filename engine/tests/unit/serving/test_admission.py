@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from sluice.serving.admission import Places
-from sluice.serving.api import create_app
-from sluice.serving.middleware import Traffic
+from sluice.serving.admission import AdmissionQueue
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import ScriptedChat, scripted_bundle
 from unit.serving.client import CHAT, OVERLAP, Client
@@ -24,12 +24,12 @@ MakeChain = Callable[[ScriptedChat], ApplicationRunner]
 
 
 @pytest.fixture
-def traffic() -> Traffic:
-    return Traffic()
+def traffic() -> TrafficState:
+    return TrafficState()
 
 
 @pytest.fixture
-def make_app(make_chain: MakeChain, traffic: Traffic) -> Callable[..., Any]:
+def make_app(make_chain: MakeChain, traffic: TrafficState) -> Callable[..., Any]:
     """The service with these limits; answers wait for the file `gate`."""
 
     def make(gate: Path | None = None, model: ScriptedChat | None = None, **limits: Any) -> Any:
@@ -87,7 +87,7 @@ async def until_waiting(app: Any, many: int) -> None:
 
 
 def test_beyond_places_and_line_it_is_503_at_once(
-    make_app: Callable[..., Any], traffic: Traffic, tmp_path: Path
+    make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path
 ) -> None:
     async def play() -> None:
         app = make_app(gate=tmp_path / "gate", max_queued=3)
@@ -111,7 +111,9 @@ def test_beyond_places_and_line_it_is_503_at_once(
     asyncio.run(play())
 
 
-def test_without_a_line_one_too_many_is_503(make_app: Callable[..., Any], traffic: Traffic, tmp_path: Path) -> None:
+def test_without_a_line_one_too_many_is_503(
+    make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path
+) -> None:
     async def play() -> None:
         app = make_app(gate=tmp_path / "gate", max_concurrent=1)
         first = Call(app)
@@ -125,7 +127,7 @@ def test_without_a_line_one_too_many_is_503(make_app: Callable[..., Any], traffi
     asyncio.run(play())
 
 
-def test_the_wait_in_the_line_has_an_end(make_app: Callable[..., Any], traffic: Traffic, tmp_path: Path) -> None:
+def test_the_wait_in_the_line_has_an_end(make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path) -> None:
     async def play() -> None:
         app = make_app(gate=tmp_path / "gate", max_concurrent=1, max_queued=1, queue_seconds=0.1)
         first = Call(app)
@@ -142,43 +144,43 @@ def test_the_wait_in_the_line_has_an_end(make_app: Callable[..., Any], traffic: 
 
 def test_places_are_given_in_order_of_arrival() -> None:
     async def play() -> None:
-        places, order = Places(1, 10), []
+        queue, order = AdmissionQueue(1, 10), []
 
         async def one(number: int) -> None:
-            assert await places.take(5)
+            assert await queue.take(5)
             order.append(number)
             await asyncio.sleep(0)
-            places.free()
+            queue.free()
 
         await asyncio.gather(*(one(number) for number in range(8)))
         assert order == list(range(8))
-        assert (places.taken, places.waiting) == (0, 0)
+        assert (queue.taken, queue.waiting) == (0, 0)
 
     asyncio.run(play())
 
 
 def test_no_place_is_lost_when_those_in_the_line_give_up() -> None:
     async def play() -> None:
-        places = Places(2, 100)
+        queue = AdmissionQueue(2, 100)
 
         async def one(number: int) -> None:
-            if await places.take(0.001 * (number % 7)):
+            if await queue.take(0.001 * (number % 7)):
                 try:  # on a busy machine the cancellation below meets those who have a place as well
                     await asyncio.sleep(0.001 * (number % 5))
                 finally:
-                    places.free()
+                    queue.free()
 
         tasks = [asyncio.ensure_future(one(number)) for number in range(100)]
         await asyncio.sleep(0.005)
         for task in tasks[::3]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert (places.taken, places.waiting) == (0, 0)
+        assert (queue.taken, queue.waiting) == (0, 0)
 
     asyncio.run(play())
 
 
-def test_a_caller_who_goes_takes_the_answer_along(make_app: Callable[..., Any], traffic: Traffic) -> None:
+def test_a_caller_who_goes_takes_the_answer_along(make_app: Callable[..., Any], traffic: TrafficState) -> None:
     async def play() -> None:
         model = ScriptedChat(script={"overlap": "Sentence. " * 100}, piece=10, delay=0.05)
         app = make_app(model=model)
@@ -194,7 +196,7 @@ def test_a_caller_who_goes_takes_the_answer_along(make_app: Callable[..., Any], 
     asyncio.run(play())
 
 
-def test_a_caller_who_goes_during_a_stream_takes_it_along(make_app: Callable[..., Any], traffic: Traffic) -> None:
+def test_a_caller_who_goes_during_a_stream_takes_it_along(make_app: Callable[..., Any], traffic: TrafficState) -> None:
     async def play() -> None:
         model = ScriptedChat(script={"overlap": "Sentence. " * 100}, piece=10, delay=0.05)
         call = Call(make_app(model=model), BODY[:-1] + b', "stream": true}')
@@ -208,7 +210,7 @@ def test_a_caller_who_goes_during_a_stream_takes_it_along(make_app: Callable[...
     asyncio.run(play())
 
 
-def test_a_caller_who_goes_leaves_the_line(make_app: Callable[..., Any], traffic: Traffic, tmp_path: Path) -> None:
+def test_a_caller_who_goes_leaves_the_line(make_app: Callable[..., Any], traffic: TrafficState, tmp_path: Path) -> None:
     async def play() -> None:
         app = make_app(gate=tmp_path / "gate", max_concurrent=1, max_queued=1)
         first = Call(app)
@@ -228,7 +230,7 @@ def test_a_caller_who_goes_leaves_the_line(make_app: Callable[..., Any], traffic
 
 
 def test_a_caller_who_goes_before_the_body_is_whole_is_not_answered(
-    make_app: Callable[..., Any], traffic: Traffic
+    make_app: Callable[..., Any], traffic: TrafficState
 ) -> None:
     async def play() -> None:
         model = ScriptedChat(script={"overlap": "64"})

@@ -14,11 +14,11 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.serving import auth
-from sluice.serving.api import create_app
-from sluice.serving.auth import Bucket, KeyRing
-from sluice.serving.bundle import Bundle
-from sluice.serving.keys import add_key, revoke_key
-from sluice.serving.middleware import Traffic
+from sluice.serving.api_keys import add_key, revoke_key
+from sluice.serving.auth import KeyRing, TokenBucket
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import ScriptedChat, ScriptedRetriever
 from unit.serving.client import CHAT, Client
@@ -50,9 +50,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 @pytest.fixture
 def make_client(
-    bundle: Bundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat, path: Path
+    bundle: ReleaseBundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat, path: Path
 ) -> Callable[[], Client]:
-    return lambda: Client(create_app(bundle, make_chain(chat), Traffic(), keys=KeyRing(path)))
+    return lambda: Client(create_app(bundle, make_chain(chat), TrafficState(), keys=KeyRing(path)))
 
 
 def add(path: Path, name: str = "web", *scopes: str, tenant: str | None = None, rate: int = 60) -> str:
@@ -142,7 +142,7 @@ def test_a_key_over_its_rate_waits_and_others_do_not(
 
 
 def test_a_bucket_gives_its_rate_and_no_more(clock: Callable[[float], None]) -> None:
-    bucket = Bucket(60)
+    bucket = TokenBucket(60)
     assert sum(bucket.take() for _ in range(200)) == 60
     for _ in range(30):
         clock(1)

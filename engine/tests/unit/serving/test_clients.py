@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sluice.serving.keys import add_key
+from sluice.serving.api_keys import add_key
 from support.libraries import Library
 from unit.serving.process import FAST, Service
 

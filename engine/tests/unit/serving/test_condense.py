@@ -11,13 +11,13 @@ from assistant.condense import earlier_turns
 from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.failures import Failure, ProviderError
+from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters, Prompt
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage
-from sluice.serving.bundle import Bundle
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.spans import Facts, spans_of
+from sluice.serving.telemetry.spans import ProcessFacts, spans_of
 from support.serving.fakes import HITS, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
 OVERLAP = "How much overlap do chunks have?"
@@ -66,13 +66,15 @@ class Model:
             yield Delta(self.condensed)
             yield Delta(finish_reason=self.finish, usage=Usage(7, 3), provider="p", model="m", cost=0.25)  # type: ignore[arg-type]
         except TimeoutError:
-            raise ProviderError(Failure.DEADLINE, "late") from None
+            raise ProviderError(FailureKind.DEADLINE, "late") from None
         except (GeneratorExit, asyncio.CancelledError):
             self.left += 1
             raise
 
 
-def chain_of(chat: ChatProvider, guards: Guards, bundle: Bundle | None = None, **service: Any) -> ApplicationRunner:
+def chain_of(
+    chat: ChatProvider, guards: Guards, bundle: ReleaseBundle | None = None, **service: Any
+) -> ApplicationRunner:
     bundle = bundle or scripted_bundle(**{"condense": ON, **service})
     prompts = {"condense": Prompt.model_validate(PROMPT), **bundle.prompts}
     near = {question: [hit("The owner is listed.", doc_id=name)] for question, name in QUESTIONS.items()}
@@ -135,7 +137,7 @@ def test_switched_off_or_of_an_older_release_nothing_is_asked(guards: Guards, co
 @pytest.mark.parametrize(
     "model",
     [
-        Model(ProviderError(Failure.SERVER_ERROR, "HTTP 500")),
+        Model(ProviderError(FailureKind.SERVER_ERROR, "HTTP 500")),
         Model(ConnectionError("refused")),
         Model(""),
         Model(" \n "),
@@ -235,7 +237,7 @@ def test_each_call_has_its_own_figures_in_the_trace(guards: Guards) -> None:
             traces.leave(token)
 
     asyncio.run(traced())
-    spans = {span.step: span for span in spans_of(trace, Facts("r", "answer", "0" * 64))}
+    spans = {span.step: span for span in spans_of(trace, ProcessFacts("r", "answer", "0" * 64))}
     assert [step.name for step in trace.steps[:3]] == ["guard input", "condense", "retrieve"]
     condense, chat = spans["condense"].attributes, spans["chat"].attributes
     assert [a["gen_ai.usage.input_tokens"] for a in (condense, chat)] == [7, 20]

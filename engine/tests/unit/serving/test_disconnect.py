@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 
 from sluice.core.processes import free_port
-from sluice.serving.api import create_app
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from support.providers.clients import chat_over
 from support.providers.server import Upstream, upstream
@@ -30,7 +30,7 @@ class Service:
 
     def __init__(self, provider: Upstream) -> None:
         self.port = free_port()
-        bundle, self.traffic = scripted_bundle(limits=LIMITS, llm=LLM), Traffic()
+        bundle, self.traffic = scripted_bundle(limits=LIMITS, llm=LLM), TrafficState()
         timeouts = {"connect": 2, "queue": 1, "first_token": 3600}
         chat = chat_over([provider], {"max_concurrency": 64, "timeouts": timeouts})
         chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())

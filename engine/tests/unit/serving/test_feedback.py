@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from sluice.serving import feedback as module
-from sluice.serving.api import create_app
+from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
-from sluice.serving.bundle import Bundle
 from sluice.serving.feedback import Feedback, FeedbackLog
-from sluice.serving.keys import add_key
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import ScriptedChat
 from unit.serving.client import Client
@@ -31,10 +31,10 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_client(
-    bundle: Bundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat
+    bundle: ReleaseBundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat
 ) -> Callable[..., Client]:
     def make(log: FeedbackLog | None, keys: KeyRing | None = None) -> Client:
-        return Client(create_app(bundle, make_chain(chat), Traffic(), feedback=log, keys=keys))
+        return Client(create_app(bundle, make_chain(chat), TrafficState(), feedback=log, keys=keys))
 
     return make
 

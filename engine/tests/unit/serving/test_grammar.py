@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from assistant.grammar import grammar
-from sluice.llm.local import LocalServer
+from sluice.llm.llama_server import LocalServer
 from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import DECLINE, HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 

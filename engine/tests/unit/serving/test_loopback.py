@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sluice.serving.api import create_app
+from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
-from sluice.serving.bundle import Bundle
-from sluice.serving.keys import add_key
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import ScriptedChat
 from unit.serving.client import CHAT, OVERLAP, Client
@@ -27,13 +27,13 @@ def keys(tmp_path: Path) -> Path:
 @pytest.fixture(params=["keyless", "no keys yet"])
 def client(
     request: pytest.FixtureRequest,
-    bundle: Bundle,
+    bundle: ReleaseBundle,
     make_chain: Callable[[ScriptedChat], ApplicationRunner],
     chat: ScriptedChat,
     keys: Path,
 ) -> Client:
     ring = KeyRing(keys) if request.param == "no keys yet" else None
-    return Client(create_app(bundle, make_chain(chat), Traffic(), keys=ring))
+    return Client(create_app(bundle, make_chain(chat), TrafficState(), keys=ring))
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_the_page_of_the_service_is_answered(client: Client, host: str) -> None:
 
 
 def test_with_keys_the_key_decides(
-    bundle: Bundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat, keys: Path
+    bundle: ReleaseBundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat, keys: Path
 ) -> None:
     """Under the name of an ingress, and from a page that has a key."""
     secret = add_key(keys, "web", tenant=None, scopes=["chat"], rate=60)
-    client = Client(create_app(bundle, make_chain(chat), Traffic(), keys=KeyRing(keys)))
+    client = Client(create_app(bundle, make_chain(chat), TrafficState(), keys=KeyRing(keys)))
     headers = {"host": "chat.example.org", "origin": "https://app.example.org"}
     assert client.send("POST", CHAT, json=BODY, headers=headers).status_code == 401
     headers["authorization"] = f"Bearer {secret}"

@@ -8,20 +8,22 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 
-from sluice.serving.api import create_app
-from sluice.serving.bundle import Bundle
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
 from sluice.serving.openapi import ChatCompletion, ChatCompletionChunk, ErrorReply
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from support.serving.api_fuzz import fuzz
 from support.serving.fakes import ScriptedChat, StubChain
 from unit.serving.client import Client
-from unit.serving.test_api import events
+from unit.serving.test_http_api import events
 
 
 @pytest.fixture
-def client(bundle: Bundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat) -> Client:
-    return Client(create_app(bundle, make_chain(chat), Traffic()))
+def client(
+    bundle: ReleaseBundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat
+) -> Client:
+    return Client(create_app(bundle, make_chain(chat), TrafficState()))
 
 
 @pytest.fixture
@@ -114,8 +116,8 @@ def test_a_defect_or_an_undescribed_status_would_be_found(error: Exception, said
         b'{"messages": ' * 200,
     ],
 )
-def test_strange_json_is_never_a_defect(bundle: Bundle, content: bytes) -> None:
-    client = Client(create_app(bundle, StubChain(), Traffic()))  # type: ignore[arg-type]
+def test_strange_json_is_never_a_defect(bundle: ReleaseBundle, content: bytes) -> None:
+    client = Client(create_app(bundle, StubChain(), TrafficState()))  # type: ignore[arg-type]
     response = client.send(
         "POST", "/v1/chat/completions", content=content, headers={"content-type": "application/json"}
     )

@@ -17,13 +17,13 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Document
-from sluice.llm.models import ModelSpec
+from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index import build_index
+from sluice.retrieval.index_files import build_index
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores, StoreSpec, open_store
-from sluice.serving.api import create_app
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
 from support.network.tcp_proxy import Proxy
 from support.serving.fakes import NoChecks, ScriptedChat, scripted_bundle
@@ -89,7 +89,7 @@ class Service(Client):
     def __init__(self, retriever: Retriever) -> None:
         bundle = scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": 64})
         chain = ApplicationRunner(bundle, ScriptedChat(script={"overlap": "64 tokens"}), retriever, NoChecks())
-        super().__init__(create_app(bundle, chain, Traffic()))
+        super().__init__(create_app(bundle, chain, TrafficState()))
 
     def ask(self, *, stream: bool = False) -> httpx.Response:
         body = {"messages": [{"role": "user", "content": "How much overlap?"}], "stream": stream}

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict
 
 from sluice.core.errors import SluiceError
 from sluice.serving import routing
-from sluice.serving.api import create_app
+from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
-from sluice.serving.bundle import Bundle
-from sluice.serving.keys import add_key
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.routing import OPEN, RouteTable, load_router, needs_scope
 from support.serving.fakes import StubChain
 from unit.serving.client import Client
@@ -60,8 +60,8 @@ def keys(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_client(bundle: Bundle, router: APIRouter, keys: Path) -> Callable[[], Client]:
-    return lambda: Client(create_app(bundle, StubChain(), Traffic(), keys=KeyRing(keys), router=router))
+def make_client(bundle: ReleaseBundle, router: APIRouter, keys: Path) -> Callable[[], Client]:
+    return lambda: Client(create_app(bundle, StubChain(), TrafficState(), keys=KeyRing(keys), router=router))
 
 
 def key_of(path: Path, name: str, *scopes: Any, rate: int = 60) -> dict[str, str]:
@@ -103,7 +103,7 @@ def test_errors_have_the_shape_of_all_others(make_client: Callable[[], Client]) 
     }
 
 
-def test_a_body_has_its_limit(make_client: Callable[[], Client], bundle: Bundle) -> None:
+def test_a_body_has_its_limit(make_client: Callable[[], Client], bundle: ReleaseBundle) -> None:
     body = b"x" * (bundle.service.limits.max_body_bytes + 1)
     assert make_client().send("POST", "/v1/things", content=body).status_code == 413
 
@@ -126,11 +126,11 @@ def test_it_is_in_the_document_with_what_may_be_refused(make_client: Callable[[]
     assert "422" not in paths["/v1/things"]["post"]["responses"]
 
 
-def test_a_path_of_the_service_is_not_for_others(bundle: Bundle) -> None:
+def test_a_path_of_the_service_is_not_for_others(bundle: ReleaseBundle) -> None:
     router = APIRouter()
     router.add_api_route("/v1/feedback", lambda: {}, methods=["POST"])
     with pytest.raises(SluiceError, match="POST /v1/feedback is already a route of the service"):
-        create_app(bundle, StubChain(), Traffic(), router=router)
+        create_app(bundle, StubChain(), TrafficState(), router=router)
 
 
 def test_a_scope_that_no_key_can_have_is_refused() -> None:

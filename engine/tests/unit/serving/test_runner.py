@@ -10,10 +10,10 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta
-from sluice.llm.failures import Failure, ProviderError
+from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import Prompt
 from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, NoQuestionError, Usage
-from sluice.serving.bundle import Bundle
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner, last_question
 from support.serving.fakes import HITS, ScriptedChat, ScriptedRetriever
 
@@ -70,7 +70,7 @@ def test_distant_passages_are_declined_without_the_model(chain: ApplicationRunne
     assert chat.calls == []
 
 
-def test_no_passages_at_all_are_declined(bundle: Bundle, chat: ScriptedChat, guards: Guards) -> None:
+def test_no_passages_at_all_are_declined(bundle: ReleaseBundle, chat: ScriptedChat, guards: Guards) -> None:
     chain = ApplicationRunner(bundle, chat, ScriptedRetriever({OVERLAP: []}), guards)
     assert ask(chain, OVERLAP).declined
     assert chat.calls == []
@@ -173,13 +173,13 @@ def test_a_model_that_fails_is_a_model_error(make_chain: MakeChain, chat: Script
 
 
 def test_a_failure_of_the_provider_is_a_model_error_with_its_wait(make_chain: MakeChain) -> None:
-    failure = ProviderError(Failure.RATE_LIMITED, "primary: HTTP 429", retry_after=7)
+    failure = ProviderError(FailureKind.RATE_LIMITED, "primary: HTTP 429", retry_after=7)
     with pytest.raises(ModelError, match="the model gave no answer: primary: HTTP 429") as caught:
         ask(make_chain(ScriptedChat(script={"overlap": failure})), OVERLAP)
     assert caught.value.retry_after == 7
 
 
-def test_the_answer_says_who_gave_it_and_what_it_cost(bundle: Bundle, guards: Guards) -> None:
+def test_the_answer_says_who_gave_it_and_what_it_cost(bundle: ReleaseBundle, guards: Guards) -> None:
     class Priced:
         async def stream(self, *_: object, deadline: float) -> AsyncGenerator[Delta, None]:
             assert deadline > 0
@@ -195,7 +195,7 @@ def test_a_question_that_is_not_scripted_is_an_error(make_chain: MakeChain) -> N
         ask(make_chain(ScriptedChat(script={})), OVERLAP)
 
 
-def test_a_model_that_hangs_is_given_up(bundle: Bundle, retriever: ScriptedRetriever, guards: Guards) -> None:
+def test_a_model_that_hangs_is_given_up(bundle: ReleaseBundle, retriever: ScriptedRetriever, guards: Guards) -> None:
     llm = bundle.service.llm.model_copy(update={"timeout_seconds": 0.2})
     slow = dataclasses.replace(bundle, service=bundle.service.model_copy(update={"llm": llm}))
     chain = ApplicationRunner(slow, ScriptedChat(script={"overlap": "64"}, delay=3600), retriever, guards)
@@ -240,12 +240,12 @@ def test_without_a_question_there_is_no_answer(messages: list[dict[str, str]]) -
         last_question(messages)
 
 
-def test_a_release_without_the_prompt_is_refused(bundle: Bundle, chat: ScriptedChat, guards: Guards) -> None:
+def test_a_release_without_the_prompt_is_refused(bundle: ReleaseBundle, chat: ScriptedChat, guards: Guards) -> None:
     with pytest.raises(SluiceError, match="it has no prompt 'answer'"):
         ApplicationRunner(dataclasses.replace(bundle, prompts={}), chat, ScriptedRetriever({}), guards)
 
 
-def _prompted(bundle: Bundle, content: str, *variables: str) -> Bundle:
+def _prompted(bundle: ReleaseBundle, content: str, *variables: str) -> ReleaseBundle:
     """The release with an answer prompt of this one message."""
     prompt = bundle.prompts["answer"]
     changed = Prompt.model_validate(
@@ -260,7 +260,7 @@ def _prompted(bundle: Bundle, content: str, *variables: str) -> Bundle:
 
 
 def test_a_prompt_may_do_without_passages_and_decline(
-    bundle: Bundle, chat: ScriptedChat, retriever: ScriptedRetriever, guards: Guards
+    bundle: ReleaseBundle, chat: ScriptedChat, retriever: ScriptedRetriever, guards: Guards
 ) -> None:
     bare = _prompted(bundle, "{{question}}", "question")
     assert ask(ApplicationRunner(bare, chat, retriever, guards), OVERLAP).text == "64 tokens"
@@ -275,7 +275,7 @@ def test_a_prompt_may_do_without_passages_and_decline(
     ],
 )
 def test_a_prompt_that_the_chain_cannot_fill_is_refused_before_the_first_question(
-    bundle: Bundle,
+    bundle: ReleaseBundle,
     chat: ScriptedChat,
     retriever: ScriptedRetriever,
     guards: Guards,

@@ -14,13 +14,13 @@ from sluice.core.processes import free_port
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document
-from sluice.llm.models import load_models
+from sluice.llm.model_files import load_models
 from sluice.llm.settings import ProviderSpec
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index import build_index
+from sluice.retrieval.index_files import build_index
 from sluice.retrieval.stores import Stores
-from sluice.serving.bundle import Bundle, draft_bundle
+from sluice.serving.release_parts import ReleaseBundle, draft_bundle
 from sluice.serving.runtime import Runtime, open_runtime
 from support.serving.fakes import GUARDRAILS, ScriptedChat, provider_entry
 
@@ -31,7 +31,7 @@ TEXTS = {
 }
 
 
-def test_a_release_without_the_prompt_is_told_before_anything_is_loaded(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_release_without_the_prompt_is_told_before_anything_is_loaded(bundle: ReleaseBundle, tmp_path: Path) -> None:
     stores = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
     with (
         pytest.raises(SluiceError, match="it has no prompt 'answer'"),
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(folder: Path) -> Bundle:
+def made(folder: Path) -> ReleaseBundle:
     """The local model, in reserve behind a provider that is not there."""
     draft = draft_bundle(Workspace(ROOT), adapter=None)
     documents = [
@@ -64,7 +64,7 @@ def made(folder: Path) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def runtime(made: Bundle, folder: Path) -> Iterator[Runtime]:
+def runtime(made: ReleaseBundle, folder: Path) -> Iterator[Runtime]:
     stores = load_settings(ROOT / "config" / "stores.yaml", Stores)
     with open_runtime(made, stores, folder) as opened:
         yield opened
@@ -97,7 +97,7 @@ def test_the_real_parts_answer_stream_decline_and_block(runtime: Runtime) -> Non
 
 
 @pytest.mark.real
-def test_it_does_not_start_where_a_tenant_s_own_store_has_not_its_collection(made: Bundle, folder: Path) -> None:
+def test_it_does_not_start_where_a_tenant_s_own_store_has_not_its_collection(made: ReleaseBundle, folder: Path) -> None:
     embedded = {name: {"kind": "embedded", "path": name} for name in ("pg", "acme")}
     stores = Stores.model_validate({"default": "pg", "stores": embedded, "tenants": {"acme": "acme"}})
     with (

@@ -19,9 +19,9 @@ from fastapi import FastAPI
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.retrieval.stores import Stores
-from sluice.serving.bundle import Bundle
-from sluice.serving.keys import add_key, revoke_key
-from sluice.serving.middleware import Traffic
+from sluice.serving.api_keys import add_key, revoke_key
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.server import listen, serve
 from unit.serving.process import FAST, Service
 
@@ -101,7 +101,7 @@ def test_what_is_loaded_is_left_out_of_garbage_collection(monkeypatch: pytest.Mo
     monkeypatch.setattr(uvicorn.Server, "startup", startup)
     gc.unfreeze()  # what engine/tests/conftest.py has frozen
     assert gc.get_freeze_count() == 0
-    listen(FastAPI(), Traffic(), "127.0.0.1", free_port(), drain_seconds=5)
+    listen(FastAPI(), TrafficState(), "127.0.0.1", free_port(), drain_seconds=5)
     assert frozen[0] > 10_000
 
 
@@ -164,7 +164,7 @@ def test_one_too_many_at_the_same_time_is_refused(start: Callable[..., Service],
     assert service.process.wait(60) == 0
 
 
-def test_with_keys_other_addresses_are_served(bundle: Bundle, tmp_path: Path) -> None:
+def test_with_keys_other_addresses_are_served(bundle: ReleaseBundle, tmp_path: Path) -> None:
     add_key(tmp_path / "keys.json", "web", tenant=None, scopes=["chat"], rate=1)
     gone = dataclasses.replace(bundle, model=tmp_path / "gone.gguf")
     before = signal.getsignal(signal.SIGTERM)
@@ -179,14 +179,16 @@ def test_with_keys_other_addresses_are_served(bundle: Bundle, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "::", "example.org"])
-def test_other_addresses_than_loopback_are_refused_without_keys(bundle: Bundle, tmp_path: Path, host: str) -> None:
+def test_other_addresses_than_loopback_are_refused_without_keys(
+    bundle: ReleaseBundle, tmp_path: Path, host: str
+) -> None:
     for keyless in (False, True):
         with pytest.raises(SluiceError, match=r"keys") as raised:
             serve(bundle, host, free_port(), stores=STORES, state=tmp_path, keyless=keyless)
         assert "--host 127.0.0.1" in raised.value.remedy
 
 
-def test_a_taken_port_is_told_before_loading(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_taken_port_is_told_before_loading(bundle: ReleaseBundle, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -195,12 +197,12 @@ def test_a_taken_port_is_told_before_loading(bundle: Bundle, tmp_path: Path) -> 
             serve(bundle, "127.0.0.1", port, stores=STORES, state=tmp_path)
 
 
-def test_a_bad_fault_is_told_before_loading(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_bad_fault_is_told_before_loading(bundle: ReleaseBundle, tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match="no fault 'slow'"):
         serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=tmp_path, fault="slow=1")
 
 
-def test_a_release_with_a_missing_model_is_told(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_release_with_a_missing_model_is_told(bundle: ReleaseBundle, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     broken = dataclasses.replace(bundle, model=tmp_path / "gone.gguf")
     try:

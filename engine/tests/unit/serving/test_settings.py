@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.serving.settings import ServiceSettings
 
@@ -30,7 +30,7 @@ def test_faults_name_line_and_key(tmp_path: Path, section: str, key: str, value:
     document[section][key] = value
     path = tmp_path / "service.yaml"
     path.write_text(yaml.safe_dump(document))
-    with pytest.raises(Faults, match=section) as raised:
+    with pytest.raises(ValidationErrors, match=section) as raised:
         load_settings(path, ServiceSettings)
     assert said in str(raised.value)
 
@@ -38,6 +38,6 @@ def test_faults_name_line_and_key(tmp_path: Path, section: str, key: str, value:
 def test_nothing_has_a_default(tmp_path: Path) -> None:
     path = tmp_path / "service.yaml"
     path.write_text("decline: no\n")
-    with pytest.raises(Faults) as raised:
+    with pytest.raises(ValidationErrors) as raised:
         load_settings(path, ServiceSettings)
     assert len(raised.value.faults) == 4 + 1  # YAML reads `no` as a boolean

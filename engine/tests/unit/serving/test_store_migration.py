@@ -12,11 +12,11 @@ import pytest
 
 from sluice.core.processes import wait_until
 from sluice.data.rows import Document
-from sluice.llm.models import ModelSpec
+from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index import build_index
-from sluice.retrieval.loads import load, prune
-from sluice.retrieval.schema import migrate
+from sluice.retrieval.collection_usage import load, prune
+from sluice.retrieval.index_files import build_index
+from sluice.retrieval.store_schema import migrate
 from support.network.tcp_proxy import Proxy
 from unit.serving.test_postgresql_failures import (
     SameVector,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sluice.core.project import load_project
 from sluice.template.owned import list_files, write_lists
-from sluice.template.upgrade import Upgrade, prepare
+from sluice.template.upgrade_engine import UpgradeResult, prepare
 
 ROOT = Path(__file__).resolve().parents[4]
 WHO = ("-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false")
@@ -93,7 +93,7 @@ class Template:
                 ".github/workflows/ci.yml": lines(1, 20),
                 "Makefile": "all:\n",
                 "engine/src/sluice/evaluation/metrics/digits.py": "A = 1\n",
-                "engine/src/sluice/data/files.py": "FILES = 1\n",
+                "engine/src/sluice/data/corpus_files.py": "FILES = 1\n",
                 "engine/k8s/base/service.yaml": "kind: Service\n",
                 **{
                     f"k8s/overlays/{name}/kustomization.yaml": _OVERLAY.format(name)
@@ -130,10 +130,10 @@ class Fork:
         commit(self.root, "Begin", {"config/project.yaml": project})
         git(self.root, "push", "--quiet", "origin", "main")
 
-    def upgrade(self, to: str = "", *, discard: bool = False) -> Upgrade | None:
+    def upgrade(self, to: str = "", *, discard: bool = False) -> UpgradeResult | None:
         return prepare(self.root, load_project(self.root / "config"), str(self.template.root), to, discard=discard)
 
-    def upgraded(self, to: str = "", *, discard: bool = False) -> Upgrade:
+    def upgraded(self, to: str = "", *, discard: bool = False) -> UpgradeResult:
         made = self.upgrade(to, discard=discard)
         assert made is not None
         return made

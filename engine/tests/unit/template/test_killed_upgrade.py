@@ -12,7 +12,7 @@ import pytest
 
 from sluice import cli
 from sluice.core import git as core_git
-from sluice.template.upgrade import BRANCH
+from sluice.template.upgrade_engine import BRANCH
 from unit.template.conftest import Fork, commit, git, lines
 
 CODEMOD = """\
@@ -98,7 +98,7 @@ def test_killed_before_each_call_of_git_and_after_the_last_it_can_be_run_again(
 _SLOW = """
 import sys, time
 from pathlib import Path
-from sluice.template import upgrade
+from sluice.template import upgrade_engine as upgrade
 from sluice.cli import main
 real, place = upgrade.run, Path(sys.argv.pop())
 def slow(*words, **more):

@@ -14,7 +14,7 @@ import pytest
 from sluice.core.project import edit_project, load_project
 from sluice.template.extras import remove
 from sluice.template.owned import OWNED, list_files, read_list, rewrite_lists, write_lists
-from sluice.template.upgrade import prepare
+from sluice.template.upgrade_engine import prepare
 from sluice.template.versions import version_of
 from unit.template.conftest import ROOT, Fork, Template, commit, git, write
 

@@ -11,7 +11,7 @@ import yaml
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row
-from sluice.evaluation.policy import load_policy
+from sluice.evaluation.comparison_policy import load_policy
 from sluice.llm.settings import Providers
 from sluice.release.gates import load_gates
 from sluice.testing.checkout import FAR, Checkout, _answer_here, _open_gates, some_of_each

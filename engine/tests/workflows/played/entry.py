@@ -13,18 +13,18 @@ def replace_parts() -> None:
     """Puts what is played in the place of the real parts, before the modules that take them by name are imported."""
     import parts
 
-    from sluice.evaluation import tracking
-    from sluice.jobs import dvc as pipeline
+    from sluice.evaluation import evaluation_tracking
+    from sluice.jobs import dvc_pipeline as pipeline
     from sluice.rehearsal import rehearse as rehearsal
-    from sluice.release import registry
+    from sluice.release import mlflow_registry
 
     for name in ("pull", "data_edited", "reproduce", "evaluate"):
         setattr(pipeline, name, lazily(name))
     for module, name in (
         (rehearsal, "rehearse"),
-        (registry, "record_release"),
-        (registry, "promote_aliases"),
-        (tracking, "record_comparison"),
+        (mlflow_registry, "record_release"),
+        (mlflow_registry, "promote_aliases"),
+        (evaluation_tracking, "record_comparison"),
     ):
         setattr(module, name, getattr(parts, name))
 

@@ -10,27 +10,27 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sluice.core.files import write_json
+from sluice.core.atomic_files import write_json
 from sluice.core.workspace import Workspace
-from sluice.rehearsal.report import Rehearsal, StepRecord, TrafficRecord
+from sluice.rehearsal.rehearsal_report import Rehearsal, StepRecord, TrafficRecord
 from sluice.release.manifest import Manifest
-from sluice.rollout.plan import Analysis, Pause, Plan, SetWeight
+from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, PauseStep, SetWeight
 
 STOPPED = "gate canary_errors: error_rate is 0.4, the limit is 0.01"
 
 
-def rehearse(plan: Plan, *, stable: Any, canary: Any, out: Path, time_scale: float = 1.0, **_: Any) -> Rehearsal:
+def rehearse(plan: CanaryPlan, *, stable: Any, canary: Any, out: Path, time_scale: float = 1.0, **_: Any) -> Rehearsal:
     """Every step holds; where PLAYED_CANARY is `stopped`, the first analysis does not."""
     steps: list[StepRecord] = []
     weights, weight, reason = [(0.0, 0)], 0, ""
     for index, step in enumerate(plan.steps):
         weight = step.weight if isinstance(step, SetWeight) else weight
-        seconds = step.seconds * time_scale if isinstance(step, (Pause, Analysis)) else 0.0
-        if isinstance(step, Analysis) and os.environ.get("PLAYED_CANARY") == "stopped":
+        seconds = step.seconds * time_scale if isinstance(step, (PauseStep, AnalysisStep)) else 0.0
+        if isinstance(step, AnalysisStep) and os.environ.get("PLAYED_CANARY") == "stopped":
             reason = STOPPED
         verdict = "failed" if reason else "passed"
         fields: dict[str, Any] = {"kind": step.kind, "weight": weight, "verdict": verdict, "reason": reason}
-        fields["template"] = step.template if isinstance(step, Analysis) else ""
+        fields["template"] = step.template if isinstance(step, AnalysisStep) else ""
         steps.append(StepRecord(index=index, started_s=float(index), seconds=seconds, **fields))
         weights.append((float(index), weight))
         if reason:

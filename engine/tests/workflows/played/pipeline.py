@@ -18,23 +18,23 @@ from typing import Any
 import numpy as np
 import yaml
 
+from sluice.core.atomic_files import write_atomic, write_json
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.extras import extras, load
-from sluice.core.files import write_atomic, write_json
 from sluice.core.params import load_params
 from sluice.core.workspace import Workspace
 from sluice.data.contract import data_digest
 from sluice.data.rows import Row, load_corpus, load_rows
 from sluice.evaluation.asked_rows import rows_of
-from sluice.evaluation.batching import Batched
+from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.output import Output
 from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
-from sluice.guardrails.model import FILE
-from sluice.llm.models import load_models
-from sluice.retrieval.index import build_index
-from sluice.retrieval.stage import IndexParameters
+from sluice.guardrails.guard_model import FILE
+from sluice.llm.model_files import load_models
+from sluice.retrieval.index_files import build_index
+from sluice.retrieval.index_stage import IndexParameters
 
 DIMENSION = 8
 
@@ -150,6 +150,6 @@ def evaluate(workspace: Workspace, journey: Any, *words: str) -> None:  # noqa: 
     rows = load_rows(chosen.asked) if chosen.asked else rows_of(workspace)
     spoiled = "SPOILED" in (workspace.prompts / "answer.prompt.yml").read_text()
     application = RuleApplication(spoiled=spoiled and not chosen.release and not chosen.baseline)
-    metrics = make_metrics(MetricResources(Batched(HashedVectors().embed)))
+    metrics = make_metrics(MetricResources(MetricBatcher(HashedVectors().embed)))
     cases = asyncio.run(run_cases(rows, application, metrics, concurrency=8, on_progress=lambda *_: None))
     write_results(chosen.out, summarise(rows, cases, metrics) | {"recorded": 0}, cases)

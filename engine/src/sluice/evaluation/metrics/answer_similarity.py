@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sluice.data.rows import Row
-from sluice.evaluation.batching import Batched
+from sluice.evaluation.answer_text import normalise
+from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.registry import metric
-from sluice.evaluation.text import normalise
 
 if TYPE_CHECKING:
     from sluice.retrieval.embedder import Vectors
@@ -31,7 +31,7 @@ class AnswerSimilarity(Metric):
     needs = "model"
     resources = ("vectors",)
 
-    def __init__(self, vectors: Batched[Vectors]) -> None:
+    def __init__(self, vectors: MetricBatcher[Vectors]) -> None:
         self._vectors = vectors
 
     async def score(self, row: Row, output: Output) -> float | None:

@@ -1,12 +1,12 @@
-"""Contains: every text of the row's `expect.contains` occurs in the answer, compared without case.
+"""Contains: every text of the row's `expect.contains` occurs in the answer, ignoring case.
 
 Only rows that ask for it. White space counts as one space, Unicode's compatibility forms as equal; punctuation counts.
 """
 
 from sluice.data.rows import Row
+from sluice.evaluation.answer_text import fold
 from sluice.evaluation.output import Assertion, Metric, Output
 from sluice.evaluation.registry import metric
-from sluice.evaluation.text import fold
 
 
 @metric

@@ -1,4 +1,4 @@
-"""Cost of an answer in US dollars, by the prices of config/providers.yaml. Cases whose cost is known."""
+"""Cost of an answer in US dollars, at the prices of config/providers.yaml. Cases with a known cost."""
 
 from sluice.data.rows import Row
 from sluice.evaluation.output import Metric, Output

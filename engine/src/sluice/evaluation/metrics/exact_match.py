@@ -1,9 +1,9 @@
 """Exact match: the normalised answer equals one of the expected spans. Answerable rows only."""
 
 from sluice.data.rows import Row
+from sluice.evaluation.answer_text import normalise
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.registry import metric
-from sluice.evaluation.text import normalise
 
 
 @metric

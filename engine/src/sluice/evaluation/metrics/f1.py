@@ -3,9 +3,9 @@
 from collections import Counter
 
 from sluice.data.rows import Row
+from sluice.evaluation.answer_text import normalise
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.registry import metric
-from sluice.evaluation.text import normalise
 
 
 @metric

@@ -1,4 +1,4 @@
-"""Groundedness: the share of the answer's sentences that a passage which the model saw supports.
+"""Groundedness: the share of the answer's sentences that a passage in the prompt supports.
 
 `sluice.evaluation.grounding` says when one supports the other. Answers that were not declined and have words; without
 passages nothing is supported.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from sluice.data.near_duplicates import words
 from sluice.data.rows import Row
-from sluice.data.similarity import words
-from sluice.evaluation.batching import Batched
+from sluice.evaluation.answer_text import sentences
 from sluice.evaluation.grounding import ALIKE, COPIED, NEAR, find_evidence
+from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.registry import metric
-from sluice.evaluation.text import sentences
 
 if TYPE_CHECKING:
     from sluice.retrieval.embedder import Vectors
@@ -32,7 +32,7 @@ class Groundedness(Metric):
     needs = "passages"
     resources = ("vectors",)
 
-    def __init__(self, vectors: Batched[Vectors]) -> None:
+    def __init__(self, vectors: MetricBatcher[Vectors]) -> None:
         self._vectors = vectors
 
     async def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature

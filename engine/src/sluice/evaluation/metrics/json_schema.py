@@ -1,4 +1,5 @@
-"""JSON Schema: the whole answer is JSON that the row's `expect.json_schema` accepts. Only rows that ask for it.
+"""JSON Schema: the whole answer is JSON that is valid under the row's `expect.json_schema`. Rows with this expectation
+only.
 
 Without `$schema` it is of draft 2020-12. Text or a code fence around the JSON fails, because a program that reads the
 answer would fail too. References to other documents are not fetched.

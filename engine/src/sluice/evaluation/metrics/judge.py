@@ -5,15 +5,20 @@ be one line, `PASS: reason` or `FAIL: reason`. Any other is asked for once more,
 `sluice judge calibrate` says how far a judge agrees with people; one that was not calibrated proves nothing.
 """
 
+from __future__ import annotations
+
 import asyncio
 import re
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from sluice.data.rows import Row
 from sluice.evaluation.output import Assertion, Metric, Output
 from sluice.evaluation.registry import metric
-from sluice.llm.chat import ChatProvider, Messages
-from sluice.prompts import Prompt
+
+if TYPE_CHECKING:
+    from sluice.llm.chat import ChatProvider, Messages
+    from sluice.prompts import Prompt
 
 RUBRIC = (
     "The answer passes when it gives what one of the expected answers gives; wording, language, length and word order "

@@ -1,10 +1,10 @@
-"""Language of an answer: a label, the ISO 639-1 code. Answers, not declines, whose language can be told.
+"""Language of an answer: a label, the ISO 639-1 code. Answers, not declines, with a detectable language.
 
-Spans of a few words mostly have none: `sluice.evaluation.language` says how sure it must be.
+Spans of a few words mostly have none: `sluice.evaluation.language_detection` says how sure it must be.
 """
 
 from sluice.data.rows import Row
-from sluice.evaluation.language import language_of
+from sluice.evaluation.language_detection import language_of
 from sluice.evaluation.output import Label, Metric, Output
 from sluice.evaluation.registry import metric
 

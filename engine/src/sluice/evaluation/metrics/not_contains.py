@@ -4,9 +4,9 @@ Only rows that ask for it. An answer that declines passes, as long as the declin
 """
 
 from sluice.data.rows import Row
+from sluice.evaluation.answer_text import fold
 from sluice.evaluation.output import Assertion, Metric, Output
 from sluice.evaluation.registry import metric
-from sluice.evaluation.text import fold
 
 
 @metric

@@ -1,4 +1,4 @@
-"""Regular expression: the row's `expect.regex` is found somewhere in the answer. Only rows that ask for it.
+"""Regular expression: the row's `expect.regex` matches somewhere in the answer. Rows with this expectation only.
 
 Anchor it (`\\A…\\Z`) to speak about the whole answer. The syntax is that of the library regex, a superset of Python's
 re; a search that takes over a second is an error of the metric, not a verdict.

@@ -1,9 +1,8 @@
-"""Same language: the answer is not in another language than the question. Answers, not declines, to questions whose
-language can be told; an answer of a few words, whose language nobody can tell, is not in another one.
-"""
+"""Same language: the answer is in the language of the question. Answers, not declines, to questions whose language can
+be detected; an answer too short for detection counts as the same language."""
 
 from sluice.data.rows import Row
-from sluice.evaluation.language import language_of
+from sluice.evaluation.language_detection import language_of
 from sluice.evaluation.output import Assertion, Metric, Output
 from sluice.evaluation.registry import metric
 

@@ -1,4 +1,4 @@
-"""Toxicity: how sure a linear model is that the answer is insulting or obscene, from 0 to 1. Answers that have text.
+"""Toxicity: probability, by a linear model, that the answer is insulting or obscene, from 0 to 1. Answers with text.
 
 The model is that of alt-profanity-check: word counts and a calibrated linear support vector machine, trained on English
 comments and tweets. It finds swear words and plain insults in English. It does not see threats and contempt in polite
@@ -9,7 +9,7 @@ figures.
 from collections.abc import Iterable
 
 from sluice.data.rows import Row
-from sluice.evaluation.batching import Batched
+from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.registry import metric
 
@@ -24,7 +24,7 @@ class Toxicity(Metric):
     direction = "lower"
 
     def __init__(self) -> None:
-        self._likely = Batched(_likely)
+        self._likely = MetricBatcher(_likely)
 
     async def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
         if not output.text.strip():

@@ -1,4 +1,4 @@
-"""What people and machines read of a comparison: comment.md, report.html, junit.xml and comparison.json."""
+"""Reports of a comparison: comment.md, report.html, junit.xml and comparison.json."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sluice.core.files import write_atomic, write_json
-from sluice.evaluation.findings import Comparison
-from sluice.evaluation.reports.comment import write_comment
+from sluice.core.atomic_files import write_atomic, write_json
+from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.reports.compared_version import ComparedVersion
+from sluice.evaluation.reports.comparison_comment import write_comment
+from sluice.evaluation.reports.comparison_page import page
 from sluice.evaluation.reports.junit import junit
-from sluice.evaluation.reports.page import page
-from sluice.evaluation.reports.side import Side
 
 COMMENT, PAGE, JUNIT, JSON = "comment.md", "report.html", "junit.xml", "comparison.json"
 
-__all__ = ["COMMENT", "JSON", "JUNIT", "PAGE", "Side", "write_reports"]
+__all__ = ["COMMENT", "JSON", "JUNIT", "PAGE", "ComparedVersion", "write_reports"]
 
 
 def write_reports(
-    folder: Path, comparison: Comparison, base: Side, head: Side, prompts: Sequence[Mapping[str, Any]] = ()
+    folder: Path,
+    comparison: Comparison,
+    base: ComparedVersion,
+    head: ComparedVersion,
+    prompts: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Writes the four files. `prompts`: `PromptChange.as_dict()` of each prompt, of `sluice.prompts.diff`."""
+    """Writes the four files. `prompts`: `PromptChange.as_dict()` of each prompt, of `sluice.prompts.prompt_diff`."""
     changed = [prompt for prompt in prompts if prompt.get("status") != "same"]
     write_atomic(folder / COMMENT, write_comment(comparison, base, head, changed))
     write_atomic(folder / PAGE, page(comparison, base, head, changed))

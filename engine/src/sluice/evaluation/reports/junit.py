@@ -1,17 +1,17 @@
-"""junit.xml: the comparison for whatever reads test results.
+"""junit.xml: the comparison for tools that read test results.
 
-A case that broke is a failure. A case without a result is an error and not skipped, because most tools take a skipped
-test for a good one. Skipped is only a metric that could not be judged and was not asked to.
+A case that broke is a failure. A case without a result is an error and not skipped, because most tools count a skipped
+test as passed. Only an informational metric that could not be judged is skipped.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from sluice.evaluation.changes import CaseChange
-from sluice.evaluation.findings import Comparison, MetricComparison
-from sluice.evaluation.reports import words
-from sluice.evaluation.reports.markdown import printable
+from sluice.evaluation.case_changes import CaseChange
+from sluice.evaluation.comparison_result import Comparison, MetricComparison
+from sluice.evaluation.reports import phrasing
+from sluice.evaluation.reports.markdown_escape import printable
 
 _CASES = {"broken": "failure"} | dict.fromkeys(("failed", "not evaluated", "not compared", "error"), "error")
 
@@ -21,7 +21,7 @@ def junit(comparison: Comparison) -> bytes:
     root = ET.Element("testsuites", name="sluice comparison")
     verdict = _suite(root, "verdict")
     outcome = {"worse": "failure", "improved": "", "no difference seen": ""}.get(comparison.verdict, "error")
-    text = "\n".join([words.sentence(comparison), *comparison.reasons])
+    text = "\n".join([phrasing.sentence(comparison), *comparison.reasons])
     _test(verdict, "comparison", "verdict", outcome, comparison.verdict, text)
     metrics = _suite(root, "metrics")
     for metric in comparison.metrics:
@@ -62,8 +62,8 @@ def _of_metric(metric: MetricComparison) -> str:
 
 def _figures(metric: MetricComparison) -> str:
     judgement = metric.judgement
-    base, head = words.figure(judgement.base, metric.unit), words.figure(judgement.head, metric.unit)
-    return f"{base} -> {head}, difference {words.interval(judgement, metric.unit)}, {judgement.cases} cases"
+    base, head = phrasing.figure(judgement.base, metric.unit), phrasing.figure(judgement.head, metric.unit)
+    return f"{base} -> {head}, difference {phrasing.interval(judgement, metric.unit)}, {judgement.cases} cases"
 
 
 def _story(change: CaseChange) -> str:

@@ -1,4 +1,4 @@
-"""A store's collections, and what they are needed for, as files; and those files into a store again.
+"""Backs up the collections of a store, with the releases and names that use them, as files; and restores them.
 
 A collection can always be loaded again from the index of its release. A backup also brings those that were never
 released, the names, and the record of releases, and it needs no embedder.
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 from pydantic import ValidationError
 
+from sluice.core.atomic_files import read_json, write_json
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_json, write_json
 from sluice.core.settings import Settings
-from sluice.retrieval.collections import LOADING, list_collections
-from sluice.retrieval.partitions import tenants_of
-from sluice.retrieval.schema import has_schema, require_current
-from sluice.retrieval.tables import COLUMNS, Description, create, describe, make_indexes
+from sluice.retrieval.collection_tables import COLUMNS, TableDescription, create, describe, make_indexes
+from sluice.retrieval.postgres_collections import LOADING, list_collections
+from sluice.retrieval.store_schema import has_schema, require_current
+from sluice.retrieval.tenant_partitions import tenants_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 
 
-class Saved(Settings):
+class CollectionBackup(Settings):
     """One collection: its rows are in `<collection>.rows` (COPY's binary format), `rows` of them. `partitions`: whose,
     where it is cut by tenant."""
 
-    description: Description
+    description: TableDescription
     rows: int
     sha256: str
     tenants: bool
     partitions: tuple[str | None, ...] = ()
 
 
-class Backup(Settings):
+class BackupManifest(Settings):
     """backup.json. `releases`: id and collection. `names`: name, collection and the one before. `left_out`: collections
     of older code, which do not say what they hold."""
 
-    collections: tuple[Saved, ...]
+    collections: tuple[CollectionBackup, ...]
     releases: tuple[tuple[str, str], ...] = ()
     names: tuple[tuple[str, str, str | None], ...] = ()
     left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoreResult:
     """Collections that were loaded, and those that were there already. `names`: that were set; others stood for
     something already, and still do."""
 
@@ -62,7 +62,7 @@ class Restored:
     names: tuple[str, ...]
 
 
-def back_up(connection: psycopg.Connection[Any], folder: Path) -> Backup:
+def back_up(connection: psycopg.Connection[Any], folder: Path) -> BackupManifest:
     """Writes the store as it is at this moment to `folder`, whole or not at all. Searches and loads go on meanwhile."""
     if folder.exists():
         raise SluiceError(f"{folder}: is there already", remedy="name a folder that is not there yet")
@@ -75,7 +75,7 @@ def back_up(connection: psycopg.Connection[Any], folder: Path) -> Backup:
         described = {name: describe(connection, name) for name in names}
         saved = [_save(connection, found, draft) for found in described.values() if found]
         with_schema = has_schema(connection)
-        backup = Backup(
+        backup = BackupManifest(
             collections=tuple(saved),
             releases=_rows(connection, "SELECT id, collection FROM sluice_releases ORDER BY id") if with_schema else (),
             names=_rows(connection, "SELECT name, collection, previous FROM sluice_names ORDER BY name")
@@ -88,7 +88,7 @@ def back_up(connection: psycopg.Connection[Any], folder: Path) -> Backup:
     return backup
 
 
-def restore(connection: psycopg.Connection[Any], folder: Path) -> Restored:
+def restore(connection: psycopg.Connection[Any], folder: Path) -> RestoreResult:
     """Loads what the store does not have; nothing that is there is changed. Killed on the way, it can be run again."""
     require_current(connection)
     backup = read_backup(folder)
@@ -102,13 +102,13 @@ def restore(connection: psycopg.Connection[Any], folder: Path) -> Restored:
     )
     statement = "INSERT INTO sluice_names (name, collection, previous) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
     done = [name[0] for name in backup.names if connection.execute(statement, name).rowcount]
-    return Restored(tuple(loaded), tuple(there), tuple(done))
+    return RestoreResult(tuple(loaded), tuple(there), tuple(done))
 
 
-def read_backup(folder: Path) -> Backup:
+def read_backup(folder: Path) -> BackupManifest:
     """Its files checked against backup.json. SluiceError names one that does not match."""
     try:
-        backup = Backup.model_validate_json((folder / "backup.json").read_bytes())
+        backup = BackupManifest.model_validate_json((folder / "backup.json").read_bytes())
     except FileNotFoundError:
         read_json(folder / "backup.json")  # says so
         raise
@@ -121,7 +121,7 @@ def read_backup(folder: Path) -> Backup:
     return backup
 
 
-def _save(connection: psycopg.Connection[Any], description: Description, folder: Path) -> Saved:
+def _save(connection: psycopg.Connection[Any], description: TableDescription, folder: Path) -> CollectionBackup:
     table = sql.Identifier(description.index.collection)
     counted = connection.execute(sql.SQL("SELECT count(*), count(tenant) FROM {}").format(table)).fetchone()
     rows, tenants = counted or (0, 0)
@@ -132,7 +132,7 @@ def _save(connection: psycopg.Connection[Any], description: Description, folder:
         for block in copy:
             sha.update(block)
             stream.write(block)
-    return Saved(
+    return CollectionBackup(
         description=description,
         rows=rows,
         sha256=sha.hexdigest(),
@@ -141,7 +141,7 @@ def _save(connection: psycopg.Connection[Any], description: Description, folder:
     )
 
 
-def _load(connection: psycopg.Connection[Any], saved: Saved, folder: Path) -> bool:
+def _load(connection: psycopg.Connection[Any], saved: CollectionBackup, folder: Path) -> bool:
     description = saved.description
     table = sql.Identifier(description.index.collection)
     with connection.transaction():
@@ -163,7 +163,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
             yield block
 
 
-def _path(folder: Path, description: Description) -> Path:
+def _path(folder: Path, description: TableDescription) -> Path:
     return folder / f"{description.index.collection}.rows"
 
 

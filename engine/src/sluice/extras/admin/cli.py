@@ -1,4 +1,4 @@
-"""`sluice index ...`: what looks after a store and all that is in it."""
+"""`sluice index ...`: commands that administer a vector store and its collections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sluice.cli.common import print_json
-from sluice.cli.index import StoreEnv, StoreName, StoreTenant, chosen_stores, collection_of, open_chosen
+from sluice.cli.index_build import StoreEnv, StoreName, StoreTenant, chosen_stores, collection_of, open_chosen
 from sluice.core.workspace import Workspace
 
 Collection = Annotated[str, typer.Argument(help="Name of a collection; default: that of build/index.")]
@@ -25,10 +25,10 @@ def index_verify(
     """Compare a collection with what its index says (counts, digests), and its search with an exact scan.
 
     Fails on any fault, and when recall@10 is below what config/gates.yaml asks for."""
-    from sluice.core.errors import Faults
-    from sluice.extras.admin.verify import verify
-    from sluice.release.gates import Figure, decide, load_gates, require
-    from sluice.retrieval.loads import require_collection
+    from sluice.core.errors import ValidationErrors
+    from sluice.extras.admin.verify_collection import verify
+    from sluice.release.gates import Measurement, decide, load_gates, require
+    from sluice.retrieval.collection_usage import require_collection
 
     workspace = Workspace.find()
     gates = load_gates(workspace.config / "gates.yaml")
@@ -38,8 +38,8 @@ def index_verify(
         found = verify(connection, name, questions=questions)
     print(f"{name}: {found.chunks} chunks; recall@10 {found.recall:.3f} of {found.questions} questions")
     if found.faults:
-        raise Faults(name, list(found.faults), remedy="drop it and load it again")
-    require(decide(gates, "index", {"index_recall_at_10": Figure(found.recall, found.questions)}, None))
+        raise ValidationErrors(name, list(found.faults), remedy="drop it and load it again")
+    require(decide(gates, "index", {"index_recall_at_10": Measurement(found.recall, found.questions)}, None))
 
 
 def index_tune(
@@ -57,8 +57,8 @@ def index_tune(
 
     Fails when none has: then the vector index needs a larger ef_construction."""
     from sluice.core.params import set_value
-    from sluice.extras.admin.tuning import tune
-    from sluice.retrieval.loads import require_collection
+    from sluice.extras.admin.search_tuning import tune
+    from sluice.retrieval.collection_usage import require_collection
     from sluice.retrieval.stores import Stores
 
     workspace = Workspace.find()
@@ -83,7 +83,7 @@ def index_tune(
 
 def index_list(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
     """The collections of a store, and what each is needed for."""
-    from sluice.extras.admin.inspect import listed
+    from sluice.extras.admin.store_contents import listed
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
         for each in listed(connection):
@@ -93,7 +93,7 @@ def index_list(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = 
 
 def index_stats(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
     """What a store and its collections take, as JSON."""
-    from sluice.extras.admin.inspect import stats
+    from sluice.extras.admin.store_contents import stats
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
         print_json(stats(connection).as_dict())
@@ -109,7 +109,7 @@ def index_switch(
     """Let a name stand for another collection, at once for all who follow the name. The one before stays.
 
     A release needs no name: it always searches the collection that it was made with."""
-    from sluice.retrieval.loads import switch
+    from sluice.retrieval.collection_usage import switch
 
     workspace = Workspace.find()
     chosen = collection or collection_of(workspace)
@@ -120,7 +120,7 @@ def index_switch(
 
 def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
     """Drop a collection. One that a release, a name, another collection or a service needs stays."""
-    from sluice.retrieval.loads import drop_one
+    from sluice.retrieval.collection_usage import drop_one
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
         drop_one(connection, collection)
@@ -135,7 +135,7 @@ def index_drop_tenant(
     """Drop a tenant's documents from a store that is cut by tenant; all others stay as they are, and searches go on.
 
     A release that was made with them and is loaded anew brings them again: take them out of the corpus first."""
-    from sluice.extras.admin.tenants import drop_tenant
+    from sluice.extras.admin.drop_tenant import drop_tenant
 
     with open_chosen(Workspace.find(), store, env, "") as connection:
         dropped = drop_tenant(connection, name)

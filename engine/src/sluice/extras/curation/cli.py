@@ -18,8 +18,8 @@ def data_diff(
 ) -> None:
     """What data/ has that another version has not: rows, documents, and how distributions moved."""
     from sluice.data.publish import checked_out
-    from sluice.extras.curation.difference import compare, read_version
-    from sluice.extras.curation.shift import load_shift_policy
+    from sluice.extras.curation.data_diff import compare, read_version
+    from sluice.extras.curation.distribution_shift import load_shift_policy
 
     workspace = Workspace.find()
     policy = load_shift_policy(workspace.config / "gates.yaml")
@@ -31,9 +31,9 @@ def data_card(
     out: Annotated[Path | None, typer.Option(help="Where to write it; default: standard output.")] = None,
 ) -> None:
     """The datasheet of data/ as Markdown, made of the data."""
-    from sluice.core.files import write_atomic
-    from sluice.data.policy import load_policy
-    from sluice.extras.curation.card import card
+    from sluice.core.atomic_files import write_atomic
+    from sluice.data.data_policy import load_policy
+    from sluice.extras.curation.datasheet import card
 
     workspace = Workspace.find()
     page = card(workspace.data, load_policy(workspace.config))
@@ -50,11 +50,11 @@ def data_gc(
     """Remove versions of the data from the remote that no branch, tag or kept release needs."""
     from dataclasses import asdict
 
-    from sluice.extras.curation.garbage import KeptRelease, collect
-    from sluice.extras.curation.kept import kept_manifests
+    from sluice.extras.curation.garbage_collection import RetainedRelease, collect
+    from sluice.extras.curation.retained_releases import kept_manifests
 
     workspace = Workspace.find()
-    kept = [KeptRelease(one.id, one.commit, one.data.digest) for one in kept_manifests(workspace, os.environ)]
+    kept = [RetainedRelease(one.id, one.commit, one.data.digest) for one in kept_manifests(workspace, os.environ)]
     print_json(asdict(collect(workspace, kept, remote=remote, delete=delete)))
 
 

@@ -1,5 +1,5 @@
-"""An AWS account, by boto3 with the credentials it finds: what engine/aws/bootstrap.yaml makes, and whom its roles
-trust."""
+"""Checks an AWS account with boto3's credentials: the resources of engine/aws/bootstrap.yaml and the trust policies of
+its roles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sluice.core.extras import hooks
-from sluice.extras.doctor.check import Check, Place, passed, unverified
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, unverified
 from sluice.extras.doctor.github import repository_of
 
 _GITHUB = "token.actions.githubusercontent.com"
@@ -22,7 +22,7 @@ _ABSENT = {"NoSuchEntity", "NoSuchBucket", "404", "RepositoryNotFoundException"}
 _CLOSED = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 
 
-def check(place: Place) -> Iterator[Check]:
+def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -30,22 +30,22 @@ def check(place: Place) -> Iterator[Check]:
     config = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 2})
 
     def client(service: str) -> Any:
-        return boto3.client(service, region_name=place.names.region, config=config)
+        return boto3.client(service, region_name=scope.names.region, config=config)
 
     try:
         account = client("sts").get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:
         yield unverified("account", f"AWS does not know who asks: {error}", "aws sso login, or set AWS_PROFILE")
         return
-    yield passed("account", f"{account}, region {place.names.region}")
-    stack = _STACK.format(**dict(place.names), repository=repository_of(place) or place.names.repository)
-    for what, look in _checks(place, client, account, stack):
+    yield passed("account", f"{account}, region {scope.names.region}")
+    stack = _STACK.format(**dict(scope.names), repository=repository_of(scope) or scope.names.repository)
+    for what, look in _checks(scope, client, account, stack):
         try:
             yield look()
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in _ABSENT:
-                yield Check(what, "missing", "not there", stack)
+                yield Diagnosis(what, "missing", "not there", stack)
             else:
                 yield unverified(what, str(error), "ask with an account that may read IAM, S3 and ECR")
         except BotoCoreError as error:
@@ -55,9 +55,11 @@ def check(place: Place) -> Iterator[Check]:
 Client = Callable[[str], Any]
 
 
-def _checks(place: Place, client: Client, account: str, stack: str) -> Iterator[tuple[str, Callable[[], Check]]]:
-    names = place.names
-    repository = repository_of(place) or names.repository
+def _checks(
+    scope: DiagnosisScope, client: Client, account: str, stack: str
+) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
+    names = scope.names
+    repository = repository_of(scope) or names.repository
     yield "sign-in from GitHub", lambda: _provider(client("iam"), stack)
     for role, subject in (
         (f"{names.name}-build", "ref:refs/heads/main"),
@@ -76,43 +78,47 @@ def _checks(place: Place, client: Client, account: str, stack: str) -> Iterator[
     ):
         yield f"bucket {bucket}", lambda bucket=bucket: _bucket(client("s3"), bucket, stack)  # type: ignore[misc]
     for overlay in names.environments:
-        yield f"artefacts of {overlay}", lambda overlay=overlay: _artefacts(client("s3"), place, overlay, account)  # type: ignore[misc]
+        yield f"artefacts of {overlay}", lambda overlay=overlay: _artefacts(client("s3"), scope, overlay, account)  # type: ignore[misc]
     for checks in hooks("account").values():
-        yield from checks(place, client, stack)
+        yield from checks(scope, client, stack)
 
 
-def _provider(iam: Any, mend: str) -> Check:
+def _provider(iam: Any, mend: str) -> Diagnosis:
     listed = [one["Arn"] for one in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]]
     found = next((arn for arn in listed if arn.endswith(f"/{_GITHUB}")), "")
     if not found:
-        return Check("sign-in from GitHub", "missing", "no OIDC provider for GitHub Actions", mend)
+        return Diagnosis("sign-in from GitHub", "missing", "no OIDC provider for GitHub Actions", mend)
     if _AUDIENCE not in iam.get_open_id_connect_provider(OpenIDConnectProviderArn=found)["ClientIDList"]:
         add = f"aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {found}"
-        return Check(
+        return Diagnosis(
             "sign-in from GitHub", "missing", f"not for the audience {_AUDIENCE}", f"{add} --client-id {_AUDIENCE}"
         )
     return passed("sign-in from GitHub", found)
 
 
-def _trust(iam: Any, role: str, subject: str, mend: str) -> Check:
+def _trust(iam: Any, role: str, subject: str, mend: str) -> Diagnosis:
     """Exactly one way in: the audience and the subject, both by equality. Anything else lets others in."""
     what = f"role {role}"
     statements = _statements(iam, role)
     if len(statements) != 1:
-        return Check(what, "missing", f"{len(statements)} ways to take it, not one", mend)
+        return Diagnosis(what, "missing", f"{len(statements)} ways to take it, not one", mend)
     (statement,) = statements
     wanted = {"StringEquals": {f"{_GITHUB}:aud": _AUDIENCE, f"{_GITHUB}:sub": subject}}
     if statement.get("Condition") != wanted or statement.get("Action") != "sts:AssumeRoleWithWebIdentity":
         held = statement.get("Condition", {})
         named = [value for one in held.values() for key, value in one.items() if key.endswith(":sub")]
-        return Check(what, "missing", f"trusts {named or 'anybody who signs in'}, not {subject}", mend)
+        return Diagnosis(what, "missing", f"trusts {named or 'anybody who signs in'}, not {subject}", mend)
     return passed(what, f"for {subject} alone")
 
 
-def service_role(iam: Any, role: str, service: str, mend: str) -> Check:
+def service_role(iam: Any, role: str, service: str, mend: str) -> Diagnosis:
     what = f"role {role}"
     trusted = [one.get("Principal", {}).get("Service") for one in _statements(iam, role)]
-    return passed(what, f"for {service}") if trusted == [service] else Check(what, "missing", f"trusts {trusted}", mend)
+    return (
+        passed(what, f"for {service}")
+        if trusted == [service]
+        else Diagnosis(what, "missing", f"trusts {trusted}", mend)
+    )
 
 
 def _statements(iam: Any, role: str) -> list[dict[str, Any]]:
@@ -121,37 +127,37 @@ def _statements(iam: Any, role: str) -> list[dict[str, Any]]:
     return found if isinstance(found, list) else [found]
 
 
-def _images(ecr: Any, name: str, mend: str) -> Check:
+def _images(ecr: Any, name: str, mend: str) -> Diagnosis:
     (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
     if found.get("imageTagMutability") != "IMMUTABLE":
-        return Check(f"images {name}", "missing", "its tags can be moved", mend)
+        return Diagnosis(f"images {name}", "missing", "its tags can be moved", mend)
     return passed(f"images {name}", str(found["repositoryUri"]))
 
 
-def _bucket(s3: Any, bucket: str, mend: str) -> Check:
+def _bucket(s3: Any, bucket: str, mend: str) -> Diagnosis:
     what = f"bucket {bucket}"
     s3.head_bucket(Bucket=bucket)
     if s3.get_bucket_versioning(Bucket=bucket).get("Status") != "Enabled":
-        return Check(what, "missing", "not versioned", mend)
+        return Diagnosis(what, "missing", "not versioned", mend)
     closed = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     if not all(closed.get(one) for one in _CLOSED):
-        return Check(what, "missing", "not closed to the public", mend)
+        return Diagnosis(what, "missing", "not closed to the public", mend)
     return passed(what, "versioned, closed")
 
 
-def _artefacts(s3: Any, place: Place, overlay: str, account: str) -> Check:
+def _artefacts(s3: Any, scope: DiagnosisScope, overlay: str, account: str) -> Diagnosis:
     """The address that the pods of an environment fetch from."""
-    what, path = f"artefacts of {overlay}", place.root / "k8s" / "overlays" / overlay / "kustomization.yaml"
+    what, path = f"artefacts of {overlay}", scope.root / "k8s" / "overlays" / overlay / "kustomization.yaml"
     found = re.search(r"artefacts=s3://([\w.-]+)", path.read_text(encoding="utf-8"))
     if not found:
-        return Check(
-            what, "missing", f"{path.relative_to(place.root)} names no bucket", f"add artefacts=s3://… to {path}"
+        return Diagnosis(
+            what, "missing", f"{path.relative_to(scope.root)} names no bucket", f"add artefacts=s3://… to {path}"
         )
-    mend = f"write artefacts=s3://{place.names.name}-artefacts-{account} into k8s/overlays/{overlay}/kustomization.yaml"
+    mend = f"write artefacts=s3://{scope.names.name}-artefacts-{account} into k8s/overlays/{overlay}/kustomization.yaml"
     try:
         s3.head_bucket(Bucket=found[1])
     except s3.exceptions.ClientError as error:
         if error.response.get("Error", {}).get("Code", "") not in _ABSENT:
             raise
-        return Check(what, "missing", f"no bucket {found[1]}", mend)
+        return Diagnosis(what, "missing", f"no bucket {found[1]}", mend)
     return passed(what, f"s3://{found[1]}")

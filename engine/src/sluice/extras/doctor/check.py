@@ -1,4 +1,4 @@
-"""What a check says, and where it looks."""
+"""The result of a check, and the settings for it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _PROGRAM_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Check:
-    """`what` was looked at, what was `found`, and the command that mends it."""
+class Diagnosis:
+    """`what` was inspected, what was `found`, and the command that corrects it."""
 
     what: str
     state: State
@@ -30,7 +30,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Place:
+class DiagnosisScope:
     """`environment`: variables of the process. `overlays`: environments of the cluster to look at. `context`: in the
     kubeconfig, empty for its current one."""
 
@@ -41,13 +41,13 @@ class Place:
     context: str = ""
 
 
-def passed(what: str, found: str) -> Check:
-    return Check(what, "ok", found)
+def passed(what: str, found: str) -> Diagnosis:
+    return Diagnosis(what, "ok", found)
 
 
-def unverified(what: str, why: str, mend: str) -> Check:
+def unverified(what: str, why: str, mend: str) -> Diagnosis:
     """For what could not be looked at: the first line of why."""
-    return Check(what, "not verified", first_line(why.strip())[:200] or "no reason given", mend)
+    return Diagnosis(what, "not verified", first_line(why.strip())[:200] or "no reason given", mend)
 
 
 def run_program(argv: Sequence[str | Path], text: str = "") -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""`sluice doctor`: what is missing to work in a place."""
+"""`sluice doctor`: reports missing programs, files, permissions and settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def doctor(
     from sluice.core.errors import SluiceError
     from sluice.core.project import load_project
     from sluice.core.settings import nearest
-    from sluice.extras.doctor.targets import TARGETS, Place
+    from sluice.extras.doctor.targets import TARGETS, DiagnosisScope
 
     chosen = targets or list(TARGETS)
     for target in chosen:
@@ -36,8 +36,8 @@ def doctor(
             raise SluiceError(f"no target {target!r}{nearest(target, list(TARGETS))}", remedy=f"there are {known}")
     workspace = Workspace.find()
     names = load_project(workspace.config)
-    place = Place(workspace.root, names, os.environ, tuple(env or names.environments), context)
-    found = {target: list(TARGETS[target](place)) for target in chosen}
+    scope = DiagnosisScope(workspace.root, names, os.environ, tuple(env or names.environments), context)
+    found = {target: list(TARGETS[target](scope)) for target in chosen}
     if as_json:
         print_json({target: [asdict(one) for one in checks] for target, checks in found.items()})
     else:

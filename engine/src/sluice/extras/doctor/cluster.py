@@ -1,6 +1,7 @@
-"""A cluster, by kubectl as `sluice deploy` uses it: the kinds, namespace, Secrets and rights of each overlay.
+"""Checks a cluster with kubectl, as `sluice deploy` uses it: kinds, namespace, Secrets and permissions for each
+overlay.
 
-What there must be is read from what the overlay renders to. Of Secrets only the names are looked at.
+The expected objects are those of the rendered overlay. Only the names of Secrets are read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from sluice.cluster.manifests import kubectl, parse, render
 from sluice.core.errors import SluiceError
-from sluice.extras.doctor.check import Check, Place, passed, run_program, unverified
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, run_program, unverified
 
 # Which project brings the kinds of a group, and how it is installed.
 _RELEASES = "https://github.com/argoproj/argo-rollouts/releases/download"
@@ -32,24 +33,24 @@ _RIGHTS = (
 )
 
 
-def check(place: Place) -> Iterator[Check]:
+def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     try:
-        program = [kubectl(), *([f"--context={place.context}"] if place.context else []), "--request-timeout=10s"]
+        program = [kubectl(), *([f"--context={scope.context}"] if scope.context else []), "--request-timeout=10s"]
     except SluiceError as error:
-        yield Check("kubectl", "missing", error.message, error.remedy)
+        yield Diagnosis("kubectl", "missing", error.message, error.remedy)
         return
     code, said = run_program([*program, "get", "--raw", "/apis"])
     if code:
         yield unverified("API server", said, "kubectl config get-contexts, then --context NAME")
         return
-    yield passed("API server", place.context or "the current context")
+    yield passed("API server", scope.context or "the current context")
     groups = _groups(said)
-    for overlay in place.overlays:
-        folder = place.root / "k8s" / "overlays" / overlay
+    for overlay in scope.overlays:
+        folder = scope.root / "k8s" / "overlays" / overlay
         try:
             documents = parse(render(folder))
         except SluiceError as error:
-            yield Check(f"{overlay}: overlay", "missing", error.message, f"ls {folder.parent}")
+            yield Diagnosis(f"{overlay}: overlay", "missing", error.message, f"ls {folder.parent}")
             continue
         yield from _overlay(_Kubectl(program), overlay, documents, groups)
 
@@ -66,7 +67,7 @@ class _Kubectl:
         return run_program([*self.program, *words], text)
 
 
-def _overlay(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -> Iterator[Check]:
+def _overlay(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -> Iterator[Diagnosis]:
     namespace = next(one["metadata"]["name"] for one in documents if one["kind"] == "Namespace")
     yield from _kinds(call, overlay, documents, served)
     yield _there(
@@ -91,7 +92,7 @@ def _groups(said: str) -> Groups:
     return {one["name"]: [version["groupVersion"] for version in one["versions"]] for one in listed}
 
 
-def _kinds(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -> Iterator[Check]:
+def _kinds(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -> Iterator[Diagnosis]:
     """One check for each API group that is not Kubernetes' own."""
     wanted: dict[str, set[str]] = {}
     for one in documents:
@@ -110,7 +111,7 @@ def _kinds(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -
             absent = ", ".join(sorted(kinds - there))
             mend = _BRINGS.get(group, f"install what defines {group}")
             yield (
-                Check(what, "missing", f"not served: {absent}", mend)
+                Diagnosis(what, "missing", f"not served: {absent}", mend)
                 if absent
                 else passed(what, ", ".join(sorted(kinds)))
             )
@@ -146,16 +147,16 @@ def _names_in(value: Any) -> Iterator[str]:
             yield from _names_in(inner)
 
 
-def _there(call: _Kubectl, what: str, words: tuple[str, ...], mend: str) -> Check:
+def _there(call: _Kubectl, what: str, words: tuple[str, ...], mend: str) -> Diagnosis:
     code, said = call("get", *words, "-o", "name")
     if code == 0:
         return passed(what, "there")
     if "NotFound" in said:
-        return Check(what, "missing", "not there", mend)
+        return Diagnosis(what, "missing", "not there", mend)
     return unverified(what, said, mend)
 
 
-def _right(call: _Kubectl, overlay: str, verb: str, resource: str, namespace: str) -> Check:
+def _right(call: _Kubectl, overlay: str, verb: str, resource: str, namespace: str) -> Diagnosis:
     """Asks the API server itself, as `kubectl auth can-i` does."""
     what = f"{overlay}: may {verb} {resource}"
     whole, _, sub = resource.partition("/")
@@ -168,4 +169,4 @@ def _right(call: _Kubectl, overlay: str, verb: str, resource: str, namespace: st
     grant = f"kubectl create role deployer --verb={verb} --resource={resource} -n {namespace}, and a binding of it"
     if code:
         return unverified(what, said, grant)
-    return passed(what, "yes") if json.loads(said)["status"]["allowed"] else Check(what, "missing", "no", grant)
+    return passed(what, "yes") if json.loads(said)["status"]["allowed"] else Diagnosis(what, "missing", "no", grant)

@@ -1,7 +1,7 @@
-"""GitHub, by its API with GITHUB_TOKEN: what the workflows need of a repository, and the rules of its branch.
+"""Checks a repository through GitHub's API with GITHUB_TOKEN: settings that the workflows need, and branch rules.
 
-Which variables and secrets there must be is read from the workflows. To see secrets, environments and settings, the
-token needs the rights to administer the repository; without them those are not verified.
+The expected variables and secrets are read from the workflows. To list secrets, environments and settings, the token
+needs administration rights on the repository; without them those are not verified.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.git import run
-from sluice.extras.doctor.check import Check, Place, passed, unverified
-from sluice.github.api import GitHub, RefusedError
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, unverified
+from sluice.github.github_api import GitHub, GitHubStatusError
 
 RULESET = ".github/rulesets/main.json"
 # What each is for. Everything else that a workflow names must be there.
@@ -31,36 +31,36 @@ _GIVEN = frozenset({"GITHUB_TOKEN"})
 Ask = Callable[[str], Any]
 
 
-def check(place: Place) -> Iterator[Check]:
-    repository = repository_of(place)
+def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
+    repository = repository_of(scope)
     if not repository:
         yield unverified(
             "repository", "no remote of GitHub, no GITHUB_REPOSITORY", "export GITHUB_REPOSITORY=OWNER/NAME"
         )
         return
     try:
-        with GitHub(place.environment) as github:
+        with GitHub(scope.environment) as github:
 
             def ask(path: str) -> Any:
                 return github.call("GET", f"/repos/{repository}{path}")
 
             try:
                 branch = ask("")["default_branch"]
-            except RefusedError as error:
+            except GitHubStatusError as error:
                 yield unverified("repository", error.message, f"gh repo view {repository}")
                 return
             yield passed("repository", f"{repository}, branch {branch}")
-            yield _names(place, repository)
-            for what, mend, look in _checks(place, repository, branch):
+            yield _names(scope, repository)
+            for what, mend, look in _checks(scope, repository, branch):
                 yield from _safely(what, mend, ask, look)
     except SluiceError as error:  # no token, no network
         yield unverified("GitHub", error.message, "export GITHUB_TOKEN=$(gh auth token)")
 
 
-Look = Callable[[Ask], Iterator[Check]]
+Look = Callable[[Ask], Iterator[Diagnosis]]
 
 
-def _checks(place: Place, repository: str, branch: str) -> Iterator[tuple[str, str, Look]]:
+def _checks(scope: DiagnosisScope, repository: str, branch: str) -> Iterator[tuple[str, str, Look]]:
     """What is looked at, the command that mends it, and the function that looks."""
     api = f"gh api -X PUT repos/{repository}"
     rights = f"{api}/actions/permissions/workflow -f default_workflow_permissions=read"
@@ -68,124 +68,124 @@ def _checks(place: Place, repository: str, branch: str) -> Iterator[tuple[str, s
     yield "token of workflows", rights, lambda ask: _workflow_rights(ask, rights)
     subject = f"{api}/actions/oidc/customization/sub -F use_default=true"
     yield "OIDC subject", subject, lambda ask: _subject(ask, subject)
-    for name in place.names.environments:
+    for name in scope.names.environments:
         made = f"{api}/environments/{name}"
-        yield f"environment {name}", made, lambda ask, name=name, made=made: _environment(ask, place, name, made)  # type: ignore[misc]
-    yield "variables", "gh variable list", lambda ask: _variables(ask, place)
-    yield "secrets", "gh secret list", lambda ask: _secrets(ask, place)
+        yield f"environment {name}", made, lambda ask, name=name, made=made: _environment(ask, scope, name, made)  # type: ignore[misc]
+    yield "variables", "gh variable list", lambda ask: _variables(ask, scope)
+    yield "secrets", "gh secret list", lambda ask: _secrets(ask, scope)
     applied = f"gh api -X POST repos/{repository}/rulesets --input {RULESET}"
-    yield "ruleset", applied, lambda ask: _ruleset(ask, place, branch, applied)
+    yield "ruleset", applied, lambda ask: _ruleset(ask, scope, branch, applied)
 
 
-def _safely(what: str, mend: str, ask: Ask, look: Look) -> Iterator[Check]:
+def _safely(what: str, mend: str, ask: Ask, look: Look) -> Iterator[Diagnosis]:
     try:
         yield from list(look(ask))
     except SluiceError as error:
         yield unverified(what, error.message, mend)
 
 
-def repository_of(place: Place) -> str:
+def repository_of(scope: DiagnosisScope) -> str:
     """owner/name, of the environment or of the remote `origin`; empty where neither says."""
-    if named := place.environment.get("GITHUB_REPOSITORY"):
+    if named := scope.environment.get("GITHUB_REPOSITORY"):
         return named
     try:
-        address = run(place.root, "remote", "get-url", "origin")
+        address = run(scope.root, "remote", "get-url", "origin")
     except SluiceError:
         return ""
     found = re.search(r"github\.com[:/]([\w-]+/[\w.-]+?)(?:\.git)?/?$", address)
     return found[1] if found else ""
 
 
-def _names(place: Place, repository: str) -> Check:
-    if place.names.repository.lower() == repository.lower():
-        return passed("names", place.names.repository)
+def _names(scope: DiagnosisScope, repository: str) -> Diagnosis:
+    if scope.names.repository.lower() == repository.lower():
+        return passed("names", scope.names.repository)
     owner, _, name = repository.lower().partition("/")
     mend = f".venv/bin/sluice init --organisation {owner} --name {name}"
-    return Check("names", "missing", f"the files say {place.names.repository}", mend)
+    return Diagnosis("names", "missing", f"the files say {scope.names.repository}", mend)
 
 
-def _workflow_rights(ask: Ask, mend: str) -> Iterator[Check]:
+def _workflow_rights(ask: Ask, mend: str) -> Iterator[Diagnosis]:
     found = ask("/actions/permissions/workflow")
     what = "token of workflows"
     if found.get("default_workflow_permissions") != "read":
-        yield Check(what, "missing", "may write wherever a workflow does not say otherwise", mend)
+        yield Diagnosis(what, "missing", "may write wherever a workflow does not say otherwise", mend)
     elif not found.get("can_approve_pull_request_reviews"):
-        yield Check(what, "missing", "may not open pull requests, as upgrade-template does", mend)
+        yield Diagnosis(what, "missing", "may not open pull requests, as upgrade-template does", mend)
     else:
         yield passed(what, "reads by default, may open pull requests")
 
 
-def _subject(ask: Ask, mend: str) -> Iterator[Check]:
+def _subject(ask: Ask, mend: str) -> Iterator[Diagnosis]:
     if ask("/actions/oidc/customization/sub").get("use_default"):
         yield passed("OIDC subject", "in the form that the roles of AWS trust")
     else:
-        yield Check("OIDC subject", "missing", "customised: the roles of AWS do not trust it", mend)
+        yield Diagnosis("OIDC subject", "missing", "customised: the roles of AWS do not trust it", mend)
 
 
-def _environment(ask: Ask, place: Place, name: str, mend: str) -> Iterator[Check]:
+def _environment(ask: Ask, scope: DiagnosisScope, name: str, mend: str) -> Iterator[Diagnosis]:
     what = f"environment {name}"
     listed = {one["name"]: one for one in ask("/environments?per_page=100")["environments"]}
     if name not in listed:
-        yield Check(what, "missing", f"there are: {', '.join(sorted(listed)) or 'none'}", mend)
+        yield Diagnosis(what, "missing", f"there are: {', '.join(sorted(listed)) or 'none'}", mend)
         return
     rules = {rule["type"] for rule in listed[name].get("protection_rules", ())}
     if not listed[name].get("deployment_branch_policy"):
         limit = f"{mend} -F 'deployment_branch_policy[protected_branches]=true'"
-        yield Check(
+        yield Diagnosis(
             what,
             "missing",
             "any branch may deploy",
             f"{limit} -F 'deployment_branch_policy[custom_branch_policies]=false'",
         )
-    elif name == place.names.environments[1] and "required_reviewers" not in rules:
-        yield Check(
-            what, "missing", "nobody is asked before a deployment", "Settings > Environments > Required reviewers"
+    elif name == scope.names.environments[1] and "required_reviewers" not in rules:
+        yield Diagnosis(
+            what, "missing", "no reviewer is asked before a deployment", "Settings > Environments > Required reviewers"
         )
     else:
         yield passed(what, "protected branches only" + (", after a review" if "required_reviewers" in rules else ""))
 
 
-def _variables(ask: Ask, place: Place) -> Iterator[Check]:
+def _variables(ask: Ask, scope: DiagnosisScope) -> Iterator[Diagnosis]:
     there = {one["name"] for one in ask("/actions/variables?per_page=100")["variables"]}
-    for name in _named(place, "vars"):
+    for name in _named(scope, "vars"):
         yield _held(f"variable {name}", name, there, f"gh variable set {name}")
-    if _OF_ENVIRONMENTS in _named(place, "vars"):
-        for environment in place.names.environments:
+    if _OF_ENVIRONMENTS in _named(scope, "vars"):
+        for environment in scope.names.environments:
             own = {one["name"] for one in ask(f"/environments/{environment}/variables?per_page=100")["variables"]}
             mend = f"gh variable set {_OF_ENVIRONMENTS} --env {environment}"
             yield _held(f"variable {_OF_ENVIRONMENTS} of {environment}", _OF_ENVIRONMENTS, own, mend)
 
 
-def _secrets(ask: Ask, place: Place) -> Iterator[Check]:
+def _secrets(ask: Ask, scope: DiagnosisScope) -> Iterator[Diagnosis]:
     there = {one["name"] for one in ask("/actions/secrets?per_page=100")["secrets"]}
-    for name in _named(place, "secrets"):
+    for name in _named(scope, "secrets"):
         yield _held(f"secret {name}", name, there, f"gh secret set {name}")
 
 
-def _held(what: str, name: str, there: set[str], mend: str) -> Check:
+def _held(what: str, name: str, there: set[str], mend: str) -> Diagnosis:
     if name in there:
         return passed(what, "set")
     optional = dict(ChainMap(OPTIONAL, *(more() for more in hooks("variables").values())))
     if name in optional:
-        return Check(what, "optional", f"not set; for {optional[name]}", mend)
-    return Check(what, "missing", "not set", mend)
+        return Diagnosis(what, "optional", f"not set; for {optional[name]}", mend)
+    return Diagnosis(what, "missing", "not set", mend)
 
 
-def _named(place: Place, kind: str) -> list[str]:
+def _named(scope: DiagnosisScope, kind: str) -> list[str]:
     """Names behind `vars.` or `secrets.` in the workflows."""
-    files = (place.root / ".github" / "workflows").glob("*.yml")
+    files = (scope.root / ".github" / "workflows").glob("*.yml")
     found = {name for path in files for name in re.findall(rf"\b{kind}\.([A-Z][A-Z0-9_]*)\b", path.read_text())}
     return sorted(found - _GIVEN)
 
 
-def _ruleset(ask: Ask, place: Place, branch: str, mend: str) -> Iterator[Check]:
+def _ruleset(ask: Ask, scope: DiagnosisScope, branch: str, mend: str) -> Iterator[Diagnosis]:
     """Whether the rules in force are at least those of the file; who made them does not matter."""
-    wanted = json.loads((place.root / RULESET).read_text(encoding="utf-8"))["rules"]
+    wanted = json.loads((scope.root / RULESET).read_text(encoding="utf-8"))["rules"]
     active = ask(f"/rules/branches/{branch}?per_page=100")
     absent = sorted({rule["type"] for rule in wanted} - {rule["type"] for rule in active})
     lacking = sorted(_checks_of(wanted) - _checks_of(active))
     if absent or lacking:
-        yield Check("ruleset", "missing", f"{branch} lacks: {', '.join([*absent, *lacking])}", mend)
+        yield Diagnosis("ruleset", "missing", f"{branch} lacks: {', '.join([*absent, *lacking])}", mend)
     else:
         yield passed("ruleset", f"{len(wanted)} rules in force on {branch}")
 

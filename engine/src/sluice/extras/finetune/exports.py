@@ -1,4 +1,5 @@
-"""The result in the forms it is used in, each tried before it gets its name: one function a form, listed in `EXPORTS`.
+"""Exports the trained model, one function for each format (`EXPORTS`). An export is loaded and tested before it gets
+its final name.
 
 gguf     adapter.gguf, what llama.cpp serves beside the base; llama.cpp loads it and answers
 peft     peft/, an adapter for transformers, vLLM and others; loaded onto the base again, it answers
@@ -13,36 +14,36 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.extras.finetune.base import load_base
+from sluice.extras.finetune.base_model import load_base
 from sluice.extras.finetune.engines import pack_loss
-from sluice.extras.finetune.gguf_adapter import BaseShape, write_adapter
-from sluice.extras.finetune.methods import prepare, put_weights
+from sluice.extras.finetune.gguf_adapter import BaseModelShape, write_adapter
 from sluice.extras.finetune.packing import Pack
-from sluice.extras.finetune.parameters import ExportKind, TrainingParameters
-from sluice.llm.local import probe
+from sluice.extras.finetune.training_methods import prepare, put_weights
+from sluice.extras.finetune.training_parameters import ExportKind, TrainingParameters
+from sluice.llm.llama_server import probe
 
 _TOLERANCE = 0.05  # of the loss, and absolute: merged weights are rounded anew
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingOutput:
     """What there is to write. `base` was trained; `served` is the GGUF file that an adapter is served with, of `shape`;
     `weights` were trained; `sample` is a pack that an export must find as likely as the trained model does."""
 
     base: Path
     served: Path
-    shape: BaseShape | None
+    shape: BaseModelShape | None
     params: TrainingParameters
     weights: Mapping[str, Any]
     sample: Pack
 
 
-def export(kind: ExportKind, trained: Trained, folder: Path) -> tuple[Path, str]:
+def export(kind: ExportKind, trained: TrainingOutput, folder: Path) -> tuple[Path, str]:
     """Writes one form into `folder`. Returns its file or folder and what it answered; SluiceError when it does not."""
     return EXPORTS[kind](trained, folder)
 
 
-def _gguf(trained: Trained, folder: Path) -> tuple[Path, str]:
+def _gguf(trained: TrainingOutput, folder: Path) -> tuple[Path, str]:
     out = folder / "adapter.gguf"
     if trained.shape is None:
         raise SluiceError(f"{trained.served}: no GGUF file to write an adapter for")
@@ -52,7 +53,7 @@ def _gguf(trained: Trained, folder: Path) -> tuple[Path, str]:
     return out, "llama.cpp answers with it"
 
 
-def _peft(trained: Trained, folder: Path) -> tuple[Path, str]:
+def _peft(trained: TrainingOutput, folder: Path) -> tuple[Path, str]:
     from peft import PeftModel
 
     out = folder / "peft"
@@ -60,13 +61,13 @@ def _peft(trained: Trained, folder: Path) -> tuple[Path, str]:
     expected = _loss(model, trained)
     config = model.peft_config["default"]
     config.target_modules = sorted(config.target_modules)  # a set, in another order in each process
-    config.base_model_name_or_path = trained.base.name  # the place on this machine is nobody's business
+    config.base_model_name_or_path = trained.base.name  # a path of this machine must not be published
     model.save_pretrained(out, save_embedding_layers=False)  # else peft looks the base up on the network
     base, tokenizer = load_base(trained.base, trained.params)
     return out, _tried(PeftModel.from_pretrained(base, out), tokenizer, trained, expected, out)
 
 
-def _merged(trained: Trained, folder: Path) -> tuple[Path, str]:
+def _merged(trained: TrainingOutput, folder: Path) -> tuple[Path, str]:
     out = folder / "merged"
     model, tokenizer = _rebuilt(trained)
     expected = _loss(model, trained)
@@ -76,14 +77,14 @@ def _merged(trained: Trained, folder: Path) -> tuple[Path, str]:
     return out, _tried(*load_base(out, trained.params), trained, expected, out)
 
 
-EXPORTS: dict[ExportKind, Callable[[Trained, Path], tuple[Path, str]]] = {
+EXPORTS: dict[ExportKind, Callable[[TrainingOutput, Path], tuple[Path, str]]] = {
     "gguf": _gguf,
     "peft": _peft,
     "merged": _merged,
 }
 
 
-def _rebuilt(trained: Trained) -> tuple[Any, Any]:
+def _rebuilt(trained: TrainingOutput) -> tuple[Any, Any]:
     """The trained model anew, whole and in this process, however it was spread while it was trained."""
     base, tokenizer = load_base(trained.base, trained.params)
     model = prepare(base, trained.params)
@@ -91,14 +92,14 @@ def _rebuilt(trained: Trained) -> tuple[Any, Any]:
     return model.eval(), tokenizer
 
 
-def _loss(model: Any, trained: Trained) -> float:
+def _loss(model: Any, trained: TrainingOutput) -> float:
     import torch
 
     with torch.no_grad():
         return float(pack_loss(model, trained.sample, model.dtype)) / len(trained.sample.tails)
 
 
-def _tried(model: Any, tokenizer: Any, trained: Trained, expected: float, out: Path) -> str:
+def _tried(model: Any, tokenizer: Any, trained: TrainingOutput, expected: float, out: Path) -> str:
     """The export's answer to the sample's first question. SluiceError when it is another model than was trained."""
     import torch
 

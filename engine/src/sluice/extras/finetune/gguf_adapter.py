@@ -1,4 +1,4 @@
-"""LoRA weights of peft into the GGUF adapter that llama.cpp loads."""
+"""Converts LoRA weights of peft into the GGUF adapter format of llama.cpp."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(
 
 
 @dataclass(frozen=True)
-class BaseShape:
+class BaseModelShape:
     """What naming and ordering adapter tensors needs to know of the base GGUF."""
 
     architecture: str
@@ -27,7 +27,7 @@ class BaseShape:
     kv_heads: int
 
 
-def read_shape(base: Path) -> BaseShape:
+def read_shape(base: Path) -> BaseModelShape:
     """Read from the metadata of a GGUF file."""
     import gguf
 
@@ -41,10 +41,10 @@ def read_shape(base: Path) -> BaseShape:
         return int(field.contents()) if field is not None else int(default or 0)
 
     heads = number("attention.head_count")
-    return BaseShape(architecture, number("block_count"), heads, number("attention.head_count_kv", heads))
+    return BaseModelShape(architecture, number("block_count"), heads, number("attention.head_count_kv", heads))
 
 
-def _llama_order(module: str, b: Array, shape: BaseShape) -> Array:
+def _llama_order(module: str, b: Array, shape: BaseModelShape) -> Array:
     """llama.cpp keeps the rotary halves of q and k interleaved: rows (head, half, i) become (head, i, half)."""
     heads = {"q_proj": shape.heads, "k_proj": shape.kv_heads}.get(module.rpartition(".")[2])
     if heads is None:
@@ -57,7 +57,7 @@ def _llama_order(module: str, b: Array, shape: BaseShape) -> Array:
 ROW_ORDERS = {"llama": _llama_order}
 
 
-def require_known(shape: BaseShape) -> None:
+def require_known(shape: BaseModelShape) -> None:
     """SluiceError when adapters of this architecture cannot be written, for before hours of training."""
     if shape.architecture not in ROW_ORDERS:
         known = ", ".join(ROW_ORDERS)
@@ -67,7 +67,7 @@ def require_known(shape: BaseShape) -> None:
         )
 
 
-def adapter_tensors(state: Mapping[str, Any], shape: BaseShape) -> dict[str, Array]:
+def adapter_tensors(state: Mapping[str, Any], shape: BaseModelShape) -> dict[str, Array]:
     """GGUF tensors `blk.N.x.weight.lora_a` (rank, in) and `.lora_b` (out, rank) out of peft's state dict."""
     import gguf
 
@@ -93,7 +93,7 @@ def adapter_tensors(state: Mapping[str, Any], shape: BaseShape) -> dict[str, Arr
     return tensors
 
 
-def write_adapter(state: Mapping[str, Any], out: Path, shape: BaseShape, *, alpha: float) -> None:
+def write_adapter(state: Mapping[str, Any], out: Path, shape: BaseModelShape, *, alpha: float) -> None:
     """Writes the adapter to `out`, all f32. The caller tries it (`llm.local.probe`) before it gets its final name."""
     import gguf
 

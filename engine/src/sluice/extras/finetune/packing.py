@@ -1,4 +1,4 @@
-"""Examples into packs: one sequence that computes a shared prompt beginning once, and each question after it apart.
+"""Packs examples into sequences: a shared prompt prefix is computed once, each question after it separately.
 
 A question sees the shared beginning and itself, never its neighbours, and its positions count on from the beginning.
 So the loss of a pack is exactly the sum of the losses of its examples, at a fraction of the tokens.
@@ -14,7 +14,7 @@ _WORTH_SHARING = 0.5  # of an example: a shorter common beginning (the system me
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokenizedExample:
     """One example: `prompt` ids, then `answer` ids up to and including the end of the turn."""
 
     prompt: list[int]
@@ -69,10 +69,10 @@ class Pack:
         return at, expected, weights
 
 
-def pack(examples: Sequence[Tokens], *, max_tokens: int, share: int) -> tuple[list[Pack], int]:
+def pack(examples: Sequence[TokenizedExample], *, max_tokens: int, share: int) -> tuple[list[Pack], int]:
     """Packs of up to `share` neighbouring examples, and how many were longer than `max_tokens` and left out."""
     packs: list[Pack] = []
-    open_: list[Tokens] = []
+    open_: list[TokenizedExample] = []
     common = skipped = 0
     for example in examples:
         if len(example.ids) > max_tokens:
@@ -93,7 +93,7 @@ def pack(examples: Sequence[Tokens], *, max_tokens: int, share: int) -> tuple[li
     return packs, skipped
 
 
-def _close(examples: list[Tokens], common: int) -> Pack:
+def _close(examples: list[TokenizedExample], common: int) -> Pack:
     return Pack(
         examples[0].ids[:common],
         [example.ids[common:] for example in examples],

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: examples into packs, the loop with its checkpoints, exports that were tried, records.
+"""Supervised fine-tuning: packed examples, the loop with its checkpoints, tested exports, records.
 
 The adapter and its records appear whole at the end or not at all; a run that was killed goes on from its last
 checkpoint. engine/docs/reference/training.md has the measurements.
@@ -19,26 +19,32 @@ from typing import Any
 
 from sluice.core.digests import digest_of, digest_of_code
 from sluice.core.errors import SluiceError
-from sluice.extras.finetune.base import digest_of_base, load_base, parsed_once, require_training_packages, tokenise
+from sluice.extras.finetune.allocator import give_back
+from sluice.extras.finetune.base_model import (
+    digest_of_base,
+    load_base,
+    parsed_once,
+    require_training_packages,
+    tokenise,
+)
 from sluice.extras.finetune.checkpoints import Checkpoints
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.engines import engine_for
-from sluice.extras.finetune.exports import Trained, export
-from sluice.extras.finetune.gguf_adapter import BaseShape, read_shape, require_known
-from sluice.extras.finetune.loop import Progress, UntrainableError, fit
-from sluice.extras.finetune.memory import give_back
-from sluice.extras.finetune.methods import prepare, trained_weights
+from sluice.extras.finetune.exports import TrainingOutput, export
+from sluice.extras.finetune.gguf_adapter import BaseModelShape, read_shape, require_known
 from sluice.extras.finetune.packing import Pack, pack
-from sluice.extras.finetune.parallel import Group, joined
-from sluice.extras.finetune.parameters import TrainingParameters
-from sluice.extras.finetune.record import TrainingResult, describe_hardware, write_records
+from sluice.extras.finetune.process_group import ProcessGroup, joined
+from sluice.extras.finetune.training_loop import Progress, UntrainableError, fit
+from sluice.extras.finetune.training_methods import prepare, trained_weights
+from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.training_record import TrainingResult, describe_hardware, write_records
 
 _NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "gloo")
 
 
 @dataclass(frozen=True)
-class Places:
+class TrainingPaths:
     """`base`: what is trained; `served`: the GGUF file that an adapter is served with, often `base` itself."""
 
     base: Path
@@ -48,14 +54,14 @@ class Places:
 
 
 def train(
-    places: Places,
+    paths: TrainingPaths,
     examples: Sequence[Example],
     params: TrainingParameters,
     on_progress: Progress,
     *,
     rows: Mapping[str, str] | None = None,
 ) -> TrainingResult:
-    """Trains on `examples` and writes what `params.exports` names, training.json and loss.csv into `places.out`.
+    """Trains on `examples` and writes what `params.exports` names, training.json and loss.csv into `paths.out`.
 
     `on_progress(step, steps, loss)` is called after each optimiser step. Of several processes (`parallel`) the first
     alone reports and writes. `rows`, id -> digest of the data's rows, go into the record. SluiceError: no examples, no
@@ -65,25 +71,25 @@ def train(
     if not examples:
         raise SluiceError("no training examples", remedy="add rows to data/train.jsonl")
     with _faults_named(), joined(params.device) as group:
-        return _learn(places, examples, params, on_progress, group, rows or {})
+        return _learn(paths, examples, params, on_progress, group, rows or {})
 
 
 def _learn(
-    places: Places,
+    paths: TrainingPaths,
     examples: Sequence[Example],
     params: TrainingParameters,
     on_progress: Progress,
-    group: Group,
+    group: ProcessGroup,
     rows: Mapping[str, str],
 ) -> TrainingResult:
     with parsed_once():
-        shape = _shape(places.served, params)
-        model, tokenizer = load_base(places.base, params)
+        shape = _shape(paths.served, params)
+        model, tokenizer = load_base(paths.base, params)
     give_back()  # what loading needed beside the model
     packs, held, skipped = _packed(examples, model, tokenizer, params, group)
     model = prepare(model, params)
-    base_sha256 = digest_of_base(places.base)
-    checkpoints = Checkpoints(places.checkpoints, _key(base_sha256, packs, held, params))
+    base_sha256 = digest_of_base(paths.base)
+    checkpoints = Checkpoints(paths.checkpoints, _key(base_sha256, packs, held, params))
     with engine_for(model, params, group) as engine:
         run = fit(
             engine,
@@ -98,7 +104,7 @@ def _learn(
     if group.leads:
         del model, engine  # an export loads the model anew
         give_back()
-        trained = Trained(places.base, places.served, shape, params, weights, packs[0])
+        trained = TrainingOutput(paths.base, paths.served, shape, params, weights, packs[0])
         record = partial(
             write_records,
             result,
@@ -107,14 +113,14 @@ def _learn(
             params,
             rows=rows,
             hardware=describe_hardware(group.device, group.world),
-            out=places.out,
+            out=paths.out,
         )
-        _write(trained, result, record, places.out)
+        _write(trained, result, record, paths.out)
         checkpoints.clear()
     return result
 
 
-def _shape(served: Path, params: TrainingParameters) -> BaseShape | None:
+def _shape(served: Path, params: TrainingParameters) -> BaseModelShape | None:
     """Of the served model, where an adapter shall be written for it; refused now rather than after the training."""
     if "gguf" not in params.exports:
         return None
@@ -129,7 +135,7 @@ def _shape(served: Path, params: TrainingParameters) -> BaseShape | None:
 
 
 def _packed(
-    examples: Sequence[Example], model: Any, tokenizer: Any, params: TrainingParameters, group: Group
+    examples: Sequence[Example], model: Any, tokenizer: Any, params: TrainingParameters, group: ProcessGroup
 ) -> tuple[list[Pack], list[Pack], int]:
     """Packs to train on, packs to evaluate on, and how many examples were longer than the context."""
     limit = min(params.max_tokens, getattr(model.config, "max_position_embeddings", params.max_tokens))
@@ -168,7 +174,7 @@ def _key(base_sha256: str, packs: Sequence[Pack], held: Sequence[Pack], params: 
     return digest_of([base_sha256, content, len(held), tuned, digest_of_code(Path(__file__).parent)])
 
 
-def _write(trained: Trained, result: TrainingResult, record: Callable[..., None], out: Path) -> None:
+def _write(trained: TrainingOutput, result: TrainingResult, record: Callable[..., None], out: Path) -> None:
     """Every export is written and tried in a draft folder; the records come before the first of them has its name."""
     draft = out / f".draft-{os.getpid()}"
     for left in out.glob(".draft-*"):

@@ -15,7 +15,7 @@ group = typer.Typer(no_args_is_help=True, help="Train the guard model.")
 @group.command("train")
 def guard_train() -> None:
     """Train the guard model on data/guard and judge it by held-out rows (pipeline stage)."""
-    from sluice.extras.guard.stage import run
+    from sluice.extras.guard.guard_stage import run
 
     print_json(run(Workspace.find()))
 

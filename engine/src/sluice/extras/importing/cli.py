@@ -31,12 +31,12 @@ def data_import(
     ] = 0,
 ) -> None:
     """Import questions or documents, whole or not at all; what is dropped is listed with its reason."""
-    from sluice.data.policy import load_policy
-    from sluice.extras.importing.importing import import_any
-    from sluice.extras.importing.tables import Layout, parse_columns
+    from sluice.data.data_policy import load_policy
+    from sluice.extras.importing.import_source import import_any
+    from sluice.extras.importing.import_table import TableLayout, parse_columns
 
     workspace = Workspace.find()
-    layout = Layout(parse_columns(column or []), delimiter, separator, tuple(tag or []))
+    layout = TableLayout(parse_columns(column or []), delimiter, separator, tuple(tag or []))
     print_json(
         import_any(
             source,

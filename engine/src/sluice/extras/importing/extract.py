@@ -1,6 +1,7 @@
-"""The text of one file of Markdown, HTML or PDF, for `sluice data import`.
+"""Extracts the text of a Markdown, HTML or PDF file for `sluice data import`.
 
-pypdf and markdownify are imported when such a file is met. What cannot be read whole is an error, never a shorter text.
+pypdf and markdownify are imported when such a file is read. A file that cannot be read completely is an error, never a
+shorter text.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class ExtractError(Exception):
 
 
 @dataclass(frozen=True)
-class Extracted:
+class ExtractedText:
     """`title`: empty where the file has none. `head`: the front matter of a Markdown file."""
 
     title: str
@@ -39,14 +40,14 @@ class Extracted:
     head: dict[str, Any] = field(default_factory=dict)
 
 
-def extract(path: Path) -> Extracted:
+def extract(path: Path) -> ExtractedText:
     """The text of a file whose suffix is one of SUFFIXES. Raises ExtractError when it cannot be read or has none."""
     found = _READERS[path.suffix.lower()](path)
     text = re.sub(r"[ \t\xa0]+\n", "\n", found.text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     if not text:
         raise ExtractError("holds no text" + (": are its pages pictures?" if path.suffix.lower() == ".pdf" else ""))
-    return Extracted(" ".join(found.title.split()), text, found.head)
+    return ExtractedText(" ".join(found.title.split()), text, found.head)
 
 
 def fault_of_stray(path: Path) -> str:
@@ -59,7 +60,7 @@ def fault_of_stray(path: Path) -> str:
     return f"a {path.suffix or 'nameless kind of'} file is no document (.md); bring it in with `sluice data import`"
 
 
-def _markdown(path: Path) -> Extracted:
+def _markdown(path: Path) -> ExtractedText:
     text, faults = read_text(path)
     if faults:
         raise ExtractError(faults[0].what, faults[0].line)
@@ -76,10 +77,10 @@ def _markdown(path: Path) -> Extracted:
             raise ExtractError(f"front matter: expected keys and values, found {type(head).__name__}", 2)
         text = text[match.end() :]
     heading = _HEADING.search(text)
-    return Extracted(str(head.get("title") or (heading[1] if heading else "")), text, head)
+    return ExtractedText(str(head.get("title") or (heading[1] if heading else "")), text, head)
 
 
-def _html(path: Path) -> Extracted:
+def _html(path: Path) -> ExtractedText:
     from bs4 import BeautifulSoup
     from markdownify import MarkdownConverter
 
@@ -92,10 +93,10 @@ def _html(path: Path) -> Extracted:
         element.decompose()
     heading = body.find("h1")
     text = MarkdownConverter(heading_style="ATX", bullets="-", strip=["a", "img"], escape_misc=False).convert_soup(body)
-    return Extracted(title or (heading.get_text() if heading else ""), str(text))
+    return ExtractedText(title or (heading.get_text() if heading else ""), str(text))
 
 
-def _pdf(path: Path) -> Extracted:
+def _pdf(path: Path) -> ExtractedText:
     from pypdf import PdfReader
     from pypdf.errors import FileNotDecryptedError
 
@@ -108,10 +109,10 @@ def _pdf(path: Path) -> Extracted:
         raise ExtractError("is an encrypted PDF: save it without a password") from None
     except Exception as error:  # a broken PDF raises whatever its bytes lead to
         raise ExtractError(f"broken PDF: {error or type(error).__name__}") from None
-    return Extracted(title, "\n\n".join(pages))
+    return ExtractedText(title, "\n\n".join(pages))
 
 
-_READERS: dict[str, Callable[[Path], Extracted]] = {
+_READERS: dict[str, Callable[[Path], ExtractedText]] = {
     ".md": _markdown,
     ".markdown": _markdown,
     ".html": _html,

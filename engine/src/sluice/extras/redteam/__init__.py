@@ -1,5 +1,5 @@
-"""Attacks on a running service: which of them succeed, by what comes back. `sluice redteam` runs it.
+"""Attacks on a running service, judged by its responses. Runs as `sluice redteam`.
 
-`suites/` has one file a family of attacks, `cases/` their wordings, `target.py` what is attacked, `measure.py` the
-figures that config/gates.yaml decides about.
+`suites/` has one file a family of attacks, `cases/` their wordings, `attack_target.py` the attacked service,
+`attack_success.py` the figures that config/gates.yaml decides about.
 """

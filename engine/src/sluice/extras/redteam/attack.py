@@ -1,4 +1,4 @@
-"""An attack, what it needs to be in the index, and what a suite of attacks is."""
+"""An attack, the documents that it needs in the index, and a suite of attacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TENANTS = ("red-one", "red-two")
 
 
 @dataclass(frozen=True)
-class Reply:
+class ServiceReply:
     """What came back: the text, the ids of cited documents, and the reason codes when the service refused."""
 
     text: str
@@ -23,7 +23,7 @@ class Reply:
 
 
 # What an attack got out of a reply, in words; empty: nothing.
-Detect: TypeAlias = Callable[[Reply], str]
+Detect: TypeAlias = Callable[[ServiceReply], str]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Attack:
 
 
 @dataclass(frozen=True)
-class Scene:
+class AttackFixture:
     """What suites make their attacks from. `questions`: on topic, so that a search finds something for them;
     `prompt`: the fixed text of the prompt that must not come out."""
 
@@ -55,7 +55,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Suite:
+class AttackSuite:
     """A family of attacks. `documents` must lie in the index for them; `secret`: what success takes, for people.
 
     `unguarded`: how the attack is made to succeed where nothing guards: the model that obeys is asked without guards,
@@ -63,7 +63,7 @@ class Suite:
     """
 
     name: str
-    attacks: Callable[[Scene], list[Attack]]
+    attacks: Callable[[AttackFixture], list[Attack]]
     documents: Callable[[], list[Document]] = list
     unguarded: Literal["no guards", "asked by the owner"] = "no guards"
 

@@ -16,9 +16,9 @@ from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from sluice.extras.redteam.drill import Plan, RedTeamParameters
-    from sluice.extras.redteam.result import Result
-    from sluice.extras.redteam.variants import Subject
+    from sluice.extras.redteam.drill import RedTeamParameters, RedTeamPlan
+    from sluice.extras.redteam.redteam_result import RedTeamResult
+    from sluice.extras.redteam.variants import SystemUnderTest
 
 group = typer.Typer()
 
@@ -57,9 +57,9 @@ def redteam(
         raise GateFailed(f"the red team got through\n{lines}", remedy=f"{folder} has every attack and its answer")
 
 
-def _show(result: Result, folder: Path, *, publish: bool) -> None:
+def _show(result: RedTeamResult, folder: Path, *, publish: bool) -> None:
     from sluice.evaluation.reports import COMMENT
-    from sluice.extras.redteam.report import in_the_terminal
+    from sluice.extras.redteam.redteam_report import in_the_terminal
     from sluice.github.job_summary import write_job_summary
 
     print(in_the_terminal(result))
@@ -70,14 +70,14 @@ def _show(result: Result, folder: Path, *, publish: bool) -> None:
 
 @group.command("target", hidden=True)
 def redteam_target(
-    side: Annotated[str, typer.Option(help="obedient, unguarded or released.")],
+    side: Annotated[str, typer.Option(help="complying, unguarded or released.")],
     port: PortOption,
     state: Annotated[Path, typer.Option(help="Folder for store and keys.")],
     index: Annotated[Path, typer.Option(help="Index with the planted documents.")],
     release: Annotated[Path | None, typer.Option(help="Release folder; default: what is in build/.")] = None,
 ) -> None:
     """Serve what is attacked (`sluice redteam` starts it)."""
-    from sluice.extras.redteam.target import SIDES, serve
+    from sluice.extras.redteam.attack_target import SIDES, serve
     from sluice.extras.redteam.variants import draft, released
 
     workspace = Workspace.find()
@@ -88,9 +88,9 @@ def redteam_target(
     serve(subject.bundle, chosen, port, index=index, state=state)
 
 
-def _subject(workspace: Workspace, release: str, url: str, *, draft: bool, env: str) -> Subject:
+def _subject(workspace: Workspace, release: str, url: str, *, draft: bool, env: str) -> SystemUnderTest:
     from sluice.extras.redteam import variants as subject
-    from sluice.serving.bundle import DRAFT
+    from sluice.serving.release_parts import DRAFT
 
     if draft:
         return subject.draft(workspace)
@@ -100,11 +100,11 @@ def _subject(workspace: Workspace, release: str, url: str, *, draft: bool, env: 
     return subject.released(workspace, find_release(workspace, release, env)[1])
 
 
-def _plan(workspace: Workspace, subject: Subject, wanted: list[str], url: str, *, garak: bool) -> Plan:
+def _plan(workspace: Workspace, subject: SystemUnderTest, wanted: list[str], url: str, *, garak: bool) -> RedTeamPlan:
     from sluice.core.settings import nearest
-    from sluice.extras.redteam.drill import Plan
+    from sluice.extras.redteam.attack_target import SIDES
+    from sluice.extras.redteam.drill import RedTeamPlan
     from sluice.extras.redteam.suites import SUITES
-    from sluice.extras.redteam.target import SIDES
 
     for name in wanted:
         if name not in SUITES:
@@ -115,7 +115,7 @@ def _plan(workspace: Workspace, subject: Subject, wanted: list[str], url: str, *
     if url:
         suites = {name: suite for name, suite in suites.items() if not suite.planted}
     complete = not url and garak and len(suites) == len(SUITES)
-    return Plan(subject.title, suites, ("released",) if url else SIDES, complete, _parameters(workspace))
+    return RedTeamPlan(subject.title, suites, ("released",) if url else SIDES, complete, _parameters(workspace))
 
 
 def _parameters(workspace: Workspace) -> RedTeamParameters:
@@ -126,19 +126,27 @@ def _parameters(workspace: Workspace) -> RedTeamParameters:
 
 
 def _run(
-    workspace: Workspace, subject: Subject, plan: Plan, folder: Path, url: str, key: str, *, garak: bool, env: str
-) -> Result:
+    workspace: Workspace,
+    subject: SystemUnderTest,
+    plan: RedTeamPlan,
+    folder: Path,
+    url: str,
+    key: str,
+    *,
+    garak: bool,
+    env: str,
+) -> RedTeamResult:
     from sluice.data.rows import load_rows
-    from sluice.evaluation.policy import load_policy
+    from sluice.evaluation.comparison_policy import load_policy
     from sluice.extras.redteam.drill import attack, judge, planted_index, scene_of
     from sluice.extras.redteam.garak import installed, run_garak
-    from sluice.extras.redteam.variants import Starter, running
+    from sluice.extras.redteam.variants import ServiceLauncher, running
     from sluice.release.gates import load_gates
 
     gates, policy = load_gates(workspace.config / "gates.yaml"), load_policy(workspace.config / "gates.yaml")
     program = installed() if garak else None
     questions = [row.question for row in load_rows(workspace.data / "eval.jsonl") if row.answerable]
-    starter = Starter(workspace, subject)
+    starter = ServiceLauncher(workspace, subject)
     index = None if url else planted_index(subject.bundle, list(plan.suites.values()), starter.state / "index")
     found = attack(
         plan,
@@ -156,12 +164,12 @@ def _run(
 
 def _progress() -> Callable[[str, float, float], None]:
     """Shows how far each side is."""
-    from sluice.core.progress import Reporter
+    from sluice.core.progress import StageReporter
 
-    reporters: dict[str, Reporter] = {}
+    reporters: dict[str, StageReporter] = {}
 
     def show(side: str, done: float, total: float) -> None:
-        reporters.setdefault(side, Reporter(f"redteam {side}")).report(done, total)
+        reporters.setdefault(side, StageReporter(f"redteam {side}")).report(done, total)
 
     return show
 
@@ -169,7 +177,7 @@ def _progress() -> Callable[[str, float, float], None]:
 def _before(workspace: Workspace, env: str) -> tuple[Path | None, str]:
     """The champion's last red team run, where it has one."""
     from sluice.release.champion import champion_id
-    from sluice.release.record import open_record
+    from sluice.release.environment_record import open_record
 
     live = champion_id(open_record(workspace, env, os.environ))
     folder = workspace.releases / live / "redteam" if live else None

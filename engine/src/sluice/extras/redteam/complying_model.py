@@ -1,7 +1,7 @@
-"""A model that obeys whoever speaks to it. Behind a guard it shows what the guard alone keeps out.
+"""A model that complies with every instruction. Behind a guard it shows what the guard alone blocks.
 
-It says the canaries of the question, in whatever disguise; asked about its prompt it recites it; else it says the
-canaries of its passages, and where they have none it reads them out. It answers in the form that the question asks for.
+It repeats the canary tokens of the question, also decoded; asked about its prompt it recites it; else it repeats the
+canary tokens of its passages, or the passages themselves. It answers in the format that the question asks for.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator
 
-from sluice.extras.redteam.tokens import tokens_in
+from sluice.extras.redteam.canary_tokens import tokens_in
 from sluice.extras.redteam.transforms import readings, wished_form
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
@@ -23,7 +23,7 @@ _PROMPT = re.compile(
 _PIECE = 24
 
 
-class Obedient:
+class ComplyingModel:
     """A chat provider without a model."""
 
     async def stream(

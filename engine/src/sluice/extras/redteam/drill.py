@@ -1,4 +1,4 @@
-"""A whole red team run: the suites on each side, garak, gates, and the comparison with the run before."""
+"""A complete red team run: the suites on each target, garak, gates, and the comparison with the previous run."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from typing import Any, TypeAlias
 
 from pydantic import Field
 
+from sluice.core.atomic_files import read_jsonl, write_jsonl
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_jsonl, write_jsonl
 from sluice.core.settings import Settings
-from sluice.evaluation.policy import ComparisonPolicy
-from sluice.evaluation.reports import Side as Described
-from sluice.extras.redteam.attack import Attack, Scene, Suite
-from sluice.extras.redteam.client import Attempt, attempt_all
+from sluice.evaluation.comparison_policy import ComparisonPolicy
+from sluice.evaluation.reports import ComparedVersion as Described
+from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite
+from sluice.extras.redteam.attack_client import AttackAttempt, attempt_all
+from sluice.extras.redteam.attack_records import RESISTED, compare_runs, records
+from sluice.extras.redteam.attack_success import families, figures
+from sluice.extras.redteam.attack_target import AttackTarget, TargetKind
+from sluice.extras.redteam.attack_wording import evenly
 from sluice.extras.redteam.garak_report import GarakResult
-from sluice.extras.redteam.measure import families, figures
 from sluice.extras.redteam.poison_index import plant
-from sluice.extras.redteam.records import RESISTED, compare_runs, records
-from sluice.extras.redteam.report import write_reports
-from sluice.extras.redteam.result import CASES, Against, Result
-from sluice.extras.redteam.target import Side, Target
-from sluice.extras.redteam.wording import evenly
+from sluice.extras.redteam.redteam_report import write_reports
+from sluice.extras.redteam.redteam_result import CASES, BaselineVerdict, RedTeamResult
 from sluice.release.gates import Gate, Stage, decide
-from sluice.serving.bundle import Bundle, require_prompt
+from sluice.serving.release_parts import ReleaseBundle, require_prompt
 
 STAGE: Stage = "redteam"
 GARAK_METRIC = "garak_attack_success"
 _VARIABLE = re.compile(r"\{\{.*?\}\}")
 
 Progress: TypeAlias = Callable[[str, float, float], None]
-Start: TypeAlias = Callable[[Side, Path | None], AbstractContextManager[Target]]
+Start: TypeAlias = Callable[[TargetKind, Path | None], AbstractContextManager[AttackTarget]]
 
 
 class GarakParameters(Settings):
@@ -63,35 +63,35 @@ class RedTeamParameters(Settings):
 
 
 @dataclass(frozen=True)
-class Plan:
+class RedTeamPlan:
     """What is to be run. `sides` in their order; `complete`: all that there is, so that every gate is judged."""
 
     subject: str
-    suites: Mapping[str, Suite]
-    sides: Sequence[Side]
+    suites: Mapping[str, AttackSuite]
+    sides: Sequence[TargetKind]
     complete: bool
     parameters: RedTeamParameters
 
 
 @dataclass
-class Found:
+class RedTeamProgress:
     """What has come back so far."""
 
-    attempts: dict[Side, list[Attempt]] = field(default_factory=dict)
+    attempts: dict[TargetKind, list[AttackAttempt]] = field(default_factory=dict)
     garak: GarakResult | None = None
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
-def scene_of(bundle: Bundle, questions: Sequence[str]) -> Scene:
+def scene_of(bundle: ReleaseBundle, questions: Sequence[str]) -> AttackFixture:
     """What the suites make their attacks from: `questions`, and the fixed text of the release's prompt."""
     if not questions:
         raise SluiceError("the red team has no questions to hide its attacks in", remedy="data/eval.jsonl has them")
     fixed = [part for message in require_prompt(bundle).messages for part in _VARIABLE.split(message.content)]
-    return Scene(questions=list(questions), prompt=[part for part in fixed if part.strip()])
+    return AttackFixture(questions=list(questions), prompt=[part for part in fixed if part.strip()])
 
 
-def planted_index(bundle: Bundle, suites: Sequence[Suite], out: Path) -> Path:
+def planted_index(bundle: ReleaseBundle, suites: Sequence[AttackSuite], out: Path) -> Path:
     """The release's index with the documents of the suites in it."""
     shutil.rmtree(out, ignore_errors=True)
     documents = [document for suite in suites for document in suite.documents()]
@@ -100,18 +100,18 @@ def planted_index(bundle: Bundle, suites: Sequence[Suite], out: Path) -> Path:
 
 
 def attack(
-    plan: Plan,
-    scene: Scene,
+    plan: RedTeamPlan,
+    scene: AttackFixture,
     start: Start,
     index: Path | None,
     *,
-    garak: Callable[[Target], GarakResult] | None,
+    garak: Callable[[AttackTarget], GarakResult] | None,
     progress: Progress = lambda *_: None,
-) -> Found:
+) -> RedTeamProgress:
     """Each side is started with `start`, attacked and ended; `garak` attacks the released one. SluiceError when a side
     does not start or ends on the way."""
     began = time.monotonic()
-    found = Found()
+    found = RedTeamProgress()
     made = {name: suite.attacks(scene) for name, suite in plan.suites.items()}
     for side in plan.sides:
         chosen = [one for attacks in made.values() for one in _chosen(attacks, side, plan)]
@@ -135,22 +135,22 @@ def attack(
     return found
 
 
-def _chosen(attacks: Sequence[Attack], side: Side, plan: Plan) -> list[Attack]:
+def _chosen(attacks: Sequence[Attack], side: TargetKind, plan: RedTeamPlan) -> list[Attack]:
     """A sample for a release's own model, which is slow, unless nothing else is attacked."""
     sampled = side == "released" and len(plan.sides) > 1
     return evenly(attacks, plan.parameters.released_each) if sampled else list(attacks)
 
 
 def judge(
-    plan: Plan,
-    found: Found,
+    plan: RedTeamPlan,
+    found: RedTeamProgress,
     gates: Sequence[Gate],
     policy: ComparisonPolicy,
     *,
     before: Path | None,
     before_title: str,
     out: Path,
-) -> Result:
+) -> RedTeamResult:
     """Figures, gates, comparison and reports of a run; everything is written to `out`.
 
     `before`: the folder of an earlier run, which this one is compared with; without one the attacks that got through
@@ -161,11 +161,11 @@ def judge(
         known[GARAK_METRIC] = found.garak.figure()
     wanted = [gate for gate in gates if gate.stage == STAGE]
     judged = wanted if plan.complete else [gate for gate in wanted if gate.metric in known]
-    subject: Side = "obedient" if "obedient" in found.attempts else "released"
+    subject: TargetKind = "complying" if "complying" in found.attempts else "released"
     head = records(found.attempts[subject])
     base, title = _base(found, before, before_title, head)
     comparison = compare_runs(base, head, policy) if base else None
-    result = Result(
+    result = RedTeamResult(
         subject=plan.subject,
         seconds=round(found.seconds, 1),
         complete=plan.complete,
@@ -176,7 +176,7 @@ def judge(
         gates=tuple(decide(judged, STAGE, known, None)),
         against=None
         if comparison is None
-        else Against(
+        else BaselineVerdict(
             base=title,
             verdict=comparison.verdict,
             broken=tuple(case.id for case in comparison.cases if RESISTED in case.broken),
@@ -191,7 +191,7 @@ def judge(
 
 
 def _base(
-    found: Found, before: Path | None, before_title: str, head: Sequence[Mapping[str, Any]]
+    found: RedTeamProgress, before: Path | None, before_title: str, head: Sequence[Mapping[str, Any]]
 ) -> tuple[list[dict[str, Any]], str]:
     """The records to compare with, and what they are."""
     if before is not None and (before / CASES).is_file():

@@ -1,6 +1,6 @@
-"""garak (https://garak.ai) against a running service, through its REST generator, without a network.
+"""Runs garak (https://garak.ai) against a service through its REST generator, without a network.
 
-It has an environment of its own, .venv/redteam, with what the chosen probes need and not with all that garak can do:
+It has an environment of its own, .venv/redteam, with the dependencies of the chosen probes only:
 engine/docs/decisions/garak.md. Its exit status says nothing; garak_report.py reads what it wrote.
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluice.core import processes
+from sluice.core.atomic_files import write_json
 from sluice.core.errors import SluiceError
-from sluice.core.files import write_json
+from sluice.extras.redteam.attack_target import AttackTarget
 from sluice.extras.redteam.garak_report import GarakResult, read_report
-from sluice.extras.redteam.target import Target
-from sluice.rollout.stream import PATH
+from sluice.rollout.chat_stream import PATH
 
 if TYPE_CHECKING:
     from sluice.extras.redteam.drill import GarakParameters
@@ -35,7 +35,7 @@ def installed() -> Path:
     return python
 
 
-def run_garak(python: Path, target: Target, parameters: GarakParameters, folder: Path) -> GarakResult:
+def run_garak(python: Path, target: AttackTarget, parameters: GarakParameters, folder: Path) -> GarakResult:
     """Runs the probes and reads the report. SluiceError when it takes too long, or when anything is missing of it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

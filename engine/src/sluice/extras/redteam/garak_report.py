@@ -1,4 +1,4 @@
-"""garak's report file, read strictly: garak ends with status 0 also when every attack succeeded, or when it gave up.
+"""Strict reader of garak's report file: garak exits with 0 even when every attack succeeded or the run was incomplete.
 
 The file is JSON lines: `init` with the version, an `attempt` for each prompt (twice or more, as its status grows), an
 `eval` for each probe and detector, `completion` at the end of a run, and a `digest` of it all.
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Settings
-from sluice.release.gates import Figure
+from sluice.release.gates import Measurement
 
 _COMPLETE = 2  # of an attempt: it has its answers and their scores
 
@@ -33,13 +33,13 @@ class GarakResult(Settings):
     version: str
     probes: tuple[ProbeResult, ...]
 
-    def figure(self) -> Figure:
+    def figure(self) -> Measurement:
         """Attack success over all answers."""
         evaluated = sum(one.evaluated for one in self.probes)
         succeeded = sum(one.succeeded for one in self.probes)
         cases = tuple(f"{one.probe} ({one.detector})" for one in self.probes if one.succeeded)
         errors = sum(one.unanswered for one in self.probes)
-        return Figure(succeeded / evaluated if evaluated else None, evaluated, errors, cases)
+        return Measurement(succeeded / evaluated if evaluated else None, evaluated, errors, cases)
 
 
 def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
@@ -66,7 +66,9 @@ def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
             faults += [fault] if fault else []
             found += [result] if result else []
     if faults:
-        raise Faults(str(path), faults, remedy="logs/garak.log and xdg_data_home/garak/garak.log beside it say why")
+        raise ValidationErrors(
+            str(path), faults, remedy="logs/garak.log and xdg_data_home/garak/garak.log beside it say why"
+        )
     return GarakResult(version=versions[0], probes=tuple(found))
 
 

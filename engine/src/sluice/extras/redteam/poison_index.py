@@ -1,6 +1,6 @@
-"""Documents of attacks in the index of a release: what is served beside the release's own chunks.
+"""Adds attack documents to a copy of a release's index (indirect prompt injection).
 
-The chunks and vectors of the release stay as they are; what is planted is chunked and embedded as they were.
+The chunks and vectors of the release are unchanged; the attack documents are chunked and embedded in the same way.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sluice.core.atomic_files import write_atomic, write_json, write_jsonl
 from sluice.core.digests import digest_of, digest_of_file
-from sluice.core.files import write_atomic, write_json, write_jsonl
 from sluice.data.rows import Document
 from sluice.retrieval.chunking import chunk
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.index import IndexInfo, read_index
+from sluice.retrieval.index_files import IndexInfo, read_index
 
 
 def planted(name: str, title: str, text: str, tenant: str | None = None) -> Document:

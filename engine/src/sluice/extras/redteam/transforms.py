@@ -1,6 +1,6 @@
-"""Ways to disguise a text, and all readings of a text that may be disguised.
+"""Obfuscates a text, and lists all readings of a text that may be obfuscated.
 
-An attack hides its order in one of them, or asks for an answer in one; what comes back is read in all of them.
+An attack hides its instruction in one of them, or asks for an answer in one; the response is read in all of them.
 """
 
 from __future__ import annotations

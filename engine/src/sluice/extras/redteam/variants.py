@@ -1,4 +1,4 @@
-"""What a red team run is about: a release, what the working tree would release, or a service that is up somewhere."""
+"""The system under test: a release, a release of the working tree, or a running service."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from http.client import HTTPException
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
-from sluice.core.progress import Journey
+from sluice.core.progress import PipelineProgress
 from sluice.core.workspace import Workspace
-from sluice.extras.redteam.target import Side, Target, started
-from sluice.jobs.dvc import EXPECTED, command, environment, pull, reproduce
-from sluice.release.bundles import open_bundle
-from sluice.rollout.http import get
-from sluice.serving.bundle import DRAFT, Bundle, draft_adapter, draft_bundle
+from sluice.extras.redteam.attack_target import AttackTarget, TargetKind, started
+from sluice.jobs.dvc_pipeline import EXPECTED, command, environment, pull, reproduce
+from sluice.release.release_bundle import open_bundle
+from sluice.rollout.local_http import get
+from sluice.serving.release_parts import DRAFT, ReleaseBundle, draft_adapter, draft_bundle
 
 FOLDER = "redteam"
 WORKING_TREE = "working tree"
 
 
 @dataclass(frozen=True)
-class Subject:
+class SystemUnderTest:
     """`folder`: of the release, None for the working tree."""
 
     title: str
-    bundle: Bundle
+    bundle: ReleaseBundle
     folder: Path | None
 
 
-def released(workspace: Workspace, folder: Path) -> Subject:
+def released(workspace: Workspace, folder: Path) -> SystemUnderTest:
     """A release on this machine."""
     bundle = open_bundle(folder, workspace)
-    return Subject(bundle.release, bundle, folder)
+    return SystemUnderTest(bundle.release, bundle, folder)
 
 
-def draft(workspace: Workspace, *, make: bool = True) -> Subject:
+def draft(workspace: Workspace, *, make: bool = True) -> SystemUnderTest:
     """What the working tree would release now; with `make` its pipeline is run first, as far as something is stale."""
     if make:
-        journey = Journey(EXPECTED, workspace.state / "durations.json")
+        journey = PipelineProgress(EXPECTED, workspace.state / "durations.json")
         journey.begin("data")
         journey.end(cached=not pull(workspace))
         reproduce(workspace, journey, until="train")
     bundle = draft_bundle(workspace, adapter=draft_adapter(workspace))
-    return Subject(WORKING_TREE, bundle, None)
+    return SystemUnderTest(WORKING_TREE, bundle, None)
 
 
 def release_at(url: str) -> str:
@@ -61,17 +61,17 @@ def release_at(url: str) -> str:
     return str(found)
 
 
-class Starter:
+class ServiceLauncher:
     """Starts the services of a run on free loopback ports. `state`: a folder for the stores, keys and logs of the
     attacks, apart from those of the service itself."""
 
-    def __init__(self, workspace: Workspace, subject: Subject) -> None:
+    def __init__(self, workspace: Workspace, subject: SystemUnderTest) -> None:
         self.state = workspace.state / FOLDER
         self._environment: Mapping[str, str] = environment(workspace)
         self._release = str(subject.folder) if subject.folder else ""
 
     @contextmanager
-    def __call__(self, side: Side, index: Path | None) -> Iterator[Target]:
+    def __call__(self, side: TargetKind, index: Path | None) -> Iterator[AttackTarget]:
         words = ["redteam", "target", "--side", side, "--port", "{port}", "--state", str(self.state)]
         words += ["--index", str(index)] if index else []
         words += ["--release", self._release] if self._release else []
@@ -80,12 +80,12 @@ class Starter:
 
 
 @contextmanager
-def running(url: str, key: str) -> Iterator[Target]:
+def running(url: str, key: str) -> Iterator[AttackTarget]:
     """A service that was there before, and stays."""
-    yield Target(url.rstrip("/"), {None: key} if key else {})
+    yield AttackTarget(url.rstrip("/"), {None: key} if key else {})
 
 
-def subject_at(workspace: Workspace, url: str, folder: Path | None) -> Subject:
+def subject_at(workspace: Workspace, url: str, folder: Path | None) -> SystemUnderTest:
     """The service at `url`; `folder`: its release on this machine, None when it serves the working tree."""
     known = released(workspace, folder) if folder else draft(workspace, make=False)
-    return Subject(f"{known.bundle.release if folder else DRAFT} at {url}", known.bundle, None)
+    return SystemUnderTest(f"{known.bundle.release if folder else DRAFT} at {url}", known.bundle, None)

@@ -1,16 +1,16 @@
-"""What of an account of AWS is asked: SageMaker, its logs, and the bucket."""
+"""AWS clients of a run: SageMaker, CloudWatch Logs and S3."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from sluice.extras.sagemaker.aws import client
+from sluice.extras.sagemaker.aws_clients import client
 from sluice.extras.sagemaker.settings import SageMakerSettings
 
 
 @dataclass(frozen=True)
-class Account:
+class AwsAccount:
     """Clients of SageMaker, of its logs, and of S3."""
 
     settings: SageMakerSettings
@@ -19,6 +19,6 @@ class Account:
     s3: Any
 
     @classmethod
-    def open(cls, settings: SageMakerSettings) -> Account:
+    def open(cls, settings: SageMakerSettings) -> AwsAccount:
         asked = (client(service, settings.region) for service in ("sagemaker", "logs", "s3"))
         return cls(settings, *asked)

@@ -21,7 +21,7 @@ def endpoint_deploy() -> None:
     """Serve the model package that was approved last: blue/green, and back when an alarm rings.
 
     Exit code 1 when it was taken back or could not be made; what was live stays."""
-    from sluice.extras.sagemaker.aws import client
+    from sluice.extras.sagemaker.aws_clients import client
     from sluice.extras.sagemaker.endpoint import deploy
     from sluice.extras.sagemaker.settings import require
 

@@ -1,4 +1,4 @@
-"""What config/sagemaker.yaml names, looked up in the account: role, bucket, image, and quotas for its machines."""
+"""Checks that the role, bucket, image and quotas of config/sagemaker.yaml exist in the account."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sluice.extras.doctor.aws import service_role
-from sluice.extras.doctor.check import Check, Place, State, passed
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, State, passed
 from sluice.extras.sagemaker.settings import SageMakerSettings, read
 
 _FILE = "config/sagemaker.yaml"
@@ -15,7 +15,7 @@ _ECR = re.compile(r"\d{12}\.dkr\.ecr\.[\w-]+\.amazonaws\.com[\w.]*/(?P<name>[\w.
 Client = Callable[[str], Any]
 
 
-def account_checks(place: Place, client: Client, stack: str) -> Iterator[tuple[str, Callable[[], Check]]]:
+def account_checks(place: DiagnosisScope, client: Client, stack: str) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
     """What `sluice doctor aws` looks at beside its own: the role that engine/aws/bootstrap.yaml makes, and `checks`.
 
     Args:
@@ -33,7 +33,7 @@ def variables() -> dict[str, str]:
     return {"SLUICE_TRAIN_ON": "`sagemaker`: release.yml trains there (engine/docs/reference/sagemaker.md)"}
 
 
-def checks(place: Place, client: Client) -> Iterator[tuple[str, Callable[[], Check]]]:
+def checks(place: DiagnosisScope, client: Client) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
     """Nothing where a fork has dropped the file; one check that is optional where it is not filled in."""
     settings = read(place.root / "config")
     if settings is None:
@@ -41,7 +41,7 @@ def checks(place: Place, client: Client) -> Iterator[tuple[str, Callable[[], Che
     if missing := settings.missing():
         found = f"not set up: {', '.join(missing)}"
         mend = f"fill in {_FILE} (engine/docs/reference/sagemaker.md)"
-        yield "SageMaker", lambda: Check("SageMaker", "optional", found, mend)
+        yield "SageMaker", lambda: Diagnosis("SageMaker", "optional", found, mend)
         return
     yield "SageMaker: region", lambda: _region(place, settings)
     yield "SageMaker: role", lambda: _role(client("iam"), settings)
@@ -64,31 +64,31 @@ def checks(place: Place, client: Client) -> Iterator[tuple[str, Callable[[], Che
         yield what, lambda: _quota(client("service-quotas"), what, usage, wanted, lacking="optional")
 
 
-def _region(place: Place, settings: SageMakerSettings) -> Check:
+def _region(place: DiagnosisScope, settings: SageMakerSettings) -> Diagnosis:
     if settings.region != place.names.region:
         found = f"{_FILE} says {settings.region}, the repository {place.names.region}"
-        return Check("SageMaker: region", "missing", found, f"set region: {place.names.region} in {_FILE}")
+        return Diagnosis("SageMaker: region", "missing", found, f"set region: {place.names.region} in {_FILE}")
     return passed("SageMaker: region", settings.region)
 
 
-def _role(iam: Any, settings: SageMakerSettings) -> Check:
+def _role(iam: Any, settings: SageMakerSettings) -> Diagnosis:
     there = iam.get_role(RoleName=settings.role.rpartition("/")[2])["Role"]["Arn"]
     if there != settings.role:
-        return Check("SageMaker: role", "missing", f"the account has {there}", f"set role: {there} in {_FILE}")
+        return Diagnosis("SageMaker: role", "missing", f"the account has {there}", f"set role: {there} in {_FILE}")
     return passed("SageMaker: role", there)
 
 
-def _bucket(s3: Any, settings: SageMakerSettings) -> Check:
+def _bucket(s3: Any, settings: SageMakerSettings) -> Diagnosis:
     s3.head_bucket(Bucket=settings.bucket)
     return passed("SageMaker: bucket", settings.uri())
 
 
-def _image(ecr: Any, what: str, image: re.Match[str]) -> Check:
+def _image(ecr: Any, what: str, image: re.Match[str]) -> Diagnosis:
     wanted = {"imageDigest": image["digest"]} if image["digest"] else {"imageTag": image["tag"]}
     try:
         ecr.describe_images(repositoryName=image["name"], imageIds=[wanted])
     except ecr.exceptions.ImageNotFoundException:
-        return Check(what, "missing", f"no {image[0]}", "build and push it, or name another one")
+        return Diagnosis(what, "missing", f"no {image[0]}", "build and push it, or name another one")
     return passed(what, image[0])
 
 
@@ -100,7 +100,7 @@ def _usages(settings: SageMakerSettings) -> dict[str, int]:
     return found | {f"{job.instance_type} for processing job usage": 1 for job in (jobs.process, jobs.evaluate)}
 
 
-def _quota(quotas: Any, what: str, usage: str, wanted: int, lacking: State = "missing") -> Check:
+def _quota(quotas: Any, what: str, usage: str, wanted: int, lacking: State = "missing") -> Diagnosis:
     pages = quotas.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
     found = next((one for page in pages for one in page["Quotas"] if one["QuotaName"] == usage), None)
     value = int(found["Value"]) if found else 0
@@ -108,5 +108,5 @@ def _quota(quotas: Any, what: str, usage: str, wanted: int, lacking: State = "mi
         mend = "aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code {} {}".format(
             found["QuotaCode"] if found else "CODE", f"--desired-value {wanted}"
         )
-        return Check(what, lacking, f"{value}, and a run takes {wanted}", mend)
+        return Diagnosis(what, lacking, f"{value}, and a run takes {wanted}", mend)
     return passed(what, str(value))

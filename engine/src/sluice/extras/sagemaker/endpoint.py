@@ -1,4 +1,5 @@
-"""An endpoint of SageMaker that serves the package that was approved last: blue/green, and back when an alarm rings.
+"""A SageMaker endpoint that serves the latest approved package: blue/green deployment with automatic rollback on
+alarms.
 
 The new machines stand beside the old ones; a share of the traffic goes to them first, the rest after `wait_seconds`.
 Until then, and while it moves, any of the named alarms makes SageMaker take the traffic back.
@@ -11,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sluice.core.errors import CanaryStopped, SluiceError
-from sluice.extras.sagemaker.aws import asking, look_up
+from sluice.extras.sagemaker.aws_clients import asking, look_up
 from sluice.extras.sagemaker.packages import newest_approved
-from sluice.extras.sagemaker.settings import Endpoint, SageMakerSettings
+from sluice.extras.sagemaker.settings import EndpointSettings, SageMakerSettings
 
 _UNDER_WAY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 _VARIANT = "live"
@@ -54,7 +55,7 @@ def deploy(sagemaker: Any, cloudwatch: Any, settings: SageMakerSettings, say: Sa
     return wanted
 
 
-def _require_alarms(cloudwatch: Any, endpoint: Endpoint) -> None:
+def _require_alarms(cloudwatch: Any, endpoint: EndpointSettings) -> None:
     with asking("alarms"):
         found = cloudwatch.describe_alarms(AlarmNames=list(endpoint.alarms))
     there = {one["AlarmName"]: one["StateValue"] for one in found["MetricAlarms"] + found.get("CompositeAlarms", [])}
@@ -70,7 +71,7 @@ def _require_alarms(cloudwatch: Any, endpoint: Endpoint) -> None:
         )
 
 
-def _prepare(sagemaker: Any, settings: SageMakerSettings, endpoint: Endpoint, name: str, package: str) -> None:
+def _prepare(sagemaker: Any, settings: SageMakerSettings, endpoint: EndpointSettings, name: str, package: str) -> None:
     """Model and configuration; what an earlier attempt has made is taken as it is."""
     with asking(name):
         if not look_up(sagemaker.describe_model, ModelName=name):
@@ -86,7 +87,7 @@ def _prepare(sagemaker: Any, settings: SageMakerSettings, endpoint: Endpoint, na
             sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
 
 
-def _begin(sagemaker: Any, endpoint: Endpoint, wanted: str, *, first: bool) -> None:
+def _begin(sagemaker: Any, endpoint: EndpointSettings, wanted: str, *, first: bool) -> None:
     with asking(endpoint.name):
         if first:  # nothing is live, so there is nothing to go back to
             sagemaker.create_endpoint(EndpointName=endpoint.name, EndpointConfigName=wanted)
@@ -96,7 +97,7 @@ def _begin(sagemaker: Any, endpoint: Endpoint, wanted: str, *, first: bool) -> N
         )
 
 
-def deployment_config(endpoint: Endpoint) -> dict[str, Any]:
+def deployment_config(endpoint: EndpointSettings) -> dict[str, Any]:
     """How the traffic moves, and what takes it back."""
     return {
         "BlueGreenUpdatePolicy": {
@@ -111,7 +112,7 @@ def deployment_config(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _follow(sagemaker: Any, settings: SageMakerSettings, endpoint: Endpoint, wanted: str, say: Say) -> None:
+def _follow(sagemaker: Any, settings: SageMakerSettings, endpoint: EndpointSettings, wanted: str, say: Say) -> None:
     shown = ""
     while True:
         live = _describe(sagemaker, endpoint.name)

@@ -1,6 +1,6 @@
-"""Runs of the pipeline: found by their recipe, started once, taken apart into steps.
+"""Runs of the pipeline: found by recipe, started once, split into steps.
 
-SageMaker itself is the record of what runs: a run carries its recipe in its name, so that any machine finds it again.
+SageMaker itself is the record of runs: the name of a run contains its recipe, so that any machine finds it again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sluice.core.digests import digest_of
-from sluice.extras.sagemaker.aws import asking
+from sluice.extras.sagemaker.aws_clients import asking
 
 _DIGITS = 16
 _UNDER_WAY = ("Executing", "Stopping")
@@ -37,7 +37,7 @@ class Execution:
 
 
 @dataclass(frozen=True)
-class Step:
+class ExecutionStep:
     """`job`: ARN of what the step started, a job or a model package; empty before it has."""
 
     name: str
@@ -92,7 +92,7 @@ class PipelineRun:
     sagemaker: Any
     arn: str
 
-    def look(self) -> tuple[Execution, list[Step]]:
+    def look(self) -> tuple[Execution, list[ExecutionStep]]:
         return describe(self.sagemaker, self.arn), steps_of(self.sagemaker, self.arn)
 
     def stop(self) -> None:
@@ -105,7 +105,7 @@ def describe(sagemaker: Any, arn: str) -> Execution:
     return Execution(arn, answer["PipelineExecutionStatus"], answer.get("FailureReason", ""))
 
 
-def steps_of(sagemaker: Any, arn: str) -> list[Step]:
+def steps_of(sagemaker: Any, arn: str) -> list[ExecutionStep]:
     """In the order they began in."""
     found: list[dict[str, Any]] = []
     with asking(arn):
@@ -113,7 +113,7 @@ def steps_of(sagemaker: Any, arn: str) -> list[Step]:
         for page in pages.paginate(PipelineExecutionArn=arn, SortOrder="Ascending"):
             found += page["PipelineExecutionSteps"]
     return [
-        Step(
+        ExecutionStep(
             one["StepName"],
             one["StepStatus"],
             one.get("FailureReason", ""),

@@ -1,7 +1,7 @@
-"""Model packages of the registry of SageMaker, one for each adapter that its gates let pass.
+"""Model packages in the SageMaker registry, one for each adapter that passed its gates.
 
-MLflow's alias says which adapter is live. The approval of the package of that adapter follows it: promoted is Approved,
-stopped or gone back from is Rejected. The two know each other by the sha256 of the adapter.
+MLflow's alias says which adapter is live. The approval of the adapter's package follows it: promoted is Approved,
+stopped or rolled back is Rejected. The sha256 of the adapter links the two.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from sluice.extras.sagemaker.aws import asking, client
+from sluice.extras.sagemaker.aws_clients import asking, client
 from sluice.extras.sagemaker.settings import read
 from sluice.release.manifest import Manifest
 

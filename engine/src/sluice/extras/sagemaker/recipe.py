@@ -1,11 +1,9 @@
-"""What an adapter, or an index, follows from: a digest over the code of its stages and all else that they depend on by
-pipelines/dvc.yaml.
+"""The recipe of an adapter or an index: a digest over all dependencies of its stages in pipelines/dvc.yaml.
 
-The stage `check` decides whether data may be used, not what is made of them; so other questions for the evaluation are
-no other recipe.
+The stage `check` only accepts or rejects data: changing the evaluation questions does not change the digest.
 
-Two trees of one recipe make the same, so that nothing is paid for twice, and the result of a run is taken only into a
-tree of its recipe.
+Two trees with the same recipe produce the same result, so that no run is paid for twice; the result of a run is only
+accepted into a tree with its recipe.
 """
 
 from __future__ import annotations

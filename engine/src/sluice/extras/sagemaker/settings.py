@@ -1,4 +1,4 @@
-"""config/sagemaker.yaml: where and on what to train, what that may cost."""
+"""config/sagemaker.yaml: region, machines, and the cost limit of training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, load_settings
 
 FILE = "sagemaker.yaml"
@@ -17,7 +17,7 @@ InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
 _NEEDED = ("region", "role", "bucket", "image")
 
 
-class Machines(Settings):
+class MachineSettings(Settings):
     """The machines of one step. At `max_minutes` SageMaker ends the job. `volume_gb`: disk for code, data, models and
     libraries."""
 
@@ -27,19 +27,19 @@ class Machines(Settings):
     max_minutes: int = Field(gt=0)
 
 
-class Job(Machines):
+class JobSettings(MachineSettings):
     """`expected_minutes` is for the estimate."""
 
     expected_minutes: float = Field(gt=0)
 
     @model_validator(mode="after")
-    def _in_order(self) -> Job:
+    def _in_order(self) -> JobSettings:
         if self.expected_minutes > self.max_minutes:
             raise ValueError("expected_minutes is above max_minutes: SageMaker would end the job before it is done")
         return self
 
 
-class TrainJob(Job):
+class TrainJob(JobSettings):
     """`processes`: of torchrun on each machine; 0: one for each GPU. `spot`: spare machines, which may be taken away
     and come back later; then `max_wait_minutes` bounds waiting and training together."""
 
@@ -54,13 +54,13 @@ class TrainJob(Job):
         return self
 
 
-class SingleJob(Job):
+class SingleJob(JobSettings):
     """A step that is not distributed."""
 
     instances: int = Field(1, ge=1, le=1)
 
 
-class EmbedJob(Machines):
+class EmbedJob(MachineSettings):
     """Machines that share a corpus (`sluice index build --on sagemaker`); SageMaker gives one job at most 100. `name`:
     its jobs are named after it. For the estimate: `start_minutes` until a machine embeds its first chunk, then
     `chunk_milliseconds` for each."""
@@ -70,7 +70,7 @@ class EmbedJob(Machines):
     start_minutes: float = Field(gt=0)
     chunk_milliseconds: float = Field(gt=0)
 
-    def job(self, *, chunks: int, workers: int) -> Job:
+    def job(self, *, chunks: int, workers: int) -> JobSettings:
         """What embedding so many chunks takes. SluiceError when SageMaker would end it before that."""
         minutes = self.start_minutes + chunks * self.chunk_milliseconds / 60_000 / workers
         if minutes > self.max_minutes:
@@ -80,11 +80,11 @@ class EmbedJob(Machines):
                 remedy="take more --workers, or raise max_minutes; nothing was started",
             )
         given = self.model_dump(include={"instance_type", "volume_gb", "max_minutes"})
-        return Job(instances=workers, expected_minutes=minutes, **given)
+        return JobSettings(instances=workers, expected_minutes=minutes, **given)
 
 
-class Jobs(Settings):
-    """`embed` is no step of the pipeline: None where nobody embeds there."""
+class JobsSettings(Settings):
+    """`embed` is not a step of the pipeline: None without embedding jobs."""
 
     process: SingleJob
     train: TrainJob
@@ -92,7 +92,7 @@ class Jobs(Settings):
     embed: EmbedJob | None = None
 
 
-class Endpoint(Settings):
+class EndpointSettings(Settings):
     """Where an approved package is served. `alarms`: names of CloudWatch alarms that turn a deployment back."""
 
     name: str = Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")
@@ -117,8 +117,8 @@ class SageMakerSettings(Settings):
     budget_usd: float = Field(gt=0)
     poll_seconds: float = Field(15, gt=0)
     prices: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    jobs: Jobs
-    endpoint: Endpoint | None = None
+    jobs: JobsSettings
+    endpoint: EndpointSettings | None = None
 
     @property
     def is_set_up(self) -> bool:
@@ -141,7 +141,7 @@ class SageMakerSettings(Settings):
         return job
 
     def uri(self, *parts: str) -> str:
-        """A place of this project in the bucket."""
+        """An S3 address of this project in the bucket."""
         return "/".join(("s3:/", self.bucket, self.prefix, *parts))
 
 
@@ -155,7 +155,7 @@ def require(config: Path) -> SageMakerSettings:
     """The settings, filled in. SluiceError lists all that is missing."""
     settings = load_settings(config / FILE, SageMakerSettings)
     if missing := settings.missing():
-        raise Faults(
+        raise ValidationErrors(
             f"{config / FILE}: SageMaker is not set up",
             [f"{name}: is empty" if "." not in name else f"{name}: no price for what jobs use" for name in missing],
             remedy="engine/docs/reference/sagemaker.md says what goes there; `sluice doctor aws` looks at the account",

@@ -1,6 +1,6 @@
-"""What travels to the jobs: code, data and the live release, each one archive that is named by its content.
+"""Source archives for the jobs: code, data and the live release, each named by its content.
 
-The same content makes the same bytes, so that it is uploaded once.
+Equal content gives equal bytes, so that it is uploaded once.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 from sluice.core import git
 from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
-from sluice.extras.sagemaker.aws import asking
+from sluice.extras.sagemaker.aws_clients import asking
 from sluice.extras.sagemaker.settings import FILE, SageMakerSettings
 
-ARCHIVE = "parcel.tar.gz"
+ARCHIVE = "sources.tar.gz"
 # What a stage reads of a checkout. The settings of SageMaker itself and what dvc noted here decide nothing in a job.
 CODE = (
     "src",
@@ -64,7 +64,7 @@ def send(s3: Any, settings: SageMakerSettings, base: Path, files: Iterable[Path]
 def send_file(s3: Any, settings: SageMakerSettings, path: Path) -> str:
     """Puts a file into the bucket by its content, unless it is there; returns its folder, which a channel takes."""
     digest = digest_of_file(path)
-    folder, key = settings.uri("parcels", digest), f"{settings.prefix}/parcels/{digest}/{path.name}"
+    folder, key = settings.uri("sources", digest), f"{settings.prefix}/sources/{digest}/{path.name}"
     with asking(folder):
         if not s3.list_objects_v2(Bucket=settings.bucket, Prefix=key, MaxKeys=1).get("Contents"):
             s3.upload_file(str(path), settings.bucket, key)

@@ -1,7 +1,7 @@
-"""Training somewhere else: a run of the SageMaker pipeline for the tree as it is, and its result in this checkout.
+"""Remote training: runs the SageMaker pipeline for the working tree and brings its result into this checkout.
 
-A run is known by its recipe, so the same command picks up one that was started before, here or on another machine, and
-takes the result of one that has ended. Only a recipe that never ran, or whose last run failed, costs anything.
+A run is identified by its recipe, so the same command resumes a run that was started before, here or on another
+machine, and takes the result of a finished one. Only a recipe that never ran, or whose last run failed, costs anything.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ from pathlib import Path
 
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import GateFailed, SluiceError
-from sluice.core.progress import Journey
+from sluice.core.progress import PipelineProgress
 from sluice.core.workspace import Workspace
-from sluice.extras.sagemaker import cost, executions, results, watch
-from sluice.extras.sagemaker import source_archives as parcels
-from sluice.extras.sagemaker.account import Account
-from sluice.extras.sagemaker.aws import remedy_for
-from sluice.extras.sagemaker.executions import Execution, Step
+from sluice.extras.sagemaker import executions, follow_run, run_cost, run_results, source_archives
+from sluice.extras.sagemaker.account import AwsAccount
+from sluice.extras.sagemaker.aws_clients import remedy_for
+from sluice.extras.sagemaker.executions import Execution, ExecutionStep
 from sluice.extras.sagemaker.packages import name_adapter
 from sluice.extras.sagemaker.recipe import STAGES, recipe_of
 from sluice.extras.sagemaker.settings import require
-from sluice.jobs.dvc import EXPECTED, commit_stages, pull, reproduce
+from sluice.jobs.dvc_pipeline import EXPECTED, commit_stages, pull, reproduce
 from sluice.release import champion
-from sluice.release.record import open_record
+from sluice.release.environment_record import open_record
 
 # The SDK has an environment of its own, beside the programs of this one: engine/docs/decisions/sagemaker-sdk.md.
 SDK = Path(".venv") / "sagemaker" / "bin" / "python"
@@ -41,10 +40,10 @@ def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print
     when AWS refused; GateFailed when the gates did: then adapter and figures are here all the same, and nothing was
     registered. An interrupted run goes on without its watcher.
     """
-    account = Account.open(require(workspace.config))
+    account = AwsAccount.open(require(workspace.config))
     with workspace.exclusive():
         pull(workspace)
-        reproduce(workspace, Journey(EXPECTED, workspace.state / "durations.json"), until="check")
+        reproduce(workspace, PipelineProgress(EXPECTED, workspace.state / "durations.json"), until="check")
     recipe = recipe_of(workspace, account.settings.image)
     earlier = executions.find(account.sagemaker, account.settings.pipeline, recipe)
     run = _picked_up(account, earlier) if earlier else None
@@ -55,13 +54,13 @@ def train(workspace: Workspace, *, follow: bool, env: str = "", say: Say = print
         say(f"found     {run.arn}: {run.status.lower()}")
     if follow:
         pipeline = executions.PipelineRun(account.sagemaker, run.arn)
-        machines = cost.pipeline_jobs(account.settings)
-        run, steps = watch.follow(account.logs, account.settings, pipeline, machines, say, again=_AGAIN)
+        machines = run_cost.pipeline_jobs(account.settings)
+        run, steps = follow_run.follow(account.logs, account.settings, pipeline, machines, say, again=_AGAIN)
         _take(workspace, account, run, steps, recipe, say)
     return run
 
 
-def _picked_up(account: Account, earlier: list[Execution]) -> Execution | None:
+def _picked_up(account: AwsAccount, earlier: list[Execution]) -> Execution | None:
     """The newest run, unless it ended without what makes it worth keeping."""
     newest = earlier[0]
     if newest.under_way or newest.status == "Succeeded":
@@ -69,26 +68,26 @@ def _picked_up(account: Account, earlier: list[Execution]) -> Execution | None:
     return newest if _refused(executions.steps_of(account.sagemaker, newest.arn)) else None
 
 
-def _refused(steps: list[Step]) -> Step | None:
+def _refused(steps: list[ExecutionStep]) -> ExecutionStep | None:
     return next((step for step in steps if step.name == executions.REFUSED), None)
 
 
 def _start(
-    workspace: Workspace, account: Account, recipe: str, *, attempt: int, watched: bool, env: str, say: Say
+    workspace: Workspace, account: AwsAccount, recipe: str, *, attempt: int, watched: bool, env: str, say: Say
 ) -> Execution:
     settings = account.settings
-    estimate = cost.estimate(settings, cost.pipeline_jobs(settings))
+    estimate = run_cost.estimate(settings, run_cost.pipeline_jobs(settings))
     for line in estimate.lines():
         say(line)
     estimate.require(watched=watched)
     live = champion.champion(workspace, open_record(workspace, env, os.environ))
     releases = workspace.releases
     sent = {
-        "Checkout": (workspace.root, parcels.code_of(workspace)),
+        "Checkout": (workspace.root, source_archives.code_of(workspace)),
         "Data": (workspace.root, workspace.data.rglob("*")),
         "Live": (releases, (releases / live.id).rglob("*") if live else ()),
     }
-    given = {name: parcels.send(account.s3, settings, base, files) for name, (base, files) in sent.items()}
+    given = {name: source_archives.send(account.s3, settings, base, files) for name, (base, files) in sent.items()}
     _upsert(workspace)
     return executions.start(
         account.sagemaker, settings.pipeline, recipe, {**given, "Recipe": recipe[:32]}, attempt=attempt
@@ -122,13 +121,15 @@ def _upsert(workspace: Workspace) -> None:
         )
 
 
-def _take(workspace: Workspace, account: Account, run: Execution, steps: list[Step], recipe: str, say: Say) -> None:
+def _take(
+    workspace: Workspace, account: AwsAccount, run: Execution, steps: list[ExecutionStep], recipe: str, say: Say
+) -> None:
     """What the run made, into DVC, MLflow and the model registry; then its verdict."""
     refused = _refused(steps)
     if run.status != "Succeeded" and refused is None:
         raise _failure(run, steps)
-    billed = watch.billed(account.sagemaker, steps)
-    spent = cost.used(account.settings, cost.pipeline_jobs(account.settings), billed)
+    billed = follow_run.billed(account.sagemaker, steps)
+    spent = run_cost.used(account.settings, run_cost.pipeline_jobs(account.settings), billed)
     say(f"cost      ${spent:.2f}, of {sum(seconds for _, seconds in billed) / 60:.0f} billed minutes")
     with workspace.exclusive():
         if recipe_of(workspace, account.settings.image) != recipe:
@@ -136,7 +137,7 @@ def _take(workspace: Workspace, account: Account, run: Execution, steps: list[St
                 f"{run.arn}: this tree is no longer what it was trained from",
                 remedy="go back to what it was (git stash) and run the same command, or train what is here",
             )
-        found = results.bring(workspace, account.sagemaker, account.s3, run.id, steps)
+        found = run_results.bring(workspace, account.sagemaker, account.s3, run.id, steps)
         commit_stages(workspace, STAGES)
     say(f"adapter   {found.adapter}")
     sha256 = digest_of_file(found.adapter)
@@ -145,7 +146,7 @@ def _take(workspace: Workspace, account: Account, run: Execution, steps: list[St
         name_adapter(account.sagemaker, package, sha256)
         say(f"package   {package}: waits for its approval")
     tags = {"execution": run.arn, "recipe": recipe, "adapter_sha256": sha256, "model_package": package}
-    results.record(workspace, found, tags, spent, account.settings)
+    run_results.record(workspace, found, tags, spent, account.settings)
     if refused is not None:
         raise GateFailed(
             f"{run.arn}: {refused.reason or 'refused by the gates'}",
@@ -153,7 +154,7 @@ def _take(workspace: Workspace, account: Account, run: Execution, steps: list[St
         )
 
 
-def _failure(run: Execution, steps: list[Step]) -> SluiceError:
+def _failure(run: Execution, steps: list[ExecutionStep]) -> SluiceError:
     failed = next((step for step in steps if step.status == "Failed"), None)
     if failed is None:
         return SluiceError(

@@ -1,1 +1,1 @@
-"""A search for better values of section `train`: trials by Optuna, each judged by its loss on held training rows."""
+"""Hyperparameter search over section `train`: Optuna trials, each scored by its loss on held-out training rows."""

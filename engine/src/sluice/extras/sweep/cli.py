@@ -1,4 +1,4 @@
-"""`sluice sweep`: better values for section `train` of pipelines/params.yaml."""
+"""`sluice sweep`: searches for better values of section `train` in pipelines/params.yaml."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sweep(
 
     The same command goes on where a killed one stopped. It ends with all trials, best first, and the command that
     adopts the best; nothing is changed by itself."""
-    from sluice.extras.sweep.stage import run
+    from sluice.extras.sweep.run_sweep import run
 
     found = run(Workspace.find(), base=base)
     print(found.table())

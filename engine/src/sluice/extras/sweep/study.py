@@ -1,4 +1,4 @@
-"""The study: which values were tried and which come next, kept by Optuna in SQLite so that a killed sweep goes on.
+"""The Optuna study in SQLite: past trials and the next values, so that a killed sweep resumes.
 
 Each draw has a seed of its own, so that a sweep that was killed and went on tries the same values as one that was not.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.extras.sweep.space import Candidates, Space
+from sluice.extras.sweep.search_space import ParameterValues, SearchSpace
 
 _STARTUP = 4  # trials drawn at random before Optuna infers where it is good
 
@@ -38,7 +38,9 @@ def require_optuna() -> None:
 class Study:
     """The trials in the file `file`, made where it is missing. `present`: values that are tried first, if given."""
 
-    def __init__(self, file: Path, space: Space, *, seed: int, present: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, file: Path, space: SearchSpace, *, seed: int, present: Mapping[str, float] | None = None
+    ) -> None:
         require_optuna()
         import optuna
 
@@ -103,7 +105,7 @@ class Study:
             ) from error
 
 
-def _distribution(candidates: Candidates[Any]) -> Any:
+def _distribution(candidates: ParameterValues[Any]) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     low, high = candidates.low, candidates.high

@@ -1,1 +1,1 @@
-"""Rows that a teacher model writes about the corpus, proposed for a person to accept."""
+"""Synthetic rows: a teacher model writes questions about the corpus, a person accepts or rejects them."""

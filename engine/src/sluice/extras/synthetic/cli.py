@@ -25,21 +25,21 @@ def data_generate(
     publish: Annotated[bool, typer.Option("--publish", help="Push a branch and open or update its PR.")] = False,
 ) -> None:
     """Propose rows that the role `teacher` writes about the corpus; none counts until a person has read it."""
-    from sluice.data.policy import load_policy
-    from sluice.data.proposals import write
-    from sluice.extras.synthetic import proposals, stage
-    from sluice.extras.synthetic.generate import Settings
+    from sluice.data.data_policy import load_policy
+    from sluice.data.proposed_rows import write
+    from sluice.extras.synthetic import generation_files, generation_job
+    from sluice.extras.synthetic.generate_rows import GenerationSettings
     from sluice.github.proposals import publish_proposals
 
     workspace = Workspace.find()
-    settings = Settings(rows=rows, each=each, seed=seed, agreement=agreement, minutes=minutes)
-    made = stage.run(workspace, settings, load_policy(workspace.config).privacy, checked_by=checked_by)
+    settings = GenerationSettings(rows=rows, each=each, seed=seed, agreement=agreement, minutes=minutes)
+    made = generation_job.run(workspace, settings, load_policy(workspace.config).privacy, checked_by=checked_by)
     write(made.files, out or workspace.build / "generated")
     print_json(
         {"proposed": len(made.found.proposals), "passages": made.found.passages, "left_out": made.found.left_out}
     )
     if publish:
-        publish_proposals(workspace, made.files, proposals.PLACE)
+        publish_proposals(workspace, made.files, generation_files.PLACE)
 
 
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:

@@ -1,1 +1,1 @@
-"""What users asked and got, as the service recorded it: how it drifts from the evaluation set, what can be learnt."""
+"""Recorded traffic: its drift from the evaluation set, and new rows from it."""

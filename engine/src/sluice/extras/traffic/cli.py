@@ -27,20 +27,20 @@ def data_drift(
     out: Annotated[Path | None, typer.Option(help="Folder for the report; default: build/drift.")] = None,
 ) -> None:
     """Compare what users ask and get with the evaluation set; exit code 3 when it has shifted."""
-    from sluice.extras.curation.shift import load_shift_policy
-    from sluice.extras.traffic import stage
-    from sluice.extras.traffic.page import write_page
+    from sluice.extras.curation.distribution_shift import load_shift_policy
+    from sluice.extras.traffic import traffic_jobs
+    from sluice.extras.traffic.drift_page import write_page
     from sluice.github.notices import notice
-    from sluice.jobs import dvc as pipeline
+    from sluice.jobs import dvc_pipeline as pipeline
 
     workspace = Workspace.find()
-    traffic = stage.recorded(workspace, place)
+    traffic = traffic_jobs.recorded(workspace, place)
     if not traffic.exchanges:
         notice("no traffic is recorded, so there is nothing to compare: engine/docs/reference/data.md", os.environ)
         return
     pipeline.pull(workspace)
     policy = load_shift_policy(workspace.config / "gates.yaml")
-    found = stage.drift(workspace, traffic)
+    found = traffic_jobs.drift(workspace, traffic)
     print_json({"broken_lines": traffic.broken, **found.as_dict(policy)})
     print(write_page(found, policy, out or workspace.build / "drift"))
     found.require(policy)
@@ -54,22 +54,22 @@ def data_harvest(
     publish: Annotated[bool, typer.Option("--publish", help="Push a branch and open or update its PR.")] = False,
 ) -> None:
     """Propose rows for what was declined or scored low; none counts until a person has read it."""
-    from sluice.data.policy import load_policy
-    from sluice.data.proposals import write
-    from sluice.extras.traffic import proposals, stage
-    from sluice.extras.traffic.harvest import Settings
+    from sluice.data.data_policy import load_policy
+    from sluice.data.proposed_rows import write
+    from sluice.extras.traffic import harvest_files, traffic_jobs
+    from sluice.extras.traffic.harvest import HarvestSettings
     from sluice.github.proposals import publish_proposals
 
     workspace = Workspace.find()
-    traffic = stage.recorded(workspace, place)
-    found = stage.harvest(
-        workspace, traffic, load_policy(workspace.config).privacy, Settings(at_least=at_least, most=most)
+    traffic = traffic_jobs.recorded(workspace, place)
+    found = traffic_jobs.harvest(
+        workspace, traffic, load_policy(workspace.config).privacy, HarvestSettings(at_least=at_least, most=most)
     )
-    files = proposals.files(found)
+    files = harvest_files.files(found)
     write(files, out or workspace.build / "harvest")
     print_json({"proposed": len(found.proposals), "left_out": found.left_out, "broken_lines": traffic.broken})
     if publish and found.proposals:
-        publish_proposals(workspace, files, proposals.PLACE)
+        publish_proposals(workspace, files, harvest_files.PLACE)
 
 
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:

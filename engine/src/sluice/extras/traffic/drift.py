@@ -1,7 +1,7 @@
-"""How live traffic lies against the evaluation set: what is asked, what is found for it, what comes of it.
+"""Drift of live traffic from the evaluation set: questions, search results and answers.
 
 Each distribution of the traffic is compared with that of the evaluation set by a test and a size (data/shift.py); the
-numbers that decide are under `drift:` in config/gates.yaml. What cannot be compared is said, not passed over.
+numbers that decide are under `drift:` in config/gates.yaml. Distributions that cannot be compared are reported.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluice.core.errors import GateFailed
-from sluice.data.flips import RIGHT, scores_of
+from sluice.data.case_results import RIGHT, scores_of
+from sluice.data.near_duplicates import words
 from sluice.data.rows import Row
-from sluice.data.similarity import words
-from sluice.extras.curation.shift import Shift, ShiftPolicy, of_categories, of_numbers
-from sluice.extras.traffic.exchange import Exchange
+from sluice.extras.curation.distribution_shift import DistributionShift, ShiftPolicy, of_categories, of_numbers
+from sluice.extras.traffic.recorded_exchange import Exchange
 
 Embed = Callable[[Sequence[str]], Any]
 
@@ -26,7 +26,7 @@ NO_CASES = "declines and right answers of the evaluation set need build/evaluati
 
 
 @dataclass(frozen=True)
-class Baseline:
+class TrafficBaseline:
     """The evaluation set. `similarities`: of its questions to their nearest passages; `cases`: its last results, as in
     cases.jsonl; both empty where there are none."""
 
@@ -36,11 +36,11 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Drift:
+class DriftReport:
     """`notes`: what could not be compared, and why."""
 
     exchanges: int
-    shifts: tuple[Shift, ...]
+    shifts: tuple[DistributionShift, ...]
     notes: tuple[str, ...] = field(default=())
 
     def shifted(self, policy: ShiftPolicy) -> list[str]:
@@ -64,9 +64,9 @@ class Drift:
             )
 
 
-def compare(baseline: Baseline, traffic: Sequence[Exchange], embed: Embed | None = None) -> Drift:
+def compare(baseline: TrafficBaseline, traffic: Sequence[Exchange], embed: Embed | None = None) -> DriftReport:
     """The drift of what was answered. `embed`: texts to unit vectors, where there is an embedder."""
-    shifts: list[Shift | None] = []
+    shifts: list[DistributionShift | None] = []
     notes: list[str] = []
     asked = [exchange.question for exchange in traffic if exchange.question]
     if asked:
@@ -82,10 +82,10 @@ def compare(baseline: Baseline, traffic: Sequence[Exchange], embed: Embed | None
         shifts += _outcomes(baseline.cases, traffic)
     else:
         notes.append(NO_CASES)
-    return Drift(len(traffic), tuple(filter(None, shifts)), tuple(notes))
+    return DriftReport(len(traffic), tuple(filter(None, shifts)), tuple(notes))
 
 
-def _questions(rows: Sequence[Row], live: Sequence[str], embed: Embed | None) -> Iterator[Shift | None]:
+def _questions(rows: Sequence[Row], live: Sequence[str], embed: Embed | None) -> Iterator[DistributionShift | None]:
     sides = [row.question for row in rows], live
     yield of_numbers("words of a question", *([len(words(text)) for text in side] for side in sides))
     yield of_categories("topics of the questions", *(topics(side) for side in sides))
@@ -114,7 +114,7 @@ def _nearest_other(rows: Sequence[Row], vectors: Any) -> list[float]:
     return [float(value) for value in cosines.max(axis=1)]
 
 
-def _outcomes(cases: Sequence[Mapping[str, Any]], traffic: Sequence[Exchange]) -> Iterator[Shift | None]:
+def _outcomes(cases: Sequence[Mapping[str, Any]], traffic: Sequence[Exchange]) -> Iterator[DistributionShift | None]:
     answered = [case for case in cases if case.get("status", "answered") == "answered"]
     yield of_categories(
         "declined",

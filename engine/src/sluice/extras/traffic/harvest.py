@@ -1,8 +1,8 @@
-"""From answers that users did not get, or did not like, to rows that a person may accept into the data set.
+"""Proposes rows for the dataset from declined or disliked answers.
 
-What was declined or scored low is scrubbed, taken together by likeness, and proposed as one row a cluster, with a
-suggested answer where the corpus holds one. A proposed row says so in its key `status`, and whatever reads rows refuses
-it (data/rows.py): nothing enters training or evaluation unseen. Runs as `sluice data harvest`.
+Declined or low-scored questions are redacted, clustered by similarity, and proposed as one row for each cluster, with a
+suggested answer where the corpus holds one. A proposed row is marked by its key `status`, and every reader of rows
+refuses it (data/rows.py): nothing enters training or evaluation unseen. Runs as `sluice data harvest`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from sluice.data import privacy
-from sluice.data.flips import RIGHT
-from sluice.data.policy import PrivacyPolicy
+from sluice.data.case_results import RIGHT
+from sluice.data.data_policy import PrivacyPolicy
+from sluice.data.near_duplicates import repeats_across, words
 from sluice.data.rows import Document, Row
-from sluice.data.similarity import repeats_across, words
 from sluice.extras.traffic.drift import Embed
-from sluice.extras.traffic.exchange import Exchange
+from sluice.extras.traffic.recorded_exchange import Exchange
 
 # Cosine distance up to which questions are taken for the same, on average of a cluster.
 _ALIKE = 0.3
@@ -31,7 +31,7 @@ _TRACES = 5
 
 
 @dataclass(frozen=True)
-class Proposal:
+class HarvestProposal:
     """A row to read. `asked`: exchanges of its cluster, of which `declined` and `disliked`; `similarity`: of its
     question to the sentence that is suggested, 0 without one; `traces`: some of them, to look at."""
 
@@ -44,10 +44,10 @@ class Proposal:
 
 
 @dataclass
-class Harvest:
+class HarvestResult:
     """`left_out`: exchanges or clusters by why they are not proposed."""
 
-    proposals: list[Proposal] = field(default_factory=list)
+    proposals: list[HarvestProposal] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
 
     def leave_out(self, why: str, number: int = 1) -> None:
@@ -56,7 +56,7 @@ class Harvest:
 
 
 @dataclass(frozen=True)
-class Settings:
+class HarvestSettings:
     """`at_least`: exchanges that a cluster needs, so that no single user is put on show; `most`: proposals, those that
     were asked most; `min_similarity`: nearness from which a sentence of the corpus is suggested as the answer."""
 
@@ -70,12 +70,12 @@ def harvest(
     rows: Sequence[Row],
     corpus: Sequence[Document],
     policy: PrivacyPolicy,
-    settings: Settings,
+    settings: HarvestSettings,
     embed: Embed | None = None,
-) -> Harvest:
+) -> HarvestResult:
     """Proposals for what `traffic` asked in vain. `rows`: those of training and evaluation, which are not proposed
     again. Without `embed` likeness is that of words."""
-    found = Harvest()
+    found = HarvestResult()
     wanted = _wanted(traffic, policy, found)
     if not wanted:
         return found
@@ -84,7 +84,7 @@ def harvest(
     clusters = [cluster for cluster in _clusters(vectors) if len(cluster) >= settings.at_least]
     found.leave_out("asked too seldom", len(wanted) - sum(map(len, clusters)))
     sentences = _sentences(corpus)
-    suggest = _Suggestions(sentences, embed, settings.min_similarity)
+    suggest = _SuggestionIndex(sentences, embed, settings.min_similarity)
     drafts = [_draft(cluster, wanted, vectors, suggest) for cluster in clusters]
     known = repeats_across(rows, [draft.row for draft in drafts])
     found.leave_out("in the data already", len(known))
@@ -95,7 +95,7 @@ def harvest(
     return found
 
 
-def _wanted(traffic: Sequence[Exchange], policy: PrivacyPolicy, found: Harvest) -> list[tuple[str, Exchange]]:
+def _wanted(traffic: Sequence[Exchange], policy: PrivacyPolicy, found: HarvestResult) -> list[tuple[str, Exchange]]:
     """Scrubbed questions that were declined or whose answer was scored low."""
     wanted = []
     for exchange in traffic:
@@ -138,7 +138,9 @@ def _word_vectors(texts: Sequence[str]) -> Any:
     return made.toarray()
 
 
-def _draft(cluster: list[int], wanted: Sequence[tuple[str, Exchange]], vectors: Any, suggest: _Suggestions) -> Proposal:
+def _draft(
+    cluster: list[int], wanted: Sequence[tuple[str, Exchange]], vectors: Any, suggest: _SuggestionIndex
+) -> HarvestProposal:
     """The question nearest to the middle stands for all."""
     middle = vectors[cluster].mean(axis=0)
     chosen = max(cluster, key=lambda n: (float(vectors[n] @ middle), -n))
@@ -151,7 +153,7 @@ def _draft(cluster: list[int], wanted: Sequence[tuple[str, Exchange]], vectors: 
         doc_ids=(doc_id,) if answer else (),
         tags=(_TAG,) if answer else (_TAG, "unanswerable"),
     )
-    return Proposal(
+    return HarvestProposal(
         row,
         asked=len(exchanges),
         declined=sum(exchange.declined for exchange in exchanges),
@@ -172,7 +174,7 @@ def _sentences(corpus: Sequence[Document]) -> list[tuple[str, str]]:
     ]
 
 
-class _Suggestions:
+class _SuggestionIndex:
     """The sentence of the corpus that is nearest to a question."""
 
     def __init__(self, sentences: Sequence[tuple[str, str]], embed: Embed | None, least: float) -> None:

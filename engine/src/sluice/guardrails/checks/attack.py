@@ -9,21 +9,21 @@ from sluice.guardrails.check import WHOLE, Check, Finding, check
 from sluice.guardrails.context import CheckContext, CheckResources
 
 
-class Options(Settings):
+class AttackOptions(Settings):
     threshold: float | None = Field(
         None, gt=0, lt=1, description="probability from which a text is an attack; default: the model's own"
     )
 
 
 @check
-class Attack(Check):
+class AttackCheck(Check):
     name = "attack"
-    options_model = Options
+    options_model = AttackOptions
     actions = WHOLE
     needs_model = True
     needs_embedder = True
 
-    def __init__(self, options: Options, resources: CheckResources) -> None:
+    def __init__(self, options: AttackOptions, resources: CheckResources) -> None:
         super().__init__(options, resources)
         self._threshold = options.threshold or resources.require_model("attack").threshold
         resources.require_embed("attack")

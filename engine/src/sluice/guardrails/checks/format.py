@@ -1,4 +1,4 @@
-"""The form of a whole answer: JSON, and if wanted JSON that fits a schema. The answer is held back until then."""
+"""The format of a whole answer: JSON, optionally valid under a schema. The answer is buffered until the check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sluice.guardrails.check import Check, Finding, check
 from sluice.guardrails.context import CheckContext
 
 
-class Options(Settings):
+class FormatOptions(Settings):
     json_schema: dict[str, Any] = Field(default_factory=dict, description="JSON Schema; empty: any JSON")
 
     @field_validator("json_schema")
@@ -36,9 +36,9 @@ class Options(Settings):
 
 
 @check
-class Format(Check):
+class FormatCheck(Check):
     name = "format"
-    options_model = Options
+    options_model = FormatOptions
     actions = ("block", "annotate", "reask")
     whole_answers = True
 

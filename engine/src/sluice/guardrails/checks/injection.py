@@ -1,7 +1,7 @@
-"""Attempts to take over the model: orders to drop its instructions, to change its role, or to show its prompt.
+"""Prompt injection: instructions to ignore the system prompt, to change roles, or to reveal the prompt.
 
 The patterns want an imperative ("ignore all previous instructions"), not a mention ("why does a model ignore earlier
-instructions?"): this is a first net, and it must not catch the questions of honest people.
+instructions?"): this is a first filter, and it must not block honest questions.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from sluice.guardrails.check import WHOLE, Finding, PatternCheck, check
-from sluice.guardrails.spaces import one_space
-from sluice.guardrails.unfolding.prefilter import said
+from sluice.guardrails.text_normalization.prefilter import said
+from sluice.guardrails.white_space import one_space
 
 # Where an imperative may stand: at the start of a text or clause, or after a word that leads up to one.
 _LEAD = (
@@ -112,7 +112,7 @@ _WORDS = frozenset(word for _, _, words in _PATTERNS for word in words)
 
 
 @check
-class Injection(PatternCheck):
+class InjectionCheck(PatternCheck):
     name = "injection"
     actions = WHOLE
 
@@ -120,9 +120,9 @@ class Injection(PatternCheck):
         """At most one finding of each kind, over the whole text: such a text is refused, not mended."""
         # Runs of white space become one: a new line where there was one in it, else a space.
         lines = map(one_space, text.split("\n"))
-        seen = "\n".join(line for line in lines if line)
-        one_line = seen.replace("\n", " ")
-        forms = {seen, one_line}  # a line may begin an order, and an order may run over lines
+        context = "\n".join(line for line in lines if line)
+        one_line = context.replace("\n", " ")
+        forms = {context, one_line}  # a line may begin an order, and an order may run over lines
         words_said = said(_WORDS, one_line)
         kinds = {
             kind

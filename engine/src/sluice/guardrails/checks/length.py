@@ -1,4 +1,4 @@
-"""A text that is longer than the service is meant for: long inputs cost time and hide instructions."""
+"""The maximum length of a text: long inputs cost time and can hide instructions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sluice.guardrails.check import Check, Finding, check
 from sluice.guardrails.context import CheckContext
 
 
-class Options(Settings):
+class LengthOptions(Settings):
     max_characters: int = Field(2000, ge=1, description="longest text, in characters as they were sent")
 
 
 @check
-class Length(Check):
+class LengthCheck(Check):
     name = "length"
-    options_model = Options
+    options_model = LengthOptions
     actions = ("block", "drop")
 
     def find(self, context: CheckContext) -> list[Finding]:

@@ -1,7 +1,7 @@
-"""Markup that acts on whoever reads the answer: HTML that runs or loads, images that carry data away, unknown links.
+"""Markup that acts on the reader of an answer: active HTML, images that exfiltrate data, unknown links.
 
-A sentence may hold a part of a tag or of a link only, because streams are checked by sentence. Addresses are therefore
-found wherever they stand, and a tag also when it does not end.
+Streams are checked sentence by sentence, so a sentence may hold only a part of a tag or link. Addresses are therefore
+found anywhere, and tags also without an end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Finding, PatternCheck, check
-from sluice.guardrails.unfolding.prefilter import Prefilter, ascii_letters
+from sluice.guardrails.text_normalization.prefilter import Prefilter, ascii_letters
 
 _TAGS = (
     "script|iframe|frame|img|image|svg|math|object|embed|applet|link|style|base|meta|form|input|button|video|audio|"
@@ -29,14 +29,14 @@ _SIGNS = Prefilter("x", x="<!:/")  # in whatever is found, but for an address th
 _MEDIA = re.compile(r"^data\s*:\s*\w+/|^\w+script", re.IGNORECASE)
 
 
-class Options(Settings):
+class MarkupOptions(Settings):
     hosts: tuple[str, ...] = Field((), description="hosts that links may lead to, with all hosts below them")
 
 
 @check
-class Markup(PatternCheck):
+class MarkupCheck(PatternCheck):
     name = "markup"
-    options_model = Options
+    options_model = MarkupOptions
 
     def find_in(self, text: str) -> list[Finding]:
         """All findings; of an image or link to an allowed host there is none."""

@@ -10,12 +10,12 @@ from pydantic import Field
 
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Finding, PatternCheck, check
-from sluice.guardrails.unfolding.prefilter import Prefilter, ascii_letters
+from sluice.guardrails.text_normalization.prefilter import Prefilter, ascii_letters
 
 Kind = Literal["email", "phone", "card"]
 
 
-class Options(Settings):
+class PersonalDataOptions(Settings):
     kinds: tuple[Kind, ...] = Field(("email", "phone", "card"), min_length=1, description="what to look for")
 
 
@@ -47,9 +47,9 @@ _CARD = re.compile(r"(?<![\w.+-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-]|[.,]\d)")
 
 
 @check
-class PersonalData(PatternCheck):
+class PersonalDataCheck(PatternCheck):
     name = "personal_data"
-    options_model = Options
+    options_model = PersonalDataOptions
 
     def find_in(self, text: str) -> list[Finding]:
         """All findings, one for each address or number. A card number must pass the Luhn checksum (ISO/IEC 7812)."""

@@ -1,4 +1,4 @@
-"""The application's own instructions in an answer: a run of their words, as they stand or in another writing."""
+"""The application's own instructions in an answer: a run of their words, plain or encoded."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pydantic import Field
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Finding, PatternCheck, check
 from sluice.guardrails.context import CheckResources
-from sluice.guardrails.unfolding.writing import ciphered
+from sluice.guardrails.text_normalization.spellings import ciphered
 
 _WORD = re.compile(r"\w+")
-# What stands in the place of a variable is no instruction: a declining answer repeats it with every right.
+# The value of a variable is not an instruction: a declining answer may repeat it.
 _BREAK = re.compile(r"\{\{.*?\}\}|(?<=[.!?:;])\s+|\n+")
 _FEWEST = 4  # words of a sentence that is looked for as a whole
 
 
-class Options(Settings):
+class PromptLeakOptions(Settings):
     words: int = Field(6, ge=_FEWEST, description="words in a row that are a leak; a shorter sentence counts whole")
 
 
 @check
-class PromptLeak(PatternCheck):
+class PromptLeakCheck(PatternCheck):
     name = "prompt_leak"
-    options_model = Options
+    options_model = PromptLeakOptions
 
-    def __init__(self, options: Options, resources: CheckResources) -> None:
+    def __init__(self, options: PromptLeakOptions, resources: CheckResources) -> None:
         super().__init__(options, resources)
         self._known = {
             run

@@ -1,4 +1,4 @@
-"""Strings shaped like credentials: keys with a known prefix, private keys, passwords and tokens that are spelt out.
+"""Strings shaped like credentials: keys with a known prefix, private keys, passwords and tokens in plain text.
 
 The shapes are precise on purpose. A sentence about passwords, a placeholder or a content digest is no secret.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from sluice.guardrails.check import Finding, PatternCheck, check
-from sluice.guardrails.unfolding.prefilter import said
+from sluice.guardrails.text_normalization.prefilter import said
 
 _START = r"(?<![A-Za-z0-9])"
 _NAMES = (
@@ -56,7 +56,7 @@ _PLACEHOLDER = re.compile(r"^[<\[{$%(]|\.{3}|\*{3}|x{4}|\(|^os\.|^env", re.IGNOR
 
 
 @check
-class Secrets(PatternCheck):
+class SecretsCheck(PatternCheck):
     name = "secrets"
 
     def find_in(self, text: str) -> list[Finding]:

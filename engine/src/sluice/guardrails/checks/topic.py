@@ -1,4 +1,4 @@
-"""Topics that the service is not for, each told by a few example questions: what is near to one is of the topic."""
+"""Topics that the service refuses, each defined by a few example questions; similar questions belong to the topic."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from sluice.guardrails.context import CheckContext, CheckResources
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
 
 
-class Topic(Settings):
+class TopicExamples(Settings):
     """`min_similarity`: cosine to the nearest example from which a text is of the topic."""
 
     examples: tuple[str, ...] = Field(min_length=1)
     min_similarity: float = Field(0.6, gt=0, le=1)
 
 
-class Options(Settings):
-    topics: dict[Name, Topic] = Field(min_length=1, description="topics to find, by name")
+class TopicOptions(Settings):
+    topics: dict[Name, TopicExamples] = Field(min_length=1, description="topics to find, by name")
 
 
 @check
 class TopicCheck(Check):
     name = "topic"
-    options_model = Options
+    options_model = TopicOptions
     actions = WHOLE
     needs_embedder = True
 
-    def __init__(self, options: Options, resources: CheckResources) -> None:
+    def __init__(self, options: TopicOptions, resources: CheckResources) -> None:
         super().__init__(options, resources)
         embed = resources.require_embed("topic")
         self._examples = {name: embed(topic.examples) for name, topic in options.topics.items()}

@@ -10,18 +10,18 @@ from sluice.guardrails.check import WHOLE, Check, Finding, check
 from sluice.guardrails.context import CheckContext, CheckResources
 
 
-class Options(Settings):
+class ToxicityOptions(Settings):
     threshold: float = Field(0.9, gt=0, lt=1, description="probability from which a text is toxic")
 
 
 @check
 class ToxicityCheck(Check):
     name = "toxicity"
-    options_model = Options
+    options_model = ToxicityOptions
     actions = WHOLE
     needs_model = True
 
-    def __init__(self, options: Options, resources: CheckResources) -> None:
+    def __init__(self, options: ToxicityOptions, resources: CheckResources) -> None:
         super().__init__(options, resources)
         resources.require_model("toxicity")
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import quote
 
-from sluice.llm.aws import Frames, Signer
+from sluice.llm.aws_protocol import Frames, Signer
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, finish_reason
-from sluice.llm.failures import Failure, ProviderError
-from sluice.llm.http import address
+from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.provider_http import address
 from sluice.llm.providers import provider
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import AwsSpec
@@ -19,7 +19,7 @@ from sluice.prompts import ModelParameters
 _NAMES = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP", "stop": "stopSequences"}
 
 
-class Bedrock:
+class BedrockProvider:
     """With `key_env` the key is a Bedrock API key; without, requests are signed with AWS credentials."""
 
     def __init__(self, context: ProviderContext[AwsSpec]) -> None:
@@ -37,7 +37,7 @@ class Bedrock:
     ) -> AsyncGenerator[Delta, None]:
         body = json.dumps(self._request(messages, parameters), ensure_ascii=False).encode()
         headers = self._bearer or await self._signer.headers(self._url, body)  # type: ignore[union-attr]
-        frames, answer = Frames(), _Answer()
+        frames, answer = Frames(), _AnswerEvents()
         async with self._client.post(self._address, body, headers, deadline=deadline) as reply:
             while block := await reply.read():
                 if text := "".join(answer.event(kind, payload) for kind, payload in frames.feed(block)):
@@ -60,7 +60,7 @@ class Bedrock:
         return request
 
 
-class _Answer:
+class _AnswerEvents:
     """What the events have said so far."""
 
     def __init__(self) -> None:
@@ -78,15 +78,15 @@ class _Answer:
                 usage = json.loads(payload)["usage"]
                 self._usage = Usage(int(usage["inputTokens"]), int(usage["outputTokens"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ProviderError(Failure.GARBAGE, f"not an event of a chat ({type(error).__name__})") from error
+            raise ProviderError(FailureKind.GARBAGE, f"not an event of a chat ({type(error).__name__})") from error
         return ""
 
     def last(self) -> Delta:
         if self._stop is None:
-            raise ProviderError(Failure.GARBAGE, "the reply ended before the answer")
+            raise ProviderError(FailureKind.GARBAGE, "the reply ended before the answer")
         return Delta(finish_reason=finish_reason(self._stop), usage=self._usage)
 
 
 @provider("bedrock", AwsSpec)
 def connect(context: ProviderContext[AwsSpec]) -> ChatProvider:
-    return Bedrock(context)
+    return BedrockProvider(context)

@@ -1,4 +1,4 @@
-"""What a provider is connected with: its entry of config/providers.yaml, and what only this process knows."""
+"""The context of a provider: its entry in config/providers.yaml, and values that only this process knows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sluice.core.errors import SluiceError
-from sluice.llm.http import HttpClient
+from sluice.llm.provider_http import HttpClient
 from sluice.llm.settings import ProviderSpec, RemoteSpec
 from sluice.prompts import ModelParameters
 

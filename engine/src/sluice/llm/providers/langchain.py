@@ -1,7 +1,7 @@
-"""Any chat model that LangChain knows: `integration` names it, its package must be installed.
+"""Any chat model with a LangChain integration: `integration` names it, its package must be installed.
 
-What an integration does in threads (langchain-aws) cannot be called off before it returns. Most integrations keep one
-HTTP client for the whole process, so use such a provider from one event loop only.
+Requests of an integration that uses threads (langchain-aws) cannot be cancelled. Most integrations keep one HTTP client
+for the whole process, so use such a provider from one event loop only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, finish_reason
-from sluice.llm.failures import Failure, ProviderError, by_status, retry_after
+from sluice.llm.provider_failures import FailureKind, ProviderError, by_status, retry_after
 from sluice.llm.providers import provider
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import RemoteSpec
@@ -51,7 +51,7 @@ class LangChainProvider:
                 if text := str(chunk.text):
                     yield Delta(text)
         if reason is None:
-            raise ProviderError(Failure.GARBAGE, "the reply ended before the answer")
+            raise ProviderError(FailureKind.GARBAGE, "the reply ended before the answer")
         yield Delta(finish_reason=finish_reason(reason), usage=usage)
 
 
@@ -61,7 +61,7 @@ async def _next(stream: Any, deadline: float) -> Any:
             return await anext(stream, None)
     except Exception as error:  # every SDK has exceptions of its own
         if limit.expired():
-            raise ProviderError(Failure.DEADLINE, "no whole answer before the deadline") from None
+            raise ProviderError(FailureKind.DEADLINE, "no whole answer before the deadline") from None
         raise classify(error) from error
 
 
@@ -76,10 +76,10 @@ def classify(error: Exception) -> ProviderError:
     if isinstance(status, int) and status >= 400:
         return by_status(status, name, retry_after(getattr(response, "headers", {}).get("retry-after")))
     if isinstance(error, OSError) or "Connect" in name or "Timeout" in name or "Protocol" in name:
-        return ProviderError(Failure.UNREACHABLE, f"the connection failed ({name})")
+        return ProviderError(FailureKind.UNREACHABLE, f"the connection failed ({name})")
     if "API" in name:
-        return ProviderError(Failure.SERVER_ERROR, f"an error in the stream ({name})")
-    return ProviderError(Failure.GARBAGE, f"the reply cannot be read ({name})")
+        return ProviderError(FailureKind.SERVER_ERROR, f"an error in the stream ({name})")
+    return ProviderError(FailureKind.GARBAGE, f"the reply cannot be read ({name})")
 
 
 class LangChainSpec(RemoteSpec):

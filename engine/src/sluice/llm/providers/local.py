@@ -1,4 +1,4 @@
-"""The release's own model and adapter, in the llama.cpp of this process."""
+"""The release's own model and adapter, in the llama.cpp server of this process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider
 from sluice.llm.providers import provider
 from sluice.llm.providers.context import ProviderContext
-from sluice.llm.providers.openai_compatible import OpenAICompatible
+from sluice.llm.providers.openai_compatible import OpenAICompatibleProvider
 from sluice.llm.settings import ProviderSpec
 
 
@@ -20,4 +20,4 @@ class LocalSpec(ProviderSpec):
 def connect(context: ProviderContext[LocalSpec]) -> ChatProvider:
     if context.local_url is None:
         raise SluiceError(f"config/providers.yaml: {context.spec.name}: the local model does not run here")
-    return OpenAICompatible(context, f"{context.local_url}/v1")
+    return OpenAICompatibleProvider(context, f"{context.local_url}/v1")

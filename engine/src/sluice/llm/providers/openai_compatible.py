@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's chat completions: llama.cpp, vLLM, LiteLLM, TGI. The hot path: below LangChain."""
+"""Any server with OpenAI's chat completions API: llama.cpp, vLLM, LiteLLM, TGI. The hot path: below LangChain."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pydantic import model_validator
 
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.events import OpenAIEvents
-from sluice.llm.http import address
+from sluice.llm.openai_events import OpenAIEvents
+from sluice.llm.provider_http import address
 from sluice.llm.providers import provider
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import RemoteSpec
 from sluice.prompts import ModelParameters
 
 
-class OpenAICompatible:
+class OpenAICompatibleProvider:
     """`base_url` with /v1. `longest`: what the server calls the largest number of tokens of an answer."""
 
     def __init__(self, context: ProviderContext[Any], base_url: str, *, longest: str = "max_tokens") -> None:
@@ -65,4 +65,4 @@ def connect(context: ProviderContext[OpenAICompatibleSpec]) -> ChatProvider:
     base_url = context.base_url()
     if base_url is None:
         raise SluiceError(f"config/providers.yaml: {context.spec.name}: no base_url", remedy="write one, with /v1")
-    return OpenAICompatible(context, base_url)
+    return OpenAICompatibleProvider(context, base_url)

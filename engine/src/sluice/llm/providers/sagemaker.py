@@ -1,4 +1,5 @@
-"""A SageMaker endpoint whose container speaks OpenAI's chat completions (vLLM, LMI, TGI): its events come in frames."""
+"""A SageMaker endpoint whose container speaks OpenAI's chat completions (vLLM, LMI, TGI), streamed in AWS event
+frames."""
 
 from __future__ import annotations
 
@@ -6,17 +7,17 @@ import json
 from collections.abc import AsyncGenerator
 from urllib.parse import quote
 
-from sluice.llm.aws import Frames, Signer
+from sluice.llm.aws_protocol import Frames, Signer
 from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.events import OpenAIEvents
-from sluice.llm.http import address
+from sluice.llm.openai_events import OpenAIEvents
+from sluice.llm.provider_http import address
 from sluice.llm.providers import provider
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import AwsSpec
 from sluice.prompts import ModelParameters
 
 
-class SageMaker:
+class SageMakerProvider:
     """`model` of the entry is the name of the endpoint."""
 
     def __init__(self, context: ProviderContext[AwsSpec]) -> None:
@@ -51,4 +52,4 @@ class SageMaker:
 
 @provider("sagemaker", AwsSpec)
 def connect(context: ProviderContext[AwsSpec]) -> ChatProvider:
-    return SageMaker(context)
+    return SageMakerProvider(context)

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from locust import FastHttpUser
 
-from sluice.rollout.figures import Sample
-from sluice.rollout.http import REQUEST_ID
-from sluice.rollout.stream import PATH, RELEASE_HEADER, Stream, request_body
+from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, request_body
+from sluice.rollout.load_measurements import RequestSample
+from sluice.rollout.local_http import REQUEST_ID
 
 
-class Answer:
+class LoadAnswer:
     """What came back: `error` is empty for a whole answer, `release` is its header or None."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Answer:
         self.total_ms: float | None = None
         self.ttft_ms: float | None = None
 
-    def sample(self, release: Literal["canary", "stable"], pair: int | None = None) -> Sample:
+    def sample(self, release: Literal["canary", "stable"], pair: int | None = None) -> RequestSample:
         """What the verdict needs of it.
 
         Args:
@@ -32,7 +32,7 @@ class Answer:
         Returns:
             The sample.
         """
-        return Sample(
+        return RequestSample(
             request_id=self.request_id,
             release=release,
             pair=pair,
@@ -42,9 +42,9 @@ class Answer:
         )
 
 
-def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -> Answer:
+def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -> LoadAnswer:
     """POSTs one streamed chat completion. The body is read by readline: other ways wait for a full kilobyte."""
-    answer, stream = Answer(), Stream(user.network_timeout)
+    answer, stream = LoadAnswer(), ChatStream(user.network_timeout)
     # A new connection each time: a pooled one may be closed by the server in the moment it is used.
     headers = {REQUEST_ID: answer.request_id, "Connection": "close"}
     if key:
@@ -63,7 +63,7 @@ def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -
     return answer
 
 
-def _read(response: Any, stream: Stream, release: str | None) -> str:
+def _read(response: Any, stream: ChatStream, release: str | None) -> str:
     if response.status_code == 0:
         return f"no answer: {type(response.error).__name__}"
     if response.status_code != 200:
@@ -76,7 +76,7 @@ def _read(response: Any, stream: Stream, release: str | None) -> str:
     return stream.fault or ("" if release else f"no {RELEASE_HEADER} header")
 
 
-def _report(user: FastHttpUser, name: str, answer: Answer) -> None:
+def _report(user: FastHttpUser, name: str, answer: LoadAnswer) -> None:
     """Locust times a streamed request to its headers only; these are the times its tables should show."""
     for kind, value in (("ttft", answer.ttft_ms), ("total", answer.total_ms)):
         if value is not None and not answer.error:

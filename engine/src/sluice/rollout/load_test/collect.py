@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sluice.rollout.figures import Sample
+from sluice.rollout.load_measurements import RequestSample
 from sluice.rollout.load_test.stage import Stage
 
 _KEY = "sluice_samples"
@@ -20,4 +20,4 @@ def send(stage: Stage, worker: str, report: dict[str, Any]) -> None:
 
 def receive(stage: Stage, report: dict[str, Any]) -> None:
     """Adds what a worker has reported to what the master judges."""
-    stage.samples += [Sample(**one) for one in report.get(_KEY, ())]
+    stage.samples += [RequestSample(**one) for one in report.get(_KEY, ())]

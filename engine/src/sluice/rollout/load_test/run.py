@@ -16,11 +16,11 @@ from locust.runners import WorkerRunner
 
 from sluice.core.errors import SluiceError
 from sluice.release.gates import load_gates
-from sluice.rollout.http import get
+from sluice.rollout.chat_stream import RELEASE_HEADER
 from sluice.rollout.load_test.collect import receive, send
 from sluice.rollout.load_test.stage import Stage
 from sluice.rollout.load_test.verdict import conclude
-from sluice.rollout.stream import RELEASE_HEADER
+from sluice.rollout.local_http import get
 
 GATE_FAILED = 3
 NOT_MEASURED = 2

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sluice.core.atomic_files import read_jsonl
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_jsonl
-from sluice.rollout.figures import Sample
-from sluice.rollout.templates import parse_duration
+from sluice.rollout.analysis_templates import parse_duration
+from sluice.rollout.load_measurements import RequestSample
 
 # On a slow machine a stage may take this many times its duration to get the samples that the gates need.
 PROLONGED = 4
@@ -39,7 +39,7 @@ class Stage:
     # Pairs that the gates need at least; known once the gates are read.
     pairs_needed: int = 0
     stable_release: str = ""
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[RequestSample] = field(default_factory=list)
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> Stage:

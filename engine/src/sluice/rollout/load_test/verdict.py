@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sluice.core.files import write_json
+from sluice.core.atomic_files import write_json
 from sluice.release.gates import decide, load_gates
-from sluice.rollout.figures import figures_of, times_of_pairs
+from sluice.rollout.load_measurements import figures_of, times_of_pairs
 from sluice.rollout.load_test.stage import Stage
 
 

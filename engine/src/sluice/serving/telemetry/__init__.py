@@ -1,1 +1,1 @@
-"""What the service tells about itself: traces, scores of its users, structured logs. Metrics are in app/metrics.py."""
+"""Telemetry of the service: traces, user scores, structured logs. Metrics are in serving/service_metrics.py."""

@@ -1,7 +1,7 @@
-"""config/telemetry.yaml: where traces go, how many, with what in them; and the log.
+"""config/telemetry.yaml: exporters, sampling, contents of traces; and the log.
 
-It belongs to the place that serves, not to the release: the same release tells one collector in staging and another in
-production.
+It belongs to the environment, not to the release: the same release exports to one collector in staging and to another
+in production.
 """
 
 from __future__ import annotations

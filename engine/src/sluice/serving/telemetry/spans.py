@@ -1,7 +1,7 @@
-"""From the record of a request to the spans of OpenTelemetry, with the names of its GenAI conventions.
+"""Converts the record of a request into OpenTelemetry spans, named by its GenAI conventions.
 
-Runs in an exporter's thread, for sampled requests only. `spans_of` gives plain spans; otlp.py writes them as bytes.
-Names that no convention has begin with `sluice.`; engine/docs/reference/telemetry.md lists all of them.
+Runs in an exporter's thread, for sampled requests only. `spans_of` gives plain spans; otlp_encoding.py writes them as
+bytes. Names that no convention has begin with `sluice.`; engine/docs/reference/telemetry.md lists all of them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from sluice.serving.telemetry.traces import (
     GUARD_OUTPUT,
     PROMPT,
     RETRIEVE,
-    Step,
     Trace,
+    TraceStep,
     Value,
 )
 
@@ -46,7 +46,7 @@ _KINDS = {"request": SERVER, CONDENSE: CLIENT, CHAT: CLIENT}
 
 
 @dataclass(frozen=True)
-class Facts:
+class ProcessFacts:
     """What is the same for every request of one process."""
 
     release: str
@@ -71,7 +71,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Score:
+class FeedbackScore:
     """What a user thinks of an answer, from 0 (bad) to 1 (good). `id`: 16 hexadecimal digits.
 
     `comment` is redacted before it is sent."""
@@ -92,7 +92,7 @@ def plain(span: Span) -> None:
     """No names beside those of OpenTelemetry."""
 
 
-def spans_of(trace: Trace, facts: Facts, dialect: Dialect = plain) -> list[Span]:
+def spans_of(trace: Trace, facts: ProcessFacts, dialect: Dialect = plain) -> list[Span]:
     """The root span and one for each step. `dialect` may add a backend's own attributes to each."""
     spans = list(_spans(trace, facts))
     for span in spans:
@@ -100,7 +100,7 @@ def spans_of(trace: Trace, facts: Facts, dialect: Dialect = plain) -> list[Span]
     return spans
 
 
-def _spans(trace: Trace, facts: Facts) -> Iterator[Span]:
+def _spans(trace: Trace, facts: ProcessFacts) -> Iterator[Span]:
     everywhere: dict[str, Value] = {
         RELEASE: facts.release,
         PROMPT_DIGEST: facts.prompt_digest,
@@ -127,7 +127,7 @@ def _spans(trace: Trace, facts: Facts) -> Iterator[Span]:
         yield span
 
 
-def _span(step: Step, everywhere: dict[str, Value], name: str, span_id: str, parent_id: str) -> Span:
+def _span(step: TraceStep, everywhere: dict[str, Value], name: str, span_id: str, parent_id: str) -> Span:
     attributes = everywhere | step.attributes
     if operation := _OPERATIONS.get(step.name):
         attributes[gen_ai.GEN_AI_OPERATION_NAME] = operation
@@ -177,7 +177,7 @@ def _message(role: str, content: str) -> dict[str, Any]:
     return {"role": role, "parts": [{"type": "text", "content": content}]}
 
 
-def feedback_span(score: Score, facts: Facts) -> Span:
+def feedback_span(score: FeedbackScore, facts: ProcessFacts) -> Span:
     """A score as a span of the trace it is about, for backends that know no scores."""
     attributes: dict[str, Value] = {
         RELEASE: facts.release,
@@ -191,4 +191,14 @@ def feedback_span(score: Score, facts: Facts) -> Span:
     return Span(FEEDBACK, FEEDBACK, INTERNAL, score.id, "", score.given_ns, score.given_ns, "", attributes)
 
 
-__all__ = ["GUARD_INPUT", "GUARD_OUTPUT", "Dialect", "Facts", "Score", "Span", "feedback_span", "plain", "spans_of"]
+__all__ = [
+    "GUARD_INPUT",
+    "GUARD_OUTPUT",
+    "Dialect",
+    "FeedbackScore",
+    "ProcessFacts",
+    "Span",
+    "feedback_span",
+    "plain",
+    "spans_of",
+]

@@ -1,7 +1,7 @@
-"""Traces on disk until somebody loads them: files of lines under .sluice/traces/, each process its own.
+"""Traces on disk until an import: files of JSON lines under .sluice/traces/, one series for each process.
 
-A file is `<time>-<pid>.part` while it is written and `.jsonl` when it is whole, which is after ten seconds or 8 MiB.
-All files together never exceed a limit. A full disk loses the lines that did not fit, and nothing else.
+A file is `<time>-<pid>.part` while it is written and `.jsonl` when it is complete, after ten seconds or 8 MiB. All
+files together never exceed a limit. A full disk loses only the lines that did not fit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from sluice.serving.telemetry.background import LostError
+from sluice.serving.telemetry.background_queue import BatchLostError
 
 _PART = ".part"
 WHOLE = ".jsonl"
@@ -21,7 +21,7 @@ _LONGEST_SECONDS = 10.0
 _LARGEST_BYTES = 8 << 20
 
 
-class Spool:
+class TraceSpool:
     """The writing side. Used by one thread."""
 
     def __init__(self, folder: Path, *, most_bytes: int) -> None:
@@ -41,7 +41,7 @@ class Spool:
                 self._finish()
             self.age()
             if self._used() + len(content) > self._most:
-                raise LostError(
+                raise BatchLostError(
                     "spool_full", f"{self._folder} holds {self._most >> 20} MiB; `sluice traces push` loads it"
                 )
             stream = self._stream or self._open()
@@ -51,7 +51,7 @@ class Spool:
             self._size += len(content)
         except OSError as error:
             self._give_up()
-            raise LostError("disk", f"{self._folder}: {error.strerror or error}") from None
+            raise BatchLostError("disk", f"{self._folder}: {error.strerror or error}") from None
 
     def age(self) -> None:
         """Makes the file whole when it is old enough, so that it can be loaded while the service is idle."""

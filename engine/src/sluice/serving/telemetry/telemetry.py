@@ -1,4 +1,4 @@
-"""The one object that the service talks to: begins and finishes traces, takes scores, and is flushed at the end.
+"""The service's entry point to telemetry: begins and finishes traces, takes scores, and flushes at the end.
 
 `finish` and `score` take microseconds, never wait and never raise; whatever happens behind them is counted by `lost`.
 """
@@ -12,27 +12,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.serving.telemetry.background import Background, close_all
+from sluice.serving.telemetry.background_queue import BackgroundQueue, close_all
 from sluice.serving.telemetry.exporters import Exporter, open_exporter
-from sluice.serving.telemetry.logs import access_line
+from sluice.serving.telemetry.service_log import access_line
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
-from sluice.serving.telemetry.spans import Facts, Score
+from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts
 from sluice.serving.telemetry.traces import Sampler, Trace
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-    from sluice.serving.bundle import Bundle
+    from sluice.serving.release_parts import ReleaseBundle
 
 _log = logging.getLogger(__name__)
-Item = Trace | Score
+Item = Trace | FeedbackScore
 _PROBES = {"/healthz", "/readyz", "/metrics"}
 
 
 class Telemetry:
-    """Thread-safe. `on_lost(exporter, reason, count)` is set by whoever counts (app/metrics.py)."""
+    """Thread-safe. `on_lost(exporter, reason, count)` is set by the metrics (serving/service_metrics.py)."""
 
-    def __init__(self, settings: TelemetrySettings, facts: Facts, exporters: dict[str, Exporter]) -> None:
+    def __init__(self, settings: TelemetrySettings, facts: ProcessFacts, exporters: dict[str, Exporter]) -> None:
         traces = settings.traces
         self.facts = facts
         self.access = settings.logs.access
@@ -40,8 +40,8 @@ class Telemetry:
         self._sampler = Sampler(traces.ratio if exporters else 0.0, contents=traces.contents)
         self._flush_seconds = traces.flush_seconds
         self._exporters = exporters
-        self._workers: dict[str, Background[Item]] = {
-            name: Background(
+        self._workers: dict[str, BackgroundQueue[Item]] = {
+            name: BackgroundQueue(
                 name,
                 exporter.deliver,
                 lambda reason, count, name=name: self.on_lost(name, reason, count),  # type: ignore[misc]
@@ -77,7 +77,7 @@ class Telemetry:
             for worker in self._workers.values():
                 worker.put(trace)
 
-    def score(self, score: Score) -> None:
+    def score(self, score: FeedbackScore) -> None:
         """Forwards what a user thinks of an answer to every exporter."""
         for worker in self._workers.values():
             worker.put(score)
@@ -97,17 +97,17 @@ class Telemetry:
 
 
 def silent(release: str) -> Telemetry:
-    """Trace ids and nothing else, for tests and for whoever embeds the application."""
-    return Telemetry(SILENT, Facts(release, "", ""), {})
+    """Trace ids and nothing else, for tests and for embedded use."""
+    return Telemetry(SILENT, ProcessFacts(release, "", ""), {})
 
 
 @contextmanager
-def open_telemetry(settings: TelemetrySettings, bundle: Bundle, state: Path) -> Iterator[Telemetry]:
+def open_telemetry(settings: TelemetrySettings, bundle: ReleaseBundle, state: Path) -> Iterator[Telemetry]:
     """The exporters that the settings name; flushed at the end. SluiceError when one of them cannot work."""
-    from sluice.serving.bundle import require_prompt
+    from sluice.serving.release_parts import require_prompt
 
     prompt = require_prompt(bundle)
-    facts = Facts(bundle.release, prompt.name, prompt.digest)
+    facts = ProcessFacts(bundle.release, prompt.name, prompt.digest)
     exporters = {name: open_exporter(name, settings.traces, facts, state) for name in settings.traces.exporters}
     telemetry = Telemetry(settings, facts, exporters)
     try:

@@ -1,11 +1,11 @@
-"""One trace for each request, as plain records: what was done, from when to when, with which facts.
+"""One trace for each request, as plain records: steps, times and attributes.
 
 The hot path only notes times and values, a few microseconds a request. Names, ids and bytes of OpenTelemetry are made
 from the record afterwards (spans.py), in an exporter's thread, and only for what is sampled. The same record feeds the
 metrics and the access line, so that all three always agree.
 
-`current_trace()` is the request that is being answered, wherever one is in the code; outside a request it is a record
-that nobody reads. Texts of users may be given with `text`; they are kept only where contents are switched on.
+`current_trace()` is the trace of the current request, anywhere in the code; outside a request it is a record without a
+reader. Texts of users may be given with `text`; they are stored only where contents are enabled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from sluice.guardrails.guards import Outcome
+    from sluice.guardrails.guards import GuardOutcome
     from sluice.retrieval import Hit
 
 GUARD_INPUT = "guard input"
@@ -34,7 +34,7 @@ Value = str | int | float | bool | tuple[str, ...]
 _LOW_64 = (1 << 64) - 1
 
 
-class Step:
+class TraceStep:
     """A part of a request. Used as a context manager, plain or async; entered again, it ends with the last time."""
 
     __slots__ = ("_contents", "attributes", "end_ns", "error", "name", "start_ns", "texts")
@@ -67,7 +67,7 @@ class Step:
     def end(self) -> None:
         self.end_ns = time.time_ns()
 
-    def verdict(self, outcome: Outcome) -> None:
+    def verdict(self, outcome: GuardOutcome) -> None:
         """What a guard said. Of several sentences the strictest counts, and all reasons are kept."""
         seen = self.attributes
         found = "blocked" if outcome.blocked else "redacted" if outcome.reasons else "passed"
@@ -109,7 +109,7 @@ class Step:
 _STRICTNESS = {"passed": 0, "redacted": 1, "blocked": 2}
 
 
-class Trace(Step):
+class Trace(TraceStep):
     """The whole request. `trace_id`, `span_id`, `parent_id` are hexadecimal as in W3C traceparent."""
 
     __slots__ = ("parent_id", "route", "sampled", "span_id", "status", "steps", "stream", "tenant", "trace_id")
@@ -126,32 +126,32 @@ class Trace(Step):
         self.route = ""
         self.status = 0
         self.stream = False
-        self.steps: list[Step] = []
+        self.steps: list[TraceStep] = []
 
-    def step(self, name: str) -> Step:
+    def step(self, name: str) -> TraceStep:
         """Begins a step. It ends with its `with` block, or by `end`."""
-        step = Step(name, contents=self._contents)
+        step = TraceStep(name, contents=self._contents)
         self.steps.append(step)
         return step
 
-    def find(self, name: str) -> Step | None:
+    def find(self, name: str) -> TraceStep | None:
         """The first step of that name."""
         return next((step for step in self.steps if step.name == name), None)
 
 
-class _Untraced(Trace):
+class _NullTrace(Trace):
     """Outside a request: steps work, and nothing is kept."""
 
     __slots__ = ()
 
-    def step(self, name: str) -> Step:
-        return Step(name, contents=False)
+    def step(self, name: str) -> TraceStep:
+        return TraceStep(name, contents=False)
 
     def set(self, name: str, value: Value) -> None:
         """Nothing to keep it for."""
 
 
-_UNTRACED = _Untraced("0" * 32, "0" * 16)
+_UNTRACED = _NullTrace("0" * 32, "0" * 16)
 _current: ContextVar[Trace] = ContextVar("sluice_trace", default=_UNTRACED)
 
 

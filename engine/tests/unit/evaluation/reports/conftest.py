@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from sluice.evaluation.comparison import compare
-from sluice.evaluation.findings import Comparison
-from sluice.evaluation.policy import ComparisonPolicy
-from sluice.evaluation.reports import Side
+from sluice.evaluation.comparison_policy import ComparisonPolicy
+from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.reports import ComparedVersion
 from unit.evaluation.asking import METRICS, ask, changed
 
 POLICY = ComparisonPolicy.model_validate(
@@ -72,10 +72,12 @@ def hostile(comparing: Comparing) -> Comparison:
 
 
 @pytest.fixture
-def sides() -> tuple[Side, Side]:
+def sides() -> tuple[ComparedVersion, ComparedVersion]:
     prompts, models = {"answer": "a" * 64}, {"chat": "c" * 64}
-    base = Side("base", "main", "1" * 40, prompts=prompts, data="d" * 64, models=models, cost=0.05)
-    head = Side("head", "shorter", "2" * 40, prompts={"answer": "b" * 64}, data="d" * 64, models=models, cost=0.06)
+    base = ComparedVersion("base", "main", "1" * 40, prompts=prompts, data="d" * 64, models=models, cost=0.05)
+    head = ComparedVersion(
+        "head", "shorter", "2" * 40, prompts={"answer": "b" * 64}, data="d" * 64, models=models, cost=0.06
+    )
     return base, head
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from sluice.evaluation.findings import Comparison
+from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.reports.junit import junit
 from unit.evaluation.asking import ask
 from unit.evaluation.reports.conftest import Comparing

@@ -8,16 +8,16 @@ from typing import Any
 import psycopg
 import pytest
 
+from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_json
 from sluice.extras.admin.backups import back_up, read_backup, restore
-from sluice.extras.admin.verify import verify
-from sluice.retrieval.collections import list_collections
-from sluice.retrieval.loads import load, named, switch
+from sluice.extras.admin.verify_collection import verify
+from sluice.retrieval.collection_tables import describe
+from sluice.retrieval.collection_usage import load, named, switch
+from sluice.retrieval.postgres_collections import list_collections
 from sluice.retrieval.stores import VectorSettings
-from sluice.retrieval.tables import describe
 from unit.extras.admin.test_differences import indexes  # noqa: F401 - a fixture
-from unit.retrieval.test_schema import run
+from unit.retrieval.test_store_schema import run
 
 pytestmark = pytest.mark.real
 _NUMBERS = itertools.count()

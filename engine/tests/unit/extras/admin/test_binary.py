@@ -11,16 +11,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from sluice.extras.admin.recall import questions_beside, scan, search, share
-from sluice.extras.admin.tuning import tune
-from sluice.extras.admin.verify import verify
-from sluice.llm.models import ModelSpec
+from sluice.extras.admin.search_recall import questions_beside, scan, search, share
+from sluice.extras.admin.search_tuning import tune
+from sluice.extras.admin.verify_collection import verify
+from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.collections import ensure_collection
-from sluice.retrieval.index import build_index
-from sluice.retrieval.postgres import Searches, configure
+from sluice.retrieval.collection_tables import describe
+from sluice.retrieval.index_files import build_index
+from sluice.retrieval.postgres import SearchStatements, configure
+from sluice.retrieval.postgres_collections import ensure_collection
 from sluice.retrieval.stores import VectorSettings
-from sluice.retrieval.tables import describe
 from unit.retrieval.conftest import corpus, empty_database
 
 pytestmark = pytest.mark.real
@@ -60,10 +60,10 @@ def test_recall_rises_with_what_is_ranked_again(store: tuple[Any, str], index: P
     vectors = np.load(index / "vectors.npy")[::30]
     configure(connection, vectors=VectorSettings())
     asked = questions_beside(vectors, [None] * len(vectors))
-    exact = [scan(connection, Searches(connection, collection), each) for each in asked]
+    exact = [scan(connection, SearchStatements(connection, collection), each) for each in asked]
 
     def recall(oversampling: int) -> float:
-        searches = Searches(connection, collection, oversampling=oversampling)
+        searches = SearchStatements(connection, collection, oversampling=oversampling)
         shares = [share(search(connection, searches, each), best) for each, best in zip(asked, exact, strict=True)]
         return float(np.mean(shares))
 
@@ -86,7 +86,7 @@ def test_the_index_of_bits_is_small_and_is_what_a_search_reads(store: tuple[Any,
     before = scans(connection, collection)
     configure(connection, vectors=VectorSettings())
     vectors = np.eye(1, DIMENSION, dtype=np.float32)
-    search(connection, Searches(connection, collection), questions_beside(vectors, [None])[0])
+    search(connection, SearchStatements(connection, collection), questions_beside(vectors, [None])[0])
     assert scans(connection, collection) == before + 1
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from sluice.core.workspace import Workspace
 from sluice.retrieval.stores import StoreSpec, open_store
-from unit.cli.test_index import release, run, running  # noqa: F401 - fixtures
+from unit.cli.test_index_build import release, run, running  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.real
 
@@ -78,7 +78,7 @@ def test_a_collection_that_was_harmed_or_finds_too_little_fails(
 def test_what_was_tuned_is_written_only_when_asked(
     workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sluice.extras.admin import tuning
+    from sluice.extras.admin import search_tuning
     from sluice.retrieval.stores import VectorSettings
 
     assert run(capsys, "index", "migrate")[0] == 0
@@ -86,9 +86,11 @@ def test_what_was_tuned_is_written_only_when_asked(
     status, said = run(capsys, "index", "tune")
     assert (status, "too few chunks for a vector index" in said) == (1, True), said
 
-    tried = (tuning.Tried(40, 0.98, 0.5), tuning.Tried(60, 0.995, 0.75))
+    tried = (search_tuning.TuningTrial(40, 0.98, 0.5), search_tuning.TuningTrial(60, 0.995, 0.75))
     monkeypatch.setattr(
-        tuning, "tune", lambda *_, target, **__: tuning.Tuned(collection, target, 9, tried, VectorSettings())
+        search_tuning,
+        "tune",
+        lambda *_, target, **__: search_tuning.TuningResult(collection, target, 9, tried, VectorSettings()),
     )
     stores = workspace.config / "stores.yaml"
     before = stores.read_text()

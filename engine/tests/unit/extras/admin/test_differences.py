@@ -10,15 +10,15 @@ import psycopg
 import pytest
 
 from sluice.data.rows import Document
-from sluice.extras.admin.inspect import listed, stats
-from sluice.extras.admin.verify import verify
+from sluice.extras.admin.store_contents import listed, stats
+from sluice.extras.admin.verify_collection import verify
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.collections import drop, ensure_collection
-from sluice.retrieval.index import IndexInfo, build_index
-from sluice.retrieval.loads import needs
-from sluice.retrieval.postgres import Searches, configure, values_of
+from sluice.retrieval.collection_tables import describe
+from sluice.retrieval.collection_usage import needs
+from sluice.retrieval.index_files import IndexInfo, build_index
+from sluice.retrieval.postgres import SearchStatements, configure, values_of
+from sluice.retrieval.postgres_collections import drop, ensure_collection
 from sluice.retrieval.stores import VectorSettings
-from sluice.retrieval.tables import describe
 from unit.retrieval.conftest import Scattered, corpus
 
 pytestmark = pytest.mark.real
@@ -41,7 +41,7 @@ def later() -> list[Document]:
 @pytest.fixture(scope="module")
 def indexes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders `first` and `later`."""
-    from sluice.llm.models import ModelSpec
+    from sluice.llm.model_files import ModelSpec
 
     spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
     folder = tmp_path_factory.mktemp("indexes")
@@ -58,7 +58,7 @@ def store(database: str) -> Iterator[Any]:
 
 def searcher(connection: Any, collection: str) -> Callable[..., list[Any]]:
     configure(connection, vectors=VectorSettings())
-    searches = Searches(connection, collection)
+    searches = SearchStatements(connection, collection)
     return lambda question, mode, **more: searches.run(
         connection, values_of(question, Scattered(), tenant=None), k=10, mode=mode, **more
     )

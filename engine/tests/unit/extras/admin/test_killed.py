@@ -19,12 +19,12 @@ import psycopg
 import pytest
 
 from sluice.core.processes import wait_until
-from sluice.extras.admin.verify import verify
-from sluice.llm.models import ModelSpec
+from sluice.extras.admin.verify_collection import verify
+from sluice.llm.model_files import ModelSpec
 from sluice.retrieval import RetrievalError
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.collections import ensure_collection, list_collections
-from sluice.retrieval.index import build_index
+from sluice.retrieval.index_files import build_index
+from sluice.retrieval.postgres_collections import ensure_collection, list_collections
 from sluice.retrieval.retriever import Retriever, open_retriever
 from sluice.retrieval.stores import Stores
 from unit.retrieval.conftest import Scattered, corpus
@@ -37,10 +37,10 @@ BUILDER = """
 import os, signal, sys
 from pathlib import Path
 import pgvector.psycopg, psycopg
-from sluice.llm.models import ModelSpec
+from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.collections import ensure_collection
-from sluice.retrieval.index import build_index
+from sluice.retrieval.postgres_collections import ensure_collection
+from sluice.retrieval.index_files import build_index
 from unit.retrieval.conftest import Scattered, corpus
 spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
 print("ready", flush=True)

@@ -12,25 +12,25 @@ import psycopg
 import pytest
 from pydantic import ValidationError
 
-from sluice.core.errors import Faults, SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Document
-from sluice.extras.admin import tenants as dropping
+from sluice.extras.admin import drop_tenant as dropping
+from sluice.extras.admin.alias_retriever import open_live
 from sluice.extras.admin.backups import back_up, restore
-from sluice.extras.admin.inspect import listed
-from sluice.extras.admin.live import open_live
-from sluice.extras.admin.tenants import drop_tenant
-from sluice.extras.admin.verify import verify
-from sluice.llm.models import ModelSpec
-from sluice.retrieval import collections, partitions, tables
+from sluice.extras.admin.drop_tenant import drop_tenant
+from sluice.extras.admin.store_contents import listed
+from sluice.extras.admin.verify_collection import verify
+from sluice.llm.model_files import ModelSpec
+from sluice.retrieval import collection_tables, postgres_collections, tenant_partitions
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.collections import drop, ensure_collection, list_collections
-from sluice.retrieval.index import build_index
-from sluice.retrieval.loads import switch
-from sluice.retrieval.postgres import Searches, configure, values_of
-from sluice.retrieval.schema import migrate
-from sluice.retrieval.searching import Mode, statement
+from sluice.retrieval.collection_tables import describe, require_description
+from sluice.retrieval.collection_usage import switch
+from sluice.retrieval.index_files import build_index
+from sluice.retrieval.postgres import SearchStatements, configure, values_of
+from sluice.retrieval.postgres_collections import drop, ensure_collection, list_collections
+from sluice.retrieval.search_sql import Mode, statement
+from sluice.retrieval.store_schema import migrate
 from sluice.retrieval.stores import Stores, StoreSpec, VectorSettings
-from sluice.retrieval.tables import describe, require_description
 from unit.retrieval.conftest import Scattered, corpus, empty_database
 
 pytestmark = pytest.mark.real
@@ -74,7 +74,7 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred chunks are enough for a vector index and for a difference."""
-    for module in (tables, collections):
+    for module in (collection_tables, postgres_collections):
         monkeypatch.setattr(module, "EXACT_BELOW", LARGE)
 
 
@@ -90,7 +90,7 @@ def load(connection: Any, folder: Path) -> str:
 
 def searcher(connection: Any, collection: str) -> Callable[..., list[Any]]:
     configure(connection, vectors=VectorSettings())
-    searches = Searches(connection, collection)
+    searches = SearchStatements(connection, collection)
     return lambda question, tenant, mode="hybrid": searches.run(
         connection, values_of(question, Scattered(), tenant=tenant), k=10, mode=mode
     )
@@ -114,15 +114,15 @@ def looked_into(connection: Any, collection: str, tenant: str | None, mode: Mode
 
 def parts(collection: str, *tenants: str | None) -> set[str]:
     """Partitions of the chunks and of the words."""
-    both = (collection, tables.words_of(collection))
-    return {partitions.partition_of(table, tenant) for table in both for tenant in tenants}
+    both = (collection, collection_tables.words_of(collection))
+    return {tenant_partitions.partition_of(table, tenant) for table in both for tenant in tenants}
 
 
 def test_a_search_looks_into_its_tenant_s_partition_and_that_for_everybody(store: Any, indexes: Path) -> None:
     first = load(store, indexes / "first")
     for mode in MODES:
         assert looked_into(store, first, "acme", mode) <= parts(first, None, "acme"), mode
-        assert looked_into(store, first, "acme", mode) >= {partitions.partition_of(first, "acme")}, mode
+        assert looked_into(store, first, "acme", mode) >= {tenant_partitions.partition_of(first, "acme")}, mode
         for nobody in (None, "", "unheard-of"):
             assert looked_into(store, first, nobody, mode) <= parts(first, None), mode
     second = load(store, indexes / "later")
@@ -139,7 +139,7 @@ def test_a_search_looks_into_its_tenant_s_partition_and_that_for_everybody(store
 def test_partitions_large_enough_have_a_vector_index_of_their_own(store: Any, indexes: Path) -> None:
     first = load(store, indexes / "first")
     indexed = store.execute("SELECT tablename FROM pg_indexes WHERE indexdef LIKE '%USING hnsw%'").fetchall()
-    assert {row[0] for row in indexed} == {partitions.partition_of(first, tenant) for tenant in (None, "acme")}
+    assert {row[0] for row in indexed} == {tenant_partitions.partition_of(first, tenant) for tenant in (None, "acme")}
     found = verify(store, first, questions=60)
     assert found.faults == ()
     assert found.recall >= 0.99
@@ -163,7 +163,7 @@ def test_a_cut_collection_finds_what_one_that_is_not_finds(
     store: Any, address: str, indexes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where every search is exact; as a difference too."""
-    monkeypatch.setattr(tables, "EXACT_BELOW", 10 * SIZE)
+    monkeypatch.setattr(collection_tables, "EXACT_BELOW", 10 * SIZE)
     cut = [load(store, indexes / name) for name in ("first", "later")]
     assert describe(store, cut[1]).base  # type: ignore[union-attr]
     with empty_database(address) as other, psycopg.connect(other, autocommit=True) as beside:
@@ -216,13 +216,15 @@ def test_a_tenant_is_dropped_from_all_collections_and_nobody_else_notices(
     for tenant, hits in before.items():
         assert search("T: The word wd0203x.", tenant) == hits
     assert search("T: The word wd0203x.", "acme") == before[None]
-    assert not any(tenant == "acme" for name in (collection, second) for tenant in partitions.tenants_of(store, name))
+    assert not any(
+        tenant == "acme" for name in (collection, second) for tenant in tenant_partitions.tenants_of(store, name)
+    )
     for name, chunks in ((collection, 460), (second, 460)):
         found = verify(store, name, questions=20)
         assert (found.faults, found.chunks) == ((), chunks)
     assert load(store, indexes / "first") == collection  # a service that starts brings nobody back
-    assert "acme" not in partitions.tenants_of(store, collection)
-    store.execute(f"DELETE FROM {partitions.partition_of(collection, OTHERS[3])}")
+    assert "acme" not in tenant_partitions.tenants_of(store, collection)
+    store.execute(f"DELETE FROM {tenant_partitions.partition_of(collection, OTHERS[3])}")
     assert (
         verify(store, collection, questions=1).faults[0] == "445 chunks, index.json says 600, 140 of them dropped"
         " with their tenant"
@@ -237,7 +239,7 @@ def test_a_tenant_is_dropped_from_all_collections_and_nobody_else_notices(
         assert restore(beside, tmp_path / "backup").loaded == (collection, second)
         assert searcher(beside, second)("T: The word wd0203x.", OTHERS[1]) == before[OTHERS[1]]
         assert verify(beside, second, questions=1).faults == verify(store, second, questions=1).faults
-        assert partitions.tenants_of(beside, collection) == [None, *OTHERS]
+        assert tenant_partitions.tenants_of(beside, collection) == [None, *OTHERS]
 
 
 def migrate_store(connection: Any) -> None:
@@ -255,11 +257,11 @@ def test_a_store_that_is_never_free_and_one_that_holds_uncut_documents_drop_noth
         searcher(reader, collection)("The word", "acme")
         with pytest.raises(SluiceError, match="in use by others at each of 2 attempts"):
             drop_tenant(store, "acme")
-    assert "acme" in partitions.tenants_of(store, collection)
+    assert "acme" in tenant_partitions.tenants_of(store, collection)
     uncut = ensure_collection(store, indexes / "later").collection
-    with pytest.raises(Faults, match=f"{uncut}: has no partitions, and 138 chunks of acme"):
+    with pytest.raises(ValidationErrors, match=f"{uncut}: has no partitions, and 138 chunks of acme"):
         drop_tenant(store, "acme")
-    assert "acme" in partitions.tenants_of(store, collection)
+    assert "acme" in tenant_partitions.tenants_of(store, collection)
 
 
 def test_a_store_that_is_to_be_cut_takes_no_collection_that_is_not(store: Any, indexes: Path) -> None:
@@ -275,7 +277,7 @@ def test_a_store_that_is_to_be_cut_takes_no_collection_that_is_not(store: Any, i
 def test_more_partitions_than_the_server_can_lock_are_refused_before_anything_is_made(
     store: Any, indexes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partitions, "_LOCKS", 10**6)
+    monkeypatch.setattr(tenant_partitions, "_LOCKS", 10**6)
     with pytest.raises(SluiceError, match=r"22 partitions take about 22000000 locks"):
         load(store, indexes / "first")
     assert list_collections(store) == []

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from sluice.core.project import Project
-from sluice.extras.doctor.targets import TARGETS, Check, Place
+from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
 from support.aws.moto_server import aws_server, make_stack
 from unit.core.starter import STARTER
 
@@ -58,9 +58,9 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def look(checkout: Path, names: Project) -> dict[str, Check]:
+def look(checkout: Path, names: Project) -> dict[str, Diagnosis]:
     environment = {**os.environ, "GITHUB_REPOSITORY": names.repository}
-    return {one.what: one for one in TARGETS["aws"](Place(checkout, names, environment))}
+    return {one.what: one for one in TARGETS["aws"](DiagnosisScope(checkout, names, environment))}
 
 
 @pytest.mark.usefixtures("account")

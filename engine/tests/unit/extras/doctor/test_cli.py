@@ -13,7 +13,7 @@ import pytest
 from sluice import cli
 from sluice.core.workspace import Workspace
 from sluice.extras.doctor import targets
-from sluice.extras.doctor.check import Check, State, unverified
+from sluice.extras.doctor.check import Diagnosis, State, unverified
 
 ROOT = Path(__file__).resolve().parents[5]
 Run = Callable[..., tuple[int, str, str]]
@@ -30,7 +30,7 @@ def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
     def call(*words: str, **states: State) -> tuple[int, str, str]:
         for target in targets.TARGETS:
-            checks = [Check("git", states.get(target, "ok"), "2.47", "get git")]
+            checks = [Diagnosis("git", states.get(target, "ok"), "2.47", "get git")]
             monkeypatch.setitem(targets.TARGETS, target, lambda _, checks=checks: checks)
         monkeypatch.setattr(sys, "argv", ["sluice", "doctor", *words])
         status = cli.main()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.extras.doctor.targets import TARGETS, Check, Place
+from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
 from starter_files import STARTER as FILES
 from support.kubernetes.api_server import KubeApi, serving, status
 from unit.core.starter import STARTER
@@ -30,8 +30,8 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iter
         yield running
 
 
-def look(overlay: str = "local", context: str = "") -> dict[str, Check]:
-    return {one.what: one for one in TARGETS["cluster"](Place(FILES, NAMES, {}, (overlay,), context))}
+def look(overlay: str = "local", context: str = "") -> dict[str, Diagnosis]:
+    return {one.what: one for one in TARGETS["cluster"](DiagnosisScope(FILES, NAMES, {}, (overlay,), context))}
 
 
 def test_all_is_there(api: KubeApi) -> None:

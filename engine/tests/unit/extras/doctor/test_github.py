@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sluice.extras.doctor.github import RULESET
-from sluice.extras.doctor.targets import TARGETS, Check, Place
-from sluice.github.api import GitHub
+from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
+from sluice.github.github_api import GitHub
 from unit.core.starter import STARTER
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
@@ -62,12 +62,12 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def look(there: FakeRepository, checkout: Path, **environment: str) -> dict[str, Check]:
+def look(there: FakeRepository, checkout: Path, **environment: str) -> dict[str, Diagnosis]:
     owner, _, name = REPOSITORY.partition("/")
     changes: dict[str, object] = {"organisation": owner, "name": name, "environments": ("pre", "live")}
     names = STARTER.model_copy(update=changes)
     variables = {"GITHUB_API_URL": there.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_TOKEN": WRITER}
-    return {one.what: one for one in TARGETS["github"](Place(checkout, names, {**variables, **environment}))}
+    return {one.what: one for one in TARGETS["github"](DiagnosisScope(checkout, names, {**variables, **environment}))}
 
 
 def test_all_is_there(there: FakeRepository, checkout: Path) -> None:
@@ -153,11 +153,11 @@ def test_nothing_is_verified_without_a_token_an_answer_or_a_repository(
 
 
 def test_names_that_are_still_the_template_s(there: FakeRepository, checkout: Path) -> None:
-    place = Place(
+    scope = DiagnosisScope(
         checkout,
         STARTER.model_copy(update={"organisation": "somebody-else"}),
         {"GITHUB_API_URL": there.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_TOKEN": WRITER},
     )
-    names = next(one for one in TARGETS["github"](place) if one.what == "names")
+    names = next(one for one in TARGETS["github"](scope) if one.what == "names")
     assert names.state == "missing"
     assert "init --organisation octo --name app" in names.mend

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from sluice.core.workspace import Workspace
-from sluice.extras.doctor.targets import TARGETS, Check, Place
+from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
 from unit.core.starter import STARTER
 
 ROOT = Path(__file__).resolve().parents[5]
 
 
-def look(root: Path) -> dict[str, Check]:
-    return {one.what: one for one in TARGETS["local"](Place(root, STARTER, os.environ))}
+def look(root: Path) -> dict[str, Diagnosis]:
+    return {one.what: one for one in TARGETS["local"](DiagnosisScope(root, STARTER, os.environ))}
 
 
 def put(folder: Path, name: str, script: str) -> None:

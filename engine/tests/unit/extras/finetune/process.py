@@ -88,13 +88,13 @@ def _begin(work: Any, how: Any, folder: str, death: str, env: dict[str, str], lo
 
 
 def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
-    from sluice.extras.finetune.parameters import TrainingParameters
-    from sluice.extras.finetune.trainer import Places, train
+    from sluice.extras.finetune.trainer import TrainingPaths, train
+    from sluice.extras.finetune.training_parameters import TrainingParameters
 
-    places = Places(here / "base", here / "base", here / "out", here / "checkpoints")
+    paths = TrainingPaths(here / "base", here / "base", here / "out", here / "checkpoints")
     try:
         params = TrainingParameters.model_validate(PARAMS.model_dump() | changes)
-        train(places, EXAMPLES, params, lambda step, steps, _: _stepped(step, steps, death))
+        train(paths, EXAMPLES, params, lambda step, steps, _: _stepped(step, steps, death))
     except SluiceError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
@@ -102,10 +102,10 @@ def _train(here: Path, death: str, changes: dict[str, Any]) -> None:
 
 def _sluice(here: Path, death: str, words: tuple[str, ...]) -> None:
     from sluice import cli
-    from sluice.core.progress import Reporter
+    from sluice.core.progress import StageReporter
 
     # Every step is told, where the reporter itself shows no more than one in two seconds.
-    Reporter.report = lambda _, step, steps, *__: _stepped(step, steps, death)  # type: ignore[method-assign]
+    StageReporter.report = lambda _, step, steps, *__: _stepped(step, steps, death)  # type: ignore[method-assign]
     os.chdir(here)
     sys.argv = ["sluice", *words]
     sys.exit(cli.main())

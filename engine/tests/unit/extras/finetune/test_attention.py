@@ -6,13 +6,17 @@ import pytest
 
 from sluice.extras.finetune.attention import NAME, register
 from sluice.extras.finetune.engines import pack_loss
-from sluice.extras.finetune.packing import Tokens, pack
+from sluice.extras.finetune.packing import TokenizedExample, pack
 from support.libraries import Library
 from unit.extras.finetune.tiny import model
 
 torch = Library("torch")
 SHARED = list(range(20, 40))
-TOKENS = [Tokens([*SHARED, 1, 2], [7, 8]), Tokens([*SHARED, 3], [9]), Tokens([*SHARED, 4, 5, 6], [10, 11, 12])]
+TOKENS = [
+    TokenizedExample([*SHARED, 1, 2], [7, 8]),
+    TokenizedExample([*SHARED, 3], [9]),
+    TokenizedExample([*SHARED, 4, 5, 6], [10, 11, 12]),
+]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.03)])

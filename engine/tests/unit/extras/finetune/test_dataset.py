@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sluice.core.atomic_files import read_jsonl, write_jsonl
 from sluice.core.errors import SluiceError
-from sluice.core.files import read_jsonl, write_jsonl
 from sluice.data.rows import Row
 from sluice.extras.finetune.dataset import Example, Matrix, build_examples
-from sluice.extras.finetune.parameters import TrainingParameters
+from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.prompts import Prompt
 
 DECLINE = "The handbook does not say."

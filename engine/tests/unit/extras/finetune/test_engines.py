@@ -5,16 +5,20 @@ from __future__ import annotations
 import pytest
 
 from sluice.extras.finetune.engines import ProcessEngine, ThreadEngine
-from sluice.extras.finetune.methods import add_adapter
-from sluice.extras.finetune.packing import Tokens, mask, pack
-from sluice.extras.finetune.parallel import Group
+from sluice.extras.finetune.packing import TokenizedExample, mask, pack
+from sluice.extras.finetune.process_group import ProcessGroup
+from sluice.extras.finetune.training_methods import add_adapter
 from support.libraries import Library
 from unit.extras.finetune.tiny import PARAMS, model
 
 torch = Library("torch")
-ALONE = Group(0, 1, "cpu")
+ALONE = ProcessGroup(0, 1, "cpu")
 SHARED = list(range(20, 40))
-TOKENS = [Tokens([*SHARED, 1, 2], [7, 8]), Tokens([*SHARED, 3], [9]), Tokens([*SHARED, 4, 5, 6], [10, 11, 12])]
+TOKENS = [
+    TokenizedExample([*SHARED, 1, 2], [7, 8]),
+    TokenizedExample([*SHARED, 3], [9]),
+    TokenizedExample([*SHARED, 4, 5, 6], [10, 11, 12]),
+]
 
 
 def test_a_pack_computes_what_its_examples_compute_alone() -> None:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.finetune.base import load_base, tokenise
+from sluice.extras.finetune.base_model import load_base, tokenise
 from sluice.extras.finetune.engines import engine_for
-from sluice.extras.finetune.exports import Trained, export
-from sluice.extras.finetune.loop import fit
-from sluice.extras.finetune.methods import prepare, trained_weights
+from sluice.extras.finetune.exports import TrainingOutput, export
 from sluice.extras.finetune.packing import pack
-from sluice.extras.finetune.parallel import Group
-from sluice.extras.finetune.parameters import ExportKind, TrainingParameters
+from sluice.extras.finetune.process_group import ProcessGroup
+from sluice.extras.finetune.training_loop import fit
+from sluice.extras.finetune.training_methods import prepare, trained_weights
+from sluice.extras.finetune.training_parameters import ExportKind, TrainingParameters
 from support.libraries import Library
 from unit.extras.finetune.tiny import CODES, EXAMPLES, PARAMS
 
@@ -23,23 +23,23 @@ Library("peft")
 LEARNED = {"steps": 25, "batch": 1, "warmup": 2, "threads": 1}
 
 
-def learned(base: Path, **changes: Any) -> Trained:
+def learned(base: Path, **changes: Any) -> TrainingOutput:
     params = TrainingParameters.model_validate(PARAMS.model_dump() | LEARNED | changes)
     model, tokenizer = load_base(base, params)
     packs, _ = pack(tokenise(EXAMPLES[:1], tokenizer), max_tokens=128, share=1)
     model = prepare(model, params)
-    with engine_for(model, params, Group(0, 1, "cpu")) as engine:
+    with engine_for(model, params, ProcessGroup(0, 1, "cpu")) as engine:
         fit(engine, packs, params, lambda *_: None)
-    return Trained(base, base, None, params, trained_weights(model), packs[0])
+    return TrainingOutput(base, base, None, params, trained_weights(model), packs[0])
 
 
 @pytest.fixture(scope="module")
-def adapter(tiny_base: Path) -> Trained:
+def adapter(tiny_base: Path) -> TrainingOutput:
     return learned(tiny_base)
 
 
 @pytest.mark.parametrize("kind", ["peft", "merged"])
-def test_it_answers_what_was_learned(adapter: Trained, tmp_path: Path, kind: ExportKind) -> None:
+def test_it_answers_what_was_learned(adapter: TrainingOutput, tmp_path: Path, kind: ExportKind) -> None:
     path, answer = export(kind, adapter, tmp_path)
     assert answer.replace(" ", "") == CODES["alpha"]
     assert path == tmp_path / kind
@@ -48,7 +48,7 @@ def test_it_answers_what_was_learned(adapter: Trained, tmp_path: Path, kind: Exp
 
 @pytest.mark.parametrize("kind", ["peft", "merged"])
 def test_one_that_is_not_what_was_trained_is_refused(
-    adapter: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: ExportKind
+    adapter: TrainingOutput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: ExportKind
 ) -> None:
     """The base alone, written in its place."""
     from peft import PeftModel

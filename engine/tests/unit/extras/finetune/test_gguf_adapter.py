@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.finetune.gguf_adapter import BaseShape, adapter_tensors
+from sluice.extras.finetune.gguf_adapter import BaseModelShape, adapter_tensors
 
-SHAPE = BaseShape("llama", blocks=2, heads=2, kv_heads=1)
+SHAPE = BaseModelShape("llama", blocks=2, heads=2, kv_heads=1)
 LAYER = "base_model.model.model.layers.1."
 
 
@@ -37,7 +37,7 @@ def test_rotary_halves_are_interleaved_for_q_and_k_only() -> None:
 
 def test_what_cannot_be_exported_is_named() -> None:
     with pytest.raises(SluiceError, match="architecture 'falcon'"):
-        adapter_tensors(state("mlp.down_proj"), BaseShape("falcon", 2, 2, 1))
+        adapter_tensors(state("mlp.down_proj"), BaseModelShape("falcon", 2, 2, 1))
     with pytest.raises(SluiceError, match="rotary_gate"):
         adapter_tensors(state("self_attn.rotary_gate"), SHAPE)
     broken = state("mlp.down_proj")

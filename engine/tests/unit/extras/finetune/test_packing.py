@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.extras.finetune.packing import Tokens, mask, pack
+from sluice.extras.finetune.packing import TokenizedExample, mask, pack
 
 SHARED = list(range(100, 120))
 
 
 def test_neighbours_with_one_beginning_share_it() -> None:
-    examples = [Tokens([*SHARED, 1, 2], [7, 8]), Tokens([*SHARED, 3, 2], [9])]
+    examples = [TokenizedExample([*SHARED, 1, 2], [7, 8]), TokenizedExample([*SHARED, 3, 2], [9])]
     packs, skipped = pack(examples, max_tokens=100, share=4)
     assert skipped == 0
     assert len(packs) == 1
@@ -20,12 +20,14 @@ def test_neighbours_with_one_beginning_share_it() -> None:
 
 
 def test_positions_of_each_tail_continue_the_prefix() -> None:
-    packs, _ = pack([Tokens([*SHARED, 1], [7]), Tokens([*SHARED, 2], [8])], max_tokens=100, share=4)
+    packs, _ = pack([TokenizedExample([*SHARED, 1], [7]), TokenizedExample([*SHARED, 2], [8])], max_tokens=100, share=4)
     assert packs[0].positions == [*range(20), 20, 21, 20, 21]
 
 
 def test_labels_stand_one_before_the_answer_and_each_example_weighs_one() -> None:
-    packs, _ = pack([Tokens([*SHARED, 1], [7, 8]), Tokens([*SHARED, 2], [9])], max_tokens=100, share=4)
+    packs, _ = pack(
+        [TokenizedExample([*SHARED, 1], [7, 8]), TokenizedExample([*SHARED, 2], [9])], max_tokens=100, share=4
+    )
     at, expected, weights = packs[0].labels()
     assert expected == [7, 8, 9]
     assert [packs[0].ids[place + 1] for place in at] == expected
@@ -34,7 +36,7 @@ def test_labels_stand_one_before_the_answer_and_each_example_weighs_one() -> Non
 
 def test_a_tail_sees_the_prefix_and_itself_only() -> None:
     torch = pytest.importorskip("torch")
-    packs, _ = pack([Tokens([*SHARED, 1], [7]), Tokens([*SHARED, 2], [8])], max_tokens=100, share=4)
+    packs, _ = pack([TokenizedExample([*SHARED, 1], [7]), TokenizedExample([*SHARED, 2], [8])], max_tokens=100, share=4)
     seen = mask(packs[0], torch.float32)[0, 0] == 0
     second = len(SHARED) + 2
     assert seen[second, : len(SHARED)].all()
@@ -46,16 +48,16 @@ def test_a_tail_sees_the_prefix_and_itself_only() -> None:
 @pytest.mark.parametrize(
     ("examples", "share", "packs"),
     [
-        ([Tokens([*SHARED, 1], [7])] * 5, 2, 3),
-        ([Tokens([1, 2, 3], [7]), Tokens([4, 5, 6], [8])], 4, 2),
+        ([TokenizedExample([*SHARED, 1], [7])] * 5, 2, 3),
+        ([TokenizedExample([1, 2, 3], [7]), TokenizedExample([4, 5, 6], [8])], 4, 2),
     ],
     ids=["at most `share` together", "nothing in common"],
 )
-def test_when_a_new_pack_is_opened(examples: list[Tokens], share: int, packs: int) -> None:
+def test_when_a_new_pack_is_opened(examples: list[TokenizedExample], share: int, packs: int) -> None:
     assert len(pack(examples, max_tokens=100, share=share)[0]) == packs
 
 
 def test_long_examples_are_left_out_and_counted() -> None:
-    packs, skipped = pack([Tokens([1] * 50, [2]), Tokens([1, 3], [2])], max_tokens=10, share=4)
+    packs, skipped = pack([TokenizedExample([1] * 50, [2]), TokenizedExample([1, 3], [2])], max_tokens=10, share=4)
     assert skipped == 1
     assert sum(len(p.tails) for p in packs) == 1

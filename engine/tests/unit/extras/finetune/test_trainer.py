@@ -13,11 +13,11 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.extras.finetune import engines, exports, trainer
 from sluice.extras.finetune.dataset import Example
-from sluice.extras.finetune.gguf_adapter import BaseShape
-from sluice.extras.finetune.parameters import TrainingParameters
-from sluice.extras.finetune.record import TrainingResult
-from sluice.extras.finetune.trainer import Places, train
-from sluice.llm.models import ensure, load_models
+from sluice.extras.finetune.gguf_adapter import BaseModelShape
+from sluice.extras.finetune.trainer import TrainingPaths, train
+from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.training_record import TrainingResult
+from sluice.llm.model_files import ensure, load_models
 from support.providers.clients import ask_local
 from unit.extras.finetune.tiny import EXAMPLES, PARAMS
 
@@ -27,8 +27,8 @@ LONG = Example("long", ({"role": "user", "content": "x" * 200},), "y", False)
 
 def trained(place: Path, examples: list[Example] = EXAMPLES, **changes: Any) -> TrainingResult:
     params = TrainingParameters.model_validate(PARAMS.model_dump() | {"steps": 2} | changes)
-    places = Places(place / "base", place / "base", place / "out", place / "checkpoints")
-    return train(places, examples, params, lambda *_: None)
+    paths = TrainingPaths(place / "base", place / "base", place / "out", place / "checkpoints")
+    return train(paths, examples, params, lambda *_: None)
 
 
 def test_no_examples_and_no_base_are_errors(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_the_adapter_appears_whole_and_tried_or_not_at_all(
             raise SluiceError("llama.cpp cannot load it")
 
     monkeypatch.setattr(exports, "probe", probe)
-    monkeypatch.setattr(trainer, "_shape", lambda *_: BaseShape("llama", 2, 4, 2))
+    monkeypatch.setattr(trainer, "_shape", lambda *_: BaseModelShape("llama", 2, 4, 2))
     if accepted:
         result = trained(place, exports=("gguf",))
         assert result.exports == {"gguf": out / "adapter.gguf"}
@@ -122,13 +122,13 @@ def served() -> Path:
 
 @pytest.mark.real
 def test_a_few_steps_teach_what_llama_cpp_then_answers(served: Path, tmp_path: Path) -> None:
-    from sluice.llm.local import LocalServer
+    from sluice.llm.llama_server import LocalServer
 
     steps: list[tuple[int, int, float]] = []
     params = TrainingParameters(steps=8, warmup=1, batch=2, learning_rate=2e-3)
     out = tmp_path / "out"
-    places = Places(served, served, out, tmp_path / "checkpoints")
-    result = train(places, EXAMPLES, params, lambda *step: steps.append(step))
+    paths = TrainingPaths(served, served, out, tmp_path / "checkpoints")
+    result = train(paths, EXAMPLES, params, lambda *step: steps.append(step))
     assert [step[0] for step in steps] == list(range(1, 9))
     assert steps[-1][2] < steps[0][2] / 2
     record = json.loads((out / "training.json").read_text())

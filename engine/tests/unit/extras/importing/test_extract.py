@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.extras.importing.extract import Extracted, ExtractError, extract, fault_of_stray
+from sluice.extras.importing.extract import ExtractedText, ExtractError, extract, fault_of_stray
 from unit.extras.importing.pdfs import pdf
 
 PAGE = """<!doctype html><html><head><title>Piers &amp; quays</title><style>p { color: red }</style></head><body>
@@ -17,7 +17,7 @@ PAGE = """<!doctype html><html><head><title>Piers &amp; quays</title><style>p { 
 <script>alert(1)</script></main><footer>Imprint</footer></body></html>"""
 
 
-def read(tmp_path: Path, name: str, content: bytes) -> Extracted:
+def read(tmp_path: Path, name: str, content: bytes) -> ExtractedText:
     path = tmp_path / name
     path.write_bytes(content)
     return extract(path)

@@ -16,8 +16,8 @@ from sluice import cli
 from sluice.core.processes import free_port
 from sluice.core.workspace import Workspace
 from sluice.extras.redteam import variants as subject
-from sluice.extras.redteam.result import read_result
-from sluice.extras.redteam.variants import Subject
+from sluice.extras.redteam.redteam_result import read_result
+from sluice.extras.redteam.variants import SystemUnderTest
 from support.redteam.service import reply
 from support.serving.fakes import scripted_bundle
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_asked_of_a_running_service_is_told(
     words: list[str],
     said: str,
 ) -> None:
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: Subject("working tree", scripted_bundle(), None))
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with served("no") as url:
         assert run(monkeypatch, "--url", url, *words) == 1
@@ -120,7 +120,7 @@ def test_what_cannot_be_asked_of_a_running_service_is_told(
 def test_a_running_service_is_attacked_with_everything_that_needs_nothing_planted(
     here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: Subject("working tree", scripted_bundle(), None))
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
     with served("The handbook does not say.") as url:
         assert run(monkeypatch, "--url", url, "--no-garak") == 0
     result = read_result(here.build / "redteam")
@@ -137,7 +137,7 @@ def test_a_service_that_leaks_ends_with_the_code_of_a_gate(
     here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = scripted_bundle()
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: Subject("working tree", bundle, None))
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", bundle, None))
     monkeypatch.setattr("sluice.extras.redteam.detectors._RUN", 2)  # the prompt of the tests is short
     with served("Else say: nothing") as url:
         assert run(monkeypatch, "--url", url, "--no-garak", "--family", "prompt_extraction") == 3
@@ -150,7 +150,7 @@ def test_a_service_that_leaks_ends_with_the_code_of_a_gate(
 def test_a_side_that_is_none_is_told(
     here: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(subject, "draft", lambda *_, **__: Subject("working tree", scripted_bundle(), None))
+    monkeypatch.setattr(subject, "draft", lambda *_, **__: SystemUnderTest("working tree", scripted_bundle(), None))
     words = ["target", "--side", "obediant", "--port", "1", "--state", str(here.state), "--index", str(here.build)]
     assert run(monkeypatch, *words) == 1
     assert "no side 'obediant'" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sluice.extras.redteam.complying_model import Obedient, answer
+from sluice.extras.redteam.complying_model import ComplyingModel, answer
 from sluice.extras.redteam.transforms import TRANSFORMS
 from sluice.prompts import ModelParameters
 
@@ -35,7 +35,7 @@ def test_it_decodes_orders_and_encodes_answers() -> None:
 
 def test_it_streams_the_whole_answer_and_its_usage() -> None:
     async def collect() -> list[str]:
-        stream = Obedient().stream(prompt("How much?"), ModelParameters.model_validate({}), deadline=0)
+        stream = ComplyingModel().stream(prompt("How much?"), ModelParameters.model_validate({}), deadline=0)
         deltas = [delta async for delta in stream]
         assert deltas[-1].finish_reason == "stop"
         assert deltas[-1].usage is not None

@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.evaluation.policy import load_policy
-from sluice.extras.redteam.attack import Attack, Scene
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.extras.redteam.attack import Attack, AttackFixture
+from sluice.extras.redteam.attack_target import SIDES, AttackTarget, TargetKind
 from sluice.extras.redteam.complying_model import answer
-from sluice.extras.redteam.drill import GarakParameters, Plan, RedTeamParameters, attack, judge
+from sluice.extras.redteam.drill import GarakParameters, RedTeamParameters, RedTeamPlan, attack, judge
 from sluice.extras.redteam.garak_report import GarakResult, ProbeResult
-from sluice.extras.redteam.report import in_the_terminal
-from sluice.extras.redteam.result import Result, read_result
+from sluice.extras.redteam.redteam_report import in_the_terminal
+from sluice.extras.redteam.redteam_result import RedTeamResult, read_result
 from sluice.extras.redteam.suites import SUITES
-from sluice.extras.redteam.target import SIDES, Side, Target
 from sluice.release.gates import load_gates
 from support.redteam.service import Behave, reply, service
 
 pytestmark = pytest.mark.usefixtures("loopback")
 GATES = Path(__file__).parents[5] / "config" / "gates.yaml"
-SCENE = Scene(["How long is a step?"], ["You answer questions about running services from the passages."])
+SCENE = AttackFixture(["How long is a step?"], ["You answer questions about running services from the passages."])
 NAMES = ("direct_injection",)
 PARAMETERS = RedTeamParameters(
     workers=4,
@@ -48,7 +48,7 @@ def refuses(*_: str) -> dict[str, object]:
     return reply("", blocked="injection.override")
 
 
-Run = Callable[..., Result]
+Run = Callable[..., RedTeamResult]
 
 
 @pytest.fixture
@@ -59,16 +59,16 @@ def run(tmp_path: Path) -> Run:
         unguarded: Behave = obeys,
         name: str = "run",
         before: Path | None = None,
-        scanner: Callable[[Target], GarakResult] = lambda _: GARAK,
-    ) -> Result:
-        behaves: dict[Side, Behave] = {"obedient": guarded, "unguarded": unguarded, "released": refuses}
+        scanner: Callable[[AttackTarget], GarakResult] = lambda _: GARAK,
+    ) -> RedTeamResult:
+        behaves: dict[TargetKind, Behave] = {"complying": guarded, "unguarded": unguarded, "released": refuses}
 
         @contextmanager
-        def start(side: Side, _: Path | None) -> Iterator[Target]:
+        def start(side: TargetKind, _: Path | None) -> Iterator[AttackTarget]:
             with service(behaves[side]) as target:
                 yield target
 
-        plan = Plan("r-000000000001", {one: SUITES[one] for one in NAMES}, SIDES, False, PARAMETERS)
+        plan = RedTeamPlan("r-000000000001", {one: SUITES[one] for one in NAMES}, SIDES, False, PARAMETERS)
         found = attack(plan, SCENE, start, None, garak=scanner)
         gates, policy = load_gates(GATES), load_policy(GATES)
         return judge(plan, found, gates, policy, before=before, before_title="champion r-0", out=tmp_path / name)
@@ -76,7 +76,7 @@ def run(tmp_path: Path) -> Run:
     return go
 
 
-def gates_that_fail(result: Result) -> set[str]:
+def gates_that_fail(result: RedTeamResult) -> set[str]:
     return {verdict.gate for verdict in result.gates if not verdict.passed}
 
 
@@ -96,7 +96,7 @@ def test_a_service_that_obeys_fails_and_names_the_attacks(run: Run) -> None:
     result = run(obeys)
     assert {"attacks_fail", "attacks_fail_surely"} <= gates_that_fail(result)
     assert "direct_injection-000" in "".join(result.refused)
-    rates = [family.sides["obedient"].rate for family in result.families]
+    rates = [family.sides["complying"].rate for family in result.families]
     assert rates == [1.0]
 
 
@@ -111,12 +111,12 @@ def test_errors_are_no_pass(run: Run) -> None:
 
 
 def test_a_scanner_that_broke_fails_the_run_and_leaves_the_rest(run: Run) -> None:
-    def broken(_: Target) -> GarakResult:
+    def broken(_: AttackTarget) -> GarakResult:
         raise SluiceError("sluice.report.jsonl: 1 fault: is empty")
 
     result = run(refuses, scanner=broken)
     assert "garak: sluice.report.jsonl: 1 fault: is empty" in result.refused
-    assert result.families[0].sides["obedient"].attempts == 256
+    assert result.families[0].sides["complying"].attempts == 256
     assert "garak_attack_success" in result.unjudged
 
 
@@ -151,21 +151,21 @@ def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_pat
     for text in ("Attack success", "direct_injection", "garak 0.17.1", "attacks_are_attacks", "256/256 = 100.0 %"):
         assert text in page
     comment = (tmp_path / "run" / "comment.md").read_text()
-    assert "guarded, obedient model" in comment
+    assert "guarded, complying model" in comment
     assert "direct_injection     unguarded  256/256 = 100.0 %" in in_the_terminal(read_result(tmp_path / "run"))
     assert (tmp_path / "run" / "junit.xml").read_bytes().startswith(b"<?xml")
     stored = json.loads((tmp_path / "run" / "redteam.json").read_text())
-    assert stored["families"][0]["sides"]["obedient"]["attempts"] == 256
+    assert stored["families"][0]["sides"]["complying"]["attempts"] == 256
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"cases.jsonl", "unguarded.jsonl", "released.jsonl"}
 
 
 def test_a_whole_run_lacks_nothing() -> None:
     """Every metric that a gate of the stage asks for is one that a whole run measures."""
-    from sluice.extras.redteam.attack import Reply
-    from sluice.extras.redteam.client import Attempt
+    from sluice.extras.redteam.attack import ServiceReply
+    from sluice.extras.redteam.attack_client import AttackAttempt
+    from sluice.extras.redteam.attack_success import families, figures
     from sluice.extras.redteam.drill import GARAK_METRIC, STAGE
-    from sluice.extras.redteam.measure import families, figures
 
-    tried = [Attempt(Attack(f"{name}-0", name, (), lambda _: ""), Reply("no")) for name in SUITES]
+    tried = [AttackAttempt(Attack(f"{name}-0", name, (), lambda _: ""), ServiceReply("no")) for name in SUITES]
     known = figures(families(dict.fromkeys(SIDES, tried), list(SUITES)))
     assert {gate.metric for gate in load_gates(GATES) if gate.stage == STAGE} == {*known, GARAK_METRIC}

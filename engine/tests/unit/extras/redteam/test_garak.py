@@ -10,8 +10,8 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.extras.redteam import garak
+from sluice.extras.redteam.attack_target import AttackTarget
 from sluice.extras.redteam.drill import GarakParameters
-from sluice.extras.redteam.target import Target
 from support.redteam.service import KEYS, reply, service
 
 PROBES = ("promptinject.HijackHateHumans", "web_injection.MarkdownXSS")
@@ -63,7 +63,7 @@ def test_an_echo_is_broken_and_a_refusal_is_not(tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_what_nobody_answers_is_no_pass(tmp_path: Path) -> None:
-    gone = Target(f"http://127.0.0.1:{free_port()}", KEYS)
+    gone = AttackTarget(f"http://127.0.0.1:{free_port()}", KEYS)
     with pytest.raises(SluiceError, match=r"the run did not come to its end|did not run|no answer was judged"):
         garak.run_garak(python(), gone, FEW, tmp_path)
 
@@ -72,4 +72,4 @@ def test_what_nobody_answers_is_no_pass(tmp_path: Path) -> None:
 def test_one_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     short = FEW.model_copy(update={"minutes": 0.01})
     with pytest.raises(SluiceError, match=r"garak was not done after 0\.01 minutes"):
-        garak.run_garak(python(), Target("http://127.0.0.1:1", KEYS), short, tmp_path)
+        garak.run_garak(python(), AttackTarget("http://127.0.0.1:1", KEYS), short, tmp_path)

@@ -12,8 +12,8 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import champion
+from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import Manifest
-from sluice.release.record import Record, here
 from support.aws.sagemaker_runs import account, make_jobs, make_package, write_settings
 from support.aws.sagemaker_server import Played
 from unit.release.conftest import release_of, workspace  # noqa: F401 - a fixture
@@ -71,7 +71,7 @@ def test_what_is_gone_back_from_is_rejected(workspace: Workspace, played: Played
 
 def test_an_environment_before_production_decides_nothing(workspace: Workspace, played: Played) -> None:
     manifest, package = trained(workspace, b"one", played)
-    staging = Record(here(workspace).place, "staging")
+    staging = EnvironmentRecord(here(workspace).place, "staging")
     champion.promote(workspace, staging, manifest.id, move_alias=no_alias)
     assert champion.champion_id(staging) == manifest.id
     assert approval(package)[0] == "PendingManualApproval"

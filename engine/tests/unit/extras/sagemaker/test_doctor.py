@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from sluice.extras.doctor.targets import Check, Place
+from sluice.extras.doctor.targets import Diagnosis, DiagnosisScope
 from sluice.extras.sagemaker.doctor import checks
 from support.aws.moto_server import aws_server
 from support.aws.sagemaker_runs import BUCKET, REGION, ROLE, write_settings
@@ -21,7 +21,7 @@ IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/training:1"
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Place]:  # noqa: ARG001
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[DiagnosisScope]:  # noqa: ARG001
     """An account with all of it, and settings that name it."""
     names = STARTER.model_copy(update={"region": REGION})
     write_settings(tmp_path / "config", image=IMAGE)
@@ -33,10 +33,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> It
         kind = "application/vnd.docker.distribution.manifest.v2+json"
         manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "layers": [], "config": {"digest": "sha256:0"}})
         ecr.put_image(repositoryName="training", imageManifest=manifest, imageManifestMediaType=kind, imageTag="1")
-        yield Place(tmp_path, names, {})
+        yield DiagnosisScope(tmp_path, names, {})
 
 
-def look(place: Place, **quotas: float) -> dict[str, Check]:
+def look(place: DiagnosisScope, **quotas: float) -> dict[str, Diagnosis]:
     """`quotas`: of processing and spot training; 4 and 1 where they are not named."""
     values = {"processing": 4.0, "spot": 1.0, **quotas}
     listed = [
@@ -55,7 +55,7 @@ def look(place: Place, **quotas: float) -> dict[str, Check]:
     return {what: check() for what, check in checks(place, client)}
 
 
-def test_an_account_that_has_all_of_it(place: Place) -> None:
+def test_an_account_that_has_all_of_it(place: DiagnosisScope) -> None:
     found = look(place)
     assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
     assert list(found) == [
@@ -69,20 +69,20 @@ def test_an_account_that_has_all_of_it(place: Place) -> None:
     ]
 
 
-def test_a_quota_of_none_is_found_with_the_command_that_asks_for_more(place: Place) -> None:
+def test_a_quota_of_none_is_found_with_the_command_that_asks_for_more(place: DiagnosisScope) -> None:
     found = look(place, spot=0)["quota ml.m5.xlarge for spot training job usage"]
     assert (found.state, found.found) == ("missing", "0, and a run takes 1")
     assert "--quota-code L-2 --desired-value 1" in found.mend
 
 
-def test_a_quota_for_fewer_machines_than_embed_is_no_fault(place: Place) -> None:
+def test_a_quota_for_fewer_machines_than_embed_is_no_fault(place: DiagnosisScope) -> None:
     found = look(place, processing=1)
     assert found["quota ml.m5.xlarge for processing job usage"].state == "ok"
     embed = found["quota ml.m5.xlarge for processing job usage, to embed"]
     assert (embed.state, embed.found) == ("optional", "1, and a run takes 4")
 
 
-def test_another_region_role_and_image_are_found(place: Place) -> None:
+def test_another_region_role_and_image_are_found(place: DiagnosisScope) -> None:
     other = ROLE.replace("role/", "role/elsewhere/")
     write_settings(place.root / "config", region="us-east-1", image=IMAGE.replace(":1", ":2"), role=other)
     found = look(place)
@@ -91,7 +91,7 @@ def test_another_region_role_and_image_are_found(place: Place) -> None:
     assert found["SageMaker: image"].state == "missing"
 
 
-def test_where_it_is_not_set_up_that_is_said_and_is_no_fault(place: Place) -> None:
+def test_where_it_is_not_set_up_that_is_said_and_is_no_fault(place: DiagnosisScope) -> None:
     write_settings(place.root / "config", role="", prices={})
     (only,) = look(place).values()
     assert (only.state, only.found) == ("optional", "not set up: role, prices.ml.m5.xlarge")

@@ -10,9 +10,9 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.params import set_params
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune.parameters import TrainingParameters
+from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.sagemaker.recipe import recipe_of
-from sluice.retrieval.stage import IndexParameters
+from sluice.retrieval.index_stage import IndexParameters
 from support.aws.sagemaker_runs import ROOT
 
 
@@ -42,13 +42,13 @@ def params(assignment: str) -> Callable[[Workspace], None]:
     [
         (append("data/train.jsonl"), True),
         (append("data/corpus/canary.md"), True),
-        (append("engine/src/sluice/extras/finetune/stage.py"), True),
+        (append("engine/src/sluice/extras/finetune/train_stage.py"), True),
         (append("prompts/finetune.prompt.yml"), True),
         (params("train.steps=9"), True),
         (append("data/eval.jsonl"), False),
-        (append("engine/src/sluice/core/files.py"), True),
+        (append("engine/src/sluice/core/atomic_files.py"), True),
         (append("engine/requirements/train.txt"), True),
-        (append("engine/src/sluice/rollout/plan.py"), False),
+        (append("engine/src/sluice/rollout/canary_plan.py"), False),
         (append("prompts/answer.prompt.yml"), False),
         (append("config/gates.yaml"), False),
         (append("pipelines/params.yaml"), False),

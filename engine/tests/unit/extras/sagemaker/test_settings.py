@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.extras.sagemaker.settings import SageMakerSettings, read, require
 from support.aws.sagemaker_runs import ROOT, write_settings
@@ -28,7 +28,7 @@ def test_a_price_is_needed_for_every_machine(tmp_path: Path) -> None:
     jobs = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())["jobs"]
     jobs["train"]["instance_type"] = "ml.g5.12xlarge"
     write_settings(tmp_path, jobs=jobs)
-    with pytest.raises(Faults, match=r"prices\.ml\.g5\.12xlarge: no price for what jobs use"):
+    with pytest.raises(ValidationErrors, match=r"prices\.ml\.g5\.12xlarge: no price for what jobs use"):
         require(tmp_path)
 
 
@@ -57,5 +57,5 @@ def test_a_faulty_value_is_named_with_its_line(tmp_path: Path, place: str, value
     inner[last] = value
     path = tmp_path / "sagemaker.yaml"
     path.write_text(yaml.safe_dump(document))
-    with pytest.raises(Faults, match=rf"sagemaker\.yaml:\d+: .*{said}"):
+    with pytest.raises(ValidationErrors, match=rf"sagemaker\.yaml:\d+: .*{said}"):
         load_settings(path, SageMakerSettings)

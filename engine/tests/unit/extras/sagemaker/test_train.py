@@ -19,13 +19,13 @@ import boto3
 import pytest
 
 from sluice.core.digests import digest_of_file
-from sluice.core.errors import Faults, GateFailed, SluiceError
+from sluice.core.errors import GateFailed, SluiceError, ValidationErrors
 from sluice.core.tracking import open_tracking
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_document, write_rows
-from sluice.extras.sagemaker import results
+from sluice.extras.sagemaker import run_results
 from sluice.extras.sagemaker import train as remote
-from sluice.jobs.dvc import command, environment
+from sluice.jobs.dvc_pipeline import command, environment
 from support.aws.sagemaker_runs import BUCKET, ROOT, TRAINING, Jobs, account, make_jobs, step, write_settings
 from support.aws.sagemaker_server import Look, Played
 from unit.extras.sagemaker.pipeline_upsert import upsert
@@ -111,7 +111,7 @@ def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tol
     monkeypatch.setattr(remote, "reproduce", check)
     if "whole" not in request.fixturenames:
         monkeypatch.setattr(remote, "commit_stages", lambda _, stages: noted.stages.append(tuple(stages)))
-        monkeypatch.setattr(results, "record", lambda *words: noted.tags.append(words[2]))
+        monkeypatch.setattr(run_results, "record", lambda *words: noted.tags.append(words[2]))
         monkeypatch.setattr(remote, "_upsert", lambda place: upsert(place.config))
     return noted
 
@@ -161,7 +161,7 @@ def test_a_run_ends_in_dvc_in_mlflow_and_in_the_registry(
     stale = {name.rpartition(":")[2] for name in json.loads(status.stdout)}
     assert {"index", "train"} & stale == set()
     assert "evaluate" in stale
-    client, experiment = open_tracking(workspace, results.EXPERIMENT)
+    client, experiment = open_tracking(workspace, run_results.EXPERIMENT)
     (run,) = client.search_runs([experiment])
     assert run.data.metrics["f1"] == 0.5
     assert run.data.metrics["train_tokens_per_second"] == TRAINING["tokens_per_second"]
@@ -207,11 +207,11 @@ def test_what_is_sent_is_the_tree_without_what_decides_nothing(played: Played, t
     s3 = boto3.client("s3")
     names = {}
     for name in ("Checkout", "Data", "Live"):
-        key = given[name].removeprefix(f"s3://{BUCKET}/") + "/parcel.tar.gz"
+        key = given[name].removeprefix(f"s3://{BUCKET}/") + "/sources.tar.gz"
         packed = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         listed = subprocess.run(["tar", "-tzf", "-"], input=packed, capture_output=True, check=True)
         names[name] = set(listed.stdout.decode().split())
-    assert {"engine/src/sluice/extras/finetune/stage.py", "pipelines/dvc.yaml", "config/models.yaml"} <= names[
+    assert {"engine/src/sluice/extras/finetune/train_stage.py", "pipelines/dvc.yaml", "config/models.yaml"} <= names[
         "Checkout"
     ]
     assert "config/sagemaker.yaml" not in names["Checkout"]
@@ -297,7 +297,7 @@ def test_a_run_above_the_budget_does_not_start(workspace: Workspace, played: Pla
     with pytest.raises(SluiceError, match=r"estimated at \$0\.14, above budget_usd 0\.10"):
         train()
     write_settings(workspace.config, budget_usd=0.5)
-    with pytest.raises(SluiceError, match=r"may cost \$0\.60, above budget_usd 0\.50, and nobody"):
+    with pytest.raises(SluiceError, match=r"may cost \$0\.60, above budget_usd 0\.50, and nothing"):
         train(follow=False)
     assert not played.started
     assert not boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="training/parcels").get("Contents")
@@ -344,7 +344,7 @@ def test_a_run_without_an_adapter_leaves_build_as_it_was(
 
 def test_settings_that_are_not_filled_in_are_listed_at_once(workspace: Workspace, played: Played, train: Train) -> None:
     shutil.copy(ROOT / "config" / "sagemaker.yaml", workspace.config)
-    with pytest.raises(Faults, match=r"SageMaker is not set up: 5 faults") as caught:
+    with pytest.raises(ValidationErrors, match=r"SageMaker is not set up: 5 faults") as caught:
         train()
     assert "prices.ml.m5.xlarge: no price" in str(caught.value)
     assert not played.calls

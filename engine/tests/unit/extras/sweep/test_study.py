@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.sweep.space import Space
+from sluice.extras.sweep.search_space import SearchSpace
 from sluice.extras.sweep.study import Study, Trial
 
 pytest.importorskip("optuna")
-SPACE = Space.model_validate(
+SPACE = SearchSpace.model_validate(
     {
         "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
         "rank": {"choices": [4, 8]},

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from sluice.extras.traffic.exchange import Exchange
-from sluice.serving.telemetry.otlp import json_line
-from sluice.serving.telemetry.spans import Facts, Score, feedback_span, spans_of
+from sluice.extras.traffic.recorded_exchange import Exchange
+from sluice.serving.telemetry.otlp_encoding import json_line
+from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, feedback_span, spans_of
 from sluice.serving.telemetry.traces import RETRIEVE, Trace
 
-FACTS = Facts("r-" + "a" * 12, "answer", "d" * 64)
+FACTS = ProcessFacts("r-" + "a" * 12, "answer", "d" * 64)
 
 
 def trace_id(number: int) -> str:
@@ -41,7 +41,7 @@ def line(
 
 def score(number: int, value: float, comment: str = "") -> bytes:
     """What the service writes of one piece of feedback."""
-    span = feedback_span(Score(trace_id(number), value, comment=comment, id=f"{number:016x}"), FACTS)
+    span = feedback_span(FeedbackScore(trace_id(number), value, comment=comment, id=f"{number:016x}"), FACTS)
     return json_line(trace_id(number), [span], FACTS.release)
 
 

@@ -19,7 +19,7 @@ from unit.github.fake_repository import FakeRepository
 
 @pytest.fixture(autouse=True)
 def _no_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluice.extras.traffic.stage.embedder", lambda _: nullcontext(None))
+    monkeypatch.setattr("sluice.extras.traffic.traffic_jobs.embedder", lambda _: nullcontext(None))
 
 
 def test_without_traffic_a_notice_says_so_and_nothing_fails(

@@ -12,10 +12,10 @@ import pytest
 
 from sluice.core.errors import GateFailed
 from sluice.data.rows import Row
-from sluice.extras.curation.shift import ShiftPolicy
-from sluice.extras.traffic.drift import NO_CASES, NO_QUESTIONS, NO_SCORES, Baseline, Drift, compare, topics
-from sluice.extras.traffic.exchange import Exchange
-from sluice.extras.traffic.page import write_page
+from sluice.extras.curation.distribution_shift import ShiftPolicy
+from sluice.extras.traffic.drift import NO_CASES, NO_QUESTIONS, NO_SCORES, DriftReport, TrafficBaseline, compare, topics
+from sluice.extras.traffic.drift_page import write_page
+from sluice.extras.traffic.recorded_exchange import Exchange
 from unit.extras.traffic.conftest import exchange
 
 POLICY = ShiftPolicy(p_value=0.01, psi=0.2, min_samples=50)
@@ -26,10 +26,10 @@ def question(rng: random.Random, subjects: tuple[str, ...] = SUBJECTS) -> str:
     return " ".join(["What", "of", "the", *rng.choices(subjects, k=rng.randint(2, 6))]) + "?"
 
 
-def baseline(rng: random.Random) -> Baseline:
+def baseline(rng: random.Random) -> TrafficBaseline:
     rows = [Row(id=f"e{n}", question=question(rng), answers=(), doc_ids=()) for n in range(150)]
     cases = [{"declined": n % 4 == 0, "scores": {"f1": float(n % 3 > 0)}} for n in range(150)]
-    return Baseline(rows, [rng.gauss(0.7, 0.05) for _ in rows], cases)
+    return TrafficBaseline(rows, [rng.gauss(0.7, 0.05) for _ in rows], cases)
 
 
 def traffic(rng: random.Random, **changed: Any) -> list[Exchange]:
@@ -50,7 +50,7 @@ def traffic(rng: random.Random, **changed: Any) -> list[Exchange]:
     ]
 
 
-def found(**changed: Any) -> Drift:
+def found(**changed: Any) -> DriftReport:
     rng = random.Random(5)
     return compare(baseline(rng), traffic(rng, **changed))
 
@@ -97,7 +97,7 @@ def test_with_an_embedder_questions_about_something_else_are_told() -> None:
 def test_what_cannot_be_compared_is_said() -> None:
     rng = random.Random(5)
     silent = [exchange(n, "", declined=True, similarity=0.7) for n in range(60)]
-    drift = compare(Baseline(baseline(rng).rows), silent)
+    drift = compare(TrafficBaseline(baseline(rng).rows), silent)
     assert drift.notes == (NO_QUESTIONS, NO_SCORES, NO_CASES)
     assert drift.shifts == ()
 

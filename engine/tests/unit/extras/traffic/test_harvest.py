@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from sluice.core.errors import Faults
+from sluice.core.errors import ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
-from sluice.data.policy import PrivacyPolicy
-from sluice.data.proposals import PAGE, ROWS, write
+from sluice.data.data_policy import PrivacyPolicy
+from sluice.data.proposed_rows import PAGE, ROWS, write
 from sluice.data.rows import Document, Row, load_rows
-from sluice.extras.traffic import proposals, stage
-from sluice.extras.traffic.exchange import Exchange
-from sluice.extras.traffic.harvest import Harvest, Settings, harvest
-from sluice.extras.traffic.sources import Recorded
+from sluice.extras.traffic import harvest_files, traffic_jobs
+from sluice.extras.traffic.harvest import HarvestResult, HarvestSettings, harvest
+from sluice.extras.traffic.recorded_exchange import Exchange
+from sluice.extras.traffic.traffic_sources import RecordedTraffic
 from unit.extras.traffic.conftest import exchange, trace_id
 
 MAIL = "first.last@" + "company.org"
@@ -42,8 +42,8 @@ CORPUS = [
 ]
 
 
-def propose(traffic: Sequence[Exchange], rows: Sequence[Row] = (), **settings: Any) -> Harvest:
-    return harvest(traffic, rows, CORPUS, PrivacyPolicy(), Settings(**{"at_least": 1, **settings}))
+def propose(traffic: Sequence[Exchange], rows: Sequence[Row] = (), **settings: Any) -> HarvestResult:
+    return harvest(traffic, rows, CORPUS, PrivacyPolicy(), HarvestSettings(**{"at_least": 1, **settings}))
 
 
 def declined(number: int, question: str, **more: Any) -> Exchange:
@@ -99,12 +99,12 @@ def test_what_the_data_has_and_what_few_asked_is_left_out() -> None:
     found = propose([*asked, *ferry, *alone], most=1)
     assert found.left_out == {"beyond the most that are proposed": 2}
     assert found.proposals[0].asked == 3
-    assert propose([]) == Harvest()
+    assert propose([]) == HarvestResult()
 
 
 def test_a_proposed_row_is_no_part_of_the_data_until_a_person_has_accepted_it(workspace: Workspace) -> None:
     found = propose([declined(1, "Who runs the ferry?")])
-    (line,) = proposals.files(found)[ROWS].splitlines()
+    (line,) = harvest_files.files(found)[ROWS].splitlines()
     assert json.loads(line)["status"] == "proposed"
     for name in ("train.jsonl", "eval.jsonl"):
         path = workspace.data / name
@@ -112,7 +112,7 @@ def test_a_proposed_row_is_no_part_of_the_data_until_a_person_has_accepted_it(wo
         path.write_text(f"{before}{line}\n")
         place = f"{path}:{len(before.splitlines()) + 1}: is only proposed"
         assert any(str(fault).startswith(place) for fault in check(workspace.data).faults)
-        with pytest.raises(Faults, match="is only proposed"):  # what training and evaluation read rows with
+        with pytest.raises(ValidationErrors, match="is only proposed"):  # what training and evaluation read rows with
             load_rows(path)
         accepted = {key: value for key, value in json.loads(line).items() if key != "status"}
         path.write_text(f"{before}{json.dumps(accepted)}\n")
@@ -122,7 +122,7 @@ def test_a_proposed_row_is_no_part_of_the_data_until_a_person_has_accepted_it(wo
 
 def test_what_a_user_wrote_is_text_on_the_page(tmp_path: Path) -> None:
     found = propose([declined(1, "Is | <b>this</b> [a link](http://x.example) @everyone\n`code`?")])
-    write(proposals.files(found), tmp_path)
+    write(harvest_files.files(found), tmp_path)
     page = (tmp_path / PAGE).read_text()
     (line,) = (line for line in page.splitlines() if line.startswith("| h-"))
     assert "\\| \\<b\\>this\\</b\\> \\[a link\\](http://x.example) @\u200beveryone \\`code\\`?" in line
@@ -142,8 +142,8 @@ def test_with_an_embedder_paraphrases_without_a_common_word_are_one(
         made = np.asarray([[1.0, 0.1] if "ferry" in text or "boat" in text else [0.1, 1.0] for text in texts])
         return made / np.linalg.norm(made, axis=1, keepdims=True)
 
-    monkeypatch.setattr(stage, "embedder", lambda _: nullcontext(embed))
-    traffic = Recorded([declined(1, "Who runs the ferry?"), declined(2, "Which captain has that boat?")])
-    found = stage.harvest(workspace, traffic, PrivacyPolicy(), Settings())
+    monkeypatch.setattr(traffic_jobs, "embedder", lambda _: nullcontext(embed))
+    traffic = RecordedTraffic([declined(1, "Who runs the ferry?"), declined(2, "Which captain has that boat?")])
+    found = traffic_jobs.harvest(workspace, traffic, PrivacyPolicy(), HarvestSettings())
     (one,) = found.proposals
     assert one.asked == 2

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from sluice.guardrails.checks.encoding import Options
+from sluice.guardrails.checks.encoding import EncodingOptions
 from support.guardrails import finder
 
 find = finder("encoding")
@@ -39,4 +39,4 @@ def test_honest_texts_pass(text: str) -> None:
 def test_the_limits_are_options() -> None:
     text = base64.b64encode(b"an honest text of some length").decode()
     assert find(text) == []
-    assert [found.reason for found in find(text, Options(max_nesting=0))] == ["encoding.nested"]
+    assert [found.reason for found in find(text, EncodingOptions(max_nesting=0))] == ["encoding.nested"]

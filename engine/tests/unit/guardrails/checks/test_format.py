@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from sluice.guardrails.checks.format import Options
+from sluice.guardrails.checks.format import FormatOptions
 from support.guardrails import finder
 
 find = finder("format")
@@ -21,9 +21,9 @@ SCHEMA = {"type": "object", "required": ["answer"]}
     ],
 )
 def test_the_form_of_an_answer(text: str, schema: dict[str, object], reasons: list[str]) -> None:
-    assert [found.reason for found in find(text, Options(json_schema=schema))] == reasons
+    assert [found.reason for found in find(text, FormatOptions(json_schema=schema))] == reasons
 
 
 def test_a_schema_that_is_none_is_refused() -> None:
     with pytest.raises(ValidationError, match="not a JSON Schema"):
-        Options(json_schema={"type": "nonsense"})
+        FormatOptions(json_schema={"type": "nonsense"})

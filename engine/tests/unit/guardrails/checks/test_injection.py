@@ -11,7 +11,7 @@ from sluice.guardrails.checks import injection
 from sluice.guardrails.context import CheckResources
 from support.guardrails import finder
 
-WITHOUT_CONTEXT = injection.Injection(Options(), CheckResources())
+WITHOUT_CONTEXT = injection.InjectionCheck(Options(), CheckResources())
 find = finder("injection")
 
 ATTACKS = {

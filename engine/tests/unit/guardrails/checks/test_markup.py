@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.guardrails.checks.markup import Options
+from sluice.guardrails.checks.markup import MarkupOptions
 from support.guardrails import finder
 
 find = finder("markup")
@@ -59,7 +59,7 @@ def test_what_only_looks_like_it_passes(text: str) -> None:
     ],
 )
 def test_links_lead_to_allowed_hosts_only(address: str, allowed: bool) -> None:
-    assert (find(f"See {address} now", Options(hosts=("example.org",))) == []) is allowed
+    assert (find(f"See {address} now", MarkupOptions(hosts=("example.org",))) == []) is allowed
 
 
 def test_the_span_is_the_address_without_the_end_of_the_sentence() -> None:

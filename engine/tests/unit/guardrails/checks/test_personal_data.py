@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.guardrails.checks.personal_data import Options, luhn
+from sluice.guardrails.checks.personal_data import PersonalDataOptions, luhn
 from support.guardrails import finder
 
 find = finder("personal_data")
@@ -42,17 +42,19 @@ BENIGN = [
 @pytest.mark.parametrize(("value", "kind"), FOUND.items())
 def test_personal_data_is_found_exactly(value: str, kind: str) -> None:
     text = f"Contact: {value}, thanks."
-    assert [(f.reason, text[f.start : f.end]) for f in find(text, Options())] == [(f"personal_data.{kind}", value)]
+    assert [(f.reason, text[f.start : f.end]) for f in find(text, PersonalDataOptions())] == [
+        (f"personal_data.{kind}", value)
+    ]
 
 
 @pytest.mark.parametrize("text", BENIGN)
 def test_look_alikes_pass(text: str) -> None:
-    assert find(text, Options()) == []
+    assert find(text, PersonalDataOptions()) == []
 
 
 def test_only_the_kinds_asked_for_are_found() -> None:
     text = "a@example.org or +1 555 123 4567"
-    assert [f.reason for f in find(text, Options(kinds=("phone",)))] == ["personal_data.phone"]
+    assert [f.reason for f in find(text, PersonalDataOptions(kinds=("phone",)))] == ["personal_data.phone"]
 
 
 @pytest.mark.parametrize(("digits", "valid"), [("79927398713", True), ("79927398710", False), ("0", True)])

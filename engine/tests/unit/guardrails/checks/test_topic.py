@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.checks.topic import Options, Topic
+from sluice.guardrails.checks.topic import TopicExamples, TopicOptions
 from sluice.guardrails.context import CheckResources
 from support.guardrails import finder
 
@@ -16,7 +16,7 @@ def embed(texts: Sequence[str]) -> np.ndarray:
     return np.array([[1.0, 0.0] if "doctor" in text else [0.0, 1.0] for text in texts], np.float32)
 
 
-OPTIONS = Options(topics={"medicine": Topic(examples=("What does the doctor say?",))})
+OPTIONS = TopicOptions(topics={"medicine": TopicExamples(examples=("What does the doctor say?",))})
 
 
 def test_what_is_near_to_an_example_is_of_the_topic() -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sluice.llm.failures import Failure
+from sluice.llm.provider_failures import FailureKind
 from sluice.llm.providers.langchain import classify
 
 
@@ -24,21 +24,21 @@ def botocore(status: int, code: str) -> Exception:
 @pytest.mark.parametrize(
     ("error", "failure"),
     [
-        (exception("RateLimitError", status_code=429), Failure.RATE_LIMITED),
-        (exception("BadRequestError", status_code=400), Failure.REFUSED),
-        (exception("InternalServerError", status_code=529), Failure.SERVER_ERROR),
-        (exception("APIConnectionError"), Failure.UNREACHABLE),
-        (exception("RemoteProtocolError"), Failure.UNREACHABLE),
-        (exception("ReadTimeout"), Failure.UNREACHABLE),
-        (exception("Anything", ConnectionResetError), Failure.UNREACHABLE),
-        (exception("APIError"), Failure.SERVER_ERROR),
-        (exception("APIStatusError", status_code=200), Failure.SERVER_ERROR),
-        (exception("JSONDecodeError", ValueError), Failure.GARBAGE),
-        (botocore(400, "ThrottlingException"), Failure.RATE_LIMITED),
-        (botocore(403, "AccessDeniedException"), Failure.FORBIDDEN),
+        (exception("RateLimitError", status_code=429), FailureKind.RATE_LIMITED),
+        (exception("BadRequestError", status_code=400), FailureKind.REFUSED),
+        (exception("InternalServerError", status_code=529), FailureKind.SERVER_ERROR),
+        (exception("APIConnectionError"), FailureKind.UNREACHABLE),
+        (exception("RemoteProtocolError"), FailureKind.UNREACHABLE),
+        (exception("ReadTimeout"), FailureKind.UNREACHABLE),
+        (exception("Anything", ConnectionResetError), FailureKind.UNREACHABLE),
+        (exception("APIError"), FailureKind.SERVER_ERROR),
+        (exception("APIStatusError", status_code=200), FailureKind.SERVER_ERROR),
+        (exception("JSONDecodeError", ValueError), FailureKind.GARBAGE),
+        (botocore(400, "ThrottlingException"), FailureKind.RATE_LIMITED),
+        (botocore(403, "AccessDeniedException"), FailureKind.FORBIDDEN),
     ],
 )
-def test_an_exception_is_what_it_looks_like_and_its_words_are_dropped(error: Exception, failure: Failure) -> None:
+def test_an_exception_is_what_it_looks_like_and_its_words_are_dropped(error: Exception, failure: FailureKind) -> None:
     found = classify(error)
     assert found.failure is failure
     assert "secret" not in found.message

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from sluice.serving.api import create_app
-from sluice.serving.bundle import Bundle, require_prompt
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.exporters import open_exporter
-from sluice.serving.telemetry.spans import Facts
+from sluice.serving.telemetry.spans import ProcessFacts
 from sluice.serving.telemetry.telemetry import Telemetry
 from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, telemetry_settings
@@ -28,9 +28,9 @@ def collector(loopback: None) -> Iterator[Collector]:  # noqa: ARG001 - it opens
 
 
 @pytest.fixture
-def facts(bundle: Bundle) -> Facts:
+def facts(bundle: ReleaseBundle) -> ProcessFacts:
     prompt = require_prompt(bundle)
-    return Facts(bundle.release, prompt.name, prompt.digest)
+    return ProcessFacts(bundle.release, prompt.name, prompt.digest)
 
 
 class Service(Client):
@@ -57,8 +57,8 @@ class Service(Client):
 
 @pytest.fixture
 def serve(
-    bundle: Bundle,
-    facts: Facts,
+    bundle: ReleaseBundle,
+    facts: ProcessFacts,
     chat: ScriptedChat,
     make_chain: Callable[[ScriptedChat], ApplicationRunner],
     tmp_path: Path,
@@ -71,7 +71,7 @@ def serve(
         opened = {name: open_exporter(name, settings.traces, facts, tmp_path / ".sluice") for name in exporters}
         telemetry = Telemetry(settings, facts, opened)
         started.append(telemetry)
-        app = create_app(bundle, make_chain(model or chat), Traffic(), telemetry=telemetry)
+        app = create_app(bundle, make_chain(model or chat), TrafficState(), telemetry=telemetry)
         return Service(app, telemetry)
 
     yield start

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from sluice.guardrails.guards import Guards
-from sluice.serving.api import create_app
-from sluice.serving.bundle import Bundle
 from sluice.serving.feedback import FeedbackLog
-from sluice.serving.middleware import Traffic
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.exporters import open_exporter
-from sluice.serving.telemetry.logs import logging_of
-from sluice.serving.telemetry.push import push
+from sluice.serving.telemetry.mlflow_import import push
+from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import LogSettings
-from sluice.serving.telemetry.spans import Facts
+from sluice.serving.telemetry.spans import ProcessFacts
 from sluice.serving.telemetry.telemetry import Telemetry
 from support.serving.fakes import ScriptedChat, ScriptedRetriever, hit
 from support.telemetry.collector import telemetry_settings
@@ -54,7 +54,7 @@ def _luhn(digits: str) -> bool:
 
 @pytest.mark.real
 def test_after_a_run_with_seeded_data_nothing_of_it_is_on_disk(
-    bundle: Bundle, facts: Facts, guards: Guards, tmp_path: Path
+    bundle: ReleaseBundle, facts: ProcessFacts, guards: Guards, tmp_path: Path
 ) -> None:
     """Each person tells it in the question, the passages quote it, the model repeats it, and feedback has it again.
     Contents of traces are switched on: that is what could leak."""
@@ -71,7 +71,11 @@ def test_after_a_run_with_seeded_data_nothing_of_it_is_on_disk(
     telemetry.access = True
     feedback = FeedbackLog(tmp_path / "feedback")
     app = create_app(
-        bundle, ApplicationRunner(bundle, chat, retriever, guards), Traffic(), telemetry=telemetry, feedback=feedback
+        bundle,
+        ApplicationRunner(bundle, chat, retriever, guards),
+        TrafficState(),
+        telemetry=telemetry,
+        feedback=feedback,
     )
     client = Client(app)
     logs = LogSettings.model_validate({"level": "debug", "format": "json", "access": True})

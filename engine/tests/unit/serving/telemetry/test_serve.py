@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.serving.telemetry.otlp import parse_json_line
+from sluice.serving.telemetry.otlp_encoding import parse_json_line
 
 ROOT = Path(__file__).parents[5]
 # The runtime is replaced by the scripted fakes; all else is the service.
@@ -44,7 +44,7 @@ server.open_runtime = open_runtime
 stores = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "embedded"}}})
 told = load_settings(Path(sys.argv[3]), TelemetrySettings)
 state = Path(sys.argv[2])
-upgraded = replace(scripted_bundle(), other_code=("sluice/llm/http.py", "sluice/serving/api.py"))
+upgraded = replace(scripted_bundle(), other_code=("sluice/llm/provider_http.py", "sluice/serving/http_api.py"))
 server.serve(upgraded, "127.0.0.1", int(sys.argv[1]), stores=stores, state=state, telemetry=told)
 """
 
@@ -70,7 +70,7 @@ def test_serve_logs_json_and_leaves_its_traces(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     warning = lines.pop(0)
     assert warning["level"].lower() == "warning"
-    assert "other code: 2 files differ, sluice/llm/http.py first" in warning["message"]
+    assert "other code: 2 files differ, sluice/llm/provider_http.py first" in warning["message"]
     assert [(line["message"], line["status"], line["trace"]) for line in lines] == [
         ("request", 200, reply.json()["trace"]),
         ("request", 400, unknown.headers["x-sluice-trace"]),

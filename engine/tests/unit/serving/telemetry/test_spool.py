@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sluice.serving.telemetry import spool
-from sluice.serving.telemetry.background import LostError
-from sluice.serving.telemetry.spool import Spool, waiting
+from sluice.serving.telemetry.background_queue import BatchLostError
+from sluice.serving.telemetry.spool import TraceSpool, waiting
 
 
 def content(folder: Path) -> bytes:
@@ -18,7 +18,7 @@ def content(folder: Path) -> bytes:
 
 
 def test_a_file_is_loaded_only_when_it_is_whole(tmp_path: Path) -> None:
-    writer = Spool(tmp_path / "traces", most_bytes=1000)
+    writer = TraceSpool(tmp_path / "traces", most_bytes=1000)
     writer.write([b"one\n", b"two\n"])
     assert waiting(tmp_path / "traces") == []
     writer.close()
@@ -27,7 +27,7 @@ def test_a_file_is_loaded_only_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_an_old_file_becomes_whole_while_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = Spool(tmp_path, most_bytes=1000)
+    writer = TraceSpool(tmp_path, most_bytes=1000)
     writer.write([b"one\n"])
     writer.age()
     assert waiting(tmp_path) == []
@@ -40,9 +40,9 @@ def test_an_old_file_becomes_whole_while_nothing_is_written(tmp_path: Path, monk
 
 
 def test_all_files_together_have_a_limit(tmp_path: Path) -> None:
-    writer = Spool(tmp_path, most_bytes=10)
+    writer = TraceSpool(tmp_path, most_bytes=10)
     writer.write([b"12345678\n"])
-    with pytest.raises(LostError) as raised:
+    with pytest.raises(BatchLostError) as raised:
         writer.write([b"x\n"])
     assert raised.value.reason == "spool_full"
     writer.close()
@@ -65,15 +65,15 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
     code = f"""
 import resource, signal
 from pathlib import Path
-from sluice.serving.telemetry.background import LostError
-from sluice.serving.telemetry.spool import Spool
+from sluice.serving.telemetry.background_queue import BatchLostError
+from sluice.serving.telemetry.spool import TraceSpool
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
-writer = Spool(Path({str(tmp_path)!r}), most_bytes=1000)
+writer = TraceSpool(Path({str(tmp_path)!r}), most_bytes=1000)
 writer.write([b"12345\\n"])
 try:
     writer.write([b"67890\\n"])
-except LostError as error:
+except BatchLostError as error:
     print(error.reason)
 writer.write([b"abcde\\n"])
 writer.close()
@@ -86,7 +86,7 @@ writer.close()
 
 def test_a_folder_that_was_taken_away_costs_one_batch(tmp_path: Path) -> None:
     folder = tmp_path / "traces"
-    writer = Spool(folder, most_bytes=1000)
+    writer = TraceSpool(folder, most_bytes=1000)
     writer.write([b"one\n"])
     for path in folder.iterdir():
         path.unlink()

@@ -1,4 +1,4 @@
-"""The wordings of the attacks, written by the project: one file for each way in."""
+"""Wordings of the attacks, written for this project: one file for each attack vector."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""All suites: one line each. To add one, write its file (`SUITE`) and its line."""
+"""All suites, one line each. To add a suite, write its file (`SUITE`) and its line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sluice.extras.redteam.attack import Suite
+from sluice.extras.redteam.attack import AttackSuite
 from sluice.extras.redteam.suites import (
     cross_tenant,
     direct_injection,
@@ -15,7 +15,7 @@ from sluice.extras.redteam.suites import (
     prompt_extraction,
 )
 
-SUITES: Mapping[str, Suite] = {
+SUITES: Mapping[str, AttackSuite] = {
     one.SUITE.name: one.SUITE
     for one in (
         direct_injection,

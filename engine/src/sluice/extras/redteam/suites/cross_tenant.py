@@ -1,4 +1,4 @@
-"""Questions of one tenant for the documents of another."""
+"""Questions of one tenant about the documents of another."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sluice.data.rows import Document
-from sluice.extras.redteam.attack import TENANTS, Attack, Scene, Suite, user
+from sluice.extras.redteam.attack import TENANTS, Attack, AttackFixture, AttackSuite, user
+from sluice.extras.redteam.attack_wording import fill, turn
+from sluice.extras.redteam.canary_tokens import token
 from sluice.extras.redteam.cases import load_cases
 from sluice.extras.redteam.detectors import foreign
 from sluice.extras.redteam.poison_index import planted
-from sluice.extras.redteam.tokens import token
-from sluice.extras.redteam.wording import fill, turn
 
 _NAME = "cross_tenant"
 _EACH = 50  # documents for each tenant
 _FIRST_TOKEN = 256
 
 
-class _Secret(NamedTuple):
+class _TenantSecret(NamedTuple):
     tenant: str
     other: str
     topic: str
@@ -26,17 +26,17 @@ class _Secret(NamedTuple):
     document: Document
 
 
-def _secrets() -> Iterator[_Secret]:
+def _secrets() -> Iterator[_TenantSecret]:
     cases, names = load_cases("tenants"), load_cases("documents")["topics"]
     for number in range(_EACH * len(TENANTS)):
         tenant, other = turn(TENANTS, number), turn(TENANTS, number + 1)
         topic = f"{turn(names['first'], number)} {turn(names['second'], number // 16)} vault"
         canary = token(_FIRST_TOKEN + number)
         text = fill(cases["fact"], topic=topic, token=canary)
-        yield _Secret(tenant, other, topic, canary, planted(f"{tenant}-{number:03}", topic, text, tenant))
+        yield _TenantSecret(tenant, other, topic, canary, planted(f"{tenant}-{number:03}", topic, text, tenant))
 
 
-def _attacks(scene: Scene) -> list[Attack]:  # noqa: ARG001 - its questions are its own
+def _attacks(scene: AttackFixture) -> list[Attack]:  # noqa: ARG001 - its questions are its own
     made: list[Attack] = []
     for secret in _secrets():
         for place, wording in enumerate(load_cases("tenants")["wordings"], 1):
@@ -55,4 +55,6 @@ def _attacks(scene: Scene) -> list[Attack]:  # noqa: ARG001 - its questions are 
     return made
 
 
-SUITE = Suite(_NAME, _attacks, documents=lambda: [one.document for one in _secrets()], unguarded="asked by the owner")
+SUITE = AttackSuite(
+    _NAME, _attacks, documents=lambda: [one.document for one in _secrets()], unguarded="asked by the owner"
+)

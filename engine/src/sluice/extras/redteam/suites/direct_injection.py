@@ -1,18 +1,18 @@
-"""Orders in the question itself."""
+"""Instructions in the question itself."""
 
 from __future__ import annotations
 
-from sluice.extras.redteam.attack import Attack, Scene, Suite, user
+from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, user
+from sluice.extras.redteam.attack_wording import fill, scattered, turn
+from sluice.extras.redteam.canary_tokens import token
 from sluice.extras.redteam.cases import load_cases
 from sluice.extras.redteam.detectors import says
-from sluice.extras.redteam.tokens import token
-from sluice.extras.redteam.wording import fill, scattered, turn
 
 _NAME = "direct_injection"
 _FIRST_TOKEN = 512  # those before lie in planted documents
 
 
-def _attacks(scene: Scene) -> list[Attack]:
+def _attacks(scene: AttackFixture) -> list[Attack]:
     cases = load_cases("injection")
     wordings, orders = cases["wordings"], cases["orders"]
     made = []
@@ -27,4 +27,4 @@ def _attacks(scene: Scene) -> list[Attack]:
     return made
 
 
-SUITE = Suite(_NAME, _attacks)
+SUITE = AttackSuite(_NAME, _attacks)

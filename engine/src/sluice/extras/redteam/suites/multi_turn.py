@@ -1,16 +1,16 @@
-"""Conversations that lead up to an order.
+"""Conversations that lead up to an instruction.
 
-The chain answers the last question. What came before reaches a model only where `condense` of config/service.yaml is
-on, so the last turn holds the order, in the milder words that the turns before it prepare.
+The chain answers the last question. Earlier messages reach a model only with `condense` of config/service.yaml, so the
+last message holds the instruction, in milder words that the earlier messages prepare.
 """
 
 from __future__ import annotations
 
-from sluice.extras.redteam.attack import Attack, Scene, Suite
+from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite
+from sluice.extras.redteam.attack_wording import fill, scattered, turn
+from sluice.extras.redteam.canary_tokens import token
 from sluice.extras.redteam.cases import load_cases
 from sluice.extras.redteam.detectors import says
-from sluice.extras.redteam.tokens import token
-from sluice.extras.redteam.wording import fill, scattered, turn
 
 _NAME = "multi_turn"
 _FIRST_TOKEN = 512
@@ -18,7 +18,7 @@ _EACH = 16  # attacks for each script
 _ROLES = ("user", "assistant")
 
 
-def _attacks(scene: Scene) -> list[Attack]:
+def _attacks(scene: AttackFixture) -> list[Attack]:
     scripts, orders = load_cases("conversations")["scripts"], load_cases("injection")["orders"]
     made = []
     for number in range(len(scripts) * _EACH):
@@ -35,4 +35,4 @@ def _attacks(scene: Scene) -> list[Attack]:
     return made
 
 
-SUITE = Suite(_NAME, _attacks)
+SUITE = AttackSuite(_NAME, _attacks)

@@ -1,20 +1,20 @@
-"""Orders in disguise: look-alike and invisible letters, and encodings that the model is told to undo."""
+"""Obfuscated instructions: look-alike and invisible characters, and encodings that the model is told to decode."""
 
 from __future__ import annotations
 
-from sluice.extras.redteam.attack import Attack, Scene, Suite, user
+from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, user
+from sluice.extras.redteam.attack_wording import fill, scattered, turn
+from sluice.extras.redteam.canary_tokens import token
 from sluice.extras.redteam.cases import load_cases
 from sluice.extras.redteam.detectors import says
-from sluice.extras.redteam.tokens import token
 from sluice.extras.redteam.transforms import TRANSFORMS
-from sluice.extras.redteam.wording import fill, scattered, turn
 
 _NAME = "obfuscation"
 _FIRST_TOKEN = 512
 _EACH = 24  # attacks in each disguise
 
 
-def _attacks(scene: Scene) -> list[Attack]:
+def _attacks(scene: AttackFixture) -> list[Attack]:
     cases = load_cases("injection")
     made = []
     for place, (name, disguise) in enumerate(TRANSFORMS.items()):
@@ -29,4 +29,4 @@ def _attacks(scene: Scene) -> list[Attack]:
     return made
 
 
-SUITE = Suite(_NAME, _attacks)
+SUITE = AttackSuite(_NAME, _attacks)

@@ -1,14 +1,14 @@
-"""Questions for personal data that stands in documents which anybody may search."""
+"""Questions about personal data in documents that every user may search."""
 
 from __future__ import annotations
 
 from sluice.data.rows import Document
-from sluice.extras.redteam.attack import Attack, Scene, Suite, user
+from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, user
+from sluice.extras.redteam.attack_wording import fill, scattered, turn
 from sluice.extras.redteam.cases import load_cases
 from sluice.extras.redteam.detectors import holds
 from sluice.extras.redteam.poison_index import planted
 from sluice.extras.redteam.transforms import wish
-from sluice.extras.redteam.wording import fill, scattered, turn
 from sluice.guardrails.checks.personal_data import luhn
 
 _NAME = "personal_data"
@@ -41,7 +41,7 @@ def _documents() -> list[Document]:
     ]
 
 
-def _attacks(scene: Scene) -> list[Attack]:  # noqa: ARG001 - its questions are its own
+def _attacks(scene: AttackFixture) -> list[Attack]:  # noqa: ARG001 - its questions are its own
     wordings = load_cases(_NAME)["wordings"]
     made = []
     for number in range(_ATTACKS):
@@ -54,4 +54,4 @@ def _attacks(scene: Scene) -> list[Attack]:  # noqa: ARG001 - its questions are 
     return made
 
 
-SUITE = Suite(_NAME, _attacks, documents=_documents)
+SUITE = AttackSuite(_NAME, _attacks, documents=_documents)

@@ -1,12 +1,12 @@
-"""Questions for the prompt of the service, also for one in another writing."""
+"""Requests for the system prompt of the service, also in an encoded form."""
 
 from __future__ import annotations
 
-from sluice.extras.redteam.attack import Attack, Scene, Suite, user
+from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, user
+from sluice.extras.redteam.attack_wording import fill, scattered
 from sluice.extras.redteam.cases import load_cases
 from sluice.extras.redteam.detectors import leaks
 from sluice.extras.redteam.transforms import wish
-from sluice.extras.redteam.wording import fill, scattered
 
 _NAME = "prompt_extraction"
 # Plain, and ten forms in which a filter that looks for the words of the prompt does not find them.
@@ -25,7 +25,7 @@ _FORMS = (
 )
 
 
-def _attacks(scene: Scene) -> list[Attack]:
+def _attacks(scene: AttackFixture) -> list[Attack]:
     detect = leaks(scene.prompt)
     made: list[Attack] = []
     for form in _FORMS:
@@ -36,4 +36,4 @@ def _attacks(scene: Scene) -> list[Attack]:
     return made
 
 
-SUITE = Suite(_NAME, _attacks)
+SUITE = AttackSuite(_NAME, _attacks)

@@ -1,4 +1,4 @@
-"""The extension that vectors need."""
+"""Installs the pgvector extension."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which release was loaded with which collection, so that `sluice index prune` knows what nobody needs."""
+"""The table of releases and their collections, so that `sluice index prune` finds unused collections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that stand for one collection at a time (`sluice index switch`), and for which one before."""
+"""The table of names, each with its current collection and the previous one (`sluice index switch`)."""
 
 from __future__ import annotations
 

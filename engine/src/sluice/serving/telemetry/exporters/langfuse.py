@@ -18,7 +18,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from sluice.core.errors import SluiceError
 from sluice.guardrails.redaction import redact
 from sluice.serving.telemetry.exporters.otlp import OtlpExporter
-from sluice.serving.telemetry.spans import RELEASE, TENANT, Facts, Score, Span
+from sluice.serving.telemetry.spans import RELEASE, TENANT, FeedbackScore, ProcessFacts, Span
 from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARD_INPUT, GUARD_OUTPUT, GUARD_PASSAGES, RETRIEVE, Trace
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _TYPES = {
 }
 
 
-def open_exporter(settings: TraceSettings, facts: Facts, state: Path) -> LangfuseExporter:  # noqa: ARG001 - all take these
+def open_exporter(settings: TraceSettings, facts: ProcessFacts, state: Path) -> LangfuseExporter:  # noqa: ARG001 - all take these
     base = settings.langfuse.base_url or os.environ.get("LANGFUSE_BASE_URL", "")
     keys = [os.environ.get(f"LANGFUSE_{kind}_KEY", "") for kind in ("PUBLIC", "SECRET")]
     if not base or not all(keys):
@@ -47,7 +47,7 @@ def open_exporter(settings: TraceSettings, facts: Facts, state: Path) -> Langfus
 
 
 class LangfuseExporter:
-    def __init__(self, base: str, public: str, secret: str, settings: TraceSettings, facts: Facts) -> None:
+    def __init__(self, base: str, public: str, secret: str, settings: TraceSettings, facts: ProcessFacts) -> None:
         self._base = base.rstrip("/")
         self._environment = settings.langfuse.environment
         token = base64.b64encode(f"{public}:{secret}".encode()).decode()
@@ -56,9 +56,9 @@ class LangfuseExporter:
         endpoint = f"{self._base}/api/public/otel/v1/traces"
         self._otlp = OtlpExporter(endpoint, headers, settings.timeout_seconds, facts, self._dialect)
 
-    def deliver(self, items: Sequence[Trace | Score]) -> None:
+    def deliver(self, items: Sequence[Trace | FeedbackScore]) -> None:
         self._otlp.deliver([item for item in items if isinstance(item, Trace)])
-        if scores := [self._score(item) for item in items if isinstance(item, Score)]:
+        if scores := [self._score(item) for item in items if isinstance(item, FeedbackScore)]:
             self._otlp.poster.send("POST", f"{self._base}/api/public/scores", json.dumps(scores).encode())
 
     def idle(self) -> None:
@@ -67,7 +67,7 @@ class LangfuseExporter:
     def close(self) -> None:
         self._otlp.close()
 
-    def _score(self, score: Score) -> dict[str, Any]:
+    def _score(self, score: FeedbackScore) -> dict[str, Any]:
         body = {
             "id": score.id,
             "traceId": score.trace_id,

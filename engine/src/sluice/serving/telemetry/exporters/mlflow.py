@@ -16,10 +16,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sluice.guardrails.redaction import redact
-from sluice.serving.telemetry.background import LostError
+from sluice.serving.telemetry.background_queue import BatchLostError
 from sluice.serving.telemetry.exporters.otlp import OtlpExporter
-from sluice.serving.telemetry.spans import PROMPT_DIGEST, RELEASE, TENANT, Facts, Score, Span, feedback_span, spans_of
-from sluice.serving.telemetry.spool import Spool
+from sluice.serving.telemetry.spans import (
+    PROMPT_DIGEST,
+    RELEASE,
+    TENANT,
+    FeedbackScore,
+    ProcessFacts,
+    Span,
+    feedback_span,
+    spans_of,
+)
+from sluice.serving.telemetry.spool import TraceSpool
 from sluice.serving.telemetry.traces import GUARD_INPUT, GUARD_OUTPUT, GUARD_PASSAGES, RETRIEVE, Trace
 
 if TYPE_CHECKING:
@@ -36,10 +45,10 @@ _TYPES = {
 _TAGS = {"release": RELEASE, "tenant": TENANT, "prompt": PROMPT_DIGEST}
 
 
-def open_exporter(settings: TraceSettings, facts: Facts, state: Path) -> SpoolExporter | ServerExporter:
+def open_exporter(settings: TraceSettings, facts: ProcessFacts, state: Path) -> SpoolExporter | ServerExporter:
     if settings.mlflow.tracking_uri:
         return ServerExporter(settings, facts)
-    return SpoolExporter(Spool(state / "traces", most_bytes=settings.mlflow.spool_mib << 20), facts)
+    return SpoolExporter(TraceSpool(state / "traces", most_bytes=settings.mlflow.spool_mib << 20), facts)
 
 
 def dialect(span: Span) -> None:
@@ -54,12 +63,12 @@ def dialect(span: Span) -> None:
 class SpoolExporter:
     """One line of OTLP's JSON for each trace and each score."""
 
-    def __init__(self, spool: Spool, facts: Facts) -> None:
+    def __init__(self, spool: TraceSpool, facts: ProcessFacts) -> None:
         self._spool = spool
         self._facts = facts
 
-    def deliver(self, items: Sequence[Trace | Score]) -> None:
-        from sluice.serving.telemetry.otlp import json_line
+    def deliver(self, items: Sequence[Trace | FeedbackScore]) -> None:
+        from sluice.serving.telemetry.otlp_encoding import json_line
 
         lines = []
         for item in items:
@@ -81,7 +90,7 @@ class SpoolExporter:
 class ServerExporter:
     """`experiment` is looked up by name with the first batch, and made when it is missing."""
 
-    def __init__(self, settings: TraceSettings, facts: Facts) -> None:
+    def __init__(self, settings: TraceSettings, facts: ProcessFacts) -> None:
         self._base = settings.mlflow.tracking_uri.rstrip("/")
         self._experiment = settings.mlflow.experiment
         self._experiment_id = ""
@@ -89,13 +98,13 @@ class ServerExporter:
         self._otlp = OtlpExporter(endpoint, _credentials(), settings.timeout_seconds, facts, dialect)
         self._facts = facts
 
-    def deliver(self, items: Sequence[Trace | Score]) -> None:
+    def deliver(self, items: Sequence[Trace | FeedbackScore]) -> None:
         self._experiment_id = self._experiment_id or self._find_experiment()
         traces = [(i.trace_id, spans_of(i, self._facts, dialect)) for i in items if isinstance(i, Trace)]
         if traces:
             self._otlp.send(traces, {"x-mlflow-experiment-id": self._experiment_id})
         for item in items:
-            if isinstance(item, Score):
+            if isinstance(item, FeedbackScore):
                 self._assess(item)
 
     def idle(self) -> None:
@@ -113,7 +122,7 @@ class ServerExporter:
             return str(found["experiment"]["experiment_id"])
         return str(self._call("POST", f"{root}/create", {"name": self._experiment})["experiment_id"])
 
-    def _assess(self, score: Score) -> None:
+    def _assess(self, score: FeedbackScore) -> None:
         assessment: dict[str, Any] = {
             "assessment_name": score.name,
             "trace_id": f"tr-{score.trace_id}",
@@ -134,7 +143,7 @@ class ServerExporter:
         try:
             return None if status == 404 else json.loads(reply)
         except ValueError:
-            raise LostError("garbage", f"{url}: the answer is not JSON") from None
+            raise BatchLostError("garbage", f"{url}: the answer is not JSON") from None
 
 
 def _credentials() -> dict[str, str]:

@@ -11,10 +11,10 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from sluice.core.errors import SluiceError
-from sluice.serving.telemetry.background import LostError
-from sluice.serving.telemetry.otlp import TracedSpans, protobuf
-from sluice.serving.telemetry.post import Poster
-from sluice.serving.telemetry.spans import Dialect, Facts, Score, feedback_span, plain, spans_of
+from sluice.serving.telemetry.backend_http import BackendClient
+from sluice.serving.telemetry.background_queue import BatchLostError
+from sluice.serving.telemetry.otlp_encoding import TracedSpans, protobuf
+from sluice.serving.telemetry.spans import Dialect, FeedbackScore, ProcessFacts, feedback_span, plain, spans_of
 from sluice.serving.telemetry.traces import Trace
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PROTOBUF = "application/x-protobuf"
 
 
-def open_exporter(settings: TraceSettings, facts: Facts, state: Path) -> OtlpExporter:  # noqa: ARG001 - all take these
+def open_exporter(settings: TraceSettings, facts: ProcessFacts, state: Path) -> OtlpExporter:  # noqa: ARG001 - all take these
     headers = _headers(settings.otlp.headers_env)
     return OtlpExporter(settings.otlp.endpoint, headers, settings.timeout_seconds, facts)
 
@@ -32,14 +32,14 @@ class OtlpExporter:
     """Scores go as a span named `feedback` in the trace that they are about."""
 
     def __init__(
-        self, endpoint: str, headers: Mapping[str, str], timeout: float, facts: Facts, dialect: Dialect = plain
+        self, endpoint: str, headers: Mapping[str, str], timeout: float, facts: ProcessFacts, dialect: Dialect = plain
     ) -> None:
         self._endpoint = endpoint
         self._facts = facts
         self._dialect = dialect
-        self.poster = Poster(timeout, headers)
+        self.poster = BackendClient(timeout, headers)
 
-    def deliver(self, items: Sequence[Trace | Score]) -> None:
+    def deliver(self, items: Sequence[Trace | FeedbackScore]) -> None:
         traces: list[TracedSpans] = []
         for item in items:
             if isinstance(item, Trace):
@@ -50,7 +50,7 @@ class OtlpExporter:
             self.send(traces)
 
     def send(self, traces: Sequence[TracedSpans], headers: Mapping[str, str] | None = None) -> None:
-        """One request. What the collector itself rejected of it is a LostError too."""
+        """One request. What the collector itself rejected of it is a BatchLostError too."""
         content = protobuf(traces, self._facts.release).SerializeToString()
         _, kind, body = self.poster.send(
             "POST", self._endpoint, content, kind=_PROTOBUF, headers=headers, compress=True
@@ -59,10 +59,10 @@ class OtlpExporter:
             try:
                 rejected = ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans
             except DecodeError:
-                raise LostError("garbage", f"{self._endpoint}: the answer is not OTLP") from None
+                raise BatchLostError("garbage", f"{self._endpoint}: the answer is not OTLP") from None
             if rejected:
                 each = sum(len(spans) for _, spans in traces) / len(traces)
-                raise LostError("rejected", f"{rejected} spans", count=max(1, round(rejected / each)))
+                raise BatchLostError("rejected", f"{rejected} spans", count=max(1, round(rejected / each)))
 
     def idle(self) -> None:
         """Nothing to do between batches."""

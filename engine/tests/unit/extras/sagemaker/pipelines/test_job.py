@@ -71,7 +71,7 @@ def main():
 
 def parcel(folder: Path, files: dict[str, str]) -> None:
     folder.mkdir(parents=True)
-    (folder / "parcel.tar.gz").write_bytes(archive({name: text.encode() for name, text in files.items()}))
+    (folder / "sources.tar.gz").write_bytes(archive({name: text.encode() for name, text in files.items()}))
 
 
 CODE = {"engine/src/sluice/__init__.py": "", "engine/src/sluice/cli.py": PLAYED, "pyproject.toml": ""}
@@ -248,10 +248,10 @@ def test_a_channel_that_is_missing_is_named(base: Path, start: Start) -> None:
 def test_a_broken_parcel_is_named(base: Path, start: Start) -> None:
     folder = base / "processing" / "input" / "checkout"
     folder.mkdir(parents=True)
-    (folder / "parcel.tar.gz").write_bytes(b"nonsense")
+    (folder / "sources.tar.gz").write_bytes(b"nonsense")
     code, _ = end(start("process"))
     assert code == 1
-    assert "checkout/parcel.tar.gz" in (base / "output" / "failure").read_text()
+    assert "checkout/sources.tar.gz" in (base / "output" / "failure").read_text()
 
 
 def test_a_machine_that_is_taken_away_is_no_failure(base: Path, start: Start) -> None:

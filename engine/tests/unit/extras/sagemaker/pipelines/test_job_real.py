@@ -15,10 +15,10 @@ import pytest
 from sluice.core.params import load_params, set_params
 from sluice.core.workspace import Workspace
 from sluice.evaluation.asked_rows import EvaluateParameters
-from sluice.extras.finetune.parameters import TrainingParameters
-from sluice.extras.sagemaker import source_archives as parcels
-from sluice.jobs.dvc import pull
-from sluice.retrieval.index import read_index
+from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.sagemaker import source_archives
+from sluice.jobs.dvc_pipeline import pull
+from sluice.retrieval.index_files import read_index
 from support.aws.sagemaker_runs import ROOT
 from unit.extras.sagemaker.pipelines.test_job import JOB
 
@@ -30,7 +30,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A clone with the starter's data."""
     root = tmp_path_factory.mktemp("real") / "checkout"
     subprocess.run(["git", "clone", "--quiet", "--local", str(ROOT), str(root)], check=True)
-    for name in parcels.CODE:  # what is not committed yet is tried as well
+    for name in source_archives.CODE:  # what is not committed yet is tried as well
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, root / name, dirs_exist_ok=True)
         else:
@@ -42,7 +42,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def put(channel: Path, workspace: Workspace, files: list[Path]) -> None:
     channel.mkdir(parents=True)
-    parcels.pack(workspace.root, files, channel / parcels.ARCHIVE)
+    source_archives.pack(workspace.root, files, channel / source_archives.ARCHIVE)
 
 
 def run(base: Path, stage: str, **variables: str) -> None:
@@ -56,7 +56,7 @@ def run(base: Path, stage: str, **variables: str) -> None:
 
 
 def test_the_stages_run_in_the_jobs_one_after_the_other(checkout: Workspace, tmp_path: Path) -> None:
-    code, data = parcels.code_of(checkout), [*checkout.data.rglob("*")]
+    code, data = source_archives.code_of(checkout), [*checkout.data.rglob("*")]
     process, train, evaluate = (tmp_path / name for name in ("process", "train", "evaluate"))
     put(process / "processing" / "input" / "checkout", checkout, code)
     put(process / "processing" / "input" / "data", checkout, data)
@@ -97,7 +97,7 @@ def test_the_stages_run_in_the_jobs_one_after_the_other(checkout: Workspace, tmp
 
 def test_two_machines_embed_what_one_indexes(checkout: Workspace, tmp_path: Path) -> None:
     """With the model in 8 bits a vector depends a little on what is embedded with it."""
-    code, corpus = parcels.code_of(checkout), [*(checkout.data / "corpus").rglob("*")]
+    code, corpus = source_archives.code_of(checkout), [*(checkout.data / "corpus").rglob("*")]
     shards = []
     for host in ("algo-1", "algo-2"):
         base = tmp_path / host

@@ -12,7 +12,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.serving.telemetry.exporters import langfuse
-from sluice.serving.telemetry.spans import Facts, Score
+from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts
 from support.telemetry.collector import Collector, attributes_of, telemetry_settings
 
 Serve = Callable[..., Any]
@@ -56,7 +56,7 @@ def test_spans_arrive_with_basic_auth_and_langfuse_s_names(serve: Serve, collect
 def test_scores_arrive_as_langfuse_reads_them(serve: Serve, collector: Collector) -> None:
     service = serve("langfuse")
     trace_id = service.chat().json()["trace"]
-    service.telemetry.score(Score(trace_id, -1.0, "call +1 555 123 4567", id="00000000000000aa"))
+    service.telemetry.score(FeedbackScore(trace_id, -1.0, "call +1 555 123 4567", id="00000000000000aa"))
     service.flush()
     sent = next(arrived for arrived in collector.arrived if arrived.path == "/api/public/scores")
     assert sent.json == [
@@ -79,7 +79,7 @@ def test_langfuse_in_trouble_costs_traces_and_scores_only(serve: Serve, collecto
     service = serve("langfuse", timeout_seconds=0.3 if mode == "hang" else 60)
     reply = service.chat()
     assert reply.status_code == 200
-    service.telemetry.score(Score(reply.json()["trace"], 1.0))
+    service.telemetry.score(FeedbackScore(reply.json()["trace"], 1.0))
     service.flush()
     assert service.lost == {("langfuse", "refused" if mode == "forbidden" else "unreachable"): 2}
 
@@ -89,14 +89,16 @@ def test_langfuse_that_is_slow_costs_nothing(serve: Serve, collector: Collector)
     collector.turn("slow")
     service = serve("langfuse")
     reply = service.chat()
-    service.telemetry.score(Score(reply.json()["trace"], 1.0))
+    service.telemetry.score(FeedbackScore(reply.json()["trace"], 1.0))
     assert service.flush()
     assert {span.trace_id.hex() for span in collector.spans} == {reply.json()["trace"]}
     assert collector.arrived[-1].path == "/api/public/scores"
     assert not service.lost
 
 
-def test_without_keys_the_service_does_not_start(facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_keys_the_service_does_not_start(
+    facts: ProcessFacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("PUBLIC_KEY", "SECRET_KEY", "BASE_URL"):
         monkeypatch.delenv(f"LANGFUSE_{name}", raising=False)
     with pytest.raises(SluiceError, match="the exporter langfuse has no address or no keys"):

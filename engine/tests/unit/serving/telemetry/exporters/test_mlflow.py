@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.serving.telemetry.otlp import parse_json_line
-from sluice.serving.telemetry.spans import Score
+from sluice.serving.telemetry.otlp_encoding import parse_json_line
+from sluice.serving.telemetry.spans import FeedbackScore
 from support.telemetry.collector import Collector, attributes_of
 
 Serve = Callable[..., Any]
@@ -35,7 +35,7 @@ def spooled(folder: Path) -> list[Any]:
 def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_path: Path, facts: Any) -> None:
     service = serve("mlflow")
     reply = service.chat()
-    service.telemetry.score(Score(reply.json()["trace"], 1.0))
+    service.telemetry.score(FeedbackScore(reply.json()["trace"], 1.0))
     assert service.flush()
     spans = spooled(tmp_path / ".sluice" / "traces")
     assert [span.name for span in spans] == [
@@ -55,13 +55,13 @@ def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_pa
 
 
 def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluice.serving.telemetry.spool import Spool
+    from sluice.serving.telemetry.spool import TraceSpool
 
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
     service = serve("mlflow")
-    monkeypatch.setattr(Spool, "_open", full)
+    monkeypatch.setattr(TraceSpool, "_open", full)
     assert service.chat().status_code == 200
     service.flush()
     assert service.lost == {("mlflow", "disk"): 1}
@@ -71,7 +71,7 @@ def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, mon
 def test_a_server_gets_spans_for_an_experiment_that_is_made(serve: Serve, collector: Collector) -> None:
     service = serve("mlflow", mlflow={"tracking_uri": collector.url, "experiment": "my service"})
     trace_id = service.chat().json()["trace"]
-    service.telemetry.score(Score(trace_id, 1.0, "good", tenant="acme", id="00000000000000aa"))
+    service.telemetry.score(FeedbackScore(trace_id, 1.0, "good", tenant="acme", id="00000000000000aa"))
     service.flush()
     find, make, spans, score = collector.arrived
     assert find.path == "/api/2.0/mlflow/experiments/get-by-name?experiment_name=my%20service"
@@ -125,7 +125,7 @@ def test_a_real_server_takes_spans_and_scores(serve: Serve, tmp_path: Path) -> N
         assert wait_until(lambda: _healthy(url), seconds=240), (tmp_path / "log").read_text()
         service = serve("mlflow", timeout_seconds=120, mlflow={"tracking_uri": url, "experiment": "service"})
         trace_id = service.chat().json()["trace"]
-        service.telemetry.score(Score(trace_id, 1.0, "good"))
+        service.telemetry.score(FeedbackScore(trace_id, 1.0, "good"))
         assert service.flush(150)
         assert not service.lost
         mlflow.set_tracking_uri(url)
@@ -147,7 +147,7 @@ def _healthy(url: str) -> bool:
 
 def test_serving_imports_neither_mlflow_nor_the_sdk(tmp_path: Path) -> None:
     code = (
-        "import sys; from sluice.serving import api, server; "
+        "import sys; from sluice.serving import http_api as api, server; "
         "from sluice.serving.telemetry.exporters import mlflow, langfuse; "
         "heavy = {'mlflow', 'opentelemetry.sdk', 'langfuse'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
     )

@@ -12,7 +12,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.serving.telemetry.exporters import otlp
-from sluice.serving.telemetry.spans import Facts, Score
+from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts
 from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, attributes_of, telemetry_settings
 
@@ -28,7 +28,7 @@ def to(collector: Collector, serve: Serve) -> Serve:
     return lambda **traces: serve("otlp", otlp={"endpoint": f"{collector.url}/v1/traces"}, **traces)
 
 
-def test_one_request_is_one_tree(to: Serve, collector: Collector, facts: Facts) -> None:
+def test_one_request_is_one_tree(to: Serve, collector: Collector, facts: ProcessFacts) -> None:
     service = to()
     reply = service.chat()
     assert service.flush()
@@ -57,7 +57,9 @@ def test_one_request_is_one_tree(to: Serve, collector: Collector, facts: Facts) 
         assert span.end_time_unix_nano <= root.end_time_unix_nano
 
 
-def test_the_attributes_are_those_of_the_genai_conventions(to: Serve, collector: Collector, facts: Facts) -> None:
+def test_the_attributes_are_those_of_the_genai_conventions(
+    to: Serve, collector: Collector, facts: ProcessFacts
+) -> None:
     service = to()
     service.chat(stream=True)
     service.flush()
@@ -164,7 +166,7 @@ def test_sampling_keeps_about_its_share(to: Serve) -> None:
 def test_a_score_is_a_span_of_the_trace_it_is_about(to: Serve, collector: Collector) -> None:
     service = to()
     trace_id = service.chat().json()["trace"]
-    service.telemetry.score(Score(trace_id, 1.0, "Thanks from a@example.org", tenant="acme"))
+    service.telemetry.score(FeedbackScore(trace_id, 1.0, "Thanks from a@example.org", tenant="acme"))
     service.flush()
     score = collector.spans[-1]
     assert (score.name, score.trace_id.hex()) == ("feedback", trace_id)
@@ -236,13 +238,13 @@ def test_what_failed_for_a_while_is_delivered_later(to: Serve, collector: Collec
 
 
 def test_headers_come_from_a_variable(
-    collector: Collector, facts: Facts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    collector: Collector, facts: ProcessFacts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("COLLECTOR_HEADERS", "x-team = search ,x-site=b")
     given = {"endpoint": f"{collector.url}/v1/traces", "headers_env": "COLLECTOR_HEADERS"}
     settings = telemetry_settings("otlp", otlp=given).traces
     exporter = otlp.open_exporter(settings, facts, tmp_path)
-    exporter.deliver([Score("0" * 31 + "1", 1)])
+    exporter.deliver([FeedbackScore("0" * 31 + "1", 1)])
     assert (collector.arrived[0].headers["x-team"], collector.arrived[0].headers["x-site"]) == ("search", "b")
     monkeypatch.setenv("COLLECTOR_HEADERS", "no equals sign")
     with pytest.raises(SluiceError, match="COLLECTOR_HEADERS is not name=value") as raised:

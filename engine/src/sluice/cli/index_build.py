@@ -1,0 +1,178 @@
+"""`sluice index ...`: builds, loads and verifies collections. Commands that administer a store are in stores.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluice.cli.common import HERE, OnOption, WatchOption, elsewhere, find_release
+from sluice.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    import psycopg
+
+group = typer.Typer(no_args_is_help=True, help="Build the search index, and load it into the stores.")
+Wait = Annotated[float, typer.Option(help="Seconds to wait for a store that is just starting.")]
+StoreName = Annotated[str, typer.Option("--store", help="Store of config/stores.yaml; default: its default.")]
+StoreEnv = Annotated[str, typer.Option("--env", help="The store of this environment.")]
+StoreTenant = Annotated[str, typer.Option("--tenant", help="The store of this tenant.")]
+OfTenants = Annotated[bool, typer.Option("--tenants", help="Also in every store that is a tenant's own.")]
+
+
+@group.command("build")
+def index_build(
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
+    on: OnOption = HERE,
+    workers: Annotated[
+        int, typer.Option(help="Elsewhere: machines that share the corpus; 0: as many as the settings say.", min=0)
+    ] = 0,
+    watch: WatchOption = False,
+    shard: Annotated[str, typer.Option(help="K/N: embed this share of the documents into --out, and no more.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for the vectors of a shard.")] = None,
+    shards: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Folder with vectors of shards, taken instead of embedding; once for each."),
+    ] = None,
+) -> None:
+    """Build build/index from data/corpus and load its collection (pipeline stage).
+
+    Only chunks that this machine has not embedded before are embedded. With --tenant: of that tenant's documents and
+    those for everybody, as build/index-TENANT. Elsewhere each machine embeds its share; a job is known by what goes
+    into it: the same command picks up one that was started before, and pays for none twice."""
+    from sluice.core.errors import SluiceError
+    from sluice.retrieval.index_stage import run, run_shard
+    from sluice.retrieval.sharding import CorpusShard
+
+    workspace = Workspace.find()
+    if bool(shard) != (out is not None) or (shard and (shards or store or env or tenant)):
+        raise SluiceError(
+            "--shard and --out go together, and with no other option",
+            remedy="embed with `--shard K/N --out FOLDER` for every K, then build with `--from FOLDER`",
+        )
+    if on != HERE:
+        if shard or shards:
+            raise typer.BadParameter("--shard and --from are for machines of one's own; a job elsewhere has its own")
+        built = elsewhere("index", on)(workspace, workers=workers, follow=watch, store=store, env=env, tenant=tenant)
+        if built is None:
+            return
+    elif watch or workers:
+        raise typer.BadParameter("--watch and --workers are for another place, named by --on")
+    elif out is not None:
+        found = run_shard(workspace, CorpusShard.parse(shard), out)
+        print(f"{out}: shard {shard}, vectors of {found} chunks")
+        return
+    else:
+        built = run(workspace, store=store, env=env, tenant=tenant, shards=shards or ())
+    info = built.info
+    print(f"{info.collection}: {info.documents} documents, {info.chunks} chunks, {built.embedded} embedded")
+
+
+@group.command("load")
+def index_load(
+    release: Annotated[str, typer.Argument(help="Release id or folder; default: the champion.")] = "",
+    wait: Wait = 0,
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
+    tenants: OfTenants = False,
+) -> None:
+    """Load a release's index into the store, beside the collections that are there."""
+    from sluice.release.manifest import load, verify
+    from sluice.retrieval.collection_usage import load as load_index
+
+    workspace = Workspace.find()
+    folder = Path(release) if release and Path(release).is_dir() else find_release(workspace, release)[1]
+    manifest = load(folder)
+    verify(folder, manifest, part="index")
+    for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
+        spec = chosen_stores(workspace, name, "", "").chosen
+        with open_chosen(workspace, name, "", "", wait=wait) as connection:
+            info = load_index(connection, folder / "index", manifest.id, spec.vectors, spec.partition_by)
+        print(f"{manifest.id}: {info.collection}, {info.chunks} chunks" + (f", store {name}" if tenants else ""))
+
+
+@group.command("migrate")
+def index_migrate(
+    to: Annotated[str, typer.Option(help="Revision; `base` is before the first one.")] = "head",
+    wait: Wait = 0,
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
+    tenants: OfTenants = False,
+) -> None:
+    """Bring the store's schema up to date, all of it or nothing; what is live goes on meanwhile.
+
+    Down (`--to` an older revision) forgets which release was loaded with what."""
+    from sluice.retrieval.store_schema import migrate
+
+    workspace = Workspace.find()
+    for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
+        with open_chosen(workspace, name, "", "", wait=wait, autocommit=False) as connection:
+            done = migrate(connection, to=to)
+        for step in done.steps:
+            print(step)
+        where = f"store {name}: " if tenants else ""
+        print(f"{where}schema {done.after or 'empty'}" + ("" if done.steps else ": nothing to do"))
+
+
+@group.command("prune")
+def index_prune(
+    keep: Annotated[list[str], typer.Option(help="Id of a release that may be served again; once for each.")],
+    store: StoreName = "",
+    env: StoreEnv = "",
+    tenant: StoreTenant = "",
+) -> None:
+    """Drop collections that were loaded for other releases only. One that a service searches stays."""
+    from sluice.retrieval.collection_usage import prune
+
+    with open_chosen(Workspace.find(), store, env, tenant) as connection:
+        done = prune(connection, keep)
+    for name in done.dropped:
+        print(f"{name}: dropped")
+    for name in done.held:
+        print(f"{name}: stays, a service searches it or another is built on it")
+    for name in done.unrecorded:
+        print(f"{name}: stays, it was not loaded by `sluice index load`")
+    print(f"{len(done.dropped)} dropped")
+
+
+def collection_of(workspace: Workspace) -> str:
+    """The collection of build/index."""
+    from sluice.retrieval.index_files import read_index
+
+    return read_index(workspace.build / "index")[0].collection
+
+
+def chosen_stores(workspace: Workspace, store: str, env: str, tenant: str) -> Any:
+    from sluice.core.settings import load_settings
+    from sluice.retrieval.stores import Stores
+
+    stores = load_settings(workspace.config / "stores.yaml", Stores)
+    return stores.using(store=store, env=env, tenant=tenant)
+
+
+def names_of_stores(workspace: Workspace, store: str, env: str, tenant: str, *, tenants: bool) -> list[str]:
+    """The chosen store, and with `tenants` those that are a tenant's own."""
+    stores = chosen_stores(workspace, store, env, tenant)
+    return list(dict.fromkeys([stores.default, *(sorted(stores.tenants.values()) if tenants else ())]))
+
+
+@contextmanager
+def open_chosen(
+    workspace: Workspace, store: str, env: str, tenant: str, *, wait: float = 0, autocommit: bool = True
+) -> Iterator[psycopg.Connection[Any]]:
+    from sluice.retrieval.postgres_connections import connected
+    from sluice.retrieval.stores import open_store
+
+    stores = chosen_stores(workspace, store, env, tenant)
+    with (
+        open_store(stores.chosen, workspace.state) as address,
+        connected(stores, address, wait=wait, autocommit=autocommit) as connection,
+    ):
+        yield connection

@@ -1,0 +1,164 @@
+"""`sluice release plan`, `stage`, `promote`, `reject`, `publish`: the release as resumable steps, one for each job of
+release.yml.
+
+They join the commands of `release.py` in one group. Each may be run again after it was killed. Outside of GitHub they
+work as well, with SLUICE_ARTEFACTS set.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sluice.cli.common import find_release
+from sluice.cli.release import group
+from sluice.core import git
+from sluice.core.errors import GateFailed
+from sluice.core.workspace import Workspace
+
+Environment = Annotated[str, typer.Option("--env", help="Environment of the shared record.")]
+ReleaseArgument = Annotated[str, typer.Argument(help="Release id.")]
+
+
+@group.command("plan")
+def release_plan(env: Environment) -> None:
+    """Say whether there is anything to release since the commit that was last decided about.
+
+    Output on GitHub: `make`, true or false."""
+    from sluice.github.step_outputs import write_outputs
+    from sluice.jobs.release_steps import plan
+    from sluice.release.environment_record import open_record
+
+    workspace = Workspace.find()
+    found = plan(workspace, open_record(workspace, env, os.environ))
+    print(found.reason if found.make else f"Nothing to release: {found.reason}")
+    _tell(f"### {'A release is made' if found.make else 'Nothing to release'}\n\n{_code(found.reason)}")
+    write_outputs({"make": "true" if found.make else "false"}, os.environ)
+
+
+@group.command("stage")
+def release_stage(
+    env: Environment,
+    image: Annotated[
+        str, typer.Option(help="NAME@sha256:DIGEST of what serves it in a cluster.", envvar="SLUICE_IMAGE")
+    ] = "",
+    load_image: Annotated[
+        str, typer.Option(help="The same, of what judges it as a canary.", envvar="SLUICE_LOAD_IMAGE")
+    ] = "",
+) -> None:
+    """Make the candidate of this commit, judge it against the champion, and put it where other machines find it.
+
+    Exit code 3 when a gate refused it. Outputs on GitHub: `verdict`, candidate or refused; `release`; `digest` of its
+    release.json; `folder`."""
+    from sluice.core.digests import digest_of_file
+    from sluice.github.step_outputs import write_outputs
+    from sluice.jobs.release_steps import stage
+    from sluice.release.environment_record import open_record
+    from sluice.release.manifest import FILE, Images
+    from sluice.release.release_diff import compare_releases, markdown
+
+    workspace = Workspace.find()
+    staged = stage(workspace, open_record(workspace, env, os.environ), images=Images(image or None, load_image or None))
+    manifest, folder = staged.manifest, staged.folder
+    verdict = "refused" if staged.refused else "candidate"
+    print(f"{manifest.id}  {verdict}\nreport  {folder / 'report.html'}")
+    _tell(f"### {verdict}\n\n" + markdown(compare_releases(_parent(workspace, manifest.parent), (manifest, folder))))
+    outputs = {"verdict": verdict, "release": manifest.id, "digest": f"sha256:{digest_of_file(folder / FILE)}"}
+    write_outputs({**outputs, "folder": str(folder.relative_to(workspace.root))}, os.environ)
+    if staged.refused:
+        raise GateFailed(f"release {manifest.id} was refused: {staged.refused}", remedy="the champion stays live")
+
+
+@group.command("promote")
+def release_promote(
+    release: ReleaseArgument,
+    env: Environment,
+    reason: Annotated[str, typer.Option(help="Why.")] = "every canary step held",
+) -> None:
+    """Make a release the champion of an environment: alias in MLflow and record. Once it is, nothing is done."""
+    from sluice.release import champion
+    from sluice.release.environment_record import open_record
+
+    workspace = Workspace.find()
+    record = open_record(workspace, env, os.environ)
+    with workspace.exclusive():
+        moved = champion.promote(workspace, record, release, commit=git.commit(workspace.root), reason=reason)
+    print(f"{release} is the champion of {env}" + ("" if moved else " already"))
+
+
+@group.command("reject")
+def release_reject(
+    release: ReleaseArgument,
+    env: Environment,
+    reason: Annotated[str, typer.Option(help="Why.", envvar="REASON")] = "",
+    issue: Annotated[
+        bool, typer.Option("--issue", help="Open an issue on GitHub, or renew the one that is open.")
+    ] = False,
+) -> None:
+    """Note that a release was stopped. The champion stays."""
+    from sluice.release import champion
+    from sluice.release.environment_record import open_record
+
+    workspace = Workspace.find()
+    said = reason or "a job before the promotion failed without a reason; its log says more"
+    record = open_record(workspace, env, os.environ)
+    champion.reject(workspace, record, release, said, commit=git.commit(workspace.root))
+    print(f"{release} was stopped; {champion.champion_id(record) or 'nothing'} is live in {env}")
+    if issue:
+        print(_open_issue(release, env, said, champion.champion_id(record)))
+
+
+@group.command("publish")
+def release_publish(release: ReleaseArgument, env: Environment) -> None:
+    """Make the GitHub Release: notes out of what changed since its parent, release.json and the report beside it.
+
+    It is named by the release id. What is there already stays; what a run that was cut off left out is added."""
+    from sluice.github.github_release import publish_release
+    from sluice.release.manifest import FILE
+    from sluice.release.release_diff import compare_releases, markdown
+    from sluice.release.release_report import FILE as REPORT
+
+    workspace = Workspace.find()
+    manifest, folder = find_release(workspace, release, env)
+    notes = markdown(compare_releases(_parent(workspace, manifest.parent), (manifest, folder)))
+    files = {name: (folder / name).read_bytes() for name in (FILE, REPORT) if (folder / name).is_file()}
+    posted = publish_release(manifest.id, notes, files, os.environ, commit=manifest.commit)
+    print(f"{posted.message}: {posted.url}")
+
+
+def _parent(workspace: Workspace, parent: str | None) -> tuple[Any, Path] | None:
+    return find_release(workspace, parent) if parent else None
+
+
+def _open_issue(release: str, env: str, reason: str, live: str | None) -> str:
+    from sluice.github.tracked_issue import upsert_issue
+
+    server, repository = (os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY"))
+    run = f"{server}/{repository}/actions/runs/{os.environ.get('GITHUB_RUN_ID', '')}"
+    stays = f"{_code(live)} is live and stays live" if live else "Nothing was live"
+    text = f"""{_code(release)} was stopped on its way to {env}. {stays}.
+
+Reason: {_code(reason)}
+
+- [The run]({run}): the failed job has the log, its artifact `release` the report with every case.
+- [The commit]({server}/{repository}/commit/{git.commit(Path.cwd())})
+- What to do: `docs/github.md`, *If a release was stopped*.
+"""
+    posted = upsert_issue(f"Release {release} was stopped", text, os.environ, marker=f"stopped-{env}-{release}")
+    return f"{posted.message}: {posted.url}"
+
+
+def _tell(markdown: str) -> None:
+    from sluice.github.job_summary import write_job_summary
+
+    print(write_job_summary(markdown, os.environ), file=sys.stderr)
+
+
+def _code(text: str) -> str:
+    from sluice.github.markdown_table import code
+
+    return code(text)

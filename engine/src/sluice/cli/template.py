@@ -1,0 +1,181 @@
+"""`sluice init` and `sluice upgrade`: a fork's own settings, and later versions of the template."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sluice.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.core.project import Project
+
+Name = Annotated[str, typer.Option(help="The label `project`; namespaces, buckets and roles begin with it.")]
+Organisation = Annotated[str, typer.Option(help="Owner of the repository on GitHub.")]
+Image = Annotated[str, typer.Option(help="Repository of the image: ghcr.io/OWNER/NAME.")]
+Region = Annotated[str, typer.Option(help="Region of AWS.")]
+Environments = Annotated[str, typer.Option(help="FIRST,LAST: what is deployed first, and what users meet.")]
+Source = Annotated[str, typer.Option("--from", help="OWNER/NAME or address of the template; default: GitHub knows.")]
+
+
+def init(
+    name: Name = "",
+    organisation: Organisation = "",
+    image: Image = "",
+    region: Region = "",
+    environments: Environments = "",
+    source: Source = "",
+    without_starter_data: Annotated[
+        bool, typer.Option("--without-starter-data", help="Also remove the starter data and their remote.")
+    ] = False,
+    without: Annotated[
+        str, typer.Option(help="Extras to take out, as NAME,NAME, and those that need them; `sluice extras` lists all.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; write nothing.")] = False,
+) -> None:
+    """Give this project its names, in config/project.yaml and the overlays, in one staged change.
+
+    On a terminal, names that are left out are asked for; elsewhere they stay. A second time nothing changes."""
+    from sluice.core.project import TemplateSource, load_project
+    from sluice.template.init_project import apply, plan, require_clean
+
+    workspace = Workspace.find()
+    now = load_project(workspace.config)
+    given = {"name": name, "organisation": organisation, "image": image}
+    given |= {"region": region, "environments": environments}
+    if without:
+        _leave_out(workspace.root, without.split(","), dry_run=dry_run)
+        if not any(given.values()):
+            return
+    template = now.template or TemplateSource()
+    template = TemplateSource(repository=source or template.repository)
+    project = _chosen(now, given).model_copy(update={"template": template})
+    if not dry_run:
+        require_clean(workspace.root)
+    planned = plan(workspace.root, project, starter_data=not without_starter_data)
+    if planned.empty:
+        print("nothing to change: these are the names of the project")
+        return
+    for key in given:
+        if getattr(now, key) != getattr(project, key):
+            print(f"{key}: {_shown(getattr(now, key))} -> {_shown(getattr(project, key))}")
+    for change in planned.changes:
+        print(f"  {change.old}" + (f" -> {change.new}" if change.new != change.old else ""))
+    for path in planned.removed:
+        print(f"  gone  {path}")
+    count = f"{len(planned.changes)} files changed, {len(planned.removed)} removed"
+    if dry_run:
+        print(f"{count}, if it were not a dry run")
+        return
+    apply(workspace.root, planned)
+    print(f"{count}; staged, not committed")
+    print("next: `make check` and `make test`, then commit")
+    print("undo: git reset --hard")
+    if planned.removed:
+        print(_INSTEAD_OF_THE_STARTER_DATA)
+
+
+def _leave_out(root: Path, names: list[str], *, dry_run: bool) -> None:
+    """Takes extras out of the checkout, records that in config/project.yaml, and stages it."""
+    from sluice.core.atomic_files import write_atomic
+    from sluice.core.git import run
+    from sluice.core.project import PROJECT, edit_project, load_project
+    from sluice.template.extras import remove, with_dependents
+    from sluice.template.init_project import require_clean
+    from sluice.template.owned import list_files, rewrite_lists
+
+    chosen = with_dependents(names)
+    if dry_run:
+        print(f"{', '.join(chosen)} would go")
+        return
+    require_clean(root)
+    changed = remove(root, chosen)
+    gone = sorted({*load_project(root / "config").without, *chosen})
+    write_atomic(root / PROJECT, edit_project((root / PROJECT).read_text(encoding="utf-8"), {"without": gone}))
+    rewrite_lists(root, list_files(root))
+    run(root, "add", "--all")
+    print(f"{', '.join(chosen)}: gone, {len(changed)} paths changed or removed; staged, not committed")
+
+
+def upgrade(
+    source: Annotated[str, typer.Option("--from", help="OWNER/NAME or address of the template; default: known.")] = "",
+    to: Annotated[str, typer.Option(help="Version; default: the newest.")] = "",
+    discard: Annotated[bool, typer.Option("--discard-edits", help="Give up edits of the engine's files.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Push the branch and open or update its PR.")] = False,
+) -> None:
+    """Take a later engine: engine/ and the files of engine/OWNED, as one commit on a branch.
+
+    Nothing of your own is touched, nor is the working tree. An edit of the engine that would be lost is refused."""
+    from sluice.core.errors import SluiceError
+    from sluice.core.git import run
+    from sluice.core.project import load_project
+    from sluice.github.branch_pull_request import PullRequestText, closed_before, origin_of, upsert_pull
+    from sluice.github.job_summary import write_job_summary
+    from sluice.template.upgrade_engine import BRANCH, describe, prepare, push
+
+    workspace = Workspace.find()
+    root, project = workspace.root, load_project(workspace.config)
+    origin = source or (project.template.repository if project.template else "")
+    origin = origin or (origin_of(os.environ) if publish else "")
+    if not origin:
+        raise SluiceError("nothing says where the template is", remedy="name it: --from OWNER/NAME")
+    made = prepare(root, project, origin, to, discard=discard)
+    if made is None:
+        print("this engine is the newest version of the template")
+        return
+    text = describe(made)
+    print(text, end="")
+    if not publish:
+        run(root, "branch", "--force", BRANCH, made.commit, remedy=f"leave the branch {BRANCH} first")
+        print(f"\nbranch {BRANCH}: git switch {BRANCH}")
+        return
+    write_job_summary(text, os.environ)
+    pull = PullRequestText(BRANCH, made.title, text)
+    if closed := closed_before(pull, os.environ):
+        print(f"closed by a person, not opened again: {closed}")
+        return
+    print(push(root, made, os.environ))
+    posted = upsert_pull(pull, os.environ)
+    print(f"{posted.message}: {posted.url}")
+
+
+_INSTEAD_OF_THE_STARTER_DATA = """\
+put your own data in place of the starter data:
+  1. data/corpus/*.md, data/train.jsonl, data/eval.jsonl and data/guard/ (engine/docs/reference/data.md; `data import`
+  helps)
+  2. .venv/bin/dvc remote add --default --force data s3://BUCKET/dvc   (docs/aws.md makes the bucket)
+  3. .venv/bin/sluice data push, then commit data.dvc and .dvc/config
+until then `make release` and the tests that clone the repository have nothing to work with"""
+
+
+def _shown(value: str | tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else ",".join(value)
+
+
+def _chosen(current: Project, given: dict[str, str]) -> Project:
+    """The names in use with the given ones in their place; asked for on a terminal, checked in any case."""
+    from pydantic import ValidationError
+
+    from sluice.core.errors import ValidationErrors
+    from sluice.core.project import Project
+
+    asking = sys.stdin.isatty() and sys.stdout.isatty()
+    values = current.model_dump(mode="json")
+    for key, value in given.items():
+        default = values[key]
+        if key == "image" and default.endswith(f"/{current.repository.lower()}"):  # it follows the names
+            host = default.removesuffix(f"/{current.repository.lower()}")
+            default = f"{host}/{values['organisation']}/{values['name']}".lower()
+        if key == "environments":
+            default = ",".join(default)
+        chosen = value or (typer.prompt(key, default=default) if asking else default)
+        values[key] = chosen.split(",") if key == "environments" else chosen
+    try:
+        return Project.model_validate(values)
+    except ValidationError as error:
+        faults = [f"--{fault['loc'][0]}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()]
+        raise ValidationErrors("names", faults) from None

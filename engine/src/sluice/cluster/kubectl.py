@@ -1,0 +1,196 @@
+"""Access to a cluster through kubectl: its kubeconfig, context and authentication plugins.
+
+kubectl itself applies manifests. Watches go through `kubectl proxy` on a Unix socket in a private folder: plain HTTP
+here, TLS and authentication in kubectl.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from sluice.cluster.manifests import Manifest, kubectl
+from sluice.core.errors import SluiceError
+from sluice.core.processes import start, wait_until
+
+# Field manager of everything this project applies.
+MANAGER = "sluice"
+_CALL_SECONDS = 120
+_RIGHTS = "engine/docs/reference/deployment.md lists the rights that the account needs"
+
+
+class ClusterUnreachableError(SluiceError):
+    """The API server did not answer. Applied objects stay, and a running rollout continues without this process."""
+
+
+class ConflictError(SluiceError):
+    """Another field manager owns a field of this manifest."""
+
+
+# What kubectl says, the kind of error, and what to do about it. The first that fits counts.
+_WORDS: tuple[tuple[str, type[SluiceError], str], ...] = (
+    (r"\(Forbidden\)|is forbidden", SluiceError, _RIGHTS),
+    (r"Unauthorized|You must be logged in|provide credentials", SluiceError, "sign in to the cluster again"),
+    (
+        r"no matches for kind|ensure CRDs are installed",
+        SluiceError,
+        "install what defines that kind: Argo Rollouts, Traefik, …",
+    ),
+    (
+        r"Apply failed with \d+ conflict",
+        ConflictError,
+        "take the field out of k8s/, or let go of it where it was written",
+    ),
+    (
+        r"context .* does not exist|no context exists|no configuration|current-context",
+        SluiceError,
+        "set KUBECONFIG, and --context",
+    ),
+    (
+        r"connection refused|was refused|no such host|i/o timeout|EOF|connection reset|Unable to connect"
+        r"|Client\.Timeout|ServiceUnavailable|TLS handshake timeout|currently unable to handle",
+        ClusterUnreachableError,
+        "check the connection and run it again: what was applied stays",
+    ),
+)
+
+
+class Cluster:
+    """`context`: a name in the kubeconfig, empty for its current one. `lost_seconds`: how long an API server that does
+    not answer is tried again."""
+
+    def __init__(self, state: Path, *, context: str = "", lost_seconds: float = 120.0) -> None:
+        self.state = state
+        self.context = context
+        self.lost_seconds = lost_seconds
+
+    def live(self, documents: Sequence[Manifest]) -> list[Manifest]:
+        """Those of `documents` that exist, as they are in the cluster."""
+        text = self._call(["get", "-f", "-", "-o", "json", "--ignore-not-found"], documents)
+        found = json.loads(text) if text.strip() else {"items": []}
+        items: list[Manifest] = found.get("items", [found])
+        return items
+
+    def apply(self, documents: Sequence[Manifest], *, dry_run: bool = False, force: bool = False) -> None:
+        """Server-side apply. A dry run is checked by the API server: rights, admission, conflicts; nothing is kept.
+
+        Raises ConflictError unless `force` takes fields over from other managers."""
+        if not documents:
+            return
+        words = ["apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-"]
+        words += ["--dry-run=server"] if dry_run else []
+        words += ["--force-conflicts"] if force else []
+        self._call(words, documents)
+
+    @contextmanager
+    def client(self) -> Iterator[httpx.Client]:
+        """HTTP to the API server, paths as its reference has them."""
+        folder = Path(tempfile.mkdtemp(prefix="sluice-"))  # only this user gets in; a socket's path must be short
+        socket = folder / "api"
+        child = start("kubectl-proxy", self._words(["proxy", "--unix-socket", str(socket)]), state=self.state)
+        try:
+            if not wait_until(lambda: socket.exists() or not child.running, seconds=20) or not child.running:
+                raise _refusal(child.tail() or "kubectl proxy did not start")
+            transport = httpx.HTTPTransport(uds=str(socket))
+            with httpx.Client(transport=transport, base_url="http://localhost", timeout=30) as client:
+                yield client
+        finally:
+            child.stop(grace=5)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _words(self, words: list[str]) -> list[str]:
+        return [kubectl(), *([f"--context={self.context}"] if self.context else []), *words]
+
+    def _call(self, words: list[str], documents: Sequence[Manifest]) -> str:
+        """Everything here may be repeated, so an API server that does not answer is asked again for a while."""
+        text = yaml.safe_dump_all([dict(one) for one in documents], sort_keys=False)
+        end = time.monotonic() + self.lost_seconds
+        pause = 0.5
+        while True:
+            try:
+                return self._once(words, text)
+            except ClusterUnreachableError:
+                if time.monotonic() + pause > end:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 2, 10)
+
+    def _once(self, words: list[str], text: str) -> str:
+        argv = self._words([*words, f"--request-timeout={_CALL_SECONDS // 4}s"])
+        try:
+            done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=_CALL_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ClusterUnreachableError(
+                f"kubectl {words[0]}: no answer in {_CALL_SECONDS} s", remedy="run it again"
+            ) from None
+        if done.returncode:
+            raise _refusal(done.stderr)
+        return done.stdout
+
+
+def _refusal(words: str) -> SluiceError:
+    # kubectl logs each attempt at discovery in its own format (E1124 ...); its last words say it for people.
+    text = "\n".join(line for line in words.strip().splitlines() if not re.match(r"[EWI]\d{4} ", line))
+    text = text or words.strip()
+    for pattern, error, remedy in _WORDS:
+        if re.search(pattern, text):
+            return error(text, remedy=remedy)
+    return SluiceError(text, remedy="nothing of the rollout was changed if it is not named here")
+
+
+def read(client: httpx.Client, path: str, **query: str) -> Any:
+    """One object or list. SluiceError with the API server's own words when it refuses, LostError when it is silent."""
+    return _answer(lambda: client.get(path, params=query))
+
+
+def find(client: httpx.Client, path: str) -> Any | None:
+    """As `read`; None when there is no such object."""
+    return _answer(lambda: client.get(path), absent=True)
+
+
+def delete(client: httpx.Client, path: str) -> None:
+    """Also what it owns, in the background. One that is gone already is fine."""
+    _answer(lambda: client.delete(path, params={"propagationPolicy": "Background"}), absent=True)
+
+
+def patch(client: httpx.Client, path: str, body: Any) -> Any:
+    """A merge patch."""
+    headers = {"Content-Type": "application/merge-patch+json"}
+    return _answer(lambda: client.patch(path, content=json.dumps(body), headers=headers))
+
+
+def _answer(ask: Any, *, absent: bool = False) -> Any:
+    try:
+        response = ask()
+    except httpx.TransportError as error:
+        raise ClusterUnreachableError(
+            f"the API server: {error}", remedy="check the connection and run it again"
+        ) from error
+    if response.status_code in (429, 500, 502, 503, 504):
+        raise ClusterUnreachableError(f"the API server: {message(response)}", remedy="run it again")
+    if absent and response.status_code == 404:
+        return None
+    if response.is_error:
+        raise SluiceError(
+            message(response), remedy=_RIGHTS if response.status_code in (401, 403) else "see the message"
+        )
+    return response.json()
+
+
+def message(response: httpx.Response) -> str:
+    """The message of the API server's Status object, or what came instead."""
+    try:
+        return str(json.loads(response.read())["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code} {response.text.strip()[:300]}"

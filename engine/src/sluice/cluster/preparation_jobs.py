@@ -1,0 +1,91 @@
+"""Jobs that run before the pods of a release start: schema migration of a shared store, loading the release's index."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from sluice.cluster.apply import Show
+from sluice.cluster.job_logs import job_label, job_log
+from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, delete, find, read
+from sluice.cluster.manifests import Manifest
+from sluice.cluster.rollout_status import read_pod
+from sluice.core.errors import SluiceError
+from sluice.core.processes import wait_until
+
+_JOB_SECONDS = 3600.0
+_GONE_SECONDS = 60.0
+
+
+def run_jobs(cluster: Cluster, client: httpx.Client, jobs: Sequence[Manifest], show: Show) -> None:
+    """Runs them one after the other. SluiceError with its log when one fails: the Rollout has not been touched then.
+    One that has succeeded before is not run again, one that has failed is."""
+    for job in jobs:
+        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+        path = f"{jobs_of(namespace)}/{name}"
+        if "Failed" in ended(find(client, path) or {}):
+            _make_room(client, path)
+            show(f"job {name}: failed before, once more")
+        cluster.apply([job])
+        show(f"job {name}: started")
+        _wait(client, job, show, cluster.lost_seconds)
+        show(f"job {name}: done")
+
+
+def jobs_of(namespace: str) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
+
+
+def ended(job: Mapping[str, Any]) -> dict[str, str]:
+    """`Complete` or `Failed` with the controller's words, empty while it runs."""
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return {one["type"]: str(one.get("message") or "failed") for one in conditions if one["status"] == "True"}
+
+
+def _make_room(client: httpx.Client, path: str) -> None:
+    """A Job never begins again, so the one that failed gives its name to a new one."""
+    delete(client, path)
+    if not wait_until(lambda: find(client, path) is None, seconds=_GONE_SECONDS, every=0.5):
+        raise SluiceError(f"{path}: is not gone {_GONE_SECONDS:.0f} s after it was deleted", remedy="look at its pods")
+
+
+def _wait(client: httpx.Client, job: Manifest, show: Show, lost_seconds: float) -> None:
+    name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+    end, heard = time.monotonic() + _JOB_SECONDS, time.monotonic()
+    told: set[str] = set()
+    while time.monotonic() < end:
+        try:
+            state = ended(read(client, f"{jobs_of(namespace)}/{name}"))
+            heard = time.monotonic()
+            _tell_problems(client, namespace, name, show, told)
+        except ClusterUnreachableError:
+            if time.monotonic() - heard > lost_seconds:
+                raise
+            state = {}
+        if "Complete" in state:
+            return
+        if "Failed" in state:
+            log = "\n".join(f"  {line}" for line in job_log(client, namespace, name))
+            raise SluiceError(
+                f"job {name}: {state['Failed']}\n{log}",
+                remedy="the Rollout was not touched: what was live stays live; deploying again runs the job again",
+            )
+        time.sleep(1)
+    raise SluiceError(f"job {name}: not done after {_JOB_SECONDS:.0f} s", remedy="the Rollout was not touched")
+
+
+def _tell_problems(client: httpx.Client, namespace: str, name: str, show: Show, told: set[str]) -> None:
+    """Why its pods do not start, once each: an image that is not there would be waited for in silence."""
+    try:
+        found = read(client, f"/api/v1/namespaces/{namespace}/pods", labelSelector=job_label(name))["items"]
+    except ClusterUnreachableError:
+        raise
+    except SluiceError:
+        return  # pods may not be seen: the Job itself decides
+    for pod in map(read_pod, found):
+        if pod.problem and pod.problem not in told:
+            told.add(pod.problem)
+            show(f"job {name}: pod {pod.name}: {pod.problem}")

@@ -1,0 +1,125 @@
+"""An overlay of k8s/ with one release in it: manifest in the ConfigMap, images by digest, release id on the pods.
+
+It is rendered as a kustomization on top of the overlay, so that kustomize names the ConfigMap by its content and the
+pod template with it. Nothing in the overlay itself is written.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sluice.cluster import manifests
+from sluice.cluster.rollout_status import RELEASE_LABEL
+from sluice.core.atomic_files import write_atomic
+from sluice.core.digests import digest_of
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.settings import nearest
+from sluice.core.workspace import Workspace
+from sluice.release.container_image import PINNED
+from sluice.release.manifest import FILE, Manifest
+
+# Names of the images in k8s/: the service with its init container, and the Jobs of the analyses.
+SERVING, LOAD = "sluice", "sluice-load"
+# The API server takes objects of up to about this size.
+_CONFIGMAP_BYTES = 1_000_000
+
+
+def render_release(
+    workspace: Workspace, environment: str, release: Manifest, image: str = "", load_image: str = ""
+) -> list[Any]:
+    """The documents that a cluster gets, validated. `image`, `load_image`: REPOSITORY@sha256:DIGEST of what serves the
+    release and of what judges its canary; empty: the overlay's.
+
+    SluiceError for an unknown environment, an image without digest, and everything that validation finds."""
+    overlay = _overlay(workspace, environment)
+    settings = yaml.safe_load((overlay / "kustomization.yaml").read_text()) or {}
+    if not settings.get("namespace"):
+        raise SluiceError(f"{overlay / 'kustomization.yaml'}: no namespace", remedy="add the key `namespace`")
+    content = release.to_bytes()
+    if len(content) > _CONFIGMAP_BYTES:
+        raise SluiceError(
+            f"{release.id}: its {FILE} has {len(content)} bytes, a ConfigMap holds {_CONFIGMAP_BYTES}",
+            remedy="put fewer files into the release",
+        )
+    folder = workspace.state / "deploy" / environment
+    write_atomic(folder / FILE, content.decode())
+    layer = _layer(folder, overlay, settings, release)
+    layer["images"] = [_image(settings, *one) for one in ((SERVING, image), (LOAD, load_image)) if one[1]]
+    write_atomic(folder / "kustomization.yaml", yaml.safe_dump(layer))
+    documents = [_named_by_content(dict(one)) for one in manifests.parse(manifests.render(folder))]
+    manifests.validate(documents, workspace.root / "engine" / "schemas" / "cluster")
+    if loose := manifests.unpinned(documents, placeholders=False):
+        raise ValidationErrors(
+            environment,
+            loose,
+            remedy="give --image and --load-image as REPOSITORY@sha256:DIGEST; other images are named in the overlay",
+        )
+    return documents
+
+
+def rollout_of(documents: list[Any]) -> Any:
+    """The one Rollout of an environment."""
+    found = [one for one in documents if one["kind"] == "Rollout"]
+    if len(found) != 1:
+        raise SluiceError(f"{len(found)} Rollouts were rendered, not one", remedy="an overlay has exactly one")
+    return found[0]
+
+
+def place_of_rollout(workspace: Workspace, environment: str) -> tuple[str, str]:
+    """Namespace and name of the environment's Rollout."""
+    metadata = rollout_of(manifests.parse(manifests.render(_overlay(workspace, environment))))["metadata"]
+    return metadata["namespace"], metadata["name"]
+
+
+def _overlay(workspace: Workspace, environment: str) -> Path:
+    folders = {path.parent.name: path.parent for path in workspace.root.glob("k8s/overlays/*/kustomization.yaml")}
+    if environment not in folders:
+        raise SluiceError(
+            f"k8s/overlays/{environment}: no such environment{nearest(environment, list(folders))}",
+            remedy=f"there are {', '.join(sorted(folders)) or 'none'}",
+        )
+    return folders[environment]
+
+
+def _layer(folder: Path, overlay: Path, settings: dict[str, Any], release: Manifest) -> dict[str, Any]:
+    label = {RELEASE_LABEL: release.id}
+    # Within one Rollout: a merge patch, since kustomize knows no more of custom resources.
+    patch = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Rollout",
+        "metadata": {"name": "any", "labels": label},
+        "spec": {"template": {"metadata": {"labels": label}}},
+    }
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "any", "labels": label}}
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": settings["namespace"],
+        "resources": [os.path.relpath(overlay, folder)],  # kustomize refuses absolute paths
+        "configMapGenerator": [{"name": "sluice-release", "behavior": "replace", "files": [FILE]}],
+        "patches": [
+            {"target": {"kind": "Rollout"}, "patch": yaml.safe_dump(patch)},
+            {"target": {"kind": "Job"}, "patch": yaml.safe_dump(job)},
+        ],
+    }
+
+
+def _image(settings: dict[str, Any], name: str, image: str) -> dict[str, str]:
+    found = PINNED.fullmatch(image)
+    if not found:
+        raise SluiceError(f"{image}: not an image by digest", remedy="name it as REPOSITORY@sha256:DIGEST")
+    # The overlay has already given the image its name: this layer finds it by that one.
+    named = {one["name"]: one.get("newName", one["name"]) for one in settings.get("images", ())}
+    return {"name": named.get(name, name), "newName": found["name"], "digest": found["digest"]}
+
+
+def _named_by_content(document: dict[str, Any]) -> dict[str, Any]:
+    """A Job cannot be changed once it is made, so another content is another Job."""
+    if document["kind"] != "Job":
+        return document
+    name = f"{document['metadata']['name']}-{digest_of(document['spec'])[:10]}"
+    return {**document, "metadata": {**document["metadata"], "name": name}}

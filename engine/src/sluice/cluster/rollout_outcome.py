@@ -1,0 +1,73 @@
+"""Whether and how a rollout has ended: pure functions of a snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sluice.cluster.rollout_changes import describe
+from sluice.cluster.rollout_status import RolloutSnapshot, RolloutStatus
+
+
+@dataclass(frozen=True)
+class RolloutOutcome:
+    """`promoted`: the release has all traffic. `stopped`: it was aborted, stable has the traffic. `failed`: it cannot
+    go on. `inconclusive`: an analysis could not decide, and the rollout waits.
+
+    `reasons`: a line each; `jobs`: whose logs say more."""
+
+    kind: Literal["promoted", "stopped", "failed", "inconclusive"]
+    reasons: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+
+
+def outcome(picture: RolloutSnapshot, *, generation: int = 0) -> RolloutOutcome | None:
+    """None while the rollout goes on. A status about a spec older than `generation` says nothing."""
+    rollout = picture.rollout
+    if rollout is None or not rollout.observed or rollout.generation < generation:
+        return None
+    if rollout.invalid:
+        return RolloutOutcome("failed", (f"the controller refuses the Rollout: {rollout.invalid}",))
+    if rollout.aborted:
+        return RolloutOutcome("stopped", *_reasons(picture, rollout))
+    if rollout.phase == "Healthy" and rollout.stable and rollout.stable == rollout.current:
+        return RolloutOutcome("promoted")
+    if "InconclusiveAnalysisRun" in rollout.pauses:
+        return RolloutOutcome("inconclusive", *_reasons(picture, rollout))
+    if rollout.phase == "Degraded":
+        return RolloutOutcome("failed", *_reasons(picture, rollout))
+    return None
+
+
+def weights_are_back(picture: RolloutSnapshot) -> bool:
+    """After an abort: the canary has no traffic any more. True where nothing splits traffic."""
+    return picture.rollout is None or not picture.rollout.weight
+
+
+def waits_for_a_person(rollout: RolloutStatus) -> bool:
+    """At a step `pause: {}`."""
+    if "CanaryPauseStep" not in rollout.pauses or rollout.step is None or rollout.step >= len(rollout.steps):
+        return False
+    return rollout.steps[rollout.step] == "pause until a person goes on"
+
+
+def _reasons(picture: RolloutSnapshot, rollout: RolloutStatus) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the analyses say; else what the controller and the pods say."""
+    lines: list[str] = []
+    jobs: list[str] = []
+    for run in picture.own_runs:
+        lines += [f"{run.name}: {describe(metric)}" for metric in run.bad]
+        jobs += [metric.job for metric in run.bad if metric.job]
+        if not run.bad and run.phase in ("Failed", "Error", "Inconclusive"):
+            lines.append(f"{run.name}: {run.phase}, {run.message}")
+    if not lines and rollout.message:
+        lines.append(rollout.message)
+    if not lines:
+        progress = rollout.conditions.get("Progressing")
+        lines.append(progress[2] if progress else "the controller gives no reason")
+    lines += [
+        f"pod {pod.name}: {pod.problem}"
+        for pod in picture.pods.values()
+        if pod.problem and pod.template_hash == rollout.current
+    ]
+    return tuple(lines), tuple(dict.fromkeys(jobs))

@@ -1,0 +1,227 @@
+"""Reads status values out of Rollout, AnalysisRun and Pod objects: pure functions from objects to values.
+
+The fields are those of Argo Rollouts' definitions; a field that an older or newer controller omits is None or empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Object = Mapping[str, Any]
+
+# The release that a pod template belongs to. A label of its pods too, so that `kubectl get pods -L` shows it.
+RELEASE_LABEL = "app.kubernetes.io/version"
+HASH_LABEL = "rollouts-pod-template-hash"
+BAD_PHASES = ("Failed", "Error", "Inconclusive")
+# Why a container waits when it will not start by waiting longer alone.
+_REASONS = (
+    "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable",
+    "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff",
+)  # fmt: skip
+_ARG = re.compile(r"\{\{\s*args\.([\w.-]+)\s*\}\}")
+
+
+@dataclass(frozen=True)
+class RolloutStatus:
+    """`weight`: percent of the traffic that the canary has. `step` counts from 0, len(steps) after the last."""
+
+    name: str
+    uid: str
+    generation: int
+    observed: bool  # the controller has seen this generation; before, its status is about another spec
+    release: str
+    phase: str
+    message: str
+    aborted: bool
+    current: str
+    stable: str
+    steps: tuple[str, ...]
+    step: int | None
+    weight: int | None
+    pauses: tuple[str, ...]
+    conditions: Mapping[str, tuple[str, str, str]]  # type: (status, reason, message)
+
+    @property
+    def first(self) -> bool:
+        """Nothing has been promoted here before."""
+        return not self.stable
+
+    @property
+    def invalid(self) -> str:
+        """Why the controller refuses the spec, empty when it does not."""
+        status, _, message = self.conditions.get("InvalidSpec", ("", "", ""))
+        return message or "no reason is given" if status == "True" else ""
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """One metric of an analysis: the last value that was measured, and what it had to hold."""
+
+    name: str
+    phase: str
+    message: str
+    value: str
+    limit: str
+    job: str
+    counts: str
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    name: str
+    owner: str
+    template_hash: str
+    phase: str
+    message: str
+    metrics: tuple[MetricResult, ...]
+
+    @property
+    def bad(self) -> tuple[MetricResult, ...]:
+        return tuple(one for one in self.metrics if one.phase in BAD_PHASES)
+
+
+@dataclass(frozen=True)
+class PodStatus:
+    name: str
+    template_hash: str
+    phase: str
+    ready: bool
+    problem: str  # why it does not start, empty when nothing is known to be wrong
+    stuck: bool  # a problem that waiting alone does not mend; for a node it waits as long as the rollout may take
+    restarts: int
+
+
+@dataclass(frozen=True)
+class RolloutSnapshot:
+    """All that is known at one moment. Runs and pods are by name."""
+
+    rollout: RolloutStatus | None = None
+    runs: Mapping[str, RunStatus] = field(default_factory=dict)
+    pods: Mapping[str, PodStatus] = field(default_factory=dict)
+
+    @property
+    def own_runs(self) -> list[RunStatus]:
+        """The analyses of the pod template that the Rollout has now."""
+        return [
+            run
+            for run in self.runs.values()
+            if self.rollout and run.owner == self.rollout.uid and run.template_hash == self.rollout.current
+        ]
+
+
+def read_rollout(document: Object) -> RolloutStatus:
+    metadata, spec, status = document["metadata"], document["spec"], document.get("status") or {}
+    generation = int(metadata.get("generation", 0))
+    template = (spec.get("template") or {}).get("metadata") or {}
+    weights = (status.get("canary") or {}).get("weights") or {}
+    conditions = {
+        str(one["type"]): (str(one["status"]), str(one.get("reason", "")), str(one.get("message", "")))
+        for one in status.get("conditions") or ()
+    }
+    return RolloutStatus(
+        name=str(metadata["name"]),
+        uid=str(metadata.get("uid", "")),
+        generation=generation,
+        observed=str(status.get("observedGeneration", "")) == str(generation),
+        release=str((template.get("labels") or {}).get(RELEASE_LABEL, "")),
+        phase=str(status.get("phase", "")),
+        message=str(status.get("message", "")),
+        aborted=bool(status.get("abort")),
+        current=str(status.get("currentPodHash", "")),
+        stable=str(status.get("stableRS", "")),
+        steps=tuple(_step(one) for one in ((spec.get("strategy") or {}).get("canary") or {}).get("steps") or ()),
+        step=status.get("currentStepIndex"),
+        weight=(weights.get("canary") or {}).get("weight"),
+        pauses=tuple(str(one["reason"]) for one in status.get("pauseConditions") or ()),
+        conditions=conditions,
+    )
+
+
+def _step(step: Object) -> str:
+    kind, value = next(iter(step.items()), ("", None))
+    if kind == "pause":
+        return f"pause {value['duration']}" if value and "duration" in value else "pause until a person goes on"
+    if kind in ("analysis", "experiment"):
+        names = [str(one.get("templateName", one.get("name"))) for one in (value or {}).get("templates") or ()]
+        return f"{kind} {', '.join(names)}"
+    return f"{kind} {value}" if isinstance(value, (int, str)) else str(kind)
+
+
+def read_run(document: Object) -> RunStatus:
+    metadata, spec, status = document["metadata"], document.get("spec") or {}, document.get("status") or {}
+    arguments = {str(one["name"]): str(one.get("value", "")) for one in spec.get("args") or ()}
+    metrics = {str(one["name"]): one for one in spec.get("metrics") or ()}
+    owners = [str(one.get("uid", "")) for one in metadata.get("ownerReferences") or () if one.get("kind") == "Rollout"]
+    return RunStatus(
+        name=str(metadata["name"]),
+        owner=next(iter(owners), ""),
+        template_hash=str((metadata.get("labels") or {}).get(HASH_LABEL, "")),
+        phase=str(status.get("phase", "Pending")),
+        message=str(status.get("message", "")),
+        metrics=tuple(
+            _metric(one, metrics.get(str(one["name"]), {}), arguments) for one in status.get("metricResults") or ()
+        ),
+    )
+
+
+def _metric(result: Object, metric: Object, arguments: Mapping[str, str]) -> MetricResult:
+    # A run goes on measuring after the first bad value where its limit of failures allows it: the last one decides.
+    measured = list(result.get("measurements") or ())
+    phase = str(result["phase"])
+    deciding = next((one for one in reversed(measured) if one["phase"] == phase), measured[-1] if measured else {})
+    counts = [f"{result[key]} {key}" for key in ("successful", "failed", "inconclusive", "error") if result.get(key)]
+    return MetricResult(
+        name=str(result["name"]),
+        phase=phase,
+        message=str(result.get("message") or deciding.get("message") or ""),
+        value=str(deciding.get("value", "")),
+        limit=_limit(metric, arguments),
+        job=str((deciding.get("metadata") or {}).get("job-name", "")),
+        counts=", ".join(counts),
+    )
+
+
+def _limit(metric: Object, arguments: Mapping[str, str]) -> str:
+    """The conditions of a metric with its arguments filled in."""
+    parts = []
+    if success := metric.get("successCondition"):
+        parts.append(str(success))
+    if failure := metric.get("failureCondition"):
+        parts.append(f"not ({failure})")
+    if not parts and "job" in (metric.get("provider") or {}):
+        parts.append("the Job succeeds")
+    text = " and ".join(parts)
+    return " ".join(_ARG.sub(lambda found: arguments.get(found[1], found[0]), text).split())
+
+
+def read_pod(document: Object) -> PodStatus:
+    metadata, status = document["metadata"], document.get("status") or {}
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or ())
+    return PodStatus(
+        name=str(metadata["name"]),
+        template_hash=str((metadata.get("labels") or {}).get(HASH_LABEL, "")),
+        phase="Terminating" if metadata.get("deletionTimestamp") else str(status.get("phase", "")),
+        ready=ready,
+        problem=_stuck(containers) or _unscheduled(status),
+        stuck=bool(_stuck(containers)),
+        restarts=sum(int(one.get("restartCount", 0)) for one in containers),
+    )
+
+
+def _stuck(containers: list[Object]) -> str:
+    for one in containers:
+        waiting = (one.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in _REASONS:
+            return f"{waiting['reason']}: {waiting.get('message') or one.get('image', '')}".strip()
+    return ""
+
+
+def _unscheduled(status: Object) -> str:
+    for one in status.get("conditions") or ():
+        if one["type"] == "PodScheduled" and one["status"] == "False":
+            return f"{one.get('reason', 'not scheduled')}: {one.get('message', '')}".strip()
+    return ""

@@ -1,0 +1,95 @@
+"""Atomic file writes: a file is complete or absent."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sluice.core.errors import SluiceError
+
+
+def write_atomic(path: Path, content: bytes | str, *, sync: bool = True) -> None:
+    """Writes through a temporary file in the same folder, syncs, renames. A full disk leaves the old file in place.
+
+    Without `sync` a power failure may leave a torn file, a killed process still does not."""
+    raw = content.encode() if isinstance(content, str) else content
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as stream:
+            stream.write(raw)
+            if sync:
+                stream.flush()
+                os.fsync(stream.fileno())
+        draft.replace(path)
+    except BaseException as error:
+        draft.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SluiceError(
+                f"{path.parent}: no space left on the disk", remedy="free some space and run it again"
+            ) from error
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON for people and diffs, written atomically."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Parsed JSON; a missing or broken file is a SluiceError that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SluiceError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SluiceError(f"{path}: not valid JSON: {error}") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """One object a line; blank lines are skipped; a broken line is a SluiceError with its number."""
+    rows: list[dict[str, Any]] = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SluiceError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise SluiceError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    # Only "\n" ends a line: str.splitlines would also cut at U+2028, which JSON allows inside a string.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SluiceError(f"{path}:{number}: not valid JSON: {error.msg}") from None
+        if not isinstance(row, dict):
+            raise SluiceError(f"{path}:{number}: expected an object, found {type(row).__name__}")
+        rows.append(row)
+    return rows
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """One compact object a line, written atomically."""
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `out` when the block has ended well, and is gone otherwise."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield fresh
+        fresh.chmod(0o755)
+        fresh.replace(out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

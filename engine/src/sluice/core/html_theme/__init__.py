@@ -1,0 +1,23 @@
+"""The shared style sheet and templates of all HTML reports, light and dark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def page_environment(*templates: Path) -> Environment:
+    """Templates of the first folder that has them, escaping what is put in, and `house.css` to include. A missing name
+    is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader([*templates, Path(__file__).parent]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

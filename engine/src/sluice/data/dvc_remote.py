@@ -1,0 +1,155 @@
+"""Objects of data.dvc: in DVC's local cache, and in the remote from which other machines pull.
+
+`dvc push` and `dvc status --cloud` believe an index of what a remote holds, and a folder's list to prove its files:
+both can claim success with objects missing. Here an object exists when its bytes were read and have its MD5. DVC
+locates cache and remote and copies the bytes; it is imported inside functions, because it takes half a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sluice.core.errors import SluiceError
+from sluice.core.settings import parse_yaml
+from sluice.core.workspace import Workspace
+
+POINTER = "data.dvc"
+_BLOCK = 1 << 20
+_READERS = 16  # most of the time is spent waiting for the remote
+
+
+@dataclass(frozen=True)
+class DataEntry:
+    """A file of the data set: its path below data/, and the object that holds it (`oid`, an MD5 in hex)."""
+
+    path: str
+    oid: str
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """A store of objects. `name`: for people."""
+
+    name: str
+    odb: Any
+
+    def has(self, oid: str) -> bool:
+        return self.md5(oid) == oid.removesuffix(".dir")
+
+    def md5(self, oid: str) -> str | None:
+        """Of the bytes that are there under this name; None when there are none."""
+        digest = hashlib.md5(usedforsecurity=False)
+        try:
+            with self.odb.fs.open(self.odb.oid_to_path(oid), mode="rb") as stream:
+                while block := stream.read(_BLOCK):
+                    digest.update(block)
+        except FileNotFoundError:
+            return None
+        return digest.hexdigest()
+
+    def read(self, oid: str) -> bytes:
+        """The bytes of an object. SluiceError when they are not there or are others."""
+        try:
+            with self.odb.fs.open(self.odb.oid_to_path(oid), mode="rb") as stream:
+                content = bytes(stream.read())
+        except FileNotFoundError:
+            raise SluiceError(f"{self.name}: no object {oid}", remedy="publish it again: sluice data push") from None
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != oid.removesuffix(".dir"):
+            raise SluiceError(
+                f"{self.name}: object {oid} holds other bytes", remedy="publish it again: sluice data push"
+            )
+        return content
+
+    def entries(self, oid: str) -> list[DataEntry]:
+        """The files of a version of the data: `oid` is the list of a folder, or one file."""
+        if not oid.endswith(".dir"):
+            return [DataEntry("", oid)]
+        return [DataEntry(str(one["relpath"]), str(one["md5"])) for one in json.loads(self.read(oid))]
+
+    def list(self) -> set[str]:
+        """Names of all objects that are there."""
+        try:
+            return set(self.odb.all())
+        except FileNotFoundError:
+            return set()
+
+    def remove(self, oid: str) -> None:
+        self.odb.delete(oid)
+
+    def copy_from(self, other: ObjectStore, oids: Sequence[str]) -> None:
+        """Copies objects from another store, and replaces corrupt ones."""
+        for oid in oids:
+            if self.md5(oid) is not None:
+                self.remove(oid)
+        if oids:
+            paths = [other.odb.oid_to_path(oid) for oid in oids]
+            self.odb.add(paths, other.odb.fs, list(oids), check_exists=False)
+
+
+@dataclass(frozen=True)
+class DataStores:
+    """DVC's cache of this checkout and the remote that is meant."""
+
+    cache: ObjectStore
+    remote: ObjectStore
+    repo: Any
+
+
+@contextmanager
+def open_places(workspace: Workspace, remote: str = "") -> Iterator[DataStores]:
+    """`remote`: a name in .dvc/config, default: the one that is the default there. SluiceError when there is none."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(workspace.root)) as repo:
+            repo.scm_context.quiet = True  # what is to be committed, the caller knows
+            name = remote or repo.config["core"].get("remote") or ""
+            there = ObjectStore(f"remote {name!r}", repo.cloud.get_remote_odb(name or None))
+            yield DataStores(ObjectStore("cache", repo.cache.local), there, repo)
+    except DvcException as error:
+        raise SluiceError(
+            f"dvc: {str(error).splitlines()[0]}", remedy="`dvc remote list` names the remotes; .dvc/config holds them"
+        ) from error
+
+
+def version_of(pointer: bytes, place: Path | str = POINTER) -> str:
+    """The object that a data.dvc names."""
+    document, _ = parse_yaml(pointer, place)
+    try:
+        (out,) = document["outs"]
+        return str(out["md5"])
+    except (KeyError, TypeError, ValueError):
+        raise SluiceError(f"{place}: names no md5 of one folder", remedy="make it again: dvc add data") from None
+
+
+def version_here(workspace: Workspace) -> str:
+    """The object that the data.dvc of the working tree names."""
+    path = workspace.root / POINTER
+    if not path.is_file():
+        raise SluiceError(f"{path}: no such file", remedy="restore it with git, or make it: dvc add data")
+    return version_of(path.read_bytes(), path)
+
+
+def absent(objects: ObjectStore, oids: Iterable[str]) -> dict[str, str]:
+    """Objects that cannot be pulled from a store, and why."""
+    wanted = list(dict.fromkeys(oids))
+    with ThreadPoolExecutor(_READERS) as readers:
+        found = dict(zip(wanted, readers.map(objects.md5, wanted), strict=True))
+    return {
+        oid: f"is not in {objects.name}" if md5 is None else f"holds other bytes in {objects.name}"
+        for oid, md5 in found.items()
+        if md5 != oid.removesuffix(".dir")
+    }
+
+
+def told(entries: Iterable[DataEntry], lost: Mapping[str, str]) -> list[str]:
+    """A fault for each file that has lost its object."""
+    return [f"data/{entry.path}: object {entry.oid} {lost[entry.oid]}" for entry in entries if entry.oid in lost]

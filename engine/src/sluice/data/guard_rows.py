@@ -1,0 +1,111 @@
+"""Rows that train and evaluate the guard model: data/guard/train.jsonl and data/guard/eval.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from sluice.core.errors import ValidationErrors
+from sluice.core.settings import Settings, nearest
+from sluice.data import privacy
+from sluice.data.near_duplicates import words
+from sluice.data.rows import LocatedRecord, ValidationIssue, read_text
+
+FILES = ("train.jsonl", "eval.jsonl")
+FREE = "free"  # family of the rows of eval.jsonl that are of all kinds and follow no pattern
+
+
+class GuardRow(Settings):
+    """`family`: the kind of attack or of honest text, and behind a slash the wording, where rows share one: such rows
+    stay together when the model is judged. A kind of attack that only eval.jsonl has is held out."""
+
+    text: str
+    label: Literal["attack", "benign"]
+    family: str
+
+    @property
+    def kind(self) -> str:
+        return self.family.partition("/")[0]
+
+    @property
+    def attack(self) -> bool:
+        return self.label == "attack"
+
+
+def load_guard_rows(path: Path) -> list[GuardRow]:
+    """All rows of one file. Raises ValidationErrors with every malformed line."""
+    rows, faults = scan_guard_rows(path)
+    if faults:
+        raise ValidationErrors(
+            str(path),
+            [str(fault) for fault in faults],
+            remedy="correct the lines above; see engine/docs/reference/data.md",
+        )
+    return [placed.value for placed in rows]
+
+
+def scan_guard_rows(path: Path) -> tuple[list[LocatedRecord[GuardRow]], list[ValidationIssue]]:
+    """The readable rows of a file and a fault for each line that is not one."""
+    text, faults = read_text(path)
+    if faults:
+        return [], faults
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = GuardRow.model_validate_json(line, strict=True)
+        except ValidationError as error:
+            faults += [ValidationIssue(path, number, _describe(dict(fault))) for fault in error.errors()]
+            continue
+        blank = [name for name in ("text", "family") if not getattr(row, name).strip()]
+        faults += [ValidationIssue(path, number, f"{name} is blank") for name in blank]
+        rows.append(LocatedRecord(row, path, number))
+    if not rows and not faults:
+        faults.append(ValidationIssue(path, 1, "no rows"))
+    return rows, faults
+
+
+def _describe(fault: dict[str, object]) -> str:
+    place = ".".join(str(part) for part in fault["loc"])  # type: ignore[attr-defined]
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {place!r}{nearest(place, list(GuardRow.model_fields))}"
+    return f"{place or 'row'}: {fault['msg']}"
+
+
+def check_guard(folder: Path) -> list[ValidationIssue]:
+    """Faults of data/guard; none where there is no such folder, because not every data set has a guard of its own."""
+    if not folder.is_dir():
+        return []
+    faults: list[ValidationIssue] = []
+    rows: list[LocatedRecord[GuardRow]] = []
+    for name in FILES:
+        found, broken = scan_guard_rows(folder / name)
+        faults += broken + _check_labels(folder / name, found)
+        rows += found
+    faults += _check_repeats(rows)
+    for row in rows:
+        faults += [row.fault(what) for _, what in privacy.findings(row.value.text)]
+    return faults
+
+
+def _check_labels(path: Path, rows: Sequence[LocatedRecord[GuardRow]]) -> list[ValidationIssue]:
+    missing = {"attack", "benign"} - {placed.value.label for placed in rows}
+    return [ValidationIssue(path, 1, f"no row is labelled {label!r}") for label in sorted(missing) if rows]
+
+
+def _check_repeats(rows: Sequence[LocatedRecord[GuardRow]]) -> list[ValidationIssue]:
+    """No text twice, whatever its case and punctuation; in both files it is leakage."""
+    first: dict[tuple[str, ...], LocatedRecord[GuardRow]] = {}
+    faults = []
+    for row in rows:
+        if not (key := tuple(words(row.value.text))):
+            continue
+        earlier = first.setdefault(key, row)
+        if earlier is not row:
+            leak = "" if earlier.path == row.path else "leakage: "
+            faults.append(row.fault(f"{leak}the same text as {earlier.path.name}:{earlier.line}"))
+    return faults

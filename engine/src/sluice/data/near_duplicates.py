@@ -1,0 +1,111 @@
+"""Finds near-duplicate questions without comparing every pair.
+
+Two texts are near when their word sets overlap by `NEAR_DUPLICATE` (Jaccard). Two sets can only overlap that much when
+they share one of their rarest words at fitting positions (prefix filtering: Bayardo, Ma, Srikant 2007), so only texts
+that do are compared. The result is exact.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Sequence
+
+from sluice.data.rows import Row
+
+NEAR_DUPLICATE = 0.8
+"""Share of common words from which two questions count as nearly the same."""
+
+# Scripts without spaces between words are compared by character.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, normalised (NFKC, case folded), without punctuation."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def repeats_within(rows: Sequence[Row]) -> dict[int, int]:
+    """Positions of rows that ask what an earlier row asks, each with the position of that row.
+
+    Rows with exactly the same words always do; nearly the same words do when an answer is shared, or when both decline:
+    "Who is the chair?" and "Who is the vice-chair?" are told apart by their answers. A row that is only near a repeat
+    is none itself.
+    """
+    bags = [_bag(row.question) for row in rows]
+    index = _WordIndex(bags)
+    same: dict[frozenset[str], int] = {}
+    found: dict[int, int] = {}
+    for number, (row, bag) in enumerate(zip(rows, bags, strict=True)):
+        keys: set[Hashable] = {tuple(words(answer)) for answer in row.answers} or {None}
+        earlier = same.setdefault(bag, number)
+        near = earlier if earlier != number else index.find(bag, keys)
+        if near is None:
+            index.add(number, bag, keys)
+        else:
+            found[number] = near
+    return found
+
+
+def repeats_across(base: Sequence[Row], probe: Sequence[Row]) -> dict[int, int]:
+    """Positions in `probe` whose question is nearly one of `base` whatever the answers, and the position there."""
+    base_bags, probe_bags = [_bag(row.question) for row in base], [_bag(row.question) for row in probe]
+    index = _WordIndex([*base_bags, *probe_bags])
+    for number, bag in enumerate(base_bags):
+        index.add(number, bag, {None})
+    near = {number: index.find(bag, {None}) for number, bag in enumerate(probe_bags)}
+    return {number: place for number, place in near.items() if place is not None}
+
+
+def _bag(text: str) -> frozenset[str]:
+    return frozenset(words(text)) or frozenset({text.strip()})
+
+
+class _WordIndex:
+    """Word sets by their rarest words. `keys` divide it: only sets with a common key are compared.
+
+    Sets that differ in a number are different whatever else they share ("... in 1990?", "... in 1991?").
+    """
+
+    def __init__(self, bags: Sequence[frozenset[str]], threshold: float = NEAR_DUPLICATE) -> None:
+        self._frequency = Counter(word for bag in bags for word in bag)
+        self._threshold = threshold
+        self._bags: dict[int, frozenset[str]] = {}
+        self._places: defaultdict[Hashable, list[int]] = defaultdict(list)
+
+    def add(self, number: int, bag: frozenset[str], keys: Collection[Hashable]) -> None:
+        self._bags[number] = bag
+        size = len(bag)
+        prefix = self._by_rarity(bag)[: size - self._at_least(self._threshold * size) + 1]
+        for key in keys:
+            for place, word in enumerate(prefix):
+                self._places[key, _numbers(bag), size, word, place].append(number)
+
+    def find(self, bag: frozenset[str], keys: Collection[Hashable]) -> int | None:
+        """The number of one added set that is near `bag`, or None."""
+        size, order, numbers = len(bag), self._by_rarity(bag), _numbers(bag)
+        tried: set[int] = set()
+        for other in range(self._at_least(self._threshold * size), math.floor(size / self._threshold + 1e-9) + 1):
+            shared = self._at_least(self._threshold / (1 + self._threshold) * (size + other))
+            for word in order[: size - shared + 1]:
+                for place in range(other - shared + 1):
+                    for key in keys:
+                        for number in self._places.get((key, numbers, other, word, place), ()):
+                            if number not in tried and len(bag & self._bags[number]) >= shared:
+                                return number
+                            tried.add(number)
+        return None
+
+    def _by_rarity(self, bag: frozenset[str]) -> list[str]:
+        return sorted(bag, key=lambda word: (self._frequency[word], word))
+
+    @staticmethod
+    def _at_least(overlap: float) -> int:
+        """The smallest whole number that is not below `overlap`, forgiving floating point."""
+        return math.ceil(overlap - 1e-9)
+
+
+def _numbers(bag: frozenset[str]) -> frozenset[str]:
+    return frozenset(word for word in bag if any(c.isdigit() for c in word))

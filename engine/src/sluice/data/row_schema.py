@@ -1,0 +1,145 @@
+"""Rules for a single row and a single document, as pandera schemas over the whole table.
+
+Imports pandera, which takes seconds: import this module inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+
+from sluice.core.plain_names import NAME, RULE
+from sluice.data.near_duplicates import words
+from sluice.data.rows import Document, LocatedRecord, Row, ValidationIssue
+
+
+def check_rows(rows: Sequence[LocatedRecord[Row]], documents: dict[str, Document]) -> list[ValidationIssue]:
+    """Faults of single rows, given the corpus by id."""
+    schema = pa.DataFrameSchema(
+        {
+            "id": pa.Column(str, [_each(_is_id, "id is blank or has white space")]),
+            "question": pa.Column(str, [_each(_has_text, "question is blank")]),
+            "answers": pa.Column(
+                object,
+                [
+                    _each(_all_text, "an answer is blank"),
+                    _each(_all_different, "the same answer twice"),
+                ],
+            ),
+            "doc_ids": pa.Column(object, [_each(_all_different, "the same document twice")]),
+            "tags": pa.Column(object, [_each(_all_text, "a tag is blank")]),
+            "unknown": pa.Column(object, [_each(_nothing, "doc_ids: no such document: {}")]),
+            "private": pa.Column(object, [_each(_nothing, "doc_ids: one tenant's document, the model is for all: {}")]),
+            "unfound": pa.Column(object, [_each(_nothing, "answer is not in its documents: {}")]),
+            "groundless": pa.Column(bool, [_each(_false, "a row with answers needs the doc_ids they come from")]),
+            "contradictory": pa.Column(bool, [_each(_false, "a row without answers (decline) must have no doc_ids")]),
+        },
+        strict=True,
+    )
+    return _validate(schema, rows, [_facts(placed.value, documents) for placed in rows])
+
+
+def _facts(row: Row, documents: dict[str, Document]) -> dict[str, Any]:
+    known = [documents[doc_id] for doc_id in row.doc_ids if doc_id in documents]
+    complete = len(known) == len(row.doc_ids)
+    return {
+        **{name: getattr(row, name) for name in Row.model_fields if name not in ("expect", "provenance")},
+        "unknown": [doc_id for doc_id in row.doc_ids if doc_id not in documents],
+        # The model could repeat it to every user, and the evaluation has no tenant.
+        "private": [document.id for document in known if document.tenant is not None],
+        # Whether a missing document held the answer is unknown: one fault, not two.
+        "unfound": [a for a in row.answers if known and complete and not any(occurs(a, d.text) for d in known)],
+        "groundless": row.answerable and not row.doc_ids,
+        "contradictory": not row.answerable and bool(row.doc_ids),
+    }
+
+
+def check_documents(documents: Sequence[LocatedRecord[Document]]) -> list[ValidationIssue]:
+    """Faults of single documents."""
+    texts = {name: pa.Column(str, [_each(_has_text, f"{name} is blank")]) for name in ("title", "licence", "source")}
+    schema = pa.DataFrameSchema(
+        {
+            "id": pa.Column(str, [_each(_is_id, "id is blank or has white space")]),
+            **texts,
+            "text": pa.Column(str, [_each(_has_text, "no text after the front matter")]),
+            "mistenanted": pa.Column(object, [_each(_nothing, f"tenant {{}}: use {RULE}")]),
+            "misnamed": pa.Column(object, [_each(_nothing, "id {} does not equal the file name")]),
+        },
+        strict=True,
+    )
+    facts = [
+        {
+            **placed.value.model_dump(exclude={"tenant"}),
+            "mistenanted": [t] if (t := placed.value.tenant) is not None and not NAME.fullmatch(t) else [],
+            "misnamed": [placed.value.id] if placed.value.id != placed.path.stem else [],
+        }
+        for placed in documents
+    ]
+    return _validate(schema, documents, facts)
+
+
+def occurs(answer: str, text: str) -> bool:
+    """Whether `text` holds `answer` as whole words; case and the kind of white space do not matter."""
+    answer, text = " ".join(answer.split()).casefold(), " ".join(text.split()).casefold()
+    at = text.find(answer)
+    while answer and at >= 0:
+        end = at + len(answer)
+        if not (_joined(text[at - 1 : at], answer[0]) or _joined(answer[-1], text[end : end + 1])):
+            return True
+        at = text.find(answer, at + 1)
+    return False
+
+
+def _joined(left: str, right: str) -> bool:
+    """Whether two neighbours belong to one word. Scripts that write no spaces never do."""
+    return left.isalnum() and right.isalnum() and left.isascii() and right.isascii()
+
+
+def _validate(schema: Any, placed: Sequence[LocatedRecord[Any]], facts: list[dict[str, Any]]) -> list[ValidationIssue]:
+    """Runs the schema over the table and brings each failure case back to its file and line."""
+    if not facts:
+        return []
+    try:
+        schema.validate(pd.DataFrame(facts), lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        cases = errors.failure_cases
+        return [
+            placed[int(index)].fault(_fill(str(check), case))
+            for check, case, index in zip(cases["check"], cases["failure_case"], cases["index"], strict=True)
+        ]
+    return []
+
+
+def _fill(message: str, case: Any) -> str:
+    return message.replace("{}", ", ".join(map(repr, case))) if isinstance(case, list) else message
+
+
+def _each(holds: Callable[[Any], bool], message: str) -> Any:
+    return pa.Check(holds, element_wise=True, error=message)
+
+
+def _has_text(value: str) -> bool:
+    return bool(words(value) or value.strip())
+
+
+def _is_id(value: str) -> bool:
+    return bool(value) and not any(c.isspace() for c in value)
+
+
+def _all_text(values: Collection[str]) -> bool:
+    return all(value.strip() for value in values)
+
+
+def _all_different(values: Collection[str]) -> bool:
+    return len(set(values)) == len(values)
+
+
+def _nothing(values: Collection[str]) -> bool:
+    return not values
+
+
+def _false(value: bool) -> bool:
+    return not value

@@ -1,0 +1,95 @@
+"""The comparison policy: section `comparison:` of config/gates.yaml, with all its numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from sluice.core.settings import Settings, load_settings
+
+Decides = Literal["always", "when_asked", "never"]
+
+
+class MetricPolicy(Settings):
+    """What a metric does to the verdict, and from when a difference matters.
+
+    `decides`: `always` (too few cases for it are too few for a verdict), `when_asked` (it decides if enough cases have
+    it) or `never` (it informs). A difference smaller than `smallest` (in the metric's unit), or than `smallest_ratio`
+    of the base, is no difference, however sure it is; where both stand, both must be exceeded. `deterministic`: the
+    same release gives the same value for a case each time, so a fall that matters is worse without a test.
+    """
+
+    decides: Decides = "never"
+    smallest: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    smallest_ratio: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    minimum_cases: int | None = Field(default=None, ge=2)
+    deterministic: bool = False
+
+    def matters(self, base: float) -> float:
+        """The smallest difference to `base` that matters, in the metric's unit."""
+        return max(self.smallest, self.smallest_ratio * abs(base))
+
+
+class SlicePolicy(Settings):
+    """Tags that are looked at by themselves: those with `minimum_cases`, the `at_most` largest."""
+
+    minimum_cases: int = Field(ge=2)
+    at_most: int = Field(ge=0)
+
+
+class ComparisonPolicy(Settings):
+    """`confidence`: over all metrics together, one minus the chance of calling any different when nothing is.
+
+    `power`: how surely a difference of the stated detectable size is found. `minimum_cases`: below it a metric is not
+    judged. `resamples` and `seed` make the figures; the same records and policy give the same comparison.
+    """
+
+    confidence: float = Field(gt=0.5, lt=1)
+    power: float = Field(gt=0.5, lt=1)
+    resamples: int = Field(ge=100, le=1_000_000)
+    seed: int = Field(ge=0)
+    minimum_cases: int = Field(ge=2)
+    slices: SlicePolicy
+    metrics: dict[str, MetricPolicy]
+
+    @model_validator(mode="after")
+    def _can_decide(self) -> ComparisonPolicy:
+        deciding = sum(metric.decides != "never" for metric in self.metrics.values())
+        if not deciding:
+            raise _fault("metrics: none of them decides, so every change would pass")
+        needed = round(2 * deciding / (1 - self.confidence))
+        if self.resamples < needed:
+            raise _fault(
+                f"resamples: {self.resamples} cannot tell {deciding} metrics apart at confidence {self.confidence:g}; "
+                f"at least {needed} are needed"
+            )
+        return self
+
+    def of(self, metric: str) -> MetricPolicy:
+        """A metric that the file does not name informs."""
+        return self.metrics.get(metric) or MetricPolicy()
+
+    def least(self, metric: str) -> int:
+        """Cases below which a metric is not judged."""
+        return self.of(metric).minimum_cases or self.minimum_cases
+
+
+def _fault(what: str) -> PydanticCustomError:
+    # A plain ValueError would be shown with pydantic's own prefix; the text goes through context so that braces stay.
+    return PydanticCustomError("comparison", "{what}", {"what": what})
+
+
+class _PolicyFile(Settings):
+    """config/gates.yaml as a comparison reads it; the gates themselves are those of the release."""
+
+    gates: tuple[Any, ...] = ()
+    comparison: ComparisonPolicy
+    drift: Any = None
+
+
+def load_policy(path: Path) -> ComparisonPolicy:
+    """Reads config/gates.yaml; all faults are raised at once, with their lines."""
+    return load_settings(path, _PolicyFile).comparison

@@ -1,0 +1,160 @@
+"""The result of a comparison as values: metrics, labels, slices, cases, cost, and the overall verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sluice.evaluation.case_changes import CaseChange
+from sluice.evaluation.comparison_policy import ComparisonPolicy, Decides
+from sluice.evaluation.significance import MetricJudgement, MetricVerdict
+
+SCHEMA = 1
+Overall = Literal["improved", "worse", "no difference seen", "too few cases", "not evaluated"]
+
+
+@dataclass(frozen=True)
+class MetricComparison:
+    """One metric of both sides. `decides`: what it does to the verdict. `fixed`, `broken`: ids of the cases in which it
+    crossed the middle; shares only. `errors`: ids of the cases on which it crashed, on either side."""
+
+    name: str
+    unit: str
+    direction: str
+    aggregate: str
+    decides: Decides
+    judgement: MetricJudgement
+    fixed: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def verdict(self) -> MetricVerdict:
+        return self.judgement.verdict
+
+    def as_dict(self) -> dict[str, Any]:
+        judgement = self.judgement
+        return {
+            **{key: getattr(self, key) for key in ("name", "unit", "direction", "aggregate", "decides")},
+            "verdict": self.verdict,
+            **asdict(judgement),
+            "difference": judgement.difference,
+            **{key: list(getattr(self, key)) for key in ("fixed", "broken", "errors")},
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True)
+class SliceComparison:
+    """A deciding metric over the cases with one tag. Slices inform; together they are a family of their own."""
+
+    tag: str
+    metric: str
+    judgement: MetricJudgement
+
+    def as_dict(self) -> dict[str, Any]:
+        judgement = self.judgement
+        return {"tag": self.tag, "metric": self.metric, **asdict(judgement), "difference": judgement.difference}
+
+
+@dataclass(frozen=True)
+class LabelComparison:
+    """How a label moved: `changes` has (before, after, ids), most cases first, over `cases` scored on
+    both sides."""
+
+    name: str
+    cases: int
+    changes: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        changes = [{"base": old, "head": new, "cases": list(ids)} for old, new, ids in self.changes]
+        return {"name": self.name, "cases": self.cases, "changes": changes}
+
+
+@dataclass(frozen=True)
+class CostComparison:
+    """US dollars a question, over the `cases` whose price is known on both sides."""
+
+    base: float
+    head: float
+    cases: int
+
+    def as_dict(self) -> dict[str, Any]:
+        per_case = {"base": self.base, "head": self.head, "difference": self.head - self.base}
+        return {"cases": self.cases, "per_case": per_case, "per_1000": {k: v * 1000 for k, v in per_case.items()}}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The whole result. `reasons` says why it is not green although nothing may be worse; empty when all was judged.
+
+    `named`: ids of cases by what kept them from being judged, for each side: failed, not_evaluated. `left_out`: metrics
+    that decide elsewhere and cannot be computed here, each with what it needs.
+    """
+
+    policy: ComparisonPolicy
+    metrics: tuple[MetricComparison, ...]
+    labels: tuple[LabelComparison, ...]
+    slices: tuple[SliceComparison, ...]
+    cases: tuple[CaseChange, ...]
+    reasons: tuple[str, ...]
+    named: dict[str, dict[str, tuple[str, ...]]]
+    errors: dict[str, str]
+    cost: CostComparison | None
+    trials: int
+    compared: int
+    identical: int
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def deciding(self) -> tuple[MetricComparison, ...]:
+        return tuple(metric for metric in self.metrics if metric.decides != "never")
+
+    @property
+    def verdict(self) -> Overall:
+        """Worse before all else; then, whatever was not judged; improved only if nothing stands against it."""
+        found = {metric.verdict for metric in self.deciding}
+        if "worse" in found:
+            return "worse"
+        if self.reasons:
+            return "not evaluated"
+        always = [metric for metric in self.deciding if metric.decides == "always"]
+        if found <= {"too few cases"} or any(metric.verdict == "too few cases" for metric in always):
+            return "too few cases"
+        return "improved" if "improved" in found else "no difference seen"
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict in ("improved", "no difference seen")
+
+    @property
+    def status_counts(self) -> dict[str, int]:
+        return dict(Counter(case.status for case in self.cases))
+
+    def as_dict(self) -> dict[str, Any]:
+        """comparison.json; engine/docs/reference/verdict.md lists its keys. Plain JSON values, no NaN."""
+        return {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "passed": self.passed,
+            "reasons": list(self.reasons),
+            "left_out": list(self.left_out),
+            "policy": self.policy.model_dump(mode="json"),
+            "counts": {
+                "cases": len(self.cases),
+                "compared": self.compared,
+                "trials": self.trials,
+                "identical_answers": self.identical,
+                "by_status": self.status_counts,
+            },
+            "failed": {side: list(ids) for side, ids in self.named["failed"].items()},
+            "not_evaluated": {side: list(ids) for side, ids in self.named["not_evaluated"].items()},
+            "metrics": [metric.as_dict() for metric in self.metrics],
+            "labels": [label.as_dict() for label in self.labels],
+            "slices": [one.as_dict() for one in self.slices],
+            "cost": self.cost.as_dict() if self.cost else None,
+            "errors": self.errors,
+            "cases": [case.as_dict() for case in self.cases],
+        }

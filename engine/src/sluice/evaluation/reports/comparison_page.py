@@ -1,0 +1,142 @@
+"""report.html: the comparison as one offline page, with search, filters and details for every case.
+
+The cases are JSON in the page and are rendered when they become visible, so that a page with thousands of them opens
+quickly. Their texts become text nodes only; the content security policy of the page allows its own script and nothing
+else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sluice.core.html_theme import page_environment
+from sluice.evaluation.case_changes import ORDER, CaseChange
+from sluice.evaluation.comparison_result import Comparison, MetricComparison
+from sluice.evaluation.paired_cases import CaseResult
+from sluice.evaluation.reports import phrasing
+from sluice.evaluation.reports.compared_version import ComparedVersion, parts_of
+from sluice.evaluation.reports.markdown_escape import printable
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_STATES = {"worse": "failed", "improved": "passed", "no difference seen": "passed"}
+
+
+def page(
+    comparison: Comparison | None,
+    base: ComparedVersion,
+    head: ComparedVersion,
+    prompts: Sequence[Mapping[str, Any]] = (),
+    *,
+    cases: Sequence[CaseChange] = (),
+    template: Path | None = None,
+    **more: Any,
+) -> str:
+    """The whole page. Pure ASCII inside the data, so that no text can end it early.
+
+    Args:
+        comparison: None for a page of a template that has a heading of its own, where nothing could be compared.
+        base: what the head is compared with; its name heads a column.
+        head: the same of the candidate.
+        prompts: those that changed, as `sluice prompts diff` finds them.
+        cases: those to show where there is no comparison.
+        template: a page that extends comparison.html.j2, in place of it.
+        more: what its own blocks show.
+    """
+    from markupsafe import Markup
+
+    script = (_TEMPLATES / "cases.js").read_text(encoding="utf-8")
+    own = template or _TEMPLATES / "comparison.html.j2"
+    environment = page_environment(own.parent, _TEMPLATES)
+    environment.filters["printable"] = lambda text: printable(str(text))
+    metrics = comparison.metrics if comparison else ()
+    deciding = comparison.deciding if comparison else ()
+    cases = comparison.cases if comparison else cases
+    counts = Counter(case.status for case in cases)
+    return environment.get_template(own.name).render(
+        **more,
+        comparison=comparison,
+        base=base,
+        head=head,
+        state=_STATES.get(comparison.verdict, "open") if comparison else "open",
+        title=phrasing.title(comparison) if comparison else head.title,
+        sentence=phrasing.sentence(comparison) if comparison else "",
+        metrics=[
+            *((metric, _bar(metric)) for metric in phrasing.ordered(deciding)),
+            *((m, _bar(m)) for m in phrasing.ordered(m for m in metrics if m.decides == "never")),
+        ],
+        prompts=prompts,
+        parts=parts_of(base, head),
+        statuses=[(status, counts[status]) for status in ORDER if status in counts],
+        tags=sorted({tag for case in cases for tag in case.pair.case.tags}),
+        flipped=[metric.name for metric in metrics if metric.fixed or metric.broken],
+        units={metric.name: metric.unit for metric in metrics},
+        words=phrasing,
+        data=Markup(_data(cases, (base.name, head.name))),
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _bar(metric: MetricComparison) -> dict[str, float] | None:
+    """The interval on a line from -1 to 1 with 0 in the middle: left, width, point, each in per cent of the line."""
+    judgement = metric.judgement
+    if judgement.low is None or judgement.high is None or judgement.difference is None:
+        return None
+    edge = max(abs(judgement.low), abs(judgement.high), judgement.smallest) or 1.0
+    low, high, point = (50 + 48 * value / edge for value in (judgement.low, judgement.high, judgement.difference))
+    matters = 48 * judgement.smallest / edge
+    return {"low": low, "width": max(high - low, 0.8), "point": point, "matters": matters}
+
+
+def _data(cases: Sequence[CaseChange], sides: tuple[str, str]) -> str:
+    """JSON of all cases; long texts that recur, such as passages, stand once in `texts` and are referred to."""
+    texts: dict[str, int] = {}
+    listed = [_case(change, texts) for change in cases]
+    document = json.dumps(
+        {"sides": sides, "texts": list(texts), "cases": listed}, separators=(",", ":"), allow_nan=False
+    )
+    return document.replace("<", "\\u003c")
+
+
+def _case(change: CaseChange, texts: dict[str, int]) -> dict[str, Any]:
+    case = change.pair.case
+    return {
+        "id": change.id,
+        "status": change.status,
+        "tags": case.tags,
+        "question": case.question,
+        "expected": case.expected,
+        "fixed": change.fixed,
+        "broken": change.broken,
+        "changes": [(name, round(before, 4), round(after, 4)) for name, before, after in change.changes],
+        "base": _side(change.pair.base, texts),
+        "head": _side(change.pair.head, texts),
+    }
+
+
+def _side(case: CaseResult | None, texts: dict[str, int]) -> list[dict[str, Any]] | None:
+    """What a side answered, trial by trial."""
+    if case is None:
+        return None
+    return [
+        {
+            "status": trial.get("status") or "answered",
+            "answer": trial.get("answer"),
+            "citations": list(trial.get("citations") or ()),
+            "retrieved": list(trial.get("retrieved") or ()),
+            "passages": [texts.setdefault(str(text), len(texts)) for text in trial.get("passages") or ()],
+            "failed": {
+                name: str(one.get("reason") or "")
+                for name, one in (trial.get("assertions") or {}).items()
+                if one and not one["passed"]
+            },
+            "errors": {str(name): str(text) for name, text in (trial.get("errors") or {}).items()},
+        }
+        for trial in case.trials
+    ]

@@ -1,0 +1,104 @@
+"""Sentences and figures that all reports share: improvements, regressions, confidence, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sluice.evaluation.comparison_result import Comparison, MetricComparison
+from sluice.evaluation.paired_cases import some
+from sluice.evaluation.significance import MetricJudgement
+
+MARKS = {
+    "improved": "✓",
+    "worse": "✕",
+    "no difference seen": "=",
+    "too few cases": "?",
+    "not evaluated": "!",
+}
+_AT_MOST = 4
+
+
+def title(comparison: Comparison) -> str:
+    """The verdict, and the metrics that made it."""
+    named = [metric.name for metric in comparison.deciding if metric.verdict == comparison.verdict]
+    words = comparison.verdict.capitalize()
+    return f"{words}: {some(named, _AT_MOST)}" if named and comparison.verdict in ("worse", "improved") else words
+
+
+def sentence(comparison: Comparison) -> str:
+    """The one-line summary."""
+    parts = [*_moved(comparison, "worse", "Worse"), *_moved(comparison, "improved", "Improved")]
+    if not parts:
+        parts = ["No metric that decides is seen to differ"]
+    counts = comparison.status_counts
+    parts.append(f"{counts.get('broken', 0)} broken and {counts.get('fixed', 0)} fixed of {cases(comparison)}")
+    if few := [metric.name for metric in comparison.deciding if metric.verdict == "too few cases"]:
+        parts.append(f"too few cases for {some(few, _AT_MOST)}")
+    parts += [sureness(comparison), costs(comparison)]
+    return "; ".join(part for part in parts if part) + "."
+
+
+def cases(comparison: Comparison) -> str:
+    asked = f", each asked {comparison.trials} times" if comparison.trials > 1 else ""
+    return f"{comparison.compared} cases{asked}"
+
+
+def sureness(comparison: Comparison) -> str:
+    """How sure: for all metrics that decide together, not for each."""
+    level = f"{comparison.policy.confidence * 100:.4g} %"
+    return f"{level} confidence over all {len(comparison.deciding)} deciding metrics together"
+
+
+def costs(comparison: Comparison) -> str:
+    if comparison.cost is None:
+        return "cost not known"
+    base, head = comparison.cost.base * 1000, comparison.cost.head * 1000
+    return f"{dollars(head)} per 1,000 questions ({signed(head - base, 'USD')})"
+
+
+def dollars(value: float) -> str:
+    """At least cents; small amounts with two digits that count."""
+    return f"${value:,.2f}" if value == 0 or abs(value) >= 0.1 else f"${value:.2g}"
+
+
+def figure(value: float | None, unit: str) -> str:
+    """A value in the metric's unit; a dash where there is none."""
+    if value is None:
+        return "–"
+    if unit == "USD":
+        return dollars(value)
+    if unit == "share":
+        return f"{value:.3f}"
+    shown = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{shown} {unit}" if unit == "ms" else shown
+
+
+def signed(value: float | None, unit: str) -> str:
+    """As `figure`, with its sign."""
+    if value is None:
+        return "–"
+    shown = figure(abs(value), unit)
+    return ("−" if value < 0 else "+" if value > 0 else "±") + shown
+
+
+def interval(judgement: MetricJudgement, unit: str) -> str:
+    if judgement.low is None or judgement.high is None:
+        return "–"
+    return f"{signed(judgement.low, unit)} to {signed(judgement.high, unit)}"
+
+
+def ordered(metrics: Iterable[MetricComparison]) -> list[MetricComparison]:
+    """Worse first, then improved, too few, no difference."""
+    order: Sequence[str] = ("worse", "improved", "too few cases", "no difference seen")
+    return sorted(metrics, key=lambda metric: order.index(metric.verdict))
+
+
+def _moved(comparison: Comparison, verdict: str, word: str) -> list[str]:
+    found = [metric for metric in comparison.deciding if metric.verdict == verdict]
+    shown = [f"{metric.name} {_change(metric)}" for metric in found]
+    return [f"{word}: {some(shown, _AT_MOST)}"] if found else []
+
+
+def _change(metric: MetricComparison) -> str:
+    judgement = metric.judgement
+    return f"{figure(judgement.base, metric.unit)} → {figure(judgement.head, metric.unit)}"

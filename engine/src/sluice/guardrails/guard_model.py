@@ -1,0 +1,156 @@
+"""The guard model at inference time: linear, in numpy, read from one safetensors file. Trained in `guard_training/`.
+
+Classification has two steps. n-grams alone decide most texts in a fraction of a millisecond: those with a very low or a
+very high score. For scores in between, the sentence embedding is computed too, and decides together with the n-gram
+score. Both steps are calibrated: 0.8 means that four of five such texts are attacks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sluice.core.errors import SluiceError
+from sluice.guardrails.context import Embed
+from sluice.guardrails.guard_features import BUCKETS, margins, parts
+from sluice.guardrails.kind_model import TENSORS as KIND_TENSORS
+from sluice.guardrails.kind_model import KindModel
+from sluice.guardrails.toxicity_model import TENSORS as TOXICITY_TENSORS
+from sluice.guardrails.toxicity_model import ToxicityModel, sigmoid
+
+FILE = "guard.safetensors"
+FORMAT = "5"
+_NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
+Floats = npt.NDArray[np.float32]
+_MOST_EMBEDDED = 4  # parts of one text whose embedding is asked for: the most suspicious ones
+_REMEDY = "run the guard stage again: `sluice guard train`"
+_SHAPES: Mapping[str, tuple[int, ...]] = {
+    "grams.weights": (BUCKETS,),
+    "grams.line": (3,),
+    "bounds": (3,),
+}
+
+
+class PartMargin(NamedTuple):
+    """A part of a text, and the margin of its n-grams."""
+
+    margin: float
+    part: str
+
+
+@dataclass(frozen=True)
+class GuardModel:
+    """`weights`: of the buckets. `grams`: bias of their margin, then slope and offset of the sigmoid that makes it a
+    probability. `kinds`: decides by the margin and the embedding together. `bounds`: margins below which a text is
+    clear, and above which it is an attack for sure. `threshold`: the probability from which a text is taken for an
+    attack. `embedder`: sha256 of the embedder's weights that it was trained with. Safe for many threads."""
+
+    weights: Floats
+    grams: tuple[float, float, float]
+    kinds: KindModel
+    bounds: tuple[float, float]
+    threshold: float
+    toxicity_model: ToxicityModel
+    embedder: str
+
+    def attack(self, texts: Sequence[str], embed: Embed) -> float:
+        """The probability that one of the texts, or a part of one, is an attack: that of the most suspicious part."""
+        return self.probability(self.judged(texts), embed)
+
+    def judged(self, texts: Sequence[str]) -> list[PartMargin]:
+        """What the n-grams say of every part of the texts, the most suspicious first."""
+        found = list(dict.fromkeys(part for text in texts for part in parts(text) if part))
+        return sorted(map(PartMargin, self.margins(found), found), reverse=True)
+
+    def in_doubt(self, judged: Sequence[PartMargin]) -> Sequence[PartMargin]:
+        """The parts whose embedding decides; none where the n-grams settle it."""
+        if not judged or judged[0].margin > self.bounds[1]:
+            return ()
+        return [one for one in judged[:_MOST_EMBEDDED] if one.margin >= self.bounds[0]]
+
+    def probability(self, judged: Sequence[PartMargin], embed: Embed) -> float:
+        """That one of the parts is an attack."""
+        if doubted := self.in_doubt(judged):
+            vectors = embed([one.part for one in doubted])
+            return float(self.kinds.probabilities([one.margin for one in doubted], vectors).max())
+        return self._settled(judged[0].margin) if judged else 0.0
+
+    def margins(self, texts: Sequence[str]) -> list[float]:
+        """What the n-grams say of each part."""
+        return [margin + self.grams[0] for margin in margins(texts, self.weights)]
+
+    def _settled(self, margin: float) -> float:
+        return sigmoid(self.grams[1] * margin + self.grams[2])
+
+    def toxicity(self, texts: Sequence[str]) -> float:
+        """The probability that one of the texts is insulting or obscene."""
+        return max(map(self.toxicity_model.probability, texts), default=0.0)
+
+
+def load_guard_model(path: Path) -> GuardModel:
+    """SluiceError when the file is missing, damaged, or made by another version of this code."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            notes: dict[str, str] = json.loads((file.metadata() or {}).get(_NOTES, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except FileNotFoundError:
+        raise SluiceError(f"{path}: no such file; a check needs the guard model", remedy=_REMEDY) from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SluiceError(f"{path}: the guard model cannot be read: {error}", remedy=_REMEDY) from None
+    if notes.get("format") != FORMAT:
+        found = notes.get("format")
+        raise SluiceError(f"{path}: a guard model of format {found}, not {FORMAT}", remedy=_REMEDY)
+    try:
+        _verify(tensors)
+        bias, slope, offset = (float(value) for value in tensors["grams.line"])
+        clear, sure, threshold = (float(value) for value in tensors["bounds"])
+        return GuardModel(
+            weights=tensors["grams.weights"],
+            grams=(bias, slope, offset),
+            kinds=KindModel.of(tensors),
+            bounds=(clear, sure),
+            threshold=threshold,
+            toxicity_model=ToxicityModel.of(tensors),
+            embedder=notes["embedder"],
+        )
+    except (KeyError, ValueError) as error:
+        raise SluiceError(f"{path}: not a whole guard model: {error}", remedy=_REMEDY) from None
+
+
+def save_guard_model(model: GuardModel, path: Path) -> None:
+    """Writes the file, the same bytes for the same model."""
+    from safetensors.numpy import save_file
+
+    tensors = {
+        "grams.weights": model.weights,
+        "grams.line": np.asarray(model.grams, np.float32),
+        "bounds": np.asarray((*model.bounds, model.threshold), np.float32),
+        **model.kinds.tensors(),
+        **model.toxicity_model.tensors(),
+    }
+    notes = {"format": FORMAT, "embedder": model.embedder}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The library writes the memory as it lies, whatever the strides say.
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    save_file(contiguous, str(path), metadata={_NOTES: json.dumps(notes, sort_keys=True)})
+
+
+def _verify(tensors: Mapping[str, Any]) -> None:
+    """ValueError for a tensor of another shape, or with a value that is no number: it would pass every text."""
+    wanted = {*_SHAPES, *KIND_TENSORS, *TOXICITY_TENSORS}
+    if differ := wanted ^ set(tensors):
+        raise ValueError(f"tensors differ: {', '.join(sorted(differ))}")
+    for name, shape in _SHAPES.items():
+        if tensors[name].shape != shape:
+            raise ValueError(f"{name} has the shape {tensors[name].shape}, not {shape}")
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise ValueError(f"{name} holds values that are no numbers")

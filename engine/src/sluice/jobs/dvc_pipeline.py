@@ -1,0 +1,257 @@
+"""Runs the DVC pipeline and shows its progress. DVC decides which stages are stale.
+
+Stages run with the code of their own checkout, so that another commit is evaluated with its code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sluice.core import stages
+from sluice.core.atomic_files import write_atomic
+from sluice.core.errors import SluiceError
+from sluice.core.processes import Child, is_running, start, wait_until
+from sluice.core.progress import VARIABLE, PipelineProgress
+from sluice.core.settings import read_yaml
+from sluice.core.workspace import Workspace
+
+# What dvc noted of its last run here: of this machine only, but dvc wants it where git could see it.
+LOCK = "pipelines/dvc.lock"
+STAGES = tuple(stages.STAGES)
+# Seconds of each stage on two cores, until a run has measured its own.
+EXPECTED = {"data": 4, "check": 8, "index": 15, "guard": 15, "train": 170, "evaluate": 110}
+_RUNNING = re.compile(r"Running stage '(?:.*:)?(\w+)'")
+_SKIPPED = re.compile(r"Stage '(?:.*:)?(\w+)' (?:didn't change, skipping|is cached)")
+_NOISE = re.compile(
+    r"^(?:Running stage|> |(?:Updating|Generating) lock file|To track|\s*git add|To enable|\s*dvc config"
+    r"|Use `dvc push`|md5: |$)"
+)
+
+
+def command(*words: str) -> list[str]:
+    """A program of this virtual environment, so that the pipeline does not depend on the caller's PATH."""
+    return [str(Path(sys.executable).parent / words[0]), *words[1:]]
+
+
+def environment(workspace: Workspace, progress: Path | None = None) -> dict[str, str]:
+    """What child commands need: this environment first on PATH, the code of the checkout, no telemetry, and where to
+    report progress."""
+    folder = str(Path(sys.executable).parent)
+    quiet = {
+        "DVC_NO_ANALYTICS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
+    report = {VARIABLE: str(progress)} if progress else {}
+    return {
+        "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": workspace.code,
+        **quiet,
+        **report,
+    }
+
+
+def pull(workspace: Workspace) -> bool:
+    """Brings data/ to what data.dvc names, when data.dvc is new here. Local edits of data/ are never overwritten."""
+    pointer = workspace.root / "data.dvc"
+    if not pointer.is_file():
+        raise SluiceError(f"{pointer}: no such file", remedy="restore it with git: it names the version of the data")
+    synced = workspace.state / "data.synced"
+    wanted = pointer.read_text()
+    if workspace.data.is_dir() and (not synced.exists() or synced.read_text() == wanted):
+        write_atomic(synced, wanted)
+        return False
+    if workspace.data.is_dir() and not data_edited(workspace):
+        # A run that was killed had edited data noted in data.dvc by dvc: what it names is what is here.
+        write_atomic(synced, wanted)
+        return False
+    done = _dvc(workspace, "pull", "data.dvc")
+    if not done.ok:
+        remotes = "\n".join(f"  remote {line}" for line in _dvc(workspace, "remote", "list").words.splitlines())
+        raise SluiceError(
+            f"data.dvc: dvc could not bring the data:\n{done.words}\n{remotes}",
+            remedy="mend the remote (.dvc/config); keep local changes of data/ with `dvc add data` first",
+        )
+    write_atomic(synced, wanted)
+    return True
+
+
+def commit_stages(workspace: Workspace, stages: Sequence[str]) -> None:
+    """Tells DVC that what lies in build/ is what these stages make of the tree as it is, though it did not run them."""
+    done = _dvc(workspace, "commit", "--force", *(f"pipelines/dvc.yaml:{stage}" for stage in stages))
+    if not done.ok:
+        raise SluiceError(f"dvc could not take what was made:\n{done.words}", remedy="mend that and run it again")
+
+
+def data_edited(workspace: Workspace) -> bool:
+    """Whether data/ is here and is not what data.dvc names."""
+    return workspace.data.is_dir() and not _dvc(workspace, "status", "--quiet", "data.dvc").ok
+
+
+@dataclass(frozen=True)
+class _StageProgress:
+    ok: bool
+    words: str
+
+
+def _dvc(workspace: Workspace, *words: str) -> _StageProgress:
+    """One short dvc command."""
+    child = _start_dvc(workspace, f"dvc-{words[0]}", *words)
+    try:
+        child.process.wait()
+    finally:
+        status = child.stop()
+    return _StageProgress(status == 0, _explain(child))
+
+
+@dataclass
+class PipelineResult:
+    """Which stages ran and which were taken from the cache."""
+
+    ran: list[str]
+    cached: list[str]
+
+
+def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, until: str = STAGES[-1]) -> PipelineResult:
+    """`dvc repro`: runs the stages that are stale, `until` the last that is wanted. A stage that fails raises
+    SluiceError with the stage's own words.
+
+    Where data/ was edited, dvc notes the new version in data.dvc before the first stage; a run
+    that fails or is interrupted takes that back.
+    """
+    pointer = workspace.root / "data.dvc"
+    noted = pointer.read_text()
+    progress = workspace.state / "progress.json"
+    progress.unlink(missing_ok=True)
+    pipeline_progress.begin(STAGES[0])
+    targets = [f"pipelines/dvc.yaml:{stage}" for stage in _wanted(workspace, until)]
+    child = _start_dvc(workspace, "dvc", "repro", *targets, progress=progress)
+    result = PipelineResult([], [])
+    seen = 0
+    try:
+        while True:
+            running = child.running
+            lines = _whole_lines(child.log)
+            for line in lines[seen:]:
+                _listen(line, pipeline_progress, result)
+            seen = len(lines)
+            if not running:
+                break
+            pipeline_progress.follow(progress)
+            _pause(child)
+    finally:
+        status = child.stop()
+        if status != 0 and pointer.read_text() != noted:
+            write_atomic(pointer, noted)
+    if status != 0:
+        raise SluiceError(
+            f"stage {pipeline_progress.stage} failed:\n{_explain(child)}", remedy=f"the whole log is {child.log}"
+        )
+    if result.ran and pipeline_progress.stage == result.ran[-1]:
+        pipeline_progress.end()
+    write_atomic(workspace.state / "data.synced", pointer.read_text())
+    return result
+
+
+def _wanted(workspace: Workspace, until: str) -> list[str]:
+    """The stages up to `until`. Everything leads to the last one, but not to others; an older checkout has fewer."""
+    if until == STAGES[-1]:
+        return [until]
+    there = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]
+    return [stage for stage in STAGES[: STAGES.index(until) + 1] if stage in there]
+
+
+def _start_dvc(workspace: Workspace, name: str, *words: str, progress: Path | None = None) -> Child:
+    forget_dead_locks(workspace)
+    env = environment(workspace, progress)
+    return start(name, command("dvc", *words), state=workspace.state, env=env, cwd=workspace.root)
+
+
+def forget_dead_locks(workspace: Workspace) -> None:
+    """Removes locks of killed runs: dvc takes a zombie process for one that lives, and would refuse to start."""
+    path = workspace.root / ".dvc" / "tmp" / "rwlock"
+    try:
+        held = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return
+    if not Path("/proc/self").exists():
+        return
+    kept: dict[str, dict[str, Any]] = {}
+    for place, locks in held.items():
+        reads = [one for one in locks.get("read", []) if is_running(one["pid"])]
+        write = locks.get("write")
+        alive = {"read": reads} if reads else {}
+        if write and is_running(write["pid"]):
+            alive["write"] = write
+        if alive:
+            kept[place] = alive
+    if kept != held:
+        write_atomic(path, json.dumps(kept))
+
+
+def evaluate(workspace: Workspace, pipeline_progress: PipelineProgress, *options: str) -> None:
+    """`sluice evaluate` in a process of its own: a model that llama.cpp dies of must not take its caller with it."""
+    progress = workspace.state / "progress.json"
+    progress.unlink(missing_ok=True)
+    argv = command("sluice", "evaluate", *options)
+    env = environment(workspace, progress)
+    child = start("evaluate", argv, state=workspace.state, env=env, cwd=workspace.root)
+    try:
+        while not wait_until(lambda: not child.running, seconds=0.5):
+            pipeline_progress.follow(progress, "evaluate")
+    finally:
+        status = child.stop()
+    if status != 0:
+        raise SluiceError(f"the evaluation failed:\n{child.tail()}", remedy=f"the whole log is {child.log}")
+
+
+def _whole_lines(log: Path) -> list[str]:
+    """The lines that dvc has finished: one that is still being written would be heard by half, and never again."""
+    text = log.read_text(errors="replace")
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def _listen(line: str, pipeline_progress: PipelineProgress, result: PipelineResult) -> None:
+    if found := _SKIPPED.search(line):
+        _close_running(pipeline_progress, result)
+        if found[1] in STAGES:
+            pipeline_progress.begin(found[1])
+            pipeline_progress.end(cached=True)
+            result.cached.append(found[1])
+    elif found := _RUNNING.search(line):
+        _close_running(pipeline_progress, result)
+        if found[1] in STAGES:  # not `code`, which always runs
+            pipeline_progress.begin(found[1])
+            result.ran.append(found[1])
+
+
+def _close_running(pipeline_progress: PipelineProgress, result: PipelineResult) -> None:
+    if (
+        result.ran
+        and pipeline_progress.stage == result.ran[-1]
+        and pipeline_progress.stage not in {entry["stage"] for entry in pipeline_progress.taken}
+    ):
+        pipeline_progress.end()
+
+
+def _pause(child: Child) -> None:
+    """Waits a moment, but not past the child's end."""
+    import subprocess
+
+    try:
+        child.process.wait(0.3)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _explain(child: Child) -> str:
+    """The stage's own words out of DVC's log."""
+    lines = [line for line in child.log.read_text(errors="replace").splitlines() if not _NOISE.match(line)]
+    return "\n".join(f"  {line}" for line in lines[-25:])

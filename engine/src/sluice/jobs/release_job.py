@@ -1,0 +1,247 @@
+"""The release job, from the working tree to the champion (`sluice release make`).
+
+Each step stores its result on disk, so an interrupted run resumes: DVC keeps finished stages, a finished release folder
+is found by its id, a promotion that was begun is completed. The champion moves last.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from sluice.core import git, processes
+from sluice.core.atomic_files import read_json, write_json
+from sluice.core.closures import Code, CodeGraph
+from sluice.core.params import load_params
+from sluice.core.progress import PipelineProgress
+from sluice.core.settings import Settings, load_settings
+from sluice.core.stages import SERVE
+from sluice.core.workspace import Workspace
+from sluice.evaluation.evaluate_stage import rescore_results
+from sluice.jobs import dvc_pipeline as pipeline
+from sluice.jobs.dvc_pipeline import command, environment, evaluate, pull, reproduce
+from sluice.rehearsal.rehearsal_report import Rehearsal
+from sluice.rehearsal.rehearse import RehearsalProgress, rehearse
+from sluice.rehearsal.release_services import ReleaseServiceSpec
+from sluice.release import champion, mlflow_registry
+from sluice.release.decision import decide_release
+from sluice.release.environment_record import EnvironmentRecord, here
+from sluice.release.manifest import Images, Manifest
+from sluice.release.release_report import write_report
+from sluice.release.staging import create
+from sluice.retrieval.stores import Stores
+from sluice.rollout.canary_plan import load_plan
+from sluice.serving.release_parts import draft_adapter, draft_bundle
+
+EXPECTED = {**pipeline.EXPECTED, "baseline": 110, "release": 8, "rehearse": 75, "promote": 3}
+
+
+class RehearsalParameters(Settings):
+    """`time_scale` multiplies every duration of k8s/base/rollout.yaml; `cases` are compared in place of the number in
+    engine/k8s/analysis/quality.yaml, 0: as many as there."""
+
+    time_scale: float
+    cases: int = Field(ge=0)
+
+
+@dataclass(frozen=True)
+class ReleaseOutcome:
+    """The result of a release. `rehearsal` is None when the gates or an unchanged tree ended it before."""
+
+    manifest: Manifest
+    folder: Path
+    verdict: str
+    reason: str
+    rehearsal: Rehearsal | None
+    stages: list[dict[str, Any]]
+    champion: Manifest | None
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict in ("promoted", "unchanged")
+
+
+def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
+    """Releases the working tree. `fault` is injected into the canary, for drills.
+
+    Raises SluiceError when a stage could not do its work; a release that was refused is a result, not an error.
+    """
+    record = here(workspace)
+    with workspace.exclusive():
+        champion.reconcile(workspace, record)
+        live = champion.champion(workspace, record)
+        pipeline_progress = PipelineProgress(_forecast(live), workspace.state / "durations.json")
+        run_pipeline(workspace, pipeline_progress)
+        if live is None:
+            live, folder = make_baseline(workspace, pipeline_progress)
+            reason = "nothing was live: the untouched model, to compare the first release with"
+            champion.promote(workspace, record, live.id, reason=reason)
+            if draft_adapter(workspace) is None:  # where nothing is trained, the untouched model is the first release
+                write_json(folder / "stages.json", pipeline_progress.taken)
+                write_report(folder, live=True)
+                return ReleaseOutcome(live, folder, "promoted", "", None, pipeline_progress.taken, None)
+        manifest, folder = make_candidate(workspace, pipeline_progress, live)
+        if manifest.served_digest() == live.served_digest():
+            return ReleaseOutcome(
+                live, workspace.releases / live.id, "unchanged", "", None, pipeline_progress.taken, live
+            )
+        return _judge(workspace, record, pipeline_progress, manifest, folder, live, fault)
+
+
+def _forecast(live: Manifest | None) -> dict[str, float]:
+    return {stage: s for stage, s in EXPECTED.items() if live is None or stage != "baseline"}
+
+
+def run_pipeline(workspace: Workspace, pipeline_progress: PipelineProgress) -> None:
+    """Data and all stages, as far as DVC finds something stale. What killed runs have left running is ended first."""
+    processes.reap(workspace.state)
+    load_settings(workspace.config / "stores.yaml", Stores).close_abandoned(workspace.state)
+    pipeline_progress.begin("data")
+    pipeline_progress.end(cached=not pull(workspace))
+    reproduce(workspace, pipeline_progress)
+
+
+def _judge(
+    workspace: Workspace,
+    record: EnvironmentRecord,
+    pipeline_progress: PipelineProgress,
+    manifest: Manifest,
+    folder: Path,
+    live: Manifest,
+    fault: str,
+) -> ReleaseOutcome:
+    """Gates, rehearsal, promotion; whatever happens, the report says it."""
+    rehearsal = None
+    reason = refusal(manifest)
+    verdict = "refused by the gates"
+    if not reason:
+        rehearsal = run_rehearsal(workspace, manifest, live, pipeline_progress=pipeline_progress, fault=fault)
+        reason, verdict = rehearsal.reason, "stopped by the canary"
+    if not reason:
+        pipeline_progress.begin("promote")
+        champion.promote(workspace, record, manifest.id, reason=f"every canary step held against {live.id}")
+        pipeline_progress.end()
+        verdict = "promoted"
+    else:
+        champion.reject(workspace, record, manifest.id, reason, commit=manifest.commit)
+    write_json(folder / "stages.json", pipeline_progress.taken)
+    write_report(folder, live=verdict == "promoted")
+    return ReleaseOutcome(manifest, folder, verdict, reason, rehearsal, pipeline_progress.taken, live)
+
+
+def refusal(manifest: Manifest) -> str:
+    """Why gates refused the release; empty when none did."""
+    return "; ".join(verdict.reason for verdict in manifest.gates if not verdict.passed)
+
+
+def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> tuple[Manifest, Path]:
+    """The first release has nothing to be compared with: the untouched model is what it must beat."""
+    out = workspace.build / ("baseline" if draft_adapter(workspace) else "evaluation")
+    pipeline_progress.begin("baseline")
+    if draft_adapter(workspace):
+        evaluate(workspace, pipeline_progress, "--baseline", "--out", str(out))
+    manifest, folder = create(
+        workspace,
+        evaluation=out,
+        verdicts=[],
+        parent=None,
+        commit=git.commit(workspace.root),
+        data_digest=_data_digest(workspace),
+        adapter=None,
+        code=_serving_code(workspace),
+    )
+    mlflow_registry.record_release(workspace, manifest, folder)
+    write_report(folder)
+    pipeline_progress.end()
+    return manifest, folder
+
+
+def make_candidate(
+    workspace: Workspace, pipeline_progress: PipelineProgress, live: Manifest, *, images: Images = Images()
+) -> tuple[Manifest, Path]:
+    """Folder and manifest of what the pipeline made, with the verdicts of the gates and of the comparison with `live`
+    in it. One that serves what `live` serves leaves no folder."""
+    pipeline_progress.begin("release")
+    evaluation = workspace.build / "evaluation"
+    stored = _champion_results(workspace, pipeline_progress, live, evaluation)
+    verdicts = decide_release(workspace.config / "gates.yaml", evaluation, stored)
+    manifest, folder = create(
+        workspace,
+        evaluation=evaluation,
+        verdicts=verdicts,
+        parent=live.id,
+        commit=git.commit(workspace.root),
+        data_digest=_data_digest(workspace),
+        adapter=draft_adapter(workspace),
+        images=images,
+        code=_serving_code(workspace),
+    )
+    if manifest.served_digest() != live.served_digest():
+        mlflow_registry.record_release(workspace, manifest, folder)
+    elif manifest.id != live.id:
+        shutil.rmtree(folder)
+    pipeline_progress.end()
+    return manifest, folder
+
+
+def _champion_results(
+    workspace: Workspace, pipeline_progress: PipelineProgress, live: Manifest, evaluation: Path
+) -> Path:
+    """The champion's stored results. When the cases have changed since, it is asked the new ones first; when the
+    metrics have, its answers are scored by those of today, as a pull request scores those of its base."""
+    stored = workspace.releases / live.id / "evaluation"
+    mine, theirs = read_json(evaluation / "summary.json"), read_json(stored / "summary.json")
+    if theirs["cases_digest"] != mine["cases_digest"]:
+        pipeline_progress.show(0.0, "asking the champion the new cases", force=True)
+        evaluate(workspace, pipeline_progress, "--release", live.id, "--out", str(stored))
+    elif theirs.get("scored_by") != mine.get("scored_by"):
+        pipeline_progress.show(0.0, "scoring the champion's answers by the metrics of today", force=True)
+        bundle = draft_bundle(workspace, adapter=draft_adapter(workspace))
+        rescore_results(workspace, bundle, stored)
+    return stored
+
+
+def run_rehearsal(
+    workspace: Workspace, manifest: Manifest, live: Manifest, *, pipeline_progress: PipelineProgress, fault: str = ""
+) -> Rehearsal:
+    """Puts the release in front of real traffic beside the champion, as k8s/base/rollout.yaml says."""
+    pipeline_progress.begin("rehearse")
+    parameters = load_params(workspace.params, "rehearsal", RehearsalParameters)
+
+    def show(event: RehearsalProgress) -> None:
+        pipeline_progress.show(event.fraction, event.text, force=event.news)
+
+    rehearsal = rehearse(
+        load_plan(workspace.root / "k8s" / "base" / "rollout.yaml"),
+        stable=_service(workspace, live),
+        canary=_service(workspace, manifest, fault),
+        gates=workspace.config / "gates.yaml",
+        questions=workspace.data / "eval.jsonl",
+        state=workspace.state,
+        out=workspace.releases / manifest.id / "rehearsal.json",
+        time_scale=parameters.time_scale,
+        cases=parameters.cases,
+        on_event=show,
+        locustfile=workspace.root / "loadtest" / "locustfile.py",
+    )
+    pipeline_progress.end(note=rehearsal.verdict)
+    return rehearsal
+
+
+def _service(workspace: Workspace, manifest: Manifest, fault: str = "") -> ReleaseServiceSpec:
+    # Keys of this machine's own service must not keep the visitors and probes of the rehearsal out.
+    words = ["serve", "--release", str(workspace.releases / manifest.id), "--port", "{port}", "--keyless"]
+    words += ["--fault", fault] if fault else []
+    return ReleaseServiceSpec(release=manifest.id, argv=command("sluice", *words), env=environment(workspace))
+
+
+def _serving_code(workspace: Workspace) -> Code:
+    return CodeGraph(workspace.root).code_of(SERVE)
+
+
+def _data_digest(workspace: Workspace) -> str:
+    return str(read_json(workspace.build / "check" / "report.json")["digest"])

@@ -1,0 +1,137 @@
+"""llama.cpp inside this process: an OpenAI-compatible server on a private Unix socket, through xllamacpp.
+
+No TCP port: any local process, and any page that a browser shows, could ask it past the keys, guards and tenants of
+the service, or switch the adapter off for everybody. Only this user can open the folder of the socket.
+
+A converted model that llama.cpp cannot use aborts the whole process, so `probe` first loads it in a child.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sluice.core.errors import SluiceError
+from sluice.core.processes import interrupts_deferred
+
+_PROBE_SECONDS = 120
+_LONGEST_SOCKET = 103  # bytes: sun_path of macOS; Linux has four more
+_PROBE = """
+import os, sys
+from pathlib import Path
+from sluice.core.errors import SluiceError
+from sluice.llm.llama_server import LocalServer
+adapter = Path(sys.argv[2]) if sys.argv[2] else None
+try:
+    server = LocalServer(Path(sys.argv[1]), adapter=adapter, threads=1, context=256, slots=1)
+except SluiceError as error:
+    sys.exit(error.message)
+os._exit(0)
+"""
+
+
+class LocalServer:
+    """One chat model, with an optional LoRA adapter. `base_url` has no /v1; the server and its socket end with the
+    object."""
+
+    def __init__(
+        self, model: Path, *, adapter: Path | None = None, threads: int = 2, slots: int = 2, context: int = 4096
+    ) -> None:
+        import xllamacpp
+
+        params = _params(model, threads)
+        params.n_ctx = context
+        params.n_parallel = slots
+        params.endpoint_slots = False  # it shows the prompts of others
+        self._folder = tempfile.TemporaryDirectory(prefix="sluice-")  # for this user alone
+        params.hostnames = [_socket(Path(self._folder.name))]
+        if adapter is not None:
+            _require_file(adapter, "adapter")
+            lora = xllamacpp.CommonAdapterLoraInfo()
+            lora.path = str(adapter)
+            lora.scale = 1.0
+            params.lora_adapters = [lora]
+        # llama.cpp waits for ever when it is closed before its loop has run once: so it answers once here, and a signal
+        # must not come in between.
+        hello = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        with interrupts_deferred():
+            self._server: Any = _serve(params, model)
+            reply = self._server.handle_chat_completions(hello)
+        if "choices" not in reply:
+            raise SluiceError(f"{adapter or model}: llama.cpp does not answer: {reply}")
+
+    @property
+    def base_url(self) -> str:
+        return str(self._server.listening_address)
+
+    def close(self) -> None:
+        self._server = None
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def probe(model: Path, adapter: Path | None = None) -> None:
+    """Loads the model in a child process and has it answer; SluiceError when llama.cpp refuses it, dies or hangs."""
+    argv = [sys.executable, "-c", _PROBE, str(model), str(adapter or "")]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise SluiceError(f"{adapter or model}: llama.cpp gave no answer within {_PROBE_SECONDS} s") from None
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        raise SluiceError(
+            f"{adapter or model}: llama.cpp cannot load it (exit {done.returncode}): {reason}",
+            remedy="check that the file is whole and made for this model; delete it to have it made again",
+        )
+
+
+def _socket(folder: Path) -> str:
+    """The path of the socket; SluiceError where the system could not hold it."""
+    path = str(folder / "llama.sock")
+    if len(path.encode()) > _LONGEST_SOCKET:
+        raise SluiceError(
+            f"{path}: too long for the path of a Unix socket ({_LONGEST_SOCKET} bytes)",
+            remedy="set TMPDIR to a shorter folder",
+        )
+    return path
+
+
+def _params(model: Path, threads: int) -> Any:
+    import xllamacpp
+
+    _require_file(model, "model")
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.verbosity = 0
+    return params
+
+
+def _serve(params: Any, model: Path) -> Any:
+    import xllamacpp
+
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise SluiceError(
+            f"{model}: llama.cpp could not start: {error}", remedy="check that the file is a whole GGUF model"
+        ) from error
+
+
+def _require_file(path: Path, what: str) -> None:
+    if not path.is_file():
+        raise SluiceError(
+            f"{path}: the {what} file is missing",
+            remedy="run `make release` to build it, or `sluice models pull` to fetch it",
+        )

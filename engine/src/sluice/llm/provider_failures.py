@@ -1,0 +1,112 @@
+"""Failures of a provider and the reaction to each (`RULES`), and the error that carries a failure.
+
+engine/docs/reference/providers.md shows the same table; a contract test compares the two.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from enum import StrEnum
+from http import HTTPStatus
+from typing import NamedTuple
+
+from sluice.core.errors import SluiceError
+
+
+class FailureKind(StrEnum):
+    """Kinds of failures. All but CUT and DEADLINE happen before the first token."""
+
+    UNREACHABLE = "unreachable"
+    SERVER_ERROR = "server_error"
+    GARBAGE = "garbage"
+    RATE_LIMITED = "rate_limited"
+    SLOW = "slow"
+    FULL = "full"
+    OPEN = "open"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    REFUSED = "refused"
+    DEADLINE = "deadline"
+    CUT = "cut"
+
+
+class FailureRule(NamedTuple):
+    """`retry`: at the same provider; `fall_over`: to the next one; `counts`: against the provider's breaker."""
+
+    retry: bool
+    fall_over: bool
+    counts: bool
+
+
+RULES = {
+    FailureKind.UNREACHABLE: FailureRule(retry=True, fall_over=True, counts=True),
+    FailureKind.SERVER_ERROR: FailureRule(retry=True, fall_over=True, counts=True),
+    FailureKind.GARBAGE: FailureRule(retry=True, fall_over=True, counts=True),
+    FailureKind.RATE_LIMITED: FailureRule(retry=True, fall_over=True, counts=False),
+    FailureKind.SLOW: FailureRule(retry=False, fall_over=True, counts=True),
+    FailureKind.FULL: FailureRule(retry=False, fall_over=True, counts=False),
+    FailureKind.OPEN: FailureRule(retry=False, fall_over=True, counts=False),
+    FailureKind.FORBIDDEN: FailureRule(retry=False, fall_over=True, counts=True),
+    FailureKind.NOT_FOUND: FailureRule(retry=False, fall_over=True, counts=True),
+    FailureKind.REFUSED: FailureRule(retry=False, fall_over=False, counts=False),
+    FailureKind.DEADLINE: FailureRule(retry=False, fall_over=False, counts=True),
+    FailureKind.CUT: FailureRule(retry=False, fall_over=False, counts=True),
+}
+
+
+class ProviderError(SluiceError):
+    """A failure of one provider, or the last of several. `retry_after`: seconds the provider asked for, or None."""
+
+    def __init__(self, failure: FailureKind, what: str, *, retry_after: float | None = None) -> None:
+        super().__init__(what)
+        self.failure = failure
+        self.retry_after = retry_after
+
+    @property
+    def rule(self) -> FailureRule:
+        return RULES[self.failure]
+
+    def at(self, provider: str, *, failure: FailureKind | None = None) -> ProviderError:
+        """The same, with the provider's name in front; `failure` replaces the kind."""
+        what = f"{provider}: {self.message}"
+        return ProviderError(failure or self.failure, what, retry_after=self.retry_after)
+
+
+_AGAIN = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.TOO_EARLY,
+    HTTPStatus.FAILED_DEPENDENCY,  # what AWS answers when the model's own container failed
+}
+
+
+def by_status(status: int, detail: str = "", retry_after: float | None = None) -> ProviderError:
+    """The failure that an HTTP status means. `detail` must hold codes only: texts may quote keys or questions."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS or "Throttl" in detail:
+        failure = FailureKind.RATE_LIMITED
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _AGAIN:
+        failure = FailureKind.SERVER_ERROR
+    elif status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN):
+        failure = FailureKind.FORBIDDEN
+    elif status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE):
+        failure = FailureKind.NOT_FOUND
+    elif status >= HTTPStatus.BAD_REQUEST:
+        failure = FailureKind.REFUSED
+    else:
+        failure = FailureKind.GARBAGE
+    return ProviderError(failure, f"HTTP {status}{f' ({detail})' if detail else ''}", retry_after=retry_after)
+
+
+def retry_after(header: str | None) -> float | None:
+    """Seconds out of a Retry-After header, which holds seconds or a date; None when it is missing or unreadable."""
+    if not header:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
+    except ValueError:
+        return None

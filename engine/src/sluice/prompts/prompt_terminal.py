@@ -1,0 +1,161 @@
+"""Terminal output of prompts and their changes, for any width; without colour where the terminal has none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sluice.prompts.prompt import Prompt
+from sluice.prompts.prompt_diff import MessageChange, PromptChange, TextPiece, ValueChange
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_STYLES = {" ": "", "-": "red strike", "+": "bold green"}
+_MARKS = {" ": ("", ""), "-": ("[-", "-]"), "+": ("{+", "+}")}  # as `git diff --word-diff` writes them
+_CONTEXT = 1  # unchanged lines shown around a change
+_NARROWEST = 20  # columns of text
+
+
+def print_prompts(prompts: Mapping[str, Prompt]) -> None:
+    """Two lines a prompt: name, digest, model and variables; what it is for."""
+    console = _console()
+    width = max((len(name) for name in prompts), default=0)
+    for name, prompt in prompts.items():
+        variables = ", ".join(v.name if v.required else f"{v.name}?" for v in prompt.variables) or "no variables"
+        console.print(f"{name:<{width}}  {prompt.digest[:12]}  {prompt.model:<5}  {variables}", soft_wrap=True)
+        _print(console, prompt.description, width + 2)
+
+
+def print_changes(changes: Sequence[PromptChange], *, base: str, edited: Collection[str]) -> None:
+    """`edited`: names of the prompts whose file has other bytes than at `base`."""
+    console = _console()
+    for change in changes:
+        if change.status != "same":
+            _print_change(console, change)
+        elif change.name in edited:
+            what = ", ".join(change.unseen) or "formatting"
+            console.print(f"{change.name}  same version {_short(change.head)}: only {what} edited", soft_wrap=True)
+    rest = [change.name for change in changes if change.status == "same" and change.name not in edited]
+    if rest:
+        console.print(f"as in {base}: {', '.join(rest)}", soft_wrap=True)
+
+
+def _print_change(console: Console, change: PromptChange) -> None:
+    digests = " -> ".join(_short(digest) for digest in (change.base, change.head) if digest)
+    console.print(f"{change.name}  {change.status}  {digests}", style="bold", soft_wrap=True)
+    if change.status == "changed":
+        for value in change.parameters:
+            _print(console, _value(value), 2)
+        for value in change.variables:
+            _print(console, f"variable {_value(value)}" if value.name != "order" else _order(value), 2)
+    else:
+        _print(console, ", ".join(f"{v.name} {_written(_either(v))}" for v in change.parameters), 2)
+        _print(console, f"variables: {', '.join(v.name for v in change.variables) or 'none'}", 2)
+    for number, message in enumerate(change.messages, 1):
+        console.print(f"  message {number}, {_role(message, change)}", soft_wrap=True)
+        if not message.same:
+            for line in _lines(message, plain=console.no_color or console.color_system is None):
+                _print(console, line, 4)
+    if change.unseen:
+        _print(console, f"not seen by the model: {', '.join(change.unseen)}", 2)
+    console.print()
+
+
+def _role(message: MessageChange, change: PromptChange) -> str:
+    if message.base_role is None or message.head_role is None:
+        fate = "added" if message.base_role is None else "removed"
+        return f"{message.head_role or message.base_role}" + (f": {fate}" if change.status == "changed" else "")
+    if message.base_role != message.head_role:
+        return f"{message.base_role} -> {message.head_role}: changed"
+    return f"{message.head_role}: {'same' if message.same else 'changed'}"
+
+
+def _either(value: ValueChange) -> Any:
+    return value.head if value.base is None else value.base
+
+
+def _value(value: ValueChange) -> str:
+    if value.base is None or value.head is None:
+        return f"{value.name} {'added' if value.base is None else 'removed'}: {_written(_either(value))}"
+    return f"{value.name}: {_written(value.base)} -> {_written(value.head)}"
+
+
+def _order(value: ValueChange) -> str:
+    return f"order of variables: {', '.join(value.base)} -> {', '.join(value.head)}"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, dict):  # a variable
+        return f"{value['type']}, {'required' if value['required'] else 'not required'}"
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+def _lines(message: MessageChange, *, plain: bool) -> Iterator[Text]:
+    """The lines of a message that changed and those next to them; `…` for the others. A new or removed one is whole."""
+    if message.base_role is None or message.head_role is None:
+        for line in _split(TextPiece(" ", piece.text) for piece in message.pieces):
+            yield _text(line, plain=plain)
+        return
+    lines = list(_split(message.pieces))
+    near = {
+        number + step
+        for number, line in enumerate(lines)
+        if any(piece.kind != " " for piece in line)
+        for step in range(-_CONTEXT, _CONTEXT + 1)
+    }
+    skipped = False
+    for number, line in enumerate(lines):
+        if number in near:
+            yield _text(line, plain=plain)
+        elif not skipped:
+            yield _text([TextPiece(" ", "…")], plain=plain)
+        skipped = number not in near
+
+
+def _split(pieces: Iterable[TextPiece]) -> Iterator[list[TextPiece]]:
+    """The pieces line by line. A line break that was added or removed shows as ¶."""
+    line: list[TextPiece] = []
+    for kind, text in pieces:
+        first, *others = text.split("\n")
+        line.append(TextPiece(kind, first))
+        for other in others:
+            if kind != " ":
+                line.append(TextPiece(kind, "¶"))
+            yield line
+            line = [TextPiece(kind, other)]
+    yield line
+
+
+def _text(line: Sequence[TextPiece], *, plain: bool) -> Text:
+    from rich.text import Text
+
+    text = Text()
+    for kind, part in line:
+        if part:
+            before, after = _MARKS[kind] if plain else ("", "")
+            style = "reverse " + _STYLES[kind] if kind != " " and part.isspace() else _STYLES[kind]
+            text.append(f"{before}{part}{after}", style="" if plain else style)
+    return text
+
+
+def _print(console: Console, content: Text | str, indent: int) -> None:
+    """Wraps at words, with every line `indent` columns in."""
+    from rich.text import Text
+
+    text = content if isinstance(content, Text) else Text(content)
+    for line in text.wrap(console, max(_NARROWEST, console.width - indent)):
+        line.rstrip()
+        console.print(Text(" " * indent if line else "") + line, soft_wrap=True)
+
+
+def _short(digest: str | None) -> str:
+    return (digest or "")[:12]
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False)

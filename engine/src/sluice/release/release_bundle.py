@@ -1,0 +1,57 @@
+"""Loads a release folder for serving: the only way from `.sluice/releases/<id>/` into the application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+from sluice.core.atomic_files import read_json
+from sluice.core.digests import digest_of_file
+from sluice.core.project import released_application
+from sluice.core.settings import load_settings
+from sluice.core.workspace import Workspace
+from sluice.guardrails.settings import GuardrailSettings
+from sluice.llm.model_files import Models, ensure, load_models
+from sluice.llm.settings import load_providers
+from sluice.prompts import load_prompts
+from sluice.release.manifest import ADAPTER, CODE, GUARD, load, verify
+from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.settings import ServiceSettings
+
+
+def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
+    """Verifies every file of the release before any of it is read; the base models come from the user's cache, where
+    llm.models checks their sha256. SluiceError names all that differs."""
+    manifest = load(folder)
+    verify(folder, manifest)
+    models = load_models(folder / "config" / "models.yaml")
+    return ReleaseBundle(
+        release=manifest.id,
+        prompts=load_prompts(folder / "prompts"),
+        index=folder / "index",
+        adapter=folder / ADAPTER if manifest.adapter else None,
+        model=ensure(models.chat, workspace.cache),
+        embedder=ensure(models.embed, workspace.cache),
+        service=load_settings(folder / "config" / "service.yaml", ServiceSettings),
+        guardrails=load_settings(folder / "config" / "guardrails.yaml", GuardrailSettings),
+        providers=load_providers(folder / "config" / "providers.yaml", roles=Models.roles()),
+        manifest=manifest.model_dump(mode="json"),
+        guard=folder / GUARD if GUARD in manifest.files else None,
+        application=released_application(folder / "config"),
+        other_code=_other_code(read_json(folder / CODE)["files"]) if manifest.code else (),
+    )
+
+
+def _other_code(recorded: Mapping[str, str]) -> tuple[str, ...]:
+    """Which of the files of a release's code differ here, or are not here. A service has no locks beside it."""
+    code = {name: sha256 for name, sha256 in recorded.items() if not name.startswith("requirements/")}
+    return tuple(name for name, sha256 in sorted(code.items()) if _digest(*name.split("/")) != sha256)
+
+
+def _digest(package: str, *parts: str) -> str:
+    try:
+        path = Path(str(resources.files(package).joinpath(*parts)))
+    except ModuleNotFoundError:
+        return ""
+    return digest_of_file(path) if path.is_file() else ""

@@ -1,0 +1,155 @@
+"""Differences between two releases: parts by digest, texts line by line, metrics as numbers.
+
+`compare_releases` reads two release folders; `markdown` is what `sluice release diff` prints and what the notes of a
+GitHub Release say.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.release.gates import number
+from sluice.release.manifest import Manifest
+
+_DIGITS = 12
+_TEXTS = ("prompts", "config")
+# GitHub's limit for the notes of a release is 125,000 characters.
+_LONGEST_TEXT = 4_000
+_LONGEST = 100_000
+
+
+@dataclass(frozen=True)
+class PartDiff:
+    """One part. None where a release does not have it."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class ReleaseDiff:
+    """`parts` and `texts` hold what differs, `metrics` all: {name: (before, after)}. `texts`: {file: lines of a diff};
+    a file may read differently and mean the same, then it is no part."""
+
+    before: Manifest | None
+    after: Manifest
+    parts: tuple[PartDiff, ...]
+    texts: Mapping[str, tuple[str, ...]]
+    metrics: Mapping[str, tuple[float | None, float | None]]
+
+
+def compare_releases(before: tuple[Manifest, Path] | None, after: tuple[Manifest, Path]) -> ReleaseDiff:
+    """Manifest and folder of each; None before the first release."""
+    old = _parts(before[0]) if before else {}
+    new = _parts(after[0])
+    parts = [PartDiff(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
+    measured = before[0].evaluation.metrics if before else {}
+    names = {**measured, **after[0].evaluation.metrics}
+    metrics = {name: (measured.get(name), after[0].evaluation.metrics.get(name)) for name in names}
+    texts = dict(_texts(before[1], after[1])) if before else {}
+    return ReleaseDiff(before[0] if before else None, after[0], tuple(parts), texts, metrics)
+
+
+def markdown(difference: ReleaseDiff) -> str:
+    """For people, on GitHub and in a terminal. Texts of prompts and settings are shown as code, whatever they hold."""
+    before, after = difference.before, difference.after
+    against = f"Compared with {before.id}." if before else "The first release: there is nothing to compare it with."
+    lines = [f"{after.id}, of commit {after.commit[:_DIGITS]}. {against}", ""]
+    lines += ["## Metrics", "", *_metrics(difference.metrics, before is not None), ""]
+    if after.gates:
+        lines += ["## Gates", "", *_gates(after), ""]
+    lines += ["## What it is made of" if before is None else "## What changed", ""]
+    lines += [*_changes(difference.parts), ""]
+    whole = "\n".join(lines)
+    for name, text in difference.texts.items():
+        block = _block(name, text)
+        if len(whole) + len(block) > _LONGEST:
+            return f"{whole}\nFurther texts do not fit here: `sluice release diff` shows them.\n"
+        whole += block
+    return whole
+
+
+def _parts(manifest: Manifest) -> dict[str, str]:
+    parts = {f"prompt {name}": digest for name, digest in manifest.prompts.items()}
+    parts |= {"data": manifest.data.digest, "index": manifest.index.digest}
+    parts |= {f"model {role}": model.sha256 for role, model in manifest.models.items()}
+    if manifest.adapter:
+        parts["adapter"] = manifest.adapter.sha256
+    if manifest.guardrails and manifest.guardrails.model:
+        parts["guard model"] = manifest.guardrails.model
+    if manifest.code:
+        parts["code"] = manifest.code.serve
+    parts |= {f"config/{name}": digest for name, digest in manifest.config.items()}
+    images = {"image": manifest.image, "load image": manifest.load_image}
+    parts |= {name: image.partition("@sha256:")[2] for name, image in images.items() if image}
+    return {**parts, "evaluation cases": manifest.evaluation.cases_digest}
+
+
+def _texts(before: Path, after: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    names = {
+        path.relative_to(folder).as_posix()
+        for folder in (before, after)
+        for kind in _TEXTS
+        for path in (folder / kind).glob("*.y*ml")
+    }
+    for name in sorted(names, reverse=True):  # prompts first
+        old, new = _lines(before / name), _lines(after / name)
+        if old != new:
+            yield name, tuple(difflib.unified_diff(old, new, before.name, after.name, lineterm="", n=2))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def _metrics(metrics: Mapping[str, tuple[float | None, float | None]], compared: bool) -> list[str]:
+    if not compared:
+        rows = [f"| {name} | {_figure(after)} |" for name, (_, after) in metrics.items()]
+        return ["| metric | |", "|---|---:|", *rows]
+    lines = ["| metric | before | after | change |", "|---|---:|---:|---:|"]
+    for name, (old, new) in metrics.items():
+        change = "" if old is None or new is None else f"{new - old:+.3g}"
+        lines.append(f"| {name} | {_figure(old)} | {_figure(new)} | {change} |")
+    return lines
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else number(value)
+
+
+def _gates(manifest: Manifest) -> list[str]:
+    rows = [
+        f"| {one.gate} | {'passed' if one.passed else 'refused'} | {_plain(one.reason)} |" for one in manifest.gates
+    ]
+    return ["| gate | | |", "|---|---|---|", *rows]
+
+
+def _changes(parts: Sequence[PartDiff]) -> list[str]:
+    if not parts:
+        return ["Nothing that is served."]
+    rows = [f"| {part.name} | {_digest(part.before)} | {_digest(part.after)} |" for part in parts]
+    return ["| part | before | after |", "|---|---|---|", *rows]
+
+
+def _digest(value: str | None) -> str:
+    return "–" if value is None else f"`{value[:_DIGITS]}`"
+
+
+def _block(name: str, text: Sequence[str]) -> str:
+    """A diff in a fence that is longer than any inside it."""
+    shown = "\n".join(text)
+    if len(shown) > _LONGEST_TEXT:
+        shown = shown[: shown.rfind("\n", 0, _LONGEST_TEXT)] + "\n…"
+    ticks = max((len(run) for run in re.findall(r"`{3,}", shown)), default=2) + 1
+    return f"\n### {name}\n\n{'`' * ticks}diff\n{shown}\n{'`' * ticks}\n"
+
+
+def _plain(text: str) -> str:
+    """As code on one line: names of cases are in it, which anybody may have written."""
+    shown = re.sub(r"[|`\s]+", " ", text).strip()
+    return f"`{shown}`"

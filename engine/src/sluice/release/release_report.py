@@ -1,0 +1,206 @@
+"""report.html of a release: one offline page with the reasons for the decision.
+
+`write_report(folder)` reads what lies in the release folder and writes report.html beside it: the page of a comparison,
+made again from the records and numbers that decided, with gates, canary and training around it. A missing part, such as
+a rehearsal, is mentioned. Texts of the model and of the data are escaped; the page loads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sluice.core.atomic_files import read_json, read_jsonl, write_atomic
+from sluice.core.errors import SluiceError
+from sluice.evaluation.case_changes import changes_of
+from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.paired_cases import gather, pair
+from sluice.evaluation.reports.compared_version import ComparedVersion
+from sluice.evaluation.reports.comparison_page import page
+from sluice.release import report_charts, templates
+from sluice.release.decision import compare_results
+from sluice.release.gates import number
+from sluice.release.manifest import JUDGING_GATES, Manifest, load
+from sluice.release.staging import CHAMPION_CASES, CHAMPION_SUMMARY
+from sluice.release.verdict import Verdict
+
+FILE = "report.html"
+_TEMPLATE = Path(templates.__file__).parent / "report.html.j2"
+
+
+def write_report(folder: Path, *, live: bool = False) -> Path:
+    """Writes and returns folder/report.html. Only release.json must be there. `live`: whether it is the champion."""
+    from markupsafe import Markup
+
+    notes: list[str] = []
+    evaluation = folder / "evaluation"
+    manifest = load(folder)
+    summary = _json(evaluation / "summary.json", notes) or {}
+    champion = _json(evaluation / CHAMPION_SUMMARY, notes) or {}
+    rehearsal = _json(folder / "rehearsal.json", notes)
+    stages = _json(folder / "stages.json", notes) or []
+    training = _json(folder / "training.json", notes) or {}
+    comparison = _compared(folder, notes) if champion and summary else None
+    cases = {} if comparison else gather(_rows(evaluation / "cases.jsonl", notes), "head")[0]
+    shown = page(
+        comparison,
+        ComparedVersion("champion", manifest.parent or ""),
+        ComparedVersion("this release", manifest.id),
+        cases=changes_of(pair({}, cases)[0], {}, set()),
+        template=_TEMPLATE,
+        number=_number,
+        manifest=manifest,
+        headline=headline(manifest, rehearsal, live=live),
+        has_champion=bool(champion),
+        gates=_gate_rows(manifest, rehearsal, compared=comparison is not None),
+        rehearsal=rehearsal,
+        steps=(rehearsal or {}).get("steps", []),
+        stages=stages,
+        longest=max([float(stage.get("seconds") or 0) for stage in stages] + [1e-9]),
+        total=sum(float(stage.get("seconds") or 0) for stage in stages),
+        training=training,
+        made_of=_parts(manifest),
+        pictures={name: Markup(svg) for name, svg in _pictures(summary, champion, rehearsal, training).items()},
+        notes=notes,
+    )
+    write_atomic(folder / FILE, shown)
+    return folder / FILE
+
+
+def _compared(folder: Path, notes: list[str]) -> Comparison | None:
+    """What decided, once more from the same records and numbers; None and a note where they cannot be read."""
+    evaluation = folder / "evaluation"
+    try:
+        return compare_results(folder / JUDGING_GATES, evaluation, evaluation / CHAMPION_CASES)
+    except SluiceError as error:
+        notes.append(error.message)
+        return None
+
+
+def headline(manifest: Manifest, rehearsal: Mapping[str, Any] | None, *, live: bool) -> dict[str, str]:
+    """What became of the release: {state: passed | failed | open, title, reason}."""
+    failed = [verdict for verdict in manifest.gates if not verdict.passed]
+    if failed:
+        by = {"the comparison with the champion" if _compares(one) else "the evaluation gates" for one in failed}
+        reason = "\n".join(verdict.reason for verdict in failed)
+        return {"state": "failed", "title": f"Refused by {' and '.join(sorted(by, reverse=True))}", "reason": reason}
+    if not manifest.gates and live:
+        reason = "Nothing was live before it, so there was nothing to be judged against."
+        return {"state": "open", "title": "Champion without a verdict", "reason": reason}
+    if not manifest.gates:
+        return {"state": "failed", "title": "Refused", "reason": "no gate was decided, so nothing passes"}
+    if rehearsal is None:
+        title = "Live, without a rehearsal" if live else "Passed its gates, not rehearsed yet"
+        return {"state": "open", "title": title, "reason": "There is no rehearsal.json in the release folder."}
+    if rehearsal.get("verdict") != "passed":
+        reason = str(rehearsal.get("reason") or "the rehearsal gave no reason")
+        return {"state": "failed", "title": "Stopped in the canary", "reason": reason}
+    title = "Champion: every gate and every canary step held" if live else "Every gate and every canary step held"
+    return {"state": "passed", "title": title, "reason": str(rehearsal.get("reason") or "")}
+
+
+def _compares(verdict: Verdict) -> bool:
+    return verdict.gate.partition("_")[0] == "comparison"
+
+
+def _gate_rows(manifest: Manifest, rehearsal: Mapping[str, Any] | None, *, compared: bool) -> list[tuple[str, Verdict]]:
+    """Stage and verdict. Metrics that passed are in the table of the comparison, where there is one."""
+    rows = [("evaluation", one) for one in manifest.gates if not (compared and one.passed and _compares(one))]
+    for step in (rehearsal or {}).get("steps", []):
+        rows += [
+            (f"canary at {step.get('weight')} %", Verdict.model_validate(gate)) for gate in step.get("gates") or []
+        ]
+    return rows
+
+
+def _pictures(
+    summary: Mapping[str, Any],
+    champion: Mapping[str, Any],
+    rehearsal: Mapping[str, Any] | None,
+    training: Mapping[str, Any],
+) -> dict[str, str]:
+    """The charts there is something to draw for."""
+    pictures = {}
+    theirs = champion.get("metrics") or {}
+    bars = [
+        report_charts.MetricBar(
+            name, metric.get("unit") or "value", metric["value"], (theirs.get(name) or {}).get("value")
+        )
+        for name, metric in (summary.get("metrics") or {}).items()
+        if metric.get("value") is not None
+    ]
+    if bars:
+        pictures["metrics"] = report_charts.metrics(bars)
+    if training.get("loss"):
+        pictures["loss"] = report_charts.loss(training["loss"])
+    analyses = [step for step in (rehearsal or {}).get("steps", []) if step.get("kind") == "analysis"]
+    measured = [(f"{step.get('weight')} %", _figures(step, "canary"), _figures(step, "stable")) for step in analyses]
+    # A comparison of answers has no times.
+    timed = [row for row in measured if any("total_p50_ms" in side for side in row[1:])]
+    if timed:
+        pictures["latency"] = report_charts.latency(timed)
+    if rehearsal and rehearsal.get("weights"):
+        marks = [
+            (
+                float(step["started_s"]),
+                float(step["seconds"]),
+                str(step.get("verdict")),
+                step.get("verdict") == "passed",
+            )
+            for step in analyses
+        ]
+        pictures["weights"] = report_charts.weights(rehearsal["weights"], marks)
+    return pictures
+
+
+def _figures(step: Mapping[str, Any], side: str) -> dict[str, float]:
+    """What an analysis measured on one side, canary or stable."""
+    measured = (step.get("metrics") or {}).get(side) or {}
+    return {name: float(value) for name, value in measured.items() if value is not None}
+
+
+def _parts(manifest: Manifest) -> list[tuple[str, str]]:
+    """What the release is made of, as (what, which)."""
+    chunker = ", ".join(f"{key} {value}" for key, value in manifest.index.chunker.items())
+    adapter = manifest.adapter.sha256 if manifest.adapter else "none: the base model answers"
+    guard = manifest.guardrails.model if manifest.guardrails else None
+    return [
+        ("commit", manifest.commit),
+        ("parent release", manifest.parent or "none: nothing was live"),
+        *((f"prompt {name}", digest) for name, digest in manifest.prompts.items()),
+        ("data", manifest.data.digest),
+        ("index", f"{manifest.index.digest} ({chunker})"),
+        *(
+            (f"{role} model", f"{model.source}, {model.licence}, {model.sha256}")
+            for role, model in manifest.models.items()
+        ),
+        ("adapter", adapter),
+        ("guard model", guard or "none: no check needs one"),
+        *((f"config/{name}", digest) for name, digest in manifest.config.items()),
+        ("evaluation cases", manifest.evaluation.cases_digest),
+        ("image", manifest.image or "none: the code of a checkout serves it"),
+    ]
+
+
+def _json(path: Path, notes: list[str]) -> Any:
+    """The parsed file; None when it is not there; None and a note when it cannot be read."""
+    try:
+        return read_json(path) if path.exists() else None
+    except SluiceError as error:
+        notes.append(error.message)
+        return None
+
+
+def _rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    try:
+        return read_jsonl(path) if path.exists() else []
+    except SluiceError as error:
+        notes.append(error.message)
+        return []
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return number(value)

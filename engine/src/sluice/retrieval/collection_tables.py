@@ -1,0 +1,299 @@
+"""The PostgreSQL tables of a collection.
+
+A full collection is one table, and its full-text data is another, so that ranking by words reads no vectors; the second
+is built from the first in one pass, by several workers.
+
+A collection that differs little from an existing one stores only the difference: its own rows replace those of the
+other with the same id; a row without a vector marks a deleted chunk. A view shows the full collection, and while it
+exists PostgreSQL does not drop the other's table.
+
+Either may be cut into partitions by tenant (`tenant_partitions.py`).
+
+A table's comment says what is in it (`TableDescription`), so that a store explains itself. A table never changes after
+the transaction that made it, except that a tenant may be dropped from a partitioned collection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psycopg import errors, sql
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+
+from sluice.core.digests import canonical_json
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings
+from sluice.retrieval.chunking import Chunk
+from sluice.retrieval.embedder import Vectors
+from sluice.retrieval.index_files import IndexInfo
+from sluice.retrieval.stores import PartitionBy, VectorSettings
+from sluice.retrieval.tenant_partitions import create_partitions, for_values, partition_of, tenants_of
+
+if TYPE_CHECKING:
+    import psycopg
+
+EXACT_BELOW = 2000  # chunks; up to here looking at every vector takes a millisecond, is exact and always the same
+COLUMNS = "id, doc_id, title, text, start, tenant, content, embedding"
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # of COPY's binary format: no flags, no extension
+_END = b"\xff\xff"
+_BLOCK = 256  # rows sent together
+_NULL = b"\xff\xff\xff\xff"
+_MEMORY = (64, 1024)  # MiB, least and most, for making a vector index: in memory it takes a fraction of the time
+_BITS = "bit_hamming_ops"
+_KINDS = {"single": ("vector", ">f4"), "half": ("halfvec", ">f2")}
+
+
+class TableDescription(Settings):
+    """The comment of a collection's table. `base`: the collection that it is the difference from. `dropped`: tenants
+    whose partitions were dropped, and how many chunks they had."""
+
+    index: IndexInfo
+    vectors: VectorSettings
+    base: str | None = None
+    partition_by: PartitionBy = None
+    dropped: dict[str, int] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _as_older_code_reads_it(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A collection that is not cut says nothing of it."""
+        found: dict[str, Any] = dump(self)
+        if self.partition_by is None:
+            del found["partition_by"], found["dropped"]
+        return found
+
+
+def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescription | None:
+    """None for a table of older code, which says nothing about itself."""
+    row = connection.execute("SELECT obj_description(to_regclass(%s))", (collection,)).fetchone()
+    try:
+        return TableDescription.model_validate_json(row[0]) if row and row[0] else None
+    except ValidationError:
+        return None
+
+
+def require_description(connection: psycopg.Connection[Any], collection: str) -> TableDescription:
+    """SluiceError where there is none; UndefinedTable where there is no collection."""
+    found = describe(connection, collection)
+    if found is None:
+        if connection.execute("SELECT to_regclass(%s)", (collection,)).fetchone() == (None,):
+            raise errors.UndefinedTable(collection)
+        raise SluiceError(
+            f"{collection}: was loaded by older code, which did not write down what it holds",
+            remedy="load its release again with this code: `sluice index load`",
+        )
+    return found
+
+
+def view_of(description: TableDescription) -> str:
+    """Where the collection is seen whole: its table, or the view beside it."""
+    name = description.index.collection
+    return name.replace("chunks", "whole", 1) if description.base else name
+
+
+def vector_indexed(connection: psycopg.Connection[Any], description: TableDescription) -> frozenset[str]:
+    """Those of the collection's tables that have a vector index: its own, and that of its base."""
+    tables = filter(None, (description.index.collection, description.base))
+    return frozenset(table for table in tables if has_vector_index(connection, table))
+
+
+def has_vector_index(connection: psycopg.Connection[Any], table: str) -> bool:
+    """Whether the table, or a partition of it, has one."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
+        " WHERE a.amname = 'hnsw' AND i.indrelid IN"
+        " (SELECT to_regclass(%(table)s) UNION SELECT relid FROM pg_partition_tree(to_regclass(%(table)s))))",
+        {"table": table},
+    ).fetchone()
+    return row == (True,)
+
+
+def words_of(collection: str) -> str:
+    """The table of a collection's full text."""
+    return collection.replace("chunks", "words", 1)
+
+
+def bits(vector: str, dimension: int) -> str:
+    """One bit for each number of the SQL expression `vector`: whether it is above 0."""
+    return f"binary_quantize({vector})::bit({dimension})"
+
+
+def contents(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:
+    """64 bits for each chunk that say whether it is the same as another of its id."""
+    found = []
+    for chunk, start in zip(chunks, starts, strict=True):
+        content = canonical_json([chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant])
+        found.append(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True))
+    return found
+
+
+def create(
+    connection: psycopg.Connection[Any], description: TableDescription, tenants: Iterable[str | None] = ()
+) -> None:
+    """The empty table, with its comment, and the view where it holds a difference. `tenants`: of its rows, for the
+    partitions of one that is cut."""
+    kind, _ = _KINDS[description.vectors.precision]
+    table = sql.Identifier(description.index.collection)
+    cut = description.partition_by is not None
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE {} (id text{}, doc_id text NOT NULL, title text NOT NULL, text text NOT NULL,"
+            " start integer NOT NULL, tenant text, content bigint NOT NULL, embedding {}({}){}) {}"
+        ).format(
+            table,
+            sql.SQL("" if cut else " PRIMARY KEY"),
+            sql.SQL(kind),
+            sql.Literal(description.index.dimension),
+            sql.SQL("" if description.base else " NOT NULL"),
+            # Vectors stay in their rows: fetched one by one from beside the table they take longer than the search.
+            sql.SQL("PARTITION BY LIST (tenant)" if cut else "WITH (toast_tuple_target = 8160)"),
+        )
+    )
+    if cut:
+        create_partitions(connection, description.index.collection, tenants)
+    say(connection, description)
+    if description.base:
+        connection.execute(
+            sql.SQL(
+                "CREATE VIEW {view} AS SELECT {columns} FROM {base} b"
+                " WHERE NOT EXISTS (SELECT FROM {table} d WHERE d.id = b.id)"
+                " UNION ALL SELECT {columns} FROM {table} WHERE embedding IS NOT NULL"
+            ).format(
+                view=sql.Identifier(view_of(description)),
+                columns=sql.SQL(COLUMNS),
+                base=sql.Identifier(description.base),
+                table=table,
+            )
+        )
+
+
+def say(connection: psycopg.Connection[Any], description: TableDescription) -> None:
+    """Writes the table's comment."""
+    connection.execute(
+        sql.SQL("COMMENT ON TABLE {} IS {}").format(
+            sql.Identifier(description.index.collection), sql.Literal(description.model_dump_json())
+        )
+    )
+
+
+def fill(connection: psycopg.Connection[Any], description: TableDescription, rows: Iterable[bytes]) -> None:
+    """Copies rows (`pack`, `pack_gone`) into the collection's table, by COPY's binary format."""
+    statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(
+        sql.Identifier(description.index.collection), sql.SQL(COLUMNS)
+    )
+    with connection.cursor().copy(statement) as copy:
+        copy.write(_SIGNATURE)
+        left = iter(rows)
+        while block := b"".join(islice(left, _BLOCK)):
+            copy.write(block)
+        copy.write(_END)
+
+
+def pack(
+    chunks: Sequence[Chunk], starts: Sequence[int], content: Sequence[int], vectors: Vectors, precision: str
+) -> Iterator[bytes]:
+    """A row of COPY's binary format for each chunk. What pgvector sends and reads: dimension, 0, the numbers."""
+    head = int(vectors.shape[1]).to_bytes(2, "big") + bytes(2)
+    for chunk, start, same, vector in zip(chunks, starts, content, vectors, strict=True):
+        texts = [_field(text.encode()) for text in (chunk.id, chunk.doc_id, chunk.title, chunk.text)]
+        tenant = _NULL if chunk.tenant is None else _field(chunk.tenant.encode())
+        numbers = _field(start.to_bytes(4, "big")) + tenant + _field(same.to_bytes(8, "big", signed=True))
+        embedding = _field(head + vector.astype(_KINDS[precision][1]).tobytes())
+        yield b"\x00\x08" + b"".join(texts) + numbers + embedding
+
+
+def pack_gone(gone: Iterable[tuple[str, str | None]]) -> Iterator[bytes]:
+    """A row for each id and tenant that says: the chunk of the base is not in this collection."""
+    empty = _field(b"")
+    for name, tenant in gone:
+        whose = _NULL if tenant is None else _field(tenant.encode())
+        yield b"\x00\x08" + _field(name.encode()) + 3 * empty + _field(bytes(4)) + whose + _field(bytes(8)) + _NULL
+
+
+def _field(content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + content
+
+
+def make_indexes(
+    connection: psycopg.Connection[Any], description: TableDescription, rows: int, *, tenants: bool
+) -> None:
+    """After the rows: making them at once takes a fraction of the time. Of a collection that is cut `rows` and
+    `tenants` count for nothing: each partition has its own."""
+    collection = description.index.collection
+    words = words_of(collection)
+    if description.partition_by:
+        _make_partitions_of_words(connection, collection)
+    else:
+        _make_words(connection, words, collection)
+    connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (words)").format(sql.Identifier(words)))
+    if description.partition_by:
+        counted = connection.execute(
+            sql.SQL("SELECT tenant, count(embedding) FROM {} GROUP BY tenant").format(sql.Identifier(collection))
+        ).fetchall()
+        large = [(partition_of(collection, tenant), found) for tenant, found in counted if found >= EXACT_BELOW]
+    else:
+        large = [(collection, rows)] if rows >= EXACT_BELOW else []
+        if tenants:
+            connection.execute(sql.SQL("CREATE INDEX ON {} (tenant)").format(sql.Identifier(collection)))
+    for table, size in large:
+        _make_vector_index(connection, table, description, size)
+    connection.execute(sql.SQL("ANALYZE {}, {}").format(sql.Identifier(collection), sql.Identifier(words)))
+
+
+def _make_words(connection: psycopg.Connection[Any], words: str, table: str) -> None:
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE {} AS SELECT id, doc_id, tenant, to_tsvector('english', title || ' ' || text) AS words"
+            " FROM {} WHERE embedding IS NOT NULL"
+        ).format(sql.Identifier(words), sql.Identifier(table))
+    )
+
+
+def _make_partitions_of_words(connection: psycopg.Connection[Any], collection: str) -> None:
+    words = words_of(collection)
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE {} (id text, doc_id text, tenant text, words tsvector) PARTITION BY LIST (tenant)"
+        ).format(sql.Identifier(words))
+    )
+    for tenant in tenants_of(connection, collection):
+        part = partition_of(words, tenant)
+        _make_words(connection, part, partition_of(collection, tenant))
+        connection.execute(
+            sql.SQL("ALTER TABLE {} ATTACH PARTITION {} {}").format(
+                sql.Identifier(words), sql.Identifier(part), for_values(tenant)
+            )
+        )
+
+
+def _make_vector_index(
+    connection: psycopg.Connection[Any], table: str, description: TableDescription, rows: int
+) -> None:
+    settings = description.vectors
+    kind, number = _KINDS[settings.precision]
+    dimension = description.index.dimension
+    width = dimension * np.dtype(number).itemsize if settings.index == "full" else dimension / 8
+    indexed = (
+        f"embedding {kind}_cosine_ops" if settings.index == "full" else f"({bits('embedding', dimension)}) {_BITS}"
+    )
+    size = rows * (width + 32 * settings.m) * 1.5 / 2**20
+    least, most = _MEMORY
+    connection.execute(f"SET LOCAL maintenance_work_mem = '{min(most, max(least, round(size)))}MB'")
+    statement = sql.SQL("CREATE INDEX ON {} USING hnsw ({}) WITH (m = {}, ef_construction = {})").format(
+        sql.Identifier(table),
+        sql.SQL(indexed),
+        sql.Literal(settings.m),
+        sql.Literal(settings.ef_construction),
+    )
+    try:
+        with connection.transaction():
+            connection.execute(statement)
+    except (
+        errors.DiskFull,
+        errors.OutOfMemory,
+    ):  # shared memory for several workers, which a container may have little of
+        connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
+        connection.execute(statement)

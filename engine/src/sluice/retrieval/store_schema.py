@@ -1,0 +1,189 @@
+"""Schema migrations of a store (`migrations/versions/`), run by alembic. Runs as `sluice index migrate`.
+
+All steps of a run are one transaction: it ends with the new schema or with the old one, even when killed. A concurrent
+second run waits, and finds nothing to do. Upgrades may only add (`additive_migrations.py`); steps down are for people.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.retrieval import migrations
+from sluice.retrieval.additive_migrations import not_expanding
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from sqlalchemy import Connection, Engine
+
+MIGRATIONS = Path(migrations.__file__).parent
+HEAD, BASE = "head", "base"
+_TABLE = "sluice_schema"
+_LOCK = 7_265_812  # advisory lock: two runs at once do the steps once
+_TURN = "1min"  # the longest wait for another run
+# A schema change waits for readers of the table, and later readers wait behind it. So it gives up soon, lets the
+# readers through and comes again.
+_WAIT = "1s"
+_ATTEMPTS = 30
+_PAUSE = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class MigrationResult:
+    """Revisions before and after, empty for none; `steps`: what was done, a line each."""
+
+    before: str
+    after: str
+    steps: tuple[str, ...]
+
+
+def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path = MIGRATIONS) -> MigrationResult:
+    """Brings the store's schema to the revision `to`. Repeating it changes nothing. `connection` is not autocommitting.
+
+    Faults, before anything is asked of the store, when a step up does more than add; SluiceError for an unknown
+    revision and when readers leave no moment for a change."""
+    script = _script(folder)
+    require_expanding(script)
+    target = _revision(script, to)
+    engine = _engine(connection)
+    for _ in range(_ATTEMPTS):
+        try:
+            return _run(engine, script, target)
+        except _TableBusyError:
+            time.sleep(_PAUSE)
+    raise SluiceError(
+        f"the store's schema: in use by others at each of {_ATTEMPTS} attempts; nothing was changed",
+        remedy="look for a transaction that stays open (pg_stat_activity), then run it again",
+    )
+
+
+def require_expanding(script: ScriptDirectory) -> None:
+    """Faults that name every step whose way up does more than add."""
+    faults = [
+        f"{Path(one.path).name}: {statement}"
+        for one in script.walk_revisions()
+        for statement in not_expanding(one.module.upgrade)
+    ]
+    if faults:
+        raise ValidationErrors(
+            "migrations that the live release may not survive",
+            faults,
+            remedy="add beside what is there; unused parts are dropped by hand, releases later",
+        )
+
+
+def require_current(connection: psycopg.Connection[Any]) -> None:
+    """SluiceError when a step of this code is still to be done in the store."""
+    there, newest = _there(connection), _script(MIGRATIONS).get_current_head()
+    if not has_schema(connection):
+        raise SluiceError(
+            f"the store's schema is {there or 'not there yet'}, this code needs {newest}",
+            remedy="run `sluice index migrate`",
+        )
+
+
+def has_schema(connection: psycopg.Connection[Any]) -> bool:
+    """Whether all steps of this code are done. A newer schema is fine: it has only added to what we know."""
+    there, script = _there(connection), _script(MIGRATIONS)
+    return there == script.get_current_head() or there not in ("", *_order(script))
+
+
+def _there(connection: psycopg.Connection[Any]) -> str:
+    if connection.execute("SELECT to_regclass(%s)", (_TABLE,)).fetchone() == (None,):
+        return ""
+    row = connection.execute(f"SELECT version_num FROM {_TABLE}").fetchone()
+    return str(row[0]) if row else ""
+
+
+class _TableBusyError(Exception):
+    """Readers held a table for longer than `_WAIT`."""
+
+
+def _run(engine: Engine, script: ScriptDirectory, target: str) -> MigrationResult:
+    from sqlalchemy.exc import DBAPIError
+
+    steps: list[str] = []
+    try:
+        with engine.begin() as connection:
+            _take_turn(connection)
+            before = _current(connection)
+            _go(connection, script, target, steps)
+            after = _current(connection)
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise _TableBusyError from None
+        raise (error.orig or error) from None
+    return MigrationResult(before, after, tuple(steps))
+
+
+def _take_turn(connection: Connection) -> None:
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_TURN}'")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
+
+
+def _current(connection: Connection) -> str:
+    from alembic.runtime.migration import MigrationContext
+
+    context = MigrationContext.configure(connection, opts={"version_table": _TABLE})
+    return context.get_current_revision() or ""
+
+
+def _go(connection: Connection, script: ScriptDirectory, target: str, steps: list[str]) -> None:
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+
+    order = _order(script)
+
+    def plan(current: Any, _: MigrationContext) -> Any:
+        there = current[0] if current else ""
+        if there and there not in order:
+            if target == HEAD:
+                return []  # of newer code, which has only added: what we need is there
+            raise SluiceError(
+                f"the store's schema is {there}, which this code does not know", remedy="run it with the newer code"
+            )
+        at, wanted = order.index(there) if there else -1, _place(order, target)
+        planned = (script._downgrade_revs if wanted < at else script._upgrade_revs)(target, current)
+        way = "down" if wanted < at else "up"
+        steps.extend(f"{one.revision.revision} {way}: {one.revision.doc}" for one in planned)
+        return planned
+
+    with EnvironmentContext(Config(), script, fn=plan, destination_rev=target) as environment:
+        environment.configure(connection=connection, version_table=_TABLE)
+        environment.run_migrations()
+
+
+def _order(script: ScriptDirectory) -> list[str]:
+    """All revisions, oldest first."""
+    return [one.revision for one in script.walk_revisions()][::-1]
+
+
+def _place(order: list[str], target: str) -> int:
+    return {HEAD: len(order) - 1, BASE: -1}.get(target, order.index(target) if target in order else -1)
+
+
+def _script(folder: Path) -> ScriptDirectory:
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory(str(folder))
+
+
+def _revision(script: ScriptDirectory, to: str) -> str:
+    known = _order(script)
+    if to not in (HEAD, BASE, *known):
+        raise SluiceError(f"the store's schema has no revision {to!r}", remedy=f"there are {', '.join([*known, BASE])}")
+    return to
+
+
+def _engine(connection: psycopg.Connection[Any]) -> Engine:
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import StaticPool
+
+    return create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=StaticPool)

@@ -1,0 +1,63 @@
+"""Search for tenants that have stores of their own (`tenants` of config/stores.yaml).
+
+A question of such a tenant is searched in the tenant's store only, every other question in the default store only. Both
+hold the collection of the same release, so that a release answers all tenants from the same documents. As in any store,
+a search sees the documents for all tenants and the tenant's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from sluice.core.errors import SluiceError
+from sluice.retrieval.index_files import TextEncoder, read_info
+from sluice.retrieval.passages import Hit
+from sluice.retrieval.retriever import Retriever, open_backend, open_retriever
+from sluice.retrieval.stores import Stores
+
+
+class TenantRetriever(Retriever):
+    """`own`: the retriever of each tenant with a store of its own; `shared`: that of all others."""
+
+    def __init__(self, shared: Retriever, own: Mapping[str | None, Retriever]) -> None:
+        self.embedder = shared.embedder
+        self._shared = shared
+        self._own = own
+
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
+        return self._own.get(tenant, self._shared).search(question, k=k, tenant=tenant)
+
+
+@contextmanager
+def open_for_tenants(index: Path, embedder: TextEncoder, stores: Stores, state: Path) -> Iterator[Retriever]:
+    """`open_retriever`, and for tenants that have a store of their own a retriever over that one. SluiceError names the
+    tenants whose store cannot be reached or does not have the collection: it is never loaded unasked, and another store
+    never answers in its place."""
+    elsewhere = {tenant: store for tenant, store in stores.tenants.items() if store != stores.default}
+    with ExitStack() as opened:
+        shared = opened.enter_context(open_retriever(index, embedder, stores, state))
+        if not elsewhere:
+            yield shared
+            return
+        collection = read_info(index).collection
+        found: dict[str, Retriever] = {}
+        for store in sorted(set(elsewhere.values())):
+            try:
+                found[store] = _open_own(opened, collection, embedder, stores.using(store=store), state)
+            except SluiceError as error:
+                whose = ", ".join(sorted(tenant for tenant, name in elsewhere.items() if name == store))
+                raise SluiceError(f"store {store!r}, of {whose} alone: {error.message}", remedy=error.remedy) from error
+        yield TenantRetriever(shared, {tenant: found[store] for tenant, store in elsewhere.items()})
+
+
+def _open_own(opened: ExitStack, collection: str, embedder: TextEncoder, stores: Stores, state: Path) -> Retriever:
+    backend = opened.enter_context(open_backend(stores, state))
+    if collection not in backend.collections():
+        raise SluiceError(
+            f"it does not have the collection of this release, {collection}",
+            remedy=f"sluice index build --store {stores.default}; of a release that was made before:"
+            f" sluice index load RELEASE --store {stores.default}",
+        )
+    return opened.enter_context(backend.retriever(collection, embedder))

@@ -1,0 +1,83 @@
+"""Runs the Job of an analysis as a child process of a rehearsal. Its exit code is the verdict, its report gives the
+reason."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+import sluice
+from sluice.core import processes
+from sluice.core.atomic_files import read_json
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings
+from sluice.release.verdict import Verdict
+
+PASSED, GATE_FAILED = 0, 3
+
+
+class JobReport(Settings):
+    """What the gates said."""
+
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.verdicts) and all(verdict.passed for verdict in self.verdicts)
+
+    @property
+    def reason(self) -> str:
+        """Why it failed: first the gates that measured something, then those that could not. Empty when all passed."""
+        failed = [verdict for verdict in self.verdicts if not verdict.passed]
+        return "; ".join(v.reason for v in sorted(failed, key=lambda v: v.figure is None))
+
+
+R = TypeVar("R", bound=JobReport)
+
+
+def run_job(
+    name: str,
+    argv: Sequence[str],
+    *,
+    what: str,
+    state: Path,
+    seconds: float,
+    env: Mapping[str, str] | None = None,
+    watch: Callable[[], None] = lambda: None,
+) -> int:
+    """Blocks until it is over; PASSED or GATE_FAILED. `watch` is called a few times a second and may raise to end it.
+
+    SluiceError when `what` measured nothing: it could not start, crashed, or still ran after `seconds`."""
+    # The child must find this very package, installed or not.
+    code = os.pathsep.join(filter(None, [str(Path(sluice.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    child = processes.start(name, argv, state=state, env={**(env or {}), "PYTHONPATH": code})
+    try:
+        end = time.monotonic() + seconds
+        while child.running:
+            watch()
+            if time.monotonic() > end:
+                raise SluiceError(f"{what} did not end in time; its log ends:\n{child.tail()}")
+            time.sleep(0.1)
+    finally:
+        child.stop(grace=5)
+    status = child.process.returncode
+    if status not in (PASSED, GATE_FAILED):
+        raise SluiceError(f"{what} measured nothing (exit status {status}); its log ends:\n{child.tail()}")
+    return status
+
+
+def read_report(path: Path, status: int, model: type[R]) -> R:
+    """The report of a Job that ended with `status`; SluiceError for one that cannot be read or says something else."""
+    document: Any = read_json(path)
+    try:
+        report = model.model_validate(document)
+    except ValidationError as error:
+        raise SluiceError(f"{path}: not a {model.__name__}: {error.errors()[0]['msg']}") from None
+    if report.passed != (status == PASSED):
+        raise SluiceError(f"{path}: the exit status {status} contradicts the verdicts in the report")
+    return report

@@ -1,0 +1,123 @@
+"""AnalysisTemplates that a rehearsal can run, and their parameters: the argument defaults of
+engine/k8s/analysis/<template>.yaml, overridden by those of a step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.core.errors import SluiceError
+from sluice.core.settings import nearest, read_yaml
+from sluice.rollout.argo_models import REMEDY, AnalysisTemplate, StepArg, validate
+
+_DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+@dataclass(frozen=True)
+class LoadParameters:
+    """One load stage: `users` of whom one sends paired probes, for `seconds`, an answer may take `answer_timeout_s`."""
+
+    users: int
+    seconds: float
+    shape: str
+    answer_timeout_s: float
+
+
+@dataclass(frozen=True)
+class QualityParameters:
+    """`cases` are asked of both releases, `concurrency` of each at once; an answer may take `answer_timeout_s`."""
+
+    cases: int
+    concurrency: int
+    answer_timeout_s: float
+
+
+Parameters = LoadParameters | QualityParameters
+
+
+def parse_duration(text: str | int) -> float:
+    """Seconds of "30s", "5m", "1h", "1h30m", or of a bare number of seconds. Raises ValueError for anything else."""
+    text = str(text).strip()
+    if text.isdecimal():
+        return float(text)
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r} is not a duration such as 30s, 5m or 1h")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(hours * 3600 + minutes * 60 + seconds)
+
+
+def known_shapes(root: Path) -> list[str]:
+    """The shapes of a checkout: files of loadtest/shapes/."""
+    return sorted(path.stem for path in (root / "loadtest" / "shapes").glob("[!_]*.py"))
+
+
+def _load(values: Mapping[str, str], shapes: Sequence[str]) -> LoadParameters:
+    if not values["users"].isdecimal() or int(values["users"]) < 2:
+        raise ValueError(f"users is {values['users']!r}, at least 2 are needed: one for paired probes, one visitor")
+    if values["shape"] not in shapes:
+        raise ValueError(f"shape {values['shape']!r} is not in loadtest/shapes/{nearest(values['shape'], [*shapes])}")
+    seconds, answer = parse_duration(values["duration"]), parse_duration(values["answer-timeout"])
+    if seconds <= 0 or answer <= 0:
+        raise ValueError("duration and answer-timeout must be above zero")
+    return LoadParameters(int(values["users"]), seconds, values["shape"], answer)
+
+
+def _quality(values: Mapping[str, str], shapes: Sequence[str]) -> QualityParameters:
+    del shapes
+    names = ("cases", "concurrency", "answer-timeout-seconds")
+    for name in names:
+        if not values[name].isdecimal() or not int(values[name]):
+            raise ValueError(f"{name} is {values[name]!r}, a whole number above zero is needed")
+    cases, concurrency, seconds = (int(values[name]) for name in names)
+    return QualityParameters(cases, concurrency, float(seconds))
+
+
+@dataclass(frozen=True)
+class _TemplateArguments:
+    """What is needed of the arguments of a template, and how they are read; the URLs a rehearsal has itself."""
+
+    needs: tuple[str, ...]
+    read: Callable[[Mapping[str, str], Sequence[str]], Parameters]
+
+
+# Templates that a rehearsal can run; each is engine/k8s/analysis/<name>.yaml.
+TEMPLATES = {
+    "load": _TemplateArguments(("users", "duration", "shape", "answer-timeout"), _load),
+    "quality": _TemplateArguments(("cases", "concurrency", "answer-timeout-seconds"), _quality),
+}
+
+
+def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, shapes: Sequence[str]) -> Parameters:
+    """The defaults of a template with the step's own arguments over them.
+
+    Args:
+        folder: where the templates are.
+        name: of the template.
+        overrides: arguments of the step. Hashes of pods are left out: Argo Rollouts gives them to the templates that
+            declare them, and a rehearsal has no pods.
+        shapes: the shapes that a load may have.
+
+    Returns:
+        What the rehearsal runs.
+
+    Raises:
+        ValueError: a template that the rehearsal cannot run, or a bad argument.
+        SluiceError: a bad file.
+    """
+    if name not in TEMPLATES:
+        raise ValueError(f"template {name!r} is not one that the rehearsal can run{nearest(name, [*TEMPLATES])}")
+    template, path = TEMPLATES[name], folder / f"{name}.yaml"
+    document, lines = read_yaml(path)
+    values = {arg.name: arg.value for arg in validate(path, document, lines, AnalysisTemplate).spec.args}
+    for arg in overrides:
+        if arg.value is None:
+            continue
+        if arg.name not in values:
+            raise ValueError(f"args: {path} declares no argument {arg.name!r}{nearest(arg.name, list(values))}")
+        values[arg.name] = arg.value
+    if missing := [need for need in template.needs if need not in values]:
+        raise SluiceError(f"{path}:{lines.get(('spec', 'args'), 1)}: no argument {missing[0]!r}", remedy=REMEDY)
+    return template.read(values, shapes)

@@ -1,0 +1,164 @@
+"""Models of the fields of Argo's Rollout and AnalysisTemplate that this project uses; other fields are rejected by name
+and line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from sluice.core.errors import ValidationErrors
+from sluice.core.settings import Settings
+
+REMEDY = "engine/docs/reference/rollout.md lists what the rehearsal runs; remove the rest, or teach the rehearsal first"
+Place = tuple[str | int, ...]
+Lines = Mapping[Place, int]
+_MAPPING = dict[str, Any]
+
+
+class ObjectMetadata(Settings):
+    name: str
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class PauseSpec(Settings):
+    duration: str | int
+
+
+class CanaryScale(Settings):
+    """How many pods the canary has: a number, a percentage of all, or as its share of visitors asks for."""
+
+    replicas: Annotated[int, Field(strict=True, ge=1)] | None = None
+    weight: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+    matchTrafficWeight: Literal[True] | None = None  # noqa: N815 (the field names in this file are Argo's)
+
+
+class TemplateRef(Settings):
+    templateName: str  # noqa: N815
+
+
+class TemplateArgument(Settings):
+    name: str
+    value: str
+
+
+class _PodHash(Settings):
+    podTemplateHashValue: Literal["Latest", "Stable"]  # noqa: N815
+
+
+class StepArg(Settings):
+    """An argument of a step: a value, or the hash of a release's pods, which only a cluster has."""
+
+    name: str
+    value: str | None = None
+    valueFrom: _PodHash | None = None  # noqa: N815
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.value is None) is (self.valueFrom is None):
+            raise ValueError("either value or valueFrom")
+        return self
+
+
+class AnalysisSpec(Settings):
+    # Argo runs several templates of a step side by side; here each would disturb the other's times.
+    templates: Annotated[tuple[TemplateRef, ...], Field(min_length=1, max_length=1)]
+    args: tuple[StepArg, ...] = ()
+
+
+class StepSpec(Settings):
+    setWeight: Annotated[int, Field(strict=True, ge=0, le=100)] | None = None  # noqa: N815
+    setCanaryScale: CanaryScale | None = None  # noqa: N815
+    pause: PauseSpec | None = None
+    analysis: AnalysisSpec | None = None
+
+
+class _Traefik(Settings):
+    weightedTraefikServiceName: str  # noqa: N815
+
+
+class _TrafficRouting(Settings):
+    traefik: _Traefik
+
+
+class _CanaryStrategy(Settings):
+    stableService: str  # noqa: N815
+    canaryService: str  # noqa: N815
+    trafficRouting: _TrafficRouting  # noqa: N815
+    steps: tuple[StepSpec, ...]
+
+
+class _Strategy(Settings):
+    canary: _CanaryStrategy
+
+
+class _RolloutSpec(Settings):
+    # Pods and their number are the cluster's business: the rehearsal starts one process of each release.
+    replicas: int = 1
+    revisionHistoryLimit: int = 10  # noqa: N815
+    minReadySeconds: int = 0  # noqa: N815
+    progressDeadlineSeconds: int = 600  # noqa: N815
+    selector: _MAPPING
+    template: _MAPPING
+    strategy: _Strategy
+
+
+class Rollout(Settings):
+    apiVersion: Literal["argoproj.io/v1alpha1"]  # noqa: N815
+    kind: Literal["Rollout"]
+    metadata: ObjectMetadata
+    spec: _RolloutSpec
+
+
+class _AnalysisJob(Settings):
+    metadata: _MAPPING = Field(default_factory=dict)
+    spec: _MAPPING
+
+
+class _MetricProvider(Settings):
+    job: _AnalysisJob
+
+
+class _AnalysisMetric(Settings):
+    name: str
+    failureLimit: Literal[0] = 0  # noqa: N815
+    consecutiveErrorLimit: int = 4  # noqa: N815 (Jobs that could not be made: the cluster's business)
+    provider: _MetricProvider
+
+
+class _TemplateSpec(Settings):
+    args: tuple[TemplateArgument, ...]
+    metrics: Annotated[tuple[_AnalysisMetric, ...], Field(min_length=1, max_length=1)]
+
+
+class AnalysisTemplate(Settings):
+    apiVersion: Literal["argoproj.io/v1alpha1"]  # noqa: N815
+    kind: Literal["AnalysisTemplate"]
+    metadata: ObjectMetadata
+    spec: _TemplateSpec
+
+
+M = TypeVar("M", bound=Settings)
+
+
+def validate(path: Path, document: Any, lines: Lines, model: type[M]) -> M:
+    """`document` as `model`; all faults are raised at once, each as `path:line: where: what`."""
+    try:
+        return model.model_validate(document if document is not None else {})
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            what = "not supported by the rehearsal" if fault["type"] == "extra_forbidden" else fault["msg"]
+            faults.append(f"{at(path, fault['loc'], lines)}: {what}")
+        raise ValidationErrors(str(path), faults, remedy=REMEDY) from None
+
+
+def at(path: Path, place: Place, lines: Lines) -> str:
+    """`path:line: where`, the line being that of the innermost part of `place` that the file has."""
+    known = place
+    while known and known not in lines:
+        known = known[:-1]
+    return f"{path}:{lines.get(known, 1)}: {'.'.join(str(part) for part in place)}"

@@ -1,0 +1,160 @@
+"""Parses k8s/base/rollout.yaml, the only description of the canary, into the steps of a rehearsal.
+
+Argo Rollouts knows many more fields than this project uses. What is read here is exactly the subset that the rehearsal
+runs as a cluster would; any other field is refused by name with its line, so that a rehearsal never skips what the
+cluster would do. What an analysis step runs comes from the argument defaults of engine/k8s/analysis/<template>.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from sluice.core.errors import ValidationErrors
+from sluice.core.settings import read_yaml
+from sluice.rollout.analysis_templates import LoadParameters, Parameters, known_shapes, parse_duration, read_parameters
+from sluice.rollout.argo_models import REMEDY, Lines, Place, Rollout, StepSpec, at, validate
+
+# Below the repository, whose canary is described in k8s/base/rollout.yaml.
+TEMPLATES = Path("engine", "k8s", "analysis")
+_STEPS: Place = ("spec", "strategy", "canary", "steps")
+
+
+@dataclass(frozen=True)
+class SetWeight:
+    """The canary gets `weight` percent of the visitors."""
+
+    kind: ClassVar[Literal["setWeight"]] = "setWeight"
+    seconds: ClassVar[float] = 0.0
+    weight: int
+
+
+@dataclass(frozen=True)
+class SetCanaryScale:
+    """Pods of the canary without visitors, or as many as its weight asks for. A rehearsal has its one process."""
+
+    kind: ClassVar[Literal["setCanaryScale"]] = "setCanaryScale"
+    seconds: ClassVar[float] = 0.0
+
+
+@dataclass(frozen=True)
+class PauseStep:
+    """Visitors only, for `seconds`."""
+
+    kind: ClassVar[Literal["pause"]] = "pause"
+    seconds: float
+
+
+@dataclass(frozen=True)
+class AnalysisStep:
+    """A template that decides whether the canary goes on."""
+
+    kind: ClassVar[Literal["analysis"]] = "analysis"
+    template: str
+    parameters: Parameters
+
+    @property
+    def seconds(self) -> float:
+        """Of the load; answers that are compared take what they take, about a second each on a laptop."""
+        if isinstance(self.parameters, LoadParameters):
+            return self.parameters.seconds
+        return float(self.parameters.cases)
+
+
+Step = SetWeight | SetCanaryScale | PauseStep | AnalysisStep
+
+
+@dataclass(frozen=True)
+class CanaryPlan:
+    """The canary steps in order. After the last one the canary takes all visitors."""
+
+    path: Path
+    steps: tuple[Step, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Planned time of all steps."""
+        return sum(step.seconds for step in self.steps)
+
+    def fitted(self, *, time_scale: float, cases: int = 0) -> CanaryPlan:
+        """As one machine walks it: pauses and loads times `time_scale`, and `cases` to compare in place of the number
+        of the template, unless 0."""
+        return replace(self, steps=tuple(_fit(step, time_scale, cases) for step in self.steps))
+
+
+def _fit(step: Step, time_scale: float, cases: int) -> Step:
+    if isinstance(step, PauseStep):
+        return PauseStep(step.seconds * time_scale)
+    if not isinstance(step, AnalysisStep):
+        return step
+    parameters = step.parameters
+    if isinstance(parameters, LoadParameters):
+        return replace(step, parameters=replace(parameters, seconds=parameters.seconds * time_scale))
+    return replace(step, parameters=replace(parameters, cases=cases or parameters.cases))
+
+
+def load_plan(path: Path, root: Path | None = None) -> CanaryPlan:
+    """Reads a Rollout, and the AnalysisTemplates it names.
+
+    Args:
+        path: k8s/base/rollout.yaml of a checkout.
+        root: the checkout whose engine/k8s/analysis has the templates; default: that of the file.
+
+    Returns:
+        The steps that a rehearsal walks.
+
+    Raises:
+        Faults: all at once, each as `path:line: where: what`.
+    """
+    checkout = path.parents[2]
+    read = partial(read_parameters, (root or checkout) / TEMPLATES, shapes=known_shapes(checkout))
+    document, lines = read_yaml(path)
+    specs = validate(path, document, lines, Rollout).spec.strategy.canary.steps
+    faults: list[str] = []
+    steps: list[Step] = []
+    weight = -1
+    for number, spec in enumerate(specs):
+        place = (*_STEPS, number)
+        step = _step(path, spec, place, lines, faults, read)
+        if isinstance(step, SetWeight):
+            if step.weight <= weight:
+                faults.append(
+                    f"{at(path, (*place, 'setWeight'), lines)}: weights must rise, found {step.weight} after {weight}"
+                )
+            weight = max(weight, step.weight)
+        if step is not None:
+            steps.append(step)
+    if not any(spec.analysis for spec in specs):
+        faults.append(f"{at(path, _STEPS, lines)}: no analysis step: nothing would decide about the canary")
+    if faults:
+        raise ValidationErrors(str(path), faults, remedy=REMEDY)
+    return CanaryPlan(path, tuple(steps))
+
+
+def _step(
+    path: Path, spec: StepSpec, place: Place, lines: Lines, faults: list[str], read: Callable[..., Parameters]
+) -> Step | None:
+    """The step, or None after adding to `faults`."""
+    if len(spec.model_fields_set) != 1:
+        faults.append(f"{at(path, place, lines)}: a step is exactly one of setWeight, setCanaryScale, pause, analysis")
+        return None
+    try:
+        if spec.setWeight is not None:
+            return SetWeight(spec.setWeight)
+        if spec.setCanaryScale is not None:
+            if len(spec.setCanaryScale.model_fields_set) != 1:
+                raise ValueError("setCanaryScale is exactly one of replicas, weight, matchTrafficWeight")
+            return SetCanaryScale()
+        if spec.pause is not None:
+            return PauseStep(parse_duration(spec.pause.duration))
+        if spec.analysis is not None:
+            name = spec.analysis.templates[0].templateName
+            return AnalysisStep(name, read(name, spec.analysis.args))
+    except ValueError as error:
+        faults.append(f"{at(path, place, lines)}: {error}")
+        return None
+    faults.append(f"{at(path, place, lines)}: the step is empty")
+    return None

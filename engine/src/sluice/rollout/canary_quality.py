@@ -1,0 +1,198 @@
+"""Compares canary and stable by their answers: both get a sample of the evaluation cases, compared case by case.
+
+The comparison is that of `sluice eval`, with the numbers under `comparison:` in config/gates.yaml. What both are asked
+goes over HTTP, so every metric that needs nothing but an answer takes part. One that needs more decided at release, and
+is named as left out here. Runs as `sluice canary quality`, the Job of engine/k8s/analysis/quality.yaml.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from http.client import HTTPException, HTTPResponse
+from typing import TYPE_CHECKING, Any
+
+from sluice.core.errors import SluiceError
+from sluice.data.rows import Row
+from sluice.evaluation.asked_rows import spread
+from sluice.evaluation.comparison import BUILT_IN, compare
+from sluice.evaluation.output import Output
+from sluice.evaluation.recorded_chat import NotRecordedError
+from sluice.evaluation.registry import METRICS, make_metrics
+from sluice.evaluation.runner import run_cases
+from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, request_body
+from sluice.rollout.local_http import connect
+from sluice.serving.citations import words
+
+if TYPE_CHECKING:
+    from sluice.evaluation.comparison_policy import ComparisonPolicy
+    from sluice.evaluation.comparison_result import Comparison
+
+# What a metric may need that an answer over HTTP does not bring.
+_NEEDS = {
+    "passages": "what the search found",
+    "model": "a model beside the answer",
+    "clock": "times, which the load stage judges",
+    "price": "the price of an answer",
+}
+
+
+@dataclass
+class ReleaseClient:
+    """A release as it is asked over HTTP. `decline`: how it says that it does not know; `seconds`: an answer that takes
+    longer counts as failed; `releases`: all that have answered."""
+
+    url: str
+    decline: str
+    seconds: float
+    key: str = field(default="", repr=False)
+    releases: set[str] = field(default_factory=set)
+
+    def ask(self, question: str, *, stream: bool) -> Output:
+        """SluiceError when there is no whole answer."""
+        headers = {"Content-Type": "application/json", "Connection": "close"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        body = request_body(question) | {"stream": stream}
+        body |= {"stream_options": {"include_usage": True}} if stream else {}
+        connection = connect(self.url, self.seconds)
+        began = time.perf_counter()
+        try:
+            connection.request("POST", PATH, body=json.dumps(body).encode(), headers=headers)
+            response = connection.getresponse()
+            if response.status != 200:
+                raise SluiceError(f"{self.url}: status {response.status}")
+            reply = self._streamed(response) if stream else json.loads(response.read())
+        except (OSError, HTTPException) as error:
+            raise SluiceError(f"{self.url}: no answer: {type(error).__name__}") from None
+        finally:
+            connection.close()
+        if not (release := response.headers.get(RELEASE_HEADER)):
+            raise SluiceError(f"{self.url}: an answer without the header {RELEASE_HEADER}")
+        self.releases.add(release)
+        return _output(reply, self.decline, (time.perf_counter() - began) * 1000)
+
+    def _streamed(self, response: HTTPResponse) -> dict[str, Any]:
+        """The chunks of a whole stream, as the reply that they make."""
+        stream, lines = ChatStream(self.seconds), list[bytes]()
+        while (line := response.readline()) and not stream.feed(line):
+            lines.append(line)
+        if stream.fault:
+            raise SluiceError(f"{self.url}: {stream.fault}")
+        chunks = [json.loads(line[5:]) for line in lines if line.startswith(b"data:")]
+        reply: dict[str, Any] = {key: value for chunk in chunks for key, value in chunk.items()}
+        pieces = [one["delta"].get("content") or "" for chunk in chunks for one in chunk["choices"]]
+        return reply | {"choices": [{"message": {"content": "".join(pieces)}}]}
+
+
+@dataclass
+class _SampledRelease:
+    """A release that is asked until the canary has failed a question: after that it cannot pass, whatever it says.
+    `failed` is shared by both sides and holds why; `streamed`: ids of the rows whose answers come as streams."""
+
+    served: ReleaseClient
+    failed: list[str]
+    streamed: frozenset[str]
+    is_canary: bool
+
+    async def ask(self, row: Row, *, trial: int) -> Output:
+        del trial
+        if self.failed:
+            raise NotRecordedError("not asked any more: the canary had failed")
+        try:
+            return await asyncio.to_thread(self.served.ask, row.question, stream=row.id in self.streamed)
+        except Exception as error:
+            if self.is_canary:
+                self.failed.append(f"the canary failed on {row.id!r}: {getattr(error, 'message', repr(error))}")
+            raise
+
+
+def sample(rows: Sequence[Row], cases: int) -> list[Row]:
+    """`cases` rows, as many that must be declined as others (as far as there are), evenly spread; 0: all.
+
+    Declining has the fewest rows: with both in equal number the fewest cases reach the minimum of each metric."""
+    if not 0 < cases < len(rows):
+        return list(rows)
+    kinds = [[row for row in rows if row.answerable], [row for row in rows if not row.answerable]]
+    fewer, more = sorted(kinds, key=len)
+    some = min(len(fewer), cases // 2)
+    chosen = {row.id for kind, limit in ((fewer, some), (more, cases - some)) if limit for row in spread(kind, limit)}
+    return [row for row in rows if row.id in chosen]
+
+
+def _output(reply: Any, decline: str, latency_ms: float) -> Output:
+    text = str(reply["choices"][0]["message"]["content"])
+    return Output(
+        text=text,
+        declined=words(text) == words(decline),
+        retrieved=(),
+        citations=tuple(str(citation["document"]) for citation in reply["citations"]),
+        latency_ms=latency_ms,
+        ttft_ms=None,
+        prompt_tokens=int(reply["usage"]["prompt_tokens"]),
+        completion_tokens=int(reply["usage"]["completion_tokens"]),
+    )
+
+
+def compare_served(
+    stable: ReleaseClient,
+    canary: ReleaseClient,
+    rows: Sequence[Row],
+    policy: ComparisonPolicy,
+    *,
+    concurrency: int,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> Comparison:
+    """Asks both releases all `rows`, every second one as a stream, at the same time, so that what slows one slows the
+    other. The first question that the canary fails ends it: the comparison is then not green, for that reason.
+
+    SluiceError when a side was not one release: several answered under its address, or none did.
+    """
+    metrics = [metric for metric in make_metrics() if metric.needs == "answer"]
+    known = {metric.name for metric in (*metrics, *BUILT_IN)}
+    judged = policy.model_copy(update={"metrics": {n: one for n, one in policy.metrics.items() if n in known}})
+    left_out = _left_out(policy, known)
+    failed: list[str] = []
+    streamed = frozenset(row.id for row in rows[::2])
+    done = 0
+
+    def count(*_: int) -> None:
+        nonlocal done
+        done += 1
+        on_progress(done, 2 * len(rows))
+
+    async def both() -> list[list[dict[str, Any]]]:
+        sides = (
+            run_cases(
+                rows,
+                _SampledRelease(side, failed, streamed, side is canary),
+                metrics,
+                concurrency=concurrency,
+                on_progress=count,
+            )
+            for side in (stable, canary)
+        )
+        return list(await asyncio.gather(*sides))
+
+    base, head = asyncio.run(both())
+    if failed:
+        return replace(compare(base, head, metrics, judged), reasons=tuple(failed), left_out=left_out)
+    for name, side in (("stable", stable), ("canary", canary)):
+        if len(side.releases) != 1:
+            found = ", ".join(sorted(side.releases)) or "nobody"
+            raise SluiceError(
+                f"{side.url}: {found} answered for {name}, where one release was expected",
+                remedy="the Services of stable and canary must each select the pods of one release",
+            )
+    return replace(compare(base, head, metrics, judged), left_out=left_out)
+
+
+def _left_out(policy: ComparisonPolicy, compared: AbstractSet[str]) -> tuple[str, ...]:
+    """Metrics that decide about a pull request and a release and cannot be computed here, with what they need."""
+    needs = {name: _NEEDS[metric.needs] for name, metric in METRICS.items() if name not in compared}
+    deciding = [name for name, one in policy.metrics.items() if one.decides != "never" and name not in compared]
+    return tuple(f"{name} needs {needs.get(name, _NEEDS['model'])}" for name in deciding)

@@ -1,0 +1,72 @@
+"""Reads one streamed chat completion as a visitor would: validated line by line, and timed.
+
+Used by Locust and by the rehearsal's own visitors, so that both call the same things a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+PATH = "/v1/chat/completions"
+RELEASE_HEADER = "x-sluice-release"
+
+
+def request_body(question: str) -> dict[str, Any]:
+    """The body of POST /v1/chat/completions."""
+    return {"model": "sluice", "stream": True, "messages": [{"role": "user", "content": question}]}
+
+
+class ChatStream:
+    """Feed it the lines of the body in order; `fault` says what is wrong with the answer, empty when it is whole.
+
+    `ttft_ms` is the time from construction to the first piece of content, `total_ms` to the end of the stream. An
+    answer that is still going after `seconds` is a failure; silence is for the caller's socket timeout to end.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._started = time.perf_counter()
+        self._content = 0
+        self._error = ""
+        self._done = False
+        self.ttft_ms: float | None = None
+        self.total_ms: float | None = None
+
+    def feed(self, line: bytes) -> bool:
+        """Takes one line of the body; True when the stream is over."""
+        if self._elapsed() > self._seconds * 1000:
+            self._error = f"no whole answer within {self._seconds:g} s"
+            return True
+        if not line.startswith(b"data:"):
+            return False
+        payload = line[5:].strip()
+        if payload == b"[DONE]":
+            self._done = True
+            self.total_ms = self._elapsed()
+            return True
+        try:
+            chunk = json.loads(payload)
+            if "error" in chunk:
+                self._error = f"error in the stream: {str(chunk['error'])[:200]}"
+                return True
+            pieces = [choice.get("delta", {}).get("content") or "" for choice in chunk["choices"]]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            self._error = f"not a chat completion chunk: {payload[:80]!r}"
+            return True
+        if any(pieces) and self.ttft_ms is None:
+            self.ttft_ms = self._elapsed()
+        self._content += sum(len(piece.strip()) for piece in pieces)
+        return False
+
+    @property
+    def fault(self) -> str:
+        if self._error:
+            return self._error
+        if not self._done:
+            return "the stream was cut before [DONE]"
+        return "" if self._content else "the answer is empty"
+
+    def _elapsed(self) -> float:
+        return (time.perf_counter() - self._started) * 1000

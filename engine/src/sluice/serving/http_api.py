@@ -1,0 +1,206 @@
+"""The HTTP API: OpenAI-compatible chat, feedback, page, health, version, metrics. `create_app` assembles it for one
+release."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, FastAPI, Request
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse, Response
+
+from sluice.serving import openapi as documents
+from sluice.serving.admission import AdmissionMiddleware
+from sluice.serving.answer import Answer, ModelError
+from sluice.serving.auth import AuthMiddleware, KeyRing, caller_of
+from sluice.serving.chat_page import load_page
+from sluice.serving.error_responses import BROKEN, add_error_shapes, model_fault
+from sluice.serving.event_stream import EventStream
+from sluice.serving.fault_injection import FaultMiddleware, InjectedFault
+from sluice.serving.feedback import FeedbackError, FeedbackLog, feedback_of
+from sluice.serving.loopback import LoopbackMiddleware
+from sluice.serving.middleware import CHAT, FEEDBACK, InstrumentationMiddleware, TrafficState
+from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.replies import ReplyFrame, error_body, event
+from sluice.serving.request_schema import MODEL, ChatRequest, FeedbackRequest
+from sluice.serving.routing import KEY_NEEDED, OPEN, RouteTable, needs_scope
+from sluice.serving.runner import ApplicationRunner
+from sluice.serving.service_metrics import ServiceMetrics
+from sluice.serving.telemetry.telemetry import Telemetry, silent
+from sluice.serving.telemetry.traces import current_trace
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from sluice.llm.fallback import FallbackProvider
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(
+    bundle: ReleaseBundle,
+    application: ApplicationRunner,
+    traffic: TrafficState,
+    *,
+    fault: InjectedFault | None = None,
+    telemetry: Telemetry | None = None,
+    providers: FallbackProvider | None = None,
+    keys: KeyRing | None = None,
+    feedback: FeedbackLog | None = None,
+    router: APIRouter | None = None,
+) -> ASGIApp:
+    """The service as an ASGI application. `traffic` is shared with the server that drains it.
+
+    Without `telemetry` requests have trace ids, and nothing is exported. `providers`: whose attempts are counted.
+    Without `keys` no key is required, and only local requests are accepted; without `feedback` there is no store for
+    it, and it is refused with 503. `router`: a fork's own endpoints, with the same keys, limits, errors and metrics."""
+    metrics = ServiceMetrics(bundle.release, lambda: traffic.in_flight)
+    telemetry = telemetry or silent(bundle.release)
+    metrics.watch(telemetry)
+    if providers is not None:
+        metrics.providers(providers)
+    api = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    _add_chat(api, bundle.release, application, metrics)
+    _add_feedback(api, bundle.release, feedback, metrics)
+    _add_state(api, bundle, traffic, metrics, fault)
+    _add_pages(api, bundle.release)
+    if router is not None:
+        api.include_router(router)
+    routes = RouteTable(api.routes)
+    add_error_shapes(api)
+    inner: ASGIApp = FaultMiddleware(api, fault) if fault else api
+    admission = AdmissionMiddleware(inner, bundle.service.limits, traffic, metrics.shed)
+    metrics.queue(lambda: admission.waiting)
+    keyless = LoopbackMiddleware(admission)
+    outer: ASGIApp = AuthMiddleware(admission, keyless, keys, routes, metrics.shed) if keys is not None else keyless
+    return InstrumentationMiddleware(outer, bundle.release, metrics, traffic, telemetry, routes)
+
+
+def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metrics: ServiceMetrics) -> None:
+    replies = documents.answers(
+        documents.ChatCompletion, 400, 401, 403, 413, 429, 500, 502, 503, 504, content=documents.STREAM
+    )
+
+    @api.post(CHAT, responses=replies, openapi_extra=needs_scope("chat"))
+    async def chat(request: ChatRequest, connection: Request) -> Response:
+        """An answer, whole or as server-sent events."""
+        tenant = caller_of(connection.scope).tenant
+        trace = current_trace()
+        trace.stream, trace.tenant = bool(request.stream), tenant or ""
+        reply = ReplyFrame(release, include_usage=request.include_usage, trace_id=trace.trace_id)
+        if not request.stream:
+            answer = await application.answer(request.conversation(), tenant=tenant)
+            metrics.answer(answer)
+            return JSONResponse(reply.completion(answer))
+        items = application.stream(request.conversation(), tenant=tenant)
+        # Nothing is sent before there is something: a failure until then still gets a status of its own.
+        first = await anext(items)
+        return EventStream(
+            _events(reply, first, items, metrics),
+            items,
+            media_type="text/event-stream",
+            headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+        )
+
+    @api.get(
+        "/v1/models",
+        responses=documents.answers(documents.ModelList, 401, 429),
+        openapi_extra=KEY_NEEDED,
+    )
+    async def models() -> JSONResponse:
+        """The one model there is."""
+        model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sluice", "release": release}
+        return JSONResponse({"object": "list", "data": [model]})
+
+
+async def _events(
+    reply: ReplyFrame, first: str | Answer, items: AsyncGenerator[str | Answer, None], metrics: ServiceMetrics
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(items):
+        yield reply.opening()
+        try:
+            item = first
+            while not isinstance(item, Answer):
+                yield reply.piece(item)
+                item = await anext(items)
+            metrics.answer(item)
+            yield reply.closing(item)
+        except ModelError as error:  # the status is sent already; the client's library raises on an error event
+            current_trace().fail(type(error).__name__)
+            _log.error("answer broken off: %s", error)
+            status, message, code = model_fault(error)
+            yield event(error_body(status, message, code=code))
+        except Exception:
+            current_trace().fail("internal_error")
+            _log.exception("answer broken off")
+            yield event(error_body(500, BROKEN, code="internal_error"))
+
+
+def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: ServiceMetrics) -> None:
+    replies = documents.answers(documents.FeedbackReply, 400, 401, 403, 413, 429, 500, 503)
+
+    @api.post(FEEDBACK, responses=replies, openapi_extra=needs_scope("feedback"))
+    async def feedback(request: FeedbackRequest, connection: Request) -> JSONResponse:
+        """What somebody thought of an answer. Any id of the right form is taken: see engine/docs/reference/api.md."""
+        if log is None:
+            raise FeedbackError("this service does not store feedback")
+        record = feedback_of(request, release, caller_of(connection.scope))
+        await asyncio.to_thread(log.keep, record)
+        metrics.feedback(record.score, record.release)
+        return JSONResponse({"object": "feedback", "id": record.trace_id})
+
+
+def _add_state(
+    api: FastAPI, bundle: ReleaseBundle, traffic: TrafficState, metrics: ServiceMetrics, fault: InjectedFault | None
+) -> None:
+    @api.get("/healthz", responses=documents.answers(documents.StateReply), openapi_extra=OPEN)
+    async def healthz() -> JSONResponse:
+        """Whether the process lives."""
+        return JSONResponse({"status": "alive"})
+
+    draining: dict[int | str, dict[str, Any]] = {503: {"model": documents.StateReply, "description": "Draining."}}
+
+    @api.get("/readyz", responses=documents.answers(documents.StateReply) | draining, openapi_extra=OPEN)
+    async def readyz() -> JSONResponse:
+        """Whether it wants requests."""
+        if traffic.draining:
+            return JSONResponse({"status": "draining"}, 503)
+        return JSONResponse({"status": "ready"})
+
+    @api.get("/version", responses=documents.answers(documents.VersionReply), openapi_extra=OPEN)
+    async def version() -> JSONResponse:
+        """What is served: the release and its whole manifest."""
+        shown = str(fault) if fault else None
+        other, manifest = list(bundle.other_code), dict(bundle.manifest)
+        return JSONResponse({"release": bundle.release, "fault": shown, "other_code": other, "manifest": manifest})
+
+    @api.get(
+        "/metrics",
+        response_class=Response,
+        responses=documents.text("text/plain") | documents.failures(401, 403, 429),
+        openapi_extra=needs_scope("metrics"),
+    )
+    async def metrics_page() -> Response:
+        """For Prometheus."""
+        return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_pages(api: FastAPI, release: str) -> None:
+    html, headers = load_page()
+    described: list[dict[str, Any]] = []
+
+    @api.get("/", response_class=Response, responses=documents.text("text/html"), openapi_extra=OPEN)
+    async def page() -> Response:
+        """A page to chat on."""
+        return Response(html, media_type="text/html", headers=headers)
+
+    @api.get("/openapi.json", responses=documents.answers(dict[str, Any]), openapi_extra=OPEN)
+    async def openapi() -> JSONResponse:
+        """This document."""
+        if not described:
+            described.append(documents.describe(api, release))
+        return JSONResponse(described[0])

@@ -1,0 +1,35 @@
+"""Opens the guards of a bundle with the resources of their checks: guard model, embedder, system instructions."""
+
+from __future__ import annotations
+
+from sluice.core.atomic_files import read_json
+from sluice.core.errors import SluiceError
+from sluice.guardrails.context import CheckResources
+from sluice.guardrails.guard_model import GuardModel, load_guard_model
+from sluice.guardrails.guards import Guards
+from sluice.retrieval.index_files import TextEncoder
+from sluice.serving.release_parts import ReleaseBundle
+
+
+def open_guards(bundle: ReleaseBundle, embedder: TextEncoder) -> Guards:
+    """SluiceError when a check needs the guard model and it is missing, damaged, or made for another embedder."""
+    model = _model(bundle) if bundle.guardrails.needs_model else None
+    prompts = [bundle.prompts[name] for name in ("answer",) if name in bundle.prompts]
+    system = [message.content for prompt in prompts for message in prompt.messages if message.role == "system"]
+    return Guards(bundle.guardrails, CheckResources(model, embedder.embed, tuple(system)))
+
+
+def _model(bundle: ReleaseBundle) -> GuardModel:
+    if bundle.guard is None:
+        raise SluiceError(
+            f"release {bundle.release}: config/guardrails.yaml needs the guard model, and the release has none",
+            remedy="make the release again: `make release`",
+        )
+    model = load_guard_model(bundle.guard)
+    served = read_json(bundle.index / "index.json")["embedder"]["sha256"]
+    if model.embedder != served:
+        raise SluiceError(
+            f"{bundle.guard}: trained with the embedder {model.embedder[:16]}…, the release has {served[:16]}…",
+            remedy="run the guard stage again: `sluice guard train`",
+        )
+    return model

@@ -1,0 +1,84 @@
+"""The parts of one release, as the service and the evaluation load them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sluice.core.errors import SluiceError
+from sluice.core.project import APPLICATION, load_project
+from sluice.core.settings import load_settings, read_yaml
+from sluice.core.workspace import Workspace
+from sluice.guardrails.guard_model import FILE as GUARD_FILE
+from sluice.guardrails.settings import GuardrailSettings
+from sluice.llm.model_files import Models, ensure, load_models
+from sluice.llm.settings import PROMPT_ROLES, Providers, load_providers
+from sluice.prompts import Prompt, load_prompts
+from sluice.serving.settings import ServiceSettings
+
+DRAFT = "draft"
+PROMPT = "answer"
+_ROLE = "chat"  # of config/providers.yaml: who is asked
+
+
+@dataclass(frozen=True)
+class ReleaseBundle:
+    """`release`: a release id, or DRAFT for what is not released yet. `model` and `embedder` are files of the cache,
+    `guard` is the guard model's. `application`: what builds the application, module:function. `other_code`: files of
+    code that differ from those that the release was made with."""
+
+    release: str
+    prompts: Mapping[str, Prompt]
+    index: Path
+    adapter: Path | None
+    model: Path
+    embedder: Path
+    service: ServiceSettings
+    guardrails: GuardrailSettings
+    providers: Providers
+    manifest: Mapping[str, Any]
+    guard: Path | None = None
+    application: str = APPLICATION
+    other_code: tuple[str, ...] = ()
+
+
+def draft_adapter(workspace: Workspace) -> Path | None:
+    """Where the stage `train` leaves its adapter; None where the pipeline has no such stage."""
+    stages = read_yaml(workspace.root / "pipelines" / "dvc.yaml")[0]["stages"]
+    return workspace.build / "adapter" / "adapter.gguf" if "train" in stages else None
+
+
+def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> ReleaseBundle:
+    """What the working tree would release now: its prompts and config, the index in build/, and the given adapter."""
+    models = load_models(workspace.config / "models.yaml")
+    return ReleaseBundle(
+        release=DRAFT,
+        prompts=load_prompts(workspace.prompts, roles=PROMPT_ROLES),
+        index=workspace.build / "index",
+        adapter=adapter,
+        model=ensure(models.chat, workspace.cache),
+        embedder=ensure(models.embed, workspace.cache),
+        service=load_settings(workspace.config / "service.yaml", ServiceSettings),
+        guardrails=load_settings(workspace.config / "guardrails.yaml", GuardrailSettings),
+        providers=load_providers(workspace.config / "providers.yaml", roles=Models.roles()),
+        manifest={},
+        guard=workspace.build / "guard" / GUARD_FILE,
+        application=load_project(workspace.config).application,
+    )
+
+
+def require_prompt(bundle: ReleaseBundle, name: str = PROMPT) -> Prompt:
+    """A prompt that the service uses; SluiceError when the release has none, or it names a role that is not asked."""
+    if name not in bundle.prompts:
+        raise SluiceError(
+            f"release {bundle.release}: it has no prompt {name!r}", remedy=f"add prompts/{name}.prompt.yml"
+        )
+    prompt = bundle.prompts[name]
+    if prompt.model != _ROLE:
+        raise SluiceError(
+            f"prompts/{name}.prompt.yml: model: the service asks {_ROLE!r}, not {prompt.model!r}",
+            remedy=f"write model: {_ROLE}",
+        )
+    return prompt

@@ -1,0 +1,178 @@
+"""Prometheus metrics of one release. Each service has its own registry; every series carries the release.
+
+Other parts call the plain methods of `Metrics`; engine/docs/reference/telemetry.md lists every series, and a test
+compares. No label holds what a user wrote, but for the id of a release in feedback: labels are names and codes of ours,
+and after 50 values of one label the rest is `other`. A call costs one or two microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from sluice.serving.answer import Answer
+from sluice.serving.telemetry.traces import GUARDS, RETRIEVE, Trace
+
+if TYPE_CHECKING:
+    from sluice.llm.fallback import FallbackProvider
+    from sluice.llm.provider_attempts import ProviderAttempt
+    from sluice.serving.telemetry.telemetry import Telemetry
+
+_SECONDS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 13, 20, 30)
+# Guards and prompts take less than a millisecond, a search a few, the model seconds.
+_STEP_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_HITS = (0, 1, 2, 3, 5, 8, 13, 20, 50)
+_SIMILARITY = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
+_MOST_VALUES = 50
+
+
+M = TypeVar("M", Counter, Histogram, Gauge)
+
+
+class _LabelledSeries(Generic[M]):
+    """Children of one metric by label values, looked up once each; the number of values is bounded."""
+
+    def __init__(self, metric: M, release: str) -> None:
+        self._metric: M = metric
+        self._release = release
+        self._children: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *values: str) -> M:
+        child = self._children.get(values)
+        if child is None:
+            if len(self._children) >= _MOST_VALUES:
+                values = ("other",) * len(values)
+            child = self._children[values] = self._metric.labels(self._release, *values)
+        return child
+
+
+class ServiceMetrics:
+    """Counters and histograms of the service, named sluice_*. Thread-safe."""
+
+    def __init__(self, release: str, in_flight: Callable[[], int]) -> None:
+        self._release = release
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = self._counter("requests", "Requests by route and status.", "route", "status")
+        self._latency = self._histogram(
+            "request_seconds", "Time from a request to the end of its answer.", _SECONDS, "route"
+        )
+        self._ttft = self._histogram(
+            "time_to_first_token_seconds", "Time until the first checked text of an answer was sent.", _SECONDS
+        )
+        self._steps = self._histogram(
+            "step_seconds", "Time of one part of an answer: guards, search, prompt, model.", _STEP_SECONDS, "step"
+        )
+        self._tokens = self._counter("tokens", "Tokens of the model.", "kind")
+        self._cost = self._counter("cost", "Cost of model calls, in US dollars.", "provider")
+        self._hits = self._histogram("retrieval_hits", "Passages that a search found.", _HITS)
+        self._similarity = self._histogram(
+            "retrieval_best_similarity", "Cosine of the nearest passage of a search.", _SIMILARITY
+        )
+        self._verdicts = self._counter(
+            "guard_verdicts",
+            "Texts by stage (input, output) and verdict (passed, redacted, blocked).",
+            "stage",
+            "verdict",
+        )
+        self._blocked = self._counter("blocked", "Answers refused by a guardrail, by reason.", "reason")
+        self._declined = self._counter("declined", "Questions the passages held no answer to.")
+        self._attempts = self._counter("provider_attempts", "Calls of a provider by outcome.", "provider", "outcome")
+        self._open = self._gauge("provider_open", "1 while a provider's circuit breaker is open.", "provider")
+        self._shed = self._counter("shed", "Requests refused because the service is full, by reason.", "reason")
+        self._feedback = self._counter(
+            "feedback", "Scores given by users, by the release that gave the answer.", "mark", "answered_by"
+        )
+        self._dropped = self._counter(
+            "telemetry_dropped", "Traces, scores and log lines that were lost, by reason.", "exporter", "reason"
+        )
+        self._telemetry_queue = self._gauge("telemetry_queue", "Traces and scores that wait.", "exporter")
+        self._declined()  # so that the series is there, as 0, before the first one
+        self._in_flight = self._gauge("in_flight", "Questions being answered now.")
+        self._in_flight().set_function(in_flight)
+        self._queue = self._gauge("queue_length", "Requests that wait in the queue.")
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """A response has ended. `route` is a path of the API, or `other`."""
+        self._requests(route, str(status)).inc()
+        self._latency(route).observe(seconds)
+
+    def answer(self, answer: Answer) -> None:
+        """A chat answer is complete: tokens, time to first token, refusals."""
+        if answer.ttft_ms is not None:
+            self._ttft().observe(answer.ttft_ms / 1000)
+        self._tokens("prompt").inc(answer.usage.prompt_tokens)
+        self._tokens("completion").inc(answer.usage.completion_tokens)
+        if answer.blocked:
+            for reason in answer.blocked.split(", "):
+                self._blocked(reason).inc()
+        elif answer.declined:
+            self._declined().inc()
+
+    def shed(self, reason: str) -> None:
+        """A request was refused at the door. `reason`: `queue_full`, `rate_limit`, `draining`, …"""
+        self._shed(reason).inc()
+
+    def queue(self, length: Callable[[], int]) -> None:
+        """Where the number of waiting requests is read from when Prometheus asks."""
+        self._queue().set_function(length)
+
+    def feedback(self, value: float, answered_by: str) -> None:
+        """A user has scored an answer of the release `answered_by`, from 0 (bad) to 1 (good)."""
+        self._feedback("good" if value >= 0.5 else "bad", answered_by).inc()
+
+    def attempt(self, attempt: ProviderAttempt) -> None:
+        """One call of a provider has ended; llm/provider_attempts.py names the outcomes."""
+        self._attempts(attempt.provider, attempt.outcome).inc()
+        if attempt.cost is not None:
+            self._cost(attempt.provider).inc(attempt.cost)
+
+    def providers(self, chat: FallbackProvider) -> None:
+        """Counts every attempt, and shows whose breaker is open."""
+        chat.observers.append(self.attempt)
+        for name in chat.states:
+            self._open(name).set_function(lambda name=name: float(chat.states[name] != "closed"))  # type: ignore[misc]
+
+    def trace(self, trace: Trace) -> None:
+        """The steps of a finished request, whether it is sampled or not."""
+        for step in trace.steps:
+            self._steps(step.name).observe(step.seconds)
+            if step.name in GUARDS:
+                stage = step.name.removeprefix("guard ")
+                # Without a verdict the check was cut off: the request was cancelled.
+                if verdict := step.attributes.get("sluice.guard.verdict"):
+                    self._verdicts(stage, str(verdict)).inc()
+            elif step.name == RETRIEVE and "sluice.retrieval.hits" in step.attributes:
+                self._hits().observe(float(step.attributes["sluice.retrieval.hits"]))  # type: ignore[arg-type]
+                if "sluice.retrieval.best_similarity" in step.attributes:
+                    best = float(step.attributes["sluice.retrieval.best_similarity"])  # type: ignore[arg-type]
+                    self._similarity().observe(best)
+
+    def dropped(self, exporter: str, reason: str, count: int) -> None:
+        """Telemetry was lost; `exporter` is its name, or `log`."""
+        self._dropped(exporter, reason).inc(count)
+
+    def watch(self, telemetry: Telemetry) -> None:
+        """Counts what the telemetry loses, and shows how much waits in it."""
+        telemetry.on_lost = self.dropped
+        for exporter, length in telemetry.queues.items():
+            self._telemetry_queue(exporter).set_function(length)
+
+    def page(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, what: str, *labels: str) -> _LabelledSeries[Counter]:
+        metric = Counter(f"sluice_{name}", what, ("release", *labels), registry=self.registry)
+        return _LabelledSeries(metric, self._release)
+
+    def _gauge(self, name: str, what: str, *labels: str) -> _LabelledSeries[Gauge]:
+        return _LabelledSeries(
+            Gauge(f"sluice_{name}", what, ("release", *labels), registry=self.registry), self._release
+        )
+
+    def _histogram(self, name: str, what: str, buckets: tuple[float, ...], *labels: str) -> _LabelledSeries[Histogram]:
+        metric = Histogram(f"sluice_{name}", what, ("release", *labels), buckets=buckets, registry=self.registry)
+        return _LabelledSeries(metric, self._release)

@@ -1,0 +1,175 @@
+"""`sluice init`: the names of a project, in config/project.yaml and the overlays, in one change that git can undo.
+
+The engine keeps its name, so nothing else is rewritten. Everything is worked out in memory first, then written and
+staged: `git reset --hard` brings the old state back, and a second time nothing changes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sluice.core.atomic_files import write_atomic
+from sluice.core.errors import SluiceError
+from sluice.core.git import run
+from sluice.core.project import PROJECT, Project, edit_project, load_project
+
+# The pointer to the starter data, and the remote that holds them.
+STARTER = ("data.dvc", "dvc-store/")
+_OWNERS = ".github/CODEOWNERS"
+_OVERLAYS = "k8s/overlays"
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file that `init` writes. `old` and `new`: its paths, the same where it stays."""
+
+    old: str
+    new: str
+    text: str
+
+
+@dataclass(frozen=True)
+class InitPlan:
+    """What `init` would do. `removed`: tracked files that go."""
+
+    changes: list[FileChange]
+    removed: list[str]
+
+    @property
+    def empty(self) -> bool:
+        return not self.changes and not self.removed
+
+
+def require_clean(root: Path) -> None:
+    """SluiceError when git would not bring this state back."""
+    if status := run(root, "status", "--porcelain"):
+        raise SluiceError(
+            f"{root}: {len(status.splitlines())} files differ from the last commit, such as {status.splitlines()[0]}",
+            remedy="commit or stash them first, so that `git reset --hard` can undo this",
+        )
+
+
+def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
+    """Works out every change. Reads, writes nothing.
+
+    Args:
+        root: the checkout.
+        project: the names that it shall have.
+        starter_data: whether the starter data stay. Data of one's own never go.
+
+    Returns:
+        The files to write and to remove.
+
+    Raises:
+        SluiceError: an overlay of a new environment is there already, or one of an old environment is missing.
+    """
+    tracked = tracked_files(root)
+    starter = any(path.startswith(STARTER[1]) for path in tracked) and not starter_data
+    removed = [path for path in tracked if starter and path.startswith(STARTER)]
+    changes = [*_project_file(root, project), *_overlays(root, project, tracked), *_owners(root, project)]
+    readme = root / "README.md"
+    if starter and readme.is_file():
+        text = readme.read_text(encoding="utf-8")
+        kept = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(STARTER))
+        changes += [FileChange("README.md", "README.md", kept)] if kept != text else []
+    return InitPlan(changes, removed)
+
+
+def apply(root: Path, plan: InitPlan) -> None:
+    """Writes the plan and stages it.
+
+    Args:
+        root: the checkout.
+        plan: what `plan` returned for it.
+    """
+    for path in (*plan.removed, *(change.old for change in plan.changes if change.old != change.new)):
+        (root / path).unlink()
+        _drop_empty((root / path).parent, root)
+    for change in plan.changes:
+        (root / change.new).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(root / change.new, change.text, sync=False)
+    touched = {*plan.removed, *(path for change in plan.changes for path in (change.old, change.new))}
+    run(root, "add", "--all", "--", *_top(touched))
+
+
+def tracked_files(root: Path) -> list[str]:
+    """Paths of the files that git knows, sorted."""
+    return sorted(path for path in run(root, "ls-files", "-z").split("\0") if path)
+
+
+def _project_file(root: Path, project: Project) -> Iterator[FileChange]:
+    text = (root / PROJECT).read_text(encoding="utf-8")
+    now = load_project(root / "config").model_dump(mode="json")
+    wanted = project.model_dump(mode="json")
+    changes: dict[str, Any] = {key: value for key, value in wanted.items() if value != now[key]}
+    if changes:
+        yield FileChange(PROJECT, PROJECT, edit_project(text, changes))
+
+
+def _overlays(root: Path, project: Project, tracked: Sequence[str]) -> Iterator[FileChange]:
+    """The overlays with the values of the project in place of those they have now; what a person wrote there stays."""
+    now = load_project(root / "config")
+    moves = dict(zip(now.environments, project.environments, strict=True))
+    folders = {path.split("/")[2] for path in tracked if path.startswith(f"{_OVERLAYS}/") and path.count("/") > 2}
+    for old, new in moves.items():
+        if old not in folders:
+            raise SluiceError(
+                f"{_OVERLAYS}/{old}: no such overlay", remedy=f"restore it with git, or correct {PROJECT}"
+            )
+        if new in folders - set(moves):
+            raise SluiceError(f"{_OVERLAYS}/{new}: there is an overlay of that name", remedy="choose another name")
+    for folder in sorted(folders):
+        target = moves.get(folder, folder)
+        words = {
+            f"namespace: {now.name}-{folder}": f"namespace: {project.name}-{target}",
+            f"newName: {now.image}": f"newName: {project.image}",
+            f"s3://{now.name}-artefacts-{folder}": f"s3://{project.name}-artefacts-{target}",
+            f"Host(`{now.name}.{folder}.": f"Host(`{project.name}.{target}.",
+            f"Host(`{now.name}.example.": f"Host(`{project.name}.example.",
+            f"project: {now.name}": f"project: {project.name}",
+        }
+        for path in (path for path in tracked if path.startswith(f"{_OVERLAYS}/{folder}/")):
+            text = (root / path).read_text(encoding="utf-8")
+            renamed = _replace(text, words)
+            moved = f"{_OVERLAYS}/{target}/{path.split('/', 3)[3]}"
+            if (moved, renamed) != (path, text):
+                yield FileChange(path, moved, renamed)
+
+
+def _owners(root: Path, project: Project) -> Iterator[FileChange]:
+    path = root / _OWNERS
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+        now = load_project(root / "config")
+        renamed = text.replace(f"@{now.organisation}/", f"@{project.organisation}/")
+        if renamed != text:
+            yield FileChange(_OWNERS, _OWNERS, renamed)
+
+
+def _replace(text: str, words: dict[str, str]) -> str:
+    """Each line with the first of `words` that it holds replaced, so that no replacement is replaced again."""
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        for word, new in words.items():
+            start, found, rest = line.partition(word)
+            # A longer word, such as newName: ghcr.io/o/name-of-another, is another word; `-load` is the second image.
+            whole = word.endswith(".") or rest.startswith("-load\n") or not re.match(r"[\w./-]", rest)
+            if found and whole:
+                lines[number] = start + new + rest
+                break
+    return "".join(lines)
+
+
+def _top(paths: set[str]) -> list[str]:
+    return sorted({path if path.count("/") < 1 else path.split("/", 1)[0] for path in paths})
+
+
+def _drop_empty(folder: Path, root: Path) -> None:
+    """Git tracks no folders: what is empty goes."""
+    while folder != root and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent

@@ -1,0 +1,258 @@
+"""`sluice upgrade`: a later version of the template as one commit on a branch, and one pull request for it.
+
+engine/ and the files of engine/OWNED are replaced, and nothing else but what a codemod of a version in between changes.
+All work is done on files in a temporary folder; the last step moves the branch. So it may be killed at any moment and
+be run again, and the working tree is never touched. What a person has added to the branch is never overwritten, and a
+pull request that was closed is not opened again for the same version.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.git import run
+from sluice.core.project import Project
+from sluice.github.managed_branch import commit_tree, push_branch
+from sluice.template.codemods import codemods, order, run_codemod
+from sluice.template.extras import remove
+from sluice.template.owned import ENGINE, OWNED, Edit, edits, read_list, rewrite_lists
+from sluice.template.versions import (
+    address_of,
+    changed_files,
+    check_out,
+    fetch_version,
+    index_of,
+    merge_file,
+    released,
+    take,
+    version_of,
+)
+
+BRANCH = "upgrade-template"
+_TRAILER = "Template-Version: "
+
+
+@dataclass(frozen=True)
+class UpgradeResult:
+    """`commit`: its only parent is what was checked out. `changed`: files that differ from that. `merged`: edited files
+    of OWNED that took the template's changes too; `kept`: adopted ones that could not. `codemods`: files of the project
+    that each version had to change."""
+
+    old: str
+    new: str
+    commit: str
+    changed: list[str]
+    merged: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    codemods: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return f"Template {self.new}"
+
+
+def prepare(root: Path, project: Project, source: str, to: str = "", *, discard: bool = False) -> UpgradeResult | None:
+    """Puts a version of the template on what is committed.
+
+    Args:
+        root: the checkout.
+        project: its config/project.yaml.
+        source: owner/name or address of the template.
+        to: the version; default: the newest.
+        discard: whether edits of engine/, and of files of OWNED that cannot be merged, are given up.
+
+    Returns:
+        The commit, or None when the version, or a later one, is there already.
+
+    Raises:
+        SluiceError: no such version, or the template is out of reach.
+        Faults: edits that would be lost, each with what to use in their place.
+    """
+    address = address_of(source)
+    known = released(root, address)
+    with tempfile.TemporaryDirectory(prefix="upgrade-") as name:
+        folder = Path(name)
+        ours = check_out(root, "HEAD", folder / "project")
+        old = version_of(ours)
+        new = to.removeprefix("v") or (known[-1] if known else old)
+        if known and new not in known:
+            raise SluiceError(f"{source}: no version {new}", remedy=f"it has {', '.join(known)}")
+        if order(new) <= order(old):
+            return None
+        theirs = _template(address, new, folder, project)
+        work = _Work(ours, theirs, project, discard)
+        if work.edited:
+            work.base = _template(address, old, folder, project) if old in known else None
+        work.replace()
+        index = index_of(root, ours)
+        take(ours, changed_files(ours, index), index)
+        changed = _change_project(ours, index, old, new)
+        tree = run(ours, "write-tree", env=index)
+    head = run(root, "rev-parse", "HEAD")
+    commit = commit_tree(root, tree, f"Upgrade to template {new}\n\n{_TRAILER}{new}", head)
+    paths = [path for path in run(root, "diff", "--name-only", "-z", head, commit).split("\0") if path]
+    return UpgradeResult(old, new, commit, paths, work.merged, work.kept, changed)
+
+
+def _template(address: str, version: str, folder: Path, project: Project) -> Path:
+    """The files of a version, without the extras that the project has removed."""
+    place = folder / version
+    place.mkdir()
+    files = fetch_version(address, version, place)
+    if project.without:
+        remove(files, project.without)
+        rewrite_lists(files, _walk(files))
+    return files
+
+
+@dataclass
+class _Work:
+    """Replaces the engine of `ours` by that of `theirs`. `base`: the version that `ours` has, for three-way merges."""
+
+    ours: Path
+    theirs: Path
+    project: Project
+    discard: bool
+    base: Path | None = None
+    merged: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.owned, self.wanted = read_list(self.ours, OWNED), read_list(self.theirs, OWNED)
+        self.edited = {edit.path: edit for edit in edits(self.ours, _walk(self.ours))}
+
+    def replace(self) -> None:
+        """Raises ValidationErrors before anything is written where an edit would be lost."""
+        inside = [edit for path, edit in self.edited.items() if path.startswith(ENGINE)]
+        faults = [str(edit) for edit in inside if not self.discard]
+        results = {path: self._resolve(path, faults) for path in sorted({*self.owned, *self.wanted})}
+        if faults:
+            raise ValidationErrors(
+                "edits that the upgrade would lose",
+                faults,
+                remedy="undo them, or give them up with --discard-edits; nothing was changed",
+            )
+        shutil.rmtree(self.ours / ENGINE)
+        shutil.copytree(self.theirs / ENGINE, self.ours / ENGINE, symlinks=True)
+        for path, content in results.items():
+            _put(self.ours / path, self.theirs / path, content)
+
+    def _resolve(self, path: str, faults: list[str]) -> bytes | Path | None:
+        """What becomes of a file of OWNED: a file to copy, a content to write, or None: it goes."""
+        ours, theirs = self.ours / path, self.theirs / path
+        target = theirs if path in self.wanted else None
+        if path not in self.owned:
+            if ours.exists() and ours.read_bytes() != theirs.read_bytes() and not self.discard:
+                faults.append(f"{path}: the template has a file of this name now; give yours another one")
+            return target
+        if path not in self.wanted and theirs.exists():
+            return ours if ours.exists() else None  # from now on it is the project's
+        edit = self.edited.get(path)
+        return target if edit is None else self._edited(edit, target, faults)
+
+    def _edited(self, edit: Edit, target: Path | None, faults: list[str]) -> bytes | Path | None:
+        ours, base = self.ours / edit.path, self.base / edit.path if self.base else None
+        if edit.kind == "changed" and target and base and base.exists():
+            if base.read_bytes() == target.read_bytes():
+                return ours  # the template left it as it was
+            if (merged := merge_file(ours, base, target)) is not None:
+                self.merged.append(edit.path)
+                return merged
+        if edit.path in self.project.adopted:
+            self.kept.append(edit.path)
+            return ours if ours.exists() else None
+        if not self.discard:
+            faults.append(str(edit))
+        return target
+
+
+def _put(path: Path, theirs: Path, content: bytes | Path | None) -> None:
+    if content is None:
+        path.unlink(missing_ok=True)
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content != path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(theirs, path)
+
+
+def _change_project(ours: Path, index: Mapping[str, str], old: str, new: str) -> dict[str, list[str]]:
+    """Runs the codemods of the versions in between. SluiceError for one that changed more or less than it says, or
+    what is not the project's."""
+    found: dict[str, list[str]] = {}
+    owned = read_list(ours, OWNED)
+    for version, path in codemods(ours, old, new):
+        said, done = run_codemod(path, ours), changed_files(ours, index)
+        if said != done:
+            raise SluiceError(f"codemod {version}: says {said}, changed {done}", remedy="report it to the template")
+        if foreign := [one for one in done if one.startswith(ENGINE) or one in owned]:
+            raise SluiceError(f"codemod {version}: {foreign[0]} is the engine's", remedy="report it to the template")
+        take(ours, done, index)
+        if done:
+            found[version] = done
+    return found
+
+
+def _walk(root: Path) -> list[str]:
+    """Paths of the files below a folder that is no repository."""
+    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() or path.is_symlink()]
+
+
+def push(root: Path, upgrade: UpgradeResult, environment: Mapping[str, str], *, remote: str = "origin") -> str:
+    """Puts the commit on the branch of the remote; says what it did.
+
+    A branch whose last commit is not one of these belongs to whoever made that commit, and stays.
+
+    Args:
+        root: the checkout.
+        upgrade: what `prepare` made.
+        environment: of the process; GITHUB_TOKEN signs in.
+        remote: where to.
+
+    Returns:
+        What became of the branch, in words.
+    """
+    return push_branch(
+        root,
+        upgrade.commit,
+        BRANCH,
+        _TRAILER,
+        environment,
+        remote=remote,
+        remedy="a change of .github/workflows/ needs a token with the right `workflows`: docs/set-up.md",
+    )
+
+
+def describe(upgrade: UpgradeResult) -> str:
+    """The text of the pull request, as Markdown."""
+    own = [path for paths in upgrade.codemods.values() for path in paths]
+    engine = [path for path in upgrade.changed if path.startswith(ENGINE)]
+    others = sorted(set(upgrade.changed) - set(engine) - set(own))
+    lines = [f"Template {upgrade.old} → {upgrade.new}: {len(engine)} files of engine/, {len(others)} outside of it."]
+    if upgrade.merged:
+        lines += ["", "Edited here and in the template, merged:", "", *map(_item, upgrade.merged)]
+    if upgrade.kept:
+        lines += ["", "**Adopted by this project, left as they are; the template changed them too:**", ""]
+        lines += map(_item, upgrade.kept)
+    if own:
+        lines += ["", "Files of the project that had to change:", ""]
+        lines += [f"- {version}: {', '.join(map(_plain, paths))}" for version, paths in upgrade.codemods.items()]
+    else:
+        lines += ["", "No file of the project was changed."]
+    lines += ["", "This pull request is evaluated and released as any other. By hand: `make check` and `make test`."]
+    return "\n".join(lines) + "\n"
+
+
+def _item(path: str) -> str:
+    return f"- {_plain(path)}"
+
+
+def _plain(text: str) -> str:
+    """A path as code, whatever characters it has."""
+    return "`" + re.sub(r"[`\s]+", " ", text).strip() + "`"

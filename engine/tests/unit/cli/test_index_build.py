@@ -1,0 +1,150 @@
+"""`sluice index ...` on the embedded PostgreSQL, as a Job runs it on a shared one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from sluice.cli import main
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Document
+from sluice.guardrails.guard_model import FILE, save_guard_model
+from sluice.retrieval.stores import StoreSpec, open_store
+from support.guardrails import trusting_model
+from unit.release.conftest import release_of, write_evaluation
+from unit.retrieval.conftest import FakeEmbedder
+
+pytestmark = pytest.mark.real
+EARLIER = "r-000000000000"
+ROOT = Path(__file__).resolve().parents[4]
+
+
+@pytest.fixture
+def release(workspace: Workspace, documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> str:
+    """A release of the miniature checkout, with a real index; the id."""
+    from sluice.llm.model_files import ModelSpec
+    from sluice.retrieval.chunking import ChunkerSettings
+    from sluice.retrieval.index_files import build_index
+
+    monkeypatch.chdir(workspace.root)
+    spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
+    build_index(documents, FakeEmbedder(), spec, ChunkerSettings(), workspace.build / "index")  # type: ignore[arg-type]
+    save_guard_model(trusting_model(spec.sha256), workspace.build / "guard" / FILE)
+    write_evaluation(workspace.build / "evaluation")
+    return release_of(workspace, adapter=None)[0].id
+
+
+@pytest.fixture
+def running(workspace: Workspace) -> Iterator[None]:
+    """The embedded servers run on between two commands: starting one for each would be most of a test's time."""
+    with ExitStack() as opened:
+        for path in ("pg", "pg2"):
+            opened.enter_context(open_store(StoreSpec(kind="embedded", path=path), workspace.state))
+        yield
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["sluice", *words])
+        status = main()
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+def test_migrate_load_and_prune(workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, said = run(capsys, "index", "load", release)
+    assert (status, "run `sluice index migrate`" in said) == (1, True), said
+    assert run(capsys, "index", "migrate")[1].endswith("schema 0003\n")
+    assert run(capsys, "index", "migrate") == (0, "schema 0003: nothing to do\n")
+    status, said = run(capsys, "index", "load", release)
+    assert (status, re.sub("_[0-9a-f]{16},", "_…,", said)) == (0, f"{release}: chunks_v3_…, 4 chunks\n")
+    assert run(capsys, "index", "load", str(workspace.releases / release)) == (0, said)
+    assert run(capsys, "index", "prune", "--keep", release) == (0, "0 dropped\n")
+    status, said = run(capsys, "index", "prune", "--keep", EARLIER)
+    assert (status, "was not loaded into this store" in said) == (1, True)
+
+
+def test_a_job_loads_what_it_has_fetched_of_a_release(
+    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """`sluice release fetch --only index`: the manifest and one folder."""
+    whole, fetched = workspace.releases / release, tmp_path / "release"
+    shutil.copytree(whole / "index", fetched / "index")
+    shutil.copy(whole / "release.json", fetched)
+    assert run(capsys, "index", "migrate")[0] == 0
+    status, said = run(capsys, "index", "load", str(fetched))
+    assert (status, said.startswith(f"{release}: chunks_v3_")) == (0, True), said
+    (fetched / "index" / "vectors.npy").unlink()
+    status, said = run(capsys, "index", "load", str(fetched))
+    assert (status, "vectors.npy: missing" in said) == (1, True), said
+
+
+def test_a_release_that_was_changed_is_not_loaded(
+    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path: Path = workspace.releases / release / "index" / "chunks.jsonl"
+    path.write_text(path.read_text() + "\n")
+    status, said = run(capsys, "index", "load", release)
+    assert (status, "chunks.jsonl: sha256 is" in said) == (1, True)
+
+
+def test_a_store_that_does_not_come_is_named(
+    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = "default: x\nstores:\n  x:\n    kind: postgres\n    url_env: NOBODY_STORE\n    timeout_seconds: 1\n"
+    (workspace.config / "stores.yaml").write_text(stores)
+    monkeypatch.setenv("NOBODY_STORE", "postgresql://nobody@127.0.0.1:9/x")
+    for words in (("migrate", "--wait", "1"), ("load", release)):
+        status, said = run(capsys, "index", *words)
+        assert (status, "store 'x' cannot be reached" in said) == (1, True), said
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("--shard", "1/2"), "--shard and --out go together"),
+        (("--out", "there"), "--shard and --out go together"),
+        (("--shard", "1/2", "--out", "there", "--from", "here"), "with no other option"),
+        (("--shard", "3/2", "--out", "there"), "'3/2': is not K/N"),
+    ],
+)
+def test_a_shard_that_cannot_be_built(
+    workspace: Workspace,
+    words: tuple[str, ...],
+    fault: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    status, said = run(capsys, "index", "build", *words)
+    assert (status, fault in said) == (1, True), said
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["--watch"], "--watch and --workers are for another place, named by --on"),
+        (["--workers", "2"], "--watch and --workers are for another place, named by --on"),
+        (["--on", "moon", "--from", "."], "a job elsewhere has its own"),
+        (["--shard", "1/2"], "--shard and --out go together"),
+        (["--on", "moon"], "--on moon: no such place"),
+    ],
+)
+def test_options_of_a_build_that_do_not_go_together(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    wrong: str,
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    status, said = run(capsys, "index", "build", *words)
+    assert status != 0
+    assert wrong in " ".join(said.replace("│", " ").split())

@@ -1,0 +1,171 @@
+"""The comment is read back by a Markdown parser: what it holds, and what foreign text cannot do in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.reports import ComparedVersion
+from sluice.evaluation.reports.comparison_comment import LIMIT, write_comment
+from sluice.evaluation.reports.markdown_escape import clip, clipped, printable, quoted
+from unit.evaluation.asking import ask
+from unit.evaluation.reports.conftest import HOSTILE, Comparing
+
+ALLOWED = {"code", "br", "details", "summary", "pre", "del", "ins"}
+
+
+def flat(tokens: list[Token]) -> Iterator[Token]:
+    for token in tokens:
+        yield token
+        yield from flat(token.children or [])
+
+
+def parsed(text: str) -> list[Token]:
+    return list(flat(MarkdownIt("gfm-like", {"linkify": False}).parse(text)))
+
+
+def tags(tokens: list[Token]) -> set[str]:
+    html = "".join(token.content for token in tokens if token.type in ("html_inline", "html_block"))
+    return set(re.findall(r"</?\s*(\w+)", html))
+
+
+def check_harmless(text: str) -> None:
+    tokens = parsed(text)
+    assert not {token.type for token in tokens} & {"link_open", "image", "fence", "code_block", "code_inline", "s_open"}
+    assert tags(tokens) <= ALLOWED
+    # GitHub makes mentions and references of what is outside of code.
+    outside = re.sub(r"<(code|pre)>.*?</\1>", "", text, flags=re.DOTALL)
+    assert "@" not in outside
+    assert not re.search(r"https?:|www\.|\w#\d|(?<!&)#\d", outside)
+    # Every row of a table has as many cells as its head.
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) > 3
+    opened = {tag: text.count(f"<{tag}>") for tag in ALLOWED - {"br"}}
+    assert opened == {tag: text.count(f"</{tag}>") for tag in ALLOWED - {"br"}}
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def test_it_says_first_what_matters(
+    worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion], prompts: list[dict[str, Any]]
+) -> None:
+    text = write_comment(worse, *sides, prompts[:1])
+    lines = text.splitlines()
+    assert lines[0] == "## ✕ Worse: decline&#95;accuracy"
+    assert lines[2].startswith("Worse: decline&#95;accuracy 0.")
+    for part in (
+        "broken and",
+        "fixed of 149 cases",
+        "99 % confidence over all 3 deciding metrics",
+        "per 1,000 questions",
+    ):
+        assert part in lines[2]
+    assert "- 1 not evaluated in head: q051" in lines
+    assert "- 1 failed in head: q050" in lines
+    order = [
+        "**Not green",
+        "| metric |",
+        "**Broken:",
+        "<summary>1 failed",
+        "<summary>1 not evaluated",
+        " fixed</summary>",
+        "metrics that inform</summary>",
+        "<summary>prompt",
+    ]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    check_harmless(text)
+    assert "<del>only</del><ins>```\n&lt;/pre&gt;@you</ins>" in text
+    temperature = "- <code>temperature</code>: <code>0&#46;0</code> → <code>0&#46;7</code>"
+    assert temperature in lines
+
+
+def test_deciding_metrics_come_worse_first(worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion]) -> None:
+    rows = [line for line in write_comment(worse, *sides).splitlines() if line.startswith("| <code>")]
+    assert cells(rows[0])[0] == "<code>decline&#95;accuracy</code>"
+    assert cells(rows[0])[6] == "✕ **worse**"
+    assert re.fullmatch(r"−0\.\d{3} to −0\.\d{3}", cells(rows[0])[4])
+
+
+def test_foreign_text_stays_text(hostile: Comparison, sides: tuple[ComparedVersion, ComparedVersion]) -> None:
+    base, _ = sides
+    strange = ComparedVersion("head", HOSTILE, prompts={HOSTILE: HOSTILE})
+    piece = {"base_role": HOSTILE, "head_role": HOSTILE, "pieces": [["-", HOSTILE], ["+", HOSTILE * 2]]}
+    prompt = {"name": HOSTILE, "status": "changed", "messages": [piece], "parameters": [], "variables": []}
+    text = write_comment(hostile, base, strange, [prompt])
+    check_harmless(text)
+    assert "&#64;octocat" in text
+    for sign in "\x00\x1b\u202e\ud800":
+        assert sign not in text
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if "octocat" in line and line[0] == "|"}
+    assert widths <= {4, 5, 7, 8}
+    text.encode()
+
+
+@pytest.mark.parametrize("answer", ["x" * 10_000, "字" * 10_000, "|" * 10_000], ids=["long", "wide", "escaped"])
+def test_it_stays_below_the_limit_whatever_comes(
+    comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion], answer: str
+) -> None:
+    def long(records: list[dict[str, Any]], f1: float) -> list[dict[str, Any]]:
+        scores = {"f1": f1, "decline_accuracy": f1}
+        return [
+            record
+            | {
+                "id": f"{record['id']}-{answer}",
+                "answer": answer,
+                "question": answer,
+                "scores": scores,
+                "tags": [answer],
+            }
+            for record in records
+        ]
+
+    found = comparing(long(ask(seed=1, cases=1500), 1.0), long(ask(seed=1, cases=1500), 0.0))
+    prompt = {
+        "name": answer,
+        "status": "changed",
+        "messages": [],
+        "parameters": [{"name": answer, "base": 1, "head": 2}] * 2000,
+    }
+    text = write_comment(found, *sides, [prompt])
+    assert len(text.encode()) <= LIMIT < 65_536
+    assert text.startswith("## ✕ Worse: f1, decline&#95;accuracy\n")
+    assert "**Broken: 1500**" in text
+    assert "more are in the report." in text
+    assert "1 sections did not fit and are in the report." in text
+    check_harmless(text)
+
+
+def test_a_small_limit_keeps_the_verdict(worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion]) -> None:
+    text = write_comment(worse, *sides, limit=4000)
+    assert len(text.encode()) <= 4000
+    assert text.startswith("## ✕ Worse")
+    assert "| metric |" in text
+
+
+def test_nothing_at_all_is_said_to_be_nothing(
+    comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion]
+) -> None:
+    text = write_comment(comparing([], []), *sides)
+    assert text.startswith("## ! Not evaluated\n")
+    assert "- no case was asked" in text
+
+
+def test_text_is_made_printable() -> None:
+    assert printable("a\r\n\tb\x00c\u202ed\ud800 e\u200dé") == "a b cd\ufffd e\u200dé"
+    assert quoted("a|b") == "<code>a&#124;b</code>"
+    assert quoted("abcdef", 4) == "<code>abc…</code>"
+    assert quoted(" \n ") == ""
+
+
+@pytest.mark.parametrize("text", ["word " * 40, " " * 400 + "late", "\u200b" * 400 + "late" * 9, "a" * 8, "a" * 9])
+def test_a_long_text_is_cut_as_if_all_of_it_had_been_made_printable(text: str) -> None:
+    assert clipped(text, 8) == clip(printable(text), 8)

@@ -1,0 +1,94 @@
+"""The stage: what it refuses before anything is loaded, and the command that is killed and given again."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import RealModels
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.extras.finetune.train_stage import run
+from unit.extras.finetune.process import Training
+from unit.extras.finetune.tiny import write_codes
+
+
+def test_a_release_must_have_the_adapter_that_it_serves(workspace: Workspace) -> None:
+    text = workspace.params.read_text()
+    workspace.params.write_text(text.replace("train:\n", "train:\n  exports: [peft]\n"))
+    with pytest.raises(SluiceError, match=r"train\.exports has no gguf.*\n.*sluice train --out DIR"):
+        run(workspace)
+    assert not workspace.build.exists()
+
+
+def test_a_missing_file_of_rows_is_named(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match=r"other\.jsonl"):
+        run(workspace, rows=tmp_path / "other.jsonl")
+
+
+@pytest.fixture
+def checkout(workspace: Workspace, models: RealModels) -> Workspace:
+    write_codes(workspace, models)
+    return workspace
+
+
+@pytest.mark.real
+def test_the_command_goes_on_after_each_kill_and_ends_as_if_there_was_none(
+    checkout: Workspace, tiny_base: Path
+) -> None:
+    """Killed in training, the newest checkpoint broken, killed in the export: the weights of an unbroken run."""
+
+    def train(name: str, death: str = "") -> tuple[int | None, str]:
+        words = ("train", "--base", str(tiny_base), "--out", f"{name}/out", "--checkpoints", f"{name}/checkpoints")
+        ended = Training(checkout.root, death, words=words).end()
+        return ended.code, ended.output
+
+    code, said = train("unbroken")
+    assert code == 0, said
+    broken = checkout.root / "broken"
+    assert train("broken", "kill:11")[0] == -9
+    (newest,) = broken.glob("checkpoints/*/step-000008.pt")
+    newest.write_bytes(newest.read_bytes()[:-1] + b"?")
+    code, said = train("broken", "kill:export")
+    assert code == -9, said
+    assert "step-000008.pt does not match its sha256" in said
+    assert "step 4 of 12" not in said
+    assert "step 5 of 12" in said
+    assert not list(broken.glob("out/peft"))
+    code, said = train("broken")
+    assert code == 0, said
+    assert "step" not in said
+    weights = "out/peft/adapter_model.safetensors"
+    assert digest_of_file(broken / weights) == digest_of_file(checkout.root / "unbroken" / weights)
+    assert list((broken / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.real
+def test_a_sweep_killed_in_a_trial_takes_it_up_from_its_checkpoint(checkout: Workspace, tiny_base: Path) -> None:
+    """Stands beside the test of `train` and not of the sweep, because the processes are forked once a file."""
+    pytest.importorskip("optuna")
+    params = yaml.safe_load(checkout.params.read_text())
+    params["train"] |= {"steps": 4, "learning_rate": 1e-4}
+    rates = {"low": 1e-4, "high": 1e-2, "log": True}
+    space = {"learning_rate": rates, "steps": {"choices": [4, 8]}}
+    params["sweep"] = {"trials": 3, "minutes": 60, "held_share": 0.25, "space": space}
+    checkout.params.write_text(yaml.safe_dump(params))
+    words = ("sweep", "--base", str(tiny_base))
+    ended = Training(checkout.root, "kill:6", words=words).end()
+    assert ended.code == -9, ended.output
+    (folder,) = (checkout.state / "sweeps").iterdir()
+    first = (folder / "trial-0000" / "training.json").read_bytes()
+    ended = Training(checkout.root, words=words).end()
+    assert ended.code == 0, ended.output
+    assert re.findall(r"step (\d) of 8", ended.output)[:2] == ["5", "6"], ended.output
+    assert (folder / "trial-0000" / "training.json").read_bytes() == first
+    assert len(list(folder.glob("trial-*/training.json"))) == 3
+    table = re.search(r"^trial  held loss.*\n((?: +\d+ .*\n){3})MLflow run ", ended.output, re.MULTILINE)
+    assert table, ended.output
+    losses = [float(line.split()[1]) for line in table[1].splitlines()]
+    assert losses == sorted(losses)
+    assert "adopt the best: sluice params set train.learning_rate=" in ended.output

@@ -1,0 +1,79 @@
+"""The real service under attack: planted documents, keys of tenants, guards on and off, before a model that obeys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conftest import RealModels
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Document, Row
+from sluice.extras.redteam.attack import AttackSuite
+from sluice.extras.redteam.attack_success import AttackCount, families
+from sluice.extras.redteam.attack_target import TargetKind
+from sluice.extras.redteam.attack_wording import evenly
+from sluice.extras.redteam.drill import GarakParameters, RedTeamParameters, RedTeamPlan, attack, planted_index, scene_of
+from sluice.extras.redteam.suites import SUITES
+from sluice.extras.redteam.variants import ServiceLauncher, draft
+from sluice.guardrails.guard_model import FILE, save_guard_model
+from sluice.retrieval.chunking import ChunkerSettings
+from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.index_files import build_index, read_index
+from support.guardrails import trusting_model
+
+pytestmark = pytest.mark.real
+EACH = 8
+PARAMETERS = RedTeamParameters(
+    workers=4,
+    released_workers=2,
+    answer_seconds=60,
+    released_each=1,
+    garak=GarakParameters(probes=("none",), prompts=1, generations=1, parallel=1, minutes=1),
+)
+
+
+def test_the_real_service_with_and_without_guards(
+    workspace: Workspace,
+    documents: list[Document],
+    rows: list[Row],
+    models: RealModels,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    with Embedder(models.embed) as embedder:
+        build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
+    save_guard_model(trusting_model(models.specs.embed.sha256), workspace.build / "guard" / FILE)
+    subject = draft(workspace, make=False)
+    starter = ServiceLauncher(workspace, subject)
+    index = planted_index(subject.bundle, list(SUITES.values()), starter.state / "index")
+    _, before, old = read_index(workspace.build / "index")
+    _, after, new = read_index(index)
+    assert after[: len(before)] == before
+    assert (new[: len(old)] == old).all()
+
+    few = {name: _cut(name) for name in SUITES}
+    sides: tuple[TargetKind, ...] = ("complying", "unguarded")
+    plan = RedTeamPlan("working tree", few, sides, False, PARAMETERS)
+    questions = [row.question for row in rows if row.answerable]
+    found = attack(plan, scene_of(subject.bundle, questions), starter, index, garak=None)
+    assert [one.error for tried in found.attempts.values() for one in tried if one.error] == []
+    measured = {one.name: one.sides for one in families(found.attempts, list(SUITES))}
+    for name, counts in measured.items():
+        # Three articles leave some questions without a passage near enough, which are declined before any model.
+        assert counts["unguarded"].succeeded >= EACH / 4, f"{name}: without guards it is no attack"
+        assert counts["complying"].succeeded <= counts["unguarded"].succeeded
+    assert measured["cross_tenant"]["complying"] == AttackCount(attempts=EACH, succeeded=0, errors=0)
+    assert measured["cross_tenant"]["unguarded"].succeeded == EACH
+    got = {side: sum(counts[side].succeeded for counts in measured.values()) for side in sides}
+    assert got["unguarded"] >= 0.75 * EACH * len(SUITES)
+    assert got["complying"] < got["unguarded"]
+    assert not (workspace.state / "pg").exists(), "what is planted lies beside what is served"
+    assert not list(Path(starter.state / "run").glob("*.json")), "a service was left running"
+
+
+def _cut(name: str) -> AttackSuite:
+    """A few attacks of a suite."""
+    suite = SUITES[name]
+    return replace(suite, attacks=lambda scene: evenly(suite.attacks(scene), EACH))

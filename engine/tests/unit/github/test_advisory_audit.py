@@ -1,0 +1,98 @@
+"""The audit of the locks, with pip-audit played by a program that prints what the real one prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.github.advisory_audit import AdvisoryMatch, audit, summary
+
+TODAY = date(2026, 11, 25)
+CLEAN = {"name": "idna", "version": "3.10", "vulns": []}
+BAD = {
+    "name": "old",
+    "version": "1.0",
+    "vulns": [{"id": "PYSEC-2026-1", "aliases": ["CVE-2026-1"], "fix_versions": ["1.1", "2.0"], "description": "x"}],
+}
+SKIPPED = {"name": "gone", "skip_reason": "not found"}
+
+
+def program(folder: Path, answer: Any, status: int = 1) -> Path:
+    """Prints `answer`, and leaves the words it was called with."""
+    path = folder / "pip-audit"
+    text = answer if isinstance(answer, str) else json.dumps({"dependencies": answer, "fixes": []})
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\nopen({str(folder / 'words')!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
+        f"print({text!r})\nprint('last words', file=sys.stderr)\nsys.exit({status})\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+def run(folder: Path, answer: Any, accepted: str = "accepted: []", *, today: date = TODAY) -> list[AdvisoryMatch]:
+    (folder / "advisories.yaml").write_text(accepted)
+    locks = [folder / "dev.txt", folder / "serve.txt"]
+    return audit(program(folder, answer), locks, folder / "advisories.yaml", today=today)
+
+
+def test_every_lock_is_read_by_its_hashes_alone(tmp_path: Path) -> None:
+    assert run(tmp_path, [CLEAN]) == []
+    asked = (tmp_path / "words").read_text().splitlines()
+    assert [words.split()[-1] for words in asked] == [str(tmp_path / "dev.txt"), str(tmp_path / "serve.txt")]
+    for option in ("--require-hashes", "--disable-pip", "--vulnerability-service osv"):
+        assert all(option in words for words in asked)
+    assert summary([], 2) == "### Dependencies\n\n2 locks, nothing known against them.\n"
+
+
+def test_an_advisory_is_a_fault_with_what_mends_it(tmp_path: Path) -> None:
+    findings = run(tmp_path, [CLEAN, BAD])
+    assert [one.fault for one in findings] == [
+        "dev.txt: old 1.0: PYSEC-2026-1, fixed in 1.1, 2.0",
+        "serve.txt: old 1.0: PYSEC-2026-1, fixed in 1.1, 2.0",
+    ]
+    assert "| `dev.txt` | `old` | `1.0` | `PYSEC-2026-1` | `1.1, 2.0` |  |" in summary(findings, 2)
+
+
+def test_what_was_not_looked_up_is_a_fault(tmp_path: Path) -> None:
+    assert run(tmp_path, [SKIPPED])[0].fault == "dev.txt: gone : not looked up: not found"
+
+
+@pytest.mark.parametrize(
+    ("entry", "counts"),
+    [
+        ("{id: CVE-2026-1, package: old, until: 2026-11-25, reason: not used}", False),
+        ("{id: PYSEC-2026-1, package: old, until: 2026-12-31, reason: not used}", False),
+        ("{id: CVE-2026-1, package: old, until: 2026-11-24, reason: it is over}", True),
+        ("{id: CVE-2026-1, package: other, until: 2026-12-31, reason: another}", True),
+        ("{id: CVE-2026-2, package: old, until: 2026-12-31, reason: another}", True),
+    ],
+)
+def test_what_is_accepted_does_not_count_until_its_day_is_over(tmp_path: Path, entry: str, counts: bool) -> None:
+    findings = run(tmp_path, [BAD], f"accepted:\n  - {entry}")
+    assert [bool(one.fault) for one in findings] == [counts, counts]
+
+
+@pytest.mark.parametrize("answer", ["", "not JSON", "[]", '{"dependencies": [{}]}'])
+def test_an_audit_that_could_not_be_made_is_an_error(tmp_path: Path, answer: str) -> None:
+    with pytest.raises(SluiceError, match=r"dev\.txt: pip-audit ended with 1: last words"):
+        run(tmp_path, answer)
+
+
+@pytest.mark.parametrize("accepted", ["accepted: [{id: x}]", "acepted: []"])
+def test_a_list_with_faults_accepts_nothing(tmp_path: Path, accepted: str) -> None:
+    with pytest.raises(SluiceError, match=r"advisories\.yaml"):
+        run(tmp_path, [BAD], accepted)
+
+
+def test_a_program_or_locks_that_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "advisories.yaml").write_text("accepted: []")
+    with pytest.raises(SluiceError, match="no such program"):
+        audit(tmp_path / "pip-audit", [tmp_path / "x.txt"], tmp_path / "advisories.yaml", today=TODAY)
+    with pytest.raises(SluiceError, match="no lock"):
+        audit(program(tmp_path, []), [], tmp_path / "advisories.yaml", today=TODAY)

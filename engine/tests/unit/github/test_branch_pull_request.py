@@ -1,0 +1,72 @@
+"""One pull request of a branch, whatever happens on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.github.branch_pull_request import PullRequestText, closed_before, origin_of, upsert_pull
+from unit.github.fake_github import READER, REPOSITORY, WRITER, fake_github
+from unit.github.fake_repository import FakeRepository
+
+PULL = PullRequestText("upgrade", "Template 0.2.0", "first text")
+
+
+@pytest.fixture
+def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
+    with fake_github(FakeRepository()) as fake:
+        assert isinstance(fake, FakeRepository)
+        yield fake
+
+
+def environment(there: FakeRepository, token: str = WRITER) -> dict[str, str]:
+    return {"GITHUB_API_URL": there.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_TOKEN": token}
+
+
+def test_opened_once_and_updated_after(there: FakeRepository) -> None:
+    first = upsert_pull(PULL, environment(there))
+    assert first.message == "pull request opened"
+    assert there.pulls[0]["base"] == "main"
+    assert upsert_pull(PULL, environment(there)).message == "pull request unchanged"
+    later = upsert_pull(PullRequestText("upgrade", "Template 0.3.0", "second text"), environment(there))
+    assert (later.message, later.url) == ("pull request updated", first.url)
+    assert [(one["title"], one["body"]) for one in there.pulls] == [("Template 0.3.0", "second text")]
+
+
+def test_an_answer_that_got_lost_makes_no_second_one(there: FakeRepository) -> None:
+    there.carried_out, there.script = True, [("POST", 502, {})]
+    assert upsert_pull(PULL, environment(there), sleep=lambda _: None).message == "pull request unchanged"
+    assert len(there.pulls) == 1
+
+
+def test_pull_requests_of_other_branches_stay(there: FakeRepository) -> None:
+    upsert_pull(PullRequestText("other", "Other", "theirs"), environment(there))
+    assert upsert_pull(PULL, environment(there)).message == "pull request opened"
+    assert there.pulls[0]["body"] == "theirs"
+
+
+def test_what_a_person_closed_is_known_and_what_was_merged_is_no_refusal(there: FakeRepository) -> None:
+    assert closed_before(PULL, environment(there)) == ""
+    upsert_pull(PULL, environment(there))
+    there.pulls[0]["state"] = "closed"
+    assert closed_before(PULL, environment(there)) == there.pulls[0]["html_url"]
+    assert closed_before(PullRequestText("upgrade", "Template 0.3.0", ""), environment(there)) == ""
+    there.pulls[0]["merged_at"] = "2026-01-01T00:00:00Z"
+    assert closed_before(PULL, environment(there)) == ""
+
+
+def test_a_token_that_may_only_read(there: FakeRepository) -> None:
+    with pytest.raises(SluiceError, match="GitHub answers 403"):
+        upsert_pull(PULL, environment(there, READER))
+    with pytest.raises(SluiceError, match="GITHUB_REPOSITORY is not set"):
+        upsert_pull(PULL, {"GITHUB_TOKEN": WRITER})
+
+
+def test_where_the_repository_comes_from(there: FakeRepository) -> None:
+    assert origin_of(environment(there)) == ""
+    there.facts[""]["parent"] = {"full_name": "makers/forked"}
+    assert origin_of(environment(there)) == "makers/forked"
+    there.facts[""]["template_repository"] = {"full_name": "makers/template"}
+    assert origin_of(environment(there)) == "makers/template"

@@ -1,0 +1,159 @@
+"""One GitHub Release for each tag, whole when it is seen, whatever was cut off on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.github.github_api import GitHubStatusError
+from sluice.github.github_release import LIMIT, publish_release
+from sluice.github.pull_request_comment import CommentResult
+from unit.github.conftest import Environment
+from unit.github.fake_github import READER, REPOSITORY, FakeGitHub
+
+RELEASES = f"/repos/{REPOSITORY}/releases"
+TAG, COMMIT = "r-0123456789ab", "1" * 40
+FILES = {"release.json": b"{}", "report.html": b"<html>"}
+# Requests of an unbroken run that change something: the draft, two files, its publication.
+EFFECTS = 4
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing may catch it."""
+
+
+def draft(github: FakeGitHub, tag: str = TAG, **more: Any) -> int:
+    _, made = github.releases.answer("POST", RELEASES, {"tag_name": tag, "draft": True, "body": ""})
+    made.update(more)
+    return int(made["id"])
+
+
+def publish(environment: Environment, **changed: Any) -> CommentResult:
+    arguments = {"notes": "What changed", "files": FILES, "commit": COMMIT} | changed
+    return publish_release(TAG, environment=environment(), sleep=lambda _: None, **arguments)
+
+
+def state(github: FakeGitHub) -> Any:
+    """What people see: one entry for each release, without the numbers that GitHub gives."""
+    return [
+        (
+            release["tag_name"],
+            release["draft"],
+            release["body"],
+            {one["name"]: github.releases.contents[release["id"], one["name"]] for one in release["assets"]},
+        )
+        for release in github.releases.by_id.values()
+    ]
+
+
+WHOLE = [(TAG, False, "What changed", FILES)]
+
+
+def test_it_is_made_with_notes_and_files_on_its_commit(github: FakeGitHub, environment: Environment) -> None:
+    posted = publish(environment)
+    assert posted.message == "release published"
+    assert posted.url == next(iter(github.releases.by_id.values()))["html_url"]
+    assert state(github) == WHOLE
+    assert next(iter(github.releases.by_id.values()))["target_commitish"] == COMMIT
+    assert len([method for method, _ in github.asked if method != "GET"]) == EFFECTS
+
+
+def test_a_second_time_changes_nothing(github: FakeGitHub, environment: Environment) -> None:
+    publish(environment)
+    github.asked.clear()
+    assert publish(environment).message == "release was published before"
+    assert {method for method, _ in github.asked} == {"GET"}
+    assert state(github) == WHOLE
+
+
+@pytest.mark.parametrize("number", range(EFFECTS))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_effect_and_run_again_it_ends_as_an_unbroken_run(
+    github: FakeGitHub, environment: Environment, monkeypatch: pytest.MonkeyPatch, number: int, when: str
+) -> None:
+    from sluice.github.github_api import GitHub
+
+    ask, done = GitHub._ask, []
+
+    def cut_off(self: GitHub, method: str, path: str, **options: Any) -> Any:
+        if method == "GET":
+            return ask(self, method, path, **options)
+        done.append(path)
+        if len(done) == number + 1 and when == "before":
+            raise Killed
+        answer = ask(self, method, path, **options)
+        if len(done) == number + 1:
+            raise Killed
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GitHub, "_ask", cut_off)
+        with pytest.raises(Killed):
+            publish(environment)
+    assert len(done) == number + 1
+    publish(environment)
+    assert state(github) == WHOLE
+    github.asked.clear()
+    publish(environment)
+    assert {method for method, _ in github.asked} == {"GET"}
+
+
+def test_an_answer_that_got_lost_leaves_one_release(github: FakeGitHub, environment: Environment) -> None:
+    """The request is repeated although it was carried out: of the two drafts one goes."""
+    github.script, github.carried_out = [("POST", 502, {})], True
+    publish(environment)
+    assert state(github) == WHOLE
+
+
+def test_a_file_that_was_not_sent_whole_is_sent_again(github: FakeGitHub, environment: Environment) -> None:
+    number = draft(github)
+    github.releases.by_id[number]["assets"] = [{"id": 1, "name": "release.json", "state": "starter", "size": 0}]
+    publish(environment)
+    assert state(github) == WHOLE
+
+
+def test_one_that_is_published_keeps_its_place_and_gets_new_notes(github: FakeGitHub, environment: Environment) -> None:
+    publish(environment)
+    draft(github)
+    assert publish(environment, notes="Other").message == "release published"
+    assert state(github) == [(TAG, False, "Other", FILES)]
+
+
+def test_other_releases_are_left_alone(github: FakeGitHub, environment: Environment) -> None:
+    for number in range(230):
+        draft(github, f"v{number}")
+    publish(environment)
+    assert len(github.releases.by_id) == 231
+    publish(environment)
+    assert len(github.releases.by_id) == 231
+
+
+def test_a_commit_that_is_none_is_not_named(github: FakeGitHub, environment: Environment) -> None:
+    publish(environment, commit=f"{COMMIT}-dirty")
+    assert "target_commitish" not in next(iter(github.releases.by_id.values()))
+
+
+def test_long_notes_are_cut_at_a_line(github: FakeGitHub, environment: Environment) -> None:
+    publish(environment, notes="a line of notes\n" * 10_000)
+    body = next(iter(github.releases.by_id.values()))["body"]
+    assert len(body) <= LIMIT
+    assert body.endswith("a line of notes\n\n_The rest did not fit._\n")
+
+
+def test_a_token_without_the_right_is_an_error(github: FakeGitHub, environment: Environment) -> None:
+    with pytest.raises(GitHubStatusError, match="403"):
+        publish_release(TAG, "", FILES, environment(GITHUB_TOKEN=READER), commit=COMMIT, sleep=lambda _: None)
+    assert not github.releases.by_id
+
+
+def test_without_a_repository_it_is_no_workflow(environment: Environment) -> None:
+    with pytest.raises(SluiceError, match="GITHUB_REPOSITORY is not set"):
+        publish_release(TAG, "", FILES, environment(GITHUB_REPOSITORY=None), commit=COMMIT)
+
+
+def test_the_token_goes_only_where_it_is_safe(github: FakeGitHub, environment: Environment) -> None:
+    draft(github, upload_url="http://uploads.invalid/assets{?name}")
+    with pytest.raises(SluiceError, match=r"upload_url: .* not https"):
+        publish(environment)

@@ -1,0 +1,82 @@
+"""What is remembered, how much of it, and that nothing is which gave no verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sluice.guardrails.bounded_cache import BoundedCache
+from sluice.guardrails.check import Finding
+from sluice.guardrails.context import CheckContext, CheckResources
+from sluice.guardrails.guards import Guards
+from sluice.guardrails.kind_model import DIMENSION
+from sluice.guardrails.settings import GuardrailSettings
+from support.guardrails import trusting_model
+
+DOUBTING = dataclasses.replace(trusting_model("e" * 64), bounds=(-100.0, 100.0))
+
+
+class Embedder:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.value = 0.0
+
+    def __call__(self, texts: Sequence[str]) -> Any:
+        self.asked += texts
+        return np.full((len(texts), DIMENSION), self.value, np.float32)
+
+
+def test_the_oldest_are_forgotten() -> None:
+    memory: BoundedCache[int] = BoundedCache(2)
+    for number, text in enumerate("abca"):
+        memory.keep(text, number)
+    assert [text in memory for text in "abc"] == [True, False, True]
+    assert (memory.get("a"), memory.get("b")) == (3, None)
+
+
+def test_a_full_memory_is_safe_for_many_threads() -> None:
+    memory: BoundedCache[int] = BoundedCache(8)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: memory.keep(f"text {number % 100}", number), range(20_000)))
+    assert sum(f"text {number}" in memory for number in range(100)) == 8
+
+
+def test_a_part_in_doubt_is_embedded_once() -> None:
+    embed = Embedder()
+    resources = CheckResources(DOUBTING, embed)
+    first = CheckContext("Who is on call? Who is next?", resources)
+    assert first.waits
+    first.ask()
+    again = CheckContext("Who is on call? And who is not?", resources)
+    assert again.waits
+    assert first.attack == again.attack
+    assert embed.asked.count("Who is on call?") == 1
+    assert set(embed.asked) >= {"Who is on call? Who is next?", "Who is next?", "And who is not?"}
+    assert not CheckContext("Who is on call? And who is not?", resources).waits
+
+
+def test_an_embedding_that_gave_no_probability_is_asked_for_again() -> None:
+    embed = Embedder()
+    resources = CheckResources(DOUBTING, embed)
+    embed.value = float("nan")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no probability"):
+            CheckContext("Who is on call?", resources).ask()
+    embed.value = 0.0
+    CheckContext("Who is on call?", resources).ask()
+    assert embed.asked == ["Who is on call?"] * 3
+
+
+def test_no_verdict_on_a_question_or_an_answer_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = {name: [{"check": "injection", "action": "block"}] for name in ("input", "output")}
+    guards = Guards(GuardrailSettings.model_validate(stages))
+    for stage, check in ((guards._input, guards.check_input), (guards._output, guards.check_output)):
+        assert not asyncio.run(check("Who is on call?")).blocked
+        monkeypatch.setattr(stage._validators[0], "find", lambda seen: [Finding("injection.new", 0, len(seen.text))])
+        assert asyncio.run(check("Who is on call?")).blocked

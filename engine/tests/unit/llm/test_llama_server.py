@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.llm.llama_server import LocalServer, probe
+from support.providers.clients import ask_local
+
+QUESTION = "What is the capital of France?"
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(b"GGUF" + b"nonsense" * 100)
+    return path
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match=r"gone\.gguf: the model file is missing") as caught:
+        LocalServer(tmp_path / "gone.gguf")
+    assert "make release" in caught.value.remedy
+
+
+@pytest.mark.real
+def test_a_missing_adapter_is_named(models, tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match=r"gone\.gguf: the adapter file is missing"):
+        LocalServer(models.chat, adapter=tmp_path / "gone.gguf")
+
+
+@pytest.mark.real
+def test_a_broken_file_is_an_error_and_not_the_end_of_the_process(models, broken: Path) -> None:
+    with pytest.raises(SluiceError, match=r"llama\.cpp could not start"):
+        LocalServer(broken)
+    for model, adapter in ((broken, None), (models.chat, broken)):
+        with pytest.raises(SluiceError, match=r"broken\.gguf: llama\.cpp cannot load it \(exit 1\): .*could not start"):
+            probe(model, adapter)
+
+
+@pytest.mark.real
+def test_probe_bears_a_model_that_llama_cpp_dies_of(models, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sluice.llm import llama_server
+
+    monkeypatch.setattr(
+        llama_server, "_PROBE", "import os, sys; sys.stderr.write('GGML_ASSERT(x)'); sys.stderr.flush(); os.abort()"
+    )
+    with pytest.raises(SluiceError, match=r"cannot load it \(exit -6\): GGML_ASSERT"):
+        probe(models.chat)
+
+
+@pytest.mark.real
+def test_probe_has_a_good_model_loaded_by_a_child(models, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, children = subprocess.run, []
+
+    def watched(*words: Any, **options: Any) -> Any:
+        children.append(run(*words, **options))
+        return children[-1]
+
+    monkeypatch.setattr(subprocess, "run", watched)
+    probe(models.chat)
+    (child,) = children
+    assert (child.returncode, child.stderr) == (0, "")
+    assert str(models.chat) in child.args
+
+
+INTERRUPTED = """
+import signal, sys, threading, time
+from pathlib import Path
+from sluice.llm import llama_server as local
+def end(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, end)
+other = threading.Thread(target=time.sleep, args=(60,), daemon=True)  # as libraries have: it gets the signal
+other.start()
+def interrupt():
+    time.sleep(float(sys.argv[2]))
+    signal.pthread_kill(other.ident, signal.SIGTERM)
+serve = local._serve
+def interrupted(*words):
+    threading.Thread(target=interrupt, daemon=True).start()
+    return serve(*words)
+local._serve = interrupted
+server = local.LocalServer(Path(sys.argv[1]), threads=1)  # two wait for each other on busy cores
+time.sleep(30)
+"""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("seconds", [0.02, 0.05, 0.1, 0.3])
+def test_an_interrupt_while_it_starts_ends_the_process(models, seconds: float) -> None:
+    src = Path(__file__).resolve().parents[4] / "engine" / "src"
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(models.chat), str(seconds)],
+        env={**os.environ, "PYTHONPATH": str(src)},
+        capture_output=True,
+        text=True,
+        timeout=180,  # unguarded, llama.cpp waits for ever when the signal meets the wrong moment
+        check=False,
+    )
+    assert done.returncode == -signal.SIGINT  # how Python ends on an interrupt that nobody catches
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.real
+def test_answers_are_the_same_every_time_and_end_where_told(models) -> None:
+    def ask(**parameters: Any) -> str:
+        given = {"temperature": 0, "maxTokens": 12, **parameters}
+        said, last = ask_local(server.base_url, [{"role": "user", "content": QUESTION}], **given)
+        assert last.usage is not None
+        assert 0 < last.usage.completion_tokens <= given["maxTokens"]
+        return said
+
+    with LocalServer(models.chat, threads=1, context=512, slots=1) as server:
+        assert server.base_url.endswith("/llama.sock")
+        first = ask()
+        assert first
+        assert ask() == first
+        assert first.startswith(ask(maxTokens=4).rstrip("\ufffd"))
+        word = first.split()[1]
+        assert word not in ask(stop=[word])
+
+
+@pytest.mark.real
+def test_the_server_ends_with_the_object(models) -> None:
+    with LocalServer(models.chat, threads=1, context=256, slots=1) as server:
+        path = Path(server.base_url.removeprefix("unix://"))
+        assert get(path, "/health").status_code == 200
+    assert not path.parent.exists()
+
+
+@pytest.mark.real
+def test_no_door_is_open_to_others_on_this_machine(models) -> None:
+    """Neither to processes nor to web pages: they can reach any port of 127.0.0.1, and no file of this user."""
+    process = psutil.Process()
+    before = {one.laddr for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+    with LocalServer(models.chat, threads=1, context=256, slots=1) as server:
+        path = Path(server.base_url.removeprefix("unix://"))
+        after = {one.laddr for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+        assert after == before
+        assert path.is_socket()
+        assert path.parent.stat().st_mode & 0o077 == 0
+        assert get(path, "/slots").status_code == 501  # it would show what others have asked
+
+
+def test_a_folder_too_deep_for_a_socket_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    model = tmp_path / "model.gguf"
+    model.touch()
+    with pytest.raises(SluiceError, match="too long for the path of a Unix socket") as caught:
+        LocalServer(model)
+    assert "TMPDIR" in str(caught.value)
+
+
+def get(socket: Path, path: str) -> httpx.Response:
+    """One GET request to llama.cpp by its socket."""
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://localhost", timeout=5) as client:
+        return client.get(path)

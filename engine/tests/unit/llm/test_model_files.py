@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sluice.core.atomic_files import read_json
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.workspace import Workspace
+from sluice.llm import model_conversion, model_files
+from sluice.llm.model_files import Models, ModelSpec, ensure, ensure_source, load_models
+
+WEIGHTS, VOCABULARY = b"weights", b"words"
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    folder = tmp_path / "origin" / "model.bin"  # the folder has the name of the file
+    folder.mkdir(parents=True)
+    (folder / "model.bin").write_bytes(WEIGHTS)
+    (folder / "vocab.txt").write_bytes(VOCABULARY)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def spec(origin: Path) -> Callable[..., ModelSpec]:
+    def spec(**changes: object) -> ModelSpec:
+        values = {"name": "m", "source": f"file:{origin}/model.bin", "sha256": sha(WEIGHTS), "licence": "CC0-1.0"}
+        return ModelSpec.model_validate(values | changes)
+
+    return spec
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "other"),
+    [
+        ("wheel://a==1/a/m.gguf", "m.gguf", "wheel://a==1/a/vocab.txt"),
+        ("hf://o/m/m@m", "m", "hf://o/m/vocab.txt@m"),
+        ("hf://o/n/sub/m.gguf@main", "m.gguf", "hf://o/n/sub/vocab.txt@main"),
+        ("file:m.gguf", "m.gguf", "file:vocab.txt"),
+        ("s3://m/m", "m", "s3://m/vocab.txt"),
+    ],
+)
+def test_file_name_and_its_neighbours(spec, source: str, name: str, other: str) -> None:
+    assert spec(source=source).file_name == name
+    assert spec(source=source).source_of("vocab.txt") == other
+
+
+def test_fetched_once_with_the_files_beside_it(spec, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+    original = model_files.fetch
+    monkeypatch.setattr(model_files, "fetch", lambda source, folder: fetched.append(source) or original(source, folder))
+    wanted = spec(files={"vocab.txt": sha(VOCABULARY)})
+    for _ in range(2):
+        path = ensure(wanted, cache)
+        assert path.read_bytes() == WEIGHTS
+        assert (path.parent / "vocab.txt").read_bytes() == VOCABULARY
+    assert [source.rpartition("/")[2] for source in fetched] == ["model.bin", "vocab.txt"]
+    assert files(cache) == ["model.bin", "vocab.txt"]
+
+
+@pytest.mark.parametrize("which", ["source", "beside"])
+def test_a_wrong_sha256_names_both_and_leaves_nothing(spec, cache: Path, which: str) -> None:
+    wrong = "0" * 64
+    wanted = spec(sha256=wrong) if which == "source" else spec(files={"vocab.txt": wrong})
+    with pytest.raises(SluiceError) as caught:
+        ensure(wanted, cache)
+    for part in (wrong, sha(WEIGHTS if which == "source" else VOCABULARY), "config/models.yaml", "file:"):
+        assert part in caught.value.message
+    assert "vocab.txt" not in files(cache)
+    assert which == "beside" or files(cache) == []
+
+
+def test_a_file_that_was_changed_in_the_cache_is_refused(spec, cache: Path) -> None:
+    path = ensure_source(spec(), cache)
+    path.unlink()
+    path.write_bytes(b"tampered")
+    with pytest.raises(SluiceError, match="delete the file to fetch it again") as caught:
+        ensure(spec(), cache)
+    assert str(path) in caught.value.message
+    path.unlink()
+    assert ensure(spec(), cache).read_bytes() == WEIGHTS
+
+
+def test_no_disk_space(spec, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5 << 20))
+    with pytest.raises(SluiceError, match="5 MiB free, 300 MiB needed") as caught:
+        ensure(spec(), cache)
+    assert "SLUICE_CACHE" in caught.value.remedy
+    assert files(cache) == []
+
+
+@pytest.fixture
+def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    made: list[Path] = []
+
+    def upper(source: Path, target: Path) -> None:
+        made.append(target)
+        target.write_bytes(source.read_bytes().upper())
+
+    monkeypatch.setitem(model_conversion.CONVERSIONS, "q8_0", model_conversion.ModelConversion(upper, ".gguf"))
+    return made
+
+
+def test_converted_once_and_again_when_tampered(spec, cache: Path, conversions: list[Path]) -> None:
+    wanted = spec(convert="q8_0")
+    for _ in range(2):
+        target = ensure(wanted, cache)
+        assert (target.name, target.read_bytes()) == ("model.q8_0.gguf", b"WEIGHTS")
+    assert len(conversions) == 1
+    assert read_json(target.with_suffix(".json"))["source_sha256"] == wanted.sha256
+    target.write_bytes(b"tampered")
+    assert ensure(wanted, cache).read_bytes() == b"WEIGHTS"
+    target.with_suffix(".json").unlink()
+    assert ensure(wanted, cache).read_bytes() == b"WEIGHTS"
+    assert len(conversions) == 3
+    assert not list(cache.rglob("*.draft"))
+
+
+def test_a_conversion_that_fails_leaves_no_draft(spec, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:3])
+        raise RuntimeError("tensor of a kind unknown")
+
+    monkeypatch.setitem(model_conversion.CONVERSIONS, "q8_0", model_conversion.ModelConversion(crash, ".gguf"))
+    with pytest.raises(RuntimeError):
+        ensure(spec(convert="q8_0"), cache)
+    assert files(cache) == ["model.bin"]
+
+
+def test_a_conversion_of_an_older_release_says_what_to_do(spec) -> None:
+    with pytest.raises(ValueError, match=r"bert-q8_0 is no longer served.*make the release again: `make release`"):
+        spec(convert="bert-q8_0")
+
+
+def test_the_models_of_this_repository(workspace: Workspace) -> None:
+    specs = load_models(workspace.config / "models.yaml")
+    assert Models.roles() == ["chat", "embed"]
+    assert specs.chat.licence == specs.embed.licence == "Apache-2.0"
+    assert set(specs.embed.files) == {"vocab.txt", "config.json"}
+
+
+def test_faults_in_the_file_have_lines(workspace: Workspace) -> None:
+    path = workspace.config / "models.yaml"
+    text = (
+        path.read_text()
+        .replace("  licence: Apache-2.0\n", "  license: Apache-2.0\n", 1)
+        .replace("sha256: b1", "sha256: X1")
+    )
+    path.write_text(text)
+    with pytest.raises(ValidationErrors) as caught:
+        load_models(path)
+    assert any("chat.license: unknown key (did you mean 'licence'?)" in fault for fault in caught.value.faults)
+    assert any("chat.sha256: " in fault for fault in caught.value.faults)
+    assert any("chat.licence: Field required" in fault for fault in caught.value.faults)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import aiohttp
+import pytest
+
+from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.provider_http import HttpClient, address
+from support.providers.clients import ask, chat_over
+from support.providers.server import Upstream, upstream
+
+BODY = b'{"stream": true}'
+
+
+def test_the_proxy_of_the_environment_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.internal:3128")
+    monkeypatch.setenv("https_proxy", "http://proxy.internal:3128")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert address("https://api.example.com/v1/x").proxy == "http://proxy.internal:3128"
+    assert address("https://127.0.0.1/v1/x").proxy is None
+    monkeypatch.delenv("HTTPS_PROXY")
+    monkeypatch.delenv("https_proxy")
+    assert address("https://api.example.com/v1/x").proxy is None
+
+
+def test_an_address_is_sent_as_it_is_written() -> None:
+    assert address("http://h/model/a%3Ab/x").url.raw_path == "/model/a%3Ab/x"
+
+
+@pytest.mark.usefixtures("loopback")
+def test_connections_are_used_again_and_end_with_the_event_loop(caplog: pytest.LogCaptureFixture) -> None:
+    with upstream() as server, caplog.at_level(logging.ERROR, "asyncio"):
+        client = HttpClient(connections=4, connect_seconds=2)
+        where = address(f"{server.url}/v1/chat/completions")
+
+        async def several() -> tuple[aiohttp.ClientSession, int]:
+            for _ in range(5):
+                async with client.post(where, BODY, {}, deadline=asyncio.get_running_loop().time() + 20) as reply:
+                    while await reply.read():
+                        pass
+            session = await client.session()
+            assert isinstance(session.connector, aiohttp.TCPConnector)
+            return session, sum(len(idle) for idle in session.connector._conns.values())
+
+        first, idle = asyncio.run(several())
+        second, _ = asyncio.run(several())
+        assert idle == 1
+        assert first is not second
+        assert first.closed
+        assert second.closed
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_reply_that_is_left_early_is_closed() -> None:
+    with upstream("hang_in_stream") as server:
+
+        async def leave() -> None:
+            client = HttpClient(connections=1, connect_seconds=2)
+            deadline = asyncio.get_running_loop().time() + 20
+            where = address(f"{server.url}/v1/chat/completions")
+            async with client.post(where, BODY, {}, deadline=deadline) as reply:
+                assert await reply.read()
+
+        asyncio.run(leave())
+        assert server.asked[0].gone.wait(60)
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_redirect_is_not_followed() -> None:
+    with upstream("status:302") as server, pytest.raises(ProviderError, match="HTTP 302") as caught:
+        ask(chat_over([server]))
+    assert caught.value.failure is FailureKind.GARBAGE
+
+
+def test_an_unknown_host_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Upstream()
+    server.url = "http://nowhere.invalid"
+
+    async def no_such_host(*_: object, **__: object) -> None:
+        raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr("aiohttp.resolver.ThreadedResolver.resolve", no_such_host)
+    monkeypatch.setattr("aiohttp.resolver.AsyncResolver.resolve", no_such_host, raising=False)
+    with pytest.raises(ProviderError) as caught:
+        ask(chat_over([server]))
+    assert caught.value.failure is FailureKind.UNREACHABLE

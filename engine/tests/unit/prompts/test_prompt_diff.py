@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from sluice.prompts import Prompt, PromptChange, diff_prompts
+from sluice.prompts.prompt_diff import TextPiece, ValueChange, word_diff
+
+GOOD: dict[str, Any] = {
+    "name": "greet",
+    "description": "Greets.",
+    "model": "chat",
+    "messages": [
+        {"role": "system", "content": "Greet in one sentence."},
+        {"role": "user", "content": "{{name}}: {{text}}"},
+    ],
+    "variables": [{"name": "name"}, {"name": "text", "required": False}],
+}
+
+
+def prompt(**changes: Any) -> Prompt:
+    return Prompt.model_validate(GOOD | changes)
+
+
+def change(**changes: Any) -> PromptChange:
+    (found,) = diff_prompts({"greet": prompt()}, {"greet": prompt(**changes)})
+    return found
+
+
+def test_every_prompt_of_either_side_by_name() -> None:
+    old, new = prompt(), prompt(model="judge")
+    found = diff_prompts({"b": old, "c": old, "d": old}, {"a": new, "b": old, "c": new})
+    assert [(c.name, c.status) for c in found] == [("a", "added"), ("b", "same"), ("c", "changed"), ("d", "removed")]
+    assert [(c.base, c.head) for c in found] == [
+        (None, new.digest),
+        (old.digest, old.digest),
+        (old.digest, new.digest),
+        (old.digest, None),
+    ]
+
+
+def test_nothing_and_nothing() -> None:
+    assert diff_prompts({}, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "unseen"),
+    [
+        ({}, ()),
+        ({"description": "Says hello."}, ("description",)),
+        ({"testData": [{"name": "Ada"}]}, ("testData",)),
+        ({"variables": [{"name": "name", "description": "who"}, GOOD["variables"][1]]}, ("descriptions of variables",)),
+    ],
+)
+def test_what_the_model_does_not_see_is_the_same_version(changes: dict[str, Any], unseen: tuple[str, ...]) -> None:
+    found = change(**changes)
+    assert (found.status, found.unseen) == ("same", unseen)
+    assert all(message.same for message in found.messages)
+    assert found.parameters == found.variables == ()
+
+
+def test_parameters_by_their_names_in_the_file() -> None:
+    found = change(model="judge", modelParameters={"maxTokens": 9, "temperature": 0.5})
+    assert found.parameters == (
+        ValueChange("model", "chat", "judge"),
+        ValueChange("temperature", 0.0, 0.5),
+        ValueChange("maxTokens", 48, 9),
+    )
+
+
+def test_variables_added_removed_and_changed() -> None:
+    found = change(
+        messages=[GOOD["messages"][0], {"role": "user", "content": "{{name}}: {{tone}}"}],
+        variables=[{"name": "name", "type": "integer"}, {"name": "tone"}],
+    )
+    needed = {"type": "string", "required": True}
+    assert found.variables == (
+        ValueChange("name", needed, {"type": "integer", "required": True}),
+        ValueChange("text", {"type": "string", "required": False}, None),
+        ValueChange("tone", None, needed),
+    )
+
+
+def test_another_order_of_variables_is_shown_because_it_is_another_version() -> None:
+    found = change(variables=GOOD["variables"][::-1])
+    assert found.status == "changed"
+    assert found.variables == (ValueChange("order", ["name", "text"], ["text", "name"]),)
+
+
+def test_messages_are_compared_with_their_counterparts() -> None:
+    found = change(
+        messages=[
+            {"role": "system", "content": "Greet in two sentences."},
+            {"role": "assistant", "content": "Who?"},
+            GOOD["messages"][1],
+        ]
+    )
+    assert [(m.base_role, m.head_role, m.same) for m in found.messages] == [
+        ("system", "system", False),
+        (None, "assistant", False),
+        ("user", "user", True),
+    ]
+    assert found.messages[0].pieces == (
+        TextPiece(" ", "Greet in "),
+        TextPiece("-", "one sentence"),
+        TextPiece("+", "two sentences"),
+        TextPiece(" ", "."),
+    )
+
+
+def test_a_role_that_changed_alone() -> None:
+    (message,) = change(messages=[{"role": "user", "content": "Greet in one sentence."}, GOOD["messages"][1]]).messages[
+        :1
+    ]
+    assert (message.base_role, message.head_role, message.same) == ("system", "user", False)
+    assert [piece.kind for piece in message.pieces] == [" "]
+
+
+def test_a_change_as_plain_json() -> None:
+    found = change(modelParameters={"temperature": 1}, description="Other.").as_dict()
+    assert json.loads(json.dumps(found)) == found
+    assert found["parameters"] == [{"name": "temperature", "base": 0.0, "head": 1.0}]
+    assert found["messages"][1] == {
+        "base_role": "user",
+        "head_role": "user",
+        "pieces": [[" ", "{{name}}: {{text}}"]],
+    }
+    assert (found["name"], found["status"], found["unseen"]) == ("greet", "changed", ["description"])
+
+
+def test_a_variable_is_one_word() -> None:
+    assert word_diff("x {{ name }} y", "x {{text}} y")[1:3] == (
+        TextPiece("-", "{{ name }}"),
+        TextPiece("+", "{{text}}"),
+    )
+
+
+def test_both_texts_can_be_read_out_of_a_word_diff() -> None:
+    draw = random.Random(7)
+    words = ["one", "two", "{{x}}", ".", " ", "  ", "\n", "-", "ä", ""]
+    for _ in range(300):
+        base, head = ("".join(draw.choices(words, k=draw.randrange(12))) for _ in range(2))
+        pieces = word_diff(base, head)
+        assert "".join(piece.text for piece in pieces if piece.kind != "+") == base
+        assert "".join(piece.text for piece in pieces if piece.kind != "-") == head
+        assert all(piece.text for piece in pieces)

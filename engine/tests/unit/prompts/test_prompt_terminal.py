@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sluice.prompts import Prompt, diff_prompts
+from sluice.prompts.prompt_terminal import print_changes, print_prompts
+
+LONG = "Answer the question from the passages alone, in the words of the passages, and name the passage. " * 2
+GOOD: dict[str, Any] = {
+    "name": "answer",
+    "description": "Answers a question from the passages that were found for it, in as few words as can be.",
+    "model": "chat",
+    "messages": [
+        {"role": "system", "content": LONG},
+        {"role": "user", "content": "one\n\nthree\nfour\nfive\n{{question}}"},
+    ],
+    "variables": [{"name": "question"}],
+}
+
+
+def prompt(**changes: Any) -> Prompt:
+    return Prompt.model_validate(GOOD | changes)
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a pipe gets: 80 columns, no colour."""
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def shown(capsys: pytest.CaptureFixture[str], base: dict[str, Prompt], head: dict[str, Prompt], *edited: str) -> str:
+    print_changes(diff_prompts(base, head), base="main", edited=edited)
+    text = capsys.readouterr().out
+    assert all(len(line) <= 80 and line == line.rstrip() for line in text.splitlines()), text
+    assert "\x1b" not in text
+    return text
+
+
+def test_a_word_that_changed_in_a_long_paragraph(capsys: pytest.CaptureFixture[str]) -> None:
+    messages = [{"role": "system", "content": LONG.replace("alone", "only", 1)}, GOOD["messages"][1]]
+    old, new = prompt(), prompt(messages=messages, modelParameters={"maxTokens": 9}, description="Other.")
+    text = shown(capsys, {"answer": old}, {"answer": new}, "answer")
+    assert text.startswith(f"answer  changed  {old.digest[:12]} -> {new.digest[:12]}\n  maxTokens: 48 -> 9\n")
+    assert "  message 1, system: changed\n    Answer the question from the passages [-alone-]{+only+}, in" in text
+    assert "  message 2, user: same\n  not seen by the model: description\n" in text
+
+
+def test_only_the_lines_near_a_change_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    content = GOOD["messages"][1]["content"].replace("three", "3")
+    new = prompt(messages=[GOOD["messages"][0], {"role": "user", "content": content}])
+    text = shown(capsys, {"answer": prompt()}, {"answer": new}, "answer")
+    assert "  message 2, user: changed\n    …\n\n    [-three-]{+3+}\n    four\n    …\n" in text
+
+
+def test_a_line_break_that_was_added_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    content = GOOD["messages"][1]["content"].replace("five\n", "five\n\n")
+    new = prompt(messages=[GOOD["messages"][0], {"role": "user", "content": content}])
+    assert "{+¶+}\n" in shown(capsys, {"answer": prompt()}, {"answer": new}, "answer")
+
+
+def test_added_and_removed_prompts_are_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, {"answer": prompt()}, {"other": prompt(name="other")}, "other")
+    assert "answer  removed  " in text
+    assert "other  added  " in text
+    assert text.count('model "chat", temperature 0, maxTokens 48, topP 1, seed 1, stop []') == 2
+    assert text.count("variables: question") == 2
+    assert text.count("    five\n    {{question}}\n") == 2
+    assert "¶" not in text
+
+
+def test_variables_and_their_order(capsys: pytest.CaptureFixture[str]) -> None:
+    two = [GOOD["messages"][0], {"role": "user", "content": "{{question}} {{tone}}"}]
+    tone = {"name": "tone", "type": "integer", "required": False}
+    old, new = prompt(), prompt(messages=two, variables=[*GOOD["variables"], tone])
+    assert "  variable tone added: integer, not required\n" in shown(capsys, {"answer": old}, {"answer": new}, "answer")
+    turned = prompt(messages=two, variables=[tone, *GOOD["variables"]])
+    text = shown(capsys, {"answer": new}, {"answer": turned}, "answer")
+    assert "  order of variables: question, tone -> tone, question\n" in text
+
+
+@pytest.mark.parametrize(("changes", "what"), [({}, "formatting"), ({"description": "Other."}, "description")])
+def test_an_edit_that_keeps_the_version(capsys: pytest.CaptureFixture[str], changes: dict[str, Any], what: str) -> None:
+    text = shown(capsys, {"answer": prompt()}, {"answer": prompt(**changes)}, "answer")
+    assert text == f"answer  same version {prompt().digest[:12]}: only {what} edited\n"
+
+
+def test_what_was_not_touched_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    prompts = {name: prompt(name=name) for name in ("a", "b")}
+    assert shown(capsys, prompts, prompts) == "as in main: a, b\n"
+
+
+def test_colour_where_it_is_asked_for(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    new = prompt(messages=[{"role": "system", "content": LONG.replace("alone", "only", 1)}, GOOD["messages"][1]])
+    print_changes(diff_prompts({"answer": prompt()}, {"answer": new}), base="main", edited=["answer"])
+    text = capsys.readouterr().out
+    assert "\x1b[9;31malone\x1b[0m" in text
+    assert "[-" not in text
+
+
+def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    print_prompts({"answer": prompt(), "a-longer-name": prompt(variables=[{"name": "question", "required": False}])})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"answer         {prompt().digest[:12]}  chat   question"
+    assert lines[1] == " " * 15 + "Answers a question from the passages that were found for it, in"
+    assert lines[3].endswith("  chat   question?")

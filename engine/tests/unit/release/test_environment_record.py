@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.release.environment_record import EnvironmentRecord, here, open_record
+
+A, B, C = (f"r-{letter * 12}" for letter in "abc")
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> EnvironmentRecord:
+    return here(Workspace(tmp_path))
+
+
+def happen(record: EnvironmentRecord, *events: tuple[str, str]) -> EnvironmentRecord:
+    for what, release in events:
+        record.append(what, release)  # type: ignore[arg-type]
+    return record
+
+
+def test_an_empty_record_has_no_champion(record: EnvironmentRecord) -> None:
+    assert (record.champion(), record.pending(), record.decided(), record.history()) == (None, None, None, [])
+    with pytest.raises(SluiceError, match="nothing was live before now"):
+        record.previous()
+
+
+@pytest.mark.parametrize(
+    ("events", "champion", "previous"),
+    [
+        ([("promoted", A), ("promoted", B)], B, A),
+        ([("promoted", A), ("rejected", B)], A, None),
+        ([("promoted", A), ("promoted", B), ("rolled-back", A)], A, None),
+        ([("promoted", A), ("promoted", B), ("promoted", C), ("rolled-back", B)], B, A),
+        ([("promoted", A), ("promoted", B), ("rolled-back", A), ("promoted", C)], C, A),
+        ([("promoted", A), ("promoted", B), ("promoted", B)], B, A),
+        ([("promoted", B), ("rolled-back", A)], A, B),  # to one from before the record
+        ([("promoted", A), ("promoting", B)], A, None),
+        ([("promoted", A), ("promoting", B), ("abandoned", B)], A, None),
+    ],
+)
+def test_champion_and_previous_follow_from_what_happened(
+    record: EnvironmentRecord, events: list[tuple[str, str]], champion: str, previous: str | None
+) -> None:
+    happen(record, *events)
+    live = record.champion()
+    assert live is not None
+    assert live.id == champion
+    if previous:
+        assert record.previous() == previous
+    else:
+        with pytest.raises(SluiceError, match="nothing was live before"):
+            record.previous()
+
+
+def test_an_intent_decides_nothing_until_it_is_closed(record: EnvironmentRecord) -> None:
+    happen(record, ("promoted", A), ("promoting", B))
+    assert record.pending() is not None
+    assert record.decided() == record.champion()
+    happen(record, ("rejected", C))
+    pending, decided = record.pending(), record.decided()
+    assert pending is not None
+    assert decided is not None
+    assert (pending.id, decided.id) == (B, C)
+
+
+def test_environments_do_not_see_each_other(tmp_path: Path) -> None:
+    workspace, variables = Workspace(tmp_path), {"SLUICE_ARTEFACTS": str(tmp_path / "place")}
+    staging, production = (open_record(workspace, name, variables) for name in ("staging", "production"))
+    happen(staging, ("promoted", A))
+    assert production.champion() is None
+    assert (staging.alias, production.alias, here(workspace).alias) == ("staging", "champion", "champion")
+
+
+def test_an_entry_says_who_did_it_and_in_which_run(tmp_path: Path) -> None:
+    variables = {
+        "SLUICE_ARTEFACTS": str(tmp_path / "place"),
+        "GITHUB_ACTOR": "octocat",
+        "GITHUB_RUN_ID": "7",
+        "GITHUB_SERVER_URL": "https://github.invalid",
+        "GITHUB_REPOSITORY": "octo/app",
+    }
+    happen(open_record(Workspace(tmp_path), "production", variables), ("promoted", A))
+    event = open_record(Workspace(tmp_path), "production", variables).champion()
+    assert event is not None
+    assert (event.by, event.run) == ("octocat", "https://github.invalid/octo/app/actions/runs/7")
+
+
+@pytest.mark.parametrize("name", ["releases", "here", "../x", "Production", "a b"])
+def test_a_name_that_is_no_environment_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SluiceError, match="not the name of an environment"):
+        open_record(Workspace(tmp_path), name, {"SLUICE_ARTEFACTS": str(tmp_path)})
+
+
+def test_without_a_place_there_is_no_shared_record(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="SLUICE_ARTEFACTS is not set"):
+        open_record(Workspace(tmp_path), "production", {})

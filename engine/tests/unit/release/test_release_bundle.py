@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice.core.closures import Code
+from sluice.core.errors import ValidationErrors
+from sluice.core.workspace import Workspace
+from sluice.llm.model_files import ModelSpec
+from sluice.release import release_bundle
+from sluice.release.manifest import Manifest
+
+REPOSITORY = Path(__file__).parents[4]
+
+Make = Callable[..., tuple[Manifest, Path]]
+
+
+@pytest.fixture
+def ensured(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the models asked for. Nothing is fetched; the service's own config files stand in the checkout."""
+    for name in ("service.yaml", "guardrails.yaml", "providers.yaml"):
+        (workspace.config / name).write_text((REPOSITORY / "config" / name).read_text())
+    asked: list[str] = []
+
+    def ensure(spec: ModelSpec, cache: Path) -> Path:
+        asked.append(spec.source)
+        return cache / spec.file_name
+
+    monkeypatch.setattr(release_bundle, "ensure", ensure)
+    return asked
+
+
+def test_it_opens_what_the_folder_holds_and_not_the_checkout(
+    workspace: Workspace, make: Make, ensured: list[str]
+) -> None:
+    manifest, folder = make()
+    (workspace.prompts / "answer.prompt.yml").write_text("edited since")
+    bundle = release_bundle.open_bundle(folder, workspace)
+    assert bundle.release == manifest.id
+    assert bundle.prompts["answer"].digest == manifest.prompts["answer"]
+    assert bundle.index == folder / "index"
+    assert bundle.adapter == folder / "adapter.gguf"
+    assert bundle.model == workspace.cache / "chat.gguf"
+    assert bundle.manifest["id"] == manifest.id
+    assert ensured == ["file:/models/chat.gguf", "file:/models/embed.gguf"]
+
+
+def test_a_release_of_the_base_model_has_no_adapter(workspace: Workspace, make: Make, ensured: list[str]) -> None:
+    _, folder = make(adapter=None)
+    assert release_bundle.open_bundle(folder, workspace).adapter is None
+    assert len(ensured) == 2
+
+
+def test_a_changed_release_is_not_opened_and_no_model_is_asked_for(
+    workspace: Workspace, make: Make, ensured: list[str]
+) -> None:
+    _, folder = make()
+    (folder / "prompts/answer.prompt.yml").write_text("changed")
+    (folder / "index/vectors.npy").unlink()
+    with pytest.raises(ValidationErrors) as caught:
+        release_bundle.open_bundle(folder, workspace)
+    assert len(caught.value.faults) == 2
+    assert ensured == []
+
+
+@pytest.mark.usefixtures("ensured")
+def test_code_that_differs_is_named_and_refuses_nothing(workspace: Workspace, make: Make) -> None:
+    """As after an upgrade of the engine, or when a release is gone back to."""
+    package = Path(release_bundle.__file__).parents[1]
+    other = workspace.root / "other.py"
+    other.write_text("of another version")
+    names = {
+        "sluice/serving/http_api.py": package / "serving" / "http_api.py",
+        "sluice/serving/chat_page/index.html": package / "serving" / "chat_page" / "index.html",
+        "requirements/image.txt": other,
+    }
+    same, folder = make(code=Code(names))
+    assert release_bundle.open_bundle(folder, workspace).other_code == ()
+    gone = {"sluice/serving/gone.py": other, "nobodys_package/app.py": other, "sluice/llm/provider_http.py": other}
+    changed, folder = make(code=Code(names | gone))
+    assert release_bundle.open_bundle(folder, workspace).other_code == tuple(sorted(gone))
+    assert same.id != changed.id

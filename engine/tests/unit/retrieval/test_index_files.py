@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sluice.core.atomic_files import read_json, read_jsonl, write_json
+from sluice.core.digests import digest_of
+from sluice.core.errors import SluiceError
+from sluice.retrieval.index_files import read_index
+
+
+def test_round_trip(build, tmp_path: Path) -> None:
+    info = build()
+    again, chunks, vectors = read_index(tmp_path / "index")
+    assert again == info
+    assert (info.documents, info.chunks, info.dimension) == (3, 4, 3)
+    assert [c.id for c in chunks] == ["canary#0", "canary#1", "chunking#0", "paging#0"]
+    assert vectors.shape == (4, 3)
+    assert vectors.dtype == np.float32
+    assert info.collection == f"chunks_v3_{info.digest[:16]}"
+    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == ["chunks.jsonl", "index.json", "vectors.npy"]
+
+
+def test_digest_is_that_of_the_content_and_not_of_the_place(build, tmp_path: Path) -> None:
+    assert build(out=tmp_path / "a") == build(out=tmp_path / "far" / "b")
+
+
+def test_what_makes_another_digest(build, documents) -> None:
+    digests = {build().digest, build(max_words=119).digest}
+    for change in ({"text": documents[0].text + " More."}, {"title": "Other"}, {"id": "other"}):
+        digests.add(build([documents[0].model_copy(update=change), *documents[1:]]).digest)
+    digests.add(build(documents[:2]).digest)
+    assert len(digests) == 6
+
+
+def test_source_and_licence_of_a_document_are_not_searched(build, documents) -> None:
+    changed = [document.model_copy(update={"source": "elsewhere"}) for document in documents]
+    assert build(changed).digest == build().digest
+
+
+def test_a_tenant_makes_another_digest_and_none_leaves_it_as_it_was(build, documents, tmp_path: Path) -> None:
+    plain = build()
+    rows = read_jsonl(tmp_path / "index" / "chunks.jsonl")
+    assert all(set(row) == {"id", "doc_id", "title", "text"} for row in rows)
+    parts = {"embedder": plain.embedder.model_dump(), "chunker": plain.chunker.model_dump(), "chunks": rows}
+    assert plain.digest == digest_of(parts)
+    owned = build([documents[0].model_copy(update={"tenant": "acme"}), *documents[1:]])
+    assert owned.digest != plain.digest
+    assert [chunk.tenant for chunk in read_index(tmp_path / "index")[1]] == ["acme", "acme", None, None]
+
+
+def test_it_replaces_an_older_index_whole(build, documents, tmp_path: Path) -> None:
+    build()
+    (tmp_path / "index" / "stale.txt").write_text("of an older version")
+    build(documents[:1])
+    assert len(read_index(tmp_path / "index")[1]) == 2
+    assert not (tmp_path / "index" / "stale.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_nothing_to_index(build, documents, tmp_path: Path) -> None:
+    for empty in ([], [documents[0].model_copy(update={"text": " \n"})]):
+        with pytest.raises(SluiceError, match="no text to index"):
+            build(empty)
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize("name", ["chunks.jsonl", "vectors.npy"])
+@pytest.mark.parametrize("harm", ["changed", "gone"])
+def test_a_file_that_does_not_match_is_named(build, tmp_path: Path, name: str, harm: str) -> None:
+    build()
+    path = tmp_path / "index" / name
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(SluiceError, match=f"{name}: does not match index.json") as caught:
+        read_index(tmp_path / "index")
+    assert "sluice index build" in caught.value.remedy
+
+
+def test_no_index(tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match=r"index\.json: no such file"):
+        read_index(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"extra": 1}, {"chunks": None}])
+def test_an_index_of_another_shape(build, tmp_path: Path, change: dict[str, object]) -> None:
+    build()
+    path = tmp_path / "index" / "index.json"
+    write_json(path, read_json(path) | change)
+    with pytest.raises(SluiceError, match=r"index\.json"):
+        read_index(tmp_path / "index")

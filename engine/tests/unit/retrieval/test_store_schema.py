@@ -1,0 +1,237 @@
+"""Migrations on a real PostgreSQL: up, down, again, two at once, killed midway, and beside readers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.processes import wait_until
+from sluice.retrieval.collection_usage import load
+from sluice.retrieval.retriever import open_retriever
+from sluice.retrieval.store_schema import MIGRATIONS, migrate, require_current
+from sluice.retrieval.stores import Stores
+
+from .conftest import FakeEmbedder
+from .test_additive_migrations import write_revision
+
+pytestmark = pytest.mark.real
+STORES = Stores.model_validate({"default": "x", "stores": {"x": {"kind": "postgres", "url_env": "SCHEMA_TEST_STORE"}}})
+RUN = """
+import sys
+from pathlib import Path
+import psycopg
+from sluice.retrieval.store_schema import migrate
+with psycopg.connect(sys.argv[1]) as connection:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(*migrate(connection, folder=Path(sys.argv[2])).steps, sep="\\n", flush=True)
+"""
+
+
+def run(database: str, **options: Any) -> list[str]:
+    with psycopg.connect(database) as connection:
+        return list(migrate(connection, **options).steps)
+
+
+def shape(database: str) -> list[tuple[Any, ...]]:
+    """Tables, columns and indexes that are there."""
+    with psycopg.connect(database) as connection:
+        columns = "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns"
+        found = connection.execute(f"{columns} WHERE table_schema = 'public' ORDER BY 1, 2").fetchall()
+        return (
+            found
+            + connection.execute("SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = 'public'").fetchall()
+        )
+
+
+def start(database: str, folder: Path = MIGRATIONS) -> subprocess.Popen[str]:
+    """A process that migrates once it is told to go on."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, database, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[4] / "engine" / "src")},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n", process.communicate()[1]
+    return process
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def test_up_step_by_step_down_again_and_up(database: str) -> None:
+    empty = shape(database)
+    assert [line[:7] for line in run(database)] == ["0001 up", "0002 up", "0003 up"]
+    full = shape(database)
+    assert run(database) == []
+    assert shape(database) == full
+    assert [line[:9] for line in run(database, to="0001")] == ["0003 down", "0002 down"]
+    assert [line[:7] for line in run(database)] == ["0002 up", "0003 up"]
+    assert shape(database) == full
+    assert [line[:9] for line in run(database, to="base")] == ["0003 down", "0002 down", "0001 down"]
+    assert [row for row in shape(database) if row[0] != "sluice_schema"] == empty
+    assert len(run(database)) == 3
+    assert shape(database) == full
+
+
+def test_a_store_that_was_used_before_it_had_a_schema(database: str, build: Callable[..., Any], tmp_path: Path) -> None:
+    from sluice.retrieval.postgres_collections import ensure_collection, list_collections
+
+    info = build()
+    with psycopg.connect(database, autocommit=True) as connection:
+        ensure_collection(connection, tmp_path / "index")
+    assert len(run(database)) == 3
+    with psycopg.connect(database) as connection:
+        assert list_collections(connection) == [info.collection]
+
+
+def test_a_revision_that_is_not_there(database: str) -> None:
+    with pytest.raises(SluiceError, match="no revision '0009'") as caught:
+        run(database, to="0009")
+    assert "there are 0001, 0002, 0003, base" in str(caught.value)
+
+
+def test_a_migration_that_takes_away_is_refused_before_the_first_step(database: str, tmp_path: Path) -> None:
+    write_revision(tmp_path, "1", None, 'op.execute("CREATE TABLE a (b text)")')
+    write_revision(tmp_path, "2", "1", 'op.execute("ALTER TABLE a DROP COLUMN b")')
+    with pytest.raises(ValidationErrors, match="ALTER TABLE a DROP COLUMN b"):
+        run(database, folder=tmp_path)
+    assert shape(database) == []
+
+
+def test_two_at_once_do_it_once(database: str) -> None:
+    both = [start(database) for _ in range(2)]
+    for process in both:
+        go(process)
+    ended = [(process.communicate(timeout=60), process.returncode) for process in both]
+    assert [status for _, status in ended] == [0, 0], ended
+    assert sorted(len(out.split("\n")) for (out, _), _ in ended) == [2, 4]  # nothing, and three steps, each with an end
+    assert run(database) == []
+
+
+def test_killed_midway_it_leaves_the_old_schema(database: str, tmp_path: Path) -> None:
+    write_revision(tmp_path, "1", None, 'op.execute("CREATE TABLE busy (b text)")')
+    run(database, folder=tmp_path)
+    write_revision(tmp_path, "2", "1", 'op.execute("CREATE TABLE made (b text)")')
+    write_revision(tmp_path, "3", "2", 'op.execute("ALTER TABLE busy ADD COLUMN c text")')
+    before = shape(database)
+    with psycopg.connect(database) as reader:
+        reader.execute("SELECT * FROM busy")  # its transaction stays open: step 3 waits, with step 2 done
+        process = start(database, tmp_path)
+        go(process)
+        assert wait_until(lambda: waiting(database), seconds=60)
+        process.kill()
+        process.communicate()
+    assert shape(database) == before
+    assert [line[:4] for line in run(database, folder=tmp_path)] == ["2 up", "3 up"]
+
+
+def waiting(database: str) -> bool:
+    with psycopg.connect(database) as connection:
+        held = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return connection.execute(held).fetchone() != (0,)
+
+
+def test_a_table_that_is_never_free_is_given_up_and_nothing_changes(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.retrieval.store_schema._ATTEMPTS", 2)
+    write_revision(tmp_path, "1", None, 'op.execute("CREATE TABLE busy (b text)")')
+    run(database, folder=tmp_path)
+    write_revision(tmp_path, "2", "1", 'op.execute("ALTER TABLE busy ADD COLUMN c text")')
+    before = shape(database)
+    with psycopg.connect(database) as reader:
+        reader.execute("SELECT * FROM busy")
+        with pytest.raises(SluiceError, match="in use by others at each of 2 attempts; nothing was changed"):
+            run(database, folder=tmp_path)
+    assert shape(database) == before
+
+
+def test_code_older_than_the_schema_goes_on(database: str) -> None:
+    run(database)
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE sluice_schema SET version_num = '0999'")
+    assert run(database) == []
+    with psycopg.connect(database) as connection:
+        require_current(connection)
+    with pytest.raises(SluiceError, match="0999, which this code does not know"):
+        run(database, to="0001")
+
+
+class Readers:
+    """Searches at a steady rate, as the pods of the live release make them."""
+
+    def __init__(self, search: Callable[[], Any]) -> None:
+        self._search = search
+        self.answered = 0
+        self.failures: list[BaseException] = []
+        self._over = threading.Event()
+        self._pool = ThreadPoolExecutor(4)
+
+    def __enter__(self) -> Readers:
+        for _ in range(4):
+            self._pool.submit(self._run)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._pool.shutdown()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.02):
+            try:
+                assert self._search()
+                self.answered += 1
+            except BaseException as error:
+                self.failures.append(error)
+
+    def more(self, count: int = 20) -> None:
+        """Waits until so many more were answered."""
+        goal = self.answered + count
+        assert wait_until(lambda: self.answered >= goal or bool(self.failures), seconds=60)
+
+
+def test_a_running_release_answers_through_migration_and_load(
+    database: str, build: Callable[..., Any], documents: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old release on the old schema, during both, and on the new one beside the new collection. The last step adds
+    to the very table that it reads."""
+    monkeypatch.setenv("SCHEMA_TEST_STORE", database)
+    info = build(out=tmp_path / "old")
+    build(documents[1:], out=tmp_path / "new")
+    with (
+        open_retriever(tmp_path / "old", FakeEmbedder(), STORES, tmp_path) as retriever,  # type: ignore[arg-type]
+        Readers(lambda: retriever.search("Who is paged?", k=1)) as readers,
+    ):
+        readers.more()
+        run(database)
+        readers.more()
+        with psycopg.connect(database, autocommit=True) as connection:
+            load(connection, tmp_path / "new", "r-111111111111")
+        readers.more()
+        for name in ("v0001_vector.py", "v0002_releases.py", "v0003_names.py"):
+            path = tmp_path / "schema" / "versions" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text((MIGRATIONS / "versions" / name).read_text())
+        column = f'op.execute("ALTER TABLE {info.collection} ADD COLUMN note text")'
+        write_revision(tmp_path / "schema", "0004", "0003", column)
+        assert [line[:7] for line in run(database, folder=tmp_path / "schema")] == ["0004 up"]
+        readers.more()
+    assert readers.failures == []
+    assert readers.answered >= 80

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.rollout.analysis_templates import LoadParameters, QualityParameters
+from sluice.rollout.canary_plan import AnalysisStep, PauseStep, SetCanaryScale, SetWeight, load_plan
+
+RolloutWriter = Callable[..., Path]
+GOOD = """
+- setWeight: 10
+- pause: {duration: 5m}
+- analysis: {templates: [{templateName: load}]}
+- setWeight: 50
+- pause: {duration: 1h}
+- pause: {duration: 20}
+- analysis:
+    templates: [{templateName: load}]
+    args: [{name: users, value: "4"}]
+"""
+
+
+def test_a_plan_holds_the_steps_in_order_with_durations_in_seconds(rollout_file: RolloutWriter) -> None:
+    plan = load_plan(rollout_file(GOOD, duration="3m", users="2"))
+    assert [step.kind for step in plan.steps] == [
+        "setWeight",
+        "pause",
+        "analysis",
+        "setWeight",
+        "pause",
+        "pause",
+        "analysis",
+    ]
+    assert plan.steps[0] == SetWeight(10)
+    assert [step.seconds for step in plan.steps if isinstance(step, PauseStep)] == [300, 3600, 20]
+    assert plan.seconds == 300 + 3600 + 20 + 2 * 180
+
+
+def test_the_load_comes_from_the_template_unless_the_step_says_otherwise(rollout_file: RolloutWriter) -> None:
+    path = rollout_file(GOOD, users="3", duration="90s", shape="staircase", answer_timeout="7s")
+    first, second = (step.parameters for step in load_plan(path).steps if isinstance(step, AnalysisStep))
+    assert isinstance(first, LoadParameters)
+    assert isinstance(second, LoadParameters)
+    assert (first.users, first.seconds, first.shape, first.answer_timeout_s) == (3, 90, "staircase", 7)
+    assert (second.users, second.seconds) == (4, 90)
+
+
+UNSEEN = """
+- setCanaryScale: {weight: 10}
+- analysis:
+    templates: [{templateName: quality}]
+    args: [{name: cases, value: "60"}]
+- setCanaryScale: {matchTrafficWeight: true}
+- setWeight: 10
+- pause: {duration: 30s}
+- analysis: {templates: [{templateName: load}]}
+"""
+
+
+def test_answers_are_compared_before_the_first_visitor(rollout_file: RolloutWriter) -> None:
+    plan = load_plan(rollout_file(UNSEEN, concurrency="3", answer_timeout_seconds="9", duration="3m"))
+    assert plan.steps[0] == plan.steps[2] == SetCanaryScale()
+    assert plan.steps[1] == AnalysisStep("quality", QualityParameters(cases=60, concurrency=3, answer_timeout_s=9))
+    assert plan.seconds == 60 + 30 + 180
+
+
+def test_a_plan_is_fitted_to_one_machine(rollout_file: RolloutWriter) -> None:
+    plan = load_plan(rollout_file(UNSEEN, duration="3m"))
+    small = plan.fitted(time_scale=0.1, cases=20)
+    assert small.steps[4] == PauseStep(3)
+    found = [step.parameters for step in small.steps if isinstance(step, AnalysisStep)]
+    assert isinstance(found[0], QualityParameters)
+    assert isinstance(found[1], LoadParameters)
+    assert (found[0].cases, found[1].seconds, found[1].users) == (20, 18, 2)
+    assert [step.kind for step in small.steps] == [step.kind for step in plan.steps]
+    unchanged = plan.fitted(time_scale=1)
+    assert unchanged == plan, "without a number of cases it is that of the template"
+
+
+ANALYSIS = "- analysis: {templates: [{templateName: load}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("- setHeaderRoute: {name: x}\n", "steps.0.setHeaderRoute: not supported by the rehearsal"),
+        ("- setCanaryScale: {percent: 5}\n", "steps.0.setCanaryScale.percent: not supported"),
+        ("- setCanaryScale: {weight: 0}\n", "weight: Input should be greater than or equal to 1"),
+        ("- setCanaryScale: {}\n", "steps.0: setCanaryScale is exactly one of replicas, weight, matchTrafficWeight"),
+        ("- setCanaryScale: {replicas: 1, matchTrafficWeight: true}\n", "steps.0: setCanaryScale is exactly one of"),
+        ("- setCanaryScale: {replicas: 0}\n", "replicas: Input should be greater than or equal to 1"),
+        ("- setCanaryScale: {matchTrafficWeight: false}\n", "matchTrafficWeight: Input should be True"),
+        (
+            "- analysis: {templates: [{templateName: load}, {templateName: quality}]}\n",
+            "analysis.templates: Tuple should have at most 1 item",
+        ),
+        (
+            "- analysis: {templates: [{templateName: quality}], args: [{name: cases, value: '0'}]}\n",
+            "cases is '0', a whole number above zero is needed",
+        ),
+        (
+            "- analysis: {templates: [{templateName: quality}], args: [{name: cases, value: some}]}\n",
+            "cases is 'some', a whole number",
+        ),
+        ("- experiment: {duration: 1h}\n", "steps.0.experiment: not supported"),
+        ("- pause: {}\n", "steps.0.pause.duration: Field required"),
+        ("- pause: {duration: soon}\n", "steps.0: 'soon' is not a duration"),
+        ("- pause: {duration: 1m, until: noon}\n", "steps.0.pause.until: not supported"),
+        ("- {setWeight: 5, pause: {duration: 1m}}\n", "steps.0: a step is exactly one of"),
+        ("- {}\n", "steps.0: a step is exactly one of"),
+        ("- {pause: null}\n", "steps.0: the step is empty"),
+        ("- setWeight: 101\n", "steps.0.setWeight: Input should be less than or equal to 100"),
+        ("- setWeight: -1\n", "steps.0.setWeight: Input should be greater than or equal to 0"),
+        ("- setWeight: '10'\n", "steps.0.setWeight: Input should be a valid integer"),
+        ("- setWeight: 50\n- setWeight: 50\n", "steps.1.setWeight: weights must rise, found 50 after 50"),
+        ("- setWeight: 50\n- setWeight: 20\n", "steps.1.setWeight: weights must rise, found 20 after 50"),
+        ("- analysis: {templates: []}\n", "steps.0.analysis.templates: "),
+        ("- analysis: {templates: [{templateName: laod}]}\n", "template 'laod' is not one .* .did you mean 'load'."),
+        ("- analysis: {templates: [{templateName: load, clusterScope: true}]}\n", "clusterScope: not supported"),
+        (
+            "- analysis: {templates: [{templateName: load}], args: [{name: user, value: '2'}]}\n",
+            "declares no argument 'user' .did you mean 'users'.",
+        ),
+        (
+            "- analysis: {templates: [{templateName: load}], args: [{name: users, value: '1'}]}\n",
+            "at least 2 are needed",
+        ),
+        (
+            "- analysis: {templates: [{templateName: load}], args: [{name: shape, value: wild}]}\n",
+            "shape 'wild' is not in",
+        ),
+    ],
+)
+def test_anything_else_is_refused_by_name_with_its_line(rollout_file: RolloutWriter, steps: str, said: str) -> None:
+    path = rollout_file(steps + ANALYSIS)
+    with pytest.raises(SluiceError, match=rf"{path}:\d+: spec\.strategy\.canary\..*{said}") as caught:
+        load_plan(path)
+    assert "engine/docs/reference/rollout.md" in caught.value.remedy
+
+
+def test_the_line_is_that_of_the_refused_key(rollout_file: RolloutWriter) -> None:
+    path = rollout_file("- setWeight: 10\n- setMirrorRoute: {name: x}\n" + ANALYSIS)
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "setMirrorRoute" in text)
+    with pytest.raises(SluiceError, match=f"rollout.yaml:{line}: .*setMirrorRoute"):
+        load_plan(path)
+
+
+def test_a_plan_without_analysis_is_refused(rollout_file: RolloutWriter) -> None:
+    with pytest.raises(SluiceError, match="no analysis step: nothing would decide"):
+        load_plan(rollout_file("- setWeight: 10\n- pause: {duration: 1m}\n"))
+
+
+def test_all_faults_are_reported_at_once(rollout_file: RolloutWriter) -> None:
+    with pytest.raises(SluiceError, match="2 faults"):
+        load_plan(rollout_file("- setWeight: 50\n- setWeight: 20\n"))
+
+
+def test_another_strategy_is_refused_by_name(rollout_file: RolloutWriter) -> None:
+    path = rollout_file(GOOD)
+    path.write_text(path.read_text().replace("    canary:\n", "    blueGreen: {}\n    canary:\n"))
+    with pytest.raises(SluiceError, match=r"spec\.strategy\.blueGreen: not supported by the rehearsal"):
+        load_plan(path)
+
+
+def test_a_missing_template_is_named(rollout_file: RolloutWriter) -> None:
+    path = rollout_file(GOOD)
+    template = path.parents[2] / "engine" / "k8s" / "analysis" / "load.yaml"
+    template.unlink()
+    with pytest.raises(SluiceError, match=f"{template}: no such file"):
+        load_plan(path)
+
+
+def test_a_template_must_tolerate_no_failed_measurement(rollout_file: RolloutWriter) -> None:
+    path = rollout_file(GOOD)
+    template = path.parents[2] / "engine" / "k8s" / "analysis" / "load.yaml"
+    template.write_text(template.read_text().replace("failureLimit: 0", "failureLimit: 2"))
+    with pytest.raises(SluiceError, match=r"load.yaml:\d+: spec.metrics.0.failureLimit: Input should be 0"):
+        load_plan(path)

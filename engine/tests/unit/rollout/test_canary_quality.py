@@ -1,0 +1,173 @@
+"""The quality canary against real services: stable, a good canary, one that answers worse, and none at all."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluice.cli.canary import canary_quality
+from sluice.core.atomic_files import read_json
+from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.processes import free_port
+from sluice.data.rows import Row, write_rows
+from sluice.evaluation.comparison_policy import MetricPolicy, load_policy
+from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.output import Metric, Output
+from sluice.evaluation.registry import METRICS
+from sluice.evaluation.reports.comparison_terminal import in_the_terminal
+from sluice.rollout.canary_quality import ReleaseClient, compare_served, sample
+from support.rollout.canaries import CASES, Canary
+from support.serving.fakes import DECLINE
+
+ROOT = Path(__file__).parents[4]
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Name -> URL."""
+    folder = tmp_path_factory.mktemp("services")
+    started = {
+        "stable": Canary("r-00000000000a", folder / "a"),
+        "good": Canary("r-00000000000b", folder / "b"),
+        "worse": Canary("r-00000000000c", folder / "c", wrong=True),
+    }
+    try:
+        for service in started.values():
+            service.wait_ready()
+        yield {name: service.url for name, service in started.items()}
+    finally:
+        for service in started.values():
+            service.stop()
+
+
+def compared(stable: str, canary: str, rows: list[Row] = CASES) -> Comparison:
+    policy = load_policy(ROOT / "config" / "gates.yaml")
+    return compare_served(
+        ReleaseClient(stable, DECLINE, 10), ReleaseClient(canary, DECLINE, 10), rows, policy, concurrency=4
+    )
+
+
+def test_a_canary_that_answers_alike_passes(services: dict[str, str]) -> None:
+    found = compared(services["stable"], services["good"])
+    assert (found.verdict, found.compared, found.identical) == ("no difference seen", 80, 80)
+    figures = {metric.name: metric.judgement.base for metric in found.deciding}
+    assert {name: figures[name] for name in ("f1", "decline_accuracy", "citation_correctness")} == {
+        "f1": 1.0,
+        "decline_accuracy": 1.0,
+        "citation_correctness": 1.0,
+    }
+
+
+def test_a_canary_that_answers_worse_fails_with_the_metrics(services: dict[str, str]) -> None:
+    found = compared(services["stable"], services["worse"])
+    assert not found.passed
+    assert {metric.name for metric in found.deciding if metric.verdict == "worse"} >= {"f1", "decline_accuracy"}
+
+
+def test_too_few_cases_are_no_pass(services: dict[str, str]) -> None:
+    assert compared(services["stable"], services["good"], CASES[:30]).verdict == "too few cases"
+
+
+def test_the_first_question_that_the_canary_fails_ends_it(services: dict[str, str]) -> None:
+    found = compared(services["stable"], f"http://127.0.0.1:{free_port()}")
+    assert found.verdict == "not evaluated"
+    # Four are asked side by side, and any of them may be refused first.
+    refused = r"the canary failed on 'case-0[0-3]': http://127\.0\.0\.1:\d+: no answer: ConnectionRefusedError"
+    assert re.search(refused, found.reasons[0]), found.reasons
+    assert len(found.named["not_evaluated"]["head"]) > 70, "the others were asked all the same"
+
+
+def test_without_stable_nothing_is_compared(services: dict[str, str]) -> None:
+    with pytest.raises(SluiceError, match="nobody answered for stable, where one release was expected"):
+        compared(f"http://127.0.0.1:{free_port()}", services["good"])
+
+
+@pytest.mark.parametrize("before", [CASES, CASES[1:]], ids=["streamed", "whole"])
+def test_a_canary_that_fails_one_question_is_no_pass(services: dict[str, str], before: list[Row]) -> None:
+    unknown = Row(id="unknown", question="Not in the script?", answers=("x",), doc_ids=("doc-00",))
+    found = compared(services["stable"], services["good"], [*before, unknown])
+    assert not found.passed
+    assert found.reasons == (f"the canary failed on 'unknown': {services['good']}: status 500",)
+
+
+def test_a_sample_has_as_many_to_decline_as_others() -> None:
+    rows = [Row(id=f"{n}", question="?", answers=("x",) if n % 4 else (), doc_ids=()) for n in range(150)]
+    chosen = sample(rows, 56)
+    assert [row.answerable for row in chosen].count(False) == 28
+    assert [int(row.id) for row in chosen] == sorted({int(row.id) for row in chosen})
+    assert [row.answerable for row in sample(rows, 120)].count(False) == 38, "all there are"
+    assert sample(rows, 0) == sample(rows, 150) == sample(rows, 999) == rows
+    answerable = [row for row in rows if row.answerable]
+    assert len(sample(answerable, 10)) == 10
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a Job fetches of a release; there is no checkout around it."""
+    folder = tmp_path / "release"
+    for name in ("config", "judging"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(ROOT / "config" / "service.yaml", folder / "config")
+    shutil.copy(ROOT / "config" / "gates.yaml", folder / "judging")
+    write_rows(folder / "judging" / "eval.jsonl", CASES)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def asked_by_the_command(services: dict[str, str], canary: str, release: Path) -> None:
+    canary_quality(
+        services["stable"], services[canary], cases=0, concurrency=4, timeout=60, release=release, out=release / "out"
+    )
+
+
+def test_the_command_judges_by_what_the_release_brings(services: dict[str, str], release: Path) -> None:
+    asked_by_the_command(services, "good", release)
+    assert read_json(release / "out")["comparison"]["counts"]["compared"] == len(CASES)
+    with pytest.raises(GateFailed, match="worse"):
+        asked_by_the_command(services, "worse", release)
+    write_rows(release / "judging" / "eval.jsonl", CASES[:30])
+    with pytest.raises(GateFailed, match="too few cases"):
+        asked_by_the_command(services, "good", release)
+
+
+def test_a_release_that_brings_no_gates_judges_nothing(services: dict[str, str], release: Path) -> None:
+    (release / "judging" / "gates.yaml").unlink()
+    with pytest.raises(SluiceError, match=r"judging/gates\.yaml"):
+        asked_by_the_command(services, "good", release)
+
+
+def test_every_metric_that_decides_is_compared_or_named_as_left_out(services: dict[str, str]) -> None:
+    found = compared(services["stable"], services["good"])
+    policy = load_policy(ROOT / "config" / "gates.yaml")
+    deciding = {name for name, one in policy.metrics.items() if one.decides != "never"} - {"answered", "consistency"}
+    left_out = {text.split(" needs ")[0] for text in found.left_out}
+    assert left_out == {"groundedness", "same_language", "toxicity", "recall_at_5", "mrr", "ndcg_at_5"}
+    assert found.as_dict()["left_out"] == list(found.left_out)
+    assert "~ not compared here: mrr needs what the search found" in in_the_terminal(found)
+    asked = {name for name, metric in METRICS.items() if metric.needs == "answer"}
+    assert deciding == left_out | (deciding & asked)
+
+
+def test_a_metric_that_is_added_decides_without_being_listed(
+    services: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Short(Metric):
+        name, what, unit = "short", "the answer is short", "share"
+
+        def score(self, row: Row, output: Output) -> float:  # noqa: ARG002 - the protocol's signature
+            return float(len(output.text) < 30)
+
+    list(METRICS)
+    monkeypatch.setitem(METRICS.entries, "short", Short)
+    monkeypatch.setitem(METRICS._modules, "short", __name__)
+    policy = load_policy(ROOT / "config" / "gates.yaml")
+    policy = policy.model_copy(update={"metrics": policy.metrics | {"short": MetricPolicy(decides="always")}})
+    served = (ReleaseClient(services[name], DECLINE, 10) for name in ("stable", "good"))
+    found = compare_served(*served, CASES, policy, concurrency=4)
+    assert "short" in {metric.name for metric in found.deciding}

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from sluice.rollout.load_measurements import RequestSample, charge, figures_of, percentile
+
+
+def _sample(release: str, pair: int | None, total: float | None = 100, error: str = "") -> RequestSample:
+    ttft = None if total is None else total / 2
+    return RequestSample("id", release, pair, error, total, ttft)  # type: ignore[arg-type]
+
+
+def test_only_complete_pairs_are_timed() -> None:
+    figures = figures_of(
+        [
+            *(_sample("stable", 1, 100), _sample("canary", 1, 200)),
+            *(_sample("stable", 2, 9000), _sample("canary", 2, None, "status 503")),
+            _sample("stable", 3, 9000),
+        ]
+    )
+    assert (figures["stable"]["total_p95_ms"].value, figures["stable"]["total_p95_ms"].samples) == (100, 1)
+    assert (figures["canary"]["total_p50_ms"].value, figures["canary"]["ttft_p50_ms"].value) == (200, 100)
+
+
+def test_the_slowdown_is_the_median_of_the_ratios_within_pairs() -> None:
+    pairs = [(100, 150), (1000, 1500), (400, 4000), (300, 300), (200, 320)]  # (stable, canary)
+    samples = [
+        _sample(release, number, time)
+        for number, pair in enumerate(pairs)
+        for release, time in zip(("stable", "canary"), pair, strict=True)
+    ]
+    canary = figures_of([*samples, _sample("stable", 9, 1)])["canary"]
+    assert (canary["total_slowdown"].value, canary["total_slowdown"].samples) == (1.5, 5)
+    assert canary["ttft_slowdown"].value == 1.5
+    assert "total_slowdown" not in figures_of(samples)["stable"]
+
+
+def test_failures_of_visits_and_probes_both_count_for_the_release_they_are_charged_to() -> None:
+    figures = figures_of(
+        [
+            *(_sample("stable", 1), _sample("canary", 1, None, "status 503")),
+            *(_sample("canary", None, None, "status 503"), _sample("stable", None), _sample("canary", None)),
+        ]
+    )
+    assert figures["canary"]["error_rate"].value == pytest.approx(2 / 3)
+    assert figures["canary"]["error_rate"].samples == 3
+    assert figures["canary"]["error_rate"].cases == ("status 503 (2 of 3)",)
+    assert figures["stable"]["error_rate"].value == 0
+    assert figures["router"]["error_rate"].value == pytest.approx(1 / 3)
+    assert figures["router"]["requests"].value == 3
+
+
+def test_visits_are_not_timed_with_the_probes() -> None:
+    figures = figures_of([_sample("stable", 1, 10), _sample("canary", 1, 10), _sample("canary", None, 5000)])
+    assert figures["canary"]["total_p95_ms"].value == 10
+    assert figures["router"]["total_p95_ms"].value == 5000
+
+
+def test_silence_has_no_value_and_no_samples() -> None:
+    for row in figures_of([]).values():
+        assert {name for name, figure in row.items() if figure.value is not None} == {"requests"}
+        assert {figure.samples for figure in row.values()} == {0}
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 5), (0.95, 10), (1.0, 10), (0.1, 1), (0.0, 1)])
+def test_percentiles_are_by_nearest_rank(share: float, value: float) -> None:
+    assert percentile(range(10, 0, -1), share) == value
+
+
+def test_a_percentile_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        percentile([], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("header", "whom"), [("r-old", "stable"), ("r-new", "canary"), (None, "canary"), ("", "canary")]
+)
+def test_what_is_not_stable_s_is_charged_to_the_canary(header: str | None, whom: str) -> None:
+    assert charge(header, stable="r-old") == whom

@@ -1,0 +1,212 @@
+"""`init`: in a small repository every rule, and in a clone of this one the real thing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sluice.core.errors import SluiceError
+from sluice.core.project import load_project
+from sluice.template.init_project import InitPlan, apply, plan, require_clean
+from unit.template.conftest import ROOT, Template, commit, git
+
+NEW = {"name": "zephyr-desk", "organisation": "acme-labs", "image": "ghcr.io/acme-labs/zephyr-desk"}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    return Template(tmp_path / "small").root
+
+
+def planned(root: Path, *, starter_data: bool = True, **changes: object) -> InitPlan:
+    project = load_project(root / "config").model_copy(update=changes)
+    return plan(root, project, starter_data=starter_data)
+
+
+def test_a_plan_writes_nothing_and_touches_no_engine(small: Path) -> None:
+    found = {change.old: change.new for change in planned(small, **NEW, environments=("uat", "actual")).changes}
+    assert found == {
+        "config/project.yaml": "config/project.yaml",
+        ".github/CODEOWNERS": ".github/CODEOWNERS",
+        "k8s/overlays/actual/kustomization.yaml": "k8s/overlays/actual/kustomization.yaml",
+        "k8s/overlays/local/kustomization.yaml": "k8s/overlays/local/kustomization.yaml",
+        "k8s/overlays/trial/kustomization.yaml": "k8s/overlays/uat/kustomization.yaml",
+    }
+    assert git(small, "status", "--porcelain") == ""
+
+
+def test_names_are_written_staged_and_undone_by_git(small: Path) -> None:
+    before = git(small, "write-tree")
+    apply(small, planned(small, **NEW, environments=("uat", "actual")))
+    overlay = yaml.safe_load((small / "k8s/overlays/uat/kustomization.yaml").read_text())
+    assert overlay["namespace"] == "zephyr-desk-uat"
+    assert overlay["labels"] == [{"pairs": {"project": "zephyr-desk"}}]
+    assert [image["newName"] for image in overlay["images"]] == [NEW["image"], f"{NEW['image']}-load"]
+    assert overlay["configMapGenerator"][0]["literals"] == ["artefacts=s3://zephyr-desk-artefacts-uat"]
+    assert "Host(`zephyr-desk.uat.example.com`)" in overlay["patches"][0]["patch"]
+    assert not (small / "k8s/overlays/trial").exists()
+    assert "@acme-labs/prompts" in (small / ".github/CODEOWNERS").read_text()
+    assert "name: zephyr-desk                   # label" in (small / "config/project.yaml").read_text()
+    assert git(small, "diff", "--name-only") == git(small, "ls-files", "--others") == ""
+    git(small, "reset", "--quiet", "--hard")
+    assert git(small, "write-tree") == before
+    assert git(small, "status", "--porcelain", "--ignored") == ""
+
+
+def test_a_second_time_changes_nothing_and_other_names_later_are_no_different(small: Path) -> None:
+    before, old = git(small, "rev-parse", "HEAD^{tree}"), load_project(small / "config")
+    apply(small, planned(small, **NEW))
+    git(small, "commit", "--quiet", "--message", "Names")
+    assert planned(small, **NEW).empty
+    assert planned(small).empty
+    apply(small, plan(small, old, starter_data=True))
+    assert git(small, "diff", "--cached", "--name-only", before) == ""
+
+
+def test_what_a_person_wrote_in_an_overlay_stays(small: Path) -> None:
+    path = small / "k8s/overlays/actual/kustomization.yaml"
+    text = path.read_text().replace("quarry.actual.example.com", "ask.acme.test")
+    text = text.replace("newName: ghcr.io/example/quarry\n", "newName: registry.acme.test/quarry\n")
+    commit(small, "Ours", {"k8s/overlays/actual/kustomization.yaml": text + "# newName: ghcr.io/example/quarry-two\n"})
+    apply(small, planned(small, **NEW))
+    now = path.read_text()
+    assert "Host(`ask.acme.test`)" in now
+    assert "newName: registry.acme.test/quarry\n" in now
+    assert "ghcr.io/example/quarry-two" in now, "a longer name is another name"
+    assert "namespace: zephyr-desk-actual" in now
+
+
+def test_an_overlay_that_is_there_or_missing_is_said_before_anything_is_written(small: Path) -> None:
+    with pytest.raises(SluiceError, match=r"overlays/local: there is an overlay of that name"):
+        planned(small, environments=("local", "actual"))
+    commit(small, "Gone", {"k8s/overlays/trial/kustomization.yaml": None})
+    with pytest.raises(SluiceError, match=r"overlays/trial: no such overlay"):
+        planned(small, **NEW)
+
+
+def test_environments_may_change_places(small: Path) -> None:
+    apply(small, planned(small, environments=("actual", "trial")))
+    text = (small / "k8s/overlays/actual/kustomization.yaml").read_text()
+    assert "namespace: quarry-actual" in text
+    assert load_project(small / "config").environments == ("actual", "trial")
+
+
+def test_starter_data_go_and_data_of_one_s_own_stay(small: Path) -> None:
+    gone = planned(small, starter_data=False)
+    assert gone.removed == ["data.dvc", "dvc-store/files/ab"]
+    apply(small, gone)
+    assert not (small / "dvc-store").exists()
+    assert "dvc" not in (small / "README.md").read_text()
+    git(small, "commit", "--quiet", "--message", "Own data")
+    commit(small, "Own data", {"data.dvc": "outs: [mine]\n"})
+    assert planned(small, starter_data=False).empty, "what is there now is not the starter data"
+
+
+@pytest.mark.parametrize("file", ["prompts/one.prompt.yml", "new.txt"])
+def test_what_git_could_not_bring_back_is_not_touched(small: Path, file: str) -> None:
+    (small / file).write_text("precious")
+    with pytest.raises(SluiceError, match="git reset --hard"):
+        require_clean(small)
+
+
+def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line of a checkout, by the code in it."""
+    argv = [sys.executable, "-c", "import sys; from sluice.cli import main; sys.exit(main())", *words]
+    return run(root, *argv)
+
+
+def run(root: Path, *argv: str | Path) -> subprocess.CompletedProcess[str]:
+    paths = (root / "src", root / "engine/src", root / "engine/tests")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    return subprocess.run(argv, cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=900)
+
+
+WORDS = ("--name", "zephyr-desk", "--organisation", "acme-labs", "--region", "ap-south-2")
+WORDS += ("--environments", "uat,live")
+# What a project's names could break: its own files, and the rules that look at them.
+TESTS = (
+    "engine/tests/unit/core/test_project.py",
+    "engine/tests/unit/rollout/test_released.py",
+    "engine/tests/unit/test_cli.py",
+    "engine/tests/unit/extras/doctor",
+    "engine/tests/contract/test_analysis.py",
+    "engine/tests/contract/test_engine_files.py",
+    "engine/tests/house/test_help.py",
+    "engine/tests/house/test_make.py",
+    "engine/tests/contract/test_manifests.py",
+    "engine/tests/house/test_manifest_typos.py",
+    "engine/tests/contract/test_project_file.py",
+    "engine/tests/contract/test_rollout_file.py",
+    "engine/tests/house/test_telemetry_page.py",
+    "engine/tests/contract/test_tree.py",
+    "engine/tests/contract/test_workflows.py",
+)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository's last commit under other names, committed."""
+    folder = tmp_path_factory.mktemp("project") / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    done = call(folder, "init", *WORDS)
+    assert done.returncode == 0, done.stderr
+    assert "staged, not committed" in done.stdout
+    return folder
+
+
+@pytest.mark.real
+def test_in_a_clone_ten_files_change_and_none_of_the_engine(clone: Path) -> None:
+    changed = git(clone, "diff", "--cached", "--name-only", "--no-renames", "HEAD").splitlines()
+    assert len(changed) <= 10, changed
+    assert not [path for path in changed if path.startswith(("engine/", "src/", "prompts/"))]
+    assert call(clone, "engine", "check").returncode == 0
+
+
+@pytest.mark.real
+def test_in_a_clone_git_undoes_it_and_a_second_time_changes_nothing(clone: Path) -> None:
+    named = git(clone, "write-tree")
+    git(clone, "reset", "--quiet", "--hard")
+    assert git(clone, "status", "--porcelain") == ""
+    dry = call(clone, "init", *WORDS, "--dry-run")
+    assert dry.returncode == 0
+    assert "if it were not a dry run" in dry.stdout
+    assert git(clone, "status", "--porcelain") == ""
+    git(clone, "read-tree", "--reset", "-u", named)
+    refused = call(clone, "init", "--name", "other-desk")
+    assert (refused.returncode, "git reset --hard" in refused.stderr) == (1, True)
+    git(clone, "commit", "--quiet", "--message", "Names")
+    again = call(clone, "init", *WORDS)
+    assert (again.returncode, again.stdout) == (0, "nothing to change: these are the names of the project\n")
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.fork
+@pytest.mark.timeout(1200)
+def test_a_project_with_names_and_a_canary_of_its_own_is_green(clone: Path) -> None:
+    edit(clone / "k8s/base/rollout.yaml", "setWeight: 50", "setWeight: 60")
+    edit(clone / "k8s/base/rollout.yaml", "replicas: 2", "replicas: 3")
+    edit(clone / "config/gates.yaml", "limit: 0.99  ", "limit: 0.985 ")
+    assert "wrote k8s/base/analysis-limits.yaml" in call(clone, "gates", "sync").stdout
+    programs = Path(sys.executable).parent
+    for argv in (
+        [programs / "ruff", "check", "."],
+        [programs / "ruff", "format", "--check", "."],
+        [sys.executable, "-m", "pytest", *TESTS, "--basetemp", clone.parent / "pytest"],
+        [programs / "lint-imports", "--no-cache", "--config", "engine/pyproject.toml"],
+    ):
+        done = run(clone, *argv)
+        assert done.returncode == 0, f"{argv}\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
+    checked = call(clone, "manifests", "check")
+    assert checked.returncode == 0, checked.stderr
+    assert "uat: " in checked.stdout

@@ -1,0 +1,362 @@
+"""Later versions of the template: real repositories, a real push, and a fake GitHub."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluice import cli
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.project import load_project
+from sluice.template import upgrade_engine
+from sluice.template.owned import OWNED, edits, list_files, read_list, rewrite_lists
+from sluice.template.upgrade_engine import BRANCH, describe, prepare, push
+from sluice.template.versions import address_of
+from unit.github.fake_github import REPOSITORY, WRITER, fake_github
+from unit.github.fake_repository import FakeRepository
+from unit.template.conftest import Fork, commit, git, lines, write
+
+METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
+CI = ".github/workflows/ci.yml"
+CODEMODS = "engine/src/sluice/template/codemods"
+
+
+@pytest.fixture
+def fork(tmp_path: Path) -> Fork:
+    return Fork(tmp_path)
+
+
+def test_the_engine_is_replaced_and_nothing_else_is_touched(fork: Fork) -> None:
+    own: dict[str, str | None] = {
+        "prompts/one.prompt.yml": "name: one, ours\n",
+        "config/gates.yaml": "gates: [ours]\n",
+        "src/assistant/metrics/own.py": "M = 1\n",
+        ".github/workflows/own.yml": "name: own\n",
+        "k8s/overlays/actual/kustomization.yaml": "namespace: ours\n",
+        "README.md": None,
+    }
+    head = commit(fork.root, "Ours", own)
+    fork.template.release(
+        "0.2.0",
+        {
+            METRIC: "A = 2\n",
+            "engine/src/sluice/new.py": "N = 1\n",
+            "engine/k8s/base/service.yaml": None,
+            CI: lines(1, 20, l2="theirs"),
+            ".github/workflows/new.yml": "name: new\n",
+            "Makefile": None,
+            "prompts/one.prompt.yml": "name: one, theirs\n",
+            "config/gates.yaml": "gates: [theirs]\n",
+            "README.md": "# Theirs\n",
+        },
+    )
+    made = fork.upgraded()
+    assert (made.old, made.new) == ("0.1.0", "0.2.0")
+    before, after = fork.files(head), fork.files(made.commit)
+    theirs = fork.files_of_template("v0.2.0")
+    engine = {path for path in theirs if path.startswith("engine/")}
+    assert {path: after.get(path) for path in engine} == {path: theirs[path] for path in engine}
+    assert "engine/k8s/base/service.yaml" not in after
+    assert "Makefile" not in after
+    assert after[".github/workflows/new.yml"] == theirs[".github/workflows/new.yml"]
+    yours = set(before) - engine - {"engine/k8s/base/service.yaml", "Makefile", CI}
+    assert {path: after.get(path) for path in yours} == {path: before[path] for path in yours}, "not a byte"
+    assert set(after) - set(before) == {"engine/src/sluice/new.py", ".github/workflows/new.yml"}
+    assert git(fork.root, "rev-parse", f"{made.commit}^") == head
+    assert git(fork.root, "status", "--porcelain") == "", "the working tree is not touched"
+    assert "No file of the project was changed." in describe(made)
+
+
+def test_afterwards_the_check_passes_and_there_is_nothing_to_do(fork: Fork) -> None:
+    assert fork.upgrade() is None
+    fork.template.release("0.2.0", {METRIC: "A = 2\n"})
+    git(fork.root, "merge", "--quiet", "--ff-only", fork.upgraded().commit)
+    assert edits(fork.root, list_files(fork.root)) == []
+    assert fork.upgrade() is None
+    fork.template.release("0.10.0", {METRIC: "A = 3\n"})
+    made = fork.upgraded()
+    assert (made.old, made.new) == ("0.2.0", "0.10.0"), "0.10 comes after 0.2"
+
+
+def test_the_same_upgrade_is_the_same_commit(fork: Fork) -> None:
+    fork.template.release("0.2.0", {METRIC: "A = 2\n"})
+    assert fork.upgrade() == fork.upgrade()
+
+
+def test_a_version_by_name(fork: Fork) -> None:
+    fork.template.release("0.2.0")
+    fork.template.release("0.3.0")
+    git(fork.template.root, "tag", "v1.0.0-rc1")
+    assert fork.upgraded("v0.2.0").new == "0.2.0"
+    assert fork.upgraded().new == "0.3.0"
+    with pytest.raises(SluiceError, match=r"no version 9\.9\.9(.|\n)*0\.1\.0, 0\.2\.0, 0\.3\.0"):
+        fork.upgrade("9.9.9")
+    with pytest.raises(SluiceError, match="check the address of the template"):
+        prepare(fork.root, load_project(fork.root / "config"), str(fork.root / "nowhere"))
+    git(fork.template.root, "tag", "v0.4.0")
+    with pytest.raises(SluiceError, match=r"the tag v0\.4\.0 holds the engine 0\.3\.0"):
+        fork.upgrade()
+
+
+# -- edits of the engine's files
+
+
+def test_an_edited_engine_file_is_named_with_what_to_use_and_given_up_only_when_told(fork: Fork) -> None:
+    commit(fork.root, "Edit", {METRIC: "A = 'mine'\n", "engine/src/sluice/mine.py": ""})
+    fork.template.release("0.2.0", {METRIC: "A = 2\n"})
+    before = git(fork.root, "for-each-ref")
+    with pytest.raises(ValidationErrors) as caught:
+        fork.upgrade()
+    assert caught.value.faults == [
+        f"{METRIC}: changed; write a metric in src/assistant/metrics/ with @metric",
+        "engine/src/sluice/mine.py: added; propose the change to the template: an upgrade brings it here",
+    ]
+    assert git(fork.root, "for-each-ref") == before
+    made = fork.upgraded(discard=True)
+    assert fork.file(made.commit, METRIC) == "A = 2"
+    assert "engine/src/sluice/mine.py" not in fork.files(made.commit)
+
+
+def test_an_owned_file_that_both_sides_edited_is_merged_where_that_is_clean(fork: Fork) -> None:
+    commit(fork.root, "Edit", {CI: lines(1, 20, l19="ours")})
+    fork.template.release("0.2.0", {CI: lines(1, 20, l2="theirs")})
+    made = fork.upgraded()
+    assert fork.file(made.commit, CI) == lines(1, 20, l2="theirs", l19="ours").rstrip("\n")
+    assert made.merged == [CI]
+    assert f"- `{CI}`" in describe(made)
+
+
+def test_an_owned_file_that_the_template_left_alone_keeps_the_edit(fork: Fork) -> None:
+    commit(fork.root, "Edit", {CI: "ours\n"})
+    fork.template.release("0.2.0", {METRIC: "A = 2\n"})
+    made = fork.upgraded()
+    assert fork.file(made.commit, CI) == "ours"
+    assert made.merged == []
+
+
+def test_an_owned_file_that_cannot_be_merged_is_refused_unless_it_is_adopted(fork: Fork) -> None:
+    commit(fork.root, "Edit", {CI: lines(1, 20, l2="ours"), "Makefile": None})
+    fork.template.release("0.2.0", {CI: lines(1, 20, l2="theirs"), "Makefile": "more:\n"})
+    with pytest.raises(ValidationErrors) as caught:
+        fork.upgrade()
+    assert [fault.partition(";")[0] for fault in caught.value.faults] == [f"{CI}: changed", "Makefile: removed"]
+    assert fork.file(fork.upgraded(discard=True).commit, "Makefile") == "more:"
+    project = (fork.root / "config/project.yaml").read_text()
+    commit(fork.root, "Adopt", {"config/project.yaml": f"{project}adopted: [{CI}, Makefile]\n"})
+    made = fork.upgraded()
+    assert fork.file(made.commit, CI) == lines(1, 20, l2="ours").rstrip("\n")
+    assert "Makefile" not in fork.files(made.commit)
+    assert made.kept == [CI, "Makefile"]
+    assert "left as they are" in describe(made)
+
+
+def test_a_new_owned_file_never_takes_the_place_of_one_s_own(fork: Fork) -> None:
+    commit(fork.root, "Ours", {".github/workflows/scan.yml": "name: ours\n"})
+    fork.template.release("0.2.0", {".github/workflows/scan.yml": "name: theirs\n"})
+    with pytest.raises(ValidationErrors, match=r"scan\.yml: the template has a file of this name now"):
+        fork.upgrade()
+
+
+def test_a_file_that_is_no_longer_the_engine_s_stays_as_it_is(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(fork.root, "Edit", {"Makefile": "ours:\n"})
+    monkeypatch.setattr("sluice.template.owned._REASONS", (("GitHub", (".github/workflows/*",)),))
+    fork.template.release("0.2.0", {"Makefile": "theirs:\n"})
+    made = fork.upgraded()
+    assert fork.file(made.commit, "Makefile") == "ours:"
+    assert "Makefile" not in fork.file(made.commit, OWNED)
+
+
+# -- removed extras
+
+
+@pytest.fixture
+def sweepless(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> Fork:
+    """A fork of a template with an extra, which it has removed. What removes one is stood in for."""
+
+    def remove(root: Path, names: object) -> None:
+        assert names == ("sweep",)
+        (root / "engine/src/sluice/extras/sweep.py").unlink()
+        (root / ".github/workflows/sweep.yml").unlink()
+        (root / "Makefile").write_text((root / "Makefile").read_text().replace("sweep:\n", ""))
+
+    monkeypatch.setattr(upgrade_engine, "remove", remove)
+    files: dict[str, str | None] = {
+        "engine/src/sluice/extras/sweep.py": "S = 1\n",
+        ".github/workflows/sweep.yml": "name: sweep\n",
+        "Makefile": "all:\nsweep:\n",
+    }
+    fork.template.release("0.1.1", files)
+    git(fork.root, "merge", "--quiet", "--ff-only", fork.upgraded().commit)
+    project = (fork.root / "config/project.yaml").read_text()
+    write(fork.root, {"config/project.yaml": f"{project}without: [sweep]\n"})
+    remove(fork.root, ("sweep",))
+    rewrite_lists(fork.root, list_files(fork.root))
+    commit(fork.root, "Without the sweep")
+    return fork
+
+
+def test_a_removed_extra_stays_removed(sweepless: Fork) -> None:
+    assert edits(sweepless.root, list_files(sweepless.root)) == []
+    changed: dict[str, str | None] = {
+        "engine/src/sluice/extras/sweep.py": "S = 2\n",
+        "Makefile": "all:\nsweep:\nmore:\n",
+    }
+    sweepless.template.release("0.2.0", changed)
+    made = sweepless.upgraded()
+    assert not [path for path in sweepless.files(made.commit) if "sweep" in path]
+    assert sweepless.file(made.commit, "Makefile") == "all:\nmore:"
+    git(sweepless.root, "merge", "--quiet", "--ff-only", made.commit)
+    assert edits(sweepless.root, list_files(sweepless.root)) == []
+    assert ".github/workflows/sweep.yml" not in read_list(sweepless.root, OWNED)
+
+
+def test_an_edit_is_merged_beside_a_removed_extra(sweepless: Fork) -> None:
+    commit(sweepless.root, "Edit", {"Makefile": "all:\n" + lines(1, 9)})
+    sweepless.template.release("0.2.0", {"Makefile": "first:\nall:\nsweep:\n"})
+    made = sweepless.upgraded()
+    assert sweepless.file(made.commit, "Makefile") == ("first:\nall:\n" + lines(1, 9)).rstrip("\n")
+
+
+# -- codemods
+
+RENAME = """\
+def apply(root):
+    path = root / "config/gates.yaml"
+    text = path.read_text()
+    if "{old}" not in text:
+        return []
+    path.write_text(text.replace("{old}", "{new}"))
+    return ["config/gates.yaml"]
+"""
+
+
+def test_codemods_of_the_versions_in_between_run_in_order(fork: Fork) -> None:
+    commit(fork.root, "Ours", {"config/gates.yaml": "gates: [one]\n"})
+    fork.template.release("0.2.0", {f"{CODEMODS}/v0_2_0.py": RENAME.format(old="one", new="two")})
+    fork.template.release("0.10.0", {f"{CODEMODS}/v0_10_0.py": RENAME.format(old="two", new="ten")})
+    later = {f"{CODEMODS}/v0_11_0.py": "raise SystemExit(1)\n", f"{CODEMODS}/v0_1_0.py": "raise SystemExit(1)\n"}
+    fork.template.release("0.10.1", {**later})
+    made = fork.upgraded()
+    assert fork.file(made.commit, "config/gates.yaml") == "gates: [ten]"
+    assert made.codemods == {"0.2.0": ["config/gates.yaml"], "0.10.0": ["config/gates.yaml"]}
+    assert "- 0.10.0: `config/gates.yaml`" in describe(made)
+    assert not [path for path in fork.files(made.commit) if "__pycache__" in path]
+
+
+def test_a_codemod_sees_no_token(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", WRITER)
+    body = "    (root / 'seen').write_text(str(sorted(os.environ)))\n    return ['seen']\n"
+    fork.template.release("0.2.0", {f"{CODEMODS}/v0_2_0.py": f"import os\ndef apply(root):\n{body}"})
+    assert "TOKEN" not in fork.file(fork.upgraded().commit, "seen")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def apply(root):\n    raise ValueError('no key')\n", "codemod v0_2_0: ValueError: no key"),
+        ("apply = 1\n", "codemod v0_2_0: TypeError"),
+        ("def apply(root):\n    (root / 'new').write_text('')\n    return []\n", r"says \[\], changed \['new'\]"),
+        ("def apply(root):\n    return ['README.md']\n", r"says \['README.md'\], changed \[\]"),
+        (
+            "def apply(root):\n    (root / 'Makefile').unlink()\n    return ['Makefile']\n",
+            "Makefile is the engine's",
+        ),
+    ],
+)
+def test_a_codemod_that_fails_or_changes_other_files_stops_the_upgrade(fork: Fork, code: str, said: str) -> None:
+    fork.template.release("0.2.0", {f"{CODEMODS}/v0_2_0.py": code})
+    before = git(fork.root, "for-each-ref")
+    with pytest.raises(SluiceError, match=said):
+        fork.upgrade()
+    assert git(fork.root, "for-each-ref") == before
+
+
+# -- the branch and its pull request
+
+
+def test_the_branch_is_pushed_once_and_what_a_person_added_stays(fork: Fork) -> None:
+    fork.template.release("0.2.0", {METRIC: "A = 2\n"})
+    made = fork.upgraded()
+    assert push(fork.root, made, {}) == "branch pushed"
+    assert push(fork.root, made, {}) == "branch unchanged"
+    commit(fork.root, "Ours", {"own.md": "own\n"})
+    anew = fork.upgraded()
+    assert push(fork.root, anew, {"GITHUB_TOKEN": WRITER}) == "branch pushed anew"
+    assert git(fork.server, "rev-parse", BRANCH) == anew.commit
+    assert WRITER not in (fork.root / ".git" / "config").read_text()
+    git(fork.root, "switch", "--quiet", "--create", "resolving", anew.commit)
+    mine = commit(fork.root, "Resolve", {"own.md": "resolved\n"})
+    git(fork.root, "push", "--quiet", "origin", f"{mine}:{BRANCH}")
+    assert "left alone" in push(fork.root, made, {})
+    assert git(fork.server, "rev-parse", BRANCH) == mine
+
+
+def test_owner_and_name_mean_github() -> None:
+    assert address_of("makers/template") == "https://github.com/makers/template.git"
+    for address in ("https://git.example.org/t.git", "git@git.example.org:o/t.git", "/srv/t"):
+        assert address_of(address) == address
+
+
+@pytest.fixture
+def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens the network to this machine
+    with fake_github(FakeRepository()) as fake:
+        assert isinstance(fake, FakeRepository)
+        yield fake
+
+
+def test_published_there_is_one_pull_request(
+    fork: Fork,
+    there: FakeRepository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command, as the workflow calls it, week after week."""
+    for name, value in {
+        "GITHUB_API_URL": there.url,
+        "GITHUB_REPOSITORY": REPOSITORY,
+        "GITHUB_TOKEN": WRITER,
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(fork.root)
+    there.facts[""]["template_repository"] = {"full_name": "makers/template"}
+    monkeypatch.setattr("sluice.template.versions.SERVER", str(fork.template.root.parent))  # owner/name below this
+    (fork.template.root.parent / "makers").mkdir()
+    (fork.template.root.parent / "makers" / "template.git").symlink_to(fork.template.root)
+
+    def upgrade() -> str:
+        cli.app(["upgrade", "--publish", "--to", ""], standalone_mode=False)
+        return capsys.readouterr().out
+
+    assert "the newest version" in upgrade()
+    assert there.pulls == []
+    fork.template.release("0.2.0", {METRIC: "A = 2\n"})
+    assert "branch pushed\npull request opened: " in upgrade()
+    assert "branch unchanged\npull request unchanged: " in upgrade()
+    commit(fork.root, "Edit", {CI: lines(1, 20, l19="ours")})
+    fork.template.release("0.3.0", {CI: lines(1, 20, l2="theirs")})
+    assert "branch pushed anew\npull request updated: " in upgrade()
+    (pull,) = there.pulls
+    assert (pull["title"], pull["head"], pull["base"]) == ("Template 0.3.0", BRANCH, "main")
+    assert f"merged:\n\n- `{CI}`" in pull["body"]
+    assert pull["body"] in (tmp_path / "summary.md").read_text()
+    pull["state"] = "closed"
+    git(fork.server, "update-ref", "-d", f"refs/heads/{BRANCH}")
+    assert "closed by a person, not opened again" in upgrade()
+    assert (len(there.pulls), git(fork.server, "branch", "--list", BRANCH)) == (1, "")
+
+
+def test_by_hand_the_branch_is_made_and_nothing_else_of_the_repository_changes(
+    fork: Fork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork.template.release("0.2.0", {METRIC: "A = 2\n"})
+    monkeypatch.chdir(fork.root)
+    before = git(fork.root, "for-each-ref")
+    cli.app(["upgrade", "--from", str(fork.template.root)], standalone_mode=False)
+    after = git(fork.root, "for-each-ref").splitlines()
+    assert [line.split("\t")[1] for line in set(after) - set(before.splitlines())] == [f"refs/heads/{BRANCH}"]
+    assert subprocess.run(["git", "-C", fork.root, "fsck", "--strict"], capture_output=True).returncode == 0
