@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ from sluice.core.extras import extras
 
 # What is imported when the Jobs start; a library that a command imports later is found by engine/tests/image alone.
 COMMANDS = {
-    "sluice": ["sluice.cli", *(f"sluice.extras.{name}.cli" for name in extras())],
+    "sluice": [
+        "sluice.cli",
+        *(f"sluice.extras.{name}.cli" for name in extras() if find_spec(f"sluice.extras.{name}.cli")),
+    ],
     "sluice release fetch": ["sluice.release.artifact_store", "sluice.release.transfer"],
     "sluice canary quality": [
         "sluice.serving.settings",

@@ -176,13 +176,13 @@ class CodeGraph:
     def _through_the_door(self, module: str) -> set[str]:
         """Where the names are from that a module imports from the door; in doubt all that the door has."""
         behind = {
-            name: whole if (whole := f"{node.module}.{name}") in self._graph.modules else str(node.module)
-            for node, name in _imports_from(self._file(_DOOR))
+            known: whole if (whole := f"{node.module}.{name}") in self._graph.modules else str(node.module)
+            for node, name, known in _imports_from(self._file(_DOOR))
         }
-        names = [name for node, name in _imports_from(self._file(module)) if node.module == _DOOR]
-        if names and all(name in behind for name in names):
-            return {behind[name] for name in names}
-        return set(behind.values())
+        names = [name for node, name, _ in _imports_from(self._file(module)) if node.module == _DOOR]
+        sure = names and all(name in behind for name in names)
+        # What libraries give is no code of ours.
+        return {one for one in (map(behind.get, names) if sure else behind.values()) if one in self._graph.modules}
 
     def _named(self, module: str) -> list[str]:
         """Modules that a module imports by their names; a package brings all of its modules."""
@@ -216,10 +216,11 @@ class CodeGraph:
         return found
 
 
-def _imports_from(path: Path) -> Iterator[tuple[ast.ImportFrom, str]]:
+def _imports_from(path: Path) -> Iterator[tuple[ast.ImportFrom, str, str]]:
+    """Each `from … import`, with a name that it imports and the one that it gives to it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            yield from ((node, alias.name) for alias in node.names)
+            yield from ((node, alias.name, alias.asname or alias.name) for alias in node.names)
 
 
 def _build(packages: Mapping[str, Path]) -> ImportGraph:
