@@ -27,6 +27,8 @@ class EndsWell(Metric):
     """Whether an answer ends with a full stop, for those that are whole sentences."""
 
     name = "ends_well"
+    unit = "share"
+    aggregate = "share"
 
     def score(self, row: Row, output: Output) -> Assertion | None:
         del row
