@@ -16,6 +16,7 @@ class Digits(Metric):
     """The share of digits in an answer."""
 
     name = "digits"
+    unit = "share"
 
     def score(self, row: Row, output: Output) -> float | None:
         del row  # any answer
