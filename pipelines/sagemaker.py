@@ -26,7 +26,7 @@ from sluice.extras.sagemaker.settings import JobSettings, SageMakerSettings, req
 HERE = Path(__file__).resolve().parent
 SCRIPT = HERE / "container" / "job.py"
 PROCESSING = "/opt/ml/processing"
-# What a run is given: folders of parcels, and the recipe that they follow from.
+# What a run is given: source archives, and the recipe that they follow from.
 PARAMETERS = ("Checkout", "Data", "Live", "Recipe")
 
 

@@ -161,7 +161,7 @@ class Model:
     toxicity = probability
 
 
-def guarded(says: Any, action: str = "block", seconds: float = 120) -> Guards:
+def guarded(says: Any, action: str = "block", seconds: float = 60) -> Guards:
     attack = {"check": "attack", "action": action}
     settings = GuardrailSettings.model_validate(
         {
@@ -197,7 +197,7 @@ def test_a_guard_model_that_fails_lets_nothing_pass(says: Any, reason: str) -> N
     async def all_at_once(guards: Guards) -> list[GuardOutcome]:
         return await asyncio.gather(*(guards.check_input(f"question {n}") for n in range(200)))
 
-    guards = guarded(says, seconds=0.2 if says is hang else 120)
+    guards = guarded(says, seconds=0.2 if says is hang else 60)
 
     async def verdicts() -> set[GuardOutcome]:
         try:

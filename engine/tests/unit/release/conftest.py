@@ -89,8 +89,9 @@ def write_evaluation(folder: Path, f1: float = 0.5) -> Path:
 
 def miniature(root: Path) -> Workspace:
     """The checkout, in the folder `root`."""
-    for folder in ("prompts", "config", "data", "build/index"):
+    for folder in ("prompts", "config", "data", "build/index", "pipelines"):
         (root / folder).mkdir(parents=True)
+    (root / "pipelines/dvc.yaml").write_text("stages: {train: {cmd: sluice train}}\n")
     (root / "pyproject.toml").write_text("")
     (root / "prompts/answer.prompt.yml").write_text(PROMPT)
     models = [MODEL.format(role=role, digest=digits * 32) for role, digits in (("chat", "1a"), ("embed", "2b"))]

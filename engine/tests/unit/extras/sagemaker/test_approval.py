@@ -71,7 +71,7 @@ def test_what_is_gone_back_from_is_rejected(workspace: Workspace, played: Played
 
 def test_an_environment_before_production_decides_nothing(workspace: Workspace, played: Played) -> None:
     manifest, package = trained(workspace, b"one", played)
-    staging = EnvironmentRecord(here(workspace).place, "staging")
+    staging = EnvironmentRecord(here(workspace).store, "staging")
     champion.promote(workspace, staging, manifest.id, move_alias=no_alias)
     assert champion.champion_id(staging) == manifest.id
     assert approval(package)[0] == "PendingManualApproval"

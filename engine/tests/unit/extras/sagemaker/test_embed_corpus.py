@@ -329,13 +329,13 @@ def test_vectors_are_not_taken_into_another_tree(
 ) -> None:
     build(follow=False)
     leave(played, 1, 2)
-    original = embed_corpus.watch.follow
+    original = embed_corpus.follow_run.follow
 
     def edit(*words: Any, **more: Any) -> Any:
         write_document(workspace.data / "corpus", corpus(1, d0000="Another text.")[0])
         return original(*words, **more)
 
-    monkeypatch.setattr(embed_corpus.watch, "follow", edit)
+    monkeypatch.setattr(embed_corpus.follow_run, "follow", edit)
     played.jobs = [status("Completed")]
     with pytest.raises(SluiceError, match="no longer what was embedded"):
         build()

@@ -52,4 +52,4 @@ def test_what_is_there_is_not_sent_again(
         assert before["LastModified"] == after["LastModified"]
         files[0].write_text("other")
         assert send(s3, settings, tmp_path / "tree", files) != first
-    assert first.startswith(f"s3://{BUCKET}/training/parcels/")
+    assert first.startswith(f"s3://{BUCKET}/training/sources/")

@@ -300,7 +300,7 @@ def test_a_run_above_the_budget_does_not_start(workspace: Workspace, played: Pla
     with pytest.raises(SluiceError, match=r"may cost \$0\.60, above budget_usd 0\.50, and nothing"):
         train(follow=False)
     assert not played.started
-    assert not boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="training/parcels").get("Contents")
+    assert not boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="training/sources").get("Contents")
 
 
 def test_a_run_that_reaches_the_budget_is_stopped(
@@ -316,14 +316,14 @@ def test_a_run_that_reaches_the_budget_is_stopped(
 def test_a_result_is_not_taken_into_another_tree(
     workspace: Workspace, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = remote.watch.follow
+    original = remote.follow_run.follow
 
     def edit(*words: object, **more: object) -> object:
         with (workspace.data / "train.jsonl").open("a") as rows:
             rows.write("\n")
         return original(*words, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(remote.watch, "follow", edit)
+    monkeypatch.setattr(remote.follow_run, "follow", edit)
     with pytest.raises(SluiceError, match="no longer what it was trained from"):
         train()
     assert not (workspace.build / "adapter").exists()

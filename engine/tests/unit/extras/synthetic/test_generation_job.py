@@ -98,5 +98,5 @@ def test_without_a_teacher_nothing_is_asked(workspace: Workspace) -> None:
     write_rows(workspace.data / "eval.jsonl", [Row(id="e", question="Who is mayor?", answers=(), doc_ids=())])
     with pytest.raises(SluiceError, match="no provider in the role teacher") as caught:
         made(workspace)
-    assert "use-another-provider.md" in str(caught.value.remedy)
+    assert "providers.md" in str(caught.value.remedy)
     assert not (Path(workspace.build) / "generated").exists()
