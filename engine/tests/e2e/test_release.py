@@ -288,7 +288,7 @@ def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None
     code, output = fork.run("release", "make")
     assert code == 3, output
     assert "refused by the gates" in output
-    assert re.search(r"gate (f1|exact_match)_holds: \w+ is [\d.]+ against 0\.\d+ of champion", output)
+    assert re.search(r"gate comparison_(f1|exact_match): \w+ is [\d.]+ against 0\.\d+ of champion", output)
     assert re.search(r"train\s+unchanged, taken from the cache", output)
     assert fork.champion == before
     assert not (fork.folder(released(output)) / "rehearsal.json").exists()

@@ -85,7 +85,7 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def session(checkout: Workspace, sockets: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'tests'}")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'engine/src'}:{ROOT / 'engine/tests'}")
     book = nbformat.read(checkout.root / "notebooks" / NOTEBOOK.name, as_version=4)
     client = NotebookClient(
         book,
