@@ -238,7 +238,7 @@ def test_two_hundred_requests_behind_a_guard_that_is_not_there_get_no_answer(
         scripted_bundle(limits={"max_body_bytes": 4096, "max_concurrent": REQUESTS}),
         guardrails=GuardrailSettings.model_validate(
             {
-                "timeout_seconds": 0.1 if how is hung else 120,
+                "timeout_seconds": 0.1 if how is hung else 60,
                 "input": [{"check": "topic", "action": "block", "options": {"topics": {"x": {"examples": ["y"]}}}}],
                 "output": [{"check": "secrets", "action": "block"}],
             }
