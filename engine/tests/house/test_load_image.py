@@ -15,6 +15,7 @@ import pytest
 from sluice.core.extras import extras
 
 # What is imported when the Jobs start; a library that a command imports later is found by engine/tests/image alone.
+CLIS = [f"sluice.extras.{name}.cli" for name in extras()]
 COMMANDS = {
     "sluice": [
         "sluice.cli",

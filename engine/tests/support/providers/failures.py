@@ -68,19 +68,19 @@ class Failing:
         chain = ApplicationRunner(bundle, self.chat, SteadyRetriever(), Guards(GUARDRAILS))
         self._app = create_app(bundle, chain, TrafficState(), providers=self.chat)
 
-    def answer(self, *, stream: bool = False, after: Upstream | None = None) -> Told:
+    def answer(self, *, stream: bool = False, patient: bool = False) -> Told:
         """One answer, by a clock that does not count what the machine does beside it.
 
         Args:
             stream: Whether it is asked for as a stream.
-            after: The server that keeps the request waiting: the clock stands still until it has got it and, where it
-                says something first, until that has been passed on.
+            patient: The clock also stands still until the first server has got the request and, where the second says
+                something before it hangs, until that has been passed on.
         """
-        return run(self.ask(stream=stream), held=lambda: after is not None and not self._waits(after, stream))
+        return run(self.ask(stream=stream), held=lambda: patient and self._is_coming(stream))
 
-    def _waits(self, server: Upstream, stream: bool) -> bool:
-        said = server.script[-1] == "hang_in_stream" and stream
-        return bool(server.asked) and (not said or len(self.sent) > 1)
+    def _is_coming(self, stream: bool) -> bool:
+        says_something = stream and self.b.script[-1] == "hang_in_stream"
+        return not self.a.asked or bool(says_something and self.b.asked and len(self.sent) <= 1)
 
     async def ask(self, *, stream: bool = False) -> Told:
         body = json.dumps({"messages": [{"role": "user", "content": QUESTION}], "stream": stream}).encode()

@@ -1,32 +1,46 @@
-"""The code of docs/extend.md does what the page says."""
+"""Metrics of a project's own: a figure and an assertion are scored and summed up as the engine's are."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluice.evaluation.scoring import run_metrics
 from sluice.evaluation.summary import summarise
-
-PAGE = Path(__file__).resolve().parents[4] / "docs/extend.md"
-
-
-@pytest.fixture(scope="module")
-def classes() -> dict[str, Any]:
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 2
-    names: dict[str, Any] = {}
-    for block in blocks:
-        exec(block, names)
-    return names
+from sluice.extend import Assertion, Metric, Output, Row
 
 
-def test_the_examples_score_and_are_summed_up(classes, row, output) -> None:
-    metrics = [classes["Digits"](), classes["EndsWell"]()]
+class Digits(Metric):
+    """The share of digits in an answer."""
+
+    name = "digits"
+    unit = "share"
+
+    def score(self, row: Row, output: Output) -> float | None:
+        del row  # any answer
+        signs = [sign for sign in output.text if sign.isalnum()]
+        return sum(sign.isdigit() for sign in signs) / len(signs) if signs else None
+
+
+class EndsWell(Metric):
+    """Whether an answer ends with a full stop, for those that are whole sentences."""
+
+    name = "ends_well"
+    unit = "share"
+    aggregate = "share"
+
+    def score(self, row: Row, output: Output) -> Assertion | None:
+        del row
+        if len(output.text.split()) < 3:
+            return None
+        last = output.text[-1]
+        return Assertion(last == ".", f"ends with {last!r}")
+
+
+def test_they_score_and_are_summed_up(row, output) -> None:
+    metrics = [Digits(), EndsWell()]
     texts = ["64 tok", "They share 64 tokens of text.", "They share 64 tokens of text", ""]
     rows = [row("x", id=f"r{number}") for number in range(len(texts))]
 
