@@ -14,7 +14,8 @@ from starter_files import STARTER
 
 
 def test_in_the_template_itself_the_copy_is_what_a_project_starts_with(root: Path, tmp_path: Path) -> None:
-    if load_project(root / "config").template is not None:
+    project = load_project(root / "config")
+    if project.template is not None or project.without:
         pytest.skip("a project has files of its own")
     subprocess.run([sys.executable, "engine/scripts/write_starter.py", str(tmp_path / "new")], cwd=root, check=True)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from conftest import ROOT
 from sluice import cli
 from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
 from sluice.core.workspace import Workspace
@@ -58,6 +59,8 @@ def test_a_command_that_ends_well_is_0_and_a_wrong_option_is_2(
     assert "--fault" in capsys.readouterr().err
 
 
+# Those of the extras finetune and synthetic go with them.
+PROMPTS = sorted(path.name.partition(".")[0] for path in (ROOT / "prompts").glob("*.prompt.yml"))
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -76,9 +79,10 @@ def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def test_prompts_are_checked_and_listed(run: Run, workspace: Workspace) -> None:
+    assert {"answer", "condense", "judge"} <= set(PROMPTS)
     assert run("prompts", "check") == (
         0,
-        "5 prompts without a fault: answer, condense, finetune, generate, judge\n",
+        f"{len(PROMPTS)} prompts without a fault: {', '.join(PROMPTS)}\n",
         "",
     )
     status, out, _ = run("prompts", "list")
@@ -110,7 +114,7 @@ def test_prompts_are_compared_with_a_commit(run: Run, workspace: Workspace) -> N
     name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
     for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run(["git", "-C", str(workspace.root), *name, *words], check=True, capture_output=True)
-    assert run("prompts", "diff", "main") == (0, "as in main: answer, condense, finetune, generate, judge\n", "")
+    assert run("prompts", "diff", "main") == (0, f"as in main: {', '.join(PROMPTS)}\n", "")
     path = workspace.prompts / "answer.prompt.yml"
     path.write_text(path.read_text().replace("temperature: 0", "temperature: 0.7"))
     status, out, _ = run("prompts", "diff", "main")

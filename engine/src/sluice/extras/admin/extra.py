@@ -8,5 +8,6 @@ EXTRA = Extra(
     summary="looks after vector stores: lists, verifies, tunes, switches, drops, backs up",
     commands="cli:register",
     files=("engine/benchmarks/tenants.py",),
+    lines={"engine/docs/reference/failures.md": ("unit/extras/admin/test_killed.py",)},
     entries={"config/gates.yaml": ("gates > stage=index",)},
 )

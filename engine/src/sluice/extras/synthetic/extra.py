@@ -7,4 +7,5 @@ from sluice.core.extras import Extra
 EXTRA = Extra(
     summary="proposes rows of data that a teacher model writes about the corpus",
     commands="cli:register",
+    files=("prompts/generate.prompt.yml",),
 )
