@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "engine" / "tests"))  # what reads .github/ for the contract tests reads it here too
 
 from policy.files import File, Repository, expressions  # noqa: E402 - found by the line above
+from sluice.template.owned import OWNED, read_list  # noqa: E402 - in order with the line above
 
 FOLDER = ROOT / "engine" / "docs" / "reference"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
@@ -95,7 +96,9 @@ def main(folder: Path) -> None:
     page = (FOLDER / "workflows.md").read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    workflows = Repository.read(ROOT).workflows
+    # A project's own workflows are not the engine's to describe.
+    owned = read_list(ROOT, OWNED)
+    workflows = [one for one in Repository.read(ROOT).workflows if f".github/workflows/{one.name}" in owned]
     table = HEAD + "".join(row(file, workflows) for file in workflows)
     (folder / "workflows.md").write_text(before + BEGIN + table + END + after, encoding="utf-8")
 
