@@ -29,7 +29,7 @@ BODY = json.dumps({"messages": [{"role": "user", "content": QUESTION}]}).encode(
 
 def retry_of_the_cluster() -> dict[str, Any]:
     """The middleware as the manifests have it; the same words are valid in Traefik's file provider."""
-    base = ROOT / "k8s" / "base"
+    base = ROOT / "engine" / "k8s" / "base"
     (route,) = yaml.safe_load((base / "ingressroute.yaml").read_text())["spec"]["routes"]
     middleware = yaml.safe_load((base / "middleware-retry.yaml").read_text())
     assert {entry["name"] for entry in route["middlewares"]} == {middleware["metadata"]["name"]}
