@@ -73,7 +73,18 @@ def test_a_refused_connection_fails_its_test_although_it_was_swallowed(tmp_path:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_net.py").write_text(CLOSED.format(address="192.0.2.1", port=free_port()))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "sluice.testing.plugin", "-p", "no:cacheprovider", "."],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "sluice.testing.plugin",
+            "-p",
+            "no:cacheprovider",
+            f"--basetemp={tmp_path}/t",
+            ".",
+        ],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
         capture_output=True,
