@@ -7,7 +7,6 @@ A project never writes them, but when `sluice init` removes an extra.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from sluice.core.atomic_files import write_atomic
+from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
 from sluice.template.extension_points import point_for
@@ -110,7 +110,7 @@ def edits(root: Path, files: Iterable[str]) -> list[Edit]:
     for path, digest in wanted.items():
         if path not in there:
             found.append(Edit(path, "removed"))
-        elif _sha256(root / path) != digest:
+        elif digest_of_file(root / path) != digest:
             found.append(Edit(path, "changed"))
     return sorted(found, key=lambda edit: edit.path)
 
@@ -177,7 +177,7 @@ def _write_both(root: Path, there: Iterable[str], owned: str) -> list[str]:
 
 
 def _lines(root: Path, paths: Iterable[str]) -> str:
-    return "".join(f"{_sha256(root / path)}  {path}\n" for path in paths)
+    return "".join(f"{digest_of_file(root / path)}  {path}\n" for path in paths)
 
 
 def _write(path: Path, text: str) -> bool:
@@ -185,7 +185,3 @@ def _write(path: Path, text: str) -> bool:
         return False
     write_atomic(path, text, sync=False)
     return True
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

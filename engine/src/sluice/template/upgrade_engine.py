@@ -72,7 +72,7 @@ def prepare(root: Path, project: Project, source: str, to: str = "", *, discard:
 
     Raises:
         SluiceError: no such version, or the template is out of reach.
-        Faults: edits that would be lost, each with what to use in their place.
+        ValidationErrors: edits that would be lost, each with what to use in their place.
     """
     address = address_of(source)
     known = released(root, address)
