@@ -110,7 +110,8 @@ def affecting(root: Path, changed: Sequence[str], *programs: Program, but_for: P
 class CodeGraph:
     """The imports of the packages of a checkout.
 
-    SluiceError when the engine's package is not there; Faults name folders of the fork's own that are no packages."""
+    SluiceError when the engine's package is not there; ValidationErrors name folders of the fork's own that are no
+    packages."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

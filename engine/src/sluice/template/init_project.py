@@ -16,6 +16,7 @@ from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
 from sluice.core.project import PROJECT, Project, edit_project, load_project
+from sluice.template.owned import list_files
 
 # The pointer to the starter data, and the remote that holds them.
 STARTER = ("data.dvc", "dvc-store/")
@@ -67,7 +68,7 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
     Raises:
         SluiceError: an overlay of a new environment is there already, or one of an old environment is missing.
     """
-    tracked = tracked_files(root)
+    tracked = list_files(root, untracked=False)
     starter = any(path.startswith(STARTER[1]) for path in tracked) and not starter_data
     removed = [path for path in tracked if starter and path.startswith(STARTER)]
     changes = [*_project_file(root, project), *_overlays(root, project, tracked), *_owners(root, project)]
@@ -94,11 +95,6 @@ def apply(root: Path, plan: InitPlan) -> None:
         write_atomic(root / change.new, change.text, sync=False)
     touched = {*plan.removed, *(path for change in plan.changes for path in (change.old, change.new))}
     run(root, "add", "--all", "--", *_top(touched))
-
-
-def tracked_files(root: Path) -> list[str]:
-    """Paths of the files that git knows, sorted."""
-    return sorted(path for path in run(root, "ls-files", "-z").split("\0") if path)
 
 
 def _project_file(root: Path, project: Project) -> Iterator[FileChange]:
