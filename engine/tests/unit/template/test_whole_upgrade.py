@@ -104,7 +104,7 @@ def test_a_project_with_everything_of_its_own_takes_a_later_engine(tmp_path: Pat
 
     git(fork.root, "merge", "--quiet", "--ff-only", made.commit)
     assert engine_check(fork.root).returncode == 0
-    write(fork.root, {ENGINE_FILE: "mine\n"})
+    write(fork.root, {ENGINE_FILE: (fork.root / ENGINE_FILE).read_text() + "# mine\n"})
     refused = engine_check(fork.root)
     assert (refused.returncode, f"{ENGINE_FILE}: changed" in refused.stderr) == (1, True)
 
