@@ -189,8 +189,8 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
             return acted
 
         for owner, name in (
-            (artifact_store._FolderStore, "put"),
-            (artifact_store._FolderStore, "make"),
+            (artifact_store._ObjectStore, "put"),
+            (artifact_store._ObjectStore, "make"),
             (champion, "_move_alias"),
         ):
             monkeypatch.setattr(owner, name, effect(name, getattr(owner, name)))

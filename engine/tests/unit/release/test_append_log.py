@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,11 +20,18 @@ class Word(Settings):
     word: str
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, loopback: None) -> Iterator[str]:  # noqa: ARG001
+@pytest.fixture(params=["folder", "bucket", "bucket without boto3"])
+def store(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    loopback: None,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
     if request.param == "folder":
         yield str(tmp_path / "place")
         return
+    if "without" in request.param:  # as in the images: obstore finds the credentials itself
+        monkeypatch.setitem(sys.modules, "obstore.auth.boto3", None)
     with bucket_server() as name:
         yield name
 

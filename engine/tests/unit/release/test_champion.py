@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.workspace import Workspace
@@ -242,16 +243,16 @@ def test_a_full_disk_leaves_the_champion_and_is_mended_by_the_next_run(
     """The first entry is the intent, the second the end."""
     old, new = make(adapter=None)[0], make()[0]
     champion.promote(workspace, here(workspace), old.id, move_alias=registry.move)
-    calls, sync = [], os.fsync
+    calls, put = [], obstore.put
 
-    def full(number: int) -> None:
-        calls.append(number)
-        if len(calls) == call:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        sync(number)
+    def full(*words: Any, **options: Any) -> Any:
+        calls.append(words)
+        if len(calls) == call:  # what obstore 0.12.1 raised on a full tmpfs
+            raise GenericError("Generic LocalFileSystem error: Unable to copy data to file: No space left on device")
+        return put(*words, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(obstore, "put", full)
         with pytest.raises(SluiceError, match="no space left"):
             champion.promote(workspace, here(workspace), new.id, move_alias=registry.move)
     assert champion.champion_id(here(workspace)) == old.id
