@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -35,28 +35,37 @@ class AcceptedAdvisories(Settings):
 
 @dataclass(frozen=True)
 class AdvisoryMatch:
-    """An advisory about a package of a lock, or, without one, why the package could not be looked up."""
+    """What is known against a package of a lock: `advisory`, or why the package could not be looked up.
+
+    `names` are the ids of the advisory; `accepted` says until when and why it is accepted."""
 
     lock: str
     package: str
     version: str
-    advisory: str = ""
+    advisory: str
     names: frozenset[str] = frozenset()
     fixed_in: str = ""
-    trouble: str = ""
     accepted: str = ""
 
     @property
     def fault(self) -> str:
         """Empty where the finding is accepted."""
-        if self.accepted:
-            return ""
-        what = self.trouble or f"{self.advisory}, {f'fixed in {self.fixed_in}' if self.fixed_in else 'not fixed yet'}"
-        return f"{self.lock}: {self.package} {self.version}: {what}"
+        fix = f", {f'fixed in {self.fixed_in}' if self.fixed_in else 'not fixed yet'}" if self.names else ""
+        return "" if self.accepted else f"{self.lock}: {self.package} {self.version}: {self.advisory}{fix}"
 
 
 def audit(program: Path, locks: Sequence[Path], acceptances: Path, *, today: date) -> list[AdvisoryMatch]:
-    """All findings of all locks, accepted ones too. SluiceError when pip-audit cannot do its work."""
+    """All findings of all locks, accepted ones too.
+
+    Args:
+        program: pip-audit.
+        locks: Requirements with hashes.
+        acceptances: engine/requirements/advisories.yaml.
+        today: What is accepted until yesterday counts again.
+
+    Raises:
+        SluiceError: pip-audit is missing or cannot do its work, or there is no lock.
+    """
     accepted = load_settings(acceptances, AcceptedAdvisories).accepted
     if not program.is_file():
         raise SluiceError(f"{program}: no such program", remedy="`make audit` installs it first")
@@ -65,18 +74,19 @@ def audit(program: Path, locks: Sequence[Path], acceptances: Path, *, today: dat
     return [_judged(finding, accepted, today) for lock in locks for finding in _findings(program, lock)]
 
 
-def summary(findings: Iterable[AdvisoryMatch], locks: int) -> str:
-    """Markdown for the summary of the job."""
-    rows = [
-        (one.lock, one.package, one.version, one.advisory or one.trouble, one.fixed_in, one.accepted)
-        for one in findings
-    ]
+def summary(findings: Sequence[AdvisoryMatch], locks: int) -> str:
+    """Markdown for the summary of the job.
+
+    Args:
+        findings: What `audit` found.
+        locks: How many locks it looked at.
+    """
     head = f"### Dependencies\n\n{locks} locks, "
-    if not rows:
+    if not findings:
         return head + "nothing known against them.\n"
-    return f"{head}{len(rows)} findings.\n\n" + table(
-        ("lock", "package", "has", "advisory", "fixed in", "accepted"), rows
-    )
+    rows = [(one.lock, one.package, one.version, one.advisory, one.fixed_in, one.accepted) for one in findings]
+    columns = ("lock", "package", "has", "advisory", "fixed in", "accepted")
+    return f"{head}{len(rows)} findings.\n\n" + table(columns, rows)
 
 
 def _findings(program: Path, lock: Path) -> list[AdvisoryMatch]:
@@ -95,16 +105,17 @@ def _findings(program: Path, lock: Path) -> list[AdvisoryMatch]:
 
 
 def _of_package(lock: str, package: dict[str, Any]) -> list[AdvisoryMatch]:
+    name = package["name"]
     if reason := package.get("skip_reason"):
-        return [AdvisoryMatch(lock, package["name"], "", trouble=f"not looked up: {reason}")]
+        return [AdvisoryMatch(lock, name, "", f"not looked up: {reason}")]
     return [
         AdvisoryMatch(
             lock,
-            package["name"],
+            name,
             package["version"],
-            advisory=one["id"],
-            names=frozenset((one["id"], *one.get("aliases", ()))),
-            fixed_in=", ".join(one.get("fix_versions", ())),
+            one["id"],
+            frozenset((one["id"], *one.get("aliases", ()))),
+            ", ".join(one.get("fix_versions", ())),
         )
         for one in package["vulns"]
     ]
@@ -113,5 +124,5 @@ def _of_package(lock: str, package: dict[str, Any]) -> list[AdvisoryMatch]:
 def _judged(finding: AdvisoryMatch, accepted: Sequence[AcceptedAdvisory], today: date) -> AdvisoryMatch:
     for one in accepted:
         if one.package == finding.package and one.id in finding.names and today <= one.until:
-            return AdvisoryMatch(**{**finding.__dict__, "accepted": f"until {one.until}: {one.reason}"})
+            return replace(finding, accepted=f"until {one.until}: {one.reason}")
     return finding
