@@ -43,7 +43,7 @@ serve: $(READY)  ## serve the champion on 127.0.0.1:8080
 	@$(BIN)/sluice serve
 
 schemas: $(READY)  ## fetch the definitions of custom resources again, by sha256 (engine/schemas/cluster/)
-	@$(BIN)/sluice manifests schemas
+	@$(BIN)/python engine/scripts/write_cluster_schemas.py
 
 $(SCANNER): engine/requirements/scan.txt | $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/scan
