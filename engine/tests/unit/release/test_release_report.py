@@ -100,7 +100,8 @@ def test_a_whole_release_shows_everything_and_loads_nothing(make: Make) -> None:
     judged_by(folder, POLICY)
     page = page_of(folder)
     for words in (manifest.id, parent.id, "Every gate and every canary step held", "41 requests, 0 failed",
-                  "latency_p95_ms 820 820 ms", "f1_holds", "canary_total_p95", "canary at 20 %", "unchanged, from the cache", "171.4",
+                  "latency_p95_ms 820 820 ms", "f1_holds", "canary_total_p95", "canary at 20 %",
+                  "unchanged, from the cache", "171.4",
                   "name words, size 64", "champion", "this release",
                   "Not green: judge crashed on 3 of head"):  # fmt: skip
         assert words in page.text
