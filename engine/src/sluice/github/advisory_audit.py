@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -35,22 +35,19 @@ class AcceptedAdvisories(Settings):
 
 @dataclass(frozen=True)
 class AdvisoryMatch:
-    """What is known against a package of a lock: `advisory`, or why the package could not be looked up.
-
-    `names` are the ids of the advisory; `accepted` says until when and why it is accepted."""
+    """What is known against a package of a lock, or why it could not be looked up; accepted, for how long and why."""
 
     lock: str
     package: str
     version: str
     advisory: str
-    names: frozenset[str] = frozenset()
     fixed_in: str = ""
     accepted: str = ""
 
     @property
     def fault(self) -> str:
         """Empty where the finding is accepted."""
-        fix = f", {f'fixed in {self.fixed_in}' if self.fixed_in else 'not fixed yet'}" if self.names else ""
+        fix = f", fixed in {self.fixed_in}" if self.fixed_in else ""
         return "" if self.accepted else f"{self.lock}: {self.package} {self.version}: {self.advisory}{fix}"
 
 
@@ -66,12 +63,13 @@ def audit(program: Path, locks: Sequence[Path], acceptances: Path, *, today: dat
     Raises:
         SluiceError: pip-audit is missing or cannot do its work, or there is no lock.
     """
-    accepted = load_settings(acceptances, AcceptedAdvisories).accepted
+    listed = load_settings(acceptances, AcceptedAdvisories).accepted
+    accepted = {(one.package, one.id): f"until {one.until}: {one.reason}" for one in listed if today <= one.until}
     if not program.is_file():
         raise SluiceError(f"{program}: no such program", remedy="`make audit` installs it first")
     if not locks:
         raise SluiceError("no lock to audit")
-    return [_judged(finding, accepted, today) for lock in locks for finding in _findings(program, lock)]
+    return [finding for lock in locks for finding in _findings(program, lock, accepted)]
 
 
 def summary(findings: Sequence[AdvisoryMatch], locks: int) -> str:
@@ -89,13 +87,13 @@ def summary(findings: Sequence[AdvisoryMatch], locks: int) -> str:
     return f"{head}{len(rows)} findings.\n\n" + table(columns, rows)
 
 
-def _findings(program: Path, lock: Path) -> list[AdvisoryMatch]:
+def _findings(program: Path, lock: Path, accepted: Mapping[tuple[str, str], str]) -> list[AdvisoryMatch]:
     options = ["--format", "json", "--vulnerability-service", "osv", "--require-hashes", "--disable-pip"]
     command = [str(program), *options, "--progress-spinner", "off", "--requirement", str(lock)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         packages = json.loads(done.stdout)["dependencies"]
-        return [finding for package in packages for finding in _of_package(lock.name, package)]
+        return [finding for package in packages for finding in _of_package(lock.name, package, accepted)]
     except (ValueError, KeyError, TypeError):
         words = done.stderr.strip().splitlines()[-1:] or ["no words"]
         raise SluiceError(
@@ -104,25 +102,14 @@ def _findings(program: Path, lock: Path) -> list[AdvisoryMatch]:
         ) from None
 
 
-def _of_package(lock: str, package: dict[str, Any]) -> list[AdvisoryMatch]:
+def _of_package(
+    lock: str, package: Mapping[str, Any], accepted: Mapping[tuple[str, str], str]
+) -> Iterator[AdvisoryMatch]:
     name = package["name"]
     if reason := package.get("skip_reason"):
-        return [AdvisoryMatch(lock, name, "", f"not looked up: {reason}")]
-    return [
-        AdvisoryMatch(
-            lock,
-            name,
-            package["version"],
-            one["id"],
-            frozenset((one["id"], *one.get("aliases", ()))),
-            ", ".join(one.get("fix_versions", ())),
-        )
-        for one in package["vulns"]
-    ]
-
-
-def _judged(finding: AdvisoryMatch, accepted: Sequence[AcceptedAdvisory], today: date) -> AdvisoryMatch:
-    for one in accepted:
-        if one.package == finding.package and one.id in finding.names and today <= one.until:
-            return replace(finding, accepted=f"until {one.until}: {one.reason}")
-    return finding
+        yield AdvisoryMatch(lock, name, "", f"not looked up: {reason}")
+        return
+    for one in package["vulns"]:
+        reasons = (accepted.get((name, known), "") for known in (one["id"], *one.get("aliases", ())))
+        fixed = ", ".join(one.get("fix_versions", ())) or "no version yet"
+        yield AdvisoryMatch(lock, name, package["version"], one["id"], fixed, next(filter(None, reasons), ""))
