@@ -1,4 +1,5 @@
-"""Writes closed JSON Schemas of the custom resources in k8s/, into engine/schemas/cluster/: `make schemas`.
+"""Writes closed JSON Schemas of the custom resources in k8s/, into engine/schemas/cluster/:
+`.venv/bin/python engine/scripts/write_cluster_schemas.py`.
 
 The projects' own definitions list the known fields, and an API server prunes others silently. Here every object forbids
 unknown keys, so that a misspelt key is an error. metadata allows only fields that manifests set, none that controllers

@@ -138,7 +138,7 @@ def read_schema(folder: Path, group: str, kind: str) -> Any:
     if not path.is_file():
         raise SluiceError(
             f"{path}: no schema of {group}'s {kind}",
-            remedy=f"add its definition to {folder / 'sources.yaml'} and run `make schemas`",
+            remedy=f"add its definition to {folder / 'sources.yaml'} and run engine/scripts/write_cluster_schemas.py",
         )
     return json.loads(path.read_bytes())
 
