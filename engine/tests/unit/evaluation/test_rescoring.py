@@ -7,7 +7,7 @@ from sluice.data.rows import Row
 from sluice.evaluation.metrics.exact_match import ExactMatch
 from sluice.evaluation.metrics.latency import LatencyP50
 from sluice.evaluation.output import Output
-from sluice.evaluation.rescoring import output_of, rescore
+from sluice.evaluation.rescoring import rescore
 from sluice.evaluation.scoring import run_metrics
 
 ROW = Row(id="a", question="How much overlap?", answers=("64 tokens",), doc_ids=("chunking",))
@@ -45,8 +45,8 @@ def test_a_case_without_an_answer_stays_what_it_is() -> None:
 
 def test_a_record_is_what_the_metrics_saw() -> None:
     seen = Output("64 tokens", False, ("chunking",), ("chunking",), 12.5, None, 9, 2)
-    assert output_of(RECORD) == seen
+    assert Output.from_record(RECORD) == seen
     later = {"passages": ["p"], "cost": 0.5, "recorded": True}
-    assert output_of(RECORD | later) == Output(
+    assert Output.from_record(RECORD | later) == Output(
         "64 tokens", False, ("chunking",), ("chunking",), 12.5, None, 9, 2, passages=("p",), cost=0.5, recorded=True
     )
