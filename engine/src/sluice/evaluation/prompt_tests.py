@@ -19,12 +19,12 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings, nearest
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row
-from sluice.evaluation.metrics.contains import Contains
-from sluice.evaluation.metrics.decline_accuracy import DeclineAccuracy
-from sluice.evaluation.metrics.exact_match import ExactMatch
-from sluice.evaluation.metrics.json_schema import JsonSchema
-from sluice.evaluation.metrics.not_contains import NotContains
-from sluice.evaluation.metrics.regex import Regex
+from sluice.evaluation.metrics.contains import contains
+from sluice.evaluation.metrics.decline_accuracy import decline_accuracy
+from sluice.evaluation.metrics.exact_match import exact_match
+from sluice.evaluation.metrics.json_schema import json_schema
+from sluice.evaluation.metrics.not_contains import not_contains
+from sluice.evaluation.metrics.regex import regex
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.prompt_cases import PromptCase, cases_of
 from sluice.evaluation.recorded_chat import RecordedChat, asking
@@ -35,7 +35,7 @@ from sluice.llm.settings import PROMPT_ROLES, Providers, ProviderSpec, load_prov
 from sluice.prompts import Prompt, load_prompts
 from sluice.serving.settings import ServiceSettings
 
-CHECKS: tuple[Metric, ...] = (ExactMatch(), DeclineAccuracy(), Contains(), NotContains(), Regex(), JsonSchema())
+CHECKS: tuple[Metric, ...] = (exact_match, decline_accuracy, contains, not_contains, regex, json_schema)
 
 
 @dataclass(frozen=True)

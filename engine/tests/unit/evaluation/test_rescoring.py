@@ -4,8 +4,8 @@ from functools import partial
 from typing import Any
 
 from sluice.data.rows import Row
-from sluice.evaluation.metrics.exact_match import ExactMatch
-from sluice.evaluation.metrics.latency import LatencyP50
+from sluice.evaluation.metrics.exact_match import exact_match
+from sluice.evaluation.metrics.latency import latency_p50_ms
 from sluice.evaluation.output import Output
 from sluice.evaluation.rescoring import rescore
 from sluice.evaluation.scoring import run_metrics
@@ -24,7 +24,7 @@ RECORD: dict[str, Any] = {
     "scores": {"of_an_older_version": 0.1},
     "errors": {"gone": "it crashed"},
 }
-SCORE = partial(run_metrics, metrics=(ExactMatch(), LatencyP50()))
+SCORE = partial(run_metrics, metrics=(exact_match, latency_p50_ms))
 
 
 def test_answers_get_the_scores_of_today_and_lose_those_of_before() -> None:

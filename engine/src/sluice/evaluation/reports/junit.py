@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from sluice.evaluation.case_changes import CaseChange
 from sluice.evaluation.comparison_result import Comparison, MetricComparison
 from sluice.evaluation.reports import phrasing
 from sluice.evaluation.reports.markdown_escape import printable
 
+_Test: TypeAlias = tuple[str, str, str, str]  # name, outcome, verdict, story
 _CASES = {"broken": "failure"} | dict.fromkeys(("failed", "not evaluated", "not compared", "error"), "error")
 
 
@@ -21,7 +23,7 @@ def junit(comparison: Comparison) -> bytes:
     """Three suites: the verdict, the metrics, the cases. UTF-8."""
     text = "\n".join([phrasing.sentence(comparison), *comparison.reasons])
     outcome = {"worse": "failure", "improved": "", "no difference seen": ""}.get(comparison.verdict, "error")
-    suites = {
+    suites: dict[str, list[_Test]] = {
         "verdict": [("verdict", outcome, comparison.verdict, text)],
         "metrics": [(one.name, _of_metric(one), one.verdict, _figures(one)) for one in comparison.metrics],
         "cases": [(one.id, _CASES.get(one.status, ""), one.status, _story(one)) for one in comparison.cases],
@@ -42,7 +44,7 @@ def junit(comparison: Comparison) -> bytes:
     return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
-def _counts(tests: Sequence[tuple[str, str, str, str]], name: str) -> dict[str, str]:
+def _counts(tests: Sequence[_Test], name: str) -> dict[str, str]:
     outcomes = [outcome for _, outcome, _, _ in tests]
     counts = {"failures": "failure", "errors": "error", "skipped": "skipped"}
     return {"name": name, "tests": str(len(tests)), **{key: str(outcomes.count(tag)) for key, tag in counts.items()}}
