@@ -55,6 +55,11 @@ class CaseResult:
         return any(trial.get("recorded") for trial in self.trials)
 
     @property
+    def crashed(self) -> AbstractSet[str]:
+        """Metrics that crashed. A case that failed has an error for each metric, none of which did."""
+        return self.errors.keys() if self.status == "answered" else frozenset()
+
+    @property
     def answers(self) -> tuple[str | None, ...]:
         return tuple(trial.get("answer") for trial in self.trials)
 
