@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import sluice.guardrails
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
@@ -37,25 +37,14 @@ class RecordedGuards:
     async def _check(self, stage: str, text: str, check: Callable[[], Awaitable[GuardOutcome]]) -> GuardOutcome:
         record = current_asking()
         key = digest_of({"guards": self._digest, "stage": stage, "text": text})
-        if (kept := self._cache.get(key)) is not None:
-            record.read(key, kept["seconds"], kept["seconds"])
+        if (kept := record.read(self._cache, key)) is not None:
             return GuardOutcome(kept["text"], kept["blocked"], tuple(kept["reasons"]), kept.get("reask", False))
         began = time.perf_counter()
         found = await check()
         record.made(key)
         if BROKEN.isdisjoint(found.reasons):
-            self._cache.put(key, _kept(found, time.perf_counter() - began))
+            self._cache.put(key, asdict(found) | {"seconds": round(time.perf_counter() - began, 6)})
         return found
-
-
-def _kept(found: GuardOutcome, seconds: float) -> dict[str, Any]:
-    return {
-        "text": found.text,
-        "blocked": found.blocked,
-        "reasons": list(found.reasons),
-        "reask": found.reask,
-        "seconds": round(seconds, 6),
-    }
 
 
 def guards_digest(bundle: ReleaseBundle) -> str:

@@ -32,9 +32,8 @@ class RecordedSearch:
         record = current_asking()
         wide = max(k, self._k)
         key = digest_of({"search": self._digest, "question": question, "k": wide, "tenant": tenant})
-        if (kept := self._cache.get(key)) is not None:
-            record.read(key, kept["seconds"], kept["seconds"])
-        else:
+        kept = record.read(self._cache, key)
+        if kept is None:
             search = self._search()
             began = time.perf_counter()
             hits = search.search(question, k=wide, tenant=tenant)
