@@ -18,13 +18,13 @@ class Output:
     """
 
     text: str
-    declined: bool
-    retrieved: tuple[str, ...]
-    citations: tuple[str, ...]
-    latency_ms: float
-    ttft_ms: float | None
-    prompt_tokens: int
-    completion_tokens: int
+    declined: bool = False
+    retrieved: tuple[str, ...] = ()
+    citations: tuple[str, ...] = ()
+    latency_ms: float = 0.0
+    ttft_ms: float | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     passages: tuple[str, ...] = ()
     cost: float | None = None
     recorded: bool = False
