@@ -17,7 +17,20 @@ def load_prompts_at(root: Path, ref: str) -> dict[str, Prompt]:
 
 
 def changes_since(root: Path, ref: str, head: Mapping[str, Prompt]) -> tuple[list[PromptChange], set[str]]:
-    """What `head`, the prompts of the working tree, changes, and the names of those whose file has other bytes."""
+    """Compares the working tree with a commit.
+
+    Args:
+        root: the checkout.
+        ref: a branch, tag or commit.
+        head: the prompts of the working tree.
+
+    Returns:
+        The changes, and the names of the prompts whose file has other bytes.
+
+    Raises:
+        SluiceError: there is no such commit.
+        ValidationErrors: its prompts cannot be read; each fault as `ref:file:line: what`.
+    """
     contents = _contents(root, ref)
     edited = {
         name for name in head if contents.get(f"{name}{SUFFIX}") != (root / "prompts" / f"{name}{SUFFIX}").read_bytes()
