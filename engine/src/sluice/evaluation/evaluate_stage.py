@@ -80,7 +80,16 @@ def evaluate_bundle(
 
 @contextmanager
 def measuring(bundle: ReleaseBundle, cache: ResponseCache, *, replay: bool = False) -> Iterator[tuple[Metric, ...]]:
-    """The metrics of an evaluation; what the judge says is kept in the response cache, too."""
+    """Opens the metrics of an evaluation.
+
+    Args:
+        bundle: whose embedder and judge they use.
+        cache: keeps what the judge says.
+        replay: the judge is not asked, its verdicts come out of the cache.
+
+    Returns:
+        A context with the metrics.
+    """
     with open_metrics(bundle, around_judge=partial(recorded_judge, bundle, cache, replay=replay)) as metrics:
         yield metrics
 
@@ -88,11 +97,21 @@ def measuring(bundle: ReleaseBundle, cache: ResponseCache, *, replay: bool = Fal
 def run(
     workspace: Workspace, bundle: ReleaseBundle, out: Path, *, asked: Path | None = None, replay: bool = False
 ) -> dict[str, Any]:
-    """Evaluates `bundle`, writes the result files to `out` and records them; returns the summary. `asked`: a file of
-    rows to ask in place of those of the checkout; `replay`: as for `evaluate_bundle`.
+    """Evaluates a bundle, writes the result files and records them.
 
-    `recorded` in the summary: how many of the answers came out of the response cache, so that their times are those of
-    another run, and maybe of another machine. `scored_by`: digest of the metrics.
+    Args:
+        workspace: the checkout.
+        bundle: what is asked.
+        out: folder of the files.
+        asked: a file of rows to ask in place of those of the checkout.
+        replay: as for `evaluate_bundle`.
+
+    Returns:
+        The summary. `recorded` in it: how many answers came out of the response cache, so that their times are those of
+        another run, and maybe of another machine; `scored_by`: digest of the metrics.
+
+    Raises:
+        SluiceError: the application cannot start, or there is nothing to ask.
     """
     rows = load_rows(asked) if asked else rows_of(workspace)
     progress = StageReporter("evaluate")

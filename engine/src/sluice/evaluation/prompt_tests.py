@@ -72,9 +72,22 @@ def run_tests(
     replay: bool = False,
     responses: Path | None = None,
 ) -> PromptRun:
-    """Tries the prompts `names`, or all of them. `lines`: a file of cases, in place of each prompt's testData.
+    """Asks the cases of prompts and checks the answers.
 
-    SluiceError for a name that is not there, and when there is nothing that could fail."""
+    Args:
+        workspace: the checkout.
+        names: of prompts; default: all of them.
+        lines: a file of cases, in place of each prompt's testData.
+        replay: no model is called; what is not in the cache is not evaluated.
+        responses: folder of the cache; default: .sluice/responses.
+
+    Returns:
+        The cases with their records, and what was not asked.
+
+    Raises:
+        SluiceError: there is no such prompt, nobody in its role, or nothing that could fail.
+        ValidationErrors: cases that are malformed, each with its place.
+    """
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     if unknown := [name for name in names if name not in prompts]:
         raise SluiceError(f"no prompt {unknown[0]!r}{nearest(unknown[0], list(prompts))}")
@@ -97,7 +110,12 @@ def run_tests(
 
 
 def write_tests(tested: PromptRun, out: Path) -> None:
-    """cases.jsonl (the records with `faults`) and summary.json in the folder `out`."""
+    """Writes cases.jsonl and summary.json.
+
+    Args:
+        tested: of `run_tests`; its records get `faults`.
+        out: the folder.
+    """
     records = [record | {"faults": tested.faults(number)} for number, record in enumerate(tested.records)]
     write_jsonl(out / "cases.jsonl", records)
     statuses = [record["status"] for record in records]
@@ -163,8 +181,18 @@ class _PromptApplication:
 def open_role(
     workspace: Workspace, providers: Providers, role: str, store: ResponseCache, *, replay: bool = False
 ) -> Iterator[RecordedChat]:
-    """The providers of a role behind the response cache; a model starts with its first request. The role must not be
-    empty."""
+    """Opens the providers of a role behind the response cache; a model starts with its first request.
+
+    Args:
+        workspace: the checkout.
+        providers: config/providers.yaml.
+        role: one that is not empty.
+        store: the cache.
+        replay: no model is called.
+
+    Returns:
+        A context with what is asked.
+    """
     specs: tuple[ProviderSpec, ...] = getattr(providers, role)
     with ExitStack() as opened:
         open_chat, digest = _local(workspace, role, opened) if needs_local(specs) else (_remote(specs), "")

@@ -62,7 +62,15 @@ def dollars(value: float) -> str:
 
 
 def figure(value: float | None, unit: str) -> str:
-    """A value in the metric's unit; a dash where there is none."""
+    """A value in words.
+
+    Args:
+        value: in the unit.
+        unit: of the metric: `share`, `USD`, `ms` or any noun.
+
+    Returns:
+        As many digits as count; a dash where there is no value.
+    """
     if value is None:
         return "–"
     if unit == "USD":
@@ -74,7 +82,15 @@ def figure(value: float | None, unit: str) -> str:
 
 
 def signed(value: float | None, unit: str) -> str:
-    """As `figure`, with its sign."""
+    """A difference in words.
+
+    Args:
+        value: in the unit.
+        unit: as for `figure`.
+
+    Returns:
+        As `figure`, with a sign.
+    """
     if value is None:
         return "–"
     shown = figure(abs(value), unit)
@@ -82,6 +98,15 @@ def signed(value: float | None, unit: str) -> str:
 
 
 def interval(judgement: MetricJudgement, unit: str) -> str:
+    """The interval of a difference in words.
+
+    Args:
+        judgement: of a metric.
+        unit: as for `figure`.
+
+    Returns:
+        `−0.1 to +0.2`; a dash where none was computed.
+    """
     if judgement.low is None or judgement.high is None:
         return "–"
     return f"{signed(judgement.low, unit)} to {signed(judgement.high, unit)}"
