@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import cache as once
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +20,7 @@ from sluice.data.rows import Row
 from sluice.evaluation.metrics.recall_at_5 import K
 from sluice.evaluation.output import Output
 from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError, RecordedChat, asking, times
-from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
-from sluice.evaluation.recorded_search import RecordedSearch, search_digest
+from sluice.evaluation.recorded_services import RecordedGuards, RecordedSearch, guards_digest, search_digest
 from sluice.evaluation.response_cache import ResponseCache
 from sluice.llm.chat import ChatProvider
 from sluice.retrieval.stores import Stores
@@ -183,14 +181,6 @@ def open_application(
 
         concurrency = workers if local else first.max_concurrency
         yield RunnerTarget(worker(), open_workers, cache, concurrency=concurrency, model_digest=digests.model)
-
-
-def recorded_judge(
-    bundle: ReleaseBundle, cache: ResponseCache, connect: Callable[[], ChatProvider], *, replay: bool
-) -> RecordedChat:
-    """What is asked in place of the judge's provider. A local judge is the base model, without the adapter."""
-    base = model_digest(replace(bundle, adapter=None))
-    return RecordedChat(cache, bundle.providers.judge, once(connect), model_digest=base, replay=replay)
 
 
 def model_digest(bundle: ReleaseBundle) -> str:

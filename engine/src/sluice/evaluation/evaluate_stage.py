@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,15 +14,15 @@ from sluice.core.progress import StageReporter
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-from sluice.evaluation.application import model_digest, open_application, recorded_judge
+from sluice.evaluation.application import model_digest, open_application
 from sluice.evaluation.asked_rows import EvaluateParameters, rows_of
 from sluice.evaluation.evaluation_tracking import record_evaluation
 from sluice.evaluation.metric_resources import open_metrics
 from sluice.evaluation.output import Metric
 from sluice.evaluation.recorded_scores import RecordedScores, metrics_digest, scores_digest
-from sluice.evaluation.rescoring import rescore
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.evaluation.runner import require_rows, run_cases
+from sluice.evaluation.scoring import rescore
 from sluice.evaluation.summary import summarise, write_results
 from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
@@ -62,7 +60,7 @@ def evaluate_bundle(
             open_application(
                 bundle, stores, workspace.state, workers=parameters.workers, cache=cache, replay=replay
             ) as application,
-            measuring(bundle, cache, replay=replay) as metrics,
+            open_metrics(bundle, cache, replay=replay) as metrics,
         ):
             records = await run_cases(
                 rows,
@@ -76,22 +74,6 @@ def evaluate_bundle(
         return EvaluationRun(records, metrics)
 
     return asyncio.run(asked())
-
-
-@contextmanager
-def measuring(bundle: ReleaseBundle, cache: ResponseCache, *, replay: bool = False) -> Iterator[tuple[Metric, ...]]:
-    """Opens the metrics of an evaluation.
-
-    Args:
-        bundle: whose embedder and judge they use.
-        cache: keeps what the judge says.
-        replay: the judge is not asked, its verdicts come out of the cache.
-
-    Returns:
-        A context with the metrics.
-    """
-    with open_metrics(bundle, around_judge=partial(recorded_judge, bundle, cache, replay=replay)) as metrics:
-        yield metrics
 
 
 def run(
@@ -141,7 +123,7 @@ def rescore_results(workspace: Workspace, bundle: ReleaseBundle, folder: Path) -
     """
     rows = rows_of(workspace)
     cache = ResponseCache(workspace.state / FOLDER)
-    with measuring(bundle, cache) as metrics:
+    with open_metrics(bundle, cache) as metrics:
         score = RecordedScores(cache, metrics, scores_digest(bundle, model_digest(bundle)))
         cases = rescore(read_jsonl(folder / "cases.jsonl"), rows, score)
     recorded = sum(bool(case.get("recorded")) for case in cases)

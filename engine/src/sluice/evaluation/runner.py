@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError
-from sluice.evaluation.scoring import run_metrics
-
-Score: TypeAlias = Callable[[Row, Output], Awaitable[dict[str, Any]]]
+from sluice.evaluation.scoring import Score, run_metrics
 
 
 class EvaluationTarget(Protocol):

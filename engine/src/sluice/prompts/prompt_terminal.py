@@ -112,12 +112,12 @@ def _lines(message: MessageChange, *, plain: bool) -> Iterator[Text]:
             if line:
                 text.append(line if kept else _marked(line, kind, plain=plain))
     lines = text.split("\n", allow_blank=True)
-    changed = {number for number, line in enumerate(lines) if line.spans}
+    changed = {number for number, shown in enumerate(lines) if shown.spans}
     skipped = False
-    for number, line in enumerate(lines):
+    for number, shown in enumerate(lines):
         near = whole or any(number + step in changed for step in range(-_CONTEXT, _CONTEXT + 1))
         if near:
-            yield line
+            yield shown
         elif not skipped:
             yield Text("…")
         skipped = not near

@@ -74,7 +74,7 @@ def test_stored_results_are_scored_by_the_metrics_of_today(
         ],
     )  # fmt: skip
     for name, played in {
-        "measuring": lambda *_, **__: nullcontext((f1, mrr)),
+        "open_metrics": lambda *_, **__: nullcontext((f1, mrr)),
         "rows_of": lambda _: answerable,
         "model_digest": lambda _: "model",
         "scores_digest": lambda *_: "digest",

@@ -45,8 +45,8 @@ def clipped(text: str, length: int) -> str:
 
 
 def quoted(text: str, length: int = 200) -> str:
-    """As code, safe in a cell of a table. All punctuation is written as character references, so that nothing is markup.
-    GitHub makes mentions, links to issues and emoji out of rendered text, but not inside code.
+    """As code, safe in a cell of a table. All punctuation is written as character references: nothing is markup. GitHub
+    makes mentions, links to issues and emoji out of rendered text, but not inside code.
 
     Args:
         text: anything.
