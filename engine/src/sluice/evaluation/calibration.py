@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from sluice.core.atomic_files import read_jsonl
-from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.settings import Settings
+from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.agreement import Agreement, agreement
+from sluice.evaluation.case_files import LabelledCase, read_cases
 from sluice.evaluation.metric_resources import open_judge
 from sluice.evaluation.metrics.judge import Judge
 from sluice.evaluation.output import Output
@@ -29,10 +26,9 @@ from sluice.serving.release_parts import ReleaseBundle
 CASES = Path(__file__).parent / "calibration" / "judge.jsonl"
 
 
-class CalibrationCase(Settings):
+class CalibrationCase(LabelledCase):
     """An answer and what people say of it. No `expected`: the right answer is to decline. `kind`: what is hard."""
 
-    id: str
     question: str
     expected: tuple[str, ...]
     passages: tuple[str, ...]
@@ -81,27 +77,8 @@ class CalibrationResult:
 
 def load_calibration(path: Path) -> list[CalibrationCase]:
     """The labelled cases. Raises ValidationErrors with every malformed one and every id that is used twice."""
-    rows = read_jsonl(path)
-    if not rows:
-        raise SluiceError(f"{path}: no cases", remedy="give answers that people have judged, one JSON object a line")
-    cases: list[CalibrationCase] = []
-    ids = [row.get("id") for row in rows]
-    faults = [
-        f"case {number}: id {name!r} is used more than once"
-        for number, name in enumerate(ids, 1)
-        if isinstance(name, str) and name in ids[: number - 1]
-    ]
-    try:
-        cases = TypeAdapter(list[CalibrationCase]).validate_python(rows)
-    except ValidationError as error:
-        for fault in error.errors():
-            number, *where = fault["loc"]
-            faults.append(f"case {int(number) + 1}: {'.'.join(map(str, where))}: {fault['msg']}")
-    if faults:
-        raise ValidationErrors(
-            str(path), faults, remedy="engine/src/sluice/evaluation/calibration/judge.jsonl shows the form"
-        )
-    return cases
+    remedy = "engine/src/sluice/evaluation/calibration/judge.jsonl shows the form"
+    return [case for _, case in read_cases(path, CalibrationCase, remedy=remedy)]
 
 
 def calibrate_bundle(bundle: ReleaseBundle, cases: Sequence[CalibrationCase]) -> CalibrationResult:

@@ -229,9 +229,9 @@ def test_a_labelled_set_with_faults_tells_all_of_them(tmp_path: Path) -> None:
     path = labelled(tmp_path / "set.jsonl", good, good, '{"id": "b"}', good.replace('"passed"', '"past"'))
     with pytest.raises(SluiceError) as error:
         load_calibration(path)
-    assert "case 2: id 'a' is used more than once" in str(error.value)
-    assert "case 3: question: Field required" in str(error.value)
-    assert "case 4: past" in str(error.value)
+    assert "set.jsonl:2: id 'a' is already used in line 1" in str(error.value)
+    assert "set.jsonl:3: question: Field required" in str(error.value)
+    assert "set.jsonl:4: past: unknown key (did you mean 'passed'?)" in str(error.value)
     with pytest.raises(SluiceError, match="no cases"):
         load_calibration(labelled(tmp_path / "empty.jsonl"))
 
