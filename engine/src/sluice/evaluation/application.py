@@ -64,22 +64,20 @@ class ChainWorker:
         *,
         replay: bool,
     ) -> None:
-        self._parts = parts
-        self.search = RecordedSearch(cache, digests.search, lambda: self._open.search, k=K)
-        guards = RecordedGuards(cache, digests.guards, lambda: self._open.guards)
-        chat = RecordedChat(cache, bundle.providers.chat, self._chat, model_digest=digests.model, replay=replay)
-        self.runner = ApplicationRunner(bundle, chat, self.search, guards)
+        def opened() -> WorkerParts:
+            if parts is None:
+                raise CacheMissError("no provider is running")
+            return parts
 
-    def _chat(self) -> ChatProvider:
-        if self._open.chat is None:
-            raise CacheMissError("replay calls no provider")
-        return self._open.chat
+        def chat() -> ChatProvider:
+            if (found := opened().chat) is None:
+                raise CacheMissError("replay calls no provider")
+            return found
 
-    @property
-    def _open(self) -> WorkerParts:
-        if self._parts is None:
-            raise CacheMissError("no provider is running")
-        return self._parts
+        self.search = RecordedSearch(cache, digests.search, lambda: opened().search, k=K)
+        guards = RecordedGuards(cache, digests.guards, lambda: opened().guards)
+        recorded = RecordedChat(cache, bundle.providers.chat, chat, model_digest=digests.model, replay=replay)
+        self.runner = ApplicationRunner(bundle, recorded, self.search, guards)
 
 
 class RunnerTarget:

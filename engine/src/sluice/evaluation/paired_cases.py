@@ -175,10 +175,9 @@ def _case(name: str, trials: Sequence[Record]) -> CaseResult:
     if status != "not_evaluated":
         values[ANSWERED] = fmean((trial.get("status") or "answered") == "answered" for trial in trials)
     labels: dict[str, list[str]] = {}
-    for trial in trials:
-        for metric, word in (trial.get("labels") or {}).items():
-            if word is not None:
-                labels.setdefault(metric, []).append(str(word))
+    for metric, word in (entry for trial in trials for entry in (trial.get("labels") or {}).items()):
+        if word is not None:
+            labels.setdefault(metric, []).append(str(word))
     return CaseResult(
         id=name,
         trials=tuple(trials),
