@@ -70,7 +70,6 @@ def run_tests(
     *,
     lines: Path | None = None,
     replay: bool = False,
-    responses: Path | None = None,
 ) -> PromptRun:
     """Asks the cases of prompts and checks the answers.
 
@@ -79,7 +78,6 @@ def run_tests(
         names: of prompts; default: all of them.
         lines: a file of cases, in place of each prompt's testData.
         replay: no model is called; what is not in the cache is not evaluated.
-        responses: folder of the cache; default: .sluice/responses.
 
     Returns:
         The cases with their records, and what was not asked.
@@ -100,7 +98,7 @@ def run_tests(
     cases = [case for case in cases if case.checks]
     if not cases:
         raise SluiceError("\n".join(["there is no case that could fail", *notes]), remedy="add `expected` to testData")
-    store = ResponseCache(responses or workspace.state / FOLDER)
+    store = ResponseCache(workspace.state / FOLDER)
     records: dict[str, dict[str, Any]] = {}
     for role in PROMPT_ROLES:
         if of_role := [case for case in cases if case.prompt.model == role]:
