@@ -104,7 +104,7 @@ def _describe(path: PurePath | str, fault: dict[str, Any], lines: Lines, model: 
     what = str(fault["msg"])
     if fault["type"] == "extra_forbidden":
         what = f"unknown key{nearest(str(place[-1]), _keys_at(model, place[:-1]))}"
-    return f"{path}:{lines.get(known, 1)}: {name}: {what}"
+    return f"{path}:{lines.get(known, 1)}: {name}: {what}" if name else f"{path}:{lines.get(known, 1)}: {what}"
 
 
 def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:

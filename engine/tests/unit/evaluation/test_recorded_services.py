@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 
 from sluice.core.atomic_files import write_json
 from sluice.evaluation.recorded_chat import asking
-from sluice.evaluation.recorded_search import RecordedSearch, search_digest
+from sluice.evaluation.recorded_services import RecordedGuards, RecordedSearch, guards_digest, search_digest
 from sluice.evaluation.response_cache import ResponseCache
+from sluice.guardrails.guards import GuardOutcome
+from sluice.guardrails.settings import GuardrailSettings
 from sluice.serving.release_parts import ReleaseBundle
 from support.serving.fakes import HITS, ScriptedRetriever, ScriptMissError, scripted_bundle
 
@@ -53,3 +56,42 @@ def test_index_and_embedder_decide_about_a_search(tmp_path: Path) -> None:
     ]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+class Counting:
+    """Redacts questions and blocks answers."""
+
+    def __init__(self) -> None:
+        self.checked: list[str] = []
+
+    async def check_input(self, text: str) -> GuardOutcome:
+        self.checked.append(f"input {text}")
+        return GuardOutcome("redacted", False, ("personal_data.email",))
+
+    async def check_output(self, text: str) -> GuardOutcome:
+        self.checked.append(f"output {text}")
+        return GuardOutcome("", True, ("secrets.key",))
+
+
+def test_a_verdict_is_made_once_for_each_side(tmp_path: Path) -> None:
+    inner = Counting()
+    guards = RecordedGuards(ResponseCache(tmp_path), "d", lambda: inner)
+
+    async def run() -> list[GuardOutcome]:
+        return [check for _ in range(2) for check in (await guards.check_input("x"), await guards.check_output("x"))]
+
+    with asking(0) as record:
+        outcomes = asyncio.run(run())
+    assert outcomes[:2] == outcomes[2:]
+    assert outcomes[0] == GuardOutcome("redacted", False, ("personal_data.email",))
+    assert outcomes[1] == GuardOutcome("", True, ("secrets.key",))
+    assert inner.checked == ["input x", "output x"]
+    assert (record.live, len(record.keys)) == (True, 4)
+
+
+def test_settings_decide_about_a_verdict() -> None:
+    bundle = scripted_bundle()
+    check = [{"check": "injection", "action": "block"}]
+    other = GuardrailSettings.model_validate({"input": check, "output": [{"check": "secrets", "action": "redact"}]})
+    assert guards_digest(bundle) == guards_digest(scripted_bundle())
+    assert guards_digest(bundle) != guards_digest(dataclasses.replace(bundle, guardrails=other))
