@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, SearchError
     from sluice.serving.contracts import Application
     from sluice.serving.request_state import RequestState
-    from sluice.serving.routing import OPEN, needs_scope
+    from sluice.serving.routing import OPEN, ServicesDep, needs_scope
     from sluice.serving.services import Services, render
     from sluice.serving.telemetry.traces import TraceStep
     from sluice.serving.tools import tool
@@ -52,7 +52,7 @@ _NAMES = {
     "sluice.llm.chat": ("AnswerConstraint", "ChatProvider", "Delta", "Messages", "Usage"),
     # Endpoints of its own: src/assistant/routes.py.
     "fastapi": ("APIRouter",),
-    "sluice.serving.routing": ("OPEN", "needs_scope"),
+    "sluice.serving.routing": ("OPEN", "ServicesDep", "needs_scope"),
     # Metrics: src/assistant/metrics/.
     "sluice.evaluation.registry": ("MetricResources", "metric"),
     "sluice.evaluation.output": ("Assertion", "Label", "Metric", "Output"),
@@ -78,8 +78,8 @@ __all__ = [  # noqa: RUF022 - as many on a line as fit
     "CheckResources", "AnswerConstraint", "Delta", "FailureKind", "Finding", "Hit", "KeyedSpec", "Label", "Messages",
     "Metric", "MetricResources", "ModelError", "ModelParameters", "ModelTimeoutError", "OPEN", "Output",
     "PatternCheck", "Prompt", "ProviderContext", "ProviderError", "ProviderSpec", "RemoteSpec", "RequestState",
-    "Row", "SearchError", "Services", "Settings", "SluiceError", "TraceStep", "Usage", "check", "format_passages",
-    "metric", "needs_scope", "provider", "render", "testing", "tool", "words",
+    "Row", "SearchError", "Services", "ServicesDep", "Settings", "SluiceError", "TraceStep", "Usage", "check",
+    "format_passages", "metric", "needs_scope", "provider", "render", "testing", "tool", "words",
 ]
 # fmt: on
 

@@ -14,7 +14,7 @@ from sluice.serving.answer import Answer, ModelError, NoQuestionError
 from sluice.serving.contracts import Application, Checks, Search, load_build
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.request_state import RequestState
-from sluice.serving.sentences import SentenceSplitter, WholeAnswer
+from sluice.serving.sentences import SentenceSplitter
 from sluice.serving.services import ChatModel, PassageRetriever, Services
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.trace_outcome import record
@@ -105,7 +105,7 @@ class ApplicationRunner:
                     yield piece
 
     async def _attempt(self, request: RequestState) -> AsyncGenerator[str, None]:
-        sentences = WholeAnswer() if self._whole else SentenceSplitter()
+        sentences = SentenceSplitter(whole=self._whole)
         again = bool(request.refused)
         async with aclosing(self._application.stream(request)) as deltas:
             async for delta in deltas:
