@@ -24,7 +24,6 @@ UNFINISHED = {
     "cluster",
     "data",
     "evaluation",
-    "extras.finetune",
     "github",
     "guardrails",
     "jobs",
@@ -32,6 +31,7 @@ UNFINISHED = {
     "prompts",
     "release",
     "retrieval",
+    "serving",
 }
 
 

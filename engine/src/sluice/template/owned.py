@@ -61,7 +61,15 @@ class Edit:
 
 
 def list_files(root: Path, *, untracked: bool = True) -> list[str]:
-    """Paths of the files of a checkout that git knows, or would take, sorted."""
+    """Files of a checkout.
+
+    Args:
+        root: the checkout.
+        untracked: whether those count that git does not know yet but would take.
+
+    Returns:
+        Their paths, sorted.
+    """
     others = ("--others", "--exclude-standard") if untracked else ()
     listed = run(root, "ls-files", "--cached", *others, "-z").split("\0")
     return sorted(path for path in set(listed) if path and (root / path).is_file())

@@ -30,18 +30,9 @@ def released(root: Path, address: str) -> list[str]:
 
 
 def fetch_version(address: str, version: str, folder: Path) -> Path:
-    """A version of the template as files.
+    """A version of the template, such as 0.2.0, as files below an empty `folder`; returns the folder that has them.
 
-    Args:
-        address: where git fetches from.
-        version: such as 0.2.0; its tag is v0.2.0.
-        folder: an empty folder, where a repository of its own and the files go.
-
-    Returns:
-        The folder with the files.
-
-    Raises:
-        SluiceError: the address or the tag is not there, or the engine in it is of another version.
+    SluiceError when the address or the tag v0.2.0 is not there, or the engine in it is of another version.
     """
     store, ref = folder / "store.git", f"refs/tags/v{version}"
     run(folder, "init", "--quiet", "--bare", str(store))
