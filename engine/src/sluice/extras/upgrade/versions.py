@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
+from sluice.extras.upgrade.codemods import order
 from sluice.github.managed_branch import SERVER
-from sluice.template.codemods import order
+from sluice.template.owned import version_of
 
 # Files are what git has, byte for byte, whatever a machine is set to.
 _AS_IT_IS = ("-c", "core.autocrlf=false")
@@ -72,15 +72,6 @@ def take(folder: Path, paths: list[str], work: Mapping[str, str]) -> None:
     chosen = ("--all", "--force", f"--pathspec-from-file={listed}", "--pathspec-file-nul")
     if paths:
         run(folder, *_AS_IT_IS, "--literal-pathspecs", "add", *chosen, env=work)
-
-
-def version_of(root: Path) -> str:
-    """Version of the engine in a checkout."""
-    path = root / "engine" / "pyproject.toml"
-    try:
-        return str(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["version"])
-    except (OSError, tomllib.TOMLDecodeError, KeyError):
-        raise SluiceError(f"{path}: says no version of the engine", remedy="restore it with git") from None
 
 
 def merge_file(ours: Path, base: Path, theirs: Path) -> bytes | None:

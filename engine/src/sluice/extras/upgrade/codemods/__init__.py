@@ -22,7 +22,7 @@ sys.dont_write_bytecode = True
 path, root = map(pathlib.Path, sys.argv[1:])
 print(json.dumps([str(one) for one in runpy.run_path(str(path))["apply"](root)]))
 """
-FOLDER = "engine/src/sluice/template/codemods"
+FOLDER = "engine/src/sluice/extras/upgrade/codemods"
 
 
 def codemods(root: Path, old: str, new: str) -> list[tuple[str, Path]]:
