@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from locust import LoadTestShape
 
-from sluice.rollout.load_test.stage import Stage
+from sluice.extend import LoadStage
 
 
 class Steady(LoadTestShape):
     abstract = True
-    stage: Stage
+    stage: LoadStage
 
     def tick(self) -> tuple[int, float] | None:
         return None if self.stage.over(self.get_run_time()) else (self.stage.users, float(self.stage.users))

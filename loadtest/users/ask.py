@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from locust import FastHttpUser, task
 
-from sluice.rollout.load_measurements import charge
-from sluice.rollout.load_test.ask import ask
-from sluice.rollout.load_test.stage import Stage
+from sluice.extend import LoadStage, ask, charge
 
 
 class Visitor(FastHttpUser):
     """A user of the service. Each answer is charged to the release that gave it."""
 
     abstract = True
-    stage: Stage
+    stage: LoadStage
     answered_in = 0.0
 
     def wait_time(self) -> float:

@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from sluice.llm.settings import AwsSpec, KeyedSpec, ProviderSpec, RemoteSpec
     from sluice.prompts import ModelParameters, Prompt
     from sluice.retrieval import Hit, format_passages
+    from sluice.rollout.load_measurements import charge
+    from sluice.rollout.load_test.ask import ask
+    from sluice.rollout.load_test.run import start_stage
+    from sluice.rollout.load_test.stage import LoadStage
     from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, SearchError
     from sluice.serving.contracts import Application
     from sluice.serving.request_state import RequestState
-    from sluice.serving.routing import OPEN, needs_scope
+    from sluice.serving.routing import OPEN, ServicesDep, needs_scope
     from sluice.serving.services import Services, render
     from sluice.serving.telemetry.traces import TraceStep
     from sluice.serving.tools import tool
@@ -52,7 +56,7 @@ _NAMES = {
     "sluice.llm.chat": ("AnswerConstraint", "ChatProvider", "Delta", "Messages", "Usage"),
     # Endpoints of its own: src/assistant/routes.py.
     "fastapi": ("APIRouter",),
-    "sluice.serving.routing": ("OPEN", "needs_scope"),
+    "sluice.serving.routing": ("OPEN", "ServicesDep", "needs_scope"),
     # Metrics: src/assistant/metrics/.
     "sluice.evaluation.registry": ("MetricResources", "metric"),
     "sluice.evaluation.output": ("Assertion", "Label", "Metric", "Output"),
@@ -66,6 +70,11 @@ _NAMES = {
     "sluice.llm.providers.context": ("ProviderContext",),
     "sluice.llm.settings": ("AwsSpec", "KeyedSpec", "ProviderSpec", "RemoteSpec"),
     "sluice.llm.provider_failures": ("FailureKind", "ProviderError"),
+    # The load test: loadtest/.
+    "sluice.rollout.load_test.run": ("start_stage",),
+    "sluice.rollout.load_test.stage": ("LoadStage",),
+    "sluice.rollout.load_test.ask": ("ask",),
+    "sluice.rollout.load_measurements": ("charge",),
     # All of them, and tests/.
     "sluice.core.errors": ("SluiceError",),
     "sluice.core.settings": ("Settings",),
@@ -74,12 +83,12 @@ _NAMES = {
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 # fmt: off
 __all__ = [  # noqa: RUF022 - as many on a line as fit
-    "APIRouter", "Answer", "Application", "Assertion", "AwsSpec", "ChatProvider", "Check", "CheckContext",
-    "CheckResources", "AnswerConstraint", "Delta", "FailureKind", "Finding", "Hit", "KeyedSpec", "Label", "Messages",
-    "Metric", "MetricResources", "ModelError", "ModelParameters", "ModelTimeoutError", "OPEN", "Output",
-    "PatternCheck", "Prompt", "ProviderContext", "ProviderError", "ProviderSpec", "RemoteSpec", "RequestState",
-    "Row", "SearchError", "Services", "Settings", "SluiceError", "TraceStep", "Usage", "check", "format_passages",
-    "metric", "needs_scope", "provider", "render", "testing", "tool", "words",
+    "APIRouter", "Answer", "AnswerConstraint", "Application", "Assertion", "AwsSpec", "ChatProvider", "Check",
+    "CheckContext", "CheckResources", "Delta", "FailureKind", "Finding", "Hit", "KeyedSpec", "Label", "LoadStage",
+    "Messages", "Metric", "MetricResources", "ModelError", "ModelParameters", "ModelTimeoutError", "OPEN", "Output",
+    "PatternCheck", "Prompt", "ProviderContext", "ProviderError", "ProviderSpec", "RemoteSpec", "RequestState", "Row",
+    "SearchError", "Services", "ServicesDep", "Settings", "SluiceError", "TraceStep", "Usage", "ask", "charge", "check",
+    "format_passages", "metric", "needs_scope", "provider", "render", "start_stage", "testing", "tool", "words",
 ]
 # fmt: on
 

@@ -18,14 +18,6 @@ from sluice.core.errors import SluiceError
 from sluice.core.project import load_project
 from sluice.serving.contracts import load_build
 
-# What loadtest/ still imports beside `sluice.extend`. It may only become less.
-LOADTEST = {
-    "sluice.rollout.load_measurements",
-    "sluice.rollout.load_test.ask",
-    "sluice.rollout.load_test.run",
-    "sluice.rollout.load_test.stage",
-}
-
 
 def imports(folder: Path) -> Iterator[tuple[str, str, str]]:
     """(file, module, name) of every import of the engine below a folder, those inside functions too."""
@@ -39,7 +31,7 @@ def imports(folder: Path) -> Iterator[tuple[str, str, str]]:
                 )
 
 
-@pytest.mark.parametrize("folder", ["src/assistant", "tests"])
+@pytest.mark.parametrize("folder", ["src/assistant", "tests", "loadtest"])
 def test_a_project_imports_of_the_engine_only_its_door(root: Path, folder: str) -> None:
     beside = {
         (file, module, name)
@@ -47,10 +39,6 @@ def test_a_project_imports_of_the_engine_only_its_door(root: Path, folder: str) 
         if module != "sluice.extend" and (module, name) != ("sluice", "extend")
     }
     assert beside == set()
-
-
-def test_the_load_test_imports_no_more_than_it_did(root: Path) -> None:
-    assert {module for _, module, _ in imports(root / "loadtest")} - {"sluice.extend"} <= LOADTEST
 
 
 @pytest.mark.parametrize("folder", ["src/assistant", "tests", "loadtest"])
@@ -72,8 +60,8 @@ def test_the_application_of_the_template_is_small(root: Path) -> None:
 
 def test_every_name_of_the_door_is_there() -> None:
     assert sorted(extend.__all__) == dir(extend) == sorted(extend._MODULES)
-    for name in extend.__all__:
-        assert getattr(extend, name) is not None
+    # In a process of its own: Locust, which the load test brings, changes the standard library of its process.
+    assert "locust" in loaded("from sluice import extend; assert None not in map(extend.__getattr__, extend.__all__)")
     with pytest.raises(AttributeError, match="no attribute 'metrics'"):
         _ = extend.metrics  # type: ignore[attr-defined]
 

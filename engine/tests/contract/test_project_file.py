@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from sluice.core.project import load_project
-from sluice.template.versions import version_of
+from sluice.template.owned import version_of
 
 RULES = {"deletion", "non_fast_forward", "required_linear_history", "pull_request", "required_status_checks"}
 

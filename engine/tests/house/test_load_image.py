@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sluice import extend
 from sluice.core.extras import extras
 
 # What is imported when the Jobs start; a library that a command imports later is found by engine/tests/image alone.
@@ -41,14 +42,20 @@ print(json.dumps({top: owners[top] for top in tops & owners.keys()}))
 """
 
 
+DOOR = "sluice.extend"
+
+
 def imports_of(folder: Path) -> list[str]:
-    """The modules of `sluice` and of libraries that the files of a folder import."""
+    """The modules of `sluice` and of libraries that the files of a folder import, through the door too."""
     own = {path.stem for path in folder.glob("*")}
     found = set()
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                names += (
+                    [extend._MODULES[alias.name] for alias in node.names] if node.module == DOOR else [str(node.module)]
+                )
             found |= {name for name in names if name.partition(".")[0] not in own | {"__future__"}}
     return sorted(found)
 

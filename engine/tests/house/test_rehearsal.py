@@ -166,7 +166,7 @@ _CONCLUDE = """
 import json, sys
 from pathlib import Path
 from sluice.rollout.load_measurements import RequestSample
-from sluice.rollout.load_test.stage import Stage
+from sluice.rollout.load_test.stage import LoadStage
 from sluice.rollout.load_test.verdict import conclude
 a = json.loads(sys.argv[1])
 samples = []
@@ -174,7 +174,7 @@ for pair in range(100):
     for release, seconds, bad in (("stable", a["stable"], 0), ("canary", a["canary"], a["errors"])):
         error = "status 503" if pair < bad else ""
         samples.append(RequestSample(f"{release}-{pair}", release, pair, error, 1000 * seconds, 500 * seconds))
-stage = Stage(*[""] * 3, Path(a["gates"]), Path(a["out"]), [], 2, 1.0, "steady", 1.0, samples=samples)
+stage = LoadStage(*[""] * 3, Path(a["gates"]), Path(a["out"]), [], 2, 1.0, "steady", 1.0, samples=samples)
 sys.exit(0 if conclude(stage) else 3)
 """
 

@@ -12,7 +12,7 @@ import pytest
 from image.containers import Job, Placed, Pod, isolation, podman
 from sluice.core.processes import free_port
 from sluice.release.container_image import LOAD, BuiltImage, build
-from support.rollout.canaries import Canary
+from support.rollout.canaries import compared_releases
 
 from .listed import installed, locked
 
@@ -85,20 +85,8 @@ def test_a_load_stage_that_measures_nothing_is_no_pass(make: MakeJob, placed: Pl
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Name -> URL of a scripted release: stable, one that answers alike, and one that answers worse."""
-    folder = tmp_path_factory.mktemp("services")
-    started = {
-        "stable": Canary("r-00000000000a", folder / "a"),
-        "good": Canary("r-00000000000b", folder / "b"),
-        "worse": Canary("r-00000000000c", folder / "c", wrong=True),
-    }
-    try:
-        for service in started.values():
-            service.wait_ready()
-        yield {name: service.url for name, service in started.items()}
-    finally:
-        for service in started.values():
-            service.stop()
+    with compared_releases(tmp_path_factory.mktemp("services")) as urls:
+        yield urls
 
 
 @pytest.mark.parametrize(("canary", "status", "said"), [("good", 0, "no difference seen"), ("worse", 3, "worse")])

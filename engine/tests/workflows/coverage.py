@@ -13,7 +13,7 @@ from workflows.act import Job, Run, load
 RUN = tuple(
     f"{name}.yml"
     for name in ("ci", "release", "rollback", "train", "nightly", "test-cluster", "upgrade-template")
-    if name != "train" or "finetune" in extras()
+    if (name != "train" or "finetune" in extras()) and (name != "upgrade-template" or "upgrade" in extras())
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sluice.core.extras import extras
-from sluice.template.versions import version_of
+from sluice.template.owned import version_of
 from workflows.act import Run
 from workflows.coverage import RUN
 from workflows.hostile import NAME, TEXTS, text
@@ -112,17 +112,19 @@ def test_the_cluster_s_test_is_asked_for(place: World) -> None:
     assert place.made()[-3:] == ["release", "kind", "e2e-cluster"]
 
 
-def test_a_template_that_has_nothing_newer_is_asked(bare: World) -> None:
-    """How versions are taken and published is tested in engine/tests/unit/template."""
-    version = version_of(bare.scratch.root)
-    bare.scratch.branch("upgrading")
-    bare.scratch.git("push", "--quiet", "origin", f"HEAD:refs/tags/v{version}")
-    project = (bare.scratch.root / "config/project.yaml").read_text()
-    bare.scratch.write("config/project.yaml", f"{project}template: {{repository: '{bare.scratch.origin}'}}\n")
-    bare.scratch.commit("Where the template is")
-    run = bare.dispatch("upgrade-template.yml", number=908, version="")
-    assert run.status == 0
-    assert "this engine is the newest version of the template" in run.job("upgrade").log
+if "upgrade" in extras():
+
+    def test_a_template_that_has_nothing_newer_is_asked(bare: World) -> None:
+        """How versions are taken and published is tested in engine/tests/unit/extras/upgrade."""
+        version = version_of(bare.scratch.root)
+        bare.scratch.branch("upgrading")
+        bare.scratch.git("push", "--quiet", "origin", f"HEAD:refs/tags/v{version}")
+        project = (bare.scratch.root / "config/project.yaml").read_text()
+        bare.scratch.write("config/project.yaml", f"{project}template: {{repository: '{bare.scratch.origin}'}}\n")
+        bare.scratch.commit("Where the template is")
+        run = bare.dispatch("upgrade-template.yml", number=908, version="")
+        assert run.status == 0
+        assert "this engine is the newest version of the template" in run.job("upgrade").log
 
 
 def test_every_step_has_run(bare: World, place: World) -> None:

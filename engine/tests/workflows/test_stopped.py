@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unit.rollout.cluster import recording
+from unit.cluster.cluster import recording
 from workflows.act import Run
 from workflows.world import World
 

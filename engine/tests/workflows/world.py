@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from support.kubernetes.api_server import KubeApi, serving
+from unit.cluster.cluster import recording
 from unit.github.fake_github import WRITER, FakeGitHub, fake_github
-from unit.rollout.cluster import recording
 from workflows.act import Run, Runner
 from workflows.coverage import Step, began, declared
 from workflows.gate import opened

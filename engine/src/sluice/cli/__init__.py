@@ -78,7 +78,6 @@ app.command()(deployment.rollback)
 app.command()(evaluation.evaluate)
 app.command("eval")(evaluation.eval_change)
 app.command()(template.init)
-app.command()(template.upgrade)
 app.command("extras")(list_extras)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from sluice.cli.common import BaseOption, set_outputs, tell
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 
@@ -18,14 +19,13 @@ group = typer.Typer(no_args_is_help=True, help="What a run on GitHub decides and
 
 @group.command()
 def plan(
-    base: Annotated[str, typer.Option(help="Branch, tag or commit that the change is for.")] = "origin/main",
+    base: BaseOption = "origin/main",
     head: Annotated[str, typer.Option(help="Branch, tag or commit of the change.")] = "HEAD",
 ) -> None:
     """Say which jobs of ci.yml a change needs, by the paths that it changes; on doubt, all of them.
 
     In GitHub Actions the answer goes into the outputs of the step, `true` or `false` for each job, and the summary."""
     from sluice.github.job_plan import plan_change, summary
-    from sluice.github.step_outputs import write_outputs
 
     workspace = Workspace.find()
     found = plan_change(workspace.root, base, head)
@@ -34,8 +34,8 @@ def plan(
             "rehearse-release", f"{', '.join(missing)} not set: no model can be called; main rehearses it"
         )
     print(summary(found))
-    _tell(summary(found))
-    print(write_outputs(found.outputs(), os.environ), file=sys.stderr)
+    tell(summary(found))
+    print(set_outputs(found.outputs()), file=sys.stderr)
 
 
 @group.command()
@@ -44,11 +44,10 @@ def project() -> None:
 
     In GitHub Actions they are outputs of the step, for what comes after."""
     from sluice.core.project import load_project
-    from sluice.github.step_outputs import write_outputs
 
     first, last = load_project(Workspace.find().config).environments
     print(f"first: {first}\nlast: {last}")
-    print(write_outputs({"first": first, "last": last}, os.environ), file=sys.stderr)
+    print(set_outputs({"first": first, "last": last}), file=sys.stderr)
 
 
 @group.command()
@@ -58,7 +57,7 @@ def required(needs: Needs) -> None:
 
     outcomes = judge(needs)
     print(summary(outcomes))
-    _tell(summary(outcomes))
+    tell(summary(outcomes))
     if faults := [f"{one.job}: {one.result}: {one.fault}" for one in outcomes if one.fault]:
         raise ValidationErrors("required", faults)
 
@@ -94,7 +93,7 @@ def audit_locks() -> None:
     program = Path(sys.prefix) / "scan" / "bin" / "pip-audit"
     findings = audit(program, locks, folder / "advisories.yaml", today=datetime.now(UTC).date())
     print(summary(findings, len(locks)))
-    _tell(summary(findings, len(locks)))
+    tell(summary(findings, len(locks)))
     if faults := [one.fault for one in findings if one.fault]:
         remedy = "compile the locks anew, or accept it for a time in engine/requirements/advisories.yaml"
         raise ValidationErrors("requirements", faults, remedy=remedy)
@@ -110,9 +109,3 @@ def _keys_of_providers(workspace: Workspace) -> list[str]:
     except SluiceError:
         return []  # a broken file is for the tests to tell, not a reason to do less
     return missing_keys((*providers.chat, *providers.judge))
-
-
-def _tell(markdown: str) -> None:
-    from sluice.github.job_summary import write_job_summary
-
-    print(write_job_summary(markdown, os.environ), file=sys.stderr)

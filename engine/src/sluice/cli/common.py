@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,9 @@ from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.settings import nearest
 from sluice.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.release.environment_record import EnvironmentRecord
 
 HERE = "here"
 OnOption = Annotated[str, typer.Option(help="Where: this machine, or the machines of an extra, by its name.")]
@@ -24,19 +28,36 @@ WatchOption = Annotated[
 # Without it a command is about this machine.
 EnvOption = Annotated[str, typer.Option("--env", help="Environment of the shared record; default: this machine.")]
 FaultOption = Annotated[str, typer.Option(help="Drill: inject `delay=SECONDS` or `error=SHARE` into the canary.")]
+EnvironmentOption = Annotated[str, typer.Option("--env", help="Environment of the shared record.")]
+ReleaseArgument = Annotated[str, typer.Argument(help="Release id.")]
+ChampionArgument = Annotated[str, typer.Argument(help="Release id; default: the champion.")]
+ReasonOption = Annotated[str, typer.Option(help="Why.")]
+ReplayOption = Annotated[bool, typer.Option("--replay", help="Answer out of the response cache only.")]
+BaseOption = Annotated[str, typer.Option(help="Branch, tag or commit that the change is for.")]
 RemoteOption = Annotated[str, typer.Option(help="Name of a remote in .dvc/config; default: the default one.")]
 PortOption = Annotated[int, typer.Option(help="Port on the loopback address.")]
 
 
 def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any, Path]:
-    """A release's manifest and folder; without an id, the champion's of the environment. What is not on this machine
-    is fetched from the artifact store that SLUICE_ARTEFACTS names."""
+    """A release of this machine, or of the artifact store that SLUICE_ARTEFACTS names: it is fetched then.
+
+    Args:
+        workspace: the checkout.
+        release: its id; empty for the champion.
+        env: whose champion; empty for this machine's.
+
+    Returns:
+        Its manifest and its folder.
+
+    Raises:
+        SluiceError: there is no such release, or no champion yet.
+    """
     from sluice.release import champion
     from sluice.release.catalogue import bring_release
-    from sluice.release.environment_record import PLACE, open_record, shared_artifact_store
+    from sluice.release.environment_record import PLACE, shared_artifact_store
     from sluice.release.manifest import load
 
-    chosen = release or champion.champion_id(open_record(workspace, env, os.environ))
+    chosen = release or champion.champion_id(record_of(workspace, env))
     if not chosen:
         where = f" of {env}" if env else ""
         raise SluiceError(f"there is no champion{where} yet", remedy="run `make release` first")
@@ -48,12 +69,22 @@ def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any
     raise SluiceError(f"{folder}: no such release", remedy="`sluice release list` names those of this machine")
 
 
+def record_of(workspace: Workspace, env: str) -> EnvironmentRecord:
+    """The record of an environment's releases; that of this machine without one."""
+    from sluice.release.environment_record import open_record
+
+    return open_record(workspace, env, os.environ)
+
+
 def elsewhere(occasion: str, on: str) -> Callable[..., Any]:
     """What an extra does in place of this machine. SluiceError where none is called `on`.
 
     Args:
         occasion: The hook: what is done.
         on: Name of the extra.
+
+    Returns:
+        The function that does it.
     """
     there = hooks(occasion)
     if on not in there:
@@ -64,3 +95,17 @@ def elsewhere(occasion: str, on: str) -> Callable[..., Any]:
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def tell(markdown: str) -> None:
+    """In GitHub Actions: into the summary of the job; elsewhere nothing."""
+    from sluice.github.job_summary import write_job_summary
+
+    print(write_job_summary(markdown, os.environ), file=sys.stderr)
+
+
+def set_outputs(values: Mapping[str, str]) -> str:
+    """In GitHub Actions: outputs of the step. Returns what was done."""
+    from sluice.github.step_outputs import write_outputs
+
+    return write_outputs(values, os.environ)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli.common import find_release
+from sluice.cli.common import find_release, record_of, set_outputs
 from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
 from sluice.core.workspace import Workspace
 
@@ -40,7 +40,6 @@ def deploy(
     from sluice.cluster.release_overlay import render_release
     from sluice.cluster.resource_watch import WatchTimeouts
     from sluice.github.job_summary import write_job_summary
-    from sluice.github.step_outputs import write_outputs
     from sluice.rollout.analysis_templates import parse_duration
 
     workspace = Workspace.find()
@@ -60,7 +59,7 @@ def deploy(
     if done.passed:
         print(f"{done.release} is live in {env}" + ("; nothing changed" if done.kind == "unchanged" else ""))
         return
-    write_outputs({"reason": " ".join(f"{env}: {'; '.join(done.reasons)}".split())}, os.environ)
+    set_outputs({"reason": " ".join(f"{env}: {'; '.join(done.reasons)}".split())})
     raise CanaryStopped(
         f"{done.release} {'was stopped' if done.kind == 'stopped' else 'failed'} in {env}\n"
         + "\n".join(f"  {reason}" for reason in done.reasons),
@@ -112,12 +111,8 @@ def _recorded(env: str) -> str:
 
 def _before(workspace: Workspace, env: str) -> str:
     """What was live before the champion, as the record has it: it knows what was gone back from. Empty without one."""
-    from sluice.release.environment_record import open_record
-
-    if not _recorded(env):
-        return ""
     try:
-        return open_record(workspace, env, os.environ).previous()
+        return record_of(workspace, env).previous() if _recorded(env) else ""
     except SluiceError:
         return ""
 

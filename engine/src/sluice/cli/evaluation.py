@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli.common import find_release, print_json
+from sluice.cli.common import BaseOption, ReplayOption, find_release, print_json, tell
 from sluice.core.errors import GateFailed
 from sluice.core.workspace import Workspace
 
@@ -19,7 +19,7 @@ def evaluate(
     baseline: Annotated[bool, typer.Option("--baseline", help="The base model without an adapter.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default: build/evaluation.")] = None,
     asked: Annotated[Path | None, typer.Option(help="A file of rows to ask in place of data/eval.jsonl.")] = None,
-    replay: Annotated[bool, typer.Option("--replay", help="Answer out of the response cache only.")] = False,
+    replay: ReplayOption = False,
 ) -> None:
     """Ask the application every case of data/eval.jsonl and score the answers (pipeline stage)."""
     from sluice.evaluation.evaluate_stage import run
@@ -36,9 +36,9 @@ def evaluate(
 
 
 def eval_change(
-    base: Annotated[str, typer.Option(help="Branch, tag or commit that the change is for.")] = "origin/main",
+    base: BaseOption = "origin/main",
     head: Annotated[str, typer.Option(help="Branch, tag or commit of the change; default: the working tree.")] = "",
-    replay: Annotated[bool, typer.Option("--replay", help="Answer out of the response cache only.")] = False,
+    replay: ReplayOption = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the reports; default: build/comparison.")] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="In GitHub Actions: into the job summary and the pull request's comment.")
@@ -60,17 +60,12 @@ def eval_change(
         print(in_the_terminal(found.comparison))
         print(f"reports: {found.reports}")
     if publish:
-        _publish(text)
+        from sluice.github.pull_request_comment import upsert_comment
+
+        tell(text)
+        print(upsert_comment(text, os.environ, marker="comparison").message, file=sys.stderr)
     if found.comparison is None:
         print(text.strip())
     elif not found.comparison.passed:
         remedy = f"{found.reports}/{PAGE} shows the cases"
         raise GateFailed(f"the verdict is: {found.comparison.verdict}", remedy=remedy)
-
-
-def _publish(text: str) -> None:
-    from sluice.github.job_summary import write_job_summary
-    from sluice.github.pull_request_comment import upsert_comment
-
-    print(write_job_summary(text, os.environ), file=sys.stderr)
-    print(upsert_comment(text, os.environ, marker="comparison").message, file=sys.stderr)

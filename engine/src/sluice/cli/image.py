@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sluice.cli.common import set_outputs
 from sluice.core.workspace import Workspace
 
 group = typer.Typer(help="The images: one serves releases, one judges their canaries.")
@@ -52,7 +53,6 @@ def image_push(
 
     On GitHub GITHUB_ACTOR and GITHUB_TOKEN open the registry; outputs are `image`, `name` and `digest`, and the same
     with `load-` before them for the image that judges a canary."""
-    from sluice.github.step_outputs import write_outputs
     from sluice.release.container_image import TARGETS, push, suffixed
 
     user, token = os.environ.get("GITHUB_ACTOR", ""), os.environ.get("GITHUB_TOKEN", "")
@@ -61,5 +61,5 @@ def image_push(
         pushed = push(Workspace.find().root, name, there, user=user, token=token)
         prefix = target.suffix.removeprefix("-") + "-" if target.suffix else ""
         found = {"image": pushed.image, "name": pushed.name, "digest": pushed.digest}
-        write_outputs({prefix + key: value for key, value in found.items()}, os.environ)
+        set_outputs({prefix + key: value for key, value in found.items()})
         print(pushed.image if pushed.new else f"{pushed.image}: pushed before")

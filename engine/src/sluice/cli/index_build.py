@@ -15,6 +15,8 @@ from sluice.core.workspace import Workspace
 if TYPE_CHECKING:
     import psycopg
 
+    from sluice.retrieval.stores import Stores
+
 group = typer.Typer(no_args_is_help=True, help="Build the search index, and load it into the stores.")
 Wait = Annotated[float, typer.Option(help="Seconds to wait for a store that is just starting.")]
 StoreName = Annotated[str, typer.Option("--store", help="Store of config/stores.yaml; default: its default.")]
@@ -91,8 +93,8 @@ def index_load(
     manifest = load(folder)
     verify(folder, manifest, part="index")
     for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
-        spec = chosen_stores(workspace, name, "", "").chosen
-        with open_chosen(workspace, name, "", "", wait=wait) as connection:
+        spec = chosen_stores(workspace, name).chosen
+        with open_chosen(workspace, name, wait=wait) as connection:
             info = load_index(connection, folder / "index", manifest.id, spec.vectors, spec.partition_by)
         print(f"{manifest.id}: {info.collection}, {info.chunks} chunks" + (f", store {name}" if tenants else ""))
 
@@ -113,7 +115,7 @@ def index_migrate(
 
     workspace = Workspace.find()
     for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
-        with open_chosen(workspace, name, "", "", wait=wait, autocommit=False) as connection:
+        with open_chosen(workspace, name, wait=wait, autocommit=False) as connection:
             done = migrate(connection, to=to)
         for step in done.steps:
             print(step)
@@ -149,7 +151,18 @@ def collection_of(workspace: Workspace) -> str:
     return read_index(workspace.build / "index")[0].collection
 
 
-def chosen_stores(workspace: Workspace, store: str, env: str, tenant: str) -> Any:
+def chosen_stores(workspace: Workspace, store: str = "", env: str = "", tenant: str = "") -> Stores:
+    """config/stores.yaml, with the store that the options of a command choose as the default.
+
+    Args:
+        workspace: the checkout.
+        store: its name; default: the default one.
+        env: that of this environment.
+        tenant: that of this tenant.
+
+    Returns:
+        The stores.
+    """
     from sluice.core.settings import load_settings
     from sluice.retrieval.stores import Stores
 
@@ -165,8 +178,27 @@ def names_of_stores(workspace: Workspace, store: str, env: str, tenant: str, *, 
 
 @contextmanager
 def open_chosen(
-    workspace: Workspace, store: str, env: str, tenant: str, *, wait: float = 0, autocommit: bool = True
+    workspace: Workspace,
+    store: str = "",
+    env: str = "",
+    tenant: str = "",
+    *,
+    wait: float = 0,
+    autocommit: bool = True,
 ) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to the store that the options of a command choose.
+
+    Args:
+        workspace: the checkout.
+        store: its name; default: the default one.
+        env: that of this environment.
+        tenant: that of this tenant.
+        wait: seconds to wait for a store that is just starting.
+        autocommit: as of psycopg.
+
+    Yields:
+        The connection.
+    """
     from sluice.retrieval.postgres_connections import connected
     from sluice.retrieval.stores import open_store
 

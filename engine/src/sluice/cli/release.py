@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sluice.cli.common import EnvOption, FaultOption, find_release
+from sluice.cli.common import (
+    ChampionArgument,
+    EnvOption,
+    FaultOption,
+    ReleaseArgument,
+    find_release,
+    print_json,
+    record_of,
+)
 from sluice.core.errors import CanaryStopped, GateFailed, ValidationErrors
 from sluice.core.workspace import Workspace
 
@@ -38,9 +45,7 @@ def release_list(
     as_json: Annotated[bool, typer.Option("--json", help="One object a line, with all keys.")] = False,
 ) -> None:
     """The record: what was promoted, refused and gone back to, and why; * is live."""
-    from sluice.release.environment_record import open_record
-
-    record = open_record(Workspace.find(), env, os.environ)
+    record = record_of(Workspace.find(), env)
     live = record.champion()
     for event in record.history():
         if as_json:
@@ -52,20 +57,14 @@ def release_list(
 
 
 @group.command("show")
-def release_show(
-    release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "", env: EnvOption = ""
-) -> None:
+def release_show(release: ChampionArgument = "", env: EnvOption = "") -> None:
     """The manifest of a release."""
     manifest, _ = find_release(Workspace.find(), release, env)
-    print(json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False))
+    print_json(manifest.model_dump(mode="json"))
 
 
 @group.command("diff")
-def release_diff(
-    before: Annotated[str, typer.Argument(help="Release id.")],
-    after: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "",
-    env: EnvOption = "",
-) -> None:
+def release_diff(before: ReleaseArgument, after: ChampionArgument = "", env: EnvOption = "") -> None:
     """What is different between two releases: metrics, parts, texts of prompts and settings. As Markdown."""
     from sluice.release.release_diff import compare_releases, markdown
 
@@ -76,7 +75,7 @@ def release_diff(
 
 @group.command("verify")
 def release_verify(
-    release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "",
+    release: ChampionArgument = "",
     env: EnvOption = "",
     judged: Annotated[
         str, typer.Option("--judged-in", help="Fail unless it was judged against the champion of this environment.")
@@ -89,7 +88,7 @@ def release_verify(
     manifest.
 
     What cannot be looked at is said to be not verified."""
-    from sluice.release.environment_record import PLACE, open_record, shared_artifact_store
+    from sluice.release.environment_record import PLACE, shared_artifact_store
     from sluice.release.verification import check_artifact_store, check_attestation, check_champion, check_folder
 
     workspace = Workspace.find()
@@ -98,7 +97,7 @@ def release_verify(
     attestation = check_attestation(folder, os.environ)
     checks = [check_folder(folder), check_artifact_store(store, workspace, folder), attestation]
     if judged:
-        checks.append(check_champion(manifest, open_record(workspace, judged, os.environ)))
+        checks.append(check_champion(manifest, record_of(workspace, judged)))
     for check in checks:
         print(check)
     wrong = [check for check in checks if check.result == "failed"]
@@ -124,7 +123,7 @@ def release_rollback(
 @group.command("push")
 def release_push(
     to: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix.", envvar=ARTEFACTS)],
-    release: Annotated[str, typer.Argument(help="Release id; default: the champion.")] = "",
+    release: ChampionArgument = "",
 ) -> None:
     """Put a release and its models where other machines fetch them, each file under its sha256."""
     from sluice.release.artifact_store import open_artifact_store

@@ -8,41 +8,43 @@ work as well, with SLUICE_ARTEFACTS set.
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sluice.cli.common import find_release
+from sluice.cli.common import (
+    EnvironmentOption,
+    ReasonOption,
+    ReleaseArgument,
+    find_release,
+    record_of,
+    set_outputs,
+    tell,
+)
 from sluice.cli.release import group
 from sluice.core import git
 from sluice.core.errors import GateFailed
 from sluice.core.workspace import Workspace
 
-Environment = Annotated[str, typer.Option("--env", help="Environment of the shared record.")]
-ReleaseArgument = Annotated[str, typer.Argument(help="Release id.")]
-
 
 @group.command("plan")
-def release_plan(env: Environment) -> None:
+def release_plan(env: EnvironmentOption) -> None:
     """Say whether there is anything to release since the commit that was last decided about.
 
     Output on GitHub: `make`, true or false."""
-    from sluice.github.step_outputs import write_outputs
     from sluice.jobs.release_steps import plan
-    from sluice.release.environment_record import open_record
 
     workspace = Workspace.find()
-    found = plan(workspace, open_record(workspace, env, os.environ))
+    found = plan(workspace, record_of(workspace, env))
     print(found.reason if found.make else f"Nothing to release: {found.reason}")
-    _tell(f"### {'A release is made' if found.make else 'Nothing to release'}\n\n{_code(found.reason)}")
-    write_outputs({"make": "true" if found.make else "false"}, os.environ)
+    tell(f"### {'A release is made' if found.make else 'Nothing to release'}\n\n{_code(found.reason)}")
+    set_outputs({"make": "true" if found.make else "false"})
 
 
 @group.command("stage")
 def release_stage(
-    env: Environment,
+    env: EnvironmentOption,
     image: Annotated[
         str, typer.Option(help="NAME@sha256:DIGEST of what serves it in a cluster.", envvar="SLUICE_IMAGE")
     ] = "",
@@ -55,20 +57,18 @@ def release_stage(
     Exit code 3 when a gate refused it. Outputs on GitHub: `verdict`, candidate or refused; `release`; `digest` of its
     release.json; `folder`."""
     from sluice.core.digests import digest_of_file
-    from sluice.github.step_outputs import write_outputs
     from sluice.jobs.release_steps import stage
-    from sluice.release.environment_record import open_record
     from sluice.release.manifest import FILE, Images
     from sluice.release.release_diff import compare_releases, markdown
 
     workspace = Workspace.find()
-    staged = stage(workspace, open_record(workspace, env, os.environ), images=Images(image or None, load_image or None))
+    staged = stage(workspace, record_of(workspace, env), images=Images(image or None, load_image or None))
     manifest, folder = staged.manifest, staged.folder
     verdict = "refused" if staged.refused else "candidate"
     print(f"{manifest.id}  {verdict}\nreport  {folder / 'report.html'}")
-    _tell(f"### {verdict}\n\n" + markdown(compare_releases(_parent(workspace, manifest.parent), (manifest, folder))))
+    tell(f"### {verdict}\n\n" + markdown(compare_releases(_parent(workspace, manifest.parent), (manifest, folder))))
     outputs = {"verdict": verdict, "release": manifest.id, "digest": f"sha256:{digest_of_file(folder / FILE)}"}
-    write_outputs({**outputs, "folder": str(folder.relative_to(workspace.root))}, os.environ)
+    set_outputs({**outputs, "folder": str(folder.relative_to(workspace.root))})
     if staged.refused:
         raise GateFailed(f"release {manifest.id} was refused: {staged.refused}", remedy="the champion stays live")
 
@@ -76,15 +76,14 @@ def release_stage(
 @group.command("promote")
 def release_promote(
     release: ReleaseArgument,
-    env: Environment,
-    reason: Annotated[str, typer.Option(help="Why.")] = "every canary step held",
+    env: EnvironmentOption,
+    reason: ReasonOption = "every canary step held",
 ) -> None:
     """Make a release the champion of an environment: alias in MLflow and record. Once it is, nothing is done."""
     from sluice.release import champion
-    from sluice.release.environment_record import open_record
 
     workspace = Workspace.find()
-    record = open_record(workspace, env, os.environ)
+    record = record_of(workspace, env)
     with workspace.exclusive():
         moved = champion.promote(workspace, record, release, commit=git.commit(workspace.root), reason=reason)
     print(f"{release} is the champion of {env}" + ("" if moved else " already"))
@@ -93,7 +92,7 @@ def release_promote(
 @group.command("reject")
 def release_reject(
     release: ReleaseArgument,
-    env: Environment,
+    env: EnvironmentOption,
     reason: Annotated[str, typer.Option(help="Why.", envvar="REASON")] = "",
     issue: Annotated[
         bool, typer.Option("--issue", help="Open an issue on GitHub, or renew the one that is open.")
@@ -101,11 +100,10 @@ def release_reject(
 ) -> None:
     """Note that a release was stopped. The champion stays."""
     from sluice.release import champion
-    from sluice.release.environment_record import open_record
 
     workspace = Workspace.find()
     said = reason or "a job before the promotion failed without a reason; its log says more"
-    record = open_record(workspace, env, os.environ)
+    record = record_of(workspace, env)
     champion.reject(workspace, record, release, said, commit=git.commit(workspace.root))
     print(f"{release} was stopped; {champion.champion_id(record) or 'nothing'} is live in {env}")
     if issue:
@@ -113,7 +111,7 @@ def release_reject(
 
 
 @group.command("publish")
-def release_publish(release: ReleaseArgument, env: Environment) -> None:
+def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
     """Make the GitHub Release: notes out of what changed since its parent, release.json and the report beside it.
 
     It is named by the release id. What is there already stays; what a run that was cut off left out is added."""
@@ -150,12 +148,6 @@ Reason: {_code(reason)}
 """
     posted = upsert_issue(f"Release {release} was stopped", text, os.environ, marker=f"stopped-{env}-{release}")
     return f"{posted.message}: {posted.url}"
-
-
-def _tell(markdown: str) -> None:
-    from sluice.github.job_summary import write_job_summary
-
-    print(write_job_summary(markdown, os.environ), file=sys.stderr)
 
 
 def _code(text: str) -> str:

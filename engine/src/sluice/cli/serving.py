@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sluice.cli.common import EnvOption, FaultOption, PortOption, find_release
+from sluice.cli.common import EnvOption, FaultOption, PortOption, find_release, record_of, set_outputs
 from sluice.core.errors import CanaryStopped, SluiceError
 from sluice.core.workspace import Workspace
 
@@ -63,14 +62,12 @@ def rehearse(
     With --env a release that is the champion already has nothing to be rehearsed beside, and passes. Output on GitHub:
     `reason`, when it is stopped."""
     from sluice.core.progress import PipelineProgress
-    from sluice.github.step_outputs import write_outputs
     from sluice.jobs.release_job import EXPECTED, run_rehearsal
     from sluice.jobs.release_steps import stable_of
     from sluice.release import champion
-    from sluice.release.environment_record import open_record
 
     workspace = Workspace.find()
-    record = open_record(workspace, env, os.environ)
+    record = record_of(workspace, env)
     with workspace.exclusive():
         if not env and release == champion.champion_id(record):
             raise SluiceError(f"{release} is the champion itself", remedy="`sluice release list` names the others")
@@ -82,5 +79,5 @@ def rehearse(
         pipeline_progress = PipelineProgress({"rehearse": EXPECTED["rehearse"]}, workspace.state / "durations.json")
         result = run_rehearsal(workspace, canary, stable, pipeline_progress=pipeline_progress, fault=fault)
     if result.verdict != "passed":
-        write_outputs({"reason": " ".join(f"rehearsal: {result.reason}".split())}, os.environ)
+        set_outputs({"reason": " ".join(f"rehearsal: {result.reason}".split())})
         raise CanaryStopped(f"the canary {release} was stopped: {result.reason}")

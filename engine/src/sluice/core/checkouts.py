@@ -26,10 +26,19 @@ def checkout(
     share: Sequence[str] = (),
     on_drop: Callable[[Path], object] = lambda _: None,
 ) -> Workspace:
-    """The checkout of a full commit name, made when it is not there yet. Older ones beyond the last few are dropped.
+    """The checkout of a commit, made when it is not there yet. Older ones beyond the last few are dropped.
 
-    `share`: folders below .sluice/ that are the same in both; what lies in them must be named by its content.
-    `on_drop` is called with the .sluice folder of each before it goes. SluiceError when git cannot bring the commit.
+    Args:
+        workspace: this checkout.
+        commit: full name.
+        share: folders below .sluice/ that are the same in both; what lies in them must be named by its content.
+        on_drop: called with the .sluice folder of each before it goes.
+
+    Returns:
+        The other checkout.
+
+    Raises:
+        SluiceError: git cannot bring the commit.
     """
     folder = workspace.state / FOLDER / commit[:12]
     if not (folder / ".git").exists():

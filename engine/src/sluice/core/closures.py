@@ -69,12 +69,14 @@ class Code:
 
 
 def changed(before: str, now: str) -> str:
-    """What is different between two listings, in words: `2 files: sluice/core/atomic_files.py,
-    engine/requirements/dev.txt`.
+    """What is different between two listings, in words.
 
     Args:
         before: listing of an earlier time, empty when there was none.
         now: listing of today.
+
+    Returns:
+        Such as `2 files changed: sluice/core/git.py, requirements/dev.txt`.
     """
     if not before:
         return "listed for the first time"
@@ -92,6 +94,9 @@ def affecting(root: Path, changed: Sequence[str], *programs: Program, but_for: P
         changed: paths of files in the checkout.
         programs: what runs.
         but_for: a program whose code does not count.
+
+    Returns:
+        Their paths, in the same order.
     """
     try:
         graph = CodeGraph(root)
@@ -122,7 +127,7 @@ class CodeGraph:
         if APPLICATION in self._packages:
             _require_packages(root, self._packages[APPLICATION])
         self._graph = _build(self._packages)
-        self._data = {name: _data_of(folder) for name, folder in self._packages.items()}
+        self._data = {place: paths for folder in self._packages.values() for place, paths in _data_of(folder).items()}
 
     def code_of(self, *programs: Program) -> Code:
         """All that can be reached from any of the programs; a part of the engine that was left out brings nothing.
@@ -130,18 +135,15 @@ class CodeGraph:
         Raises:
             SluiceError: a module or a lock is not there.
         """
-        programs = tuple(program for program in programs if not self._left_out(program))
-        modules = self._reach(root for program in programs for root in self._roots(program))
+        known = self._graph.modules
+        there = [one for one in programs if all(name in known or not name.startswith(_EXTRAS) for name in one.modules)]
+        modules = self._reach(root for program in there for root in self._roots(program))
         paths = {self._name(path): path for path in map(self._file, modules)}
         for module in modules:
-            paths |= {self._name(path): path for path in self._data_files(module)}
-        for lock in sorted({lock for program in programs for lock in program.locks}):
+            paths |= {self._name(path): path for path in self._data.get(self._folder(module), ())}
+        for lock in sorted({lock for program in there for lock in program.locks}):
             paths[f"requirements/{lock}"] = self._lock(lock)
         return Code(paths)
-
-    def _left_out(self, program: Program) -> bool:
-        modules = self._graph.modules
-        return any(name.startswith(_EXTRAS) and name not in modules for name in program.modules)
 
     def _roots(self, program: Program) -> list[str]:
         absent = [module for module in program.modules if module not in self._graph.modules]
@@ -157,15 +159,12 @@ class CodeGraph:
 
     def _reach(self, roots: Iterable[str]) -> set[str]:
         found: set[str] = set()
-        left = list(roots)
+        left = set(roots)
         while left:
             module = left.pop()
-            if module in found:
-                continue
             found.add(module)
-            left += [*self._imported(module), *self._named(module)]
-            if parent := module.rpartition(".")[0]:  # whose __init__ runs first
-                left.append(parent)
+            parent = module.rpartition(".")[0]  # whose __init__ runs first
+            left |= {*self._imported(module), *self._named(module), *filter(None, [parent])} - found
         return found
 
     def _imported(self, module: str) -> set[str]:
@@ -195,14 +194,13 @@ class CodeGraph:
         named = {name for name in _NAME.findall(text) if name in self._graph.modules}
         return [one for name in sorted(named) for one in self._whole(name)]
 
-    def _file(self, module: str) -> Path:
+    def _folder(self, module: str) -> Path:
         package, *parts = module.split(".")
-        place = self._packages[package].joinpath(*parts)
-        return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        return self._packages[package].joinpath(*parts)
 
-    def _data_files(self, module: str) -> list[Path]:
-        package, *parts = module.split(".")
-        return self._data[package].get(self._packages[package].joinpath(*parts), [])
+    def _file(self, module: str) -> Path:
+        place = self._folder(module)
+        return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
 
     def _name(self, path: Path) -> str:
         source = next(folder.parent for folder in self._packages.values() if path.is_relative_to(folder))

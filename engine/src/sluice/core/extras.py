@@ -52,7 +52,15 @@ def extras() -> dict[str, Extra]:
 
 
 def load(extra: str, reference: str) -> Any:
-    """What `module:name` below the package of an extra stands for."""
+    """What a reference of an extra stands for.
+
+    Args:
+        extra: its name.
+        reference: `module:name`, below its package.
+
+    Returns:
+        The object of that name.
+    """
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(f"sluice.extras.{extra}.{module}"), name)
 

@@ -26,7 +26,18 @@ def commit_time(root: Path) -> int:
 
 
 def resolve(root: Path, ref: str) -> str:
-    """The commit that a branch, tag or commit name means. SluiceError when there is none of that name."""
+    """The commit that a name means.
+
+    Args:
+        root: the checkout.
+        ref: a branch, a tag, or a commit.
+
+    Returns:
+        Its full name.
+
+    Raises:
+        SluiceError: no commit has that name here.
+    """
     found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     if found:
         return found
@@ -40,7 +51,17 @@ def resolve(root: Path, ref: str) -> str:
 
 
 def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[str, bytes]:
-    """Contents of the files that lie directly in a folder at a commit, by name. A folder that is not there has none."""
+    """Files that lie directly in a folder at a commit.
+
+    Args:
+        root: the checkout.
+        commit: any name of it.
+        folder: path in the checkout; one that is not there has no files.
+        suffix: how the names of the files end.
+
+    Returns:
+        Contents by name.
+    """
     listed = _output(root, "ls-tree", "-z", commit, f"{folder}/").decode("utf-8", "surrogateescape")
     found = {}
     for entry in filter(None, listed.split("\0")):
@@ -53,7 +74,19 @@ def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[
 
 
 def merge_base(root: Path, one: str, other: str) -> str:
-    """The commit at which two commits parted. SluiceError when they have nothing in common here."""
+    """The commit at which two commits parted.
+
+    Args:
+        root: the checkout.
+        one: a commit.
+        other: another.
+
+    Returns:
+        Its full name.
+
+    Raises:
+        SluiceError: they have nothing in common here.
+    """
     if found := _git(root, "merge-base", one, other):
         return found
     raise SluiceError(
@@ -63,9 +96,18 @@ def merge_base(root: Path, one: str, other: str) -> str:
 
 
 def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".",), but_for: str = "") -> list[str]:
-    """Files under `paths` that are others in `head` than in the commit `base`. Without a head: in the working tree,
-    with files that git does not know yet but would take. The file `but_for` does not count. A file that was moved is
-    two: one that went, one that came."""
+    """Files that differ from a commit. One that was moved is two: one that went, one that came.
+
+    Args:
+        root: the checkout.
+        base: the earlier commit.
+        head: the later one; empty: the working tree, with files that git does not know yet but would take.
+        paths: files and folders that count.
+        but_for: a file that does not.
+
+    Returns:
+        Paths in the checkout, sorted.
+    """
     where = ["--", *paths, *([f":(exclude){but_for}"] if but_for else [])]
     found = _names(root, "diff", "--name-only", "--no-renames", "-z", base, *([head] if head else []), *where)
     if not head:
@@ -74,7 +116,20 @@ def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".
 
 
 def run(root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "") -> str:
-    """What a command prints, without the last line end. SluiceError with git's own words when it fails."""
+    """Runs a command of git.
+
+    Args:
+        root: the checkout.
+        words: the command and its options.
+        env: variables beside those of this process.
+        remedy: of a failure.
+
+    Returns:
+        What it prints, without the last line end.
+
+    Raises:
+        SluiceError: it fails; with git's own words.
+    """
     return _output(root, *words, env=env, remedy=remedy).decode("utf-8", "surrogateescape").rstrip("\n")
 
 

@@ -7,24 +7,40 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from sluice.core.atomic_files import write_atomic
-from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.settings import Lines, Settings, describe_faults, nearest, parse_yaml, read_yaml
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Lines, Settings, nearest, parse_yaml, read_yaml, validated
 
 S = TypeVar("S", bound=Settings)
 
 
 def load_params(path: Path, section: str, model: type[S]) -> S:
-    """Section `section` of params.yaml as `model`; faults carry file and line."""
+    """A section of params.yaml.
+
+    Args:
+        path: the file.
+        section: its name.
+        model: the settings of the section.
+
+    Returns:
+        The section's settings.
+
+    Raises:
+        ValidationErrors: with file and line of each fault.
+    """
     return _section(path, *read_yaml(path), section, model)
 
 
 def set_params(path: Path, assignments: Iterable[str], models: Mapping[str, type[Settings]]) -> None:
-    """Sets each `section.key=value` in params.yaml; comments and order stay. `models`: the settings of every section.
+    """Sets values in params.yaml; comments and order stay. After an error the file is as it was.
 
-    SluiceError, and the file stays as it was, when an assignment is none or a section would no longer be valid.
+    Args:
+        path: the file.
+        assignments: `section.key=value`, each.
+        models: the settings of every section.
+
+    Raises:
+        SluiceError: an assignment is none, or a section would no longer be valid.
     """
     yaml, document = _editable(path)
     for assignment in assignments:
@@ -42,16 +58,22 @@ def set_params(path: Path, assignments: Iterable[str], models: Mapping[str, type
 
 
 def set_value(path: Path, keys: Sequence[str], value: float | str, model: type[Settings]) -> None:
-    """Sets one value of a settings file of `model`; comments and order stay. SluiceError, and the file stays as it
-    was, when it would no longer be valid."""
+    """Sets one value of a settings file; comments and order stay. After an error the file is as it was.
+
+    Args:
+        path: the file.
+        keys: from the outermost to the one of the value.
+        value: the new value.
+        model: the settings of the whole file.
+
+    Raises:
+        ValidationErrors: the file would no longer be valid.
+    """
     yaml, document = _editable(path)
     _set(document, list(keys), value, f"{'.'.join(keys)}={value}")
     text = _written(yaml, document)
     parsed, lines = parse_yaml(text.encode(), path)
-    try:
-        model.model_validate(parsed)
-    except ValidationError as error:
-        raise ValidationErrors(str(path), describe_faults(path, error, lines, model)) from None
+    validated(path, parsed, lines, model)
     write_atomic(path, text)
 
 
@@ -76,11 +98,8 @@ def _section(path: Path, document: Any, lines: Lines, section: str, model: type[
         raise SluiceError(
             f"{path}: no section {section!r}", remedy="restore it; engine/docs/reference/pipeline.md lists the sections"
         )
-    try:
-        return model.model_validate(document[section])
-    except ValidationError as error:
-        below = {place[1:]: line for place, line in lines.items() if place[:1] == (section,)}
-        raise ValidationErrors(str(path), describe_faults(path, error, below, model)) from None
+    below = {place[1:]: line for place, line in lines.items() if place[:1] == (section,)}
+    return validated(path, document[section], below, model)
 
 
 def _scalar(value: str, assignment: str) -> Any:

@@ -25,6 +25,7 @@ from sluice.core.errors import SluiceError
 _PR_SET_PDEATHSIG = 1
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 _STARTER = "SLUICE_STARTER"  # in a child's environment: who started it, as process and start time
+_CLOCK = 2.0  # seconds by which a start time may change: it rests on the clock, which may be set
 
 
 def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
@@ -38,14 +39,16 @@ def watch_parent(*, every: float = 1.0, again: float = 8.0, last: float = 12.0) 
     library may catch. So too when the Sluice process has died that started it by way of others: a shell between them
     lives on, and no signal is sent.
 
-    A thread looks `every` so many seconds; when the process still lives `again` seconds after its parent it sends
-    SIGTERM, at once where the kernel has sent none, and `last` seconds later SIGKILL.
+    Args:
+        every: seconds between two looks, in a thread.
+        again: seconds after the death of the parent until SIGTERM; at once where the kernel has sent none.
+        last: seconds from then until SIGKILL.
     """
     parent = os.getppid()
     starter, _, began = os.environ.get(_STARTER, "").partition(" ")
 
     def watch() -> None:
-        while os.getppid() == parent and (not began or _started(int(starter)) == began):
+        while os.getppid() == parent and (not began or _is_same(int(starter), float(began))):
             time.sleep(every)
         if os.getppid() != parent:
             time.sleep(again)
@@ -130,7 +133,21 @@ def start(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Child:
-    """Starts `argv`; output goes to state/logs/<name>.log, the record to state/run/<name>-<pid>.json."""
+    """Starts a program; its output goes to logs/<name>.log, its record to run/<name>-<pid>.json.
+
+    Args:
+        name: of its log and its record.
+        argv: the program and its words.
+        state: the .sluice/ folder, for log and record.
+        env: variables beside those of this process.
+        cwd: its current folder; default: that of this process.
+
+    Returns:
+        The child, which runs.
+
+    Raises:
+        SluiceError: there is no such program, or it may not be run.
+    """
     log = state / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)  # what a killed run left alive goes on in the old file, not over these lines
@@ -155,36 +172,44 @@ def start(
     return Child(name, process, log, record)
 
 
-def _started(pid: int) -> str:
-    """The kernel's start time of a process in clock ticks since boot: a recycled pid has another one.
+def _started(pid: int) -> float:
+    """When a process was started, in seconds since 1970; 0 for one that has ended, collected or not."""
+    import psutil
 
-    Empty for one that has ended, also while nobody has collected its exit status.
-    """
-    return _stat(pid)[1]
-
-
-def _stat(pid: int) -> tuple[int, str]:
-    """Process group and start time; the group is 0 and the time empty for a process that has ended."""
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError, ValueError):
-        return 0, ""
-    return (0, "") if state in "ZX" else (int(fields[1]), fields[18])
+        process = psutil.Process(pid)
+        return 0 if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return 0
+
+
+def _is_same(pid: int, started: float) -> bool:
+    """Whether the process that was started then still lives; a recycled pid has another start time."""
+    return abs(_started(pid) - started) < _CLOCK
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process lives; one that has ended and that nobody has collected does not. Linux only."""
+    """Whether the process lives; one that has ended and that nobody has collected does not."""
     return bool(_started(pid))
 
 
-def _left_behind(leader: int, started: str) -> list[int]:
+def _left_behind(leader: int, started: float) -> list[int]:
     """What still lives of the process group of a leader that was `started` then: a stage may outlive the program that
     ran it. Nothing when the leader's number has gone to another process."""
-    if not started or _started(leader) not in {started, ""}:
+    import psutil
+
+    if not started or (is_running(leader) and not _is_same(leader, started)):
         return []
-    everyone = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
-    members = [(pid, *_stat(pid)) for pid in everyone]
-    return [pid for pid, group, began in members if group == leader and int(began) >= int(started)]
+    return [
+        pid for pid in psutil.pids() if _group(pid) == leader and is_running(pid) and _started(pid) > started - _CLOCK
+    ]
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except (ProcessLookupError, PermissionError):
+        return 0
 
 
 def reap(state: Path) -> list[str]:
@@ -192,7 +217,7 @@ def reap(state: Path) -> list[str]:
     ended = []
     for record in sorted((state / "run").glob("*.json")):
         entry = read_json(record)
-        pid, started = int(entry["pid"]), str(entry["started"])
+        pid, started = int(entry["pid"]), float(entry["started"])
         if _left_behind(pid, started):
             _signal_group(pid, signal.SIGTERM)
             wait_until(lambda p=pid, s=started: not _left_behind(p, s), seconds=10)  # type: ignore[misc]
@@ -218,7 +243,15 @@ def free_port() -> int:
 
 
 def require_port(port: int, host: str = "127.0.0.1") -> None:
-    """Raises SluiceError when something already listens on host:port."""
+    """Makes sure that a port can be listened on.
+
+    Args:
+        port: TCP port.
+        host: address of this machine.
+
+    Raises:
+        SluiceError: something listens there already.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -231,7 +264,16 @@ def require_port(port: int, host: str = "127.0.0.1") -> None:
 
 
 def wait_until(ready: Callable[[], bool], *, seconds: float, every: float = 0.1) -> bool:
-    """Polls `ready` until it is true or `seconds` have passed; returns its last answer."""
+    """Polls a condition.
+
+    Args:
+        ready: the condition.
+        seconds: how long to wait at most.
+        every: seconds between two looks.
+
+    Returns:
+        Its last answer.
+    """
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() >= end:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings, load_settings
@@ -19,7 +19,24 @@ from sluice.core.settings import Settings, load_settings
 FILE = "project.yaml"
 PROJECT = f"config/{FILE}"
 APPLICATION = "assistant.app:build"
-_WORD = r"[a-z](?:-?[a-z0-9])*"
+_IMAGE = r"[a-z0-9][a-z0-9.-]*\.[a-z]{2,}(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+"
+
+
+def _matching(pattern: str, otherwise: str) -> AfterValidator:
+    """Of a text that has to match a pattern as a whole."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r}: {otherwise}")
+        return value
+
+    return AfterValidator(check)
+
+
+_Label = Annotated[
+    str,
+    _matching(r"(?=.{3,30}$)[a-z](?:-?[a-z0-9])*", "3 to 30 of a-z, 0-9 and single hyphens, beginning with a letter"),
+]
 
 
 class TemplateSource(Settings):
@@ -34,47 +51,23 @@ class Project(Settings):
     extras that were removed. `template`: None in the template itself. `adopted`: files of engine/OWNED that this
     project has made its own; an upgrade merges them."""
 
-    name: str
-    organisation: str
-    region: str
-    image: str
-    environments: tuple[str, str]
+    name: _Label
+    organisation: Annotated[
+        str, _matching(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}", "not the name of an account or organisation on GitHub")
+    ]
+    region: Annotated[str, _matching(r"[a-z]{2}(?:-[a-z]+)+-\d", "not the name of an AWS region, such as eu-west-1")]
+    image: Annotated[str, _matching(_IMAGE, "write REGISTRY/PATH in lower case, without tag or digest")]
+    environments: tuple[_Label, _Label]
     application: str = Field(APPLICATION, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     without: tuple[str, ...] = ()
     template: TemplateSource | None = None
     adopted: tuple[str, ...] = ()
-
-    @field_validator("name")
-    @classmethod
-    def _a_name(cls, value: str) -> str:
-        return _label(value)
 
     @field_validator("environments")
     @classmethod
     def _two_names(cls, value: tuple[str, str]) -> tuple[str, str]:
         if value[0] == value[1]:
             raise ValueError(f"{value[0]!r} twice: they need different names")
-        return (_label(value[0]), _label(value[1]))
-
-    @field_validator("organisation")
-    @classmethod
-    def _an_account(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}", value):
-            raise ValueError(f"{value!r}: not the name of an account or organisation on GitHub")
-        return value
-
-    @field_validator("image")
-    @classmethod
-    def _a_repository(cls, value: str) -> str:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*\.[a-z]{2,}(?::\d+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+", value):
-            raise ValueError(f"{value!r}: write REGISTRY/PATH in lower case, without tag or digest")
-        return value
-
-    @field_validator("region")
-    @classmethod
-    def _a_region(cls, value: str) -> str:
-        if not re.fullmatch(r"[a-z]{2}(?:-[a-z]+)+-\d", value):
-            raise ValueError(f"{value!r}: not the name of an AWS region, such as eu-west-1")
         return value
 
     @property
@@ -145,9 +138,3 @@ def edit_project(text: str, changes: dict[str, Any]) -> str:
             f"{PROJECT}: {wrong[0]} is written over several lines", remedy=f"write `{wrong[0]}: …` in one line first"
         )
     return text
-
-
-def _label(value: str) -> str:
-    if not re.fullmatch(_WORD, value) or not 3 <= len(value) <= 30:
-        raise ValueError(f"{value!r}: 3 to 30 of a-z, 0-9 and single hyphens, beginning with a letter")
-    return value

@@ -40,7 +40,18 @@ def read_yaml(path: Path) -> tuple[Any, Lines]:
 
 
 def parse_yaml(content: bytes, place: PurePath | str) -> tuple[Any, Lines]:
-    """As `read_yaml`, of a content that is at hand. `place`: how errors name it."""
+    """As `read_yaml`, of a content that is at hand.
+
+    Args:
+        content: UTF-8.
+        place: how errors name it.
+
+    Returns:
+        The parsed document, and the 1-based line of each key path.
+
+    Raises:
+        SluiceError: it is not YAML, or has a key twice.
+    """
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -76,22 +87,57 @@ def _collect_lines(node: yaml.Node, at: tuple[str | int, ...], lines: Lines) -> 
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """` (did you mean 'x'?)`, or an empty string when nothing known is close."""
+    """A hint for a word that is not known.
+
+    Args:
+        word: what was written.
+        known: what could have been.
+
+    Returns:
+        ` (did you mean 'x'?)`, or an empty string when nothing known is close.
+    """
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 def load_settings(path: Path, model: type[S]) -> S:
-    """Reads `path` as `model`. All faults are raised at once as `path:line: where: what`."""
+    """Reads a settings file.
+
+    Args:
+        path: a YAML file; an empty one is an empty mapping.
+        model: what it holds.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValidationErrors: all faults at once, each as `path:line: where: what`.
+        SluiceError: there is no such file, or it is not YAML.
+    """
     document, lines = read_yaml(path)
+    return validated(path, document if document is not None else {}, lines, model)
+
+
+def validated(path: Path, document: Any, lines: Lines, model: type[S]) -> S:
+    """A parsed document as its settings; ValidationErrors as of `load_settings`."""
     try:
-        return model.model_validate(document if document is not None else {})
+        return model.model_validate(document)
     except ValidationError as error:
         raise ValidationErrors(str(path), describe_faults(path, error, lines, model)) from None
 
 
 def describe_faults(path: PurePath | str, error: ValidationError, lines: Lines, model: type[BaseModel]) -> list[str]:
-    """One `path:line: key: what` for each error of pydantic, with the nearest valid key for an unknown one."""
+    """Errors of pydantic in words, with the nearest valid key for an unknown one.
+
+    Args:
+        path: how errors name the file.
+        error: what pydantic raised.
+        lines: 1-based line of each key path, as of `read_yaml`.
+        model: what was to be read.
+
+    Returns:
+        One `path:line: key: what` for each error.
+    """
     return [_describe(path, dict(fault), lines, model) for fault in error.errors()]
 
 

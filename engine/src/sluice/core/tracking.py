@@ -39,7 +39,18 @@ def store_uri(workspace: Workspace) -> str:
 
 @functools.cache
 def open_tracking(workspace: Workspace, experiment: str) -> Tracking:
-    """The store with an experiment of that name, made where it is missing. SluiceError when MLflow cannot use it."""
+    """The MLflow store with an experiment, which is made where it is missing.
+
+    Args:
+        workspace: the checkout.
+        experiment: its name.
+
+    Returns:
+        The client and the id of the experiment.
+
+    Raises:
+        SluiceError: MLflow cannot use the store.
+    """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -63,7 +74,14 @@ def open_tracking(workspace: Workspace, experiment: str) -> Tracking:
 
 
 def log_values(client: Any, run_id: str, metrics: Sequence[tuple[str, float, int]], params: Mapping[str, str]) -> None:
-    """Logs metrics (name, value, step) and parameters to a run, in batches of the sizes that MLflow takes."""
+    """Logs metrics and parameters to a run, in batches of the sizes that MLflow takes.
+
+    Args:
+        client: of `open_tracking`.
+        run_id: the run.
+        metrics: (name, value, step), each.
+        params: values by name.
+    """
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)

@@ -11,6 +11,16 @@ from pathlib import Path
 from sluice.core.errors import SluiceError
 
 
+class _Below:
+    """A path of a checkout, from its root."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __get__(self, workspace: Workspace, owner: type) -> Path:
+        return workspace.root / self._path
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Paths of one checkout. `state` (.sluice/) is local to the machine and never committed."""
@@ -45,37 +55,14 @@ class Workspace:
         folders = [str(self.root / "src"), str(self.engine / "src"), os.environ.get("PYTHONPATH", "")]
         return os.pathsep.join(filter(None, folders))
 
-    @property
-    def prompts(self) -> Path:
-        return self.root / "prompts"
-
-    @property
-    def config(self) -> Path:
-        return self.root / "config"
-
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
-
-    @property
-    def build(self) -> Path:
-        return self.root / "build"
-
-    @property
-    def state(self) -> Path:
-        return self.root / ".sluice"
-
-    @property
-    def releases(self) -> Path:
-        return self.state / "releases"
-
-    @property
-    def params(self) -> Path:
-        return self.root / "pipelines" / "params.yaml"
-
-    @property
-    def logs(self) -> Path:
-        return self.state / "logs"
+    prompts = _Below("prompts")
+    config = _Below("config")
+    data = _Below("data")
+    build = _Below("build")
+    params = _Below("pipelines/params.yaml")
+    state = _Below(".sluice")
+    releases = _Below(".sluice/releases")
+    logs = _Below(".sluice/logs")
 
     @property
     def cache(self) -> Path:
@@ -89,21 +76,16 @@ class Workspace:
     def exclusive(self, work: str = "release") -> Iterator[None]:
         """Holds the checkout for one release, or one `work`, at a time. The kernel frees the lock when its process
         dies."""
-        import fcntl
+        from filelock import FileLock, Timeout
 
-        self.state.mkdir(parents=True, exist_ok=True)
-        lock = self.state / ("lock" if work == "release" else f"{work}.lock")
-        with lock.open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                raise SluiceError(
-                    f"{lock}: another {work} runs in this checkout (process {stream.read().strip()})",
-                    remedy="wait for it, or stop it with Ctrl-C where it runs",
-                ) from None
-            stream.seek(0)
-            stream.truncate()
-            stream.write(str(os.getpid()))
-            stream.flush()
+        path = self.state / ("lock" if work == "release" else f"{work}.lock")
+        try:
+            held = FileLock(path, timeout=0).acquire()
+        except Timeout:
+            raise SluiceError(
+                f"{path}: another {work} runs in this checkout (process {path.read_text().strip()})",
+                remedy="wait for it, or stop it with Ctrl-C where it runs",
+            ) from None
+        with held:
+            path.write_text(str(os.getpid()))
             yield

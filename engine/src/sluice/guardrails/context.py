@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from propcache.api import cached_property
 
-from sluice.core.cached_property import cached_property
 from sluice.core.errors import SluiceError
 from sluice.guardrails.bounded_cache import BoundedCache
 from sluice.guardrails.text_normalization import NormalizedText, Reading, normalize_text

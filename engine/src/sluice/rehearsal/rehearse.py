@@ -58,11 +58,26 @@ def rehearse(
     on_event: Callable[[RehearsalProgress], None] = lambda _: None,
     locustfile: Path | None = None,
 ) -> Rehearsal:
-    """Runs `plan` with all pauses and load stages multiplied by `time_scale`, writes rehearsal.json to `out`.
+    """Runs a plan. A canary that does not start, dies, or fails a step is a result with the verdict failed.
 
-    `questions` is data/eval.jsonl, `gates` config/gates.yaml; `cases` are compared where a step compares answers, 0: as
-    many as the template says. A canary that does not start, dies, or fails a step is a result with verdict failed.
-    SluiceError means that nothing could be decided: stable or the router does not start, or ends on the way.
+    Args:
+        plan: the steps.
+        stable: the release that is live.
+        canary: the release that is judged.
+        gates: config/gates.yaml.
+        questions: data/eval.jsonl.
+        state: the .sluice/ folder.
+        out: the file rehearsal.json.
+        time_scale: what pauses and load stages are multiplied by.
+        cases: how many are compared where a step compares answers; 0: as many as the template says.
+        on_event: told about progress.
+        locustfile: of the load stages; default: that of the checkout.
+
+    Returns:
+        What is in the file.
+
+    Raises:
+        SluiceError: nothing could be decided: stable or the router does not start, or ends on the way.
     """
     if time_scale <= 0:
         raise SluiceError(f"the time scale must be above 0, found {time_scale:g}")

@@ -50,9 +50,23 @@ def run_job(
     env: Mapping[str, str] | None = None,
     watch: Callable[[], None] = lambda: None,
 ) -> int:
-    """Blocks until it is over; PASSED or GATE_FAILED. `watch` is called a few times a second and may raise to end it.
+    """Runs the Job of an analysis on this machine, to its end.
 
-    SluiceError when `what` measured nothing: it could not start, crashed, or still ran after `seconds`."""
+    Args:
+        name: of its process and log.
+        argv: what it runs.
+        what: how errors name it.
+        state: the .sluice/ folder.
+        seconds: how long it may take.
+        env: variables beside those of this process.
+        watch: called a few times a second; may raise to end it.
+
+    Returns:
+        PASSED or GATE_FAILED.
+
+    Raises:
+        SluiceError: it measured nothing: it could not start, crashed, or was not done in time.
+    """
     # The child must find this very package, installed or not.
     code = os.pathsep.join(filter(None, [str(Path(sluice.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     child = processes.start(name, argv, state=state, env={**(env or {}), "PYTHONPATH": code})
@@ -72,7 +86,19 @@ def run_job(
 
 
 def read_report(path: Path, status: int, model: type[R]) -> R:
-    """The report of a Job that ended with `status`; SluiceError for one that cannot be read or says something else."""
+    """The report of a Job that has ended.
+
+    Args:
+        path: the file.
+        status: what the Job ended with.
+        model: what the report holds.
+
+    Returns:
+        The report.
+
+    Raises:
+        SluiceError: it cannot be read, or says something else than the status.
+    """
     document: Any = read_json(path)
     try:
         report = model.model_validate(document)

@@ -91,21 +91,10 @@ TEMPLATES = {
 
 
 def read_parameters(folder: Path, name: str, overrides: Sequence[StepArg], *, shapes: Sequence[str]) -> Parameters:
-    """The defaults of a template with the step's own arguments over them.
+    """The defaults of a template with the step's own arguments over them. Hashes of pods are left out: Argo Rollouts
+    gives them to the templates that declare them, and a rehearsal has no pods.
 
-    Args:
-        folder: where the templates are.
-        name: of the template.
-        overrides: arguments of the step. Hashes of pods are left out: Argo Rollouts gives them to the templates that
-            declare them, and a rehearsal has no pods.
-        shapes: the shapes that a load may have.
-
-    Returns:
-        What the rehearsal runs.
-
-    Raises:
-        ValueError: a template that the rehearsal cannot run, or a bad argument.
-        SluiceError: a bad file.
+    ValueError for a template that the rehearsal cannot run, or a bad argument; SluiceError for a bad file.
     """
     if name not in TEMPLATES:
         raise ValueError(f"template {name!r} is not one that the rehearsal can run{nearest(name, [*TEMPLATES])}")

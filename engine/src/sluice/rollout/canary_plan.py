@@ -80,8 +80,15 @@ class CanaryPlan:
         return sum(step.seconds for step in self.steps)
 
     def fitted(self, *, time_scale: float, cases: int = 0) -> CanaryPlan:
-        """As one machine walks it: pauses and loads times `time_scale`, and `cases` to compare in place of the number
-        of the template, unless 0."""
+        """The plan as one machine walks it.
+
+        Args:
+            time_scale: what pauses and loads are multiplied by.
+            cases: how many are compared, in place of the number of the template; 0: as many as it says.
+
+        Returns:
+            Another plan.
+        """
         return replace(self, steps=tuple(_fit(step, time_scale, cases) for step in self.steps))
 
 

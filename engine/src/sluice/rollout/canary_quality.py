@@ -53,7 +53,18 @@ class ReleaseClient:
     releases: set[str] = field(default_factory=set)
 
     def ask(self, question: str, *, stream: bool) -> Output:
-        """SluiceError when there is no whole answer."""
+        """Asks once.
+
+        Args:
+            question: what is asked.
+            stream: whether the answer comes as a stream.
+
+        Returns:
+            The whole answer, as metrics take it.
+
+        Raises:
+            SluiceError: there is none.
+        """
         headers = {"Content-Type": "application/json", "Connection": "close"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
@@ -112,9 +123,16 @@ class _SampledRelease:
 
 
 def sample(rows: Sequence[Row], cases: int) -> list[Row]:
-    """`cases` rows, as many that must be declined as others (as far as there are), evenly spread; 0: all.
+    """Rows to ask: as many that must be declined as others (as far as there are), evenly spread.
 
-    Declining has the fewest rows: with both in equal number the fewest cases reach the minimum of each metric."""
+    Args:
+        rows: all of them. Declining has the fewest: with both in equal number the fewest cases reach the minimum of
+            each metric.
+        cases: how many; 0: all.
+
+    Returns:
+        The chosen ones, in their order.
+    """
     if not 0 < cases < len(rows):
         return list(rows)
     kinds = [[row for row in rows if row.answerable], [row for row in rows if not row.answerable]]
@@ -147,10 +165,22 @@ def compare_served(
     concurrency: int,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Comparison:
-    """Asks both releases all `rows`, every second one as a stream, at the same time, so that what slows one slows the
+    """Asks both releases every row, every second one as a stream, at the same time, so that what slows one slows the
     other. The first question that the canary fails ends it: the comparison is then not green, for that reason.
 
-    SluiceError when a side was not one release: several answered under its address, or none did.
+    Args:
+        stable: the release that is live.
+        canary: the release that is judged.
+        rows: what is asked.
+        policy: `comparison:` of config/gates.yaml.
+        concurrency: questions at once, of each side.
+        on_progress: called with the number of answers, and of all that will come.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        SluiceError: a side was not one release: several answered under its address, or none did.
     """
     metrics = [metric for metric in make_metrics() if metric.needs == "answer"]
     known = {metric.name for metric in (*metrics, *BUILT_IN)}

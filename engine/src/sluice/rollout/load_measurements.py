@@ -40,8 +40,16 @@ class RequestSample:
 
 
 def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
-    """Whom a visit is charged to: stable if the answer carries stable's release id, else the canary. An answer without
-    the header (no connection, an error page) counts against the canary, which is the one under suspicion."""
+    """Whom a visit is charged to.
+
+    Args:
+        header: release id of the answer. One without it (no connection, an error page) counts against the canary,
+            which is the one under suspicion.
+        stable: release id of stable.
+
+    Returns:
+        The release.
+    """
     return "stable" if header is not None and header == stable else "canary"
 
 

@@ -11,7 +11,15 @@ REQUEST_ID = "X-Request-Id"
 
 
 def connect(url: str, timeout: float) -> http.client.HTTPConnection:
-    """A connection to the host and port of `url`."""
+    """A connection that is opened by its first request.
+
+    Args:
+        url: whose host and port count.
+        timeout: seconds, for each wait.
+
+    Returns:
+        The connection, to be closed.
+    """
     parts = urlsplit(url)
     return http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
 
@@ -26,7 +34,18 @@ class HttpResponse:
 
 
 def get(url: str, timeout: float) -> HttpResponse:
-    """Raises OSError or http.client.HTTPException when there is no answer; any status is an answer."""
+    """Asks once; any status is an answer.
+
+    Args:
+        url: what is asked for.
+        timeout: seconds, for each wait.
+
+    Returns:
+        The answer.
+
+    Raises:
+        OSError: there is none; or http.client.HTTPException.
+    """
     connection = connect(url, timeout)
     try:
         connection.request("GET", urlsplit(url).path or "/", headers={"Connection": "close"})

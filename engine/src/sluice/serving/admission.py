@@ -7,9 +7,7 @@ cannot. When the client disconnects, its work is cancelled at any stage.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sluice.serving.middleware import TrafficState, is_chat
@@ -31,51 +29,35 @@ class AdmissionQueue:
     """At most `many` concurrent answers, and a FIFO queue of at most `queued` requests."""
 
     def __init__(self, many: int, queued: int) -> None:
-        self._many = many
-        self._queued = queued
-        self._line: deque[asyncio.Future[None]] = deque()
-        self.taken = 0
-
-    @property
-    def waiting(self) -> int:
-        return len(self._line)
+        self._permits = asyncio.Semaphore(many)
+        self._most = many + queued
+        self.taken = self.waiting = 0
 
     @property
     def full(self) -> bool:
         """Whether both the concurrency limit and the queue are exhausted."""
-        return self.taken >= self._many and len(self._line) >= self._queued
+        return self.taken + self.waiting >= self._most
 
     async def take(self, seconds: float) -> bool:
         """Waits at most `seconds` for a permit; returns whether it got one. Return it with `free`."""
-        if self.taken < self._many:
-            self.taken += 1
-            return True
         if self.full:
             return False
-        turn = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
+        waits = self._permits.locked()
+        self.waiting += waits
         try:
             async with asyncio.timeout(seconds):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self.free()  # it was given and not used: the next in the line has it
-            else:
-                with suppress(ValueError):
-                    self._line.remove(turn)
-            if isinstance(error, TimeoutError):
-                return False
-            raise
+                await self._permits.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self.waiting -= waits
+        self.taken += 1
         return True
 
     def free(self) -> None:
         """Hands the permit to the first request in the queue."""
-        while self._line:
-            turn = self._line.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
         self.taken -= 1
+        self._permits.release()
 
 
 class AdmissionMiddleware:

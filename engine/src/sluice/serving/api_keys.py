@@ -6,7 +6,6 @@ that a slow hash or a salt would protect, and a check costs a microsecond.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -84,7 +83,21 @@ def id_of(presented: str) -> str | None:
 
 
 def add_key(path: Path, name: str, *, tenant: str | None, scopes: Sequence[str], rate: int) -> str:
-    """Adds a key to the file and returns it: the only moment it can be seen."""
+    """Adds a key to the file.
+
+    Args:
+        path: the file; made where it is missing.
+        name: of the key; no other key in force may have it.
+        tenant: whose documents it may use beside those for everybody.
+        scopes: what it may do.
+        rate: requests a minute.
+
+    Returns:
+        The key. It cannot be seen again.
+
+    Raises:
+        SluiceError: a name, a scope or the rate is not valid, or the file may not be written.
+    """
     _require_name("the name of a key", name)
     if tenant is not None:
         _require_name("a tenant", tenant)
@@ -117,7 +130,15 @@ def add_key(path: Path, name: str, *, tenant: str | None, scopes: Sequence[str],
 
 
 def revoke_key(path: Path, name: str) -> None:
-    """Ends a key. A running service refuses it within a second."""
+    """Ends a key. A running service refuses it within a second.
+
+    Args:
+        path: the file.
+        name: of the key.
+
+    Raises:
+        SluiceError: no key of that name is in force.
+    """
     with _locked(path):
         file = read_keys(path)
         if not any(key.name == name for key in file.in_force):
@@ -147,10 +168,10 @@ def _now() -> str:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Two commands at once must not lose one another's key. The kernel frees the lock when its process dies."""
+    from filelock import FileLock
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(f".{path.name}.lock").open("a") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with FileLock(path.with_name(f".{path.name}.lock")):
             yield
     except PermissionError as error:
         raise SluiceError(f"{error.filename}: may not be written", remedy=f"name another file in {VARIABLE}") from None

@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fastapi.security.utils import get_authorization_scheme_param
+from starlette.datastructures import Headers, MutableHeaders
 
 from sluice.core.errors import SluiceError
 from sluice.serving.api_keys import VARIABLE, ApiKey, digest_of_key, id_of, read_keys
@@ -170,7 +173,8 @@ class AuthMiddleware:
             app = self._app if self._keys.required else self._keyless
             await app(scope, receive, send)
             return
-        presented = _bearer(scope)
+        kind, presented = get_authorization_scheme_param(Headers(scope=scope).get("authorization"))
+        presented = presented.strip() if kind.lower() == "bearer" else ""
         key = self._keys.find(presented) if presented else None
         if key is None:
             said = "this key is not known, or has been revoked" if presented else "an API key is needed"
@@ -205,21 +209,10 @@ class AuthMiddleware:
         return bucket
 
 
-def _bearer(scope: Connection) -> str:
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            kind, _, key = value.decode("latin-1").partition(" ")
-            return key.strip() if kind.lower() == "bearer" else ""
-    return ""
-
-
 def _with_headers(send: Send, headers: dict[str, str]) -> Send:
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-
     async def marked(message: Message) -> None:
         if message["type"] == "http.response.start":
-            more: dict[str, Any] = {"headers": [*message.get("headers", []), *raw]}
-            message = {**message, **more}
+            MutableHeaders(scope=message).update(headers)
         await send(message)
 
     return marked

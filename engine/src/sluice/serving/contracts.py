@@ -39,7 +39,18 @@ Build: TypeAlias = "Callable[[Services], Application]"
 class Search(Protocol):
     """Retrieval as the engine needs it; called in a thread."""
 
-    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]: ...
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
+        """The passages that are nearest to a question.
+
+        Args:
+            question: what is asked.
+            k: how many passages at most.
+            tenant: whose documents are searched beside those for everybody.
+
+        Returns:
+            The passages, best first.
+        """
+        ...
 
 
 class Checks(Protocol):

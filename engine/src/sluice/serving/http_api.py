@@ -53,11 +53,25 @@ def create_app(
     feedback: FeedbackLog | None = None,
     router: APIRouter | None = None,
 ) -> ASGIApp:
-    """The service as an ASGI application. `traffic` is shared with the server that drains it.
+    """The service as an ASGI application.
 
-    Without `telemetry` requests have trace ids, and nothing is exported. `providers`: whose attempts are counted.
-    Without `keys` no key is required, and only local requests are accepted; without `feedback` there is no store for
-    it, and it is refused with 503. `router`: a fork's own endpoints, with the same keys, limits, errors and metrics."""
+    Args:
+        bundle: the release.
+        application: answers; an endpoint of a fork's own may use its services.
+        traffic: shared with the server that drains it.
+        fault: of a drill; injected into the chat.
+        telemetry: without it requests have trace ids, and nothing is exported.
+        providers: whose attempts are counted.
+        keys: without them no key is required, and only local requests are accepted.
+        feedback: without it feedback is refused with 503.
+        router: a fork's own endpoints, with the same keys, limits, errors and metrics.
+
+    Returns:
+        The outermost of its layers.
+
+    Raises:
+        SluiceError: a route of the fork is one of the service's, or needs a scope that no key can have.
+    """
     metrics = ServiceMetrics(bundle.release, lambda: traffic.in_flight)
     telemetry = telemetry or silent(bundle.release)
     metrics.watch(telemetry)
@@ -69,6 +83,7 @@ def create_app(
     _add_state(api, bundle, traffic, metrics, fault)
     _add_pages(api, bundle.release)
     if router is not None:
+        api.state.application = application  # whose services an endpoint may ask for
         api.include_router(router)
     routes = RouteTable(api.routes)
     add_error_shapes(api)

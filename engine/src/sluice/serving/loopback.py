@@ -10,6 +10,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from starlette.datastructures import Headers
+
 from sluice.serving.replies import error_response
 
 if TYPE_CHECKING:
@@ -34,29 +36,19 @@ class LoopbackMiddleware:
 
 def _refusal(scope: Scope) -> str:
     """The reason for a refusal; empty when the request is allowed."""
-    host, origins = "", []
-    for name, value in scope["headers"]:
-        if name == b"host":
-            host = value.decode("latin-1").lower()
-        elif name == b"origin":
-            origins.append(value.decode("latin-1").lower())
-    if not _is_loopback(_name(host)):
+    headers = Headers(scope=scope)
+    host = headers.get("host", "").lower()
+    # `host`, `host:port`, `[address]:port`
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    if not _is_loopback(name):
         return f"whoever asks for the host {host!r}"
+    origins = [origin.lower() for origin in headers.getlist("origin")]
     return next((f"a page of {origin!r}" for origin in origins if origin.partition("://")[2] != host), "")
-
-
-def _name(authority: str) -> str:
-    """The host of `host`, `host:port` or `[address]:port`."""
-    if authority.startswith("["):
-        return authority[1:].partition("]")[0]
-    return authority.partition(":")[0]
 
 
 def _is_loopback(host: str) -> bool:
     """Whether a name or address can only mean this machine."""
-    if host == "localhost":
-        return True
     try:
-        return ip_address(host).is_loopback
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from starlette.datastructures import MutableHeaders
+
 from sluice.serving.telemetry import traces
 
 if TYPE_CHECKING:
@@ -48,8 +50,16 @@ class TrafficState:
         self._last_end = time.monotonic()
 
     def drained(self, quiet: float, at_most: float, at_least: float = 0) -> bool:
-        """While draining: nothing was in flight for `quiet` seconds, though not before `at_least` seconds, or `at_most`
-        seconds have passed."""
+        """Whether the service may end.
+
+        Args:
+            quiet: seconds without a request in flight that are enough.
+            at_most: seconds of draining after which it ends in any case.
+            at_least: seconds of draining before which it does not.
+
+        Returns:
+            False as long as it is not draining.
+        """
         if self.draining_since is None:
             return False
         now = time.monotonic()
@@ -72,7 +82,7 @@ class InstrumentationMiddleware:
     ) -> None:
         self._app = app
         self._routes = routes
-        self._release = release.encode()
+        self._release = release
         self._metrics = metrics
         self._traffic = traffic
         self._telemetry = telemetry
@@ -89,18 +99,13 @@ class InstrumentationMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [
-                    *message.get("headers", []),
-                    (HEADER.encode(), self._release),
-                    (TRACE_HEADER.encode(), trace_id),
-                ]
+                headers = MutableHeaders(scope=message)
+                headers[HEADER], headers[TRACE_HEADER] = self._release, trace.trace_id
                 if self._traffic.draining:
-                    headers.append((b"connection", b"close"))  # a proxy must not reuse it: the listener closes soon
-                message = {**message, "headers": headers}
+                    headers["connection"] = "close"  # a proxy must not reuse it: the listener closes soon
             await send(message)
 
         started = time.perf_counter()
-        trace_id = trace.trace_id.encode()
         trace.route = route = self._routes.find(scope).label
         try:
             await self._app(scope, receive, marked)

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 
+from sluice.serving.citations import Citation
 from sluice.serving.middleware import CHAT
 from sluice.serving.routing import KEY_NEEDED
 
@@ -38,26 +39,6 @@ class ErrorReply(_ReplyModel):
     error: ErrorDetail
 
 
-class CitedPassage(_ReplyModel):
-    """The passage that was in the prompt, whole; `start` is its place in the document."""
-
-    id: str
-    start: int
-    text: str
-
-
-class CitationReply(_ReplyModel):
-    """Where the answer stands: characters `start` to `end` of the document, with white space collapsed, are `text`."""
-
-    document: str
-    title: str
-    start: int
-    end: int
-    text: str
-    score: float
-    passage: CitedPassage
-
-
 class AssistantMessage(_ReplyModel):
     role: Literal["assistant"]
     content: str
@@ -77,8 +58,9 @@ class UsageReply(_ReplyModel):
     total_tokens: int
 
 
-class ChatCompletion(BaseModel):
-    """OpenAI's completion. Beside its fields: `release`, `citations`, and `blocked`, a guard's reasons or null."""
+class ChatCompletion(_ReplyModel):
+    """OpenAI's completion. Beside its fields: `release`, `trace`, `citations`, and `blocked`, a guard's reasons
+    or null."""
 
     id: str
     object: Literal["chat.completion"]
@@ -87,7 +69,8 @@ class ChatCompletion(BaseModel):
     choices: list[Choice]
     usage: UsageReply
     release: str
-    citations: list[CitationReply]
+    trace: str
+    citations: list[Citation]
     blocked: str | None
 
 
@@ -103,7 +86,7 @@ class ChunkChoice(_ReplyModel):
     finish_reason: Literal["stop", "length", "content_filter"] | None
 
 
-class ChatCompletionChunk(BaseModel):
+class ChatCompletionChunk(_ReplyModel):
     """The data of one event. The one with the finish reason carries `citations` and `blocked`; [DONE] is the last."""
 
     id: str
@@ -113,7 +96,8 @@ class ChatCompletionChunk(BaseModel):
     choices: list[ChunkChoice]
     usage: UsageReply | None = None
     release: str
-    citations: list[CitationReply] | None = None
+    trace: str
+    citations: list[Citation] | None = None
     blocked: str | None = None
 
 

@@ -12,7 +12,18 @@ from sluice.serving.release_parts import ReleaseBundle
 
 
 def open_guards(bundle: ReleaseBundle, embedder: TextEncoder) -> Guards:
-    """SluiceError when a check needs the guard model and it is missing, damaged, or made for another embedder."""
+    """The guards of a release.
+
+    Args:
+        bundle: the release.
+        embedder: the one of its index.
+
+    Returns:
+        The guards, with what their checks need.
+
+    Raises:
+        SluiceError: a check needs the guard model, and it is missing, damaged, or made for another embedder.
+    """
     model = _model(bundle) if bundle.guardrails.needs_model else None
     prompts = [bundle.prompts[name] for name in ("answer",) if name in bundle.prompts]
     system = [message.content for prompt in prompts for message in prompt.messages if message.role == "system"]

@@ -6,11 +6,33 @@ decides how an answer is made (it was evaluated that way); and those that would 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationInfo, field_validator
 
 MODEL = "sluice"
+_NOT_OFFERED = "not offered by this service: leave it out"
+_NO_TOOLS = "this service has no tools: leave it out"
+# Fields that would change the answer: values that ask for nothing, and what is said of any other.
+_REFUSED: Mapping[str, tuple[Sequence[Any], str]] = {
+    "n": ([1], "only one answer can be asked for: leave n out, or set it to 1"),
+    "tools": ([[]], _NOT_OFFERED),
+    "tool_choice": (["none", "auto"], _NO_TOOLS),
+    "functions": ([[]], _NOT_OFFERED),
+    "function_call": (["none", "auto"], _NO_TOOLS),
+    "response_format": ([{"type": "text"}], "only the type 'text' is offered"),
+    "logprobs": ([False], _NOT_OFFERED),
+    "top_logprobs": ([0], _NOT_OFFERED),
+    "modalities": ([["text"]], "only the modality 'text' is offered"),
+    "audio": ([], _NOT_OFFERED),
+    "web_search_options": ([], _NOT_OFFERED),
+    "moderation": ([], _NOT_OFFERED),
+}
+
+
+def _refused(name: str) -> Any:
+    return Field(None, json_schema_extra={"enum": [*_REFUSED[name][0], None]})
 
 
 class TextPart(BaseModel):
@@ -83,53 +105,26 @@ class ChatRequest(BaseModel):
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
 
-    # Refused when set to more than their default; the document says so too.
-    n: StrictInt | None = Field(None, json_schema_extra={"enum": [1, None]})
-    tools: list[Any] | None = Field(None, json_schema_extra={"maxItems": 0})
-    tool_choice: Any = Field(None, json_schema_extra={"enum": ["none", "auto", None]})
-    functions: list[Any] | None = Field(None, json_schema_extra={"maxItems": 0})
-    function_call: Any = Field(None, json_schema_extra={"enum": ["none", "auto", None]})
-    response_format: dict[str, Any] | None = Field(None, json_schema_extra={"enum": [{"type": "text"}, None]})
-    logprobs: StrictBool | None = Field(None, json_schema_extra={"enum": [False, None]})
-    top_logprobs: StrictInt | None = Field(None, json_schema_extra={"enum": [0, None]})
-    modalities: list[str] | None = Field(None, json_schema_extra={"enum": [["text"], None]})
-    audio: Any = Field(None, json_schema_extra={"enum": [None]})
-    web_search_options: Any = Field(None, json_schema_extra={"enum": [None]})
-    moderation: Any = Field(None, json_schema_extra={"enum": [None]})
+    # Refused when they ask for anything, as `_REFUSED` says.
+    n: StrictInt | None = _refused("n")
+    tools: list[Any] | None = _refused("tools")
+    tool_choice: Any = _refused("tool_choice")
+    functions: list[Any] | None = _refused("functions")
+    function_call: Any = _refused("function_call")
+    response_format: dict[str, Any] | None = _refused("response_format")
+    logprobs: StrictBool | None = _refused("logprobs")
+    top_logprobs: StrictInt | None = _refused("top_logprobs")
+    modalities: list[str] | None = _refused("modalities")
+    audio: Any = _refused("audio")
+    web_search_options: Any = _refused("web_search_options")
+    moderation: Any = _refused("moderation")
 
-    @field_validator("n")
+    @field_validator(*_REFUSED)
     @classmethod
-    def _one_answer(cls, value: int | None) -> int | None:
-        if value not in (None, 1):
-            raise ValueError("only one answer can be asked for: leave n out, or set it to 1")
-        return value
-
-    @field_validator("tools", "functions", "logprobs", "top_logprobs", "audio", "web_search_options", "moderation")
-    @classmethod
-    def _not_offered(cls, value: Any) -> Any:
-        if value:
-            raise ValueError("not offered by this service: leave it out")
-        return value
-
-    @field_validator("tool_choice", "function_call")
-    @classmethod
-    def _no_tools(cls, value: Any) -> Any:
-        if value not in (None, "none", "auto"):
-            raise ValueError("this service has no tools: leave it out")
-        return value
-
-    @field_validator("response_format")
-    @classmethod
-    def _plain_text(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None and value.get("type") != "text":
-            raise ValueError("only the type 'text' is offered")
-        return value
-
-    @field_validator("modalities")
-    @classmethod
-    def _text_only(cls, value: list[str] | None) -> list[str] | None:
-        if value is not None and value != ["text"]:
-            raise ValueError("only the modality 'text' is offered")
+    def _asks_for_nothing(cls, value: Any, info: ValidationInfo) -> Any:
+        allowed, otherwise = _REFUSED[str(info.field_name)]
+        if value is not None and value not in allowed:
+            raise ValueError(otherwise)
         return value
 
     @property

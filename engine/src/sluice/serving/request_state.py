@@ -56,7 +56,15 @@ class RequestState:
         self._once: dict[str, Any] = {}
 
     async def once(self, name: str, make: Callable[[], Awaitable[T]]) -> T:
-        """What `make` gives at the first attempt at an answer; a second attempt gets the same."""
+        """What is made at the first attempt at an answer; a second attempt gets the same.
+
+        Args:
+            name: of the value.
+            make: makes it.
+
+        Returns:
+            The value.
+        """
         if name not in self._once:
             self._once[name] = await make()
         found: T = self._once[name]

@@ -1,6 +1,7 @@
 """Who may call a route, and its name in the metrics: said by the route itself, and read from the application's routes.
 
     @router.get("/v1/things", openapi_extra=needs_scope("chat"))
+    async def things(services: ServicesDep) -> list[str]: ...
 
 A route that says nothing needs a key, whatever its scopes; `OPEN` needs none. So does every path that does not exist: a
 declaration that is forgotten closes, and does not open. A fork's own routes are src/assistant/routes.py.
@@ -10,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
 from sluice.core.errors import SluiceError
 from sluice.core.registry import APPLICATION, load_optional
 from sluice.serving.api_keys import Scope
+from sluice.serving.services import Services
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
 # In the words of OpenAPI: no security at all, and a key of any scope.
 OPEN: dict[str, Any] = {"security": []}
 KEY_NEEDED: dict[str, Any] = {"security": [{"key": []}]}
+
+
+def _services_of(request: Request) -> Services:
+    found: Services = request.app.state.application.services
+    return found
+
+
+# What the application is built on, as a parameter of an endpoint.
+ServicesDep: TypeAlias = Annotated[Services, Depends(_services_of)]
 
 
 def needs_scope(scope: Scope) -> dict[str, Any]:

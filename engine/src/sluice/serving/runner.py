@@ -14,7 +14,7 @@ from sluice.serving.answer import Answer, ModelError, NoQuestionError
 from sluice.serving.contracts import Application, Checks, Search, load_build
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.request_state import RequestState
-from sluice.serving.sentences import SentenceSplitter, WholeAnswer
+from sluice.serving.sentences import SentenceSplitter
 from sluice.serving.services import ChatModel, PassageRetriever, Services
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.trace_outcome import record
@@ -46,7 +46,19 @@ class ApplicationRunner:
         self._application = _built(bundle.application, self.services)
 
     async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
-        """The whole answer. Raises NoQuestionError, ModelError or ModelTimeoutError."""
+        """The whole answer.
+
+        Args:
+            messages: the conversation, each with `role` and `content`.
+            tenant: whose documents may be used beside those for everybody.
+
+        Returns:
+            The answer.
+
+        Raises:
+            NoQuestionError: there is nothing to answer.
+            ModelError: the model gave no whole answer; ModelTimeoutError: not in time.
+        """
         async with aclosing(self.stream(messages, tenant=tenant)) as items:
             async for item in items:
                 if isinstance(item, Answer):
@@ -56,9 +68,15 @@ class ApplicationRunner:
     async def stream(
         self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None
     ) -> AsyncGenerator[str | Answer, None]:
-        """Pieces of text that add up to the text of the Answer, which comes last. Errors as for `answer`.
+        """As `answer`, in pieces.
 
-        `tenant`: whose documents may be used beside those for everybody."""
+        Args:
+            messages: the conversation.
+            tenant: whose documents may be used.
+
+        Yields:
+            Pieces of text that add up to the text of the Answer, which comes last.
+        """
         request = self._request(messages, tenant)
         question = last_question(messages)
         request.trace.text("input", [{"role": "user", "content": question}])
@@ -105,7 +123,7 @@ class ApplicationRunner:
                     yield piece
 
     async def _attempt(self, request: RequestState) -> AsyncGenerator[str, None]:
-        sentences = WholeAnswer() if self._whole else SentenceSplitter()
+        sentences = SentenceSplitter(whole=self._whole)
         again = bool(request.refused)
         async with aclosing(self._application.stream(request)) as deltas:
             async for delta in deltas:

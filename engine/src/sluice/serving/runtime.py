@@ -34,7 +34,15 @@ class Runtime:
 
 @contextmanager
 def open_model(bundle: ReleaseBundle, role: str = "chat") -> Iterator[FallbackProvider]:
-    """The providers of a role, with the local model and its adapter running where one of them needs it."""
+    """The providers of a role, with the local model and its adapter running where one of them needs it.
+
+    Args:
+        bundle: the release.
+        role: of config/providers.yaml.
+
+    Yields:
+        The providers as one.
+    """
     llm = bundle.service.llm
     # Traces and attempts name the model itself, where providers.yaml names its role.
     specs = [
@@ -51,8 +59,17 @@ def open_model(bundle: ReleaseBundle, role: str = "chat") -> Iterator[FallbackPr
 
 @contextmanager
 def open_search(bundle: ReleaseBundle, stores: Stores, state: Path, *, tenants: bool = False) -> Iterator[Retriever]:
-    """The search of a release. `state`: the .sluice/ folder, where an embedded store lives. `tenants`: for questions of
-    tenants, too, who may have stores of their own; the evaluation asks for none."""
+    """The search of a release.
+
+    Args:
+        bundle: the release.
+        stores: config/stores.yaml.
+        state: the .sluice/ folder, where an embedded store lives.
+        tenants: for questions of tenants, too, who may have stores of their own; the evaluation asks for none.
+
+    Yields:
+        What searches.
+    """
     opening = open_for_tenants if tenants else open_retriever
     with Embedder(bundle.embedder) as embedder, opening(bundle.index, embedder, stores, state) as retriever:
         yield retriever
@@ -67,8 +84,21 @@ def open_runtime(
     stand_in: ChatProvider | None = None,
     guards: Checks | None = None,
 ) -> Iterator[Runtime]:
-    """A release, ready to answer. For drills: `stand_in` answers in place of its models, `guards` check in place of its
-    own."""
+    """A release, ready to answer.
+
+    Args:
+        bundle: the release.
+        stores: config/stores.yaml.
+        state: the .sluice/ folder.
+        stand_in: of a drill: answers in place of the models.
+        guards: of a drill: check in place of those of the release.
+
+    Yields:
+        Its parts, until the block ends.
+
+    Raises:
+        SluiceError: a part is missing, or does not fit the others.
+    """
     require_prompt(bundle)
     with (
         nullcontext() if stand_in else open_model(bundle) as chat,

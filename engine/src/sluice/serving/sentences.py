@@ -13,16 +13,19 @@ _END = re.compile(r"(?<!\s\S\s)[.!?…][\"'”’)\]]*(?=\s)")
 
 
 class SentenceSplitter:
-    """Takes pieces of text and returns finished sentences; together they are the whole text."""
+    """Takes pieces of text and returns finished sentences; together they are the whole text.
 
-    def __init__(self) -> None:
+    `whole`: for answers that can only be checked as a whole, no sentence is finished before the end."""
+
+    def __init__(self, *, whole: bool = False) -> None:
         self._open = ""
+        self._whole = whole
 
     def feed(self, piece: str) -> list[str]:
         """The sentences that this piece finishes. White space between two sentences belongs to the second."""
         self._open += piece
-        finished = []
-        while match := _END.search(self._open):
+        finished: list[str] = []
+        while not self._whole and (match := _END.search(self._open)):
             finished.append(self._open[: match.end()])
             self._open = self._open[match.end() :]
         return finished
@@ -30,21 +33,4 @@ class SentenceSplitter:
     def rest(self) -> str:
         """What is left when the text is over."""
         rest, self._open = self._open, ""
-        return rest
-
-
-class WholeAnswer:
-    """As `SentenceSplitter`, for answers that can only be checked as a whole: no sentence is finished before the
-    end."""
-
-    def __init__(self) -> None:
-        self._text = ""
-
-    def feed(self, piece: str) -> list[str]:
-        self._text += piece
-        return []
-
-    def rest(self) -> str:
-        """All of it, without white space before it."""
-        rest, self._text = self._text, ""
         return rest

@@ -56,9 +56,21 @@ def serve(
     telemetry: TelemetrySettings = SILENT,
     keyless: bool = False,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then returns. SluiceError before anything is loaded when it cannot work.
+    """Serves until SIGTERM or SIGINT, then returns.
 
-    `keyless`: requires no API key, even where keys exist; for this machine only."""
+    Args:
+        bundle: the release.
+        host: address to listen on.
+        port: TCP port.
+        stores: config/stores.yaml.
+        state: the .sluice/ folder.
+        fault: of a drill: `delay=SECONDS` or `error=SHARE`.
+        telemetry: config/telemetry.yaml.
+        keyless: requires no API key, even where keys exist; for this machine only.
+
+    Raises:
+        SluiceError: before anything is loaded, when it cannot work.
+    """
     injected = parse_fault(fault) if fault else None
     keys = None if keyless else KeyRing(keys_path(state))
     _require_safe(host, keys, keys_path(state))
@@ -123,7 +135,17 @@ def listen(
     notice_seconds: float = 0,
     before: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Runs the server until it has drained. `before` is awaited first, on the server's own event loop."""
+    """Runs the server until it has drained.
+
+    Args:
+        app: what answers.
+        traffic: of the application.
+        host: address to listen on.
+        port: TCP port.
+        drain_seconds: from SIGTERM to the end, at most.
+        notice_seconds: from SIGTERM to the end, at least.
+        before: awaited first, on the server's own event loop.
+    """
     config = uvicorn.Config(
         app,
         host=host,

@@ -8,7 +8,8 @@ and after 50 values of one label the rest is `other`. A call costs one or two mi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
@@ -55,44 +56,46 @@ class ServiceMetrics:
         self._release = release
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._requests = self._counter("requests", "Requests by route and status.", "route", "status")
-        self._latency = self._histogram(
-            "request_seconds", "Time from a request to the end of its answer.", _SECONDS, "route"
+        counter, gauge = partial(self._series, Counter), partial(self._series, Gauge)
+        seconds = partial(self._series, Histogram, buckets=_SECONDS)
+        self._requests = counter("requests", "Requests by route and status.", "route", "status")
+        self._latency = seconds("request_seconds", "Time from a request to the end of its answer.", "route")
+        self._ttft = seconds("time_to_first_token_seconds", "Time until the first checked text of an answer was sent.")
+        self._steps = self._series(
+            Histogram,
+            "step_seconds",
+            "Time of one part of an answer: guards, search, prompt, model.",
+            "step",
+            buckets=_STEP_SECONDS,
         )
-        self._ttft = self._histogram(
-            "time_to_first_token_seconds", "Time until the first checked text of an answer was sent.", _SECONDS
+        self._tokens = counter("tokens", "Tokens of the model.", "kind")
+        self._cost = counter("cost", "Cost of model calls, in US dollars.", "provider")
+        self._hits = self._series(Histogram, "retrieval_hits", "Passages that a search found.", buckets=_HITS)
+        self._similarity = self._series(
+            Histogram, "retrieval_best_similarity", "Cosine of the nearest passage of a search.", buckets=_SIMILARITY
         )
-        self._steps = self._histogram(
-            "step_seconds", "Time of one part of an answer: guards, search, prompt, model.", _STEP_SECONDS, "step"
-        )
-        self._tokens = self._counter("tokens", "Tokens of the model.", "kind")
-        self._cost = self._counter("cost", "Cost of model calls, in US dollars.", "provider")
-        self._hits = self._histogram("retrieval_hits", "Passages that a search found.", _HITS)
-        self._similarity = self._histogram(
-            "retrieval_best_similarity", "Cosine of the nearest passage of a search.", _SIMILARITY
-        )
-        self._verdicts = self._counter(
+        self._verdicts = counter(
             "guard_verdicts",
             "Texts by stage (input, output) and verdict (passed, redacted, blocked).",
             "stage",
             "verdict",
         )
-        self._blocked = self._counter("blocked", "Answers refused by a guardrail, by reason.", "reason")
-        self._declined = self._counter("declined", "Questions the passages held no answer to.")
-        self._attempts = self._counter("provider_attempts", "Calls of a provider by outcome.", "provider", "outcome")
-        self._open = self._gauge("provider_open", "1 while a provider's circuit breaker is open.", "provider")
-        self._shed = self._counter("shed", "Requests refused because the service is full, by reason.", "reason")
-        self._feedback = self._counter(
+        self._blocked = counter("blocked", "Answers refused by a guardrail, by reason.", "reason")
+        self._declined = counter("declined", "Questions the passages held no answer to.")
+        self._attempts = counter("provider_attempts", "Calls of a provider by outcome.", "provider", "outcome")
+        self._open = gauge("provider_open", "1 while a provider's circuit breaker is open.", "provider")
+        self._shed = counter("shed", "Requests refused because the service is full, by reason.", "reason")
+        self._feedback = counter(
             "feedback", "Scores given by users, by the release that gave the answer.", "mark", "answered_by"
         )
-        self._dropped = self._counter(
+        self._dropped = counter(
             "telemetry_dropped", "Traces, scores and log lines that were lost, by reason.", "exporter", "reason"
         )
-        self._telemetry_queue = self._gauge("telemetry_queue", "Traces and scores that wait.", "exporter")
+        self._telemetry_queue = gauge("telemetry_queue", "Traces and scores that wait.", "exporter")
         self._declined()  # so that the series is there, as 0, before the first one
-        self._in_flight = self._gauge("in_flight", "Questions being answered now.")
+        self._in_flight = gauge("in_flight", "Questions being answered now.")
         self._in_flight().set_function(in_flight)
-        self._queue = self._gauge("queue_length", "Requests that wait in the queue.")
+        self._queue = gauge("queue_length", "Requests that wait in the queue.")
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """A response has ended. `route` is a path of the API, or `other`."""
@@ -164,15 +167,6 @@ class ServiceMetrics:
         """The text exposition format."""
         return generate_latest(self.registry)
 
-    def _counter(self, name: str, what: str, *labels: str) -> _LabelledSeries[Counter]:
-        metric = Counter(f"sluice_{name}", what, ("release", *labels), registry=self.registry)
-        return _LabelledSeries(metric, self._release)
-
-    def _gauge(self, name: str, what: str, *labels: str) -> _LabelledSeries[Gauge]:
-        return _LabelledSeries(
-            Gauge(f"sluice_{name}", what, ("release", *labels), registry=self.registry), self._release
-        )
-
-    def _histogram(self, name: str, what: str, buckets: tuple[float, ...], *labels: str) -> _LabelledSeries[Histogram]:
-        metric = Histogram(f"sluice_{name}", what, ("release", *labels), buckets=buckets, registry=self.registry)
+    def _series(self, kind: type[M], name: str, what: str, *labels: str, **options: Any) -> _LabelledSeries[M]:
+        metric = kind(f"sluice_{name}", what, ("release", *labels), registry=self.registry, **options)
         return _LabelledSeries(metric, self._release)

@@ -192,6 +192,9 @@ class Services:
             fills: the variables that the application has values for.
             needs: those that a message must hold.
 
+        Returns:
+            The prompt.
+
         Raises:
             SluiceError: there is no such prompt, its role is not `chat`, or its variables are others.
         """
@@ -211,7 +214,16 @@ class Services:
 
 
 def render(request: RequestState, prompt: Prompt, **values: Any) -> list[dict[str, str]]:
-    """The messages of a prompt, with those of the values that it uses; noted in the trace."""
+    """The messages of a prompt; noted in the trace.
+
+    Args:
+        request: whose trace it is.
+        prompt: the prompt.
+        values: for its variables; those that it does not use are left out.
+
+    Returns:
+        Messages with `role` and `content`.
+    """
     with request.trace.step(traces.PROMPT) as step:
         wanted = {variable.name for variable in prompt.variables}
         messages = prompt.render(**{name: value for name, value in values.items() if name in wanted})

@@ -44,13 +44,16 @@ def with_dependents(names: Iterable[str]) -> list[str]:
 
 
 def remove(root: Path, names: Iterable[str]) -> list[str]:
-    """Removes extras, and those that need them, from a checkout; returns the paths that were changed or are gone.
+    """Removes extras, and those that need them, from a checkout.
 
     Another version of the engine removes its own extras: its code runs, in a process that knows no secrets.
 
     Args:
         root: The checkout; it need not be a repository of git.
         names: Extras; one that the checkout does not have is passed over.
+
+    Returns:
+        The paths that were changed or are gone.
     """
     if (root / FOLDER).resolve() != HERE:
         return _removed_by_its_own(root, sorted(names))

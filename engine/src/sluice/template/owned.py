@@ -7,6 +7,7 @@ A project never writes them, but when `sluice init` removes an extra.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -61,7 +62,15 @@ class Edit:
 
 
 def list_files(root: Path, *, untracked: bool = True) -> list[str]:
-    """Paths of the files of a checkout that git knows, or would take, sorted."""
+    """Files of a checkout.
+
+    Args:
+        root: the checkout.
+        untracked: whether those count that git does not know yet but would take.
+
+    Returns:
+        Their paths, sorted.
+    """
     others = ("--others", "--exclude-standard") if untracked else ()
     listed = run(root, "ls-files", "--cached", *others, "-z").split("\0")
     return sorted(path for path in set(listed) if path and (root / path).is_file())
@@ -91,6 +100,15 @@ def read_list(root: Path, name: str) -> dict[str, str]:
                 raise SluiceError(f"{path}:{number}: not a digest and a path", remedy="restore it with git")
             found[file] = digest
     return found
+
+
+def version_of(root: Path) -> str:
+    """Version of the engine in a checkout."""
+    path = root / "engine" / "pyproject.toml"
+    try:
+        return str(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["version"])
+    except (OSError, tomllib.TOMLDecodeError, KeyError):
+        raise SluiceError(f"{path}: says no version of the engine", remedy="restore it with git") from None
 
 
 def edits(root: Path, files: Iterable[str]) -> list[Edit]:

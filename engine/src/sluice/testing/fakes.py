@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sluice.guardrails.guards import GuardOutcome
+from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.guardrails.settings import GuardrailSettings
-from sluice.llm.chat import Delta, FinishReason, Messages, Usage
+from sluice.llm.chat import ChatProvider, Delta, FinishReason, Messages, Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.settings import Providers
 from sluice.prompts import ModelParameters, Prompt
@@ -155,6 +155,11 @@ GUARDRAILS = GuardrailSettings.model_validate(
 )
 
 
+def scripted_guards() -> Guards:
+    """The guards of `scripted_bundle`; none of them needs a model."""
+    return Guards(GUARDRAILS)
+
+
 def provider_entry(**changes: Any) -> dict[str, Any]:
     """An entry of config/providers.yaml, with the numbers that tests mostly want."""
     return {
@@ -205,7 +210,7 @@ class NoChecks:
 
 
 def run_application(
-    chat: ScriptedChat, search: ScriptedRetriever, *, guards: Any = None, bundle: ReleaseBundle | None = None
+    chat: ChatProvider, search: ScriptedRetriever, *, guards: Any = None, bundle: ReleaseBundle | None = None
 ) -> ApplicationRunner:
     """The application as the engine runs it, over doubles: `await run_application(…).answer(messages)`.
 

@@ -13,7 +13,7 @@ import shapes.staircase
 import shapes.steady
 import users.ask
 import users.probe
-from sluice.rollout.load_test.run import start_stage
+from sluice.extend import start_stage
 
 SHAPES: dict[str, type[LoadTestShape]] = {
     "steady": shapes.steady.Steady,

@@ -1,7 +1,7 @@
 """A stub of a Kubernetes API server: real HTTP on the loopback address, for kubectl and for our own watches.
 
 It keeps objects with one resourceVersion for all, answers discovery, server-side apply, merge patches, lists, and
-watches from any resourceVersion that it still remembers. A recording (engine/tests/unit/rollout/recordings) says what
+watches from any resourceVersion that it still remembers. A recording (engine/tests/unit/cluster/recordings) says what
 the controllers would have written, and it is played once the Rollout has been applied. Recordings are made by us by the
 schemas of Argo Rollouts; none was captured from a cluster.
 """

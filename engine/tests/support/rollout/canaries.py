@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +108,21 @@ class Canary:
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
+
+
+@contextmanager
+def compared_releases(folder: Path) -> Iterator[dict[str, str]]:
+    """Name -> URL of three releases that serve: stable, a good one, which answers alike, and one that answers worse."""
+    with ExitStack() as running:
+        releases = {
+            name: Canary(f"r-00000000000{letter}", folder / letter, wrong=name == "worse")
+            for name, letter in (("stable", "a"), ("good", "b"), ("worse", "c"))
+        }
+        for release in releases.values():
+            running.callback(release.stop)
+        for release in releases.values():
+            release.wait_ready()
+        yield {name: release.url for name, release in releases.items()}
 
 
 def many(times: int, call: Callable[[], object]) -> None:

@@ -24,7 +24,7 @@ STUBBORN = [
 
 
 def alive(pid: int) -> bool:
-    return processes._started(pid) != ""
+    return processes.is_running(pid)
 
 
 def ended(pid: int, seconds: float = 5.0) -> bool:
@@ -175,7 +175,7 @@ def test_what_an_earlier_run_left_alive_does_not_write_into_the_new_log(tmp_path
 def test_reap_does_not_touch_a_recycled_pid(tmp_path: Path) -> None:
     stranger = subprocess.Popen(SLEEP, start_new_session=True)
     try:
-        for number, started in enumerate(("1", "")):
+        for number, started in enumerate((1.0, 0.0)):
             record = {"name": "job", "pid": stranger.pid, "started": started, "argv": []}
             write_json(tmp_path / "run" / f"job-{number}.json", record)
         assert processes.reap(tmp_path) == []
@@ -190,7 +190,7 @@ def test_reap_does_not_touch_a_recycled_pid(tmp_path: Path) -> None:
 def test_reap_does_not_wait_for_a_zombie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
     assert ended(dead.pid)  # not collected yet: a zombie
-    write_json(tmp_path / "run" / "job-1.json", {"name": "job", "pid": dead.pid, "started": "1", "argv": []})
+    write_json(tmp_path / "run" / "job-1.json", {"name": "job", "pid": dead.pid, "started": 1.0, "argv": []})
     monkeypatch.setattr(processes, "wait_until", lambda *_, **__: pytest.fail("it waits"))
     assert processes.reap(tmp_path) == []
     dead.wait()

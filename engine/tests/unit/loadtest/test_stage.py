@@ -34,7 +34,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def test_everything_comes_from_the_environment(module: ModuleType, env: dict[str, str]) -> None:
-    stage = module.Stage.from_environment(env)
+    stage = module.LoadStage.from_environment(env)
     assert (stage.users, stage.seconds, stage.answer_timeout) == (3, 120, 20)
     assert stage.questions == ["Why?"]
     assert stage.question() == "Why?"
@@ -44,23 +44,23 @@ def test_a_missing_variable_is_named(module: ModuleType, env: dict[str, str]) ->
     for name in env:
         rest = {key: value for key, value in env.items() if key != name}
         with pytest.raises(SluiceError, match=f"{name} is not set"):
-            module.Stage.from_environment(rest)
+            module.LoadStage.from_environment(rest)
 
 
 @pytest.mark.parametrize(("name", "value"), [("USERS", "many"), ("DURATION", "soon"), ("TIMEOUT", "1d")])
 def test_an_unreadable_number_is_told(module: ModuleType, env: dict[str, str], name: str, value: str) -> None:
     with pytest.raises(SluiceError, match=value):
-        module.Stage.from_environment(env | {f"SLUICE_LOAD_{name}": value})
+        module.LoadStage.from_environment(env | {f"SLUICE_LOAD_{name}": value})
 
 
 def test_questions_are_needed(module: ModuleType, env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "questions.jsonl").write_text('{"text": "none"}\n')
     with pytest.raises(SluiceError, match="no row has a question"):
-        module.Stage.from_environment(env)
+        module.LoadStage.from_environment(env)
 
 
 def test_a_slow_machine_gets_more_time_for_the_pairs_it_needs(module: ModuleType, env: dict[str, str]) -> None:
-    stage = module.Stage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
+    stage = module.LoadStage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
     stage.pairs_needed = 2
     for pair in (1, 2):
         assert [stage.over(at) for at in (9, 10, 39, 40)] == [False, False, False, True]
@@ -69,7 +69,7 @@ def test_a_slow_machine_gets_more_time_for_the_pairs_it_needs(module: ModuleType
 
 
 def test_a_failed_probe_prolongs_nothing(module: ModuleType, env: dict[str, str]) -> None:
-    stage = module.Stage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
+    stage = module.LoadStage.from_environment(env | {"SLUICE_LOAD_DURATION": "10"})
     stage.pairs_needed = 9
     stage.samples.append(RequestSample("id", "canary", None, "status 503", None, None))
     assert not stage.over(10), "a visit is not a probe"

@@ -1,62 +1,20 @@
-"""Plans, gates, questions and stub services for the tests of the canary."""
+"""Plans for the tests of the canary."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from sluice.rehearsal.release_services import ReleaseServiceSpec
 from sluice.rollout.analysis_templates import TEMPLATES
 from starter_files import LOCUSTFILE, ROLLOUT
 
 ROOT = Path(__file__).parents[4]
-STUB = Path(__file__).with_name("stub_service.py")
-GATES = """\
-gates:
-  - {name: canary_errors, stage: load, metric: error_rate, direction: at_most, limit: 0.01,
-     relative_to: none, compare: value, min_samples: 5}
-  - {name: canary_latency, stage: load, metric: total_p50_ms, direction: at_most, limit: 1.6,
-     relative_to: stable, compare: ratio, min_samples: 5}
-"""
 
-SpecFactory = Callable[..., ReleaseServiceSpec]
 RolloutWriter = Callable[..., Path]
-
-
-@pytest.fixture
-def locustfile() -> Path:
-    return LOCUSTFILE
-
-
-@pytest.fixture
-def gates(tmp_path: Path) -> Path:
-    path = tmp_path / "gates.yaml"
-    path.write_text(GATES)
-    return path
-
-
-@pytest.fixture
-def questions(tmp_path: Path) -> Path:
-    path = tmp_path / "questions.jsonl"
-    path.write_text('{"id": "q1", "question": "What is a canary?"}\n{"id": "q2", "question": "What is a gate?"}\n')
-    return path
-
-
-@pytest.fixture
-def stub() -> SpecFactory:
-    """A release served by stub_service.py: stub("r-1", "--delay", "0.2")."""
-
-    def make(release: str, *options: str) -> ReleaseServiceSpec:
-        return ReleaseServiceSpec(
-            release, [sys.executable, str(STUB), "--port", "{port}", "--release", release, *options]
-        )
-
-    return make
 
 
 @pytest.fixture

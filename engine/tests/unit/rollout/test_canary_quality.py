@@ -20,7 +20,7 @@ from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.registry import METRICS
 from sluice.evaluation.reports.comparison_terminal import in_the_terminal
 from sluice.rollout.canary_quality import ReleaseClient, compare_served, sample
-from support.rollout.canaries import CASES, Canary
+from support.rollout.canaries import CASES, compared_releases
 from support.serving.fakes import DECLINE
 
 ROOT = Path(__file__).parents[4]
@@ -30,20 +30,8 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Name -> URL."""
-    folder = tmp_path_factory.mktemp("services")
-    started = {
-        "stable": Canary("r-00000000000a", folder / "a"),
-        "good": Canary("r-00000000000b", folder / "b"),
-        "worse": Canary("r-00000000000c", folder / "c", wrong=True),
-    }
-    try:
-        for service in started.values():
-            service.wait_ready()
-        yield {name: service.url for name, service in started.items()}
-    finally:
-        for service in started.values():
-            service.stop()
+    with compared_releases(tmp_path_factory.mktemp("services")) as urls:
+        yield urls
 
 
 def compared(stable: str, canary: str, rows: list[Row] = CASES) -> Comparison:

@@ -19,8 +19,9 @@ from sluice.serving.auth import KeyRing
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.routing import OPEN, RouteTable, load_router, needs_scope
-from support.serving.fakes import StubChain
+from sluice.serving.routing import OPEN, RouteTable, ServicesDep, load_router, needs_scope
+from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import ScriptedChat, StubChain
 from unit.serving.client import Client
 
 BEARER = "authorization"
@@ -124,6 +125,24 @@ def test_it_is_in_the_document_with_what_may_be_refused(make_client: Callable[[]
     assert paths["/v1/things"]["post"]["security"] == [{"key": ["chat"]}]
     assert "security" not in paths["/about"]["get"]
     assert "422" not in paths["/v1/things"]["post"]["responses"]
+
+
+def test_an_endpoint_may_use_what_the_application_is_built_on(
+    bundle: ReleaseBundle, make_chain: Callable[[ScriptedChat], ApplicationRunner], chat: ScriptedChat
+) -> None:
+    router = APIRouter()
+
+    @router.get("/v1/prompts/{name}")
+    async def prompt(name: str, services: ServicesDep) -> dict[str, str]:
+        return {"digest": services.prompts[name].digest, "decline": services.settings.decline}
+
+    client = Client(create_app(bundle, make_chain(chat), TrafficState(), router=router))
+    assert client.get("/v1/prompts/answer").json() == {
+        "digest": bundle.prompts["answer"].digest,
+        "decline": bundle.service.decline,
+    }
+    operation = client.get("/openapi.json").json()["paths"]["/v1/prompts/{name}"]["get"]
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["name"], "the services are no parameter"
 
 
 def test_a_path_of_the_service_is_not_for_others(bundle: ReleaseBundle) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from sluice.core.project import load_project
 from sluice.template.owned import list_files, write_lists
-from sluice.template.upgrade_engine import UpgradeResult, prepare
 
 ROOT = Path(__file__).resolve().parents[4]
 WHO = ("-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false")
@@ -129,14 +127,6 @@ class Fork:
         project = (self.root / "config/project.yaml").read_text() + "template: {repository: ''}\n"
         commit(self.root, "Begin", {"config/project.yaml": project})
         git(self.root, "push", "--quiet", "origin", "main")
-
-    def upgrade(self, to: str = "", *, discard: bool = False) -> UpgradeResult | None:
-        return prepare(self.root, load_project(self.root / "config"), str(self.template.root), to, discard=discard)
-
-    def upgraded(self, to: str = "", *, discard: bool = False) -> UpgradeResult:
-        made = self.upgrade(to, discard=discard)
-        assert made is not None
-        return made
 
     def file(self, commit: str, path: str) -> str:
         return git(self.root, "show", f"{commit}:{path}")

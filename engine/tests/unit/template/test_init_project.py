@@ -131,7 +131,7 @@ WORDS += ("--environments", "uat,live")
 # What a project's names could break: its own files, and the rules that look at them.
 TESTS = (
     "engine/tests/unit/core/test_project.py",
-    "engine/tests/unit/rollout/test_released.py",
+    "engine/tests/unit/cluster/test_released.py",
     "engine/tests/unit/test_cli.py",
     "engine/tests/unit/extras/doctor",
     "engine/tests/contract/test_analysis.py",

@@ -112,6 +112,17 @@ def _trust(iam: Any, role: str, subject: str, mend: str) -> Diagnosis:
 
 
 def service_role(iam: Any, role: str, service: str, mend: str) -> Diagnosis:
+    """Whether a role trusts one service, and nobody else.
+
+    Args:
+        iam: client of boto3.
+        role: its name.
+        service: such as sagemaker.amazonaws.com.
+        mend: what to do where it does not.
+
+    Returns:
+        The diagnosis.
+    """
     what = f"role {role}"
     trusted = [one.get("Principal", {}).get("Service") for one in _statements(iam, role)]
     return (

@@ -42,6 +42,15 @@ class DiagnosisScope:
 
 
 def passed(what: str, found: str) -> Diagnosis:
+    """A diagnosis that is good.
+
+    Args:
+        what: was looked at.
+        found: what it is like.
+
+    Returns:
+        The diagnosis.
+    """
     return Diagnosis(what, "ok", found)
 
 

@@ -72,8 +72,20 @@ def prepare(
     out: Path | None = None,
     checkpoints: Path | None = None,
 ) -> tuple[TrainingPaths, list[Example], dict[str, str]]:
-    """Arguments of `train`: paths, examples, and the digest of each row by its id. Models are fetched where they are
-    missing; the defaults are those of `run`."""
+    """Arguments of `train`. Models are fetched where they are missing; the defaults are those of `run`.
+
+    Args:
+        workspace: the checkout.
+        parameters: section `train` of params.yaml.
+        rows: the training rows.
+        index: folder of the index.
+        base: folder of the base model.
+        out: folder for the adapter.
+        checkpoints: folder for those.
+
+    Returns:
+        Paths, examples, and the digest of each row by its id.
+    """
     models = load_models(workspace.config / "models.yaml")
     decline = load_settings(workspace.config / "service.yaml", ServiceSettings).decline
     prompt = load_prompt(workspace.prompts / "finetune.prompt.yml", roles=Models.roles())

@@ -61,11 +61,21 @@ def train(
     *,
     rows: Mapping[str, str] | None = None,
 ) -> TrainingResult:
-    """Trains on `examples` and writes what `params.exports` names, training.json and loss.csv into `paths.out`.
+    """Trains, and writes what `params.exports` names, training.json and loss.csv.
 
-    `on_progress(step, steps, loss)` is called after each optimiser step. Of several processes (`parallel`) the first
-    alone reports and writes. `rows`, id -> digest of the data's rows, go into the record. SluiceError: no examples, no
-    base, no memory, a loss that is no number, a process that was lost.
+    Args:
+        paths: what is read, and where it is written: `out`.
+        examples: what is learnt.
+        params: section `train` of params.yaml.
+        on_progress: called with step, steps and loss after each optimiser step. Of several processes (`parallel`) the
+            first alone reports and writes.
+        rows: digest of the data's rows by id, for the record.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        SluiceError: no examples, no base, no memory, a loss that is no number, a process that was lost.
     """
     require_training_packages()
     if not examples:

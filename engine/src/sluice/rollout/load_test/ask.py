@@ -43,7 +43,18 @@ class LoadAnswer:
 
 
 def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -> LoadAnswer:
-    """POSTs one streamed chat completion. The body is read by readline: other ways wait for a full kilobyte."""
+    """Asks a question and reads the streamed answer, by readline: other ways wait for a full kilobyte.
+
+    Args:
+        user: of Locust; asks by its client and its time limit.
+        url: address of a release, or of the router.
+        question: what is asked.
+        name: of the request in Locust's tables.
+        key: API key, where the service asks for one.
+
+    Returns:
+        What came back; no answer is one, too.
+    """
     answer, stream = LoadAnswer(), ChatStream(user.network_timeout)
     # A new connection each time: a pooled one may be closed by the server in the moment it is used.
     headers = {REQUEST_ID: answer.request_id, "Connection": "close"}

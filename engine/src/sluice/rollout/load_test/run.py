@@ -18,7 +18,7 @@ from sluice.core.errors import SluiceError
 from sluice.release.gates import load_gates
 from sluice.rollout.chat_stream import RELEASE_HEADER
 from sluice.rollout.load_test.collect import receive, send
-from sluice.rollout.load_test.stage import Stage
+from sluice.rollout.load_test.stage import LoadStage
 from sluice.rollout.load_test.verdict import conclude
 from sluice.rollout.local_http import get
 
@@ -26,7 +26,7 @@ GATE_FAILED = 3
 NOT_MEASURED = 2
 
 
-def start_stage(shapes: Collection[str]) -> Stage:
+def start_stage(shapes: Collection[str]) -> LoadStage:
     """The load stage of this process; ends it where nothing could be measured.
 
     Args:
@@ -44,8 +44,8 @@ def start_stage(shapes: Collection[str]) -> Stage:
     return stage
 
 
-def _prepare(shapes: Collection[str]) -> Stage:
-    stage = Stage.from_environment()
+def _prepare(shapes: Collection[str]) -> LoadStage:
+    stage = LoadStage.from_environment()
     if stage.shape not in shapes:
         raise SluiceError(f"SLUICE_LOAD_SHAPE: {stage.shape!r} is not one of {', '.join(shapes)}")
     stage.pairs_needed = max((gate.min_samples for gate in load_gates(stage.gates) if gate.stage == "load"), default=0)
@@ -59,7 +59,7 @@ def _prepare(shapes: Collection[str]) -> Stage:
     return stage
 
 
-def _listen(stage: Stage) -> None:
+def _listen(stage: LoadStage) -> None:
     def start_unproven(environment: Any, **_: Any) -> None:
         environment.process_exit_code = NOT_MEASURED
         # Users finish the request they are in; what is cut off at the end would be neither a success nor a failure.

@@ -21,7 +21,7 @@ PROLONGED = 4
 
 
 @dataclass
-class Stage:
+class LoadStage:
     """One load stage. `stable_release` is learnt from stable itself before the first user starts."""
 
     router: str
@@ -42,7 +42,7 @@ class Stage:
     samples: list[RequestSample] = field(default_factory=list)
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str] = os.environ) -> Stage:
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> LoadStage:
         """Reads SLUICE_*; SluiceError for a variable that is missing or cannot be read."""
 
         def need(name: str) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 from sluice.core.atomic_files import write_json
 from sluice.release.gates import decide, load_gates
 from sluice.rollout.load_measurements import figures_of, times_of_pairs
-from sluice.rollout.load_test.stage import Stage
+from sluice.rollout.load_test.stage import LoadStage
 
 
-def conclude(stage: Stage) -> bool:
+def conclude(stage: LoadStage) -> bool:
     """Writes SLUICE_LOAD_OUT; whether every load gate passed."""
     figures = figures_of(stage.samples)
     verdicts = decide(load_gates(stage.gates), "load", figures["canary"], figures["stable"])

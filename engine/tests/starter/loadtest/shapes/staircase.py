@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from locust import LoadTestShape
 
-from sluice.rollout.load_test.stage import Stage
+from sluice.extend import LoadStage
 
 _FIRST = 2
 
 
 class Staircase(LoadTestShape):
     abstract = True
-    stage: Stage
+    stage: LoadStage
 
     def tick(self) -> tuple[int, float] | None:
         elapsed = self.get_run_time()

@@ -6,15 +6,14 @@ from typing import Literal
 
 from locust import FastHttpUser, constant, task
 
-from sluice.rollout.load_test.ask import ask
-from sluice.rollout.load_test.stage import Stage
+from sluice.extend import LoadStage, ask
 
 
 class PairedProbe(FastHttpUser):
     """There is always exactly one, so that the two services are never probed at the same time."""
 
     abstract = True
-    stage: Stage
+    stage: LoadStage
     fixed_count = 1
     wait_time = constant(0)
     pair = 0

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.git import run
+from sluice.extras.upgrade.codemods import order
 from sluice.github.managed_branch import SERVER
-from sluice.template.codemods import order
+from sluice.template.owned import version_of
 
 # Files are what git has, byte for byte, whatever a machine is set to.
 _AS_IT_IS = ("-c", "core.autocrlf=false")
@@ -30,18 +30,9 @@ def released(root: Path, address: str) -> list[str]:
 
 
 def fetch_version(address: str, version: str, folder: Path) -> Path:
-    """A version of the template as files.
+    """A version of the template, such as 0.2.0, as files below an empty `folder`; returns the folder that has them.
 
-    Args:
-        address: where git fetches from.
-        version: such as 0.2.0; its tag is v0.2.0.
-        folder: an empty folder, where a repository of its own and the files go.
-
-    Returns:
-        The folder with the files.
-
-    Raises:
-        SluiceError: the address or the tag is not there, or the engine in it is of another version.
+    SluiceError when the address or the tag v0.2.0 is not there, or the engine in it is of another version.
     """
     store, ref = folder / "store.git", f"refs/tags/v{version}"
     run(folder, "init", "--quiet", "--bare", str(store))
@@ -81,15 +72,6 @@ def take(folder: Path, paths: list[str], work: Mapping[str, str]) -> None:
     chosen = ("--all", "--force", f"--pathspec-from-file={listed}", "--pathspec-file-nul")
     if paths:
         run(folder, *_AS_IT_IS, "--literal-pathspecs", "add", *chosen, env=work)
-
-
-def version_of(root: Path) -> str:
-    """Version of the engine in a checkout."""
-    path = root / "engine" / "pyproject.toml"
-    try:
-        return str(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["version"])
-    except (OSError, tomllib.TOMLDecodeError, KeyError):
-        raise SluiceError(f"{path}: says no version of the engine", remedy="restore it with git") from None
 
 
 def merge_file(ours: Path, base: Path, theirs: Path) -> bytes | None:

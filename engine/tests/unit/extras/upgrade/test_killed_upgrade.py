@@ -12,8 +12,9 @@ import pytest
 
 from sluice import cli
 from sluice.core import git as core_git
-from sluice.template.upgrade_engine import BRANCH
-from unit.template.conftest import Fork, commit, git, lines
+from sluice.extras.upgrade.upgrade_engine import BRANCH
+from unit.extras.upgrade.conftest import Fork
+from unit.template.conftest import commit, git, lines
 
 CODEMOD = """\
 def apply(root):
@@ -33,7 +34,7 @@ def fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fork:
     made = Fork(tmp_path)
     commit(made.root, "Ours", {".github/workflows/ci.yml": lines(1, 20, l19="ours")})
     files: dict[str, str | None] = {
-        "engine/src/sluice/template/codemods/v0_2_0.py": CODEMOD,
+        "engine/src/sluice/extras/upgrade/codemods/v0_2_0.py": CODEMOD,
         ".github/workflows/ci.yml": lines(1, 20, l2="theirs"),
     }
     made.template.release("0.2.0", files)
@@ -42,7 +43,7 @@ def fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fork:
 
 
 def run_upgrade(fork: Fork) -> None:
-    cli.app(["upgrade", "--from", str(fork.template.root)], standalone_mode=False)
+    cli.command()(["upgrade", "--from", str(fork.template.root)], standalone_mode=False)
 
 
 def calls_of_git(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -98,7 +99,7 @@ def test_killed_before_each_call_of_git_and_after_the_last_it_can_be_run_again(
 _SLOW = """
 import sys, time
 from pathlib import Path
-from sluice.template import upgrade_engine as upgrade
+from sluice.extras.upgrade import upgrade_engine as upgrade
 from sluice.cli import main
 real, place = upgrade.run, Path(sys.argv.pop())
 def slow(*words, **more):

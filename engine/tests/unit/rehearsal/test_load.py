@@ -1,4 +1,4 @@
-"""What is done with Locust's exit status and report; engine/tests/unit/rollout/test_rehearsal.py runs the real one."""
+"""What is done with Locust's exit status and report; test_rehearsal.py beside it runs the real one."""
 
 from __future__ import annotations
 

@@ -11,17 +11,18 @@ import pytest
 from sluice import cli
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.project import load_project
-from sluice.template import upgrade_engine
+from sluice.extras.upgrade import upgrade_engine
+from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
+from sluice.extras.upgrade.versions import address_of
 from sluice.template.owned import OWNED, edits, list_files, read_list, rewrite_lists
-from sluice.template.upgrade_engine import BRANCH, describe, prepare, push
-from sluice.template.versions import address_of
+from unit.extras.upgrade.conftest import Fork
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
-from unit.template.conftest import Fork, commit, git, lines, write
+from unit.template.conftest import commit, git, lines, write
 
 METRIC = "engine/src/sluice/evaluation/metrics/digits.py"
 CI = ".github/workflows/ci.yml"
-CODEMODS = "engine/src/sluice/template/codemods"
+CODEMODS = "engine/src/sluice/extras/upgrade/codemods"
 
 
 @pytest.fixture
@@ -324,12 +325,13 @@ def test_published_there_is_one_pull_request(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(fork.root)
     there.facts[""]["template_repository"] = {"full_name": "makers/template"}
-    monkeypatch.setattr("sluice.template.versions.SERVER", str(fork.template.root.parent))  # owner/name below this
+    # owner/name is below this
+    monkeypatch.setattr("sluice.extras.upgrade.versions.SERVER", str(fork.template.root.parent))
     (fork.template.root.parent / "makers").mkdir()
     (fork.template.root.parent / "makers" / "template.git").symlink_to(fork.template.root)
 
     def upgrade() -> str:
-        cli.app(["upgrade", "--publish", "--to", ""], standalone_mode=False)
+        cli.command()(["upgrade", "--publish", "--to", ""], standalone_mode=False)
         return capsys.readouterr().out
 
     assert "the newest version" in upgrade()
@@ -356,7 +358,7 @@ def test_by_hand_the_branch_is_made_and_nothing_else_of_the_repository_changes(
     fork.template.release("0.2.0", {METRIC: "A = 2\n"})
     monkeypatch.chdir(fork.root)
     before = git(fork.root, "for-each-ref")
-    cli.app(["upgrade", "--from", str(fork.template.root)], standalone_mode=False)
+    cli.command()(["upgrade", "--from", str(fork.template.root)], standalone_mode=False)
     after = git(fork.root, "for-each-ref").splitlines()
     assert [line.split("\t")[1] for line in set(after) - set(before.splitlines())] == [f"refs/heads/{BRANCH}"]
     assert subprocess.run(["git", "-C", fork.root, "fsck", "--strict"], capture_output=True).returncode == 0

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from sluice.core.project import edit_project, load_project
+from sluice.extras.upgrade.upgrade_engine import prepare
 from sluice.template.extras import remove
-from sluice.template.owned import OWNED, list_files, read_list, rewrite_lists, write_lists
-from sluice.template.upgrade_engine import prepare
-from sluice.template.versions import version_of
-from unit.template.conftest import ROOT, Fork, Template, commit, git, write
+from sluice.template.owned import OWNED, list_files, read_list, rewrite_lists, version_of, write_lists
+from unit.extras.upgrade.conftest import Fork
+from unit.template.conftest import ROOT, Template, commit, git, write
 
 METRIC, ENGINE_FILE = "src/assistant/metrics/exclamations.py", "engine/src/sluice/core/digests.py"
 # What a project adds and changes, by extension point.

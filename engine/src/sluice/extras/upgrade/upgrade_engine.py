@@ -18,11 +18,8 @@ from pathlib import Path
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import run
 from sluice.core.project import Project
-from sluice.github.managed_branch import commit_tree, push_branch
-from sluice.template.codemods import codemods, order, run_codemod
-from sluice.template.extras import remove
-from sluice.template.owned import ENGINE, OWNED, Edit, edits, read_list, rewrite_lists
-from sluice.template.versions import (
+from sluice.extras.upgrade.codemods import codemods, order, run_codemod
+from sluice.extras.upgrade.versions import (
     address_of,
     changed_files,
     check_out,
@@ -31,8 +28,10 @@ from sluice.template.versions import (
     merge_file,
     released,
     take,
-    version_of,
 )
+from sluice.github.managed_branch import commit_tree, push_branch
+from sluice.template.extras import remove
+from sluice.template.owned import ENGINE, OWNED, Edit, edits, read_list, rewrite_lists, version_of
 
 BRANCH = "upgrade-template"
 _TRAILER = "Template-Version: "

@@ -22,19 +22,12 @@ sys.dont_write_bytecode = True
 path, root = map(pathlib.Path, sys.argv[1:])
 print(json.dumps([str(one) for one in runpy.run_path(str(path))["apply"](root)]))
 """
-FOLDER = "engine/src/sluice/template/codemods"
+FOLDER = "engine/src/sluice/extras/upgrade/codemods"
 
 
 def codemods(root: Path, old: str, new: str) -> list[tuple[str, Path]]:
-    """The codemods of an engine between two versions.
-
-    Args:
-        root: a checkout with the newer engine.
-        old: version that is left behind; its own codemod has run.
-        new: version that is taken.
-
-    Returns:
-        Version and file of each, the oldest version first.
+    """Version and file of each codemod between the version that is left behind, whose own has run, and the one that is
+    taken, the oldest first. `root`: a checkout with the newer engine.
     """
     found = []
     for path in (root / FOLDER).glob("v*.py"):
@@ -46,17 +39,8 @@ def codemods(root: Path, old: str, new: str) -> list[tuple[str, Path]]:
 
 
 def run_codemod(path: Path, root: Path) -> list[str]:
-    """Runs one codemod on a project, in a process of its own that gets no variable of this one, such as a token.
-
-    Args:
-        path: its file.
-        root: the project.
-
-    Returns:
-        Paths that it says it has changed, sorted.
-
-    Raises:
-        SluiceError: it has no function `apply`, or failed.
+    """Runs one codemod on a project, in a process of its own that gets no variable of this one, such as a token; the
+    paths that it says it has changed, sorted. SluiceError when it has no function `apply`, or failed.
     """
     argv = [sys.executable, "-I", "-c", _RUN, str(path), str(root)]
     done = subprocess.run(argv, env={"PATH": os.environ.get("PATH", "")}, capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ from sluice.core.processes import free_port
 from sluice.data.rows import write_rows
 from sluice.rehearsal.quality_job import QualityReport, run_quality
 from sluice.rollout.analysis_templates import QualityParameters
-from support.rollout.canaries import CASES, Canary
+from support.rollout.canaries import CASES, compared_releases
 
 ROOT = Path(__file__).parents[4]
 
@@ -23,20 +23,8 @@ Run = Callable[..., QualityReport]
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Name -> URL."""
-    folder = tmp_path_factory.mktemp("services")
-    started = {
-        "stable": Canary("r-00000000000a", folder / "a"),
-        "good": Canary("r-00000000000b", folder / "b"),
-        "worse": Canary("r-00000000000c", folder / "c", wrong=True),
-    }
-    try:
-        for service in started.values():
-            service.wait_ready()
-        yield {name: service.url for name, service in started.items()}
-    finally:
-        for service in started.values():
-            service.stop()
+    with compared_releases(tmp_path_factory.mktemp("services")) as urls:
+        yield urls
 
 
 @pytest.fixture

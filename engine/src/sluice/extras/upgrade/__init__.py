@@ -1,0 +1,1 @@
+"""Later versions of the template: `sluice upgrade`."""

@@ -1,0 +1,11 @@
+"""What the extra `upgrade` adds, and what belongs to it."""
+
+from __future__ import annotations
+
+from sluice.core.extras import Extra
+
+EXTRA = Extra(
+    summary="takes later versions of the template",
+    commands="cli:register",
+    files=(".github/workflows/upgrade-template.yml", "engine/docs/decisions/template-upgrades.md"),
+)
