@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,10 +37,7 @@ if TYPE_CHECKING:
 
 EXACT_BELOW = 2000  # chunks; up to here looking at every vector takes a millisecond, is exact and always the same
 COLUMNS = "id, doc_id, title, text, start, tenant, content, embedding"
-_SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # of COPY's binary format: no flags, no extension
-_END = b"\xff\xff"
-_BLOCK = 256  # rows sent together
-_NULL = b"\xff\xff\xff\xff"
+_TYPES = ("text", "text", "text", "text", "integer", "text", "bigint")  # of all columns but the last
 _MEMORY = (64, 1024)  # MiB, least and most, for making a vector index: in memory it takes a fraction of the time
 _BITS = "bit_hamming_ops"
 _KINDS = {"single": ("vector", ">f4"), "half": ("halfvec", ">f2")}
@@ -179,42 +175,31 @@ def say(connection: psycopg.Connection[Any], description: TableDescription) -> N
     )
 
 
-def fill(connection: psycopg.Connection[Any], description: TableDescription, rows: Iterable[bytes]) -> None:
-    """Copies rows (`pack`, `pack_gone`) into the collection's table, by COPY's binary format."""
+def fill(connection: psycopg.Connection[Any], description: TableDescription, rows: Iterable[Sequence[Any]]) -> None:
+    """Copies rows (`rows_of`, `rows_gone`) into the collection's table."""
+    from pgvector.psycopg import register_vector
+
+    register_vector(connection)
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(
         sql.Identifier(description.index.collection), sql.SQL(COLUMNS)
     )
     with connection.cursor().copy(statement) as copy:
-        copy.write(_SIGNATURE)
-        left = iter(rows)
-        while block := b"".join(islice(left, _BLOCK)):
-            copy.write(block)
-        copy.write(_END)
+        copy.set_types([*_TYPES, _KINDS[description.vectors.precision][0]])
+        for row in rows:
+            copy.write_row(row)
 
 
-def pack(
-    chunks: Sequence[Chunk], starts: Sequence[int], content: Sequence[int], vectors: Vectors, precision: str
-) -> Iterator[bytes]:
-    """A row of COPY's binary format for each chunk. What pgvector sends and reads: dimension, 0, the numbers."""
-    head = int(vectors.shape[1]).to_bytes(2, "big") + bytes(2)
+def rows_of(
+    chunks: Sequence[Chunk], starts: Sequence[int], content: Sequence[int], vectors: Vectors
+) -> Iterator[Sequence[Any]]:
+    """A row for each chunk, in the order of `COLUMNS`."""
     for chunk, start, same, vector in zip(chunks, starts, content, vectors, strict=True):
-        texts = [_field(text.encode()) for text in (chunk.id, chunk.doc_id, chunk.title, chunk.text)]
-        tenant = _NULL if chunk.tenant is None else _field(chunk.tenant.encode())
-        numbers = _field(start.to_bytes(4, "big")) + tenant + _field(same.to_bytes(8, "big", signed=True))
-        embedding = _field(head + vector.astype(_KINDS[precision][1]).tobytes())
-        yield b"\x00\x08" + b"".join(texts) + numbers + embedding
+        yield chunk.id, chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant, same, vector
 
 
-def pack_gone(gone: Iterable[tuple[str, str | None]]) -> Iterator[bytes]:
+def rows_gone(gone: Iterable[tuple[str, str | None]]) -> Iterator[Sequence[Any]]:
     """A row for each id and tenant that says: the chunk of the base is not in this collection."""
-    empty = _field(b"")
-    for name, tenant in gone:
-        whose = _NULL if tenant is None else _field(tenant.encode())
-        yield b"\x00\x08" + _field(name.encode()) + 3 * empty + _field(bytes(4)) + whose + _field(bytes(8)) + _NULL
-
-
-def _field(content: bytes) -> bytes:
-    return len(content).to_bytes(4, "big") + content
+    return ((name, "", "", "", 0, tenant, 0, None) for name, tenant in gone)
 
 
 def make_indexes(

@@ -17,7 +17,7 @@ from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.chunking import ChunkerSettings, chunk
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import IndexInfo, build_index, identity_of
-from sluice.retrieval.retriever import open_retriever
+from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.sharding import CorpusShard, embed_share
 from sluice.retrieval.stores import Stores
 from sluice.retrieval.vector_cache import ImportedVectors, RememberingEmbedder

@@ -19,8 +19,8 @@ from sluice.retrieval.collection_tables import (
     describe,
     fill,
     make_indexes,
-    pack,
-    pack_gone,
+    rows_gone,
+    rows_of,
     words_of,
 )
 from sluice.retrieval.embedder import Vectors
@@ -85,7 +85,7 @@ def _load(
     description = wanted.model_copy(update={"base": found.base}) if found else wanted
     if found is None:
         create(connection, description, (chunk.tenant for chunk in chunks))
-        fill(connection, description, pack(chunks, places, content, vectors, settings.precision))
+        fill(connection, description, rows_of(chunks, places, content, vectors))
         make_indexes(connection, description, len(chunks), tenants=tenants)
         return
     new = [number for number, chunk in enumerate(chunks) if chunk.id in found.new]
@@ -93,15 +93,14 @@ def _load(
     fill(
         connection,
         description,
-        pack(
+        rows_of(
             [chunks[number] for number in new],
             [places[number] for number in new],
             [content[number] for number in new],
             vectors[new],
-            settings.precision,
         ),
     )
-    fill(connection, description, pack_gone(found.gone))
+    fill(connection, description, rows_gone(found.gone))
     make_indexes(connection, description, len(new), tenants=tenants)
 
 

@@ -14,20 +14,19 @@ from pathlib import Path
 from sluice.core.errors import SluiceError
 from sluice.retrieval.index_files import TextEncoder, read_info
 from sluice.retrieval.passages import Hit
-from sluice.retrieval.retriever import Retriever, open_backend, open_retriever
+from sluice.retrieval.postgres import open_backend, open_retriever
+from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.stores import Stores
 
 
 class TenantRetriever(Retriever):
     """`own`: the retriever of each tenant with a store of its own; `shared`: that of all others."""
 
-    def __init__(self, shared: Retriever, own: Mapping[str | None, Retriever]) -> None:
-        self.embedder = shared.embedder
-        self._shared = shared
-        self._own = own
+    shared: Retriever
+    own: Mapping[str | None, Retriever]
 
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
-        return self._own.get(tenant, self._shared).search(question, k=k, tenant=tenant)
+        return self.own.get(tenant, self.shared).search(question, k=k, tenant=tenant)
 
 
 @contextmanager
@@ -49,7 +48,8 @@ def open_for_tenants(index: Path, embedder: TextEncoder, stores: Stores, state: 
             except SluiceError as error:
                 whose = ", ".join(sorted(tenant for tenant, name in elsewhere.items() if name == store))
                 raise SluiceError(f"store {store!r}, of {whose} alone: {error.message}", remedy=error.remedy) from error
-        yield TenantRetriever(shared, {tenant: found[store] for tenant, store in elsewhere.items()})
+        own: dict[str | None, Retriever] = {tenant: found[store] for tenant, store in elsewhere.items()}
+        yield TenantRetriever(embedder=embedder, shared=shared, own=own)
 
 
 def _open_own(opened: ExitStack, collection: str, embedder: TextEncoder, stores: Stores, state: Path) -> Retriever:

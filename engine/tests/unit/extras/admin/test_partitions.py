@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from pydantic import ValidationError
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Document
@@ -296,9 +295,3 @@ def test_a_name_is_switched_from_one_cut_collection_to_the_next(
         switch(store, "live", second)
         collection, hits = live.search("T: The word wx1new.", k=1, tenant="newcomer")
     assert (collection, hits[0].doc_id) == (second, "x0001")
-
-
-@pytest.mark.parametrize("kind", ["memory", "pgvectorstore"])
-def test_a_store_without_partitions_of_ours_cannot_be_cut(kind: Any) -> None:
-    with pytest.raises(ValidationError, match=f"a store of kind {kind} has no partitions"):
-        StoreSpec(kind=kind, partition_by="tenant")
