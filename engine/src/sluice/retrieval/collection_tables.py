@@ -15,19 +15,14 @@ the transaction that made it, except that a tenant may be dropped from a partiti
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from psycopg import errors, sql
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from sluice.core.digests import canonical_json
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
-from sluice.retrieval.chunking import Chunk
-from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index_files import IndexInfo
 from sluice.retrieval.stores import PartitionBy, VectorSettings
 from sluice.retrieval.tenant_partitions import create_partitions, for_values, partition_of, tenants_of
@@ -37,10 +32,9 @@ if TYPE_CHECKING:
 
 EXACT_BELOW = 2000  # chunks; up to here looking at every vector takes a millisecond, is exact and always the same
 COLUMNS = "id, doc_id, title, text, start, tenant, content, embedding"
-_TYPES = ("text", "text", "text", "text", "integer", "text", "bigint")  # of all columns but the last
+PRECISIONS = {"single": "vector", "half": "halfvec"}  # to the type of a vector
 _MEMORY = (64, 1024)  # MiB, least and most, for making a vector index: in memory it takes a fraction of the time
 _BITS = "bit_hamming_ops"
-_KINDS = {"single": ("vector", ">f4"), "half": ("halfvec", ">f2")}
 
 
 class TableDescription(Settings):
@@ -63,7 +57,15 @@ class TableDescription(Settings):
 
 
 def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescription | None:
-    """None for a table of older code, which says nothing about itself."""
+    """Reads a table's comment.
+
+    Args:
+        connection: to the store.
+        collection: its name.
+
+    Returns:
+        None for a table of older code, which says nothing about itself.
+    """
     row = connection.execute("SELECT obj_description(to_regclass(%s))", (collection,)).fetchone()
     try:
         return TableDescription.model_validate_json(row[0]) if row and row[0] else None
@@ -72,7 +74,15 @@ def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescr
 
 
 def require_description(connection: psycopg.Connection[Any], collection: str) -> TableDescription:
-    """SluiceError where there is none; UndefinedTable where there is no collection."""
+    """Reads a table's comment, which must be there.
+
+    Args:
+        connection: to the store.
+        collection: its name.
+
+    Raises:
+        SluiceError: the table is of older code; UndefinedTable: there is no collection.
+    """
     found = describe(connection, collection)
     if found is None:
         if connection.execute("SELECT to_regclass(%s)", (collection,)).fetchone() == (None,):
@@ -90,21 +100,20 @@ def view_of(description: TableDescription) -> str:
     return name.replace("chunks", "whole", 1) if description.base else name
 
 
-def vector_indexed(connection: psycopg.Connection[Any], description: TableDescription) -> frozenset[str]:
-    """Those of the collection's tables that have a vector index: its own, and that of its base."""
-    tables = filter(None, (description.index.collection, description.base))
-    return frozenset(table for table in tables if has_vector_index(connection, table))
+def vector_indexed(connection: psycopg.Connection[Any], tables: Collection[str | None]) -> frozenset[str]:
+    """Tables that have a vector index, or of which a partition has one.
 
-
-def has_vector_index(connection: psycopg.Connection[Any], table: str) -> bool:
-    """Whether the table, or a partition of it, has one."""
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
-        " WHERE a.amname = 'hnsw' AND i.indrelid IN"
-        " (SELECT to_regclass(%(table)s) UNION SELECT relid FROM pg_partition_tree(to_regclass(%(table)s))))",
-        {"table": table},
-    ).fetchone()
-    return row == (True,)
+    Args:
+        connection: to the store.
+        tables: names of those that are looked at, as a collection's own and its base.
+    """
+    rows = connection.execute(
+        "SELECT t.name FROM unnest(%s::text[]) AS t(name) WHERE EXISTS"
+        " (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
+        " WHERE a.amname = 'hnsw' AND i.indrelid IN (SELECT to_regclass(t.name) UNION SELECT relid FROM pg_partition_tree(to_regclass(t.name))))",
+        (list(tables),),
+    )
+    return frozenset(str(row[0]) for row in rows)
 
 
 def words_of(collection: str) -> str:
@@ -117,21 +126,16 @@ def bits(vector: str, dimension: int) -> str:
     return f"binary_quantize({vector})::bit({dimension})"
 
 
-def contents(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:
-    """64 bits for each chunk that say whether it is the same as another of its id."""
-    found = []
-    for chunk, start in zip(chunks, starts, strict=True):
-        content = canonical_json([chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant])
-        found.append(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True))
-    return found
-
-
 def create(
     connection: psycopg.Connection[Any], description: TableDescription, tenants: Iterable[str | None] = ()
 ) -> None:
-    """The empty table, with its comment, and the view where it holds a difference. `tenants`: of its rows, for the
-    partitions of one that is cut."""
-    kind, _ = _KINDS[description.vectors.precision]
+    """Creates the empty table, with its comment, and the view where it holds a difference.
+
+    Args:
+        connection: to the store, in a transaction.
+        description: of the collection.
+        tenants: of its rows, for the partitions of one that is cut.
+    """
     table = sql.Identifier(description.index.collection)
     cut = description.partition_by is not None
     connection.execute(
@@ -141,7 +145,7 @@ def create(
         ).format(
             table,
             sql.SQL("" if cut else " PRIMARY KEY"),
-            sql.SQL(kind),
+            sql.SQL(PRECISIONS[description.vectors.precision]),
             sql.Literal(description.index.dimension),
             sql.SQL("" if description.base else " NOT NULL"),
             # Vectors stay in their rows: fetched one by one from beside the table they take longer than the search.
@@ -167,7 +171,12 @@ def create(
 
 
 def say(connection: psycopg.Connection[Any], description: TableDescription) -> None:
-    """Writes the table's comment."""
+    """Writes the table's comment.
+
+    Args:
+        connection: to the store, in a transaction.
+        description: of the collection.
+    """
     connection.execute(
         sql.SQL("COMMENT ON TABLE {} IS {}").format(
             sql.Identifier(description.index.collection), sql.Literal(description.model_dump_json())
@@ -175,38 +184,17 @@ def say(connection: psycopg.Connection[Any], description: TableDescription) -> N
     )
 
 
-def fill(connection: psycopg.Connection[Any], description: TableDescription, rows: Iterable[Sequence[Any]]) -> None:
-    """Copies rows (`rows_of`, `rows_gone`) into the collection's table."""
-    from pgvector.psycopg import register_vector
-
-    register_vector(connection)
-    statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(
-        sql.Identifier(description.index.collection), sql.SQL(COLUMNS)
-    )
-    with connection.cursor().copy(statement) as copy:
-        copy.set_types([*_TYPES, _KINDS[description.vectors.precision][0]])
-        for row in rows:
-            copy.write_row(row)
-
-
-def rows_of(
-    chunks: Sequence[Chunk], starts: Sequence[int], content: Sequence[int], vectors: Vectors
-) -> Iterator[Sequence[Any]]:
-    """A row for each chunk, in the order of `COLUMNS`."""
-    for chunk, start, same, vector in zip(chunks, starts, content, vectors, strict=True):
-        yield chunk.id, chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant, same, vector
-
-
-def rows_gone(gone: Iterable[tuple[str, str | None]]) -> Iterator[Sequence[Any]]:
-    """A row for each id and tenant that says: the chunk of the base is not in this collection."""
-    return ((name, "", "", "", 0, tenant, 0, None) for name, tenant in gone)
-
-
 def make_indexes(
     connection: psycopg.Connection[Any], description: TableDescription, rows: int, *, tenants: bool
 ) -> None:
-    """After the rows: making them at once takes a fraction of the time. Of a collection that is cut `rows` and
-    `tenants` count for nothing: each partition has its own."""
+    """Makes the indexes after the rows, which takes a fraction of the time.
+
+    Args:
+        connection: to the store, in a transaction.
+        description: of the collection; where it is cut each partition has its own, and the others count for nothing.
+        rows: how many its table has.
+        tenants: whether rows belong to tenants.
+    """
     collection = description.index.collection
     words = words_of(collection)
     if description.partition_by:
@@ -258,9 +246,9 @@ def _make_vector_index(
     connection: psycopg.Connection[Any], table: str, description: TableDescription, rows: int
 ) -> None:
     settings = description.vectors
-    kind, number = _KINDS[settings.precision]
-    dimension = description.index.dimension
-    width = dimension * np.dtype(number).itemsize if settings.index == "full" else dimension / 8
+    kind, dimension = PRECISIONS[settings.precision], description.index.dimension
+    number = 4 if settings.precision == "single" else 2  # bytes
+    width = dimension * number if settings.index == "full" else dimension / 8
     indexed = (
         f"embedding {kind}_cosine_ops" if settings.index == "full" else f"({bits('embedding', dimension)}) {_BITS}"
     )

@@ -37,7 +37,8 @@ class SearchStatements:
     ) -> None:
         self.description = require_description(connection, collection)
         by_bits = self.description.vectors.index == "binary"
-        self._by_bits = vector_indexed(connection, self.description) if by_bits else frozenset[str]()
+        tables = (collection, self.description.base)
+        self._by_bits = vector_indexed(connection, tables) if by_bits else frozenset[str]()
         self._oversampling = oversampling or self.description.vectors.oversampling
         self._statements: dict[tuple[Mode, int, bool, bool], bytes] = {}
 
@@ -51,7 +52,16 @@ class SearchStatements:
         documents: Sequence[str] | None = None,
         by_vectors: bool = False,
     ) -> list[Hit]:
-        """Best first. `by_vectors`: also where the vector index holds bits, which is then of no use."""
+        """Searches the collection, best first.
+
+        Args:
+            connection: configured for searching (`configure`).
+            asked: vector, question and tenant (`values_of`).
+            k: number of chunks.
+            mode: by what is searched.
+            documents: ids of the only documents that are searched; None: all.
+            by_vectors: by the vectors also where the vector index holds bits, which is then of no use.
+        """
         key = mode, k, documents is not None, by_vectors
         if key not in self._statements:
             self._statements[key] = statement(
@@ -70,6 +80,13 @@ class SearchStatements:
 
 
 def values_of(question: str, embedder: TextEncoder, *, tenant: str | None) -> Asked:
+    """Values of a search's statement.
+
+    Args:
+        question: any text.
+        embedder: makes its vector.
+        tenant: who asks; None: nobody in particular.
+    """
     # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
     question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
     return {"vector": embedder.embed([question])[0], "question": question[:_LONGEST], "tenant": tenant}
@@ -103,8 +120,14 @@ class PostgresRetriever(Retriever):
 
 
 def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: str | None = None) -> None:
-    """For every connection of a pool. An index scan goes on until enough visible chunks are found, in exact order;
-    by default it would look at the `ef_search` nearest and filter those. `held`: a collection that must stay."""
+    """Prepares a connection for searching: an index scan goes on until enough visible chunks are found, in exact order;
+    by default it would look at the `ef_search` nearest and filter those.
+
+    Args:
+        connection: a new one of a pool.
+        vectors: settings of the store.
+        held: a collection that must stay while the connection is open.
+    """
     from pgvector.psycopg import register_vector
 
     register_vector(connection)

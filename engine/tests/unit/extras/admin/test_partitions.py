@@ -16,6 +16,7 @@ from sluice.data.rows import Document
 from sluice.extras.admin import drop_tenant as dropping
 from sluice.extras.admin.alias_retriever import open_live
 from sluice.extras.admin.backups import back_up, restore
+from sluice.extras.admin.collection_names import switch
 from sluice.extras.admin.drop_tenant import drop_tenant
 from sluice.extras.admin.store_contents import listed
 from sluice.extras.admin.verify_collection import verify
@@ -23,7 +24,6 @@ from sluice.llm.model_files import ModelSpec
 from sluice.retrieval import collection_tables, postgres_collections, tenant_partitions
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.collection_tables import describe, require_description
-from sluice.retrieval.collection_usage import switch
 from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres import SearchStatements, configure, values_of
 from sluice.retrieval.postgres_collections import drop, ensure_collection, list_collections
