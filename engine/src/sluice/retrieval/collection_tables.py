@@ -110,7 +110,8 @@ def vector_indexed(connection: psycopg.Connection[Any], tables: Collection[str |
     rows = connection.execute(
         "SELECT t.name FROM unnest(%s::text[]) AS t(name) WHERE EXISTS"
         " (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
-        " WHERE a.amname = 'hnsw' AND i.indrelid IN (SELECT to_regclass(t.name) UNION SELECT relid FROM pg_partition_tree(to_regclass(t.name))))",
+        " WHERE a.amname = 'hnsw' AND i.indrelid IN"
+        " (SELECT to_regclass(t.name) UNION SELECT relid FROM pg_partition_tree(to_regclass(t.name))))",
         (list(tables),),
     )
     return frozenset(str(row[0]) for row in rows)
