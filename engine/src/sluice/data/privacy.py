@@ -17,28 +17,12 @@ from typing import Any, Literal
 
 from sluice.data.data_policy import Kind, PrivacyPolicy
 
-_SECRET_PLUGINS = {
-    "artifactory": "ArtifactoryDetector",
-    "aws": "AWSKeyDetector",
-    "azure_storage_key": "AzureStorageKeyDetector",
-    "basic_auth": "BasicAuthDetector",
-    "discord": "DiscordBotTokenDetector",
-    "github_token": "GitHubTokenDetector",
-    "gitlab_token": "GitLabTokenDetector",
-    "jwt": "JwtTokenDetector",
-    "mailchimp": "MailchimpDetector",
-    "npm": "NpmDetector",
-    "openai": "OpenAIDetector",
-    "pypi_token": "PypiTokenDetector",
-    "sendgrid": "SendGridDetector",
-    "slack": "SlackDetector",
-    "square_oauth": "SquareOAuthDetector",
-    "stripe": "StripeDetector",
-    "telegram_token": "TelegramBotTokenDetector",
-    "twilio": "TwilioKeyDetector",
-}
-# Every form above has a run of a dozen characters with a digit, a separator or a capital inside, or is a PEM header.
-# Most lines of prose have neither, and are not shown to the plugins.
+# Modules of detect_secrets.plugins that guess by entropy or by the words beside a value, and one for addresses.
+_GUESSES = frozenset(
+    ("high_entropy_strings", "keyword", "ip_public", "cloudant", "ibm_cloud_iam", "ibm_cos_hmac", "softlayer")
+)
+# Every form that the others know has a run of a dozen characters with a digit, a separator or a capital inside.
+# Most lines of prose have none, and are not shown to the plugins.
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")  # the plugin wants its body in the same line
 _MAY_HOLD_SECRET = re.compile(r"(?=\S*(?:[\d:_=]|\S[A-Z]))\S{12,}")
 
@@ -144,8 +128,10 @@ def _secrets(line: str) -> Iterator[tuple[str, int, int]]:
 
 @cache
 def _secret_plugins() -> tuple[Any, ...]:
-    found = _SECRET_PLUGINS.items()
-    return tuple(getattr(import_module(f"detect_secrets.plugins.{module}"), name)() for module, name in found)
+    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+
+    known = get_mapping_from_secret_type_to_class().values()
+    return tuple(plugin() for plugin in known if plugin.__module__.rpartition(".")[2] not in _GUESSES)
 
 
 def _personal(line: str, regions: tuple[str, ...]) -> Iterator[tuple[Kind, int, int]]:

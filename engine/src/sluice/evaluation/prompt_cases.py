@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, nearest
 from sluice.data.expectations import faults_of
-from sluice.data.rows import ExpectedBehaviour, Row, read_text
+from sluice.data.rows import ExpectedBehaviour, Row
+from sluice.data.scanning import read_text
 from sluice.evaluation.answer_text import normalise
 from sluice.prompts import Prompt
 from sluice.prompts.prompt import EXPECTED
