@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Settings, describe_faults
-from sluice.data.rows import read_text
+from sluice.data.scanning import read_text
 
 
 class LabelledCase(Settings):

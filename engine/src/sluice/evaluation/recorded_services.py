@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import distributions, version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import sluice.guardrails
 import sluice.retrieval
 from sluice.core.atomic_files import read_json
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
+from sluice.core.registry import APPLICATION
 from sluice.evaluation.recorded_chat import current_asking
 from sluice.evaluation.response_cache import ResponseCache
 from sluice.guardrails.guards import BROKEN, GuardOutcome
@@ -83,11 +87,29 @@ class RecordedGuards:
         return found
 
 
+_LIBRARIES = ("guardrails-ai", "python-stdnum", "confusable-homoglyphs")
+
+
+def _folders() -> Iterator[Path]:
+    """Where checks lie: the engine's, and those of the application where it has some."""
+    yield Path(sluice.guardrails.__file__).parent
+    with suppress(ModuleNotFoundError):
+        if (own := find_spec(f"{APPLICATION}.guardrails")) and own.origin:
+            yield Path(own.origin).parent
+
+
 def guards_digest(bundle: ReleaseBundle) -> str:
-    """Digest over the settings, the checks' code, the guard model, the prompts they keep, and the libraries."""
-    code = digest_of_code(Path(sluice.guardrails.__file__).parent)
-    libraries = {name: version(name) for name in ("guardrails-ai", "detect-secrets", "confusable-homoglyphs")}
-    settings = {"settings": bundle.guardrails.model_dump(mode="json"), "code": code, "libraries": libraries}
+    """Digest over the settings, the checks' code, the guard model, the prompts they keep, and the libraries.
+
+    A validator of another package may use any that is installed."""
+    checks = bundle.guardrails
+    external = any(entry.external for entry in (*checks.input, *checks.passages, *checks.output))
+    names = {one.name for one in distributions()} if external else _LIBRARIES
+    settings: dict[str, Any] = {
+        "settings": checks.model_dump(mode="json"),
+        "code": [digest_of_code(folder) for folder in _folders()],
+        "libraries": {name: version(name) for name in sorted(names)},
+    }
     if bundle.guardrails.needs_model and bundle.guard is not None and bundle.guard.is_file():
         settings["model"] = digest_of_file(bundle.guard)
     if any(entry.check == "prompt_leak" for entry in bundle.guardrails.output):

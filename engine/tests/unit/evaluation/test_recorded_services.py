@@ -10,7 +10,7 @@ from sluice.core.atomic_files import write_json
 from sluice.evaluation.recorded_chat import asking
 from sluice.evaluation.recorded_services import RecordedGuards, RecordedSearch, guards_digest, search_digest
 from sluice.evaluation.response_cache import ResponseCache
-from sluice.guardrails.guards import GuardOutcome
+from sluice.guardrails.guards import GuardOutcome, Guards
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.serving.release_parts import ReleaseBundle
 from support.serving.fakes import HITS, ScriptedRetriever, ScriptMissError, scripted_bundle
@@ -95,3 +95,24 @@ def test_settings_decide_about_a_verdict() -> None:
     other = GuardrailSettings.model_validate({"input": check, "output": [{"check": "secrets", "action": "redact"}]})
     assert guards_digest(bundle) == guards_digest(scripted_bundle())
     assert guards_digest(bundle) != guards_digest(dataclasses.replace(bundle, guardrails=other))
+
+
+def test_a_validator_from_a_wheel_gives_the_same_verdict_in_the_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of guardrails-ai-lowercase; another version of any package may give another."""
+    fixes = GuardrailSettings.model_validate(
+        {
+            "input": [{"check": "injection", "action": "block"}],
+            "output": [{"check": "guardrails/lowercase", "on_fail": "fix"}],
+        }
+    )
+    bundle = dataclasses.replace(scripted_bundle(), guardrails=fixes)
+    digest = guards_digest(bundle)
+    guards = RecordedGuards(ResponseCache(tmp_path), digest, lambda: Guards(fixes))
+    with asking(0):
+        said = [asyncio.run(guards.check_output("It is Five.")) for _ in range(2)]
+    assert said == [GuardOutcome("it is five.", False, ("guardrails/lowercase.failed",))] * 2
+    assert guards_digest(bundle) == digest
+    monkeypatch.setattr("sluice.evaluation.recorded_services.version", lambda name: f"another {name}")
+    assert guards_digest(bundle) != digest

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from sluice.extras.sagemaker import embed_corpus, recipe
 from sluice.extras.sagemaker.run_results import download
 from sluice.retrieval import index_stage
 from sluice.retrieval.sharding import DONE
+from sluice.retrieval.stores import StoreSpec, open_store
 from support.aws.sagemaker_runs import BUCKET, ROOT, account, write_settings
 from support.aws.sagemaker_server import Played
 from unit.retrieval.conftest import Scattered, corpus
@@ -44,6 +46,7 @@ from pathlib import Path
 from sluice.core.workspace import Workspace
 from sluice.retrieval import index_stage as stage
 from sluice.retrieval.sharding import DONE
+from sluice.retrieval.stores import StoreSpec, open_store
 from sluice.retrieval.sharding import CorpusShard
 from unit.extras.sagemaker.test_embed_corpus import Model
 
@@ -89,9 +92,18 @@ def played(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Played]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Path]:
+    """Folder of an embedded PostgreSQL for all tests. It is short: the path of a socket is limited."""
+    folder = Path(tempfile.mkdtemp(prefix="sl"))
+    with open_store(StoreSpec(kind="embedded", path=str(folder / "pg")), folder):
+        yield folder / "pg"
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A checkout of twelve documents, with a store that takes no server."""
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Path) -> Workspace:
+    """A checkout of twelve documents."""
     root = tmp_path / "checkout"
     for name in ("pipelines/dvc.yaml", "pipelines/params.yaml", "pipelines/container/job.py", "config/models.yaml"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +114,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         "engine/src/sluice/__init__.py": PLAYED_PACKAGE,
         "engine/src/sluice/cli.py": PLAYED_CLI,
         "engine/requirements/image.txt": "",
-        "config/stores.yaml": yaml.safe_dump({"default": "m", "stores": {"m": {"kind": "memory"}}}),
+        "config/stores.yaml": yaml.safe_dump(
+            {"default": "m", "stores": {"m": {"kind": "embedded", "path": str(server)}}}
+        ),
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
