@@ -23,7 +23,6 @@ from sluice.evaluation.response_cache import ResponseCache
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.settings import ProviderSpec
-from sluice.llm.token_cost import cost
 from sluice.prompts import ModelParameters
 
 # Keys that decide about no answer; a kind's own keys may. Of those named second, None stands for "not there".
@@ -198,7 +197,7 @@ class RecordedChat:
         """The cost is by the prices of today."""
         usage = Usage(*kept["usage"]) if kept["usage"] else None
         prices = self._first.prices
-        return Delta("", kept["finish_reason"], usage, kept["provider"], kept["model"], cost(usage, prices))
+        return Delta("", kept["finish_reason"], usage, kept["provider"], kept["model"], prices.cost(usage))
 
 
 class _RecordedStream:
