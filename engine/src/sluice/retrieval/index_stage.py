@@ -14,7 +14,7 @@ from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_corpus
 from sluice.llm.model_files import ensure, load_models
-from sluice.retrieval.chunking import ChunkerSettings, chunk
+from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import IndexInfo, build_index, identity_of
 from sluice.retrieval.postgres import open_retriever
@@ -61,12 +61,6 @@ def run_shard(workspace: Workspace, shard: CorpusShard, out: Path) -> int:
             out,
             report=lambda done, of: progress.report(done, of, f"chunks of shard {shard.number} of {shard.of}"),
         )
-
-
-def count_chunks(workspace: Workspace) -> int:
-    """How many chunks `run` would make of the corpus."""
-    parameters = load_params(workspace.params, "index", IndexParameters)
-    return len(chunk(load_corpus(workspace.data / "corpus"), parameters.chunker))
 
 
 def run(
