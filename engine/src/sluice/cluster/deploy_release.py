@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import httpx
 
-from sluice.cluster.apply import Show, apply
+from sluice.cluster.apply import apply
 from sluice.cluster.job_logs import job_log
-from sluice.cluster.kubectl import Cluster, patch, read
+from sluice.cluster.kubectl import Cluster, Show, patch, read
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.preparation_jobs import run_jobs
 from sluice.cluster.pruning import prune

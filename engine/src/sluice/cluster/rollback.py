@@ -12,8 +12,7 @@ from typing import Any
 
 import httpx
 
-from sluice.cluster.apply import Show
-from sluice.cluster.kubectl import MANAGER, Cluster, patch, read
+from sluice.cluster.kubectl import MANAGER, Cluster, Show, patch, read
 from sluice.cluster.rollout_observer import RolloutObserver, RolloutTarget, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout

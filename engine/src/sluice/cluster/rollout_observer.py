@@ -7,20 +7,19 @@ connection is taken up by the next look.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from sluice.cluster.kubectl import ClusterUnreachableError, read
+from sluice.cluster.kubectl import ClusterUnreachableError, Show, read
 from sluice.cluster.rollout_changes import changes
 from sluice.cluster.rollout_outcome import RolloutOutcome, outcome, waits_for_a_person, weights_are_back
 from sluice.cluster.rollout_status import RolloutSnapshot, read_pod, read_rollout, read_run
 from sluice.core.errors import SluiceError
 
 KINDS = frozenset({"promoted", "stopped", "failed", "inconclusive"})
-Show = Callable[[str], None]
 
 
 @dataclass(frozen=True)
