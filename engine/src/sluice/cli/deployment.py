@@ -38,7 +38,7 @@ def deploy(
     from sluice.cluster.deploy_release import deploy as deploy_release
     from sluice.cluster.kubectl import Cluster
     from sluice.cluster.release_overlay import render_release
-    from sluice.cluster.resource_watch import WatchTimeouts
+    from sluice.cluster.rollout_observer import WatchTimeouts
     from sluice.github.job_summary import write_job_summary
     from sluice.rollout.analysis_templates import parse_duration
 
@@ -80,8 +80,8 @@ def rollback(
     The record is that in the artifact store of SLUICE_ARTEFACTS; without one, only the cluster is rolled back."""
     from sluice.cluster.kubectl import Cluster
     from sluice.cluster.release_overlay import place_of_rollout
-    from sluice.cluster.resource_watch import WatchTimeouts
     from sluice.cluster.rollback import rollback as roll_back
+    from sluice.cluster.rollout_observer import WatchTimeouts
     from sluice.jobs.restore_release import restore_release
     from sluice.rollout.analysis_templates import parse_duration
 

@@ -7,15 +7,14 @@ next (`preparation_jobs.py`); the Rollout comes last, and with it the new pods.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sluice.cluster.kubectl import Cluster, ConflictError
+from sluice.cluster.kubectl import Cluster, ConflictError, Show
 from sluice.cluster.manifests import Manifest, place
 from sluice.cluster.rollout_status import HASH_LABEL
 
 _ATTEMPTS = 3
-Show = Callable[[str], None]
 
 
 def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show) -> None:

@@ -8,15 +8,14 @@ from typing import Any, Literal
 
 import httpx
 
-from sluice.cluster.apply import Show, apply
+from sluice.cluster.apply import apply
 from sluice.cluster.job_logs import job_log
-from sluice.cluster.kubectl import Cluster, patch, read
+from sluice.cluster.kubectl import Cluster, Show, patch, read
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.preparation_jobs import run_jobs
 from sluice.cluster.pruning import prune
 from sluice.cluster.release_overlay import rollout_of
-from sluice.cluster.resource_watch import WatchTimeouts
-from sluice.cluster.rollout_observer import RolloutObserver, target_of
+from sluice.cluster.rollout_observer import RolloutObserver, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.cluster.rollout_status import RolloutStatus, read_rollout
 from sluice.core.errors import SluiceError

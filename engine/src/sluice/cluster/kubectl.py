@@ -24,6 +24,7 @@ from sluice.cluster.manifests import Manifest, kubectl
 from sluice.core.errors import SluiceError
 from sluice.core.processes import start, wait_until
 
+Show = Callable[[str], None]
 # Field manager of everything this project applies.
 MANAGER = "sluice"
 _CALL_SECONDS = 120

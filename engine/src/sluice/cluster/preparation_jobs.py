@@ -8,9 +8,8 @@ from typing import Any
 
 import httpx
 
-from sluice.cluster.apply import Show
 from sluice.cluster.job_logs import job_label, job_log
-from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, delete, find, read
+from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, Show, delete, find, read
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.rollout_status import read_pod
 from sluice.core.errors import SluiceError

@@ -14,8 +14,7 @@ from typing import Any
 
 import httpx
 
-from sluice.cluster.apply import Show
-from sluice.cluster.kubectl import delete, read
+from sluice.cluster.kubectl import Show, delete, read
 from sluice.cluster.preparation_jobs import ended, jobs_of
 from sluice.cluster.rollout_observer import RolloutTarget
 from sluice.cluster.rollout_status import RELEASE_LABEL

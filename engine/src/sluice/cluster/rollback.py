@@ -12,10 +12,8 @@ from typing import Any
 
 import httpx
 
-from sluice.cluster.apply import Show
-from sluice.cluster.kubectl import MANAGER, Cluster, patch, read
-from sluice.cluster.resource_watch import WatchTimeouts
-from sluice.cluster.rollout_observer import RolloutObserver, RolloutTarget, target_of
+from sluice.cluster.kubectl import MANAGER, Cluster, Show, patch, read
+from sluice.cluster.rollout_observer import RolloutObserver, RolloutTarget, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout
 from sluice.core.errors import SluiceError

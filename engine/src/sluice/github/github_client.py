@@ -22,14 +22,16 @@ _REMEDIES = {410: "switch issues on: Settings, General, Features"}
 
 
 class GitHubStatusError(SluiceError):
-    """GitHub answered and said no. `status` is that of HTTP."""
+    """GitHub answered and said no. `status` is that of HTTP; 429 for every rate limit, which GitHub calls 403 too."""
 
     def __init__(self, error: GithubException) -> None:
+        from github import RateLimitExceededException
+
         said = error.data if isinstance(error.data, dict) else {}
         page = said.get("documentation_url")
         remedy = _REMEDIES.get(error.status, "check the rights of GITHUB_TOKEN") + (f"; {page}" if page else "")
         super().__init__(f"GitHub answers {error.status}: {error.message or said.get('message')}", remedy=remedy)
-        self.status = error.status
+        self.status = 429 if isinstance(error, RateLimitExceededException) else error.status
 
 
 @contextmanager

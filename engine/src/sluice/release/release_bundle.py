@@ -21,8 +21,15 @@ from sluice.serving.settings import ServiceSettings
 
 
 def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
-    """Verifies every file of the release before any of it is read; the base models come from the user's cache, where
-    llm.models checks their sha256. SluiceError names all that differs."""
+    """Opens a release for serving; every file is verified before any of it is read.
+
+    Args:
+        folder: Of the release.
+        workspace: Whose cache has the base models, checked by their sha256.
+
+    Raises:
+        SluiceError: Names all that differs.
+    """
     manifest = load(folder)
     verify(folder, manifest)
     models = load_models(folder / "config" / "models.yaml")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sluice.release import templates
 from sluice.release.gates import number
 from sluice.release.manifest import Manifest
 
@@ -61,15 +62,19 @@ def compare_releases(before: tuple[Manifest, Path] | None, after: tuple[Manifest
 
 def markdown(difference: ReleaseDiff) -> str:
     """For people, on GitHub and in a terminal. Texts of prompts and settings are shown as code, whatever they hold."""
-    before, after = difference.before, difference.after
-    against = f"Compared with {before.id}." if before else "The first release: there is nothing to compare it with."
-    lines = [f"{after.id}, of commit {after.commit[:_DIGITS]}. {against}", ""]
-    lines += ["## Metrics", "", *_metrics(difference.metrics, before is not None), ""]
-    if after.gates:
-        lines += ["## Gates", "", *_gates(after), ""]
-    lines += ["## What it is made of" if before is None else "## What changed", ""]
-    lines += [*_changes(difference.parts), ""]
-    whole = "\n".join(lines)
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    pages = Environment(
+        loader=FileSystemLoader(Path(templates.__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    pages.filters["figure"] = lambda value: "–" if value is None else number(value)
+    pages.filters["digest"] = lambda value: "–" if value is None else f"`{value[:_DIGITS]}`"
+    # As code on one line: names of cases are in it, which anybody may have written.
+    pages.filters["code"] = lambda text: "`" + re.sub(r"[|`\s]+", " ", text).strip() + "`"
+    whole = pages.get_template("notes.md.j2").render(vars(difference))
     for name, text in difference.texts.items():
         block = _block(name, text)
         if len(whole) + len(block) > _LONGEST:
@@ -95,39 +100,6 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
-def _metrics(metrics: Mapping[str, tuple[float | None, float | None]], compared: bool) -> list[str]:
-    if not compared:
-        rows = [f"| {name} | {_figure(after)} |" for name, (_, after) in metrics.items()]
-        return ["| metric | |", "|---|---:|", *rows]
-    lines = ["| metric | before | after | change |", "|---|---:|---:|---:|"]
-    for name, (old, new) in metrics.items():
-        change = "" if old is None or new is None else f"{new - old:+.3g}"
-        lines.append(f"| {name} | {_figure(old)} | {_figure(new)} | {change} |")
-    return lines
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else number(value)
-
-
-def _gates(manifest: Manifest) -> list[str]:
-    rows = [
-        f"| {one.gate} | {'passed' if one.passed else 'refused'} | {_plain(one.reason)} |" for one in manifest.gates
-    ]
-    return ["| gate | | |", "|---|---|---|", *rows]
-
-
-def _changes(parts: Sequence[PartDiff]) -> list[str]:
-    if not parts:
-        return ["Nothing that is served."]
-    rows = [f"| {part.name} | {_digest(part.before)} | {_digest(part.after)} |" for part in parts]
-    return ["| part | before | after |", "|---|---|---|", *rows]
-
-
-def _digest(value: str | None) -> str:
-    return "–" if value is None else f"`{value[:_DIGITS]}`"
-
-
 def _block(name: str, text: Sequence[str]) -> str:
     """A diff in a fence that is longer than any inside it."""
     shown = "\n".join(text)
@@ -135,9 +107,3 @@ def _block(name: str, text: Sequence[str]) -> str:
         shown = shown[: shown.rfind("\n", 0, _LONGEST_TEXT)] + "\n…"
     ticks = max((len(run) for run in re.findall(r"`{3,}", shown)), default=2) + 1
     return f"\n### {name}\n\n{'`' * ticks}diff\n{shown}\n{'`' * ticks}\n"
-
-
-def _plain(text: str) -> str:
-    """As code on one line: names of cases are in it, which anybody may have written."""
-    shown = re.sub(r"[|`\s]+", " ", text).strip()
-    return f"`{shown}`"

@@ -8,6 +8,7 @@ a rehearsal, is mentioned. Texts of the model and of the data are escaped; the p
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.paired_cases import gather, pair
 from sluice.evaluation.reports.compared_version import ComparedVersion
 from sluice.evaluation.reports.comparison_page import page
-from sluice.release import report_charts, templates
+from sluice.release import templates
 from sluice.release.decision import compare_results
 from sluice.release.gates import number
 from sluice.release.manifest import JUDGING_GATES, Manifest, load
@@ -69,7 +70,8 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
         longest=max([*seconds, 1e-9]),
         total=sum(seconds),
         made_of=_made_of(manifest),
-        pictures=_pictures(rehearsal, training),
+        loss=training.get("loss") or [],
+        **_canary(rehearsal),
         notes=notes,
     )
     write_atomic(folder / FILE, shown)
@@ -122,32 +124,25 @@ def _gate_rows(manifest: Manifest, rehearsal: Mapping[str, Any], *, compared: bo
     return rows
 
 
-def _pictures(rehearsal: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
-    """The charts there is something to draw for."""
-    from markupsafe import Markup
-
-    pictures = {}
-    if training.get("loss"):
-        pictures["loss"] = report_charts.loss(training["loss"])
+def _canary(rehearsal: Mapping[str, Any]) -> dict[str, Any]:
+    """What the canary's charts show: its share over time, a band for each analysis, and times of both sides."""
+    weights = rehearsal.get("weights") or []
     analyses = [step for step in rehearsal.get("steps", []) if step.get("kind") == "analysis"]
-    measured = [(f"{step.get('weight')} %", _figures(step, "canary"), _figures(step, "stable")) for step in analyses]
-    # A comparison of answers has no times.
-    if timed := [row for row in measured if any("total_p50_ms" in side for side in row[1:])]:
-        pictures["latency"] = report_charts.latency(timed)
-    if rehearsal.get("weights"):
-        marks = [
-            (float(step["started_s"]), float(step["seconds"]), str(verdict), verdict == "passed")
-            for step in analyses
-            for verdict in [step.get("verdict")]
-        ]
-        pictures["weights"] = report_charts.weights(rehearsal["weights"], marks)
-    return {name: Markup(svg) for name, svg in pictures.items()}
-
-
-def _figures(step: Mapping[str, Any], side: str) -> dict[str, float]:
-    """What an analysis measured on one side, canary or stable."""
-    measured = (step.get("metrics") or {}).get(side) or {}
-    return {name: float(value) for name, value in measured.items() if value is not None}
+    bands = [(one["started_s"], one["seconds"], one.get("verdict"), one.get("verdict") == "passed") for one in analyses]
+    end = max([start + seconds for start, seconds, *_ in bands] + [time for time, _ in weights[-1:]], default=0.0)
+    stairs = [
+        point for (at, share), (until, _) in pairwise([*weights, (end, 0)]) for point in ((at, share), (until, share))
+    ]
+    times = []
+    for name, title in (("total_p50_ms", "median"), ("total_p95_ms", "p95")):
+        rows = []
+        for one in analyses:
+            canary, stable = ((one.get("metrics") or {}).get(side) or {} for side in ("canary", "stable"))
+            if name in canary or name in stable:  # a comparison of answers has no times
+                rows.append((f"{one.get('weight')} %", canary.get(name), stable.get(name)))
+        if rows:
+            times.append((title, rows))
+    return {"weights": stairs, "bands": bands, "times": times}
 
 
 def _made_of(manifest: Manifest) -> list[tuple[str, str]]:

@@ -146,9 +146,11 @@ def _draft(releases: Path) -> Iterator[Path]:
 
 def _sweep(releases: Path) -> None:
     """Removes drafts of processes that were killed."""
-    for folder in releases.glob(".d*-*"):
+    from psutil import pid_exists
+
+    for folder in (*releases.glob(".draft-*"), *releases.glob(".damaged-*")):
         pid = folder.name.rpartition("-")[2]
-        if folder.name.startswith((".draft-", ".damaged-")) and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        if pid.isdigit() and not pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 

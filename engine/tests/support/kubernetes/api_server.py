@@ -1,9 +1,9 @@
-"""A stub of a Kubernetes API server: real HTTP on the loopback address, for kubectl and for our own watches.
+"""A stub of a Kubernetes API server: real HTTP on the loopback address, for kubectl and for our own calls.
 
-It keeps objects with one resourceVersion for all, answers discovery, server-side apply, merge patches, lists, and
-watches from any resourceVersion that it still remembers. A recording (engine/tests/unit/cluster/recordings) says what
-the controllers would have written, and it is played once the Rollout has been applied. Recordings are made by us by the
-schemas of Argo Rollouts; none was captured from a cluster.
+It keeps objects with one resourceVersion for all, answers discovery, server-side apply, merge patches and lists. A
+recording (engine/tests/unit/cluster/recordings) says what the controllers would have written. Once the Rollout has been
+applied, each look at the list of Rollouts comes after one more event of it, so that every event is seen by a look, on a
+busy machine too. Recordings are made by us by the schemas of Argo Rollouts; none was captured from a cluster.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import copy
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,9 +54,7 @@ class KubeApi:
     def __init__(self, namespace: str = "sluice-local") -> None:
         self.namespace = namespace
         self.objects: dict[str, Object] = {}
-        self.history: list[tuple[int, str, str, Object]] = []  # version, type, path, object
         self.version = 100
-        self.oldest = 100
         self.down = False
         self.requests: list[tuple[str, str]] = []
         self.refuse: dict[tuple[str, str], Object] = {}
@@ -64,9 +63,8 @@ class KubeApi:
         self.recording: Object = {}
         self.missing_groups: set[str] = set()
         self.denied: set[tuple[str, str]] = set()  # (verb, resource or resource/subresource) that nobody may
-        self.changed = threading.Condition()
-        self.cuts = 0
-        self._players: list[threading.Thread] = []
+        self.lock = threading.RLock()
+        self.coming: deque[Any] = deque()  # events that a look at the Rollouts plays
         self.server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
 
     @property
@@ -95,61 +93,46 @@ class KubeApi:
         return path
 
     def put(self, document: Object) -> Object:
-        """Stores an object as a controller would, and tells the watches."""
+        """Stores an object as a controller would."""
         path = self.path(document["kind"], document["metadata"]["name"])
-        with self.changed:
+        with self.lock:
             self.version += 1
-            kind = "MODIFIED" if path in self.objects else "ADDED"
             document["metadata"] = {**document["metadata"], "resourceVersion": str(self.version)}
             document["metadata"].setdefault("namespace", self.namespace)
             self.objects[path] = copy.deepcopy(document)
-            self.history.append((self.version, kind, path, copy.deepcopy(document)))
-            self.changed.notify_all()
         return document
 
     def remove(self, path: str) -> None:
-        with self.changed:
+        with self.lock:
             self.version += 1
-            self.history.append((self.version, "DELETED", path, self.objects.pop(path)))
-            self.changed.notify_all()
-
-    def cut(self) -> None:
-        """Every watch ends in the middle."""
-        with self.changed:
-            self.cuts += 1
-            self.changed.notify_all()
-
-    def forget(self) -> None:
-        """Older resourceVersions are gone, as after a compaction."""
-        with self.changed:
-            self.history.clear()
-            self.version += 5
-            self.oldest = self.version
+            del self.objects[path]
 
     def play(self, events: list[Any]) -> None:
-        thread = threading.Thread(target=self._play, args=(events,), daemon=True)
-        self._players.append(thread)
-        thread.start()
+        """Plays events by and by, as the controller of Jobs does."""
 
-    def _play(self, events: list[Any]) -> None:
-        for event in events:
-            time.sleep(0.05)
-            if event == "cut":
-                self.cut()
-            elif event == "forget":
-                self.cut()
-                self.forget()
-            elif isinstance(event, dict) and "down" in event:
-                self.down = True
-                self.cut()
-                time.sleep(event["down"])
-                self.down = False
-            elif isinstance(event, dict) and "wait" in event:
-                time.sleep(event["wait"])
-            elif isinstance(event, dict) and "gone" in event:
-                self.remove(self.path("Pod", event["gone"]))
-            else:
-                self.put(compose(event, self.objects.get(self.path("Rollout", "sluice"))))
+        def by_and_by() -> None:
+            for event in events:
+                time.sleep(event.get("wait", 0.05))
+                self.happen(event)
+
+        threading.Thread(target=by_and_by, daemon=True).start()
+
+    def look(self) -> None:
+        """Somebody looks at the Rollouts."""
+        with self.lock:
+            if self.coming:
+                self.happen(self.coming.popleft())
+
+    def happen(self, event: Any) -> None:
+        if "down" in event:
+            self.down = True
+            timer = threading.Timer(event["down"], setattr, (self, "down", False))
+            timer.daemon = True
+            timer.start()
+        elif "gone" in event:
+            self.remove(self.path("Pod", event["gone"]))
+        elif "wait" not in event:
+            self.put(compose(event, self.objects.get(self.path("Rollout", "sluice"))))
 
     def applied(self, path: str, body: Object, query: dict[str, str]) -> tuple[int, Object]:
         live = self.objects.get(path)
@@ -172,7 +155,7 @@ class KubeApi:
             if body["kind"] == "Job":
                 self.play(self.recording.get("jobs", [{"job": {"name": body["metadata"]["name"], "done": True}}]))
             if body["kind"] == "Rollout" and not same:
-                self.play(self.recording.get("events", []))
+                self.coming.extend(self.recording.get("events", []))
         return 200, document
 
     def patched(self, path: str, body: Object) -> tuple[int, Object]:
@@ -180,7 +163,11 @@ class KubeApi:
         for key, value in body["status"].items():
             live.setdefault("status", {})[key] = value
         self.put(live)
-        self.play(self.recording.get("on_abort" if body["status"].get("abort") else "on_retry", []))
+        events = list(self.recording.get("on_abort" if body["status"].get("abort") else "on_retry", []))
+        self.coming.clear()
+        if events and not body["status"].get("abort"):
+            self.happen(events.pop(0))
+        self.coming.extend(events)
         return 200, live
 
 
@@ -270,6 +257,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        if parts.path == self.api.path("Rollout"):
+            self.api.look()
         if self._turned_away("GET", parts.path):
             return
         if (found := self._discovery(parts.path)) is not None:
@@ -280,10 +269,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_text(200, self.api.logs[pod])
             else:
                 self._send(404, status(404, "NotFound", f'pods "{pod}" not found'))
-        elif query.get("watch") == "true":
-            self._watch(parts.path, query)
         elif parts.path.rsplit("/", 1)[-1] in PLURALS.values():
-            with self.api.changed:
+            with self.api.lock:
                 items = [one for path, one in self.api.objects.items() if _selected(parts.path, path, one, query)]
                 version = str(self.api.version)
             self._send(
@@ -375,45 +362,6 @@ class _Handler(BaseHTTPRequestHandler):
                     "resources": resources,
                 }
         return None
-
-    def _watch(self, collection: str, query: dict[str, str]) -> None:
-        api, seen = self.api, int(query["resourceVersion"])
-        if seen < api.oldest:
-            self._send(410, status(410, "Expired", f"too old resource version: {seen} ({api.oldest})"))
-            return
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        end, cuts = time.monotonic() + int(query["timeoutSeconds"]), api.cuts
-        try:
-            while time.monotonic() < end:
-                with api.changed:
-                    fresh = [one for one in api.history if one[0] > seen]
-                    if not fresh:
-                        api.changed.wait(0.2)
-                for version, kind, path, document in fresh:
-                    seen = version
-                    if _selected(collection, path, document, query):
-                        self._chunk({"type": kind, "object": document})
-                if api.cuts != cuts:
-                    self._raw(b'{"type":"MODIFIED","obj')  # in the middle of a line
-                    self.close_connection = True
-                    self.connection.shutdown(2)
-                    return
-                if api.oldest > seen:
-                    self._chunk({"type": "ERROR", "object": status(410, "Expired", "too old resource version")})
-                    break
-            self.wfile.write(b"0\r\n\r\n")
-        except OSError:
-            self.close_connection = True
-
-    def _chunk(self, event: Object) -> None:
-        self._raw(json.dumps(event).encode() + b"\n")
-
-    def _raw(self, line: bytes) -> None:
-        self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
-        self.wfile.flush()
 
     def _send(self, code: int, document: Object) -> None:
         self._send_text(code, json.dumps(document), "application/json")

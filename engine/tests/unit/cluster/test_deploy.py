@@ -12,14 +12,14 @@ import pytest
 from sluice.cluster.deploy_release import DeploymentResult, deploy
 from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictError
 from sluice.cluster.release_overlay import render_release
-from sluice.cluster.resource_watch import WatchTimeouts
+from sluice.cluster.rollout_observer import WatchTimeouts
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from support.kubernetes.api_server import KubeApi, serving, status
 
 from .cluster import IMAGE, checkout, hold, recording, release
 
-QUICK = WatchTimeouts(lost=120, watch=5, silence=10, pull=120, settle=60, again=(0.1, 0.5))
+QUICK = WatchTimeouts(lost=120, pull=120, settle=60, poll=0.05)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_a_first_release_that_fails_has_nothing_to_go_back_to(api: KubeApi, run:
 def test_an_image_that_cannot_be_pulled_is_aborted_in_time(api: KubeApi, run: Runner) -> None:
     hold(api)
     api.recording = recording("image-pull")
-    done = run(patience=WatchTimeouts(lost=120, watch=5, silence=10, pull=1, settle=60, again=(0.1, 0.5)))
+    done = run(patience=WatchTimeouts(lost=120, pull=1, settle=60, poll=0.05))
     assert done.kind == "stopped"
     assert "ImagePullBackOff: Back-off pulling image" in done.reasons[0]
     assert any("ErrImagePull" in line for line in run.lines)
@@ -207,16 +207,13 @@ def test_a_lost_connection_is_taken_up_where_it_was(api: KubeApi, run: Runner) -
         "weight: canary 50 %, stable 50 %",
         "weight: canary 0 %, stable 100 %",
     ]
-    # One list for the start, and one after the history was compacted; a broken watch alone needs none.
-    lists = [path for method, path in api.requests if "/rollouts?" in path and "watch=" not in path]
-    assert len(lists) == 2, lists
 
 
 def test_an_api_server_that_stays_away_is_given_up(api: KubeApi, run: Runner) -> None:
     hold(api)
     api.recording = {"events": [*recording("outage")["events"][:2], {"down": 30}]}
     with pytest.raises(ClusterUnreachableError, match="has not answered for 2 s") as caught:
-        run(patience=WatchTimeouts(lost=2, watch=5, silence=10, again=(0.1, 0.5)))
+        run(patience=WatchTimeouts(lost=2, poll=0.05))
     assert "run the same command again" in str(caught.value)
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from sluice.cluster.kubectl import Cluster
-from sluice.cluster.resource_watch import WatchTimeouts
 from sluice.cluster.rollback import manifest, rollback
+from sluice.cluster.rollout_observer import WatchTimeouts
 from sluice.core.errors import SluiceError
 from support.kubernetes.api_server import KubeApi, serving
 
 from .cluster import hold
 
-QUICK = WatchTimeouts(lost=20, watch=5, silence=10, settle=5, again=(0.1, 0.5))
+QUICK = WatchTimeouts(lost=20, settle=5, poll=0.05)
 HEALTHY = {"phase": "Healthy", "currentPodHash": "old", "stableRS": "old"}
 
 

@@ -1,4 +1,9 @@
-"""Comments of a pull request, issues and releases of its repository, served over HTTP as GitHub serves them."""
+"""Comments of a pull request, issues and releases of its repository, served over HTTP as GitHub serves them.
+
+Paths, queries and fields are those that PyGithub 2.10.0 asks for and reads, whose classes name the schemas of GitHub's
+OpenAPI description that they are of. Statuses, messages and limits: docs.github.com, REST API 2022-11-28 (Issues,
+Comments, Pagination, Rate limits, Troubleshooting); that a GITHUB_TOKEN may not ask for its own user: the same, Users.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The GitHub Releases of one repository, as GitHub's documentation has them: drafts, and files."""
+"""The GitHub Releases of one repository, drafts and files: docs.github.com, REST API 2022-11-28, Releases and Release
+assets, as far as PyGithub 2.10.0 asks for them."""
 
 from __future__ import annotations
 

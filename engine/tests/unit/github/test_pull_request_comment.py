@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,6 +84,15 @@ def test_github_says_how_long_to_wait_within_bounds(github: FakeGitHub, environm
     ]
     assert post("text", environment()).message == "comment created"
     assert github.pauses == [7.0, 60.0, 4.0]
+
+
+def test_a_rate_limit_that_lasts_is_an_error_at_once(github: FakeGitHub, environment: Environment) -> None:
+    """It is a 403, as a token that may not write gets; that one is no failure."""
+    words = "API rate limit exceeded for installation ID 7."
+    github.script = [("POST", 403, {"X-RateLimit-Reset": str(int(time.time()) + 3600), "message": words})]
+    with pytest.raises(SluiceError, match=words):
+        post("text", environment())
+    assert github.pauses == []
 
 
 @pytest.mark.parametrize(("status", "words"), [(503, "GitHub answers 503: planned"), (0, "no answer of GitHub")])

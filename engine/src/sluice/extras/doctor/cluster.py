@@ -26,10 +26,10 @@ _BRINGS = {
 # engine/docs/reference/deployment.md, "Rights"; what an overlay renders is added to these.
 _RIGHTS = (
     ("patch", "rollouts.argoproj.io/status"),
-    ("watch", "analysisruns.argoproj.io"),
-    ("watch", "pods"),
+    ("list", "analysisruns.argoproj.io"),
+    ("list", "pods"),
     ("get", "pods/log"),
-    ("watch", "replicasets.apps"),
+    ("list", "replicasets.apps"),
 )
 
 

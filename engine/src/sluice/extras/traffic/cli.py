@@ -30,7 +30,7 @@ def data_drift(
     from sluice.extras.curation.distribution_shift import load_shift_policy
     from sluice.extras.traffic import traffic_jobs
     from sluice.extras.traffic.drift_page import write_page
-    from sluice.github.notices import notice
+    from sluice.extras.traffic.notices import notice
     from sluice.jobs import dvc_pipeline as pipeline
 
     workspace = Workspace.find()

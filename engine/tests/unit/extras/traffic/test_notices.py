@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.github.notices import notice
+from sluice.extras.traffic.notices import notice
 
 
 def test_a_notice_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
