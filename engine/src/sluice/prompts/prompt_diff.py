@@ -9,8 +9,10 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
+
+from pydantic_core import to_jsonable_python
 
 from sluice.prompts.prompt import Message, Prompt
 
@@ -72,9 +74,8 @@ class PromptChange:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, with the names of the fields."""
-        messages = [{**asdict(m), "pieces": [list(piece) for piece in m.pieces]} for m in self.messages]
-        lists = {name: list(value) for name, value in asdict(self).items() if isinstance(value, tuple)}
-        return asdict(self) | lists | {"messages": messages}
+        found: dict[str, Any] = to_jsonable_python(self)
+        return found
 
 
 def diff_prompts(base: Mapping[str, Prompt], head: Mapping[str, Prompt]) -> list[PromptChange]:
