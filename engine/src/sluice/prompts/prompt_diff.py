@@ -135,13 +135,8 @@ def _status(base: Prompt | None, head: Prompt | None) -> Status:
 def _messages(base: Sequence[Message], head: Sequence[Message]) -> Iterator[MessageChange]:
     old, new = [(m.role, m.content) for m in base], [(m.role, m.content) for m in head]
     for _, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        paired = min(b - a, d - c)
-        for (old_role, before), (new_role, after) in zip(old[a:b], new[c:d], strict=False):
+        for (old_role, before), (new_role, after) in itertools.zip_longest(old[a:b], new[c:d], fillvalue=(None, "")):
             yield MessageChange(old_role, new_role, word_diff(before, after))
-        for role, content in old[a + paired : b]:
-            yield MessageChange(role, None, (TextPiece("-", content),))
-        for role, content in new[c + paired : d]:
-            yield MessageChange(None, role, (TextPiece("+", content),))
 
 
 def _values(base: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[ValueChange]:
