@@ -19,22 +19,24 @@ def print_tests(tested: PromptRun) -> None:
         print("  ".join([*first, *figures]))
     for note in tested.notes:
         print(f"not asked: {note}")
-    for number, record in enumerate(tested.records):
-        if faults := tested.faults(number):
-            print(f"{record['id']}: {'; '.join(faults)}")
+    for record in tested.records:
+        if record["faults"]:
+            print(f"{record['id']}: {'; '.join(record['faults'])}")
             if record["answer"] is not None:
                 print(f"  answer: {record['answer'][:_LONGEST]!r}")
     print(f"PASSED {tested.passed}/{len(tested.records)}")
 
 
 def _line(tested: PromptRun, name: str) -> tuple[str, ...]:
-    numbers = [number for number, case in enumerate(tested.cases) if case.prompt.name == name]
-    records = [tested.records[number] for number in numbers]
-    passed = sum(not tested.faults(number) for number in numbers)
+    mine = [
+        (case.prompt, one) for case, one in zip(tested.cases, tested.records, strict=True) if case.prompt.name == name
+    ]
+    records = [record for _, record in mine]
+    passed = sum(not record["faults"] for record in records)
     missed = sum(record["status"] == "not_evaluated" for record in records)
     times = [record["latency_ms"] for record in records if record["latency_ms"] is not None]
     recorded = sum(record["recorded"] for record in records)
     middle = f"{percentile(times, 0.5):.0f}" if times else "-"
-    digest = tested.cases[numbers[0]].prompt.digest[:12]
+    digest = mine[0][0].digest[:12]
     counts = (passed, len(records) - passed - missed, missed, recorded)
     return (name, digest, *map(str, counts), middle)

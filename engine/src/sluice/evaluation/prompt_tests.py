@@ -7,7 +7,8 @@ cases need, and a cache hit starts neither a model nor an HTTP client.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache as once
@@ -40,28 +41,16 @@ CHECKS: tuple[Metric, ...] = (exact_match, decline_accuracy, contains, not_conta
 
 @dataclass(frozen=True)
 class PromptRun:
-    """`records`: as of an evaluation, in the order of `cases`. `notes`: what was not asked, and why."""
+    """`records`: as of an evaluation, in the order of `cases`, with `faults`: why a case did not pass. `notes`: what
+    was not asked, and why."""
 
     cases: Sequence[PromptCase]
     records: Sequence[dict[str, Any]]
     notes: Sequence[str]
 
-    def faults(self, number: int) -> list[str]:
-        """Why a case did not pass; empty when it did."""
-        case, record = self.cases[number], self.records[number]
-        if record["status"] != "answered":
-            return [f"{record['status'].replace('_', ' ')}: {next(iter(record['errors'].values()))}"]
-        faults = [f"{name}: {what}" for name, what in record["errors"].items()]
-        faults += [f"{name}: {held['reason']}" for name, held in record["assertions"].items() if not held["passed"]]
-        if case.row.answers and record["scores"]["exact_match"] != 1:
-            faults.append(f"expected: {' or '.join(map(repr, case.row.answers))}")
-        if case.declines and record["scores"]["decline_accuracy"] != 1:
-            faults.append(f"expected: the decline {case.decline!r}")
-        return faults
-
     @property
     def passed(self) -> int:
-        return sum(not self.faults(number) for number in range(len(self.records)))
+        return sum(not record["faults"] for record in self.records)
 
 
 def run_tests(
@@ -103,45 +92,55 @@ def run_tests(
     for role in PROMPT_ROLES:
         if of_role := [case for case in cases if case.prompt.model == role]:
             with open_role(workspace, providers, role, store, replay=replay) as chat:
-                records |= _ask(workspace, of_role, chat, getattr(providers, role)[0])
+                found = _ask(workspace, of_role, chat, getattr(providers, role)[0])
+            records |= {record["id"]: record for record in found}
+    for case in cases:
+        records[case.row.id]["faults"] = _faults(case, records[case.row.id])
     return PromptRun(cases, [records[case.row.id] for case in cases], notes)
+
+
+def _faults(case: PromptCase, record: Mapping[str, Any]) -> list[str]:
+    """Why a case did not pass; empty when it did."""
+    if record["status"] != "answered":
+        return [f"{record['status'].replace('_', ' ')}: {next(iter(record['errors'].values()))}"]
+    faults = [f"{name}: {what}" for name, what in record["errors"].items()]
+    faults += [f"{name}: {held['reason']}" for name, held in record["assertions"].items() if not held["passed"]]
+    if case.row.answers and record["scores"]["exact_match"] != 1:
+        faults.append(f"expected: {' or '.join(map(repr, case.row.answers))}")
+    if case.declines and record["scores"]["decline_accuracy"] != 1:
+        faults.append(f"expected: the decline {case.decline!r}")
+    return faults
 
 
 def write_tests(tested: PromptRun, out: Path) -> None:
     """Writes cases.jsonl and summary.json.
 
     Args:
-        tested: of `run_tests`; its records get `faults`.
+        tested: of `run_tests`.
         out: the folder.
     """
-    records = [record | {"faults": tested.faults(number)} for number, record in enumerate(tested.records)]
-    write_jsonl(out / "cases.jsonl", records)
-    statuses = [record["status"] for record in records]
-    counts = {status: statuses.count(status) for status in ("answered", "failed", "not_evaluated")}
-    write_json(out / "summary.json", {"cases": len(records), "passed": tested.passed, **counts})
+    write_jsonl(out / "cases.jsonl", tested.records)
+    counts = dict.fromkeys(("answered", "failed", "not_evaluated"), 0)
+    counts |= Counter(record["status"] for record in tested.records)
+    write_json(out / "summary.json", {"cases": len(tested.records), "passed": tested.passed, **counts})
 
 
 def _askable(prompts: Sequence[Prompt], providers: Providers, *, named: bool) -> tuple[list[Prompt], list[str]]:
     """The prompts whose role somebody is in, and a note for each other one. By name, that is an error."""
-    notes = []
-    for prompt in prompts:
-        if not getattr(providers, prompt.model):
-            notes.append(f"{prompt.name}: no provider in the role {prompt.model} of config/providers.yaml")
+    unasked = [prompt for prompt in prompts if not getattr(providers, prompt.model)]
+    notes = [f"{one.name}: no provider in the role {one.model} of config/providers.yaml" for one in unasked]
     if notes and named:
         raise SluiceError("\n".join(notes), remedy="engine/docs/reference/providers.md lists the keys of an entry")
-    return [prompt for prompt in prompts if getattr(providers, prompt.model)], notes
+    return [prompt for prompt in prompts if prompt not in unasked], notes
 
 
 def _ask(
     workspace: Workspace, cases: Sequence[PromptCase], chat: ChatProvider, first: ProviderSpec
-) -> dict[str, dict[str, Any]]:
+) -> list[dict[str, Any]]:
     seconds = load_settings(workspace.config / "service.yaml", ServiceSettings).llm.timeout_seconds
     application = _PromptApplication(cases, chat, seconds)
     rows = [case.row for case in cases]
-    asked = run_cases(
-        rows, application, CHECKS, concurrency=first.max_concurrency, on_progress=lambda _done, _total: None
-    )
-    return {record["id"]: record for record in asyncio.run(asked)}
+    return asyncio.run(run_cases(rows, application, CHECKS, concurrency=first.max_concurrency))
 
 
 class _PromptApplication:
@@ -164,8 +163,6 @@ class _PromptApplication:
         return Output(
             text=text.strip(),
             declined=case.declined(text),
-            retrieved=(),
-            citations=(),
             latency_ms=seconds * 1000,
             ttft_ms=first_token * 1000,
             prompt_tokens=usage.prompt_tokens if usage else 0,

@@ -40,7 +40,8 @@ class _FunctionMetric(Metric):
     """A metric that is one function, with what its decorator says of it."""
 
     def __init__(self, function: Scoring, about: dict[str, Any]) -> None:
-        if unknown := about.keys() - Metric.__annotations__.keys():
+        # What is made with resources keeps them, and needs a class.
+        if unknown := about.keys() - (Metric.__annotations__.keys() - {"resources"}):
             raise SluiceError(f"{function.__module__}: {function.__name__}: a metric has no {min(unknown)!r}")
         vars(self).update({"name": function.__name__, "__module__": function.__module__} | about)
         self._function = function

@@ -32,7 +32,7 @@ async def run_cases(
     *,
     concurrency: int,
     trials: int = 1,
-    on_progress: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None] = lambda *_: None,
     score: Score | None = None,
 ) -> list[dict[str, Any]]:
     """Asks every row and scores the answers when all of them are there: what a metric computes must not slow an answer

@@ -51,20 +51,16 @@ def summarise(rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Seq
 
 def _figure(metric: Metric, cases: Sequence[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     """The key of the summary that a metric belongs to, and what stands there."""
-    if metric.aggregate == "counts":
-        words = _results(metric, "labels", cases)
-        return "labels", {"counts": dict(Counter(words).most_common()), "samples": len(words)}
+    kind = {"counts": "labels", "share": "assertions"}.get(metric.aggregate, "scores")
+    found = [one for case in cases if (one := case.get(kind, {}).get(metric.name)) is not None]
+    if kind == "labels":
+        return kind, {"counts": dict(Counter(found).most_common()), "samples": len(found)}
     judged = {"unit": metric.unit, "direction": metric.direction, "aggregate": metric.aggregate}
-    if metric.aggregate == "share":
-        held = [found["passed"] for found in _results(metric, "assertions", cases)]
-        passed = sum(held)
-        return "assertions", {
-            "share": passed / len(held) if held else None,
-            "passed": passed,
-            "samples": len(held),
-        } | judged
-    scores = _results(metric, "scores", cases)
-    return "metrics", {"value": aggregate(metric, scores), "samples": len(scores)} | judged
+    if kind == "scores":
+        return "metrics", {"value": aggregate(metric, found), "samples": len(found)} | judged
+    passed = sum(one["passed"] for one in found)
+    share = passed / len(found) if found else None
+    return kind, {"share": share, "passed": passed, "samples": len(found)} | judged
 
 
 def measures_of(summary: Mapping[str, Any], place: Path) -> list[NamedMeasure]:
@@ -103,10 +99,6 @@ def not_a_summary(place: Path, error: Exception) -> SluiceError:
         To be raised by the caller.
     """
     return SluiceError(f"{place}: not an evaluation summary ({error!r})", remedy="run the evaluation again")
-
-
-def _results(metric: Metric, kind: str, cases: Sequence[dict[str, Any]]) -> list[Any]:
-    return [found for case in cases if (found := case.get(kind, {}).get(metric.name)) is not None]
 
 
 def cases_digest(rows: Sequence[Row]) -> str:

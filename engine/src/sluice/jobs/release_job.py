@@ -7,6 +7,7 @@ is found by its id, a promotion that was begun is completed. The champion moves 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pydantic import Field
 
 from sluice.core import git, processes
 from sluice.core.atomic_files import read_json, write_json
-from sluice.core.closures import Code, CodeGraph
+from sluice.core.closures import CodeGraph
 from sluice.core.params import load_params
 from sluice.core.progress import PipelineProgress
 from sluice.core.settings import Settings, load_settings
@@ -33,6 +34,7 @@ from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import Images, Manifest
 from sluice.release.release_report import write_report
 from sluice.release.staging import create
+from sluice.release.verdict import Verdict
 from sluice.retrieval.stores import Stores
 from sluice.rollout.canary_plan import load_plan
 from sluice.serving.release_parts import draft_adapter, draft_bundle
@@ -82,7 +84,8 @@ def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
     with workspace.exclusive():
         champion.reconcile(workspace, record)
         live = champion.champion(workspace, record)
-        pipeline_progress = PipelineProgress(_forecast(live), workspace.state / "durations.json")
+        expected = {stage: seconds for stage, seconds in EXPECTED.items() if live is None or stage != "baseline"}
+        pipeline_progress = PipelineProgress(expected, workspace.state / "durations.json")
         run_pipeline(workspace, pipeline_progress)
         if live is None:
             live, folder = make_baseline(workspace, pipeline_progress)
@@ -98,10 +101,6 @@ def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
                 live, workspace.releases / live.id, "unchanged", "", None, pipeline_progress.taken, live
             )
         return _judge(workspace, record, pipeline_progress, manifest, folder, live, fault)
-
-
-def _forecast(live: Manifest | None) -> dict[str, float]:
-    return {stage: s for stage, s in EXPECTED.items() if live is None or stage != "baseline"}
 
 
 def run_pipeline(workspace: Workspace, pipeline_progress: PipelineProgress) -> None:
@@ -152,16 +151,7 @@ def make_baseline(workspace: Workspace, pipeline_progress: PipelineProgress) -> 
     pipeline_progress.begin("baseline")
     if draft_adapter(workspace):
         evaluate(workspace, pipeline_progress, "--baseline", "--out", str(out))
-    manifest, folder = create(
-        workspace,
-        evaluation=out,
-        verdicts=[],
-        parent=None,
-        commit=git.commit(workspace.root),
-        data_digest=_data_digest(workspace),
-        adapter=None,
-        code=_serving_code(workspace),
-    )
+    manifest, folder = _create(workspace, out, [], parent=None, adapter=None)
     mlflow_registry.record_release(workspace, manifest, folder)
     write_report(folder)
     pipeline_progress.end()
@@ -177,17 +167,8 @@ def make_candidate(
     evaluation = workspace.build / "evaluation"
     stored = _champion_results(workspace, pipeline_progress, live, evaluation)
     verdicts = decide_release(workspace.config / "gates.yaml", evaluation, stored)
-    manifest, folder = create(
-        workspace,
-        evaluation=evaluation,
-        verdicts=verdicts,
-        parent=live.id,
-        commit=git.commit(workspace.root),
-        data_digest=_data_digest(workspace),
-        adapter=draft_adapter(workspace),
-        images=images,
-        code=_serving_code(workspace),
-    )
+    adapter = draft_adapter(workspace)
+    manifest, folder = _create(workspace, evaluation, verdicts, parent=live.id, adapter=adapter, images=images)
     if manifest.served_digest() != live.served_digest():
         mlflow_registry.record_release(workspace, manifest, folder)
     elif manifest.id != live.id:
@@ -261,9 +242,14 @@ def _service(workspace: Workspace, manifest: Manifest, fault: str = "") -> Relea
     return ReleaseServiceSpec(release=manifest.id, argv=command("sluice", *words), env=environment(workspace))
 
 
-def _serving_code(workspace: Workspace) -> Code:
-    return CodeGraph(workspace.root).code_of(SERVE)
-
-
-def _data_digest(workspace: Workspace) -> str:
-    return str(read_json(workspace.build / "check" / "report.json")["digest"])
+def _create(workspace: Workspace, evaluation: Path, verdicts: Sequence[Verdict], **more: Any) -> tuple[Manifest, Path]:
+    """A release of the tree that is checked out. `more`: as `staging.create` has it."""
+    return create(
+        workspace,
+        evaluation=evaluation,
+        verdicts=verdicts,
+        commit=git.commit(workspace.root),
+        data_digest=str(read_json(workspace.build / "check" / "report.json")["digest"]),
+        code=CodeGraph(workspace.root).code_of(SERVE),
+        **more,
+    )

@@ -9,8 +9,10 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
+
+from pydantic_core import to_jsonable_python
 
 from sluice.prompts.prompt import Message, Prompt
 
@@ -72,9 +74,8 @@ class PromptChange:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, with the names of the fields."""
-        messages = [{**asdict(m), "pieces": [list(piece) for piece in m.pieces]} for m in self.messages]
-        lists = {name: list(value) for name, value in asdict(self).items() if isinstance(value, tuple)}
-        return asdict(self) | lists | {"messages": messages}
+        found: dict[str, Any] = to_jsonable_python(self)
+        return found
 
 
 def diff_prompts(base: Mapping[str, Prompt], head: Mapping[str, Prompt]) -> list[PromptChange]:
@@ -134,13 +135,8 @@ def _status(base: Prompt | None, head: Prompt | None) -> Status:
 def _messages(base: Sequence[Message], head: Sequence[Message]) -> Iterator[MessageChange]:
     old, new = [(m.role, m.content) for m in base], [(m.role, m.content) for m in head]
     for _, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        paired = min(b - a, d - c)
-        for (old_role, before), (new_role, after) in zip(old[a:b], new[c:d], strict=False):
+        for (old_role, before), (new_role, after) in itertools.zip_longest(old[a:b], new[c:d], fillvalue=(None, "")):
             yield MessageChange(old_role, new_role, word_diff(before, after))
-        for role, content in old[a + paired : b]:
-            yield MessageChange(role, None, (TextPiece("-", content),))
-        for role, content in new[c + paired : d]:
-            yield MessageChange(None, role, (TextPiece("+", content),))
 
 
 def _values(base: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[ValueChange]:

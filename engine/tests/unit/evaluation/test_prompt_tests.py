@@ -75,7 +75,7 @@ def case(country: str, id: str = "", **expect: Any) -> dict[str, Any]:
 
 
 def faults(tested: PromptRun) -> dict[str, list[str]]:
-    return {record["id"]: tested.faults(number) for number, record in enumerate(tested.records)}
+    return {record["id"]: record["faults"] for record in tested.records}
 
 
 def test_test_data_is_tried_and_expected_is_compared_after_normalisation(
@@ -114,7 +114,7 @@ def test_each_check_passes_and_fails(
     checkout: Workspace, country: str, expect: dict[str, Any], fault: str | None
 ) -> None:
     tested = run_tests(checkout, lines=write_lines(checkout, case(country, **expect)))
-    found = tested.faults(0)
+    found = tested.records[0]["faults"]
     assert tested.passed == (fault is None)
     assert (found == []) if fault is None else (len(found) == 1 and found[0].startswith(fault)), found
 
@@ -159,7 +159,7 @@ def test_replay_names_what_it_does_not_find_and_does_not_pass_it(checkout: Works
     tested = run_tests(checkout, lines=lines, replay=True)
     assert len(chat.calls) == 1
     assert tested.passed == 1
-    assert tested.faults(1)[0].startswith("not evaluated: no recorded response of stub")
+    assert tested.records[1]["faults"][0].startswith("not evaluated: no recorded response of stub")
     assert tested.records[1]["status"] == "not_evaluated"
 
 

@@ -55,7 +55,7 @@ def page(
     environment = page_environment(own.parent, _TEMPLATES)
     environment.filters["printable"] = lambda text: printable(str(text))
     metrics = comparison.metrics if comparison else ()
-    deciding = comparison.deciding if comparison else ()
+    ordered = sorted(phrasing.ordered(metrics), key=lambda metric: metric.decides == "never")
     cases = comparison.cases if comparison else cases
     counts = Counter(case.status for case in cases)
     return environment.get_template(own.name).render(
@@ -66,10 +66,7 @@ def page(
         state=_STATES.get(comparison.verdict, "open") if comparison else "open",
         title=phrasing.title(comparison) if comparison else head.title,
         sentence=phrasing.sentence(comparison) if comparison else "",
-        metrics=[
-            *((metric, _bar(metric)) for metric in phrasing.ordered(deciding)),
-            *((m, _bar(m)) for m in phrasing.ordered(m for m in metrics if m.decides == "never")),
-        ],
+        metrics=[(metric, _bar(metric)) for metric in ordered],
         prompts=prompts,
         parts=parts_of(base, head),
         statuses=[(status, counts[status]) for status in ORDER if status in counts],
@@ -98,22 +95,15 @@ def _data(cases: Sequence[CaseChange], sides: tuple[str, str]) -> str:
     """JSON of all cases; long texts that recur, such as passages, stand once in `texts` and are referred to."""
     texts: dict[str, int] = {}
     listed = [_case(change, texts) for change in cases]
-    document = json.dumps(
-        {"sides": sides, "texts": list(texts), "cases": listed}, separators=(",", ":"), allow_nan=False
-    )
-    return document.replace("<", "\\u003c")
+    data = {"sides": sides, "texts": list(texts), "cases": listed}
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def _case(change: CaseChange, texts: dict[str, int]) -> dict[str, Any]:
     case = change.pair.case
-    return {
-        "id": change.id,
-        "status": change.status,
-        "tags": case.tags,
+    return change.as_dict() | {
         "question": case.question,
         "expected": case.expected,
-        "fixed": change.fixed,
-        "broken": change.broken,
         "changes": [(name, round(before, 4), round(after, 4)) for name, before, after in change.changes],
         "base": _side(change.pair.base, texts),
         "head": _side(change.pair.head, texts),
@@ -128,8 +118,8 @@ def _side(case: CaseResult | None, texts: dict[str, int]) -> list[dict[str, Any]
         {
             "status": trial.get("status") or "answered",
             "answer": trial.get("answer"),
-            "citations": list(trial.get("citations") or ()),
-            "retrieved": list(trial.get("retrieved") or ()),
+            "citations": trial.get("citations") or [],
+            "retrieved": trial.get("retrieved") or [],
             "passages": [texts.setdefault(str(text), len(texts)) for text in trial.get("passages") or ()],
             "failed": {
                 name: str(one.get("reason") or "")
