@@ -22,12 +22,13 @@ from sluice.serving.telemetry.export_queue import ExportQueue, TraceExporter, cl
 from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.service_log import access_line
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
-from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, end_spans, feedback_span
+from sluice.serving.telemetry.spans import ProcessFacts, end_spans, feedback_span
 from sluice.serving.telemetry.traces import Trace
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
+    from sluice.serving.feedback import Feedback
     from sluice.serving.release_parts import ReleaseBundle
 
 SERVICE = "sluice"
@@ -37,13 +38,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Telemetry:
-    """Thread-safe. `on_lost(exporter, reason, count)` is set by the metrics (serving/service_metrics.py).
-
-    Args:
-        settings: config/telemetry.yaml.
-        facts: the same for every request.
-        exporters: by name; closed by `close`.
-    """
+    """Thread-safe. `on_lost(exporter, reason, count)` is set by the metrics (serving/service_metrics.py)."""
 
     def __init__(
         self, settings: TelemetrySettings, facts: ProcessFacts, exporters: Mapping[str, TraceExporter]
@@ -79,12 +74,7 @@ class Telemetry:
         self.on_lost("log", reason, count)
 
     def begin(self, scope: Scope, *, chat: bool) -> Trace:
-        """A trace for a request.
-
-        Args:
-            scope: of ASGI; a caller's traceparent is honoured.
-            chat: whether it is a question; other requests have an id and are never sampled.
-        """
+        """A trace for a request; a caller's traceparent is honoured. Those that are no question have an id only."""
         context = Context()
         for name, value in scope["headers"]:
             if name == b"traceparent":
@@ -94,12 +84,7 @@ class Telemetry:
         return Trace(span, tracer, contents=self._contents)
 
     def finish(self, trace: Trace, status: int) -> None:
-        """The request has ended: one line in the log, and the spans of sampled questions to the exporters.
-
-        Args:
-            trace: from `begin`.
-            status: of the response.
-        """
+        """The request has ended: one line in the log, and the spans of sampled questions to the exporters."""
         trace.status = status
         trace.end()
         if status >= 500 and not trace.error:
@@ -114,9 +99,9 @@ class Telemetry:
             for name in self._queues:
                 self.on_lost(name, "failed", 1)
 
-    def score(self, score: FeedbackScore) -> None:
+    def score(self, feedback: Feedback) -> None:
         """Forwards what a user thinks of an answer to every exporter."""
-        span = feedback_span(score, self.facts, self._resource)
+        span = feedback_span(feedback, self.facts, self._resource)
         for queue in self._queues.values():
             queue.on_end(span)
 
@@ -136,16 +121,7 @@ def silent(release: str) -> Telemetry:
 
 @contextmanager
 def open_telemetry(settings: TelemetrySettings, bundle: ReleaseBundle, state: Path) -> Iterator[Telemetry]:
-    """The exporters that the settings name; flushed at the end.
-
-    Args:
-        settings: config/telemetry.yaml.
-        bundle: the release that is served.
-        state: the .sluice/ folder.
-
-    Raises:
-        SluiceError: an exporter cannot work.
-    """
+    """The exporters that the settings name; flushed at the end. SluiceError when one of them cannot work."""
     from sluice.serving.release_parts import require_prompt
 
     prompt = require_prompt(bundle)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from sluice.core.processes import wait_until
@@ -31,14 +30,13 @@ class Sink(TraceExporter):
         self.gate = threading.Event()
         self.gate.set()
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def send(self, spans: Sequence[ReadableSpan]) -> None:
         self.gate.wait()
         if self.times and self.fail:
             self.times -= 1
             raise self.fail
         self.got += [int(span.name) for span in spans]
         self.batches.append(len(spans))
-        return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
         self.closed += 1
