@@ -83,8 +83,8 @@ class ExportQueue(SpanProcessor):
                 schedule_delay_millis=_EVERY_MILLISECONDS,
                 max_export_batch_size=min(_BATCH, capacity),
             )
-        # The SDK waits for its exporter for as long as that takes; a thread can be given up.
-        self._ending = threading.Thread(target=self._batches.shutdown, name=f"end-{name}", daemon=True)
+        # Whatever the SDK is told, it waits for its exporter; a thread can be given up.
+        self._ending = threading.Thread(target=self._end, name=f"end-{name}", daemon=True)
         self._closed = False
 
     def __len__(self) -> int:
@@ -117,6 +117,10 @@ class ExportQueue(SpanProcessor):
             self._lost("shutdown", left)
             self._exporter.shutdown()
         return not left
+
+    def _end(self) -> None:
+        self._batches.force_flush()  # without a limit; `shutdown` would drop what is left after 30 seconds
+        self._batches.shutdown()  # type: ignore[no-untyped-call]
 
     def _delivered(self, spans: int, failure: Exception | None) -> None:
         with self._lock:
