@@ -40,7 +40,7 @@ class TraceSettings(Settings):
     exporters: tuple[str, ...] = Field(description="any of mlflow, langfuse, otlp; or the word none")
     ratio: float = Field(0.1, ge=0, le=1, description="share of the questions that is traced when the caller is silent")
     contents: bool = Field(False, description="record questions, answers and passages, after redaction")
-    queue: int = Field(16384, ge=1, description="spans waiting for one exporter; more are dropped and counted")
+    queue: int = Field(8192, ge=1, description="spans waiting for one exporter; more are dropped and counted")
     timeout_seconds: float = Field(5, gt=0, description="to deliver a batch, with every attempt")
     flush_seconds: float = Field(3, ge=0, description="at the end of the drain, for all exporters together")
     mlflow: MlflowSettings = Field(default_factory=lambda: MlflowSettings.model_validate({}))
