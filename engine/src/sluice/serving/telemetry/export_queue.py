@@ -1,14 +1,13 @@
 """The SDK's batch processor in front of one exporter, with every loss counted and a bounded end.
 
 The SDK's own figures are not enough: they have to be switched on by a variable of the environment, count a batch that
-was refused with a status as exported, and its shutdown waits 30 seconds (engine/docs/decisions/own-spans.md).
+was refused with a status as exported, and its shutdown waits 30 seconds (engine/docs/decisions/opentelemetry-sdk.md).
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -137,12 +136,3 @@ class ExportQueue(SpanProcessor):
             self._lost(failure.reason, spans if failure.count is None else failure.count)
         elif failure:
             self._lost("failed", spans)
-
-
-def close_all(queues: Sequence[ExportQueue], seconds: float) -> bool:
-    """Closes several at the same time, within one limit for all. False when something was lost."""
-    end = time.monotonic() + seconds
-    for queue in queues:
-        queue.stop()
-    left = [queue for queue in queues if not queue.close(end - time.monotonic())]
-    return not left

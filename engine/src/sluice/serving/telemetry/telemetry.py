@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, SpanKind, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from sluice.serving.telemetry.export_queue import ExportQueue, TraceExporter, close_all
+from sluice.serving.telemetry.export_queue import ExportQueue, TraceExporter
 from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.service_log import access_line
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
@@ -35,6 +37,7 @@ SERVICE = "sluice"
 _log = logging.getLogger(__name__)
 _PROBES = {"/healthz", "/readyz", "/metrics"}
 _PROPAGATOR = TraceContextTextMapPropagator()
+_IDS = RandomIdGenerator()
 
 
 class Telemetry:
@@ -62,7 +65,6 @@ class Telemetry:
             self._queues[name] = ExportQueue(name, exporter, lost, capacity=traces.queue)
             provider.add_span_processor(self._queues[name])
         self._tracer = provider.get_tracer(SERVICE)
-        self._ids = TracerProvider(ALWAYS_OFF, self._resource, shutdown_on_exit=False).get_tracer(SERVICE)
 
     @property
     def queues(self) -> dict[str, Callable[[], int]]:
@@ -79,9 +81,12 @@ class Telemetry:
         for name, value in scope["headers"]:
             if name == b"traceparent":
                 context = _PROPAGATOR.extract({"traceparent": value.decode("latin-1")}, context)
-        tracer = self._tracer if chat else self._ids
-        span = tracer.start_span(f"POST {scope.get('path', '')}", context, SpanKind.SERVER)
-        return Trace(span, tracer, contents=self._contents)
+        span = self._tracer.start_span(f"POST {scope['path']}", context, SpanKind.SERVER) if chat else INVALID_SPAN
+        if not span.get_span_context().is_valid:  # also where OTEL_SDK_DISABLED is set
+            caller = get_current_span(context).get_span_context()
+            trace_id = caller.trace_id or _IDS.generate_trace_id()
+            span = NonRecordingSpan(SpanContext(trace_id, _IDS.generate_span_id(), is_remote=False))
+        return Trace(span, self._tracer, contents=self._contents)
 
     def finish(self, trace: Trace, status: int) -> None:
         """The request has ended: one line in the log, and the spans of sampled questions to the exporters."""
@@ -108,10 +113,13 @@ class Telemetry:
     def close(self, seconds: float | None = None) -> bool:
         """Exports what waits, within `seconds` (default: traces.flush_seconds); what is left is lost and counted."""
         limit = self._flush_seconds if seconds is None else seconds
-        done = close_all(list(self._queues.values()), limit)
-        if not done:
-            _log.warning("telemetry: not everything was delivered within %g s", limit)
-        return done
+        end = time.monotonic() + limit
+        for queue in self._queues.values():
+            queue.stop()
+        late = [name for name, queue in self._queues.items() if not queue.close(end - time.monotonic())]
+        if late:
+            _log.warning("telemetry %s: not everything was delivered within %g s", ", ".join(late), limit)
+        return not late
 
 
 def silent(release: str) -> Telemetry:

@@ -159,9 +159,21 @@ def test_only_questions_are_traced_and_everything_has_an_id(to: Serve, collector
     assert collector.arrived == []
 
 
+def test_ids_are_there_although_the_sdk_is_disabled(
+    to: Serve, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    service = to()
+    ids = {service.chat().json()["trace"] for _ in range(2)}
+    assert len(ids) == 2
+    assert "0" * 32 not in ids
+    service.flush()
+    assert collector.arrived == []
+
+
 def test_sampling_keeps_about_its_share(to: Serve) -> None:
     service = to(ratio=0.25, queue=1000)
-    begun = [service.telemetry.begin({"headers": []}, chat=True) for _ in range(4000)]
+    begun = [service.telemetry.begin({"path": "/", "headers": []}, chat=True) for _ in range(4000)]
     sampled = sum(trace.span.is_recording() for trace in begun)
     assert 800 < sampled < 1200
 
