@@ -18,10 +18,10 @@ from sluice.serving.telemetry.export_queue import Reason
 from sluice.serving.telemetry.exporters.langfuse import LangfuseExporter
 from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 from sluice.serving.telemetry.settings import SILENT
-from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, feedback_span
+from sluice.serving.telemetry.spans import ProcessFacts, feedback_span
 from sluice.serving.telemetry.spool import TraceSpool
 from sluice.serving.telemetry.trace_outcome import record, record_call
-from support.telemetry.recording import RESOURCE, RecordedTrace
+from support.telemetry.recording import RESOURCE, RecordedTrace, feedback_on
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def every_span(tmp_path: Path) -> list[Any]:
     spans = trace.spans(facts, [exporter.dialect for exporter in exporters])
     for exporter in exporters:
         exporter.shutdown()
-    return [*spans, feedback_span(FeedbackScore("a" * 32, 1, "good"), facts, RESOURCE)]
+    return [*spans, feedback_span(feedback_on("a" * 32, 1, "good"), facts, RESOURCE)]
 
 
 def test_every_attribute_is_listed(page: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ group = typer.Typer(no_args_is_help=True, help="Load the traces of the service i
 
 @group.command("push")
 def traces_push() -> None:
-    """Load what the service has written to .sluice/traces/ into the MLflow store of this machine."""
+    """Load what the service has written to .sluice/traces/ into the MLflow that this checkout uses."""
     from dataclasses import asdict
 
     from sluice.core.settings import load_settings

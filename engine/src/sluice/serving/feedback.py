@@ -14,16 +14,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sluice.core.errors import SluiceError
 from sluice.guardrails.redaction import redact
 from sluice.serving.auth import Caller
 from sluice.serving.replies import ID_PREFIX
 from sluice.serving.request_schema import FeedbackRequest
-
-if TYPE_CHECKING:
-    from sluice.serving.telemetry.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 _MOST_BYTES = 64 << 20  # a day and process; about 100,000 lines with a comment
@@ -59,19 +55,6 @@ def feedback_of(request: FeedbackRequest, release: str, caller: Caller) -> Feedb
         key=caller.key,
         tenant=caller.tenant,
     )
-
-
-def forward_to(telemetry: Telemetry) -> Callable[[Feedback], None]:
-    """Hands feedback on to the tracers, beside the trace of its answer."""
-
-    def forward(feedback: Feedback) -> None:
-        from sluice.serving.telemetry.spans import FeedbackScore
-
-        telemetry.score(
-            FeedbackScore(feedback.trace_id, feedback.score, comment=feedback.comment, tenant=feedback.tenant or "")
-        )
-
-    return forward
 
 
 class FeedbackLog:

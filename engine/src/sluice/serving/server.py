@@ -24,7 +24,7 @@ from sluice.retrieval.stores import Stores
 from sluice.serving.api_keys import VARIABLE, keys_path
 from sluice.serving.auth import KeyRing
 from sluice.serving.fault_injection import parse_fault
-from sluice.serving.feedback import FeedbackLog, forward_to
+from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
@@ -98,7 +98,7 @@ def serve(
             telemetry=told,
             providers=runtime.chat,
             keys=keys,
-            feedback=FeedbackLog(state / "feedback", forward_to(told)),
+            feedback=FeedbackLog(state / "feedback", told.score),
             router=load_router(),
         )
         listen(

@@ -23,7 +23,7 @@ from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
 from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
-from sluice.serving.feedback import FeedbackLog, forward_to
+from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
@@ -86,7 +86,7 @@ def serve(port: int, folder: str, *, seconds: float = 0.05, limits: Mapping[str,
     telemetry = TelemetrySettings.model_validate(_TELEMETRY)
     with logging_of(telemetry.logs, bundle.release), open_telemetry(telemetry, bundle, state) as told:
         chain = ApplicationRunner(bundle, SteadyChat(seconds), SteadyRetriever(), Guards(GUARDRAILS))
-        feedback = FeedbackLog(state / "feedback", forward_to(told))
+        feedback = FeedbackLog(state / "feedback", told.score)
         keys = KeyRing(state / "keys.json")
         app = create_app(bundle, chain, traffic, telemetry=told, keys=keys, feedback=feedback)
         listen(app, traffic, "127.0.0.1", port, drain_seconds=bundle.service.drain_seconds)

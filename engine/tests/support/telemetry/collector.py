@@ -61,9 +61,9 @@ def telemetry_settings(*exporters: str, **traces: Any) -> TelemetrySettings:
         "exporters": list(exporters),
         "ratio": 1,
         "contents": False,
-        "queue": 100,
+        "queue": 1000,
         "timeout_seconds": 60,
-        "flush_seconds": 30,
+        "flush_seconds": 60,
     }
     logs = {"level": "info", "format": "json", "access": False}
     return TelemetrySettings.model_validate({"traces": given | traces, "logs": logs})

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
+from sluice.serving.feedback import Feedback
 from sluice.serving.telemetry.spans import Dialect, ProcessFacts, end_spans
 from sluice.serving.telemetry.traces import Trace
 
@@ -54,3 +55,15 @@ def json_lines(spans: Sequence[ReadableSpan]) -> bytes:
     stream = io.StringIO()
     FileSpanExporter(stream=stream).export(spans)
     return stream.getvalue().encode()
+
+
+def feedback_on(trace_id: str, score: float, comment: str = "", tenant: str | None = None) -> Feedback:
+    return Feedback(
+        time="2026-01-05T12:00:00.000+00:00",
+        release="r-0123456789ab",
+        trace_id=trace_id,
+        score=float(score),
+        comment=comment,
+        key=None,
+        tenant=tenant,
+    )

@@ -1,14 +1,13 @@
 """The SDK's batch processor in front of one exporter, with every loss counted and a bounded end.
 
 The SDK's own figures are not enough: they have to be switched on by a variable of the environment, count a batch that
-was refused with a status as exported, and its shutdown waits 30 seconds (engine/docs/decisions/own-spans.md).
+was refused with a status as exported, and its shutdown waits 30 seconds (engine/docs/decisions/opentelemetry-sdk.md).
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -37,7 +36,23 @@ class SpansLostError(Exception):
 
 
 class TraceExporter(SpanExporter):
-    """Where spans go. Used by one thread; `export` raises SpansLostError when they do not arrive."""
+    """Where spans go. Used by one thread."""
+
+    delivered: Callable[[int, Exception | None], None] | None = None  # how a batch of so many spans has ended
+
+    def send(self, spans: Sequence[ReadableSpan]) -> None:
+        """Returns when they have arrived; SpansLostError when they have not."""
+        raise NotImplementedError
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        failure: Exception | None = None
+        try:
+            self.send(spans)
+        except Exception as error:  # a defect of an exporter must not end the thread
+            failure = error
+        if self.delivered:
+            self.delivered(len(spans), failure)
+        return SpanExportResult.FAILURE if failure else SpanExportResult.SUCCESS
 
     def dialect(self, attributes: Mapping[str, Value]) -> Mapping[str, Value]:  # noqa: ARG002 - some need them
         """What the backend wants beside the attributes of a span."""
@@ -45,14 +60,9 @@ class TraceExporter(SpanExporter):
 
 
 class ExportQueue(SpanProcessor):
-    """Takes spans within microseconds, never waits and never raises.
+    """Takes spans within microseconds, never waits and never raises. `exporter` gets batches in a thread of the SDK.
 
-    Args:
-        name: of the exporter.
-        exporter: gets batches in a thread of the SDK.
-        lost: called with a reason and the number of spans, from any thread.
-        capacity: spans that wait or are under way; what comes on top is lost.
-    """
+    `lost(reason, spans)` may be called from any thread. `capacity`: spans that wait or are under way."""
 
     def __init__(
         self, name: str, exporter: TraceExporter, lost: Callable[[Reason, int], None], *, capacity: int
@@ -64,15 +74,16 @@ class ExportQueue(SpanProcessor):
         self._lock = threading.Lock()
         self._waiting = 0
         self._failing = False
+        exporter.delivered = self._delivered
         with interrupts_deferred():
             self._batches = BatchSpanProcessor(
-                _CountedExporter(self._deliver, exporter.shutdown),
+                exporter,
                 max_queue_size=capacity,
                 schedule_delay_millis=_EVERY_MILLISECONDS,
                 max_export_batch_size=min(_BATCH, capacity),
             )
-        # The SDK waits for its exporter for as long as that takes; a thread can be given up.
-        self._ending = threading.Thread(target=self._batches.shutdown, name=f"end-{name}", daemon=True)
+        # Whatever the SDK is told, it waits for its exporter; a thread can be given up.
+        self._ending = threading.Thread(target=self._end, name=f"end-{name}", daemon=True)
         self._closed = False
 
     def __len__(self) -> int:
@@ -106,16 +117,15 @@ class ExportQueue(SpanProcessor):
             self._exporter.shutdown()
         return not left
 
-    def _deliver(self, spans: Sequence[ReadableSpan]) -> None:
-        failure: Exception | None = None
-        try:
-            self._exporter.export(spans)
-        except Exception as error:  # a defect of an exporter must not end the thread
-            failure = error
+    def _end(self) -> None:
+        self._batches.force_flush()  # without a limit; `shutdown` would drop what is left after 30 seconds
+        self._batches.shutdown()  # type: ignore[no-untyped-call]
+
+    def _delivered(self, spans: int, failure: Exception | None) -> None:
         with self._lock:
             if not self._waiting:  # given up by `close`, and counted there
                 return
-            self._waiting -= len(spans)
+            self._waiting -= spans
         # One line for each outage: a collector that is down for an hour is not worth thousands.
         if failure and not self._failing:
             _log.warning("telemetry %s: not delivered: %s: %s", self._name, type(failure).__name__, failure)
@@ -123,28 +133,6 @@ class ExportQueue(SpanProcessor):
             _log.warning("telemetry %s: delivering again", self._name)
         self._failing = failure is not None
         if isinstance(failure, SpansLostError):
-            self._lost(failure.reason, len(spans) if failure.count is None else failure.count)
+            self._lost(failure.reason, spans if failure.count is None else failure.count)
         elif failure:
-            self._lost("failed", len(spans))
-
-
-class _CountedExporter(SpanExporter):
-    def __init__(self, deliver: Callable[[Sequence[ReadableSpan]], None], shutdown: Callable[[], None]) -> None:
-        self._deliver = deliver
-        self._shutdown = shutdown
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self._deliver(spans)
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        self._shutdown()
-
-
-def close_all(queues: Sequence[ExportQueue], seconds: float) -> bool:
-    """Closes several at the same time, within one limit for all. False when something was lost."""
-    end = time.monotonic() + seconds
-    for queue in queues:
-        queue.stop()
-    left = [queue for queue in queues if not queue.close(end - time.monotonic())]
-    return not left
+            self._lost("failed", spans)

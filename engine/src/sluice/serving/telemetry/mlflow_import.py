@@ -6,8 +6,6 @@ it is stored. Loading a file twice does no harm: spans are identified by their i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,70 +37,60 @@ def push(workspace: Workspace, experiment: str) -> TraceImport:
         workspace: the checkout; MLflow's store is that of its runs.
         experiment: name of the experiment that holds the traces.
 
+    Returns:
+        What was loaded.
+
     Raises:
         SluiceError: the store does not take them; files that are not loaded then stay.
     """
     done = TraceImport()
     folder = workspace.state / "traces"
-    if not folder.is_dir() or not any(folder.glob("*.jsonl")):
+    if not any(folder.glob("*.jsonl")):
         return done
-    with workspace.exclusive("traces push"), _told(workspace):
-        from mlflow.tracing.client import TracingClient
-
+    with workspace.exclusive("traces push"):
         experiment_id = open_tracking(workspace, experiment).experiment
-        client = TracingClient(tracking_uri(workspace))
-        for path in waiting(folder):
-            seen = _push_file(path, client, experiment_id, done)
-            done.traces += len(seen)
-            path.unlink()
-            done.files += 1
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracing.client import TracingClient
+        from sqlalchemy.exc import SQLAlchemyError
+
+        uri = tracking_uri(workspace)
+        try:
+            for path in waiting(folder):
+                _push_file(path, TracingClient(uri), experiment_id, done)
+                path.unlink()
+                done.files += 1
+        except (MlflowException, SQLAlchemyError) as error:
+            raise SluiceError(
+                f"{uri}: MLflow does not take the traces: {str(error).splitlines()[0]}",
+                remedy="free some space or move the store away; nothing was lost, run it again",
+            ) from error
     return done
 
 
-@contextmanager
-def _told(workspace: Workspace) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError) as error:
-        raise SluiceError(
-            f"{tracking_uri(workspace)}: MLflow does not take the traces: {str(error).splitlines()[0]}",
-            remedy="free some space or move the store away; nothing was lost, run it again",
-        ) from error
-
-
-def _push_file(path: Path, client: Any, experiment_id: str, done: TraceImport) -> set[bytes]:
-    """The ids of its traces."""
+def _push_file(path: Path, client: Any, experiment_id: str, done: TraceImport) -> None:
     from mlflow.entities.span import Span
 
     scores: list[Any] = []
-    seen: set[bytes] = set()
+    traces: set[bytes] = set()
     with path.open("rb") as lines:
         for line in lines:
             try:
-                request = parse_json_line(line)
+                parts = parse_json_line(line).resource_spans
             except ValueError:
                 done.broken += 1
                 continue
-            spans = [
-                (span, resource.resource)
-                for resource in request.resource_spans
-                for scope in resource.scope_spans
-                for span in scope.spans
-            ]
+            spans = [(span, part.resource) for part in parts for scope in part.scope_spans for span in scope.spans]
             scores += [span for span, _ in spans if span.name == FEEDBACK]
-            traced = [Span.from_otel_proto(span, resource=of) for span, of in spans if span.name != FEEDBACK]
-            seen |= {span.trace_id for span, _ in spans if span.name != FEEDBACK}
+            traced = [(span, resource) for span, resource in spans if span.name != FEEDBACK]
+            traces |= {span.trace_id for span, _ in traced}
             if traced:
-                client.log_spans(experiment_id, traced)
+                made = [Span.from_otel_proto(span, resource=resource) for span, resource in traced]
+                client.log_spans(experiment_id, made)
+    done.traces += len(traces)
     for score in scores:
-        if _assess(client, score):
-            done.scores += 1
-        else:
-            done.orphans += 1
-    return seen
+        known = _assess(client, score)
+        done.scores += known
+        done.orphans += not known
 
 
 def _assess(client: Any, span: Any) -> bool:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -42,7 +43,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": _utc(record.created),
+            "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _message(record),
@@ -57,7 +58,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[0]:
             line["error"] = record.exc_info[0].__name__
             line["traceback"] = _places(record)
-        return orjson.dumps(line, default=str).decode()
+        return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
 
 
 class TextFormatter(logging.Formatter):
@@ -76,10 +77,6 @@ def _message(record: logging.LogRecord) -> str:
     if not hasattr(record, "fields"):
         message = redact(message[:_LONGEST])
     return message.encode("utf-8", "replace").decode()
-
-
-def _utc(seconds: float) -> str:
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(seconds % 1 * 1000):03}Z"
 
 
 def _places(record: logging.LogRecord) -> str:
@@ -173,16 +170,16 @@ def logging_of(settings: LogSettings, release: str, stream: TextIO | None = None
         logging.getLogger("sluice"): logging.getLevelNamesMapping()[settings.level.upper()],
         _access: logging.INFO if settings.access else logging.CRITICAL,
     }
-    before = [(logger, logger.level) for logger in levels], root.handlers
+    before, handlers = {logger: logger.level for logger in levels}, root.handlers
     root.handlers = [handler]
     for logger, level in levels.items():
         logger.setLevel(level)
     try:
         yield handler
     finally:
-        for logger, level in before[0]:
+        for logger, level in before.items():
             logger.setLevel(level)
-        root.handlers = before[1]
+        root.handlers = handlers
         handler.close()
 
 

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -22,6 +22,9 @@ from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
 
 from sluice.guardrails.redaction import redact
 from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARDS, PROMPT, REQUEST, RETRIEVE, Trace, TraceStep, Value
+
+if TYPE_CHECKING:
+    from sluice.serving.feedback import Feedback
 
 RELEASE = "sluice.release"
 TENANT = "sluice.tenant"
@@ -54,29 +57,15 @@ class ProcessFacts:
     prompt_name: str
     prompt_digest: str
 
-    def attributes(self, tenant: str) -> Attributes:
+    def attributes(self, tenant: str | None) -> Attributes:
         """Those of every span of a tenant."""
         return {RELEASE: self.release, PROMPT_DIGEST: self.prompt_digest, TENANT: tenant or "default"}
 
 
-@dataclass(frozen=True)
-class FeedbackScore:
-    """What a user thinks of an answer, from 0 (bad) to 1 (good). `comment` is redacted before it is sent."""
-
-    trace_id: str
-    value: float
-    comment: str = ""
-    tenant: str = ""
-
-
 def end_spans(trace: Trace, facts: ProcessFacts, dialects: Iterable[Dialect] = ()) -> None:
-    """Puts the record of a request on its spans and ends them, the root last, which hands them to the exporters.
+    """Puts the record of a sampled request on its spans and ends them, the root last: that hands them to the exporters.
 
-    Args:
-        trace: a finished request; without effect when it is not sampled.
-        facts: of this process, for every span.
-        dialects: each gives the attributes that one backend wants beside those of a span.
-    """
+    `dialects`: each gives the attributes that one backend wants beside those of a span."""
     if not trace.span.is_recording():
         return
     for step in (*trace.steps, trace):
@@ -129,20 +118,14 @@ def _redacted(value: Any) -> str:
     return json.dumps(done, ensure_ascii=False)
 
 
-def feedback_span(score: FeedbackScore, facts: ProcessFacts, resource: Resource) -> ReadableSpan:
-    """A score as a span of the trace that it is about, whose request has ended long ago.
-
-    Args:
-        score: what a user thinks.
-        facts: of this process.
-        resource: of the process's other spans.
-    """
-    attributes = facts.attributes(score.tenant)
+def feedback_span(feedback: Feedback, facts: ProcessFacts, resource: Resource) -> ReadableSpan:
+    """A score as a span of the trace that it is about, whose request has ended long ago."""
+    attributes = facts.attributes(feedback.tenant)
     attributes[gen_ai.GEN_AI_EVALUATION_NAME] = "user"
-    attributes[gen_ai.GEN_AI_EVALUATION_SCORE_VALUE] = float(score.value)
-    if score.comment:
-        attributes[gen_ai.GEN_AI_EVALUATION_EXPLANATION] = _redacted(score.comment)
-    ids = int(score.trace_id, 16), RandomIdGenerator().generate_span_id()
+    attributes[gen_ai.GEN_AI_EVALUATION_SCORE_VALUE] = feedback.score
+    if feedback.comment:
+        attributes[gen_ai.GEN_AI_EVALUATION_EXPLANATION] = _redacted(feedback.comment)
+    ids = int(feedback.trace_id, 16), RandomIdGenerator().generate_span_id()
     context = SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
     now = time.time_ns()
     return ReadableSpan(FEEDBACK, context, None, resource, attributes, start_time=now, end_time=now)

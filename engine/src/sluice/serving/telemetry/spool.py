@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import fcntl
-import io
 import json
 import os
 import time
@@ -24,32 +23,25 @@ if TYPE_CHECKING:
 _OPEN = "spans.jsonl"  # the file that is appended to
 
 
-class TraceSpool(io.TextIOBase):
-    """The stream that OpenTelemetry's file exporter writes to. `failure`: why the last line was not written."""
+class TraceSpool:
+    """The writing side."""
 
     def __init__(self, folder: Path, *, most_bytes: int) -> None:
         self._folder = folder
         self._most = most_bytes
-        self.failure: SpansLostError | None = None
 
-    def write(self, line: str) -> int:
-        """Appends the whole line or nothing. SpansLostError when there is no room, or the disk does not take it."""
-        content = line.encode()
+    def append(self, lines: bytes) -> None:
+        """All lines or none. SpansLostError when there is no room, or the disk does not take them."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with _locked(self._folder):
-                if sum(path.stat().st_size for path in self._folder.glob("*")) + len(content) > self._most:
+                if sum(path.stat().st_size for path in self._folder.iterdir()) + len(lines) > self._most:
                     raise SpansLostError(
                         "spool_full", f"{self._folder} holds {self._most >> 20} MiB; `sluice traces push` loads it"
                     )
-                _append(self._folder / _OPEN, content)
-        except SpansLostError as error:
-            self.failure = error
-            raise
+                _append(self._folder / _OPEN, lines)
         except OSError as error:
-            self.failure = SpansLostError("disk", f"{self._folder}: {error.strerror or error}")
-            raise self.failure from None
-        return len(line)
+            raise SpansLostError("disk", f"{self._folder}: {error.strerror or error}") from None
 
 
 @contextmanager
@@ -59,9 +51,9 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _append(path: Path, content: bytes) -> None:
+def _append(path: Path, lines: bytes) -> None:
     with path.open("ab", buffering=0) as stream:
-        before, rest = stream.tell(), memoryview(content)
+        before, rest = stream.tell(), memoryview(lines)
         try:
             while rest:  # nearly full disks take a part, and refuse the next
                 rest = rest[stream.write(rest) :]
@@ -85,16 +77,13 @@ def parse_json_line(line: bytes) -> ExportTraceServiceRequest:
     from google.protobuf.json_format import ParseDict, ParseError
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-    document = json.loads(line)
+    document, request = json.loads(line), ExportTraceServiceRequest()
     try:
-        for resource in document["resourceSpans"]:
-            for scope in resource["scopeSpans"]:
-                for span in scope["spans"]:
-                    # Protobuf's JSON wants bytes as base64, OTLP's has ids in hexadecimal.
-                    for key in ("traceId", "spanId", "parentSpanId"):
-                        span[key] = base64.b64encode(bytes.fromhex(span.get(key, ""))).decode()
-        request = ExportTraceServiceRequest()
+        for span in (s for r in document["resourceSpans"] for scope in r["scopeSpans"] for s in scope["spans"]):
+            # Protobuf's JSON wants bytes as base64, OTLP's has ids in hexadecimal.
+            for key in ("traceId", "spanId", "parentSpanId"):
+                span[key] = base64.b64encode(bytes.fromhex(span.get(key, ""))).decode()
         ParseDict(document, request, ignore_unknown_fields=True)
-        return request
     except (KeyError, TypeError, AttributeError, ParseError) as error:
         raise ValueError(f"not a line of OTLP: {error}") from None
+    return request

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,36 +15,33 @@ from typing import TYPE_CHECKING
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, SpanKind, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from sluice.serving.telemetry.export_queue import ExportQueue, TraceExporter, close_all
+from sluice.serving.telemetry.export_queue import ExportQueue, TraceExporter
 from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.service_log import access_line
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
-from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, end_spans, feedback_span
+from sluice.serving.telemetry.spans import ProcessFacts, end_spans, feedback_span
 from sluice.serving.telemetry.traces import Trace
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
+    from sluice.serving.feedback import Feedback
     from sluice.serving.release_parts import ReleaseBundle
 
 SERVICE = "sluice"
 _log = logging.getLogger(__name__)
 _PROBES = {"/healthz", "/readyz", "/metrics"}
 _PROPAGATOR = TraceContextTextMapPropagator()
+_IDS = RandomIdGenerator()
 
 
 class Telemetry:
-    """Thread-safe. `on_lost(exporter, reason, count)` is set by the metrics (serving/service_metrics.py).
-
-    Args:
-        settings: config/telemetry.yaml.
-        facts: the same for every request.
-        exporters: by name; closed by `close`.
-    """
+    """Thread-safe. `on_lost(exporter, reason, count)` is set by the metrics (serving/service_metrics.py)."""
 
     def __init__(
         self, settings: TelemetrySettings, facts: ProcessFacts, exporters: Mapping[str, TraceExporter]
@@ -67,7 +65,6 @@ class Telemetry:
             self._queues[name] = ExportQueue(name, exporter, lost, capacity=traces.queue)
             provider.add_span_processor(self._queues[name])
         self._tracer = provider.get_tracer(SERVICE)
-        self._ids = TracerProvider(ALWAYS_OFF, self._resource, shutdown_on_exit=False).get_tracer(SERVICE)
 
     @property
     def queues(self) -> dict[str, Callable[[], int]]:
@@ -79,27 +76,20 @@ class Telemetry:
         self.on_lost("log", reason, count)
 
     def begin(self, scope: Scope, *, chat: bool) -> Trace:
-        """A trace for a request.
-
-        Args:
-            scope: of ASGI; a caller's traceparent is honoured.
-            chat: whether it is a question; other requests have an id and are never sampled.
-        """
+        """A trace for a request; a caller's traceparent is honoured. Those that are no question have an id only."""
         context = Context()
         for name, value in scope["headers"]:
             if name == b"traceparent":
                 context = _PROPAGATOR.extract({"traceparent": value.decode("latin-1")}, context)
-        tracer = self._tracer if chat else self._ids
-        span = tracer.start_span(f"POST {scope.get('path', '')}", context, SpanKind.SERVER)
-        return Trace(span, tracer, contents=self._contents)
+        span = self._tracer.start_span(f"POST {scope['path']}", context, SpanKind.SERVER) if chat else INVALID_SPAN
+        if not span.get_span_context().is_valid:  # also where OTEL_SDK_DISABLED is set
+            caller = get_current_span(context).get_span_context()
+            trace_id = caller.trace_id or _IDS.generate_trace_id()
+            span = NonRecordingSpan(SpanContext(trace_id, _IDS.generate_span_id(), is_remote=False))
+        return Trace(span, self._tracer, contents=self._contents)
 
     def finish(self, trace: Trace, status: int) -> None:
-        """The request has ended: one line in the log, and the spans of sampled questions to the exporters.
-
-        Args:
-            trace: from `begin`.
-            status: of the response.
-        """
+        """The request has ended: one line in the log, and the spans of sampled questions to the exporters."""
         trace.status = status
         trace.end()
         if status >= 500 and not trace.error:
@@ -114,19 +104,22 @@ class Telemetry:
             for name in self._queues:
                 self.on_lost(name, "failed", 1)
 
-    def score(self, score: FeedbackScore) -> None:
+    def score(self, feedback: Feedback) -> None:
         """Forwards what a user thinks of an answer to every exporter."""
-        span = feedback_span(score, self.facts, self._resource)
+        span = feedback_span(feedback, self.facts, self._resource)
         for queue in self._queues.values():
             queue.on_end(span)
 
     def close(self, seconds: float | None = None) -> bool:
         """Exports what waits, within `seconds` (default: traces.flush_seconds); what is left is lost and counted."""
         limit = self._flush_seconds if seconds is None else seconds
-        done = close_all(list(self._queues.values()), limit)
-        if not done:
-            _log.warning("telemetry: not everything was delivered within %g s", limit)
-        return done
+        end = time.monotonic() + limit
+        for queue in self._queues.values():
+            queue.stop()
+        late = [name for name, queue in self._queues.items() if not queue.close(end - time.monotonic())]
+        if late:
+            _log.warning("telemetry %s: not everything was delivered within %g s", ", ".join(late), limit)
+        return not late
 
 
 def silent(release: str) -> Telemetry:
@@ -136,16 +129,7 @@ def silent(release: str) -> Telemetry:
 
 @contextmanager
 def open_telemetry(settings: TelemetrySettings, bundle: ReleaseBundle, state: Path) -> Iterator[Telemetry]:
-    """The exporters that the settings name; flushed at the end.
-
-    Args:
-        settings: config/telemetry.yaml.
-        bundle: the release that is served.
-        state: the .sluice/ folder.
-
-    Raises:
-        SluiceError: an exporter cannot work.
-    """
+    """The exporters that the settings name; flushed at the end. SluiceError when one of them cannot work."""
     from sluice.serving.release_parts import require_prompt
 
     prompt = require_prompt(bundle)

@@ -12,18 +12,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar, Token
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from opentelemetry.trace import (
-    INVALID_SPAN,
-    NoOpTracer,
-    Span,
-    SpanKind,
-    Tracer,
-    format_trace_id,
-    set_span_in_context,
-)
+from opentelemetry.trace import INVALID_SPAN, NoOpTracer, Span, SpanKind, Tracer, format_trace_id, set_span_in_context
 
 if TYPE_CHECKING:
     from sluice.guardrails.guards import GuardOutcome
@@ -47,9 +38,8 @@ class TraceStep:
     """A part of a request. Used as a context manager, plain or async; entered again, it ends with the last time.
 
     Attributes:
-        span: OpenTelemetry's span of it, not recording where the request is not sampled. It ends with the request.
-        attributes: put on the span when the request ends.
-        texts: of users and of the corpus, redacted before they become attributes.
+        span: OpenTelemetry's, not recording where the request is not sampled. It ends with the request.
+        attributes: put on the span when the request ends; so are `texts`, redacted.
         error: the name of a class or a code; empty while nothing failed.
     """
 
@@ -118,9 +108,7 @@ class TraceStep:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and not self.error:
             self.error = kind.__name__
         self.end()
@@ -128,10 +116,8 @@ class TraceStep:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, trace)
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.__exit__(kind)
 
 
 class Trace(TraceStep):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sluice.extras.traffic.recorded_exchange import Exchange
-from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, feedback_span
+from sluice.serving.telemetry.spans import ProcessFacts, feedback_span
 from sluice.serving.telemetry.traces import RETRIEVE
-from support.telemetry.recording import RESOURCE, RecordedTrace, json_lines
+from support.telemetry.recording import RESOURCE, RecordedTrace, feedback_on, json_lines
 
 FACTS = ProcessFacts("r-" + "a" * 12, "answer", "d" * 64)
 
@@ -40,7 +40,7 @@ def line(
 
 def score(number: int, value: float, comment: str = "") -> bytes:
     """What the service writes of one piece of feedback."""
-    return json_lines([feedback_span(FeedbackScore(trace_id(number), value, comment=comment), FACTS, RESOURCE)])
+    return json_lines([feedback_span(feedback_on(trace_id(number), value, comment=comment), FACTS, RESOURCE)])
 
 
 @pytest.fixture

@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from sluice.core.processes import wait_until
 from sluice.serving.telemetry import export_queue
-from sluice.serving.telemetry.export_queue import ExportQueue, SpansLostError, TraceExporter, close_all
+from sluice.serving.telemetry.export_queue import ExportQueue, SpansLostError, TraceExporter
+from sluice.serving.telemetry.spans import ProcessFacts
+from sluice.serving.telemetry.telemetry import Telemetry
+from support.telemetry.collector import telemetry_settings
+from support.telemetry.recording import feedback_on
 
 SAMPLED = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
@@ -31,14 +34,13 @@ class Sink(TraceExporter):
         self.gate = threading.Event()
         self.gate.set()
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def send(self, spans: Sequence[ReadableSpan]) -> None:
         self.gate.wait()
         if self.times and self.fail:
             self.times -= 1
             raise self.fail
         self.got += [int(span.name) for span in spans]
         self.batches.append(len(spans))
-        return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
         self.closed += 1
@@ -127,19 +129,21 @@ def test_several_are_closed_within_one_limit(monkeypatch: pytest.MonkeyPatch) ->
     stuck = [Sink() for _ in range(3)]
     for sink in stuck:
         sink.gate.clear()
-    queues = [sink.queue() for sink in stuck]
+    telemetry = Telemetry(telemetry_settings(), ProcessFacts("r", "", ""), {str(n): s for n, s in enumerate(stuck)})
+    lost: Counter[str] = Counter()
+    telemetry.on_lost = lambda exporter, reason, many: lost.update({f"{exporter} {reason}": many})
+    telemetry.score(feedback_on("a" * 32, 1))
     given: list[float] = []
-    for queue in queues:
-        put(queue, 1)
+    close = ExportQueue.close
 
-        def close(seconds: float, close: Callable[[float], bool] = queue.close) -> bool:
-            given.append(seconds)
-            return close(seconds)
+    def closed(queue: ExportQueue, seconds: float) -> bool:
+        given.append(seconds)
+        return close(queue, seconds)
 
-        monkeypatch.setattr(queue, "close", close)
-    assert not close_all(queues, 0.5)
+    monkeypatch.setattr(ExportQueue, "close", closed)
+    assert not telemetry.close(0.5)
     assert 0 < given[0] <= 0.5
     assert max(given[1:]) < 0.1, "the first one has used it up"
-    assert [sink.lost["shutdown"] for sink in stuck] == [1, 1, 1]
+    assert lost == {"0 shutdown": 1, "1 shutdown": 1, "2 shutdown": 1}
     for sink in stuck:
         sink.gate.set()

@@ -20,10 +20,10 @@ def test_a_file_that_is_loaded_is_not_written_any_more(tmp_path: Path) -> None:
     folder = tmp_path / "traces"
     assert waiting(folder) == []
     writer = TraceSpool(folder, most_bytes=1000)
-    writer.write("one\n")
-    writer.write("two\n")
+    writer.append(b"one\n")
+    writer.append(b"two\n")
     (first,) = waiting(folder)
-    writer.write("three\n")
+    writer.append(b"three\n")
     assert first.read_bytes() == b"one\ntwo\n"
     assert [path.read_bytes() for path in waiting(folder)] == [b"one\ntwo\n", b"three\n"]
 
@@ -31,30 +31,30 @@ def test_a_file_that_is_loaded_is_not_written_any_more(tmp_path: Path) -> None:
 def test_all_files_together_have_a_limit(tmp_path: Path) -> None:
     folder = tmp_path / "traces"
     writer = TraceSpool(folder, most_bytes=10)
-    writer.write("12345678\n")
+    writer.append(b"12345678\n")
     with pytest.raises(SpansLostError) as raised:
-        writer.write("x\n")
+        writer.append(b"x\n")
     assert raised.value.reason == "spool_full"
     waiting(folder)[0].unlink()
-    writer.write("x\n")
+    writer.append(b"x\n")
     assert content(folder) == b"x\n"
 
 
 def test_several_services_and_a_reader_lose_no_line(tmp_path: Path) -> None:
     folder = tmp_path / "traces"
-    line = "x" * 5000 + "\n"
+    line = b"x" * 5000 + b"\n"
 
     def write() -> None:
         writer = TraceSpool(folder, most_bytes=1 << 30)
         for _ in range(50):
-            writer.write(line)
+            writer.append(line)
 
     threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
         waiting(folder)
-    assert content(folder).decode() == line * 200
+    assert content(folder) == line * 200
 
 
 def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
@@ -67,13 +67,13 @@ from sluice.serving.telemetry.spool import TraceSpool, waiting
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 writer = TraceSpool(Path({str(tmp_path / "traces")!r}), most_bytes=1000)
-writer.write("12345\\n")
+writer.append(b"12345\\n")
 try:
-    writer.write("67890\\n")
+    writer.append(b"67890\\n")
 except SpansLostError as error:
     print(error.reason)
 waiting(Path({str(tmp_path / "traces")!r}))
-writer.write("abcde\\n")
+writer.append(b"abcde\\n")
 """
     assert resource.RLIMIT_FSIZE
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -84,9 +84,9 @@ writer.write("abcde\\n")
 def test_a_folder_that_was_taken_away_is_made_again(tmp_path: Path) -> None:
     folder = tmp_path / "traces"
     writer = TraceSpool(folder, most_bytes=1000)
-    writer.write("one\n")
+    writer.append(b"one\n")
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
-    writer.write("two\n")
+    writer.append(b"two\n")
     assert [path.read_bytes() for path in waiting(folder)] == [b"two\n"]

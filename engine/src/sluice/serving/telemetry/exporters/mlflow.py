@@ -7,10 +7,11 @@ MLflow itself is not imported here: it would double the memory of the service
 from __future__ import annotations
 
 import base64
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from opentelemetry.exporter.otlp.json.file.trace_exporter import FileSpanExporter
@@ -52,13 +53,12 @@ class SpoolExporter(_TraceTags):
 
     def __init__(self, spool: TraceSpool) -> None:
         self._spool = spool
-        self._lines = FileSpanExporter(stream=cast("IO[str]", spool))
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self._spool.failure = None
-        if self._lines.export(spans) is SpanExportResult.FAILURE:
-            raise self._spool.failure or SpansLostError("failed", "the spans cannot be written")
-        return SpanExportResult.SUCCESS
+    def send(self, spans: Sequence[ReadableSpan]) -> None:
+        lines = io.StringIO()
+        if FileSpanExporter(stream=lines).export(spans) is SpanExportResult.FAILURE:
+            raise SpansLostError("failed", "the spans have no form in JSON")
+        self._spool.append(lines.getvalue().encode())
 
 
 class ServerExporter(_TraceTags, ScoringExporter):
@@ -70,10 +70,10 @@ class ServerExporter(_TraceTags, ScoringExporter):
         )
         self._experiment = settings.mlflow.experiment
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def send(self, spans: Sequence[ReadableSpan]) -> None:
         if _EXPERIMENT not in self.session.headers:
             self.session.headers[_EXPERIMENT] = self._find_experiment()
-        return super().export(spans)
+        super().send(spans)
 
     def score_of(self, span: ReadableSpan, given: Mapping[str, Any]) -> tuple[str, Any]:
         trace_id = f"tr-{format_trace_id(span.context.trace_id)}"

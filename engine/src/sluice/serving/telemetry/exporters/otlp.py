@@ -43,7 +43,6 @@ class OtlpExporter(TraceExporter):
     def __init__(self, endpoint: str, headers: Mapping[str, str], timeout: float) -> None:
         self._endpoint = endpoint
         self._timeout = timeout
-        self._open = True
         self._response: requests.Response | None = None
         self.session = requests.Session()
         self.session.headers.update(headers)
@@ -58,7 +57,7 @@ class OtlpExporter(TraceExporter):
         finally:
             os.environ.update(hidden)
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def send(self, spans: Sequence[ReadableSpan]) -> None:
         self._response = None
         sent = self._spans.export(spans)
         if self._response is not None:
@@ -66,12 +65,9 @@ class OtlpExporter(TraceExporter):
             _require_complete(self._response)
         if sent is SpanExportResult.FAILURE:
             raise SpansLostError("unreachable", f"{self._endpoint}: no connection, or no answer in time")
-        return sent
 
     def shutdown(self) -> None:
-        if self._open:
-            self._open = False
-            self._spans.shutdown()  # type: ignore[no-untyped-call]
+        self._spans.shutdown()  # type: ignore[no-untyped-call]
 
     def _keep(self, response: requests.Response, *_: Any, **__: Any) -> None:
         self._response = response
@@ -87,16 +83,15 @@ class ScoringExporter(OtlpExporter):
         retry = Retry(3, status_forcelist=_LATER, allowed_methods=None, backoff_factor=0.5, raise_on_status=False)
         self.session.mount(f"{base}/api/", HTTPAdapter(max_retries=retry.new(respect_retry_after_header=False)))
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def send(self, spans: Sequence[ReadableSpan]) -> None:
         scores = [span for span in spans if span.name == FEEDBACK]
         if traced := [span for span in spans if span.name != FEEDBACK]:
-            super().export(traced)
+            super().send(traced)
         for number, score in enumerate(scores):
             try:
                 self.call("POST", *self.score_of(score, score.attributes or {}))
             except SpansLostError as error:
                 raise SpansLostError(error.reason, str(error), count=len(scores) - number) from None
-        return SpanExportResult.SUCCESS
 
     def score_of(self, span: ReadableSpan, given: Mapping[str, Any]) -> tuple[str, Any]:
         """The path and the body that tell a score; `given` are the attributes of its span."""

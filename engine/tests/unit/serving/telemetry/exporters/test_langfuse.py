@@ -12,9 +12,9 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.serving.telemetry.exporters import langfuse
-from sluice.serving.telemetry.spans import FeedbackScore
 from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, attributes_of, telemetry_settings
+from support.telemetry.recording import feedback_on
 
 Serve = Callable[..., Any]
 ROOT = "POST /v1/chat/completions"
@@ -76,7 +76,7 @@ def test_a_failure_and_a_cost_are_told_as_langfuse_reads_them(serve: Serve, coll
 def test_scores_arrive_as_langfuse_reads_them(serve: Serve, collector: Collector) -> None:
     service = serve("langfuse")
     trace_id = service.chat().json()["trace"]
-    service.telemetry.score(FeedbackScore(trace_id, -1.0, "call +1 555 123 4567"))
+    service.telemetry.score(feedback_on(trace_id, -1.0, "call +1 555 123 4567"))
     service.flush()
     sent = next(arrived for arrived in collector.arrived if arrived.path == "/api/public/scores")
     assert sent.json == [
@@ -99,7 +99,7 @@ def test_langfuse_in_trouble_costs_traces_and_scores_only(serve: Serve, collecto
     service = serve("langfuse", timeout_seconds=60 if mode in ("error", "forbidden") else 0.3)
     reply = service.chat()
     assert reply.status_code == 200
-    service.telemetry.score(FeedbackScore(reply.json()["trace"], 1.0))
+    service.telemetry.score(feedback_on(reply.json()["trace"], 1.0))
     service.flush()
     assert service.lost == {("langfuse", "refused" if mode in ("error", "forbidden") else "unreachable"): 6 + 1}
 
@@ -109,7 +109,7 @@ def test_langfuse_that_is_slow_costs_nothing(serve: Serve, collector: Collector)
     collector.turn("slow")
     service = serve("langfuse")
     reply = service.chat()
-    service.telemetry.score(FeedbackScore(reply.json()["trace"], 1.0))
+    service.telemetry.score(feedback_on(reply.json()["trace"], 1.0))
     assert service.flush()
     assert {span.trace_id.hex() for span in collector.spans} == {reply.json()["trace"]}
     assert collector.arrived[-1].path == "/api/public/scores"

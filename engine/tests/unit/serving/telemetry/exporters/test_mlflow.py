@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.serving.telemetry.spans import FeedbackScore
 from sluice.serving.telemetry.spool import parse_json_line
 from support.telemetry.collector import Collector, attributes_of
+from support.telemetry.recording import feedback_on
 
 Serve = Callable[..., Any]
 
@@ -36,7 +36,7 @@ def spooled(folder: Path) -> list[Any]:
 def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_path: Path, facts: Any) -> None:
     service = serve("mlflow")
     reply = service.chat()
-    service.telemetry.score(FeedbackScore(reply.json()["trace"], 1.0))
+    service.telemetry.score(feedback_on(reply.json()["trace"], 1.0))
     assert service.flush()
     spans = spooled(tmp_path / ".sluice" / "traces")
     assert [span.name for span in spans] == [
@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, mon
 def test_a_server_gets_spans_for_an_experiment_that_is_made(serve: Serve, collector: Collector) -> None:
     service = serve("mlflow", mlflow={"tracking_uri": collector.url, "experiment": "my service"})
     trace_id = service.chat().json()["trace"]
-    service.telemetry.score(FeedbackScore(trace_id, 1.0, "good", tenant="acme"))
+    service.telemetry.score(feedback_on(trace_id, 1.0, "good", tenant="acme"))
     service.flush()
     find, make, spans, score = collector.arrived
     assert find.path == "/api/2.0/mlflow/experiments/get-by-name?experiment_name=my%20service"
@@ -126,7 +126,7 @@ def test_a_real_server_takes_spans_and_scores(serve: Serve, tmp_path: Path) -> N
         assert wait_until(lambda: _healthy(url), seconds=240), (tmp_path / "log").read_text()
         service = serve("mlflow", timeout_seconds=120, mlflow={"tracking_uri": url, "experiment": "service"})
         trace_id = service.chat().json()["trace"]
-        service.telemetry.score(FeedbackScore(trace_id, 1.0, "good"))
+        service.telemetry.score(feedback_on(trace_id, 1.0, "good"))
         assert service.flush(150)
         assert not service.lost
         mlflow.set_tracking_uri(url)

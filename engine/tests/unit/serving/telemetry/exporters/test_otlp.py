@@ -13,10 +13,10 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.serving.telemetry.exporters import otlp
-from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, feedback_span
+from sluice.serving.telemetry.spans import ProcessFacts, feedback_span
 from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, attributes_of, telemetry_settings
-from support.telemetry.recording import RESOURCE
+from support.telemetry.recording import RESOURCE, feedback_on
 
 OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"
@@ -159,9 +159,21 @@ def test_only_questions_are_traced_and_everything_has_an_id(to: Serve, collector
     assert collector.arrived == []
 
 
+def test_ids_are_there_although_the_sdk_is_disabled(
+    to: Serve, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    service = to()
+    ids = {service.chat().json()["trace"] for _ in range(2)}
+    assert len(ids) == 2
+    assert "0" * 32 not in ids
+    service.flush()
+    assert collector.arrived == []
+
+
 def test_sampling_keeps_about_its_share(to: Serve) -> None:
     service = to(ratio=0.25, queue=1000)
-    begun = [service.telemetry.begin({"headers": []}, chat=True) for _ in range(4000)]
+    begun = [service.telemetry.begin({"path": "/", "headers": []}, chat=True) for _ in range(4000)]
     sampled = sum(trace.span.is_recording() for trace in begun)
     assert 800 < sampled < 1200
 
@@ -169,7 +181,7 @@ def test_sampling_keeps_about_its_share(to: Serve) -> None:
 def test_a_score_is_a_span_of_the_trace_it_is_about(to: Serve, collector: Collector) -> None:
     service = to()
     trace_id = service.chat().json()["trace"]
-    service.telemetry.score(FeedbackScore(trace_id, 1.0, "Thanks from a@example.org", tenant="acme"))
+    service.telemetry.score(feedback_on(trace_id, 1.0, "Thanks from a@example.org", tenant="acme"))
     service.flush()
     score = collector.spans[-1]
     assert (score.name, score.trace_id.hex()) == ("feedback", trace_id)
@@ -250,7 +262,7 @@ def test_headers_come_from_a_variable(
     given = {"endpoint": f"{collector.url}/v1/traces", "headers_env": "COLLECTOR_HEADERS"}
     settings = telemetry_settings("otlp", otlp=given).traces
     exporter = otlp.open_exporter(settings, tmp_path)
-    exporter.export([feedback_span(FeedbackScore("0" * 31 + "1", 1), facts, RESOURCE)])
+    exporter.send([feedback_span(feedback_on("0" * 31 + "1", 1), facts, RESOURCE)])
     exporter.shutdown()
     assert (collector.arrived[0].headers["x-team"], collector.arrived[0].headers["x-site"]) == ("search", "b")
     assert "x-token" not in collector.arrived[0].headers, "which is for whoever reads that variable"
