@@ -28,27 +28,31 @@ if TYPE_CHECKING:
     from sluice.llm.providers.context import ProviderContext
     from sluice.llm.settings import AwsSpec, KeyedSpec, ProviderSpec, RemoteSpec
     from sluice.prompts import ModelParameters, Prompt
-    from sluice.retrieval import Hit, format_passages
+    from sluice.retrieval import Hit
     from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, SearchError
     from sluice.serving.contracts import Application
+    from sluice.serving.passage_retriever import format_passages
+    from sluice.serving.prompt_template import ReleasePrompt
     from sluice.serving.request_state import RequestState
     from sluice.serving.routing import OPEN, needs_scope
-    from sluice.serving.services import Services, render
+    from sluice.serving.services import Services
     from sluice.serving.telemetry.traces import TraceStep
     from sluice.serving.tools import tool
     from sluice.testing import fakes as testing
 
 # Module -> the names that it gives.
 _NAMES = {
-    # The application: `build(services) -> Application`.
+    # The application: `build(services) -> Application`, a Runnable of LangChain.
     "sluice.serving.contracts": ("Application",),
-    "sluice.serving.services": ("Services", "render"),
+    "sluice.serving.services": ("Services",),
+    "sluice.serving.prompt_template": ("ReleasePrompt",),
+    "sluice.serving.passage_retriever": ("format_passages",),
     "sluice.serving.request_state": ("RequestState",),
     "sluice.serving.answer": ("Answer", "ModelError", "ModelTimeoutError", "SearchError"),
     "sluice.serving.telemetry.traces": ("TraceStep",),
     "sluice.serving.tools": ("tool",),
     "sluice.prompts": ("ModelParameters", "Prompt"),
-    "sluice.retrieval": ("Hit", "format_passages"),
+    "sluice.retrieval": ("Hit",),
     "sluice.llm.chat": ("AnswerConstraint", "ChatProvider", "Delta", "Messages", "Usage"),
     # Endpoints of its own: src/assistant/routes.py.
     "fastapi": ("APIRouter",),
@@ -77,9 +81,9 @@ __all__ = [  # noqa: RUF022 - as many on a line as fit
     "APIRouter", "Answer", "Application", "Assertion", "AwsSpec", "ChatProvider", "Check", "CheckContext",
     "CheckResources", "AnswerConstraint", "Delta", "FailureKind", "Finding", "Hit", "KeyedSpec", "Label", "Messages",
     "Metric", "MetricResources", "ModelError", "ModelParameters", "ModelTimeoutError", "OPEN", "Output",
-    "PatternCheck", "Prompt", "ProviderContext", "ProviderError", "ProviderSpec", "RemoteSpec", "RequestState",
-    "Row", "SearchError", "Services", "Settings", "SluiceError", "TraceStep", "Usage", "check", "format_passages",
-    "metric", "needs_scope", "provider", "render", "testing", "tool", "words",
+    "PatternCheck", "Prompt", "ProviderContext", "ProviderError", "ProviderSpec", "ReleasePrompt", "RemoteSpec",
+    "RequestState", "Row", "SearchError", "Services", "Settings", "SluiceError", "TraceStep", "Usage", "check",
+    "format_passages", "metric", "needs_scope", "provider", "testing", "tool", "words",
 ]
 # fmt: on
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import GuardOutcome
 from sluice.llm.chat import Delta, Messages
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage
 from sluice.serving.citations import cite, words
 from sluice.serving.telemetry import traces
+from sluice.serving.telemetry.trace_outcome import record_call
 
 T = TypeVar("T")
 
@@ -43,8 +46,9 @@ class RequestState:
         self.trace = traces.current_trace()
         # The engine's own.
         self.warming = warming
-        self.said: Delta | None = None
-        self.calls: list[Delta] = []  # of models, before the one that answered
+        self.said: Delta | None = None  # the end of the model's reply that is the answer
+        self.calls: list[Delta] = []  # the ends of all replies of models
+        self.replies: list[AsyncGenerator[Delta, None]] = []  # of models, to be closed when an answer is given up
         self.text = ""
         self.asked = False
         self.blocked: str | None = None
@@ -54,6 +58,61 @@ class RequestState:
         self._ttft_ms: float | None = None
         self._output: traces.TraceStep | None = None
         self._once: dict[str, Any] = {}
+        self._preparation: traces.TraceStep | None = None
+
+    @property
+    def conversation(self) -> list[dict[str, str]]:
+        """The messages, with the question as the input guard lets it pass."""
+        last = max(place for place, message in enumerate(self.messages) if message["role"] == "user")
+        return [
+            {"role": message["role"], "content": self.question if place == last else message["content"]}
+            for place, message in enumerate(self.messages)
+        ]
+
+    @contextmanager
+    def preparation(self, name: str) -> Iterator[traces.TraceStep]:
+        """A step of the trace before the answer; calls of models within it are noted there and do not answer."""
+        with self.trace.step(name) as step:
+            self._preparation = step
+            try:
+                yield step
+            finally:
+                self._preparation = None
+
+    @contextmanager
+    def prompt_step(self) -> Iterator[traces.TraceStep]:
+        """The step of a prompt that is filled; within a preparation that itself."""
+        if self._preparation is not None:
+            yield self._preparation
+            return
+        with self.trace.step(traces.PROMPT) as step:
+            yield step
+
+    @contextmanager
+    def model_step(self, model: str) -> Iterator[Callable[[Delta], None]]:
+        """The step of a call of a model. It gives what takes the end of the reply; `model` is who was asked."""
+        if (preparing := self._preparation) is not None:
+
+            def note(delta: Delta) -> None:
+                self.calls.append(delta)
+                record_call(preparing, delta, model)
+
+            yield note
+            return
+        with self.trace.step(traces.CHAT):
+
+            def keep(delta: Delta) -> None:
+                self.calls.append(delta)
+                self.said = delta
+
+            yield keep
+
+    async def close_replies(self) -> None:
+        """Ends what models still write. LangChain leaves the generators of a chain that is given up to the garbage
+        collector."""
+        for reply in self.replies:
+            await reply.aclose()
+        self.replies.clear()
 
     async def once(self, name: str, make: Callable[[], Awaitable[T]]) -> T:
         """What `make` gives at the first attempt at an answer; a second attempt gets the same."""
@@ -95,17 +154,11 @@ class RequestState:
         self.text += piece
         return piece
 
-    def count(self, delta: Delta) -> None:
-        """Keeps the last piece: it says how the answer ended, what it used and who gave it."""
-        if delta.finish_reason is not None:
-            self.said = delta
-
     def finish(self) -> Answer:
         declined = words(self.text) == words(self._decline)
         last = self.said or Delta(finish_reason="stop")
-        calls = [*self.calls, *([self.said] if self.said else [])]
-        usages = [said.usage for said in calls if said.usage is not None]
-        costs = [said.cost for said in calls if said.cost is not None]
+        usages = [said.usage for said in self.calls if said.usage is not None]
+        costs = [said.cost for said in self.calls if said.cost is not None]
         return Answer(
             text=self.text,
             declined=declined,
@@ -117,9 +170,32 @@ class RequestState:
             ttft_ms=self._ttft_ms,
             latency_ms=self._elapsed(),
             provider=last.provider,
-            cost=sum(costs) if calls and len(costs) == len(calls) else None,
+            cost=sum(costs) if costs and len(costs) == len(self.calls) else None,
             model=last.model,
         )
 
     def _elapsed(self) -> float:
         return (time.perf_counter() - self._started) * 1000
+
+
+_CURRENT: ContextVar[RequestState] = ContextVar("request")
+
+
+def current_request() -> RequestState:
+    """The request that is being answered in this task.
+
+    Raises:
+        SluiceError: there is none.
+    """
+    try:
+        return _CURRENT.get()
+    except LookupError:
+        raise SluiceError(
+            "the models and the search of a release answer within a request, and there is none",
+            remedy="ask the application as a whole; in tests by `testing.run_application`",
+        ) from None
+
+
+def enter_request(request: RequestState) -> None:
+    """Makes it the current request of this task. It is never left: a generator may end in another task."""
+    _CURRENT.set(request)
