@@ -19,6 +19,7 @@ from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters
 from sluice.serving.answer import ModelError
 from sluice.serving.request_state import RequestState, current_request
+from sluice.serving.telemetry import traces
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system"}
 
@@ -56,11 +57,11 @@ class ChatModel(BaseChatModel):
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
         deltas = self.provider.stream(asked, parameters, deadline=request.deadline)
         request.replies.append(deltas)
-        with request.model_step(self.model_name) as note:
+        with request.step(traces.CHAT):
             try:
                 async for delta in deltas:
                     if delta.finish_reason is not None:
-                        note(delta)
+                        request.replied(delta, self.model_name)
                     yield ChatGenerationChunk(message=_chunk(delta))
             except Exception as error:
                 raise _model_error(error, request) from error

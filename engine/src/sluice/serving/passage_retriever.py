@@ -64,6 +64,7 @@ class PassageRetriever(BaseRetriever):
         return asyncio.run(self._documents(query))
 
     async def _documents(self, question: str) -> list[Document]:
+        """The passages; a second attempt at an answer gets the same."""
         request = current_request()
         hits = await request.once(f"passages for {question}", lambda: self._near(request, question))
         return [

@@ -9,6 +9,7 @@ from langchain_core.prompts import BaseChatPromptTemplate
 
 from sluice.prompts import ModelParameters, Prompt
 from sluice.serving.request_state import current_request
+from sluice.serving.telemetry import traces
 
 
 class ReleasePrompt(BaseChatPromptTemplate):
@@ -31,7 +32,7 @@ class ReleasePrompt(BaseChatPromptTemplate):
         return self.prompt.parameters
 
     def format_messages(self, **kwargs: Any) -> list[BaseMessage]:
-        with current_request().prompt_step() as step:
+        with current_request().step(traces.PROMPT) as step:
             wanted = {variable.name for variable in self.prompt.variables}
             messages = self.prompt.render(**{name: value for name, value in kwargs.items() if name in wanted})
             step.text("input", messages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -71,7 +71,7 @@ class RequestState:
 
     @contextmanager
     def preparation(self, name: str) -> Iterator[traces.TraceStep]:
-        """A step of the trace before the answer; calls of models within it are noted there and do not answer."""
+        """A step of the trace before the answer: models that are asked within it do not answer."""
         with self.trace.step(name) as step:
             self._preparation = step
             try:
@@ -79,39 +79,24 @@ class RequestState:
             finally:
                 self._preparation = None
 
-    @contextmanager
-    def prompt_step(self) -> Iterator[traces.TraceStep]:
-        """The step of a prompt that is filled; within a preparation that itself."""
-        if self._preparation is not None:
-            yield self._preparation
-            return
-        with self.trace.step(traces.PROMPT) as step:
-            yield step
+    def step(self, name: str) -> AbstractContextManager[traces.TraceStep]:
+        """A step of the answer; within a preparation that itself."""
+        return nullcontext(self._preparation) if self._preparation else self.trace.step(name)
 
-    @contextmanager
-    def model_step(self, model: str) -> Iterator[Callable[[Delta], None]]:
-        """The step of a call of a model. It gives what takes the end of the reply; `model` is who was asked."""
-        if (preparing := self._preparation) is not None:
-
-            def note(delta: Delta) -> None:
-                self.calls.append(delta)
-                record_call(preparing, delta, model)
-
-            yield note
-            return
-        with self.trace.step(traces.CHAT):
-
-            def keep(delta: Delta) -> None:
-                self.calls.append(delta)
-                self.said = delta
-
-            yield keep
+    def replied(self, end: Delta, model: str) -> None:
+        """Counts a reply of a model by its last piece. `model`: who was asked, where the piece does not say."""
+        self.calls.append(end)
+        if self._preparation:
+            record_call(self._preparation, end, model)
+        else:
+            self.said = end
 
     async def close_replies(self) -> None:
         """Ends what models still write. LangChain leaves the generators of a chain that is given up to the garbage
         collector."""
         for reply in self.replies:
-            await reply.aclose()
+            with suppress(RuntimeError):  # a task of the chain still runs it, and is being cancelled
+                await reply.aclose()
         self.replies.clear()
 
     async def once(self, name: str, make: Callable[[], Awaitable[T]]) -> T:

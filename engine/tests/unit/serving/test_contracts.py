@@ -18,11 +18,12 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import Guards
+from sluice.llm.chat import Delta
 from sluice.serving.answer import Answer, Usage
 from sluice.serving.passage_retriever import format_passages
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.services import Services
-from support.serving.fakes import HITS, REPLIES, ScriptedChat, ScriptedRetriever, scripted_bundle
+from support.serving.fakes import HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
 QUESTION = "How much overlap do chunks have?"
 Build = Callable[[Services], Any]
@@ -63,12 +64,14 @@ def generator(services: Services) -> Any:  # noqa: ARG001 - it needs none
     return answer
 
 
-def run_of(build: Build, monkeypatch: pytest.MonkeyPatch, chat: ScriptedChat | None = None) -> ApplicationRunner:
+def run_of(
+    build: Build, monkeypatch: pytest.MonkeyPatch, chat: Any = None, *, guarded: bool = True
+) -> ApplicationRunner:
     module = ModuleType("other_application")
     vars(module)["build"] = build
     monkeypatch.setitem(sys.modules, "other_application", module)
     bundle = replace(scripted_bundle(), application="other_application:build")
-    guards = Guards(bundle.guardrails)
+    guards = Guards(bundle.guardrails) if guarded else NoChecks()
     return ApplicationRunner(bundle, chat or ScriptedChat(script=REPLIES), ScriptedRetriever(HITS), guards)
 
 
@@ -124,3 +127,50 @@ def test_handlers_of_the_application_see_its_models_and_searches(monkeypatch: py
 def test_what_is_no_application_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SluiceError, match="gave int, which is not a Runnable"):
         run_of(lambda _: 3, monkeypatch)
+
+
+class Hanging:
+    """A model that says one sentence and then nothing; it notes how it is left."""
+
+    def __init__(self) -> None:
+        self.said = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def stream(self, *_: Any, deadline: float) -> AsyncIterator[Delta]:
+        del deadline
+        try:
+            yield Delta("One sentence. The key is AKIA" + "IOSFODNN7ABCDEFG. And")
+            self.said.set()
+            await asyncio.sleep(3600)
+        finally:
+            self.left.set()
+
+
+@pytest.mark.parametrize("build", [plain_chain, graph])
+def test_a_caller_who_goes_away_ends_the_model(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Hanging()
+    runner = run_of(build, monkeypatch, model, guarded=False)
+
+    async def leave() -> None:
+        asking = asyncio.create_task(runner.answer([{"role": "user", "content": QUESTION}]))
+        await model.said.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await asyncio.wait_for(model.left.wait(), 60)
+
+    asyncio.run(leave())
+
+
+@pytest.mark.parametrize("build", [plain_chain, graph])
+def test_a_blocked_answer_ends_the_model(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Hanging()
+    runner = run_of(build, monkeypatch, model)
+
+    async def read() -> Answer:
+        found = await runner.answer([{"role": "user", "content": QUESTION}])
+        await asyncio.wait_for(model.left.wait(), 60)
+        return found
+
+    found = asyncio.run(read())
+    assert (found.text, found.blocked) == ("One sentence.", "secrets.api_key")
