@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -14,7 +15,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import SkipValidation
 
-from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta
+from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, Messages
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters
 from sluice.serving.answer import ModelError
@@ -44,7 +45,7 @@ class ChatModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "sluice"
 
-    async def _astream(
+    def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
@@ -54,15 +55,22 @@ class ChatModel(BaseChatModel):
         request = current_request()
         asked = [{"role": _ROLES[message.type], "content": str(message.text)} for message in messages]
         parameters = self._parameters({**kwargs, "stop": tuple(stop)} if stop else kwargs)
+        reply = self._reply(request, asked, parameters)
+        request.replies.append(reply)
+        return reply
+
+    async def _reply(
+        self, request: RequestState, asked: Messages, parameters: ModelParameters
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
         deltas = self.provider.stream(asked, parameters, deadline=request.deadline)
-        request.replies.append(deltas)
         with request.step(traces.CHAT):
             try:
-                async for delta in deltas:
-                    if delta.finish_reason is not None:
-                        request.replied(delta, self.model_name)
-                    yield ChatGenerationChunk(message=_chunk(delta))
+                async with aclosing(deltas):
+                    async for delta in deltas:
+                        if delta.finish_reason is not None:
+                            request.replied(delta, self.model_name)
+                        yield ChatGenerationChunk(message=_chunk(delta))
             except Exception as error:
                 raise _model_error(error, request) from error
 

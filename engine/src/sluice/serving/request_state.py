@@ -48,7 +48,7 @@ class RequestState:
         self.warming = warming
         self.said: Delta | None = None  # the end of the model's reply that is the answer
         self.calls: list[Delta] = []  # the ends of all replies of models
-        self.replies: list[AsyncGenerator[Delta, None]] = []  # of models, to be closed when an answer is given up
+        self.replies: list[AsyncGenerator[Any, None]] = []  # of models, to be closed when an answer is given up
         self.text = ""
         self.asked = False
         self.blocked: str | None = None
