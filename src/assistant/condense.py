@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+
+from langchain_core.messages import AIMessage
 
 from sluice.extend import Messages, ModelError, RequestState, Services, TraceStep
 
@@ -24,8 +25,8 @@ class Condenser:
         assert services.settings.condense is not None
         self._settings = services.settings.condense
         self._prompt = services.prompt(STEP, fills=("history", "question"), needs=("history", "question"))
-        self._chat = services.chat("chat")
-        self._guards = services.guards
+        self._chat = services.chat("chat", self._prompt)
+        self._services = services
 
     @classmethod
     def of(cls, services: Services) -> Condenser | None:
@@ -33,17 +34,21 @@ class Condenser:
         settings = services.settings.condense
         return cls(services) if settings is not None and settings.enabled else None
 
-    async def condense(self, request: RequestState) -> str:
-        """The question as it stands alone. A first question is itself, and costs nothing."""
+    async def condense(self) -> str:
+        """The question of the request as it stands alone. A first question is itself, and costs nothing."""
+        request = self._services.request
+        return await request.once(STEP, lambda: self._condensed(request))
+
+    async def _condensed(self, request: RequestState) -> str:
         earlier = earlier_turns(request.messages, self._settings.turns)
         if not earlier:
             return request.question
-        async with request.trace.step(STEP) as step:
+        with request.preparation(STEP) as step:
             history = await self._history(earlier)
             if not history:
                 return request.question
-            text = await self._ask(request, history, step)
-            verdict = await self._guards.check_input(text) if text else None
+            text = await self._ask(history, request.question, step)
+            verdict = await self._services.guards.check_input(text) if text else None
             taken = verdict is not None and not verdict.blocked
             step.set("sluice.condense.taken", taken)
             return verdict.text if verdict is not None and taken else request.question
@@ -52,32 +57,27 @@ class Condenser:
         """A line for each message, so that no message can pass for two; those that a guard refuses are left out."""
         lines = []
         for message in earlier:
-            verdict = await self._guards.check_input(message["content"])
+            verdict = await self._services.guards.check_input(message["content"])
             if not verdict.blocked:
                 words = " ".join(verdict.text.split())[: self._settings.max_characters]
                 lines.append(f"{_SPEAKERS[message['role']]}: {words}")
         return "\n".join(lines)
 
-    async def _ask(self, request: RequestState, history: str, step: TraceStep) -> str:
+    async def _ask(self, history: str, question: str, step: TraceStep) -> str:
         """The reply, empty when there was no whole one in time."""
-        messages = self._prompt.render(history=history, question=request.question)
-        step.text("input", messages)
-        text, whole = "", False
-        stream = self._chat.stream(request, messages, self._prompt.parameters, step=step)
+        reply = AIMessage("")
         try:
             # Given up by leaving it, not by the provider's deadline: that would count against its breaker.
-            async with asyncio.timeout(self._settings.timeout_seconds), aclosing(stream):
-                async for delta in stream:
-                    text += delta.text
-                    whole = delta.finish_reason == "stop"
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                reply = await (self._prompt | self._chat).ainvoke({"history": history, "question": question})
         except TimeoutError:
             step.fail("TimeoutError")
         except ModelError as error:
             _log.warning("the question was not condensed: %s", error.failure)
             step.fail(error.failure)
-        text = " ".join(text.split())
+        text = " ".join(str(reply.text).split())
         step.text("output", [{"role": "assistant", "content": text}])
-        return text if whole else ""
+        return text if reply.response_metadata.get("finish_reason") == "stop" else ""
 
 
 def earlier_turns(messages: Messages, turns: int) -> Messages:

@@ -28,31 +28,35 @@ if TYPE_CHECKING:
     from sluice.llm.providers.context import ProviderContext
     from sluice.llm.settings import AwsSpec, KeyedSpec, ProviderSpec, RemoteSpec
     from sluice.prompts import ModelParameters, Prompt
-    from sluice.retrieval import Hit, format_passages
+    from sluice.retrieval import Hit
     from sluice.rollout.load_measurements import charge
     from sluice.rollout.load_test.ask import ask
     from sluice.rollout.load_test.run import start_stage
     from sluice.rollout.load_test.stage import LoadStage
     from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, SearchError
     from sluice.serving.contracts import Application
+    from sluice.serving.passage_retriever import format_passages
+    from sluice.serving.prompt_template import ReleasePrompt
     from sluice.serving.request_state import RequestState
     from sluice.serving.routing import OPEN, ServicesDep, needs_scope
-    from sluice.serving.services import Services, render
+    from sluice.serving.services import Services
     from sluice.serving.telemetry.traces import TraceStep
     from sluice.serving.tools import tool
     from sluice.testing import fakes as testing
 
 # Module -> the names that it gives.
 _NAMES = {
-    # The application: `build(services) -> Application`.
+    # The application: `build(services) -> Application`, a Runnable of LangChain.
     "sluice.serving.contracts": ("Application",),
-    "sluice.serving.services": ("Services", "render"),
+    "sluice.serving.services": ("Services",),
+    "sluice.serving.prompt_template": ("ReleasePrompt",),
+    "sluice.serving.passage_retriever": ("format_passages",),
     "sluice.serving.request_state": ("RequestState",),
     "sluice.serving.answer": ("Answer", "ModelError", "ModelTimeoutError", "SearchError"),
     "sluice.serving.telemetry.traces": ("TraceStep",),
     "sluice.serving.tools": ("tool",),
     "sluice.prompts": ("ModelParameters", "Prompt"),
-    "sluice.retrieval": ("Hit", "format_passages"),
+    "sluice.retrieval": ("Hit",),
     "sluice.llm.chat": ("AnswerConstraint", "ChatProvider", "Delta", "Messages", "Usage"),
     # Endpoints of its own: src/assistant/routes.py.
     "fastapi": ("APIRouter",),
@@ -86,9 +90,10 @@ __all__ = [  # noqa: RUF022 - as many on a line as fit
     "APIRouter", "Answer", "AnswerConstraint", "Application", "Assertion", "AwsSpec", "ChatProvider", "Check",
     "CheckContext", "CheckResources", "Delta", "FailureKind", "Finding", "Hit", "KeyedSpec", "Label", "LoadStage",
     "Messages", "Metric", "MetricResources", "ModelError", "ModelParameters", "ModelTimeoutError", "OPEN", "Output",
-    "PatternCheck", "Prompt", "ProviderContext", "ProviderError", "ProviderSpec", "RemoteSpec", "RequestState", "Row",
-    "SearchError", "Services", "ServicesDep", "Settings", "SluiceError", "TraceStep", "Usage", "ask", "charge", "check",
-    "format_passages", "metric", "needs_scope", "provider", "render", "start_stage", "testing", "tool", "words",
+    "PatternCheck", "Prompt", "ProviderContext", "ProviderError", "ProviderSpec", "ReleasePrompt", "RemoteSpec",
+    "RequestState", "Row", "SearchError", "Services", "ServicesDep", "Settings", "SluiceError", "TraceStep", "Usage",
+    "ask", "charge", "check", "format_passages", "metric", "needs_scope", "provider", "start_stage", "testing", "tool",
+    "words",
 ]
 # fmt: on
 

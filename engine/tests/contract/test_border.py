@@ -79,13 +79,13 @@ def loaded(code: str) -> list[str]:
     return found
 
 
-def test_serving_loads_neither_the_evaluation_nor_langchain_nor_doubles() -> None:
+def test_serving_loads_neither_the_evaluation_nor_integrations_nor_doubles() -> None:
     modules = loaded(
         "import sluice.serving.server, assistant.app, assistant.tools; from sluice.serving.routing import load_router;"
         "load_router(); from sluice.guardrails.check import CHECKS; list(CHECKS);"
         "from sluice.serving.contracts import load_build; load_build('assistant.app:build')"
     )
-    unwanted = ("sluice.evaluation", "sluice.testing", "assistant.metrics", "langchain_core", "sluice.extras")
+    unwanted = ("sluice.evaluation", "sluice.testing", "assistant.metrics", "langchain_openai", "sluice.extras")
     assert [name for name in modules if name.startswith(unwanted)] == []
 
 

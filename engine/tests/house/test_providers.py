@@ -343,9 +343,7 @@ def test_a_bedrock_key_is_sent_as_it_is(server: Upstream) -> None:
     assert server.asked[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-HEAVY = (
-    "langchain_anthropic anthropic langchain_aws boto3 botocore langchain_openai openai langchain httpx httpx2 torch"
-)
+HEAVY = "langchain_anthropic anthropic langchain_aws boto3 botocore langchain_openai openai langchain httpx torch"
 
 
 def test_the_service_imports_neither_a_provider_s_library_nor_torch() -> None:

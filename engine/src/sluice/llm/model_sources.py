@@ -18,7 +18,14 @@ def fetch(source: str, folder: Path) -> Path:
     scheme = source.partition(":")[0]
     if scheme not in SCHEMES:
         raise SluiceError(f"{source}: no model source {scheme!r}{nearest(scheme, list(SCHEMES))}")
-    return SCHEMES[scheme](source, folder)
+    try:
+        return SCHEMES[scheme](source, folder)
+    except SluiceError:
+        raise
+    except Exception as error:  # every library has errors of its own
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        remedy = _REMEDIES.get(scheme, "check the network and the address, then run it again")
+        raise SluiceError(f"{source}: could not be fetched: {said}", remedy=remedy) from error
 
 
 def _matched(pattern: str, source: str, form: str) -> re.Match[str]:
@@ -43,18 +50,9 @@ def _wheel(source: str, folder: Path) -> Path:
 
 
 def _download_wheel(requirement: str, folder: Path, source: str) -> Path:
-    argv = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-        str(folder),
-    ]
-    done = subprocess.run([*argv, requirement], capture_output=True, text=True, check=False)
+    options = ["--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    argv = [sys.executable, "-m", "pip", "download", *options, requirement]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
@@ -82,27 +80,17 @@ def _hugging_face(source: str, folder: Path) -> Path:
     """hf://owner/name/file@revision, through huggingface_hub (HF_TOKEN for gated models)."""
     found = _matched(r"hf://([^/]+/[^/]+)/(.+)@([^@]+)", source, "hf://<owner>/<name>/<file>@<revision>")
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    try:
-        return Path(hf_hub_download(found[1], found[2], revision=found[3], local_dir=folder))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise SluiceError(f"{source}: could not be fetched: {str(error).splitlines()[0]}") from error
+    return Path(hf_hub_download(found[1], found[2], revision=found[3], local_dir=folder))
 
 
 def _s3(source: str, folder: Path) -> Path:
     """s3://bucket/key, with the credentials boto3 finds."""
     found = _matched(r"s3://([^/]+)/(.+)", source, "s3://<bucket>/<key>")
     import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
 
     target = folder / found[2].rpartition("/")[2]
-    try:
-        boto3.client("s3").download_file(found[1], found[2], str(target))
-    except (BotoCoreError, ClientError) as error:
-        raise SluiceError(
-            f"{source}: could not be fetched: {error}", remedy="check the AWS credentials and the key"
-        ) from error
+    boto3.client("s3").download_file(found[1], found[2], str(target))
     return target
 
 
@@ -110,14 +98,8 @@ def _mlflow(source: str, folder: Path) -> Path:
     """models:/name/version/file, from the MLflow registry that MLFLOW_TRACKING_URI names."""
     found = _matched(r"(models:/[^/]+/[^/]+)/(.+)", source, "models:/<registered model>/<version>/<file>")
     from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
 
-    try:
-        return Path(download_artifacts(f"{found[1]}/{found[2]}", dst_path=str(folder)))
-    except (MlflowException, OSError) as error:
-        raise SluiceError(
-            f"{source}: could not be fetched: {error}", remedy="check MLFLOW_TRACKING_URI and the version"
-        ) from error
+    return Path(download_artifacts(f"{found[1]}/{found[2]}", dst_path=str(folder)))
 
 
 SCHEMES: dict[str, Callable[[str, Path], Path]] = {
@@ -126,4 +108,8 @@ SCHEMES: dict[str, Callable[[str, Path], Path]] = {
     "hf": _hugging_face,
     "s3": _s3,
     "models": _mlflow,
+}
+_REMEDIES = {
+    "s3": "check the AWS credentials and the key",
+    "models": "check MLFLOW_TRACKING_URI and the version",
 }

@@ -8,20 +8,24 @@ from dataclasses import dataclass
 from sluice.llm.chat import Usage
 
 
-@dataclass(frozen=True)
+@dataclass
 class ProviderAttempt:
-    """`outcome`: answered, abandoned (the caller went away) or a FailureKind. Times in seconds; `cost` in US dollars.
+    """Filled while the attempt lasts; observers get it at the end.
 
-    `first_token_seconds` is None when there was none; `usage` and `cost` are None when the provider did not say.
+    Attributes:
+        outcome: answered, abandoned (the caller went away) or a FailureKind.
+        seconds: of the whole attempt.
+        first_token_seconds: None when there was none.
+        usage: None when the provider did not say; `cost`, in US dollars, likewise.
     """
 
     provider: str
     model: str
-    outcome: str
-    seconds: float
-    first_token_seconds: float | None
-    usage: Usage | None
-    cost: float | None
+    outcome: str = "abandoned"
+    seconds: float = 0.0
+    first_token_seconds: float | None = None
+    usage: Usage | None = None
+    cost: float | None = None
 
 
 Observer = Callable[[ProviderAttempt], None]

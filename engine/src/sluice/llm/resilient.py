@@ -72,13 +72,13 @@ class ResilientProvider:
         async with self._slots.acquire(min(first_by, now() + self._spec.timeouts.queue)):
             if (ticket := self._breaker.admit()) is None:
                 raise self._is_open()
-            record = _AttemptRecord(now())
+            record, began = ProviderAttempt(self.name, self._spec.model), now()
             succeeded: bool | None = None
             stream = self._provider.stream(messages, parameters, deadline=deadline)
             try:
                 async with aclosing(stream):
                     delta = await self._first(stream, first_by, deadline)
-                    record.first = now()
+                    record.first_token_seconds = now() - began
                     succeeded = True
                     if ticket.probe:  # the others need not wait for the end of this answer
                         self._breaker.settle(ticket, succeeded)
@@ -87,14 +87,15 @@ class ResilientProvider:
                     async for delta in stream:
                         yield self._signed(delta, record)
             except ProviderError as error:
-                cut = record.first is not None and error.failure is not FailureKind.DEADLINE
+                cut = record.first_token_seconds is not None and error.failure is not FailureKind.DEADLINE
                 failed = error.at(self.name, failure=FailureKind.CUT if cut else None)
                 record.outcome = failed.failure
                 succeeded = False if failed.rule.counts else None
                 raise failed from error
             finally:
                 self._breaker.settle(ticket, succeeded)
-                self._report(record, now())
+                record.seconds = now() - began
+                self._report(record)
 
     async def _first(self, stream: AsyncGenerator[Delta, None], first_by: float, deadline: float) -> Delta:
         try:
@@ -108,41 +109,19 @@ class ResilientProvider:
         except StopAsyncIteration:
             raise ProviderError(FailureKind.GARBAGE, "an answer without an end") from None
 
-    def _signed(self, delta: Delta, record: _AttemptRecord) -> Delta:
+    def _signed(self, delta: Delta, record: ProviderAttempt) -> Delta:
         """The last piece with the provider's name, the model and the price; all others as they are."""
         if delta.finish_reason is None:
             return delta
-        record.outcome = "answered"
-        record.last = delta._replace(
-            provider=self.name, model=self._spec.model, cost=self._spec.prices.cost(delta.usage)
-        )
-        return record.last
+        record.outcome, record.usage, record.cost = "answered", delta.usage, self._spec.prices.cost(delta.usage)
+        return delta._replace(provider=self.name, model=self._spec.model, cost=record.cost)
 
     def _is_open(self) -> ProviderError:
         return ProviderError(FailureKind.OPEN, "left alone after too many failures").at(self.name)
 
-    def _report(self, record: _AttemptRecord, now: float) -> None:
-        attempt = ProviderAttempt(
-            provider=self.name,
-            model=self._spec.model,
-            outcome=record.outcome,
-            seconds=now - record.began,
-            first_token_seconds=None if record.first is None else record.first - record.began,
-            usage=record.last.usage if record.last else None,
-            cost=record.last.cost if record.last else None,
-        )
+    def _report(self, attempt: ProviderAttempt) -> None:
         for observe in self._observers:
             try:
                 observe(attempt)
             except Exception:  # who counts must not cost anybody an answer
                 _log.exception("an observer of attempts failed")
-
-
-class _AttemptRecord:
-    """What is known of an attempt so far; times of the event loop's clock."""
-
-    def __init__(self, began: float) -> None:
-        self.began = began
-        self.first: float | None = None
-        self.last: Delta | None = None
-        self.outcome: str = "abandoned"

@@ -1,38 +1,30 @@
 """What an application is, and what it is built on. The engine runs any application of this form.
 
-`config/project.yaml` names its builder: `application: assistant.app:build`. Around it the engine puts what no
-application may skip: keys, limits, the guards of questions, passages and answers, deadlines, traces and citations.
+`config/project.yaml` names its builder: `application: assistant.app:build`. It gives a LangChain Runnable over
+{"messages": [{role, content}, …]}, which is a chain or a LangGraph graph, or an async function or generator of the
+same. Around it the engine puts what no application may skip: keys, limits, the guards of questions, passages and
+answers, deadlines, traces and citations.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+import inspect
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable
+
     from sluice.guardrails.guards import GuardOutcome
-    from sluice.llm.chat import Delta
     from sluice.retrieval import Hit
-    from sluice.serving.request_state import RequestState
     from sluice.serving.services import Services
 
-
-class Application(Protocol):
-    """Answers questions; one instance answers many at the same time, so what belongs to one is in its request."""
-
-    def stream(self, request: RequestState) -> AsyncGenerator[Delta, None]:
-        """The answer in pieces as they come; the last says how it ended and what it used (a model's own does).
-
-        No piece at all means that there is nothing to answer with: the engine then sends the decline text. When a guard
-        refuses the answer before anything was sent, the engine asks once more, with `request.refused` set.
-        """
-        ...
-
-
+Application: TypeAlias = "Runnable[dict[str, Any], Any] | Callable[[dict[str, Any]], Any]"
 Build: TypeAlias = "Callable[[Services], Application]"
 
 
@@ -91,3 +83,61 @@ def load_build(name: str) -> Build:
         raise SluiceError(f"{place}: {module} has no function {function!r}{nearest(function, known)}", remedy=remedy)
     made: Build = build
     return made
+
+
+def built_application(name: str, services: Services) -> Application:
+    """Builds the application of a release.
+
+    Args:
+        name: as for `load_build`.
+        services: what the builder is given.
+
+    Returns:
+        A Runnable or a function.
+
+    Raises:
+        SluiceError: there is no such builder, it refuses the release, or it gave something else.
+    """
+    built = load_build(name)(services)
+    if not (hasattr(built, "astream") or inspect.iscoroutinefunction(built) or inspect.isasyncgenfunction(built)):
+        raise SluiceError(
+            f"config/project.yaml: application: {name!r} gave {type(built).__name__}, which is not a Runnable",
+            remedy="return a chain, a graph or an async function, as src/assistant/app.py does",
+        )
+    return built
+
+
+async def answer_pieces(application: Application, asked: dict[str, Any]) -> AsyncGenerator[str, None]:
+    """The texts of an answer as they come; none at all where there is nothing to answer with, and the engine sends the
+    decline text.
+
+    Args:
+        application: as its builder gave it.
+        asked: `messages`; `question`, the last of a user; and `refused`, why a guard refused the answer before this
+            one, empty at the first attempt.
+    """
+    given: Any = application
+    if hasattr(given, "stream_mode"):  # a graph of LangGraph, whose messages come as they are written
+        stream = given.astream(asked, stream_mode="messages")
+    elif hasattr(given, "astream"):
+        stream = given.astream(asked)
+    elif inspect.isasyncgen(stream := given(asked)):
+        pass
+    else:
+        yield _text(await stream) or ""
+        return
+    async with aclosing(stream):
+        async for piece in stream:
+            if (text := _text(piece)) is not None:
+                yield text
+
+
+def _text(piece: Any) -> str | None:
+    """The text of what an application gives: a string, a message, a message with metadata, or a state with messages."""
+    if isinstance(piece, tuple):
+        piece = piece[0]
+    if isinstance(piece, Mapping):
+        piece = piece["messages"][-1]
+    if isinstance(piece, str):
+        return piece
+    return str(piece.text) if piece.type in ("ai", "AIMessageChunk") else None

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from sluice.core.errors import SluiceError
 from sluice.guardrails.guards import GuardOutcome
 from sluice.llm.chat import Delta, Messages
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage
 from sluice.serving.citations import cite, words
 from sluice.serving.telemetry import traces
+from sluice.serving.telemetry.trace_outcome import record_call
 
 T = TypeVar("T")
 
@@ -43,8 +46,9 @@ class RequestState:
         self.trace = traces.current_trace()
         # The engine's own.
         self.warming = warming
-        self.said: Delta | None = None
-        self.calls: list[Delta] = []  # of models, before the one that answered
+        self.said: Delta | None = None  # the end of the model's reply that is the answer
+        self.calls: list[Delta] = []  # the ends of all replies of models
+        self.replies: list[AsyncGenerator[Any, None]] = []  # of models, to be closed when an answer is given up
         self.text = ""
         self.asked = False
         self.blocked: str | None = None
@@ -54,6 +58,46 @@ class RequestState:
         self._ttft_ms: float | None = None
         self._output: traces.TraceStep | None = None
         self._once: dict[str, Any] = {}
+        self._preparation: traces.TraceStep | None = None
+
+    @property
+    def conversation(self) -> list[dict[str, str]]:
+        """The messages, with the question as the input guard lets it pass."""
+        last = max(place for place, message in enumerate(self.messages) if message["role"] == "user")
+        return [
+            {"role": message["role"], "content": self.question if place == last else message["content"]}
+            for place, message in enumerate(self.messages)
+        ]
+
+    @contextmanager
+    def preparation(self, name: str) -> Iterator[traces.TraceStep]:
+        """A step of the trace before the answer: models that are asked within it do not answer."""
+        with self.trace.step(name) as step:
+            self._preparation = step
+            try:
+                yield step
+            finally:
+                self._preparation = None
+
+    def step(self, name: str) -> AbstractContextManager[traces.TraceStep]:
+        """A step of the answer; within a preparation that itself."""
+        return nullcontext(self._preparation) if self._preparation else self.trace.step(name)
+
+    def replied(self, end: Delta, model: str) -> None:
+        """Counts a reply of a model by its last piece. `model`: who was asked, where the piece does not say."""
+        self.calls.append(end)
+        if self._preparation:
+            record_call(self._preparation, end, model)
+        else:
+            self.said = end
+
+    async def close_replies(self) -> None:
+        """Ends what models still write. LangChain leaves the generators of a chain that is given up to the garbage
+        collector."""
+        for reply in self.replies:
+            with suppress(RuntimeError):  # a task of the chain still runs it, and is being cancelled
+                await reply.aclose()
+        self.replies.clear()
 
     async def once(self, name: str, make: Callable[[], Awaitable[T]]) -> T:
         """What is made at the first attempt at an answer; a second attempt gets the same.
@@ -103,17 +147,11 @@ class RequestState:
         self.text += piece
         return piece
 
-    def count(self, delta: Delta) -> None:
-        """Keeps the last piece: it says how the answer ended, what it used and who gave it."""
-        if delta.finish_reason is not None:
-            self.said = delta
-
     def finish(self) -> Answer:
         declined = words(self.text) == words(self._decline)
         last = self.said or Delta(finish_reason="stop")
-        calls = [*self.calls, *([self.said] if self.said else [])]
-        usages = [said.usage for said in calls if said.usage is not None]
-        costs = [said.cost for said in calls if said.cost is not None]
+        usages = [said.usage for said in self.calls if said.usage is not None]
+        costs = [said.cost for said in self.calls if said.cost is not None]
         return Answer(
             text=self.text,
             declined=declined,
@@ -125,9 +163,32 @@ class RequestState:
             ttft_ms=self._ttft_ms,
             latency_ms=self._elapsed(),
             provider=last.provider,
-            cost=sum(costs) if calls and len(costs) == len(calls) else None,
+            cost=sum(costs) if costs and len(costs) == len(self.calls) else None,
             model=last.model,
         )
 
     def _elapsed(self) -> float:
         return (time.perf_counter() - self._started) * 1000
+
+
+_CURRENT: ContextVar[RequestState] = ContextVar("request")
+
+
+def current_request() -> RequestState:
+    """The request that is being answered in this task.
+
+    Raises:
+        SluiceError: there is none.
+    """
+    try:
+        return _CURRENT.get()
+    except LookupError:
+        raise SluiceError(
+            "the models and the search of a release answer within a request, and there is none",
+            remedy="ask the application as a whole; in tests by `testing.run_application`",
+        ) from None
+
+
+def enter_request(request: RequestState) -> None:
+    """Makes it the current request of this task. It is never left: a generator may end in another task."""
+    _CURRENT.set(request)

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider
+from sluice.prompts import ModelParameters
 from sluice.serving.answer import Answer, ModelError, NoQuestionError
-from sluice.serving.contracts import Application, Checks, Search, load_build
+from sluice.serving.chat_model import ChatModel
+from sluice.serving.contracts import Checks, Search, answer_pieces, built_application
+from sluice.serving.passage_retriever import PassageRetriever
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.request_state import RequestState
+from sluice.serving.request_state import RequestState, enter_request
 from sluice.serving.sentences import SentenceSplitter
-from sluice.serving.services import ChatModel, PassageRetriever, Services
+from sluice.serving.services import Services
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.trace_outcome import record
 
@@ -41,9 +43,12 @@ class ApplicationRunner:
         self._guards = guards
         self._whole = bundle.guardrails.whole_output
         self._model_name = bundle.model.stem
-        models = {_ROLE: ChatModel(chat, bundle.model.stem)}
-        self.services = Services(bundle, PassageRetriever(bundle, search, guards), guards, models)
-        self._application = _built(bundle.application, self.services)
+        model = ChatModel(provider=chat, model_name=bundle.model.stem, parameters=ModelParameters.model_validate({}))
+        retriever = PassageRetriever(
+            search=search, guards=guards, settings=bundle.service.retrieval, vets=bool(bundle.guardrails.passages)
+        )
+        self.services = Services(bundle, retriever, guards, {_ROLE: model})
+        self._application = built_application(bundle.application, self.services)
 
     async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
         """The whole answer.
@@ -125,15 +130,19 @@ class ApplicationRunner:
     async def _attempt(self, request: RequestState) -> AsyncGenerator[str, None]:
         sentences = SentenceSplitter(whole=self._whole)
         again = bool(request.refused)
-        async with aclosing(self._application.stream(request)) as deltas:
-            async for delta in deltas:
-                request.asked = True
-                request.count(delta)
-                for sentence in sentences.feed(delta.text):
-                    if piece := await self._checked(sentence, request):
-                        yield piece
-                    if request.blocked or bool(request.refused) is not again:
-                        return
+        enter_request(request)
+        asked = {"messages": request.conversation, "question": request.question, "refused": request.refused}
+        try:
+            async with aclosing(answer_pieces(self._application, asked)) as texts:
+                async for text in texts:
+                    request.asked = True
+                    for sentence in sentences.feed(text):
+                        if piece := await self._checked(sentence, request):
+                            yield piece
+                        if request.blocked or bool(request.refused) is not again:
+                            return
+        finally:
+            await request.close_replies()
         if request.asked and (piece := await self._checked(sentences.rest().rstrip(), request)):
             yield piece
 
@@ -150,16 +159,6 @@ class ApplicationRunner:
             return ""
         gap = sentence[: len(sentence) - len(body)] if request.text else ""
         return gap + verdict.text if verdict.text else ""
-
-
-def _built(name: str, services: Services) -> Application:
-    application = load_build(name)(services)
-    if not callable(getattr(application, "stream", None)):
-        raise SluiceError(
-            f"config/project.yaml: application: {name!r} gave {type(application).__name__}, which has no `stream`",
-            remedy="return an Application, as src/assistant/app.py does",
-        )
-    return application
 
 
 def last_question(messages: Sequence[Mapping[str, str]]) -> str:

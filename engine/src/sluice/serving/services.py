@@ -2,144 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
-from sluice.llm.chat import ChatProvider, Delta, Messages
-from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.prompts import ModelParameters, Prompt
-from sluice.retrieval import Hit, RetrievalError
-from sluice.serving.answer import ModelError, SearchError
-from sluice.serving.contracts import Checks, Search
+from sluice.serving.chat_model import ChatModel
+from sluice.serving.contracts import Checks
+from sluice.serving.passage_retriever import PassageRetriever
+from sluice.serving.prompt_template import ReleasePrompt
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
-from sluice.serving.request_state import RequestState
+from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import ServiceSettings
-from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.trace_outcome import record_call
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
-
-_BETWEEN_WORDS = re.compile(r"[-_./]+")  # in the name of a file
-_SEARCHES = 16  # side by side; what waits for the embedder at the same time is embedded together
-
-
-class ChatModel:
-    """The models of a role as one, with retries and fallback inside."""
-
-    def __init__(self, provider: ChatProvider, name: str) -> None:
-        self._provider = provider
-        self._name = name
-
-    async def stream(
-        self,
-        request: RequestState,
-        messages: Messages,
-        parameters: ModelParameters,
-        *,
-        step: traces.TraceStep | None = None,
-    ) -> AsyncGenerator[Delta, None]:
-        """The pieces of a model's reply, within the deadline of the request.
-
-        Args:
-            request: for whom the model is asked.
-            messages: what it is asked.
-            parameters: of the prompt.
-            step: where the call is noted when it prepares the answer; without one it gives the answer, and has the
-                step `chat`.
-
-        Raises:
-            ModelError: there is no whole reply; ModelTimeoutError: not in time.
-        """
-        if step is None:
-            async with request.trace.step(traces.CHAT), aclosing(self._asked(request, messages, parameters)) as deltas:
-                async for delta in deltas:
-                    yield delta
-            return
-        async with aclosing(self._asked(request, messages, parameters)) as deltas:
-            async for delta in deltas:
-                if delta.finish_reason is not None:
-                    request.calls.append(delta)
-                    record_call(step, delta, self._name)
-                yield delta
-
-    async def _asked(
-        self, request: RequestState, messages: Messages, parameters: ModelParameters
-    ) -> AsyncGenerator[Delta, None]:
-        # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
-        stream = self._provider.stream(messages, parameters, deadline=request.deadline)
-        try:
-            async with aclosing(stream):
-                async for delta in stream:
-                    yield delta
-        except ProviderError as error:
-            late = error.failure is FailureKind.DEADLINE
-            failed = request.late() if late else ModelError(f"the model gave no answer: {error}")
-            failed.retry_after, failed.failure = error.retry_after, error.failure.value
-            raise failed from error
-        except Exception as error:
-            failed = ModelError(f"the model gave no answer: {type(error).__name__}: {error}")
-            failed.failure = type(error).__name__
-            raise failed from error
-
-
-class PassageRetriever:
-    """The search of the release, for the tenant who asks. What it gives may be quoted to a model: the guards have
-    looked at the text, the title and the file name of each passage."""
-
-    def __init__(self, bundle: ReleaseBundle, search: Search, guards: Checks) -> None:
-        self._settings = bundle.service.retrieval
-        self._vets = bool(bundle.guardrails.passages)
-        self._search = search
-        self._guards = guards
-        self._threads = ThreadPoolExecutor(_SEARCHES, thread_name_prefix="search")
-
-    async def search(self, request: RequestState, question: str) -> list[Hit]:
-        """The best passages, and none where even the best is further away than `retrieval.min_similarity`.
-
-        Raises:
-            SearchError: the search failed; ModelTimeoutError: the deadline has passed.
-        """
-        hits = await self._found(request, question)
-        if request.warming:
-            return hits
-        hits = await self._vetted(request, hits)
-        request.found(hits)
-        near = max((hit.similarity for hit in hits), default=-1.0) >= self._settings.min_similarity
-        return hits if near else []
-
-    async def _found(self, request: RequestState, question: str) -> list[Hit]:
-        with request.trace.step(traces.RETRIEVE) as step:
-            step.text("query", question)
-            try:
-                async with request.in_time():
-                    search = partial(self._search.search, question, k=self._settings.k, tenant=request.tenant)
-                    hits = await asyncio.get_running_loop().run_in_executor(self._threads, search)
-            except RetrievalError as error:
-                raise SearchError(f"the search failed: {error.message}") from error
-            step.hits(hits)
-            return hits
-
-    async def _vetted(self, request: RequestState, hits: list[Hit]) -> list[Hit]:
-        if not self._vets:
-            return hits
-        kept = []
-        with request.trace.step(traces.GUARD_PASSAGES) as step:
-            for hit in hits:
-                name = _BETWEEN_WORDS.sub(" ", hit.doc_id)
-                verdict = await self._guards.check_passage(f"{name}\n{hit.title}\n{hit.text}")
-                step.verdict(verdict)
-                if not verdict.blocked:
-                    kept.append(hit)
-        return kept
 
 
 @dataclass(frozen=True)
@@ -148,10 +27,11 @@ class Services:
 
     Attributes:
         settings: config/service.yaml of the release.
-        prompts: the prompts of the release, by name; `prompt` also checks one.
-        retriever: the search.
+        prompts: the prompts of the release, by name, as LangChain's templates; `prompt` also checks one.
+        retriever: the search, a LangChain retriever.
         guards: the guards, for texts that reach a model beside the question and the passages.
-        models: the models by role; `chat` gives one.
+        models: LangChain's chat models by role; `chat` gives one.
+        request: what is being answered in this task.
     """
 
     bundle: ReleaseBundle
@@ -164,8 +44,12 @@ class Services:
         return self.bundle.service
 
     @property
-    def prompts(self) -> Mapping[str, Prompt]:
-        return self.bundle.prompts
+    def request(self) -> RequestState:
+        return current_request()
+
+    @cached_property
+    def prompts(self) -> Mapping[str, ReleasePrompt]:
+        return {name: ReleasePrompt.of(prompt) for name, prompt in self.bundle.prompts.items()}
 
     @cached_property
     def tools(self) -> Mapping[str, BaseTool]:
@@ -174,18 +58,30 @@ class Services:
 
         return langchain_tools()
 
-    def chat(self, role: str = "chat") -> ChatModel:
-        """The models of a role of config/providers.yaml; SluiceError when the service opens none of that name."""
+    def chat(self, role: str = "chat", prompt: ReleasePrompt | None = None) -> ChatModel:
+        """The models of a role as one LangChain chat model.
+
+        Args:
+            role: of config/providers.yaml.
+            prompt: whose parameters it is asked with.
+
+        Returns:
+            The model.
+
+        Raises:
+            SluiceError: the service opens no models of that role.
+        """
         if role not in self.models:
             known = list(self.models)
             raise SluiceError(
                 f"the service opens no models of the role {role!r}{nearest(role, known)}",
                 remedy=f"use {' or '.join(known)}",
             )
-        return self.models[role]
+        model = self.models[role]
+        return model.model_copy(update={"parameters": prompt.parameters}) if prompt else model
 
-    def prompt(self, name: str, *, fills: Sequence[str], needs: Sequence[str] = ()) -> Prompt:
-        """A prompt of the release.
+    def prompt(self, name: str, *, fills: Sequence[str], needs: Sequence[str] = ()) -> ReleasePrompt:
+        """A prompt of the release, as a LangChain template.
 
         Args:
             name: prompts/<name>.prompt.yml.
@@ -210,22 +106,4 @@ class Services:
                 f"prompts/{name}.prompt.yml: no message holds {{{{{variable}}}}}",
                 remedy="add it, or the question never reaches the model",
             )
-        return prompt
-
-
-def render(request: RequestState, prompt: Prompt, **values: Any) -> list[dict[str, str]]:
-    """The messages of a prompt; noted in the trace.
-
-    Args:
-        request: whose trace it is.
-        prompt: the prompt.
-        values: for its variables; those that it does not use are left out.
-
-    Returns:
-        Messages with `role` and `content`.
-    """
-    with request.trace.step(traces.PROMPT) as step:
-        wanted = {variable.name for variable in prompt.variables}
-        messages = prompt.render(**{name: value for name, value in values.items() if name in wanted})
-        step.text("input", messages)
-        return messages
+        return self.prompts[name]

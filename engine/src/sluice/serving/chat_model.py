@@ -1,0 +1,121 @@
+"""The models of a role as one LangChain chat model, with fallback, retries, breaker, prices and recording inside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.chat_models import agenerate_from_stream
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from pydantic import SkipValidation
+
+from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, Messages
+from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.prompts import ModelParameters
+from sluice.serving.answer import ModelError
+from sluice.serving.request_state import RequestState, current_request
+from sluice.serving.telemetry import traces
+
+_ROLES = {"human": "user", "ai": "assistant", "system": "system"}
+
+
+class ChatModel(BaseChatModel):
+    """Answers within a request: by its deadline, with a step in its trace, and counted in its answer.
+
+    Attributes:
+        provider: the providers of the role as one.
+        model_name: for the trace, where the provider does not say which model answered.
+        parameters: of each call; `bind(grammar=…)` adds a grammar for a local model, `bind(temperature=…)` changes one.
+
+    Raises:
+        ModelError: there is no whole reply; ModelTimeoutError: not in time.
+    """
+
+    provider: SkipValidation[ChatProvider]
+    model_name: str
+    parameters: ModelParameters
+
+    @property
+    def _llm_type(self) -> str:
+        return "sluice"
+
+    def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - the signature of LangChain
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        request = current_request()
+        asked = [{"role": _ROLES[message.type], "content": str(message.text)} for message in messages]
+        parameters = self._parameters({**kwargs, "stop": tuple(stop)} if stop else kwargs)
+        reply = self._reply(request, asked, parameters)
+        request.replies.append(reply)
+        return reply
+
+    async def _reply(
+        self, request: RequestState, asked: Messages, parameters: ModelParameters
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
+        # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
+        deltas = self.provider.stream(asked, parameters, deadline=request.deadline)
+        with request.step(traces.CHAT):
+            try:
+                async with aclosing(deltas):
+                    async for delta in deltas:
+                        if delta.finish_reason is not None:
+                            request.replied(delta, self.model_name)
+                        yield ChatGenerationChunk(message=_chunk(delta))
+            except Exception as error:
+                raise _model_error(error, request) from error
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - the signature of LangChain
+        **kwargs: Any,
+    ) -> ChatResult:
+        return asyncio.run(self._agenerate(messages, stop, **kwargs))
+
+    def _parameters(self, changes: dict[str, Any]) -> ModelParameters:
+        if not changes:
+            return self.parameters
+        kind = AnswerConstraint if "grammar" in changes else ModelParameters
+        return kind.model_validate({**self.parameters.model_dump(), **changes}, by_name=True)
+
+
+def _model_error(error: Exception, request: RequestState) -> Exception:
+    if not isinstance(error, ProviderError):
+        failed = ModelError(f"the model gave no answer: {type(error).__name__}: {error}")
+        failed.failure = type(error).__name__
+        return failed
+    late = error.failure is FailureKind.DEADLINE
+    failed = request.late() if late else ModelError(f"the model gave no answer: {error}")
+    failed.retry_after, failed.failure = error.retry_after, error.failure.value
+    return failed
+
+
+def _chunk(delta: Delta) -> AIMessageChunk:
+    if delta.finish_reason is None:
+        return AIMessageChunk(content=delta.text)
+    usage = None
+    if delta.usage:
+        tokens = (delta.usage.prompt_tokens, delta.usage.completion_tokens)
+        usage = UsageMetadata(input_tokens=tokens[0], output_tokens=tokens[1], total_tokens=sum(tokens))
+    said = {"finish_reason": delta.finish_reason, "model_name": delta.model, "provider": delta.provider}
+    return AIMessageChunk(content=delta.text, usage_metadata=usage, response_metadata=said, chunk_position="last")

@@ -1,0 +1,113 @@
+"""The search of a release as a LangChain retriever, for the tenant who asks."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from pydantic import PrivateAttr, SkipValidation
+
+from sluice.retrieval import Hit, RetrievalError, passages
+from sluice.serving.answer import SearchError
+from sluice.serving.contracts import Checks, Search
+from sluice.serving.request_state import RequestState, current_request
+from sluice.serving.settings import RetrievalSettings
+from sluice.serving.telemetry import traces
+
+_BETWEEN_WORDS = re.compile(r"[-_./]+")  # in the name of a file
+_METADATA = ("doc_id", "title", "score", "similarity", "start")
+_SEARCHES = 16  # side by side; what waits for the embedder at the same time is embedded together
+
+
+class PassageRetriever(BaseRetriever):
+    """The best passages, and none where even the best is further away than `retrieval.min_similarity`. They may be
+    quoted to a model: the guards have looked at the text, the title and the file name of each.
+
+    Attributes:
+        search: of the release.
+        guards: of passages.
+        settings: how many passages, and how near.
+        vets: whether the release has guards of passages.
+
+    Raises:
+        SearchError: the search failed; ModelTimeoutError: the deadline has passed.
+    """
+
+    search: SkipValidation[Search]
+    guards: SkipValidation[Checks]
+    settings: RetrievalSettings
+    vets: bool
+    _threads: ThreadPoolExecutor = PrivateAttr(
+        default_factory=partial(ThreadPoolExecutor, _SEARCHES, thread_name_prefix="search")
+    )
+
+    async def _aget_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002 - the signature of LangChain
+    ) -> list[Document]:
+        return await self._documents(query)
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - the signature of LangChain
+    ) -> list[Document]:
+        return asyncio.run(self._documents(query))
+
+    async def _documents(self, question: str) -> list[Document]:
+        """The passages; a second attempt at an answer gets the same."""
+        request = current_request()
+        hits = await request.once(f"passages for {question}", lambda: self._near(request, question))
+        return [
+            Document(hit.text, id=hit.chunk_id, metadata={name: getattr(hit, name) for name in _METADATA})
+            for hit in hits
+        ]
+
+    async def _near(self, request: RequestState, question: str) -> list[Hit]:
+        hits = await self._found(request, question)
+        if request.warming:
+            return hits
+        hits = await self._vetted(request, hits)
+        request.found(hits)
+        near = max((hit.similarity for hit in hits), default=-1.0) >= self.settings.min_similarity
+        return hits if near else []
+
+    async def _found(self, request: RequestState, question: str) -> list[Hit]:
+        with request.trace.step(traces.RETRIEVE) as step:
+            step.text("query", question)
+            try:
+                async with request.in_time():
+                    search = partial(self.search.search, question, k=self.settings.k, tenant=request.tenant)
+                    hits = await asyncio.get_running_loop().run_in_executor(self._threads, search)
+            except RetrievalError as error:
+                raise SearchError(f"the search failed: {error.message}") from error
+            step.hits(hits)
+            return hits
+
+    async def _vetted(self, request: RequestState, hits: list[Hit]) -> list[Hit]:
+        if not self.vets:
+            return hits
+        kept = []
+        with request.trace.step(traces.GUARD_PASSAGES) as step:
+            for hit in hits:
+                name = _BETWEEN_WORDS.sub(" ", hit.doc_id)
+                verdict = await self.guards.check_passage(f"{name}\n{hit.title}\n{hit.text}")
+                step.verdict(verdict)
+                if not verdict.blocked:
+                    kept.append(hit)
+        return kept
+
+
+def format_passages(documents: Sequence[Document]) -> str:
+    """Passages as a prompt has them, in the form in which training showed them: one a line, `[1] Title: text`."""
+    hits = [Hit(chunk_id=one.id or "", text=one.page_content, **one.metadata) for one in documents]
+    return passages.format_passages(hits)

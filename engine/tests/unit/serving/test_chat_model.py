@@ -1,0 +1,100 @@
+"""The models of a role as a LangChain chat model, over scripted servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.output_parsers import StrOutputParser
+
+from sluice.core.errors import SluiceError
+from sluice.llm.chat import ChatProvider
+from sluice.serving.answer import ModelError
+from sluice.serving.chat_model import ChatModel
+from sluice.serving.request_state import RequestState, enter_request
+from support.providers.clients import PARAMETERS, chat_over
+from support.providers.server import TEXT, Upstream, upstream
+
+Servers = Callable[..., list[Upstream]]
+
+
+@pytest.fixture
+def servers(loopback: None) -> Iterator[Servers]:  # noqa: ARG001 - it opens loopback
+    """`servers("normal", "status:500")`: one running server for each script."""
+    with ExitStack() as stack:
+        yield lambda *scripts: [stack.enter_context(upstream(script)) for script in scripts]
+
+
+def model(provider: ChatProvider) -> ChatModel:
+    return ChatModel(provider=provider, model_name="m", parameters=PARAMETERS)
+
+
+def within(ask: Callable[[], Any]) -> tuple[Any, RequestState]:
+    """What an asynchronous function gives within a request."""
+
+    async def answer() -> tuple[Any, RequestState]:
+        request = RequestState([], None, decline="No.", seconds=60)
+        enter_request(request)
+        return await ask(), request
+
+    return asyncio.run(answer())
+
+
+def test_the_answer_its_usage_and_who_gave_it(servers: Servers) -> None:
+    running = servers("status:500", "normal")
+    asked = [SystemMessage("Be brief."), AIMessage("Yes?"), HumanMessage("How much?")]
+    reply, request = within(lambda: model(chat_over(running)).ainvoke(asked, stop=["END"]))
+    assert reply.text == TEXT
+    assert reply.usage_metadata == {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14}
+    assert (reply.response_metadata["provider"], reply.response_metadata["finish_reason"]) == ("b", "stop")
+    sent = running[1].asked[0].json
+    assert [message["role"] for message in sent["messages"]] == ["system", "assistant", "user"]
+    assert sent["stop"] == ["END"]
+    assert [call.provider for call in request.calls] == ["b"]
+
+
+def test_it_is_a_part_of_chains_and_streams(servers: Servers) -> None:
+    chain = model(chat_over(servers("drip:0.02"))) | StrOutputParser()
+
+    async def pieces() -> list[str]:
+        return [piece async for piece in chain.astream("How much?") if piece]
+
+    found, _ = within(pieces)
+    assert "".join(found) == TEXT
+    assert len(found) > 1
+
+
+def test_parameters_are_bound_for_one_call(servers: Servers) -> None:
+    running = servers("normal")
+    within(lambda: model(chat_over(running)).bind(temperature=0.5, max_tokens=9).ainvoke("How much?"))
+    sent = running[0].asked[0].json
+    assert (sent["temperature"], sent["max_tokens"], sent["seed"]) == (0.5, 9, 1)
+
+
+def test_a_failure_is_an_error_of_the_answer(servers: Servers) -> None:
+    with pytest.raises(ModelError, match="the model gave no answer: a: HTTP 400") as caught:
+        within(lambda: model(chat_over(servers("status:400"))).ainvoke("How much?"))
+    assert caught.value.failure == "refused"
+
+
+def test_a_reply_that_is_left_is_closed_with_the_request(servers: Servers) -> None:
+    running = servers("hang_in_stream")
+
+    async def leave() -> None:
+        request = RequestState([], None, decline="No.", seconds=60)
+        enter_request(request)
+        stream = model(chat_over(running)).astream("How much?")
+        assert (await anext(stream)).text
+        await request.close_replies()
+        assert await asyncio.to_thread(running[0].asked[0].gone.wait, 60)
+
+    asyncio.run(leave())
+
+
+def test_outside_of_a_request_there_is_no_answer(servers: Servers) -> None:
+    with pytest.raises(SluiceError, match="answer within a request"):
+        asyncio.run(model(chat_over(servers("normal"))).ainvoke("How much?"))
