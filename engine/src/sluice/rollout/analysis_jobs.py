@@ -48,7 +48,15 @@ class JobFiles:
     state: Path
 
     def report(self, kind: str, name: str) -> Path:
-        """Where a Job shall write its report; there is none yet."""
+        """Where a Job shall write its report; an earlier one is removed.
+
+        Args:
+            kind: of the analysis; a folder of `state`.
+            name: of the Job.
+
+        Returns:
+            The path of the file.
+        """
         path = (self.state / kind / f"{name}.json").resolve()
         path.unlink(missing_ok=True)
         return path
