@@ -160,12 +160,12 @@ def place_of(path: PurePath | str, place: Place, lines: Mapping[Place, int]) -> 
         lines: 1-based line of each key path.
 
     Returns:
-        `path:line: keys`, the line being that of the innermost key that the file has.
+        `path:line: keys`, the line being that of the innermost key that the file has; for the whole file no keys.
     """
     known = place
     while known and known not in lines:
         known = known[:-1]
-    return f"{path}:{lines.get(known, 1)}: {'.'.join(str(part) for part in place)}"
+    return ": ".join([f"{path}:{lines.get(known, 1)}", *([".".join(map(str, place))] if place else [])])
 
 
 def _keys_at(model: type[BaseModel], place: Place) -> list[str]:
