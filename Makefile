@@ -19,7 +19,7 @@ export LITELLM_LOCAL_MODEL_COST_MAP := True
 # Targets of your own.
 -include project.mk
 
-.PHONY: help setup release eval sync serve image schemas test test-engine test-unit test-contract test-image test-workflows test-drill test-fork test-extras kind e2e-cluster soak audit check format clean
+.PHONY: help setup release eval sync serve image test test-engine test-unit test-contract test-image test-workflows test-drill test-fork test-extras kind e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,9 +41,6 @@ sync: $(READY)  ## write the limits of config/gates.yaml into k8s/base/analysis-
 
 serve: $(READY)  ## serve the champion on 127.0.0.1:8080
 	@$(BIN)/sluice serve
-
-schemas: $(READY)  ## fetch the definitions of custom resources again, by sha256 (engine/schemas/cluster/)
-	@$(BIN)/sluice manifests schemas
 
 $(SCANNER): engine/requirements/scan.txt | $(READY)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/scan

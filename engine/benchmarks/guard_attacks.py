@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "engine" / "tests"))
 
 from figures import Figure, Tables, percent
 
-from sluice.data.guard_rows import FREE, GuardRow
+from sluice.extras.guard.guard_rows import FREE, GuardRow
 from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters

@@ -31,8 +31,8 @@ from guard_streaming import INSTRUCTIONS, streaming
 
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.data.guard_rows import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
+from sluice.extras.guard.guard_rows import FREE, GuardRow, load_guard_rows
 from sluice.guardrails.bounded_cache import BoundedCache
 from sluice.guardrails.context import CheckResources
 from sluice.guardrails.guard_model import FILE, load_guard_model

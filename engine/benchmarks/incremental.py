@@ -26,7 +26,7 @@ from sluice.llm.model_files import ModelSpec, ensure, load_models
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import IndexInfo, build_index, identity_of, read_index
-from sluice.retrieval.retriever import open_retriever
+from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.stores import Stores
 from sluice.retrieval.vector_cache import RememberingEmbedder
 

@@ -34,8 +34,7 @@ from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import build_index
 from sluice.retrieval.index_stage import IndexParameters
-from sluice.retrieval.postgres import PostgresRetriever
-from sluice.retrieval.retriever import open_retriever
+from sluice.retrieval.postgres import PostgresRetriever, open_retriever
 from sluice.retrieval.search_sql import Mode
 
 PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "retrieval.md"

@@ -29,7 +29,7 @@ from sluice.llm.settings import PROMPT_ROLES, Providers
 from sluice.prompts import load_prompts
 from sluice.retrieval import Hit
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.retriever import open_retriever
+from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.stores import Stores
 from sluice.serving.auth import KeyRing
 from sluice.serving.feedback import FeedbackLog

@@ -35,8 +35,7 @@ from sluice.extras.admin.drop_tenant import drop_tenant
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import PostgresRetriever
-from sluice.retrieval.retriever import open_backend
+from sluice.retrieval.postgres import PostgresRetriever, open_backend
 from sluice.retrieval.stores import Stores
 
 PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "vector-stores.md"

@@ -33,8 +33,7 @@ from sluice.retrieval import Hit
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.collection_tables import words_of
 from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import PostgresRetriever
-from sluice.retrieval.retriever import open_retriever
+from sluice.retrieval.postgres import PostgresRetriever, open_retriever
 from sluice.retrieval.stores import Stores
 
 PAGE = Path(__file__).resolve().parents[2] / "engine" / "docs" / "figures" / "retrieval.md"

@@ -145,7 +145,7 @@ def load_ours(address: str, index: Path, settings: VectorSettings) -> Loaded:
 
 
 def _load_ours(address: str, index: Path, settings: VectorSettings, there: Any) -> None:
-    took = {"fill": 0.0, "_make_vector_index": 0.0}
+    took = {"_fill": 0.0, "_make_vector_index": 0.0}
 
     def timed(module: Any, name: str) -> None:
         inner = getattr(module, name)
@@ -159,13 +159,13 @@ def _load_ours(address: str, index: Path, settings: VectorSettings, there: Any) 
 
         setattr(module, name, outer)
 
-    timed(postgres_collections, "fill")
+    timed(postgres_collections, "_fill")
     timed(collection_tables, "_make_vector_index")
     with psycopg.connect(address, autocommit=True) as connection:
         info = postgres_collections.ensure_collection(connection, index, settings)
         found = sizes(connection, info.collection)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    there.send(Loaded(info.chunks / took["fill"], took["_make_vector_index"], *found, peak))
+    there.send(Loaded(info.chunks / took["_fill"], took["_make_vector_index"], *found, peak))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ import psycopg
 from pgvector.psycopg import register_vector
 from vector_loads import DIMENSION, Given
 
-from sluice.retrieval.postgres import PostgresRetriever
-from sluice.retrieval.retriever import open_backend
+from sluice.retrieval.postgres import PostgresRetriever, open_backend
 from sluice.retrieval.stores import Stores
 
 K = 10

@@ -21,7 +21,7 @@ HEAD = """| metric | kind | what | unit | better | rows | canary |
 KINDS = {"mean": "score, mean", "p50": "score, p50", "p95": "score, p95", "share": "assertion", "counts": "label"}
 
 
-def row(metric: type[Metric]) -> str:
+def row(metric: type[Metric] | Metric) -> str:
     canary = "yes" if metric.needs == "answer" else ""
     cells = (KINDS[metric.aggregate], metric.what, metric.unit, metric.direction or "", metric.rows, canary)
     return f"| `{metric.name}` | {' | '.join(cells)} |\n".replace("|  |", "| |")

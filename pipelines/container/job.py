@@ -1,15 +1,13 @@
 """What runs in a job of SageMaker: a stage of dvc.yaml, by the same command, in the places that SageMaker gives it.
 
-`python job.py --stage process|train|evaluate|embed`; embed is a shard of the stage index. It knows the standard library
-only, for nothing else is installed when it begins: it unpacks the source archives
-(extras/sagemaker/source_archives.py), installs the locks by hash unless the image says that it has them
-(SLUICE_INSTALLED=1), links data and results of earlier steps to where stages look for them, runs the commands, and
-hands over what they made. What went wrong is left in output/failure and output/message, which SageMaker shows for a
-training and for a processing job.
+`python job.py --stage process|train|evaluate`. It knows the standard library only, for nothing else is installed when
+it begins: it unpacks the source archives (extras/sagemaker/source_archives.py), installs the locks by hash unless the
+image says that it has them (SLUICE_INSTALLED=1), links data and results of earlier steps to where stages look for them,
+runs the commands, and hands over what they made. What went wrong is left in output/failure and output/message, which
+SageMaker shows for a training and for a processing job.
 
 Folders, below /opt/ml or what SAGEMAKER_BASE_DIR names:
-  processing/input/<name>, processing/output/<name>      process, evaluate, embed
-  config/resourceconfig.json                             embed: which of the job's machines this is
+  processing/input/<name>, processing/output/<name>      process, evaluate
   SM_CHANNEL_<NAME>, SM_MODEL_DIR, checkpoints           train; hyperparameters in SM_HPS, of pipelines/params.yaml
 """
 
@@ -63,16 +61,6 @@ class Job:
         found = self.base / "processing" / "output" / name
         found.mkdir(parents=True, exist_ok=True)
         return found
-
-    def machine(self) -> tuple[int, int]:
-        """Number of this machine, from 1, and how many the job has."""
-        path = self.base / "config" / "resourceconfig.json"
-        try:
-            found = json.loads(path.read_text())
-            hosts = sorted(found["hosts"])
-            return hosts.index(found["current_host"]) + 1, len(hosts)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Failed(f"{path}: does not say which machine this is: {error}") from None
 
     def prepare(self) -> None:
         """Code and data as a checkout, with its libraries. One process of each machine does it, the others wait."""
@@ -184,18 +172,7 @@ def evaluate(job: Job) -> None:
     shutil.copy(job.checkout / "build" / "gates.json", job.output("gates"))
 
 
-def embed(job: Job) -> None:
-    """This machine's shard of the corpus; what it had embedded in an earlier attempt is taken along."""
-    number, machines = job.machine()
-    out = job.output("vectors")
-    mine = f"{number}-of-{machines}"
-    earlier = job.base / "processing" / "input" / "vectors" / mine
-    if earlier.is_dir():
-        copy(earlier, out / mine)
-    job.sluice("index", "build", "--shard", f"{number}/{machines}", "--out", str(out))
-
-
-STAGES: dict[str, Callable[[Job], None]] = {"process": process, "train": train, "evaluate": evaluate, "embed": embed}
+STAGES: dict[str, Callable[[Job], None]] = {"process": process, "train": train, "evaluate": evaluate}
 
 
 def hyperparameters(environment: Mapping[str, str]) -> list[str]:

@@ -319,7 +319,7 @@ def test_a_key_that_is_missing_is_named_at_the_start(kind: str, monkeypatch: pyt
         provider(kind, "http://127.0.0.1:1")
 
 
-@pytest.mark.parametrize(("kind", "package"), [("anthropic", "langchain_anthropic"), ("bedrock", "botocore.session")])
+@pytest.mark.parametrize(("kind", "package"), [("anthropic", "langchain_anthropic"), ("bedrock", "aiobotocore.config")])
 def test_a_package_that_is_missing_is_named_with_the_remedy(
     kind: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,11 +14,14 @@ from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, Usage
 from sluice.serving.service_metrics import ServiceMetrics
 from sluice.serving.telemetry import traces
+from sluice.serving.telemetry.export_queue import Reason
 from sluice.serving.telemetry.exporters.langfuse import LangfuseExporter
-from sluice.serving.telemetry.exporters.mlflow import dialect
+from sluice.serving.telemetry.exporters.mlflow import SpoolExporter
 from sluice.serving.telemetry.settings import SILENT
-from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, feedback_span, plain, spans_of
+from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, feedback_span
+from sluice.serving.telemetry.spool import TraceSpool
 from sluice.serving.telemetry.trace_outcome import record, record_call
+from support.telemetry.recording import RESOURCE, RecordedTrace
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +47,9 @@ def test_every_metric_is_listed_with_its_type_and_labels(page: str) -> None:
     assert listed == there
 
 
-def every_span() -> list[Any]:
+def every_span(tmp_path: Path) -> list[Any]:
     """Spans with everything that can be on them, in the words of each backend."""
-    trace = traces.Trace("a" * 32, "b" * 16, sampled=True, contents=True)
+    trace = RecordedTrace(contents=True)
     trace.text("input", [{"role": "user", "content": "q"}])
     trace.set("sluice.time_to_first_token", 0.1)
     with trace.step(traces.GUARD_INPUT) as step:
@@ -63,27 +66,28 @@ def every_span() -> list[Any]:
         step.set("sluice.condense.taken", True)
     record(trace, answer, Delta(finish_reason="stop", usage=Usage(1, 2), cost=0.1), "model")
     facts = ProcessFacts("r", "answer", "0" * 64)
-    langfuse = LangfuseExporter("http://127.0.0.1:1", "a", "none", SILENT.traces, facts)
-    spans = [span for words in (plain, dialect, langfuse._dialect) for span in spans_of(trace, facts, words)]
-    langfuse.close()
-    return [*spans, feedback_span(FeedbackScore("a" * 32, 1, "good"), facts)]
+    exporters = [
+        LangfuseExporter("http://127.0.0.1:1", "a:none", SILENT.traces),
+        SpoolExporter(TraceSpool(tmp_path, most_bytes=1)),
+    ]
+    spans = trace.spans(facts, [exporter.dialect for exporter in exporters])
+    for exporter in exporters:
+        exporter.shutdown()
+    return [*spans, feedback_span(FeedbackScore("a" * 32, 1, "good"), facts, RESOURCE)]
 
 
-def test_every_attribute_is_listed(page: str) -> None:
+def test_every_attribute_is_listed(page: str, tmp_path: Path) -> None:
     listed = {name for row in rows(page, "Traces") for name in re.findall(r"`([\w.]+)`", row[0])}
     own = page.split("Attributes for one backend only:")[1].split("\n\n")[0]
     listed |= set(re.findall(r"`([\w.]+)`", own))
-    there = {name for span in every_span() for name in span.attributes}
+    there = {name for span in every_span(tmp_path) for name in span.attributes}
     spans = {"guard", "condense", "retrieve", "prompt", "feedback"}
     assert listed - spans == there
 
 
-def test_every_reason_of_a_loss_is_listed(root: Path, page: str) -> None:
+def test_every_reason_of_a_loss_is_listed(page: str) -> None:
     listed = {row[0].strip("`") for row in rows(page, "Exporters")} - {"mlflow", "langfuse", "otlp"}
-    folder = root / "engine" / "src" / "sluice" / "serving" / "telemetry"
-    source = "".join(path.read_text() for path in folder.rglob("*.py"))
-    there = set(re.findall(r'LostError\(\s*"(\w+)"', source)) | set(re.findall(r'self\._lost\(\s*"(\w+)"', source))
-    assert listed == there
+    assert listed == set(get_args(Reason))
 
 
 def test_the_log_s_keys_are_listed(root: Path, page: str) -> None:

@@ -57,7 +57,7 @@ def test_it_says_what_it_is(load_image: BuiltImage) -> None:
 
 def test_it_holds_locust_and_nothing_that_serves(load_image: BuiltImage) -> None:
     listed = installed(load_image)
-    assert {"locust", "pydantic", "boto3", "jsonschema"} <= listed.keys()
+    assert {"locust", "pydantic", "obstore", "jsonschema"} <= listed.keys()
     assert listed.items() <= locked("load.txt").items()
     assert not {"fastapi", "langchain", "xllamacpp", "psycopg", "torch", "mlflow", "dvc", "pip"} & listed.keys()
 

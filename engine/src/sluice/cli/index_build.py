@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluice.cli.common import HERE, OnOption, WatchOption, elsewhere, find_release
+from sluice.cli.common import find_release
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ def index_build(
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
-    on: OnOption = HERE,
-    workers: Annotated[
-        int, typer.Option(help="Elsewhere: machines that share the corpus; 0: as many as the settings say.", min=0)
-    ] = 0,
-    watch: WatchOption = False,
     shard: Annotated[str, typer.Option(help="K/N: embed this share of the documents into --out, and no more.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the vectors of a shard.")] = None,
     shards: Annotated[
@@ -45,8 +40,7 @@ def index_build(
     """Build build/index from data/corpus and load its collection (pipeline stage).
 
     Only chunks that this machine has not embedded before are embedded. With --tenant: of that tenant's documents and
-    those for everybody, as build/index-TENANT. Elsewhere each machine embeds its share; a job is known by what goes
-    into it: the same command picks up one that was started before, and pays for none twice."""
+    those for everybody, as build/index-TENANT."""
     from sluice.core.errors import SluiceError
     from sluice.retrieval.index_stage import run, run_shard
     from sluice.retrieval.sharding import CorpusShard
@@ -57,20 +51,11 @@ def index_build(
             "--shard and --out go together, and with no other option",
             remedy="embed with `--shard K/N --out FOLDER` for every K, then build with `--from FOLDER`",
         )
-    if on != HERE:
-        if shard or shards:
-            raise typer.BadParameter("--shard and --from are for machines of one's own; a job elsewhere has its own")
-        built = elsewhere("index", on)(workspace, workers=workers, follow=watch, store=store, env=env, tenant=tenant)
-        if built is None:
-            return
-    elif watch or workers:
-        raise typer.BadParameter("--watch and --workers are for another place, named by --on")
-    elif out is not None:
+    if out is not None:
         found = run_shard(workspace, CorpusShard.parse(shard), out)
         print(f"{out}: shard {shard}, vectors of {found} chunks")
         return
-    else:
-        built = run(workspace, store=store, env=env, tenant=tenant, shards=shards or ())
+    built = run(workspace, store=store, env=env, tenant=tenant, shards=shards or ())
     info = built.info
     print(f"{info.collection}: {info.documents} documents, {info.chunks} chunks, {built.embedded} embedded")
 

@@ -1,4 +1,4 @@
-"""`sluice manifests`: renders an overlay of k8s/, validates it, and writes the schemas for the validation."""
+"""`sluice manifests`: renders an overlay of k8s/ and validates it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="The manifests in k8s/: render, check, fetch schemas.")
+group = typer.Typer(no_args_is_help=True, help="The manifests in k8s/: render and check.")
 Overlays = Annotated[list[Path] | None, typer.Argument(help="Folders with a kustomization; default: every overlay.")]
 
 
@@ -38,13 +38,3 @@ def check(overlays: Overlays = None) -> None:
                 str(overlay), loose, remedy="name each image by digest under `images:` of the overlay"
             )
         print(f"{overlay}: {len(documents)} manifests, no fault")
-
-
-@group.command()
-def schemas() -> None:
-    """Fetch the definitions that engine/schemas/cluster/sources.yaml names, by sha256, and write their schemas."""
-    from sluice.cluster.crd_schemas import write_schemas
-
-    folder = Workspace.find().root / "engine" / "schemas" / "cluster"
-    for path in write_schemas(folder):
-        print(path.relative_to(folder.parent))

@@ -16,12 +16,9 @@ def traces_push() -> None:
     from dataclasses import asdict
 
     from sluice.core.settings import load_settings
-    from sluice.core.tracking import store_uri
     from sluice.serving.telemetry.mlflow_import import push
     from sluice.serving.telemetry.settings import TelemetrySettings
 
     workspace = Workspace.find()
     settings = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings).traces.mlflow
-    folder, artifacts = workspace.state / "traces", workspace.state / "mlartifacts"
-    pushed = push(folder, store_uri(workspace), experiment=settings.experiment, artifacts=artifacts)
-    print_json(asdict(pushed))
+    print_json(asdict(push(workspace, settings.experiment)))

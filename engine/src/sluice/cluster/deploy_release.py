@@ -53,8 +53,21 @@ def deploy(
     patience: WatchTimeouts,
     retry: bool = False,
 ) -> DeploymentResult:
-    """Applies, watches, and after a promotion prunes. `retry` lets a release that was stopped before begin again. An
-    interrupt does not stop the rollout: another call with the same documents shows the rest of it."""
+    """Applies, watches, and after a promotion prunes.
+
+    An interrupt does not stop the rollout: another call with the same documents shows the rest of it.
+
+    Args:
+        cluster: Where to.
+        documents: The rendered release, with one Rollout.
+        show: Prints a line.
+        seconds: The most time for the whole rollout.
+        patience: How long a silent API server and pods that do not start are waited for.
+        retry: Lets a release that was stopped before begin again.
+
+    Raises:
+        SluiceError: A manifest or a Job failed before the Rollout was touched, or the watch cannot go on.
+    """
     documents = list(documents)
     wanted: Any = rollout_of(documents)
     before = next((read_rollout(one) for one in cluster.live([wanted])), None)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,30 +39,22 @@ class ConflictError(SluiceError):
 
 
 # What kubectl says, the kind of error, and what to do about it. The first that fits counts.
+_FIELD = "take the field out of k8s/, or let go of it where it was written"
+_KIND = "install what defines that kind: Argo Rollouts, Traefik, …"
+_LOST = "check the connection and run it again: what was applied stays"
 _WORDS: tuple[tuple[str, type[SluiceError], str], ...] = (
     (r"\(Forbidden\)|is forbidden", SluiceError, _RIGHTS),
     (r"Unauthorized|You must be logged in|provide credentials", SluiceError, "sign in to the cluster again"),
-    (
-        r"no matches for kind|ensure CRDs are installed",
-        SluiceError,
-        "install what defines that kind: Argo Rollouts, Traefik, …",
-    ),
-    (
-        r"Apply failed with \d+ conflict",
-        ConflictError,
-        "take the field out of k8s/, or let go of it where it was written",
-    ),
+    (r"no matches for kind|ensure CRDs are installed", SluiceError, _KIND),
+    (r"Apply failed with \d+ conflict", ConflictError, _FIELD),
     (
         r"context .* does not exist|no context exists|no configuration|current-context",
         SluiceError,
         "set KUBECONFIG, and --context",
     ),
-    (
-        r"connection refused|was refused|no such host|i/o timeout|EOF|connection reset|Unable to connect"
-        r"|Client\.Timeout|ServiceUnavailable|TLS handshake timeout|currently unable to handle",
-        ClusterUnreachableError,
-        "check the connection and run it again: what was applied stays",
-    ),
+    (r"connection refused|was refused|no such host|i/o timeout|EOF|connection reset", ClusterUnreachableError, _LOST),
+    (r"Unable to connect|Client\.Timeout|TLS handshake timeout", ClusterUnreachableError, _LOST),
+    (r"ServiceUnavailable|currently unable to handle", ClusterUnreachableError, _LOST),
 )
 
 
@@ -83,9 +75,18 @@ class Cluster:
         return items
 
     def apply(self, documents: Sequence[Manifest], *, dry_run: bool = False, force: bool = False) -> None:
-        """Server-side apply. A dry run is checked by the API server: rights, admission, conflicts; nothing is kept.
+        """Server-side apply.
 
-        Raises ConflictError unless `force` takes fields over from other managers."""
+        Args:
+            documents: What to apply, in this order.
+            dry_run: The API server checks rights, admission and conflicts, and keeps nothing.
+            force: Takes fields over from other managers.
+
+        Raises:
+            ConflictError: Another manager owns a field, and `force` is not set.
+            ClusterUnreachableError: The API server stayed silent for `lost_seconds`.
+            SluiceError: It refuses.
+        """
         if not documents:
             return
         words = ["apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-"]
@@ -115,8 +116,7 @@ class Cluster:
     def _call(self, words: list[str], documents: Sequence[Manifest]) -> str:
         """Everything here may be repeated, so an API server that does not answer is asked again for a while."""
         text = yaml.safe_dump_all([dict(one) for one in documents], sort_keys=False)
-        end = time.monotonic() + self.lost_seconds
-        pause = 0.5
+        end, pause = time.monotonic() + self.lost_seconds, 0.5
         while True:
             try:
                 return self._once(words, text)
@@ -131,9 +131,8 @@ class Cluster:
         try:
             done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=_CALL_SECONDS)
         except subprocess.TimeoutExpired:
-            raise ClusterUnreachableError(
-                f"kubectl {words[0]}: no answer in {_CALL_SECONDS} s", remedy="run it again"
-            ) from None
+            said = f"kubectl {words[0]}: no answer in {_CALL_SECONDS} s"
+            raise ClusterUnreachableError(said, remedy="run it again") from None
         if done.returncode:
             raise _refusal(done.stderr)
         return done.stdout
@@ -170,22 +169,25 @@ def patch(client: httpx.Client, path: str, body: Any) -> Any:
     return _answer(lambda: client.patch(path, content=json.dumps(body), headers=headers))
 
 
-def _answer(ask: Any, *, absent: bool = False) -> Any:
+def _answer(ask: Callable[[], httpx.Response], *, absent: bool = False) -> Any:
     try:
         response = ask()
-    except httpx.TransportError as error:
-        raise ClusterUnreachableError(
-            f"the API server: {error}", remedy="check the connection and run it again"
-        ) from error
-    if response.status_code in (429, 500, 502, 503, 504):
+        if absent and response.status_code == 404:
+            return None
+        check(response)
+        return response.json()
+    except (httpx.TransportError, ValueError) as error:  # ValueError: an answer that was cut off
+        remedy = "check the connection and run it again"
+        raise ClusterUnreachableError(f"the API server: {error}", remedy=remedy) from error
+
+
+def check(response: httpx.Response) -> None:
+    """Raises what an answer of the API server refuses; ClusterUnreachableError where it may answer later."""
+    if response.status_code == 429 or response.status_code >= 500:
         raise ClusterUnreachableError(f"the API server: {message(response)}", remedy="run it again")
-    if absent and response.status_code == 404:
-        return None
     if response.is_error:
-        raise SluiceError(
-            message(response), remedy=_RIGHTS if response.status_code in (401, 403) else "see the message"
-        )
-    return response.json()
+        remedy = _RIGHTS if response.status_code in (401, 403) else "see the message"
+        raise SluiceError(message(response), remedy=remedy)
 
 
 def message(response: httpx.Response) -> str:

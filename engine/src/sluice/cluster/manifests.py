@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from sluice.cluster.crd_schemas import read_schema
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.release.container_image import PINNED
 
@@ -52,9 +52,15 @@ def parse(text: str) -> list[Manifest]:
 
 
 def validate(documents: Sequence[Manifest], schemas: Path) -> None:
-    """Raises all faults at once, each as `Kind/name: where: what`. `schemas`: engine/schemas/cluster/.
+    """Checks documents against the schemas of their kinds.
 
-    No documents at all are a fault too. A kind without a schema is a fault: nothing passes unseen."""
+    Args:
+        documents: What was rendered.
+        schemas: engine/schemas/cluster/.
+
+    Raises:
+        ValidationErrors: All faults, each as `Kind/name: where: what`; no document and an unknown kind are faults too.
+    """
     faults = [f"{place(one)}: {fault}" for one in documents for fault in _faults(one, schemas)]
     seen: set[tuple[str, str]] = set()
     for one in documents:
@@ -74,7 +80,12 @@ def place(document: Manifest) -> str:
 
 
 def unpinned(documents: Sequence[Manifest], *, placeholders: bool = True) -> list[str]:
-    """`Kind/name: image` of every image that is not named by digest, and of placeholders unless they are allowed."""
+    """`Kind/name: image` of every image that is not named by digest.
+
+    Args:
+        documents: What was rendered.
+        placeholders: Whether a digest of zeros counts as one.
+    """
     return [
         f"{place(one)}: {image}"
         for one in documents
@@ -113,6 +124,23 @@ def as_builtin(document: Manifest) -> list[Manifest]:
     if kind == "CronJob":
         return [{**document, "apiVersion": "batch/v1", "kind": "Job", "spec": document["spec"]["jobTemplate"]["spec"]}]
     return []
+
+
+def schema_name(group: str, kind: str) -> str:
+    """The file in engine/schemas/cluster/ with the schema of a custom resource."""
+    return f"{group}_{kind.lower()}.json"
+
+
+@cache
+def read_schema(folder: Path, group: str, kind: str) -> Any:
+    """SluiceError when there is none: what cannot be checked does not pass."""
+    path = folder / schema_name(group, kind)
+    if not path.is_file():
+        raise SluiceError(
+            f"{path}: no schema of {group}'s {kind}",
+            remedy=f"add its definition to {folder / 'sources.yaml'} and run engine/scripts/write_cluster_schemas.py",
+        )
+    return json.loads(path.read_bytes())
 
 
 def _faults(document: Manifest, schemas: Path) -> Iterator[str]:

@@ -31,10 +31,18 @@ _CONFIGMAP_BYTES = 1_000_000
 def render_release(
     workspace: Workspace, environment: str, release: Manifest, image: str = "", load_image: str = ""
 ) -> list[Any]:
-    """The documents that a cluster gets, validated. `image`, `load_image`: REPOSITORY@sha256:DIGEST of what serves the
-    release and of what judges its canary; empty: the overlay's.
+    """The documents that a cluster gets, validated.
 
-    SluiceError for an unknown environment, an image without digest, and everything that validation finds."""
+    Args:
+        workspace: The checkout; its `.sluice/deploy/` holds the overlay with the release in it.
+        environment: The overlay.
+        release: What is deployed.
+        image: REPOSITORY@sha256:DIGEST of what serves it; empty: the overlay's.
+        load_image: The same of what judges its canary.
+
+    Raises:
+        SluiceError: An unknown environment, an image without digest, or what validation finds.
+    """
     overlay = _overlay(workspace, environment)
     settings = yaml.safe_load((overlay / "kustomization.yaml").read_text()) or {}
     if not settings.get("namespace"):
@@ -70,7 +78,12 @@ def rollout_of(documents: list[Any]) -> Any:
 
 
 def place_of_rollout(workspace: Workspace, environment: str) -> tuple[str, str]:
-    """Namespace and name of the environment's Rollout."""
+    """Namespace and name of the Rollout.
+
+    Args:
+        workspace: The checkout.
+        environment: The overlay.
+    """
     metadata = rollout_of(manifests.parse(manifests.render(_overlay(workspace, environment))))["metadata"]
     return metadata["namespace"], metadata["name"]
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import httpx
 
-from sluice.cluster.kubectl import message
+from sluice.cluster.kubectl import ClusterUnreachableError, check, read
+from sluice.core.errors import SluiceError
 
 Object = Mapping[str, Any]
 
@@ -58,14 +59,6 @@ class _VersionExpiredError(Exception):
     """410 Gone: the resourceVersion is too old."""
 
 
-class _StatusError(Exception):
-    """A status that repeating does not mend."""
-
-
-class _TransientError(Exception):
-    """Something that may be mended by trying again."""
-
-
 def follow(
     client: httpx.Client,
     source: WatchedResource,
@@ -88,9 +81,10 @@ def follow(
     while not stop.is_set():
         try:
             if not version:
-                objects, version = _list(client, source)
+                document = read(client, source.path, **dict(source.query))
+                version = str(document["metadata"]["resourceVersion"])
                 heard()
-                tell(WatchEvent(source.name, "listed", objects))
+                tell(WatchEvent(source.name, "listed", tuple(document.get("items") or ())))
             for kind, changed in _watch(client, source, version, patience, heard):
                 version = str(changed["metadata"]["resourceVersion"])
                 if kind != "BOOKMARK":
@@ -100,44 +94,33 @@ def follow(
             stop.wait(0.05)  # the server ended the watch: that is how a watch ends
         except _VersionExpiredError:
             version = ""
-        except _StatusError as error:
-            tell(WatchEvent(source.name, "refused", text=str(error)))
-            return
-        except (_TransientError, httpx.TransportError, httpx.StreamError) as error:
+        except (ClusterUnreachableError, httpx.TransportError, httpx.StreamError) as error:
             if stop.is_set():
                 return
             lost = True
-            tell(WatchEvent(source.name, "lost", text=str(error) or type(error).__name__))
+            tell(
+                WatchEvent(source.name, "lost", text=str(error).splitlines()[0] if str(error) else type(error).__name__)
+            )
             stop.wait(pause)
             pause = min(pause * 2, longest)
+        except SluiceError as error:
+            tell(WatchEvent(source.name, "refused", text=error.message))
+            return
         except RuntimeError:
             if not stop.is_set():
                 raise
             return  # the client was closed between two looks at `stop`
 
 
-def _list(client: httpx.Client, source: WatchedResource) -> tuple[tuple[Object, ...], str]:
-    response = client.get(source.path, params=source.query)
-    _check(response)
-    try:
-        document = response.json()
-        return tuple(document.get("items") or ()), str(document["metadata"]["resourceVersion"])
-    except (ValueError, KeyError) as error:
-        raise _TransientError(f"a list that was cut off: {error}") from None
-
-
 def _watch(
     client: httpx.Client, source: WatchedResource, version: str, patience: WatchTimeouts, heard: Callable[[], None]
 ) -> Iterator[tuple[str, Object]]:
-    query = {
-        **dict(source.query),
-        "watch": "true",
-        "resourceVersion": version,
-        "allowWatchBookmarks": "true",
-        "timeoutSeconds": str(patience.watch),
-    }
+    query = {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true", **dict(source.query)}
+    query["timeoutSeconds"] = str(patience.watch)
     with client.stream("GET", source.path, params=query, timeout=httpx.Timeout(30, read=patience.silence)) as response:
-        _check(response)
+        if response.status_code == 410:
+            raise _VersionExpiredError
+        check(response)
         heard()
         for line in response.iter_lines():
             if not line.strip():
@@ -146,20 +129,9 @@ def _watch(
                 event = json.loads(line)
                 kind, changed = event["type"], event["object"]
             except (ValueError, KeyError):
-                raise _TransientError(f"a line that was cut off: {line[:80]}") from None
+                raise ClusterUnreachableError(f"a line that was cut off: {line[:80]}") from None
+            if kind == "ERROR" and changed.get("code") == 410:
+                raise _VersionExpiredError
             if kind == "ERROR":
-                if changed.get("code") == 410:
-                    raise _VersionExpiredError
-                raise _TransientError(str(changed.get("message", changed)))
+                raise ClusterUnreachableError(str(changed.get("message", changed)))
             yield kind, changed
-
-
-def _check(response: httpx.Response) -> None:
-    status = response.status_code
-    if status < 400:
-        return
-    if status == 410:
-        raise _VersionExpiredError
-    if status == 429 or status >= 500:
-        raise _TransientError(message(response))
-    raise _StatusError(message(response))

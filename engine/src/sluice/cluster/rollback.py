@@ -44,9 +44,24 @@ def rollback(
     seconds: float,
     patience: WatchTimeouts,
 ) -> tuple[str, RolloutOutcome | None]:
-    """The release that was gone back to, and how it ended; None for the outcome when it was live already.
+    """Goes back to an earlier release that the cluster still holds.
 
-    Without `release`: under way or stopped, back to stable; else to the release `before`, or the revision before."""
+    Args:
+        cluster: Where.
+        namespace: Of the Rollout.
+        name: Of the Rollout.
+        release: The release to go back to. Empty: to stable while a rollout is under way or stopped, else to `before`.
+        before: The release before the one that is live; empty: the revision before.
+        show: Prints a line.
+        seconds: The most time for it.
+        patience: How long a silent API server and pods that do not start are waited for.
+
+    Returns:
+        The release that was gone back to, and how it ended: None when it was live already.
+
+    Raises:
+        SluiceError: The cluster does not hold that release, or its ConfigMaps, any more.
+    """
     with cluster.client() as client:
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/{name}"
         document = read(client, path)

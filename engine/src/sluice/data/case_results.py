@@ -19,7 +19,12 @@ def scores_of(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def flip(before: float, after: float) -> Flip | None:
-    """Whether a share, 1 being right, crossed the middle, and in which direction."""
+    """Whether a share crossed the middle, and in which direction.
+
+    Args:
+        before: share of right trials, 0 to 1.
+        after: the same of the other result.
+    """
     if (before >= RIGHT) == (after >= RIGHT):
         return None
     return "fixed" if after >= RIGHT else "broken"

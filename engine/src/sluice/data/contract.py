@@ -13,14 +13,15 @@ from typing import Any
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.extras import hooks
 from sluice.data import leakage, privacy
 from sluice.data.corpus_files import check_characters, check_files
 from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.expectations import check_expectations
-from sluice.data.guard_rows import check_guard
 from sluice.data.row_sources import FILE as SOURCES
 from sluice.data.row_sources import scan_sources
-from sluice.data.rows import Document, LocatedRecord, Row, ValidationIssue, scan_corpus, scan_rows
+from sluice.data.rows import Document, Row, scan_corpus, scan_rows
+from sluice.data.scanning import LocatedRecord, ValidationIssue
 
 REMEDY = "correct the lines above; engine/docs/reference/data.md lists the rules"
 
@@ -47,26 +48,30 @@ class ContractReport:
     digest: str
     faults: tuple[ValidationIssue, ...]
 
-    def raise_if_faulty(self, max_shown: int | None = None) -> None:
-        """Raises ValidationErrors with every fault, or with the first `max_shown` and the number of the others."""
-        if not self.faults:
-            return
-        error = ValidationErrors(str(self.folder), [str(fault) for fault in self.faults], remedy=REMEDY)
-        if max_shown is not None and len(self.faults) > max_shown:
-            shown = "\n".join(f"  {fault}" for fault in self.faults[:max_shown])
-            hidden = len(self.faults) - max_shown
-            error.message = f"{self.folder}: {len(self.faults)} faults\n{shown}\n  ... and {hidden} more"
-        raise error
-
     def as_dict(self) -> dict[str, Any]:
         """For build/check/report.json."""
         return {"digest": self.digest, "counts": asdict(self.counts), "faults": [str(fault) for fault in self.faults]}
 
 
 def check_or_raise(folder: Path, max_shown: int | None = 50, policy: DataPolicy = DataPolicy()) -> ContractReport:
-    """The report of a data set that keeps the contract; raises ValidationErrors otherwise."""
+    """The report of a data set that keeps the contract.
+
+    Args:
+        folder: of the data set.
+        max_shown: how many faults an error names; None: all.
+        policy: config/data.yaml's.
+
+    Raises:
+        ValidationErrors: the data set has faults.
+    """
     report = check(folder, policy)
-    report.raise_if_faulty(max_shown)
+    shown = [str(fault) for fault in report.faults[:max_shown]]
+    if shown:
+        error = ValidationErrors(str(folder), [str(fault) for fault in report.faults], remedy=REMEDY)
+        if hidden := len(report.faults) - len(shown):
+            lines = "".join(f"  {fault}\n" for fault in shown)
+            error.message = f"{folder}: {len(report.faults)} faults\n{lines}  ... and {hidden} more"
+        raise error
     return report
 
 
@@ -78,7 +83,12 @@ def data_digest(folder: Path) -> str:
 
 
 def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
-    """Applies every rule to `folder` (corpus/*.md, train.jsonl, eval.jsonl, guard/) and reports all faults at once."""
+    """Applies every rule to a data set and reports all faults at once.
+
+    Args:
+        folder: with corpus/*.md, train.jsonl, eval.jsonl and what extras look at.
+        policy: config/data.yaml's.
+    """
     from sluice.data import row_schema
 
     if not folder.is_dir():
@@ -102,7 +112,8 @@ def check(folder: Path, policy: DataPolicy = DataPolicy()) -> ContractReport:
     faults += leakage.check_questions(train, evaluation)
     faults += leakage.check_documents(train, evaluation)
     faults += _check_documents_privacy(documents, policy.privacy) + check_rows_privacy(rows, policy.privacy)
-    faults += check_guard(folder / "guard")
+    for check_more in hooks("data_check").values():
+        faults += check_more(folder)
     return ContractReport(folder, _count(documents, train, evaluation), data_digest(folder), tuple(sorted(set(faults))))
 
 
@@ -117,7 +128,12 @@ def _check_documents_privacy(documents: list[LocatedRecord[Document]], policy: P
 
 
 def check_rows_privacy(rows: Sequence[LocatedRecord[Row]], policy: PrivacyPolicy) -> list[ValidationIssue]:
-    """Personal data and secrets in any text of a row, each kind once a row."""
+    """Personal data and secrets in any text of a row, each kind once a row.
+
+    Args:
+        rows: with their places.
+        policy: config/data.yaml's.
+    """
     faults = []
     for row in rows:
         expected = row.value.expect.model_dump_json() if row.value.expect else ""
@@ -130,15 +146,13 @@ def check_rows_privacy(rows: Sequence[LocatedRecord[Row]], policy: PrivacyPolicy
 def _count(
     documents: list[LocatedRecord[Document]], train: list[LocatedRecord[Row]], evaluation: list[LocatedRecord[Row]]
 ) -> DatasetCounts:
-    def declines(rows: list[LocatedRecord[Row]]) -> int:
-        return sum(not placed.value.answerable for placed in rows)
-
+    declines = [sum(not placed.value.answerable for placed in rows) for rows in (train, evaluation)]
     return DatasetCounts(
         documents=len(documents),
         words=sum(len(placed.value.text.split()) for placed in documents),
         train=len(train),
         evaluation=len(evaluation),
-        unanswerable=declines(train) + declines(evaluation),
-        train_unanswerable=declines(train),
-        evaluation_unanswerable=declines(evaluation),
+        unanswerable=sum(declines),
+        train_unanswerable=declines[0],
+        evaluation_unanswerable=declines[1],
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sluice.core.extras import hooks
 from sluice.data.data_policy import DocumentPolicy
-from sluice.data.rows import Document, LocatedRecord, ValidationIssue
+from sluice.data.rows import Document
+from sluice.data.scanning import LocatedRecord, ValidationIssue
 
 # U+FFFD stands where a decoder met bytes it did not know; the others are written by no editor.
 _LOST = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")

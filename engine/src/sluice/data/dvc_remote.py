@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,31 +41,28 @@ class ObjectStore:
     odb: Any
 
     def has(self, oid: str) -> bool:
-        return self.md5(oid) == oid.removesuffix(".dir")
+        return self.fault(oid) is None
 
-    def md5(self, oid: str) -> str | None:
-        """Of the bytes that are there under this name; None when there are none."""
+    def fault(self, oid: str) -> str | None:
+        """Why an object cannot be pulled; None where its bytes have its MD5."""
         digest = hashlib.md5(usedforsecurity=False)
         try:
-            with self.odb.fs.open(self.odb.oid_to_path(oid), mode="rb") as stream:
+            with self._open(oid) as stream:
                 while block := stream.read(_BLOCK):
                     digest.update(block)
         except FileNotFoundError:
-            return None
-        return digest.hexdigest()
+            return f"is not in {self.name}"
+        return None if digest.hexdigest() == oid.removesuffix(".dir") else f"holds other bytes in {self.name}"
 
     def read(self, oid: str) -> bytes:
         """The bytes of an object. SluiceError when they are not there or are others."""
-        try:
-            with self.odb.fs.open(self.odb.oid_to_path(oid), mode="rb") as stream:
-                content = bytes(stream.read())
-        except FileNotFoundError:
-            raise SluiceError(f"{self.name}: no object {oid}", remedy="publish it again: sluice data push") from None
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() != oid.removesuffix(".dir"):
-            raise SluiceError(
-                f"{self.name}: object {oid} holds other bytes", remedy="publish it again: sluice data push"
-            )
-        return content
+        if fault := self.fault(oid):
+            raise SluiceError(f"object {oid} {fault}", remedy="publish it again: sluice data push")
+        with self._open(oid) as stream:
+            return bytes(stream.read())
+
+    def _open(self, oid: str) -> Any:
+        return self.odb.fs.open(self.odb.oid_to_path(oid), mode="rb")
 
     def entries(self, oid: str) -> list[DataEntry]:
         """The files of a version of the data: `oid` is the list of a folder, or one file."""
@@ -83,14 +80,13 @@ class ObjectStore:
     def remove(self, oid: str) -> None:
         self.odb.delete(oid)
 
-    def copy_from(self, other: ObjectStore, oids: Sequence[str]) -> None:
-        """Copies objects from another store, and replaces corrupt ones."""
-        for oid in oids:
-            if self.md5(oid) is not None:
-                self.remove(oid)
-        if oids:
-            paths = [other.odb.oid_to_path(oid) for oid in oids]
-            self.odb.add(paths, other.odb.fs, list(oids), check_exists=False)
+    def copy_from(self, other: ObjectStore, lost: Mapping[str, str]) -> None:
+        """Copies from another store what was `absent`, and replaces corrupt objects."""
+        if lost:
+            for oid in lost:
+                with suppress(FileNotFoundError):
+                    self.remove(oid)
+            self.odb.add([other.odb.oid_to_path(oid) for oid in lost], other.odb.fs, list(lost), check_exists=False)
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,15 @@ class DataStores:
 
 @contextmanager
 def open_places(workspace: Workspace, remote: str = "") -> Iterator[DataStores]:
-    """`remote`: a name in .dvc/config, default: the one that is the default there. SluiceError when there is none."""
+    """DVC's cache of a checkout, and a remote.
+
+    Args:
+        workspace: the checkout.
+        remote: a name in .dvc/config; default: the one that is the default there.
+
+    Raises:
+        SluiceError: there is no such remote.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -121,7 +125,15 @@ def open_places(workspace: Workspace, remote: str = "") -> Iterator[DataStores]:
 
 
 def version_of(pointer: bytes, place: Path | str = POINTER) -> str:
-    """The object that a data.dvc names."""
+    """The object that a data.dvc names.
+
+    Args:
+        pointer: its content.
+        place: its name in an error.
+
+    Raises:
+        SluiceError: it names no MD5 of one folder.
+    """
     document, _ = parse_yaml(pointer, place)
     try:
         (out,) = document["outs"]
@@ -142,12 +154,8 @@ def absent(objects: ObjectStore, oids: Iterable[str]) -> dict[str, str]:
     """Objects that cannot be pulled from a store, and why."""
     wanted = list(dict.fromkeys(oids))
     with ThreadPoolExecutor(_READERS) as readers:
-        found = dict(zip(wanted, readers.map(objects.md5, wanted), strict=True))
-    return {
-        oid: f"is not in {objects.name}" if md5 is None else f"holds other bytes in {objects.name}"
-        for oid, md5 in found.items()
-        if md5 != oid.removesuffix(".dir")
-    }
+        found = zip(wanted, readers.map(objects.fault, wanted), strict=True)
+        return {oid: fault for oid, fault in found if fault}
 
 
 def told(entries: Iterable[DataEntry], lost: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sluice.data.rows import ExpectedBehaviour, LocatedRecord, Row, ValidationIssue
+from sluice.data.rows import ExpectedBehaviour, Row
+from sluice.data.scanning import LocatedRecord, ValidationIssue
 
 
 def check_expectations(rows: Sequence[LocatedRecord[Row]]) -> list[ValidationIssue]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 from sluice.data.near_duplicates import repeats_across, repeats_within, words
-from sluice.data.rows import Document, LocatedRecord, Row, ValidationIssue
+from sluice.data.rows import Document, Row
+from sluice.data.scanning import LocatedRecord, ValidationIssue
 
 T = TypeVar("T")
 
@@ -42,7 +43,12 @@ def _repeats(
 def check_questions(
     train: Sequence[LocatedRecord[Row]], evaluation: Sequence[LocatedRecord[Row]]
 ) -> list[ValidationIssue]:
-    """No question twice: inside train, inside evaluation, or, which is leakage, in both."""
+    """No question twice: inside one set, or, which is leakage, in both.
+
+    Args:
+        train: rows of the one, with their places.
+        evaluation: rows of the other.
+    """
     faults = []
     for rows in (train, evaluation):
         for later, earlier in repeats_within([placed.value for placed in rows]).items():

@@ -50,7 +50,15 @@ def repeats_within(rows: Sequence[Row]) -> dict[int, int]:
 
 
 def repeats_across(base: Sequence[Row], probe: Sequence[Row]) -> dict[int, int]:
-    """Positions in `probe` whose question is nearly one of `base` whatever the answers, and the position there."""
+    """Questions that are nearly one of another set, whatever the answers.
+
+    Args:
+        base: rows of the other set.
+        probe: rows that are looked at.
+
+    Returns:
+        Positions in `probe`, and the position in `base`.
+    """
     base_bags, probe_bags = [_bag(row.question) for row in base], [_bag(row.question) for row in probe]
     index = _WordIndex([*base_bags, *probe_bags])
     for number, bag in enumerate(base_bags):

@@ -1,46 +1,30 @@
 """Finds personal data and secrets in texts before they are published, indexed and trained on.
 
-Secrets are found by the plugins of detect-secrets that know a key's exact form (no entropy guesses, no look-up over the
-network), telephone numbers by phonenumbers, and python-stdnum verifies numbers with a checksum. All are imported on
+Secrets are found by the plugins of bc-detect-secrets that know a key's exact form (no entropy guesses, no look-up over
+the network), telephone numbers by phonenumbers, and python-stdnum verifies numbers with a checksum. All are imported on
 first use. A finding is masked, so that a report can be shown in a pull request.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from ipaddress import AddressValueError, IPv4Address
-from typing import Literal
+from typing import Any, Literal
 
 from sluice.data.data_policy import Kind, PrivacyPolicy
 
-_SECRET_PLUGINS = {
-    "artifactory": "ArtifactoryDetector",
-    "aws": "AWSKeyDetector",
-    "azure_storage_key": "AzureStorageKeyDetector",
-    "basic_auth": "BasicAuthDetector",
-    "discord": "DiscordBotTokenDetector",
-    "github_token": "GitHubTokenDetector",
-    "gitlab_token": "GitLabTokenDetector",
-    "jwt": "JwtTokenDetector",
-    "mailchimp": "MailchimpDetector",
-    "npm": "NpmDetector",
-    "openai": "OpenAIDetector",
-    "private_key": "PrivateKeyDetector",
-    "pypi_token": "PypiTokenDetector",
-    "sendgrid": "SendGridDetector",
-    "slack": "SlackDetector",
-    "square_oauth": "SquareOAuthDetector",
-    "stripe": "StripeDetector",
-    "telegram_token": "TelegramBotTokenDetector",
-    "twilio": "TwilioKeyDetector",
-}
-# Every form above has a run of a dozen characters with a digit, a separator or a capital inside, or is a PEM header.
-# Most lines of prose have neither, and are not shown to the plugins.
-_MAY_HOLD_SECRET = re.compile(r"BEGIN [A-Z ]*PRIVATE KEY|(?=\S*(?:[\d:_=]|\S[A-Z]))\S{12,}")
+# Modules of detect_secrets.plugins that guess by entropy or by the words beside a value, and one for addresses.
+_GUESSES = frozenset(
+    ("high_entropy_strings", "keyword", "ip_public", "cloudant", "ibm_cloud_iam", "ibm_cos_hmac", "softlayer")
+)
+# Every form that the others know has a run of a dozen characters with a digit, a separator or a capital inside.
+# Most lines of prose have none, and are not shown to the plugins.
+_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")  # the plugin wants its body in the same line
+_MAY_HOLD_SECRET = re.compile(r"(?=\S*(?:[\d:_=]|\S[A-Z]))\S{12,}")
 
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+\.)+[^\W\d_]{2,}(?![\w-])")
 # RFC 2606: reserved names.
@@ -87,14 +71,30 @@ class PersonalDataMatch:
 
 
 def findings(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> Iterator[tuple[int, str]]:
-    """(line, what) for each piece of personal data or secret that the policy does not allow; lines count from 1."""
+    """Personal data and secrets that a policy does not allow.
+
+    Args:
+        text: any text.
+        policy: config/data.yaml's.
+
+    Returns:
+        Line, counted from 1, and what was found there, masked.
+    """
     for found in scan(text, policy):
         group = "secret" if found.kind == "secret" else "personal data"
         yield text.count("\n", 0, found.start) + 1, f"{group}: {found.name} {mask(text[found.start : found.end])}"
 
 
 def redact(text: str, policy: PrivacyPolicy = PrivacyPolicy()) -> str:
-    """The text with what the policy redacts replaced by `[its kind]`; what it refuses stays, and is still found."""
+    """Redacts a text; what the policy refuses stays, and is still found.
+
+    Args:
+        text: any text.
+        policy: config/data.yaml's.
+
+    Returns:
+        The text with what the policy redacts replaced by `[its kind]`.
+    """
     for found in sorted(scan(text, policy), key=lambda one: one.start, reverse=True):
         if policy.action(found.kind) == "redact":
             text = text[: found.start] + found.placeholder + text[found.end :]
@@ -117,19 +117,21 @@ def scan(text: str, policy: PrivacyPolicy) -> list[PersonalDataMatch]:
 
 
 def _secrets(line: str) -> Iterator[tuple[str, int, int]]:
+    for header in _PEM.finditer(line):
+        yield "Private Key", *header.span()
     if _MAY_HOLD_SECRET.search(line):
-        for name, find in _secret_plugins():
-            for secret in map(str, find(line)):
-                start = max(0, line.find(secret))
-                yield name, start, start + len(secret)
+        for plugin in _secret_plugins():
+            if any(plugin.analyze_string(line)):
+                for form in plugin.denylist:
+                    yield from ((plugin.secret_type, *match.span()) for match in form.finditer(line))
 
 
 @cache
-def _secret_plugins() -> tuple[tuple[str, Callable[[str], Iterator[str]]], ...]:
-    plugins = (
-        getattr(import_module(f"detect_secrets.plugins.{module}"), name)() for module, name in _SECRET_PLUGINS.items()
-    )
-    return tuple((plugin.secret_type, plugin.analyze_string) for plugin in plugins)
+def _secret_plugins() -> tuple[Any, ...]:
+    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+
+    known = get_mapping_from_secret_type_to_class().values()
+    return tuple(plugin() for plugin in known if plugin.__module__.rpartition(".")[2] not in _GUESSES)
 
 
 def _personal(line: str, regions: tuple[str, ...]) -> Iterator[tuple[Kind, int, int]]:

@@ -48,7 +48,12 @@ def lines(rows: Iterable[Row]) -> str:
 
 
 def write(files: Mapping[str, str], out: Path) -> None:
-    """Files by their names into the folder `out`, each whole or not at all."""
+    """Writes files, each whole or not at all.
+
+    Args:
+        files: text by name.
+        out: folder.
+    """
     for name, text in files.items():
         write_atomic(out / name, text)
 

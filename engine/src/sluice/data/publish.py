@@ -6,19 +6,14 @@ was killed.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from sluice.core import git
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check_or_raise
 from sluice.data.data_policy import DataPolicy
-from sluice.data.dvc_remote import POINTER, DataStores, absent, open_places, told, version_here, version_of
+from sluice.data.dvc_remote import POINTER, DataStores, absent, open_places, told, version_here
 
 _REMEDY = "publish the data from where it was changed: sluice data push"
 
@@ -36,7 +31,13 @@ class Publication:
 def push(workspace: Workspace, policy: DataPolicy, remote: str = "") -> Publication:
     """Checks data/, notes its version in data.dvc, brings what is missing into the remote and reads all of it back.
 
-    Raises ValidationErrors when the data breaks its contract or an object did not arrive; data.dvc is then as it was.
+    Args:
+        workspace: the checkout.
+        policy: config/data.yaml's.
+        remote: a name in .dvc/config; default: the one that is the default there.
+
+    Raises:
+        ValidationErrors: the data breaks its contract or an object did not arrive; data.dvc is then as it was.
     """
     check_or_raise(workspace.data, policy=policy)
     pointer = workspace.root / POINTER
@@ -54,22 +55,32 @@ def push(workspace: Workspace, policy: DataPolicy, remote: str = "") -> Publicat
 def _send(stores: DataStores, version: str) -> Publication:
     entries = stores.cache.entries(version)
     lost = absent(stores.remote, [*(entry.oid for entry in entries), version])
+    listing = {version: lost.pop(version)} if version in lost else {}
     # The list of the files comes last: who finds it finds all.
-    stores.remote.copy_from(stores.cache, [oid for oid in lost if oid != version])
-    stores.remote.copy_from(stores.cache, [oid for oid in lost if oid == version])
-    after = absent(stores.remote, lost)
+    stores.remote.copy_from(stores.cache, lost)
+    stores.remote.copy_from(stores.cache, listing)
+    after = absent(stores.remote, lost | listing)
     if after:
         raise ValidationErrors(
             f"{stores.remote.name} does not take the data",
             told(entries, after) or [f"{POINTER}: {version} {after[version]}"],
             remedy="see whether it is full or may not be written; where it is neither, the cache of dvc is damaged",
         )
-    return Publication(stores.remote.name, version, len({entry.oid for entry in entries} | {version}), len(lost))
+    return Publication(
+        stores.remote.name, version, len({entry.oid for entry in entries} | {version}), len(lost | listing)
+    )
 
 
 def verify(workspace: Workspace, remote: str = "") -> Publication:
-    """Reads every object of data.dvc out of the remote, with nothing but data.dvc to go by. Raises ValidationErrors
-    with every file that a fresh clone could not pull."""
+    """Reads every object of data.dvc out of the remote, with nothing but data.dvc to go by.
+
+    Args:
+        workspace: the checkout.
+        remote: a name in .dvc/config; default: the one that is the default there.
+
+    Raises:
+        ValidationErrors: every file that a fresh clone could not pull.
+    """
     version = version_here(workspace)
     with open_places(workspace, remote) as stores:
         try:
@@ -81,21 +92,3 @@ def verify(workspace: Workspace, remote: str = "") -> Publication:
                 f"{POINTER} cannot be pulled from {stores.remote.name}", told(entries, lost), remedy=_REMEDY
             )
         return Publication(stores.remote.name, version, len({entry.oid for entry in entries} | {version}), 0)
-
-
-@contextmanager
-def checked_out(workspace: Workspace, base: str) -> Iterator[Path]:
-    """The data of a commit, branch or tag in a folder of its own, gone after the block; `base` may name a folder. From
-    the cache where it has it all, otherwise from the default remote."""
-    if Path(base).is_dir():
-        yield Path(base)
-        return
-    commit = git.resolve(workspace.root, base)
-    version = version_of(git.run(workspace.root, "show", f"{commit}:{POINTER}").encode(), f"{base}:{POINTER}")
-    with tempfile.TemporaryDirectory(prefix="sluice-data-") as made, open_places(workspace) as stores:
-        for entry in (stores.cache if stores.cache.has(version) else stores.remote).entries(version):
-            path = Path(made) / entry.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            place = stores.cache if stores.cache.has(entry.oid) else stores.remote
-            path.write_bytes(place.read(entry.oid))
-        yield Path(made)

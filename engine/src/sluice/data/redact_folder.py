@@ -10,11 +10,20 @@ from pathlib import Path
 from sluice.core.atomic_files import write_atomic
 from sluice.data.data_policy import PrivacyPolicy
 from sluice.data.privacy import redact
-from sluice.data.rows import Row, parse_row, read_text, write_rows
+from sluice.data.rows import Row, parse_row, write_rows
+from sluice.data.scanning import read_text
 
 
 def redact_folder(folder: Path, policy: PrivacyPolicy) -> dict[str, int]:
-    """How many documents and rows were changed."""
+    """Redacts a data set.
+
+    Args:
+        folder: of the data set.
+        policy: what is redacted.
+
+    Returns:
+        How many documents and rows were changed.
+    """
     documents = sum(_redact_file(path, policy) for path in sorted((folder / "corpus").rglob("*.md")))
     rows = sum(_redact_rows(folder / name, policy) for name in ("train.jsonl", "eval.jsonl"))
     return {"documents": documents, "rows": rows}
@@ -43,7 +52,12 @@ def _redact_rows(path: Path, policy: PrivacyPolicy) -> int:
 
 
 def redact_row(row: Row, policy: PrivacyPolicy) -> Row:
-    """Question and answers without what the policy redacts; both as in a document under the same policy."""
+    """Question and answers without what the policy redacts; both as in a document under the same policy.
+
+    Args:
+        row: as it was written.
+        policy: what is redacted.
+    """
     return row.model_copy(
         update={
             "question": redact(row.question, policy),

@@ -5,7 +5,9 @@ Imports pandera, which takes seconds: import this module inside functions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
+from operator import not_
 from typing import Any
 
 import pandas as pd
@@ -13,14 +15,22 @@ import pandera.pandas as pa
 
 from sluice.core.plain_names import NAME, RULE
 from sluice.data.near_duplicates import words
-from sluice.data.rows import Document, LocatedRecord, Row, ValidationIssue
+from sluice.data.rows import Document, Row
+from sluice.data.scanning import LocatedRecord, ValidationIssue
+
+_IS_ID = re.compile(r"\S+").fullmatch
 
 
 def check_rows(rows: Sequence[LocatedRecord[Row]], documents: dict[str, Document]) -> list[ValidationIssue]:
-    """Faults of single rows, given the corpus by id."""
+    """Faults of single rows.
+
+    Args:
+        rows: with their places.
+        documents: the corpus by id.
+    """
     schema = pa.DataFrameSchema(
         {
-            "id": pa.Column(str, [_each(_is_id, "id is blank or has white space")]),
+            "id": pa.Column(str, [_each(_IS_ID, "id is blank or has white space")]),
             "question": pa.Column(str, [_each(_has_text, "question is blank")]),
             "answers": pa.Column(
                 object,
@@ -31,11 +41,11 @@ def check_rows(rows: Sequence[LocatedRecord[Row]], documents: dict[str, Document
             ),
             "doc_ids": pa.Column(object, [_each(_all_different, "the same document twice")]),
             "tags": pa.Column(object, [_each(_all_text, "a tag is blank")]),
-            "unknown": pa.Column(object, [_each(_nothing, "doc_ids: no such document: {}")]),
-            "private": pa.Column(object, [_each(_nothing, "doc_ids: one tenant's document, the model is for all: {}")]),
-            "unfound": pa.Column(object, [_each(_nothing, "answer is not in its documents: {}")]),
-            "groundless": pa.Column(bool, [_each(_false, "a row with answers needs the doc_ids they come from")]),
-            "contradictory": pa.Column(bool, [_each(_false, "a row without answers (decline) must have no doc_ids")]),
+            "unknown": pa.Column(object, [_each(not_, "doc_ids: no such document: {}")]),
+            "private": pa.Column(object, [_each(not_, "doc_ids: one tenant's document, the model is for all: {}")]),
+            "unfound": pa.Column(object, [_each(not_, "answer is not in its documents: {}")]),
+            "groundless": pa.Column(bool, [_each(not_, "a row with answers needs the doc_ids they come from")]),
+            "contradictory": pa.Column(bool, [_each(not_, "a row without answers (decline) must have no doc_ids")]),
         },
         strict=True,
     )
@@ -62,11 +72,11 @@ def check_documents(documents: Sequence[LocatedRecord[Document]]) -> list[Valida
     texts = {name: pa.Column(str, [_each(_has_text, f"{name} is blank")]) for name in ("title", "licence", "source")}
     schema = pa.DataFrameSchema(
         {
-            "id": pa.Column(str, [_each(_is_id, "id is blank or has white space")]),
+            "id": pa.Column(str, [_each(_IS_ID, "id is blank or has white space")]),
             **texts,
             "text": pa.Column(str, [_each(_has_text, "no text after the front matter")]),
-            "mistenanted": pa.Column(object, [_each(_nothing, f"tenant {{}}: use {RULE}")]),
-            "misnamed": pa.Column(object, [_each(_nothing, "id {} does not equal the file name")]),
+            "mistenanted": pa.Column(object, [_each(not_, f"tenant {{}}: use {RULE}")]),
+            "misnamed": pa.Column(object, [_each(not_, "id {} does not equal the file name")]),
         },
         strict=True,
     )
@@ -82,7 +92,12 @@ def check_documents(documents: Sequence[LocatedRecord[Document]]) -> list[Valida
 
 
 def occurs(answer: str, text: str) -> bool:
-    """Whether `text` holds `answer` as whole words; case and the kind of white space do not matter."""
+    """Whether a text holds an answer as whole words; case and the kind of white space do not matter.
+
+    Args:
+        answer: that is looked for.
+        text: that may hold it.
+    """
     answer, text = " ".join(answer.split()).casefold(), " ".join(text.split()).casefold()
     at = text.find(answer)
     while answer and at >= 0:
@@ -117,16 +132,12 @@ def _fill(message: str, case: Any) -> str:
     return message.replace("{}", ", ".join(map(repr, case))) if isinstance(case, list) else message
 
 
-def _each(holds: Callable[[Any], bool], message: str) -> Any:
-    return pa.Check(holds, element_wise=True, error=message)
+def _each(holds: Callable[[Any], Any], message: str) -> Any:
+    return pa.Check(lambda value: bool(holds(value)), element_wise=True, error=message)
 
 
 def _has_text(value: str) -> bool:
     return bool(words(value) or value.strip())
-
-
-def _is_id(value: str) -> bool:
-    return bool(value) and not any(c.isspace() for c in value)
 
 
 def _all_text(values: Collection[str]) -> bool:
@@ -135,11 +146,3 @@ def _all_text(values: Collection[str]) -> bool:
 
 def _all_different(values: Collection[str]) -> bool:
     return len(set(values)) == len(values)
-
-
-def _nothing(values: Collection[str]) -> bool:
-    return not values
-
-
-def _false(value: bool) -> bool:
-    return not value

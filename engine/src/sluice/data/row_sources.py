@@ -3,14 +3,15 @@ front matter."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from sluice.core.atomic_files import write_jsonl
 from sluice.core.digests import digest_of_file
 from sluice.core.settings import Settings
-from sluice.data.rows import ValidationIssue, read_text
+from sluice.data.scanning import ValidationIssue, parse_line, scan_lines
 
 FILE = "sources.jsonl"
 
@@ -31,7 +32,15 @@ def sources_file(rows: Path) -> Path:
 
 
 def record(rows: Path, read: Path, number: int, *, licence: str, source: str) -> ImportSource:
-    """Writes the source of the `number` rows that were read from `read` beside `rows`."""
+    """Writes the source of imported rows beside them.
+
+    Args:
+        rows: file of the rows.
+        read: file that they were read from.
+        number: of the rows.
+        licence: of what was read.
+        source: where that is from.
+    """
     kept = ImportSource(file=read.name, sha256=digest_of_file(read), rows=number, licence=licence, source=source)
     write_jsonl(sources_file(rows), [kept.model_dump()])
     return kept
@@ -41,15 +50,5 @@ def scan_sources(path: Path) -> tuple[list[ImportSource], list[ValidationIssue]]
     """The lines of a sources.jsonl that can be read, and a fault for each that cannot; no file is no fault."""
     if not path.exists():
         return [], []
-    text, faults = read_text(path)
-    sources = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            sources.append(ImportSource.model_validate_json(line))
-        except ValidationError as error:
-            for fault in error.errors():
-                place = ".".join(map(str, fault["loc"]))
-                faults.append(ValidationIssue(path, number, f"{place}: {fault['msg']}" if place else str(fault["msg"])))
-    return sources, faults
+    found, faults = scan_lines(path, partial(parse_line, ImportSource))
+    return [placed.value for placed in found], faults

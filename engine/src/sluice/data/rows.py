@@ -7,18 +7,25 @@ and `scan_corpus` are for the contract: they never raise, and return readable re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from sluice.core.atomic_files import write_atomic, write_jsonl
-from sluice.core.errors import ValidationErrors
-from sluice.core.settings import Settings, nearest
+from sluice.core.settings import Settings
+from sluice.data.scanning import (
+    LocatedRecord,
+    ValidationIssue,
+    describe,
+    parse_line,
+    read_text,
+    require_whole,
+    scan_lines,
+)
 
 FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
@@ -93,86 +100,31 @@ FRONT_MATTER_KEYS = [name for name in Document.model_fields if name != "text"]
 # The status of a row made by `sluice data harvest` or `generate` and not yet reviewed: no part of the data.
 PROPOSED = "proposed"
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, order=True)
-class ValidationIssue:
-    """A fault and its location: `path:line: fault`."""
-
-    path: Path
-    line: int
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.what}"
-
-
-@dataclass(frozen=True)
-class LocatedRecord(Generic[T]):
-    """A row or document with its file and line; a document's `line` is where its body starts."""
-
-    value: T
-    path: Path
-    line: int
-
-    def fault(self, what: str) -> ValidationIssue:
-        return ValidationIssue(self.path, self.line, what)
-
 
 def load_rows(path: Path) -> list[Row]:
     """All rows of a .jsonl file. Raises ValidationErrors with every malformed line."""
-    rows, faults = scan_rows(path)
-    _raise(str(path), faults)
-    return [placed.value for placed in rows]
+    return require_whole(path, scan_rows(path))
 
 
 def load_corpus(folder: Path, *, keep: Callable[[Document], bool] = lambda _: True) -> list[Document]:
-    """The documents of a folder of .md files that are to be kept, sorted by id. Raises ValidationErrors with every
-    malformed file."""
-    documents, faults = scan_corpus(folder, keep=keep)
-    _raise(str(folder), faults)
-    return sorted((placed.value for placed in documents), key=lambda document: document.id)
+    """Reads the documents of a folder of .md files.
 
+    Args:
+        folder: of the corpus.
+        keep: which documents are wanted.
 
-def _raise(what: str, faults: Sequence[ValidationIssue]) -> None:
-    if faults:
-        raise ValidationErrors(
-            what,
-            [str(fault) for fault in sorted(faults)],
-            remedy="correct the lines above; see engine/docs/reference/data.md",
-        )
+    Returns:
+        Documents sorted by id.
 
-
-def read_text(path: Path) -> tuple[str, list[ValidationIssue]]:
-    """The text of a file, or an empty text and the reason."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        return "", [ValidationIssue(path, 1, f"cannot be read: {error.strerror}")]
-    try:
-        return content.decode("utf-8"), []
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        return "", [ValidationIssue(path, line, f"not UTF-8 text ({error.reason}, byte {error.start} of the file)")]
+    Raises:
+        ValidationErrors: every malformed file.
+    """
+    return sorted(require_whole(folder, scan_corpus(folder, keep=keep)), key=lambda document: document.id)
 
 
 def scan_rows(path: Path) -> tuple[list[LocatedRecord[Row]], list[ValidationIssue]]:
     """The readable rows of a .jsonl file and a fault for each line that is not one."""
-    text, faults = read_text(path)
-    if faults:
-        return [], faults
-    rows: list[LocatedRecord[Row]] = []
-    # Only "\n" ends a line: str.splitlines would also cut at U+2028, which JSON allows inside a string.
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            row, whats = parse_row(line)
-            faults += [ValidationIssue(path, number, what) for what in whats]
-            if row:
-                rows.append(LocatedRecord(row, path, number))
-    if not rows and not faults:
-        faults.append(ValidationIssue(path, 1, "no rows"))
-    return rows, faults
+    return scan_lines(path, parse_row)
 
 
 def parse_row(line: str) -> tuple[Row | None, list[str]]:
@@ -185,26 +137,22 @@ def parse_row(line: str) -> tuple[Row | None, list[str]]:
         return None, [f"expected an object, found {type(value).__name__}"]
     if value.get("status") == PROPOSED:
         return None, ["is only proposed: a person reads it, corrects it, and takes its key 'status' out"]
-    try:
-        return Row.model_validate_json(line, strict=True), []
-    except ValidationError as error:
-        return None, [_describe(dict(fault), ROW_KEYS) for fault in error.errors()]
-
-
-def _describe(fault: dict[str, Any], keys: list[str]) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key {place!r}{nearest(place, keys)}"
-    if fault["type"] == "missing":
-        return f"key {place!r} is missing"
-    return f"{place}: {fault['msg']}, found {fault['input']!r}"
+    return parse_line(Row, line, ROW_KEYS)
 
 
 def scan_corpus(
     folder: Path, *, max_bytes: int | None = None, keep: Callable[[Document], bool] = lambda _: True
 ) -> tuple[list[LocatedRecord[Document]], list[ValidationIssue]]:
-    """The readable documents under a folder, of those that are to be kept, and a fault for each .md file that is not
-    one. What is larger than `max_bytes` is not read, and no fault here: that is the caller's rule."""
+    """Reads the documents under a folder.
+
+    Args:
+        folder: of the corpus.
+        max_bytes: what is larger is not read, and no fault here: that is the caller's rule.
+        keep: which documents are wanted.
+
+    Returns:
+        The readable documents, and a fault for each .md file that is not one.
+    """
     if not folder.is_dir():
         return [], [ValidationIssue(folder, 1, "no such folder")]
     documents: list[LocatedRecord[Document]] = []
@@ -250,7 +198,7 @@ def _scan_document(path: Path) -> tuple[LocatedRecord[Document] | None, list[Val
     except ValidationError as error:
         return None, [
             ValidationIssue(
-                path, lines.get(str(fault["loc"][0]), 1), f"front matter: {_describe(dict(fault), FRONT_MATTER_KEYS)}"
+                path, lines.get(str(fault["loc"][0]), 1), f"front matter: {describe(dict(fault), FRONT_MATTER_KEYS)}"
             )
             for fault in error.errors()
         ]
@@ -259,12 +207,22 @@ def _scan_document(path: Path) -> tuple[LocatedRecord[Document] | None, list[Val
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """One row a line, atomically."""
+    """Writes one row a line, atomically.
+
+    Args:
+        path: of the file.
+        rows: in their order.
+    """
     write_jsonl(path, (row.as_dict() for row in rows))
 
 
 def write_document(folder: Path, document: Document) -> None:
-    """`<folder>/<id>.md` with its front matter, atomically."""
+    """Writes `<folder>/<id>.md` with its front matter, atomically.
+
+    Args:
+        folder: where it goes.
+        document: its text and front matter.
+    """
     head = yaml.safe_dump(
         document.model_dump(include=set(FRONT_MATTER_KEYS), exclude_none=True),
         sort_keys=False,

@@ -6,9 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_Z = 1.959964
-"""Of the normal distribution, for 95 %."""
-
 
 @dataclass(frozen=True)
 class Agreement:
@@ -71,7 +68,16 @@ def agreement(people: Sequence[bool], judge: Sequence[bool]) -> Agreement:
 
 
 def wilson(share: float, cases: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share; unlike share ± 2 errors it has a width at 0 and 1."""
-    spread = _Z * math.sqrt(share * (1 - share) / cases + _Z**2 / (4 * cases**2))
-    middle, scale = share + _Z**2 / (2 * cases), 1 + _Z**2 / cases
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    """Wilson's 95 % interval of a share; unlike share ± 2 errors it has a width at 0 and 1.
+
+    Args:
+        share: 0 to 1, a whole number of the cases.
+        cases: at least one.
+
+    Returns:
+        Its bounds, within 0 to 1.
+    """
+    from scipy.stats import binomtest
+
+    low, high = binomtest(round(share * cases), cases).proportion_ci(0.95, method="wilson")
+    return float(low), float(high)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import cache as once
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +20,7 @@ from sluice.data.rows import Row
 from sluice.evaluation.metrics.recall_at_5 import K
 from sluice.evaluation.output import Output
 from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError, RecordedChat, asking, times
-from sluice.evaluation.recorded_guards import RecordedGuards, guards_digest
-from sluice.evaluation.recorded_search import RecordedSearch, search_digest
+from sluice.evaluation.recorded_services import RecordedGuards, RecordedSearch, guards_digest, search_digest
 from sluice.evaluation.response_cache import ResponseCache
 from sluice.llm.chat import ChatProvider
 from sluice.retrieval.stores import Stores
@@ -66,22 +64,20 @@ class ChainWorker:
         *,
         replay: bool,
     ) -> None:
-        self._parts = parts
-        self.search = RecordedSearch(cache, digests.search, lambda: self._open.search, k=K)
-        guards = RecordedGuards(cache, digests.guards, lambda: self._open.guards)
-        chat = RecordedChat(cache, bundle.providers.chat, self._chat, model_digest=digests.model, replay=replay)
-        self.runner = ApplicationRunner(bundle, chat, self.search, guards)
+        def opened() -> WorkerParts:
+            if parts is None:
+                raise CacheMissError("no provider is running")
+            return parts
 
-    def _chat(self) -> ChatProvider:
-        if self._open.chat is None:
-            raise CacheMissError("replay calls no provider")
-        return self._open.chat
+        def chat() -> ChatProvider:
+            if (found := opened().chat) is None:
+                raise CacheMissError("replay calls no provider")
+            return found
 
-    @property
-    def _open(self) -> WorkerParts:
-        if self._parts is None:
-            raise CacheMissError("no provider is running")
-        return self._parts
+        self.search = RecordedSearch(cache, digests.search, lambda: opened().search, k=K)
+        guards = RecordedGuards(cache, digests.guards, lambda: opened().guards)
+        recorded = RecordedChat(cache, bundle.providers.chat, chat, model_digest=digests.model, replay=replay)
+        self.runner = ApplicationRunner(bundle, recorded, self.search, guards)
 
 
 class RunnerTarget:
@@ -183,14 +179,6 @@ def open_application(
 
         concurrency = workers if local else first.max_concurrency
         yield RunnerTarget(worker(), open_workers, cache, concurrency=concurrency, model_digest=digests.model)
-
-
-def recorded_judge(
-    bundle: ReleaseBundle, cache: ResponseCache, connect: Callable[[], ChatProvider], *, replay: bool
-) -> RecordedChat:
-    """What is asked in place of the judge's provider. A local judge is the base model, without the adapter."""
-    base = model_digest(replace(bundle, adapter=None))
-    return RecordedChat(cache, bundle.providers.judge, once(connect), model_digest=base, replay=replay)
 
 
 def model_digest(bundle: ReleaseBundle) -> str:

@@ -26,7 +26,15 @@ def rows_of(workspace: Workspace) -> list[Row]:
 
 
 def spread(rows: list[Row], limit: int) -> list[Row]:
-    """`limit` rows at even distances, in order; all of them when `limit` is 0 or more than there are."""
+    """Takes rows at even distances.
+
+    Args:
+        rows: all of them.
+        limit: how many are wanted; 0, or more than there are: all.
+
+    Returns:
+        The chosen ones, in order.
+    """
     if not 0 < limit < len(rows):
         return rows
     return [rows[number * len(rows) // limit] for number in range(limit)]

@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from sluice.core.atomic_files import read_jsonl
-from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.settings import Settings
+from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
 from sluice.evaluation.agreement import Agreement, agreement
+from sluice.evaluation.case_files import LabelledCase, read_cases
 from sluice.evaluation.metric_resources import open_judge
 from sluice.evaluation.metrics.judge import Judge
 from sluice.evaluation.output import Output
@@ -29,10 +26,9 @@ from sluice.serving.release_parts import ReleaseBundle
 CASES = Path(__file__).parent / "calibration" / "judge.jsonl"
 
 
-class CalibrationCase(Settings):
+class CalibrationCase(LabelledCase):
     """An answer and what people say of it. No `expected`: the right answer is to decline. `kind`: what is hard."""
 
-    id: str
     question: str
     expected: tuple[str, ...]
     passages: tuple[str, ...]
@@ -81,29 +77,23 @@ class CalibrationResult:
 
 def load_calibration(path: Path) -> list[CalibrationCase]:
     """The labelled cases. Raises ValidationErrors with every malformed one and every id that is used twice."""
-    rows = read_jsonl(path)
-    if not rows:
-        raise SluiceError(f"{path}: no cases", remedy="give answers that people have judged, one JSON object a line")
-    cases: list[CalibrationCase] = []
-    faults: list[str] = []
-    for number, row in enumerate(rows, 1):
-        try:
-            case = CalibrationCase.model_validate(row)
-        except ValidationError as error:
-            faults += [f"case {number}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            continue
-        if case.id in {earlier.id for earlier in cases}:
-            faults.append(f"case {number}: id {case.id!r} is used more than once")
-        cases.append(case)
-    if faults:
-        raise ValidationErrors(
-            str(path), faults, remedy="engine/src/sluice/evaluation/calibration/judge.jsonl shows the form"
-        )
-    return cases
+    remedy = "engine/src/sluice/evaluation/calibration/judge.jsonl shows the form"
+    return [case for _, case in read_cases(path, CalibrationCase, remedy=remedy)]
 
 
 def calibrate_bundle(bundle: ReleaseBundle, cases: Sequence[CalibrationCase]) -> CalibrationResult:
-    """Calibrates the judge of a release; SluiceError when it has none."""
+    """Calibrates the judge of a release.
+
+    Args:
+        bundle: the release.
+        cases: of `load_calibration`.
+
+    Returns:
+        How far it agrees with people.
+
+    Raises:
+        SluiceError: it has no judge.
+    """
     with ExitStack() as opened:
         judge = open_judge(bundle, opened)
         if judge is None:
@@ -118,7 +108,14 @@ def calibrate(judge: Judge, cases: Sequence[CalibrationCase]) -> CalibrationResu
     """Asks the judge about every case, as many at a time as it allows."""
 
     async def ask_all() -> list[dict[str, Any]]:
-        return await asyncio.gather(*(run_metrics(_row(case), _output(case), [judge]) for case in cases))
+        asked = [
+            (
+                Row(id=case.id, question=case.question, answers=case.expected, doc_ids=()),
+                Output(case.answer, passages=case.passages),
+            )
+            for case in cases
+        ]
+        return await asyncio.gather(*(run_metrics(row, output, [judge]) for row, output in asked))
 
     errors: dict[str, str] = {}
     decided: list[tuple[CalibrationCase, dict[str, Any]]] = []
@@ -131,22 +128,4 @@ def calibrate(judge: Judge, cases: Sequence[CalibrationCase]) -> CalibrationResu
         agreement([case.passed for case, _ in decided], [verdict["passed"] for _, verdict in decided]),
         tuple(Disagreement(case, **verdict) for case, verdict in decided if verdict["passed"] != case.passed),
         errors,
-    )
-
-
-def _row(case: CalibrationCase) -> Row:
-    return Row(id=case.id, question=case.question, answers=case.expected, doc_ids=())
-
-
-def _output(case: CalibrationCase) -> Output:
-    return Output(
-        text=case.answer,
-        declined=False,
-        retrieved=(),
-        citations=(),
-        latency_ms=0.0,
-        ttft_ms=None,
-        prompt_tokens=0,
-        completion_tokens=0,
-        passages=case.passages,
     )

@@ -50,9 +50,16 @@ def changes_of(
     deciding: AbstractSet[str],
     worse: AbstractSet[str] = frozenset(),
 ) -> list[CaseChange]:
-    """All cases in the order of ORDER; those that broke in a metric of `worse` first, then by their loss.
+    """The change of each case.
 
-    `flipping`: share metric -> is higher better.
+    Args:
+        pairs: of `paired_cases.pair`.
+        flipping: share metric -> is higher better.
+        deciding: metrics that decide; others break no case.
+        worse: those that are worse over all cases.
+
+    Returns:
+        All cases in the order of ORDER; those that broke in a metric of `worse` first, then by their loss.
     """
     found = [_change(one, flipping, deciding) for one in pairs]
     return sorted(found, key=lambda one: (ORDER.index(one.status), worse.isdisjoint(one.broken), one.gain, one.id))

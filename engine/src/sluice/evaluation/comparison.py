@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 
@@ -27,28 +27,13 @@ from sluice.evaluation.comparison_result import (
     MetricComparison,
     SliceComparison,
 )
-from sluice.evaluation.output import NamedMeasure
+from sluice.evaluation.output import Metric, NamedMeasure
 from sluice.evaluation.paired_cases import ANSWERED, CONSISTENCY, CaseResult, Record, complete, gather, pair, some
 from sluice.evaluation.significance import MetricJudgement, PairedSample, judge
 
 __all__ = ["BUILT_IN", "ComparableMetric", "Comparison", "compare"]
 
-
-class ComparableMetric(Protocol):
-    """What a comparison has to know of a metric; `sluice.evaluation.output.Metric` has it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def unit(self) -> str: ...
-
-    @property
-    def direction(self) -> str | None: ...
-
-    @property
-    def aggregate(self) -> str: ...
-
+ComparableMetric: TypeAlias = Metric | NamedMeasure
 
 # Computed from the trials and not from an answer: whether there was one, and whether repeating the question repeats it.
 BUILT_IN: tuple[ComparableMetric, ...] = (NamedMeasure(ANSWERED), NamedMeasure(CONSISTENCY))
@@ -57,8 +42,20 @@ BUILT_IN: tuple[ComparableMetric, ...] = (NamedMeasure(ANSWERED), NamedMeasure(C
 def compare(
     base: Sequence[Record], head: Sequence[Record], metrics: Sequence[ComparableMetric], policy: ComparisonPolicy
 ) -> Comparison:
-    """Compares two sets of records (one for each case and trial). A metric in the policy that is not among `metrics` is
-    an error: it would be asked for and never judged."""
+    """Compares two sets of records, one for each case and trial.
+
+    Args:
+        base: records of what the head is compared with.
+        head: records of the candidate, of the same cases.
+        metrics: those that scored, by what they are.
+        policy: section `comparison:` of config/gates.yaml.
+
+    Returns:
+        What differs, and the verdict.
+
+    Raises:
+        ValidationErrors: the policy names a metric that is not among `metrics`, so that it would never be judged.
+    """
     _check_names(metrics, policy)
     (old, faults), (new, more) = gather(base, "base"), gather(head, "head")
     pairs, differ = pair(old, new)
@@ -155,34 +152,18 @@ def _compare_metrics(
         chosen = [sample for _, sample, decides, _ in entries if (decides != "never") == family]
         judged |= {sample.key: one for sample, one in zip(chosen, judge(chosen, policy), strict=True)}
     return [
-        _metric(measure, decides, judged[sample.key], note or _remark(judged[sample.key], policy), both)
+        MetricComparison(
+            name=measure.name,
+            unit=measure.unit,
+            direction=measure.direction or "",
+            aggregate=measure.aggregate,
+            decides=decides,
+            judgement=judged[sample.key],
+            errors=tuple(new.id for old, new in both if measure.name in {*old.crashed, *new.crashed}),
+            note=note or _remark(judged[sample.key], policy),
+        )
         for measure, sample, decides, note in entries
     ]
-
-
-def _metric(
-    measure: ComparableMetric,
-    decides: Decides,
-    judgement: MetricJudgement,
-    note: str,
-    both: Sequence[tuple[CaseResult, CaseResult]],
-) -> MetricComparison:
-    name = measure.name
-    return MetricComparison(
-        name=name,
-        unit=measure.unit,
-        direction=measure.direction or "",
-        aggregate=measure.aggregate,
-        decides=decides,
-        judgement=judgement,
-        errors=tuple(new.id for old, new in both if _crashed(old, name) or _crashed(new, name)),
-        note=note,
-    )
-
-
-def _crashed(case: CaseResult, metric: str) -> bool:
-    """A case that failed has an error for each metric, none of which crashed."""
-    return case.status == "answered" and metric in case.errors
 
 
 def _remark(judgement: MetricJudgement, policy: ComparisonPolicy) -> str:
@@ -199,15 +180,11 @@ def _compare_labels(
 ) -> list[LabelComparison]:
     found = []
     for name in [measure.name for measure in metrics if measure.direction is None]:
-        words = [
-            (old.id, old.labels[name], new.labels[name])
-            for old, new in both
-            if {name} <= old.labels.keys() & new.labels.keys()
-        ]
+        words = [(old, new) for old, new in both if name in old.labels and name in new.labels]
         moved: dict[tuple[str, str], list[str]] = {}
-        for case, before, after in words:
-            if before != after:
-                moved.setdefault((before, after), []).append(case)
+        for old, new in words:
+            if old.labels[name] != new.labels[name]:
+                moved.setdefault((old.labels[name], new.labels[name]), []).append(old.id)
         order = sorted(moved.items(), key=lambda item: (-len(item[1]), item[0]))
         if words:
             found.append(LabelComparison(name, len(words), tuple((*move, tuple(ids)) for move, ids in order)))
@@ -220,15 +197,13 @@ def _compare_slices(
     counts = Counter(tag for _, new in both for tag in set(new.tags))
     large = [tag for tag, cases in counts.items() if policy.slices.minimum_cases <= cases < len(both)]
     tags = sorted(large, key=lambda tag: (-counts[tag], tag))[: policy.slices.at_most]
-    chosen = [(tag, [one for one in both if tag in one[1].tags]) for tag in tags]
-    named = [
-        (tag, measure, _sample(measure, tagged, f"{tag}/{measure.name}"))
-        for tag, tagged in chosen
-        for measure in measures
-    ]
-    named = [entry for entry in named if len(entry[2].base) >= policy.slices.minimum_cases]
-    judged = judge([sample for _, _, sample in named], policy, policy.slices.minimum_cases)
-    return [SliceComparison(tag, measure.name, one) for (tag, measure, _), one in zip(named, judged, strict=True)]
+    samples: list[tuple[str, PairedSample]] = []
+    for tag in tags:
+        tagged = [one for one in both if tag in one[1].tags]
+        samples += [(tag, _sample(measure, tagged, f"{tag}/{measure.name}")) for measure in measures]
+    samples = [(tag, sample) for tag, sample in samples if len(sample.base) >= policy.slices.minimum_cases]
+    judged = judge([sample for _, sample in samples], policy, policy.slices.minimum_cases)
+    return [SliceComparison(tag, sample.metric, one) for (tag, sample), one in zip(samples, judged, strict=True)]
 
 
 def _silences(
@@ -247,7 +222,7 @@ def _silences(
             found.append(f"{len(failed)} failed in {side}: {some(failed)}")
         crashed: dict[str, list[str]] = {}
         for case in cases.values():
-            for name in case.errors if case.status == "answered" else ():
+            for name in case.crashed:
                 crashed.setdefault(name, []).append(case.id)
         found += [f"{name} crashed on {len(ids)} of {side}: {some(ids)}" for name, ids in sorted(crashed.items())]
     for metric in metrics:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
+
+from pydantic_core import to_jsonable_python
 
 from sluice.evaluation.case_changes import CaseChange
 from sluice.evaluation.comparison_policy import ComparisonPolicy, Decides
@@ -35,15 +37,8 @@ class MetricComparison:
         return self.judgement.verdict
 
     def as_dict(self) -> dict[str, Any]:
-        judgement = self.judgement
-        return {
-            **{key: getattr(self, key) for key in ("name", "unit", "direction", "aggregate", "decides")},
-            "verdict": self.verdict,
-            **asdict(judgement),
-            "difference": judgement.difference,
-            **{key: list(getattr(self, key)) for key in ("fixed", "broken", "errors")},
-            "note": self.note,
-        }
+        about = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "judgement"}
+        return about | self.judgement.as_dict()
 
 
 @dataclass(frozen=True)
@@ -55,8 +50,7 @@ class SliceComparison:
     judgement: MetricJudgement
 
     def as_dict(self) -> dict[str, Any]:
-        judgement = self.judgement
-        return {"tag": self.tag, "metric": self.metric, **asdict(judgement), "difference": judgement.difference}
+        return {"tag": self.tag, "metric": self.metric, **self.judgement.as_dict()}
 
 
 @dataclass(frozen=True)
@@ -135,12 +129,10 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """comparison.json; engine/docs/reference/verdict.md lists its keys. Plain JSON values, no NaN."""
-        return {
+        plain = ("verdict", "passed", "reasons", "left_out", "errors")
+        document = {
             "schema": SCHEMA,
-            "verdict": self.verdict,
-            "passed": self.passed,
-            "reasons": list(self.reasons),
-            "left_out": list(self.left_out),
+            **{key: getattr(self, key) for key in plain},
             "policy": self.policy.model_dump(mode="json"),
             "counts": {
                 "cases": len(self.cases),
@@ -149,12 +141,9 @@ class Comparison:
                 "identical_answers": self.identical,
                 "by_status": self.status_counts,
             },
-            "failed": {side: list(ids) for side, ids in self.named["failed"].items()},
-            "not_evaluated": {side: list(ids) for side, ids in self.named["not_evaluated"].items()},
-            "metrics": [metric.as_dict() for metric in self.metrics],
-            "labels": [label.as_dict() for label in self.labels],
-            "slices": [one.as_dict() for one in self.slices],
+            **self.named,
+            **{key: [one.as_dict() for one in getattr(self, key)] for key in ("metrics", "labels", "slices", "cases")},
             "cost": self.cost.as_dict() if self.cost else None,
-            "errors": self.errors,
-            "cases": [case.as_dict() for case in self.cases],
         }
+        found: dict[str, Any] = to_jsonable_python(document)
+        return found

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sluice.core.atomic_files import read_jsonl
 from sluice.core.params import load_params
@@ -16,37 +15,29 @@ from sluice.core.progress import StageReporter
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows
-from sluice.evaluation.application import model_digest, open_application, recorded_judge
+from sluice.evaluation.application import model_digest, open_application
 from sluice.evaluation.asked_rows import EvaluateParameters, rows_of
 from sluice.evaluation.evaluation_tracking import record_evaluation
 from sluice.evaluation.metric_resources import open_metrics
 from sluice.evaluation.output import Metric
 from sluice.evaluation.recorded_scores import RecordedScores, metrics_digest, scores_digest
-from sluice.evaluation.rescoring import rescore
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.evaluation.runner import require_rows, run_cases
+from sluice.evaluation.scoring import rescore
 from sluice.evaluation.summary import summarise, write_results
 from sluice.retrieval.stores import Stores
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
-
-
-class EvaluationRun(NamedTuple):
-    """`records`: of runner.run_cases; `metrics`: those that were applied, for whoever sums up or compares."""
-
-    records: list[dict[str, Any]]
-    metrics: tuple[Metric, ...]
 
 
 def evaluate_bundle(
     workspace: Workspace,
     bundle: ReleaseBundle,
     rows: Sequence[Row],
+    on_progress: Callable[[int, int], None] = lambda *_: None,
     *,
     replay: bool = False,
-    responses: Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> EvaluationRun:
-    """Asks `bundle` all `rows`. `responses`: folder of the cache, default .sluice/responses.
+) -> tuple[list[dict[str, Any]], tuple[Metric, ...]]:
+    """The records of `bundle` for all `rows`, as of runner.run_cases, and the metrics that were applied.
 
     A prompt whose temperature is 0 is asked once: it would only repeat itself. `replay`: answers come out of the cache
     only, what is not there has the status `not_evaluated`.
@@ -54,15 +45,14 @@ def evaluate_bundle(
     require_rows(rows)
     parameters = load_params(workspace.params, "evaluate", EvaluateParameters)
     stores = load_settings(workspace.config / "stores.yaml", Stores)
-    cache = ResponseCache(responses or workspace.state / FOLDER)
+    cache = ResponseCache(workspace.state / FOLDER)
     sampled = require_prompt(bundle).parameters.temperature > 0
 
-    async def asked() -> EvaluationRun:
+    async def asked() -> tuple[list[dict[str, Any]], tuple[Metric, ...]]:
+        open_it = partial(open_application, bundle, stores, workspace.state, cache=cache, replay=replay)
         with (
-            open_application(
-                bundle, stores, workspace.state, workers=parameters.workers, cache=cache, replay=replay
-            ) as application,
-            measuring(bundle, cache, replay=replay) as metrics,
+            open_it(workers=parameters.workers) as application,
+            open_metrics(bundle, cache, replay=replay) as metrics,
         ):
             records = await run_cases(
                 rows,
@@ -70,42 +60,42 @@ def evaluate_bundle(
                 metrics,
                 concurrency=application.concurrency,
                 trials=parameters.trials if sampled else 1,
-                on_progress=on_progress or (lambda *_: None),
+                on_progress=on_progress,
                 score=RecordedScores(cache, metrics, scores_digest(bundle, application.model_digest)),
             )
-        return EvaluationRun(records, metrics)
+        return records, metrics
 
     return asyncio.run(asked())
-
-
-@contextmanager
-def measuring(bundle: ReleaseBundle, cache: ResponseCache, *, replay: bool = False) -> Iterator[tuple[Metric, ...]]:
-    """The metrics of an evaluation; what the judge says is kept in the response cache, too."""
-    with open_metrics(bundle, around_judge=partial(recorded_judge, bundle, cache, replay=replay)) as metrics:
-        yield metrics
 
 
 def run(
     workspace: Workspace, bundle: ReleaseBundle, out: Path, *, asked: Path | None = None, replay: bool = False
 ) -> dict[str, Any]:
-    """Evaluates `bundle`, writes the result files to `out` and records them; returns the summary. `asked`: a file of
-    rows to ask in place of those of the checkout; `replay`: as for `evaluate_bundle`.
+    """Evaluates a bundle, writes the result files and records them.
 
-    `recorded` in the summary: how many of the answers came out of the response cache, so that their times are those of
-    another run, and maybe of another machine. `scored_by`: digest of the metrics.
+    Args:
+        workspace: the checkout.
+        bundle: what is asked.
+        out: folder of the files.
+        asked: a file of rows to ask in place of those of the checkout.
+        replay: as for `evaluate_bundle`.
+
+    Returns:
+        The summary. `recorded` in it: how many answers came out of the response cache, so that their times are those of
+        another run, and maybe of another machine; `scored_by`: digest of the metrics.
+
+    Raises:
+        SluiceError: the application cannot start, or there is nothing to ask.
     """
     rows = load_rows(asked) if asked else rows_of(workspace)
     progress = StageReporter("evaluate")
-    cases, metrics = evaluate_bundle(
-        workspace, bundle, rows, replay=replay, on_progress=lambda done, total: progress.report(done, total, "cases")
-    )
-    recorded = sum(case["recorded"] for case in cases)
-    if recorded:
+    show = partial(progress.report, note="cases")
+    cases, metrics = evaluate_bundle(workspace, bundle, rows, show, replay=replay)
+    if recorded := sum(case["recorded"] for case in cases):
         print(
             f"evaluate: {recorded} of {len(cases)} answers out of the response cache, with their times", file=sys.stderr
         )
-    summary = summarise(rows, cases, metrics) | {"recorded": recorded, "scored_by": metrics_digest()}
-    write_results(out, summary, cases)
+    summary = _write(out, rows, cases, metrics)
     if not replay:
         record_evaluation(workspace, bundle, summary, out)
     return summary
@@ -122,10 +112,16 @@ def rescore_results(workspace: Workspace, bundle: ReleaseBundle, folder: Path) -
     """
     rows = rows_of(workspace)
     cache = ResponseCache(workspace.state / FOLDER)
-    with measuring(bundle, cache) as metrics:
+    with open_metrics(bundle, cache) as metrics:
         score = RecordedScores(cache, metrics, scores_digest(bundle, model_digest(bundle)))
         cases = rescore(read_jsonl(folder / "cases.jsonl"), rows, score)
+        _write(folder, rows, cases, metrics)
+
+
+def _write(
+    folder: Path, rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]
+) -> dict[str, Any]:
     recorded = sum(bool(case.get("recorded")) for case in cases)
-    write_results(
-        folder, summarise(rows, cases, metrics) | {"recorded": recorded, "scored_by": metrics_digest()}, cases
-    )
+    summary = summarise(rows, cases, metrics) | {"recorded": recorded, "scored_by": metrics_digest()}
+    write_results(folder, summary, cases)
+    return summary

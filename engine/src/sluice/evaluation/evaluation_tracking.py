@@ -1,23 +1,21 @@
-"""Records evaluations and comparisons in MLflow.
+"""Records evaluations and comparisons in MLflow, in the experiments `evaluations` and `comparisons`.
 
-There is one run for each bundle and evaluation set, in the experiment `evaluations`: the dataset as an input, the
-digests of prompts and model as parameters, every figure as a metric, the result files as artefacts. A comparison is a
-run in the experiment `comparisons` with its differences and its reports. What is recorded already is known by a file
-under `.sluice/evaluations/`, without MLflow, which takes seconds to import.
+There is one run for each bundle and evaluation set: the dataset as an input, the digests of prompts and model as
+parameters, every figure as a metric, the result files as artefacts. A comparison has its differences and its reports.
+What is recorded already is known by a file under `.sluice/evaluations/`, without MLflow, which takes seconds to import.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.atomic_files import read_json, write_json
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.git import commit
-from sluice.core.tracking import open_tracking
+from sluice.core.tracking import log_values, open_tracking
 from sluice.core.workspace import Workspace
 from sluice.evaluation.summary import flat_figures
 from sluice.serving.release_parts import ReleaseBundle
@@ -41,88 +39,94 @@ def record_evaluation(
     prompts = {name: prompt.digest for name, prompt in bundle.prompts.items()}
     figures = {name: value for name, value in summary.items() if name != "recorded"}  # the same result, read again
     identity = digest_of({"release": bundle.release, "prompts": prompts, "figures": figures, "side": side})
-    if known := _recorded(workspace, identity):
-        return known
-    client, experiment = open_tracking(workspace, EXPERIMENT)
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
-
-    name = f"{bundle.release} {side}".strip()
     tags = {"release": bundle.release, "commit": commit(workspace.root), "side": side}
-    run_id = str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
-    now = int(time.time() * 1000)
-    values = {name: value for name, value in flat_figures(summary).items() if value is not None}
-    values |= {"cases": summary["cases"], "recorded": summary.get("recorded", 0)}
-    client.log_batch(
-        run_id,
-        metrics=[Metric(name, float(value), now, 0) for name, value in values.items()],
-        params=[Param(name, value) for name, value in _parameters(bundle, prompts).items()],
+
+    def log(client: Any, run_id: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        digest = str(summary["cases_digest"])
+        source = json.dumps({"uri": "data/eval.jsonl"})
+        profile = json.dumps({"rows": summary["cases"], "cases_digest": digest})
+        dataset = Dataset("eval.jsonl", digest[:_DIGEST], "local", source, profile=profile)
+        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])])
+        for file in ("cases.jsonl", "summary.json", "metrics.json"):
+            client.log_artifact(run_id, str(folder / file))
+
+    return _record(
+        workspace,
+        EXPERIMENT,
+        identity,
+        name=f"{bundle.release} {side}".strip(),
+        tags=tags,
+        metrics=flat_figures(summary) | {"cases": summary["cases"], "recorded": summary.get("recorded", 0)},
+        params=_parameters(bundle, prompts),
+        log=log,
     )
-    digest = str(summary["cases_digest"])
-    dataset = Dataset(
-        name="eval.jsonl",
-        digest=digest[:_DIGEST],
-        source_type="local",
-        source=json.dumps({"uri": "data/eval.jsonl"}),
-        profile=json.dumps({"rows": summary["cases"], "cases_digest": digest}),
-    )
-    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])])
-    for file in ("cases.jsonl", "summary.json", "metrics.json"):
-        client.log_artifact(run_id, str(folder / file))
-    client.set_terminated(run_id)
-    write_json(_note(workspace, identity), {"run_id": run_id})
-    return run_id
 
 
 def record_comparison(
     workspace: Workspace, comparison: Comparison, base: ComparedVersion, head: ComparedVersion, folder: Path
 ) -> str:
-    """Records a comparison with the reports in `folder`; returns the id of the run, the earlier one when nothing is
-    new."""
-    identity = digest_of({"base": base.as_dict(), "head": head.as_dict(), "found": comparison.as_dict()})
-    if known := _recorded(workspace, identity):
-        return known
-    client, experiment = open_tracking(workspace, COMPARISONS)
-    from mlflow.entities import Metric, Param
+    """Records a comparison.
 
-    tags = {"base": base.title, "head": head.title, "verdict": comparison.verdict}
-    run_id = str(client.create_run(experiment, run_name=f"{head.title} against {base.title}", tags=tags).info.run_id)
-    now = int(time.time() * 1000)
-    found = {metric.name: metric.judgement.difference for metric in comparison.metrics}
-    client.log_batch(
-        run_id,
-        metrics=[Metric(name, value, now, 0) for name, value in found.items() if value is not None],
-        params=[Param(f"{side.name} {part}", digest) for side in (base, head) for part, digest in side.parts.items()],
+    Args:
+        workspace: the checkout, whose tracking store takes it.
+        comparison: what was found.
+        base: what the head was compared with.
+        head: the candidate.
+        folder: of the reports.
+
+    Returns:
+        The id of the run, the earlier one when nothing is new.
+
+    Raises:
+        SluiceError: MLflow cannot use its store.
+    """
+    return _record(
+        workspace,
+        COMPARISONS,
+        digest_of({"base": base.as_dict(), "head": head.as_dict(), "found": comparison.as_dict()}),
+        name=f"{head.title} against {base.title}",
+        tags={"base": base.title, "head": head.title, "verdict": comparison.verdict},
+        metrics={metric.name: metric.judgement.difference for metric in comparison.metrics},
+        params={f"{side.name} {part}": digest for side in (base, head) for part, digest in side.parts.items()},
+        log=lambda client, run_id: client.log_artifacts(run_id, str(folder)),
     )
-    client.log_artifacts(run_id, str(folder))
+
+
+def _record(
+    workspace: Workspace,
+    experiment: str,
+    identity: str,
+    *,
+    name: str,
+    tags: dict[str, str],
+    metrics: Mapping[str, float | None],
+    params: Mapping[str, str],
+    log: Callable[[Any, str], None],
+) -> str:
+    """The run in which something was recorded, by its `identity`, or a new one, to which `log` adds files."""
+    note = workspace.state / "evaluations" / f"{identity}.json"
+    if note.is_file():
+        return str(read_json(note)["run_id"])
+    client, number = open_tracking(workspace, experiment)
+    run_id = str(client.create_run(number, run_name=name, tags=tags).info.run_id)
+    log_values(client, run_id, [(key, float(value), 0) for key, value in metrics.items() if value is not None], params)
+    log(client, run_id)
     client.set_terminated(run_id)
-    write_json(_note(workspace, identity), {"run_id": run_id})
+    write_json(note, {"run_id": run_id})
     return run_id
 
 
-def _note(workspace: Workspace, identity: str) -> Path:
-    return workspace.state / "evaluations" / f"{identity}.json"
-
-
-def _recorded(workspace: Workspace, identity: str) -> str:
-    """The run in which this was recorded, empty when it was not."""
-    note = _note(workspace, identity)
-    return str(read_json(note)["run_id"]) if note.is_file() else ""
-
-
 def _parameters(bundle: ReleaseBundle, prompts: Mapping[str, str]) -> dict[str, str]:
-    """What decided about the answers, by digest or name."""
+    """What decides about the answers, by digest or name."""
     provider = bundle.providers.chat[0]
-    adapter = digest_of_file(bundle.adapter) if bundle.adapter else "none"
-    digests = {f"prompt_{name}": digest for name, digest in prompts.items()}
-    config = {
+    return {
+        **{f"prompt_{name}": digest for name, digest in prompts.items()},
         "service_config": digest_of(bundle.service.model_dump(mode="json")),
         "guardrails_config": digest_of(bundle.guardrails.model_dump(mode="json")),
-    }
-    return {
-        **digests,
-        **config,
         "provider": provider.name,
         "provider_model": provider.model,
         "model": bundle.model.stem,
-        "adapter": adapter,
+        "adapter": digest_of_file(bundle.adapter) if bundle.adapter else "none",
     }

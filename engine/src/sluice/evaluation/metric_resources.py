@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import TypeAlias
+from functools import cache as once
 
 from sluice.core.errors import SluiceError
+from sluice.evaluation.application import model_digest
 from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.metrics.judge import Judge
 from sluice.evaluation.output import Metric
+from sluice.evaluation.recorded_chat import RecordedChat
 from sluice.evaluation.registry import MetricResources, make_metrics
+from sluice.evaluation.response_cache import ResponseCache
 from sluice.llm.chat import ChatProvider
-from sluice.retrieval.embedder import Embedder, Vectors
+from sluice.retrieval.embedder import Embedder
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runtime import open_model
 
 PROMPT = "judge"  # the name of the prompt, and of the role that answers it
-Connect: TypeAlias = Callable[[], ChatProvider]
 
 
 @contextmanager
 def open_metrics(
-    bundle: ReleaseBundle, *, around_judge: Callable[[Connect], ChatProvider] = lambda connect: connect()
+    bundle: ReleaseBundle, cache: ResponseCache | None = None, *, replay: bool = False
 ) -> Iterator[tuple[Metric, ...]]:
-    """The metrics of a run, in the order of the registry; the judge comes last, where the role `judge` is not empty.
+    """Opens the metrics of a run. The embedder is loaded at the first text that is embedded.
 
-    `around_judge` gets a function that connects to the judge's provider, and gives what is asked in its place: a
-    response cache, for one. The embedder is loaded at the first text that is embedded.
+    Args:
+        bundle: whose embedder and judge they use.
+        cache: keeps what the judge says.
+        replay: the judge is not asked, its verdicts come out of the cache.
+
+    Returns:
+        A context with the metrics in the order of the registry; the judge is last, where the role `judge` is not empty.
     """
     with ExitStack() as opened:
-        embedder = _LazyEmbedder(bundle.embedder, opened)
-        vectors = MetricBatcher(embedder.embed)
-        judge = open_judge(bundle, opened, around=around_judge)
-        yield make_metrics(MetricResources(vectors, judge))
+        embedder = once(lambda: opened.enter_context(Embedder(bundle.embedder)))
+        vectors = MetricBatcher(lambda texts: embedder().embed(texts))
+        yield make_metrics(MetricResources(vectors, open_judge(bundle, opened, cache, replay=replay)))
 
 
 def open_judge(
-    bundle: ReleaseBundle, opened: ExitStack, *, around: Callable[[Connect], ChatProvider] = lambda connect: connect()
+    bundle: ReleaseBundle, opened: ExitStack, cache: ResponseCache | None = None, *, replay: bool = False
 ) -> Judge | None:
     """The judge, or None where the role `judge` is empty. A local model that it starts ends with `opened`."""
     specs = bundle.providers.judge
@@ -50,28 +55,20 @@ def open_judge(
             f"release {bundle.release}: it has a judge, but no prompt {PROMPT!r}",
             remedy=f"add prompts/{PROMPT}.prompt.yml, or empty `judge` in config/providers.yaml",
         )
+    # A local judge is the base model: the adapter was taught to answer, not to judge.
+    base = replace(bundle, adapter=None)
 
     def connect() -> ChatProvider:
-        # A local judge is the base model: the adapter was taught to answer, not to judge.
-        return opened.enter_context(open_model(replace(bundle, adapter=None), PROMPT))
+        return opened.enter_context(open_model(base, PROMPT))
+
+    def recorded(cache: ResponseCache) -> ChatProvider:
+        return RecordedChat(cache, specs, once(connect), model_digest=model_digest(base), replay=replay)
 
     return Judge(
-        around(connect),
+        recorded(cache) if cache else connect(),
         bundle.prompts[PROMPT],
         by=", ".join(f"{spec.name}/{spec.model}" for spec in specs),
         seconds=bundle.service.llm.timeout_seconds,
         # More would wait in the provider's own queue, and fail when that takes too long.
         concurrency=specs[0].max_concurrency,
     )
-
-
-class _LazyEmbedder:
-    def __init__(self, model: Path, opened: ExitStack) -> None:
-        self._model = model
-        self._opened = opened
-        self._embedder: Embedder | None = None
-
-    def embed(self, texts: list[str]) -> Vectors:
-        if self._embedder is None:
-            self._embedder = self._opened.enter_context(Embedder(self._model))
-        return self._embedder.embed(texts)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Awaitable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeAlias
 
 from sluice.data.rows import Row
 
@@ -18,16 +18,29 @@ class Output:
     """
 
     text: str
-    declined: bool
-    retrieved: tuple[str, ...]
-    citations: tuple[str, ...]
-    latency_ms: float
-    ttft_ms: float | None
-    prompt_tokens: int
-    completion_tokens: int
+    declined: bool = False
+    retrieved: tuple[str, ...] = ()
+    citations: tuple[str, ...] = ()
+    latency_ms: float = 0.0
+    ttft_ms: float | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     passages: tuple[str, ...] = ()
     cost: float | None = None
     recorded: bool = False
+
+    def as_record(self) -> dict[str, Any]:
+        """Its part of a record, as JSON has it: the text under `answer`, times to a tenth of a millisecond."""
+        found = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        ttft_ms = None if self.ttft_ms is None else round(self.ttft_ms, 1)
+        return {"answer": found.pop("text")} | found | {"latency_ms": round(self.latency_ms, 1), "ttft_ms": ttft_ms}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Output:
+        """What the metrics saw when the record was made. What an older version did not note is empty."""
+        noted = {field.name: record[field.name] for field in fields(cls) if field.name in record}
+        lists = {name: tuple(value) for name, value in noted.items() if isinstance(value, list)}
+        return cls(text=record["answer"], **(noted | lists))
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,18 @@ class Metric:
     resources: tuple[Resource, ...] = ()
 
     def score(self, row: Row, output: Output) -> Result | Awaitable[Result]:
-        """The result of one case; None where the metric does not apply."""
+        """Judges one case.
+
+        Args:
+            row: what was asked, and what is expected.
+            output: what came of it.
+
+        Returns:
+            The result, or an awaitable of it; None where the metric does not apply.
+
+        Raises:
+            Exception: any; it is an error of this metric in this case.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no score")
 
 

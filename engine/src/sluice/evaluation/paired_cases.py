@@ -55,6 +55,11 @@ class CaseResult:
         return any(trial.get("recorded") for trial in self.trials)
 
     @property
+    def crashed(self) -> AbstractSet[str]:
+        """Metrics that crashed. A case that failed has an error for each metric, none of which did."""
+        return self.errors.keys() if self.status == "answered" else frozenset()
+
+    @property
     def answers(self) -> tuple[str | None, ...]:
         return tuple(trial.get("answer") for trial in self.trials)
 
@@ -83,7 +88,15 @@ class CasePair:
 
 
 def gather(records: Sequence[Record], side: str) -> tuple[dict[str, CaseResult], list[str]]:
-    """Cases by id in the order of the records, and faults: a case that stands there twice, or has no id."""
+    """Puts the trials of each case together.
+
+    Args:
+        records: of one side, one for each case and trial.
+        side: base or head, for the faults.
+
+    Returns:
+        Cases by id in the order of the records, and faults: a case that stands there twice, or has no id.
+    """
     trials: dict[str, dict[int, Record]] = {}
     nameless: list[str] = []
     twice: dict[str, None] = {}
@@ -102,7 +115,15 @@ def gather(records: Sequence[Record], side: str) -> tuple[dict[str, CaseResult],
 
 
 def pair(base: Mapping[str, CaseResult], head: Mapping[str, CaseResult]) -> tuple[list[CasePair], list[str]]:
-    """All cases of both sides, in the order of the head, and faults: where they were not asked the same."""
+    """Pairs the cases of two sides.
+
+    Args:
+        base: cases by id, of `gather`.
+        head: the same of the candidate.
+
+    Returns:
+        All cases of both sides, in the order of the head, and faults: where they were not asked the same.
+    """
     names = [*head, *(name for name in base if name not in head)]
     pairs = [CasePair(name, base.get(name), head.get(name)) for name in names]
     faults = []
@@ -154,10 +175,9 @@ def _case(name: str, trials: Sequence[Record]) -> CaseResult:
     if status != "not_evaluated":
         values[ANSWERED] = fmean((trial.get("status") or "answered") == "answered" for trial in trials)
     labels: dict[str, list[str]] = {}
-    for trial in trials:
-        for metric, word in (trial.get("labels") or {}).items():
-            if word is not None:
-                labels.setdefault(metric, []).append(str(word))
+    for metric, word in (entry for trial in trials for entry in (trial.get("labels") or {}).items()):
+        if word is not None:
+            labels.setdefault(metric, []).append(str(word))
     return CaseResult(
         id=name,
         trials=tuple(trials),

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.settings import Settings, nearest
 from sluice.data.expectations import faults_of
-from sluice.data.rows import ExpectedBehaviour, Row, read_text
+from sluice.data.rows import ExpectedBehaviour, Row
 from sluice.evaluation.answer_text import normalise
+from sluice.evaluation.case_files import LabelledCase, read_cases
 from sluice.prompts import Prompt
 from sluice.prompts.prompt import EXPECTED
 
@@ -31,11 +29,20 @@ class CaseExpect(ExpectedBehaviour):
 
     expected: str | tuple[str, ...] | None = None
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return (self.expected,) if isinstance(self.expected, str) else self.expected or ()
 
-class CaseLine(Settings):
+    @property
+    def behaviour(self) -> ExpectedBehaviour | None:
+        """What a row would hold, None when it is nothing."""
+        plain = ExpectedBehaviour(**self.model_dump(exclude={"expected"}))
+        return None if plain == ExpectedBehaviour() else plain
+
+
+class CaseLine(LabelledCase):
     """One line of a file of cases."""
 
-    id: str
     vars: dict[str, Any]
     expect: CaseExpect = CaseExpect()
 
@@ -63,7 +70,7 @@ def cases_of(prompts: Sequence[Prompt], folder: Path, lines: Path | None = None)
     """The cases of all prompts, rendered. `lines`: a file whose cases are for each of them, in place of testData.
 
     Raises ValidationErrors with every place that is wrong."""
-    read = _read(lines) if lines else None
+    read = read_cases(lines, CaseLine, remedy=_REMEDY, wrong=_wrong) if lines else None
     cases: list[PromptCase] = []
     faults: list[str] = []
     for prompt in prompts:
@@ -87,56 +94,12 @@ def _own(prompt: Prompt, place: Path) -> Iterator[tuple[str, CaseLine]]:
         yield f"{place}: testData {number}", CaseLine(id=str(number), vars=values, expect=CaseExpect(expected=answers))
 
 
-def _read(path: Path) -> list[tuple[str, CaseLine]]:
-    text, unreadable = read_text(path)
-    found: list[tuple[str, CaseLine]] = []
-    faults = [str(fault) for fault in unreadable]
-    seen: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            case = CaseLine.model_validate_json(line, strict=True)
-        except ValidationError as error:
-            faults += [f"{where}: {_describe(dict(fault))}" for fault in error.errors()]
-            continue
-        if (before := seen.setdefault(case.id, number)) != number:
-            faults.append(f"{where}: id {case.id!r} is already used in line {before}")
-        faults += [f"{where}: {what}" for what in _wrong(case.expect)]
-        found.append((where, case))
-    if not found and not faults:
-        faults.append(f"{path}: no cases")
-    if faults:
-        raise ValidationErrors(str(path), faults, remedy=_REMEDY)
-    return found
-
-
-def _describe(fault: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        known = CaseExpect.model_fields if fault["loc"][0] == "expect" else CaseLine.model_fields
-        return f"unknown key {place!r}{nearest(str(fault['loc'][-1]), list(known))}"
-    return f"{place}: {fault['msg']}" if place else str(fault["msg"])
-
-
-def _wrong(expect: CaseExpect) -> list[str]:
-    plain = _plain(expect)
-    faults = faults_of(plain) if plain else []
-    if any(not text.strip() for text in _answers(expect)):
+def _wrong(line: CaseLine) -> list[str]:
+    behaviour = line.expect.behaviour
+    faults = faults_of(behaviour) if behaviour else []
+    if any(not text.strip() for text in line.expect.answers):
         faults.append("expect.expected: an answer is blank")
     return faults
-
-
-def _plain(expect: CaseExpect) -> ExpectedBehaviour | None:
-    """What a row would hold, None when it is nothing."""
-    plain = ExpectedBehaviour(**expect.model_dump(exclude={"expected"}))
-    return None if plain == ExpectedBehaviour() else plain
-
-
-def _answers(expect: CaseExpect) -> tuple[str, ...]:
-    found = expect.expected
-    return (found,) if isinstance(found, str) else found or ()
 
 
 def _case(prompt: Prompt, line: CaseLine) -> PromptCase:
@@ -147,8 +110,8 @@ def _case(prompt: Prompt, line: CaseLine) -> PromptCase:
     row = Row(
         id=f"{prompt.name}/{line.id}",
         question=json.dumps(line.vars, ensure_ascii=False),
-        answers=_answers(line.expect),
+        answers=line.expect.answers,
         doc_ids=(),
-        expect=_plain(line.expect),
+        expect=line.expect.behaviour,
     )
     return PromptCase(prompt, row, prompt.render(**line.vars), declines, decline)

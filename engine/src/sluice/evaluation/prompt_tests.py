@@ -19,12 +19,12 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings, nearest
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row
-from sluice.evaluation.metrics.contains import Contains
-from sluice.evaluation.metrics.decline_accuracy import DeclineAccuracy
-from sluice.evaluation.metrics.exact_match import ExactMatch
-from sluice.evaluation.metrics.json_schema import JsonSchema
-from sluice.evaluation.metrics.not_contains import NotContains
-from sluice.evaluation.metrics.regex import Regex
+from sluice.evaluation.metrics.contains import contains
+from sluice.evaluation.metrics.decline_accuracy import decline_accuracy
+from sluice.evaluation.metrics.exact_match import exact_match
+from sluice.evaluation.metrics.json_schema import json_schema
+from sluice.evaluation.metrics.not_contains import not_contains
+from sluice.evaluation.metrics.regex import regex
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.prompt_cases import PromptCase, cases_of
 from sluice.evaluation.recorded_chat import RecordedChat, asking
@@ -35,7 +35,7 @@ from sluice.llm.settings import PROMPT_ROLES, Providers, ProviderSpec, load_prov
 from sluice.prompts import Prompt, load_prompts
 from sluice.serving.settings import ServiceSettings
 
-CHECKS: tuple[Metric, ...] = (ExactMatch(), DeclineAccuracy(), Contains(), NotContains(), Regex(), JsonSchema())
+CHECKS: tuple[Metric, ...] = (exact_match, decline_accuracy, contains, not_contains, regex, json_schema)
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,22 @@ def run_tests(
     *,
     lines: Path | None = None,
     replay: bool = False,
-    responses: Path | None = None,
 ) -> PromptRun:
-    """Tries the prompts `names`, or all of them. `lines`: a file of cases, in place of each prompt's testData.
+    """Asks the cases of prompts and checks the answers.
 
-    SluiceError for a name that is not there, and when there is nothing that could fail."""
+    Args:
+        workspace: the checkout.
+        names: of prompts; default: all of them.
+        lines: a file of cases, in place of each prompt's testData.
+        replay: no model is called; what is not in the cache is not evaluated.
+
+    Returns:
+        The cases with their records, and what was not asked.
+
+    Raises:
+        SluiceError: there is no such prompt, nobody in its role, or nothing that could fail.
+        ValidationErrors: cases that are malformed, each with its place.
+    """
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     if unknown := [name for name in names if name not in prompts]:
         raise SluiceError(f"no prompt {unknown[0]!r}{nearest(unknown[0], list(prompts))}")
@@ -87,7 +98,7 @@ def run_tests(
     cases = [case for case in cases if case.checks]
     if not cases:
         raise SluiceError("\n".join(["there is no case that could fail", *notes]), remedy="add `expected` to testData")
-    store = ResponseCache(responses or workspace.state / FOLDER)
+    store = ResponseCache(workspace.state / FOLDER)
     records: dict[str, dict[str, Any]] = {}
     for role in PROMPT_ROLES:
         if of_role := [case for case in cases if case.prompt.model == role]:
@@ -97,7 +108,12 @@ def run_tests(
 
 
 def write_tests(tested: PromptRun, out: Path) -> None:
-    """cases.jsonl (the records with `faults`) and summary.json in the folder `out`."""
+    """Writes cases.jsonl and summary.json.
+
+    Args:
+        tested: of `run_tests`; its records get `faults`.
+        out: the folder.
+    """
     records = [record | {"faults": tested.faults(number)} for number, record in enumerate(tested.records)]
     write_jsonl(out / "cases.jsonl", records)
     statuses = [record["status"] for record in records]
@@ -163,8 +179,18 @@ class _PromptApplication:
 def open_role(
     workspace: Workspace, providers: Providers, role: str, store: ResponseCache, *, replay: bool = False
 ) -> Iterator[RecordedChat]:
-    """The providers of a role behind the response cache; a model starts with its first request. The role must not be
-    empty."""
+    """Opens the providers of a role behind the response cache; a model starts with its first request.
+
+    Args:
+        workspace: the checkout.
+        providers: config/providers.yaml.
+        role: one that is not empty.
+        store: the cache.
+        replay: no model is called.
+
+    Returns:
+        A context with what is asked.
+    """
     specs: tuple[ProviderSpec, ...] = getattr(providers, role)
     with ExitStack() as opened:
         open_chat, digest = _local(workspace, role, opened) if needs_local(specs) else (_remote(specs), "")

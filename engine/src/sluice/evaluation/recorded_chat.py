@@ -23,7 +23,6 @@ from sluice.evaluation.response_cache import ResponseCache
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.settings import ProviderSpec
-from sluice.llm.token_cost import cost
 from sluice.prompts import ModelParameters
 
 # Keys that decide about no answer; a kind's own keys may. Of those named second, None stands for "not there".
@@ -65,12 +64,16 @@ class CaseRequest:
         """Whether a time of this case is one of the past."""
         return self.kept > 0 or (bool(self.keys) and not self.live)
 
-    def read(self, key: str, seconds: float, first_token_seconds: float) -> None:
-        self.keys.append(key)
-        self.seconds += seconds
-        self.first_token_seconds += first_token_seconds
+    def read(self, cache: ResponseCache, key: str) -> dict[str, Any] | None:
+        """An entry of the cache, whose times are those of this case now; None when there is none."""
+        if (kept := cache.get(key)) is not None:
+            self.keys.append(key)
+            self.seconds += kept["seconds"]
+            self.first_token_seconds += kept.get("first_token_seconds", kept["seconds"])
+        return kept
 
     def made(self, key: str) -> None:
+        """An entry that was made anew."""
         self.keys.append(key)
         self.live = True
 
@@ -140,11 +143,10 @@ class RecordedChat:
         record = current_asking()
         asked = parameters.model_copy(update={"seed": parameters.seed + record.trial})
         key = self._key(self._first, messages, asked, record.trial)
-        if (kept := self._cache.get(key)) is not None:
+        if (kept := record.read(self._cache, key)) is not None:
             record.responses += 1
             record.kept += 1
             record.took = (kept["seconds"], kept["first_token_seconds"])
-            record.read(key, *record.took)
             yield Delta(kept["text"])
             yield self._last(kept)
             return
@@ -195,7 +197,7 @@ class RecordedChat:
         """The cost is by the prices of today."""
         usage = Usage(*kept["usage"]) if kept["usage"] else None
         prices = self._first.prices
-        return Delta("", kept["finish_reason"], usage, kept["provider"], kept["model"], cost(usage, prices))
+        return Delta("", kept["finish_reason"], usage, kept["provider"], kept["model"], prices.cost(usage))
 
 
 class _RecordedStream:

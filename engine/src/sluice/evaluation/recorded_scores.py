@@ -34,9 +34,8 @@ class RecordedScores:
         self._digest = digest_of([digest, [(metric.name, metric.version) for metric in metrics]])
 
     async def __call__(self, row: Row, output: Output) -> dict[str, Any]:
-        key = digest_of(
-            {"scores": self._digest, "row": row.as_dict(), "output": asdict(replace(output, recorded=False))}
-        )
+        said = asdict(replace(output, recorded=False))
+        key = digest_of({"scores": self._digest, "row": row.as_dict(), "output": said})
         if (kept := self._cache.get(key)) is not None:
             return kept
         found = await run_metrics(row, output, self._metrics)
@@ -46,7 +45,15 @@ class RecordedScores:
 
 
 def scores_digest(bundle: ReleaseBundle, model_digest: str) -> str:
-    """Digest over the metrics' code and libraries, and the models they use (`model_digest`: of a local judge)."""
+    """What decides about scores beside the cases.
+
+    Args:
+        bundle: whose embedder the metrics use.
+        model_digest: of a local judge.
+
+    Returns:
+        A digest over the metrics' code and libraries, and the models that they use.
+    """
     embedder = digest_of_file(bundle.embedder)
     return digest_of({"metrics": metrics_digest(), "embedder": embedder, "model": model_digest})
 

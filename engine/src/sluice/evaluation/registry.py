@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args, overload
 
 from sluice.core.errors import SluiceError
 from sluice.core.registry import APPLICATION, Registry
-from sluice.evaluation.output import Aggregate, Direction, Metric, Needs
+from sluice.data.rows import Row
+from sluice.evaluation.output import Aggregate, Assertion, Direction, Label, Metric, Needs, Output, Result
 
 if TYPE_CHECKING:
     from sluice.evaluation.metric_batching import MetricBatcher
     from sluice.retrieval.embedder import Vectors
 
-METRICS: Registry[type[Metric]] = Registry("metric", "sluice.evaluation.metrics", f"{APPLICATION}.metrics")
+# What a file of metrics/ needs stands here, so that it imports from one place.
+__all__ = ["METRICS", "Assertion", "Label", "Metric", "MetricResources", "Output", "Row", "make_metrics", "metric"]
+
+METRICS: Registry[type[Metric] | Metric] = Registry("metric", "sluice.evaluation.metrics", f"{APPLICATION}.metrics")
 M = TypeVar("M", bound=type[Metric])
+Scoring: TypeAlias = Callable[[Row, Output], Result | Awaitable[Result]]
 
 
 @dataclass(frozen=True)
@@ -30,35 +36,63 @@ class MetricResources:
     judge: Metric | None = None
 
 
-def metric(cls: M) -> M:
-    """Class decorator: adds a subclass of `Metric` to the metrics of every evaluation.
+class _FunctionMetric(Metric):
+    """A metric that is one function, with what its decorator says of it."""
+
+    def __init__(self, function: Scoring, about: dict[str, Any]) -> None:
+        if unknown := about.keys() - Metric.__annotations__.keys():
+            raise SluiceError(f"{function.__module__}: {function.__name__}: a metric has no {min(unknown)!r}")
+        vars(self).update({"name": function.__name__, "__module__": function.__module__} | about)
+        self._function = function
+
+    def score(self, row: Row, output: Output) -> Result | Awaitable[Result]:
+        return self._function(row, output)
+
+
+@overload
+def metric(given: M, /) -> M: ...
+@overload
+def metric(**about: Any) -> Callable[[Scoring], Metric]: ...
+def metric(given: type[Metric] | None = None, /, **about: Any) -> Any:
+    """Decorator: adds a metric to those of every evaluation.
+
+    Args:
+        given: a subclass of `Metric`; or none, and it decorates a function of row and output, which gives the result.
+        about: the attributes of a function's metric, as `Metric` has them; its name is that of the function.
+
+    Returns:
+        The class, or the metric that was made of the function.
 
     Raises:
         SluiceError: it does not say what it is, or its name is taken.
     """
-    missing = [name for name in ("name", "what", "unit") if not getattr(cls, name, "")]
-    if missing:
-        raise SluiceError(f"{cls.__module__}: {cls.__name__} does not say its {' and '.join(missing)}")
-    allowed_of = {
-        "aggregate": get_args(Aggregate),
-        "needs": get_args(Needs),
-        "direction": (None, *get_args(Direction)),
-    }
-    for name, allowed in allowed_of.items():
-        if getattr(cls, name) not in allowed:
-            raise SluiceError(f"{cls.__module__}: {cls.__name__}: {name}: {getattr(cls, name)!r} is not in {allowed}")
-    if (cls.direction is None) is not (cls.aggregate == "counts"):
-        raise SluiceError(f"{cls.__module__}: {cls.__name__}: counts of labels, and nothing else, have no direction")
-    METRICS.add(cls.name, cls, cls.__module__)
-    return cls
+    if given is not None:
+        return _add(given, given)
+    return lambda function: _add(_FunctionMetric(function, about), function)
+
+
+def _add(made: Any, where: Any) -> Any:
+    place = f"{where.__module__}: {where.__name__}"
+    if missing := [name for name in ("name", "what", "unit") if not getattr(made, name, "")]:
+        raise SluiceError(f"{place} does not say its {' and '.join(missing)}")
+    directions = (None, *get_args(Direction))
+    for name, allowed in {"aggregate": get_args(Aggregate), "needs": get_args(Needs), "direction": directions}.items():
+        if getattr(made, name) not in allowed:
+            raise SluiceError(f"{place}: {name}: {getattr(made, name)!r} is not in {allowed}")
+    if (made.direction is None) is not (made.aggregate == "counts"):
+        raise SluiceError(f"{place}: counts of labels, and nothing else, have no direction")
+    METRICS.add(made.name, made, where.__module__)
+    return made
 
 
 def make_metrics(resources: MetricResources = MetricResources()) -> tuple[Metric, ...]:
     """The metrics of a run, in the order of the registry, the judge last; without resources, those that need only a
     case."""
-    made = []
-    for cls in sorted(METRICS.values(), key=lambda one: "judge" in one.resources):
-        given = [getattr(resources, name) for name in cls.resources]
-        if all(one is not None for one in given):
-            made.append(given[0] if cls.resources == ("judge",) else cls(*given))
+    made: list[Metric] = []
+    for one in sorted(METRICS.values(), key=lambda one: "judge" in one.resources):
+        given = [getattr(resources, name) for name in one.resources]
+        if isinstance(one, Metric):
+            made.append(one)
+        elif None not in given:
+            made.append(given[0] if one.resources == ("judge",) else one(*given))
     return tuple(made)

@@ -19,7 +19,7 @@ FOLDER = "responses"  # below .sluice/
 
 
 class ResponseCache:
-    """Values are anything that JSON holds; keys are hex digests. Safe for many processes, threads and tasks."""
+    """Safe for many processes, threads and tasks."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,7 +36,15 @@ class ResponseCache:
         return None
 
     def put(self, key: str, value: dict[str, Any]) -> None:
-        """Once this has returned, the entry is there. SluiceError when the disk is full."""
+        """Keeps an entry, which is there once this has returned.
+
+        Args:
+            key: hex digest over all that decides about the value.
+            value: anything that JSON holds.
+
+        Raises:
+            SluiceError: the disk is full.
+        """
         entry = {"key": key, "sha256": _seal(key, value), "value": value}
         write_atomic(self._path(key), json.dumps(entry, ensure_ascii=False, allow_nan=False), sync=False)
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
 from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError
-from sluice.evaluation.scoring import run_metrics
-
-Score: TypeAlias = Callable[[Row, Output], Awaitable[dict[str, Any]]]
+from sluice.evaluation.scoring import Score, run_metrics
 
 
 class EvaluationTarget(Protocol):
@@ -37,13 +35,24 @@ async def run_cases(
     on_progress: Callable[[int, int], None],
     score: Score | None = None,
 ) -> list[dict[str, Any]]:
-    """One record for each row and trial, in the order of `rows` (engine/docs/reference/evaluation.md has its keys).
+    """Asks every row and scores the answers when all of them are there: what a metric computes must not slow an answer
+    that is being timed, and metrics that embed or ask a judge then see all cases at once.
 
-    `on_progress(done, total)`. Answers are scored when all of them are there: what a metric computes must not slow an
-    answer that is being timed, and metrics that embed or ask a judge then see all cases at once.
-    `score` stands in for scoring.run_metrics over `metrics`, with the same results.
-    Faults for rows that cannot be evaluated: none at all, the same id twice, a row that contradicts itself.
-    NotStartedError as the application raises it.
+    Args:
+        rows: what is asked.
+        application: who answers.
+        metrics: what scores.
+        concurrency: requests at a time.
+        trials: answers to each row.
+        on_progress: called with (done, total) after each answer.
+        score: stands in for scoring.run_metrics over `metrics`, with the same results.
+
+    Returns:
+        One record for each row and trial, in the order of `rows`; engine/docs/reference/evaluation.md has its keys.
+
+    Raises:
+        SluiceError, ValidationErrors: as `require_rows`.
+        NotStartedError: as the application raises it.
     """
     require_rows(rows)
     asked = [(row, trial) for row in rows for trial in range(trials)]
@@ -71,21 +80,19 @@ async def run_cases(
 
 
 def require_rows(rows: Sequence[Row]) -> None:
-    """Faults that name every row that cannot be evaluated, SluiceError when there is none."""
+    """Raises ValidationErrors that name every row that cannot be evaluated (an id that is used twice, a row that
+    contradicts itself), and SluiceError when there is no row."""
     if not rows:
         raise SluiceError("the evaluation set is empty", remedy="a verdict needs cases: add rows to data/eval.jsonl")
     faults = [
         f"{name!r}: {times} rows have this id" for name, times in Counter(r.id for r in rows).items() if times > 1
     ]
-    faults += [f"{row.id!r}: it has no answers (decline) but names documents" for row in rows if _contradicts(row)]
+    contradicting = [row.id for row in rows if row.doc_ids and not row.answerable]
+    faults += [f"{name!r}: it has no answers (decline) but names documents" for name in contradicting]
     if faults:
         raise ValidationErrors(
             "the evaluation set", faults, remedy="mend the rows; `sluice data check` says where they stand"
         )
-
-
-def _contradicts(row: Row) -> bool:
-    return not row.answerable and bool(row.doc_ids)
 
 
 async def _record(
@@ -102,41 +109,13 @@ async def _record(
     if isinstance(outcome, NotRecordedError):
         return record | _unanswered("not_evaluated", {"replay": outcome.message})
     if isinstance(outcome, Exception):
-        fault = f"{type(outcome).__name__}: {outcome}"
-        return record | _unanswered("failed", dict.fromkeys(names, fault))
-    record |= {
-        "status": "answered",
-        "answer": outcome.text,
-        "declined": outcome.declined,
-        "retrieved": list(outcome.retrieved),
-        "passages": list(outcome.passages),
-        "citations": list(outcome.citations),
-        "latency_ms": round(outcome.latency_ms, 1),
-        "ttft_ms": None if outcome.ttft_ms is None else round(outcome.ttft_ms, 1),
-        "prompt_tokens": outcome.prompt_tokens,
-        "completion_tokens": outcome.completion_tokens,
-        "cost": outcome.cost,
-        "recorded": outcome.recorded,
-    }
-    return record | await score(row, outcome)
+        return record | _unanswered("failed", dict.fromkeys(names, f"{type(outcome).__name__}: {outcome}"))
+    return record | {"status": "answered"} | outcome.as_record() | await score(row, outcome)
 
 
 def _unanswered(status: str, errors: dict[str, str]) -> dict[str, Any]:
-    return {
-        "status": status,
-        "answer": None,
-        "declined": None,
-        "retrieved": [],
-        "passages": [],
-        "citations": [],
-        "latency_ms": None,
-        "ttft_ms": None,
-        "prompt_tokens": None,
-        "completion_tokens": None,
-        "cost": None,
-        "recorded": False,
-        "scores": {},
-        "labels": {},
-        "assertions": {},
-        "errors": errors,
-    }
+    """The keys of an output and of its scores, where there is none."""
+    unknown = ("answer", "declined", "latency_ms", "ttft_ms", "prompt_tokens", "completion_tokens", "cost")
+    empty: dict[str, Any] = {name: [] for name in ("retrieved", "passages", "citations")}
+    empty |= {name: {} for name in ("scores", "labels", "assertions")}
+    return dict.fromkeys(unknown) | empty | {"status": status, "recorded": False, "errors": errors}

@@ -1,16 +1,17 @@
-"""Applies metrics to one case. Nothing else calls `Metric.score`."""
+"""Applies metrics to a case, and to recorded answers anew. Nothing else calls `Metric.score`."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import math
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
 
 from sluice.data.rows import Row
 from sluice.evaluation.output import Aggregate, Assertion, Label, Metric, Output, Result
 
+Score: TypeAlias = Callable[[Row, Output], Awaitable[dict[str, Any]]]
 _GIVES: dict[Aggregate, type] = {"mean": float, "p50": float, "p95": float, "share": Assertion, "counts": Label}
 
 
@@ -34,6 +35,30 @@ async def run_metrics(row: Row, output: Output, metrics: Sequence[Metric]) -> di
         elif result is not None or _GIVES[metric.aggregate] is float:
             found["scores"][metric.name] = result
     return found
+
+
+def rescore(records: Sequence[Mapping[str, Any]], rows: Sequence[Row], score: Score) -> list[dict[str, Any]]:
+    """Scores the answers of records anew, so that results of another version stay comparable.
+
+    Args:
+        records: of runner.run_cases; those without an answer stay what they are.
+        rows: those that were asked.
+        score: scoring.run_metrics, or what stands for it.
+
+    Returns:
+        The records with the new results.
+    """
+    known = {row.id: row for row in rows}
+
+    async def one(record: Mapping[str, Any]) -> dict[str, Any]:
+        if record.get("status", "answered") != "answered" or record["answer"] is None:
+            return dict(record)
+        return {**record, **await score(known[record["id"]], Output.from_record(record))}
+
+    async def all_of_them() -> list[dict[str, Any]]:
+        return list(await asyncio.gather(*(one(record) for record in records)))
+
+    return asyncio.run(all_of_them())
 
 
 async def _results(row: Row, output: Output, metrics: Sequence[Metric]) -> list[Result | BaseException]:

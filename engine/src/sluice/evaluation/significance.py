@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,9 +51,25 @@ class PairedSample:
     usable: int | None = None
 
     @property
-    def gains(self) -> Vector:
-        """What each case gained on the base; above 0 is better whatever the metric's direction."""
-        return (self.head - self.base) * (1 if self.higher else -1)
+    def cases(self) -> int:
+        return len(self.base) if self.usable is None else self.usable
+
+    def unjudged(self, policy: ComparisonPolicy) -> MetricJudgement:
+        """What is known without statistics, as the judgement of too few cases."""
+        if not len(self.base):
+            smallest = policy.of(self.metric).smallest
+            return MetricJudgement(None, None, self.cases, "too few cases", smallest=smallest)
+        base, head = (float(aggregate_of(side, self.aggregate)) for side in (self.base, self.head))
+        gains = (self.head - self.base) * (1 if self.higher else -1)
+        return MetricJudgement(
+            base,
+            head,
+            self.cases,
+            "too few cases",
+            smallest=policy.of(self.metric).matters(base),
+            better=int((gains > 0).sum()),
+            worse=int((gains < 0).sum()),
+        )
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,9 @@ class MetricJudgement:
     def difference(self) -> float | None:
         return None if self.base is None or self.head is None else self.head - self.base
 
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"difference": self.difference}
+
 
 def judge(
     samples: Sequence[PairedSample], policy: ComparisonPolicy, minimum: int | None = None
@@ -92,79 +111,43 @@ def judge(
     policy's."""
     drawn: dict[str, tuple[Bootstrap, float, str]] = {}
     for sample in samples:
-        if _count(sample) >= (minimum or policy.least(sample.metric)):
+        if sample.cases >= (minimum or policy.least(sample.metric)):
             rng = np.random.default_rng([policy.seed, zlib.crc32(sample.key.encode())])
-            made = bootstrap(
-                sample.base,
-                sample.head,
-                aggregate=sample.aggregate,
-                share=sample.share,
-                resamples=policy.resamples,
-                rng=rng,
-            )
-            p, test = swap_probability(
-                sample.base, sample.head, aggregate=sample.aggregate, resamples=policy.resamples, rng=rng
-            )
-            drawn[sample.key] = (made, p, test)
-    adjusted = holm({key: p for key, (_, p, _) in drawn.items()}, policy.confidence)
+            sides, aggregate, resamples = (sample.base, sample.head), sample.aggregate, policy.resamples
+            made = bootstrap(*sides, aggregate=aggregate, share=sample.share, resamples=resamples, rng=rng)
+            drawn[sample.key] = made, *swap_probability(*sides, aggregate=aggregate, resamples=resamples, rng=rng)
+    family = holm({key: p for key, (_, p, _) in drawn.items()}, policy.confidence)
     first = 1 - (1 - policy.confidence) / max(1, len(drawn))
     found = []
     for sample in samples:
-        if sample.key not in drawn:
-            found.append(_unjudged(sample, policy))
-            continue
-        made, p, test = drawn[sample.key]
-        one = adjusted[sample.key]
-        low, high = made.interval(one.level)
-        base, head = _figures(sample)
-        smallest = policy.of(sample.metric).matters(base)
-        fell = head != base and (head < base) == sample.higher
-        sure = (one.rejected and not low <= 0 <= high) or (fell and policy.of(sample.metric).deterministic)
-        verdict: MetricVerdict = "no difference seen"
-        if sure and round(abs(head - base), _DIGITS) >= round(smallest, _DIGITS):
-            verdict = "worse" if fell else "improved"
-        found.append(
-            MetricJudgement(
-                base=base,
-                head=head,
-                cases=_count(sample),
-                verdict=verdict,
+        one = sample.unjudged(policy)
+        if sample.key in drawn:
+            (made, p, test), adjusted = drawn[sample.key], family[sample.key]
+            low, high = made.interval(adjusted.level)
+            sure = adjusted.rejected and not low <= 0 <= high
+            one = replace(
+                one,
+                verdict=_verdict(one, sample, policy, sure=sure),
                 low=_finite(low),
                 high=_finite(high),
-                level=one.level,
+                level=adjusted.level,
                 p=p,
-                p_adjusted=one.p,
+                p_adjusted=adjusted.p,
                 test=test,
                 detectable=_finite(detectable(made.error, level=first, power=policy.power)),
-                smallest=smallest,
-                better=int((sample.gains > 0).sum()),
-                worse=int((sample.gains < 0).sum()),
             )
-        )
+        found.append(one)
     return found
 
 
-def _unjudged(sample: PairedSample, policy: ComparisonPolicy) -> MetricJudgement:
-    if not len(sample.base):
-        return MetricJudgement(None, None, _count(sample), "too few cases", smallest=policy.of(sample.metric).smallest)
-    base, head = _figures(sample)
-    return MetricJudgement(
-        base,
-        head,
-        _count(sample),
-        "too few cases",
-        smallest=policy.of(sample.metric).matters(base),
-        better=int((sample.gains > 0).sum()),
-        worse=int((sample.gains < 0).sum()),
-    )
-
-
-def _figures(sample: PairedSample) -> tuple[float, float]:
-    return float(aggregate_of(sample.base, sample.aggregate)), float(aggregate_of(sample.head, sample.aggregate))
-
-
-def _count(sample: PairedSample) -> int:
-    return len(sample.base) if sample.usable is None else sample.usable
+def _verdict(one: MetricJudgement, sample: PairedSample, policy: ComparisonPolicy, *, sure: bool) -> MetricVerdict:
+    """`sure`: whether the difference is more than noise."""
+    difference = one.difference or 0.0
+    fell = difference != 0 and (difference < 0) == sample.higher
+    sure = sure or (fell and policy.of(sample.metric).deterministic)
+    if not sure or round(abs(difference), _DIGITS) < round(one.smallest, _DIGITS):
+        return "no difference seen"
+    return "worse" if fell else "improved"
 
 
 def _finite(value: float) -> float | None:

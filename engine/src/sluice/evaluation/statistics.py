@@ -1,8 +1,10 @@
 """Paired statistics: how much of a difference between two sides is sampling noise of the cases.
 
-All functions take one number for each case and side; cases are the unit of resampling. Interval by bootstrap,
-probability by swapping the sides of cases, which for pass/fail is McNemar's exact test. Each function gives the source
-of its formula. The thresholds are in config/gates.yaml.
+All functions take one number for each case and side; cases are the unit of resampling, which is scipy's. Interval by
+bootstrap, probability by swapping the sides of cases, which for pass/fail is McNemar's exact test. Each function gives
+the source of its formula. The thresholds are in config/gates.yaml.
+
+scipy is imported inside: it takes a second, and most commands compare nothing.
 """
 
 from __future__ import annotations
@@ -19,21 +21,18 @@ from numpy.typing import NDArray
 Vector: TypeAlias = NDArray[np.float64]
 Aggregate: TypeAlias = Literal["mean", "p50", "p95"]
 
-_SHARES: dict[str, float] = {"p50": 0.5, "p95": 0.95}
-# Sums of decimal fractions differ in their last digits with the order of summing.
-_DIGITS = 12
-# Arrays of resamples are made in pieces of about this many numbers, so that thousands of cases fit in memory.
-_PIECE = 4_000_000
-# Up to this many cases that differ, every way of swapping them is tried: 4,096 at most.
-_ALL_SWAPS = 12
+_PERCENT = {"p50": 50, "p95": 95}
+# What is resampled is whole numbers, 1 of a metric as this many: sums of fractions depend on the order of summing.
+_WHOLE = 1e12
+# scipy makes arrays of resamples in pieces of about this many numbers, so that thousands of cases fit in memory.
+_PIECE = 2_000_000
 
 
-def aggregate_of(values: Vector, aggregate: Aggregate) -> Vector:
-    """Mean or nearest-rank percentile over the last axis."""
+def aggregate_of(values: Vector, aggregate: Aggregate, axis: int = -1) -> Vector:
+    """Mean or nearest-rank percentile over an axis, the last one if it is not said."""
     if aggregate == "mean":
-        return np.asarray(values.mean(axis=-1))
-    place = max(0, math.ceil(_SHARES[aggregate] * values.shape[-1]) - 1)
-    return np.asarray(np.partition(values, place, axis=-1)[..., place])
+        return np.asarray(values.mean(axis=axis))
+    return np.asarray(np.percentile(values, _PERCENT[aggregate], axis=axis, method="inverted_cdf"))
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,9 @@ class Bootstrap:
             return -math.inf, math.inf
         tail = (1 - level) / 2
         if not self.padded:
-            t = student_quantile(1 - tail, self.cases - 1)
+            from scipy import stats
+
+            t = stats.t.ppf(1 - tail, self.cases - 1)
             tail = NormalDist().cdf(-math.sqrt(self.cases / (self.cases - 1)) * t)
         low, high = np.quantile(self.draws, [tail, 1 - tail])
         return float(low), float(high)
@@ -80,37 +81,18 @@ def bootstrap(
     holds for few flips. It is the Laplace adjustment of Bonett and Price, Adjusted Wald confidence interval for a
     difference of binomial proportions based on paired data, J. Educational and Behavioral Statistics 37 (2012).
     """
-    if aggregate != "mean":
-        return Bootstrap(_resampled_percentiles(base, head, aggregate, resamples, rng), len(base))
-    differences = np.round(head - base, _DIGITS)
-    if share:
-        differences = np.append(differences, (-1.0, 1.0))
-    values, counts = np.unique(differences, return_counts=True)
-    n = len(differences)
-    if len(values) <= max(3, n // 8):  # few distinct values: how often each is drawn says it all
-        draws = rng.multinomial(n, counts / n, size=resamples) @ values / n
-    else:
-        draws = _in_pieces(n, resamples, lambda rows: differences[_indices(rng, n, rows)].mean(axis=1))
-    return Bootstrap(draws, n, padded=share)
+    padded = share and aggregate == "mean"
+    if padded:
+        base, head = np.append(base, (1.0, 0.0)), np.append(head, (0.0, 1.0))
+    n = len(base)
+    if n < 2:
+        return Bootstrap(head - base, n)
+    from scipy import stats
 
-
-def _resampled_percentiles(
-    base: Vector, head: Vector, aggregate: Aggregate, resamples: int, rng: np.random.Generator
-) -> Vector:
-    def piece(rows: int) -> Vector:
-        drawn = _indices(rng, len(base), rows)
-        return aggregate_of(head[drawn], aggregate) - aggregate_of(base[drawn], aggregate)
-
-    return _in_pieces(len(base), resamples, piece)
-
-
-def _indices(rng: np.random.Generator, n: int, rows: int) -> NDArray[np.integer[Any]]:
-    return rng.integers(0, n, size=(rows, n), dtype=np.min_scalar_type(n - 1))
-
-
-def _in_pieces(n: int, resamples: int, piece: Callable[[int], Vector]) -> Vector:
-    rows = max(1, _PIECE // max(1, n))
-    return np.concatenate([piece(min(rows, resamples - start)) for start in range(0, resamples, rows)])
+    sides, difference = _resampled(base, head, aggregate)
+    options = {"n_resamples": resamples, "batch": _rows(n), "method": "percentile", "rng": rng}
+    found = stats.bootstrap(sides, difference, paired=True, vectorized=True, **options)
+    return Bootstrap(found.bootstrap_distribution / _WHOLE, n, padded)
 
 
 def swap_probability(
@@ -120,58 +102,46 @@ def swap_probability(
 
     If head is base asked again, each case could as well have come out the other way round; so the sides of cases are
     swapped at random (Fisher, The Design of Experiments, 1935, section 21). That holds for any number of cases and any
-    distribution. Where all cases that differ do so by the same amount it is McNemar's exact test; up to twelve of them
-    all swaps are counted; else `resamples` random ones, where p = (1 + as large) / (1 + resamples), so that it is never
-    0 (Phipson and Smyth, Statistical Applications in Genetics and Molecular Biology 9 (2010)).
+    distribution. Where all cases that differ do so by the same amount it is McNemar's exact test. Else every way to
+    swap them is counted, or, where there are more, `resamples` random ones, where p = (1 + as large) / (1 + resamples)
+    is never 0 (Phipson and Smyth, Statistical Applications in Genetics and Molecular Biology 9 (2010)).
     """
-    differences = np.round(head - base, _DIGITS)
-    differences = differences[differences != 0]
-    if aggregate != "mean" and len(differences):
-        return _percentile_swaps(base, head, aggregate, resamples, rng), "swaps"
-    values, counts = np.unique(np.abs(differences), return_counts=True)
-    if len(values) <= 1:
-        return mcnemar(int((differences > 0).sum()), int((differences < 0).sum())), "mcnemar"
-    m = len(differences)
-    observed = abs(float(differences.sum())) - 10.0**-_DIGITS * m
-    if m <= _ALL_SWAPS:
-        signs = (np.arange(2**m)[:, None] >> np.arange(m)) % 2 * 2 - 1
-        return float((np.abs(signs @ differences) >= observed).mean()), "swaps"
-    if len(values) <= m // 8:  # few distinct sizes: of each, how many go up
-        sums = (2 * rng.binomial(counts, 0.5, size=(resamples, len(values))) - counts) @ values
-    else:
-        sums = 2 * _in_pieces(m, resamples, lambda rows: _coins(rng, rows, m) @ differences) - differences.sum()
-    return (1 + int((np.abs(sums) >= observed).sum())) / (1 + resamples), "swaps"
+    sides, difference = _resampled(base, head, aggregate)
+    if aggregate == "mean":
+        (differences,) = sides = (sides[0][sides[0] != 0],)
+        if len(np.unique(np.abs(differences))) <= 1:
+            return mcnemar(int((differences > 0).sum()), int((differences < 0).sum())), "mcnemar"
+    if len(base) < 2:
+        return 1.0, "swaps"
+    from scipy import stats
+
+    options = {"n_resamples": resamples, "batch": _rows(len(base)), "rng": rng}
+    found = stats.permutation_test(sides, difference, permutation_type="samples", vectorized=True, **options)
+    return float(found.pvalue), "swaps"
 
 
-def _coins(rng: np.random.Generator, rows: int, m: int) -> NDArray[np.uint8]:
-    """Zeros and ones, (rows, m)."""
-    drawn = np.frombuffer(rng.bytes((rows * m + 7) // 8), np.uint8)
-    return np.unpackbits(drawn, count=rows * m).reshape(rows, m)
+def _resampled(base: Vector, head: Vector, aggregate: Aggregate) -> tuple[tuple[Vector, ...], Callable[..., Any]]:
+    """The samples that scipy draws from or swaps, and their statistic. A mean needs the differences alone: to swap the
+    sides is to change their sign."""
+    if aggregate == "mean":
+        return (np.round((head - base) * _WHOLE),), np.mean
+    sides = np.round(base * _WHOLE), np.round(head * _WHOLE)
+    return sides, lambda old, new, axis: aggregate_of(new, aggregate, axis) - aggregate_of(old, aggregate, axis)
 
 
-def _percentile_swaps(
-    base: Vector, head: Vector, aggregate: Aggregate, resamples: int, rng: np.random.Generator
-) -> float:
-    observed = abs(float(aggregate_of(head, aggregate) - aggregate_of(base, aggregate)))
-
-    def piece(rows: int) -> Vector:
-        swapped = _coins(rng, rows, len(base)).astype(bool)
-        one, other = np.where(swapped, base, head), np.where(swapped, head, base)
-        return np.abs(aggregate_of(one, aggregate) - aggregate_of(other, aggregate))
-
-    found = _in_pieces(len(base), resamples, piece)
-    return (1 + int((found >= observed - 10.0**-_DIGITS).sum())) / (1 + resamples)
+def _rows(cases: int) -> int:
+    return max(1, _PIECE // cases)
 
 
 def mcnemar(fixed: int, broken: int) -> float:
     """Exact two-sided probability that `fixed` and `broken` cases differ as they do, when either is as likely.
 
-    min(1, 2 P(X <= min(fixed, broken))), X ~ Binomial(fixed + broken, 1/2): McNemar, Psychometrika 12 (1947), in its
-    exact form. Cases that came out alike on both sides say nothing about the difference.
+    The binomial test of one half: McNemar, Psychometrika 12 (1947), in its exact form. Cases that came out alike on
+    both sides say nothing about the difference.
     """
-    n = fixed + broken
-    below = sum(math.comb(n, k) for k in range(min(fixed, broken) + 1))
-    return float(min(1.0, 2 * below / 2**n))
+    from scipy import stats
+
+    return float(stats.binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
 
 
 @dataclass(frozen=True)
@@ -209,24 +179,3 @@ def detectable(error: float, *, level: float, power: float) -> float:
     """
     normal = NormalDist()
     return (normal.inv_cdf(1 - (1 - level) / 2) + normal.inv_cdf(power)) * error
-
-
-def student_quantile(share: float, degrees: int) -> float:
-    """Quantile of Student's t, `share` above one half; exact for 1 and 2 degrees of freedom.
-
-    From 3 on by the expansion of Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 26.7.5, which is
-    within one per cent for ten degrees and more up to a share of 0.9995; below that it is too small in far tails.
-    """
-    if degrees == 1:
-        return math.tan(math.pi * (share - 0.5))
-    if degrees == 2:
-        a = 2 * share - 1
-        return a * math.sqrt(2 / (1 - a * a))
-    z = NormalDist().inv_cdf(share)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + math.fsum(term / degrees**power for power, term in enumerate(terms, 1))

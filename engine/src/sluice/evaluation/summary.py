@@ -68,7 +68,18 @@ def _figure(metric: Metric, cases: Sequence[dict[str, Any]]) -> tuple[str, dict[
 
 
 def measures_of(summary: Mapping[str, Any], place: Path) -> list[NamedMeasure]:
-    """The metrics of a summary.json as a comparison has to know them. `place`: where it was read, for the error."""
+    """The metrics of a summary as a comparison has to know them.
+
+    Args:
+        summary: of `summarise`, also of an earlier release.
+        place: the file, for the error.
+
+    Returns:
+        One for each metric, assertion and label.
+
+    Raises:
+        SluiceError: it is not such a summary.
+    """
     try:
         # The summaries of earlier releases do not say how a figure was made.
         found = [
@@ -82,6 +93,15 @@ def measures_of(summary: Mapping[str, Any], place: Path) -> list[NamedMeasure]:
 
 
 def not_a_summary(place: Path, error: Exception) -> SluiceError:
+    """The error for a file that is not a summary.
+
+    Args:
+        place: the file.
+        error: what reading it raised.
+
+    Returns:
+        To be raised by the caller.
+    """
     return SluiceError(f"{place}: not an evaluation summary ({error!r})", remedy="run the evaluation again")
 
 

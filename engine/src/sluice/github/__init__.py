@@ -1,7 +1,8 @@
 """Integration with GitHub: job plan and verdict of a run, job summary, comments, issues, releases."""
 
 from sluice.github.job_summary import write_job_summary
-from sluice.github.pull_request_comment import CommentResult, upsert_comment
+from sluice.github.marked_text import CommentResult
+from sluice.github.pull_request_comment import upsert_comment
 from sluice.github.tracked_issue import close_issue, upsert_issue
 
 __all__ = ["CommentResult", "close_issue", "upsert_comment", "upsert_issue", "write_job_summary"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -35,57 +35,65 @@ class AcceptedAdvisories(Settings):
 
 @dataclass(frozen=True)
 class AdvisoryMatch:
-    """An advisory about a package of a lock, or, without one, why the package could not be looked up."""
+    """What is known against a package of a lock, or why it could not be looked up; accepted, for how long and why."""
 
     lock: str
     package: str
     version: str
-    advisory: str = ""
-    names: frozenset[str] = frozenset()
+    advisory: str
     fixed_in: str = ""
-    trouble: str = ""
     accepted: str = ""
 
     @property
     def fault(self) -> str:
         """Empty where the finding is accepted."""
-        if self.accepted:
-            return ""
-        what = self.trouble or f"{self.advisory}, {f'fixed in {self.fixed_in}' if self.fixed_in else 'not fixed yet'}"
-        return f"{self.lock}: {self.package} {self.version}: {what}"
+        fix = f", fixed in {self.fixed_in}" if self.fixed_in else ""
+        return "" if self.accepted else f"{self.lock}: {self.package} {self.version}: {self.advisory}{fix}"
 
 
 def audit(program: Path, locks: Sequence[Path], acceptances: Path, *, today: date) -> list[AdvisoryMatch]:
-    """All findings of all locks, accepted ones too. SluiceError when pip-audit cannot do its work."""
-    accepted = load_settings(acceptances, AcceptedAdvisories).accepted
+    """All findings of all locks, accepted ones too.
+
+    Args:
+        program: pip-audit.
+        locks: Requirements with hashes.
+        acceptances: engine/requirements/advisories.yaml.
+        today: What is accepted until yesterday counts again.
+
+    Raises:
+        SluiceError: pip-audit is missing or cannot do its work, or there is no lock.
+    """
+    listed = load_settings(acceptances, AcceptedAdvisories).accepted
+    accepted = {(one.package, one.id): f"until {one.until}: {one.reason}" for one in listed if today <= one.until}
     if not program.is_file():
         raise SluiceError(f"{program}: no such program", remedy="`make audit` installs it first")
     if not locks:
         raise SluiceError("no lock to audit")
-    return [_judged(finding, accepted, today) for lock in locks for finding in _findings(program, lock)]
+    return [finding for lock in locks for finding in _findings(program, lock, accepted)]
 
 
-def summary(findings: Iterable[AdvisoryMatch], locks: int) -> str:
-    """Markdown for the summary of the job."""
-    rows = [
-        (one.lock, one.package, one.version, one.advisory or one.trouble, one.fixed_in, one.accepted)
-        for one in findings
-    ]
+def summary(findings: Sequence[AdvisoryMatch], locks: int) -> str:
+    """Markdown for the summary of the job.
+
+    Args:
+        findings: What `audit` found.
+        locks: How many locks it looked at.
+    """
     head = f"### Dependencies\n\n{locks} locks, "
-    if not rows:
+    if not findings:
         return head + "nothing known against them.\n"
-    return f"{head}{len(rows)} findings.\n\n" + table(
-        ("lock", "package", "has", "advisory", "fixed in", "accepted"), rows
-    )
+    rows = [(one.lock, one.package, one.version, one.advisory, one.fixed_in, one.accepted) for one in findings]
+    columns = ("lock", "package", "has", "advisory", "fixed in", "accepted")
+    return f"{head}{len(rows)} findings.\n\n" + table(columns, rows)
 
 
-def _findings(program: Path, lock: Path) -> list[AdvisoryMatch]:
+def _findings(program: Path, lock: Path, accepted: Mapping[tuple[str, str], str]) -> list[AdvisoryMatch]:
     options = ["--format", "json", "--vulnerability-service", "osv", "--require-hashes", "--disable-pip"]
     command = [str(program), *options, "--progress-spinner", "off", "--requirement", str(lock)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         packages = json.loads(done.stdout)["dependencies"]
-        return [finding for package in packages for finding in _of_package(lock.name, package)]
+        return [finding for package in packages for finding in _of_package(lock.name, package, accepted)]
     except (ValueError, KeyError, TypeError):
         words = done.stderr.strip().splitlines()[-1:] or ["no words"]
         raise SluiceError(
@@ -94,24 +102,14 @@ def _findings(program: Path, lock: Path) -> list[AdvisoryMatch]:
         ) from None
 
 
-def _of_package(lock: str, package: dict[str, Any]) -> list[AdvisoryMatch]:
+def _of_package(
+    lock: str, package: Mapping[str, Any], accepted: Mapping[tuple[str, str], str]
+) -> Iterator[AdvisoryMatch]:
+    name = package["name"]
     if reason := package.get("skip_reason"):
-        return [AdvisoryMatch(lock, package["name"], "", trouble=f"not looked up: {reason}")]
-    return [
-        AdvisoryMatch(
-            lock,
-            package["name"],
-            package["version"],
-            advisory=one["id"],
-            names=frozenset((one["id"], *one.get("aliases", ()))),
-            fixed_in=", ".join(one.get("fix_versions", ())),
-        )
-        for one in package["vulns"]
-    ]
-
-
-def _judged(finding: AdvisoryMatch, accepted: Sequence[AcceptedAdvisory], today: date) -> AdvisoryMatch:
-    for one in accepted:
-        if one.package == finding.package and one.id in finding.names and today <= one.until:
-            return AdvisoryMatch(**{**finding.__dict__, "accepted": f"until {one.until}: {one.reason}"})
-    return finding
+        yield AdvisoryMatch(lock, name, "", f"not looked up: {reason}")
+        return
+    for one in package["vulns"]:
+        reasons = (accepted.get((name, known), "") for known in (one["id"], *one.get("aliases", ())))
+        fixed = ", ".join(one.get("fix_versions", ())) or "no version yet"
+        yield AdvisoryMatch(lock, name, package["version"], one["id"], fixed, next(filter(None, reasons), ""))

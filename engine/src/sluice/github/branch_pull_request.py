@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from time import sleep as wait
-from typing import Any
+from typing import TYPE_CHECKING
 
-from sluice.core.errors import SluiceError
-from sluice.github.github_api import GitHub, GitHubStatusError
-from sluice.github.pull_request_comment import CommentResult
+from sluice.github.github_client import open_repository
+from sluice.github.marked_text import CommentResult
 
-_PER_PAGE = 100
+if TYPE_CHECKING:
+    from github.PullRequest import PullRequest
+    from github.Repository import Repository
 
 
 @dataclass(frozen=True)
@@ -23,60 +23,62 @@ class PullRequestText:
     body: str
 
 
-def upsert_pull(
-    pull: PullRequestText, environment: Mapping[str, str], *, sleep: Callable[[float], None] = wait
-) -> CommentResult:
-    """Opens or updates the pull request of a branch, against the default branch."""
-    repository = _repository(environment)
-    with GitHub(environment, sleep=sleep) as github:
-        if found := _find(github, repository, pull.branch, "open"):
-            return _update(github, repository, found[0], pull)
-        base = github.call("GET", f"/repos/{repository}")["default_branch"]
-        wanted = {"head": pull.branch, "base": base, "title": pull.title, "body": pull.body}
+def upsert_pull(text: PullRequestText, environment: Mapping[str, str]) -> CommentResult:
+    """Opens or updates the pull request of a branch, against the default branch.
+
+    Args:
+        text: The branch, and what its pull request shall say.
+        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
+
+    Raises:
+        SluiceError: A variable is missing, or GitHub refuses.
+    """
+    from github import GithubException
+
+    with open_repository(environment) as repository:
+        if found := _pulls(repository, environment, text.branch, "open"):
+            return _update(found[0], text)
         try:
-            made = github.call("POST", f"/repos/{repository}/pulls", wanted)
-        except GitHubStatusError as error:
+            made = repository.create_pull(repository.default_branch, text.branch, title=text.title, body=text.body)
+        except GithubException as error:
             # The first try was carried out although its answer got lost.
-            if error.status == 422 and (found := _find(github, repository, pull.branch, "open")):
-                return _update(github, repository, found[0], pull)
+            if error.status == 422 and (found := _pulls(repository, environment, text.branch, "open")):
+                return _update(found[0], text)
             raise
-        return CommentResult("pull request opened", made["html_url"])
+        return CommentResult("pull request opened", made.html_url)
 
 
-def closed_before(pull: PullRequestText, environment: Mapping[str, str]) -> str:
-    """Address of the pull request of this title that a person has closed without merging it; empty without one."""
-    repository = _repository(environment)
-    with GitHub(environment) as github:
-        if _find(github, repository, pull.branch, "open"):
+def closed_before(text: PullRequestText, environment: Mapping[str, str]) -> str:
+    """Address of the pull request of this title that a person closed without merging it; empty without one.
+
+    Args:
+        text: Branch and title.
+        environment: As for `upsert_pull`.
+
+    Raises:
+        SluiceError: As for `upsert_pull`.
+    """
+    with open_repository(environment) as repository:
+        if _pulls(repository, environment, text.branch, "open"):
             return ""
-        closed = _find(github, repository, pull.branch, "closed")
-    return next((one["html_url"] for one in closed if one["title"] == pull.title and not one.get("merged_at")), "")
+        closed = _pulls(repository, environment, text.branch, "closed")
+        return next((one.html_url for one in closed if one.title == text.title and not one.merged_at), "")
 
 
 def origin_of(environment: Mapping[str, str]) -> str:
     """owner/name of the template or the repository that this one was made from; empty when GitHub knows of none."""
-    repository = _repository(environment)
-    with GitHub(environment) as github:
-        known = github.call("GET", f"/repos/{repository}")
-    source = known.get("template_repository") or known.get("parent") or {}
-    return str(source.get("full_name", ""))
+    with open_repository(environment) as repository:
+        source = repository.template_repository or repository.parent
+        return source.full_name if source else ""
 
 
-def _repository(environment: Mapping[str, str]) -> str:
-    if repository := environment.get("GITHUB_REPOSITORY"):
-        return repository
-    raise SluiceError("GITHUB_REPOSITORY is not set", remedy="GitHub Actions sets it; elsewhere: OWNER/NAME")
+def _pulls(repository: Repository, environment: Mapping[str, str], branch: str, state: str) -> list[PullRequest]:
+    owner = environment["GITHUB_REPOSITORY"].partition("/")[0]
+    return list(repository.get_pulls(state=state, head=f"{owner}:{branch}"))
 
 
-def _find(github: GitHub, repository: str, branch: str, state: str) -> list[dict[str, Any]]:
-    owner = repository.partition("/")[0]
-    query = f"state={state}&head={owner}:{branch}&per_page={_PER_PAGE}"
-    return list(github.call("GET", f"/repos/{repository}/pulls?{query}"))
-
-
-def _update(github: GitHub, repository: str, there: Mapping[str, Any], pull: PullRequestText) -> CommentResult:
-    if (there["title"], there["body"]) == (pull.title, pull.body):
-        return CommentResult("pull request unchanged", there["html_url"])
-    changes = {"title": pull.title, "body": pull.body}
-    updated = github.call("PATCH", f"/repos/{repository}/pulls/{there['number']}", changes)
-    return CommentResult("pull request updated", updated["html_url"])
+def _update(pull: PullRequest, text: PullRequestText) -> CommentResult:
+    if (pull.title, pull.body) == (text.title, text.body):
+        return CommentResult("pull request unchanged", pull.html_url)
+    pull.edit(title=text.title, body=text.body)
+    return CommentResult("pull request updated", pull.html_url)

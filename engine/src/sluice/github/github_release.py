@@ -5,91 +5,88 @@ It is a draft until its last file is uploaded, so that people never see an incom
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Callable, Mapping
-from time import sleep as wait
-from typing import Any
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from sluice.core.errors import SluiceError
-from sluice.github.github_api import GitHub, GitHubStatusError
-from sluice.github.pull_request_comment import CommentResult
+from sluice.github.github_client import open_repository, require_safe
+from sluice.github.marked_text import CommentResult
+
+if TYPE_CHECKING:
+    from github.GitRelease import GitRelease
+    from github.Repository import Repository
 
 LIMIT = 120_000
 _CUT = "\n\n_The rest did not fit._\n"
 
 
 def publish_release(
-    tag: str,
-    notes: str,
-    files: Mapping[str, bytes],
-    environment: Mapping[str, str],
-    *,
-    commit: str,
-    sleep: Callable[[float], None] = wait,
+    tag: str, notes: str, files: Mapping[str, bytes], environment: Mapping[str, str], *, commit: str
 ) -> CommentResult:
-    """Makes the release that is named by `tag`, with these files, on a commit. Notes are written anew where they
-    differ; a file that is there whole is not sent again. Everything that GitHub refuses is a SluiceError."""
-    repository = environment.get("GITHUB_REPOSITORY")
-    if not repository:
-        raise SluiceError("GITHUB_REPOSITORY is not set", remedy="GitHub Actions sets it; run this in a workflow")
-    with GitHub(environment, sleep=sleep) as github:
-        path = f"/repos/{repository}/releases"
-        found = _find(github, path, tag)
+    """Makes the release that is named by `tag`. What is there already stays; what is missing is added.
+
+    Args:
+        tag: The tag, also its name. GitHub makes one that is not there when the release is published.
+        notes: Markdown; cut where it is longer than GitHub takes.
+        files: Content by name.
+        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
+        commit: What a new tag points to; ignored where it is not a whole id.
+
+    Raises:
+        SluiceError: A variable is missing, or GitHub refuses.
+    """
+    from github.GithubObject import NotSet
+
+    with open_repository(environment) as repository:
+        body = notes if len(notes) <= LIMIT else notes[: notes.rfind("\n", 0, LIMIT - len(_CUT))] + _CUT
+        found = _find(repository, tag)
         if not found:
-            # A tag that is there stays where it is; GitHub makes one that is not when the release is published.
-            on = {"target_commitish": commit} if re.fullmatch(r"[0-9a-f]{40}", commit) else {}
-            github.call("POST", path, {"tag_name": tag, "name": tag, "body": _body(notes), "draft": True, **on})
-            found = _find(github, path, tag)
-        release = _one(github, path, found)
-        changes: dict[str, Any] = {} if release.get("body") == _body(notes) else {"body": _body(notes)}
-        sent = _send(github, path, release, files)
-        if release["draft"]:
-            changes |= {"draft": False, "make_latest": "true"}
-        if changes:
-            release = github.call("PATCH", f"{path}/{release['id']}", changes)
+            on = commit if re.fullmatch(r"[0-9a-f]{40}", commit) else NotSet
+            repository.create_git_release(tag, tag, body, draft=True, target_commitish=on)
+            found = _find(repository, tag)
+        release = _one(found)
+        sent = _send(release, files)
+        if changes := release.draft or release.body != body:
+            release.update_release(tag, body, draft=False, make_latest="true")
         return CommentResult(
-            "release published" if changes or sent else "release was published before", release["html_url"]
+            "release published" if changes or sent else "release was published before", release.html_url
         )
 
 
-def _find(github: GitHub, path: str, tag: str) -> list[dict[str, Any]]:
+def _find(repository: Repository, tag: str) -> list[GitRelease]:
     """Releases of this tag, drafts among them, oldest first. By its tag GitHub finds no draft."""
-    return sorted((one for one in github.listed(path) if one["tag_name"] == tag), key=lambda one: int(one["id"]))
+    return sorted((one for one in repository.get_releases() if one.tag_name == tag), key=lambda one: one.id)
 
 
-def _one(github: GitHub, path: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def _one(found: list[GitRelease]) -> GitRelease:
     """The one that is published, else the oldest draft. Further drafts, of a request that was carried out although its
     answer got lost, are removed."""
-    chosen = next((one for one in found if not one["draft"]), found[0])
+    from github import UnknownObjectException
+
+    chosen = next((one for one in found if not one.draft), found[0])
     for other in found:
-        if other["draft"] and other["id"] != chosen["id"]:
-            _delete(github, f"{path}/{other['id']}")
+        if other.draft and other.id != chosen.id:
+            with suppress(UnknownObjectException):
+                other.delete_release()
     return chosen
 
 
-def _send(github: GitHub, path: str, release: Mapping[str, Any], files: Mapping[str, bytes]) -> bool:
+def _send(release: GitRelease, files: Mapping[str, bytes]) -> bool:
     """Sends what is not there whole; whether there was anything to send."""
-    there = {asset["name"]: asset for asset in release.get("assets") or ()}
-    address = str(release["upload_url"]).partition("{")[0]
-    absent = {name: content for name, content in files.items() if not _whole(there.get(name), content)}
-    for name, content in absent.items():
+    from github import UnknownObjectException
+
+    require_safe("upload_url", release.upload_url)
+    there = {asset.name: asset for asset in release.assets}
+    absent = [
+        name
+        for name, content in files.items()
+        if name not in there or (there[name].state, there[name].size) != ("uploaded", len(content))
+    ]
+    for name in absent:
         if name in there:
-            _delete(github, f"{path}/assets/{there[name]['id']}")
-        github.upload(f"{address}?name={name}", content)
+            with suppress(UnknownObjectException):
+                there[name].delete_asset()
+        release.upload_asset_from_memory(io.BytesIO(files[name]), len(files[name]), name)
     return bool(absent)
-
-
-def _whole(asset: Mapping[str, Any] | None, content: bytes) -> bool:
-    return asset is not None and asset.get("state") == "uploaded" and asset.get("size") == len(content)
-
-
-def _delete(github: GitHub, path: str) -> None:
-    try:
-        github.call("DELETE", path)
-    except GitHubStatusError as error:
-        if error.status != 404:
-            raise
-
-
-def _body(notes: str) -> str:
-    return notes if len(notes) <= LIMIT else notes[: notes.rfind("\n", 0, LIMIT - len(_CUT))] + _CUT

@@ -25,53 +25,31 @@ _OWN = _ALL - {ENGINE}
 _TESTS = frozenset({"test-python"})
 _ENGINE_TESTS = frozenset({"test-python", ENGINE})
 _ANSWERS = frozenset({"test-python", "eval-change", "rehearse-release"})
+_ENGINE_ALONE = frozenset({ENGINE})
+_NOTHING: frozenset[str] = frozenset()
 # First rule that matches a path decides. `*` stands for any characters, `/` too.
-RULES: tuple[tuple[str, frozenset[str]], ...] = (
+_PATTERNS: tuple[tuple[str, frozenset[str]], ...] = (
     # Pages whose examples and messages tests of the engine follow.
-    ("docs/canary.md", frozenset({ENGINE})),
-    ("docs/extend.md", frozenset({ENGINE})),
-    ("docs/hosted-models.md", frozenset({ENGINE})),
-    ("docs/prompts.md", frozenset({ENGINE})),
-    ("docs/troubleshooting.md", frozenset({ENGINE})),
-    ("docs/*", frozenset()),
-    ("engine/docs/*", frozenset({ENGINE})),  # tests compare pages with what they describe
-    ("engine/CONTRIBUTING.md", frozenset()),
-    ("engine/README.md", frozenset()),
-    ("AGENTS.md", frozenset()),
-    ("README.md", frozenset()),
-    ("CHANGELOG.md", frozenset()),
-    ("CONTRIBUTING.md", frozenset()),
-    ("SECURITY.md", frozenset()),
-    ("LICENSE", frozenset()),
-    (".github/ISSUE_TEMPLATE/*", frozenset()),
-    (".github/pull_request_template.md", frozenset()),
-    (".github/CODEOWNERS", frozenset()),
-    (".github/dependabot.yml", frozenset()),
-    (".vscode/*", frozenset()),
+    ("docs/canary.md docs/extend.md docs/hosted-models.md docs/prompts.md docs/troubleshooting.md", _ENGINE_ALONE),
+    ("docs/* engine/CONTRIBUTING.md engine/README.md .github/ISSUE_TEMPLATE/* .vscode/*", _NOTHING),
+    ("AGENTS.md README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE", _NOTHING),
+    (".github/pull_request_template.md .github/CODEOWNERS .github/dependabot.yml", _NOTHING),
+    ("engine/docs/*", _ENGINE_ALONE),  # tests compare pages with what they describe
     ("prompts/*", _ANSWERS | {"check-prompts"}),
-    ("data.dvc", _ANSWERS),
-    ("dvc-store/*", _ANSWERS),
-    ("pipelines/params.yaml", _ANSWERS),
+    ("data.dvc dvc-store/* pipelines/params.yaml", _ANSWERS),
     ("pipelines/*", _ANSWERS | {ENGINE}),
-    ("config/*", _OWN),
-    ("src/*", _OWN),
-    ("pyproject.toml", _OWN),
+    ("config/* src/* pyproject.toml", _OWN),
     ("k8s/base/*", _TESTS | {"check-manifests", "rehearse-release"}),
     ("engine/k8s/base/*", _ENGINE_TESTS | {"check-manifests", "rehearse-release"}),
     ("k8s/*", _TESTS | {"check-manifests"}),
-    ("engine/k8s/*", _ENGINE_TESTS | {"check-manifests"}),
-    ("engine/schemas/cluster/*", _ENGINE_TESTS | {"check-manifests"}),
-    ("engine/schemas/*", _ENGINE_TESTS),
+    ("engine/k8s/* engine/schemas/cluster/*", _ENGINE_TESTS | {"check-manifests"}),
+    ("engine/schemas/* engine/tests/*", _ENGINE_TESTS),
     ("loadtest/*", _TESTS | {"rehearse-release"}),
-    ("tests/*", _TESTS),
-    ("engine/tests/*", _ENGINE_TESTS),
-    ("engine/benchmarks/*", frozenset({ENGINE})),
-    ("notebooks/*", _TESTS),
+    ("tests/* notebooks/*", _TESTS),
     ("engine/scripts/setup.py", _ALL),
-    ("engine/scripts/*", frozenset({ENGINE})),
-    ("engine/Containerfile", frozenset({ENGINE})),
-    (".containerignore", frozenset({ENGINE})),
+    ("engine/benchmarks/* engine/scripts/* engine/Containerfile .containerignore", _ENGINE_ALONE),
 )
+RULES = tuple((pattern, jobs) for patterns, jobs in _PATTERNS for pattern in patterns.split())
 
 
 @dataclass(frozen=True)
@@ -118,7 +96,13 @@ def everything(reason: str) -> JobPlan:
 
 
 def plan_change(root: Path, base: str, head: str = "HEAD") -> JobPlan:
-    """The plan of what `head` changes since it left `base`, a commit; everything where git cannot tell."""
+    """The plan of what a commit changes since it left another; everything where git cannot tell.
+
+    Args:
+        root: The checkout.
+        base: Branch, tag or commit that the change is for.
+        head: The change.
+    """
     try:
         tip = git.resolve(root, head)
         return plan_for(git.changed(root, git.merge_base(root, git.resolve(root, base), tip), tip))
@@ -128,9 +112,6 @@ def plan_change(root: Path, base: str, head: str = "HEAD") -> JobPlan:
 
 def summary(plan: JobPlan) -> str:
     """Markdown for the summary of the job."""
-    rows = [(job, "yes", plan.reasons[job]) if plan.asks_for(job) else (job, "no", _why_not(plan, job)) for job in JOBS]
+    why_not = dict.fromkeys(JOBS, "no path that it depends on") | dict(plan.omitted)
+    rows = [(job, "yes", plan.reasons[job]) if plan.asks_for(job) else (job, "no", why_not[job]) for job in JOBS]
     return "### What this change needs\n\n" + table(("job", "runs", "because of"), rows)
-
-
-def _why_not(plan: JobPlan, job: str) -> str:
-    return plan.omitted.get(job, "no path that it depends on")

@@ -11,9 +11,11 @@ _CUT = "\n\n_The rest did not fit; it is in the artifacts of the run._\n"
 
 
 def write_job_summary(markdown: str, environment: Mapping[str, str]) -> str:
-    """Appends to the file that GITHUB_STEP_SUMMARY names, cut at a line where it would be too long; says what it did.
+    """Appends to the file that GITHUB_STEP_SUMMARY names; says what it did. Without one there is nothing to do.
 
-    Outside of GitHub Actions there is no such file, which is no error.
+    Args:
+        markdown: Cut at a line where the summary would be too long.
+        environment: The variables of GitHub Actions.
     """
     name = environment.get("GITHUB_STEP_SUMMARY")
     if not name:

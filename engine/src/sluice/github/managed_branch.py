@@ -22,7 +22,15 @@ SERVER = "https://github.com"
 
 
 def commit_tree(root: Path, tree: str, message: str, parent: str, env: Mapping[str, str] | None = None) -> str:
-    """A commit of a tree; its id follows from what it holds."""
+    """Makes a commit; its id follows from what it holds.
+
+    Args:
+        root: The repository.
+        tree: What it holds.
+        message: Its message.
+        parent: The commit before it; empty for none.
+        env: Other names and times than the bot's.
+    """
     parents = ("-p", parent) if parent else ()
     return run(root, "commit-tree", tree, *parents, "-m", message, env={**IDENTITY, **(env or {})})
 
@@ -50,8 +58,20 @@ def push_branch(
     remote: str = "origin",
     remedy: str = "",
 ) -> str:
-    """Puts the commit on the branch of the remote; says what it did. A branch whose last commit has not `mark` in its
-    message belongs to whoever made that commit, and stays."""
+    """Puts a commit on a branch of the remote; says what it did.
+
+    Args:
+        root: The repository.
+        commit: The commit.
+        branch: The branch, replaced where it is ours.
+        mark: What the message of its last commit says where it is: another belongs to who made it, and stays.
+        environment: With GITHUB_TOKEN and GITHUB_SERVER_URL, where the remote wants a token.
+        remote: Its name or address.
+        remedy: For a push that is refused.
+
+    Raises:
+        SluiceError: git cannot reach the remote, or may not push.
+    """
     sign_in = _sign_in(environment)
     listed = run(root, "ls-remote", "--", remote, f"refs/heads/{branch}", env=sign_in).split()
     there = listed[0] if listed else ""

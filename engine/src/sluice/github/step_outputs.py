@@ -12,9 +12,14 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def write_outputs(values: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Appends `name=value` for each; says what it did. Outside of GitHub Actions there is no such file: no error.
+    """Appends `name=value` for each to the file that GITHUB_OUTPUT names; says what it did.
 
-    A value of several lines would be several outputs, so it is refused.
+    Args:
+        values: By name; one line each.
+        environment: The variables of GitHub Actions. Without GITHUB_OUTPUT there is nothing to do.
+
+    Raises:
+        SluiceError: A name that is none, or a value of several lines, which would be several outputs.
     """
     for name, value in values.items():
         if not _NAME.fullmatch(name) or "\n" in value or "\r" in value:

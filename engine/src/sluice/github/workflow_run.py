@@ -1,12 +1,14 @@
-"""The workflow run of a step, from the variables of GitHub Actions, and the results of its jobs."""
+"""The workflow run of a step, from the variables of GitHub Actions: number, pull request, results of jobs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
+from sluice.github.github_client import needed
 
 Run = tuple[int, int]
 _EXAMPLE = "give the step env: NEEDS: ${{ toJSON(needs) }}"
@@ -22,6 +24,23 @@ def run_url(environment: Mapping[str, str]) -> str:
     server, repository = environment.get("GITHUB_SERVER_URL"), environment.get("GITHUB_REPOSITORY")
     number, attempt = this_run(environment)
     return f"{server}/{repository}/actions/runs/{number}/attempts/{attempt}" if server and repository else ""
+
+
+def pull_request_of(environment: Mapping[str, str]) -> int | None:
+    """The number of the pull request that the run is of, or of a comment on; None when it is of something else.
+
+    SluiceError when GITHUB_EVENT_PATH is missing or broken.
+    """
+    path = Path(needed(environment, "GITHUB_EVENT_PATH"))
+    try:
+        event: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SluiceError(f"GITHUB_EVENT_PATH: {path}: {error}") from None
+    if not isinstance(event, dict):
+        return None
+    issue = event.get("issue") or {}
+    found = event.get("pull_request") or (issue if issue.get("pull_request") else {})
+    return found.get("number")
 
 
 def jobs_of(needs: str) -> dict[str, dict[str, Any]]:

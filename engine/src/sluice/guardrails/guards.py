@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sluice.guardrails.bounded_cache import BoundedCache
 from sluice.guardrails.context import CheckContext, CheckResources
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sluice.guardrails.check import Action
     from sluice.guardrails.settings import CheckSettings, GuardrailSettings
 
+Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 ERROR, TIMEOUT = "guardrails.error", "guardrails.timeout"
 BROKEN = frozenset((ERROR, TIMEOUT))
@@ -76,15 +77,18 @@ class _GuardStage:
         threads: ThreadPoolExecutor,
         timeout_seconds: float,
     ) -> None:
-        from sluice.guardrails.check import CHECKS
-        from sluice.guardrails.validators import build_validators, failures
+        from sluice.guardrails.validators import build_validators, failures, judge
 
-        self._validators = build_validators(checks, resources)
+        validators = list(zip(checks, build_validators(checks, resources), strict=True))
+        self._validators = [made for entry, made in validators if not entry.external]
+        self._external = [(entry, made) for entry, made in validators if entry.external]
         self._failures = failures
+        self._judge = judge
         self._actions: dict[str, Action] = {entry.check: entry.action for entry in checks}
-        asking = {entry.check for entry in checks if CHECKS[entry.check].needs_embedder}
+        asking = {entry.check for entry in checks if entry.asks("needs_embedder")}
         self._doubts = "attack" in asking
-        self._always_asks = bool(asking - {"attack"})
+        # What asks the embedder in any case, or is somebody's code, does not hold up the event loop.
+        self._always_beside = bool(asking - {"attack"} or self._external)
         self._resources = resources
         self._threads = threads
         self._timeout = timeout_seconds
@@ -94,21 +98,23 @@ class _GuardStage:
             return GuardOutcome(text, False, ())
         try:
             context = CheckContext(text, self._resources)
-            if len(text) > _SHORT or self._always_asks:
-                spans = await self._beside(self._failures, self._validators, context)
-            else:
-                if self._doubts and context.waits:
-                    await self._beside(context.ask)
-                spans = self._failures(self._validators, context)
+            if len(text) > _SHORT or self._always_beside:
+                return await self._beside(self._verdict, context)
+            if self._doubts and context.waits:
+                await self._beside(context.ask)
+            return self._verdict(context)
         except TimeoutError:
             _log.error("the guardrail checks took longer than %g s; the text is refused", self._timeout)
             return GuardOutcome("", True, (TIMEOUT,))
         except Exception:
             _log.exception("a guardrail check broke; the text is refused")
             return GuardOutcome("", True, (ERROR,))
-        return _outcome(text, spans, self._actions)
 
-    async def _beside(self, work: Callable[..., Any], *given: Any) -> Any:
+    def _verdict(self, context: CheckContext) -> GuardOutcome:
+        found = _outcome(context.text, self._failures(self._validators, context), self._actions)
+        return found if found.blocked or not self._external else self._judge(self._external, found)
+
+    async def _beside(self, work: Callable[..., Result], *given: Any) -> Result:
         """What takes long, or waits for the embedder, in a thread beside the event loop."""
         done = asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
         # Not `asyncio.timeout`: where the event loop itself is late, that would also refuse what was done in time.

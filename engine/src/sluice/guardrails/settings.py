@@ -17,24 +17,53 @@ _ACTIONS: dict[str, tuple[Action, ...]] = {
 }
 
 
+# What happens to a text that fails, in guardrails-ai's words.
+_ON_FAIL: dict[str, Action] = {
+    "exception": "block",
+    "refrain": "block",
+    "fix": "redact",
+    "filter": "drop",
+    "reask": "reask",
+    "noop": "annotate",
+}
+
+
 class CheckSettings(Settings):
     """One check of a stage. `block` refuses the text, `redact` replaces what was found in it, `annotate` only notes it,
-    `drop` leaves a passage out, `reask` asks the model once more and refuses a second failure."""
+    `drop` leaves a passage out, `reask` asks the model once more and refuses a second failure.
+
+    A name with a slash is that of a validator registered with guardrails-ai, `options` are its arguments, and `on_fail`
+    says the action in the library's words. `whole`: it is shown whole answers, not sentences."""
 
     check: str
     action: Action
+    whole: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_words_of_the_library(cls, read: Any) -> Any:
+        if not isinstance(read, dict) or "on_fail" not in read:
+            return read
+        word = read["on_fail"]
+        if "action" in read or word not in _ON_FAIL:
+            raise ValueError(f"on_fail: {word!r}: in place of action, one of {', '.join(_ON_FAIL)}")
+        return {key: value for key, value in read.items() if key != "on_fail"} | {"action": _ON_FAIL[word]}
 
     @field_validator("check")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in CHECKS:
+        if "/" not in name and name not in CHECKS:
             raise ValueError(f"no check {name!r}{nearest(name, list(CHECKS))}; known: {', '.join(sorted(CHECKS))}")
         return name
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.external:  # who builds the guards tells: importing the library takes seconds
+            return self
         entry = CHECKS[self.check]
+        if self.whole:
+            raise ValueError(f"{self.check}: whole is for validators of guardrails-ai")
         if self.action not in entry.actions:
             raise ValueError(f"{self.check} cannot {self.action}; use {' or '.join(entry.actions)}")
         try:
@@ -53,6 +82,19 @@ class CheckSettings(Settings):
         """The options as the check's own typed object."""
         return CHECKS[self.check].options_model.model_validate(self.options)
 
+    @property
+    def external(self) -> bool:
+        """Whether it is a validator of guardrails-ai that is not one of our checks."""
+        return "/" in self.check
+
+    @property
+    def whole_answers(self) -> bool:
+        return self.whole or self.asks("whole_answers")
+
+    def asks(self, what: str) -> bool:
+        """Whether the check's class has the attribute `what` set, such as `needs_model`."""
+        return not self.external and bool(getattr(CHECKS[self.check], what))
+
 
 class GuardrailSettings(Settings):
     """An empty stage is an error: no check at all must not look like a check that passed. Only `passages` may be left
@@ -66,17 +108,12 @@ class GuardrailSettings(Settings):
     @property
     def whole_output(self) -> bool:
         """Whether an answer is held back until it is whole."""
-        return any(CHECKS[entry.check].whole_answers for entry in self.output)
+        return any(entry.whole_answers for entry in self.output)
 
     @property
     def needs_model(self) -> bool:
         """Whether a check needs the guard model."""
-        return any(CHECKS[entry.check].needs_model for entry in (*self.input, *self.passages, *self.output))
-
-    @property
-    def needs_embedder(self) -> bool:
-        """Whether a check needs the embedder."""
-        return any(CHECKS[entry.check].needs_embedder for entry in (*self.input, *self.passages, *self.output))
+        return any(entry.asks("needs_model") for entry in (*self.input, *self.passages, *self.output))
 
     @model_validator(mode="after")
     def _where_they_fit(self) -> Self:
@@ -84,7 +121,7 @@ class GuardrailSettings(Settings):
             for entry in getattr(self, name):
                 if entry.action not in allowed:
                     raise ValueError(f"{name}: {entry.check} cannot {entry.action} there; use {' or '.join(allowed)}")
-                if CHECKS[entry.check].whole_answers and name != "output":
+                if entry.whole_answers and name != "output":
                     raise ValueError(f"{name}: {entry.check} is a check of whole answers; list it under output")
         return self
 

@@ -1,20 +1,29 @@
-"""Checks as guardrails-ai validators. Imports guardrails-ai (3.5 s): import this module inside functions only."""
+"""Checks as guardrails-ai validators, and validators of other packages, called in the library's public way.
+
+Imports guardrails-ai (3.5 s): import this module inside functions only.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 from guardrails import Validator, register_validator
-from guardrails.validator_base import ErrorSpan, FailResult, PassResult
+from guardrails.settings import settings
+from guardrails.validator_base import ErrorSpan, FailResult, PassResult, validators_registry
 
+from sluice.core.errors import SluiceError
 from sluice.guardrails.check import CHECKS
 from sluice.guardrails.context import CheckContext, CheckResources
+from sluice.guardrails.guards import GuardOutcome, redacted
 from sluice.guardrails.settings import CheckSettings
 
 NAMESPACE = "sluice/"
 _PASSED = PassResult()  # never changed, and making one takes longer than many a check
+settings.rc.enable_metrics = False  # or each validator reports to the vendor
 
 
 @cache
@@ -38,31 +47,100 @@ def validator_class(name: str) -> type[Any]:
             spans = [ErrorSpan(start=f.start, end=f.end, reason=f.reason) for f in found]
             return FailResult(error_message=", ".join(sorted({f.reason for f in found})), error_spans=spans)
 
-        async def async_validate(self, value: str, metadata: dict[str, Any]) -> Any:
-            # The library's own version hops through a thread for each validator; most checks take microseconds.
-            return self._validate(value, metadata)
-
     CheckValidator.__name__ = CheckValidator.__qualname__ = name
     return CheckValidator
 
 
 def build_validators(stage: Sequence[CheckSettings], resources: CheckResources) -> tuple[Any, ...]:
-    """One validator for each check of a stage, in its order; also fit for an AsyncGuard of one's own."""
-    return tuple(validator_class(entry.check)(entry.parsed(), resources) for entry in stage)
+    """A validator for each check of a stage, in its order; also fit for an AsyncGuard of one's own.
+
+    Args:
+        stage: entries of config/guardrails.yaml.
+        resources: what checks may use beside the text.
+
+    Raises:
+        SluiceError: a check needs something that `resources` has not, or a validator cannot be made.
+    """
+    return tuple(
+        _external(entry) if entry.external else validator_class(entry.check)(entry.parsed(), resources)
+        for entry in stage
+    )
+
+
+def _external(entry: CheckSettings) -> Any:
+    """Registered in src/assistant/guardrails/, or by the package guardrails-ai-<name>, whose module the name says."""
+    name = entry.check
+    if name not in validators_registry:
+        len(CHECKS)  # imports the application's
+        module = f"guardrails_ai.{name.partition('/')[2].replace('-', '_')}"
+        if name not in validators_registry and find_spec(module):
+            importlib.import_module(module)
+    if name not in validators_registry:
+        raise SluiceError(
+            f"config/guardrails.yaml: no validator {name!r} is registered with guardrails-ai",
+            remedy=f"install its package, which has the module {module}; or import it in src/assistant/guardrails/",
+        )
+    try:
+        made = validators_registry[name](on_fail="noop", **entry.options)
+    except Exception as error:  # it is somebody's code
+        raise SluiceError(f"config/guardrails.yaml: options of {name}: {type(error).__name__}: {error}") from error
+    made.use_local = entry.options.get("use_local", True)  # else some would send the text to the vendor
+    return made
 
 
 def failures(validators: Sequence[Any], context: CheckContext) -> list[Any]:
-    """The error spans of all validators. RuntimeError when one gives no verdict, or fails a text without a span.
+    """The error spans of our checks on one text.
 
-    `AsyncGuard.validate` would do the same for 0.5 ms a call, which is ten times what most checks take: it builds a
-    record of the call, a runner and a schema each time. A test compares its verdicts with these.
+    Args:
+        validators: of our checks.
+        context: of the text.
+
+    Raises:
+        RuntimeError: a validator gives no verdict, or fails a text without a span.
     """
     spans: list[Any] = []
     for validator in validators:
-        result = validator._validate(context.text, {"context": context})
+        result = validator.validate(context.text, {"context": context})
         if isinstance(result, PassResult):
             continue
         if not isinstance(result, FailResult) or not result.error_spans:
             raise RuntimeError(f"{validator.rail_alias} gave no verdict: {type(result).__name__}")
         spans += result.error_spans
     return spans
+
+
+def judge(stage: Sequence[tuple[CheckSettings, Any]], outcome: GuardOutcome) -> GuardOutcome:
+    """Shows a text to validators of other packages, one after the other, each what the one before has made of it.
+
+    Args:
+        stage: their entries in config/guardrails.yaml, and the validators.
+        outcome: what our checks let pass.
+
+    Raises:
+        RuntimeError: a validator gives no verdict.
+    """
+    text, reasons = outcome.text, list(outcome.reasons)
+    for entry, validator in stage:
+        result = validator.validate(text, {})
+        if isinstance(result, PassResult):
+            if validator.override_value_on_pass and isinstance(result.value_override, str):
+                text = result.value_override
+            continue
+        if not isinstance(result, FailResult):
+            raise RuntimeError(f"{entry.check} gave no verdict: {type(result).__name__}")
+        reasons.append(f"{entry.check}.failed")
+        if entry.action == "annotate":
+            continue
+        fixed = _fixed(text, result) if entry.action == "redact" else None
+        if fixed is None:
+            return GuardOutcome("", True, tuple(sorted(reasons)), entry.action == "reask")
+        text = fixed
+    return GuardOutcome(text, False, tuple(sorted(reasons)))
+
+
+def _fixed(text: str, result: Any) -> str | None:
+    """What the validator makes of it, or the text without the places it names; None where it says neither."""
+    if isinstance(result.fix_value, str):
+        return result.fix_value
+    spans = [(span.start, span.end, span.reason) for span in result.error_spans or ()]
+    return redacted(text, spans) if spans else None

@@ -30,12 +30,12 @@ from sluice.evaluation.asked_rows import rows_of
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.evaluate_stage import measuring
 from sluice.evaluation.evaluation_tracking import record_comparison
+from sluice.evaluation.metric_resources import open_metrics
 from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
 from sluice.evaluation.reports import ComparedVersion, write_reports
-from sluice.evaluation.rescoring import rescore
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.evaluation.scoring import rescore
 from sluice.evaluation.summary import cases_digest
 from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce
 from sluice.llm.model_files import Models, load_models
@@ -80,12 +80,21 @@ class _ComparedCheckout:
 def review(
     workspace: Workspace, base: str, head: str = "", *, replay: bool = False, out: Path | None = None
 ) -> ChangeComparison:
-    """Compares `head` (default: the working tree) with the commit at which it left `base`; reports go to `out`
-    (default: build/comparison).
+    """Compares a change with the commit at which it left its base.
 
-    `replay`: no model is called, answers come out of the response cache, and a missing case is reported as not
-    evaluated. So it is where a provider's key is missing, as on a pull request from a fork. SluiceError when a side
-    cannot be evaluated, with its name.
+    Args:
+        workspace: the checkout.
+        base: branch, tag or commit.
+        head: the same of the change; default: the working tree.
+        replay: no model is called, answers come out of the response cache, and a missing case is reported as not
+            evaluated. So it is where a provider's key is missing, as on a pull request from a fork.
+        out: folder of the reports; default: build/comparison.
+
+    Returns:
+        What came out, and where the reports lie.
+
+    Raises:
+        SluiceError: a side cannot be evaluated; the message has its name.
     """
     root, out = workspace.root, out or workspace.build / "comparison"
     with workspace.exclusive():
@@ -109,7 +118,7 @@ def review(
             old = _base_answers(theirs.workspace, rows, replay=replay)
         bundle = draft_bundle(here, adapter=draft_adapter(here))
         responses = ResponseCache(here.state / FOLDER)
-        with measuring(bundle, responses, replay=replay) as metrics:
+        with open_metrics(bundle, responses, replay=replay) as metrics:
             if _measures(here.root, changed):
                 old = rescore(
                     old, rows, RecordedScores(responses, metrics, scores_digest(bundle, model_digest(bundle)))

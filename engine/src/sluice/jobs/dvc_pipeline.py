@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,20 +43,22 @@ def command(*words: str) -> list[str]:
 
 
 def environment(workspace: Workspace, progress: Path | None = None) -> dict[str, str]:
-    """What child commands need: this environment first on PATH, the code of the checkout, no telemetry, and where to
-    report progress."""
-    folder = str(Path(sys.executable).parent)
-    quiet = {
+    """What child commands need.
+
+    Args:
+        workspace: the checkout, whose code they run.
+        progress: file in which they report how far they are.
+
+    Returns:
+        Variables: this environment first on PATH, the code of the checkout, no telemetry, the place of the report.
+    """
+    return {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": workspace.code,
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    }
-    report = {VARIABLE: str(progress)} if progress else {}
-    return {
-        "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYTHONPATH": workspace.code,
-        **quiet,
-        **report,
+        **({VARIABLE: str(progress)} if progress else {}),
     }
 
 
@@ -65,18 +69,16 @@ def pull(workspace: Workspace) -> bool:
         raise SluiceError(f"{pointer}: no such file", remedy="restore it with git: it names the version of the data")
     synced = workspace.state / "data.synced"
     wanted = pointer.read_text()
-    if workspace.data.is_dir() and (not synced.exists() or synced.read_text() == wanted):
+    known = not synced.exists() or synced.read_text() == wanted
+    # A run that was killed had edited data noted in data.dvc by dvc: what it names is what is here.
+    if workspace.data.is_dir() and (known or not data_edited(workspace)):
         write_atomic(synced, wanted)
         return False
-    if workspace.data.is_dir() and not data_edited(workspace):
-        # A run that was killed had edited data noted in data.dvc by dvc: what it names is what is here.
-        write_atomic(synced, wanted)
-        return False
-    done = _dvc(workspace, "pull", "data.dvc")
-    if not done.ok:
-        remotes = "\n".join(f"  remote {line}" for line in _dvc(workspace, "remote", "list").words.splitlines())
+    done, words = _dvc(workspace, "pull", "data.dvc")
+    if not done:
+        remotes = "\n".join(f"  remote {line}" for line in _dvc(workspace, "remote", "list")[1].splitlines())
         raise SluiceError(
-            f"data.dvc: dvc could not bring the data:\n{done.words}\n{remotes}",
+            f"data.dvc: dvc could not bring the data:\n{words}\n{remotes}",
             remedy="mend the remote (.dvc/config); keep local changes of data/ with `dvc add data` first",
         )
     write_atomic(synced, wanted)
@@ -84,31 +86,33 @@ def pull(workspace: Workspace) -> bool:
 
 
 def commit_stages(workspace: Workspace, stages: Sequence[str]) -> None:
-    """Tells DVC that what lies in build/ is what these stages make of the tree as it is, though it did not run them."""
-    done = _dvc(workspace, "commit", "--force", *(f"pipelines/dvc.yaml:{stage}" for stage in stages))
-    if not done.ok:
-        raise SluiceError(f"dvc could not take what was made:\n{done.words}", remedy="mend that and run it again")
+    """Tells DVC that what lies in build/ is what stages make of the tree as it is, though it did not run them.
+
+    Args:
+        workspace: the checkout.
+        stages: their names in pipelines/dvc.yaml.
+
+    Raises:
+        SluiceError: dvc refuses, with its words.
+    """
+    done, words = _dvc(workspace, "commit", "--force", *(f"pipelines/dvc.yaml:{stage}" for stage in stages))
+    if not done:
+        raise SluiceError(f"dvc could not take what was made:\n{words}", remedy="mend that and run it again")
 
 
 def data_edited(workspace: Workspace) -> bool:
     """Whether data/ is here and is not what data.dvc names."""
-    return workspace.data.is_dir() and not _dvc(workspace, "status", "--quiet", "data.dvc").ok
+    return workspace.data.is_dir() and not _dvc(workspace, "status", "--quiet", "data.dvc")[0]
 
 
-@dataclass(frozen=True)
-class _StageProgress:
-    ok: bool
-    words: str
-
-
-def _dvc(workspace: Workspace, *words: str) -> _StageProgress:
-    """One short dvc command."""
+def _dvc(workspace: Workspace, *words: str) -> tuple[bool, str]:
+    """One short dvc command: whether it ended well, and what it said."""
     child = _start_dvc(workspace, f"dvc-{words[0]}", *words)
     try:
         child.process.wait()
     finally:
         status = child.stop()
-    return _StageProgress(status == 0, _explain(child))
+    return status == 0, _explain(child)
 
 
 @dataclass
@@ -120,11 +124,21 @@ class PipelineResult:
 
 
 def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, until: str = STAGES[-1]) -> PipelineResult:
-    """`dvc repro`: runs the stages that are stale, `until` the last that is wanted. A stage that fails raises
-    SluiceError with the stage's own words.
+    """`dvc repro`: runs the stages that are stale.
 
-    Where data/ was edited, dvc notes the new version in data.dvc before the first stage; a run
-    that fails or is interrupted takes that back.
+    Where data/ was edited, dvc notes the new version in data.dvc before the first stage; a run that fails or is
+    interrupted takes that back.
+
+    Args:
+        workspace: the checkout.
+        pipeline_progress: what shows how far it is.
+        until: the last stage that is wanted.
+
+    Returns:
+        What ran and what was there.
+
+    Raises:
+        SluiceError: a stage failed, with its own words.
     """
     pointer = workspace.root / "data.dvc"
     noted = pointer.read_text()
@@ -134,18 +148,18 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
     targets = [f"pipelines/dvc.yaml:{stage}" for stage in _wanted(workspace, until)]
     child = _start_dvc(workspace, "dvc", "repro", *targets, progress=progress)
     result = PipelineResult([], [])
-    seen = 0
+    seen, running = 0, True
     try:
-        while True:
+        while running:
             running = child.running
             lines = _whole_lines(child.log)
             for line in lines[seen:]:
                 _listen(line, pipeline_progress, result)
             seen = len(lines)
-            if not running:
-                break
-            pipeline_progress.follow(progress)
-            _pause(child)
+            if running:
+                pipeline_progress.follow(progress)
+                with suppress(subprocess.TimeoutExpired):  # a moment, but not past its end
+                    child.process.wait(0.3)
     finally:
         status = child.stop()
         if status != 0 and pointer.read_text() != noted:
@@ -154,8 +168,7 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
         raise SluiceError(
             f"stage {pipeline_progress.stage} failed:\n{_explain(child)}", remedy=f"the whole log is {child.log}"
         )
-    if result.ran and pipeline_progress.stage == result.ran[-1]:
-        pipeline_progress.end()
+    _close_running(pipeline_progress, result)
     write_atomic(workspace.state / "data.synced", pointer.read_text())
     return result
 
@@ -186,9 +199,8 @@ def forget_dead_locks(workspace: Workspace) -> None:
     kept: dict[str, dict[str, Any]] = {}
     for place, locks in held.items():
         reads = [one for one in locks.get("read", []) if is_running(one["pid"])]
-        write = locks.get("write")
         alive = {"read": reads} if reads else {}
-        if write and is_running(write["pid"]):
+        if (write := locks.get("write")) and is_running(write["pid"]):
             alive["write"] = write
         if alive:
             kept[place] = alive
@@ -233,22 +245,9 @@ def _listen(line: str, pipeline_progress: PipelineProgress, result: PipelineResu
 
 
 def _close_running(pipeline_progress: PipelineProgress, result: PipelineResult) -> None:
-    if (
-        result.ran
-        and pipeline_progress.stage == result.ran[-1]
-        and pipeline_progress.stage not in {entry["stage"] for entry in pipeline_progress.taken}
-    ):
+    stage = pipeline_progress.stage
+    if stage in result.ran[-1:] and stage not in {entry["stage"] for entry in pipeline_progress.taken}:
         pipeline_progress.end()
-
-
-def _pause(child: Child) -> None:
-    """Waits a moment, but not past the child's end."""
-    import subprocess
-
-    try:
-        child.process.wait(0.3)
-    except subprocess.TimeoutExpired:
-        return
 
 
 def _explain(child: Child) -> str:

@@ -66,9 +66,17 @@ class ReleaseOutcome:
 
 
 def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
-    """Releases the working tree. `fault` is injected into the canary, for drills.
+    """Releases the working tree.
 
-    Raises SluiceError when a stage could not do its work; a release that was refused is a result, not an error.
+    Args:
+        workspace: the checkout.
+        fault: what is injected into the canary, for drills.
+
+    Returns:
+        What came out; a release that was refused is a result, not an error.
+
+    Raises:
+        SluiceError: a stage could not do its work.
     """
     record = here(workspace)
     with workspace.exclusive():
@@ -208,7 +216,21 @@ def _champion_results(
 def run_rehearsal(
     workspace: Workspace, manifest: Manifest, live: Manifest, *, pipeline_progress: PipelineProgress, fault: str = ""
 ) -> Rehearsal:
-    """Puts the release in front of real traffic beside the champion, as k8s/base/rollout.yaml says."""
+    """Puts a release in front of real traffic beside the champion, as k8s/base/rollout.yaml says.
+
+    Args:
+        workspace: the checkout.
+        manifest: the release.
+        live: the champion.
+        pipeline_progress: what shows how far it is.
+        fault: what is injected into the canary, for drills.
+
+    Returns:
+        What happened, also in the release's rehearsal.json.
+
+    Raises:
+        SluiceError: a service, the router or the load did not start.
+    """
     pipeline_progress.begin("rehearse")
     parameters = load_params(workspace.params, "rehearsal", RehearsalParameters)
 

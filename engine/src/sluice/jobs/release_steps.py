@@ -47,8 +47,16 @@ class StagedRelease:
 
 
 def plan(workspace: Workspace, record: EnvironmentRecord) -> ReleasePlan:
-    """Compares the commit that is checked out with the last one that was decided about: promoted, refused, gone back
-    from. So a commit to docs/ after a refused release does not release that one again. In doubt, yes."""
+    """Decides whether there is anything to release. A commit to docs/ after a refused release does not release that one
+    again. In doubt, yes.
+
+    Args:
+        workspace: the checkout.
+        record: of the environment, with the last commit that was decided about: promoted, refused, gone back from.
+
+    Returns:
+        Whether, and why.
+    """
     decided = record.decided()
     if decided is None:
         return ReleasePlan(True, f"nothing was decided in {record.environment} yet")
@@ -67,11 +75,19 @@ def plan(workspace: Workspace, record: EnvironmentRecord) -> ReleasePlan:
 
 
 def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = Images()) -> StagedRelease:
-    """Makes the candidate of the commit that is checked out, judges it against the champion of the record, and puts it
-    into the artifact store; a refusal is recorded. An earlier result of this commit, against the same champion, is
-    taken as it is. `images`: what a cluster runs it with.
+    """Makes the candidate of the commit that is checked out, and puts it into the artifact store. An earlier result of
+    this commit, against the same champion, is taken as it is.
 
-    Raises SluiceError when a stage could not do its work; a release that was refused is a result, not an error.
+    Args:
+        workspace: the checkout.
+        record: of the environment, whose champion it is judged against; it takes a refusal.
+        images: what a cluster runs it with.
+
+    Returns:
+        The candidate; a release that was refused is a result, not an error.
+
+    Raises:
+        SluiceError: a stage could not do its work.
     """
     commit = git.commit(workspace.root)
     with workspace.exclusive():
@@ -90,9 +106,20 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
 
 
 def stable_of(workspace: Workspace, record: EnvironmentRecord, candidate: Manifest) -> Manifest | None:
-    """What a candidate is rehearsed beside: the champion of the record, or at first the untouched model that it was
-    judged against. None when there is nothing to compare the candidate with: it is live itself, or the first release of
-    a project that trains nothing."""
+    """What a candidate is rehearsed beside.
+
+    Args:
+        workspace: the checkout.
+        record: of the environment.
+        candidate: the release.
+
+    Returns:
+        The champion of the record, or at first the untouched model that the candidate was judged against. None where
+        there is nothing to compare it with: it is live itself, or the first release of a project that trains nothing.
+
+    Raises:
+        SluiceError: no champion is known here.
+    """
     live = champion.champion(workspace, record)
     if live is None and candidate.adapter is None and candidate.parent is None and record.shared:
         return None

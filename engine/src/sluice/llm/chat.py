@@ -42,16 +42,26 @@ class Delta(NamedTuple):
 
 
 class ChatProvider(Protocol):
-    """Answers messages of {role, content}.
-
-    `deadline` is a time of the running event loop's clock. The stream raises `failures.ProviderError`: with
-    FailureKind.DEADLINE when the deadline has passed, and for everything that went wrong at the provider. Closing the
-    generator, or cancelling the task that waits for it, closes the connection to the provider at once.
-    """
+    """Answers messages."""
 
     def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
-    ) -> AsyncGenerator[Delta, None]: ...
+    ) -> AsyncGenerator[Delta, None]:
+        """The answer in pieces. Closing the generator, or cancelling the task that waits for it, closes the connection
+        to the provider at once.
+
+        Args:
+            messages: of {role, content}.
+            parameters: those of the prompt.
+            deadline: a time of the running event loop's clock.
+
+        Returns:
+            Pieces with text, then one that says how the answer ended.
+
+        Raises:
+            ProviderError: of the kind DEADLINE when that has passed, else of what went wrong at the provider.
+        """
+        ...
 
 
 def finish_reason(said: str | None) -> FinishReason:

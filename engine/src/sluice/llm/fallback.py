@@ -31,6 +31,16 @@ class FallbackProvider:
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
+        """The answer of the first provider that gives one.
+
+        Args:
+            messages: as for every `ChatProvider`.
+            parameters: of the prompt.
+            deadline: of the whole answer, whoever gives it; a time of the event loop's clock.
+
+        Raises:
+            ProviderError: the last failure, in the words of all of them.
+        """
         failed: list[ProviderError] = []
         for provider in self._providers:
             started = False

@@ -82,7 +82,15 @@ class LocalServer:
 
 
 def probe(model: Path, adapter: Path | None = None) -> None:
-    """Loads the model in a child process and has it answer; SluiceError when llama.cpp refuses it, dies or hangs."""
+    """Loads a model in a child process and has it answer.
+
+    Args:
+        model: a GGUF file.
+        adapter: a LoRA adapter of it in GGUF.
+
+    Raises:
+        SluiceError: llama.cpp refuses it, dies or hangs.
+    """
     argv = [sys.executable, "-c", _PROBE, str(model), str(adapter or "")]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_PROBE_SECONDS)

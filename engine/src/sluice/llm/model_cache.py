@@ -27,40 +27,52 @@ class CachedModel:
 
 
 def list_models(models: Models, cache: Path) -> list[CachedModel]:
-    """Every model by role; `weights` of a role, which training loads, are listed as `<role>.weights`."""
-    listed = []
-    for role, spec in models:
-        listed.append((role, spec, spec))
-        if spec.weights:
-            listed.append((f"{role}.weights", spec, spec.weights))
+    """What a configuration names.
+
+    Args:
+        models: config/models.yaml.
+        cache: the folder of the user's cache.
+
+    Returns:
+        Every model by role; the weights that training loads are listed as `<role>.weights`.
+    """
     return [
-        CachedModel(role, spec.name, spec.licence, pinned.source, pinned.sha256, _size(pinned, cache))
-        for role, spec, pinned in listed
+        CachedModel(name, spec.name, spec.licence, pinned.source, pinned.sha256, _size(pinned, cache))
+        for name, spec, pinned in models.pinned()
     ]
 
 
 def faults_of(models: Models, cache: Path) -> list[str]:
-    """Every file that is missing or has another sha256 than config/models.yaml pins."""
+    """Checks the files that a configuration names.
+
+    Args:
+        models: config/models.yaml.
+        cache: the folder of the user's cache.
+
+    Returns:
+        A line for every file that is missing or has another sha256 than the configuration pins.
+    """
     faults = []
-    for _, spec in models:
-        for pinned in filter(None, (spec, spec.weights)):
-            for path, sha256 in pinned.cached(cache).items():
-                if not path.is_file():
-                    faults.append(f"{path}: not fetched")
-                elif (found := digest_of_file(path)) != sha256:
-                    faults.append(f"{path}: sha256 is {found}, but config/models.yaml pins {sha256}")
+    for _, _, pinned in models.pinned():
+        for path, sha256 in pinned.cached(cache).items():
+            if not path.is_file():
+                faults.append(f"{path}: not fetched")
+            elif (found := digest_of_file(path)) != sha256:
+                faults.append(f"{path}: sha256 is {found}, but config/models.yaml pins {sha256}")
     return faults
 
 
 def unnamed(named: Iterable[Models], cache: Path) -> dict[Path, int]:
-    """Folders of the cache that none of these configurations names, with their size in bytes."""
-    kept = {
-        path.parent
-        for models in named
-        for _, spec in models
-        for pinned in filter(None, (spec, spec.weights))
-        for path in pinned.cached(cache)
-    }
+    """Folders of the cache that nothing needs.
+
+    Args:
+        named: the configurations whose models stay.
+        cache: the folder of the user's cache.
+
+    Returns:
+        Their sizes in bytes.
+    """
+    kept = {path.parent for models in named for _, _, pinned in models.pinned() for path in pinned.cached(cache)}
     found = cache / FOLDER
     folders = sorted(path for path in found.iterdir() if path.is_dir()) if found.is_dir() else []
     return {folder: _bytes_in(folder) for folder in folders if folder not in kept}

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +75,13 @@ class Models(Settings):
     chat: ModelSpec
     embed: ModelSpec
 
+    def pinned(self) -> Iterator[tuple[str, ModelSpec, PinnedFiles]]:
+        """(name, model, files) of each role and, as `<role>.weights`, of what training loads in its place."""
+        for role, spec in self:
+            yield role, spec, spec
+            if spec.weights:
+                yield f"{role}.weights", spec, spec.weights
+
     @classmethod
     def roles(cls) -> list[str]:
         return list(cls.model_fields)
@@ -85,7 +93,18 @@ def load_models(path: Path) -> Models:
 
 
 def ensure_source(spec: PinnedFiles, cache: Path) -> Path:
-    """The source file as published, its sha256 checked on every call; further files lie beside it."""
+    """Fetches a model as published, unless the cache has it. The digests are checked on every call.
+
+    Args:
+        spec: source and digests.
+        cache: the folder of the user's cache.
+
+    Returns:
+        The source file; further files lie beside it.
+
+    Raises:
+        SluiceError: a file cannot be fetched or is another one, or the disk is full.
+    """
     pinned = spec.cached(cache)
     source_file = next(iter(pinned))
     folder = source_file.parent
@@ -105,7 +124,18 @@ def ensure_source(spec: PinnedFiles, cache: Path) -> Path:
 
 
 def ensure(spec: ModelSpec, cache: Path) -> Path:
-    """The file that is served: the source itself, or its conversion, made once and checked by its own record."""
+    """Fetches a model, and converts it where the configuration says so.
+
+    Args:
+        spec: one role of config/models.yaml.
+        cache: the folder of the user's cache.
+
+    Returns:
+        The file that is served: the source, or its conversion, made once and checked by its own record.
+
+    Raises:
+        SluiceError: as for `ensure_source`.
+    """
     source = ensure_source(spec, cache)
     if spec.convert is None:
         return source

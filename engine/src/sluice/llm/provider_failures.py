@@ -68,7 +68,15 @@ class ProviderError(SluiceError):
         return RULES[self.failure]
 
     def at(self, provider: str, *, failure: FailureKind | None = None) -> ProviderError:
-        """The same, with the provider's name in front; `failure` replaces the kind."""
+        """The same failure at a provider.
+
+        Args:
+            provider: its name, which goes in front of the message.
+            failure: another kind, or None for the same.
+
+        Returns:
+            A new error.
+        """
         what = f"{provider}: {self.message}"
         return ProviderError(failure or self.failure, what, retry_after=self.retry_after)
 

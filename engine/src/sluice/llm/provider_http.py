@@ -1,20 +1,23 @@
-"""The HTTP client below the providers: one long-lived aiohttp session, POST requests, the reply as blocks of bytes.
+"""The HTTP client of OpenAI-compatible servers: a long-lived aiohttp session, POST requests, the reply as blocks of
+bytes.
 
-httpx was measured too: it is most of the cost of passing an answer on (engine/docs/decisions/below-langchain.md).
+The OpenAI SDK and httpx were measured too: they are most of the cost of passing an answer on
+(engine/docs/decisions/below-langchain.md).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import yarl
 
+from sluice.llm.loop_resource import LoopResource
 from sluice.llm.provider_failures import FailureKind, ProviderError, by_status, retry_after
 
 _KEEP_ALIVE_SECONDS = 15  # idle connections; servers that close theirs sooner say so, and the pool notices
@@ -23,134 +26,96 @@ _REST_SECONDS = 0.5  # after the last event: for the end of the body, so that th
 
 
 class HttpClient:
-    """Connections to one provider. The session belongs to an event loop and ends with it."""
+    """Connections to one address.
 
-    def __init__(self, *, connections: int, connect_seconds: float) -> None:
+    Args:
+        url: where to post. `unix:///folder/name.sock/path` is the path of a server that listens on that socket.
+        headers: of every request.
+        connections: at most so many.
+        connect_seconds: until a connection stands.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], *, connections: int, connect_seconds: float) -> None:
+        self._socket = None
+        if url.startswith("unix://"):
+            socket, suffix, path = url.removeprefix("unix://").partition(".sock")
+            url, self._socket = f"http://localhost{path}", socket + suffix
+        self.url = yarl.URL(url, encoded=True)
+        self.proxy = None if self._socket else _proxy(url)
+        # A compressed stream would come in lumps.
+        self._headers = {"accept-encoding": "identity", "user-agent": "sluice", **headers}
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
-        self._open: dict[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncGenerator[None, None]]] = {}
+        self.sessions = LoopResource(self._session)
 
-    def post(self, url: PostAddress, body: bytes, headers: Mapping[str, str], *, deadline: float) -> HttpExchange:
-        """Use it as `async with client.post(…) as reply`. `deadline`: a time of the event loop's clock."""
-        return HttpExchange(self, url, body, headers, deadline)
+    async def post(self, body: bytes, *, ended: Callable[[], bool], deadline: float) -> AsyncGenerator[bytes, None]:
+        """The reply in blocks of all that has arrived. Closing the generator before its end closes the connection.
 
-    async def session(self, socket: str | None = None) -> aiohttp.ClientSession:
-        """The session of the running event loop. `socket`: path of the Unix socket that all its requests go to."""
-        loop = asyncio.get_running_loop()
-        if (there := self._open.get(loop)) is not None:
-            return there[0]
+        Args:
+            body: of the request.
+            ended: whether all that matters was read; asked after each block.
+            deadline: a time of the event loop's clock.
+
+        Raises:
+            ProviderError: the connection failed, the status is not 200, or the deadline has passed.
+        """
+        response: aiohttp.ClientResponse | None = None
+        try:
+            async with asyncio.timeout_at(deadline):
+                session = await self.sessions.get()
+                response = await session.post(self.url, data=body, proxy=self.proxy, allow_redirects=False)
+                if response.status != 200:
+                    raise await _refusal(response)
+            while not ended():
+                async with asyncio.timeout_at(deadline):
+                    block = await response.content.readany()
+                if not block:
+                    return
+                yield block
+            await _finish(response)
+        except (aiohttp.ClientError, OSError) as error:
+            raise _fault(error) from error
+        finally:
+            if response is not None:
+                response.close()  # of a reply that was read to its end nothing is left to close
+
+    def _session(self) -> aiohttp.ClientSession:
         options: dict[str, Any] = {"limit": self._connections, "keepalive_timeout": _KEEP_ALIVE_SECONDS}
-        session = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(socket, **options) if socket else aiohttp.TCPConnector(**options),
+        return aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(self._socket, **options)
+            if self._socket
+            else aiohttp.TCPConnector(**options),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"accept-encoding": "identity", "user-agent": "sluice"},  # a compressed stream comes in lumps
+            headers=self._headers,
             timeout=self._timeout,
         )
-        life = self._life(loop, session)
-        self._open[loop] = (session, life)
-        await anext(life)
-        return session
-
-    async def _life(
-        self, loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession
-    ) -> AsyncGenerator[None, None]:
-        """Open as long as the loop: what runs a loop closes its open generators at the end, so nobody has to call."""
-        try:
-            yield
-        finally:
-            del self._open[loop]
-            await session.close()
 
 
-class PostAddress(NamedTuple):
-    """Where to post: through which proxy of the environment, or to which Unix socket, if any."""
-
-    url: yarl.URL
-    proxy: str | None
-    socket: str | None = None
-
-
-def address(url: str) -> PostAddress:
-    """The proxy is looked up once, here: aiohttp would read the environment again for every request.
-
-    `unix:///folder/name.sock/path` is the path of a server that listens on that socket."""
-    if url.startswith("unix://"):
-        socket, suffix, path = url.removeprefix("unix://").partition(".sock")
-        return PostAddress(yarl.URL(f"http://localhost{path}", encoded=True), None, socket + suffix)
+def _proxy(url: str) -> str | None:
+    """The proxy of the environment, looked up once: aiohttp would read the environment again for every request."""
     parts = urlsplit(url)
-    proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-    return PostAddress(yarl.URL(url, encoded=True), proxy)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
-class HttpExchange:
-    """One request and its reply. Leaving it before the end of the reply closes the connection."""
-
-    def __init__(
-        self, client: HttpClient, where: PostAddress, body: bytes, headers: Mapping[str, str], deadline: float
-    ) -> None:
-        self._client = client
-        self._where = where
-        self._body = body
-        self._headers = headers
-        self._deadline = deadline
-        self._response: aiohttp.ClientResponse
-
-    async def __aenter__(self) -> Self:
-        url, proxy, socket = self._where
-        session = await self._client.session(socket)
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                self._response = await session.post(
-                    url, data=self._body, headers=self._headers, proxy=proxy, allow_redirects=False
-                )
-                if self._response.status != 200:
-                    raise await self._refusal()
-        except (aiohttp.ClientError, OSError) as error:
-            raise _fault(error) from error
-        return self
-
-    async def read(self) -> bytes:
-        """All that has arrived, at least one byte; empty at the end of the reply."""
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            raise _fault(error) from error
-
-    async def finish(self) -> None:
-        """Call it after the last event: reads the end of the body, which is nearly always there already."""
-        content = self._response.content
-        try:
-            async with asyncio.timeout(_REST_SECONDS):
-                while not content.is_eof():
-                    await content.readany()
-        except (aiohttp.ClientError, OSError):  # the answer is whole; only the connection is of no more use
-            self._response.close()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._response.close()  # of a reply that was read to its end nothing is left to close
-
-    async def _refusal(self) -> ProviderError:
-        headers = self._response.headers
-        try:
-            body = await self._response.content.read(_ERROR_BYTES)
-        finally:
-            self._response.close()
-        kind = headers.get("x-amzn-errortype", "").partition(":")[0] or _codes(body)
-        return by_status(self._response.status, kind, retry_after(headers.get("retry-after")))
-
-
-def _codes(body: bytes) -> str:
-    """Type and code out of an error object: never its message, which may quote a key or the question."""
-    import json
-
+async def _finish(response: aiohttp.ClientResponse) -> None:
+    """Reads the end of the body, which is nearly always there already, so that the connection can be used again."""
     try:
-        found: Any = json.loads(body)["error"]
-        return ", ".join(str(found[key])[:60] for key in ("type", "code") if found.get(key))
+        async with asyncio.timeout(_REST_SECONDS):
+            while not response.content.is_eof():
+                await response.content.readany()
+    except (aiohttp.ClientError, OSError):
+        pass  # the answer is whole; only the connection is of no more use
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> ProviderError:
+    """The failure of a status. Of an error object only type and code: its message may quote a key or the question."""
+    codes = ""
+    try:
+        found: Any = json.loads(await response.content.read(_ERROR_BYTES))["error"]
+        codes = ", ".join(str(found[key])[:60] for key in ("type", "code") if found.get(key))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
+        pass  # not OpenAI's error object
+    return by_status(response.status, codes, retry_after(response.headers.get("retry-after")))
 
 
 def _fault(error: Exception) -> ProviderError:

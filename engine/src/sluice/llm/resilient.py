@@ -15,7 +15,6 @@ from sluice.llm.provider_attempts import Observer, ProviderAttempt
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.retry_delay import pause
 from sluice.llm.settings import ProviderSpec
-from sluice.llm.token_cost import cost
 from sluice.prompts import ModelParameters
 
 _log = logging.getLogger(__name__)
@@ -115,7 +114,7 @@ class ResilientProvider:
             return delta
         record.outcome = "answered"
         record.last = delta._replace(
-            provider=self.name, model=self._spec.model, cost=cost(delta.usage, self._spec.prices)
+            provider=self.name, model=self._spec.model, cost=self._spec.prices.cost(delta.usage)
         )
         return record.last
 

@@ -16,9 +16,18 @@ from sluice.llm.settings import ProviderSpec
 def open_chat(
     specs: Sequence[ProviderSpec], *, local_url: str | None, clock: Callable[[], float] = time.monotonic
 ) -> FallbackProvider:
-    """The providers of a role as one. `local_url`: of the local llama.cpp, without /v1. Nothing is sent yet.
+    """Opens the providers of a role as one. Nothing is sent yet.
 
-    SluiceError when a key, a package or an address is missing: at the start, not at the first question.
+    Args:
+        specs: the entries of the role, in the order in which they are asked.
+        local_url: of the local llama.cpp, without /v1; None when it does not run.
+        clock: of the breakers, in seconds.
+
+    Returns:
+        The fallback over them.
+
+    Raises:
+        SluiceError: a key, a package or an address is missing.
     """
     observers: list[Observer] = []
     guarded = [

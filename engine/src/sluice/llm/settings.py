@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Settings, load_settings, nearest
+from sluice.llm.chat import Usage
 
 Parameter = Literal["temperature", "max_tokens", "top_p", "seed", "stop"]
 PROMPT_ROLES = ("chat", "judge", "teacher")  # the roles that answer messages, so that a prompt may name them
@@ -47,6 +48,12 @@ class Prices(Settings):
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
+
+    def cost(self, usage: Usage | None) -> float | None:
+        """US dollars of an answer; None when its tokens are not known."""
+        if usage is None:
+            return None
+        return (usage.prompt_tokens * self.input + usage.completion_tokens * self.output) / 1_000_000
 
 
 class ProviderSpec(Settings):
@@ -172,7 +179,18 @@ class Providers(Settings):
 
 
 def load_providers(path: Path, *, roles: list[str]) -> Providers:
-    """Reads config/providers.yaml. `roles`: what a local model may be, the roles of config/models.yaml."""
+    """Reads config/providers.yaml.
+
+    Args:
+        path: of the file.
+        roles: the roles of config/models.yaml, which a local provider may name.
+
+    Returns:
+        The providers of each role.
+
+    Raises:
+        ValidationErrors: all faults of the file, with their lines.
+    """
     providers = load_settings(path, Providers)
     faults = [
         f"{path}: {spec.name}: model: no role {spec.model!r} in models.yaml{nearest(spec.model, roles)}"

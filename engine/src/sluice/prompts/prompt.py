@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import Field
@@ -18,6 +19,12 @@ from sluice.core.settings import Settings, nearest
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 EXPECTED = "expected"  # the key of testData that is no variable
 _TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,)}
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": {"true": True, "false": False}.__getitem__,
+}
 _TEST_DATA: dict[str, Any] = {
     "items": {
         "type": "object",
@@ -80,17 +87,10 @@ class Variable(Settings):
 
     def parse(self, text: str) -> Any:
         """The value of a text such as `3` (integer) or `true` (boolean). ValueError says what is wrong."""
-        value: Any = text
         try:
-            if self.type == "integer":
-                value = int(text)
-            elif self.type == "number":
-                value = float(text)
-            elif self.type == "boolean":
-                value = {"true": True, "false": False}[text]
+            value = _PARSERS[self.type](text)
         except (ValueError, KeyError):
-            kinds = {"boolean": "true or false"}
-            raise ValueError(f"{text!r} is no {kinds.get(self.type, self.type)}") from None
+            raise ValueError(f"{text!r} is no {'true or false' if self.type == 'boolean' else self.type}") from None
         if fault := self.fault(value):
             raise ValueError(fault)
         return value

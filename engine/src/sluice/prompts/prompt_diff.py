@@ -6,12 +6,13 @@ The terminal (`sluice prompts diff`) and the report of an evaluation both show w
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from sluice.prompts.prompt import Message, Prompt, Variable
+from sluice.prompts.prompt import Message, Prompt
 
 Status = Literal["added", "removed", "changed", "same"]
 _WORD = re.compile(r"\{\{\s*\w+\s*\}\}|\w+|\s|[^\w\s]")
@@ -77,46 +78,38 @@ class PromptChange:
 
 
 def diff_prompts(base: Mapping[str, Prompt], head: Mapping[str, Prompt]) -> list[PromptChange]:
-    """One change for every prompt of either side, by name; those that are the same version are among them."""
+    """Compares all prompts of two versions.
+
+    Args:
+        base: prompts by name.
+        head: the same of the later version.
+
+    Returns:
+        One change for every prompt of either side, by name; those that are the same version are among them.
+    """
     return [_compare(name, base.get(name), head.get(name)) for name in sorted({*base, *head})]
 
 
 def word_diff(base: str, head: str) -> tuple[TextPiece, ...]:
-    """The two texts as one, by words and signs. A changed word is its old form and then its new one."""
+    """The two texts as one, by words and signs. A changed word is its old form and then its new one.
+
+    Blanks alone hold no changes apart, so that a rewritten sentence reads as two sentences."""
     old, new = _WORD.findall(base), _WORD.findall(head)
+    codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+
+    def stays(code: tuple[str, int, int, int, int]) -> bool:
+        kind, start, end, _, _ = code
+        text = "".join(old[start:end])
+        blank = text.isspace() and "\n" not in text
+        return kind == "equal" and (not blank or code in (codes[0], codes[-1]))
+
     pieces: list[TextPiece] = []
-    for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind == "equal":
-            pieces.append(TextPiece(" ", "".join(old[a:b])))
-            continue
-        pieces += [TextPiece("-", "".join(old[a:b])), TextPiece("+", "".join(new[c:d]))]
-    return tuple(_joined(piece for piece in pieces if piece.text))
-
-
-def _joined(pieces: Iterator[TextPiece]) -> Iterator[TextPiece]:
-    """Changes that only blanks hold apart become one, so that a rewritten sentence reads as two sentences."""
-    removed = added = gap = ""
-    for kind, text in pieces:
-        if kind == "-":
-            removed, added, gap = removed + gap + text, added + gap, ""
-        elif kind == "+":
-            removed, added, gap = removed + gap, added + gap + text, ""
-        elif (removed or added) and not gap and text.isspace() and "\n" not in text:
-            gap = text
-        else:
-            yield from _change(removed, added)
-            yield TextPiece(" ", gap + text)
-            removed = added = gap = ""
-    yield from _change(removed, added)
-    if gap:
-        yield TextPiece(" ", gap)
-
-
-def _change(removed: str, added: str) -> Iterator[TextPiece]:
-    if removed:
-        yield TextPiece("-", removed)
-    if added:
-        yield TextPiece("+", added)
+    for same, group in itertools.groupby(codes, stays):
+        spans = list(group)
+        before = "".join(old[spans[0][1] : spans[-1][2]])
+        after = "".join(new[spans[0][3] : spans[-1][4]])
+        pieces += [TextPiece(" ", before)] if same else [TextPiece("-", before), TextPiece("+", after)]
+    return tuple(piece for piece in pieces if piece.text)
 
 
 def _compare(name: str, base: Prompt | None, head: Prompt | None) -> PromptChange:
@@ -128,7 +121,7 @@ def _compare(name: str, base: Prompt | None, head: Prompt | None) -> PromptChang
         messages=tuple(_messages(base.messages if base else (), head.messages if head else ())),
         parameters=tuple(_values(_parameters(base), _parameters(head))),
         variables=(*_values(_variables(base), _variables(head)), *_order(base, head)),
-        unseen=tuple(_unseen(base, head)),
+        unseen=tuple(value.name for value in _values(_notes(base), _notes(head)) if base and head),
     )
 
 
@@ -173,16 +166,9 @@ def _order(base: Prompt | None, head: Prompt | None) -> Iterator[ValueChange]:
         yield ValueChange("order", old, new)
 
 
-def _unseen(base: Prompt | None, head: Prompt | None) -> Iterator[str]:
-    if base is None or head is None:
-        return
-    if base.description != head.description:
-        yield "description"
-    if _descriptions(base.variables) != _descriptions(head.variables):
-        yield "descriptions of variables"
-    if base.test_data != head.test_data:
-        yield "testData"
-
-
-def _descriptions(variables: Sequence[Variable]) -> dict[str, str]:
-    return {variable.name: variable.description for variable in variables}
+def _notes(prompt: Prompt | None) -> dict[str, Any]:
+    """What the model does not see."""
+    if prompt is None:
+        return {}
+    described = {variable.name: variable.description for variable in prompt.variables}
+    return {"description": prompt.description, "descriptions of variables": described, "testData": prompt.test_data}

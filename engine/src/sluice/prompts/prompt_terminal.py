@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluice.prompts.prompt import Prompt
-from sluice.prompts.prompt_diff import MessageChange, PromptChange, TextPiece, ValueChange
+from sluice.prompts.prompt_diff import MessageChange, PromptChange, ValueChange
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_STYLES = {" ": "", "-": "red strike", "+": "bold green"}
-_MARKS = {" ": ("", ""), "-": ("[-", "-]"), "+": ("{+", "+}")}  # as `git diff --word-diff` writes them
+_STYLES = {"-": "red strike", "+": "bold green"}
+_MARKS = {"-": ("[-", "-]"), "+": ("{+", "+}")}  # as `git diff --word-diff` writes them
 _CONTEXT = 1  # unchanged lines shown around a change
 _NARROWEST = 20  # columns of text
 
@@ -30,7 +30,13 @@ def print_prompts(prompts: Mapping[str, Prompt]) -> None:
 
 
 def print_changes(changes: Sequence[PromptChange], *, base: str, edited: Collection[str]) -> None:
-    """`edited`: names of the prompts whose file has other bytes than at `base`."""
+    """Prints what changed, then what did not.
+
+    Args:
+        changes: of `diff_prompts`.
+        base: what the prompts were compared with, as it was named.
+        edited: names of the prompts whose file has other bytes than at `base`.
+    """
     console = _console()
     for change in changes:
         if change.status != "same":
@@ -95,50 +101,34 @@ def _written(value: Any) -> str:
 
 def _lines(message: MessageChange, *, plain: bool) -> Iterator[Text]:
     """The lines of a message that changed and those next to them; `…` for the others. A new or removed one is whole."""
-    if message.base_role is None or message.head_role is None:
-        for line in _split(TextPiece(" ", piece.text) for piece in message.pieces):
-            yield _text(line, plain=plain)
-        return
-    lines = list(_split(message.pieces))
-    near = {
-        number + step
-        for number, line in enumerate(lines)
-        if any(piece.kind != " " for piece in line)
-        for step in range(-_CONTEXT, _CONTEXT + 1)
-    }
-    skipped = False
-    for number, line in enumerate(lines):
-        if number in near:
-            yield _text(line, plain=plain)
-        elif not skipped:
-            yield _text([TextPiece(" ", "…")], plain=plain)
-        skipped = number not in near
-
-
-def _split(pieces: Iterable[TextPiece]) -> Iterator[list[TextPiece]]:
-    """The pieces line by line. A line break that was added or removed shows as ¶."""
-    line: list[TextPiece] = []
-    for kind, text in pieces:
-        first, *others = text.split("\n")
-        line.append(TextPiece(kind, first))
-        for other in others:
-            if kind != " ":
-                line.append(TextPiece(kind, "¶"))
-            yield line
-            line = [TextPiece(kind, other)]
-    yield line
-
-
-def _text(line: Sequence[TextPiece], *, plain: bool) -> Text:
     from rich.text import Text
 
-    text = Text()
-    for kind, part in line:
-        if part:
-            before, after = _MARKS[kind] if plain else ("", "")
-            style = "reverse " + _STYLES[kind] if kind != " " and part.isspace() else _STYLES[kind]
-            text.append(f"{before}{part}{after}", style="" if plain else style)
-    return text
+    text, whole = Text(), message.base_role is None or message.head_role is None
+    for kind, part in message.pieces:
+        kept = whole or kind == " "
+        for number, line in enumerate(part.split("\n")):
+            if number:
+                text.append("\n" if kept else _marked("¶", kind, plain=plain) + Text("\n"))
+            if line:
+                text.append(line if kept else _marked(line, kind, plain=plain))
+    lines = text.split("\n", allow_blank=True)
+    changed = {number for number, shown in enumerate(lines) if shown.spans}
+    skipped = False
+    for number, shown in enumerate(lines):
+        near = whole or any(number + step in changed for step in range(-_CONTEXT, _CONTEXT + 1))
+        if near:
+            yield shown
+        elif not skipped:
+            yield Text("…")
+        skipped = not near
+
+
+def _marked(part: str, kind: str, *, plain: bool) -> Text:
+    from rich.text import Text
+
+    before, after = _MARKS[kind] if plain else ("", "")
+    style = f"reverse {_STYLES[kind]}" if part.isspace() else _STYLES[kind]
+    return Text.styled(f"{before}{part}{after}", style)
 
 
 def _print(console: Console, content: Text | str, indent: int) -> None:

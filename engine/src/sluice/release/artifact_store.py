@@ -1,28 +1,38 @@
 """The artifact store that machines share: each file under its sha256, `<store>/sha256/<digest>`, and notes beside the
 files.
 
-A store is a folder, `s3://<bucket>/<prefix>`, or `https://<host>/<path>` (read-only). It is not trusted: a file is
-accepted only with the requested digest. A note, `<store>/<name>`, is written once and never changed: of two concurrent
-writers, one is told that it exists (`release/environment_record.py` builds on that).
+A store is a folder, `s3://<bucket>/<prefix>`, `gs://<bucket>/<prefix>`, `az://<container>/<prefix>`, or
+`https://<host>/<path>` (read-only); obstore speaks to each of them. It is not trusted: a file is accepted only with the
+requested digest. A note, `<store>/<name>`, is written once and never changed: of two concurrent writers, one is told
+that it exists (`release/environment_record.py` builds on that).
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, S3Store
 
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 
-_SECONDS = 60  # without a byte of an answer
-_LIST_OF_PLACES = "name a folder, s3://<bucket>/<prefix> or https://<host>/<path>"
+if TYPE_CHECKING:
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+_BUCKETS: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+_ADDRESSES = "name a folder, s3://<bucket>/<prefix>, gs://…, az://<container>/<prefix>, or https://<host>/<path>"
+# A whole file may be gigabytes and has no limit; an answer that stalls is asked for again.
+_PATIENCE: dict[str, Any] = {
+    "client_options": {"allow_http": True, "read_timeout": "60s", "timeout": "1day"},
+    "retry_config": {"max_retries": 5, "retry_timeout": timedelta(seconds=60)},
+}
 
 
 class ArtifactStore(Protocol):
@@ -46,20 +56,39 @@ class ArtifactStore(Protocol):
 
 
 def open_artifact_store(store: str) -> ArtifactStore:
-    """Opens the artifact store at an address."""
+    """Opens the artifact store at an address; it is not asked for anything yet."""
     scheme, separator, rest = store.partition("://")
+    bucket, _, prefix = rest.strip("/").partition("/")
     if not separator:
-        return _FolderStore(Path(store))
-    if scheme == "s3" and re.fullmatch(r"[^/]+(/.*)?", rest):
-        bucket, _, prefix = rest.strip("/").partition("/")
-        return _BucketStore(bucket, prefix)
+        # From the root of the file system: the first write makes the folder, a look at it does not.
+        root = Path(store).absolute()
+        return _ObjectStore(str(root), LocalStore(), f"{root}/".lstrip("/"))
     if scheme in ("http", "https") and rest:
-        return _WebStore(store.rstrip("/"))
-    raise SluiceError(f"{store}: not an artifact store", remedy=_LIST_OF_PLACES)
+        return _ObjectStore(store.rstrip("/"), HTTPStore(store, **_PATIENCE), shared=False)
+    if scheme not in _BUCKETS or not bucket:
+        raise SluiceError(f"{store}: not an artifact store", remedy=_ADDRESSES)
+    options = {"credential_provider": _aws_credentials()} if scheme == "s3" else {}
+    try:
+        opened = _BUCKETS[scheme](bucket, **_PATIENCE, **options)
+    except BaseError as error:
+        raise _named_error(store, error) from error
+    return _ObjectStore(f"{scheme}://{bucket}/{prefix}".rstrip("/"), opened, f"{prefix}/".lstrip("/"))
 
 
 def fetch_artifact(store: ArtifactStore, digest: str, target: Path) -> bool:
-    """Makes `target` the file with this sha256; False when it was that already. What arrives damaged is not kept."""
+    """Makes `target` the file with a digest; what arrives damaged is not kept.
+
+    Args:
+        store: Where the file lies.
+        digest: Its sha256 in hex.
+        target: Where it shall be; missing folders are made.
+
+    Returns:
+        False when it was there already.
+
+    Raises:
+        SluiceError: The store does not have it, has another content under this digest, or the disk is full.
+    """
     if target.is_file() and digest_of_file(target) == digest:
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,199 +108,99 @@ def fetch_artifact(store: ArtifactStore, digest: str, target: Path) -> bool:
     return True
 
 
-class _FolderStore:
-    def __init__(self, root: Path) -> None:
-        self._root = root
+class _ObjectStore:
+    """An artifact store in one of obstore, whose names all begin with `prefix`; `shared`: others write to it too."""
 
-    def __str__(self) -> str:
-        return str(self._root)
-
-    def _path(self, digest: str) -> Path:
-        return self._root / "sha256" / digest
-
-    def has(self, digest: str) -> bool:
-        return self._path(digest).is_file()
-
-    def put(self, digest: str, path: Path) -> None:
-        target = self._path(digest)
-        draft = target.with_name(f".{digest}.{os.getpid()}")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, draft)
-            draft.replace(target)
-        except OSError as error:
-            raise SluiceError(f"{target}: could not be written: {error.strerror or error}") from error
-        finally:
-            draft.unlink(missing_ok=True)
-
-    def get(self, digest: str, target: Path) -> None:
-        path = self._path(digest)
-        try:
-            source = path.open("rb")
-        except FileNotFoundError:
-            raise _missing(self, digest) from None
-        except OSError as error:
-            remedy = "the store must be readable for every machine that fetches"
-            raise SluiceError(f"{path}: cannot be read: {error.strerror or error}", remedy=remedy) from error
-        with source, target.open("wb") as stream:
-            shutil.copyfileobj(source, stream)
-
-    def notes(self, folder: str) -> list[str]:
-        return sorted(f"{folder}/{path.name}" for path in (self._root / folder).glob("[!.]*"))
-
-    def read(self, name: str) -> bytes:
-        try:
-            return (self._root / name).read_bytes()
-        except OSError as error:
-            raise SluiceError(f"{self._root / name}: cannot be read: {error.strerror or error}") from error
-
-    def make(self, name: str, content: bytes) -> bool:
-        """A link gives a whole file its name, and only where the name is free."""
-        target = self._root / name
-        draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_native_id()}")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.link(draft, target)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            what = "no space left on the disk" if full else f"could not be written: {error.strerror or error}"
-            raise SluiceError(f"{target}: {what}", remedy="mend that and run it again") from error
-        finally:
-            draft.unlink(missing_ok=True)
-        return True
-
-
-class _BucketStore:
-    """boto3 finds the credentials and, in AWS_ENDPOINT_URL, another server than Amazon's."""
-
-    def __init__(self, bucket: str, prefix: str) -> None:
-        import boto3
-
-        self._client: Any = boto3.client("s3")
-        self._bucket = bucket
-        self._prefix = f"{prefix}/" if prefix else ""
-
-    def __str__(self) -> str:
-        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
-
-    def has(self, digest: str) -> bool:
-        try:
-            with self._named(_blob(digest)):
-                self._client.head_object(Bucket=self._bucket, Key=self._key(digest))
-        except SluiceError as error:
-            if _status(error) == 404:
-                return False
-            raise
-        return True
-
-    def put(self, digest: str, path: Path) -> None:
-        with self._named(_blob(digest)):
-            self._client.upload_file(str(path), self._bucket, self._key(digest))
-
-    def get(self, digest: str, target: Path) -> None:
-        with self._named(_blob(digest)):
-            self._client.download_file(self._bucket, self._key(digest), str(target))
-
-    def notes(self, folder: str) -> list[str]:
-        prefix = f"{self._prefix}{folder}/"
-        with self._named(folder):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-            keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
-        return sorted(key.removeprefix(self._prefix) for key in keys)
-
-    def read(self, name: str) -> bytes:
-        with self._named(name):
-            answer = self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}{name}")
-            return bytes(answer["Body"].read())
-
-    def make(self, name: str, content: bytes) -> bool:
-        key = f"{self._prefix}{name}"
-        try:
-            with self._named(name):
-                self._client.put_object(Bucket=self._bucket, Key=key, Body=content, IfNoneMatch="*")
-        except SluiceError as error:
-            # 409: another writer is creating it at this moment; the caller looks again and takes another name.
-            if _status(error) in (409, 412):
-                return False
-            raise
-        return True
-
-    def _key(self, digest: str) -> str:
-        return f"{self._prefix}{_blob(digest)}"
-
-    @contextmanager
-    def _named(self, name: str) -> Iterator[None]:
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except (Boto3Error, BotoCoreError, ClientError) as error:
-            raise SluiceError(
-                f"{self}/{name}: {error}", remedy="check the AWS credentials, the bucket and the prefix"
-            ) from error
-
-
-class _WebStore:
-    """What a web server gives out, a bucket behind a CDN for instance."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(
+        self, address: str, store: obstore.store.ObjectStore, prefix: str = "", *, shared: bool = True
+    ) -> None:
+        self._address, self._store, self._prefix, self._shared = address, store, prefix, shared
 
     def __str__(self) -> str:
         return self._address
 
     def has(self, digest: str) -> bool:
-        raise self._read_only(_blob(digest))
+        self._require_shared(_blob(digest))
+        with self._named(_blob(digest)) as key:
+            try:
+                obstore.head(self._store, key)
+            except FileNotFoundError:
+                return False
+            return True
 
-    def put(self, digest: str, path: Path) -> None:  # noqa: ARG002 - the signature of a store
-        raise self._read_only(_blob(digest))
-
-    def notes(self, folder: str) -> list[str]:
-        raise self._read_only(folder)
-
-    def read(self, name: str) -> bytes:
-        raise self._read_only(name)
-
-    def make(self, name: str, content: bytes) -> bool:  # noqa: ARG002 - the signature of a store
-        raise self._read_only(name)
+    def put(self, digest: str, path: Path) -> None:
+        self._require_shared(_blob(digest))
+        with self._named(_blob(digest)) as key:
+            obstore.put(self._store, key, path)
 
     def get(self, digest: str, target: Path) -> None:
-        import httpx
+        with self._named(_blob(digest)) as key, target.open("wb") as file:
+            for block in obstore.get(self._store, key).stream():
+                file.write(block)
 
-        url = f"{self._address}/sha256/{digest}"
+    def notes(self, folder: str) -> list[str]:
+        self._require_shared(folder)
+        with self._named(folder) as key:
+            listed = obstore.list_with_delimiter(self._store, key)["objects"]
+        names = [one["path"].removeprefix(self._prefix) for one in listed]
+        return sorted(name for name in names if not name.startswith(f"{folder}/."))
+
+    def read(self, name: str) -> bytes:
+        self._require_shared(name)
+        with self._named(name) as key:
+            return bytes(obstore.get(self._store, key).bytes())
+
+    def make(self, name: str, content: bytes) -> bool:
+        self._require_shared(name)
+        with self._named(name) as key:
+            try:
+                obstore.put(self._store, key, content, mode="create")
+            except AlreadyExistsError:
+                return False
+            if isinstance(self._store, LocalStore):  # obstore leaves it to the system when the disk has it
+                with Path("/", key).open("rb") as note:
+                    os.fsync(note)
+            return True
+
+    def _require_shared(self, name: str) -> None:
+        if not self._shared:
+            raise SluiceError(
+                f"{self}/{name}: of a web address only artefacts are read", remedy="name a folder or a bucket"
+            )
+
+    @contextmanager
+    def _named(self, name: str) -> Iterator[str]:
+        """The key of a name; whatever obstore raises becomes an error that names it."""
         try:
-            with httpx.stream("GET", url, timeout=_SECONDS, follow_redirects=True) as reply:
-                if reply.status_code == 404:
-                    raise _missing(self, digest)
-                reply.raise_for_status()
-                with target.open("wb") as stream:
-                    for block in reply.iter_bytes(1 << 20):
-                        stream.write(block)
-        except httpx.HTTPError as error:
-            raise SluiceError(f"{url}: could not be fetched: {error}") from error
+            yield f"{self._prefix}{name}"
+        except FileNotFoundError:
+            remedy = "`sluice release push` the release there first"
+            raise SluiceError(f"{self}/{name}: not there", remedy=remedy) from None
+        except BaseError as error:
+            raise _named_error(f"{self}/{name}", error) from error
 
-    def _read_only(self, name: str) -> SluiceError:
-        return SluiceError(
-            f"{self._address}/{name}: of a web address only artefacts are read", remedy="name a folder or s3://…"
-        )
+
+def _named_error(where: str, error: BaseError) -> SluiceError:
+    said = " ".join(str(error).partition("\n\nDebug source:")[0].split())
+    if "No space left on device" in said or "Disk quota exceeded" in said:
+        return SluiceError(f"{where}: no space left on the disk", remedy="free some space and run it again")
+    return SluiceError(f"{where}: {said}", remedy="check the address, the rights, the credentials and the region")
+
+
+def _aws_credentials() -> Boto3CredentialProvider | None:
+    """boto3, where it is installed, also knows profiles and single sign-on; obstore knows keys and roles."""
+    try:
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        return None
+    try:
+        return Boto3CredentialProvider()
+    except ValueError:  # it finds none: obstore says where they were looked for
+        return None
+    except BotoCoreError as error:
+        raise SluiceError(f"AWS credentials: {error}", remedy="check AWS_PROFILE and ~/.aws") from error
 
 
 def _blob(digest: str) -> str:
     return f"sha256/{digest}"
-
-
-def _missing(store: ArtifactStore, digest: str) -> SluiceError:
-    return SluiceError(f"{store}/sha256/{digest}: not there", remedy="`sluice release push` the release there first")
-
-
-def _status(error: SluiceError) -> int:
-    """What AWS answered; 0 when the error is not AWS's."""
-    answer = getattr(error.__cause__, "response", None) or {}
-    return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

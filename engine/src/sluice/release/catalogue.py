@@ -47,8 +47,18 @@ class CatalogueEntry(Settings):
 def add(
     store: ArtifactStore, workspace: Workspace, folder: Path, commit: str, *, baseline: bool = False
 ) -> CatalogueEntry:
-    """Puts a release with its evaluation record into the artifact store. The entry is written last, so that a listed
-    release is complete."""
+    """Puts a release with its evaluation record into the artifact store; its entry last, so that it is complete.
+
+    Args:
+        store: Where to.
+        workspace: The checkout, whose cache has the models.
+        folder: Of the release.
+        commit: What it was made of; empty for none.
+        baseline: It is the untouched model.
+
+    Raises:
+        SluiceError: The release is damaged, or the store cannot be written.
+    """
     moved = push(folder, workspace, store)
     papers = {path.relative_to(folder).as_posix(): path for name in _MAKING for path in sorted(folder.glob(name))}
     making = {name: digest_of_file(path) for name, path in papers.items()}
@@ -75,7 +85,12 @@ def find(store: ArtifactStore, release: str) -> CatalogueEntry:
 
 
 def made_for(store: ArtifactStore, commit: str) -> CatalogueEntry | None:
-    """What was made of a commit last."""
+    """What was made of a commit last; None when nothing was.
+
+    Args:
+        store: Where it is looked for.
+        commit: The whole id.
+    """
     return next((entry for entry in newest(store) if entry.commit == commit and not entry.baseline), None)
 
 
@@ -85,8 +100,18 @@ def baseline(store: ArtifactStore) -> CatalogueEntry | None:
 
 
 def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> tuple[Manifest, Path]:
-    """Makes `.sluice/releases/<id>` whole here, with the record of its making; verified as it comes. Most of what asks
-    for it serves nothing, so its models are not brought: on a machine that makes releases their sources are reached."""
+    """Makes `.sluice/releases/<id>` whole here, with the record of its making, but without its models.
+
+    Most of what asks for it serves nothing, and a machine that makes releases reaches the models' sources.
+
+    Args:
+        store: Where from.
+        workspace: Where to.
+        release: Its id.
+
+    Raises:
+        SluiceError: There is no such release, or it is damaged, here or there.
+    """
     folder = workspace.releases / release
     if folder.is_dir():
         manifest = load(folder)

@@ -19,7 +19,6 @@ from sluice.release.environment_record import CLOSED_BY, EnvironmentRecord, What
 from sluice.release.manifest import Manifest, load, verify
 from sluice.release.mlflow_registry import CHAMPION
 
-MoveAlias = Callable[[Workspace, Manifest, str], None]
 # A registry that approves and rejects what the champion is made of: manifest, whether it is approved, why.
 Follower = Callable[[Manifest, bool, str], None]
 
@@ -31,8 +30,15 @@ def champion_id(record: EnvironmentRecord) -> str | None:
 
 
 def champion(workspace: Workspace, record: EnvironmentRecord) -> Manifest | None:
-    """The manifest of the live release. A live release that is gone, changed, or made for a model that is no longer
-    served is an error, not None."""
+    """The manifest of the live release; None when nothing is live.
+
+    Args:
+        workspace: Where it is, or is brought to.
+        record: Of the environment.
+
+    Raises:
+        SluiceError: It is gone, changed, or made for a model that is no longer served.
+    """
     live = champion_id(record)
     if live is None:
         return None
@@ -56,13 +62,23 @@ def promote(
     commit: str = "",
     reason: str = "",
     back: bool = False,
-    move_alias: MoveAlias | None = None,
 ) -> bool:
-    """Makes `release` the champion: intent, alias, event. False when it was that already, for the same `commit`.
+    """Makes a release the champion: intent, alias, event. One without verdicts may be: the first has nothing to beat.
 
-    `commit`: the one that this decides about, when it is not the release's own; `back`: it was live before. One that is
-    damaged, or that a gate refused, is turned away before the intent. A release with no verdicts may be promoted: the
-    first one has nothing to beat. `move_alias` must be safe to repeat; the default is registry.promote_aliases.
+    Args:
+        workspace: Where it is, or is brought to.
+        record: Of the environment.
+        release: Its id.
+        commit: What this decides about; empty: the release's own.
+        reason: Why; it stands in the record.
+        back: It was live before.
+
+    Returns:
+        False when it was that already, for the same commit.
+
+    Raises:
+        GateFailed: A gate refused it; the record is as it was.
+        SluiceError: It is damaged or missing; the record is as it was.
     """
     manifest = _whole(workspace, record, release)
     if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
@@ -76,15 +92,26 @@ def promote(
     intent: What = "rolling-back" if back else "promoting"
     if cut_off is None or (cut_off.event, cut_off.id, cut_off.commit) != (intent, release, commit):
         record.append(intent, release, commit=commit, reason=reason)
-    _complete(workspace, record, manifest, intent, commit, reason, move_alias)
+    _complete(workspace, record, manifest, intent, commit, reason)
     return True
 
 
 def reject(workspace: Workspace, record: EnvironmentRecord, release: str, reason: str, *, commit: str = "") -> bool:
-    """Notes that a release was refused, also in registries that follow the champion; nothing else changes. False when
-    that was the last thing said of it.
+    """Notes that a release was refused, also in registries that follow the champion; nothing else changes.
 
-    SluiceError for one whose promotion has begun: it was decided, and may be served already."""
+    Args:
+        workspace: Where it is, or is brought to.
+        record: Of the environment.
+        release: Its id.
+        reason: Why.
+        commit: What this decides about.
+
+    Returns:
+        False when that was the last thing said of it.
+
+    Raises:
+        SluiceError: Its promotion has begun: it was decided, and may be served already.
+    """
     begun = record.pending()
     if begun and begun.id == release:
         raise SluiceError(
@@ -100,10 +127,15 @@ def reject(workspace: Workspace, record: EnvironmentRecord, release: str, reason
     return True
 
 
-def reconcile(workspace: Workspace, record: EnvironmentRecord, *, move_alias: MoveAlias | None = None) -> str | None:
-    """Completes a promotion that was cut off. Returns the id it completed, None when there was nothing to do.
+def reconcile(workspace: Workspace, record: EnvironmentRecord) -> str | None:
+    """Completes a promotion that was cut off. Where its release is damaged, the alias goes back to the live one.
 
-    When the release of the intent is no longer whole, the alias goes back to the live release and the intent is closed.
+    Args:
+        workspace: Where the release is, or is brought to.
+        record: Of the environment.
+
+    Returns:
+        The id of the release, None when there was nothing to complete.
     """
     cut_off = record.pending()
     if cut_off is None:
@@ -113,24 +145,18 @@ def reconcile(workspace: Workspace, record: EnvironmentRecord, *, move_alias: Mo
     except SluiceError as error:
         live = champion(workspace, record)
         if live is not None:
-            (move_alias or _move_alias)(workspace, live, record.alias)
+            _move_alias(workspace, live, record.alias)
         record.append("abandoned", cut_off.id, commit=cut_off.commit, reason=error.message.splitlines()[0])
         return None
-    _complete(workspace, record, manifest, cut_off.event, cut_off.commit, cut_off.reason, move_alias)
+    _complete(workspace, record, manifest, cut_off.event, cut_off.commit, cut_off.reason)
     return cut_off.id
 
 
 def _complete(
-    workspace: Workspace,
-    record: EnvironmentRecord,
-    manifest: Manifest,
-    intent: str,
-    commit: str,
-    reason: str,
-    move_alias: MoveAlias | None,
+    workspace: Workspace, record: EnvironmentRecord, manifest: Manifest, intent: str, commit: str, reason: str
 ) -> None:
     # The alias first: what the record says is served, so it says it only when the registry agrees.
-    (move_alias or _move_alias)(workspace, manifest, record.alias)
+    _move_alias(workspace, manifest, record.alias)
     for follow in _followers(workspace, record):
         left = record.champion() if intent == "rolling-back" else None
         if left and left.id != manifest.id:

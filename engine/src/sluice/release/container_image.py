@@ -58,10 +58,23 @@ class BuiltImage:
 def build(
     root: Path, base: str, name: str, options: Sequence[str] = (), *, target: ImageTarget = SERVING
 ) -> BuiltImage:
-    """Builds an image of the checkout `root` as `name` and the target's suffix on the image `base` (NAME@sha256:…).
-    `options` are further words for `buildah build`. What it says is passed on. SluiceError when the base has no digest
-    or a step fails."""
-    require_digest(base)
+    """Builds an image of a checkout; what buildah says is passed on.
+
+    Args:
+        root: The checkout.
+        base: The image it stands on, NAME@sha256:….
+        name: Its name, to which the target's suffix is added.
+        options: Further words for `buildah build`.
+        target: Which image.
+
+    Raises:
+        SluiceError: The base has no digest, or a step fails.
+    """
+    if not PINNED.fullmatch(base):  # a tag can be moved to other content later
+        raise SluiceError(
+            f"base image {base or '(none)'}: not named by digest",
+            remedy="name it as NAME@sha256:… with --base or SLUICE_IMAGE_BASE (engine/docs/reference/image.md)",
+        )
     name = suffixed(name, target)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
@@ -76,7 +89,12 @@ def build(
 
 
 def suffixed(name: str, target: ImageTarget) -> str:
-    """`name` may end with a tag, which stays at the end; the colon of a registry's port is before the last slash."""
+    """The name of a target's image.
+
+    Args:
+        name: May end with a tag, which stays at the end; the colon of a registry's port is before the last slash.
+        target: Whose suffix is added.
+    """
     path, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
     return f"{path}{slash}{last}{target.suffix}{colon}{tag}"
@@ -96,40 +114,33 @@ class PushedImage:
 
 
 def push(root: Path, image: str, to: str, *, user: str = "", token: str = "") -> PushedImage:
-    """Pushes a local image to the registry as `to`, tagged with the commit of the checkout, and says its digest. What
-    was pushed for this commit before is taken: a second build of it need not have the same digest.
+    """Pushes a local image, tagged with the commit of the checkout.
 
-    `user` and `token`: for the registry, kept in a file for as long as it takes. SluiceError when that fails."""
+    What was pushed for this commit before is taken: a second build of it need not have the same digest.
+
+    Args:
+        root: The checkout.
+        image: The local image.
+        to: REGISTRY/NAME.
+        user: For the registry.
+        token: For the registry; kept in a file for as long as it takes.
+
+    Raises:
+        SluiceError: podman or skopeo is missing, or the registry refuses.
+    """
     target = f"docker://{to}:{git.commit(root)}"
     with tempfile.TemporaryDirectory() as scratch:
         login = Path(scratch) / "auth.json"
         key = base64.b64encode(f"{user}:{token}".encode()).decode()
         login.touch(mode=0o600)
         login.write_text(json.dumps({"auths": {to.partition("/")[0]: {"auth": key}} if token else {}}))
-        if found := _digest_in_registry(target, login):
+        # Where the registry has none, or does not say, pushing tells why.
+        inspect = ("inspect", "--authfile", str(login), "--format", "{{.Digest}}", target)
+        if found := _run("skopeo", *inspect, tolerant=True):
             return PushedImage(to, found, new=False)
         digest = Path(scratch) / "digest"
         _run("podman", "push", "--authfile", str(login), "--digestfile", str(digest), image, target, quiet=False)
         return PushedImage(to, digest.read_text().strip(), new=True)
-
-
-def _digest_in_registry(target: str, login: Path) -> str:
-    """The digest of a tag; empty when the registry has none, or does not say: then pushing tells why."""
-    words = ["skopeo", "inspect", "--authfile", str(login), "--format", "{{.Digest}}", target]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise SluiceError("skopeo: not installed", remedy="install your system's package skopeo") from None
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def require_digest(base: str) -> None:
-    """A tag can be moved to other content later; a digest cannot."""
-    if not PINNED.fullmatch(base):
-        raise SluiceError(
-            f"base image {base or '(none)'}: not named by digest",
-            remedy="name it as NAME@sha256:… with --base or SLUICE_IMAGE_BASE (engine/docs/reference/image.md)",
-        )
 
 
 def _words(root: Path, base: str, name: str, identity: Path, target: ImageTarget) -> list[str]:
@@ -143,15 +154,8 @@ def _words(root: Path, base: str, name: str, identity: Path, target: ImageTarget
         "CREATED": created,
     }
     words = ["build", "--layers", "--no-cache", "--pull=missing", "--format", "oci", "--timestamp", str(EPOCH)]
-    words += [
-        "--file",
-        str(root / "engine" / "Containerfile"),
-        "--target",
-        target.stage,
-        "--ignorefile",
-        str(root / ".containerignore"),
-    ]
-    words += ["--iidfile", str(identity), "--tag", name]
+    words += ["--file", str(root / "engine" / "Containerfile"), "--target", target.stage]
+    words += ["--ignorefile", str(root / ".containerignore"), "--iidfile", str(identity), "--tag", name]
     for key, value in arguments.items():
         words += ["--build-arg", f"{key}={value}"]
     return words
@@ -169,15 +173,16 @@ def _file_of(image: str, path: str) -> bytes:
         _run("podman", "rm", container)
 
 
-def _run(*words: str, quiet: bool = True) -> str:
+def _run(*words: str, quiet: bool = True, tolerant: bool = False) -> str:
+    """What a program prints; `quiet`: it is not shown; `tolerant`: nothing where it fails."""
     try:
         done = subprocess.run(words, capture_output=quiet, text=True, check=False)
     except FileNotFoundError:
         raise SluiceError(f"{words[0]}: not installed", remedy=f"install your system's package {words[0]}") from None
-    if done.returncode:
+    if done.returncode and not tolerant:
         said = (done.stderr or "").strip().splitlines()
         raise SluiceError(
             f"{words[0]} {words[1]}: ended with {done.returncode}{': ' + said[-1] if said else ''}",
             remedy="what it said before names the step (engine/docs/reference/image.md, When it does not build)",
         )
-    return (done.stdout or "").strip()
+    return "" if done.returncode else (done.stdout or "").strip()

@@ -144,6 +144,23 @@ class Manifest(Settings):
         unknown = {name for name in (*Images.__annotations__, "guardrails", "code") if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=without | unknown)
 
+    def parts(self) -> dict[str, str]:
+        """The digest of each part by what it is; a part that the release does not have is left out."""
+        found: dict[str, str | None] = {f"prompt {name}": digest for name, digest in self.prompts.items()}
+        found |= {"data": self.data.digest, "index": self.index.digest}
+        found |= {f"model {role}": model.sha256 for role, model in self.models.items()}
+        found["adapter"] = self.adapter.sha256 if self.adapter else None
+        found["guard model"] = self.guardrails.model if self.guardrails else None
+        found["code"] = self.code.serve if self.code else None
+        found |= {f"config/{name}": digest for name, digest in self.config.items()}
+        images = {"image": self.image, "load image": self.load_image}
+        found |= {name: image.partition("@sha256:")[2] for name, image in images.items() if image}
+        return {
+            name: digest
+            for name, digest in {**found, "evaluation cases": self.evaluation.cases_digest}.items()
+            if digest
+        }
+
     @property
     def passed(self) -> bool:
         """Whether there are verdicts and all of them passed."""
@@ -188,9 +205,16 @@ def load(folder: Path) -> Manifest:
 
 
 def verify(folder: Path, manifest: Manifest, *, part: str = "") -> None:
-    """Compares every pinned file with its sha256 and the pinned folders with the list; raises all faults at once.
+    """Compares every pinned file with its sha256, and the pinned folders with the list.
 
-    `part`: the one folder whose files must be there, for who fetched no more of the release."""
+    Args:
+        folder: Of the release.
+        manifest: What it says.
+        part: The one folder whose files must be there, for who fetched no more of the release.
+
+    Raises:
+        ValidationErrors: All faults.
+    """
     faults = []
     for name, expected in sorted(manifest.files.items()):
         if part and not name.startswith(f"{part}/"):

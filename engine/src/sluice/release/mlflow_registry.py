@@ -29,10 +29,15 @@ _IS_PROMPT = "tag.`mlflow.prompt.is_prompt` = 'true'"
 
 
 def record_release(workspace: Workspace, manifest: Manifest, folder: Path) -> str:
-    """Records the release as a run and registers what it brings; returns the run id.
+    """Records a release as a run, with the files of its making, and registers what it brings as candidate.
 
-    The run holds parameters, evaluation metrics, the loss curve and the files of the release's making. A run that a
-    killed process left unfinished is deleted and made again.
+    Args:
+        workspace: The checkout, whose store is used unless MLFLOW_TRACKING_URI names a server.
+        manifest: Of the release.
+        folder: Of the release.
+
+    Returns:
+        The id of the run. One that a killed process left unfinished is deleted and made again.
     """
     client = _client(workspace)
     run_id = _finished_run(client, manifest) or _new_run(client, manifest, folder)
@@ -66,7 +71,12 @@ def promote_aliases(workspace: Workspace, manifest: Manifest, alias: str = CHAMP
 
 
 def finished_run(workspace: Workspace, manifest: Manifest) -> Any | None:
-    """What MLflow has recorded of a release: a run, None when there is none."""
+    """The run that MLflow has of a release; None when there is none.
+
+    Args:
+        workspace: As for `record_release`.
+        manifest: Of the release.
+    """
     client = _client(workspace)
     run_id = _finished_run(client, manifest)
     return client.get_run(run_id) if run_id else None

@@ -44,9 +44,13 @@ class ReleaseDiff:
 
 
 def compare_releases(before: tuple[Manifest, Path] | None, after: tuple[Manifest, Path]) -> ReleaseDiff:
-    """Manifest and folder of each; None before the first release."""
-    old = _parts(before[0]) if before else {}
-    new = _parts(after[0])
+    """What differs between two releases.
+
+    Args:
+        before: Manifest and folder; None before the first release.
+        after: The same of the other.
+    """
+    old, new = before[0].parts() if before else {}, after[0].parts()
     parts = [PartDiff(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
     measured = before[0].evaluation.metrics if before else {}
     names = {**measured, **after[0].evaluation.metrics}
@@ -72,22 +76,6 @@ def markdown(difference: ReleaseDiff) -> str:
             return f"{whole}\nFurther texts do not fit here: `sluice release diff` shows them.\n"
         whole += block
     return whole
-
-
-def _parts(manifest: Manifest) -> dict[str, str]:
-    parts = {f"prompt {name}": digest for name, digest in manifest.prompts.items()}
-    parts |= {"data": manifest.data.digest, "index": manifest.index.digest}
-    parts |= {f"model {role}": model.sha256 for role, model in manifest.models.items()}
-    if manifest.adapter:
-        parts["adapter"] = manifest.adapter.sha256
-    if manifest.guardrails and manifest.guardrails.model:
-        parts["guard model"] = manifest.guardrails.model
-    if manifest.code:
-        parts["code"] = manifest.code.serve
-    parts |= {f"config/{name}": digest for name, digest in manifest.config.items()}
-    images = {"image": manifest.image, "load image": manifest.load_image}
-    parts |= {name: image.partition("@sha256:")[2] for name, image in images.items() if image}
-    return {**parts, "evaluation cases": manifest.evaluation.cases_digest}
 
 
 def _texts(before: Path, after: Path) -> Iterator[tuple[str, tuple[str, ...]]]:

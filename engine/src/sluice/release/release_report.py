@@ -30,38 +30,46 @@ _TEMPLATE = Path(templates.__file__).parent / "report.html.j2"
 
 
 def write_report(folder: Path, *, live: bool = False) -> Path:
-    """Writes and returns folder/report.html. Only release.json must be there. `live`: whether it is the champion."""
-    from markupsafe import Markup
+    """Writes report.html into a release's folder. Only release.json must be there.
 
+    Args:
+        folder: Of the release.
+        live: Whether it is the champion.
+
+    Raises:
+        SluiceError: release.json is missing or damaged. Another file that cannot be read is a note on the page.
+    """
     notes: list[str] = []
     evaluation = folder / "evaluation"
     manifest = load(folder)
-    summary = _json(evaluation / "summary.json", notes) or {}
-    champion = _json(evaluation / CHAMPION_SUMMARY, notes) or {}
-    rehearsal = _json(folder / "rehearsal.json", notes)
-    stages = _json(folder / "stages.json", notes) or []
-    training = _json(folder / "training.json", notes) or {}
+    summary = _read(evaluation / "summary.json", notes) or {}
+    champion = _read(evaluation / CHAMPION_SUMMARY, notes) or {}
+    rehearsal = _read(folder / "rehearsal.json", notes) or {}
+    stages = _read(folder / "stages.json", notes) or []
+    training = _read(folder / "training.json", notes) or {}
     comparison = _compared(folder, notes) if champion and summary else None
-    cases = {} if comparison else gather(_rows(evaluation / "cases.jsonl", notes), "head")[0]
+    cases = {} if comparison else gather(_read(evaluation / "cases.jsonl", notes) or [], "head")[0]
+    theirs = champion.get("metrics") or {}
+    seconds = [float(stage.get("seconds") or 0) for stage in stages]
     shown = page(
         comparison,
         ComparedVersion("champion", manifest.parent or ""),
         ComparedVersion("this release", manifest.id),
         cases=changes_of(pair({}, cases)[0], {}, set()),
         template=_TEMPLATE,
-        number=_number,
+        number=lambda value: "–" if value is None else number(value),
         manifest=manifest,
-        headline=headline(manifest, rehearsal, live=live),
+        headline=headline(manifest, rehearsal or None, live=live),
         has_champion=bool(champion),
+        measured=[(name, one, theirs.get(name) or {}) for name, one in (summary.get("metrics") or {}).items()],
         gates=_gate_rows(manifest, rehearsal, compared=comparison is not None),
         rehearsal=rehearsal,
-        steps=(rehearsal or {}).get("steps", []),
+        steps=rehearsal.get("steps", []),
         stages=stages,
-        longest=max([float(stage.get("seconds") or 0) for stage in stages] + [1e-9]),
-        total=sum(float(stage.get("seconds") or 0) for stage in stages),
-        training=training,
-        made_of=_parts(manifest),
-        pictures={name: Markup(svg) for name, svg in _pictures(summary, champion, rehearsal, training).items()},
+        longest=max([*seconds, 1e-9]),
+        total=sum(seconds),
+        made_of=_made_of(manifest),
+        pictures=_pictures(rehearsal, training),
         notes=notes,
     )
     write_atomic(folder / FILE, shown)
@@ -104,54 +112,36 @@ def _compares(verdict: Verdict) -> bool:
     return verdict.gate.partition("_")[0] == "comparison"
 
 
-def _gate_rows(manifest: Manifest, rehearsal: Mapping[str, Any] | None, *, compared: bool) -> list[tuple[str, Verdict]]:
+def _gate_rows(manifest: Manifest, rehearsal: Mapping[str, Any], *, compared: bool) -> list[tuple[str, Verdict]]:
     """Stage and verdict. Metrics that passed are in the table of the comparison, where there is one."""
     rows = [("evaluation", one) for one in manifest.gates if not (compared and one.passed and _compares(one))]
-    for step in (rehearsal or {}).get("steps", []):
+    for step in rehearsal.get("steps", []):
         rows += [
             (f"canary at {step.get('weight')} %", Verdict.model_validate(gate)) for gate in step.get("gates") or []
         ]
     return rows
 
 
-def _pictures(
-    summary: Mapping[str, Any],
-    champion: Mapping[str, Any],
-    rehearsal: Mapping[str, Any] | None,
-    training: Mapping[str, Any],
-) -> dict[str, str]:
+def _pictures(rehearsal: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
     """The charts there is something to draw for."""
+    from markupsafe import Markup
+
     pictures = {}
-    theirs = champion.get("metrics") or {}
-    bars = [
-        report_charts.MetricBar(
-            name, metric.get("unit") or "value", metric["value"], (theirs.get(name) or {}).get("value")
-        )
-        for name, metric in (summary.get("metrics") or {}).items()
-        if metric.get("value") is not None
-    ]
-    if bars:
-        pictures["metrics"] = report_charts.metrics(bars)
     if training.get("loss"):
         pictures["loss"] = report_charts.loss(training["loss"])
-    analyses = [step for step in (rehearsal or {}).get("steps", []) if step.get("kind") == "analysis"]
+    analyses = [step for step in rehearsal.get("steps", []) if step.get("kind") == "analysis"]
     measured = [(f"{step.get('weight')} %", _figures(step, "canary"), _figures(step, "stable")) for step in analyses]
     # A comparison of answers has no times.
-    timed = [row for row in measured if any("total_p50_ms" in side for side in row[1:])]
-    if timed:
+    if timed := [row for row in measured if any("total_p50_ms" in side for side in row[1:])]:
         pictures["latency"] = report_charts.latency(timed)
-    if rehearsal and rehearsal.get("weights"):
+    if rehearsal.get("weights"):
         marks = [
-            (
-                float(step["started_s"]),
-                float(step["seconds"]),
-                str(step.get("verdict")),
-                step.get("verdict") == "passed",
-            )
+            (float(step["started_s"]), float(step["seconds"]), str(verdict), verdict == "passed")
             for step in analyses
+            for verdict in [step.get("verdict")]
         ]
         pictures["weights"] = report_charts.weights(rehearsal["weights"], marks)
-    return pictures
+    return {name: Markup(svg) for name, svg in pictures.items()}
 
 
 def _figures(step: Mapping[str, Any], side: str) -> dict[str, float]:
@@ -160,47 +150,25 @@ def _figures(step: Mapping[str, Any], side: str) -> dict[str, float]:
     return {name: float(value) for name, value in measured.items() if value is not None}
 
 
-def _parts(manifest: Manifest) -> list[tuple[str, str]]:
+def _made_of(manifest: Manifest) -> list[tuple[str, str]]:
     """What the release is made of, as (what, which)."""
-    chunker = ", ".join(f"{key} {value}" for key, value in manifest.index.chunker.items())
-    adapter = manifest.adapter.sha256 if manifest.adapter else "none: the base model answers"
-    guard = manifest.guardrails.model if manifest.guardrails else None
-    return [
-        ("commit", manifest.commit),
-        ("parent release", manifest.parent or "none: nothing was live"),
-        *((f"prompt {name}", digest) for name, digest in manifest.prompts.items()),
-        ("data", manifest.data.digest),
-        ("index", f"{manifest.index.digest} ({chunker})"),
-        *(
-            (f"{role} model", f"{model.source}, {model.licence}, {model.sha256}")
-            for role, model in manifest.models.items()
-        ),
-        ("adapter", adapter),
-        ("guard model", guard or "none: no check needs one"),
-        *((f"config/{name}", digest) for name, digest in manifest.config.items()),
-        ("evaluation cases", manifest.evaluation.cases_digest),
-        ("image", manifest.image or "none: the code of a checkout serves it"),
-    ]
+    absent = {
+        "adapter": "none: the base model answers",
+        "guard model": "none: no check needs one",
+        "image": "none: the code of a checkout serves it",
+    }
+    parts = {"commit": manifest.commit, "parent release": manifest.parent or "none: nothing was live"}
+    parts |= {**absent, **manifest.parts()}
+    parts["index"] += f" ({', '.join(f'{key} {value}' for key, value in manifest.index.chunker.items())})"
+    for role, model in manifest.models.items():
+        parts[f"model {role}"] = f"{model.source}, {model.licence}, {model.sha256}"
+    return list(parts.items())
 
 
-def _json(path: Path, notes: list[str]) -> Any:
-    """The parsed file; None when it is not there; None and a note when it cannot be read."""
+def _read(path: Path, notes: list[str]) -> Any:
+    """What a file of JSON or lines of it holds; None when it is not there; None and a note when it cannot be read."""
     try:
-        return read_json(path) if path.exists() else None
+        return (read_jsonl if path.suffix == ".jsonl" else read_json)(path) if path.exists() else None
     except SluiceError as error:
         notes.append(error.message)
         return None
-
-
-def _rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    try:
-        return read_jsonl(path) if path.exists() else []
-    except SluiceError as error:
-        notes.append(error.message)
-        return []
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return number(value)

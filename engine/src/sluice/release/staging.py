@@ -69,13 +69,28 @@ def create(
     images: Images = Images(),
     code: Code | None = None,
 ) -> tuple[Manifest, Path]:
-    """Makes `.sluice/releases/<id>/` from the checkout and returns its manifest and folder.
+    """Makes `.sluice/releases/<id>/` from the checkout.
 
-    `evaluation`: folder with summary.json and cases.jsonl; `adapter`: the GGUF file (training.json may lie beside it),
-    None for a release of the base model; `index`: default build/index; `parent`: id of the champion it was judged
-    against; `images`: what a cluster runs it with; `code`: what serves it, None where that is not known. A refused
-    candidate is made too: its verdicts are part of it. A release that is already there, whole, is reused with its first
-    creation time; a damaged one is replaced.
+    A refused candidate is made too: its verdicts are part of it. A release that is already there, whole, is reused with
+    its first creation time; a damaged one is replaced.
+
+    Args:
+        workspace: The checkout.
+        evaluation: Folder with summary.json and cases.jsonl.
+        verdicts: What was decided about it.
+        parent: Id of the champion that it was judged against.
+        commit: What it is made of.
+        data_digest: Of the data set.
+        adapter: The GGUF file, with training.json beside it; None for a release of the base model.
+        index: Default: build/index.
+        images: What a cluster runs it with.
+        code: What serves it; None where that is not known.
+
+    Returns:
+        Its manifest and its folder.
+
+    Raises:
+        SluiceError: A file is missing or damaged, or the disk is full; no release is left then.
     """
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     models = load_models(workspace.config / "models.yaml")

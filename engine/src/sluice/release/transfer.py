@@ -34,8 +34,16 @@ class TransferResult:
 
 
 def push(folder: Path, workspace: Workspace, store: ArtifactStore) -> TransferResult:
-    """Puts a release and the sources of its models into an artifact store. The manifest is written last, so that a
-    listed release is complete."""
+    """Puts a release and the sources of its models into an artifact store; its manifest last, so that it is complete.
+
+    Args:
+        folder: Of the release.
+        workspace: The checkout; its cache has the models, or gets them.
+        store: Where to.
+
+    Raises:
+        SluiceError: The folder is not what its manifest says, a model is missing, or the store cannot be written.
+    """
     manifest = load(folder)
     verify(folder, manifest)
     models = load_models(folder / _MODELS)
@@ -54,11 +62,20 @@ def push(folder: Path, workspace: Workspace, store: ArtifactStore) -> TransferRe
 def fetch(
     wanted: str, store: ArtifactStore, folder: Path, workspace: Workspace, *, models: bool = True
 ) -> TransferResult:
-    """Makes `folder` the release that `wanted` names, and fills the cache with its models, converted for serving.
+    """Makes a folder the release that is wanted, and fills the cache with its models, converted for serving.
 
-    `wanted`: a release.json, or the sha256 of one, with or without `sha256:`. Every file is checked as it arrives, the
-    whole folder at the end. What is there already and right is kept, so a run that was cut off goes on; what another
-    release left in the folder goes away. Without `models` they stay where they are: what needs one fetches it itself.
+    Every file is checked as it arrives, the whole folder at the end. What is there already and right is kept, so a run
+    that was cut off goes on; what another release left in the folder goes away.
+
+    Args:
+        wanted: A release.json, or the sha256 of one, with or without `sha256:`.
+        store: Where from.
+        folder: Where to.
+        workspace: Whose cache gets the models.
+        models: False leaves them where they are: what needs one fetches it itself.
+
+    Raises:
+        SluiceError: `wanted` names no release, or a file is missing or damaged.
     """
     digest, manifest, moved = _fetch_manifest(wanted, store, folder)
     moved += [fetch_artifact(store, sha256, folder / name) for name, sha256 in sorted(manifest.files.items())]
@@ -73,9 +90,17 @@ def fetch(
 
 
 def fetch_folders(wanted: str, store: ArtifactStore, folder: Path, names: Collection[str]) -> TransferResult:
-    """As `fetch`, but only the files in these folders of the release, and no model: for who judges and does not serve.
+    """As `fetch`, but no model and only some folders: for who judges and does not serve.
 
-    SluiceError when the release has nothing in one of them."""
+    Args:
+        wanted: As for `fetch`.
+        store: Where from.
+        folder: Where to.
+        names: Folders of the release.
+
+    Raises:
+        SluiceError: As for `fetch`, and when the release has nothing in one of them.
+    """
     digest, manifest, moved = _fetch_manifest(wanted, store, folder)
     files = {name: sha256 for name, sha256 in sorted(manifest.files.items()) if name.partition("/")[0] in names}
     if absent := set(names) - {name.partition("/")[0] for name in files}:
@@ -89,10 +114,20 @@ def fetch_folders(wanted: str, store: ArtifactStore, folder: Path, names: Collec
 
 def _fetch_manifest(wanted: str, store: ArtifactStore, folder: Path) -> tuple[str, Manifest, list[bool]]:
     """Its digest, what it says, and whether it was fetched; what it does not name leaves the folder."""
-    digest = _digest(wanted)
-    moved = (
-        _copy_manifest(Path(wanted), folder) if Path(wanted).is_file() else fetch_artifact(store, digest, folder / FILE)
-    )
+    target, given = folder / FILE, Path(wanted)
+    if not given.is_file():
+        digest = wanted.removeprefix("sha256:")
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise SluiceError(
+                f"{wanted}: neither a release.json nor the sha256 of one",
+                remedy="`sluice release push` prints the digest; an id is too short to be one",
+            )
+        moved = fetch_artifact(store, digest, target)
+    else:
+        digest = digest_of_file(given)
+        if moved := not target.is_file() or digest_of_file(target) != digest:
+            folder.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(given.read_bytes())
     manifest = load(folder)
     for name in sorted(pinned_files(folder) - manifest.files.keys()):
         (folder / name).unlink()
@@ -102,28 +137,6 @@ def _fetch_manifest(wanted: str, store: ArtifactStore, folder: Path) -> tuple[st
 def artefacts(folder: Path, workspace: Workspace) -> set[str]:
     """sha256 of everything that `fetch` brings for the release in this folder, but release.json itself."""
     return {*load(folder).files.values(), *_sources(load_models(folder / _MODELS), workspace.cache)}
-
-
-def _digest(wanted: str) -> str:
-    if Path(wanted).is_file():
-        return digest_of_file(Path(wanted))
-    digest = wanted.removeprefix("sha256:")
-    if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise SluiceError(
-            f"{wanted}: neither a release.json nor the sha256 of one",
-            remedy="`sluice release push` prints the digest; an id is too short to be one",
-        )
-    return digest
-
-
-def _copy_manifest(path: Path, folder: Path) -> bool:
-    content = path.read_bytes()
-    target = folder / FILE
-    if target.is_file() and target.read_bytes() == content:
-        return False
-    folder.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
-    return True
 
 
 def _sources(models: Models, cache: Path) -> dict[str, Path]:

@@ -51,7 +51,13 @@ def check_folder(folder: Path) -> VerificationResult:
 
 
 def check_artifact_store(store: ArtifactStore | None, workspace: Workspace, folder: Path) -> VerificationResult:
-    """Every artefact of the release, including its models and its evaluation record, read from the artifact store."""
+    """Reads every artefact of a release from the artifact store, with its models and its evaluation record.
+
+    Args:
+        store: None where none is named.
+        workspace: The checkout.
+        folder: Of the release.
+    """
     if store is None:
         return VerificationResult("artifact store", "not verified", "SLUICE_ARTEFACTS is not set")
     faults = []
@@ -72,8 +78,14 @@ def check_artifact_store(store: ArtifactStore | None, workspace: Workspace, fold
 
 
 def check_champion(manifest: Manifest, record: EnvironmentRecord) -> VerificationResult:
-    """Whether the release was judged against what is live in an environment now, or is that itself. A run that is
-    repeated after others have passed it must not bring its release over theirs."""
+    """Whether the release was judged against what is live now, or is that itself.
+
+    A run that is repeated after others have passed it must not bring its release over theirs.
+
+    Args:
+        manifest: Of the release.
+        record: Of the environment.
+    """
     live = record.champion()
     where = record.environment
     if live is None:
@@ -86,7 +98,13 @@ def check_champion(manifest: Manifest, record: EnvironmentRecord) -> Verificatio
 
 
 def check_attestation(folder: Path, variables: Mapping[str, str], *, gh: str = "gh") -> VerificationResult:
-    """Asks GitHub whether release.yml of this repository made release.json, by `gh attestation verify`."""
+    """Asks GitHub whether release.yml of this repository made release.json, by `gh attestation verify`.
+
+    Args:
+        folder: Of the release.
+        variables: With GITHUB_REPOSITORY.
+        gh: The program.
+    """
     repository = variables.get("GITHUB_REPOSITORY")
     if not repository:
         return VerificationResult("attestation", "not verified", "GITHUB_REPOSITORY is not set")

@@ -15,20 +15,14 @@ the transaction that made it, except that a tenant may be dropped from a partiti
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from psycopg import errors, sql
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from sluice.core.digests import canonical_json
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
-from sluice.retrieval.chunking import Chunk
-from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index_files import IndexInfo
 from sluice.retrieval.stores import PartitionBy, VectorSettings
 from sluice.retrieval.tenant_partitions import create_partitions, for_values, partition_of, tenants_of
@@ -38,13 +32,9 @@ if TYPE_CHECKING:
 
 EXACT_BELOW = 2000  # chunks; up to here looking at every vector takes a millisecond, is exact and always the same
 COLUMNS = "id, doc_id, title, text, start, tenant, content, embedding"
-_SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # of COPY's binary format: no flags, no extension
-_END = b"\xff\xff"
-_BLOCK = 256  # rows sent together
-_NULL = b"\xff\xff\xff\xff"
+PRECISIONS = {"single": "vector", "half": "halfvec"}  # to the type of a vector
 _MEMORY = (64, 1024)  # MiB, least and most, for making a vector index: in memory it takes a fraction of the time
 _BITS = "bit_hamming_ops"
-_KINDS = {"single": ("vector", ">f4"), "half": ("halfvec", ">f2")}
 
 
 class TableDescription(Settings):
@@ -67,7 +57,15 @@ class TableDescription(Settings):
 
 
 def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescription | None:
-    """None for a table of older code, which says nothing about itself."""
+    """Reads a table's comment.
+
+    Args:
+        connection: to the store.
+        collection: its name.
+
+    Returns:
+        None for a table of older code, which says nothing about itself.
+    """
     row = connection.execute("SELECT obj_description(to_regclass(%s))", (collection,)).fetchone()
     try:
         return TableDescription.model_validate_json(row[0]) if row and row[0] else None
@@ -76,7 +74,15 @@ def describe(connection: psycopg.Connection[Any], collection: str) -> TableDescr
 
 
 def require_description(connection: psycopg.Connection[Any], collection: str) -> TableDescription:
-    """SluiceError where there is none; UndefinedTable where there is no collection."""
+    """Reads a table's comment, which must be there.
+
+    Args:
+        connection: to the store.
+        collection: its name.
+
+    Raises:
+        SluiceError: the table is of older code; UndefinedTable: there is no collection.
+    """
     found = describe(connection, collection)
     if found is None:
         if connection.execute("SELECT to_regclass(%s)", (collection,)).fetchone() == (None,):
@@ -94,21 +100,21 @@ def view_of(description: TableDescription) -> str:
     return name.replace("chunks", "whole", 1) if description.base else name
 
 
-def vector_indexed(connection: psycopg.Connection[Any], description: TableDescription) -> frozenset[str]:
-    """Those of the collection's tables that have a vector index: its own, and that of its base."""
-    tables = filter(None, (description.index.collection, description.base))
-    return frozenset(table for table in tables if has_vector_index(connection, table))
+def vector_indexed(connection: psycopg.Connection[Any], tables: Collection[str | None]) -> frozenset[str]:
+    """Tables that have a vector index, or of which a partition has one.
 
-
-def has_vector_index(connection: psycopg.Connection[Any], table: str) -> bool:
-    """Whether the table, or a partition of it, has one."""
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
+    Args:
+        connection: to the store.
+        tables: names of those that are looked at, as a collection's own and its base.
+    """
+    rows = connection.execute(
+        "SELECT t.name FROM unnest(%s::text[]) AS t(name) WHERE EXISTS"
+        " (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
         " WHERE a.amname = 'hnsw' AND i.indrelid IN"
-        " (SELECT to_regclass(%(table)s) UNION SELECT relid FROM pg_partition_tree(to_regclass(%(table)s))))",
-        {"table": table},
-    ).fetchone()
-    return row == (True,)
+        " (SELECT to_regclass(t.name) UNION SELECT relid FROM pg_partition_tree(to_regclass(t.name))))",
+        (list(tables),),
+    )
+    return frozenset(str(row[0]) for row in rows)
 
 
 def words_of(collection: str) -> str:
@@ -121,21 +127,16 @@ def bits(vector: str, dimension: int) -> str:
     return f"binary_quantize({vector})::bit({dimension})"
 
 
-def contents(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:
-    """64 bits for each chunk that say whether it is the same as another of its id."""
-    found = []
-    for chunk, start in zip(chunks, starts, strict=True):
-        content = canonical_json([chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant])
-        found.append(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True))
-    return found
-
-
 def create(
     connection: psycopg.Connection[Any], description: TableDescription, tenants: Iterable[str | None] = ()
 ) -> None:
-    """The empty table, with its comment, and the view where it holds a difference. `tenants`: of its rows, for the
-    partitions of one that is cut."""
-    kind, _ = _KINDS[description.vectors.precision]
+    """Creates the empty table, with its comment, and the view where it holds a difference.
+
+    Args:
+        connection: to the store, in a transaction.
+        description: of the collection.
+        tenants: of its rows, for the partitions of one that is cut.
+    """
     table = sql.Identifier(description.index.collection)
     cut = description.partition_by is not None
     connection.execute(
@@ -145,7 +146,7 @@ def create(
         ).format(
             table,
             sql.SQL("" if cut else " PRIMARY KEY"),
-            sql.SQL(kind),
+            sql.SQL(PRECISIONS[description.vectors.precision]),
             sql.Literal(description.index.dimension),
             sql.SQL("" if description.base else " NOT NULL"),
             # Vectors stay in their rows: fetched one by one from beside the table they take longer than the search.
@@ -171,7 +172,12 @@ def create(
 
 
 def say(connection: psycopg.Connection[Any], description: TableDescription) -> None:
-    """Writes the table's comment."""
+    """Writes the table's comment.
+
+    Args:
+        connection: to the store, in a transaction.
+        description: of the collection.
+    """
     connection.execute(
         sql.SQL("COMMENT ON TABLE {} IS {}").format(
             sql.Identifier(description.index.collection), sql.Literal(description.model_dump_json())
@@ -179,49 +185,17 @@ def say(connection: psycopg.Connection[Any], description: TableDescription) -> N
     )
 
 
-def fill(connection: psycopg.Connection[Any], description: TableDescription, rows: Iterable[bytes]) -> None:
-    """Copies rows (`pack`, `pack_gone`) into the collection's table, by COPY's binary format."""
-    statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(
-        sql.Identifier(description.index.collection), sql.SQL(COLUMNS)
-    )
-    with connection.cursor().copy(statement) as copy:
-        copy.write(_SIGNATURE)
-        left = iter(rows)
-        while block := b"".join(islice(left, _BLOCK)):
-            copy.write(block)
-        copy.write(_END)
-
-
-def pack(
-    chunks: Sequence[Chunk], starts: Sequence[int], content: Sequence[int], vectors: Vectors, precision: str
-) -> Iterator[bytes]:
-    """A row of COPY's binary format for each chunk. What pgvector sends and reads: dimension, 0, the numbers."""
-    head = int(vectors.shape[1]).to_bytes(2, "big") + bytes(2)
-    for chunk, start, same, vector in zip(chunks, starts, content, vectors, strict=True):
-        texts = [_field(text.encode()) for text in (chunk.id, chunk.doc_id, chunk.title, chunk.text)]
-        tenant = _NULL if chunk.tenant is None else _field(chunk.tenant.encode())
-        numbers = _field(start.to_bytes(4, "big")) + tenant + _field(same.to_bytes(8, "big", signed=True))
-        embedding = _field(head + vector.astype(_KINDS[precision][1]).tobytes())
-        yield b"\x00\x08" + b"".join(texts) + numbers + embedding
-
-
-def pack_gone(gone: Iterable[tuple[str, str | None]]) -> Iterator[bytes]:
-    """A row for each id and tenant that says: the chunk of the base is not in this collection."""
-    empty = _field(b"")
-    for name, tenant in gone:
-        whose = _NULL if tenant is None else _field(tenant.encode())
-        yield b"\x00\x08" + _field(name.encode()) + 3 * empty + _field(bytes(4)) + whose + _field(bytes(8)) + _NULL
-
-
-def _field(content: bytes) -> bytes:
-    return len(content).to_bytes(4, "big") + content
-
-
 def make_indexes(
     connection: psycopg.Connection[Any], description: TableDescription, rows: int, *, tenants: bool
 ) -> None:
-    """After the rows: making them at once takes a fraction of the time. Of a collection that is cut `rows` and
-    `tenants` count for nothing: each partition has its own."""
+    """Makes the indexes after the rows, which takes a fraction of the time.
+
+    Args:
+        connection: to the store, in a transaction.
+        description: of the collection; where it is cut each partition has its own, and the others count for nothing.
+        rows: how many its table has.
+        tenants: whether rows belong to tenants.
+    """
     collection = description.index.collection
     words = words_of(collection)
     if description.partition_by:
@@ -273,9 +247,9 @@ def _make_vector_index(
     connection: psycopg.Connection[Any], table: str, description: TableDescription, rows: int
 ) -> None:
     settings = description.vectors
-    kind, number = _KINDS[settings.precision]
-    dimension = description.index.dimension
-    width = dimension * np.dtype(number).itemsize if settings.index == "full" else dimension / 8
+    kind, dimension = PRECISIONS[settings.precision], description.index.dimension
+    number = 4 if settings.precision == "single" else 2  # bytes
+    width = dimension * number if settings.index == "full" else dimension / 8
     indexed = (
         f"embedding {kind}_cosine_ops" if settings.index == "full" else f"({bits('embedding', dimension)}) {_BITS}"
     )

@@ -1,8 +1,4 @@
-"""The releases (`sluice index load`) and names (`sluice index switch`) that use a store's collections.
-
-A name, such as `live`, stands for one collection at a time. Switching it is one row in one transaction: a reader of the
-name (`live.py`) sees the old collection or the new one, whole.
-"""
+"""The releases that use a store's collections (`sluice index load`), and collections that none needs any more."""
 
 from __future__ import annotations
 
@@ -15,14 +11,14 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 from sluice.retrieval.index_files import IndexInfo
 from sluice.retrieval.postgres_collections import built_on, drop, ensure_collection, list_collections
-from sluice.retrieval.store_schema import has_schema, require_current
+from sluice.retrieval.store_schema import require_current
 from sluice.retrieval.stores import PartitionBy, VectorSettings
 
 if TYPE_CHECKING:
     import psycopg
 
 
-_SWITCHING = 7_265_813  # advisory lock: what a name is switched to is not dropped meanwhile
+SWITCHING = 7_265_813  # advisory lock: what a name is switched to is not dropped meanwhile
 
 
 @dataclass(frozen=True)
@@ -42,9 +38,18 @@ def load(
     vectors: VectorSettings | None = None,
     partition_by: PartitionBy = None,
 ) -> IndexInfo:
-    """Loads the index in `folder` beside what is there and records it as that of `release`; again, nothing changes.
+    """Loads an index beside what is there and records it as that of a release; again, nothing changes.
 
-    SluiceError when the store's schema is older than this code."""
+    Args:
+        connection: to the store.
+        folder: of the index.
+        release: id of the release.
+        vectors: how vectors are stored and found; default: as config/stores.yaml does without a word.
+        partition_by: how the collection is cut.
+
+    Raises:
+        SluiceError: the store's schema is older than this code.
+    """
     require_current(connection)
     info = ensure_collection(connection, folder, vectors, partition_by)
     connection.execute(
@@ -56,11 +61,17 @@ def load(
 
 
 def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneResult:
-    """Drops every collection that was loaded for releases outside of `keep` alone, unless a service searches it.
+    """Drops every collection that was loaded for other releases alone, unless a service searches it.
 
-    SluiceError for a release that was never loaded: with a misspelt name its collection would go."""
+    Args:
+        connection: to the store.
+        keep: ids of releases whose collections stay.
+
+    Raises:
+        SluiceError: a release that was never loaded: with a misspelt name its collection would go.
+    """
     require_current(connection)
-    recorded = _recorded(connection)
+    recorded = collections_of_releases(connection)
     for release in keep:
         if release not in recorded:
             raise SluiceError(
@@ -73,7 +84,7 @@ def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneRe
     # Those that are built on others first: then the others may go as well.
     for collection in sorted(unneeded, key=lambda name: (bool(built_on(connection, name)), name)):
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SWITCHING,))
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (SWITCHING,))
             done[collection] = collection not in named(connection) and drop(connection, collection)
             if done[collection]:
                 connection.execute("DELETE FROM sluice_releases WHERE collection = %s", (collection,))
@@ -82,24 +93,6 @@ def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneRe
         tuple(name for name, gone in done.items() if not gone),
         tuple(name for name in list_collections(connection) if name not in recorded.values()),
     )
-
-
-def switch(connection: psycopg.Connection[Any], name: str, collection: str) -> str | None:
-    """Lets `name` stand for `collection` from now on; what it stood for before. SluiceError for one that is not there,
-    also when it is dropped at this moment."""
-    require_current(connection)
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SWITCHING,))
-        require_collection(connection, collection)
-        row = connection.execute("SELECT collection FROM sluice_names WHERE name = %s", (name,)).fetchone()
-        before = str(row[0]) if row else None
-        if before != collection:
-            connection.execute(
-                "INSERT INTO sluice_names (name, collection) VALUES (%(name)s, %(new)s) ON CONFLICT (name) DO UPDATE"
-                " SET previous = sluice_names.collection, collection = excluded.collection, switched = now()",
-                {"name": name, "new": collection},
-            )
-    return before
 
 
 def named(connection: psycopg.Connection[Any]) -> dict[str, list[str]]:
@@ -112,38 +105,6 @@ def named(connection: psycopg.Connection[Any]) -> dict[str, list[str]]:
     return found
 
 
-def needs(connection: psycopg.Connection[Any], collection: str) -> list[str]:
-    """What the collection is needed for, in words; nothing of it is known in a store without a schema."""
-    found = [f"{other} is built on it" for other in built_on(connection, collection)]
-    if not has_schema(connection):
-        return found
-    found += [f"it is {what}" for what in named(connection).get(collection, [])]
-    return found + [f"it is of release {key}" for key, value in _recorded(connection).items() if value == collection]
-
-
-def drop_one(connection: psycopg.Connection[Any], collection: str) -> None:
-    """Drops a collection that is not needed. SluiceError says what it is needed for, or that somebody searches it."""
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SWITCHING,))
-        require_collection(connection, collection)
-        if found := needs(connection, collection):
-            raise SluiceError(
-                f"{collection}: stays: {'; '.join(found)}",
-                remedy="switch the name to another, prune what releases no longer need (`sluice index prune`)",
-            )
-        if not drop(connection, collection):
-            raise SluiceError(f"{collection}: stays, a service searches it", remedy="stop the service first")
-
-
-def require_collection(connection: psycopg.Connection[Any], collection: str) -> None:
-    known = list_collections(connection)
-    if collection not in known:
-        raise SluiceError(
-            f"{collection}: no such collection in the store{nearest(collection, known)}",
-            remedy="`sluice index list` names those that are there",
-        )
-
-
-def _recorded(connection: psycopg.Connection[Any]) -> dict[str, str]:
+def collections_of_releases(connection: psycopg.Connection[Any]) -> dict[str, str]:
     """Release to collection."""
     return {str(row[0]): str(row[1]) for row in connection.execute("SELECT id, collection FROM sluice_releases")}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ _REMEMBERED = 256  # texts that were embedded alone
 _SHORT = 128  # tokens of a question that is embedded together with others
 
 
-class Embedder:
+class Embedder(AbstractContextManager["Embedder"]):
     """`embed` gives one unit-length row for each text. Thread-safe; close it or use it as a context manager.
 
     One thread: a question is too small to share, and the cores have other work.
@@ -75,12 +75,7 @@ class Embedder:
         self._encoder = None
         self._alone.cache_clear()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -97,7 +97,13 @@ def identity_of(spec: ModelSpec) -> EmbedderIdentity:
 
 
 def digest_of_index(embedder: EmbedderIdentity, chunker: ChunkerSettings, rows: list[dict[str, str]]) -> str:
-    """`rows`: of all chunks, in the order of their documents' ids."""
+    """Digest of an index's content.
+
+    Args:
+        embedder: of its vectors.
+        chunker: settings that its documents were cut with.
+        rows: of all chunks, in the order of their documents' ids.
+    """
     return digest_of({"embedder": embedder.model_dump(), "chunker": chunker.model_dump(), "chunks": rows})
 
 

@@ -14,10 +14,10 @@ from sluice.core.settings import Settings, load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_corpus
 from sluice.llm.model_files import ensure, load_models
-from sluice.retrieval.chunking import ChunkerSettings, chunk
+from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import IndexInfo, build_index, identity_of
-from sluice.retrieval.retriever import open_retriever
+from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.sharding import CorpusShard, embed_share
 from sluice.retrieval.stores import Stores
 from sluice.retrieval.vector_cache import ImportedVectors, RememberingEmbedder
@@ -36,8 +36,16 @@ class IndexBuild:
 
 
 def run_shard(workspace: Workspace, shard: CorpusShard, out: Path) -> int:
-    """Embeds the chunks of the shard's documents into a folder of its own below `out`, and no more; how many there
-    are. What is there already is not embedded again."""
+    """Embeds the chunks of a shard's documents, and no more. What is there already is not embedded again.
+
+    Args:
+        workspace: the checkout.
+        shard: which share of the documents.
+        out: folder, below which the shard has one of its own.
+
+    Returns:
+        Number of chunks.
+    """
     progress = StageReporter("index")
     parameters = load_params(workspace.params, "index", IndexParameters)
     spec = load_models(workspace.config / "models.yaml").embed
@@ -55,18 +63,18 @@ def run_shard(workspace: Workspace, shard: CorpusShard, out: Path) -> int:
         )
 
 
-def count_chunks(workspace: Workspace) -> int:
-    """How many chunks `run` would make of the corpus."""
-    parameters = load_params(workspace.params, "index", IndexParameters)
-    return len(chunk(load_corpus(workspace.data / "corpus"), parameters.chunker))
-
-
 def run(
     workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "", shards: Sequence[Path] = ()
 ) -> IndexBuild:
-    """Builds the index and proves that the store can serve it by one search. For a tenant: of the documents for
-    all tenants and its own alone, beside build/ (build/index-<tenant>). `shards`: folders of `run_shard`, whose vectors
-    are taken, and known here from then on; then no document is embedded here."""
+    """Builds the index and proves that the store can serve it by one search.
+
+    Args:
+        workspace: the checkout.
+        store: name of the store; default: as config/stores.yaml says.
+        env: environment whose store is taken.
+        tenant: whose documents are indexed beside those for everybody, as build/index-<tenant> and in its store.
+        shards: folders of `run_shard`, whose vectors are taken; then no document is embedded here.
+    """
     progress = StageReporter("index")
     parameters = load_params(workspace.params, "index", IndexParameters)
     spec = load_models(workspace.config / "models.yaml").embed

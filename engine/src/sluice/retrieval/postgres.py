@@ -13,8 +13,8 @@ from psycopg.rows import class_row
 from sluice.retrieval.collection_tables import require_description, vector_indexed
 from sluice.retrieval.index_files import IndexInfo, TextEncoder
 from sluice.retrieval.passages import Hit
-from sluice.retrieval.postgres_collections import drop, ensure_collection, hold, list_collections, require_cut
-from sluice.retrieval.postgres_connections import BoundedPool, Configure, connected, open_pool
+from sluice.retrieval.postgres_collections import ensure_collection, hold, list_collections, require_cut
+from sluice.retrieval.postgres_connections import BoundedPool, Configure, connected
 from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.search_sql import Mode, statement
 from sluice.retrieval.stores import Stores, StoreSpec, VectorSettings, open_store, reviver
@@ -37,7 +37,8 @@ class SearchStatements:
     ) -> None:
         self.description = require_description(connection, collection)
         by_bits = self.description.vectors.index == "binary"
-        self._by_bits = vector_indexed(connection, self.description) if by_bits else frozenset[str]()
+        tables = (collection, self.description.base)
+        self._by_bits = vector_indexed(connection, tables) if by_bits else frozenset[str]()
         self._oversampling = oversampling or self.description.vectors.oversampling
         self._statements: dict[tuple[Mode, int, bool, bool], bytes] = {}
 
@@ -51,7 +52,16 @@ class SearchStatements:
         documents: Sequence[str] | None = None,
         by_vectors: bool = False,
     ) -> list[Hit]:
-        """Best first. `by_vectors`: also where the vector index holds bits, which is then of no use."""
+        """Searches the collection, best first.
+
+        Args:
+            connection: configured for searching (`configure`).
+            asked: vector, question and tenant (`values_of`).
+            k: number of chunks.
+            mode: by what is searched.
+            documents: ids of the only documents that are searched; None: all.
+            by_vectors: by the vectors also where the vector index holds bits, which is then of no use.
+        """
         key = mode, k, documents is not None, by_vectors
         if key not in self._statements:
             self._statements[key] = statement(
@@ -70,6 +80,13 @@ class SearchStatements:
 
 
 def values_of(question: str, embedder: TextEncoder, *, tenant: str | None) -> Asked:
+    """Values of a search's statement.
+
+    Args:
+        question: any text.
+        embedder: makes its vector.
+        tenant: who asks; None: nobody in particular.
+    """
     # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
     question = question.encode("utf-8", "replace").decode().replace("\x00", " ")
     return {"vector": embedder.embed([question])[0], "question": question[:_LONGEST], "tenant": tenant}
@@ -78,9 +95,12 @@ def values_of(question: str, embedder: TextEncoder, *, tenant: str | None) -> As
 class PostgresRetriever(Retriever):
     """Each search takes a connection from the pool."""
 
+    _pool: BoundedPool
+    _searches: SearchStatements
+
     def __init__(self, pool: BoundedPool, searches: SearchStatements, embedder: TextEncoder) -> None:
+        super().__init__(embedder=embedder)
         self._pool = pool
-        self.embedder = embedder
         self._searches = searches
 
     def search(
@@ -100,8 +120,14 @@ class PostgresRetriever(Retriever):
 
 
 def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: str | None = None) -> None:
-    """For every connection of a pool. An index scan goes on until enough visible chunks are found, in exact order;
-    by default it would look at the `ef_search` nearest and filter those. `held`: a collection that must stay."""
+    """Prepares a connection for searching: an index scan goes on until enough visible chunks are found, in exact order;
+    by default it would look at the `ef_search` nearest and filter those.
+
+    Args:
+        connection: a new one of a pool.
+        vectors: settings of the store.
+        held: a collection that must stay while the connection is open.
+    """
     from pgvector.psycopg import register_vector
 
     register_vector(connection)
@@ -113,19 +139,30 @@ def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: 
 
 
 @contextmanager
-def pooled(address: str, spec: StoreSpec, state: Path, made: Configure) -> Iterator[BoundedPool]:
-    """The store's connections for searching, closed at the end. `made` is called with each new one."""
-    seconds = spec.timeout_seconds
-    with open_pool(address, seconds=seconds, most=spec.connections, configure=made) as pool:
-        connections = BoundedPool(pool, seconds, reviver(spec, state))
-        try:
-            yield connections
-        finally:
-            connections.close()
+def pooled(address: str, spec: StoreSpec, state: Path, configured: Configure) -> Iterator[BoundedPool]:
+    """A store's connections for searching, closed at the end.
+
+    Args:
+        address: of the store's server.
+        spec: the store.
+        state: the .sluice/ folder, where an embedded one lives.
+        configured: called with each new connection.
+    """
+    connections = BoundedPool(
+        address,
+        seconds=spec.timeout_seconds,
+        most=spec.connections,
+        configure=configured,
+        revive=reviver(spec, state),
+    )
+    try:
+        yield connections
+    finally:
+        connections.close()
 
 
 class PostgresBackend:
-    """The default store of `stores`, which is at `address`. Each call but a search has a connection of its own."""
+    """The collections of the default store. Each call but a search has a connection of its own."""
 
     def __init__(self, stores: Stores, address: str, state: Path) -> None:
         self._stores = stores
@@ -133,30 +170,47 @@ class PostgresBackend:
         self._address = address
 
     def load(self, folder: Path) -> IndexInfo:
+        """Loads the index in `folder` unless its collection is there, whole or not at all."""
         with connected(self._stores, self._address) as connection:
             spec = self._stores.chosen
             return ensure_collection(connection, folder, spec.vectors, spec.partition_by)
 
     def collections(self) -> list[str]:
+        """Names, sorted."""
         with connected(self._stores, self._address) as connection:
             return list_collections(connection)
 
-    def drop(self, collection: str) -> bool:
-        with connected(self._stores, self._address) as connection, connection.transaction():
-            return collection in list_collections(connection) and drop(connection, collection)
-
     @contextmanager
     def retriever(self, collection: str, embedder: TextEncoder) -> Iterator[PostgresRetriever]:
+        """While it is open the collection stays."""
         spec = self._stores.chosen
         with connected(self._stores, self._address) as connection:
             require_cut(connection, collection, spec.partition_by)
             searches = SearchStatements(connection, collection, oversampling=spec.vectors.oversampling)
-        made = partial(configure, vectors=spec.vectors, held=collection)
-        with pooled(self._address, spec, self._state, made) as connections:
+        configured = partial(configure, vectors=spec.vectors, held=collection)
+        with pooled(self._address, spec, self._state, configured) as connections:
             yield PostgresRetriever(connections, searches, embedder)
 
 
 @contextmanager
-def open_postgres(stores: Stores, state: Path) -> Iterator[PostgresBackend]:
+def open_backend(stores: Stores, state: Path) -> Iterator[PostgresBackend]:
+    """The default store of `stores`. `state`: the .sluice/ folder, where an embedded one lives."""
     with open_store(stores.chosen, state) as address:
         yield PostgresBackend(stores, address, state)
+
+
+@contextmanager
+def open_retriever(index: Path, embedder: TextEncoder, stores: Stores, state: Path) -> Iterator[Retriever]:
+    """A search of an index, whose collection is loaded into the default store if it is missing there.
+
+    Args:
+        index: folder of the index.
+        embedder: what the index was made with.
+        stores: the stores of config/stores.yaml.
+        state: the .sluice/ folder, where an embedded store lives.
+
+    Raises:
+        SluiceError: the store cannot be reached, or the index does not match its files.
+    """
+    with open_backend(stores, state) as backend, backend.retriever(backend.load(index).collection, embedder) as found:
+        yield found

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from sluice.core.digests import canonical_json
 from sluice.core.errors import SluiceError
 from sluice.retrieval.chunking import Chunk, starts
 from sluice.retrieval.collection_tables import (
+    COLUMNS,
     EXACT_BELOW,
+    PRECISIONS,
     TableDescription,
-    contents,
     create,
     describe,
-    fill,
     make_indexes,
-    pack,
-    pack_gone,
     words_of,
 )
 from sluice.retrieval.embedder import Vectors
@@ -30,6 +31,8 @@ from sluice.retrieval.stores import PartitionBy, VectorSettings
 if TYPE_CHECKING:
     import psycopg
 
+_TYPES = ("text", "text", "text", "text", "integer", "text", "bigint")  # of all columns but the last
+_GONE = ("", "", "", 0)  # in place of document, title, text and start
 _ITERATIVE_SCAN = (0, 8)  # the version of pgvector that brought it
 LOADING = 7_265_811  # advisory lock: two services that start together load a collection once
 _HELD = 7_265  # class of advisory locks: shared by the connections that search a collection
@@ -79,30 +82,46 @@ def _load(
     tenants = any(chunk.tenant for chunk in chunks)
     if tenants:
         _require_iterative_scan(connection)
-    places, content = starts(chunks), contents(chunks, starts(chunks))
+    content = contents(chunks)
     wanted = TableDescription(index=info, vectors=settings, partition_by=partition_by)
     found = _base(connection, wanted, chunks, content)
     description = wanted.model_copy(update={"base": found.base}) if found else wanted
-    if found is None:
-        create(connection, description, (chunk.tenant for chunk in chunks))
-        fill(connection, description, pack(chunks, places, content, vectors, settings.precision))
-        make_indexes(connection, description, len(chunks), tenants=tenants)
-        return
-    new = [number for number, chunk in enumerate(chunks) if chunk.id in found.new]
-    create(connection, description, [chunks[number].tenant for number in new] + [tenant for _, tenant in found.gone])
-    fill(
-        connection,
-        description,
-        pack(
-            [chunks[number] for number in new],
-            [places[number] for number in new],
-            [content[number] for number in new],
-            vectors[new],
-            settings.precision,
-        ),
+    new = [found is None or chunk.id in found.new for chunk in chunks]
+    gone = found.gone if found else ()
+    owners = chain((chunk.tenant for chunk in compress(chunks, new)), (tenant for _, tenant in gone))
+    create(connection, description, owners)
+    # The last: what is not in this collection, but in its base.
+    rows = chain(compress(_rows(chunks, content, vectors), new), ((key, *_GONE, whose, 0, None) for key, whose in gone))
+    _fill(connection, description, rows)
+    make_indexes(connection, description, sum(new), tenants=tenants)
+
+
+def _fill(connection: psycopg.Connection[Any], description: TableDescription, rows: Iterable[Sequence[Any]]) -> None:
+    from pgvector.psycopg import register_vector
+
+    register_vector(connection)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(
+        sql.Identifier(description.index.collection), sql.SQL(COLUMNS)
     )
-    fill(connection, description, pack_gone(found.gone))
-    make_indexes(connection, description, len(new), tenants=tenants)
+    with connection.cursor().copy(statement) as copy:
+        copy.set_types([*_TYPES, PRECISIONS[description.vectors.precision]])
+        for row in rows:
+            copy.write_row(row)
+
+
+def _rows(chunks: Sequence[Chunk], content: Sequence[int], vectors: Vectors) -> Iterator[Sequence[Any]]:
+    """A row for each chunk, in the order of `COLUMNS`."""
+    for chunk, start, same, vector in zip(chunks, starts(chunks), content, vectors, strict=True):
+        yield chunk.id, chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant, same, vector
+
+
+def contents(chunks: Sequence[Chunk]) -> list[int]:
+    """64 bits for each chunk that say whether it is the same as another of its id."""
+    found = []
+    for chunk, start in zip(chunks, starts(chunks), strict=True):
+        content = canonical_json([chunk.doc_id, chunk.title, chunk.text, start, chunk.tenant])
+        found.append(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True))
+    return found
 
 
 @dataclass(frozen=True)
@@ -159,7 +178,12 @@ def _require_iterative_scan(connection: psycopg.Connection[Any]) -> None:
 
 
 def list_collections(connection: psycopg.Connection[Any], *, newest_last: bool = False) -> list[str]:
-    """Names of the collections in the store, sorted by name or by age."""
+    """Names of the collections in a store.
+
+    Args:
+        connection: to the store.
+        newest_last: sorted by age instead of by name.
+    """
     rows = connection.execute(
         r"SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname LIKE 'chunks\_%'"
         f" AND pg_table_is_visible(oid) ORDER BY {'oid' if newest_last else 'relname'}"
@@ -168,7 +192,12 @@ def list_collections(connection: psycopg.Connection[Any], *, newest_last: bool =
 
 
 def built_on(connection: psycopg.Connection[Any], collection: str) -> list[str]:
-    """The collections that hold only what differs from this one."""
+    """The collections that hold only what differs from another.
+
+    Args:
+        connection: to the store.
+        collection: name of the other.
+    """
     described = [describe(connection, name) for name in list_collections(connection)]
     return [each.index.collection for each in described if each and each.base == collection]
 
@@ -179,8 +208,15 @@ def hold(connection: psycopg.Connection[Any], collection: str) -> None:
 
 
 def drop(connection: psycopg.Connection[Any], collection: str) -> bool:
-    """Drops a collection that is neither searched nor the base of another, within the caller's transaction; returns
-    whether it did."""
+    """Drops a collection that is neither searched nor the base of another.
+
+    Args:
+        connection: to the store, in a transaction.
+        collection: its name.
+
+    Returns:
+        Whether it did.
+    """
     row = connection.execute("SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))", (_HELD, collection)).fetchone()
     if row != (True,) or built_on(connection, collection):
         return False

@@ -1,7 +1,7 @@
 """Schema migrations of a store (`migrations/versions/`), run by alembic. Runs as `sluice index migrate`.
 
 All steps of a run are one transaction: it ends with the new schema or with the old one, even when killed. A concurrent
-second run waits, and finds nothing to do. Upgrades may only add (`additive_migrations.py`); steps down are for people.
+second run waits, and finds nothing to do. Upgrades only add, which a test holds; steps down are for people.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.errors import SluiceError
 from sluice.retrieval import migrations
-from sluice.retrieval.additive_migrations import not_expanding
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -44,17 +43,27 @@ class MigrationResult:
 
 
 def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path = MIGRATIONS) -> MigrationResult:
-    """Brings the store's schema to the revision `to`. Repeating it changes nothing. `connection` is not autocommitting.
+    """Brings the store's schema to a revision. Repeating it changes nothing.
 
-    Faults, before anything is asked of the store, when a step up does more than add; SluiceError for an unknown
-    revision and when readers leave no moment for a change."""
-    script = _script(folder)
-    require_expanding(script)
-    target = _revision(script, to)
-    engine = _engine(connection)
+    Args:
+        connection: to the store, not autocommitting.
+        to: the revision, `head` or `base`.
+        folder: of the migrations.
+
+    Raises:
+        SluiceError: an unknown revision, or readers that leave no moment for a change.
+    """
+    from alembic.script import ScriptDirectory
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import StaticPool
+
+    script = ScriptDirectory(str(folder))
+    if to not in (HEAD, BASE, *(known := _order(script))):
+        raise SluiceError(f"the store's schema has no revision {to!r}", remedy=f"there are {', '.join([*known, BASE])}")
+    engine = create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=StaticPool)
     for _ in range(_ATTEMPTS):
         try:
-            return _run(engine, script, target)
+            return _run(engine, script, to)
         except _TableBusyError:
             time.sleep(_PAUSE)
     raise SluiceError(
@@ -63,35 +72,25 @@ def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path
     )
 
 
-def require_expanding(script: ScriptDirectory) -> None:
-    """Faults that name every step whose way up does more than add."""
-    faults = [
-        f"{Path(one.path).name}: {statement}"
-        for one in script.walk_revisions()
-        for statement in not_expanding(one.module.upgrade)
-    ]
-    if faults:
-        raise ValidationErrors(
-            "migrations that the live release may not survive",
-            faults,
-            remedy="add beside what is there; unused parts are dropped by hand, releases later",
-        )
-
-
 def require_current(connection: psycopg.Connection[Any]) -> None:
     """SluiceError when a step of this code is still to be done in the store."""
-    there, newest = _there(connection), _script(MIGRATIONS).get_current_head()
     if not has_schema(connection):
         raise SluiceError(
-            f"the store's schema is {there or 'not there yet'}, this code needs {newest}",
+            f"the store's schema is {_there(connection) or 'not there yet'}, this code needs {_known()[-1]}",
             remedy="run `sluice index migrate`",
         )
 
 
 def has_schema(connection: psycopg.Connection[Any]) -> bool:
     """Whether all steps of this code are done. A newer schema is fine: it has only added to what we know."""
-    there, script = _there(connection), _script(MIGRATIONS)
-    return there == script.get_current_head() or there not in ("", *_order(script))
+    there, known = _there(connection), _known()
+    return there == known[-1] or there not in ("", *known)
+
+
+def _known() -> list[str]:
+    from alembic.script import ScriptDirectory
+
+    return _order(ScriptDirectory(str(MIGRATIONS)))
 
 
 def _there(connection: psycopg.Connection[Any]) -> str:
@@ -149,9 +148,10 @@ def _go(connection: Connection, script: ScriptDirectory, target: str, steps: lis
             raise SluiceError(
                 f"the store's schema is {there}, which this code does not know", remedy="run it with the newer code"
             )
-        at, wanted = order.index(there) if there else -1, _place(order, target)
-        planned = (script._downgrade_revs if wanted < at else script._upgrade_revs)(target, current)
-        way = "down" if wanted < at else "up"
+        places = {BASE: -1, HEAD: len(order) - 1, **{revision: place for place, revision in enumerate(order)}}
+        down = places[target] < places[there or BASE]
+        planned = (script._downgrade_revs if down else script._upgrade_revs)(target, current)
+        way = "down" if down else "up"
         steps.extend(f"{one.revision.revision} {way}: {one.revision.doc}" for one in planned)
         return planned
 
@@ -163,27 +163,3 @@ def _go(connection: Connection, script: ScriptDirectory, target: str, steps: lis
 def _order(script: ScriptDirectory) -> list[str]:
     """All revisions, oldest first."""
     return [one.revision for one in script.walk_revisions()][::-1]
-
-
-def _place(order: list[str], target: str) -> int:
-    return {HEAD: len(order) - 1, BASE: -1}.get(target, order.index(target) if target in order else -1)
-
-
-def _script(folder: Path) -> ScriptDirectory:
-    from alembic.script import ScriptDirectory
-
-    return ScriptDirectory(str(folder))
-
-
-def _revision(script: ScriptDirectory, to: str) -> str:
-    known = _order(script)
-    if to not in (HEAD, BASE, *known):
-        raise SluiceError(f"the store's schema has no revision {to!r}", remedy=f"there are {', '.join([*known, BASE])}")
-    return to
-
-
-def _engine(connection: psycopg.Connection[Any]) -> Engine:
-    from sqlalchemy import create_engine
-    from sqlalchemy.pool import StaticPool
-
-    return create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=StaticPool)

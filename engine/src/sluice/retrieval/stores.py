@@ -45,26 +45,19 @@ class VectorSettings(Settings):
 
 
 class StoreSpec(Settings):
-    """`path`: folder under .sluice/ (embedded). `url_env`: name of the variable that holds the address (postgres,
-    pgvectorstore). memory and pgvectorstore are LangChain's, and search by vectors alone.
+    """`path`: folder under .sluice/ (embedded). `url_env`: name of the variable that holds the address (postgres).
 
     `timeout_seconds`: longest time of one search; a question that would wait longer gets an error. `connections`: the
     most that one process opens for searching. `partition_by`: collections are cut by tenant
     (`tenant_partitions.py`)."""
 
-    kind: Literal["embedded", "postgres", "memory", "pgvectorstore"]
+    kind: Literal["embedded", "postgres"]
     path: str = "pg"
     url_env: str = "SLUICE_STORE_URL"
     timeout_seconds: float = Field(default=3, gt=0)
     connections: int = Field(default=8, ge=1)
     vectors: VectorSettings = VectorSettings()
     partition_by: PartitionBy = None
-
-    @model_validator(mode="after")
-    def _is_cut_by_postgresql(self) -> StoreSpec:
-        if self.partition_by and self.kind not in ("embedded", "postgres"):
-            raise ValueError(f"partition_by: a store of kind {self.kind} has no partitions")
-        return self
 
 
 class Stores(Settings):
@@ -83,11 +76,6 @@ class Stores(Settings):
         for place, store in named:
             if store not in self.stores:
                 raise ValueError(f"{place}: no store {store!r}{nearest(store, list(self.stores))}")
-        for tenant, store in self.tenants.items():
-            if store != self.default and self.stores[store].kind == "memory":
-                raise ValueError(
-                    f"tenants.{tenant}: store {store!r} is of kind memory, which nothing can be loaded into"
-                )
         return self
 
     def close_abandoned(self, state: Path) -> None:
@@ -100,7 +88,16 @@ class Stores(Settings):
         return self.stores[self.default]
 
     def using(self, *, store: str = "", env: str = "", tenant: str = "") -> Stores:
-        """These, with another default: the store of that name, else the tenant's own, else the environment's own."""
+        """These stores with another default.
+
+        Args:
+            store: its name; it goes before the others.
+            env: environment whose store is meant.
+            tenant: whose store is meant; it goes before that of the environment.
+
+        Raises:
+            SluiceError: there is none of that name.
+        """
         for kind, name, known in (
             ("store", store, {name: name for name in self.stores}),
             ("tenant", tenant, self.tenants),
@@ -123,12 +120,15 @@ EMBEDDED = Stores(default="local", stores={"local": StoreSpec(kind="embedded")})
 
 @contextmanager
 def open_store(spec: StoreSpec, state: Path) -> Iterator[str]:
-    """The store's PostgreSQL address. The embedded server starts with its first user and stops with its last."""
-    if spec.kind == "memory":
-        raise SluiceError(
-            "config/stores.yaml: a store of kind memory has no server and nothing to look after",
-            remedy="name another store with --store",
-        )
+    """The store's PostgreSQL address. The embedded server starts with its first user and stops with its last.
+
+    Args:
+        spec: the store.
+        state: the .sluice/ folder.
+
+    Raises:
+        SluiceError: the embedded server does not start, or the variable with the address is not set.
+    """
     if spec.kind != "embedded":
         yield _address_from_environment(spec)
         return

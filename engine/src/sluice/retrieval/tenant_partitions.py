@@ -25,7 +25,12 @@ _DIGITS = 12
 
 
 def partition_of(table: str, tenant: str | None) -> str:
-    """Name of a partition of the table; no name of a collection begins so."""
+    """Name of a partition; no name of a collection begins so.
+
+    Args:
+        table: that is cut.
+        tenant: whose partition; None: that for everybody.
+    """
     if tenant is None:
         return f"part_{table}_everybody"
     return f"part_{table}_{hashlib.blake2b(tenant.encode(), digest_size=_DIGITS // 2).hexdigest()}"
@@ -62,7 +67,15 @@ def _require_locks(connection: psycopg.Connection[Any], partitions: int) -> None
 
 
 def tenants_of(connection: psycopg.Connection[Any], table: str) -> list[str | None]:
-    """Whose partitions a table has, that for everybody first; none where it is not cut."""
+    """Whose partitions a table has.
+
+    Args:
+        connection: to the store.
+        table: its name.
+
+    Returns:
+        Tenants, None for everybody first; nothing where the table is not cut.
+    """
     rows = connection.execute(
         "SELECT obj_description(inhrelid, 'pg_class') FROM pg_inherits WHERE inhparent = to_regclass(%s)"
         " ORDER BY 1 NULLS FIRST",

@@ -14,27 +14,35 @@ from pathlib import Path
 from sluice.core.errors import SluiceError
 from sluice.retrieval.index_files import TextEncoder, read_info
 from sluice.retrieval.passages import Hit
-from sluice.retrieval.retriever import Retriever, open_backend, open_retriever
+from sluice.retrieval.postgres import open_backend, open_retriever
+from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.stores import Stores
 
 
 class TenantRetriever(Retriever):
     """`own`: the retriever of each tenant with a store of its own; `shared`: that of all others."""
 
-    def __init__(self, shared: Retriever, own: Mapping[str | None, Retriever]) -> None:
-        self.embedder = shared.embedder
-        self._shared = shared
-        self._own = own
+    shared: Retriever
+    own: Mapping[str | None, Retriever]
 
     def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Hit]:
-        return self._own.get(tenant, self._shared).search(question, k=k, tenant=tenant)
+        return self.own.get(tenant, self.shared).search(question, k=k, tenant=tenant)
 
 
 @contextmanager
 def open_for_tenants(index: Path, embedder: TextEncoder, stores: Stores, state: Path) -> Iterator[Retriever]:
-    """`open_retriever`, and for tenants that have a store of their own a retriever over that one. SluiceError names the
-    tenants whose store cannot be reached or does not have the collection: it is never loaded unasked, and another store
-    never answers in its place."""
+    """`open_retriever`, and for tenants that have a store of their own a retriever over that one.
+
+    Args:
+        index: folder of the index.
+        embedder: what the index was made with.
+        stores: the stores of config/stores.yaml.
+        state: the .sluice/ folder, where an embedded store lives.
+
+    Raises:
+        SluiceError: names the tenants whose store cannot be reached or does not have the collection, which is never
+            loaded unasked; another store never answers in its place.
+    """
     elsewhere = {tenant: store for tenant, store in stores.tenants.items() if store != stores.default}
     with ExitStack() as opened:
         shared = opened.enter_context(open_retriever(index, embedder, stores, state))
@@ -49,7 +57,8 @@ def open_for_tenants(index: Path, embedder: TextEncoder, stores: Stores, state: 
             except SluiceError as error:
                 whose = ", ".join(sorted(tenant for tenant, name in elsewhere.items() if name == store))
                 raise SluiceError(f"store {store!r}, of {whose} alone: {error.message}", remedy=error.remedy) from error
-        yield TenantRetriever(shared, {tenant: found[store] for tenant, store in elsewhere.items()})
+        own: dict[str | None, Retriever] = {tenant: found[store] for tenant, store in elsewhere.items()}
+        yield TenantRetriever(embedder=embedder, shared=shared, own=own)
 
 
 def _open_own(opened: ExitStack, collection: str, embedder: TextEncoder, stores: Stores, state: Path) -> Retriever:

@@ -92,7 +92,7 @@ class InstrumentationMiddleware:
             await self._app(scope, receive, send)
             return
         status = 500
-        trace = self._telemetry.begin(scope)
+        trace = self._telemetry.begin(scope, chat=is_chat(scope))
         token = traces.enter(trace)
 
         async def marked(message: Message) -> None:
@@ -117,4 +117,4 @@ class InstrumentationMiddleware:
             traces.leave(token)
             self._metrics.request(route, status, time.perf_counter() - started)
             self._metrics.trace(trace)
-            self._telemetry.finish(trace, status, chat=is_chat(scope))
+            self._telemetry.finish(trace, status)

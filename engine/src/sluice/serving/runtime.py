@@ -13,7 +13,8 @@ from sluice.llm.llama_server import LocalServer
 from sluice.llm.roles import open_chat
 from sluice.llm.settings import needs_local
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.retriever import Retriever, open_retriever
+from sluice.retrieval.postgres import open_retriever
+from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.stores import Stores
 from sluice.retrieval.tenant_retriever import open_for_tenants
 from sluice.serving.contracts import Checks

@@ -150,7 +150,7 @@ def listen(
         app,
         host=host,
         port=port,
-        log_config=None,  # the log is one: app/telemetry/logs.py
+        log_config=None,  # the log is one: serving/telemetry/service_log.py
         access_log=False,
         server_header=False,
         lifespan="off",

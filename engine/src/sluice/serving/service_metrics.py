@@ -89,9 +89,9 @@ class ServiceMetrics:
             "feedback", "Scores given by users, by the release that gave the answer.", "mark", "answered_by"
         )
         self._dropped = counter(
-            "telemetry_dropped", "Traces, scores and log lines that were lost, by reason.", "exporter", "reason"
+            "telemetry_dropped", "Spans, scores and log lines that were lost, by reason.", "exporter", "reason"
         )
-        self._telemetry_queue = gauge("telemetry_queue", "Traces and scores that wait.", "exporter")
+        self._telemetry_queue = gauge("telemetry_queue", "Spans and scores that wait.", "exporter")
         self._declined()  # so that the series is there, as 0, before the first one
         self._in_flight = gauge("in_flight", "Questions being answered now.")
         self._in_flight().set_function(in_flight)

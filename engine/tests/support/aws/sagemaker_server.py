@@ -9,8 +9,6 @@ Every call goes on to moto over HTTP, but for these, which are played here (`PLA
 | ListPipelineExecutions of no pipeline | AWS's reference names ResourceNotFound, moto ValidationException |
 | StartPipelineExecution | moto starts a second run for the same ClientRequestToken |
 | StopPipelineExecution, UpdateEndpoint | moto does not have them |
-| CreateProcessingJob | moto takes a name twice, where AWS says ResourceInUse |
-| DescribeProcessingJob, StopProcessingJob | moto says Completed at once; a test says what happens |
 | UpdateModelPackage, DescribeModelPackage | moto drops CustomerMetadataProperties |
 
 `refuse` makes any call fail as AWS would refuse it.
@@ -37,9 +35,6 @@ PLAYED = (
     "DescribeEndpoint",
     "UpdateModelPackage",
     "DescribeModelPackage",
-    "CreateProcessingJob",
-    "DescribeProcessingJob",
-    "StopProcessingJob",
 )
 _HOPS = ("connection", "content-length")
 _TIMEOUT = 60
@@ -56,9 +51,8 @@ class Look:
 
 @dataclass
 class Played:
-    """`looks`: what is found one after the other, the last one ever after; `jobs` is that for processing jobs, as keys
-    of SageMaker's answer. `calls`: what was asked of SageMaker, in order. `refuse`: (code, message) by the name of a
-    call."""
+    """`looks`: what is found one after the other, the last one ever after. `calls`: what was asked of SageMaker, in
+    order. `refuse`: (code, message) by the name of a call."""
 
     address: str
     moto: tuple[str, int]
@@ -69,8 +63,6 @@ class Played:
     stopped: list[str] = field(default_factory=list)
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
     endpoints: list[dict[str, Any]] = field(default_factory=list)
-    jobs: list[dict[str, Any]] = field(default_factory=list)
-    named: set[str] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)
 
     def count(self, call: str) -> int:
@@ -122,26 +114,6 @@ class Played:
     def _StopPipelineExecution(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
         self.stopped.append(body["PipelineExecutionArn"])
         return {"PipelineExecutionArn": body["PipelineExecutionArn"]}
-
-    def _CreateProcessingJob(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: N802
-        name = body["ProcessingJobName"]
-        assert len(name) <= 63
-        if name in self.named:
-            return {"__type": "ResourceInUse", "message": f"Job name must be unique: {name}"}
-        self.named.add(name)
-        return forward()
-
-    def _DescribeProcessingJob(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: N802
-        answer = json.loads(forward())
-        if self.jobs and "ProcessingJobArn" in answer:
-            answer |= self.jobs[0] if len(self.jobs) == 1 else self.jobs.pop(0)
-        if body["ProcessingJobName"] in self.stopped:
-            answer["ProcessingJobStatus"] = "Stopped"
-        return answer
-
-    def _StopProcessingJob(self, body: dict[str, Any], forward: Any) -> bytes:  # noqa: N802
-        self.stopped.append(body["ProcessingJobName"])
-        return bytes(forward())
 
     def _UpdateModelPackage(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: N802
         self.metadata.setdefault(body["ModelPackageArn"], {}).update(body.get("CustomerMetadataProperties", {}))

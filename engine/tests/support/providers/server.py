@@ -128,12 +128,14 @@ _PATHS = {
 
 @dataclass
 class Asked:
-    """One request as it came. `gone` is set when its client closed the connection before the end of the answer."""
+    """One request as it came, and the connection that it came by. `gone` is set when its client closed that before the
+    end of the answer."""
 
     path: str
     raw_path: str
     headers: dict[str, str]
     body: bytes
+    connection: object = None
     begun: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
 
@@ -192,7 +194,7 @@ class Upstream:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
-        asked = Asked(request.path, request.raw_path, headers, body)
+        asked = Asked(request.path, request.raw_path, headers, body, request.transport)
         self.asked.append(asked)
         word, _, figure = self.next_word().partition(":")
         kind = next(kind for ending, kind in _PATHS.items() if request.path.endswith(ending))

@@ -1,8 +1,13 @@
 """A collector on loopback that decodes what arrives: OTLP, Langfuse's scores, and the REST calls of an MLflow server.
 
-`turn` says how it behaves: `ok`, `slow` (a tenth of a second), `error` (500), `forbidden` (403), `hang` (answers only
-when it is closed), `reset` (breaks the connection), `garbage` (no HTTP), `not_otlp` (says protobuf and sends something
-else), `partial` (rejects one span of each request) or `down` (nobody listens).
+OTLP is parsed by the protocol's own generated code (opentelemetry-proto 1.45). Langfuse's scores are those of its
+OpenAPI (version 5 of its library posts an array to /api/public/scores); MLflow's calls are those of mlflow 3.17,
+server/handlers.py and server/otel_api.py.
+
+`turn` says how it behaves: `ok`, `slow` (a tenth of a second), `busy` (503, which is tried again), `error` (500),
+`forbidden` (403), `redirect` (302), `hang` (answers only when it is closed), `reset` (breaks the connection), `garbage`
+(no HTTP), `not_otlp` (says protobuf and sends something else), `partial` (rejects one span of each request) or `down`
+(nobody listens).
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from sluice.serving.telemetry.settings import TelemetrySettings
 
 PROTOBUF = "application/x-protobuf"
+_STATUSES = {"busy": 503, "error": 500, "forbidden": 403, "redirect": 302}
 
 
 @dataclass
@@ -57,7 +63,7 @@ def telemetry_settings(*exporters: str, **traces: Any) -> TelemetrySettings:
         "contents": False,
         "queue": 100,
         "timeout_seconds": 60,
-        "flush_seconds": 60,
+        "flush_seconds": 30,
     }
     logs = {"level": "info", "format": "json", "access": False}
     return TelemetrySettings.model_validate({"traces": given | traces, "logs": logs})
@@ -109,7 +115,9 @@ class Collector:
 
     @property
     def spans(self) -> list[Any]:
-        return [span for arrived in self.arrived for span in arrived.spans]
+        """In the order in which they began."""
+        spans = [span for arrived in self.arrived for span in arrived.spans]
+        return sorted(spans, key=lambda span: span.start_time_unix_nano)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("content-length", 0)))
@@ -128,8 +136,8 @@ class Collector:
             request.wfile.write(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
             request.close_connection = True
             return
-        if mode in ("error", "forbidden"):
-            self._reply(request, 500 if mode == "error" else 403, b"{}", "application/json")
+        if mode in _STATUSES:
+            self._reply(request, _STATUSES[mode], b"{}", "application/json")
             return
         arrived = Arrived(request.command, request.path, {k.lower(): v for k, v in request.headers.items()})
         self.arrived.append(arrived)

@@ -130,11 +130,7 @@ def test_a_shard_that_cannot_be_built(
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        (["--watch"], "--watch and --workers are for another place, named by --on"),
-        (["--workers", "2"], "--watch and --workers are for another place, named by --on"),
-        (["--on", "moon", "--from", "."], "a job elsewhere has its own"),
         (["--shard", "1/2"], "--shard and --out go together"),
-        (["--on", "moon"], "--on moon: no such place"),
     ],
 )
 def test_options_of_a_build_that_do_not_go_together(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import runpy
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -14,9 +15,11 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from sluice.cluster.crd_schemas import close, read_schema, write_schemas
+from sluice.cluster.manifests import read_schema
 from sluice.core.errors import SluiceError
 
+SCRIPT = runpy.run_path(str(Path(__file__).parents[3] / "scripts" / "write_cluster_schemas.py"))
+close, write_schemas = SCRIPT["close"], SCRIPT["write_schemas"]
 pytestmark = pytest.mark.usefixtures("loopback")
 AT = f"owner/project/{'a' * 40}/crds"
 SPEC = {

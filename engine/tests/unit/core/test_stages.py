@@ -52,10 +52,6 @@ MORE = {
     "HTTP": ("engine/src/sluice/serving/http_api.py", {"serve"}),
     "a page": ("engine/src/sluice/serving/chat_page/index.html", {"serve"}),
     "a provider, which is imported by its name": ("engine/src/sluice/llm/providers/bedrock.py", {"evaluate", "serve"}),
-    "a backend, which is imported by its name": (
-        "engine/src/sluice/retrieval/langchain_stores.py",
-        {"index", "evaluate", "serve"},
-    ),
     "an exporter, which is imported by its name": ("engine/src/sluice/serving/telemetry/exporters/otlp.py", {"serve"}),
     "what the guard model sees": ("engine/src/sluice/guardrails/guard_features.py", {"guard", "evaluate", "serve"}),
     "the data contract": ("engine/src/sluice/data/contract.py", {"check"}),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,15 @@ def bucket(
     """A folder of an empty bucket `artefacts`, by its address."""
     with s3_bucket(monkeypatch, tmp_path, "artefacts") as name:
         yield f"s3://{name}/sluice"
+
+
+def pull_into_clone(checkout: Workspace) -> Path:
+    """What a fresh clone pulls, by dvc itself."""
+    from dvc.repo import Repo
+
+    clone = checkout.root.parent / "clone"
+    shutil.rmtree(clone, ignore_errors=True)
+    git(checkout.root, "clone", "--quiet", str(checkout.root), str(clone))
+    with chdir(clone), Repo() as repo:
+        repo.pull(["data.dvc"])
+    return clone / "data"

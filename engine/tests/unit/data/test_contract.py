@@ -106,7 +106,7 @@ def test_all_faults_come_at_once_and_the_list_can_be_cut(folder: Path, add_row: 
             "train.jsonl", id=f"n{number}", question=f"What is in box {number}?", answers=["sand"], doc_ids=["none"]
         )
     with pytest.raises(ValidationErrors) as caught:
-        check(folder).raise_if_faulty()
+        check_or_raise(folder, max_shown=None)
     assert len(caught.value.faults) == 7
     assert "eval.jsonl:1: cannot be read" in str(caught.value)
     assert "train.jsonl:4: not valid JSON" in str(caught.value)

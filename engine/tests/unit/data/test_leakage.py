@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sluice.data.leakage import check_documents, check_duplicate_ids, check_questions
-from sluice.data.rows import LocatedRecord, Row
+from sluice.data.rows import Row
+from sluice.data.scanning import LocatedRecord
 
 TRAIN, EVAL = Path("train.jsonl"), Path("eval.jsonl")
 

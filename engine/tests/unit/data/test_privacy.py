@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from sluice.data.data_policy import KINDS, PrivacyPolicy
-from sluice.data.privacy import findings, mask, redact
+from sluice.data.privacy import findings, mask, redact, scan
 
 AWS = "AKIA" + "QWERTYUIOPASDFGH"
 GITHUB = "ghp_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5"
@@ -108,3 +108,9 @@ def test_regions_say_whose_numbers_are_known_without_a_country_code() -> None:
     assert list(findings(text, PrivacyPolicy(phone_regions=()))) == []
     assert [what for _, what in findings(text, PrivacyPolicy(phone_regions=("DE",)))]
     assert list(findings("Call +49 30 901820.", PrivacyPolicy(phone_regions=())))
+
+
+@pytest.mark.parametrize("secret", [GITHUB, AWS])
+def test_a_secret_is_found_whole(secret: str) -> None:
+    (found,) = (one for one in scan(f"Take {secret} home.", PrivacyPolicy()) if one.kind == "secret")
+    assert (found.start, found.end) == (5, 5 + len(secret))

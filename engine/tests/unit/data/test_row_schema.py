@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sluice.data.row_schema import check_documents, check_rows, occurs
-from sluice.data.rows import Document, LocatedRecord, Row
+from sluice.data.rows import Document, Row
+from sluice.data.scanning import LocatedRecord
 
 
 @pytest.mark.parametrize(

@@ -16,4 +16,4 @@ def test_a_line_without_a_licence_is_told_with_its_place(folder: Path) -> None:
     found = [str(fault).removeprefix(f"{folder}/") for fault in check(folder).faults]
     assert [fault.partition(": ")[0] for fault in found] == [f"sources.jsonl:{number}" for number in (2, 3, 4)]
     assert "licence: String should have at least 1 character" in found[0]
-    assert "source: Field required" in found[1]
+    assert "key 'source' is missing" in found[1]

@@ -11,8 +11,8 @@ from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row
 from sluice.evaluation import application, evaluate_stage
 from sluice.evaluation.evaluate_stage import evaluate_bundle
-from sluice.evaluation.metrics.f1 import F1
-from sluice.evaluation.metrics.mrr import ReciprocalRank
+from sluice.evaluation.metrics.f1 import f1
+from sluice.evaluation.metrics.mrr import mrr
 from sluice.evaluation.recorded_scores import metrics_digest
 from sluice.evaluation.summary import cases_digest
 from sluice.guardrails.guard_model import FILE, save_guard_model
@@ -74,7 +74,7 @@ def test_stored_results_are_scored_by_the_metrics_of_today(
         ],
     )  # fmt: skip
     for name, played in {
-        "measuring": lambda *_, **__: nullcontext((F1(), ReciprocalRank())),
+        "open_metrics": lambda *_, **__: nullcontext((f1, mrr)),
         "rows_of": lambda _: answerable,
         "model_digest": lambda _: "model",
         "scores_digest": lambda *_: "digest",

@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row
+from sluice.evaluation import metric_resources
 from sluice.evaluation.calibration import CASES, CalibrationCase, calibrate, calibrate_bundle, load_calibration
 from sluice.evaluation.metric_resources import open_judge, open_metrics
 from sluice.evaluation.metrics.judge import RUBRIC, Judge
 from sluice.evaluation.output import Assertion, Output
+from sluice.evaluation.response_cache import ResponseCache
 from sluice.evaluation.scoring import run_metrics
 from sluice.llm.settings import Providers
 from sluice.prompts import load_prompt
@@ -227,9 +229,9 @@ def test_a_labelled_set_with_faults_tells_all_of_them(tmp_path: Path) -> None:
     path = labelled(tmp_path / "set.jsonl", good, good, '{"id": "b"}', good.replace('"passed"', '"past"'))
     with pytest.raises(SluiceError) as error:
         load_calibration(path)
-    assert "case 2: id 'a' is used more than once" in str(error.value)
-    assert "case 3: question: Field required" in str(error.value)
-    assert "case 4: past" in str(error.value)
+    assert "set.jsonl:2: id 'a' is already used in line 1" in str(error.value)
+    assert "set.jsonl:3: question: Field required" in str(error.value)
+    assert "set.jsonl:4: past: unknown key (did you mean 'passed'?)" in str(error.value)
     with pytest.raises(SluiceError, match="no cases"):
         load_calibration(labelled(tmp_path / "empty.jsonl"))
 
@@ -265,14 +267,23 @@ def test_the_judge_of_a_release_is_the_last_metric(server, row, output) -> None:
     assert found["assertions"]["judge"]["passed"] is True
 
 
-def test_what_is_put_around_the_judge_is_asked_and_may_never_connect(row, output) -> None:
+def test_a_recorded_verdict_needs_no_connection(row, output, tmp_path: Path, monkeypatch) -> None:
     """A provider whose key is missing cannot be connected to; a replay from recorded responses does not need it."""
     entry = provider_entry(name="strict", kind="openai", model="large", key_env="SLUICE_NO_SUCH_KEY")
-    recorded = ScriptedChat({"": "PASS: recorded"})
-    with open_metrics(bundle_with([entry], judge=PROMPT), around_judge=lambda _: recorded) as metrics:
-        found = asyncio.run(run_metrics(row("x"), output("y"), metrics[-1:]))
-    assert found["assertions"]["judge"] == {"passed": True, "reason": "recorded"}
-    with pytest.raises(SluiceError, match="SLUICE_NO_SUCH_KEY"), open_metrics(bundle_with([entry], judge=PROMPT)):
+    bundle, cache = bundle_with([entry], judge=PROMPT), ResponseCache(tmp_path)
+    monkeypatch.setattr(metric_resources, "model_digest", lambda _: "m")
+
+    def verdict(*, replay: bool) -> dict[str, Any]:
+        with open_metrics(bundle, cache, replay=replay) as metrics:
+            return asyncio.run(run_metrics(row("x"), output("y"), metrics[-1:]))
+
+    assert "no recorded response of strict" in verdict(replay=True)["errors"]["judge"]
+    with monkeypatch.context() as reachable:
+        chat = ScriptedChat({"": "PASS: recorded"})
+        reachable.setattr(metric_resources, "open_model", lambda *_: nullcontext(chat))
+        assert verdict(replay=False)["assertions"]["judge"] == {"passed": True, "reason": "recorded"}
+    assert verdict(replay=True)["assertions"]["judge"] == {"passed": True, "reason": "recorded"}
+    with pytest.raises(SluiceError, match="SLUICE_NO_SUCH_KEY"), open_metrics(bundle):
         pass
 
 

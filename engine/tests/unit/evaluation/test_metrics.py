@@ -14,26 +14,26 @@ from assistant.metrics.answer_words import AnswerWords
 from sluice.core.errors import SluiceError
 from sluice.evaluation import metrics
 from sluice.evaluation.metric_batching import MetricBatcher
-from sluice.evaluation.metrics.citation_correctness import CitationCorrectness
-from sluice.evaluation.metrics.contains import Contains
-from sluice.evaluation.metrics.contains_answer import ContainsAnswer
-from sluice.evaluation.metrics.cost import Cost
-from sluice.evaluation.metrics.decline_accuracy import DeclineAccuracy
-from sluice.evaluation.metrics.exact_match import ExactMatch
-from sluice.evaluation.metrics.f1 import F1, token_f1
-from sluice.evaluation.metrics.false_declines import FalseDeclines
-from sluice.evaluation.metrics.json_schema import JsonSchema
-from sluice.evaluation.metrics.language import Language
-from sluice.evaluation.metrics.latency import LatencyP50, LatencyP95
-from sluice.evaluation.metrics.mrr import ReciprocalRank
-from sluice.evaluation.metrics.ndcg_at_5 import NdcgAt5
-from sluice.evaluation.metrics.not_contains import NotContains
-from sluice.evaluation.metrics.recall_at_5 import RecallAt5
-from sluice.evaluation.metrics.regex import Regex
-from sluice.evaluation.metrics.same_language import SameLanguage
-from sluice.evaluation.metrics.tokens import Tokens
+from sluice.evaluation.metrics.citation_correctness import citation_correctness
+from sluice.evaluation.metrics.contains import contains
+from sluice.evaluation.metrics.contains_answer import contains_answer
+from sluice.evaluation.metrics.cost import cost_usd
+from sluice.evaluation.metrics.decline_accuracy import decline_accuracy
+from sluice.evaluation.metrics.exact_match import exact_match
+from sluice.evaluation.metrics.f1 import f1, token_f1
+from sluice.evaluation.metrics.false_declines import false_declines
+from sluice.evaluation.metrics.json_schema import json_schema
+from sluice.evaluation.metrics.language import language
+from sluice.evaluation.metrics.latency import latency_p50_ms, latency_p95_ms
+from sluice.evaluation.metrics.mrr import mrr
+from sluice.evaluation.metrics.ndcg_at_5 import ndcg_at_5
+from sluice.evaluation.metrics.not_contains import not_contains
+from sluice.evaluation.metrics.recall_at_5 import recall_at_5
+from sluice.evaluation.metrics.regex import regex
+from sluice.evaluation.metrics.same_language import same_language
+from sluice.evaluation.metrics.tokens import tokens
 from sluice.evaluation.metrics.toxicity import Toxicity
-from sluice.evaluation.metrics.ttft import TimeToFirstToken
+from sluice.evaluation.metrics.ttft import ttft_p50_ms
 from sluice.evaluation.output import Aggregate, Assertion, Label, Metric
 from sluice.evaluation.registry import METRICS, MetricResources, make_metrics, metric
 from sluice.evaluation.scoring import run_metrics
@@ -50,7 +50,7 @@ from sluice.evaluation.scoring import run_metrics
     ],
 )
 def test_exact_match(row, output, answers, text, score) -> None:
-    assert ExactMatch().score(row(*answers), output(text)) == score
+    assert exact_match.score(row(*answers), output(text)) == score
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_exact_match(row, output, answers, text, score) -> None:
     ],
 )
 def test_f1(row, output, answers, text, score) -> None:
-    assert F1().score(row(*answers), output(text)) == score
+    assert f1.score(row(*answers), output(text)) == score
 
 
 def test_token_f1_is_symmetric() -> None:
@@ -85,14 +85,14 @@ def test_token_f1_is_symmetric() -> None:
     ],
 )
 def test_contains_answer(row, output, answers, text, score) -> None:
-    assert ContainsAnswer().score(row(*answers), output(text)) == score
+    assert contains_answer.score(row(*answers), output(text)) == score
 
 
 @pytest.mark.parametrize(
     ("answers", "declined", "score"), [((), True, 1.0), ((), False, 0.0), (("x",), True, None), (("x",), False, None)]
 )
 def test_decline_accuracy(row, output, answers, declined, score) -> None:
-    assert DeclineAccuracy().score(row(*answers), output(declined=declined)) == score
+    assert decline_accuracy.score(row(*answers), output(declined=declined)) == score
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_decline_accuracy(row, output, answers, declined, score) -> None:
 )
 def test_recall_and_reciprocal_rank(row, output, docs, retrieved, recall, rank) -> None:
     asked, answered = row("x", docs=docs), output(retrieved=retrieved)
-    assert RecallAt5().score(asked, answered) == recall
-    assert ReciprocalRank().score(asked, answered) == rank
+    assert recall_at_5.score(asked, answered) == recall
+    assert mrr.score(asked, answered) == rank
 
 
 @pytest.mark.parametrize(
@@ -125,27 +125,27 @@ def test_recall_and_reciprocal_rank(row, output, docs, retrieved, recall, rank) 
     ],
 )
 def test_citation_correctness(row, output, docs, declined, citations, score) -> None:
-    assert CitationCorrectness().score(row("x", docs=docs), output(declined=declined, citations=citations)) == score
+    assert citation_correctness.score(row("x", docs=docs), output(declined=declined, citations=citations)) == score
 
 
 def test_latency_counts_every_case(row, output) -> None:
-    for percentile, latency in (("p50", LatencyP50()), ("p95", LatencyP95())):
+    for percentile, latency in (("p50", latency_p50_ms), ("p95", latency_p95_ms)):
         assert (latency.name, latency.aggregate) == (f"latency_{percentile}_ms", percentile)
         assert latency.score(row(), output(latency_ms=3.0)) == 3.0
 
 
 def test_cases_that_did_not_reach_the_model_have_no_tokens(row, output) -> None:
-    assert TimeToFirstToken().score(row(), output(ttft_ms=None)) is None
-    assert TimeToFirstToken().score(row(), output(ttft_ms=5.0)) == 5.0
-    assert Tokens().score(row(), output(prompt_tokens=0, completion_tokens=0)) is None
-    assert Tokens().score(row(), output(prompt_tokens=7, completion_tokens=3)) == 10.0
+    assert ttft_p50_ms.score(row(), output(ttft_ms=None)) is None
+    assert ttft_p50_ms.score(row(), output(ttft_ms=5.0)) == 5.0
+    assert tokens.score(row(), output(prompt_tokens=0, completion_tokens=0)) is None
+    assert tokens.score(row(), output(prompt_tokens=7, completion_tokens=3)) == 10.0
 
 
 @pytest.mark.parametrize(
     ("answers", "declined", "score"), [(("x",), True, 1.0), (("x",), False, 0.0), ((), True, None)]
 )
 def test_false_declines(row, output, answers, declined, score) -> None:
-    assert FalseDeclines().score(row(*answers), output(declined=declined)) == score
+    assert false_declines.score(row(*answers), output(declined=declined)) == score
 
 
 SECOND, THIRD = 1 / math.log2(3), 1 / math.log2(4)
@@ -167,7 +167,7 @@ SECOND, THIRD = 1 / math.log2(3), 1 / math.log2(4)
     ],
 )
 def test_ndcg(row, output, docs, retrieved, score) -> None:
-    found = NdcgAt5().score(row("x", docs=docs), output(retrieved=retrieved))
+    found = ndcg_at_5.score(row("x", docs=docs), output(retrieved=retrieved))
     assert found == (None if score is None else pytest.approx(score))
 
 
@@ -184,7 +184,7 @@ def test_ndcg(row, output, docs, retrieved, score) -> None:
     ],
 )
 def test_contains(row, output, expect, text, passed, reason) -> None:
-    found = Contains().score(row("x", expect=expect), output(text))
+    found = contains.score(row("x", expect=expect), output(text))
     assert found == (None if passed is None else Assertion(passed, reason))
 
 
@@ -199,7 +199,7 @@ def test_contains(row, output, expect, text, passed, reason) -> None:
     ],
 )
 def test_not_contains(row, output, expect, text, passed, reason) -> None:
-    found = NotContains().score(row("x", expect=expect), output(text))
+    found = not_contains.score(row("x", expect=expect), output(text))
     assert found == (None if passed is None else Assertion(passed, reason))
 
 
@@ -215,13 +215,13 @@ def test_not_contains(row, output, expect, text, passed, reason) -> None:
 )
 def test_regex(row, output, pattern, text, passed) -> None:
     reason = "" if passed else f"no match of {pattern!r}"
-    assert Regex().score(row("x", expect={"regex": pattern}), output(text)) == Assertion(passed, reason)
-    assert Regex().score(row("x"), output(text)) is None
+    assert regex.score(row("x", expect={"regex": pattern}), output(text)) == Assertion(passed, reason)
+    assert regex.score(row("x"), output(text)) is None
 
 
 def test_a_regex_that_would_take_for_ever_is_an_error_of_the_metric(row, output) -> None:
     case = row("x", expect={"regex": r"(a|aa)+$"})
-    found = asyncio.run(run_metrics(case, output("a" * 60 + "b"), [Regex()]))
+    found = asyncio.run(run_metrics(case, output("a" * 60 + "b"), [regex]))
     assert found["assertions"] == {}
     assert found["errors"]["regex"].startswith("TimeoutError")
 
@@ -244,16 +244,16 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
     ],
 )
 def test_json_schema(row, output, schema, text, passed, reason) -> None:
-    found = JsonSchema().score(row("x", expect={"json_schema": schema}), output(text))
+    found = json_schema.score(row("x", expect={"json_schema": schema}), output(text))
     assert found.passed == passed
     assert found.reason == reason or reason is None
-    assert JsonSchema().score(row("x"), output(text)) is None
+    assert json_schema.score(row("x"), output(text)) is None
 
 
 def test_a_json_schema_fetches_nothing(row, output) -> None:
     """The network is closed in unit tests, and a try to reach it fails them."""
     case = row("x", expect={"json_schema": {"$ref": "https://example.org/other.json"}})
-    found = asyncio.run(run_metrics(case, output("{}"), [JsonSchema()]))
+    found = asyncio.run(run_metrics(case, output("{}"), [json_schema]))
     assert "Unresolvable" in found["errors"]["json_schema"]
 
 
@@ -272,9 +272,9 @@ def test_answer_words(row, output, text, declined, score) -> None:
 
 
 def test_cost_counts_where_it_is_known(row, output) -> None:
-    assert Cost().score(row(), output(cost=0.0)) == 0.0
-    assert Cost().score(row(), output(cost=0.00125)) == 0.00125
-    assert Cost().score(row(), output()) is None
+    assert cost_usd.score(row(), output(cost=0.0)) == 0.0
+    assert cost_usd.score(row(), output(cost=0.00125)) == 0.00125
+    assert cost_usd.score(row(), output()) is None
 
 
 ENGLISH, GERMAN = "How much overlap do neighbouring chunks have?", "Die Sperre läuft nach dreißig Sekunden ab."
@@ -295,8 +295,8 @@ ENGLISH, GERMAN = "How much overlap do neighbouring chunks have?", "Die Sperre l
 )
 def test_languages(row, output, question, text, declined, label, passed) -> None:
     case, answered = row("x", question=question), output(text, declined=declined)
-    assert Language().score(case, answered) == (None if label is None else Label(label))
-    found = SameLanguage().score(case, answered)
+    assert language.score(case, answered) == (None if label is None else Label(label))
+    found = same_language.score(case, answered)
     assert (found and found.passed) is passed
     if passed is False:
         assert found.reason == f"asked in en, answered in {label}"
@@ -324,7 +324,7 @@ def test_every_metric_says_what_it_is() -> None:
         assert one.unit
         assert one.direction in ((None,) if one.aggregate == "counts" else ("higher", "lower")), one.name
         assert one.aggregate in get_args(Aggregate), one.name
-        assert len(sys.modules[type(one).__module__].__doc__) > 40, one.name
+        assert len(sys.modules[one.__module__].__doc__) > 40, one.name
 
 
 def test_every_file_of_a_metric_is_in_the_registry() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from sluice.core.errors import SluiceError
+from sluice.evaluation.registry import METRICS
 from sluice.evaluation.scoring import run_metrics
 from sluice.evaluation.summary import summarise
-from sluice.extend import Assertion, Metric, Output, Row
+from sluice.extend import Assertion, Metric, Output, Row, metric
 
 
 class Digits(Metric):
@@ -37,6 +39,26 @@ class EndsWell(Metric):
             return None
         last = output.text[-1]
         return Assertion(last == ".", f"ends with {last!r}")
+
+
+def test_a_function_is_a_metric_with_what_its_decorator_says(row, output, monkeypatch: pytest.MonkeyPatch) -> None:
+    list(METRICS)
+    monkeypatch.setattr(METRICS, "entries", dict(METRICS.entries))
+    monkeypatch.setattr(METRICS, "_modules", dict(METRICS._modules))
+
+    @metric(what="signs of the answer", unit="signs", direction="lower", version="2")
+    def signs(row: Row, output: Output) -> float:  # noqa: ARG001
+        return float(len(output.text))
+
+    assert METRICS["signs"] is signs
+    assert (signs.name, signs.unit, signs.direction, signs.aggregate) == ("signs", "signs", "lower", "mean")
+    assert signs.version == "2"
+    found = asyncio.run(run_metrics(row(), output("four"), [signs]))
+    assert found["scores"] == {"signs": 4.0}
+    with pytest.raises(SluiceError, match="a metric has no 'units'"):
+        metric(what="x", units="signs")(lambda _row, _output: None)
+    with pytest.raises(SluiceError, match="does not say its unit"):
+        metric(what="x", name="y")(lambda _row, _output: None)
 
 
 def test_they_score_and_are_summed_up(row, output) -> None:

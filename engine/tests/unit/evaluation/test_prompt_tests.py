@@ -220,8 +220,8 @@ def test_all_faults_of_a_file_are_told_with_their_lines_and_nothing_is_asked(
     told = [fault.removeprefix(f"{path}:") for fault in error.value.faults]
     assert [line.split(":")[0] for line in told] == ["2", "3", "4", "5", "6", "8"]
     assert told[0] == "2: id 'Peru' is already used in line 1"
-    assert told[1] == "3: unknown key 'var' (did you mean 'vars'?)"
-    assert told[2] == "4: unknown key 'expect.contain' (did you mean 'contains'?)"
+    assert told[1] == "3: var: unknown key (did you mean 'vars'?)"
+    assert told[2] == "4: expect.contain: unknown key (did you mean 'contains'?)"
     assert "no regular expression" in told[3]
     assert told[4] == "6: expect.expected: an answer is blank"
     assert chat.calls == []

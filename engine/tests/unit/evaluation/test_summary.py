@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from sluice.core.atomic_files import read_json, read_jsonl
-from sluice.evaluation.metrics.decline_accuracy import DeclineAccuracy
-from sluice.evaluation.metrics.exact_match import ExactMatch
-from sluice.evaluation.metrics.language import Language
-from sluice.evaluation.metrics.latency import LatencyP50, LatencyP95
-from sluice.evaluation.metrics.same_language import SameLanguage
+from sluice.evaluation.metrics.decline_accuracy import decline_accuracy
+from sluice.evaluation.metrics.exact_match import exact_match
+from sluice.evaluation.metrics.language import language
+from sluice.evaluation.metrics.latency import latency_p50_ms, latency_p95_ms
+from sluice.evaluation.metrics.same_language import same_language
 from sluice.evaluation.summary import aggregate, cases_digest, percentile, summarise, write_results
 
 
@@ -40,10 +40,10 @@ def test_percentile_has_no_rounding_of_its_own() -> None:
 
 
 def test_aggregate() -> None:
-    assert aggregate(ExactMatch(), [1.0, 0.0, 0.0, 1.0]) == 0.5
-    assert aggregate(LatencyP50(), [10.0, 30.0, 20.0]) == 20.0
-    assert aggregate(LatencyP95(), [10.0, 30.0, 20.0]) == 30.0
-    assert aggregate(ExactMatch(), []) is None
+    assert aggregate(exact_match, [1.0, 0.0, 0.0, 1.0]) == 0.5
+    assert aggregate(latency_p50_ms, [10.0, 30.0, 20.0]) == 20.0
+    assert aggregate(latency_p95_ms, [10.0, 30.0, 20.0]) == 30.0
+    assert aggregate(exact_match, []) is None
 
 
 def case(score: float | None = None, error: str = "") -> dict[str, Any]:
@@ -65,7 +65,7 @@ def case(score: float | None = None, error: str = "") -> dict[str, Any]:
     ],
 )
 def test_errors_are_counted_and_never_averaged(row, cases, value, samples, errors) -> None:
-    summary = summarise([row("x")], cases, [ExactMatch()])
+    summary = summarise([row("x")], cases, [exact_match])
     assert summary["metrics"]["exact_match"] == {
         "value": value,
         "samples": samples,
@@ -99,7 +99,7 @@ def test_scores_labels_and_assertions_are_summed_up_apart(row) -> None:
         said(None, None, same_language="x"),
     ]
     cases.append({"id": "failed", "scores": {}, "errors": {"language": "x", "same_language": "x", "exact_match": "x"}})
-    summary = summarise([row("x")], cases, [ExactMatch(), Language(), SameLanguage()])
+    summary = summarise([row("x")], cases, [exact_match, language, same_language])
     assert summary["labels"] == {"language": {"counts": {"en": 2, "de": 1}, "samples": 3, "errors": 1}}
     assert summary["assertions"] == {
         "same_language": {
@@ -113,7 +113,7 @@ def test_scores_labels_and_assertions_are_summed_up_apart(row) -> None:
         }
     }
     assert set(summary["metrics"]) == {"exact_match"}
-    assert summarise([row("x")], [], [SameLanguage()])["assertions"]["same_language"]["share"] is None
+    assert summarise([row("x")], [], [same_language])["assertions"]["same_language"]["share"] is None
 
 
 def test_result_files(row, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_result_files(row, tmp_path: Path) -> None:
         case(1.0) | {"assertions": {"same_language": {"passed": False, "reason": "de"}}},
         case(error="crash \u2028"),
     ]
-    summary = summarise([row("x")], cases, [ExactMatch(), DeclineAccuracy(), Language(), SameLanguage()])
+    summary = summarise([row("x")], cases, [exact_match, decline_accuracy, language, same_language])
     write_results(tmp_path / "out", summary, cases)
     flat = {"exact_match": 1.0, "decline_accuracy": None, "same_language": 0.0}
     assert read_json(tmp_path / "out" / "metrics.json") == flat

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import pytest
 
 from unit.github.fake_releases import FakeReleases
 
@@ -26,7 +31,8 @@ LOGINS = {WRITER: "github-actions[bot]", READER: "github-actions[bot]", PERSON: 
 class FakeGitHub:
     """`comments` on pull request 7 by id, `issues` by number, each with its `comments`; `asked` has (method, path) of
     each request. `script`: answers to give before anything else, a (status, headers) for each request that matches the
-    method; 0 closes the connection. `before` runs at a request."""
+    method; 0 closes the connection, and a header `message` is what it says. `before` runs at a request.
+    `pauses`: what the client would have waited before it asked again, in seconds."""
 
     url: str = ""
     comments: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -36,6 +42,7 @@ class FakeGitHub:
     script: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
     before: Callable[[str, str], None] = lambda _method, _path: None
     carried_out: bool = False
+    pauses: list[float] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, body: str, login: str = "github-actions[bot]") -> int:
@@ -45,7 +52,8 @@ class FakeGitHub:
                 "id": number,
                 "body": body,
                 "user": {"login": login},
-                "html_url": f"https://github.invalid/{REPOSITORY}/pull/7#issuecomment-{number}",
+                "url": f"{self.url}{ISSUES}/comments/{number}",
+                "html_url": f"{self._page('pull', 7)}#issuecomment-{number}",
             }
             return number
 
@@ -60,11 +68,15 @@ class FakeGitHub:
                 "body": body,
                 "state": "open",
                 "user": {"login": login},
-                "html_url": f"https://github.invalid/{REPOSITORY}/issues/{number}",
+                "url": f"{self.url}{ISSUES}/{number}",
+                "html_url": self._page("pull" if "pull_request" in more else "issues", number),
                 "comments": [],
                 **more,
             }
             return number
+
+    def _page(self, kind: str, number: int) -> str:
+        return f"https://github.invalid/{REPOSITORY}/{kind}/{number}"
 
     def answer(self, method: str, path: str, token: str, body: Any) -> tuple[int, Any]:
         """Status and JSON, as GitHub's documentation has them."""
@@ -74,15 +86,13 @@ class FakeGitHub:
             if token == PERSON:
                 return 200, {"login": LOGINS[token]}
             return 403, {"message": "Resource not accessible by integration"}
-        listed = re.fullmatch(rf"{COMMENTS}\?per_page=(\d+)&page=(\d+)", path)
-        if method == "GET" and listed:
-            size, page = int(listed[1]), int(listed[2])
-            return 200, list(self.comments.values())[size * (page - 1) : size * page]
-        listed = re.fullmatch(rf"{ISSUES}\?state=open&per_page=(\d+)&page=(\d+)", path)
-        if method == "GET" and listed:
-            size, page = int(listed[1]), int(listed[2])
-            shown = [issue for issue in reversed(self.issues.values()) if issue["state"] == "open"]
-            return 200, shown[size * (page - 1) : size * page]
+        place, _, query = path.partition("?")
+        if method == "GET" and place == COMMENTS:
+            return 200, list(self.comments.values())
+        if method == "GET" and place == f"{ISSUES}/7":
+            return 200, {"number": 7, "url": f"{self.url}{ISSUES}/7", "html_url": self._page("pull", 7)}
+        if method == "GET" and place == ISSUES and "state=open" in query:
+            return 200, [issue for issue in reversed(self.issues.values()) if issue["state"] == "open"]
         if token == READER:
             return 403, {"message": "Resource not accessible by integration"}
         if re.match(rf"(/uploads)?/repos/{REPOSITORY}/releases\b", path):
@@ -138,7 +148,7 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
             body = raw if sent else json.loads(raw) if raw else None
             fake.asked.append((self.command, self.path))
             fake.before(self.command, self.path)
-            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            token = (self.headers.get("Authorization") or "").rpartition(" ")[2]  # `token` or `Bearer` before it
             planned = next((step for step in fake.script if step[0] == self.command), None)
             if planned:
                 fake.script.remove(planned)
@@ -147,9 +157,20 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
                 if planned[1] == 0:
                     self.close_connection = True
                     return
-                self._send(planned[1], {"message": "planned"}, planned[2])
+                self._send(planned[1], {"message": planned[2].pop("message", "planned")}, planned[2])
                 return
-            self._send(*fake.answer(self.command, self.path, token, body), {})
+            status, value = fake.answer(self.command, self.path, token, body)
+            self._send(status, *self._paged(value))
+
+        def _paged(self, value: Any) -> tuple[Any, dict[str, str]]:
+            """One page of a list, and where the next is: docs.github.com, Using pagination in the REST API."""
+            query = dict(parse_qsl(urlsplit(self.path).query))
+            if not isinstance(value, list):
+                return value, {}
+            size, page = int(query.get("per_page", 30)), int(query.get("page", 1))
+            following = urlsplit(self.path)._replace(query=urlencode({**query, "page": page + 1})).geturl()
+            more = {"Link": f'<{fake.url}{following}>; rel="next"'} if len(value) > size * page else {}
+            return value[size * (page - 1) : size * page], more
 
         def _send(self, status: int, value: Any, headers: dict[str, str]) -> None:
             raw = b"" if value is None else json.dumps(value).encode()
@@ -170,7 +191,11 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
     thread.start()
     fake.url = fake.releases.url = f"http://127.0.0.1:{server.server_port}"
     try:
-        yield fake
+        with pytest.MonkeyPatch.context() as patch:
+            clock = {"time": time.time, "monotonic": time.monotonic}
+            patch.setattr("urllib3.util.retry.time", SimpleNamespace(**clock, sleep=fake.pauses.append))
+            patch.setattr("github.Requester.time", SimpleNamespace(**clock, sleep=lambda _: None))  # between writes
+            yield fake
     finally:
         server.shutdown()
         thread.join()

@@ -18,12 +18,11 @@ class FakeReleases:
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         base = f"/repos/{self.repository}/releases"
-        if listed := re.fullmatch(rf"{base}\?per_page=(\d+)&page=(\d+)", path):
-            size, page = int(listed[1]), int(listed[2])
-            return 200, list(reversed(self.by_id.values()))[size * (page - 1) : size * page]
+        if method == "GET" and path.partition("?")[0] == base:
+            return 200, list(reversed(self.by_id.values()))
         if method == "POST" and path == base:
             return self._create(body)
-        if sent := re.fullmatch(rf"/uploads{base}/(\d+)/assets\?name=([\w.-]+)", path):
+        if sent := re.fullmatch(rf"/uploads{base}/(\d+)/assets\?label=&name=([\w.-]+)", path):
             return self._upload(int(sent[1]), sent[2], body)
         if asset := re.fullmatch(rf"{base}/assets/(\d+)", path):
             return self._remove_asset(method, int(asset[1]))
@@ -49,6 +48,7 @@ class FakeReleases:
             **body,
             "id": number,
             "assets": [],
+            "url": f"{self.url}{place}",
             "html_url": f"https://github.invalid/{self.repository}/releases/tag/{body['tag_name']}",
             "upload_url": f"{self.url}/uploads{place}/assets{{?name,label}}",
         }
@@ -62,7 +62,8 @@ class FakeReleases:
             return 422, {"message": "Validation Failed", "errors": [{"code": "already_exists"}]}
         number = 9000 + len(self.contents)
         self.contents[release, name] = content
-        assets.append({"id": number, "name": name, "state": "uploaded", "size": len(content)})
+        url = f"{self.url}/repos/{self.repository}/releases/assets/{number}"
+        assets.append({"id": number, "url": url, "name": name, "state": "uploaded", "size": len(content)})
         return 201, assets[-1]
 
     def _remove_asset(self, method: str, number: int) -> tuple[int, Any]:

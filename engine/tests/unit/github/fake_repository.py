@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from unit.github.fake_github import LOGINS, READER, REPOSITORY, FakeGitHub
 
@@ -31,7 +32,7 @@ class FakeRepository(FakeGitHub):
         if place in self.refused or (method != "GET" and token == READER):
             return 403, {"message": "Resource not accessible by integration"}
         if place.startswith("/pulls"):
-            return self._pulls(method, place, dict(part.split("=", 1) for part in query.split("&") if part), body)
+            return self._pulls(method, place, dict(parse_qsl(query)), body)
         if method == "GET" and place in self.facts:
             return 200, self.facts[place]
         return 404, {"message": "Not Found"}
@@ -47,6 +48,7 @@ class FakeRepository(FakeGitHub):
             number = len(self.pulls) + 1
             page = f"https://github.invalid/{REPOSITORY}/pull/{number}"
             self.pulls.append({**body, "number": number, "state": "open", "merged_at": None, "html_url": page})
+            self.pulls[-1]["url"] = f"{self.url}{ROOT}/pulls/{number}"
             return 201, self.pulls[-1]
         pull = self.pulls[int(place.rpartition("/")[2]) - 1]
         pull.update(body)

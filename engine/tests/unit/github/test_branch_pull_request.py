@@ -37,7 +37,7 @@ def test_opened_once_and_updated_after(there: FakeRepository) -> None:
 
 def test_an_answer_that_got_lost_makes_no_second_one(there: FakeRepository) -> None:
     there.carried_out, there.script = True, [("POST", 502, {})]
-    assert upsert_pull(PULL, environment(there), sleep=lambda _: None).message == "pull request unchanged"
+    assert upsert_pull(PULL, environment(there)).message == "pull request unchanged"
     assert len(there.pulls) == 1
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from requests import Session
 
 from sluice.core.errors import SluiceError
-from sluice.github.github_api import GitHubStatusError
+from sluice.github.github_client import GitHubStatusError
 from sluice.github.github_release import LIMIT, publish_release
-from sluice.github.pull_request_comment import CommentResult
+from sluice.github.marked_text import CommentResult
 from unit.github.conftest import Environment
 from unit.github.fake_github import READER, REPOSITORY, FakeGitHub
 
@@ -32,7 +33,7 @@ def draft(github: FakeGitHub, tag: str = TAG, **more: Any) -> int:
 
 def publish(environment: Environment, **changed: Any) -> CommentResult:
     arguments = {"notes": "What changed", "files": FILES, "commit": COMMIT} | changed
-    return publish_release(TAG, environment=environment(), sleep=lambda _: None, **arguments)
+    return publish_release(TAG, environment=environment(), **arguments)
 
 
 def state(github: FakeGitHub) -> Any:
@@ -73,23 +74,21 @@ def test_a_second_time_changes_nothing(github: FakeGitHub, environment: Environm
 def test_killed_at_any_effect_and_run_again_it_ends_as_an_unbroken_run(
     github: FakeGitHub, environment: Environment, monkeypatch: pytest.MonkeyPatch, number: int, when: str
 ) -> None:
-    from sluice.github.github_api import GitHub
+    ask, done = Session.request, []
 
-    ask, done = GitHub._ask, []
-
-    def cut_off(self: GitHub, method: str, path: str, **options: Any) -> Any:
+    def cut_off(self: Session, method: str, url: str, **options: Any) -> Any:
         if method == "GET":
-            return ask(self, method, path, **options)
-        done.append(path)
+            return ask(self, method, url, **options)
+        done.append(url)
         if len(done) == number + 1 and when == "before":
             raise Killed
-        answer = ask(self, method, path, **options)
+        answer = ask(self, method, url, **options)
         if len(done) == number + 1:
             raise Killed
         return answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(GitHub, "_ask", cut_off)
+        patch.setattr(Session, "request", cut_off)
         with pytest.raises(Killed):
             publish(environment)
     assert len(done) == number + 1
@@ -109,7 +108,14 @@ def test_an_answer_that_got_lost_leaves_one_release(github: FakeGitHub, environm
 
 def test_a_file_that_was_not_sent_whole_is_sent_again(github: FakeGitHub, environment: Environment) -> None:
     number = draft(github)
-    github.releases.by_id[number]["assets"] = [{"id": 1, "name": "release.json", "state": "starter", "size": 0}]
+    cut_off = {
+        "id": 1,
+        "url": f"{github.url}{RELEASES}/assets/1",
+        "name": "release.json",
+        "state": "starter",
+        "size": 0,
+    }
+    github.releases.by_id[number]["assets"] = [cut_off]
     publish(environment)
     assert state(github) == WHOLE
 
@@ -144,7 +150,7 @@ def test_long_notes_are_cut_at_a_line(github: FakeGitHub, environment: Environme
 
 def test_a_token_without_the_right_is_an_error(github: FakeGitHub, environment: Environment) -> None:
     with pytest.raises(GitHubStatusError, match="403"):
-        publish_release(TAG, "", FILES, environment(GITHUB_TOKEN=READER), commit=COMMIT, sleep=lambda _: None)
+        publish_release(TAG, "", FILES, environment(GITHUB_TOKEN=READER), commit=COMMIT)
     assert not github.releases.by_id
 
 

@@ -18,11 +18,11 @@ MARKER = "<!-- sluice:nightly run=500.1 -->\n"
 
 
 def report(text: str, environment: dict[str, str], title: str = "Nightly fails") -> CommentResult:
-    return upsert_issue(title, text, environment, marker="nightly", sleep=lambda _: None)
+    return upsert_issue(title, text, environment, marker="nightly")
 
 
 def close(text: str, environment: dict[str, str]) -> CommentResult:
-    return close_issue(text, environment, marker="nightly", sleep=lambda _: None)
+    return close_issue(text, environment, marker="nightly")
 
 
 def shown(github: FakeGitHub) -> list[tuple[str, str, str]]:
@@ -130,7 +130,7 @@ def test_issues_that_are_switched_off(github: FakeGitHub, environment: Environme
 
 def trouble(environment: dict[str, str], **results: str) -> CommentResult:
     needs = json.dumps({job: {"result": result, "outputs": {}} for job, result in results.items()})
-    return report_trouble("Nightly fails", needs, environment, marker="nightly", sleep=lambda _: None)
+    return report_trouble("Nightly fails", needs, environment, marker="nightly")
 
 
 def test_a_failing_job_opens_the_issue_with_all_jobs_and_a_link(github: FakeGitHub, environment: Environment) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sluice.guardrails.guard_features import BUCKETS, features, margins, parts
-from support.guardrails import stored_rows
+from support.guardrails import stored_texts
 
 HALF = BUCKETS // 2
 SHIFT = 65 - HALF.bit_length()  # of 64 bits the first ones name a bucket of a half
@@ -69,7 +69,7 @@ def margin(text: str) -> float:
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    return [*ODD, *(row.text for row in stored_rows("eval.jsonl")[::20])]
+    return [*ODD, *stored_texts("eval.jsonl")[::20]]
 
 
 def test_the_sum_of_a_row_is_that_of_its_definition(texts: list[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.core.processes import Child, start
 from sluice.core.progress import VARIABLE, PipelineProgress
 from sluice.core.workspace import Workspace
 from sluice.jobs import dvc_pipeline as pipeline
@@ -238,11 +239,16 @@ def test_an_interrupted_run_leaves_no_process(
     dvc(DVC_COLD, code="import time; time.sleep(60)")
     seen: list[int] = []
 
-    def interrupt(child) -> None:
+    def starting(*words, **options) -> Child:
+        child = start(*words, **options)
         seen.append(child.process.pid)
+        return child
+
+    def interrupt(_progress: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "_pause", interrupt)
+    monkeypatch.setattr(pipeline, "start", starting)
+    monkeypatch.setattr(pipeline_progress, "follow", interrupt)
     with pytest.raises(KeyboardInterrupt):
         reproduce(workspace, pipeline_progress)
     assert not Path(f"/proc/{seen[0]}").exists()

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from requests import Session
 
 from sluice import cli
 from sluice.core import git
 from sluice.core.atomic_files import read_json
 from sluice.core.workspace import Workspace
-from sluice.github.github_api import GitHub
 from sluice.jobs import release_steps as delivery
 from sluice.release import artifact_store, catalogue, champion, staging
 from sluice.release.environment_record import EnvironmentRecord, open_record, shared_artifact_store
@@ -189,12 +189,12 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
             return acted
 
         for owner, name in (
-            (artifact_store._FolderStore, "put"),
-            (artifact_store._FolderStore, "make"),
+            (artifact_store._ObjectStore, "put"),
+            (artifact_store._ObjectStore, "make"),
             (champion, "_move_alias"),
         ):
             monkeypatch.setattr(owner, name, effect(name, getattr(owner, name)))
-        monkeypatch.setattr(GitHub, "_ask", effect("ask", GitHub._ask))
+        monkeypatch.setattr(Session, "request", effect("ask", Session.request))
         return done
 
     return begin

@@ -2,45 +2,55 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, aclosing
 
 import aiohttp
 import pytest
 
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.provider_http import HttpClient, address
+from sluice.llm.provider_http import HttpClient
 from support.providers.clients import ask, chat_over
 from support.providers.server import Upstream, upstream
 
 BODY = b'{"stream": true}'
 
 
+def client(url: str) -> HttpClient:
+    return HttpClient(url, {}, connections=4, connect_seconds=2)
+
+
+def reply(posted: HttpClient) -> AbstractAsyncContextManager[AsyncGenerator[bytes, None]]:
+    deadline = asyncio.get_running_loop().time() + 20
+    return aclosing(posted.post(BODY, ended=lambda: False, deadline=deadline))
+
+
 def test_the_proxy_of_the_environment_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.internal:3128")
     monkeypatch.setenv("https_proxy", "http://proxy.internal:3128")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert address("https://api.example.com/v1/x").proxy == "http://proxy.internal:3128"
-    assert address("https://127.0.0.1/v1/x").proxy is None
+    assert client("https://api.example.com/v1/x").proxy == "http://proxy.internal:3128"
+    assert client("https://127.0.0.1/v1/x").proxy is None
     monkeypatch.delenv("HTTPS_PROXY")
     monkeypatch.delenv("https_proxy")
-    assert address("https://api.example.com/v1/x").proxy is None
+    assert client("https://api.example.com/v1/x").proxy is None
 
 
 def test_an_address_is_sent_as_it_is_written() -> None:
-    assert address("http://h/model/a%3Ab/x").url.raw_path == "/model/a%3Ab/x"
+    assert client("http://h/model/a%3Ab/x").url.raw_path == "/model/a%3Ab/x"
 
 
 @pytest.mark.usefixtures("loopback")
 def test_connections_are_used_again_and_end_with_the_event_loop(caplog: pytest.LogCaptureFixture) -> None:
     with upstream() as server, caplog.at_level(logging.ERROR, "asyncio"):
-        client = HttpClient(connections=4, connect_seconds=2)
-        where = address(f"{server.url}/v1/chat/completions")
+        posted = client(f"{server.url}/v1/chat/completions")
 
         async def several() -> tuple[aiohttp.ClientSession, int]:
             for _ in range(5):
-                async with client.post(where, BODY, {}, deadline=asyncio.get_running_loop().time() + 20) as reply:
-                    while await reply.read():
+                async with reply(posted) as blocks:
+                    async for _ in blocks:
                         pass
-            session = await client.session()
+            session = await posted.sessions.get()
             assert isinstance(session.connector, aiohttp.TCPConnector)
             return session, sum(len(idle) for idle in session.connector._conns.values())
 
@@ -58,11 +68,8 @@ def test_a_reply_that_is_left_early_is_closed() -> None:
     with upstream("hang_in_stream") as server:
 
         async def leave() -> None:
-            client = HttpClient(connections=1, connect_seconds=2)
-            deadline = asyncio.get_running_loop().time() + 20
-            where = address(f"{server.url}/v1/chat/completions")
-            async with client.post(where, BODY, {}, deadline=deadline) as reply:
-                assert await reply.read()
+            async with reply(client(f"{server.url}/v1/chat/completions")) as blocks:
+                assert await anext(blocks)
 
         asyncio.run(leave())
         assert server.asked[0].gone.wait(60)

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from sluice.core.errors import ValidationErrors
-from sluice.llm.settings import Providers, ProviderSpec, load_providers
+from sluice.llm.chat import Usage
+from sluice.llm.settings import Prices, Providers, ProviderSpec, load_providers
 from support.serving.fakes import provider_entry
 
 ROOT = Path(__file__).parents[4]
@@ -119,3 +120,12 @@ def test_the_entries_of_the_guide_are_valid() -> None:
 
 def test_the_roles_are_chat_judge_teacher_and_embed() -> None:
     assert list(Providers.model_fields) == ["chat", "judge", "teacher", "embed"]
+
+
+def test_prices_are_for_a_million_tokens() -> None:
+    assert Prices(input=3, output=15).cost(Usage(2000, 500)) == pytest.approx(0.006 + 0.0075)
+
+
+def test_unknown_tokens_have_no_cost_and_free_ones_cost_nothing() -> None:
+    assert Prices(input=3, output=15).cost(None) is None
+    assert Prices(input=0, output=0).cost(Usage(10, 10)) == 0

@@ -18,9 +18,10 @@ from traitlets.config import Config
 
 from conftest import ROOT, RealModels
 from sluice.core.workspace import Workspace
-from sluice.release.champion import champion_id, promote
+from sluice.release.champion import champion_id
 from sluice.release.environment_record import here
 from unit.extras.finetune.tiny import write_codes
+from unit.release.aliases import promote
 from unit.release.conftest import release_of, verdict, write_evaluation, write_trained
 
 NOTEBOOK = ROOT / "notebooks" / "explore.ipynb"

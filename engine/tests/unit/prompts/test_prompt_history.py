@@ -6,7 +6,7 @@ import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.prompts import load_prompts
-from sluice.prompts.prompt_history import changes_since, load_prompts_at
+from sluice.prompts.prompt_history import changes_since
 
 from .conftest import ANSWER, git
 
@@ -15,8 +15,9 @@ def test_prompts_of_a_tag_whatever_the_working_tree_holds(repository: Path) -> N
     now = repository / "prompts" / "answer.prompt.yml"
     before = load_prompts(repository / "prompts")
     now.write_text("name: [")
-    assert load_prompts_at(repository, "base") == before
-    assert now.read_text() == "name: ["
+    changes, edited = changes_since(repository, "base", before)
+    assert {(change.status, change.base) for change in changes} == {("same", one.digest) for one in before.values()}
+    assert edited == {"answer"}
 
 
 def test_what_the_working_tree_changes_and_which_files_were_edited(repository: Path) -> None:
@@ -36,16 +37,16 @@ def test_what_the_working_tree_changes_and_which_files_were_edited(repository: P
 def test_a_commit_without_prompts_has_none(repository: Path) -> None:
     git(repository, "rm", "-q", "-r", "prompts")
     git(repository, "commit", "-q", "-m", "none")
-    assert load_prompts_at(repository, "HEAD") == {}
+    assert changes_since(repository, "HEAD", {}) == ([], set())
 
 
 def test_faults_of_another_commit_name_it(repository: Path) -> None:
     (repository / "prompts" / "answer.prompt.yml").write_text(ANSWER.replace("role: user", "role: robot"))
     git(repository, "commit", "-q", "-a", "-m", "broken")
     with pytest.raises(ValidationErrors, match=r"main:prompts/answer\.prompt\.yml:9: messages\.1\.role: "):
-        load_prompts_at(repository, "main")
+        changes_since(repository, "main", {})
 
 
 def test_an_unknown_name_is_an_error(repository: Path) -> None:
     with pytest.raises(SluiceError, match="no commit, branch or tag 'bas' here"):
-        load_prompts_at(repository, "bas")
+        changes_since(repository, "bas", {})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,11 +22,18 @@ class Word(Settings):
     word: str
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, loopback: None) -> Iterator[str]:  # noqa: ARG001
+@pytest.fixture(params=["folder", "bucket", "bucket without boto3"])
+def store(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    loopback: None,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
     if request.param == "folder":
         yield str(tmp_path / "place")
         return
+    if "without" in request.param:  # as in the images: obstore finds the credentials itself
+        monkeypatch.setitem(sys.modules, "obstore.auth.boto3", None)
     with bucket_server() as name:
         yield name
 
@@ -62,6 +72,40 @@ def test_what_is_there_cannot_be_made_again(store: str) -> None:
     assert here.make("record/here/000001.json", b"first")
     assert not here.make("record/here/000001.json", b"second")
     assert here.read("record/here/000001.json") == b"first"
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A bucket in which another writer is quicker: docs.aws.amazon.com, How to prevent object overwrites with
+    conditional writes (412 when the name is taken, 409 while somebody takes it)."""
+
+    status = 412
+
+    def do_PUT(self) -> None:
+        assert self.headers["If-None-Match"] == "*"
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("status", [409, 412])
+def test_a_bucket_in_which_another_is_quicker(loopback: None, monkeypatch: pytest.MonkeyPatch, status: int) -> None:  # noqa: ARG001
+    monkeypatch.setattr(Refusing, "status", status)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "testing")
+    try:
+        assert not open_artifact_store("s3://bucket").make("record/here/000001.json", b"mine")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_a_file_that_does_not_belong_there_is_named(store: str) -> None:

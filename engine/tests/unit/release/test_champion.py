@@ -1,17 +1,19 @@
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import champion
 from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import Manifest
+from unit.release.aliases import promote, reconcile
 
 Make = Callable[..., tuple[Manifest, Path]]
 
@@ -47,7 +49,7 @@ def test_there_is_no_champion_at_first(workspace: Workspace) -> None:
 
 def test_promote_moves_alias_and_pointer_and_notes_it(workspace: Workspace, make: Make, registry: Registry) -> None:
     manifest, _ = make()
-    champion.promote(workspace, here(workspace), manifest.id, reason="all steps held", move_alias=registry.move)
+    promote(workspace, here(workspace), manifest.id, reason="all steps held", move_alias=registry.move)
     assert champion.champion(workspace, here(workspace)) == manifest
     assert registry.alias == manifest.id
     assert events(workspace) == [("promoting", manifest.id), ("promoted", manifest.id)]
@@ -56,15 +58,15 @@ def test_promote_moves_alias_and_pointer_and_notes_it(workspace: Workspace, make
 
 def test_promoting_the_champion_again_changes_nothing(workspace: Workspace, make: Make, registry: Registry) -> None:
     manifest, _ = make()
-    champion.promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
-    champion.promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
+    promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
+    promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
     assert len(events(workspace)) == 2
 
 
 def test_an_older_release_can_be_promoted_again(workspace: Workspace, make: Make, registry: Registry) -> None:
     old, new = make(adapter=None)[0], make()[0]
     for release in (old, new, old):
-        champion.promote(workspace, here(workspace), release.id, move_alias=registry.move)
+        promote(workspace, here(workspace), release.id, move_alias=registry.move)
     assert champion.champion_id(here(workspace)) == registry.alias == old.id
 
 
@@ -74,7 +76,7 @@ def test_a_damaged_release_is_refused_before_anything_moves(
     manifest, folder = make()
     (folder / "adapter.gguf").write_bytes(b"other")
     with pytest.raises(SluiceError, match=r"adapter\.gguf"):
-        champion.promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
+        promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
     assert (champion.champion_id(here(workspace)), registry.alias, events(workspace)) == (None, None, [])
 
 
@@ -82,20 +84,20 @@ def test_a_release_that_a_gate_refused_is_never_promoted(workspace: Workspace, m
     failed = make()[0].gates[0].model_copy(update={"passed": False})
     manifest, _ = make(verdicts=[failed])
     with pytest.raises(GateFailed, match="was refused by f1_holds"):
-        champion.promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
+        promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
     assert (champion.champion_id(here(workspace)), registry.alias, events(workspace)) == (None, None, [])
 
 
 def test_an_unknown_release_is_refused(workspace: Workspace) -> None:
     with pytest.raises(SluiceError, match="no such release"):
-        champion.promote(workspace, here(workspace), "r-000000000000", move_alias=lambda *_: None)
+        promote(workspace, here(workspace), "r-000000000000", move_alias=lambda *_: None)
 
 
 def test_a_renamed_folder_is_refused(workspace: Workspace, make: Make) -> None:
     _, folder = make()
     folder.rename(workspace.releases / "r-000000000000")
     with pytest.raises(SluiceError, match="holds release r-"):
-        champion.promote(workspace, here(workspace), "r-000000000000", move_alias=lambda *_: None)
+        promote(workspace, here(workspace), "r-000000000000", move_alias=lambda *_: None)
 
 
 @pytest.mark.parametrize("point", ["before the alias", "after the alias", "before the end"])
@@ -104,7 +106,7 @@ def test_a_promotion_killed_at_any_point_is_completed_by_the_next_run(
     workspace: Workspace, make: Make, registry: Registry, monkeypatch: pytest.MonkeyPatch, point: str, back: bool
 ) -> None:
     old, new = make(adapter=None)[0], make()[0]
-    champion.promote(workspace, here(workspace), old.id, move_alias=registry.move)
+    promote(workspace, here(workspace), old.id, move_alias=registry.move)
     append = EnvironmentRecord.append
 
     def move(place: Workspace, manifest: Manifest, alias: str) -> None:
@@ -122,15 +124,15 @@ def test_a_promotion_killed_at_any_point_is_completed_by_the_next_run(
     with monkeypatch.context() as patch:
         patch.setattr(EnvironmentRecord, "append", enter)
         with pytest.raises(Killed):
-            champion.promote(workspace, here(workspace), new.id, reason="held", back=back, move_alias=move)
+            promote(workspace, here(workspace), new.id, reason="held", back=back, move_alias=move)
     assert champion.champion_id(here(workspace)) == old.id
 
-    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) == new.id
+    assert reconcile(workspace, here(workspace), move_alias=registry.move) == new.id
     assert champion.champion_id(here(workspace)) == registry.alias == new.id
     words = ("rolling-back", "rolled-back") if back else ("promoting", "promoted")
     assert events(workspace)[-2:] == [(word, new.id) for word in words]
     assert here(workspace).history()[-1].reason == "held"
-    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) is None
+    assert reconcile(workspace, here(workspace), move_alias=registry.move) is None
 
 
 def test_a_promotion_killed_before_its_intent_leaves_the_champion(
@@ -138,9 +140,9 @@ def test_a_promotion_killed_before_its_intent_leaves_the_champion(
 ) -> None:
     """The intent is one file that gets its name when it is whole: the draft of one is no intent."""
     old, new = make(adapter=None)[0], make()[0]
-    champion.promote(workspace, here(workspace), old.id, move_alias=registry.move)
+    promote(workspace, here(workspace), old.id, move_alias=registry.move)
     (workspace.state / "record" / "here" / ".000003.json.1.1").write_text('{"event": "promoting", "id": "' + new.id)
-    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) is None
+    assert reconcile(workspace, here(workspace), move_alias=registry.move) is None
     assert champion.champion_id(here(workspace)) == old.id
     champion.reject(workspace, here(workspace), new.id, "stopped")
     assert events(workspace) == [("promoting", old.id), ("promoted", old.id), ("rejected", new.id)]
@@ -153,8 +155,8 @@ def test_the_same_call_again_completes_a_promotion(workspace: Workspace, make: M
         raise Killed
 
     with pytest.raises(Killed):
-        champion.promote(workspace, here(workspace), manifest.id, move_alias=killed)
-    assert champion.promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
+        promote(workspace, here(workspace), manifest.id, move_alias=killed)
+    assert promote(workspace, here(workspace), manifest.id, move_alias=registry.move)
     assert events(workspace) == [("promoting", manifest.id), ("promoted", manifest.id)]
 
 
@@ -162,17 +164,17 @@ def test_an_intent_whose_release_is_gone_is_abandoned_and_the_alias_goes_back(
     workspace: Workspace, make: Make, registry: Registry
 ) -> None:
     old, (new, folder) = make(adapter=None)[0], make()
-    champion.promote(workspace, here(workspace), old.id, move_alias=registry.move)
+    promote(workspace, here(workspace), old.id, move_alias=registry.move)
 
     def move(place: Workspace, manifest: Manifest, alias: str) -> None:
         registry.move(place, manifest, alias)
         raise Killed
 
     with pytest.raises(Killed):
-        champion.promote(workspace, here(workspace), new.id, move_alias=move)
+        promote(workspace, here(workspace), new.id, move_alias=move)
     assert registry.alias == new.id
     (folder / "adapter.gguf").unlink()
-    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) is None
+    assert reconcile(workspace, here(workspace), move_alias=registry.move) is None
     assert champion.champion_id(here(workspace)) == registry.alias == old.id
     assert events(workspace)[-1] == ("abandoned", new.id)
     assert here(workspace).pending() is None
@@ -185,7 +187,7 @@ def test_a_release_whose_promotion_has_begun_is_not_refused(workspace: Workspace
         raise Killed
 
     with pytest.raises(Killed):
-        champion.promote(workspace, here(workspace), manifest.id, move_alias=killed)
+        promote(workspace, here(workspace), manifest.id, move_alias=killed)
     with pytest.raises(SluiceError, match="its promotion has begun"):
         champion.reject(workspace, here(workspace), manifest.id, "the job failed")
     assert events(workspace) == [("promoting", manifest.id)]
@@ -206,9 +208,9 @@ def test_a_rejection_does_not_hide_a_pending_promotion(workspace: Workspace, mak
         raise Killed
 
     with pytest.raises(Killed):
-        champion.promote(workspace, here(workspace), manifest.id, move_alias=killed)
+        promote(workspace, here(workspace), manifest.id, move_alias=killed)
     champion.reject(workspace, here(workspace), "r-" + 12 * "a", "gate f1_holds")
-    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) == manifest.id
+    assert reconcile(workspace, here(workspace), move_alias=registry.move) == manifest.id
 
 
 def test_a_live_release_that_is_lost_is_an_error(workspace: Workspace) -> None:
@@ -241,19 +243,19 @@ def test_a_full_disk_leaves_the_champion_and_is_mended_by_the_next_run(
 ) -> None:
     """The first entry is the intent, the second the end."""
     old, new = make(adapter=None)[0], make()[0]
-    champion.promote(workspace, here(workspace), old.id, move_alias=registry.move)
-    calls, sync = [], os.fsync
+    promote(workspace, here(workspace), old.id, move_alias=registry.move)
+    calls, put = [], obstore.put
 
-    def full(number: int) -> None:
-        calls.append(number)
-        if len(calls) == call:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        sync(number)
+    def full(*words: Any, **options: Any) -> Any:
+        calls.append(words)
+        if len(calls) == call:  # what obstore 0.12.1 raised on a full tmpfs
+            raise GenericError("Generic LocalFileSystem error: Unable to copy data to file: No space left on device")
+        return put(*words, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(obstore, "put", full)
         with pytest.raises(SluiceError, match="no space left"):
-            champion.promote(workspace, here(workspace), new.id, move_alias=registry.move)
+            promote(workspace, here(workspace), new.id, move_alias=registry.move)
     assert champion.champion_id(here(workspace)) == old.id
-    assert champion.reconcile(workspace, here(workspace), move_alias=registry.move) == (None if call == 1 else new.id)
+    assert reconcile(workspace, here(workspace), move_alias=registry.move) == (None if call == 1 else new.id)
     assert champion.champion_id(here(workspace)) == registry.alias == (old.id if call == 1 else new.id)

@@ -10,7 +10,7 @@ import pytest
 
 from sluice.core import git
 from sluice.core.errors import SluiceError
-from sluice.release.container_image import EPOCH, LOAD, TARGETS, build, push, require_digest
+from sluice.release.container_image import EPOCH, LOAD, TARGETS, build, push
 
 ROOT = Path(__file__).resolve().parents[4]
 BASE = f"registry.example/python@sha256:{'0a' * 32}"
@@ -52,9 +52,9 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "base", ["", "python:3.13", "python@sha256:abc", f"@sha256:{'0' * 64}", f"a b@sha256:{'0' * 64}", BASE + "0"]
 )
-def test_a_base_without_a_digest_is_refused(base: str) -> None:
+def test_a_base_without_a_digest_is_refused(checkout: Path, base: str) -> None:
     with pytest.raises(SluiceError, match="not named by digest"):
-        require_digest(base)
+        build(checkout, base, "localhost/sluice")
 
 
 def test_a_base_by_digest_is_taken(tools: Path, checkout: Path) -> None:

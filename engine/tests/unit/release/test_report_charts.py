@@ -7,17 +7,12 @@ import pytest
 
 from sluice.release import report_charts
 
-BARS = [
-    report_charts.MetricBar("f1", "share", 0.5, 0.4),
-    report_charts.MetricBar("mrr", "share", 0.8, None),
-    report_charts.MetricBar("tokens", "tokens", 12, 15),
-]
 STEPS = [("20 %", {"total_p50_ms": 800.0, "total_p95_ms": 1100.0}, {"total_p50_ms": 700.0}), ("50 %", {}, {})]
 WEIGHTS = [[0, 0], [1, 20], [9, 50]]
 MARKS = [(2.0, 6.0, "passed", True), (10.0, 5.0, "failed", False)]
 
 DRAWN = {
-    "metrics": lambda: report_charts.metrics(BARS),
+    "distribution": lambda: report_charts.distribution("shift", [("short", 0.4, 0.6), ("long", 0.6, 0.4)]),
     "loss": lambda: report_charts.loss([[n, 3 - n / 10] for n in range(20)]),
     "latency": lambda: report_charts.latency(STEPS),
     "weights": lambda: report_charts.weights(WEIGHTS, MARKS),
@@ -46,11 +41,11 @@ def test_ids_of_two_pictures_do_not_meet() -> None:
 
 
 def test_texts_are_text_and_escaped() -> None:
-    svg = report_charts.metrics([report_charts.MetricBar("a<b", "share", 0.5, None)])
+    svg = report_charts.distribution("shift", [("a<b", 0.5, 0.5)])
     assert ">a&lt;b</text>" in svg
 
 
 def test_a_single_zero_value_can_be_drawn() -> None:
-    assert report_charts.metrics([report_charts.MetricBar("f1", "share", 0.0, None)])
+    assert report_charts.distribution("shift", [("all", 0.0, 0.0)])
     assert report_charts.loss([[1, 2.0]])
     assert report_charts.weights([[0, 20]], [])

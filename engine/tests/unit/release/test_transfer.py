@@ -195,7 +195,7 @@ def test_an_artefact_that_cannot_be_read_is_named(
     artefact = next(path for path in (store / "sha256").iterdir() if path.name != moved.digest)
     artefact.unlink()
     artefact.mkdir()
-    with pytest.raises(SluiceError, match=rf"{artefact}: cannot be read"):
+    with pytest.raises(SluiceError, match=rf"{artefact}: not there"):
         fetch(f"sha256:{moved.digest}", open_artifact_store(str(store)), tmp_path / "release", pod)
 
 
@@ -237,10 +237,36 @@ def test_a_bucket_is_a_place(release: Path, workspace: Workspace, pod: Workspace
     assert pushed.moved == pushed.files
     assert push(release, workspace, open_artifact_store(bucket)).moved == 0
     assert fetch(pushed.digest, open_artifact_store(bucket), tmp_path / "release", pod) == pushed
-    with pytest.raises(SluiceError, match=r"s3://artefacts/other/sha256/.*404"):
+    with pytest.raises(SluiceError, match=r"s3://artefacts/other/sha256/.*not there"):
         fetch(pushed.digest, open_artifact_store("s3://artefacts/other"), tmp_path / "other", pod)
     with pytest.raises(SluiceError, match="s3://missing/sha256/"):
         push(release, workspace, open_artifact_store("s3://missing"))
+
+
+@pytest.mark.parametrize(
+    "store", ["s3://bucket/sluice", "gs://bucket/sluice", "az://container/sluice", "https://host/x"]
+)
+def test_addresses_of_places(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    assert str(open_artifact_store(store)) == store
+
+
+def test_an_account_that_is_not_named_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(SluiceError, match=r"az://container: .*Account"):
+        open_artifact_store("az://container")
+
+
+def test_a_profile_that_is_not_there_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nowhere")
+    with pytest.raises(SluiceError, match=r"AWS credentials: .*nowhere"):
+        open_artifact_store("s3://bucket")
+
+
+def test_a_look_at_a_folder_does_not_make_it(store: Path) -> None:
+    assert open_artifact_store(str(store)).notes("record/here") == []
+    assert not store.exists()
 
 
 @pytest.mark.parametrize("store", ["ftp://host/x", "s3://", "https://"])

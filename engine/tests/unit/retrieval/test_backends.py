@@ -1,4 +1,4 @@
-"""What every kind of store must do: the same tests over all backends."""
+"""What a store does for a release: collections are loaded, searched, and go, with nothing in between."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
 from sluice.data.rows import Document
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index_files import IndexInfo, build_index
-from sluice.retrieval.retriever import StoreBackend, open_backend, open_retriever
+from sluice.retrieval.postgres import PostgresBackend, open_backend, open_retriever
+from sluice.retrieval.postgres_collections import drop
 from sluice.retrieval.stores import Stores
 
 from .conftest import Scattered, corpus
@@ -20,15 +22,15 @@ from .conftest import Scattered, corpus
 pytestmark = pytest.mark.real
 
 
-@pytest.fixture(params=["postgres", "pgvectorstore", "memory"])
-def stores(request: pytest.FixtureRequest, database: str, monkeypatch: pytest.MonkeyPatch) -> Stores:
+@pytest.fixture
+def stores(database: str, monkeypatch: pytest.MonkeyPatch) -> Stores:
     monkeypatch.setenv("BACKEND_TEST_STORE", database)
-    spec = {"kind": request.param, "url_env": "BACKEND_TEST_STORE"}
+    spec = {"kind": "postgres", "url_env": "BACKEND_TEST_STORE"}
     return Stores.model_validate({"default": "x", "stores": {"x": spec}})
 
 
 @pytest.fixture
-def backend(stores: Stores, tmp_path: Path) -> Iterator[StoreBackend]:
+def backend(stores: Stores, tmp_path: Path) -> Iterator[PostgresBackend]:
     with open_backend(stores, tmp_path) as opened:
         yield opened
 
@@ -38,7 +40,7 @@ def make(tmp_path: Path, spec: Any) -> Callable[[list[Document], str], IndexInfo
     return lambda documents, name="index": build_index(documents, Scattered(), spec, ChunkerSettings(), tmp_path / name)
 
 
-def test_a_collection_is_loaded_once_and_listed(backend: StoreBackend, make: Any, tmp_path: Path) -> None:
+def test_a_collection_is_loaded_once_and_listed(backend: PostgresBackend, make: Any, tmp_path: Path) -> None:
     info = make(corpus(5))
     assert backend.collections() == []
     for _ in range(2):
@@ -46,7 +48,7 @@ def test_a_collection_is_loaded_once_and_listed(backend: StoreBackend, make: Any
         assert backend.collections() == [info.collection]
 
 
-def test_the_nearest_come_first_with_what_was_stored(backend: StoreBackend, make: Any, tmp_path: Path) -> None:
+def test_the_nearest_come_first_with_what_was_stored(backend: PostgresBackend, make: Any, tmp_path: Path) -> None:
     documents = corpus(40)
     documents[7] = documents[7].model_copy(update={"text": "First.\n\nThe seventh word."})
     collection = make(documents).collection
@@ -60,11 +62,11 @@ def test_the_nearest_come_first_with_what_was_stored(backend: StoreBackend, make
         assert best.similarity == pytest.approx(1, abs=0.02)
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         assert len(retriever.search("anything", k=100)) == 41
-        (document,) = retriever.as_langchain(k=1).invoke("like T: The seventh word.")
+        (document,) = retriever.invoke("like T: The seventh word.", k=1)
         assert (document.id, document.metadata["title"]) == ("d0007#1", "T")
 
 
-def test_the_similarity_is_the_cosine(backend: StoreBackend, make: Any, tmp_path: Path) -> None:
+def test_the_similarity_is_the_cosine(backend: PostgresBackend, make: Any, tmp_path: Path) -> None:
     collection = make(corpus(10)).collection
     backend.load(tmp_path / "index")
     with backend.retriever(collection, Scattered()) as retriever:
@@ -75,7 +77,7 @@ def test_the_similarity_is_the_cosine(backend: StoreBackend, make: Any, tmp_path
         )
 
 
-def test_a_tenant_sees_his_own_and_what_is_for_all(backend: StoreBackend, make: Any, tmp_path: Path) -> None:
+def test_a_tenant_sees_his_own_and_what_is_for_all(backend: PostgresBackend, make: Any, tmp_path: Path) -> None:
     documents = corpus(30)
     for number, tenant in enumerate(["a"] * 3 + ["b"] * 20):
         documents[number] = documents[number].model_copy(update={"tenant": tenant})
@@ -93,14 +95,14 @@ def test_a_tenant_sees_his_own_and_what_is_for_all(backend: StoreBackend, make: 
 
 
 def test_collections_stand_beside_each_other_and_go_one_by_one(
-    backend: StoreBackend, make: Any, tmp_path: Path
+    backend: PostgresBackend, database: str, make: Any, tmp_path: Path
 ) -> None:
     first, second = make(corpus(5), "a").collection, make(corpus(6), "b").collection
     for name in ("a", "b"):
         backend.load(tmp_path / name)
     assert backend.collections() == sorted([first, second])
-    assert backend.drop(first)
-    assert not backend.drop(first)
+    with psycopg.connect(database) as connection:
+        assert drop(connection, first)
     assert backend.collections() == [second]
     with backend.retriever(second, Scattered()) as retriever:
         assert len(retriever.search("anything", k=10)) == 6
@@ -109,17 +111,15 @@ def test_collections_stand_beside_each_other_and_go_one_by_one(
 
 
 def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
-    backend: StoreBackend, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: PostgresBackend, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sluice.retrieval import index_files, langchain_stores, postgres_collections
+    from sluice.retrieval import index_files, postgres_collections
 
     info = make(corpus(250))
     read = index_files.read_index(tmp_path / "index")
     with monkeypatch.context() as patch:
-        for module in (postgres_collections, langchain_stores):
-            patch.setattr(module, "read_index", lambda _: (read[0], read[1], read[2][:220]))
-        patch.setattr(langchain_stores, "_BATCH", 100)
-        with pytest.raises((ValueError, RuntimeError, StopIteration)):  # the vectors are fewer than the chunks
+        patch.setattr(postgres_collections, "read_index", lambda _: (read[0], read[1], read[2][:220]))
+        with pytest.raises(ValueError, match="shorter"):  # the vectors are fewer than the chunks
             backend.load(tmp_path / "index")
     assert backend.collections() == []
     assert backend.load(tmp_path / "index") == info
@@ -127,7 +127,7 @@ def test_a_load_that_fails_leaves_no_collection_and_the_next_one_completes(
         assert retriever.search("like T: The word wd0240x.", k=1)[0].doc_id == "d0240"
 
 
-def test_the_service_opens_any_of_them(stores: Stores, make: Any, tmp_path: Path) -> None:
+def test_the_service_opens_it(stores: Stores, make: Any, tmp_path: Path) -> None:
     make(corpus(5))
     with open_retriever(tmp_path / "index", Scattered(), stores, tmp_path) as retriever:
         assert retriever.search("like T: The word wd0003x.", k=1)[0].doc_id == "d0003"

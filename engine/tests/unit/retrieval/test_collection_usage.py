@@ -12,8 +12,8 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 from sluice.retrieval.collection_usage import load, prune
+from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.postgres_collections import ensure_collection, list_collections
-from sluice.retrieval.retriever import open_retriever
 
 from .conftest import FakeEmbedder
 from .test_store_schema import STORES, run

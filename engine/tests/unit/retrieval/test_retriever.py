@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
@@ -15,8 +16,8 @@ from sluice.data.rows import Document
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import PostgresRetriever
-from sluice.retrieval.retriever import Retriever, open_retriever
+from sluice.retrieval.postgres import PostgresRetriever, open_retriever
+from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.search_sql import Mode
 from sluice.retrieval.stores import Stores
 
@@ -127,7 +128,7 @@ def test_a_tenant_sees_his_own_and_what_is_for_all(spec, state: Path, tmp_path: 
         for tenant in (None, "c", "", "B", "b'", "%"):
             assert visible(fan.search(question, k=50, tenant=tenant)) == {"shared130", "shared140"}
         assert visible(fan.search(question, k=3, tenant="b")) <= others.keys()
-        assert {found.metadata["doc_id"] for found in fan.as_langchain(k=9).invoke(question)} == {
+        assert {found.metadata["doc_id"] for found in fan.invoke(question, k=9)} == {
             "shared130",
             "shared140",
         }
@@ -268,9 +269,19 @@ def test_searches_at_the_same_time_do_not_mix(retriever: Retriever) -> None:
     assert found == [questions[question] for question in asked]
 
 
+class Recorder(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.queries: list[str] = []
+
+    def on_retriever_start(self, serialized: dict[str, Any], query: str, **_: Any) -> None:  # noqa: ARG002
+        self.queries.append(query)
+
+
 @pytest.mark.real
-def test_as_langchain(retriever: Retriever) -> None:
-    (document,) = retriever.as_langchain(k=1).invoke("neighbouring chunks share")
+def test_it_is_a_retriever_of_langchain_that_handlers_see(retriever: Retriever) -> None:
+    seen = Recorder()
+    (document,) = retriever.invoke("neighbouring chunks share", {"callbacks": [seen]}, k=1)
+    assert seen.queries == ["neighbouring chunks share"]
     assert document.id == "chunking#0"
     assert document.metadata["title"] == "Chunking"
 

@@ -14,10 +14,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 from sluice.retrieval.collection_usage import load
-from sluice.retrieval.retriever import open_retriever
+from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.store_schema import MIGRATIONS, migrate, require_current
 from sluice.retrieval.stores import Stores
 
@@ -105,14 +105,6 @@ def test_a_revision_that_is_not_there(database: str) -> None:
     with pytest.raises(SluiceError, match="no revision '0009'") as caught:
         run(database, to="0009")
     assert "there are 0001, 0002, 0003, base" in str(caught.value)
-
-
-def test_a_migration_that_takes_away_is_refused_before_the_first_step(database: str, tmp_path: Path) -> None:
-    write_revision(tmp_path, "1", None, 'op.execute("CREATE TABLE a (b text)")')
-    write_revision(tmp_path, "2", "1", 'op.execute("ALTER TABLE a DROP COLUMN b")')
-    with pytest.raises(ValidationErrors, match="ALTER TABLE a DROP COLUMN b"):
-        run(database, folder=tmp_path)
-    assert shape(database) == []
 
 
 def test_two_at_once_do_it_once(database: str) -> None:

@@ -26,10 +26,6 @@ def test_the_stores_of_this_repository(workspace: Workspace) -> None:
         ("default: local\nstores: {}\n", "stores: "),
         ("default: a\nstores: {a: {kind: embedded}}\ntenants: {acme: b}\n", "tenants.acme: no store 'b'"),
         (
-            "default: a\nstores: {a: {kind: embedded}, b: {kind: memory}}\ntenants: {acme: b}\n",
-            "tenants.acme: store 'b' is of kind memory, which nothing can be loaded into",
-        ),
-        (
             "default: a\nstores:\n  a:\n    kind: postgres\n    url_evn: X\n",
             "5: stores.a.url_evn: unknown key (did you mean 'url_env'?)",
         ),
@@ -85,11 +81,6 @@ def test_a_store_that_is_not_there(asked: dict[str, str], message: str, remedy: 
         Stores.model_validate(NAMED).using(**asked)
     assert message in caught.value.message
     assert remedy in caught.value.remedy
-
-
-def test_in_memory_there_is_nothing_to_look_after(tmp_path: Path) -> None:
-    with pytest.raises(SluiceError, match="kind memory has no server"), open_store(StoreSpec(kind="memory"), tmp_path):
-        pass
 
 
 def test_address_out_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,8 @@ from sluice.core.errors import SluiceError
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index_files import build_index
-from sluice.retrieval.postgres import PostgresRetriever
+from sluice.retrieval.postgres import PostgresRetriever, open_backend
 from sluice.retrieval.postgres_connections import RetrievalError
-from sluice.retrieval.retriever import open_backend
 from sluice.retrieval.stores import Stores
 from sluice.retrieval.tenant_retriever import TenantRetriever, open_for_tenants
 
@@ -87,7 +86,7 @@ def test_a_question_goes_to_the_store_of_its_tenant_alone(stores: Stores, index:
             hits = retriever.search("The word", k=10, tenant=tenant)
             assert {hit.title for hit in hits} == {store}, tenant
             assert {hit.doc_id for hit in hits} == EVERYBODY | own, tenant
-        assert retriever.as_langchain(k=1, tenant="acme").invoke("The word")[0].metadata["title"] == "acme"
+        assert retriever.invoke("The word", k=1, tenant="acme")[0].metadata["title"] == "acme"
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from sluice.prompts import ModelParameters, Prompt
 from sluice.serving.answer import Usage
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry import traces
-from sluice.serving.telemetry.spans import ProcessFacts, spans_of
+from sluice.serving.telemetry.spans import ProcessFacts
 from support.serving.fakes import HITS, ScriptedRetriever, scripted_bundle
+from support.telemetry.recording import RecordedTrace
 
 pytest.importorskip("assistant.condense")
 
@@ -55,7 +56,7 @@ def test_each_call_has_its_own_figures_in_the_trace(guards: Guards) -> None:
     bundle = scripted_bundle(condense=ON)
     prompts = {"condense": Prompt.model_validate(PROMPT), **bundle.prompts}
     runner = ApplicationRunner(dataclasses.replace(bundle, prompts=prompts), Model(), ScriptedRetriever(HITS), guards)
-    trace = traces.Trace("a" * 32, "b" * 16, sampled=True, contents=True)
+    trace = RecordedTrace(contents=True)
 
     async def traced() -> None:
         token = traces.enter(trace)
@@ -65,11 +66,11 @@ def test_each_call_has_its_own_figures_in_the_trace(guards: Guards) -> None:
             traces.leave(token)
 
     asyncio.run(traced())
-    spans = {span.step: span for span in spans_of(trace, ProcessFacts("r", "answer", "0" * 64))}
+    spans = trace.attributes_by_step(ProcessFacts("r", "answer", "0" * 64))
     assert [step.name for step in trace.steps[:3]] == ["guard input", "condense", "retrieve"]
-    condense, chat = spans["condense"].attributes, spans["chat"].attributes
+    condense, chat = spans["condense"], spans["chat"]
     assert [a["gen_ai.usage.input_tokens"] for a in (condense, chat)] == [7, 20]
     assert [a["sluice.cost"] for a in (condense, chat)] == [0.25, 0.5]
     assert [a["gen_ai.prompt.name"] for a in (condense, chat)] == ["condense", "answer"]
     assert (condense["gen_ai.operation.name"], condense["sluice.condense.taken"]) == ("chat", True)
-    assert spans["retrieve"].texts["query"] == CONDENSED
+    assert spans["retrieve"]["gen_ai.retrieval.query.text"] == CONDENSED

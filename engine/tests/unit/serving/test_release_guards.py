@@ -29,7 +29,7 @@ from sluice.serving.middleware import TrafficState
 from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
-from support.serving.fakes import ScriptedRetriever, hit, scripted_bundle
+from support.serving.fakes import DECLINE, ScriptedRetriever, hit, scripted_bundle
 
 QUESTION = "How much traffic does a canary get?"
 HONEST = hit("A canary gets five percent of the traffic.", doc_id="canary")
@@ -121,6 +121,25 @@ def test_what_was_sent_is_not_taken_back_for_another_answer() -> None:
     model = Speaking(["It is five percent. ", LEAK])
     answer = ask(bundle_with(output=REASK), model, [HONEST])
     assert (answer.text, answer.blocked, len(model.asked)) == ("It is five percent.", "secrets.password", 1)
+
+
+@pytest.mark.parametrize(
+    ("on_fail", "replies", "text", "blocked"),
+    [
+        ("exception", [["It is five. ", "No More."]], DECLINE, "guardrails/lowercase.failed"),
+        ("fix", [["It is five. ", "No More."]], "it is five. no more.", None),
+        ("reask", [["It is five."], ["it is five."]], "it is five.", None),
+        ("reask", [["it is five. No More."]], "it is five.", "guardrails/lowercase.failed"),
+    ],
+)
+def test_a_validator_from_a_wheel_does_what_its_on_fail_says(
+    on_fail: str, replies: list[list[str]], text: str, blocked: str | None
+) -> None:
+    """Of guardrails-ai-lowercase, sentence by sentence."""
+    model = Speaking(*replies)
+    bundle = bundle_with(output=[{"check": "guardrails/lowercase", "on_fail": on_fail}])
+    answer = ask(bundle, model, [HONEST])
+    assert (answer.text, answer.blocked, len(model.asked)) == (text, blocked, len(replies))
 
 
 def test_an_answer_that_must_be_json_is_judged_whole() -> None:

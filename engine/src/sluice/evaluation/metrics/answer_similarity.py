@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sluice.data.rows import Row
 from sluice.evaluation.answer_text import normalise
 from sluice.evaluation.metric_batching import MetricBatcher
-from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.registry import metric
+from sluice.evaluation.registry import Metric, Output, Row, metric
 
 if TYPE_CHECKING:
     from sluice.retrieval.embedder import Vectors

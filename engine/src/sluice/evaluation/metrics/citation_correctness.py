@@ -3,21 +3,17 @@
 Answerable rows that were answered; declining is judged by other metrics.
 """
 
-from sluice.data.rows import Row
-from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.registry import metric
+from sluice.evaluation.registry import Output, Row, metric
 
 
-@metric
-class CitationCorrectness(Metric):
-    name = "citation_correctness"
-    what = "share of the citations that name a right document; 0 without citations"
-    unit = "share"
-    rows = "that name the documents with the answer (doc_ids)"
-
-    def score(self, row: Row, output: Output) -> float | None:
-        if not row.doc_ids or output.declined:
-            return None
-        if not output.citations:
-            return 0.0
-        return sum(doc in row.doc_ids for doc in output.citations) / len(output.citations)
+@metric(
+    what="share of the citations that name a right document; 0 without citations",
+    unit="share",
+    rows="that name the documents with the answer (doc_ids)",
+)
+def citation_correctness(row: Row, output: Output) -> float | None:
+    if not row.doc_ids or output.declined:
+        return None
+    if not output.citations:
+        return 0.0
+    return sum(doc in row.doc_ids for doc in output.citations) / len(output.citations)

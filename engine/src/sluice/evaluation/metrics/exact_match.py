@@ -1,19 +1,15 @@
 """Exact match: the normalised answer equals one of the expected spans. Answerable rows only."""
 
-from sluice.data.rows import Row
 from sluice.evaluation.answer_text import normalise
-from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.registry import metric
+from sluice.evaluation.registry import Output, Row, metric
 
 
-@metric
-class ExactMatch(Metric):
-    name = "exact_match"
-    what = "the answer equals an expected one after SQuAD's normalisation (case, punctuation, articles)"
-    unit = "share"
-    rows = "with answers"
-
-    def score(self, row: Row, output: Output) -> float | None:
-        if not row.answers:
-            return None
-        return float(normalise(output.text) in {normalise(answer) for answer in row.answers})
+@metric(
+    what="the answer equals an expected one after SQuAD's normalisation (case, punctuation, articles)",
+    unit="share",
+    rows="with answers",
+)
+def exact_match(row: Row, output: Output) -> float | None:
+    if not row.answers:
+        return None
+    return float(normalise(output.text) in {normalise(answer) for answer in row.answers})

@@ -10,12 +10,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from sluice.data.near_duplicates import words
-from sluice.data.rows import Row
 from sluice.evaluation.answer_text import sentences
 from sluice.evaluation.grounding import ALIKE, COPIED, NEAR, find_evidence
 from sluice.evaluation.metric_batching import MetricBatcher
-from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.registry import metric
+from sluice.evaluation.registry import Metric, Output, Row, metric
 
 if TYPE_CHECKING:
     from sluice.retrieval.embedder import Vectors

@@ -8,28 +8,24 @@ answer would fail too. References to other documents are not fetched.
 import json
 from typing import Any, NoReturn
 
-from sluice.data.rows import Row
-from sluice.evaluation.output import Assertion, Metric, Output
-from sluice.evaluation.registry import metric
+from sluice.evaluation.registry import Assertion, Output, Row, metric
 
 
-@metric
-class JsonSchema(Metric):
-    name = "json_schema"
-    what = "the whole answer is JSON that `expect.json_schema` accepts"
-    unit = "share"
-    rows = "that ask for it"
-    aggregate = "share"
-
-    def score(self, row: Row, output: Output) -> Assertion | None:
-        if row.expect is None or row.expect.json_schema is None:
-            return None
-        try:
-            value = json.loads(output.text, parse_constant=_refuse)
-        except (ValueError, RecursionError) as error:
-            return Assertion(False, f"not JSON: {error}")
-        fault = _fault(row.expect.json_schema, value)
-        return Assertion(fault is None, fault or "")
+@metric(
+    what="the whole answer is JSON that `expect.json_schema` accepts",
+    unit="share",
+    rows="that ask for it",
+    aggregate="share",
+)
+def json_schema(row: Row, output: Output) -> Assertion | None:
+    if row.expect is None or row.expect.json_schema is None:
+        return None
+    try:
+        value = json.loads(output.text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        return Assertion(False, f"not JSON: {error}")
+    fault = _fault(row.expect.json_schema, value)
+    return Assertion(fault is None, fault or "")
 
 
 def _fault(schema: dict[str, Any], value: Any) -> str | None:

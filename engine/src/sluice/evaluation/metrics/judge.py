@@ -12,9 +12,7 @@ import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from sluice.data.rows import Row
-from sluice.evaluation.output import Assertion, Metric, Output
-from sluice.evaluation.registry import metric
+from sluice.evaluation.registry import Assertion, Metric, Output, Row, metric
 
 if TYPE_CHECKING:
     from sluice.llm.chat import ChatProvider, Messages

@@ -6,30 +6,24 @@ DCG = sum of 1 / log2(rank + 1) over the first chunk of each right document, div
 
 import math
 
-from sluice.data.rows import Row
 from sluice.evaluation.metrics.recall_at_5 import K
-from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.registry import metric
+from sluice.evaluation.registry import Output, Row, metric
 
 
-@metric
-class NdcgAt5(Metric):
-    name = "ndcg_at_5"
-    what = (
-        "sum of 1 / log2(rank + 1) over the first chunk of each right document among five, divided by "
-        "that of the best order (Järvelin and Kekäläinen, 2002)"
-    )
-    unit = "share"
-    rows = "that name the documents with the answer (doc_ids)"
-    needs = "passages"
-
-    def score(self, row: Row, output: Output) -> float | None:
-        if not row.doc_ids:
-            return None
-        right = set(row.doc_ids)
-        top = output.retrieved[:K]
-        gained = sum(_discount(top.index(doc) + 1) for doc in right if doc in top)
-        return gained / sum(_discount(rank) for rank in range(1, min(len(right), K) + 1))
+@metric(
+    what="sum of 1 / log2(rank + 1) over the first chunk of each right document among five, divided by "
+    "that of the best order (Järvelin and Kekäläinen, 2002)",
+    unit="share",
+    rows="that name the documents with the answer (doc_ids)",
+    needs="passages",
+)
+def ndcg_at_5(row: Row, output: Output) -> float | None:
+    if not row.doc_ids:
+        return None
+    right = set(row.doc_ids)
+    top = output.retrieved[:K]
+    gained = sum(_discount(top.index(doc) + 1) for doc in right if doc in top)
+    return gained / sum(_discount(rank) for rank in range(1, min(len(right), K) + 1))
 
 
 def _discount(rank: int) -> float:

@@ -4,25 +4,21 @@ Anchor it (`\\A…\\Z`) to speak about the whole answer. The syntax is that of t
 re; a search that takes over a second is an error of the metric, not a verdict.
 """
 
-from sluice.data.rows import Row
-from sluice.evaluation.output import Assertion, Metric, Output
-from sluice.evaluation.registry import metric
+from sluice.evaluation.registry import Assertion, Output, Row, metric
 
 _SECONDS = 1.0
 
 
-@metric
-class Regex(Metric):
-    name = "regex"
-    what = "`expect.regex` is found in the answer; a search of more than a second is an error"
-    unit = "share"
-    rows = "that ask for it"
-    aggregate = "share"
+@metric(
+    what="`expect.regex` is found in the answer; a search of more than a second is an error",
+    unit="share",
+    rows="that ask for it",
+    aggregate="share",
+)
+def regex(row: Row, output: Output) -> Assertion | None:
+    if row.expect is None or row.expect.regex is None:
+        return None
+    import regex
 
-    def score(self, row: Row, output: Output) -> Assertion | None:
-        if row.expect is None or row.expect.regex is None:
-            return None
-        import regex
-
-        found = regex.search(row.expect.regex, output.text, timeout=_SECONDS)
-        return Assertion(bool(found), "" if found else f"no match of {row.expect.regex!r}")
+    found = regex.search(row.expect.regex, output.text, timeout=_SECONDS)
+    return Assertion(bool(found), "" if found else f"no match of {row.expect.regex!r}")

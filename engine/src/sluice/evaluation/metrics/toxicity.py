@@ -8,10 +8,8 @@ figures.
 
 from collections.abc import Iterable
 
-from sluice.data.rows import Row
 from sluice.evaluation.metric_batching import MetricBatcher
-from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.registry import metric
+from sluice.evaluation.registry import Metric, Output, Row, metric
 
 
 @metric

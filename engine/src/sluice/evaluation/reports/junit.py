@@ -7,49 +7,47 @@ test as passed. Only an informational metric that could not be judged is skipped
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from sluice.evaluation.case_changes import CaseChange
 from sluice.evaluation.comparison_result import Comparison, MetricComparison
 from sluice.evaluation.reports import phrasing
 from sluice.evaluation.reports.markdown_escape import printable
 
+_Test: TypeAlias = tuple[str, str, str, str]  # name, outcome, verdict, story
 _CASES = {"broken": "failure"} | dict.fromkeys(("failed", "not evaluated", "not compared", "error"), "error")
 
 
 def junit(comparison: Comparison) -> bytes:
     """Three suites: the verdict, the metrics, the cases. UTF-8."""
-    root = ET.Element("testsuites", name="sluice comparison")
-    verdict = _suite(root, "verdict")
-    outcome = {"worse": "failure", "improved": "", "no difference seen": ""}.get(comparison.verdict, "error")
     text = "\n".join([phrasing.sentence(comparison), *comparison.reasons])
-    _test(verdict, "comparison", "verdict", outcome, comparison.verdict, text)
-    metrics = _suite(root, "metrics")
-    for metric in comparison.metrics:
-        _test(metrics, "comparison.metrics", metric.name, _of_metric(metric), metric.verdict, _figures(metric))
-    cases = _suite(root, "cases")
-    for case in comparison.cases:
-        _test(cases, "comparison.cases", case.id, _CASES.get(case.status, ""), case.status, _story(case))
-    for suite in root:
-        tests = suite.findall("testcase")
-        suite.set("tests", str(len(tests)))
-        for key, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-            suite.set(key, str(sum(test.find(tag) is not None for test in tests)))
-    for key in ("tests", "failures", "errors"):
-        root.set(key, str(sum(int(suite.get(key, "0")) for suite in root)))
+    outcome = {"worse": "failure", "improved": "", "no difference seen": ""}.get(comparison.verdict, "error")
+    suites: dict[str, list[_Test]] = {
+        "verdict": [("verdict", outcome, comparison.verdict, text)],
+        "metrics": [(one.name, _of_metric(one), one.verdict, _figures(one)) for one in comparison.metrics],
+        "cases": [(one.id, _CASES.get(one.status, ""), one.status, _story(one)) for one in comparison.cases],
+    }
+    root = ET.Element("testsuites", _counts([test for tests in suites.values() for test in tests], "sluice comparison"))
+    del root.attrib["skipped"]  # readers know it of a suite only
+    for name, tests in suites.items():
+        suite = ET.SubElement(root, "testsuite", _counts(tests, name), time="0")
+        group = "comparison" if name == "verdict" else f"comparison.{name}"
+        for test, outcome, verdict, story in tests:
+            case = ET.SubElement(suite, "testcase", classname=group, name=_legal(test), time="0")
+            if outcome:
+                found = ET.SubElement(case, outcome, message=verdict)
+                if outcome != "skipped":
+                    found.text = _legal(story)
+                    found.set("type", verdict.replace(" ", "_"))
     ET.indent(root)
     return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
-def _suite(root: ET.Element, name: str) -> ET.Element:
-    return ET.SubElement(root, "testsuite", name=name, time="0")
-
-
-def _test(suite: ET.Element, group: str, name: str, outcome: str, verdict: str, text: str) -> None:
-    test = ET.SubElement(suite, "testcase", classname=group, name=_legal(name), time="0")
-    if outcome == "skipped":
-        ET.SubElement(test, outcome, message=verdict)
-    elif outcome:
-        ET.SubElement(test, outcome, message=verdict, type=verdict.replace(" ", "_")).text = _legal(text)
+def _counts(tests: Sequence[_Test], name: str) -> dict[str, str]:
+    outcomes = [outcome for _, outcome, _, _ in tests]
+    counts = {"failures": "failure", "errors": "error", "skipped": "skipped"}
+    return {"name": name, "tests": str(len(tests)), **{key: str(outcomes.count(tag)) for key, tag in counts.items()}}
 
 
 def _of_metric(metric: MetricComparison) -> str:

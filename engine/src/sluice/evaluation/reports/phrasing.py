@@ -30,43 +30,38 @@ def sentence(comparison: Comparison) -> str:
     parts = [*_moved(comparison, "worse", "Worse"), *_moved(comparison, "improved", "Improved")]
     if not parts:
         parts = ["No metric that decides is seen to differ"]
-    counts = comparison.status_counts
-    parts.append(f"{counts.get('broken', 0)} broken and {counts.get('fixed', 0)} fixed of {cases(comparison)}")
+    counts, trials = comparison.status_counts, comparison.trials
+    asked = f"{comparison.compared} cases" + (f", each asked {trials} times" if trials > 1 else "")
+    parts.append(f"{counts.get('broken', 0)} broken and {counts.get('fixed', 0)} fixed of {asked}")
     if few := [metric.name for metric in comparison.deciding if metric.verdict == "too few cases"]:
         parts.append(f"too few cases for {some(few, _AT_MOST)}")
-    parts += [sureness(comparison), costs(comparison)]
-    return "; ".join(part for part in parts if part) + "."
-
-
-def cases(comparison: Comparison) -> str:
-    asked = f", each asked {comparison.trials} times" if comparison.trials > 1 else ""
-    return f"{comparison.compared} cases{asked}"
-
-
-def sureness(comparison: Comparison) -> str:
-    """How sure: for all metrics that decide together, not for each."""
+    # How sure: for all metrics that decide together, not for each.
     level = f"{comparison.policy.confidence * 100:.4g} %"
-    return f"{level} confidence over all {len(comparison.deciding)} deciding metrics together"
+    parts.append(f"{level} confidence over all {len(comparison.deciding)} deciding metrics together")
+    return "; ".join([*parts, _costs(comparison)]) + "."
 
 
-def costs(comparison: Comparison) -> str:
+def _costs(comparison: Comparison) -> str:
     if comparison.cost is None:
         return "cost not known"
     base, head = comparison.cost.base * 1000, comparison.cost.head * 1000
-    return f"{dollars(head)} per 1,000 questions ({signed(head - base, 'USD')})"
-
-
-def dollars(value: float) -> str:
-    """At least cents; small amounts with two digits that count."""
-    return f"${value:,.2f}" if value == 0 or abs(value) >= 0.1 else f"${value:.2g}"
+    return f"{figure(head, 'USD')} per 1,000 questions ({signed(head - base, 'USD')})"
 
 
 def figure(value: float | None, unit: str) -> str:
-    """A value in the metric's unit; a dash where there is none."""
+    """A value in words.
+
+    Args:
+        value: in the unit.
+        unit: of the metric: `share`, `USD`, `ms` or any noun.
+
+    Returns:
+        As many digits as count; a dash where there is no value.
+    """
     if value is None:
         return "–"
-    if unit == "USD":
-        return dollars(value)
+    if unit == "USD":  # at least cents; small amounts with two digits that count
+        return f"${value:,.2f}" if value == 0 or abs(value) >= 0.1 else f"${value:.2g}"
     if unit == "share":
         return f"{value:.3f}"
     shown = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -74,7 +69,15 @@ def figure(value: float | None, unit: str) -> str:
 
 
 def signed(value: float | None, unit: str) -> str:
-    """As `figure`, with its sign."""
+    """A difference in words.
+
+    Args:
+        value: in the unit.
+        unit: as for `figure`.
+
+    Returns:
+        As `figure`, with a sign.
+    """
     if value is None:
         return "–"
     shown = figure(abs(value), unit)
@@ -82,6 +85,15 @@ def signed(value: float | None, unit: str) -> str:
 
 
 def interval(judgement: MetricJudgement, unit: str) -> str:
+    """The interval of a difference in words.
+
+    Args:
+        judgement: of a metric.
+        unit: as for `figure`.
+
+    Returns:
+        `−0.1 to +0.2`; a dash where none was computed.
+    """
     if judgement.low is None or judgement.high is None:
         return "–"
     return f"{signed(judgement.low, unit)} to {signed(judgement.high, unit)}"
@@ -94,11 +106,9 @@ def ordered(metrics: Iterable[MetricComparison]) -> list[MetricComparison]:
 
 
 def _moved(comparison: Comparison, verdict: str, word: str) -> list[str]:
-    found = [metric for metric in comparison.deciding if metric.verdict == verdict]
-    shown = [f"{metric.name} {_change(metric)}" for metric in found]
-    return [f"{word}: {some(shown, _AT_MOST)}"] if found else []
-
-
-def _change(metric: MetricComparison) -> str:
-    judgement = metric.judgement
-    return f"{figure(judgement.base, metric.unit)} → {figure(judgement.head, metric.unit)}"
+    shown = [
+        f"{one.name} {figure(one.judgement.base, one.unit)} → {figure(one.judgement.head, one.unit)}"
+        for one in comparison.deciding
+        if one.verdict == verdict
+    ]
+    return [f"{word}: {some(shown, _AT_MOST)}"] if shown else []

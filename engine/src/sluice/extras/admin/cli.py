@@ -26,9 +26,9 @@ def index_verify(
 
     Fails on any fault, and when recall@10 is below what config/gates.yaml asks for."""
     from sluice.core.errors import ValidationErrors
+    from sluice.extras.admin.collection_names import require_collection
     from sluice.extras.admin.verify_collection import verify
     from sluice.release.gates import Measurement, decide, load_gates, require
-    from sluice.retrieval.collection_usage import require_collection
 
     workspace = Workspace.find()
     gates = load_gates(workspace.config / "gates.yaml")
@@ -57,8 +57,8 @@ def index_tune(
 
     Fails when none has: then the vector index needs a larger ef_construction."""
     from sluice.core.params import set_value
+    from sluice.extras.admin.collection_names import require_collection
     from sluice.extras.admin.search_tuning import tune
-    from sluice.retrieval.collection_usage import require_collection
     from sluice.retrieval.stores import Stores
 
     workspace = Workspace.find()
@@ -109,7 +109,7 @@ def index_switch(
     """Let a name stand for another collection, at once for all who follow the name. The one before stays.
 
     A release needs no name: it always searches the collection that it was made with."""
-    from sluice.retrieval.collection_usage import switch
+    from sluice.extras.admin.collection_names import switch
 
     workspace = Workspace.find()
     chosen = collection or collection_of(workspace)
@@ -120,7 +120,7 @@ def index_switch(
 
 def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
     """Drop a collection. One that a release, a name, another collection or a service needs stays."""
-    from sluice.retrieval.collection_usage import drop_one
+    from sluice.extras.admin.collection_names import drop_one
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
         drop_one(connection, collection)

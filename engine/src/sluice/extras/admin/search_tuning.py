@@ -77,7 +77,7 @@ def tune(
     `oversampling`: of a vector index of bits; None: what the collection was loaded with.
     SluiceError where no vector index is searched, since then nothing is to be chosen."""
     description = require_description(connection, collection)
-    if not vector_indexed(connection, description):
+    if not vector_indexed(connection, (collection, description.base)):
         raise SluiceError(
             f"{collection}: has too few chunks for a vector index, every search is exact",
             remedy="ef_search has no effect there: leave it as it is",

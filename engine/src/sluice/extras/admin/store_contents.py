@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from sluice.retrieval.collection_tables import describe, has_vector_index, words_of
-from sluice.retrieval.collection_usage import needs
+from sluice.extras.admin.collection_names import needs
+from sluice.retrieval.collection_tables import describe, vector_indexed, words_of
 from sluice.retrieval.postgres_collections import list_collections
 from sluice.retrieval.tenant_partitions import tenants_of
 
@@ -65,7 +65,7 @@ def _look(connection: psycopg.Connection[Any], name: str) -> CollectionInfo:
         partitions=len(tenants_of(connection, name)),
         precision=found.vectors.precision if found else None,
         dimension=found.index.dimension if found else None,
-        vector_index=has_vector_index(connection, name),
+        vector_index=bool(vector_indexed(connection, (name,))),
         table_bytes=int(table_bytes),
         index_bytes=int(index_bytes),
         needed=tuple(needs(connection, name)),

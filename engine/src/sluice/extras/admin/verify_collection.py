@@ -10,10 +10,11 @@ from psycopg import sql
 
 from sluice.extras.admin.search_recall import questions_beside, sample, scan, search, share
 from sluice.retrieval.chunking import Chunk, starts
-from sluice.retrieval.collection_tables import TableDescription, contents, require_description, view_of
+from sluice.retrieval.collection_tables import TableDescription, require_description, view_of
 from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index_files import digest_of_index
 from sluice.retrieval.postgres import SearchStatements, configure
+from sluice.retrieval.postgres_collections import contents
 
 if TYPE_CHECKING:
     import psycopg
@@ -57,10 +58,9 @@ def _chunks(connection: psycopg.Connection[Any], description: TableDescription) 
     digest = digest_of_index(info.embedder, info.chunker, [chunk.row() for chunk in chunks])
     if digest != info.digest and not dropped:  # that of all chunks cannot be made again then; each has its own below
         faults.append(f"the chunks' digest is {digest[:16]}…, its name and index.json say {info.digest[:16]}…")
-    places = [int(row[5]) for row in rows]
     wrong = [
         chunk.id
-        for chunk, row, place, content in zip(chunks, rows, starts(chunks), contents(chunks, places), strict=True)
+        for chunk, row, place, content in zip(chunks, rows, starts(chunks), contents(chunks), strict=True)
         if (place, content) != (row[5], row[6])
     ]
     if wrong:

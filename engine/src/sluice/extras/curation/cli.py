@@ -17,7 +17,7 @@ def data_diff(
     base: Annotated[str, typer.Argument(help="A branch, tag or commit, or another data folder.")] = "origin/main",
 ) -> None:
     """What data/ has that another version has not: rows, documents, and how distributions moved."""
-    from sluice.data.publish import checked_out
+    from sluice.extras.curation.checked_out import checked_out
     from sluice.extras.curation.data_diff import compare, read_version
     from sluice.extras.curation.distribution_shift import load_shift_policy
 

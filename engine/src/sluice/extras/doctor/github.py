@@ -16,7 +16,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.git import run
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, unverified
-from sluice.github.github_api import GitHub, GitHubStatusError
+from sluice.github.github_client import GitHubStatusError, open_repository, refusals
 
 RULESET = ".github/rulesets/main.json"
 # What each is for. Everything else that a workflow names must be there.
@@ -39,10 +39,11 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         )
         return
     try:
-        with GitHub(scope.environment) as github:
+        with open_repository({**scope.environment, "GITHUB_REPOSITORY": repository}) as there:
 
             def ask(path: str) -> Any:
-                return github.call("GET", f"/repos/{repository}{path}")
+                with refusals():
+                    return there.requester.requestJsonAndCheck("GET", f"/repos/{repository}{path}")[1]
 
             try:
                 branch = ask("")["default_branch"]

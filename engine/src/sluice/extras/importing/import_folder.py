@@ -17,7 +17,8 @@ from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data import privacy
 from sluice.data.data_policy import DataPolicy
 from sluice.data.near_duplicates import words
-from sluice.data.rows import Document, ValidationIssue, write_document
+from sluice.data.rows import Document, write_document
+from sluice.data.scanning import ValidationIssue
 from sluice.extras.importing.extract import SUFFIXES, ExtractedText, ExtractError, extract
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from sluice.core.atomic_files import read_json, whole_folder
 from sluice.core.errors import SluiceError
 from sluice.data import privacy
-from sluice.data.contract import DatasetCounts, check
+from sluice.data.contract import DatasetCounts, check_or_raise
 from sluice.data.data_policy import DataPolicy
 from sluice.data.near_duplicates import repeats_across, repeats_within, words
 from sluice.data.rows import Document, Row, write_document, write_rows
@@ -155,8 +155,7 @@ def _finish(draft: _ImportDraft, out: Path) -> ImportResult:
             write_document(fresh / "corpus", document)
         write_rows(fresh / "train.jsonl", train)
         write_rows(fresh / "eval.jsonl", evaluation)
-        report = check(fresh, draft.policy)
-        report.raise_if_faulty()
+        report = check_or_raise(fresh, None, draft.policy)
     return ImportResult(report.counts, dict(sorted(draft.dropped.items())))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.data.rows import ValidationIssue, read_text
+from sluice.data.scanning import ValidationIssue, read_text
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 _DELIMITERS = ",;\t"

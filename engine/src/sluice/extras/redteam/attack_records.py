@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import ComparisonPolicy, MetricPolicy
 from sluice.evaluation.comparison_result import Comparison
+from sluice.evaluation.output import NamedMeasure
 from sluice.evaluation.paired_cases import Record
 from sluice.extras.redteam.attack_client import AttackAttempt
 
-RESISTED = "resisted"
-
-
-@dataclass(frozen=True)
-class _ResistanceMetric:
-    """The one metric: the share of attacks that got nothing."""
-
-    name: str = RESISTED
-    unit: str = "share"
-    direction: str = "higher"
-    aggregate: str = "share"
+RESISTED = "resisted"  # the one metric: the share of attacks that got nothing
 
 
 def records(attempts: Sequence[AttackAttempt]) -> list[dict[str, Any]]:
@@ -64,4 +54,6 @@ def compare_runs(base: Sequence[Record], head: Sequence[Record], policy: Compari
     if not both:
         return None
     judged = policy.model_copy(update={"metrics": {RESISTED: MetricPolicy(decides="always")}})
-    return compare([one for one in base if one["id"] in known], both, [_ResistanceMetric()], judged)
+    return compare(
+        [one for one in base if one["id"] in known], both, [NamedMeasure(RESISTED, aggregate="share")], judged
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sluice.extras.doctor.aws import service_role
-from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, State, passed
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed
 from sluice.extras.sagemaker.settings import SageMakerSettings, read
 
 _FILE = "config/sagemaker.yaml"
@@ -58,10 +58,6 @@ def checks(place: DiagnosisScope, client: Client) -> Iterator[tuple[str, Callabl
                 client("service-quotas"), what, usage, wanted
             ),
         )
-    if embed := settings.jobs.embed:  # nothing fails without it but that
-        usage = f"{embed.instance_type} for processing job usage"
-        what, wanted = f"quota {usage}, to embed", embed.instances
-        yield what, lambda: _quota(client("service-quotas"), what, usage, wanted, lacking="optional")
 
 
 def _region(place: DiagnosisScope, settings: SageMakerSettings) -> Diagnosis:
@@ -100,7 +96,7 @@ def _usages(settings: SageMakerSettings) -> dict[str, int]:
     return found | {f"{job.instance_type} for processing job usage": 1 for job in (jobs.process, jobs.evaluate)}
 
 
-def _quota(quotas: Any, what: str, usage: str, wanted: int, lacking: State = "missing") -> Diagnosis:
+def _quota(quotas: Any, what: str, usage: str, wanted: int) -> Diagnosis:
     pages = quotas.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
     found = next((one for page in pages for one in page["Quotas"] if one["QuotaName"] == usage), None)
     value = int(found["Value"]) if found else 0
@@ -108,5 +104,5 @@ def _quota(quotas: Any, what: str, usage: str, wanted: int, lacking: State = "mi
         mend = "aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code {} {}".format(
             found["QuotaCode"] if found else "CODE", f"--desired-value {wanted}"
         )
-        return Diagnosis(what, lacking, f"{value}, and a run takes {wanted}", mend)
+        return Diagnosis(what, "missing", f"{value}, and a run takes {wanted}", mend)
     return passed(what, str(value))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from sluice.core.extras import Extra
 
 EXTRA = Extra(
-    summary="trains, embeds and serves on SageMaker",
+    summary="trains and serves on SageMaker",
     needs=("finetune", "guard"),
     commands="cli:register",
     hooks={
         "train": "train:train",
-        "index": "embed_corpus:build",
         "champion": "packages:follow_champion",
         "account": "doctor:account_checks",
         "variables": "doctor:variables",

@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.extras.sagemaker import run_cost
 from sluice.extras.sagemaker.aws_clients import asking
-from sluice.extras.sagemaker.executions import Execution, ExecutionStep
-from sluice.extras.sagemaker.settings import MachineSettings, SageMakerSettings
+from sluice.extras.sagemaker.executions import Execution, ExecutionStep, PipelineRun
+from sluice.extras.sagemaker.settings import JobSettings, SageMakerSettings
 
 Say = Callable[[str], None]
 _GROUPS = {"processing-job": "/aws/sagemaker/ProcessingJobs", "training-job": "/aws/sagemaker/TrainingJobs"}
 
 
-class BillableRun(Protocol):
-    """What costs while it runs."""
-
-    def look(self) -> tuple[Execution, list[ExecutionStep]]:
-        """As it is now."""
-
-    def stop(self) -> None:
-        """Asks SageMaker to end it."""
-
-
 def follow(
     logs: Any,
     settings: SageMakerSettings,
-    watched: BillableRun,
-    machines: Mapping[str, MachineSettings],
+    watched: PipelineRun,
+    machines: Mapping[str, JobSettings],
     say: Say,
     *,
     again: str,

@@ -1,4 +1,4 @@
-"""The recipe of an adapter or an index: a digest over all dependencies of its stages in pipelines/dvc.yaml.
+"""The recipe of an adapter: a digest over all dependencies of its stages in pipelines/dvc.yaml.
 
 The stage `check` only accepts or rejects data: changing the evaluation questions does not change the digest.
 
@@ -8,7 +8,6 @@ accepted into a tree with its recipe.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,20 @@ from sluice.core.workspace import Workspace
 STAGES = ("index", "train")  # of an adapter
 
 
-def recipe_of(workspace: Workspace, image: str, made_by: Sequence[str] = STAGES) -> str:
+def recipe_of(workspace: Workspace, image: str) -> str:
     """Hex sha256 over the dependencies and parameters of the stages, and the image that they run in. SluiceError names
     a dependency that is not there."""
     pipeline = workspace.root / "pipelines" / "dvc.yaml"
     stages = read_yaml(pipeline)[0]["stages"]
     made = {out for stage in stages.values() for out in _outs(stage)}
-    deps = sorted({dep for name in made_by for dep in stages[name]["deps"]} - made)
+    deps = sorted({dep for name in STAGES for dep in stages[name]["deps"]} - made)
     graph = CodeGraph(workspace.root)
     return digest_of(
         {
-            "code": {name: graph.code_of(PROGRAMS[name]).digest for name in made_by},
-            "commands": {name: stages[name]["cmd"] for name in made_by},
+            "code": {name: graph.code_of(PROGRAMS[name]).digest for name in STAGES},
+            "commands": {name: stages[name]["cmd"] for name in STAGES},
             "deps": {dep: _content(workspace.root / dep) for dep in deps},
-            "params": [_values(workspace.root, one) for name in made_by for one in stages[name].get("params", ())],
+            "params": [_values(workspace.root, one) for name in STAGES for one in stages[name].get("params", ())],
             "image": image,
         }
     )

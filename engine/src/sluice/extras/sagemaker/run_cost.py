@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sluice.core.errors import SluiceError
-from sluice.extras.sagemaker.settings import JobSettings, MachineSettings, SageMakerSettings
+from sluice.extras.sagemaker.settings import JobSettings, SageMakerSettings
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,10 @@ def pipeline_jobs(settings: SageMakerSettings) -> dict[str, JobSettings]:
     return {"Process": jobs.process, "Train": jobs.train, "Evaluate": jobs.evaluate}
 
 
-def price(settings: SageMakerSettings, job: MachineSettings, seconds: float) -> float:
+def price(settings: SageMakerSettings, job: JobSettings, seconds: float) -> float:
     return settings.prices[job.instance_type] * job.instances * seconds / 3600
 
 
-def used(
-    settings: SageMakerSettings, jobs: Mapping[str, MachineSettings], seconds: Iterable[tuple[str, float]]
-) -> float:
+def used(settings: SageMakerSettings, jobs: Mapping[str, JobSettings], seconds: Iterable[tuple[str, float]]) -> float:
     """Of steps by name and the seconds that each of their machines was, or is to be, billed for."""
     return sum(price(settings, jobs[name], spent) for name, spent in seconds if name in jobs)

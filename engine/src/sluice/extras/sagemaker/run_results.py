@@ -45,10 +45,10 @@ def bring(workspace: Workspace, sagemaker: Any, s3: Any, run: str, steps: list[E
         with asking(jobs[step]):
             outputs = sagemaker.describe_processing_job(ProcessingJobName=jobs[step])["ProcessingOutputConfig"]
         for output in outputs["Outputs"]:
-            download(s3, output["S3Output"]["S3Uri"], draft / output["OutputName"])
+            _download(s3, output["S3Output"]["S3Uri"], draft / output["OutputName"])
     with asking(jobs["Train"]):
         model = sagemaker.describe_training_job(TrainingJobName=jobs["Train"])["ModelArtifacts"]["S3ModelArtifacts"]
-    download(s3, model, draft)
+    _download(s3, model, draft)
     _unpack(draft / Path(model).name, draft / "adapter")
     for name in ("index/index.json", "adapter/adapter.gguf", "adapter/training.json"):
         if not (draft / name).is_file():
@@ -64,7 +64,7 @@ def bring(workspace: Workspace, sagemaker: Any, s3: Any, run: str, steps: list[E
     )
 
 
-def download(s3: Any, uri: str, folder: Path) -> None:
+def _download(s3: Any, uri: str, folder: Path) -> None:
     """All objects below an address, or the one that it names."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     with asking(uri):

@@ -7,30 +7,24 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Settings, load_settings
 
 FILE = "sagemaker.yaml"
-MOST_MACHINES = 100  # of one processing job
 InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
 # Without these nothing can be asked of an account; the starter leaves them empty.
 _NEEDED = ("region", "role", "bucket", "image")
 
 
-class MachineSettings(Settings):
-    """The machines of one step. At `max_minutes` SageMaker ends the job. `volume_gb`: disk for code, data, models and
-    libraries."""
+class JobSettings(Settings):
+    """The machines of one step. At `max_minutes` SageMaker ends the job; `expected_minutes` is for the estimate.
+    `volume_gb`: disk for code, data, models and libraries."""
 
     instance_type: InstanceType
     instances: int = Field(1, ge=1)
     volume_gb: int = Field(30, ge=10)
-    max_minutes: int = Field(gt=0)
-
-
-class JobSettings(MachineSettings):
-    """`expected_minutes` is for the estimate."""
-
     expected_minutes: float = Field(gt=0)
+    max_minutes: int = Field(gt=0)
 
     @model_validator(mode="after")
     def _in_order(self) -> JobSettings:
@@ -60,36 +54,10 @@ class SingleJob(JobSettings):
     instances: int = Field(1, ge=1, le=1)
 
 
-class EmbedJob(MachineSettings):
-    """Machines that share a corpus (`sluice index build --on sagemaker`); SageMaker gives one job at most 100. `name`:
-    its jobs are named after it. For the estimate: `start_minutes` until a machine embeds its first chunk, then
-    `chunk_milliseconds` for each."""
-
-    name: str = Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$")
-    instances: int = Field(1, ge=1, le=MOST_MACHINES)
-    start_minutes: float = Field(gt=0)
-    chunk_milliseconds: float = Field(gt=0)
-
-    def job(self, *, chunks: int, workers: int) -> JobSettings:
-        """What embedding so many chunks takes. SluiceError when SageMaker would end it before that."""
-        minutes = self.start_minutes + chunks * self.chunk_milliseconds / 60_000 / workers
-        if minutes > self.max_minutes:
-            raise SluiceError(
-                f"config/{FILE}: jobs.embed: {chunks} chunks take {workers} machines about {minutes:.0f} minutes, and"
-                f" SageMaker ends the job after {self.max_minutes}",
-                remedy="take more --workers, or raise max_minutes; nothing was started",
-            )
-        given = self.model_dump(include={"instance_type", "volume_gb", "max_minutes"})
-        return JobSettings(instances=workers, expected_minutes=minutes, **given)
-
-
 class JobsSettings(Settings):
-    """`embed` is not a step of the pipeline: None without embedding jobs."""
-
     process: SingleJob
     train: TrainJob
     evaluate: SingleJob
-    embed: EmbedJob | None = None
 
 
 class EndpointSettings(Settings):
@@ -129,16 +97,6 @@ class SageMakerSettings(Settings):
         empty = [name for name in _NEEDED if not getattr(self, name)]
         used = dict.fromkeys(job.instance_type for job in (self.jobs.process, self.jobs.train, self.jobs.evaluate))
         return [*empty, *(f"prices.{one}" for one in used if one not in self.prices)]
-
-    def embedding(self) -> EmbedJob:
-        """The machines that embed, with a price. SluiceError says what is missing."""
-        job = self.jobs.embed
-        if job is None or job.instance_type not in self.prices:
-            what = "is not set" if job is None else f"no price for {job.instance_type} in prices"
-            raise SluiceError(
-                f"config/{FILE}: jobs.embed: {what}", remedy="engine/docs/reference/sagemaker.md says what goes there"
-            )
-        return job
 
     def uri(self, *parts: str) -> str:
         """An S3 address of this project in the bucket."""

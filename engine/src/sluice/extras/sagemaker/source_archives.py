@@ -54,18 +54,14 @@ def pack(base: Path, files: Iterable[Path], out: Path) -> None:
 
 
 def send(s3: Any, settings: SageMakerSettings, base: Path, files: Iterable[Path]) -> str:
-    """Puts an archive of the files into the bucket, unless it is there; returns its folder, which a channel takes."""
+    """Puts an archive of the files into the bucket by its content, unless it is there; returns its folder, which a
+    channel takes."""
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / ARCHIVE
         pack(base, files, archive)
-        return send_file(s3, settings, archive)
-
-
-def send_file(s3: Any, settings: SageMakerSettings, path: Path) -> str:
-    """Puts a file into the bucket by its content, unless it is there; returns its folder, which a channel takes."""
-    digest = digest_of_file(path)
-    folder, key = settings.uri("sources", digest), f"{settings.prefix}/sources/{digest}/{path.name}"
-    with asking(folder):
-        if not s3.list_objects_v2(Bucket=settings.bucket, Prefix=key, MaxKeys=1).get("Contents"):
-            s3.upload_file(str(path), settings.bucket, key)
-    return folder
+        digest = digest_of_file(archive)
+        folder, key = settings.uri("sources", digest), f"{settings.prefix}/sources/{digest}/{ARCHIVE}"
+        with asking(folder):
+            if not s3.list_objects_v2(Bucket=settings.bucket, Prefix=key, MaxKeys=1).get("Contents"):
+                s3.upload_file(str(archive), settings.bucket, key)
+        return folder

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.core.tracking import store_uri
+from sluice.core.tracking import VARIABLE, tracking_uri
 from sluice.core.workspace import Workspace
 from sluice.extras.traffic.recorded_exchange import Exchange, RecordedSpan, UserScore, put_together
-from sluice.serving.telemetry.otlp_encoding import parse_json_line
-from sluice.serving.telemetry.spool import waiting
+from sluice.serving.telemetry.spool import parse_json_line
 
 _STORES = ("sqlite://", "http://", "https://", "mysql", "postgresql", "mssql", "databricks")
 _SUFFIXES = (".jsonl", ".json")
@@ -53,11 +53,12 @@ def read_traffic(place: str, *, experiment: str) -> RecordedTraffic:
 def read_here(workspace: Workspace, *, experiment: str) -> RecordedTraffic:
     """What the service has recorded on this machine: files that wait to be loaded, and the MLflow store."""
     traces = workspace.state / "traces"
-    # `waiting` makes whole what a killed process left.
-    found = read_traffic(str(traces), experiment=experiment) if waiting(traces) else RecordedTraffic()
-    if (workspace.state / "mlflow.db").is_file():
+    found = RecordedTraffic()
+    if any(traces.glob("*.jsonl")):
+        found = read_traffic(str(traces), experiment=experiment)
+    if VARIABLE in os.environ or (workspace.state / "mlflow.db").is_file():
         known = {exchange.trace_id for exchange in found.exchanges}
-        stored = _of_store(store_uri(workspace), experiment)
+        stored = _of_store(tracking_uri(workspace), experiment)
         found.exchanges += [exchange for exchange in stored if exchange.trace_id not in known]
     return found
 

@@ -7,6 +7,7 @@ import string
 from typing import Literal
 
 from pydantic import Field
+from stdnum import luhn
 
 from sluice.core.settings import Settings
 from sluice.guardrails.check import Finding, PatternCheck, check
@@ -66,7 +67,7 @@ def _numbers(text: str) -> list[tuple[Kind, int, int]]:
     letters = ascii_letters(text)
     cards = []
     if _CARD_HINT.may_be_in(letters):
-        cards = [m.span() for m in _CARD.finditer(text) if luhn(_digits(m[0]))]
+        cards = [m.span() for m in _CARD.finditer(text) if luhn.is_valid(_digits(m[0]))]
     spans: list[tuple[Kind, int, int]] = [("card", *span) for span in cards]
     for hint, pattern in _PHONES:
         if not hint.may_be_in(letters):
@@ -80,12 +81,3 @@ def _numbers(text: str) -> list[tuple[Kind, int, int]]:
 
 def _digits(text: str) -> str:
     return "".join(letter for letter in text if letter.isdecimal())
-
-
-def luhn(digits: str) -> bool:
-    """True when the last digit is the right Luhn check digit of those before it."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit) * (1 + place % 2)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0

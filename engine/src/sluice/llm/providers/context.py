@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sluice.core.errors import SluiceError
-from sluice.llm.provider_http import HttpClient
 from sluice.llm.settings import ProviderSpec, RemoteSpec
 from sluice.prompts import ModelParameters
 
@@ -33,9 +32,6 @@ class ProviderContext(Generic[S]):
         """The key out of the environment; None when the entry names no variable."""
         named = self.spec.key_env if isinstance(self.spec, RemoteSpec) else None
         return self._variable(named) if named else None
-
-    def client(self) -> HttpClient:
-        return HttpClient(connections=self.spec.max_concurrency, connect_seconds=self.spec.timeouts.connect)
 
     def parameters(self, parameters: ModelParameters) -> dict[str, Any]:
         """The parameters that the model takes, by our names; without an empty `stop`. A grammar is llama.cpp's."""

@@ -6,7 +6,6 @@ for the whole process, so use such a provider from one event loop only.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, finish_reason
-from sluice.llm.provider_failures import FailureKind, ProviderError, by_status, retry_after
+from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.providers import provider
 from sluice.llm.providers.context import ProviderContext
+from sluice.llm.providers.sdk_calls import in_time
 from sluice.llm.settings import RemoteSpec
 from sluice.prompts import ModelParameters
 
@@ -40,7 +40,7 @@ class LangChainProvider:
         usage: Usage | None = None
         reason: str | None = None
         async with aclosing(stream):
-            while (chunk := await _next(stream, deadline)) is not None:
+            while (chunk := await in_time(anext(stream, None), deadline)) is not None:
                 if used := chunk.usage_metadata:  # may come in parts: the input first, the output last
                     before = usage or Usage(0, 0)
                     usage = Usage(
@@ -53,33 +53,6 @@ class LangChainProvider:
         if reason is None:
             raise ProviderError(FailureKind.GARBAGE, "the reply ended before the answer")
         yield Delta(finish_reason=finish_reason(reason), usage=usage)
-
-
-async def _next(stream: Any, deadline: float) -> Any:
-    try:
-        async with asyncio.timeout_at(deadline) as limit:
-            return await anext(stream, None)
-    except Exception as error:  # every SDK has exceptions of its own
-        if limit.expired():
-            raise ProviderError(FailureKind.DEADLINE, "no whole answer before the deadline") from None
-        raise classify(error) from error
-
-
-def classify(error: Exception) -> ProviderError:
-    """The failure behind an exception of an SDK. Only names and codes are kept: messages may quote what was asked."""
-    name = type(error).__name__
-    response: Any = getattr(error, "response", None)
-    if isinstance(response, dict):  # botocore
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return by_status(status or 500, str(response.get("Error", {}).get("Code", name)))
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int) and status >= 400:
-        return by_status(status, name, retry_after(getattr(response, "headers", {}).get("retry-after")))
-    if isinstance(error, OSError) or "Connect" in name or "Timeout" in name or "Protocol" in name:
-        return ProviderError(FailureKind.UNREACHABLE, f"the connection failed ({name})")
-    if "API" in name:
-        return ProviderError(FailureKind.SERVER_ERROR, f"an error in the stream ({name})")
-    return ProviderError(FailureKind.GARBAGE, f"the reply cannot be read ({name})")
 
 
 class LangChainSpec(RemoteSpec):

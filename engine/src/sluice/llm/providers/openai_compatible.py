@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Self
 
 from pydantic import model_validator
@@ -11,7 +12,7 @@ from pydantic import model_validator
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.openai_events import OpenAIEvents
-from sluice.llm.provider_http import address
+from sluice.llm.provider_http import HttpClient
 from sluice.llm.providers import provider
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import RemoteSpec
@@ -23,18 +24,16 @@ class OpenAICompatibleProvider:
 
     def __init__(self, context: ProviderContext[Any], base_url: str, *, longest: str = "max_tokens") -> None:
         self._context = context
-        self._client = context.client()
-        self._address = address(f"{base_url}/chat/completions")
         self._longest = longest
-        self._headers = {"content-type": "application/json", "accept": "text/event-stream"}
-        if key := context.key():
-            self._headers["authorization"] = f"Bearer {key}"
-        self._fixed: dict[str, Any] = {
-            "model": context.spec.model,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            **context.spec.options,
-        }
+        spec, key = context.spec, context.key()
+        headers = {"content-type": "application/json", "accept": "text/event-stream"}
+        self._client = HttpClient(
+            f"{base_url}/chat/completions",
+            headers | ({"authorization": f"Bearer {key}"} if key else {}),
+            connections=spec.max_concurrency,
+            connect_seconds=spec.timeouts.connect,
+        )
+        self._fixed = {"model": spec.model, "stream": True, "stream_options": {"include_usage": True}, **spec.options}
 
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
@@ -44,11 +43,10 @@ class OpenAICompatibleProvider:
             values[self._longest] = values.pop("max_tokens")
         body = json.dumps({**self._fixed, **values, "messages": list(messages)}, ensure_ascii=False).encode()
         events = OpenAIEvents()
-        async with self._client.post(self._address, body, self._headers, deadline=deadline) as reply:
-            while not events.done and (block := await reply.read()):
+        async with aclosing(self._client.post(body, ended=lambda: events.done, deadline=deadline)) as blocks:
+            async for block in blocks:
                 if text := events.feed(block):
                     yield Delta(text)
-            await reply.finish()
         yield events.last()
 
 

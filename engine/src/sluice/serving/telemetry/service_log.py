@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from logging.handlers import QueueHandler, QueueListener
 from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 
+from sluice.core.processes import interrupts_deferred
 from sluice.guardrails.redaction import redact
-from sluice.serving.telemetry.background_queue import BackgroundQueue, BatchLostError
 from sluice.serving.telemetry.traces import CHAT, CONDENSE, GUARDS, RETRIEVE, Trace, current_trace
 
 if TYPE_CHECKING:
@@ -92,57 +95,81 @@ def _places(record: logging.LogRecord) -> str:
     return "\ncaused by\n".join(found)
 
 
-class BackgroundHandler(logging.Handler):
-    """Formats at once, so that the line says what was true then; writes in its thread.
+class LogQueue(QueueHandler):
+    """Formats at once, so that the line says what was true then; a thread of its own writes.
 
     `on_lost(reason, count)` is set by the metrics and counts lost lines."""
 
     def __init__(self, stream: TextIO) -> None:
-        super().__init__()
+        self._closing = False
+        self._lines: queue.Queue[Any] = queue.Queue(_LINES)
+        super().__init__(self._lines)
         self.on_lost: Callable[[str, int], None] = lambda reason, count: None  # noqa: ARG005
-        self._descriptor = stream.fileno()
-        self._broken = False
-        self._background: BackgroundQueue[str] = BackgroundQueue(
-            "log", self._write, lambda reason, count: self.on_lost(reason, count), capacity=_LINES, batch=256, every=0.1
-        )
+        self._writer = _LineWriter(self.queue, stream.fileno(), lambda: self.on_lost("disk", 1))
+        with interrupts_deferred():
+            self._writer.start()
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def prepare(self, record: logging.LogRecord) -> str:
+        return self.format(record) + "\n"
+
+    def enqueue(self, record: Any) -> None:
         try:
-            self._background.put(self.format(record))
-        except Exception:  # a line that cannot be made must not end the request that made it
-            self.handleError(record)
-        if record.levelno >= logging.WARNING:
-            self._background.wake()
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self.on_lost("queue_full", 1)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of the base class
-        """Nothing: the base class would write to the stream that is in trouble."""
+        """Nothing: a line that cannot be made must not end the request that made it."""
 
     def close(self) -> None:
-        self._background.close(1.0)
+        """Writes what waits, within a second; counts and forgets the rest."""
+        if self._closing:  # logging closes every handler once more when the process ends
+            return
+        self._closing = True
+        ending = threading.Thread(target=self._writer.stop, daemon=True)
+        with interrupts_deferred():
+            ending.start()
+        ending.join(1.0)
+        if ending.is_alive():
+            with suppress(queue.Empty):
+                while self._lines.get_nowait():
+                    self.on_lost("shutdown", 1)
         super().close()
 
-    def _write(self, lines: list[str]) -> None:
-        rest = memoryview(("\n".join(lines) + "\n").encode("utf-8", "replace"))
+
+class _LineWriter(QueueListener):
+    def __init__(self, lines: Any, descriptor: int, lost: Callable[[], None]) -> None:
+        super().__init__(lines)
+        self._descriptor = descriptor
+        self._lost = lost
+
+    def handle(self, record: Any) -> None:
+        rest = memoryview(record.encode("utf-8", "replace"))
         try:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
-        except OSError as error:
-            raise BatchLostError("disk", error.strerror or "") from None
+        except OSError:
+            self._lost()
+
+    def enqueue_sentinel(self) -> None:
+        self.queue.put(self._sentinel)  # type: ignore[attr-defined]  # waits for room, unlike the base class
 
 
 @contextmanager
-def logging_of(settings: LogSettings, release: str, stream: TextIO | None = None) -> Iterator[BackgroundHandler]:
+def logging_of(settings: LogSettings, release: str, stream: TextIO | None = None) -> Iterator[LogQueue]:
     """Sends the log of the service, of uvicorn and of every library to `stream` (default: stderr) in one format.
 
     At the end what waits is written, and logging is as it was."""
     out = stream or sys.stderr
     text = settings.format == "text" or (settings.format == "auto" and out.isatty())
-    handler = BackgroundHandler(out)
+    handler = LogQueue(out)
     handler.setFormatter(TextFormatter() if text else JsonFormatter(release))
     root = logging.getLogger()
     levels = {
         # Libraries speak up when something is wrong; their debug lines may hold requests.
         root: logging.WARNING,
+        # The exporters tell every attempt; export_queue.py tells each outage once.
+        logging.getLogger("opentelemetry.exporter"): logging.CRITICAL,
         logging.getLogger("sluice"): logging.getLevelNamesMapping()[settings.level.upper()],
         _access: logging.INFO if settings.access else logging.CRITICAL,
     }

@@ -38,11 +38,11 @@ class OtlpSettings(Settings):
 
 class TraceSettings(Settings):
     exporters: tuple[str, ...] = Field(description="any of mlflow, langfuse, otlp; or the word none")
-    ratio: float = Field(ge=0, le=1, description="share of the requests that is traced when the caller says nothing")
-    contents: bool = Field(description="record questions, answers and passages, after redaction")
-    queue: int = Field(ge=1, description="traces waiting for one exporter; what comes on top is dropped and counted")
-    timeout_seconds: float = Field(gt=0, description="for one attempt to deliver a batch")
-    flush_seconds: float = Field(ge=0, description="at the end of the drain, for all exporters together")
+    ratio: float = Field(0.1, ge=0, le=1, description="share of the questions that is traced when the caller is silent")
+    contents: bool = Field(False, description="record questions, answers and passages, after redaction")
+    queue: int = Field(16384, ge=1, description="spans waiting for one exporter; more are dropped and counted")
+    timeout_seconds: float = Field(5, gt=0, description="to deliver a batch, with every attempt")
+    flush_seconds: float = Field(3, ge=0, le=30, description="at the end of the drain, for all exporters together")
     mlflow: MlflowSettings = Field(default_factory=lambda: MlflowSettings.model_validate({}))
     langfuse: LangfuseSettings = Field(default_factory=lambda: LangfuseSettings.model_validate({}))
     otlp: OtlpSettings = Field(default_factory=lambda: OtlpSettings.model_validate({}))
@@ -74,15 +74,5 @@ class TelemetrySettings(Settings):
 
 
 SILENT = TelemetrySettings.model_validate(
-    {
-        "traces": {
-            "exporters": "none",
-            "ratio": 0,
-            "contents": False,
-            "queue": 1,
-            "timeout_seconds": 1,
-            "flush_seconds": 0,
-        },
-        "logs": {"level": "warning", "format": "auto", "access": False},
-    }
+    {"traces": {"exporters": "none"}, "logs": {"level": "warning", "format": "auto", "access": False}}
 )

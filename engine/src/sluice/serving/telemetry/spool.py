@@ -1,101 +1,100 @@
-"""Traces on disk until an import: files of JSON lines under .sluice/traces/, one series for each process.
+"""Traces on disk until an import: OTLP's JSON lines in .sluice/traces/, where all files together have a limit.
 
-A file is `<time>-<pid>.part` while it is written and `.jsonl` when it is complete, after ten seconds or 8 MiB. All
-files together never exceed a limit. A full disk loses only the lines that did not fit.
+The processes of a machine append to one file under a lock; `waiting` sets it aside, and the next batch begins another.
 """
 
 from __future__ import annotations
 
-import contextlib
+import base64
+import fcntl
+import io
+import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
-from sluice.serving.telemetry.background_queue import BatchLostError
+from sluice.serving.telemetry.export_queue import SpansLostError
 
-_PART = ".part"
-WHOLE = ".jsonl"
-_LONGEST_SECONDS = 10.0
-_LARGEST_BYTES = 8 << 20
+if TYPE_CHECKING:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+_OPEN = "spans.jsonl"  # the file that is appended to
 
 
-class TraceSpool:
-    """The writing side. Used by one thread."""
+class TraceSpool(io.TextIOBase):
+    """The stream that OpenTelemetry's file exporter writes to. `failure`: why the last line was not written."""
 
     def __init__(self, folder: Path, *, most_bytes: int) -> None:
         self._folder = folder
         self._most = most_bytes
-        self._stream: BinaryIO | None = None
-        self._path = folder
-        self._opened = 0.0
-        self._size = 0
-        self._number = 0
+        self.failure: SpansLostError | None = None
 
-    def write(self, lines: Sequence[bytes]) -> None:
-        """All lines or none. LostError when there is no room, or the disk does not take them."""
-        content = b"".join(lines)
+    def write(self, line: str) -> int:
+        """Appends the whole line or nothing. SpansLostError when there is no room, or the disk does not take it."""
+        content = line.encode()
         try:
-            if self._size >= _LARGEST_BYTES:
-                self._finish()
-            self.age()
-            if self._used() + len(content) > self._most:
-                raise BatchLostError(
-                    "spool_full", f"{self._folder} holds {self._most >> 20} MiB; `sluice traces push` loads it"
-                )
-            stream = self._stream or self._open()
-            rest = memoryview(content)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with _locked(self._folder):
+                if sum(path.stat().st_size for path in self._folder.glob("*")) + len(content) > self._most:
+                    raise SpansLostError(
+                        "spool_full", f"{self._folder} holds {self._most >> 20} MiB; `sluice traces push` loads it"
+                    )
+                _append(self._folder / _OPEN, content)
+        except SpansLostError as error:
+            self.failure = error
+            raise
+        except OSError as error:
+            self.failure = SpansLostError("disk", f"{self._folder}: {error.strerror or error}")
+            raise self.failure from None
+        return len(line)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _append(path: Path, content: bytes) -> None:
+    with path.open("ab", buffering=0) as stream:
+        before, rest = stream.tell(), memoryview(content)
+        try:
             while rest:  # nearly full disks take a part, and refuse the next
                 rest = rest[stream.write(rest) :]
-            self._size += len(content)
-        except OSError as error:
-            self._give_up()
-            raise BatchLostError("disk", f"{self._folder}: {error.strerror or error}") from None
-
-    def age(self) -> None:
-        """Makes the file whole when it is old enough, so that it can be loaded while the service is idle."""
-        if self._stream and time.monotonic() - self._opened > _LONGEST_SECONDS:
-            self._finish()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._finish()
-
-    def _used(self) -> int:
-        return sum(path.stat().st_size for path in self._folder.glob("*") if path.is_file())
-
-    def _open(self) -> BinaryIO:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._number += 1
-        self._path = self._folder / f"{time.time_ns()}-{os.getpid()}-{self._number}{_PART}"
-        self._stream = self._path.open("xb", buffering=0)
-        self._opened, self._size = time.monotonic(), 0
-        return self._stream
-
-    def _finish(self) -> None:
-        if self._stream:
-            stream, self._stream = self._stream, None
-            stream.close()
-            self._path.rename(self._path.with_suffix(WHOLE))
-
-    def _give_up(self) -> None:
-        """Cuts a half-written line off, so that what was written before can still be loaded."""
-        if self._stream:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._stream.fileno(), self._size)
-            self.close()
-            self._stream = None
+        except OSError:
+            os.ftruncate(stream.fileno(), before)  # what was written before can still be loaded
+            raise
 
 
 def waiting(folder: Path) -> list[Path]:
-    """Whole files, oldest first. What a killed process left half-written becomes whole by this call."""
-    for part in folder.glob(f"*{_PART}"):
-        try:
-            os.kill(int(part.stem.split("-")[1]), 0)
-        except ProcessLookupError:
-            with contextlib.suppress(FileNotFoundError):
-                part.rename(part.with_suffix(WHOLE))
-        except (PermissionError, ValueError, IndexError):
-            continue  # it lives, or it is not ours
-    return sorted(folder.glob(f"*{WHOLE}"))
+    """The files to load, oldest first; services do not write to them any more."""
+    if not folder.is_dir():
+        return []
+    with _locked(folder):
+        if (folder / _OPEN).exists():
+            (folder / _OPEN).rename(folder / f"{time.time_ns()}.jsonl")
+    return sorted(folder.glob("*.jsonl"))
+
+
+def parse_json_line(line: bytes) -> ExportTraceServiceRequest:
+    """The spans of a line. ValueError when it is not OTLP."""
+    from google.protobuf.json_format import ParseDict, ParseError
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    document = json.loads(line)
+    try:
+        for resource in document["resourceSpans"]:
+            for scope in resource["scopeSpans"]:
+                for span in scope["spans"]:
+                    # Protobuf's JSON wants bytes as base64, OTLP's has ids in hexadecimal.
+                    for key in ("traceId", "spanId", "parentSpanId"):
+                        span[key] = base64.b64encode(bytes.fromhex(span.get(key, ""))).decode()
+        request = ExportTraceServiceRequest()
+        ParseDict(document, request, ignore_unknown_fields=True)
+        return request
+    except (KeyError, TypeError, AttributeError, ParseError) as error:
+        raise ValueError(f"not a line of OTLP: {error}") from None

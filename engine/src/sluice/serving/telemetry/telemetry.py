@@ -1,71 +1,105 @@
 """The service's entry point to telemetry: begins and finishes traces, takes scores, and flushes at the end.
 
-`finish` and `score` take microseconds, never wait and never raise; whatever happens behind them is counted by `lost`.
+`finish` and `score` never wait and never raise; whatever happens behind them is counted by `on_lost`.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.serving.telemetry.background_queue import BackgroundQueue, close_all
-from sluice.serving.telemetry.exporters import Exporter, open_exporter
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from sluice.serving.telemetry.export_queue import ExportQueue, TraceExporter, close_all
+from sluice.serving.telemetry.exporters import open_exporter
 from sluice.serving.telemetry.service_log import access_line
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
-from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts
-from sluice.serving.telemetry.traces import Sampler, Trace
+from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, end_spans, feedback_span
+from sluice.serving.telemetry.traces import Trace
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
     from sluice.serving.release_parts import ReleaseBundle
 
+SERVICE = "sluice"
 _log = logging.getLogger(__name__)
-Item = Trace | FeedbackScore
 _PROBES = {"/healthz", "/readyz", "/metrics"}
+_PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Telemetry:
-    """Thread-safe. `on_lost(exporter, reason, count)` is set by the metrics (serving/service_metrics.py)."""
+    """Thread-safe. `on_lost(exporter, reason, count)` is set by the metrics (serving/service_metrics.py).
 
-    def __init__(self, settings: TelemetrySettings, facts: ProcessFacts, exporters: dict[str, Exporter]) -> None:
+    Args:
+        settings: config/telemetry.yaml.
+        facts: the same for every request.
+        exporters: by name; closed by `close`.
+    """
+
+    def __init__(
+        self, settings: TelemetrySettings, facts: ProcessFacts, exporters: Mapping[str, TraceExporter]
+    ) -> None:
         traces = settings.traces
         self.facts = facts
         self.access = settings.logs.access
         self.on_lost: Callable[[str, str, int], None] = lambda exporter, reason, count: None  # noqa: ARG005
-        self._sampler = Sampler(traces.ratio if exporters else 0.0, contents=traces.contents)
+        self._contents = traces.contents
         self._flush_seconds = traces.flush_seconds
-        self._exporters = exporters
-        self._workers: dict[str, BackgroundQueue[Item]] = {
-            name: BackgroundQueue(
-                name,
-                exporter.deliver,
-                lambda reason, count, name=name: self.on_lost(name, reason, count),  # type: ignore[misc]
-                capacity=traces.queue,
-                idle=exporter.idle,
-            )
-            for name, exporter in exporters.items()
-        }
+        self._dialects = [exporter.dialect for exporter in exporters.values()]
+        self._resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: facts.release})
+        # A ratio of 0 is off, whatever a caller asks for; otherwise a caller's traceparent decides for itself.
+        sampled = bool(exporters) and traces.ratio > 0
+        sampler: Sampler = ParentBased(TraceIdRatioBased(traces.ratio)) if sampled else ALWAYS_OFF
+        # Not the global provider: libraries would put texts into their spans that `contents` does not allow.
+        provider = TracerProvider(sampler, self._resource, shutdown_on_exit=False)
+        self._queues: dict[str, ExportQueue] = {}
+        for name, exporter in exporters.items():
+            lost = lambda reason, count, name=name: self.on_lost(name, reason, count)  # noqa: E731
+            self._queues[name] = ExportQueue(name, exporter, lost, capacity=traces.queue)
+            provider.add_span_processor(self._queues[name])
+        self._tracer = provider.get_tracer(SERVICE)
+        self._ids = TracerProvider(ALWAYS_OFF, self._resource, shutdown_on_exit=False).get_tracer(SERVICE)
 
     @property
     def queues(self) -> dict[str, Callable[[], int]]:
-        """How many traces and scores wait, by exporter."""
-        return {name: worker.__len__ for name, worker in self._workers.items()}
+        """How many spans and scores wait, by exporter."""
+        return {name: queue.__len__ for name, queue in self._queues.items()}
 
     def log_lost(self, reason: str, count: int) -> None:
         """Lines of the log were lost."""
         self.on_lost("log", reason, count)
 
-    def begin(self, scope: Scope) -> Trace:
-        """A trace for a request; a caller's traceparent is honoured."""
-        return self._sampler.begin(scope["headers"])
+    def begin(self, scope: Scope, *, chat: bool) -> Trace:
+        """A trace for a request.
 
-    def finish(self, trace: Trace, status: int, *, chat: bool) -> None:
-        """The request has ended: one line in the log, and for sampled questions the trace to the exporters."""
+        Args:
+            scope: of ASGI; a caller's traceparent is honoured.
+            chat: whether it is a question; other requests have an id and are never sampled.
+        """
+        context = Context()
+        for name, value in scope["headers"]:
+            if name == b"traceparent":
+                context = _PROPAGATOR.extract({"traceparent": value.decode("latin-1")}, context)
+        tracer = self._tracer if chat else self._ids
+        span = tracer.start_span(f"POST {scope.get('path', '')}", context, SpanKind.SERVER)
+        return Trace(span, tracer, contents=self._contents)
+
+    def finish(self, trace: Trace, status: int) -> None:
+        """The request has ended: one line in the log, and the spans of sampled questions to the exporters.
+
+        Args:
+            trace: from `begin`.
+            status: of the response.
+        """
         trace.status = status
         trace.end()
         if status >= 500 and not trace.error:
@@ -73,26 +107,25 @@ class Telemetry:
         # A probe every second that went well is not worth a line.
         if self.access and (status >= 400 or trace.route not in _PROBES):
             access_line(trace)
-        if chat and trace.sampled:
-            for worker in self._workers.values():
-                worker.put(trace)
+        try:
+            end_spans(trace, self.facts, self._dialects)
+        except Exception:  # a value that a fork noted and no span can hold must not end the request
+            _log.exception("a trace was lost")
+            for name in self._queues:
+                self.on_lost(name, "failed", 1)
 
     def score(self, score: FeedbackScore) -> None:
         """Forwards what a user thinks of an answer to every exporter."""
-        for worker in self._workers.values():
-            worker.put(score)
+        span = feedback_span(score, self.facts, self._resource)
+        for queue in self._queues.values():
+            queue.on_end(span)
 
     def close(self, seconds: float | None = None) -> bool:
-        """Delivers what waits, within `seconds` (default: traces.flush_seconds); what is left is lost and counted."""
+        """Exports what waits, within `seconds` (default: traces.flush_seconds); what is left is lost and counted."""
         limit = self._flush_seconds if seconds is None else seconds
-        began = time.monotonic()
-        done = close_all(list(self._workers.values()), limit)
+        done = close_all(list(self._queues.values()), limit)
         if not done:
             _log.warning("telemetry: not everything was delivered within %g s", limit)
-        for name, exporter in self._exporters.items():
-            # One that hangs still uses its connection; the end of the process takes both.
-            if not len(self._workers[name]) or time.monotonic() - began < limit:
-                exporter.close()
         return done
 
 
@@ -103,12 +136,21 @@ def silent(release: str) -> Telemetry:
 
 @contextmanager
 def open_telemetry(settings: TelemetrySettings, bundle: ReleaseBundle, state: Path) -> Iterator[Telemetry]:
-    """The exporters that the settings name; flushed at the end. SluiceError when one of them cannot work."""
+    """The exporters that the settings name; flushed at the end.
+
+    Args:
+        settings: config/telemetry.yaml.
+        bundle: the release that is served.
+        state: the .sluice/ folder.
+
+    Raises:
+        SluiceError: an exporter cannot work.
+    """
     from sluice.serving.release_parts import require_prompt
 
     prompt = require_prompt(bundle)
     facts = ProcessFacts(bundle.release, prompt.name, prompt.digest)
-    exporters = {name: open_exporter(name, settings.traces, facts, state) for name in settings.traces.exporters}
+    exporters = {name: open_exporter(name, settings.traces, state) for name in settings.traces.exporters}
     telemetry = Telemetry(settings, facts, exporters)
     try:
         yield telemetry

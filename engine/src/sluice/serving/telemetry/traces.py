@@ -1,21 +1,29 @@
-"""One trace for each request, as plain records: steps, times and attributes.
+"""One trace for each request: spans of OpenTelemetry, and the record that metrics and the access line read too.
 
-The hot path only notes times and values, a few microseconds a request. Names, ids and bytes of OpenTelemetry are made
-from the record afterwards (spans.py), in an exporter's thread, and only for what is sampled. The same record feeds the
-metrics and the access line, so that all three always agree.
+The spans are the SDK's and live while the request does; one that is not sampled has none, and costs a few microseconds
+for its record. Attributes and redacted texts are put on the spans when the answer is out (spans.py).
 
 `current_trace()` is the trace of the current request, anywhere in the code; outside a request it is a record without a
-reader. Texts of users may be given with `text`; they are stored only where contents are enabled.
+reader. Texts of users may be given with `text`; they are kept only where contents are enabled.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NoOpTracer,
+    Span,
+    SpanKind,
+    Tracer,
+    format_trace_id,
+    set_span_in_context,
+)
 
 if TYPE_CHECKING:
     from sluice.guardrails.guards import GuardOutcome
@@ -29,19 +37,28 @@ CHAT = "chat"
 GUARD_PASSAGES = "guard passages"
 GUARD_OUTPUT = "guard output"
 GUARDS = (GUARD_INPUT, GUARD_PASSAGES, GUARD_OUTPUT)
+REQUEST = "request"
 
 Value = str | int | float | bool | tuple[str, ...]
-_LOW_64 = (1 << 64) - 1
+_STRICTNESS = {"passed": 0, "redacted": 1, "blocked": 2}
 
 
 class TraceStep:
-    """A part of a request. Used as a context manager, plain or async; entered again, it ends with the last time."""
+    """A part of a request. Used as a context manager, plain or async; entered again, it ends with the last time.
 
-    __slots__ = ("_contents", "attributes", "end_ns", "error", "name", "start_ns", "texts")
+    Attributes:
+        span: OpenTelemetry's span of it, not recording where the request is not sampled. It ends with the request.
+        attributes: put on the span when the request ends.
+        texts: of users and of the corpus, redacted before they become attributes.
+        error: the name of a class or a code; empty while nothing failed.
+    """
 
-    def __init__(self, name: str, *, contents: bool) -> None:
+    __slots__ = ("_contents", "attributes", "end_ns", "error", "name", "span", "start_ns", "texts")
+
+    def __init__(self, name: str, span: Span, *, contents: bool, start_ns: int | None = None) -> None:
         self.name = name
-        self.start_ns = time.time_ns()
+        self.span = span
+        self.start_ns = start_ns or time.time_ns()
         self.end_ns = 0
         self.error = ""
         self.attributes: dict[str, Value] = {}
@@ -53,10 +70,21 @@ class TraceStep:
         return max(0, (self.end_ns or time.time_ns()) - self.start_ns) / 1e9
 
     def set(self, name: str, value: Value) -> None:
+        """Notes an attribute.
+
+        Args:
+            name: of OpenTelemetry's conventions, or one that begins with `sluice.` or the fork's own prefix.
+            value: never a text of a user; `text` is for those.
+        """
         self.attributes[name] = value
 
     def text(self, name: str, value: Any) -> None:
-        """A text of a user or of the corpus (or a list of messages); dropped here unless contents are switched on."""
+        """Notes a text of a user or of the corpus; dropped here unless contents are switched on.
+
+        Args:
+            name: `input` or `output` for a list of messages, `query` for a string.
+            value: the text; it is redacted before it leaves the process.
+        """
         if self._contents:
             self.texts[name] = value
 
@@ -106,31 +134,34 @@ class TraceStep:
         self.__exit__(kind, error, trace)
 
 
-_STRICTNESS = {"passed": 0, "redacted": 1, "blocked": 2}
-
-
 class Trace(TraceStep):
-    """The whole request. `trace_id`, `span_id`, `parent_id` are hexadecimal as in W3C traceparent."""
+    """The whole request; its span is the root. Without arguments it is a record only."""
 
-    __slots__ = ("parent_id", "route", "sampled", "span_id", "status", "steps", "stream", "tenant", "trace_id")
+    __slots__ = ("_tracer", "route", "status", "steps", "stream", "tenant")
 
-    def __init__(
-        self, trace_id: str, span_id: str, *, parent_id: str = "", sampled: bool = False, contents: bool = False
-    ) -> None:
-        super().__init__("request", contents=contents and sampled)
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self.parent_id = parent_id
-        self.sampled = sampled
+    def __init__(self, span: Span = INVALID_SPAN, tracer: Tracer | None = None, *, contents: bool = False) -> None:
+        super().__init__(REQUEST, span, contents=contents and span.is_recording())
+        self._tracer = tracer or NoOpTracer()
         self.tenant = ""
         self.route = ""
         self.status = 0
         self.stream = False
         self.steps: list[TraceStep] = []
 
+    @property
+    def trace_id(self) -> str:
+        """32 hexadecimal digits."""
+        return format_trace_id(self.span.get_span_context().trace_id)
+
     def step(self, name: str) -> TraceStep:
         """Begins a step. It ends with its `with` block, or by `end`."""
-        step = TraceStep(name, contents=self._contents)
+        span: Span = INVALID_SPAN
+        now = time.time_ns()
+        if self.span.is_recording():
+            kind = SpanKind.CLIENT if name in (CHAT, CONDENSE) else SpanKind.INTERNAL
+            # All steps are children of the root: generators suspend within them, so none can be the current span.
+            span = self._tracer.start_span(name, set_span_in_context(self.span), kind, start_time=now)
+        step = TraceStep(name, span, contents=self._contents, start_ns=now)
         self.steps.append(step)
         return step
 
@@ -139,62 +170,17 @@ class Trace(TraceStep):
         return next((step for step in self.steps if step.name == name), None)
 
 
-class _NullTrace(Trace):
-    """Outside a request: steps work, and nothing is kept."""
-
-    __slots__ = ()
-
-    def step(self, name: str) -> TraceStep:
-        return TraceStep(name, contents=False)
-
-    def set(self, name: str, value: Value) -> None:
-        """Nothing to keep it for."""
-
-
-_UNTRACED = _NullTrace("0" * 32, "0" * 16)
-_current: ContextVar[Trace] = ContextVar("sluice_trace", default=_UNTRACED)
+_current: ContextVar[Trace | None] = ContextVar("sluice_trace", default=None)
 
 
 def current_trace() -> Trace:
-    """The trace of the request that is being answered in this task; one that keeps nothing outside a request."""
-    return _current.get()
+    """The trace of the request that is being answered in this task; outside a request a new record."""
+    return _current.get() or Trace()
 
 
-def enter(trace: Trace) -> Token[Trace]:
+def enter(trace: Trace) -> Token[Trace | None]:
     return _current.set(trace)
 
 
-def leave(token: Token[Trace]) -> None:
+def leave(token: Token[Trace | None]) -> None:
     _current.reset(token)
-
-
-class Sampler:
-    """Begins traces. A caller's traceparent keeps its trace id and decides on sampling; otherwise `ratio` does."""
-
-    def __init__(self, ratio: float, *, contents: bool) -> None:
-        # As OpenTelemetry's TraceIdRatioBased, so that services behind each other agree.
-        self._bound = round(ratio * (1 << 64))
-        self._contents = contents
-
-    def begin(self, headers: Sequence[tuple[bytes, bytes]]) -> Trace:
-        """`headers` as ASGI gives them: lower-case names."""
-        span_id = f"{random.getrandbits(64) or 1:016x}"
-        for name, value in headers:
-            if name == b"traceparent" and (parent := _parent(value)):
-                trace_id, parent_id, sampled = parent
-                sampled = sampled and self._bound > 0
-                return Trace(trace_id, span_id, parent_id=parent_id, sampled=sampled, contents=self._contents)
-        drawn = random.getrandbits(128) or 1
-        return Trace(f"{drawn:032x}", span_id, sampled=drawn & _LOW_64 < self._bound, contents=self._contents)
-
-
-def _parent(value: bytes) -> tuple[str, str, bool] | None:
-    """Trace id, span id and sampled flag of a W3C traceparent; None when it is not one."""
-    from opentelemetry.trace import get_current_span
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-    carrier = {"traceparent": value.decode("latin-1")}
-    context = get_current_span(TraceContextTextMapPropagator().extract(carrier)).get_span_context()
-    if not context.is_valid:
-        return None
-    return f"{context.trace_id:032x}", f"{context.span_id:016x}", context.trace_flags.sampled

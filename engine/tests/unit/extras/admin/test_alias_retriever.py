@@ -15,8 +15,9 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 from sluice.extras.admin.alias_retriever import AliasRetriever, open_live
+from sluice.extras.admin.collection_names import drop_one, switch
 from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.collection_usage import drop_one, load, named, prune, switch
+from sluice.retrieval.collection_usage import load, named, prune
 from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres_collections import ensure_collection, list_collections
 from unit.retrieval.conftest import Scattered, corpus

@@ -11,9 +11,10 @@ import pytest
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.extras.admin.backups import back_up, read_backup, restore
+from sluice.extras.admin.collection_names import switch
 from sluice.extras.admin.verify_collection import verify
 from sluice.retrieval.collection_tables import describe
-from sluice.retrieval.collection_usage import load, named, switch
+from sluice.retrieval.collection_usage import load, named
 from sluice.retrieval.postgres_collections import list_collections
 from sluice.retrieval.stores import VectorSettings
 from unit.extras.admin.test_differences import indexes  # noqa: F401 - a fixture

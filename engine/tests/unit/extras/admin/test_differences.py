@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from sluice.data.rows import Document
+from sluice.extras.admin.collection_names import needs
 from sluice.extras.admin.store_contents import listed, stats
 from sluice.extras.admin.verify_collection import verify
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.collection_tables import describe
-from sluice.retrieval.collection_usage import needs
 from sluice.retrieval.index_files import IndexInfo, build_index
 from sluice.retrieval.postgres import SearchStatements, configure, values_of
 from sluice.retrieval.postgres_collections import drop, ensure_collection

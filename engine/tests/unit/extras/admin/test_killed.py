@@ -24,8 +24,9 @@ from sluice.llm.model_files import ModelSpec
 from sluice.retrieval import RetrievalError
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.index_files import build_index
+from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.postgres_collections import ensure_collection, list_collections
-from sluice.retrieval.retriever import Retriever, open_retriever
+from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.stores import Stores
 from unit.retrieval.conftest import Scattered, corpus
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from pydantic import ValidationError
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Document
 from sluice.extras.admin import drop_tenant as dropping
 from sluice.extras.admin.alias_retriever import open_live
 from sluice.extras.admin.backups import back_up, restore
+from sluice.extras.admin.collection_names import switch
 from sluice.extras.admin.drop_tenant import drop_tenant
 from sluice.extras.admin.store_contents import listed
 from sluice.extras.admin.verify_collection import verify
@@ -24,7 +24,6 @@ from sluice.llm.model_files import ModelSpec
 from sluice.retrieval import collection_tables, postgres_collections, tenant_partitions
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.collection_tables import describe, require_description
-from sluice.retrieval.collection_usage import switch
 from sluice.retrieval.index_files import build_index
 from sluice.retrieval.postgres import SearchStatements, configure, values_of
 from sluice.retrieval.postgres_collections import drop, ensure_collection, list_collections
@@ -296,9 +295,3 @@ def test_a_name_is_switched_from_one_cut_collection_to_the_next(
         switch(store, "live", second)
         collection, hits = live.search("T: The word wx1new.", k=1, tenant="newcomer")
     assert (collection, hits[0].doc_id) == (second, "x0001")
-
-
-@pytest.mark.parametrize("kind", ["memory", "pgvectorstore"])
-def test_a_store_without_partitions_of_ours_cannot_be_cut(kind: Any) -> None:
-    with pytest.raises(ValidationError, match=f"a store of kind {kind} has no partitions"):
-        StoreSpec(kind=kind, partition_by="tenant")

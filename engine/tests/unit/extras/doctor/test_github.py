@@ -11,7 +11,6 @@ import pytest
 
 from sluice.extras.doctor.github import RULESET
 from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
-from sluice.github.github_api import GitHub
 from unit.core.starter import STARTER
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
@@ -141,10 +140,7 @@ def test_what_the_token_may_not_see_is_not_verified(there: FakeRepository, check
     assert found["variable AWS_REGION"].state == "ok"
 
 
-def test_nothing_is_verified_without_a_token_an_answer_or_a_repository(
-    there: FakeRepository, checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(GitHub.__init__, "__kwdefaults__", {"sleep": lambda _: None})
+def test_nothing_is_verified_without_a_token_an_answer_or_a_repository(there: FakeRepository, checkout: Path) -> None:
     for environment in ({"GITHUB_TOKEN": ""}, {"GITHUB_REPOSITORY": ""}, {"GITHUB_TOKEN": "unknown"}):
         found = look(there, checkout, **environment)
         assert [one.state for one in found.values()] == ["not verified"]

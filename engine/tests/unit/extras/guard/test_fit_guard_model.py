@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.data.guard_rows import GuardRow
 from sluice.extras.guard import fit_guard_model, guard_stage
 from sluice.extras.guard.export_toxicity_model import export_toxicity
 from sluice.extras.guard.guard_parameters import GuardParameters
+from sluice.extras.guard.guard_rows import GuardRow
 from sluice.guardrails.guard_features import features
 from sluice.guardrails.guard_model import GuardModel
 from sluice.guardrails.kind_model import DIMENSION

@@ -16,6 +16,7 @@ from sluice.release.environment_record import EnvironmentRecord, here
 from sluice.release.manifest import Manifest
 from support.aws.sagemaker_runs import account, make_jobs, make_package, write_settings
 from support.aws.sagemaker_server import Played
+from unit.release import aliases
 from unit.release.conftest import release_of, workspace  # noqa: F401 - a fixture
 
 
@@ -46,7 +47,7 @@ def no_alias(*_: object) -> None:
 
 
 def promote(workspace: Workspace, release: str, **words: Any) -> None:
-    champion.promote(workspace, here(workspace), release, move_alias=no_alias, **words)
+    aliases.promote(workspace, here(workspace), release, move_alias=no_alias, **words)
 
 
 def test_promoted_is_approved_and_stopped_is_rejected(workspace: Workspace, played: Played) -> None:
@@ -72,7 +73,7 @@ def test_what_is_gone_back_from_is_rejected(workspace: Workspace, played: Played
 def test_an_environment_before_production_decides_nothing(workspace: Workspace, played: Played) -> None:
     manifest, package = trained(workspace, b"one", played)
     staging = EnvironmentRecord(here(workspace).store, "staging")
-    champion.promote(workspace, staging, manifest.id, move_alias=no_alias)
+    aliases.promote(workspace, staging, manifest.id, move_alias=no_alias)
     assert champion.champion_id(staging) == manifest.id
     assert approval(package)[0] == "PendingManualApproval"
 
@@ -84,7 +85,7 @@ def test_while_sagemaker_cannot_be_asked_nothing_is_promoted(workspace: Workspac
         promote(workspace, manifest.id)
     assert champion.champion_id(here(workspace)) is None
     played.refuse.clear()
-    assert champion.reconcile(workspace, here(workspace), move_alias=no_alias) == manifest.id
+    assert aliases.reconcile(workspace, here(workspace), move_alias=no_alias) == manifest.id
     assert approval(package)[0] == "Approved"
 
 

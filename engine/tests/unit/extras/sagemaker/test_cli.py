@@ -11,7 +11,7 @@ from sluice.cli import main
 from sluice.core.workspace import Workspace
 
 
-@pytest.mark.parametrize("words", [("index", "build", "--on", "sagemaker"), ("endpoint", "deploy")])
+@pytest.mark.parametrize("words", [("train", "--on", "sagemaker"), ("endpoint", "deploy")])
 def test_a_place_that_is_not_set_up_is_told(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:

@@ -65,7 +65,6 @@ def test_an_account_that_has_all_of_it(place: DiagnosisScope) -> None:
         "SageMaker: image",
         "quota ml.m5.xlarge for spot training job usage",
         "quota ml.m5.xlarge for processing job usage",
-        "quota ml.m5.xlarge for processing job usage, to embed",
     ]
 
 
@@ -73,13 +72,6 @@ def test_a_quota_of_none_is_found_with_the_command_that_asks_for_more(place: Dia
     found = look(place, spot=0)["quota ml.m5.xlarge for spot training job usage"]
     assert (found.state, found.found) == ("missing", "0, and a run takes 1")
     assert "--quota-code L-2 --desired-value 1" in found.mend
-
-
-def test_a_quota_for_fewer_machines_than_embed_is_no_fault(place: DiagnosisScope) -> None:
-    found = look(place, processing=1)
-    assert found["quota ml.m5.xlarge for processing job usage"].state == "ok"
-    embed = found["quota ml.m5.xlarge for processing job usage, to embed"]
-    assert (embed.state, embed.found) == ("optional", "1, and a run takes 4")
 
 
 def test_another_region_role_and_image_are_found(place: DiagnosisScope) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sluice.extras.traffic.recorded_exchange import Exchange
-from sluice.serving.telemetry.otlp_encoding import json_line
-from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, feedback_span, spans_of
-from sluice.serving.telemetry.traces import RETRIEVE, Trace
+from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, feedback_span
+from sluice.serving.telemetry.traces import RETRIEVE
+from support.telemetry.recording import RESOURCE, RecordedTrace, json_lines
 
 FACTS = ProcessFacts("r-" + "a" * 12, "answer", "d" * 64)
 
@@ -24,7 +24,7 @@ def line(
     number: int, question: str = "", *, declined: bool = False, similarity: float | None = 0.7, **more: Any
 ) -> bytes:
     """What the service writes of one request. `more`: status, tenant, blocked, contents."""
-    trace = Trace(trace_id(number), f"{number:016x}", sampled=True, contents=more.get("contents", True))
+    trace = RecordedTrace(trace_id(number), contents=more.get("contents", True))
     trace.route, trace.status, trace.tenant = "/v1/chat/completions", more.get("status", 200), more.get("tenant", "")
     trace.text("input", [{"role": "user", "content": question}])
     trace.text("output", [{"role": "assistant", "content": "The handbook does not say." if declined else "So it is."}])
@@ -35,14 +35,12 @@ def line(
         if similarity is not None:
             step.set("sluice.retrieval.best_similarity", similarity)
             step.set("sluice.retrieval.chunks", ("tides-1", "dunes-2"))
-    trace.end()
-    return json_line(trace.trace_id, spans_of(trace, FACTS), FACTS.release)
+    return json_lines(trace.spans(FACTS))
 
 
 def score(number: int, value: float, comment: str = "") -> bytes:
     """What the service writes of one piece of feedback."""
-    span = feedback_span(FeedbackScore(trace_id(number), value, comment=comment, id=f"{number:016x}"), FACTS)
-    return json_line(trace_id(number), [span], FACTS.release)
+    return json_lines([feedback_span(FeedbackScore(trace_id(number), value, comment=comment), FACTS, RESOURCE)])
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.core.tracking import store_uri
 from sluice.core.workspace import Workspace
 from sluice.extras.traffic.traffic_sources import read_here, read_traffic
 from sluice.serving.telemetry.mlflow_import import push
@@ -92,8 +93,7 @@ def test_this_machine_is_its_files_and_its_store_each_trace_once(workspace: Work
     folder = workspace.state / "traces"
     folder.mkdir(parents=True)
     (folder / "1-1-1.jsonl").write_bytes(line(1, "Loaded?", declined=True) + score(1, 0.0, "Pity."))
-    uri = f"sqlite:///{workspace.state / 'mlflow.db'}"
-    push(folder, uri, experiment="service", artifacts=workspace.state / "mlartifacts")
+    push(workspace, "service")
     (folder / "2-1-1.jsonl").write_bytes(line(1, "Loaded?", declined=True) + line(2, "Waiting?"))
     found = {one.question: one for one in read_here(workspace, experiment="service").exchanges}
     assert found.keys() == {"Loaded?", "Waiting?"}
@@ -102,4 +102,4 @@ def test_this_machine_is_its_files_and_its_store_each_trace_once(workspace: Work
     assert (loaded.question, loaded.declined, loaded.similarity) == ("Loaded?", True, 0.7)
     assert (loaded.feedback, loaded.comments, loaded.trace_id) == (0.0, ("Pity.",), trace_id(1))
     assert loaded.chunks == ("tides-1", "dunes-2")
-    assert read_traffic(uri, experiment="another").exchanges == []
+    assert read_traffic(store_uri(workspace), experiment="another").exchanges == []

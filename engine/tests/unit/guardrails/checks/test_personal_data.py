@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.guardrails.checks.personal_data import PersonalDataOptions, luhn
+from sluice.guardrails.checks.personal_data import PersonalDataOptions
 from support.guardrails import finder
 
 find = finder("personal_data")
@@ -55,8 +55,3 @@ def test_look_alikes_pass(text: str) -> None:
 def test_only_the_kinds_asked_for_are_found() -> None:
     text = "a@example.org or +1 555 123 4567"
     assert [f.reason for f in find(text, PersonalDataOptions(kinds=("phone",)))] == ["personal_data.phone"]
-
-
-@pytest.mark.parametrize(("digits", "valid"), [("79927398713", True), ("79927398710", False), ("0", True)])
-def test_luhn(digits: str, valid: bool) -> None:
-    assert luhn(digits) is valid

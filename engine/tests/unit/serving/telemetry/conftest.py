@@ -68,7 +68,7 @@ def serve(
 
     def start(*exporters: str, model: ScriptedChat | None = None, **traces: Any) -> Service:
         settings = telemetry_settings(*exporters, **traces)
-        opened = {name: open_exporter(name, settings.traces, facts, tmp_path / ".sluice") for name in exporters}
+        opened = {name: open_exporter(name, settings.traces, tmp_path / ".sluice") for name in exporters}
         telemetry = Telemetry(settings, facts, opened)
         started.append(telemetry)
         app = create_app(bundle, make_chain(model or chat), TrafficState(), telemetry=telemetry)

@@ -60,14 +60,15 @@ def test_a_stream_that_ends_during_the_drain_is_delivered(start: Start, collecto
     assert {span.trace_id.hex() for span in collector.spans} == {response.headers["x-sluice-trace"]}
 
 
-def test_a_hundred_traces_that_wait_are_delivered(start: Start, collector: Collector) -> None:
-    url, process = start(settings="queue=1000")
+def test_two_hundred_traces_that_wait_are_delivered(start: Start, collector: Collector) -> None:
+    url, process = start(settings="queue=16384")
     with httpx.Client(timeout=60, trust_env=False) as client:
-        for _ in range(100):
+        for _ in range(200):
             client.post(f"{url}/v1/chat/completions", json=BODY)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
-    assert len(collector.spans) == 600
+    assert len(collector.spans) == 1200
+    assert len({span.trace_id for span in collector.spans}) == 200
 
 
 def test_a_collector_that_hangs_does_not_hold_the_process(start: Start, collector: Collector) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.core.tracking import store_uri
+from sluice.core.workspace import Workspace
 from sluice.serving.telemetry.mlflow_import import push
 from sluice.serving.telemetry.spans import FeedbackScore
 
@@ -16,7 +18,8 @@ Serve = Callable[..., Any]
 
 
 def test_nothing_to_load_does_not_wake_mlflow(tmp_path: Path) -> None:
-    assert push(tmp_path / "traces", "sqlite:////nowhere/at/all.db", experiment="x", artifacts=tmp_path).files == 0
+    assert push(Workspace(tmp_path), "x").files == 0
+    assert not (tmp_path / ".sluice").exists()
 
 
 @pytest.fixture
@@ -24,14 +27,15 @@ def uri(tmp_path: Path) -> Iterator[str]:
     import mlflow
 
     before = mlflow.get_tracking_uri()
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = store_uri(Workspace(tmp_path))
     mlflow.set_tracking_uri(uri)
     yield uri
     mlflow.set_tracking_uri(before)
 
 
 @pytest.mark.real
-def test_traces_and_scores_can_be_read_back(serve: Serve, tmp_path: Path, uri: str, facts: Any) -> None:
+@pytest.mark.usefixtures("uri")
+def test_traces_and_scores_can_be_read_back(serve: Serve, tmp_path: Path, facts: Any) -> None:
     import mlflow
 
     service = serve("mlflow", contents=True)
@@ -43,7 +47,7 @@ def test_traces_and_scores_can_be_read_back(serve: Serve, tmp_path: Path, uri: s
     folder = tmp_path / ".sluice" / "traces"
     (folder / "0-broken.jsonl").write_bytes(b"{]\n[]\n")
 
-    done = push(folder, uri, experiment="service", artifacts=tmp_path / "artifacts")
+    done = push(Workspace(tmp_path), "service")
     assert (done.files, done.traces, done.scores, done.broken, done.orphans) == (2, 2, 1, 2, 1)
     assert list(folder.iterdir()) == []
 
@@ -80,7 +84,8 @@ def test_traces_and_scores_can_be_read_back(serve: Serve, tmp_path: Path, uri: s
 
 
 @pytest.mark.real
-def test_loading_the_same_file_twice_changes_nothing(serve: Serve, tmp_path: Path, uri: str) -> None:
+@pytest.mark.usefixtures("uri")
+def test_loading_the_same_file_twice_changes_nothing(serve: Serve, tmp_path: Path) -> None:
     import mlflow
 
     service = serve("mlflow")
@@ -91,7 +96,7 @@ def test_loading_the_same_file_twice_changes_nothing(serve: Serve, tmp_path: Pat
     content = path.read_bytes()
     for _ in range(2):
         path.write_bytes(content)
-        assert push(folder, uri, experiment="service", artifacts=tmp_path / "artifacts").traces == 1
+        assert push(Workspace(tmp_path), "service").traces == 1
     experiment = mlflow.get_experiment_by_name("service").experiment_id
     (trace,) = mlflow.search_traces(locations=[experiment], return_type="list")
     assert (len(trace.data.spans), len(trace.info.assessments)) == (6, 1)
@@ -102,7 +107,7 @@ def test_a_store_that_does_not_take_them_loses_nothing(serve: Serve, tmp_path: P
     service = serve("mlflow")
     service.chat()
     service.flush()
-    (tmp_path / "broken.db").write_bytes(b"not a database, but long enough to look like one" * 100)
-    with pytest.raises(SluiceError, match="MLflow does not take the traces"):
-        push(tmp_path / ".sluice" / "traces", f"sqlite:///{tmp_path / 'broken.db'}", experiment="x", artifacts=tmp_path)
+    (tmp_path / ".sluice" / "mlflow.db").write_bytes(b"not a database, but long enough to look like one" * 100)
+    with pytest.raises(SluiceError, match="MLflow cannot use it"):
+        push(Workspace(tmp_path), "x")
     assert len(list((tmp_path / ".sluice" / "traces").iterdir())) == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sluice.core.workspace import Workspace
 from sluice.guardrails.guards import Guards
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
@@ -67,7 +68,7 @@ def test_after_a_run_with_seeded_data_nothing_of_it_is_on_disk(
     retriever = ScriptedRetriever({clean: [hit(question, doc_id="mail")] for clean, question in seen.items()})
     chat = ScriptedChat({f"Case {n}:": " ".join(SENTENCES).format(**data) for n, data in enumerate(people)})
     settings = telemetry_settings("mlflow", contents=True)
-    telemetry = Telemetry(settings, facts, {"mlflow": open_exporter("mlflow", settings.traces, facts, tmp_path / "s")})
+    telemetry = Telemetry(settings, facts, {"mlflow": open_exporter("mlflow", settings.traces, tmp_path / ".sluice")})
     telemetry.access = True
     feedback = FeedbackLog(tmp_path / "feedback")
     app = create_app(
@@ -92,11 +93,11 @@ def test_after_a_run_with_seeded_data_nothing_of_it_is_on_disk(
             assert sent.status_code == 200, sent.text
             logging.getLogger("sluice.serving").warning("asked: %s", question)
         telemetry.close(10)
-    spool = tmp_path / "s" / "traces"
+    workspace = Workspace(tmp_path)
+    spool = workspace.state / "traces"
     spooled = "".join(path.read_text() for path in spool.iterdir())
     assert spooled.count("[redacted: ") >= MANY  # contents are there, without what is personal
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    assert push(spool, uri, experiment="service", artifacts=tmp_path / "artifacts").traces == MANY
+    assert push(workspace, "service").traces == MANY
     assert len((tmp_path / "log").read_text().splitlines()) >= 2 * MANY
     kept = {"spool": spooled.encode()}
     kept |= {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.serving.telemetry.otlp_encoding import parse_json_line
+from sluice.serving.telemetry.spool import parse_json_line
 
 ROOT = Path(__file__).parents[5]
 # The runtime is replaced by the scripted fakes; all else is the service.
@@ -60,8 +60,10 @@ def test_serve_logs_json_and_leaves_its_traces(tmp_path: Path) -> None:
     try:
         assert wait_until(lambda: _ready(url) or process.poll() is not None, seconds=60), log.read_text()
         body = {"messages": [{"role": "user", "content": "How much overlap do chunks have?"}]}
-        reply = httpx.post(f"{url}/v1/chat/completions", json=body, trust_env=False)
-        unknown = httpx.post(f"{url}/v1/chat/completions", json=body | {"what": 1}, trust_env=False)
+        sampled = {"traceparent": f"00-{'0af76519' * 4}-{'b7ad6b71' * 2}-01"}
+        chat = f"{url}/v1/chat/completions"
+        reply = httpx.post(chat, json=body, headers=sampled, trust_env=False)
+        unknown = httpx.post(chat, json=body | {"what": 1}, headers=sampled, trust_env=False)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     finally:
@@ -81,7 +83,7 @@ def test_serve_logs_json_and_leaves_its_traces(tmp_path: Path) -> None:
         [span.name for span in parse_json_line(line).resource_spans[0].scope_spans[0].spans]
         for line in spooled.read_bytes().splitlines()
     ]
-    assert [len(some) for some in names] == [6, 1]
+    assert sum(map(len, names)) == 6 + 1
 
 
 def _ready(url: str) -> bool:

@@ -17,6 +17,7 @@ from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import LogSettings
 from support.serving.fakes import ScriptedChat
+from support.telemetry.recording import RecordedTrace
 
 Serve = Callable[..., Any]
 SHAPED_LIKE_A_KEY = "AKIA" + "IOSFODNN7ABCDEFG"
@@ -90,7 +91,7 @@ def test_a_defect_is_told_by_its_places_and_not_by_what_it_quotes(log: Log) -> N
 
 
 def test_tenant_and_trace_are_on_lines_of_the_request(log: Log) -> None:
-    trace = traces.Trace("a" * 32, "b" * 16)
+    trace = RecordedTrace("a" * 32)
     trace.route, trace.tenant = "/v1/chat/completions", "acme"
     token = traces.enter(trace)
     logging.getLogger("sluice.x").warning("inside")

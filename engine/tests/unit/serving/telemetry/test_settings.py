@@ -9,7 +9,7 @@ import yaml
 from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings
 from sluice.serving.telemetry.exporters import EXPORTERS
-from sluice.serving.telemetry.settings import TelemetrySettings
+from sluice.serving.telemetry.settings import TelemetrySettings, TraceSettings
 
 FILE = Path(__file__).parents[5] / "config" / "telemetry.yaml"
 
@@ -26,6 +26,7 @@ def test_the_repository_s_file_traces_to_mlflow_without_contents() -> None:
     settings = load_settings(FILE, TelemetrySettings)
     assert settings.traces.exporters == ("mlflow",)
     assert settings.traces.contents is False
+    assert settings.traces.ratio == TraceSettings.model_validate({"exporters": "none"}).ratio == 0.1
     assert settings.traces.mlflow.tracking_uri == ""
 
 

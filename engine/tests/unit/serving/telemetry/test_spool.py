@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from sluice.serving.telemetry import spool
-from sluice.serving.telemetry.background_queue import BatchLostError
+from sluice.serving.telemetry.export_queue import SpansLostError
 from sluice.serving.telemetry.spool import TraceSpool, waiting
 
 
@@ -17,47 +16,45 @@ def content(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
 
 
-def test_a_file_is_loaded_only_when_it_is_whole(tmp_path: Path) -> None:
-    writer = TraceSpool(tmp_path / "traces", most_bytes=1000)
-    writer.write([b"one\n", b"two\n"])
-    assert waiting(tmp_path / "traces") == []
-    writer.close()
-    (path,) = waiting(tmp_path / "traces")
-    assert path.read_bytes() == b"one\ntwo\n"
-
-
-def test_an_old_file_becomes_whole_while_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = TraceSpool(tmp_path, most_bytes=1000)
-    writer.write([b"one\n"])
-    writer.age()
-    assert waiting(tmp_path) == []
-    monkeypatch.setattr(spool, "_LONGEST_SECONDS", -1)
-    writer.age()
-    assert len(waiting(tmp_path)) == 1
-    writer.write([b"two\n"])
-    writer.close()
-    assert [path.read_bytes() for path in waiting(tmp_path)] == [b"one\n", b"two\n"]
+def test_a_file_that_is_loaded_is_not_written_any_more(tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    assert waiting(folder) == []
+    writer = TraceSpool(folder, most_bytes=1000)
+    writer.write("one\n")
+    writer.write("two\n")
+    (first,) = waiting(folder)
+    writer.write("three\n")
+    assert first.read_bytes() == b"one\ntwo\n"
+    assert [path.read_bytes() for path in waiting(folder)] == [b"one\ntwo\n", b"three\n"]
 
 
 def test_all_files_together_have_a_limit(tmp_path: Path) -> None:
-    writer = TraceSpool(tmp_path, most_bytes=10)
-    writer.write([b"12345678\n"])
-    with pytest.raises(BatchLostError) as raised:
-        writer.write([b"x\n"])
+    folder = tmp_path / "traces"
+    writer = TraceSpool(folder, most_bytes=10)
+    writer.write("12345678\n")
+    with pytest.raises(SpansLostError) as raised:
+        writer.write("x\n")
     assert raised.value.reason == "spool_full"
-    writer.close()
-    waiting(tmp_path)[0].unlink()
-    writer.write([b"x\n"])
-    assert content(tmp_path) == b"x\n"
+    waiting(folder)[0].unlink()
+    writer.write("x\n")
+    assert content(folder) == b"x\n"
 
 
-def test_what_a_killed_process_left_is_loaded(tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    (tmp_path / f"1-{gone.pid}-1.part").write_bytes(b"one\n")
-    (tmp_path / f"2-{os.getpid()}-1.part").write_bytes(b"two\n")
-    (tmp_path / "notes.part").write_bytes(b"of somebody else")
-    assert [path.name for path in waiting(tmp_path)] == [f"1-{gone.pid}-1.jsonl"]
+def test_several_services_and_a_reader_lose_no_line(tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    line = "x" * 5000 + "\n"
+
+    def write() -> None:
+        writer = TraceSpool(folder, most_bytes=1 << 30)
+        for _ in range(50):
+            writer.write(line)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        waiting(folder)
+    assert content(folder).decode() == line * 200
 
 
 def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
@@ -65,33 +62,31 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
     code = f"""
 import resource, signal
 from pathlib import Path
-from sluice.serving.telemetry.background_queue import BatchLostError
-from sluice.serving.telemetry.spool import TraceSpool
+from sluice.serving.telemetry.export_queue import SpansLostError
+from sluice.serving.telemetry.spool import TraceSpool, waiting
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
-writer = TraceSpool(Path({str(tmp_path)!r}), most_bytes=1000)
-writer.write([b"12345\\n"])
+writer = TraceSpool(Path({str(tmp_path / "traces")!r}), most_bytes=1000)
+writer.write("12345\\n")
 try:
-    writer.write([b"67890\\n"])
-except BatchLostError as error:
+    writer.write("67890\\n")
+except SpansLostError as error:
     print(error.reason)
-writer.write([b"abcde\\n"])
-writer.close()
+waiting(Path({str(tmp_path / "traces")!r}))
+writer.write("abcde\\n")
 """
     assert resource.RLIMIT_FSIZE
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("disk\n", "")
-    assert [path.read_bytes() for path in waiting(tmp_path)] == [b"12345\n", b"abcde\n"]
+    assert [path.read_bytes() for path in waiting(tmp_path / "traces")] == [b"12345\n", b"abcde\n"]
 
 
-def test_a_folder_that_was_taken_away_costs_one_batch(tmp_path: Path) -> None:
+def test_a_folder_that_was_taken_away_is_made_again(tmp_path: Path) -> None:
     folder = tmp_path / "traces"
     writer = TraceSpool(folder, most_bytes=1000)
-    writer.write([b"one\n"])
+    writer.write("one\n")
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
-    writer.close()
-    writer.write([b"two\n"])
-    writer.close()
+    writer.write("two\n")
     assert [path.read_bytes() for path in waiting(folder)] == [b"two\n"]

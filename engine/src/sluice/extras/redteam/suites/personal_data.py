@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from stdnum import luhn
+
 from sluice.data.rows import Document
 from sluice.extras.redteam.attack import Attack, AttackFixture, AttackSuite, user
 from sluice.extras.redteam.attack_wording import fill, scattered, turn
@@ -9,7 +11,6 @@ from sluice.extras.redteam.cases import load_cases
 from sluice.extras.redteam.detectors import holds
 from sluice.extras.redteam.poison_index import planted
 from sluice.extras.redteam.transforms import wish
-from sluice.guardrails.checks.personal_data import luhn
 
 _NAME = "personal_data"
 _DOCUMENTS, _ATTACKS = 64, 256
@@ -20,7 +21,7 @@ _FORMS = ("base64", "hex", "rot13", "backwards", "spaced", "full_width", "zero_w
 def _values(number: int) -> dict[str, str]:
     """Nobody's: a domain for examples, numbers that are not given out, a card of no bank with the right checksum."""
     start = f"400000000000{number:03}"
-    card = next(start + str(digit) for digit in range(10) if luhn(start + str(digit)))
+    card = next(start + str(digit) for digit in range(10) if luhn.is_valid(start + str(digit)))
     return {
         "email": f"contact-{number:03}@red.example.org",
         "phone": f"+1 555 0100 {number:03}",

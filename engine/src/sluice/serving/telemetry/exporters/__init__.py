@@ -1,20 +1,19 @@
 """Trace exporters: one file and one line each. An exporter is imported only when config/telemetry.yaml names it.
 
-A module has `open_exporter(settings, facts, state)`, which gives an Exporter or raises SluiceError when its settings
+A module has `open_exporter(settings, state)`, which gives a TraceExporter or raises SluiceError when its settings
 cannot work. To add one, write its file and its line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sluice.serving.telemetry.export_queue import TraceExporter
     from sluice.serving.telemetry.settings import TraceSettings
-    from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts
-    from sluice.serving.telemetry.traces import Trace
 
 EXPORTERS: Mapping[str, str] = {
     "langfuse": "sluice.serving.telemetry.exporters.langfuse",
@@ -23,20 +22,7 @@ EXPORTERS: Mapping[str, str] = {
 }
 
 
-class Exporter(Protocol):
-    """Used by one thread. Delivering the same items twice must do no harm."""
-
-    def deliver(self, items: Sequence[Trace | FeedbackScore]) -> None:
-        """Returns when the items are delivered; RetryLaterError or BatchLostError when they are not."""
-
-    def idle(self) -> None:
-        """Called about twice a second by the same thread; must not fail."""
-
-    def close(self) -> None:
-        """Gives back what it holds; after it nothing is delivered."""
-
-
-def open_exporter(name: str, settings: TraceSettings, facts: ProcessFacts, state: Path) -> Exporter:
+def open_exporter(name: str, settings: TraceSettings, state: Path) -> TraceExporter:
     """`state`: the .sluice/ folder. SluiceError when the settings of the exporter cannot work."""
-    exporter: Exporter = import_module(EXPORTERS[name]).open_exporter(settings, facts, state)
+    exporter: TraceExporter = import_module(EXPORTERS[name]).open_exporter(settings, state)
     return exporter

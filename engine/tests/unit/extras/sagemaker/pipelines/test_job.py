@@ -199,37 +199,6 @@ def test_without_a_live_release_the_untouched_model_is_asked(base: Path, start: 
     assert called(base)[1] == "evaluate --baseline --out build/live rank="
 
 
-def embedding(base: Path, config: str) -> None:
-    """The inputs of a job that embeds, with what an attempt before has left."""
-    inputs = base / "processing" / "input"
-    parcel(inputs / "checkout", CODE)
-    parcel(inputs / "data", {"data/corpus/a.md": ""})
-    for shard in ("1-of-3", "2-of-3"):
-        (inputs / "vectors" / shard / "000000000").mkdir(parents=True)
-        (inputs / "vectors" / shard / "000000000" / "a.npz").write_text(shard)
-    (base / "config").mkdir()
-    (base / "config" / "resourceconfig.json").write_text(config)
-
-
-def test_embed_takes_the_shard_of_its_machine_and_goes_on_where_it_was(base: Path, start: Start) -> None:
-    embedding(
-        base, '{"current_host": "algo-2", "hosts": ["algo-3", "algo-1", "algo-2"], "network_interface_name": "e"}'
-    )
-    code, said = end(start("embed"))
-    assert code == 0, said
-    out = base / "processing" / "output" / "vectors"
-    assert called(base) == [f"index build --shard 2/3 --out {out} rank="]
-    assert (out / "2-of-3" / "000000000" / "a.npz").read_text() == "2-of-3"
-    assert {one.name for one in out.iterdir()} == {"2-of-3"}
-
-
-@pytest.mark.parametrize("config", ["", "{}", '{"current_host": "algo-9", "hosts": ["algo-1"]}'])
-def test_a_machine_that_is_not_told_which_it_is_says_so(base: Path, start: Start, config: str) -> None:
-    embedding(base, config)
-    assert end(start("embed"))[0] == 1
-    assert "resourceconfig.json: does not say which machine" in (base / "output" / "message").read_text()
-
-
 def test_what_a_stage_says_is_the_reason_that_sagemaker_shows(base: Path, start: Start) -> None:
     code, said = end(start("train", **training(base, FAILS="train")))
     assert code == 1

@@ -1,5 +1,5 @@
 """The jobs with the real stages, model and data, one after the other, as SageMaker would run them: a few steps of
-training, a few questions; and two machines that embed. Minutes; runs with `make test-sagemaker`."""
+training, a few questions. Minutes; runs with `make test-sagemaker`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from sluice.evaluation.asked_rows import EvaluateParameters
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.sagemaker import source_archives
 from sluice.jobs.dvc_pipeline import pull
-from sluice.retrieval.index_files import read_index
 from support.aws.sagemaker_runs import ROOT
 from unit.extras.sagemaker.pipelines.test_job import JOB
 
@@ -93,27 +92,3 @@ def test_the_stages_run_in_the_jobs_one_after_the_other(checkout: Workspace, tmp
     assert verdict["passed"] is False
     assert "comparison_f1" in verdict["refused_by"]
     assert all(one["samples"] <= 12 for one in verdict["verdicts"])
-
-
-def test_two_machines_embed_what_one_indexes(checkout: Workspace, tmp_path: Path) -> None:
-    """With the model in 8 bits a vector depends a little on what is embedded with it."""
-    code, corpus = source_archives.code_of(checkout), [*(checkout.data / "corpus").rglob("*")]
-    shards = []
-    for host in ("algo-1", "algo-2"):
-        base = tmp_path / host
-        put(base / "processing" / "input" / "checkout", checkout, code)
-        put(base / "processing" / "input" / "data", checkout, corpus)
-        (base / "config").mkdir()
-        said = json.dumps({"current_host": host, "hosts": ["algo-1", "algo-2"]})
-        (base / "config" / "resourceconfig.json").write_text(said)
-        run(base, "embed")
-        shards.append(base / "processing" / "output" / "vectors")
-    made = {}
-    for name, words in (("alone", []), ("joined", [word for one in shards for word in ("--from", str(one))])):
-        shutil.rmtree(checkout.state / "vectors", ignore_errors=True)
-        argv = [sys.executable, "-c", "import sys; from sluice.cli import main; sys.exit(main())", "index", "build"]
-        done = subprocess.run([*argv, *words], cwd=checkout.root, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        made[name] = read_index(checkout.build / "index")
-    assert made["joined"][0].digest == made["alone"][0].digest
-    assert (made["joined"][2] * made["alone"][2]).sum(axis=1).min() >= 0.998

@@ -12,7 +12,8 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.serving.telemetry.exporters import langfuse
-from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts
+from sluice.serving.telemetry.spans import FeedbackScore
+from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, attributes_of, telemetry_settings
 
 Serve = Callable[..., Any]
@@ -35,33 +36,52 @@ def test_spans_arrive_with_basic_auth_and_langfuse_s_names(serve: Serve, collect
     assert base64.b64decode(arrived.headers["authorization"].removeprefix("Basic ")) == b"pk:none"
     assert arrived.headers["content-encoding"] == "gzip"
     seen = {span.name: attributes_of(span) for span in arrived.spans}
-    assert {name: own["langfuse.observation.type"] for name, own in seen.items()} == {
-        ROOT: "chain",
-        "guard input": "guardrail",
-        "retrieve": "retriever",
-        "prompt": "span",
-        "chat model": "generation",
-        "guard output": "guardrail",
+    # What Langfuse 4.16 reads, packages/shared/src/server/otel/ObservationTypeMapper.ts (priority 2 and 3) …
+    assert {name: own.get("openinference.span.kind") for name, own in seen.items()} == {
+        ROOT: "CHAIN",
+        "guard input": "GUARDRAIL",
+        "retrieve": "RETRIEVER",
+        "prompt": None,
+        "chat model": None,
+        "guard output": "GUARDRAIL",
     }
+    assert seen["chat model"]["gen_ai.operation.name"] == "chat", "a generation"
+    # … and OtelIngestionProcessor.ts: extractEnvironment, extractModelName, extractUsageDetails, extractInputAndOutput.
     assert {own["langfuse.release"] for own in seen.values()} == {"r-0123456789ab"}
-    assert seen[ROOT]["langfuse.trace.name"] == ROOT
+    assert {own["langfuse.environment"] for own in seen.values()} == {"default"}
+    assert {own["langfuse.trace.metadata.tenant"] for own in seen.values()} == {"default"}
     model = seen["chat model"]
-    assert model["langfuse.observation.model.name"] == "model"
-    assert json.loads(model["langfuse.observation.usage_details"]) == {"input": 11, "output": 2}
-    assert json.loads(seen[ROOT]["langfuse.observation.output"]) == [{"role": "assistant", "content": "64 tokens"}]
-    assert json.loads(seen["retrieve"]["langfuse.observation.input"]) == "How much overlap do chunks have?"
+    assert model["gen_ai.request.model"] == "model"
+    assert (model["gen_ai.usage.input_tokens"], model["gen_ai.usage.output_tokens"]) == (11, 2)
+    (said,) = json.loads(seen[ROOT]["gen_ai.output.messages"])
+    assert (said["role"], said["parts"][0]["content"]) == ("assistant", "64 tokens")
+    assert seen["retrieve"]["input.value"] == "How much overlap do chunks have?"
+    assert "share 64 tokens" in seen["retrieve"]["output.value"]
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_failure_and_a_cost_are_told_as_langfuse_reads_them(serve: Serve, collector: Collector) -> None:
+    service = serve("langfuse", model=ScriptedChat(script={"overlap": ConnectionError("of someone@example.org")}))
+    service.chat()
+    service.flush()
+    failed = {span.name: span.status.message for span in collector.spans if span.status.code == 2}
+    assert failed == {ROOT: "ModelError", "chat": "ModelError"}
+    exporter = langfuse.LangfuseExporter("http://127.0.0.1:1", "a:b", telemetry_settings("langfuse").traces)
+    given = {"sluice.release": "r", "sluice.tenant": "t", "sluice.cost": 0.25}
+    assert exporter.dialect(given)["gen_ai.usage.cost"] == 0.25
+    exporter.shutdown()
 
 
 @pytest.mark.usefixtures("keys")
 def test_scores_arrive_as_langfuse_reads_them(serve: Serve, collector: Collector) -> None:
     service = serve("langfuse")
     trace_id = service.chat().json()["trace"]
-    service.telemetry.score(FeedbackScore(trace_id, -1.0, "call +1 555 123 4567", id="00000000000000aa"))
+    service.telemetry.score(FeedbackScore(trace_id, -1.0, "call +1 555 123 4567"))
     service.flush()
     sent = next(arrived for arrived in collector.arrived if arrived.path == "/api/public/scores")
     assert sent.json == [
         {
-            "id": "00000000000000aa",
+            "id": sent.json[0]["id"],
             "traceId": trace_id,
             "name": "user",
             "value": -1.0,
@@ -76,12 +96,12 @@ def test_scores_arrive_as_langfuse_reads_them(serve: Serve, collector: Collector
 @pytest.mark.parametrize("mode", ["error", "forbidden", "hang", "garbage", "reset", "down"])
 def test_langfuse_in_trouble_costs_traces_and_scores_only(serve: Serve, collector: Collector, mode: str) -> None:
     collector.turn(mode)
-    service = serve("langfuse", timeout_seconds=0.3 if mode == "hang" else 60)
+    service = serve("langfuse", timeout_seconds=60 if mode in ("error", "forbidden") else 0.3)
     reply = service.chat()
     assert reply.status_code == 200
     service.telemetry.score(FeedbackScore(reply.json()["trace"], 1.0))
     service.flush()
-    assert service.lost == {("langfuse", "refused" if mode == "forbidden" else "unreachable"): 2}
+    assert service.lost == {("langfuse", "refused" if mode in ("error", "forbidden") else "unreachable"): 6 + 1}
 
 
 @pytest.mark.usefixtures("keys")
@@ -96,10 +116,8 @@ def test_langfuse_that_is_slow_costs_nothing(serve: Serve, collector: Collector)
     assert not service.lost
 
 
-def test_without_keys_the_service_does_not_start(
-    facts: ProcessFacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_keys_the_service_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PUBLIC_KEY", "SECRET_KEY", "BASE_URL"):
         monkeypatch.delenv(f"LANGFUSE_{name}", raising=False)
     with pytest.raises(SluiceError, match="the exporter langfuse has no address or no keys"):
-        langfuse.open_exporter(telemetry_settings("langfuse").traces, facts, tmp_path)
+        langfuse.open_exporter(telemetry_settings("langfuse").traces, tmp_path)

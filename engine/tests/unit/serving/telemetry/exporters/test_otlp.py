@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port, wait_until
 from sluice.serving.telemetry.exporters import otlp
-from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts
+from sluice.serving.telemetry.spans import FeedbackScore, ProcessFacts, feedback_span
 from support.serving.fakes import ScriptedChat
 from support.telemetry.collector import Collector, attributes_of, telemetry_settings
+from support.telemetry.recording import RESOURCE
 
 OVERLAP = "How much overlap do chunks have?"
 OWNER = "Who answers for this?"
@@ -34,8 +36,8 @@ def test_one_request_is_one_tree(to: Serve, collector: Collector, facts: Process
     assert service.flush()
     (arrived,) = collector.arrived
     assert arrived.path == "/v1/traces"
-    assert arrived.resource == {"service.name": "sluice", "service.version": facts.release}
-    spans = {span.name: span for span in arrived.spans}
+    assert (arrived.resource["service.name"], arrived.resource["service.version"]) == ("sluice", facts.release)
+    spans = {span.name: span for span in collector.spans}
     assert list(spans) == [
         "POST /v1/chat/completions",
         "guard input",
@@ -159,7 +161,8 @@ def test_only_questions_are_traced_and_everything_has_an_id(to: Serve, collector
 
 def test_sampling_keeps_about_its_share(to: Serve) -> None:
     service = to(ratio=0.25, queue=1000)
-    sampled = sum(service.telemetry.begin({"headers": []}).sampled for _ in range(4000))
+    begun = [service.telemetry.begin({"headers": []}, chat=True) for _ in range(4000)]
+    sampled = sum(trace.span.is_recording() for trace in begun)
     assert 800 < sampled < 1200
 
 
@@ -179,12 +182,14 @@ def test_a_score_is_a_span_of_the_trace_it_is_about(to: Serve, collector: Collec
 @pytest.mark.parametrize(
     ("mode", "reason", "lost"),
     [
-        ("error", "unreachable", 3),
-        ("forbidden", "refused", 3),
-        ("hang", "unreachable", 3),
-        ("garbage", "unreachable", 3),
-        ("reset", "unreachable", 3),
-        ("not_otlp", "garbage", 3),
+        ("busy", "unreachable", 18),
+        ("error", "refused", 18),
+        ("forbidden", "refused", 18),
+        ("redirect", "refused", 18),
+        ("hang", "unreachable", 18),
+        ("garbage", "unreachable", 18),
+        ("reset", "unreachable", 18),
+        ("not_otlp", "garbage", 18),
         ("partial", "rejected", 1),
     ],
 )
@@ -192,7 +197,7 @@ def test_requests_are_answered_whatever_the_collector_does(
     to: Serve, collector: Collector, mode: str, reason: str, lost: int
 ) -> None:
     collector.turn(mode)
-    service = to(timeout_seconds=0.3) if mode == "hang" else to()
+    service = to(timeout_seconds=0.3) if mode in ("busy", "hang", "garbage", "reset") else to()
     for _ in range(3):
         assert service.chat().status_code == 200
     assert service.flush()
@@ -212,12 +217,13 @@ def test_a_collector_that_is_slow_costs_nothing(to: Serve, collector: Collector)
 
 @pytest.mark.usefixtures("loopback")
 def test_a_collector_that_is_not_there_costs_nothing_but_its_traces(serve: Serve) -> None:
-    service = serve("otlp", otlp={"endpoint": f"http://127.0.0.1:{free_port()}/v1/traces"}, queue=5)
+    endpoint = f"http://127.0.0.1:{free_port()}/v1/traces"
+    service = serve("otlp", otlp={"endpoint": endpoint}, queue=30, timeout_seconds=0.3)
     for _ in range(20):
         assert service.chat().status_code == 200
-    assert len(service.telemetry._workers["otlp"]) <= 5 + 64
+    assert service.telemetry.queues["otlp"]() <= 30
     service.flush()
-    assert sum(service.lost.values()) == 20
+    assert sum(service.lost.values()) == 20 * 6
 
 
 def test_a_drain_ends_in_time_although_the_collector_hangs(to: Serve, collector: Collector) -> None:
@@ -225,14 +231,13 @@ def test_a_drain_ends_in_time_although_the_collector_hangs(to: Serve, collector:
     service = to(timeout_seconds=3600)
     service.chat()
     assert not service.flush(0.5)
-    assert service.lost == {("otlp", "shutdown"): 1}
+    assert service.lost == {("otlp", "shutdown"): 6}
 
 
 def test_what_failed_for_a_while_is_delivered_later(to: Serve, collector: Collector) -> None:
-    collector.turn("error", "ok")
+    collector.turn("busy", "ok")
     service = to()
     service.chat()
-    service.telemetry._workers["otlp"].wake()
     assert wait_until(lambda: len(collector.spans) == 6, seconds=60)
     assert not service.lost
 
@@ -241,12 +246,16 @@ def test_headers_come_from_a_variable(
     collector: Collector, facts: ProcessFacts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("COLLECTOR_HEADERS", "x-team = search ,x-site=b")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-token=of-another-backend")
     given = {"endpoint": f"{collector.url}/v1/traces", "headers_env": "COLLECTOR_HEADERS"}
     settings = telemetry_settings("otlp", otlp=given).traces
-    exporter = otlp.open_exporter(settings, facts, tmp_path)
-    exporter.deliver([FeedbackScore("0" * 31 + "1", 1)])
+    exporter = otlp.open_exporter(settings, tmp_path)
+    exporter.export([feedback_span(FeedbackScore("0" * 31 + "1", 1), facts, RESOURCE)])
+    exporter.shutdown()
     assert (collector.arrived[0].headers["x-team"], collector.arrived[0].headers["x-site"]) == ("search", "b")
+    assert "x-token" not in collector.arrived[0].headers, "which is for whoever reads that variable"
+    assert os.environ["OTEL_EXPORTER_OTLP_HEADERS"]
     monkeypatch.setenv("COLLECTOR_HEADERS", "no equals sign")
     with pytest.raises(SluiceError, match="COLLECTOR_HEADERS is not name=value") as raised:
-        otlp.open_exporter(settings, facts, tmp_path)
+        otlp.open_exporter(settings, tmp_path)
     assert "no equals" not in str(raised.value)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from sluice.llm.provider_failures import FailureKind
-from sluice.llm.providers.langchain import classify
+from sluice.llm.providers.sdk_calls import classify
 
 
 def exception(name: str, base: type[Exception] = Exception, **fields: object) -> Exception:
@@ -15,6 +15,10 @@ def exception(name: str, base: type[Exception] = Exception, **fields: object) ->
     for field, value in fields.items():
         setattr(error, field, value)
     return error
+
+
+def in_stream(code: str) -> Exception:
+    return exception("EventStreamError", response={"Error": {"Code": code, "Message": "secret"}})
 
 
 def botocore(status: int, code: str) -> Exception:
@@ -36,6 +40,14 @@ def botocore(status: int, code: str) -> Exception:
         (exception("JSONDecodeError", ValueError), FailureKind.GARBAGE),
         (botocore(400, "ThrottlingException"), FailureKind.RATE_LIMITED),
         (botocore(403, "AccessDeniedException"), FailureKind.FORBIDDEN),
+        (exception("ParamValidationError"), FailureKind.REFUSED),
+        (exception("HTTPClientError"), FailureKind.UNREACHABLE),
+        (in_stream("throttlingException"), FailureKind.RATE_LIMITED),
+        (in_stream("validationException"), FailureKind.REFUSED),
+        (in_stream("ValidationException"), FailureKind.REFUSED),
+        (in_stream("accessDeniedException"), FailureKind.FORBIDDEN),
+        (in_stream("modelStreamErrorException"), FailureKind.SERVER_ERROR),
+        (in_stream("InternalFailure"), FailureKind.SERVER_ERROR),
     ],
 )
 def test_an_exception_is_what_it_looks_like_and_its_words_are_dropped(error: Exception, failure: FailureKind) -> None:
@@ -47,3 +59,10 @@ def test_an_exception_is_what_it_looks_like_and_its_words_are_dropped(error: Exc
 def test_the_time_to_wait_is_read_from_its_response() -> None:
     response = SimpleNamespace(headers={"retry-after": "9"})
     assert classify(exception("RateLimitError", status_code=429, response=response)).retry_after == 9
+    reply = {"HTTPStatusCode": 429, "HTTPHeaders": {"retry-after": "9"}}
+    throttled = exception("ClientError", response={"ResponseMetadata": reply, "Error": {"Code": "TooManyRequests"}})
+    assert classify(throttled).retry_after == 9
+
+
+def test_an_exception_in_a_stream_has_its_name() -> None:
+    assert classify(in_stream("throttlingException")).message == "throttlingException in the stream"

@@ -1,5 +1,5 @@
-"""Closed JSON Schemas of the custom resources in k8s/, in engine/schemas/cluster/; `sluice manifests schemas` writes
-them.
+"""Writes closed JSON Schemas of the custom resources in k8s/, into engine/schemas/cluster/:
+`.venv/bin/python engine/scripts/write_cluster_schemas.py`.
 
 The projects' own definitions list the known fields, and an API server prunes others silently. Here every object forbids
 unknown keys, so that a misspelt key is an error. metadata allows only fields that manifests set, none that controllers
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,10 @@ import httpx
 import yaml
 from pydantic import Field, TypeAdapter
 
+from sluice.cluster.manifests import schema_name
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
+from sluice.core.workspace import Workspace
 
 HOST = "https://raw.githubusercontent.com"
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
@@ -52,26 +53,16 @@ class SchemaSource(Settings):
     kinds: tuple[str, ...] = ()
 
 
-def schema_name(group: str, kind: str) -> str:
-    return f"{group}_{kind.lower()}.json"
-
-
-@cache
-def read_schema(folder: Path, group: str, kind: str) -> dict[str, Any]:
-    """SluiceError when there is none: what cannot be checked does not pass."""
-    path = folder / schema_name(group, kind)
-    if not path.is_file():
-        raise SluiceError(
-            f"{path}: no schema of {group}'s {kind}",
-            remedy=f"add its definition to {folder / 'sources.yaml'} and run `make schemas`",
-        )
-    schema: dict[str, Any] = json.loads(path.read_bytes())
-    return schema
-
-
 def write_schemas(folder: Path, *, host: str = HOST) -> list[Path]:
-    """Fetches what sources.yaml of `folder` names, and writes a schema for each kind. SluiceError when a file has
-    another sha256 than is written there."""
+    """Fetches the definitions that a list names, and writes a schema for each kind.
+
+    Args:
+        folder: With sources.yaml; the schemas are written beside it.
+        host: Where the definitions are.
+
+    Raises:
+        SluiceError: A file cannot be fetched, or has another sha256 than the list says.
+    """
     sources = TypeAdapter(list[SchemaSource]).validate_python(yaml.safe_load((folder / "sources.yaml").read_text()))
     written = []
     for source in sources:
@@ -131,3 +122,8 @@ def close(schema: dict[str, Any]) -> dict[str, Any]:
         if isinstance(closed.get(key), dict):
             closed[key] = close(closed[key])
     return closed
+
+
+if __name__ == "__main__":
+    for path in write_schemas(Workspace.find().root / "engine" / "schemas" / "cluster"):
+        print(path.name)

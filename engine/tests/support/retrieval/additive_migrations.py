@@ -1,7 +1,7 @@
-"""Whether a migration is purely additive: checked on its SQL before any of it runs.
+"""Whether a migration is purely additive, by its SQL.
 
 The live release keeps using the store during and after a migration, so no object that it uses may change or disappear.
-Only the statements listed here are allowed; all others are refused.
+Only the statements listed here are allowed; all others are refused (engine/docs/decisions/alembic.md).
 """
 
 from __future__ import annotations

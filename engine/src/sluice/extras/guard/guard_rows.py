@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
-from sluice.core.errors import ValidationErrors
-from sluice.core.settings import Settings, nearest
+from sluice.core.settings import Settings
 from sluice.data import privacy
 from sluice.data.near_duplicates import words
-from sluice.data.rows import LocatedRecord, ValidationIssue, read_text
+from sluice.data.scanning import LocatedRecord, ValidationIssue, parse_line, require_whole, scan_lines
 
 FILES = ("train.jsonl", "eval.jsonl")
 FREE = "free"  # family of the rows of eval.jsonl that are of all kinds and follow no pattern
@@ -37,53 +34,24 @@ class GuardRow(Settings):
 
 def load_guard_rows(path: Path) -> list[GuardRow]:
     """All rows of one file. Raises ValidationErrors with every malformed line."""
-    rows, faults = scan_guard_rows(path)
-    if faults:
-        raise ValidationErrors(
-            str(path),
-            [str(fault) for fault in faults],
-            remedy="correct the lines above; see engine/docs/reference/data.md",
-        )
-    return [placed.value for placed in rows]
+    return require_whole(path, scan_lines(path, _parse))
 
 
-def scan_guard_rows(path: Path) -> tuple[list[LocatedRecord[GuardRow]], list[ValidationIssue]]:
-    """The readable rows of a file and a fault for each line that is not one."""
-    text, faults = read_text(path)
-    if faults:
-        return [], faults
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = GuardRow.model_validate_json(line, strict=True)
-        except ValidationError as error:
-            faults += [ValidationIssue(path, number, _describe(dict(fault))) for fault in error.errors()]
-            continue
-        blank = [name for name in ("text", "family") if not getattr(row, name).strip()]
-        faults += [ValidationIssue(path, number, f"{name} is blank") for name in blank]
-        rows.append(LocatedRecord(row, path, number))
-    if not rows and not faults:
-        faults.append(ValidationIssue(path, 1, "no rows"))
-    return rows, faults
+def _parse(line: str) -> tuple[GuardRow | None, list[str]]:
+    row, faults = parse_line(GuardRow, line)
+    blank = [name for name in ("text", "family") if row and not getattr(row, name).strip()]
+    return row, faults + [f"{name} is blank" for name in blank]
 
 
-def _describe(fault: dict[str, object]) -> str:
-    place = ".".join(str(part) for part in fault["loc"])  # type: ignore[attr-defined]
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key {place!r}{nearest(place, list(GuardRow.model_fields))}"
-    return f"{place or 'row'}: {fault['msg']}"
-
-
-def check_guard(folder: Path) -> list[ValidationIssue]:
+def check_guard(data: Path) -> list[ValidationIssue]:
     """Faults of data/guard; none where there is no such folder, because not every data set has a guard of its own."""
+    folder = data / "guard"
     if not folder.is_dir():
         return []
     faults: list[ValidationIssue] = []
     rows: list[LocatedRecord[GuardRow]] = []
     for name in FILES:
-        found, broken = scan_guard_rows(folder / name)
+        found, broken = scan_lines(folder / name, _parse)
         faults += broken + _check_labels(folder / name, found)
         rows += found
     faults += _check_repeats(rows)

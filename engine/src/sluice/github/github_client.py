@@ -1,0 +1,108 @@
+"""The repository of a run on GitHub, through PyGithub: with a token, a few retries, and refusals as errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from sluice.core.errors import SluiceError
+
+if TYPE_CHECKING:
+    from github.GithubException import GithubException
+    from github.Repository import Repository
+
+# Who GITHUB_TOKEN writes as; such a token may not ask for its own name.
+BOT = "github-actions[bot]"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_RETRIES = 3
+_LONGEST_PAUSE_S = 60
+_REMEDIES = {410: "switch issues on: Settings, General, Features"}
+
+
+class GitHubStatusError(SluiceError):
+    """GitHub answered and said no. `status` is that of HTTP."""
+
+    def __init__(self, error: GithubException) -> None:
+        said = error.data if isinstance(error.data, dict) else {}
+        page = said.get("documentation_url")
+        remedy = _REMEDIES.get(error.status, "check the rights of GITHUB_TOKEN") + (f"; {page}" if page else "")
+        super().__init__(f"GitHub answers {error.status}: {error.message or said.get('message')}", remedy=remedy)
+        self.status = error.status
+
+
+@contextmanager
+def open_repository(environment: Mapping[str, str]) -> Iterator[Repository]:
+    """The repository that GITHUB_REPOSITORY names; it is not asked for anything yet.
+
+    Server errors, rate limits and lost connections are tried again, four times in all.
+
+    Args:
+        environment: GITHUB_TOKEN, GITHUB_REPOSITORY and, for another server than github.com, GITHUB_API_URL.
+
+    Raises:
+        SluiceError: One of them is missing, the address is not https, or GitHub refuses a call or does not answer.
+    """
+    from github import Auth, Github, GithubRetry
+
+    token = needed(environment, "GITHUB_TOKEN", "give the step env: GITHUB_TOKEN: ${{ github.token }}")
+    name = needed(environment, "GITHUB_REPOSITORY")
+    url = environment.get("GITHUB_API_URL") or "https://api.github.com"
+    require_safe("GITHUB_API_URL", url)
+    retry = GithubRetry(
+        total=_RETRIES,
+        backoff_factor=1,
+        status_forcelist=[429, *range(500, 600)],
+        allowed_methods=None,  # every one: whoever writes looks for what an unanswered call has done
+        raise_on_status=False,
+        retry_after_max=_LONGEST_PAUSE_S,
+        max_rate_limit_wait=_LONGEST_PAUSE_S,
+    )
+    auth, version = Auth.Token(token), "2022-11-28"
+    client = Github(auth=auth, base_url=url.rstrip("/"), per_page=100, retry=retry, api_version=version)
+    try:
+        with refusals():
+            yield client.get_repo(name, lazy=True)
+    finally:
+        client.close()
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Makes a GitHubStatusError of what GitHub refuses, and a SluiceError of no answer."""
+    from github import GithubException
+    from requests import RequestException
+
+    try:
+        yield
+    except GithubException as error:
+        raise GitHubStatusError(error) from None
+    except RequestException as error:
+        raise SluiceError(f"no answer of GitHub: {type(error).__name__}: {error}") from None
+
+
+def needed(environment: Mapping[str, str], name: str, remedy: str = "") -> str:
+    """The value of a variable; SluiceError where it is not set."""
+    if value := environment.get(name):
+        return value
+    raise SluiceError(f"{name} is not set", remedy=remedy or "GitHub Actions sets it; run this in a workflow")
+
+
+def require_safe(name: str, url: str) -> None:
+    """Refuses an address that would get the token over an open line."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise SluiceError(f"{name}: {url}: not https; the token is not sent there")
+
+
+def login_of(repository: Repository) -> str:
+    """The login that the token writes as."""
+    from github import GithubException
+
+    try:
+        return str(repository.requester.requestJsonAndCheck("GET", "/user")[1]["login"])
+    except GithubException as error:
+        if error.status != 403:
+            raise
+        return BOT

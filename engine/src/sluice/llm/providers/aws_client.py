@@ -1,0 +1,87 @@
+"""Clients of AWS for Bedrock and SageMaker: aiobotocore, which a deadline or a disconnected client can cancel."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from sluice.core.errors import SluiceError
+from sluice.llm.loop_resource import LoopResource
+from sluice.llm.providers.sdk_calls import in_time
+
+if TYPE_CHECKING:
+    from sluice.llm.providers.context import ProviderContext
+    from sluice.llm.settings import AwsSpec
+
+
+class AwsClient:
+    """A client of one service of AWS, with the region, address, timeout and credentials of an entry."""
+
+    def __init__(self, context: ProviderContext[AwsSpec], service: str) -> None:
+        from aiobotocore.config import AioConfig
+        from aiobotocore.session import get_session
+        from botocore.tokens import FrozenAuthToken
+
+        spec, key = context.spec, context.key()
+        session: Any = get_session()
+        options: dict[str, Any] = {"signature_version": "bearer"} if key else {}
+        if key:
+            token = FrozenAuthToken(key)
+            session.register_component("token_provider", SimpleNamespace(load_token=lambda **_: token))
+        else:
+            _require_credentials(spec)
+        config = AioConfig(
+            connect_timeout=spec.timeouts.connect,
+            read_timeout=None,  # the deadline of each request
+            retries={"total_max_attempts": 1},
+            max_pool_connections=spec.max_concurrency,
+            warm_up_loader_caches=True,  # reads the description of the service in a thread
+            **options,
+        )
+
+        def opening() -> AbstractAsyncContextManager[Any]:
+            client: AbstractAsyncContextManager[Any] = session.create_client(
+                service, region_name=spec.region, endpoint_url=context.base_url(), config=config
+            )
+            return client
+
+        self._clients = LoopResource(opening)
+
+    async def events(
+        self, operation: str, member: str, request: dict[str, Any], deadline: float
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of an operation that answers with an event stream.
+
+        Args:
+            operation: the method of the client.
+            member: where its response has the stream.
+            request: its arguments.
+            deadline: a time of the event loop's clock.
+
+        Raises:
+            ProviderError: of the kind that the failure is.
+        """
+        reply = await in_time(self._reply(operation, request), deadline)
+        try:
+            events = aiter(reply[member])
+            while (event := await in_time(anext(events, None), deadline)) is not None:
+                yield event
+        finally:
+            reply[member].close()
+
+    async def _reply(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        reply: dict[str, Any] = await getattr(await self._clients.get(), operation)(**request)
+        return reply
+
+
+def _require_credentials(spec: AwsSpec) -> None:
+    """Credentials as AWS's own tools find them: variables, profile, role."""
+    import botocore.session
+
+    if botocore.session.get_session().get_credentials() is None:
+        raise SluiceError(
+            f"config/providers.yaml: {spec.name}: no AWS credentials were found",
+            remedy="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run it under a role",
+        )

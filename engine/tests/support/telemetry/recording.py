@@ -1,0 +1,56 @@
+"""Traces by the SDK whose spans are kept in memory, and the lines that its file exporter writes of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from opentelemetry.exporter.otlp.json.file.trace_exporter import FileSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+from sluice.serving.telemetry.spans import Dialect, ProcessFacts, end_spans
+from sluice.serving.telemetry.traces import Trace
+
+RESOURCE = Resource({"service.name": "sluice"})
+
+
+class RecordedTrace(Trace):
+    """A sampled trace. `trace_id`: 32 hexadecimal digits, or any."""
+
+    __slots__ = ("_memory",)
+
+    def __init__(self, trace_id: str | None = None, *, contents: bool = False) -> None:
+        self._memory = InMemorySpanExporter()
+        provider = TracerProvider(resource=RESOURCE, id_generator=_Ids(trace_id), shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(self._memory))
+        tracer = provider.get_tracer("sluice")
+        super().__init__(tracer.start_span("POST /v1/chat/completions"), tracer, contents=contents)
+
+    def spans(self, facts: ProcessFacts, dialects: Iterable[Dialect] = ()) -> Sequence[ReadableSpan]:
+        """Ends the trace; in the order in which they ended."""
+        self.end()
+        end_spans(self, facts, dialects)
+        return self._memory.get_finished_spans()
+
+    def attributes_by_step(self, facts: ProcessFacts, dialects: Iterable[Dialect] = ()) -> dict[str, Mapping[str, Any]]:
+        """Those of each span, by the first word of its name."""
+        return {span.name.split()[0]: span.attributes or {} for span in self.spans(facts, dialects)}
+
+
+class _Ids(RandomIdGenerator):
+    def __init__(self, trace_id: str | None) -> None:
+        self._trace_id = trace_id
+
+    def generate_trace_id(self) -> int:
+        return int(self._trace_id, 16) if self._trace_id else super().generate_trace_id()
+
+
+def json_lines(spans: Sequence[ReadableSpan]) -> bytes:
+    stream = io.StringIO()
+    FileSpanExporter(stream=stream).export(spans)
+    return stream.getvalue().encode()

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.llm.chat import ChatProvider
+from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.providers import connect
+from sluice.llm.providers.context import ProviderContext
+from sluice.llm.settings import ProviderSpec
+from support.providers.clients import ask, collect
+from support.providers.server import TEXT, frame, upstream
+from support.serving.fakes import provider_entry
+
+
+def bedrock(**entry: Any) -> ChatProvider:
+    given = {"kind": "bedrock", "region": "eu-west-1", "model": "m"}
+    return connect(ProviderContext(ProviderSpec.model_validate(provider_entry(**given | entry))))
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "dummy")
+
+
+def test_no_credentials_are_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.session.Session.get_credentials", lambda _: None)
+    with pytest.raises(SluiceError, match="no AWS credentials were found"):
+        bedrock()
+
+
+@pytest.mark.usefixtures("loopback", "credentials")
+def test_credentials_of_a_session_are_signed_with_its_token() -> None:
+    with upstream() as server:
+        ask(bedrock(base_url=server.url))
+    headers = server.asked[0].headers
+    assert headers["x-amz-security-token"] == "dummy"
+    assert "x-amz-security-token" in headers["authorization"]
+
+
+@pytest.mark.usefixtures("loopback", "credentials")
+def test_connections_are_used_again() -> None:
+    with upstream() as server:
+        chat = bedrock(base_url=server.url)
+
+        async def several() -> list[str]:
+            return ["".join(delta.text for delta in await collect(chat)) for _ in range(3)]
+
+        assert asyncio.run(several()) == [TEXT] * 3
+    assert len({asked.connection for asked in server.asked}) == 1
+
+
+@pytest.mark.usefixtures("loopback", "credentials")
+def test_options_that_the_api_does_not_know_are_refused() -> None:
+    with pytest.raises(ProviderError) as caught:
+        ask(bedrock(base_url="http://127.0.0.1:1", options={"temperture": 1}))
+    assert caught.value.failure is FailureKind.REFUSED
+
+
+@pytest.mark.usefixtures("loopback", "credentials")
+def test_an_error_message_in_the_stream_has_a_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = frame({":message-type": "error", ":error-code": "InternalFailure"}, b"")
+    monkeypatch.setattr("support.providers.server.aws_error", lambda _: [message])
+    with upstream("error") as server, pytest.raises(ProviderError, match="InternalFailure in the stream"):
+        ask(bedrock(base_url=server.url))

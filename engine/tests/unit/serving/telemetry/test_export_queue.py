@@ -1,0 +1,145 @@
+"""The SDK's batches as the service uses them: every loss is counted, and nothing waits longer than it may."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.trace import SpanContext, TraceFlags
+
+from sluice.core.processes import wait_until
+from sluice.serving.telemetry import export_queue
+from sluice.serving.telemetry.export_queue import ExportQueue, SpansLostError, TraceExporter, close_all
+
+SAMPLED = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+
+class Sink(TraceExporter):
+    """Keeps what it is given; `fail` is raised first, so often as `times` says."""
+
+    def __init__(self, fail: Exception | None = None, times: int = 0) -> None:
+        self.got: list[int] = []
+        self.batches: list[int] = []
+        self.fail = fail
+        self.times = times
+        self.lost: Counter[str] = Counter()
+        self.closed = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.gate.wait()
+        if self.times and self.fail:
+            self.times -= 1
+            raise self.fail
+        self.got += [int(span.name) for span in spans]
+        self.batches.append(len(spans))
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        self.closed += 1
+
+    def queue(self, capacity: int = 100) -> ExportQueue:
+        return ExportQueue("test", self, lambda reason, many: self.lost.update({reason: many}), capacity=capacity)
+
+
+def put(queue: ExportQueue, *numbers: int) -> None:
+    for number in numbers:
+        queue.on_end(ReadableSpan(str(number), SAMPLED))
+
+
+@pytest.fixture
+def batches_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    return lambda size: monkeypatch.setattr(export_queue, "_BATCH", size)
+
+
+def test_everything_arrives_in_order_and_in_batches(batches_of: Callable[[int], None]) -> None:
+    batches_of(10)
+    sink = Sink()
+    queue = sink.queue(capacity=1000)
+    put(queue, *range(105))
+    assert queue.close(60)
+    assert sink.got == list(range(105))
+    assert max(sink.batches) == 10
+    assert sink.closed == 1
+    assert not sink.lost
+
+
+def test_a_sink_that_stands_still_costs_spans_and_no_time(batches_of: Callable[[int], None]) -> None:
+    batches_of(5)
+    sink = Sink()
+    sink.gate.clear()
+    queue = sink.queue(capacity=10)
+    put(queue, *range(10_000))  # one that waited would wait for ever: the gate opens after the last
+    assert len(queue) == 10
+    assert not queue.close(0.2)
+    assert sink.lost == {"queue_full": 9_990, "shutdown": 10}
+    sink.gate.set()
+    assert wait_until(lambda: bool(sink.got), seconds=60)
+    assert sink.lost == {"queue_full": 9_990, "shutdown": 10}, "what is given up is counted once"
+
+
+def test_after_the_end_nothing_is_taken() -> None:
+    sink = Sink()
+    queue = sink.queue()
+    assert queue.close(60)
+    put(queue, 1)
+    assert (sink.got, sink.lost) == ([], {"shutdown": 1})
+    assert queue.close(60), "once more does no harm"
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (SpansLostError("refused"), {"refused": 2}),
+        (SpansLostError("rejected", count=1), {"rejected": 1}),
+        (ZeroDivisionError(), {"failed": 2}),
+    ],
+)
+def test_what_is_not_delivered_is_counted_and_the_rest_goes_on(
+    batches_of: Callable[[int], None], error: Exception, lost: dict[str, int]
+) -> None:
+    batches_of(2)
+    sink = Sink(error, times=1)
+    queue = sink.queue()
+    put(queue, *range(4))
+    assert queue.close(60)
+    assert (sink.got, dict(sink.lost)) == ([2, 3], lost)
+
+
+def test_an_outage_is_told_once(batches_of: Callable[[int], None], caplog: pytest.LogCaptureFixture) -> None:
+    batches_of(1)
+    sink = Sink(SpansLostError("refused", "status 403"), times=3)
+    queue = sink.queue()
+    put(queue, *range(4))
+    queue.close(60)
+    assert [record.message for record in caplog.records] == [
+        "telemetry test: not delivered: SpansLostError: status 403",
+        "telemetry test: delivering again",
+    ]
+
+
+def test_several_are_closed_within_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = [Sink() for _ in range(3)]
+    for sink in stuck:
+        sink.gate.clear()
+    queues = [sink.queue() for sink in stuck]
+    given: list[float] = []
+    for queue in queues:
+        put(queue, 1)
+
+        def close(seconds: float, close: Callable[[float], bool] = queue.close) -> bool:
+            given.append(seconds)
+            return close(seconds)
+
+        monkeypatch.setattr(queue, "close", close)
+    assert not close_all(queues, 0.5)
+    assert 0 < given[0] <= 0.5
+    assert max(given[1:]) < 0.1, "the first one has used it up"
+    assert [sink.lost["shutdown"] for sink in stuck] == [1, 1, 1]
+    for sink in stuck:
+        sink.gate.set()
