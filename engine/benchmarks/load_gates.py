@@ -18,12 +18,13 @@ from pathlib import Path
 
 from sluice.core.workspace import Workspace
 from sluice.jobs.dvc_pipeline import command, environment
-from sluice.rehearsal.load_job import LoadTargets, run_load
+from sluice.rehearsal.load_job import run_load
 from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
 from sluice.rehearsal.traefik_router import TraefikRouter
 from sluice.release import champion
 from sluice.release.environment_record import here
 from sluice.release.gates import Gate, load_gates
+from sluice.rollout.analysis_jobs import JobFiles, JobTargets
 from sluice.rollout.analysis_templates import LoadParameters
 
 DRAWS, TOGETHER = 10_000, 4
@@ -49,17 +50,16 @@ def main(minutes: float) -> int:
             started.callback(service.stop)
             service.wait_ready()
             services.append(service)
+        locustfile = workspace.root / "loadtest" / "locustfile.py"
+        files = JobFiles(workspace.config / "gates.yaml", workspace.data / "eval.jsonl", locustfile, state)
         router = started.enter_context(TraefikRouter(stable=services[0].url, canary=services[1].url, state=state))
         for weight in WEIGHTS:
             router.set_weight(weight)
             report = run_load(
                 LoadParameters(users=2, seconds=60 * minutes, shape="steady", answer_timeout_s=20.0),
-                LoadTargets(router=router.url, canary=services[1].url, stable=services[0].url),
+                JobTargets(router=router.url, canary=services[1].url, stable=services[0].url),
+                files,
                 name=f"load-{weight}",
-                locustfile=workspace.root / "loadtest" / "locustfile.py",
-                questions=workspace.data / "eval.jsonl",
-                gates=workspace.config / "gates.yaml",
-                state=state,
             )
             ratios = [canary / stable for stable, canary in report.pairs]
             shares = " | ".join(f"{stopped(ratios, slower, gate):.1%}" for slower in SLOWER)

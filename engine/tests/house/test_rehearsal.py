@@ -17,11 +17,11 @@ from sluice.core.params import load_params
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.jobs.release_job import RehearsalParameters
 from sluice.rehearsal import load_job, quality_job
-from sluice.rehearsal.load_job import LoadReport, LoadTargets, run_load
+from sluice.rehearsal.load_job import LoadReport, run_load
 from sluice.rehearsal.quality_job import run_quality
 from sluice.release.gates import load_gates
 from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES
-from sluice.rollout.analysis_jobs import GATE_FAILED, PASSED, read_report
+from sluice.rollout.analysis_jobs import GATE_FAILED, PASSED, JobFiles, JobTargets, read_report
 from sluice.rollout.analysis_templates import TEMPLATES, LoadParameters, QualityParameters, parse_duration
 from sluice.rollout.canary_plan import AnalysisStep, load_plan
 from starter_files import GATES, ROLLOUT, ROOT
@@ -29,6 +29,7 @@ from support.kubernetes import argo_metric
 
 ENGINE = ROOT / "engine" / "k8s"
 URLS = {"router-url": "http://127.0.0.1:1", "canary-url": "http://127.0.0.1:2", "stable-url": "http://127.0.0.1:3"}
+TARGETS = JobTargets(router=URLS["router-url"], canary=URLS["canary-url"], stable=URLS["stable-url"])
 
 
 def _template(name: str) -> Any:
@@ -91,12 +92,9 @@ def test_the_comparison_of_a_rehearsal_is_the_command_of_the_job(tmp_path: Path,
     with pytest.raises(_Started):
         run_quality(
             parameters,
-            canary=URLS["canary-url"],
-            stable=URLS["stable-url"],
+            TARGETS,
+            JobFiles(GATES, ROOT / "data" / "eval.jsonl", ROOT / "loadtest" / "locustfile.py", tmp_path),
             name="quality-1",
-            questions=ROOT / "data" / "eval.jsonl",
-            gates=GATES,
-            state=tmp_path,
         )
     program, *words = started["argv"]
     job = _container("quality")
@@ -115,12 +113,9 @@ def test_the_load_of_a_rehearsal_is_the_load_of_the_job(tmp_path: Path, started:
     with pytest.raises(_Started):
         run_load(
             parameters,
-            LoadTargets(router=URLS["router-url"], canary=URLS["canary-url"], stable=URLS["stable-url"]),
+            TARGETS,
+            JobFiles(GATES, ROOT / "data" / "eval.jsonl", ROOT / "loadtest" / "locustfile.py", tmp_path),
             name="load-1",
-            locustfile=ROOT / "loadtest" / "locustfile.py",
-            questions=ROOT / "data" / "eval.jsonl",
-            gates=GATES,
-            state=tmp_path,
         )
     job = _container("load")
     theirs = {entry["name"]: entry["value"] for entry in job["env"] if "value" in entry}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sluice.core.errors import SluiceError
+from sluice.core import git
 from sluice.core.workspace import Workspace
 
 FOLDER = "checkouts"  # below .sluice/
@@ -45,8 +45,9 @@ def checkout(
         draft = folder.with_name(f"{folder.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         draft.parent.mkdir(parents=True, exist_ok=True)
-        _git(workspace.root, "clone", "--quiet", "--shared", "--no-checkout", str(workspace.root), str(draft))
-        _git(draft, "checkout", "--quiet", "--detach", commit)
+        git.run(workspace.root, "clone", "--quiet", "--shared", "--no-checkout", str(workspace.root), str(draft))
+        missing = "a shallow clone has no other commits: `git fetch --unshallow`"
+        git.run(draft, "checkout", "--quiet", "--detach", commit, remedy=missing)
         _share_dvc_cache(workspace, draft)
         for name in share:
             _share_folder(workspace.state / name, draft / ".sluice" / name)
@@ -79,12 +80,3 @@ def _share_folder(mine: Path, theirs: Path) -> None:
     mine.mkdir(parents=True, exist_ok=True)
     theirs.parent.mkdir(exist_ok=True)
     theirs.symlink_to(mine, target_is_directory=True)
-
-
-def _git(folder: Path, *words: str) -> None:
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SluiceError(
-            f"git {words[0]}: {done.stderr.strip()}",
-            remedy="a shallow clone has no other commits: `git fetch --unshallow`",
-        )

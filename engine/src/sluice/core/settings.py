@@ -6,6 +6,7 @@ Subclass `Settings`, then `load_settings(path, Model)`. Nothing is read at impor
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, TypeVar, get_origin
 
@@ -25,7 +26,8 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-Lines = dict[tuple[str | int, ...], int]
+Place = tuple[str | int, ...]
+Lines = dict[Place, int]
 _MOST_KEYS = 100_000
 
 
@@ -70,7 +72,7 @@ def parse_yaml(content: bytes, place: PurePath | str) -> tuple[Any, Lines]:
         raise SluiceError(f"{place}: not valid YAML: nested too deeply, or an alias that holds itself") from None
 
 
-def _collect_lines(node: yaml.Node, at: tuple[str | int, ...], lines: Lines) -> None:
+def _collect_lines(node: yaml.Node, at: Place, lines: Lines) -> None:
     if len(lines) > _MOST_KEYS:  # aliases of aliases: a few lines that stand for millions
         raise yaml.MarkedYAMLError(problem=f"more than {_MOST_KEYS} keys", problem_mark=node.start_mark)
     lines.setdefault(at, node.start_mark.line + 1)
@@ -142,18 +144,31 @@ def describe_faults(path: PurePath | str, error: ValidationError, lines: Lines, 
 
 
 def _describe(path: PurePath | str, fault: dict[str, Any], lines: Lines, model: type[BaseModel]) -> str:
-    place: tuple[str | int, ...] = tuple(fault["loc"])
-    known = place
-    while known and known not in lines:
-        known = known[:-1]
-    name = ".".join(str(part) for part in place)
+    place: Place = tuple(fault["loc"])
     what = str(fault["msg"])
     if fault["type"] == "extra_forbidden":
         what = f"unknown key{nearest(str(place[-1]), _keys_at(model, place[:-1]))}"
-    return f"{path}:{lines.get(known, 1)}: {name}: {what}" if name else f"{path}:{lines.get(known, 1)}: {what}"
+    return f"{place_of(path, place, lines)}: {what}"
 
 
-def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
+def place_of(path: PurePath | str, place: Place, lines: Mapping[Place, int]) -> str:
+    """Where something is in a settings file.
+
+    Args:
+        path: the file.
+        place: the keys that lead to it.
+        lines: 1-based line of each key path.
+
+    Returns:
+        `path:line: keys`, the line being that of the innermost key that the file has; for the whole file no keys.
+    """
+    known = place
+    while known and known not in lines:
+        known = known[:-1]
+    return ": ".join([f"{path}:{lines.get(known, 1)}", *([".".join(map(str, place))] if place else [])])
+
+
+def _keys_at(model: type[BaseModel], place: Place) -> list[str]:
     """Valid keys of the model at a place, as they are written in the file; empty where the place is not a model."""
     fields = _fields(model)
     parts = iter(place)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from sluice.core.settings import Settings
-from sluice.rollout.analysis_jobs import JobReport, read_report, run_job
+from sluice.rollout.analysis_jobs import JobFiles, JobReport, JobTargets, read_report, run_job
 from sluice.rollout.analysis_templates import LoadParameters
 from sluice.rollout.load_measurements import Target
 from sluice.rollout.load_test.stage import PROLONGED
@@ -36,45 +34,32 @@ class LoadReport(JobReport):
     pairs: tuple[tuple[float, float], ...]
 
 
-@dataclass(frozen=True)
-class LoadTargets:
-    """Base URLs of the three things that a load stage talks to."""
-
-    router: str
-    canary: str
-    stable: str
-
-
 def run_load(
     load: LoadParameters,
-    targets: LoadTargets,
+    targets: JobTargets,
+    files: JobFiles,
     *,
     name: str,
-    locustfile: Path,
-    questions: Path,
-    gates: Path,
-    state: Path,
     watch: Callable[[], None] = lambda: None,
 ) -> LoadReport:
     """Blocks until the stage is over. `watch` is called a few times a second and may raise to end it early.
 
     Raises SluiceError when Locust did not measure: it could not start, crashed, or wrote no report.
     """
-    out = state / "load" / f"{name}.json"
-    out.unlink(missing_ok=True)
+    out = files.report("load", name)
     env = {
         "SLUICE_ROUTER_URL": targets.router,
         "SLUICE_CANARY_URL": targets.canary,
         "SLUICE_STABLE_URL": targets.stable,
-        "SLUICE_QUESTIONS": str(questions.resolve()),
-        "SLUICE_GATES": str(gates.resolve()),
-        "SLUICE_LOAD_OUT": str(out.resolve()),
+        "SLUICE_QUESTIONS": str(files.questions.resolve()),
+        "SLUICE_GATES": str(files.gates.resolve()),
+        "SLUICE_LOAD_OUT": str(out),
         "SLUICE_LOAD_USERS": str(load.users),
         "SLUICE_LOAD_DURATION": str(max(1, round(load.seconds))),
         "SLUICE_LOAD_SHAPE": load.shape,
         "SLUICE_LOAD_TIMEOUT": str(max(1, round(load.answer_timeout_s))),
     }
-    argv = [sys.executable, "-m", "locust", "-f", str(locustfile.resolve()), "--headless", "--only-summary"]
+    argv = [sys.executable, "-m", "locust", "-f", str(files.locustfile.resolve()), "--headless", "--only-summary"]
     seconds = PROLONGED * load.seconds + load.answer_timeout_s + _OVERHEAD_SECONDS
-    status = run_job(name, argv, what="the load stage", state=state, seconds=seconds, env=env, watch=watch)
+    status = run_job(name, argv, what="the load stage", state=files.state, seconds=seconds, env=env, watch=watch)
     return read_report(out, status, LoadReport)

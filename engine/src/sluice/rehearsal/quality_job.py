@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 from sluice.core.processes import program
-from sluice.rollout.analysis_jobs import JobReport, read_report, run_job
+from sluice.rollout.analysis_jobs import JobFiles, JobReport, JobTargets, read_report, run_job
 from sluice.rollout.analysis_templates import QualityParameters
 
 # activeDeadlineSeconds of the Job.
@@ -23,29 +22,25 @@ class QualityReport(JobReport):
 
 def run_quality(
     quality: QualityParameters,
+    targets: JobTargets,
+    files: JobFiles,
     *,
-    canary: str,
-    stable: str,
     name: str,
-    questions: Path,
-    gates: Path,
-    state: Path,
     watch: Callable[[], None] = lambda: None,
 ) -> QualityReport:
-    """Blocks until both releases (base URLs) have been asked. `watch` is called a few times a second and may raise to
-    end it early. SluiceError when nothing could be compared."""
-    out = state / "quality" / f"{name}.json"
-    out.unlink(missing_ok=True)
+    """Blocks until stable and the canary have been asked. `watch` is called a few times a second and may raise to end
+    it early. SluiceError when nothing could be compared."""
+    out = files.report("quality", name)
     argv = [
         *(str(program("sluice")), "canary", "quality"),
-        f"--stable={stable}",
-        f"--canary={canary}",
+        f"--stable={targets.stable}",
+        f"--canary={targets.canary}",
         f"--cases={quality.cases}",
         f"--concurrency={quality.concurrency}",
         f"--timeout={quality.answer_timeout_s:g}",
-        f"--questions={questions.resolve()}",
-        f"--gates={gates.resolve()}",
-        f"--out={out.resolve()}",
+        f"--questions={files.questions.resolve()}",
+        f"--gates={files.gates.resolve()}",
+        f"--out={out}",
     ]
-    status = run_job(name, argv, what="the comparison of answers", state=state, seconds=_SECONDS, watch=watch)
+    status = run_job(name, argv, what="the comparison of answers", state=files.state, seconds=_SECONDS, watch=watch)
     return read_report(out, status, QualityReport)

@@ -17,11 +17,12 @@ from pathlib import Path
 from sluice.core.atomic_files import read_jsonl, write_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisFiles, AnalysisResult, analyse
+from sluice.rehearsal.analysis_runs import AnalysisContext, AnalysisResult, analyse
 from sluice.rehearsal.rehearsal_report import Rehearsal, StepRecord
 from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
 from sluice.rehearsal.traefik_router import TraefikRouter
 from sluice.rehearsal.visitors import Visit, VisitorTraffic, count
+from sluice.rollout.analysis_jobs import JobFiles
 from sluice.rollout.canary_plan import AnalysisStep, CanaryPlan, PauseStep, SetWeight, Step
 
 # After the last change of weights visitors go on for a moment, so that what the change did to them is seen.
@@ -87,7 +88,7 @@ def rehearse(
     locustfile = locustfile or Workspace.find().root / "loadtest" / "locustfile.py"
     walk = _RehearsalRun(
         plan=plan.fitted(time_scale=time_scale, cases=cases),
-        setting=AnalysisFiles(gates, questions, locustfile, state),
+        setting=JobFiles(gates, questions, locustfile, state),
         on_event=on_event,
         visitor_timeout=min(step.parameters.answer_timeout_s for step in plan.steps if isinstance(step, AnalysisStep)),
     )
@@ -111,7 +112,7 @@ class _RehearsalRun:
     """The state of one rehearsal."""
 
     plan: CanaryPlan
-    setting: AnalysisFiles
+    setting: JobFiles
     on_event: Callable[[RehearsalProgress], None]
     visitor_timeout: float
     records: list[StepRecord] = field(default_factory=list)

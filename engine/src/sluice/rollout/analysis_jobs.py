@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +36,39 @@ class JobReport(Settings):
         """Why it failed: first the gates that measured something, then those that could not. Empty when all passed."""
         failed = [verdict for verdict in self.verdicts if not verdict.passed]
         return "; ".join(v.reason for v in sorted(failed, key=lambda v: v.figure is None))
+
+
+@dataclass(frozen=True)
+class JobFiles:
+    """The files that analyses read, and the folder `state` that they write to."""
+
+    gates: Path
+    questions: Path
+    locustfile: Path
+    state: Path
+
+    def report(self, kind: str, name: str) -> Path:
+        """Where a Job shall write its report; an earlier one is removed.
+
+        Args:
+            kind: of the analysis; a folder of `state`.
+            name: of the Job.
+
+        Returns:
+            The path of the file.
+        """
+        path = (self.state / kind / f"{name}.json").resolve()
+        path.unlink(missing_ok=True)
+        return path
+
+
+@dataclass(frozen=True)
+class JobTargets:
+    """Base URLs of what an analysis talks to."""
+
+    router: str
+    canary: str
+    stable: str
 
 
 R = TypeVar("R", bound=JobReport)

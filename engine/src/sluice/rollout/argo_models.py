@@ -10,10 +10,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from sluice.core.errors import ValidationErrors
-from sluice.core.settings import Settings
+from sluice.core.settings import Place, Settings, place_of
 
 REMEDY = "engine/docs/reference/rollout.md lists what the rehearsal runs; remove the rest, or teach the rehearsal first"
-Place = tuple[str | int, ...]
 Lines = Mapping[Place, int]
 _MAPPING = dict[str, Any]
 
@@ -152,13 +151,5 @@ def validate(path: Path, document: Any, lines: Lines, model: type[M]) -> M:
         faults = []
         for fault in error.errors():
             what = "not supported by the rehearsal" if fault["type"] == "extra_forbidden" else fault["msg"]
-            faults.append(f"{at(path, fault['loc'], lines)}: {what}")
+            faults.append(f"{place_of(path, fault['loc'], lines)}: {what}")
         raise ValidationErrors(str(path), faults, remedy=REMEDY) from None
-
-
-def at(path: Path, place: Place, lines: Lines) -> str:
-    """`path:line: where`, the line being that of the innermost part of `place` that the file has."""
-    known = place
-    while known and known not in lines:
-        known = known[:-1]
-    return f"{path}:{lines.get(known, 1)}: {'.'.join(str(part) for part in place)}"

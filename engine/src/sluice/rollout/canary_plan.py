@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from sluice.core.errors import ValidationErrors
-from sluice.core.settings import read_yaml
+from sluice.core.settings import Place, place_of, read_yaml
 from sluice.rollout.analysis_templates import LoadParameters, Parameters, known_shapes, parse_duration, read_parameters
-from sluice.rollout.argo_models import REMEDY, Lines, Place, Rollout, StepSpec, at, validate
+from sluice.rollout.argo_models import REMEDY, Rollout, StepSpec, validate
 
 # Below the repository, whose canary is described in k8s/base/rollout.yaml.
 TEMPLATES = Path("engine", "k8s", "analysis")
@@ -125,43 +125,37 @@ def load_plan(path: Path, root: Path | None = None) -> CanaryPlan:
     weight = -1
     for number, spec in enumerate(specs):
         place = (*_STEPS, number)
-        step = _step(path, spec, place, lines, faults, read)
+        try:
+            step = _step(spec, read)
+        except ValueError as error:
+            faults.append(f"{place_of(path, place, lines)}: {error}")
+            continue
         if isinstance(step, SetWeight):
             if step.weight <= weight:
-                faults.append(
-                    f"{at(path, (*place, 'setWeight'), lines)}: weights must rise, found {step.weight} after {weight}"
-                )
+                where = place_of(path, (*place, "setWeight"), lines)
+                faults.append(f"{where}: weights must rise, found {step.weight} after {weight}")
             weight = max(weight, step.weight)
-        if step is not None:
-            steps.append(step)
+        steps.append(step)
     if not any(spec.analysis for spec in specs):
-        faults.append(f"{at(path, _STEPS, lines)}: no analysis step: nothing would decide about the canary")
+        faults.append(f"{place_of(path, _STEPS, lines)}: no analysis step: nothing would decide about the canary")
     if faults:
         raise ValidationErrors(str(path), faults, remedy=REMEDY)
     return CanaryPlan(path, tuple(steps))
 
 
-def _step(
-    path: Path, spec: StepSpec, place: Place, lines: Lines, faults: list[str], read: Callable[..., Parameters]
-) -> Step | None:
-    """The step, or None after adding to `faults`."""
+def _step(spec: StepSpec, read: Callable[..., Parameters]) -> Step:
+    """The step; ValueError for one that is not exactly one thing to do, or has parameters that are not valid."""
     if len(spec.model_fields_set) != 1:
-        faults.append(f"{at(path, place, lines)}: a step is exactly one of setWeight, setCanaryScale, pause, analysis")
-        return None
-    try:
-        if spec.setWeight is not None:
-            return SetWeight(spec.setWeight)
-        if spec.setCanaryScale is not None:
-            if len(spec.setCanaryScale.model_fields_set) != 1:
-                raise ValueError("setCanaryScale is exactly one of replicas, weight, matchTrafficWeight")
-            return SetCanaryScale()
-        if spec.pause is not None:
-            return PauseStep(parse_duration(spec.pause.duration))
-        if spec.analysis is not None:
-            name = spec.analysis.templates[0].templateName
-            return AnalysisStep(name, read(name, spec.analysis.args))
-    except ValueError as error:
-        faults.append(f"{at(path, place, lines)}: {error}")
-        return None
-    faults.append(f"{at(path, place, lines)}: the step is empty")
-    return None
+        raise ValueError("a step is exactly one of setWeight, setCanaryScale, pause, analysis")
+    if spec.setWeight is not None:
+        return SetWeight(spec.setWeight)
+    if spec.setCanaryScale is not None:
+        if len(spec.setCanaryScale.model_fields_set) != 1:
+            raise ValueError("setCanaryScale is exactly one of replicas, weight, matchTrafficWeight")
+        return SetCanaryScale()
+    if spec.pause is not None:
+        return PauseStep(parse_duration(spec.pause.duration))
+    if spec.analysis is not None:
+        name = spec.analysis.templates[0].templateName
+        return AnalysisStep(name, read(name, spec.analysis.args))
+    raise ValueError("the step is empty")

@@ -45,7 +45,7 @@ class AdmissionQueue:
         waits = self._permits.locked()
         self.waiting += waits
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds if waits else None):
                 await self._permits.acquire()
         except TimeoutError:
             return False

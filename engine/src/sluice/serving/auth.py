@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi.security.utils import get_authorization_scheme_param
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 
 from sluice.core.errors import SluiceError
 from sluice.serving.api_keys import VARIABLE, ApiKey, digest_of_key, id_of, read_keys
@@ -210,9 +210,11 @@ class AuthMiddleware:
 
 
 def _with_headers(send: Send, headers: dict[str, str]) -> Send:
+    raw = Headers(headers).raw
+
     async def marked(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(headers)
+            message["headers"] += raw
         await send(message)
 
     return marked

@@ -100,9 +100,10 @@ class InstrumentationMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers[HEADER], headers[TRACE_HEADER] = self._release, trace.trace_id
+                headers.append(HEADER, self._release)
+                headers.append(TRACE_HEADER, trace.trace_id)
                 if self._traffic.draining:
-                    headers["connection"] = "close"  # a proxy must not reuse it: the listener closes soon
+                    headers.append("connection", "close")  # a proxy must not reuse it: the listener closes soon
             await send(message)
 
         started = time.perf_counter()

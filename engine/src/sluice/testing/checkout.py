@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import yaml
 
-from sluice.core.errors import SluiceError
+from sluice.core import git
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row, load_rows, write_rows
 from sluice.release.champion import champion_id
@@ -74,7 +74,7 @@ class Checkout:
             folder: Where the clone shall lie; not there yet.
         """
         self.root = folder
-        _run("git", "clone", "--quiet", str(source), str(folder))
+        git.run(source, "clone", "--quiet", str(source), str(folder))
         for name in _listed(source, "-mo", "--exclude-standard"):
             _bring(source, folder, name)
         if (source / "data").is_dir():
@@ -93,7 +93,7 @@ class Checkout:
         self.edit("config/providers.yaml", _answer_here)
         self.edit("config/service.yaml", _read_one_passage)
         if not workspace.data.is_dir():
-            _run(str(_program("dvc")), "pull", "--quiet", "data.dvc", cwd=self.root)
+            subprocess.run([_program("dvc"), "pull", "--quiet", "data.dvc"], cwd=self.root, check=True)
         rows = workspace.data / "eval.jsonl"
         write_rows(rows, some_of_each(load_rows(rows), CASES))
         self.commit("small releases")
@@ -127,7 +127,7 @@ class Checkout:
     def git(self, *words: str) -> str:
         """What git says to these words in the clone."""
         who = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
-        return _run("git", *who, *words, cwd=self.root)
+        return git.run(self.root, *who, *words)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """`sluice` with `words` in the clone, with the clone's own code. Its output is a pipe."""
@@ -231,15 +231,8 @@ def _program(name: str) -> Path:
     return Path(sys.executable).parent / name
 
 
-def _run(*argv: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SluiceError(f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()}")
-    return done.stdout
-
-
 def _listed(source: Path, *options: str) -> list[str]:
-    return [name for name in _run("git", "-C", str(source), "ls-files", *options, "-z").split("\0") if name]
+    return [name for name in git.run(source, "ls-files", *options, "-z").split("\0") if name]
 
 
 def _bring(source: Path, folder: Path, name: str) -> None:

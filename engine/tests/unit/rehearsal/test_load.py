@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.rehearsal.load_job import LoadReport, LoadTargets, run_load
+from sluice.rehearsal.load_job import LoadReport, run_load
+from sluice.rollout.analysis_jobs import JobFiles, JobTargets
 from sluice.rollout.analysis_templates import LoadParameters
 
 LOAD = LoadParameters(users=2, seconds=1, shape="steady", answer_timeout_s=1)
@@ -32,12 +33,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, questions: Path, gates:
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
         return run_load(
             LOAD,
-            LoadTargets("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"),
+            JobTargets("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"),
+            JobFiles(gates, questions, tmp_path / "locustfile.py", tmp_path / "state"),
             name="load-0",
-            locustfile=tmp_path / "locustfile.py",
-            questions=questions,
-            gates=gates,
-            state=tmp_path / "state",
         )
 
     return go

@@ -11,6 +11,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.processes import free_port
 from sluice.data.rows import write_rows
 from sluice.rehearsal.quality_job import QualityReport, run_quality
+from sluice.rollout.analysis_jobs import JobFiles, JobTargets
 from sluice.rollout.analysis_templates import QualityParameters
 from support.rollout.canaries import CASES, compared_releases
 
@@ -35,12 +36,9 @@ def run(tmp_path: Path, services: dict[str, str]) -> Run:
     def go(canary: str, *, cases: int = 50, **more: object) -> QualityReport:
         return run_quality(
             QualityParameters(cases=cases, concurrency=4, answer_timeout_s=60),
-            canary=canary,
-            stable=services["stable"],
+            JobTargets(router="", canary=canary, stable=services["stable"]),
+            JobFiles(ROOT / "config" / "gates.yaml", questions, tmp_path / "locustfile.py", tmp_path / "state"),
             name="quality-0",
-            questions=questions,
-            gates=ROOT / "config" / "gates.yaml",
-            state=tmp_path / "state",
             **more,  # type: ignore[arg-type]
         )
 
