@@ -5,11 +5,19 @@ from __future__ import annotations
 from sluice.core.extras import Extra
 
 EXTRA = Extra(
-    summary="trains the guard model that finds attacks: the stage `guard`",
+    summary="the guard model that finds attacks and insults: its training, the stage `guard`, and its checks",
     commands="cli:register",
-    hooks={"data_check": "guard_rows:check_guard"},
+    hooks={"data_check": "guard_rows:check_guard", "guard_model": "guard_model:load_guard_model"},
     parameters={"guard": "guard_parameters:GuardParameters"},
-    files=("engine/docs/decisions/guard-model.md", "engine/docs/figures/guardrails.md"),
+    files=(
+        "engine/benchmarks/guard_attacks.py",
+        "engine/benchmarks/guard_cost.py",
+        "engine/benchmarks/guard_figures.py",
+        "engine/benchmarks/guard_streaming.py",
+        "engine/docs/decisions/guard-model.md",
+        "engine/docs/figures/guardrails.md",
+        "engine/tests/support/guard_models.py",
+    ),
     lines={"engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |")},
     entries={
         "config/guardrails.yaml": (
