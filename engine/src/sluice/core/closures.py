@@ -1,8 +1,9 @@
 """Code that a program can reach: the closure of its imports in a checkout, with packaged data files and locks.
 
 The graph is grimp's: imports inside functions count, those for type checkers do not. What it cannot see, a module that
-is imported by its name, is found by the names that stand as strings in a module that imports so. A package that holds a
-module of the closure brings its data files: templates, pages, styles, cases, migrations.
+is imported by its name, is found by the names that stand as strings in a module that imports so; what an extra adds for
+an occasion by the name of the occasion. A package that holds a module of the closure brings its data files: templates,
+pages, styles, cases, migrations.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ CODE = (*_SOURCES.values(), _LOCKS)
 # What a fork imports it from. It brings the names that are imported through it, not all that it has.
 _DOOR = f"{ENGINE}.extend"
 _BY_NAME = re.compile(r"\b(?:import_module|__import__|pkgutil|Registry)\b")
+_HOOKS = re.compile(r"""\bhooks\(["'](\w+)["']\)""")
 _NAME = re.compile(r"""["']([A-Za-z_]\w*(?:\.\w+)+)(?::\w+)?["']""")
 
 
@@ -190,10 +192,19 @@ class CodeGraph:
         if module == _DOOR:
             return []
         text = self._file(module).read_text(encoding="utf-8")
+        found = [hooked for occasion in _HOOKS.findall(text) for hooked in self._hooked(occasion)]
         if not _BY_NAME.search(text):
-            return []
+            return found
         named = {name for name in _NAME.findall(text) if name in self._graph.modules}
-        return [one for name in sorted(named) for one in self._whole(name)]
+        return found + [one for name in sorted(named) for one in self._whole(name)]
+
+    def _hooked(self, occasion: str) -> Iterator[str]:
+        """Modules that extras name for an occasion in their `extra.py`."""
+        hook = re.compile(rf"""["']{occasion}["']: *["']([\w.]+):""")
+        for declared in sorted(self._graph.modules):
+            if declared.startswith(_EXTRAS) and declared.endswith(".extra"):
+                for module in hook.findall(self._file(declared).read_text(encoding="utf-8")):
+                    yield f"{declared.removesuffix('extra')}{module}"
 
     def _file(self, module: str) -> Path:
         package, *parts = module.split(".")

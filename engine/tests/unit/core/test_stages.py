@@ -55,6 +55,7 @@ MORE = {
     "an exporter, which is imported by its name": ("engine/src/sluice/serving/telemetry/exporters/otlp.py", {"serve"}),
     "what the guard model sees": ("engine/src/sluice/guardrails/guard_features.py", {"guard", "evaluate", "serve"}),
     "the data contract": ("engine/src/sluice/data/contract.py", {"check"}),
+    "what an extra adds to it": ("engine/src/sluice/extras/guard/guard_rows.py", {"check", "guard"}),
     # The check counts the rows that they need.
     "gates": ("engine/src/sluice/release/gates.py", {"check"}),
     "the page of a release": ("engine/src/sluice/release/templates/report.html.j2", set()),

@@ -9,7 +9,12 @@ EXTRA = Extra(
     commands="cli:register",
     hooks={"data_check": "guard_rows:check_guard"},
     parameters={"guard": "guard_parameters:GuardParameters"},
-    files=("engine/docs/decisions/guard-model.md", "engine/docs/figures/guardrails.md"),
+    files=(
+        "engine/benchmarks/guard_attacks.py",
+        "engine/benchmarks/guard_figures.py",
+        "engine/docs/decisions/guard-model.md",
+        "engine/docs/figures/guardrails.md",
+    ),
     lines={"engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |")},
     entries={
         "config/guardrails.yaml": (
