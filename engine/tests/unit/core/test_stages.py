@@ -60,6 +60,7 @@ MORE = {
     "the training of the guard model": (f"{FOLDER}/guard/fit_guard_model.py", {"guard"}),
     "a lock of that training": (f"{FOLDER}/guard/requirements/corpora.txt", {"guard"}),
     "the data contract": ("engine/src/sluice/data/contract.py", {"check"}),
+    "what an extra adds to it": ("engine/src/sluice/extras/guard/guard_rows.py", {"check", "guard"}),
     # The check counts the rows that they need.
     "gates": ("engine/src/sluice/release/gates.py", {"check"}),
     "the page of a release": ("engine/src/sluice/release/templates/report.html.j2", set()),
