@@ -56,7 +56,6 @@ MORE = {
     "what the guard model sees": (f"{FOLDER}/guard/guard_features.py", {"guard", "evaluate", "serve"}),
     "a check of an extra": (f"{FOLDER}/guard/checks/attack.py", {"evaluate", "serve"}),
     "what loads the guard model": (f"{FOLDER}/guard/guard_model.py", {"guard", "evaluate", "serve"}),
-    "what an extra checks of the data": (f"{FOLDER}/guard/guard_rows.py", {"check", "guard"}),
     "the training of the guard model": (f"{FOLDER}/guard/fit_guard_model.py", {"guard"}),
     "a lock of that training": (f"{FOLDER}/guard/requirements/corpora.txt", {"guard"}),
     "the data contract": ("engine/src/sluice/data/contract.py", {"check"}),

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from sluice.core.extras import Extra
 
+_CHECKS = (
+    "input > check=attack",
+    "input > check=toxicity",
+    "passages > check=attack",
+    "output > check=toxicity",
+)
 EXTRA = Extra(
     summary="the guard model that finds attacks and insults: its training, the stage `guard`, and its checks",
     commands="cli:register",
@@ -18,14 +24,13 @@ EXTRA = Extra(
         "engine/docs/figures/guardrails.md",
         "engine/tests/support/guard_models.py",
     ),
-    lines={"engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |")},
+    lines={
+        "engine/docs/reference/guardrails.md": ("| `attack` |", "| `toxicity` |"),
+        "engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |"),
+    },
     entries={
-        "config/guardrails.yaml": (
-            "input > check=attack",
-            "input > check=toxicity",
-            "passages > check=attack",
-            "output > check=toxicity",
-        ),
+        "config/guardrails.yaml": _CHECKS,
+        "engine/tests/starter/config/guardrails.yaml": _CHECKS,
         "pipelines/dvc.yaml": (
             "stages > code > outs > build/code/guard.txt",
             "stages > guard",
