@@ -18,6 +18,7 @@ from sluice.evaluation.statistics import (
     holm,
     mcnemar,
     swap_probability,
+    wilson,
 )
 from support.libraries import Library
 
@@ -214,3 +215,9 @@ def test_holm_never_rejects_more_than_no_correction_and_never_less_than_bonferro
         assert {name for name, p in probabilities.items() if p <= 0.1 / 8} <= rejected
         assert rejected <= {name for name, p in probabilities.items() if p <= 0.1}
         assert all((one.p <= 0.1 + 1e-12) == one.rejected for one in holm(probabilities, 0.9).values())
+
+
+def test_wilson() -> None:
+    assert wilson(0.5, 10) == (pytest.approx(0.2366, abs=1e-4), pytest.approx(0.7634, abs=1e-4))
+    assert wilson(0.0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))
+    assert wilson(1.0, 10) == (pytest.approx(0.7225, abs=1e-4), pytest.approx(1.0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sluice.core.settings import Settings
-from sluice.evaluation.agreement import wilson
+from sluice.evaluation.statistics import wilson
 from sluice.extras.redteam.attack_client import AttackAttempt
 from sluice.extras.redteam.attack_target import TargetKind
 from sluice.release.gates import Measurement

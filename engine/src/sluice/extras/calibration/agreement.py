@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sluice.evaluation.statistics import wilson
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -65,19 +67,3 @@ def agreement(people: Sequence[bool], judge: Sequence[bool]) -> Agreement:
         failed_passed=pairs.count((False, True)),
         failed_failed=pairs.count((False, False)),
     )
-
-
-def wilson(share: float, cases: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share; unlike share ± 2 errors it has a width at 0 and 1.
-
-    Args:
-        share: 0 to 1, a whole number of the cases.
-        cases: at least one.
-
-    Returns:
-        Its bounds, within 0 to 1.
-    """
-    from scipy.stats import binomtest
-
-    low, high = binomtest(round(share * cases), cases).proportion_ci(0.95, method="wilson")
-    return float(low), float(high)

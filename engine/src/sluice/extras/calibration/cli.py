@@ -1,7 +1,8 @@
-"""`sluice judge ...`"""
+"""`sluice judge calibrate`"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,7 @@ import typer
 from sluice.cli.common import print_json
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Compare the judge of answers with people.")
 
-
-@group.command("calibrate")
 def judge_calibrate(
     cases: Annotated[Path | None, typer.Option(help="Labelled answers (.jsonl); default: those of Sluice.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write what is printed.")] = None,
@@ -22,7 +20,7 @@ def judge_calibrate(
 
     Fails when the judge agrees less than config/gates.yaml asks for."""
     from sluice.core.atomic_files import write_json
-    from sluice.evaluation.calibration import CASES, calibrate_bundle, load_calibration
+    from sluice.extras.calibration.calibrate_judge import CASES, calibrate_bundle, load_calibration
     from sluice.release.gates import Measurement, decide, load_gates, require
     from sluice.serving.release_parts import draft_bundle
 
@@ -37,3 +35,9 @@ def judge_calibrate(
     differ = tuple(one.case.id for one in found.disagreements)
     kappa = Measurement(found.agreement.kappa, found.agreement.cases, len(found.errors), (*found.errors, *differ))
     require(decide(gates, "calibration", {"judge_kappa": kappa}, None))
+
+
+def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Compare the judge of answers with people.")
+    group.command("calibrate")(judge_calibrate)
+    app.add_typer(group, name="judge")

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from sluice.evaluation.agreement import agreement, wilson
+from sluice.extras.calibration.agreement import agreement
 
 
 def test_counts_and_kappa_of_a_worked_example() -> None:
@@ -64,9 +64,3 @@ def test_the_interval_holds_the_true_kappa_as_often_as_it_says(people_pass: floa
         low, high = found.kappa_interval
         held += low <= true <= high
     assert 0.92 < held / 1000 < 0.98
-
-
-def test_wilson() -> None:
-    assert wilson(0.5, 10) == (pytest.approx(0.2366, abs=1e-4), pytest.approx(0.7634, abs=1e-4))
-    assert wilson(0.0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))
-    assert wilson(1.0, 10) == (pytest.approx(0.7225, abs=1e-4), pytest.approx(1.0))

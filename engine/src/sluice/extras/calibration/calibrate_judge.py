@@ -1,6 +1,6 @@
 """Compares a judge with human verdicts on the same answers. Runs as `sluice judge calibrate`.
 
-The cases are calibration/judge.jsonl beside this file, or a file in the same format. A judge may only decide when its
+The cases are cases/judge.jsonl, or a file in the same format. A judge may only decide when its
 agreement with people passes the gates of `stage: calibration` in config/gates.yaml.
 """
 
@@ -15,15 +15,15 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.agreement import Agreement, agreement
 from sluice.evaluation.case_files import LabelledCase, read_cases
 from sluice.evaluation.metric_resources import open_judge
 from sluice.evaluation.metrics.judge import Judge
 from sluice.evaluation.output import Output
 from sluice.evaluation.scoring import run_metrics
+from sluice.extras.calibration.agreement import Agreement, agreement
 from sluice.serving.release_parts import ReleaseBundle
 
-CASES = Path(__file__).parent / "calibration" / "judge.jsonl"
+CASES = Path(__file__).parent / "cases" / "judge.jsonl"
 
 
 class CalibrationCase(LabelledCase):
@@ -77,7 +77,7 @@ class CalibrationResult:
 
 def load_calibration(path: Path) -> list[CalibrationCase]:
     """The labelled cases. Raises ValidationErrors with every malformed one and every id that is used twice."""
-    remedy = "engine/src/sluice/evaluation/calibration/judge.jsonl shows the form"
+    remedy = "engine/src/sluice/extras/calibration/cases/judge.jsonl shows the form"
     return [case for _, case in read_cases(path, CalibrationCase, remedy=remedy)]
 
 

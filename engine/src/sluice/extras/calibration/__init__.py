@@ -1,0 +1,1 @@
+"""How far the judge of answers agrees with people."""
