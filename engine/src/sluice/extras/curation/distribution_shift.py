@@ -92,8 +92,17 @@ class DistributionShift:
 def of_numbers(
     name: str, base: Sequence[float], head: Sequence[float], *, higher_is_fine: bool = False
 ) -> DistributionShift | None:
-    """Two samples of numbers; bins are the tenths of the base. None when one of them is empty. `higher_is_fine`: only a
-    fall of the mean can be a shift."""
+    """Two samples of numbers; bins are the tenths of the base.
+
+    Args:
+        name: Of the distribution, for people.
+        base: Numbers of the base.
+        head: Numbers that are compared with them.
+        higher_is_fine: Only a fall of the mean can be a shift.
+
+    Returns:
+        None when one of the samples is empty.
+    """
     if not base or not head:
         return None
     from scipy.stats import ks_2samp
@@ -127,7 +136,16 @@ def _labels(edges: Sequence[float]) -> list[str]:
 
 
 def of_categories(name: str, base: Mapping[str, int], head: Mapping[str, int]) -> DistributionShift | None:
-    """Two counts of categories. None when one of them is empty."""
+    """Two counts of categories.
+
+    Args:
+        name: Of the distribution, for people.
+        base: Category to its count.
+        head: The same of what is compared.
+
+    Returns:
+        None when one of them is empty.
+    """
     totals = sum(base.values()), sum(head.values())
     if not all(totals):
         return None

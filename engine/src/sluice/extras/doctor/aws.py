@@ -112,6 +112,14 @@ def _trust(iam: Any, role: str, subject: str, mend: str) -> Diagnosis:
 
 
 def service_role(iam: Any, role: str, service: str, mend: str) -> Diagnosis:
+    """Whether a service of AWS, and it alone, may take a role.
+
+    Args:
+        iam: Client of boto3.
+        role: Name of the role.
+        service: Its principal, such as sagemaker.amazonaws.com.
+        mend: The command that makes the role.
+    """
     what = f"role {role}"
     trusted = [one.get("Principal", {}).get("Service") for one in _statements(iam, role)]
     return (

@@ -42,6 +42,12 @@ class DiagnosisScope:
 
 
 def passed(what: str, found: str) -> Diagnosis:
+    """A check that found what it looked for.
+
+    Args:
+        what: Was inspected.
+        found: In words.
+    """
     return Diagnosis(what, "ok", found)
 
 
