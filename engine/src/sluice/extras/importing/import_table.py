@@ -55,16 +55,6 @@ class TableImport:
     ignored: tuple[str, ...]
     dropped: tuple[ValidationIssue, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {
-            "rows": self.rows,
-            "unanswerable": self.unanswerable,
-            "located": self.located,
-            "ignored": list(self.ignored),
-            "dropped": [str(fault) for fault in self.dropped],
-        }
-
 
 def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
     """`key=column` as a mapping; SluiceError for an unknown key and for one that is named twice."""
