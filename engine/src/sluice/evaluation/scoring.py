@@ -24,7 +24,8 @@ async def run_metrics(row: Row, output: Output, metrics: Sequence[Metric]) -> di
         metrics: of the run.
 
     Returns:
-        {scores: {name: number or None}, labels: {name: word}, assertions: {name: {passed, reason}}, errors: {name: why}}.
+        {scores: {name: number or None}, labels: {name: word}, assertions: {name: {passed, reason}}, errors: {name:
+        why}}.
         A score that does not apply is None; labels and assertions that do not apply are left out. A metric that
         crashes, a score that is not finite and a result of another kind than `aggregate` says are entries of `errors`,
         and fail the metric's gate.
