@@ -28,7 +28,6 @@ UNFINISHED = {
     "guardrails",
     "jobs",
     "llm",
-    "prompts",
     "release",
     "retrieval",
     "serving",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from sluice.extras.finetune.engines import ProcessEngine, ThreadEngine
+
 from sluice.extras.finetune.packing import TokenizedExample, mask, pack
 from sluice.extras.finetune.process_group import ProcessGroup
 from sluice.extras.finetune.training_methods import add_adapter
