@@ -23,7 +23,13 @@ pytestmark = [pytest.mark.extras, pytest.mark.e2e, pytest.mark.timeout(900)]
 BIN = Path(sys.executable).parent
 RULES = ("code_of_stages", "extras", "help", "house", "make", "tree", "workflows")
 # Words that mean an extra and nothing else, where a project reads them.
-TELLING = {"sagemaker": "sagemaker", "redteam": "redteam", "sweep": "sweep", "synthetic": "synthetic"}
+TELLING = {
+    "aws_models": "bedrock",
+    "redteam": "redteam",
+    "sagemaker": "sagemaker",
+    "sweep": "sweep",
+    "synthetic": "synthetic",
+}
 READ = ("README.md", "Makefile", "engine/docs/README.md", "engine/docs/reference/cli.md", ".github/workflows", "config")
 RECORDED = ":!config/project.yaml"  # which remembers what was left out
 Clone = Callable[..., Path]

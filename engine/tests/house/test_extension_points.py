@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sluice.llm.providers import PROVIDERS
+
 METRIC = """
 from sluice.extend import Assertion, Metric, Output, Row, metric
 
@@ -135,4 +137,5 @@ def test_a_kind_of_provider_has_keys_of_its_own(root: Path, place: Path) -> None
     )
     shown = said(root, place, code).splitlines()
     assert shown[:2] == ["d", "True"]
-    assert "no kind 'mnie' (did you mean 'mine'?); known: anthropic, bedrock" in shown[2]
+    known = ", ".join(sorted([*PROVIDERS, "mine"]))
+    assert f"no kind 'mnie' (did you mean 'mine'?); known: {known}" in shown[2]

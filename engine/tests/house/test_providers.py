@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.core.extras import extras
 from sluice.core.processes import free_port
 from sluice.llm.chat import ChatProvider, Delta, Usage
 from sluice.llm.provider_failures import RULES, FailureKind, ProviderError
@@ -58,6 +59,8 @@ WIRES = {
         "/v1",
     ),
 }
+if "aws_models" not in extras():
+    WIRES = {kind: wire for kind, wire in WIRES.items() if kind not in ("bedrock", "sagemaker")}
 
 
 @pytest.fixture
@@ -122,7 +125,7 @@ kinds = pytest.mark.parametrize("kind", WIRES)
 
 def test_every_kind_of_the_engine_has_its_wire() -> None:
     ours = {name for name, kind in PROVIDERS.items() if kind.connect.__module__.startswith("sluice.")}
-    assert set(WIRES) == set(CHECKS) == ours
+    assert set(WIRES) == ours <= set(CHECKS)
 
 
 @kinds
@@ -319,13 +322,10 @@ def test_a_key_that_is_missing_is_named_at_the_start(kind: str, monkeypatch: pyt
         provider(kind, "http://127.0.0.1:1")
 
 
-@pytest.mark.parametrize(("kind", "package"), [("anthropic", "langchain_anthropic"), ("bedrock", "aiobotocore.config")])
-def test_a_package_that_is_missing_is_named_with_the_remedy(
-    kind: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
+def test_a_package_that_is_missing_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "langchain_anthropic", None)
     with pytest.raises(SluiceError, match="needs a package that is not installed") as caught:
-        provider(kind, "http://127.0.0.1:1")
+        provider("anthropic", "http://127.0.0.1:1")
     assert caught.value.remedy == "install engine/requirements/providers.txt"
 
 
@@ -336,11 +336,6 @@ def test_parameters_that_a_model_does_not_take_are_left_out(server: Upstream) ->
     assert "temperature" not in sent
     assert "seed" not in sent
     assert sent["reasoning_effort"] == "low"
-
-
-def test_a_bedrock_key_is_sent_as_it_is(server: Upstream) -> None:
-    asyncio.run(collect(provider("bedrock", server.url, key_env="TEST_KEY")))
-    assert server.asked[0].headers["authorization"] == f"Bearer {KEY}"
 
 
 HEAVY = "langchain_anthropic anthropic langchain_aws boto3 botocore langchain_openai openai langchain httpx torch"

@@ -51,7 +51,12 @@ MORE = {
     # The evaluation asks the chain, not HTTP.
     "HTTP": ("engine/src/sluice/serving/http_api.py", {"serve"}),
     "a page": ("engine/src/sluice/serving/chat_page/index.html", {"serve"}),
-    "a provider, which is imported by its name": ("engine/src/sluice/llm/providers/bedrock.py", {"evaluate", "serve"}),
+    "a provider, which is imported by its name": (
+        "engine/src/sluice/llm/providers/anthropic.py",
+        {"evaluate", "serve"},
+    ),
+    "a provider of an extra": (f"{FOLDER}/aws_models/providers/bedrock.py", {"evaluate", "serve"}),
+    "what that provider imports": (f"{FOLDER}/aws_models/aws_client.py", {"evaluate", "serve"}),
     "an exporter, which is imported by its name": ("engine/src/sluice/serving/telemetry/exporters/otlp.py", {"serve"}),
     "what the guard model sees": (f"{FOLDER}/guard/guard_features.py", {"guard", "evaluate", "serve"}),
     "a check of an extra": (f"{FOLDER}/guard/checks/attack.py", {"evaluate", "serve"}),

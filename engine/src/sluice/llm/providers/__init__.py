@@ -1,4 +1,5 @@
-"""One file for each kind of provider, which adds it with `@provider`; a fork's own are in src/assistant/providers/.
+"""One file for each kind of provider, which adds it with `@provider`: here, in a folder of that name of an extra, and a
+fork's own in src/assistant/providers/.
 
 A kind is imported when an entry of config/providers.yaml names it. Libraries of a vendor are imported in `connect`.
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sluice.core.errors import SluiceError
+from sluice.core.extras import packages
 from sluice.core.registry import APPLICATION, Registry
 from sluice.llm.settings import ProviderSpec
 
@@ -29,7 +31,9 @@ class ProviderKind:
     connect: Connect
 
 
-PROVIDERS: Registry[ProviderKind] = Registry("kind of provider", "sluice.llm.providers", f"{APPLICATION}.providers")
+PROVIDERS: Registry[ProviderKind] = Registry(
+    "kind of provider", "sluice.llm.providers", *packages("providers"), f"{APPLICATION}.providers"
+)
 
 
 def provider(kind: str, spec: type[ProviderSpec]) -> Callable[[F], F]:

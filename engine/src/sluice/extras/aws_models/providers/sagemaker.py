@@ -7,10 +7,10 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from sluice.extras.aws_models.aws_client import AwsClient
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.openai_events import OpenAIEvents
 from sluice.llm.providers import provider
-from sluice.llm.providers.aws_client import AwsClient
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import AwsSpec
 from sluice.prompts import ModelParameters

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from sluice.extras.aws_models.aws_client import AwsClient
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage, finish_reason
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.providers import provider
-from sluice.llm.providers.aws_client import AwsClient
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import AwsSpec
 from sluice.prompts import ModelParameters

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.providers import connect
+from sluice.llm.providers import PROVIDERS, connect
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.settings import ProviderSpec
 from support.providers.clients import ask, collect
@@ -27,6 +29,24 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "dummy")
 
 
+def test_the_kinds_stand_between_the_engine_s_and_the_application_s() -> None:
+    assert PROVIDERS.packages == ("sluice.llm.providers", "sluice.extras.aws_models.providers", "assistant.providers")
+    assert {"bedrock", "sagemaker"} < set(PROVIDERS)
+
+
+@pytest.mark.parametrize("kind", ["bedrock", "sagemaker"])
+def test_a_region_is_needed(kind: str) -> None:
+    with pytest.raises(ValidationError, match=f"kind {kind} needs region"):
+        ProviderSpec.model_validate(provider_entry(kind=kind))
+
+
+def test_a_package_that_is_missing_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiobotocore.config", None)
+    with pytest.raises(SluiceError, match="needs a package that is not installed") as caught:
+        bedrock()
+    assert caught.value.remedy == "install engine/requirements/providers.txt"
+
+
 def test_no_credentials_are_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.session.Session.get_credentials", lambda _: None)
     with pytest.raises(SluiceError, match="no AWS credentials were found"):
@@ -40,6 +60,14 @@ def test_credentials_of_a_session_are_signed_with_its_token() -> None:
     headers = server.asked[0].headers
     assert headers["x-amz-security-token"] == "dummy"
     assert "x-amz-security-token" in headers["authorization"]
+
+
+@pytest.mark.usefixtures("loopback", "credentials")
+def test_a_bedrock_key_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", "dummy")
+    with upstream() as server:
+        ask(bedrock(base_url=server.url, key_env="TEST_KEY"))
+    assert server.asked[0].headers["authorization"] == "Bearer dummy"
 
 
 @pytest.mark.usefixtures("loopback", "credentials")
