@@ -19,9 +19,9 @@ from sluice.data import leakage, row_sources
 from sluice.data.contract import check_rows_privacy
 from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.expectations import check_expectations
-from sluice.data.redact_folder import redact_row
 from sluice.data.rows import Document, Row, load_corpus, parse_row, scan_rows, write_rows
 from sluice.data.scanning import LocatedRecord, ValidationIssue
+from sluice.extras.importing.redact_folder import redact_row
 from sluice.extras.importing.table_records import TableRecord, TableRecords, read_records
 
 _KEYS = tuple(Row.model_fields)
