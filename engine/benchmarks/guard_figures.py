@@ -32,10 +32,10 @@ from guard_streaming import INSTRUCTIONS, streaming
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.rows import load_corpus, load_rows
+from sluice.extras.guard.guard_model import load_guard_model
 from sluice.extras.guard.guard_rows import FREE, GuardRow, load_guard_rows
 from sluice.guardrails.bounded_cache import BoundedCache
-from sluice.guardrails.context import CheckResources
-from sluice.guardrails.guard_model import FILE, load_guard_model
+from sluice.guardrails.context import GUARD_FILE, CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import ensure, load_models
@@ -130,7 +130,7 @@ def main() -> int:
     index.mkdir(parents=True, exist_ok=True)
     (index / "index.json").write_text(json.dumps(identity))
     settings = load_settings(workspace.config / "guardrails.yaml", GuardrailSettings)
-    bundle = replace(scripted_bundle(), guardrails=settings, guard=state / FILE, index=index)
+    bundle = replace(scripted_bundle(), guardrails=settings, guard=state / GUARD_FILE, index=index)
     prompt = bundle.prompts["answer"]
     told = prompt.messages[0].model_copy(update={"content": f"{INSTRUCTIONS}. Else say: {{{{decline}}}}"})
     prompt = prompt.model_copy(update={"messages": (told, *prompt.messages[1:])})
@@ -138,7 +138,7 @@ def main() -> int:
     report = json.loads((state / "report.json").read_text())
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         guards = open_guards(bundle, embedder)
-        kit = CheckResources(load_guard_model(state / FILE), embedder.embed, (INSTRUCTIONS,), BoundedCache(0))
+        kit = CheckResources(load_guard_model(state / GUARD_FILE), embedder.embed, (INSTRUCTIONS,), BoundedCache(0))
         forgetful = Guards(settings, kit)
         tables, figures = asyncio.run(measure(workspace, guards, forgetful, bundle, options.each, options.seconds))
     if options.write:

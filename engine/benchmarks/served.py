@@ -4,7 +4,7 @@
 
 `chat` has three passages in memory where the search would be; `rag` embeds and searches for real, in the index of
 STATE. All settings are those of config/; the provider alone is another one, and llama.cpp holds no chat model.
-Needs the guard model (`sluice guard train`).
+Needs the guard model (`sluice guard train`) where config/guardrails.yaml does.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from providers import entry
 
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.guardrails.context import CheckResources
-from sluice.guardrails.guard_model import FILE, load_guard_model
+from sluice.guardrails.context import GUARD_FILE, CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.model_files import ensure, load_models
@@ -35,6 +34,7 @@ from sluice.serving.auth import KeyRing
 from sluice.serving.feedback import FeedbackLog
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
+from sluice.serving.release_guards import load_guard_model
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.server import listen
@@ -96,7 +96,8 @@ def main(kind: str, port: int, upstream: str, state: Path) -> None:
         search_of(kind, bundle, workspace, state, embedder) as retriever,
     ):
         chat = open_chat(bundle.providers.chat, local_url=None)
-        model = load_guard_model(workspace.build / "guard" / FILE)
+        guard = workspace.build / "guard" / GUARD_FILE
+        model = load_guard_model(guard) if bundle.guardrails.needs_model else None
         instructions = tuple(each.content for each in bundle.prompts["answer"].messages if each.role == "system")
         guards = Guards(bundle.guardrails, CheckResources(model, embedder.embed, instructions))
         chain = ApplicationRunner(bundle, chat, retriever, guards)

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from sluice.core.closures import CODE, CodeGraph
+from sluice.core.extras import packages
 from sluice.core.stages import PROGRAMS, ROAD, SERVE, STAGES
 
-# Imports libraries, not modules of ours; is given names of packages by those who have a registry; imports extras, which
-# are no part of what is asked or served; imports the application, which is a root of each program that answers.
+# Import libraries, not modules of ours; is given names of packages by those who have a registry; imports extras, which
+# are found by the names that its callers give; imports the application, which is a root of each program that answers.
 _FOREIGN = {
     "data/privacy.py",
     "guardrails/validators.py",
@@ -47,9 +48,11 @@ def test_the_stage_code_writes_a_list_for_each_and_always_runs(stages: dict[str,
 
 
 def test_what_serves_reaches_nothing_that_judges_trains_or_deploys(graph: CodeGraph) -> None:
-    parts = {name.split("/")[1] for name in graph.code_of(SERVE).files if name.startswith("sluice/")}
-    parts -= {"__init__.py", "extend.py"}  # the door gives names; what they stand for is looked up
-    assert parts == {"core", "data", "guardrails", "llm", "prompts", "release", "retrieval", "serving"}
+    names = [name.split("/") for name in graph.code_of(SERVE).files if name.startswith("sluice/")]
+    parts = {name[1] for name in names} - {"__init__.py", "extend.py"}  # the door's names are looked up
+    assert parts - {"extras"} == {"core", "data", "guardrails", "llm", "prompts", "release", "retrieval", "serving"}
+    with_checks = {package.split(".")[2] for package in packages("checks")}
+    assert {name[2] for name in names if name[1] == "extras"} - {"__init__.py"} == with_checks
 
 
 def test_no_stage_reaches_the_commands_or_the_road(graph: CodeGraph) -> None:

@@ -18,8 +18,6 @@ import yaml
 from image.containers import PODMAN, Placed, Pod, isolation, podman
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_document, write_rows
-from sluice.guardrails.guard_model import FILE as GUARD_FILE
-from sluice.guardrails.guard_model import save_guard_model
 from sluice.llm.model_files import load_models
 from sluice.release import staging
 from sluice.release.artifact_store import open_artifact_store
@@ -28,7 +26,7 @@ from sluice.release.manifest import FILE
 from sluice.release.transfer import push
 from sluice.release.verdict import Verdict
 from sluice.retrieval import index_stage
-from support.guardrails import trusting_model
+from support.guardrails import place_guard_model
 from support.rollout.canaries import CASES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -94,7 +92,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(root)
     index_stage.run(workspace)
     embedder = load_models(workspace.config / "models.yaml").embed.sha256
-    save_guard_model(trusting_model(embedder), workspace.build / "guard" / GUARD_FILE)
+    place_guard_model(workspace, embedder)
     evaluation = workspace.build / "evaluation"
     evaluation.mkdir(parents=True)
     (evaluation / "summary.json").write_text(json.dumps({"cases_digest": "c" * 64, "cases": 0, "metrics": {}}))

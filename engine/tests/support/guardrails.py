@@ -1,41 +1,62 @@
-"""What a check of the guardrails finds in a text, with everything between: unfolding, its options, its place."""
+"""What a check of the guardrails finds in a text, with everything between: unfolding, its options, its place. And guard
+models for tests that are not about one."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
+from sluice.core.extras import extras
+from sluice.core.workspace import Workspace
 from sluice.guardrails.check import CHECKS, Finding
-from sluice.guardrails.context import CheckContext, CheckResources
-from sluice.guardrails.guard_features import BUCKETS
-from sluice.guardrails.guard_model import GuardModel
-from sluice.guardrails.kind_model import DIMENSION, KindModel
-from sluice.guardrails.toxicity_model import ToxicityModel
+from sluice.guardrails.context import GUARD_FILE, CheckContext, CheckResources, Embed, PartMargin
 
-TOXIC = ToxicityModel(
-    places={"idiot": 0, "canary": 1},
-    idf=np.ones(2, np.float32),
-    weights=np.array([[4.0, -4.0]], np.float32),
-    lines=np.array([[0.0, -3.0, 0.0]], np.float32),
-)
+_BY_EMBEDDING = object()
+_SENTENCE = re.compile(r"[^.!?]+[.!?]*")
 
 
-def kinds_by(first: float) -> KindModel:
-    """One kind of attack and one of honest text, told apart by the embedding's first dimension, `first` times."""
-    weights = np.zeros((2, 1 + DIMENSION), np.float32)
-    weights[1, 1] = first
-    return KindModel(weights, np.zeros(2, np.float32), np.array([False, True]), (1.0, 0.0))
+class FakeGuardModel:
+    """Judges each text and each of its sentences, and is in doubt about all: the first dimension of an embedding is the
+    probability. `says`: another probability, or a function that returns one."""
+
+    threshold = 0.5
+    embedder = "e" * 64
+
+    def __init__(self, says: Any = _BY_EMBEDDING) -> None:
+        self._says = says
+
+    def judged(self, texts: Sequence[str]) -> list[PartMargin]:
+        found = [part.strip() for text in texts for part in (text, *_SENTENCE.findall(text))]
+        return [PartMargin(0.0, part) for part in dict.fromkeys(found)]
+
+    def in_doubt(self, judged: Sequence[PartMargin]) -> Sequence[PartMargin]:
+        return judged
+
+    def probability(self, judged: Sequence[PartMargin], embed: Embed) -> Any:
+        if self._says is _BY_EMBEDDING:
+            return float(embed([one.part for one in judged])[:, 0].max())
+        return self._says() if callable(self._says) else self._says
+
+    def toxicity(self, texts: Sequence[str]) -> float:  # noqa: ARG002
+        return 0.0
 
 
-def trusting_model(embedder: str) -> GuardModel:
-    """Takes nothing for an attack, and asks no embedder."""
-    weights = np.zeros(BUCKETS, np.float32)
-    return GuardModel(weights, (-10.0, 1.0, 0.0), kinds_by(0), (-1.0, 1.0), 0.5, TOXIC, embedder)
+def place_guard_model(workspace: Workspace, embedder: str) -> None:
+    """A file of a guard model that takes nothing for an attack, where the project has kept the extra.
+
+    Args:
+        workspace: checkout whose build/guard/ gets it.
+        embedder: sha256 of the embedder that is served.
+    """
+    if "guard" in extras():
+        from support.guard_models import save_guard_model, trusting_model
+
+        save_guard_model(trusting_model(embedder), workspace.build / "guard" / GUARD_FILE)
 
 
 def finder(check: str, kit: CheckResources | None = None) -> Callable[..., list[Finding]]:

@@ -1,9 +1,9 @@
 """Code that a program can reach: the closure of its imports in a checkout, with packaged data files and locks.
 
 The graph is grimp's: imports inside functions count, those for type checkers do not. What it cannot see, a module that
-is imported by its name, is found by the names that stand as strings in a module that imports so; what an extra adds for
-an occasion by the name of the occasion. A package that holds a module of the closure brings its data files: templates,
-pages, styles, cases, migrations.
+is imported by its name, is found by the names that stand as strings in a module that imports so; what extras have for
+it, by the functions of core/extras.py that it calls. A package that holds a module of the closure brings its data
+files: templates, pages, styles, cases, migrations.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 ENGINE, APPLICATION = "sluice", "assistant"
 _SOURCES = {ENGINE: "engine/src", APPLICATION: "src"}
 _LOCKS = "engine/requirements"
+_NO_DATA = ("__pycache__", "requirements")
 _EXTRAS = f"{ENGINE}.extras."
 CODE = (*_SOURCES.values(), _LOCKS)
 # What a fork imports it from. It brings the names that are imported through it, not all that it has.
 _DOOR = f"{ENGINE}.extend"
 _BY_NAME = re.compile(r"\b(?:import_module|__import__|pkgutil|Registry)\b")
-_HOOKS = re.compile(r"""\bhooks\(["'](\w+)["']\)""")
 _NAME = re.compile(r"""["']([A-Za-z_]\w*(?:\.\w+)+)(?::\w+)?["']""")
+_OF_EXTRAS = re.compile(r"""\b(hooks|packages)\(["'](\w+)["']\)""")
 
 
 @dataclass(frozen=True)
@@ -192,19 +193,22 @@ class CodeGraph:
         if module == _DOOR:
             return []
         text = self._file(module).read_text(encoding="utf-8")
-        found = [hooked for occasion in _HOOKS.findall(text) for hooked in self._hooked(occasion)]
-        if not _BY_NAME.search(text):
-            return found
-        named = {name for name in _NAME.findall(text) if name in self._graph.modules}
-        return found + [one for name in sorted(named) for one in self._whole(name)]
+        named = set(_NAME.findall(text)) & self._graph.modules if _BY_NAME.search(text) else set()
+        for function, name in _OF_EXTRAS.findall(text):
+            named |= self._hooked(name) if function == "hooks" else self._packages_of_extras(name)
+        return [one for name in sorted(named) for one in self._whole(name)]
 
-    def _hooked(self, occasion: str) -> Iterator[str]:
-        """Modules that extras name for an occasion in their `extra.py`."""
-        hook = re.compile(rf"""["']{occasion}["']: *["']([\w.]+):""")
-        for declared in sorted(self._graph.modules):
-            if declared.startswith(_EXTRAS) and declared.endswith(".extra"):
-                for module in hook.findall(self._file(declared).read_text(encoding="utf-8")):
-                    yield f"{declared.removesuffix('extra')}{module}"
+    def _packages_of_extras(self, name: str) -> set[str]:
+        """The packages of this name that extras have, for a registry."""
+        return {one for one in self._graph.modules if one.startswith(_EXTRAS) and one.split(".")[3:] == [name]}
+
+    def _hooked(self, occasion: str) -> set[str]:
+        """The modules of extras that have a function for an occasion, and the declarations that say so."""
+        found: set[str] = set()
+        for extra in self._packages_of_extras("extra"):
+            if module := _hooks_of(self._file(extra)).get(occasion, "").partition(":")[0]:
+                found |= {extra, f"{extra.rpartition('.')[0]}.{module}"}
+        return found & self._graph.modules
 
     def _file(self, module: str) -> Path:
         package, *parts = module.split(".")
@@ -226,6 +230,14 @@ class CodeGraph:
         if found is None:
             raise SluiceError(f"{path}: no such file", remedy="restore it with git")
         return found
+
+
+def _hooks_of(path: Path) -> dict[str, str]:
+    """What the declaration of an extra gives as `hooks`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.keyword) and node.arg == "hooks":
+            return dict(ast.literal_eval(node.value))
+    return {}
 
 
 def _imports_from(path: Path) -> Iterator[tuple[ast.ImportFrom, str, str]]:
@@ -262,11 +274,11 @@ def _require_packages(root: Path, folder: Path) -> None:
 
 
 def _data_of(folder: Path) -> dict[Path, list[Path]]:
-    """Files that are no modules, by the innermost package around them."""
+    """Files that are no modules, by the innermost package around them; locks count where a program names them."""
     found: dict[Path, list[Path]] = {}
     for path in folder.rglob("*"):
         inside = path.relative_to(folder).parts
-        if not path.is_file() or any(part.startswith(".") or part == "__pycache__" for part in inside):
+        if not path.is_file() or any(part.startswith(".") or part in _NO_DATA for part in inside):
             continue
         package = next(parent for parent in path.parents if (parent / "__init__.py").is_file())
         if package != path.parent or path.suffix != ".py":

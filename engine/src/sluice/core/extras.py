@@ -51,6 +51,13 @@ def extras() -> dict[str, Extra]:
     return {name: importlib.import_module(f"sluice.extras.{name}.extra").EXTRA for name in names}
 
 
+def packages(name: str) -> tuple[str, ...]:
+    """The packages of one name that extras have, for a registry of what they add: `sluice.extras.guard.checks`."""
+    return tuple(
+        f"sluice.extras.{path.parent.parent.name}.{name}" for path in sorted(HERE.glob(f"*/{name}/__init__.py"))
+    )
+
+
 def load(extra: str, reference: str) -> Any:
     """What `module:name` below the package of an extra stands for."""
     module, _, name = reference.partition(":")

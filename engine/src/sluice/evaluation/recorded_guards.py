@@ -12,6 +12,7 @@ from typing import Any
 
 import sluice.guardrails
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
+from sluice.core.extras import HERE, packages
 from sluice.core.registry import APPLICATION
 from sluice.evaluation.recorded_chat import current_asking
 from sluice.evaluation.response_cache import ResponseCache
@@ -65,8 +66,9 @@ _LIBRARIES = ("guardrails-ai", "python-stdnum", "confusable-homoglyphs")
 
 
 def _folders() -> Iterator[Path]:
-    """Where checks lie: the engine's, and those of the application where it has some."""
+    """Where checks and their models lie: the engine's, those of extras and of the application where these have some."""
     yield Path(sluice.guardrails.__file__).parent
+    yield from (HERE / package.split(".")[-2] for package in packages("checks"))
     with suppress(ModuleNotFoundError):
         if (own := find_spec(f"{APPLICATION}.guardrails")) and own.origin:
             yield Path(own.origin).parent

@@ -1,4 +1,5 @@
-"""The shape of a check, and the registry of all checks: those in checks/ and a fork's own in src/assistant/guardrails/.
+"""The shape of a check, and the registry of all checks: those in checks/, in a folder of that name of an extra, and a
+fork's own in src/assistant/guardrails/.
 
 A check is one class with `@check`. It says what it finds; what is done about its findings (block, redact, annotate, …)
 is decided in config/guardrails.yaml, which also gives its options.
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 from sluice.core.errors import SluiceError
+from sluice.core.extras import packages
 from sluice.core.registry import APPLICATION, Registry
 from sluice.core.settings import Settings
 from sluice.guardrails.context import CheckContext, CheckResources
@@ -86,7 +88,9 @@ class PatternCheck(Check):
         return list(found)
 
 
-CHECKS: Registry[type[Check]] = Registry("check", "sluice.guardrails.checks", f"{APPLICATION}.guardrails")
+CHECKS: Registry[type[Check]] = Registry(
+    "check", "sluice.guardrails.checks", *packages("checks"), f"{APPLICATION}.guardrails"
+)
 C = TypeVar("C", bound=type[Check])
 
 

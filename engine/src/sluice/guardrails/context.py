@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,48 @@ from sluice.core.errors import SluiceError
 from sluice.guardrails.bounded_cache import BoundedCache
 from sluice.guardrails.text_normalization import NormalizedText, Reading, normalize_text
 
-if TYPE_CHECKING:
-    from sluice.guardrails.guard_model import GuardModel, PartMargin
-
+GUARD_FILE = "guard.safetensors"  # of the guard model, in build/guard/ and in a release
 _EMBEDDED = 512  # of 1.5 KiB each
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
+
+
+class PartMargin(NamedTuple):
+    """A part of a text, and how suspicious its wording is: any number, larger for an attack."""
+
+    margin: float
+    part: str
+
+
+class GuardModel(Protocol):
+    """What checks ask of the guard model, which the extra `guard` trains and loads. Safe for many threads.
+
+    Attributes:
+        threshold: probability from which a text is taken for an attack.
+        embedder: sha256 of the embedder's weights that it was trained with.
+    """
+
+    @property
+    def threshold(self) -> float: ...
+
+    @property
+    def embedder(self) -> str: ...
+
+    def judged(self, texts: Sequence[str]) -> list[PartMargin]:
+        """What the wording says of every part of the texts, the most suspicious first."""
+
+    def in_doubt(self, judged: Sequence[PartMargin]) -> Sequence[PartMargin]:
+        """The parts whose embedding decides."""
+
+    def probability(self, judged: Sequence[PartMargin], embed: Embed) -> float:
+        """P(attack) of the most suspicious part.
+
+        Args:
+            judged: the parts as `judged` has found them.
+            embed: asked for the parts in doubt.
+        """
+
+    def toxicity(self, texts: Sequence[str]) -> float:
+        """The probability that one of the texts is insulting or obscene."""
 
 
 @dataclass(frozen=True)

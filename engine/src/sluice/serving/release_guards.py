@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
-from sluice.guardrails.context import CheckResources
-from sluice.guardrails.guard_model import GuardModel, load_guard_model
+from sluice.core.extras import hooks
+from sluice.guardrails.context import CheckResources, GuardModel
 from sluice.guardrails.guards import Guards
 from sluice.retrieval.index_files import TextEncoder
 from sluice.serving.release_parts import ReleaseBundle
@@ -19,13 +22,32 @@ def open_guards(bundle: ReleaseBundle, embedder: TextEncoder) -> Guards:
     return Guards(bundle.guardrails, CheckResources(model, embedder.embed, tuple(system)))
 
 
+def load_guard_model(path: Path) -> GuardModel:
+    """The guard model of a file, as the extra that trains it loads it.
+
+    Raises:
+        SluiceError: the project has left the extra out, or the file is missing or damaged.
+    """
+    return _loader()(path)
+
+
+def _loader() -> Callable[[Path], GuardModel]:
+    if loader := next(iter(hooks("guard_model").values()), None):
+        return loader
+    raise SluiceError(
+        "config/guardrails.yaml: a check needs the guard model, and this project has left the extra `guard` out",
+        remedy="take the check out of config/guardrails.yaml, or bring engine/src/sluice/extras/guard/ back with git",
+    )
+
+
 def _model(bundle: ReleaseBundle) -> GuardModel:
+    load = _loader()
     if bundle.guard is None:
         raise SluiceError(
             f"release {bundle.release}: config/guardrails.yaml needs the guard model, and the release has none",
             remedy="make the release again: `make release`",
         )
-    model = load_guard_model(bundle.guard)
+    model = load(bundle.guard)
     served = read_json(bundle.index / "index.json")["embedder"]["sha256"]
     if model.embedder != served:
         raise SluiceError(

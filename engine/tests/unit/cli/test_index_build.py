@@ -14,9 +14,8 @@ import pytest
 from sluice.cli import main
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document
-from sluice.guardrails.guard_model import FILE, save_guard_model
 from sluice.retrieval.stores import StoreSpec, open_store
-from support.guardrails import trusting_model
+from support.guardrails import place_guard_model
 from unit.release.conftest import release_of, write_evaluation
 from unit.retrieval.conftest import FakeEmbedder
 
@@ -35,7 +34,7 @@ def release(workspace: Workspace, documents: list[Document], monkeypatch: pytest
     monkeypatch.chdir(workspace.root)
     spec = ModelSpec(name="fake", source="file:fake", sha256="0" * 64, licence="CC0-1.0")
     build_index(documents, FakeEmbedder(), spec, ChunkerSettings(), workspace.build / "index")  # type: ignore[arg-type]
-    save_guard_model(trusting_model(spec.sha256), workspace.build / "guard" / FILE)
+    place_guard_model(workspace, spec.sha256)
     write_evaluation(workspace.build / "evaluation")
     return release_of(workspace, adapter=None)[0].id
 

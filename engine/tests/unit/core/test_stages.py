@@ -53,7 +53,11 @@ MORE = {
     "a page": ("engine/src/sluice/serving/chat_page/index.html", {"serve"}),
     "a provider, which is imported by its name": ("engine/src/sluice/llm/providers/bedrock.py", {"evaluate", "serve"}),
     "an exporter, which is imported by its name": ("engine/src/sluice/serving/telemetry/exporters/otlp.py", {"serve"}),
-    "what the guard model sees": ("engine/src/sluice/guardrails/guard_features.py", {"guard", "evaluate", "serve"}),
+    "what the guard model sees": (f"{FOLDER}/guard/guard_features.py", {"guard", "evaluate", "serve"}),
+    "a check of an extra": (f"{FOLDER}/guard/checks/attack.py", {"evaluate", "serve"}),
+    "what loads the guard model": (f"{FOLDER}/guard/guard_model.py", {"guard", "evaluate", "serve"}),
+    "the training of the guard model": (f"{FOLDER}/guard/fit_guard_model.py", {"guard"}),
+    "a lock of that training": (f"{FOLDER}/guard/requirements/corpora.txt", {"guard"}),
     "the data contract": ("engine/src/sluice/data/contract.py", {"check"}),
     "what an extra adds to it": ("engine/src/sluice/extras/guard/guard_rows.py", {"check", "guard"}),
     # The check counts the rows that they need.

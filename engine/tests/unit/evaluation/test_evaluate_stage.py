@@ -15,12 +15,11 @@ from sluice.evaluation.metrics.f1 import F1
 from sluice.evaluation.metrics.mrr import ReciprocalRank
 from sluice.evaluation.recorded_scores import metrics_digest
 from sluice.evaluation.summary import cases_digest
-from sluice.guardrails.guard_model import FILE, save_guard_model
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import build_index
 from sluice.serving.release_parts import draft_bundle
-from support.guardrails import trusting_model
+from support.guardrails import place_guard_model
 from support.serving.fakes import scripted_bundle
 
 ROOT = Path(__file__).parents[4]
@@ -37,7 +36,7 @@ def test_the_real_application_is_asked_once_and_then_replayed(
     monkeypatch.setenv("SLUICE_CACHE", str(Workspace(ROOT).cache))
     with Embedder(models.embed) as embedder:
         build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
-    save_guard_model(trusting_model(models.specs.embed.sha256), workspace.build / "guard" / FILE)
+    place_guard_model(workspace, models.specs.embed.sha256)
     bundle = draft_bundle(workspace, adapter=None)
     first, metrics = evaluate_bundle(workspace, bundle, rows[:2])
     assert [(case["status"], case["recorded"]) for case in first] == [("answered", False)] * 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,11 +14,10 @@ from sluice.guardrails.bounded_cache import BoundedCache
 from sluice.guardrails.check import Finding
 from sluice.guardrails.context import CheckContext, CheckResources
 from sluice.guardrails.guards import Guards
-from sluice.guardrails.kind_model import DIMENSION
 from sluice.guardrails.settings import GuardrailSettings
-from support.guardrails import trusting_model
+from support.guardrails import FakeGuardModel
 
-DOUBTING = dataclasses.replace(trusting_model("e" * 64), bounds=(-100.0, 100.0))
+DOUBTING = FakeGuardModel()
 
 
 class Embedder:
@@ -29,7 +27,7 @@ class Embedder:
 
     def __call__(self, texts: Sequence[str]) -> Any:
         self.asked += texts
-        return np.full((len(texts), DIMENSION), self.value, np.float32)
+        return np.full((len(texts), 2), self.value, np.float32)
 
 
 def test_the_oldest_are_forgotten() -> None:

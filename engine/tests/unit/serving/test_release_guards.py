@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -17,18 +18,21 @@ import numpy as np
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.context import CheckResources
+from sluice.guardrails.check import CHECKS
+from sluice.guardrails.context import GUARD_FILE, CheckResources
 from sluice.guardrails.guards import Guards
 from sluice.guardrails.settings import GuardrailSettings
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
+from sluice.serving import release_guards
 from sluice.serving.answer import Answer
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.runner import ApplicationRunner
+from support.guardrails import FakeGuardModel
 from support.serving.fakes import DECLINE, ScriptedRetriever, hit, scripted_bundle
 
 QUESTION = "How much traffic does a canary get?"
@@ -174,13 +178,53 @@ def test_a_banned_text_is_never_sent_wherever_the_stream_is_cut(banned: str, act
     assert said.startswith("Here it is.")
 
 
-def test_a_release_whose_guard_model_is_missing_does_not_start(tmp_path: Path) -> None:
-    bundle = bundle_with(input=[{"check": "attack", "action": "block"}])
-    embedder: Any = None
+NO_EMBEDDER: Any = SimpleNamespace(embed=None)
+
+
+@pytest.fixture
+def needing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReleaseBundle:
+    """A release with a check that needs the guard model, its file, and an index of the embedder eee…."""
+    monkeypatch.setattr(CHECKS["length"], "needs_model", True)
+    (tmp_path / "index.json").write_text(json.dumps({"embedder": {"sha256": "e" * 64}}))
+    return dataclasses.replace(bundle_with(), guard=tmp_path / GUARD_FILE, index=tmp_path)
+
+
+def loads(monkeypatch: pytest.MonkeyPatch, **by_extra: Any) -> None:
+    monkeypatch.setattr(release_guards, "hooks", lambda occasion: {"guard_model": by_extra}[occasion])
+
+
+def test_the_guard_model_is_loaded_by_the_extra_that_trains_it(
+    needing: ReleaseBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, loaded = FakeGuardModel(), []
+    loads(monkeypatch, guard=lambda path: loaded.append(path) or model)
+    assert open_guards(needing, NO_EMBEDDER)._input._resources.model is model
+    assert loaded == [needing.guard]
+
+
+def test_a_release_without_its_guard_model_does_not_start(
+    needing: ReleaseBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads(monkeypatch, guard=lambda _: FakeGuardModel())
     with pytest.raises(SluiceError, match="the release has none"):
-        open_guards(bundle, embedder)
-    with pytest.raises(SluiceError, match="no such file"):
-        open_guards(dataclasses.replace(bundle, guard=tmp_path / "guard.safetensors"), embedder)
+        open_guards(dataclasses.replace(needing, guard=None), NO_EMBEDDER)
+
+
+def test_a_guard_model_of_another_embedder_is_refused(needing: ReleaseBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    (needing.index / "index.json").write_text(json.dumps({"embedder": {"sha256": "f" * 64}}))
+    loads(monkeypatch, guard=lambda _: FakeGuardModel())
+    with pytest.raises(SluiceError, match="trained with the embedder eeeeeeeeeeeeeeee…, the release has ffff"):
+        open_guards(needing, NO_EMBEDDER)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_check_that_needs_the_model_of_an_extra_that_was_left_out_is_named(
+    needing: ReleaseBundle, monkeypatch: pytest.MonkeyPatch, pinned: bool
+) -> None:
+    loads(monkeypatch)
+    with pytest.raises(SluiceError, match="has left the extra `guard` out") as caught:
+        open_guards(needing if pinned else dataclasses.replace(needing, guard=None), NO_EMBEDDER)
+    assert "take the check out of config/guardrails.yaml" in caught.value.remedy
 
 
 PROMPTS = [

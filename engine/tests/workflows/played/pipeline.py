@@ -31,7 +31,7 @@ from sluice.evaluation.output import Output
 from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
-from sluice.guardrails.guard_model import FILE
+from sluice.guardrails.context import GUARD_FILE
 from sluice.llm.model_files import load_models
 from sluice.retrieval.index_files import build_index
 from sluice.retrieval.index_stage import IndexParameters
@@ -109,7 +109,7 @@ def index(workspace: Workspace) -> None:
 def guard(workspace: Workspace) -> None:
     """No check is run here; a release pins the file."""
     write_atomic(
-        workspace.build / "guard" / FILE, f"guard of {digest_of_file(workspace.data / 'guard' / 'train.jsonl')}\n"
+        workspace.build / "guard" / GUARD_FILE, f"guard of {digest_of_file(workspace.data / 'guard' / 'train.jsonl')}\n"
     )
 
 

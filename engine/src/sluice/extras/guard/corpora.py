@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.guard_features import windows
+from sluice.extras.guard.guard_features import windows
 
 FOLDER = "corpora"  # in the virtual environment
 _TRAINED = ("inthewild_jailbreak_llms.json", "sysprompt_extraction/attacks.json", "tap/tap_jailbreaks.txt")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.toxicity_model import ToxicityModel
+from sluice.extras.guard.toxicity_model import ToxicityModel
 
 _MOST_APART = 1e-4  # float32 against float64
 
@@ -36,6 +36,6 @@ def export_toxicity(samples: list[str]) -> ToxicityModel:
     if not apart <= _MOST_APART:
         raise SluiceError(
             f"the exported toxicity model differs from alt-profanity-check by {apart:.2g}",
-            remedy="another release of it has another shape: mend training/guard/toxicity.py",
+            remedy="another release of it has another shape: mend extras/guard/export_toxicity_model.py",
         )
     return exported

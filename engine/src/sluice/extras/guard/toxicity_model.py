@@ -1,7 +1,7 @@
 """The linear model of alt-profanity-check in numpy: equal probabilities, without scikit-learn and without pickles.
 
 Words of two letters or more, weighted by rarity (TF-IDF) and scaled to length 1; five linear support vector machines,
-each with its sigmoid; their mean. `guard_training/` exports it and compares it with the original.
+each with its sigmoid; their mean. `export_toxicity_model.py` exports it and compares it with the original.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from sluice.guardrails.guard_features import BUCKETS, features, margins, parts
+from sluice.extras.guard.guard_features import BUCKETS, features, margins, parts
 from support.guardrails import stored_texts
 
 HALF = BUCKETS // 2

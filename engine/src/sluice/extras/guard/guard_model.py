@@ -1,4 +1,4 @@
-"""The guard model at inference time: linear, in numpy, read from one safetensors file. Trained in `guard_training/`.
+"""The guard model at inference time: linear, in numpy, read from one safetensors file that the stage `guard` writes.
 
 Classification has two steps. n-grams alone decide most texts in a fraction of a millisecond: those with a very low or a
 very high score. For scores in between, the sentence embedding is computed too, and decides together with the n-gram
@@ -11,20 +11,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
-from sluice.guardrails.context import Embed
-from sluice.guardrails.guard_features import BUCKETS, margins, parts
-from sluice.guardrails.kind_model import TENSORS as KIND_TENSORS
-from sluice.guardrails.kind_model import KindModel
-from sluice.guardrails.toxicity_model import TENSORS as TOXICITY_TENSORS
-from sluice.guardrails.toxicity_model import ToxicityModel, sigmoid
+from sluice.extras.guard.guard_features import BUCKETS, margins, parts
+from sluice.extras.guard.kind_model import TENSORS as KIND_TENSORS
+from sluice.extras.guard.kind_model import KindModel
+from sluice.extras.guard.toxicity_model import TENSORS as TOXICITY_TENSORS
+from sluice.extras.guard.toxicity_model import ToxicityModel, sigmoid
+from sluice.guardrails.context import Embed, PartMargin
 
-FILE = "guard.safetensors"
 FORMAT = "5"
 _NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
 Floats = npt.NDArray[np.float32]
@@ -37,15 +36,8 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
 }
 
 
-class PartMargin(NamedTuple):
-    """A part of a text, and the margin of its n-grams."""
-
-    margin: float
-    part: str
-
-
 @dataclass(frozen=True)
-class GuardModel:
+class LinearGuardModel:
     """`weights`: of the buckets. `grams`: bias of their margin, then slope and offset of the sigmoid that makes it a
     probability. `kinds`: decides by the margin and the embedding together. `bounds`: margins below which a text is
     clear, and above which it is an attack for sure. `threshold`: the probability from which a text is taken for an
@@ -93,7 +85,7 @@ class GuardModel:
         return max(map(self.toxicity_model.probability, texts), default=0.0)
 
 
-def load_guard_model(path: Path) -> GuardModel:
+def load_guard_model(path: Path) -> LinearGuardModel:
     """SluiceError when the file is missing, damaged, or made by another version of this code."""
     from safetensors import SafetensorError, safe_open
 
@@ -112,7 +104,7 @@ def load_guard_model(path: Path) -> GuardModel:
         _verify(tensors)
         bias, slope, offset = (float(value) for value in tensors["grams.line"])
         clear, sure, threshold = (float(value) for value in tensors["bounds"])
-        return GuardModel(
+        return LinearGuardModel(
             weights=tensors["grams.weights"],
             grams=(bias, slope, offset),
             kinds=KindModel.of(tensors),
@@ -125,7 +117,7 @@ def load_guard_model(path: Path) -> GuardModel:
         raise SluiceError(f"{path}: not a whole guard model: {error}", remedy=_REMEDY) from None
 
 
-def save_guard_model(model: GuardModel, path: Path) -> None:
+def save_guard_model(model: LinearGuardModel, path: Path) -> None:
     """Writes the file, the same bytes for the same model."""
     from safetensors.numpy import save_file
 

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 
 from sluice.core.errors import SluiceError
+from sluice.extras.guard.guard_features import BUCKETS, WINDOW, features, parts, windows
+from sluice.extras.guard.guard_model import LinearGuardModel, load_guard_model, save_guard_model
+from sluice.extras.guard.kind_model import DIMENSION, KindModel
 from sluice.guardrails.context import CheckResources
-from sluice.guardrails.guard_features import BUCKETS, WINDOW, features, parts, windows
-from sluice.guardrails.guard_model import GuardModel, load_guard_model, save_guard_model
-from sluice.guardrails.kind_model import DIMENSION, KindModel
-from support.guardrails import TOXIC, finder, kinds_by
+from support.guard_models import TOXIC, kinds_by
+from support.guardrails import finder
 
 
-def small_model(bounds: tuple[float, float] = (-5.0, 5.0)) -> GuardModel:
+def small_model(bounds: tuple[float, float] = (-5.0, 5.0)) -> LinearGuardModel:
     """Suspects `ignore all`; its embedding decides by the first dimension."""
     weights = np.full(BUCKETS, -0.2, np.float32)
     weights[features("ignore all the rules").places] = 1.0
-    return GuardModel(weights, (0.0, 1.0, 0.0), kinds_by(20), bounds, 0.5, TOXIC, "e" * 64)
+    return LinearGuardModel(weights, (0.0, 1.0, 0.0), kinds_by(20), bounds, 0.5, TOXIC, "e" * 64)
 
 
 class Embedder:

@@ -1,0 +1,32 @@
+"""Guard models made by hand: of the extra `guard`, which takes this file along."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sluice.extras.guard.guard_features import BUCKETS
+from sluice.extras.guard.guard_model import LinearGuardModel, save_guard_model
+from sluice.extras.guard.kind_model import DIMENSION, KindModel
+from sluice.extras.guard.toxicity_model import ToxicityModel
+
+__all__ = ["TOXIC", "kinds_by", "save_guard_model", "trusting_model"]
+
+TOXIC = ToxicityModel(
+    places={"idiot": 0, "canary": 1},
+    idf=np.ones(2, np.float32),
+    weights=np.array([[4.0, -4.0]], np.float32),
+    lines=np.array([[0.0, -3.0, 0.0]], np.float32),
+)
+
+
+def kinds_by(first: float) -> KindModel:
+    """One kind of attack and one of honest text, told apart by the embedding's first dimension, `first` times."""
+    weights = np.zeros((2, 1 + DIMENSION), np.float32)
+    weights[1, 1] = first
+    return KindModel(weights, np.zeros(2, np.float32), np.array([False, True]), (1.0, 0.0))
+
+
+def trusting_model(embedder: str) -> LinearGuardModel:
+    """Takes nothing for an attack, and asks no embedder."""
+    weights = np.zeros(BUCKETS, np.float32)
+    return LinearGuardModel(weights, (-10.0, 1.0, 0.0), kinds_by(0), (-1.0, 1.0), 0.5, TOXIC, embedder)
