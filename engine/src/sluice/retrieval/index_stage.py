@@ -17,7 +17,6 @@ from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.chunking import ChunkerSettings, chunk
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import IndexInfo, build_index, identity_of
-from sluice.retrieval.postgres import open_retriever
 from sluice.retrieval.sharding import CorpusShard, embed_share
 from sluice.retrieval.stores import Stores
 from sluice.retrieval.vector_cache import ImportedVectors, RememberingEmbedder
@@ -81,6 +80,8 @@ def run(
         tenant: whose documents are indexed beside those for everybody, as build/index-<tenant> and in its store.
         shards: folders of `run_shard`, whose vectors are taken; then no document is embedded here.
     """
+    from sluice.retrieval.postgres import open_retriever  # imports LangChain, which takes a second
+
     progress = StageReporter("index")
     parameters = load_params(workspace.params, "index", IndexParameters)
     spec = load_models(workspace.config / "models.yaml").embed
