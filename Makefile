@@ -19,7 +19,7 @@ export LITELLM_LOCAL_MODEL_COST_MAP := True
 # Targets of your own.
 -include project.mk
 
-.PHONY: help setup release eval sync serve image test test-engine test-unit test-contract test-image test-workflows test-drill test-fork test-extras kind e2e-cluster soak audit check format clean
+.PHONY: help setup release eval sync serve test test-engine test-unit test-contract test-workflows test-drill test-fork test-extras e2e-cluster soak audit check format clean
 
 help:  ## show the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -70,15 +70,6 @@ test-unit: $(READY)  ## the fast tests: no model, no database, no network
 
 test-contract: $(READY)  ## the rules that hold for what is yours: overlays, rollout, gates, workflows (no model)
 	@$(BIN)/pytest -m "not real and not e2e" engine/tests/contract
-
-image: $(READY)  ## build both images with buildah (BASE=NAME@sha256:…)
-	@$(BIN)/sluice image build $(if $(BASE),--base $(BASE))
-
-test-image: $(READY)  ## build both images, run them with podman (minutes; engine/docs/reference/image.md)
-	@$(BIN)/pytest -m image engine/tests/image
-
-kind: $(READY)  ## a cluster on this machine for e2e-cluster: kind, Argo Rollouts, Traefik, both images (BASE=…)
-	@$(if $(BASE),SLUICE_IMAGE_BASE=$(BASE)) $(BIN)/python engine/scripts/make_kind.py
 
 e2e-cluster: $(READY)  ## canaries that are promoted and aborted in the cluster of KUBECONFIG (engine/docs/reference/cluster.md)
 	@$(BIN)/pytest -m cluster engine/tests/e2e/test_cluster.py

@@ -18,10 +18,10 @@ import yaml
 from image.containers import PODMAN, Placed, Pod, isolation, podman
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Document, Row, write_document, write_rows
+from sluice.extras.image.container_image import LOAD, SERVING, BuiltImage, ImageTarget, build
 from sluice.llm.model_files import load_models
 from sluice.release import staging
 from sluice.release.artifact_store import open_artifact_store
-from sluice.release.container_image import LOAD, SERVING, BuiltImage, ImageTarget, build
 from sluice.release.manifest import FILE
 from sluice.release.transfer import push
 from sluice.release.verdict import Verdict

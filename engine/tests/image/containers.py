@@ -15,7 +15,7 @@ import httpx
 import yaml
 
 from sluice.core.processes import free_port, wait_until
-from sluice.release.container_image import BuiltImage
+from sluice.extras.image.container_image import BuiltImage
 from sluice.release.transfer import TransferResult
 from sluice.serving.api_keys import add_key
 from support.kubernetes import argo_metric

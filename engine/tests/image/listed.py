@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from image.containers import podman
-from sluice.release.container_image import BuiltImage
+from sluice.extras.image.container_image import BuiltImage
 
 ROOT = Path(__file__).resolve().parents[3]
 DISTRIBUTIONS = "import importlib.metadata as m; print(*sorted(d.name + '==' + d.version for d in m.distributions()))"

@@ -13,7 +13,7 @@ import pytest
 
 from image.containers import Placed, Pod, isolation, podman
 from sluice.core import git
-from sluice.release.container_image import BuiltImage, build
+from sluice.extras.image.container_image import BuiltImage, build
 
 from .listed import installed, locked
 

@@ -11,7 +11,7 @@ import pytest
 
 from image.containers import Job, Placed, Pod, isolation, podman
 from sluice.core.processes import free_port
-from sluice.release.container_image import LOAD, BuiltImage, build
+from sluice.extras.image.container_image import LOAD, BuiltImage, build
 from support.rollout.canaries import compared_releases
 
 from .listed import installed, locked

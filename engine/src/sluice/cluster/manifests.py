@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.release.container_image import PINNED
+from sluice.release.manifest import PINNED
 
 # The oldest release of Kubernetes that the manifests are for, and what built-in kinds are checked against.
 KUBERNETES = "1.32"

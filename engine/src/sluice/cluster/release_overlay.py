@@ -19,8 +19,7 @@ from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import nearest
 from sluice.core.workspace import Workspace
-from sluice.release.container_image import PINNED
-from sluice.release.manifest import FILE, Manifest
+from sluice.release.manifest import FILE, PINNED, Manifest
 
 # Names of the images in k8s/: the service with its init container, and the Jobs of the analyses.
 SERVING, LOAD = "sluice", "sluice-load"

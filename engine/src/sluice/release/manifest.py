@@ -6,6 +6,7 @@ opened for serving in `release/release_bundle.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -33,6 +34,8 @@ PINNED_FOLDERS = ("prompts", "config", "index", "guard", JUDGING)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ReleaseId = Annotated[str, Field(pattern=r"^r-[0-9a-f]{12}$")]
+# An image that is named by its content, not by a tag that can be moved.
+PINNED = re.compile(r"(?P<name>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
 Image = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
 
 # Says when and from where, not what: the same content has the same id on another day and another machine.

@@ -10,7 +10,7 @@ import pytest
 
 from sluice.core import git
 from sluice.core.errors import SluiceError
-from sluice.release.container_image import EPOCH, LOAD, TARGETS, build, push
+from sluice.extras.image.container_image import EPOCH, LOAD, TARGETS, build, push
 
 ROOT = Path(__file__).resolve().parents[4]
 BASE = f"registry.example/python@sha256:{'0a' * 32}"

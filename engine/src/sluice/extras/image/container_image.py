@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import subprocess
 import tempfile
 import time
@@ -20,13 +19,12 @@ from pathlib import Path
 from sluice.core import git
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
+from sluice.release.manifest import PINNED
 
 # Every file in the image and the image itself have this time, the first that zip files can hold: a layer then depends
 # on its content alone, and the libraries' one stays the same from commit to commit. When it was made is a label.
 EPOCH = 315532800
 SBOM = "/opt/libraries/sbom.cdx.json"
-# An image that is named by its content, not by a tag that can be moved.
-PINNED = re.compile(r"(?P<name>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
 
 
 @dataclass(frozen=True)

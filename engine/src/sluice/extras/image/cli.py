@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -31,7 +32,7 @@ def image_build(
     """Build both images with buildah and write their SBOMs, build/image/sbom.cdx.json and sbom-load.cdx.json.
 
     Their ids are the last two lines."""
-    from sluice.release.container_image import TARGETS, build
+    from sluice.extras.image.container_image import TARGETS, build
 
     root = Workspace.find().root
     images = [build(root, base, tag, options or [], target=target) for target in TARGETS]
@@ -53,7 +54,7 @@ def image_push(
 
     On GitHub GITHUB_ACTOR and GITHUB_TOKEN open the registry; outputs are `image`, `name` and `digest`, and the same
     with `load-` before them for the image that judges a canary."""
-    from sluice.release.container_image import TARGETS, push, suffixed
+    from sluice.extras.image.container_image import TARGETS, push, suffixed
 
     user, token = os.environ.get("GITHUB_ACTOR", ""), os.environ.get("GITHUB_TOKEN", "")
     for target in TARGETS:
@@ -63,3 +64,7 @@ def image_push(
         found = {"image": pushed.image, "name": pushed.name, "digest": pushed.digest}
         set_outputs({prefix + key: value for key, value in found.items()})
         print(pushed.image if pushed.new else f"{pushed.image}: pushed before")
+
+
+def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
+    app.add_typer(group, name="image")

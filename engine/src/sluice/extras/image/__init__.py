@@ -1,0 +1,1 @@
+"""The two container images: built by buildah, pushed by podman."""

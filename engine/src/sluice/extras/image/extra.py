@@ -1,0 +1,25 @@
+"""What the extra `image` adds, and what belongs to it. The Containerfile stays: others may build by it."""
+
+from __future__ import annotations
+
+from sluice.core.extras import Extra
+
+EXTRA = Extra(
+    summary="builds the container images with buildah and pushes them",
+    commands="cli:register",
+    files=(
+        ".github/workflows/build-image.yml",
+        ".github/workflows/test-cluster.yml",
+        "engine/scripts/make_kind.py",
+        "engine/tests/image",
+    ),
+    entries={
+        ".github/workflows/nightly.yml": ("jobs > image", "jobs > report > needs > =image"),
+        ".github/workflows/release.yml": (
+            "jobs > image",
+            "jobs > release > needs > =image",
+            "jobs > release > steps > id=stage > env > SLUICE_IMAGE",
+            "jobs > release > steps > id=stage > env > SLUICE_LOAD_IMAGE",
+        ),
+    },
+)
