@@ -12,7 +12,7 @@ from sluice.core import git
 from sluice.core.errors import SluiceError
 from sluice.extras.image.container_image import EPOCH, LOAD, TARGETS, build, push
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 BASE = f"registry.example/python@sha256:{'0a' * 32}"
 
 BUILDAH = """#!/bin/sh
