@@ -26,7 +26,7 @@ EXTRA = Extra(
         "engine/tests/support/guard_models.py",
     ),
     lines={
-        "engine/docs/decisions/metric-libraries.md": ("- `alt-profanity-check` for toxicity", "- Not for toxicity:"),
+        "engine/docs/decisions/metric-libraries.md": ("- `alt-profanity-check` for toxicity",),
         "engine/docs/reference/guardrails.md": ("| `attack` |", "| `toxicity` |"),
         "engine/docs/reference/metrics.md": ("| `toxicity` |", "**Toxicity.** "),
         "engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |"),
