@@ -25,6 +25,8 @@ RULES = ("code_of_stages", "extras", "help", "house", "make", "tree", "workflows
 # Words that mean an extra and nothing else, where a project reads them.
 TELLING = {
     "aws_models": "bedrock",
+    "guard": "toxicity",
+    "language": "same_language",
     "redteam": "redteam",
     "sagemaker": "sagemaker",
     "sweep": "sweep",

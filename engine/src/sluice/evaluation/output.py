@@ -81,6 +81,7 @@ class Metric:
             a canary shows over HTTP; what was found (`passages`); a `model` of its own; a `clock` that nothing else
             disturbs; or the `price` of the answer.
         resources: what of `registry.MetricResources` it is made with.
+        libraries: distributions whose version decides about results beside `version`.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Metric:
     version: str = "1"
     needs: Needs = "answer"
     resources: tuple[Resource, ...] = ()
+    libraries: tuple[str, ...] = ()
 
     def score(self, row: Row, output: Output) -> Result | Awaitable[Result]:
         """Judges one case.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import sluice.data
 import sluice.evaluation
 from sluice.core.digests import digest_of, digest_of_code, digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.extras import HERE, packages
 from sluice.core.registry import load_optional
 from sluice.data.rows import Row
 from sluice.evaluation.output import Metric, Output
@@ -18,8 +20,6 @@ from sluice.evaluation.registry import METRICS
 from sluice.evaluation.response_cache import ResponseCache
 from sluice.evaluation.scoring import run_metrics
 from sluice.serving.release_parts import ReleaseBundle
-
-_LIBRARIES = ("alt-profanity-check", "jsonschema", "py3langid", "regex")
 
 
 class RecordedScores:
@@ -59,8 +59,24 @@ def scores_digest(bundle: ReleaseBundle, model_digest: str) -> str:
 
 
 def metrics_digest() -> str:
-    """Digest over the metrics' code and libraries: results with the same one were scored alike."""
+    """Digest over the metrics' code and libraries: results with the same one were scored alike.
+
+    Raises:
+        SluiceError: a metric names a library that is not installed.
+    """
     mine = load_optional(METRICS.packages[-1])
-    packages = (sluice.evaluation, sluice.data, *([mine] if mine else []))
-    code = digest_of_code(*(Path(package.__path__[0]) for package in packages))
-    return digest_of({"code": code, "libraries": {name: version(name) for name in _LIBRARIES}})
+    own = (sluice.evaluation, sluice.data, *([mine] if mine else []))
+    of_extras = (HERE / package.split(".")[-2] for package in packages("metrics"))
+    code = digest_of_code(*(Path(package.__path__[0]) for package in own), *of_extras)
+    libraries = {name: _version(name, metric) for metric, one in METRICS.items() for name in one.libraries}
+    return digest_of({"code": code, "libraries": libraries})
+
+
+def _version(library: str, metric: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        raise SluiceError(
+            f"the metric {metric!r} names a library that is not installed: {library}",
+            remedy="install it (engine/requirements), or correct `libraries` of the metric",
+        ) from None

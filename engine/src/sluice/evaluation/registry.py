@@ -1,4 +1,4 @@
-"""Every metric by name: those of evaluation/metrics/ and of a fork's src/assistant/metrics/, each with `@metric`."""
+"""Every metric by name, each by `@metric`: of evaluation/metrics/, of extras, of a fork's src/assistant/metrics/."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args, overload
 
 from sluice.core.errors import SluiceError
+from sluice.core.extras import packages
 from sluice.core.registry import APPLICATION, Registry
 from sluice.data.rows import Row
 from sluice.evaluation.output import Aggregate, Assertion, Direction, Label, Metric, Needs, Output, Result
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 # What a file of metrics/ needs stands here, so that it imports from one place.
 __all__ = ["METRICS", "Assertion", "Label", "Metric", "MetricResources", "Output", "Row", "make_metrics", "metric"]
 
-METRICS: Registry[type[Metric] | Metric] = Registry("metric", "sluice.evaluation.metrics", f"{APPLICATION}.metrics")
+METRICS: Registry[type[Metric] | Metric] = Registry(
+    "metric", "sluice.evaluation.metrics", *packages("metrics"), f"{APPLICATION}.metrics"
+)
 M = TypeVar("M", bound=type[Metric])
 Scoring: TypeAlias = Callable[[Row, Output], Result | Awaitable[Result]]
 

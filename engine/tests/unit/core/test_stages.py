@@ -60,6 +60,8 @@ MORE = {
     "an exporter, which is imported by its name": ("engine/src/sluice/serving/telemetry/exporters/otlp.py", {"serve"}),
     "what the guard model sees": (f"{FOLDER}/guard/guard_features.py", {"guard", "evaluate", "serve"}),
     "a check of an extra": (f"{FOLDER}/guard/checks/attack.py", {"evaluate", "serve"}),
+    "a metric of an extra": (f"{FOLDER}/language/metrics/language.py", {"check", "evaluate"}),
+    "what that metric imports": (f"{FOLDER}/language/language_detection.py", {"check", "evaluate"}),
     "what loads the guard model": (f"{FOLDER}/guard/guard_model.py", {"guard", "evaluate", "serve"}),
     "the training of the guard model": (f"{FOLDER}/guard/fit_guard_model.py", {"guard"}),
     "a lock of that training": (f"{FOLDER}/guard/requirements/corpora.txt", {"guard"}),

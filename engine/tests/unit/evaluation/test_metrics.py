@@ -12,6 +12,7 @@ import pytest
 
 from assistant.metrics.answer_words import AnswerWords
 from sluice.core.errors import SluiceError
+from sluice.core.extras import HERE, packages
 from sluice.evaluation import metrics
 from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.metrics.citation_correctness import citation_correctness
@@ -23,18 +24,15 @@ from sluice.evaluation.metrics.exact_match import exact_match
 from sluice.evaluation.metrics.f1 import f1, token_f1
 from sluice.evaluation.metrics.false_declines import false_declines
 from sluice.evaluation.metrics.json_schema import json_schema
-from sluice.evaluation.metrics.language import language
 from sluice.evaluation.metrics.latency import latency_p50_ms, latency_p95_ms
 from sluice.evaluation.metrics.mrr import mrr
 from sluice.evaluation.metrics.ndcg_at_5 import ndcg_at_5
 from sluice.evaluation.metrics.not_contains import not_contains
 from sluice.evaluation.metrics.recall_at_5 import recall_at_5
 from sluice.evaluation.metrics.regex import regex
-from sluice.evaluation.metrics.same_language import same_language
 from sluice.evaluation.metrics.tokens import tokens
-from sluice.evaluation.metrics.toxicity import Toxicity
 from sluice.evaluation.metrics.ttft import ttft_p50_ms
-from sluice.evaluation.output import Aggregate, Assertion, Label, Metric
+from sluice.evaluation.output import Aggregate, Assertion, Metric
 from sluice.evaluation.registry import METRICS, MetricResources, make_metrics, metric
 from sluice.evaluation.scoring import run_metrics
 
@@ -277,45 +275,6 @@ def test_cost_counts_where_it_is_known(row, output) -> None:
     assert cost_usd.score(row(), output()) is None
 
 
-ENGLISH, GERMAN = "How much overlap do neighbouring chunks have?", "Die Sperre läuft nach dreißig Sekunden ab."
-
-
-@pytest.mark.parametrize(
-    ("question", "text", "declined", "label", "passed"),
-    [
-        (ENGLISH, "The lock expires after thirty seconds.", False, "en", True),
-        (ENGLISH, GERMAN, False, "de", False),
-        (ENGLISH, "锁在三十秒后失效。", False, "zh", False),
-        (ENGLISH, "64 tokens", False, None, True),  # nobody can say, so it is in no other language
-        (ENGLISH, "kubectl rollout undo deployment/web", False, None, True),
-        (ENGLISH, "", False, None, True),
-        (ENGLISH, GERMAN, True, None, None),
-        ("p95?", GERMAN, False, "de", None),
-    ],
-)
-def test_languages(row, output, question, text, declined, label, passed) -> None:
-    case, answered = row("x", question=question), output(text, declined=declined)
-    assert language.score(case, answered) == (None if label is None else Label(label))
-    found = same_language.score(case, answered)
-    assert (found and found.passed) is passed
-    if passed is False:
-        assert found.reason == f"asked in en, answered in {label}"
-
-
-def test_toxicity_sees_insults_and_leaves_the_trade_alone(row, output) -> None:
-    texts = ["You are a stupid idiot.", "The person on call is paged.", " ", "64 tokens"]
-
-    async def score() -> list[float | None]:
-        metric = Toxicity()
-        return await asyncio.gather(*(metric.score(row(), output(text)) for text in texts))
-
-    insult, plain, blank, span = asyncio.run(score())
-    assert insult > 0.9
-    assert plain < 0.2
-    assert span < 0.2
-    assert blank is None
-
-
 def test_every_metric_says_what_it_is() -> None:
     every = make_metrics(MetricResources(MetricBatcher(list)))
     assert len({one.name for one in every}) == len(every)
@@ -328,8 +287,10 @@ def test_every_metric_says_what_it_is() -> None:
 
 
 def test_every_file_of_a_metric_is_in_the_registry() -> None:
-    files = {f"{metrics.__name__}.{path.stem}" for path in Path(metrics.__file__).parent.glob("*.py")}
-    assert files - {f"{metrics.__name__}.__init__"} <= {made.__module__ for made in METRICS.values()}
+    folders = {metrics.__name__: Path(metrics.__file__).parent}
+    folders |= {package: HERE.joinpath(*package.split(".")[2:]) for package in packages("metrics")}
+    files = {f"{package}.{path.stem}" for package, folder in folders.items() for path in folder.glob("[!_]*.py")}
+    assert files <= {made.__module__ for made in METRICS.values()}
 
 
 @pytest.mark.parametrize(

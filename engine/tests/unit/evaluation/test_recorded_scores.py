@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from sluice.core.errors import SluiceError
+from sluice.core.extras import HERE, packages
 from sluice.data.rows import Row
+from sluice.evaluation import recorded_scores
 from sluice.evaluation.output import Output
-from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
+from sluice.evaluation.recorded_scores import RecordedScores, metrics_digest, scores_digest
+from sluice.evaluation.registry import METRICS
 from sluice.evaluation.response_cache import ResponseCache
 from support.serving.fakes import scripted_bundle
 
@@ -73,3 +77,25 @@ def test_the_embedder_and_the_model_decide(tmp_path: Path) -> None:
     assert scores_digest(bundle, "n") != first
     bundle.embedder.write_bytes(b"2")
     assert scores_digest(bundle, "m") != first
+
+
+def test_code_and_libraries_of_every_metric_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, asked = metrics_digest(), set()
+    folders: list[Path] = []
+
+    def newer(library: str) -> str:
+        asked.add(library)
+        return "99"
+
+    monkeypatch.setattr(recorded_scores, "version", newer)
+    assert metrics_digest() != first
+    assert asked == {name for one in METRICS.values() for name in one.libraries} >= {"jsonschema", "regex"}
+    monkeypatch.setattr(recorded_scores, "digest_of_code", lambda *given: folders.extend(given) or "")
+    metrics_digest()
+    assert {HERE / package.split(".")[2] for package in packages("metrics")} <= set(folders)
+
+
+def test_a_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METRICS["regex"], "libraries", ("no-such-library",), raising=False)
+    with pytest.raises(SluiceError, match="the metric 'regex' names a library that is not installed: no-such-library"):
+        metrics_digest()

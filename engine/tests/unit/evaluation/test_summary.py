@@ -10,10 +10,12 @@ import pytest
 from sluice.core.atomic_files import read_json, read_jsonl
 from sluice.evaluation.metrics.decline_accuracy import decline_accuracy
 from sluice.evaluation.metrics.exact_match import exact_match
-from sluice.evaluation.metrics.language import language
 from sluice.evaluation.metrics.latency import latency_p50_ms, latency_p95_ms
-from sluice.evaluation.metrics.same_language import same_language
+from sluice.evaluation.output import NamedMeasure
 from sluice.evaluation.summary import aggregate, cases_digest, percentile, summarise, write_results
+
+LANGUAGE = NamedMeasure("language", "language", None, "counts")
+SAME_LANGUAGE = NamedMeasure("same_language", aggregate="share")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_scores_labels_and_assertions_are_summed_up_apart(row) -> None:
         said(None, None, same_language="x"),
     ]
     cases.append({"id": "failed", "scores": {}, "errors": {"language": "x", "same_language": "x", "exact_match": "x"}})
-    summary = summarise([row("x")], cases, [exact_match, language, same_language])
+    summary = summarise([row("x")], cases, [exact_match, LANGUAGE, SAME_LANGUAGE])
     assert summary["labels"] == {"language": {"counts": {"en": 2, "de": 1}, "samples": 3, "errors": 1}}
     assert summary["assertions"] == {
         "same_language": {
@@ -113,7 +115,7 @@ def test_scores_labels_and_assertions_are_summed_up_apart(row) -> None:
         }
     }
     assert set(summary["metrics"]) == {"exact_match"}
-    assert summarise([row("x")], [], [same_language])["assertions"]["same_language"]["share"] is None
+    assert summarise([row("x")], [], [SAME_LANGUAGE])["assertions"]["same_language"]["share"] is None
 
 
 def test_result_files(row, tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_result_files(row, tmp_path: Path) -> None:
         case(1.0) | {"assertions": {"same_language": {"passed": False, "reason": "de"}}},
         case(error="crash \u2028"),
     ]
-    summary = summarise([row("x")], cases, [exact_match, decline_accuracy, language, same_language])
+    summary = summarise([row("x")], cases, [exact_match, decline_accuracy, LANGUAGE, SAME_LANGUAGE])
     write_results(tmp_path / "out", summary, cases)
     flat = {"exact_match": 1.0, "decline_accuracy": None, "same_language": 0.0}
     assert read_json(tmp_path / "out" / "metrics.json") == flat

@@ -9,6 +9,7 @@ import yaml
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data.rows import Row
+from sluice.evaluation.output import Metric, Output
 from sluice.evaluation.registry import make_metrics
 from sluice.release.coverage import can_score, require_rows
 
@@ -85,9 +86,16 @@ def test_without_a_policy_nothing_is_called_enough(tmp_path: Path) -> None:
         ("mrr", True, False),
         ("contains", False, False),
         ("latency_p95_ms", True, True),
-        ("toxicity", True, True),
     ],
 )
 def test_a_metric_says_by_itself_which_rows_it_can_score(name: str, answerable: bool, unanswerable: bool) -> None:
     (metric,) = (metric for metric in make_metrics() if metric.name == name)
     assert (can_score(metric, RIGHT[0]), can_score(metric, DECLINED[0])) == (answerable, unanswerable)
+
+
+def test_a_metric_that_has_to_be_waited_for_counts_for_every_row() -> None:
+    class Slow(Metric):
+        async def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002
+            return None
+
+    assert (can_score(Slow(), RIGHT[0]), can_score(Slow(), DECLINED[0])) == (True, True)

@@ -16,6 +16,7 @@ from sluice.evaluation.registry import Assertion, Output, Row, metric
     unit="share",
     rows="that ask for it",
     aggregate="share",
+    libraries=("jsonschema",),
 )
 def json_schema(row: Row, output: Output) -> Assertion | None:
     if row.expect is None or row.expect.json_schema is None:

@@ -14,6 +14,7 @@ _SECONDS = 1.0
     unit="share",
     rows="that ask for it",
     aggregate="share",
+    libraries=("regex",),
 )
 def regex(row: Row, output: Output) -> Assertion | None:
     if row.expect is None or row.expect.regex is None:

@@ -10,8 +10,9 @@ _CHECKS = (
     "passages > check=attack",
     "output > check=toxicity",
 )
+_POLICY = ("comparison > metrics > toxicity",)
 EXTRA = Extra(
-    summary="the guard model that finds attacks and insults: its training, the stage `guard`, and its checks",
+    summary="finds attacks and insults: the guard model, its training, the stage `guard`, checks, and a metric",
     commands="cli:register",
     hooks={"data_check": "guard_rows:check_guard", "guard_model": "guard_model:load_guard_model"},
     parameters={"guard": "guard_parameters:GuardParameters"},
@@ -25,11 +26,15 @@ EXTRA = Extra(
         "engine/tests/support/guard_models.py",
     ),
     lines={
+        "engine/docs/decisions/metric-libraries.md": ("- `alt-profanity-check` for toxicity",),
         "engine/docs/reference/guardrails.md": ("| `attack` |", "| `toxicity` |"),
+        "engine/docs/reference/metrics.md": ("| `toxicity` |", "**Toxicity.** "),
         "engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |"),
     },
     entries={
+        "config/gates.yaml": _POLICY,
         "config/guardrails.yaml": _CHECKS,
+        "engine/tests/starter/config/gates.yaml": _POLICY,
         "engine/tests/starter/config/guardrails.yaml": _CHECKS,
         "pipelines/dvc.yaml": (
             "stages > code > outs > build/code/guard.txt",

@@ -1,8 +1,8 @@
 """Same language: the answer is in the language of the question. Answers, not declines, to questions whose language can
 be detected; an answer too short for detection counts as the same language."""
 
-from sluice.evaluation.language_detection import language_of
 from sluice.evaluation.registry import Assertion, Output, Row, metric
+from sluice.extras.language.language_detection import language_of
 
 
 @metric(
@@ -11,6 +11,7 @@ from sluice.evaluation.registry import Assertion, Output, Row, metric
     rows="that were answered, to a question whose language can be told",
     needs="model",
     aggregate="share",
+    libraries=("py3langid",),
 )
 def same_language(row: Row, output: Output) -> Assertion | None:
     asked = None if output.declined else language_of(row.question)

@@ -20,6 +20,7 @@ class Toxicity(Metric):
     rows = "whose answer has text"
     needs = "model"
     direction = "lower"
+    libraries = ("alt-profanity-check",)
 
     def __init__(self) -> None:
         self._likely = MetricBatcher(_likely)

@@ -1,0 +1,1 @@
+"""The languages of questions and answers."""

@@ -1,0 +1,42 @@
+"""The language of answers as a table: question, answer, the label, and whether it is that of the question (None: the
+row does not count)."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluice.evaluation.output import Label
+from sluice.evaluation.registry import METRICS
+from sluice.extras.language.metrics.language import language
+from sluice.extras.language.metrics.same_language import same_language
+
+ENGLISH, GERMAN = "How much overlap do neighbouring chunks have?", "Die Sperre läuft nach dreißig Sekunden ab."
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "declined", "label", "passed"),
+    [
+        (ENGLISH, "The lock expires after thirty seconds.", False, "en", True),
+        (ENGLISH, GERMAN, False, "de", False),
+        (ENGLISH, "锁在三十秒后失效。", False, "zh", False),
+        (ENGLISH, "64 tokens", False, None, True),  # nobody can say, so it is in no other language
+        (ENGLISH, "kubectl rollout undo deployment/web", False, None, True),
+        (ENGLISH, "", False, None, True),
+        (ENGLISH, GERMAN, True, None, None),
+        ("p95?", GERMAN, False, "de", None),
+    ],
+)
+def test_languages(row, output, question, text, declined, label, passed) -> None:
+    case, answered = row("x", question=question), output(text, declined=declined)
+    assert language.score(case, answered) == (None if label is None else Label(label))
+    found = same_language.score(case, answered)
+    assert (found and found.passed) is passed
+    if passed is False:
+        assert found.reason == f"asked in en, answered in {label}"
+
+
+def test_every_evaluation_has_them_behind_the_metrics_of_the_engine() -> None:
+    names = [name for name, one in METRICS.items() if one.__module__.startswith("sluice.")]
+    assert METRICS["language"] is language
+    assert METRICS["same_language"] is same_language
+    assert names.index("ttft_p50_ms") < names.index("language") < names.index("same_language")
