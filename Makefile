@@ -87,7 +87,7 @@ soak: $(READY)  ## three minutes of mixed traffic: files and memory of the servi
 	@$(BIN)/pytest -m soak engine/tests
 
 audit: $(READY) $(SCANNER)  ## look up what the locks install in a database of vulnerabilities (network)
-	@$(BIN)/sluice ci audit
+	@$(BIN)/python engine/scripts/audit_locks.py
 
 check: $(READY)  ## lint, types, layers, schemas, secrets: what pre-commit runs
 	@$(BIN)/pre-commit run --all-files

@@ -153,7 +153,7 @@ def main() -> int:
             "the same with metrics": timed(
                 lambda: Telemetry(settings(), FACTS, {}), ServiceMetrics("r-0123456789ab", lambda: 0)
             ),
-            "files for `sluice traces push` (mlflow)": timed(
+            "files under .sluice/traces/ (mlflow)": timed(
                 lambda: traced("mlflow", SpoolExporter(TraceSpool(Path(folder) / "traces", most_bytes=1 << 30)))
             ),
             "OTLP to a collector": timed(collector),

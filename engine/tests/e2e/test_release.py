@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.testing.checkout import Checkout
+from support.checkout import Checkout
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

@@ -34,7 +34,6 @@ from sluice.cli import (
     release_steps,
     serving,
     template,
-    traces,
 )
 from sluice.cli.extras import list_extras
 from sluice.core.errors import SluiceError
@@ -59,7 +58,6 @@ for noun, module in (
     ("canary", canary),
     ("models", models),
     ("image", image),
-    ("traces", traces),
     ("keys", keys),
     ("manifests", manifests),
     ("params", params),

@@ -77,28 +77,6 @@ def issue(
     print(f"{said.message} {said.url or ''}".rstrip())
 
 
-@group.command("audit")
-def audit_locks() -> None:
-    """Look up every package of engine/requirements/*.txt in a database of vulnerabilities; needs the network.
-
-    What is known and not accepted in engine/requirements/advisories.yaml is an error; so is what could not be looked
-    up."""
-    from datetime import UTC, datetime
-    from pathlib import Path
-
-    from sluice.github.advisory_audit import audit, summary
-
-    folder = Workspace.find().root / "engine" / "requirements"
-    locks = sorted(folder.glob("*.txt"))
-    program = Path(sys.prefix) / "scan" / "bin" / "pip-audit"
-    findings = audit(program, locks, folder / "advisories.yaml", today=datetime.now(UTC).date())
-    print(summary(findings, len(locks)))
-    tell(summary(findings, len(locks)))
-    if faults := [one.fault for one in findings if one.fault]:
-        remedy = "compile the locks anew, or accept it for a time in engine/requirements/advisories.yaml"
-        raise ValidationErrors("requirements", faults, remedy=remedy)
-
-
 def _keys_of_providers(workspace: Workspace) -> list[str]:
     """Variables with keys of providers that are not set here. A pull request has no secrets."""
     from sluice.llm.model_files import Models

@@ -36,15 +36,6 @@ def data_check(out: Annotated[Path | None, typer.Option(help="Where to write the
     print_json(summary)
 
 
-@group.command("redact")
-def data_redact() -> None:
-    """Replace the personal data in data/ that config/data.yaml says to redact."""
-    from sluice.data.redact_folder import redact_folder
-
-    workspace = Workspace.find()
-    print_json(redact_folder(workspace.data, _policy(workspace).privacy))
-
-
 @group.command("push")
 def data_push(remote: RemoteOption = "") -> None:
     """Check data/, publish it, and read it back: what data.dvc then names, a fresh clone can pull."""

@@ -30,32 +30,14 @@ def index_build(
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
-    shard: Annotated[str, typer.Option(help="K/N: embed this share of the documents into --out, and no more.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder for the vectors of a shard.")] = None,
-    shards: Annotated[
-        list[Path] | None,
-        typer.Option("--from", help="Folder with vectors of shards, taken instead of embedding; once for each."),
-    ] = None,
 ) -> None:
     """Build build/index from data/corpus and load its collection (pipeline stage).
 
     Only chunks that this machine has not embedded before are embedded. With --tenant: of that tenant's documents and
     those for everybody, as build/index-TENANT."""
-    from sluice.core.errors import SluiceError
-    from sluice.retrieval.index_stage import run, run_shard
-    from sluice.retrieval.sharding import CorpusShard
+    from sluice.retrieval.index_stage import run
 
-    workspace = Workspace.find()
-    if bool(shard) != (out is not None) or (shard and (shards or store or env or tenant)):
-        raise SluiceError(
-            "--shard and --out go together, and with no other option",
-            remedy="embed with `--shard K/N --out FOLDER` for every K, then build with `--from FOLDER`",
-        )
-    if out is not None:
-        found = run_shard(workspace, CorpusShard.parse(shard), out)
-        print(f"{out}: shard {shard}, vectors of {found} chunks")
-        return
-    built = run(workspace, store=store, env=env, tenant=tenant, shards=shards or ())
+    built = run(Workspace.find(), store=store, env=env, tenant=tenant)
     info = built.info
     print(f"{info.collection}: {info.documents} documents, {info.chunks} chunks, {built.embedded} embedded")
 

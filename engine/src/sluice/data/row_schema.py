@@ -22,7 +22,7 @@ _IS_ID = re.compile(r"\S+").fullmatch
 
 
 def check_rows(rows: Sequence[LocatedRecord[Row]], documents: dict[str, Document]) -> list[ValidationIssue]:
-    """Faults of single rows.
+    """The faults of single rows.
 
     Args:
         rows: with their places.

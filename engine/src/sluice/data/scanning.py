@@ -41,7 +41,7 @@ class LocatedRecord(Generic[T]):
 
 
 def require_whole(path: Path, scanned: tuple[list[LocatedRecord[T]], list[ValidationIssue]]) -> list[T]:
-    """Records of a file or folder without a fault.
+    """The records of a file or folder without a fault.
 
     Args:
         path: of what was read.

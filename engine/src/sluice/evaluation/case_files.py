@@ -25,9 +25,16 @@ C = TypeVar("C", bound=LabelledCase)
 def read_cases(
     path: Path, model: type[C], *, remedy: str, wrong: Callable[[C], Iterable[str]] = lambda _: ()
 ) -> list[tuple[str, C]]:
-    """(`file:line`, case) of each line. `wrong` says what else is wrong with a case; `remedy` is that of the error.
+    """Reads a file of labelled cases and returns (`file:line`, case) of each line.
 
-    Raises ValidationErrors with every malformed line and every id that is used twice, and for a file without cases.
+    Args:
+        path: the file.
+        model: of a case.
+        remedy: of the error.
+        wrong: what else is wrong with a case.
+
+    Raises:
+        ValidationErrors: every malformed line and every id that is used twice; or the file has no cases.
     """
     text, unreadable = read_text(path)
     faults = [str(fault) for fault in unreadable]

@@ -16,11 +16,19 @@ _GIVES: dict[Aggregate, type] = {"mean": float, "p50": float, "p95": float, "sha
 
 
 async def run_metrics(row: Row, output: Output, metrics: Sequence[Metric]) -> dict[str, Any]:
-    """{scores: {name: number or None}, labels: {name: word}, assertions: {name: {passed, reason}}, errors: {name: why}}
+    """Scores one answer by every metric.
 
-    A score that does not apply is None; labels and assertions that do not apply are left out. A metric that crashes, a
-    score that is not finite and a result of another kind than `aggregate` says are entries of `errors`, and fail the
-    metric's gate.
+    Args:
+        row: the case.
+        output: the answer.
+        metrics: of the run.
+
+    Returns:
+        {scores: {name: number or None}, labels: {name: word}, assertions: {name: {passed, reason}}, errors: {name:
+        why}}.
+        A score that does not apply is None; labels and assertions that do not apply are left out. A metric that
+        crashes, a score that is not finite and a result of another kind than `aggregate` says are entries of `errors`,
+        and fail the metric's gate.
     """
     found: dict[str, Any] = {"scores": {}, "labels": {}, "assertions": {}, "errors": {}}
     for metric, result in zip(metrics, await _results(row, output, metrics), strict=True):

@@ -49,7 +49,7 @@ def upsert_pull(text: PullRequestText, environment: Mapping[str, str]) -> Commen
 
 
 def closed_before(text: PullRequestText, environment: Mapping[str, str]) -> str:
-    """Address of the pull request of this title that a person closed without merging it; empty without one.
+    """The address of the pull request of this title that a person closed without merging it; empty without one.
 
     Args:
         text: Branch and title.

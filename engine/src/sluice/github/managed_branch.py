@@ -22,7 +22,7 @@ SERVER = "https://github.com"
 
 
 def commit_tree(root: Path, tree: str, message: str, parent: str, env: Mapping[str, str] | None = None) -> str:
-    """Makes a commit; its id follows from what it holds.
+    """Makes a commit and returns its id, which follows from what it holds.
 
     Args:
         root: The repository.
@@ -58,7 +58,7 @@ def push_branch(
     remote: str = "origin",
     remedy: str = "",
 ) -> str:
-    """Puts a commit on a branch of the remote; says what it did.
+    """Puts a commit on a branch of the remote; returns what it did, in words.
 
     Args:
         root: The repository.

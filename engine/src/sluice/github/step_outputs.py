@@ -12,7 +12,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def write_outputs(values: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Appends `name=value` for each to the file that GITHUB_OUTPUT names; says what it did.
+    """Appends `name=value` for each to the file that GITHUB_OUTPUT names; returns what it did, in words.
 
     Args:
         values: By name; one line each.

@@ -47,7 +47,12 @@ class GuardModel(Protocol):
         """The parts whose embedding decides."""
 
     def probability(self, judged: Sequence[PartMargin], embed: Embed) -> float:
-        """That one of the parts is an attack."""
+        """P(attack) of the most suspicious part.
+
+        Args:
+            judged: the parts as `judged` has found them.
+            embed: asked for the parts in doubt.
+        """
 
     def toxicity(self, texts: Sequence[str]) -> float:
         """The probability that one of the texts is insulting or obscene."""

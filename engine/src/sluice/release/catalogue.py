@@ -100,7 +100,8 @@ def baseline(store: ArtifactStore) -> CatalogueEntry | None:
 
 
 def bring_release(store: ArtifactStore, workspace: Workspace, release: str) -> tuple[Manifest, Path]:
-    """Makes `.sluice/releases/<id>` whole here, with the record of its making, but without its models.
+    """Makes `.sluice/releases/<id>` whole here, with the record of its making, without its models; returns its
+    manifest and folder.
 
     Most of what asks for it serves nothing, and a machine that makes releases reaches the models' sources.
 

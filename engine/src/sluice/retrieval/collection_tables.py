@@ -101,7 +101,7 @@ def view_of(description: TableDescription) -> str:
 
 
 def vector_indexed(connection: psycopg.Connection[Any], tables: Collection[str | None]) -> frozenset[str]:
-    """Tables that have a vector index, or of which a partition has one.
+    """The tables that have a vector index, or of which a partition has one.
 
     Args:
         connection: to the store.

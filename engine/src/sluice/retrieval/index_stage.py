@@ -3,10 +3,7 @@ build`."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sluice.core.params import load_params
 from sluice.core.progress import StageReporter
@@ -17,10 +14,10 @@ from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.chunking import ChunkerSettings
 from sluice.retrieval.embedder import Embedder
 from sluice.retrieval.index_files import IndexInfo, build_index, identity_of
-from sluice.retrieval.postgres import open_retriever
-from sluice.retrieval.sharding import CorpusShard, embed_share
 from sluice.retrieval.stores import Stores
-from sluice.retrieval.vector_cache import ImportedVectors, RememberingEmbedder
+from sluice.retrieval.vector_cache import RememberingEmbedder
+
+VECTORS = "vectors"  # of the local state: what is known by earlier builds
 
 
 class IndexParameters(Settings):
@@ -35,37 +32,7 @@ class IndexBuild:
     embedded: int
 
 
-def run_shard(workspace: Workspace, shard: CorpusShard, out: Path) -> int:
-    """Embeds the chunks of a shard's documents, and no more. What is there already is not embedded again.
-
-    Args:
-        workspace: the checkout.
-        shard: which share of the documents.
-        out: folder, below which the shard has one of its own.
-
-    Returns:
-        Number of chunks.
-    """
-    progress = StageReporter("index")
-    parameters = load_params(workspace.params, "index", IndexParameters)
-    spec = load_models(workspace.config / "models.yaml").embed
-    documents = load_corpus(workspace.data / "corpus", keep=shard.takes)
-    # The machine has nothing else to do.
-    with Embedder(ensure(spec, workspace.cache), threads=os.cpu_count() or 1) as embedder:
-        return embed_share(
-            documents,
-            shard,
-            parameters.chunker,
-            embedder,
-            identity_of(spec),
-            out,
-            report=lambda done, of: progress.report(done, of, f"chunks of shard {shard.number} of {shard.of}"),
-        )
-
-
-def run(
-    workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "", shards: Sequence[Path] = ()
-) -> IndexBuild:
+def run(workspace: Workspace, *, store: str = "", env: str = "", tenant: str = "") -> IndexBuild:
     """Builds the index and proves that the store can serve it by one search.
 
     Args:
@@ -73,8 +40,9 @@ def run(
         store: name of the store; default: as config/stores.yaml says.
         env: environment whose store is taken.
         tenant: whose documents are indexed beside those for everybody, as build/index-<tenant> and in its store.
-        shards: folders of `run_shard`, whose vectors are taken; then no document is embedded here.
     """
+    from sluice.retrieval.postgres import open_retriever  # imports LangChain, which takes a second
+
     progress = StageReporter("index")
     parameters = load_params(workspace.params, "index", IndexParameters)
     spec = load_models(workspace.config / "models.yaml").embed
@@ -87,12 +55,10 @@ def run(
     progress.report(1, 4, "fetching the embedder")
     with Embedder(ensure(spec, workspace.cache)) as embedder:
         progress.report(2, 4, f"embedding {len(documents)} documents")
-        source = ImportedVectors(shards, identity_of(spec)) if shards else embedder
-        remembering = RememberingEmbedder(source, workspace.state / "vectors", identity_of(spec))
+        remembering = RememberingEmbedder(embedder, workspace.state / VECTORS, identity_of(spec))
         info = build_index(documents, remembering, spec, parameters.chunker, out)
-        embedded = 0 if shards else remembering.fresh
         progress.report(3, 4, "loading the collection")
         with open_retriever(out, embedder, stores, workspace.state) as retriever:
             retriever.search(documents[0].title, k=1, tenant=tenant or None)
-    progress.report(4, 4, f"{info.chunks} chunks, {embedded} embedded")
-    return IndexBuild(info, embedded)
+    progress.report(4, 4, f"{info.chunks} chunks, {remembering.fresh} embedded")
+    return IndexBuild(info, remembering.fresh)

@@ -52,7 +52,7 @@ class SearchStatements:
         documents: Sequence[str] | None = None,
         by_vectors: bool = False,
     ) -> list[Hit]:
-        """Searches the collection, best first.
+        """Searches the collection and returns the hits, best first.
 
         Args:
             connection: configured for searching (`configure`).

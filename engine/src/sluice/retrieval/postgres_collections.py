@@ -178,7 +178,7 @@ def _require_iterative_scan(connection: psycopg.Connection[Any]) -> None:
 
 
 def list_collections(connection: psycopg.Connection[Any], *, newest_last: bool = False) -> list[str]:
-    """Names of the collections in a store.
+    """The names of the collections in a store.
 
     Args:
         connection: to the store.

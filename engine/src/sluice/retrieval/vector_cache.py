@@ -16,46 +16,13 @@ import numpy as np
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of, digest_of_file
-from sluice.core.errors import SluiceError
 from sluice.retrieval import embedder as embedder_code
 from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index_files import EmbedderIdentity, TextEncoder
 
 _KEY = 16  # bytes of the hash of a text
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-
-
-class ImportedVectors:
-    """Vectors of texts that other machines have embedded, taken from below `folders`; nothing is embedded here.
-
-    SluiceError where a file cannot be read, or a text has no vector in them."""
-
-    def __init__(self, folders: Sequence[Path], identity: EmbedderIdentity) -> None:
-        self._folders = folders
-        self._known: dict[bytes, Vectors] = {}
-        for folder in folders:
-            found = sorted(folder.rglob(file_of(identity)))
-            if not found:
-                raise SluiceError(
-                    f"{folder}: has no vectors of this embedder",
-                    remedy="make them with this code and config/models.yaml: `sluice index build --shard K/N --out`",
-                )
-            for path in found:
-                try:
-                    self._known.update(_read_file(path))
-                except _UNREADABLE as error:
-                    raise SluiceError(f"{path}: cannot be read: {error}", remedy="build its shard again") from error
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """One row for each text, in order."""
-        keys = [_key(text) for text in texts]
-        missing = sum(key not in self._known for key in keys)
-        if missing:
-            raise SluiceError(
-                f"{', '.join(map(str, self._folders))}: {missing} of {len(keys)} chunks have no vector there",
-                remedy="give the folders of all N shards, made from the same corpus and parameters",
-            )
-        return np.asarray([self._known[key] for key in keys], dtype=np.float32)
+# What `read_vectors` raises for a file that is not there or damaged.
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def file_of(identity: EmbedderIdentity) -> str:
@@ -63,11 +30,13 @@ def file_of(identity: EmbedderIdentity) -> str:
     return f"{digest_of([identity.model_dump(), digest_of_file(Path(embedder_code.__file__))])[:16]}.npz"
 
 
-def _key(text: str) -> bytes:
+def key_of(text: str) -> bytes:
+    """The key of a text among the vectors of a file."""
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=_KEY).digest()
 
 
-def _read_file(path: Path) -> dict[bytes, Vectors]:
+def read_vectors(path: Path) -> dict[bytes, Vectors]:
+    """Vectors by the key of their text."""
     with np.load(path) as file:
         keys, vectors = file["keys"], file["vectors"]
     return {key.tobytes(): vector for key, vector in zip(keys, vectors, strict=True)}
@@ -85,7 +54,7 @@ class RememberingEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One row for each text, in order."""
         known = self._read()
-        keys = [_key(text) for text in texts]
+        keys = [key_of(text) for text in texts]
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if missing:
             vectors = self._embedder.embed(list(missing.values()))
@@ -97,8 +66,8 @@ class RememberingEmbedder:
     def _read(self) -> dict[bytes, Vectors]:
         """Nothing when the file is not there or cannot be read: then all is embedded again."""
         try:
-            return _read_file(self._path)
-        except _UNREADABLE:
+            return read_vectors(self._path)
+        except UNREADABLE:
             return {}
 
     def _write(self, found: dict[bytes, Vectors], keys: Sequence[bytes]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sluice.llm.chat import ChatProvider
 from sluice.llm.fallback import FallbackProvider
@@ -13,14 +14,14 @@ from sluice.llm.llama_server import LocalServer
 from sluice.llm.roles import open_chat
 from sluice.llm.settings import needs_local
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.postgres import open_retriever
-from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.stores import Stores
-from sluice.retrieval.tenant_retriever import open_for_tenants
 from sluice.serving.contracts import Checks
 from sluice.serving.release_guards import open_guards
 from sluice.serving.release_parts import ReleaseBundle, require_prompt
 from sluice.serving.runner import ApplicationRunner
+
+if TYPE_CHECKING:
+    from sluice.retrieval.retriever import Retriever
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,9 @@ def open_search(bundle: ReleaseBundle, stores: Stores, state: Path, *, tenants: 
     Yields:
         What searches.
     """
+    from sluice.retrieval.postgres import open_retriever  # imports LangChain, which takes a second
+    from sluice.retrieval.tenant_retriever import open_for_tenants
+
     opening = open_for_tenants if tenants else open_retriever
     with Embedder(bundle.embedder) as embedder, opening(bundle.index, embedder, stores, state) as retriever:
         yield retriever

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import re
 import signal
 import socket
 import sys
@@ -37,6 +39,7 @@ from sluice.serving.telemetry.telemetry import open_telemetry
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+_FOREIGN_TRACES = re.compile(r"LANG(SMITH|CHAIN)_TRACING(_V2)?")
 _log = logging.getLogger(__name__)
 _LOOPBACK = ("127.0.0.1", "localhost")
 _QUIET_SECONDS = 1.0
@@ -71,6 +74,9 @@ def serve(
     Raises:
         SluiceError: before anything is loaded, when it cannot work.
     """
+    # LangChain would send every text to LangSmith, unredacted and past config/telemetry.yaml.
+    for name in [name for name in os.environ if _FOREIGN_TRACES.fullmatch(name)]:
+        del os.environ[name]
     injected = parse_fault(fault) if fault else None
     keys = None if keyless else KeyRing(keys_path(state))
     _require_safe(host, keys, keys_path(state))

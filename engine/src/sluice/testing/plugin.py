@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from sluice.testing.checkout import Checkout
+    from support.checkout import Checkout  # of engine/tests/, which is on pytest's path
 
 # Plugins that packages bring along and no test uses take 3 s to load, in every worker.
 UNUSED = ("schemathesis", "langsmith_plugin", "faker", "locust", "hydra_pytest", "hypothesispytest", "typeguard")
@@ -163,7 +163,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A clone of the project around the current folder, for small releases. Whatever they start has ended with them."""
     from sluice.core.processes import wait_until
     from sluice.core.workspace import Workspace
-    from sluice.testing.checkout import Checkout
+    from support.checkout import Checkout
 
     clone = Checkout(Workspace.find().root, tmp_path_factory.mktemp("project") / "clone")
     clone.small()

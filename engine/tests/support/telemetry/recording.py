@@ -1,12 +1,14 @@
-"""Traces by the SDK whose spans are kept in memory, and the lines that its file exporter writes of them."""
+"""Traces by the SDK whose spans are kept in memory, and the lines that its file exporter writes of them and reads."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from opentelemetry.exporter.otlp.json.file.trace_exporter import FileSpanExporter
+from opentelemetry.proto_json.collector.trace.v1.trace_service import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -55,6 +57,14 @@ def json_lines(spans: Sequence[ReadableSpan]) -> bytes:
     stream = io.StringIO()
     FileSpanExporter(stream=stream).export(spans)
     return stream.getvalue().encode()
+
+
+def spooled(folder: Path) -> list[Any]:
+    """The spans in the files of a spool, in the order in which they began, read by OpenTelemetry's own classes."""
+    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+    parts = [part for line in lines for part in ExportTraceServiceRequest.from_json(line).resource_spans]
+    spans = [span for part in parts for scope in part.scope_spans for span in scope.spans]
+    return sorted(spans, key=lambda span: span.start_time_unix_nano)
 
 
 def feedback_on(trace_id: str, score: float, comment: str = "", tenant: str | None = None) -> Feedback:

@@ -113,29 +113,6 @@ def test_project(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (run / "OUTPUT").read_text() == "first=uat\nlast=live\n"
 
 
-@pytest.mark.parametrize(("vulnerable", "status"), [(False, 0), (True, 1)])
-def test_audit(
-    run: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    vulnerable: bool,
-    status: int,
-) -> None:
-    Path("engine/requirements").mkdir(parents=True)
-    Path("engine/requirements/dev.txt").write_text("old==1.0 --hash=sha256:00\n")
-    Path("engine/requirements/advisories.yaml").write_text("accepted: []\n")
-    found = {"id": "PYSEC-1", "aliases": [], "fix_versions": ["2.0"]}
-    answer = {"dependencies": [{"name": "old", "version": "1.0", "vulns": [found] * vulnerable}]}
-    program = run / "scan" / "bin" / "pip-audit"
-    program.parent.mkdir(parents=True)
-    program.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(answer)}\nEND\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "prefix", str(run))
-    assert sluice(monkeypatch, "ci", "audit") == status
-    assert ("dev.txt: old 1.0: PYSEC-1, fixed in 2.0" in capsys.readouterr().err) is vulnerable
-    assert ("nothing known" in (run / "STEP_SUMMARY").read_text()) is not vulnerable
-
-
 def test_issue(run: Path, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in actions_environment(github, run).items():
         monkeypatch.setenv(name, value)

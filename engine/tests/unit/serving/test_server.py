@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import signal
 import socket
 import threading
@@ -195,6 +196,16 @@ def test_a_taken_port_is_told_before_loading(bundle: ReleaseBundle, tmp_path: Pa
         port = taken.getsockname()[1]
         with pytest.raises(SluiceError, match=f"{port}: the port is already taken"):
             serve(bundle, "127.0.0.1", port, stores=STORES, state=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"])
+def test_no_text_goes_to_langsmith(
+    bundle: ReleaseBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "true")
+    with pytest.raises(SluiceError, match="no fault 'slow'"):
+        serve(bundle, "127.0.0.1", free_port(), stores=STORES, state=tmp_path, fault="slow=1")
+    assert name not in os.environ
 
 
 def test_a_bad_fault_is_told_before_loading(bundle: ReleaseBundle, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sluice.data.rows import Row
 from sluice.evaluation.comparison_policy import load_policy
 from sluice.llm.settings import Providers
 from sluice.release.gates import load_gates
-from sluice.testing.checkout import FAR, Checkout, _answer_here, _open_gates, some_of_each
+from support.checkout import FAR, Checkout, _answer_here, _open_gates, some_of_each
 
 
 def rows(many: int, **changed: dict[str, Any]) -> list[Row]:

@@ -9,14 +9,18 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def page_environment(*templates: Path) -> Environment:
-    """Templates of the first folder that has them, escaping what is put in, and `house.css` to include. A missing name
-    is an error."""
+def page_environment(*templates: Path, escape: bool = True) -> Environment:
+    """Templates of the first folder that has them, with `house.css` to include. A missing name is an error.
+
+    Args:
+        templates: Folders, looked through in order.
+        escape: Escapes what is put in, as HTML needs it and Markdown for people does not.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
         loader=FileSystemLoader([*templates, Path(__file__).parent]),
-        autoescape=True,
+        autoescape=escape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

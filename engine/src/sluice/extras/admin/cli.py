@@ -173,6 +173,26 @@ def index_restore(
     print(f"{len(done.loaded)} collections loaded, {len(done.there)} were there, {len(done.names)} names set")
 
 
+def index_shard(
+    shard: Annotated[str, typer.Argument(help="K/N: which share of the documents.")],
+    out: Annotated[Path, typer.Argument(help="Folder, below which each shard has one of its own.")],
+) -> None:
+    """Embed a share of the documents, and no more; one that was cut off goes on."""
+    from sluice.extras.admin.sharded_embedding import CorpusShard, run_shard
+
+    found = run_shard(Workspace.find(), CorpusShard.parse(shard), out)
+    print(f"{out}: shard {shard}, vectors of {found} chunks")
+
+
+def index_take(
+    folders: Annotated[list[Path], typer.Argument(help="Of `sluice index shard`, with all shards.")],
+) -> None:
+    """Take the vectors of shards, so that `sluice index build` embeds nothing of what they have."""
+    from sluice.extras.admin.sharded_embedding import take_vectors
+
+    print(f"{take_vectors(Workspace.find(), folders)} chunks were not known")
+
+
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     groups["index"].command("list")(index_list)
     groups["index"].command("stats")(index_stats)
@@ -183,3 +203,5 @@ def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     groups["index"].command("restore")(index_restore)
     groups["index"].command("verify")(index_verify)
     groups["index"].command("tune")(index_tune)
+    groups["index"].command("shard")(index_shard)
+    groups["index"].command("take")(index_take)

@@ -18,8 +18,12 @@ from sluice.extras.finetune.training_parameters import TrainingParameters
 
 
 def require_training_packages() -> None:
-    """SluiceError when torch, transformers or peft is not installed: the serving set has none of them."""
-    missing = [name for name in ("torch", "transformers", "peft", "gguf") if importlib.util.find_spec(name) is None]
+    """SluiceError when torch, transformers, accelerate or peft is not installed: the serving set has none of them."""
+    missing = [
+        name
+        for name in ("torch", "transformers", "accelerate", "peft", "gguf")
+        if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise SluiceError(
             f"training needs {', '.join(missing)}, which is not installed here", remedy="run `make setup`"
@@ -40,7 +44,7 @@ def load_base(path: Path, params: TrainingParameters) -> tuple[Any, Any]:
     folder = path if path.is_dir() else path.parent
     file = {"gguf_file": path.name} if is_gguf(path) else {}
     options = _packed(path) if params.method == "qlora" else _dense() if file else {}
-    with _quiet(), parsed_once():
+    with quiet(), parsed_once():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, **file, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
@@ -105,7 +109,7 @@ def _dense() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the progress bars and warnings of transformers, which would tear the one line of progress."""
     from transformers.utils import logging
 

@@ -10,41 +10,20 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sluice.core.atomic_files import read_jsonl
 from sluice.core.errors import SluiceError
+from sluice.data.rows import Row
 from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.prompts import Prompt
+from sluice.retrieval import Hit, format_passages
+from sluice.retrieval.index_files import TextEncoder
 
 Matrix = npt.NDArray[np.float32]
-
-
-class PassageEmbedder(Protocol):
-    """The part of `sluice.retrieval.embedder.Embedder` that is used here."""
-
-    def embed(self, texts: Sequence[str]) -> Matrix: ...
-
-
-class PromptRenderer(Protocol):
-    """The part of `sluice.prompts.Prompt` that is used here."""
-
-    def render(self, **values: Any) -> list[dict[str, str]]: ...
-
-
-class TrainingQuestion(Protocol):
-    """The part of `sluice.data.rows.Row` that is used here."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def question(self) -> str: ...
-    @property
-    def answers(self) -> Sequence[str]: ...
-    @property
-    def doc_ids(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True)
@@ -73,10 +52,10 @@ class _PassageIndex:
 
 
 def build_examples(
-    rows: Sequence[TrainingQuestion],
+    rows: Sequence[Row],
     index_folder: Path,
-    embedder: PassageEmbedder,
-    prompt: PromptRenderer,
+    embedder: TextEncoder,
+    prompt: Prompt,
     decline: str,
     params: TrainingParameters,
 ) -> list[Example]:
@@ -111,7 +90,7 @@ def build_examples(
     ]
 
 
-def _read(rows: Sequence[TrainingQuestion], folder: Path, embedder: PassageEmbedder) -> _PassageIndex:
+def _read(rows: Sequence[Row], folder: Path, embedder: TextEncoder) -> _PassageIndex:
     listed = read_jsonl(folder / "chunks.jsonl")
     # The model answers every tenant: it must not learn from what only one of them may see.
     shared = [number for number, chunk in enumerate(listed) if chunk.get("tenant") is None]
@@ -134,7 +113,7 @@ def _read(rows: Sequence[TrainingQuestion], folder: Path, embedder: PassageEmbed
 
 def _share(
     usable: list[int],
-    rows: Sequence[TrainingQuestion],
+    rows: Sequence[Row],
     index: _PassageIndex,
     params: TrainingParameters,
     rng: random.Random,
@@ -175,7 +154,7 @@ def _passages(row: int, index: _PassageIndex, params: TrainingParameters, rng: r
 def _add_declines(
     groups: list[_PassageGroup],
     usable: list[int],
-    rows: Sequence[TrainingQuestion],
+    rows: Sequence[Row],
     index: _PassageIndex,
     params: TrainingParameters,
     rng: random.Random,
@@ -200,7 +179,7 @@ def _add_declines(
             best.members.append((row, True))
 
 
-def _holds(group: _PassageGroup, row: int, rows: Sequence[TrainingQuestion], index: _PassageIndex) -> bool:
+def _holds(group: _PassageGroup, row: int, rows: Sequence[Row], index: _PassageIndex) -> bool:
     """Whether the group's passages hold an answer of the row, from its documents or by chance."""
     texts = [index.chunks[number]["text"] for number in group.chunks]
     return bool(index.gold[row] & set(group.chunks)) or any(
@@ -209,10 +188,8 @@ def _holds(group: _PassageGroup, row: int, rows: Sequence[TrainingQuestion], ind
 
 
 def _example(
-    row: TrainingQuestion, chunks: list[int], declines: bool, index: _PassageIndex, prompt: PromptRenderer, decline: str
+    row: Row, chunks: list[int], declines: bool, index: _PassageIndex, prompt: Prompt, decline: str
 ) -> Example:
-    from sluice.retrieval import Hit, format_passages
-
     hits = [
         Hit(chunk_id=c["id"], doc_id=c["doc_id"], title=c["title"], text=c["text"], score=0.0, similarity=0.0)
         for c in (index.chunks[number] for number in chunks)

@@ -15,9 +15,8 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune.base_model import load_base
-from sluice.extras.finetune.engines import pack_loss
 from sluice.extras.finetune.gguf_adapter import BaseModelShape, write_adapter
-from sluice.extras.finetune.packing import Pack
+from sluice.extras.finetune.packing import Pack, pack_loss
 from sluice.extras.finetune.training_methods import prepare, put_weights
 from sluice.extras.finetune.training_parameters import ExportKind, TrainingParameters
 from sluice.llm.llama_server import probe

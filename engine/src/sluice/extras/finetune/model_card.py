@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
 
 from sluice.core.errors import SluiceError
+from sluice.core.html_theme import page_environment
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest
 from sluice.release.mlflow_registry import ADAPTER_MODEL, finished_run
@@ -25,43 +25,30 @@ def model_card(workspace: Workspace, manifest: Manifest) -> str:
         )
     params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
     chat = manifest.models["chat"]
-    version = tags.get("adapter_version", "")
     made = {name: params.get(f"{_TRAINING}{name}") for name in ("base_sha256", "data_digest")}
     tuned = {name.removeprefix(_TRAINING): value for name, value in params.items() if name.startswith(_TRAINING)}
-    sections = [
-        f"# {ADAPTER_MODEL}{f' version {version}' if version else ''}\n",
-        f"Answers questions over the documents of release {manifest.id}, as an adapter of that base model alone.\n",
-        "## Made of\n",
-        _table(
-            {
-                "base model": chat.source,
-                "base sha256": chat.sha256,
-                "base licence": chat.licence,
-                "trained on sha256": made["base_sha256"],
-                "adapter sha256": manifest.adapter.sha256,
-                "data": manifest.data.digest,
-                "examples": made["data_digest"],
-                "commit": manifest.commit,
-                "MLflow run": run.info.run_id,
-            }
-        ),
-        "## Training\n",
-        _table({name: tuned[name] for name in sorted(tuned) if name not in made}),
-        _table({name: _number(metrics[name]) for name in sorted(metrics) if name.startswith("train_")}),
-        "## Evaluation\n",
-        f"On the cases {manifest.evaluation.cases_digest[:12]}, which it never saw, through the whole application.\n",
-        _table({name: _number(metrics[name]) for name in sorted(manifest.evaluation.metrics) if name in metrics}),
-        "## Limits\n",
-        "It learned to answer from the passages it is given and to decline where they say nothing. Without passages "
-        "it knows no more than its base, and it shares the licence and the faults of that.\n",
-    ]
-    return "\n".join(section for section in sections if section)
-
-
-def _table(values: Mapping[str, Any]) -> str:
-    rows: Iterable[str] = (f"| {name} | {value} |" for name, value in values.items() if value not in (None, ""))
-    lines = list(rows)
-    return "\n".join(["| what | value |", "|---|---|", *lines, ""]) if lines else ""
+    template = page_environment(Path(__file__).parent / "templates", escape=False).get_template("model_card.md.j2")
+    card: str = template.render(
+        name=ADAPTER_MODEL,
+        version=tags.get("adapter_version", ""),
+        release=manifest.id,
+        made={
+            "base model": chat.source,
+            "base sha256": chat.sha256,
+            "base licence": chat.licence,
+            "trained on sha256": made["base_sha256"],
+            "adapter sha256": manifest.adapter.sha256,
+            "data": manifest.data.digest,
+            "examples": made["data_digest"],
+            "commit": manifest.commit,
+            "MLflow run": run.info.run_id,
+        },
+        parameters={name: tuned[name] for name in sorted(tuned) if name not in made},
+        training={name: _number(metrics[name]) for name in sorted(metrics) if name.startswith("train_")},
+        cases=manifest.evaluation.cases_digest[:12],
+        evaluation={n: _number(metrics[n]) for n in sorted(manifest.evaluation.metrics) if n in metrics},
+    )
+    return card + "\n"
 
 
 def _number(value: float) -> str:

@@ -115,3 +115,26 @@ def mask(pack_: Pack, dtype: Any) -> Any:
     sees = (segment[:, None] == segment[None, :]) | (segment[None, :] == 0)
     hidden = torch.zeros(len(pack_), len(pack_), dtype=dtype).masked_fill(~sees.tril(), torch.finfo(dtype).min)
     return hidden[None, None]
+
+
+def pack_loss(model: Any, item: Pack, dtype: Any, device: str = "cpu") -> Any:
+    """Summed loss of the examples of a pack, each example weighing one.
+
+    Args:
+        model: A causal model, as transformers makes it.
+        item: What is computed.
+        dtype: Of the attention mask: the type that the model computes in.
+        device: Where the model is.
+    """
+    import torch
+
+    at, expected, shares = item.labels()
+    logits = model(
+        input_ids=torch.tensor([item.ids], device=device),
+        position_ids=torch.tensor([item.positions], device=device),
+        attention_mask=mask(item, dtype).to(device),
+        logits_to_keep=torch.tensor(at, device=device),
+        use_cache=False,
+    ).logits[0]
+    losses = torch.nn.functional.cross_entropy(logits.float(), torch.tensor(expected, device=device), reduction="none")
+    return (losses * torch.tensor(shares, device=device)).sum()

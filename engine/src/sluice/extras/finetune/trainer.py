@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sluice.core.digests import digest_of, digest_of_code
 from sluice.core.errors import SluiceError
@@ -29,15 +29,16 @@ from sluice.extras.finetune.base_model import (
 )
 from sluice.extras.finetune.checkpoints import Checkpoints
 from sluice.extras.finetune.dataset import Example
-from sluice.extras.finetune.engines import engine_for
 from sluice.extras.finetune.exports import TrainingOutput, export
 from sluice.extras.finetune.gguf_adapter import BaseModelShape, read_shape, require_known
 from sluice.extras.finetune.packing import Pack, pack
 from sluice.extras.finetune.process_group import ProcessGroup, joined
-from sluice.extras.finetune.training_loop import Progress, UntrainableError, fit
 from sluice.extras.finetune.training_methods import prepare, trained_weights
-from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError
 from sluice.extras.finetune.training_record import TrainingResult, describe_hardware, write_records
+
+if TYPE_CHECKING:
+    from sluice.extras.finetune.training_loop import Progress
 
 _NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "gloo")
@@ -63,19 +64,17 @@ def train(
 ) -> TrainingResult:
     """Trains, and writes what `params.exports` names, training.json and loss.csv.
 
-    Args:
-        paths: what is read, and where it is written: `out`.
-        examples: what is learnt.
-        params: section `train` of params.yaml.
-        on_progress: called with step, steps and loss after each optimiser step. Of several processes (`parallel`) the
-            first alone reports and writes.
-        rows: digest of the data's rows by id, for the record.
+    Of several processes the first alone reports and writes.
 
-    Returns:
-        What came of it.
+    Args:
+        paths: What is read and written.
+        examples: In training order.
+        params: The recipe.
+        on_progress: Told step, steps and loss after each optimiser step.
+        rows: Id to digest of the data's rows, for the record.
 
     Raises:
-        SluiceError: no examples, no base, no memory, a loss that is no number, a process that was lost.
+        SluiceError: No examples, no base, no memory, a loss that is no number, a process that was lost.
     """
     require_training_packages()
     if not examples:
@@ -92,6 +91,8 @@ def _learn(
     group: ProcessGroup,
     rows: Mapping[str, str],
 ) -> TrainingResult:
+    from sluice.extras.finetune.training_loop import fit  # torch and transformers, which the serving set lacks
+
     with parsed_once():
         shape = _shape(paths.served, params)
         model, tokenizer = load_base(paths.base, params)
@@ -100,19 +101,11 @@ def _learn(
     model = prepare(model, params)
     base_sha256 = digest_of_base(paths.base)
     checkpoints = Checkpoints(paths.checkpoints, _key(base_sha256, packs, held, params))
-    with engine_for(model, params, group) as engine:
-        run = fit(
-            engine,
-            packs,
-            params,
-            on_progress if group.leads else lambda *_: None,
-            held=held,
-            checkpoints=checkpoints,
-        )
+    run = fit(model, packs, params, on_progress if group.leads else _unheard, group, checkpoints, held=held)
     weights = trained_weights(model)
     result = TrainingResult(run, len(examples), sum(len(p.tails) for p in held), skipped)
     if group.leads:
-        del model, engine  # an export loads the model anew
+        del model  # an export loads the model anew
         give_back()
         trained = TrainingOutput(paths.base, paths.served, shape, params, weights, packs[0])
         record = partial(
@@ -128,6 +121,10 @@ def _learn(
         _write(trained, result, record, paths.out)
         checkpoints.clear()
     return result
+
+
+def _unheard(step: int, steps: int, loss: float) -> None:
+    """Of several processes the first alone reports."""
 
 
 def _shape(served: Path, params: TrainingParameters) -> BaseModelShape | None:

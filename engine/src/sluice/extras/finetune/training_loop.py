@@ -1,4 +1,4 @@
-"""The training loop: steps, learning rate, evaluation on held-out rows, checkpoints, resuming.
+"""The training run: transformers' Trainer over packs, with held-out rows, early stopping, checkpoints and resuming.
 
 A step is a function of the state before it and of its number, and the state is what a checkpoint holds: so a run that
 was killed and went on ends with the same weights, bit by bit, as one that was not.
@@ -7,190 +7,214 @@ was killed and went on ends with the same weights, bit by bit, as one that was n
 from __future__ import annotations
 
 import math
-import random
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+import os
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
+
+import torch
+from peft.helpers import disable_input_dtype_casting
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune.allocator import give_back
+from sluice.extras.finetune.base_model import quiet
 from sluice.extras.finetune.checkpoints import Checkpoints
-from sluice.extras.finetune.engines import Engine
+from sluice.extras.finetune.pack_trainer import PackTrainer, StepShare, steps_of
 from sluice.extras.finetune.packing import Pack
-from sluice.extras.finetune.process_group import fill, like, whole
-from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.process_group import ProcessGroup
+from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError
+from sluice.extras.finetune.training_record import TrainingRun
 
 Progress = Callable[[int, int, float], None]
 
 _GIVE_BACK_EVERY = 4  # steps; the pages that come back for the next one cost time
-
-
-class UntrainableError(SluiceError):
-    """Nothing can be learned with these parameters on this machine; with others it may."""
-
-
-@dataclass
-class TrainingRun:
-    """What the loop did. `loss`, `held_loss`: (step, mean loss of examples); `tokens` were computed, `plain_tokens` are
-    what the same examples count one by one; `resumed`: steps after which the run was taken up again."""
-
-    steps: int = 0
-    seconds: float = 0.0
-    tokens: int = 0
-    plain_tokens: int = 0
-    answers: int = 0
-    loss: list[tuple[int, float]] = field(default_factory=list)
-    held_loss: list[tuple[int, float]] = field(default_factory=list)
-    resumed: list[int] = field(default_factory=list)
-    stopped: bool = False
-
-    @property
-    def best(self) -> tuple[int, float]:
-        """The step with the lowest loss on held rows."""
-        return min(self.held_loss, key=lambda point: point[1])
+_KEPT = 2  # checkpoints: the newest, and the one before for when the newest is broken; the best besides
+_PATIENCE = 600  # seconds for a process that lives but does not answer; a dead one is noticed at once
 
 
 def fit(
-    engine: Engine,
+    model: Any,
     packs: Sequence[Pack],
     params: TrainingParameters,
     on_progress: Progress,
+    group: ProcessGroup,
+    checkpoints: Checkpoints,
     *,
     held: Sequence[Pack] = (),
-    checkpoints: Checkpoints | None = None,
 ) -> TrainingRun:
     """`params.steps` optimiser steps over the packs, reshuffled for each epoch; fewer when `held` gets no better.
 
-    With `held`, the weights with the lowest loss on it are what remains. SluiceError when the loss is no number.
+    With `held`, the weights with the lowest loss on it are what remains.
+
+    Args:
+        model: What is trained, with the weights that are to be trained requiring a gradient.
+        packs: What is learned.
+        params: The recipe.
+        on_progress: Told step, steps and loss after each step.
+        group: This process among those that train together; each calls this.
+        checkpoints: Of this run, whose newest is taken up where there is one.
+        held: Evaluated every `evaluate_every` steps and after the last; a checkpoint follows.
+
+    Raises:
+        SluiceError: The loss is no number, processes that cannot share a step, a checkpoint that cannot be read or
+            written.
     """
-    loop = _TrainingState(engine, params, held, checkpoints)
-    run = loop.resume()
-    stream = islice(_endless(packs, params.seed), run.steps * params.packs_a_step, None)
-    while run.steps < params.steps and not run.stopped:
-        on_progress(run.steps + 1, params.steps, loop.step([next(stream) for _ in range(params.packs_a_step)]))
-    loop.finish()
-    return run
+    _require_shareable(params, group)
+    sharded = group.world > 1 and params.parallel == "fsdp"
+    for weight in model.parameters():
+        if weight.requires_grad or sharded:  # a shard must be of one type
+            weight.data = weight.data.float()
+    found = checkpoints.latest() if group.leads else None
+    shares = steps_of(packs, params, group.world)
+    with quiet(), _pool(params, group) as pool:
+        arguments = _arguments(params, group, checkpoints, held=bool(held))
+        found = _agreed(found, group)
+        state = TrainerState.load_from_json(str(found / "trainer_state.json")) if found else TrainerState()
+        earlier = _run(state, shares, params, group)
+        if earlier.stopped:  # and killed while it was exported
+            arguments.max_steps = earlier.steps
+        trainer = PackTrainer(
+            params,
+            pool,
+            checkpoints,
+            earlier.seconds,
+            model=model,
+            args=arguments,
+            train_dataset=shares,
+            eval_dataset=list(held) or None,
+            data_collator=lambda one: {"share": one[0]},
+            callbacks=[_Follow(params, on_progress, held=bool(held))]
+            + ([EarlyStoppingCallback(params.patience)] if held else []),
+        )
+        trainer.remove_callback(PrinterCallback)
+        try:
+            with disable_input_dtype_casting(model):  # autocast does it; twice costs six per cent of a step
+                trainer.train(resume_from_checkpoint=str(found) if found else None)
+        except pickle.UnpicklingError as error:  # torch refuses what would call code
+            raise SluiceError(
+                f"{found}: torch cannot read this checkpoint: {str(error).splitlines()[0]}",
+                remedy="delete its folder and train again",
+            ) from error
+    return _run(trainer.state, shares, params, group)
 
 
-def rate(step: int, params: TrainingParameters) -> float:
-    """Share of the learning rate at a step (from 0): linear warm-up, then linear decay to zero."""
-    if step < params.warmup:
-        return (step + 1) / (params.warmup + 1)
-    return max(0.0, (params.steps - step) / max(params.steps - params.warmup, 1))
+def _require_shareable(params: TrainingParameters, group: ProcessGroup) -> None:
+    if params.packs_a_step % group.world:
+        raise SluiceError(
+            f"{group.world} processes cannot share the {params.packs_a_step} packs of a step",
+            remedy=f"make train.batch × train.accumulate a multiple of {group.world}",
+        )
+    if group.world > 1 and params.parallel == "fsdp":
+        if group.device == "cpu":
+            raise SluiceError("train.parallel is fsdp, which shards over GPUs", remedy="set train.parallel to ddp")
+        if params.method == "qlora":
+            raise SluiceError("packed weights cannot be sharded", remedy="set train.parallel to ddp, or method to lora")
 
 
-def _endless(packs: Sequence[Pack], seed: int) -> Iterator[Pack]:
-    rng = random.Random(seed)
-    while True:
-        order = list(packs)
-        rng.shuffle(order)
-        yield from order
+def _arguments(
+    params: TrainingParameters, group: ProcessGroup, checkpoints: Checkpoints, *, held: bool
+) -> TrainingArguments:
+    judged = {"eval_strategy": "steps", "eval_steps": params.evaluate_every, "load_best_model_at_end": True}
+    made = TrainingArguments(
+        output_dir=str(checkpoints.folder),
+        max_steps=params.steps,
+        per_device_train_batch_size=1,  # one step
+        train_sampling_strategy="sequential",
+        learning_rate=params.learning_rate,
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.clip,
+        optim="adamw_torch",
+        seed=params.seed,
+        bf16=params.dtype == "bfloat16",
+        use_cpu=group.device == "cpu",
+        gradient_checkpointing=params.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        ddp_find_unused_parameters=False,
+        ddp_timeout=_PATIENCE,
+        fsdp=True if group.world > 1 and params.parallel == "fsdp" else None,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_steps=params.evaluate_every if held else params.checkpoint_every,  # the best is one of them
+        save_total_limit=_KEPT,
+        restore_callback_states_from_checkpoint=True,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+        **(judged if held else {}),
+    )
+    if group.world == 1 and group.device != "cpu":
+        made._n_gpu = 1  # else every GPU of the machine by nn.DataParallel, which knows no packs
+    return made
 
 
-class _TrainingState:
-    """State of a run between two steps."""
+@contextmanager
+def _pool(params: TrainingParameters, group: ProcessGroup) -> Iterator[ThreadPoolExecutor | None]:
+    """Threads for the packs of a step, where one process has a processor for itself."""
+    threads = params.threads or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if group.device != "cpu" or group.world > 1:
+        if group.device == "cpu":
+            torch.set_num_threads(threads)
+        yield None
+        return
+    workers = min(threads, params.batch)
+    with ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(threads // workers)) as pool:
+        yield pool
 
-    def __init__(
-        self, engine: Engine, params: TrainingParameters, held: Sequence[Pack], checkpoints: Checkpoints | None
-    ) -> None:
-        import torch
 
-        self._engine, self._params, self._held, self._checkpoints = engine, params, held, checkpoints
-        self._optimiser = torch.optim.AdamW(engine.masters, lr=params.learning_rate, weight_decay=params.weight_decay)
-        self._run = TrainingRun()
-        self._best: list[Any] = []  # weights at the lowest loss on held rows
-        self._began = time.perf_counter()
+def _agreed(value: Any, group: ProcessGroup) -> Any:
+    """What process 0 has, on each of them."""
+    box = [value]
+    if group.world > 1:
+        torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
 
-    def step(self, batch: Sequence[Pack]) -> float:
-        """One optimiser step, and what is due after it. Returns its loss."""
-        import torch
 
-        run, params = self._run, self._params
-        for group in self._optimiser.param_groups:
-            group["lr"] = params.learning_rate * rate(run.steps, params)
-        loss = self._engine.gradients(batch)
-        if not math.isfinite(loss):
+class _Follow(TrainerCallback):  # type: ignore[misc]
+    """Stops at a loss that is no number, reports, saves and evaluates where it is due, gives memory back."""
+
+    def __init__(self, params: TrainingParameters, on_progress: Progress, *, held: bool) -> None:
+        self._params, self._on_progress, self._held = params, on_progress, held
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        if state.global_step:
+            state.log_history.append({"resumed": state.global_step, "step": state.global_step})
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        if state.global_step % _GIVE_BACK_EVERY == 0:
+            give_back()
+        if state.global_step % self._params.checkpoint_every == 0:
+            control.should_save = True
+        if self._held and state.global_step == self._params.steps:
+            control.should_evaluate = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **_: Any) -> None:  # noqa: ARG002
+        if "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
             raise UntrainableError(
-                f"step {run.steps + 1} of {params.steps}: the loss is {loss}",
+                f"step {state.global_step} of {self._params.steps}: the loss is {logs['loss']}",
                 remedy="lower train.learning_rate, or set train.dtype to float32",
             )
-        torch.nn.utils.clip_grad_norm_(self._engine.masters, params.clip)
-        self._optimiser.step()
-        self._engine.publish()
-        run.steps += 1
-        run.tokens += sum(map(len, batch))
-        run.plain_tokens += sum(p.plain_tokens for p in batch)
-        run.answers += sum(len(p.tails) for p in batch)
-        run.loss.append((run.steps, round(loss, 4)))
-        if run.steps % _GIVE_BACK_EVERY == 0:
-            give_back()
-        last = run.steps == params.steps
-        if self._held and (last or run.steps % params.evaluate_every == 0):
-            self._evaluate()
-        if last or run.stopped or run.steps % params.checkpoint_every == 0:
-            self._save()
-        return loss
+        self._on_progress(state.global_step, self._params.steps, logs["loss"])
 
-    def _evaluate(self) -> None:
-        run = self._run
-        run.held_loss.append((run.steps, round(self._engine.loss(self._held), 4)))
-        if run.best[0] == run.steps:
-            self._best = [whole(master).clone() for master in self._engine.masters]
-        since = sum(step > run.best[0] for step, _ in run.held_loss)
-        run.stopped = since >= self._params.patience
 
-    def finish(self) -> None:
-        """Leaves the best weights in the model, where some are known to be best."""
-        self._run.seconds += time.perf_counter() - self._began
-        if self._best:
-            self._set(self._best)
-
-    def _set(self, weights: Sequence[Any]) -> None:
-        import torch
-
-        with torch.no_grad():
-            for master, weight in zip(self._engine.masters, weights, strict=True):
-                fill(master, weight)
-        self._engine.publish()
-
-    def _save(self) -> None:
-        if self._checkpoints is None:
-            return
-        import torch
-
-        now = time.perf_counter()
-        self._run.seconds += now - self._began
-        self._began = now
-        moments = self._optimiser.state_dict()["state"]
-        state = {
-            "run": asdict(self._run),
-            "weights": [whole(master) for master in self._engine.masters],
-            "best": self._best,
-            "optimiser": {n: {name: whole(value) for name, value in each.items()} for n, each in moments.items()},
-            "random": torch.get_rng_state(),
-        }
-        if self._engine.group.leads:
-            self._checkpoints.save(self._run.steps, state)
-
-    def resume(self) -> TrainingRun:
-        """Takes up the newest whole checkpoint, where there is one."""
-        import torch
-
-        group = self._engine.group
-        state = group.agreed(self._checkpoints.latest() if self._checkpoints and group.leads else None)
-        if state is None:
-            return self._run
-        self._run = TrainingRun(**state["run"])
-        self._run.resumed.append(self._run.steps)
-        self._set(state["weights"])
-        self._best = state["best"]
-        moments = {
-            n: {name: like(self._engine.masters[n], value) for name, value in each.items()}
-            for n, each in state["optimiser"].items()
-        }
-        self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": moments})
-        torch.set_rng_state(state["random"])
-        self._began = time.perf_counter()
-        return self._run
+def _run(state: Any, shares: Sequence[StepShare], params: TrainingParameters, group: ProcessGroup) -> TrainingRun:
+    """What a run has done, from the history that transformers keeps of it."""
+    history = state.log_history
+    held = [(one["step"], one["eval_loss"]) for one in history if "eval_loss" in one]
+    packs = [item for share in shares[: state.global_step * group.world] for item in share.packs]
+    best = min(held, key=lambda point: point[1], default=(0, 0.0))[0]
+    return TrainingRun(
+        steps=state.global_step,
+        seconds=max((one["seconds"] for one in history if "seconds" in one), default=0.0),
+        tokens=sum(map(len, packs)),
+        plain_tokens=sum(p.plain_tokens for p in packs),
+        answers=sum(len(p.tails) for p in packs),
+        loss=[(one["step"], round(one["loss"], 4)) for one in history if "loss" in one],
+        held_loss=held,
+        resumed=[one["resumed"] for one in history if "resumed" in one],
+        stopped=sum(step > best for step, _ in held) >= params.patience,
+    )

@@ -45,9 +45,13 @@ def add_adapter(model: Any, params: TrainingParameters) -> Any:
 
 def trained_weights(model: Any) -> dict[str, Any]:
     """The trained weights by name, whole and on the CPU; all processes of a group must ask."""
-    from sluice.extras.finetune.process_group import whole
+    return {name: _whole(value) for name, value in model.named_parameters() if value.requires_grad}
 
-    return {name: whole(value) for name, value in model.named_parameters() if value.requires_grad}
+
+def _whole(tensor: Any) -> Any:
+    """Put together from its shards where it is sharded."""
+    full = getattr(tensor, "full_tensor", None)
+    return (full() if full else tensor).detach().cpu()
 
 
 def put_weights(model: Any, weights: Mapping[str, Any]) -> None:

@@ -6,9 +6,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 
 ExportKind = Literal["gguf", "peft", "merged"]
+
+
+class UntrainableError(SluiceError):
+    """Nothing can be learned with these parameters on this machine; with others it may."""
 
 
 class TrainingParameters(Settings):
@@ -46,7 +51,11 @@ class TrainingParameters(Settings):
     held_share: float = Field(0.0, ge=0, le=0.5, description="share of rows kept out of training to evaluate its loss")
     evaluate_every: int = Field(12, ge=1, description="steps between two evaluations on the held rows")
     patience: int = Field(3, ge=1, description="evaluations without a better loss before training stops")
-    checkpoint_every: int = Field(24, ge=1, description="steps between two checkpoints; one more follows the last step")
+    checkpoint_every: int = Field(
+        24,
+        ge=1,
+        description="steps between two checkpoints; one more follows the last step, and each evaluation",
+    )
     exports: tuple[ExportKind, ...] = Field(("gguf",), min_length=1, description="forms in which the result is written")
 
     @property

@@ -12,11 +12,26 @@ from typing import Any
 from sluice.core.atomic_files import write_atomic, write_json
 from sluice.core.digests import digest_of
 from sluice.extras.finetune.dataset import Example
-from sluice.extras.finetune.training_loop import TrainingRun
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.release.training import FILE
 
-_LIBRARIES = ("torch", "transformers", "peft")
+_LIBRARIES = ("torch", "transformers", "peft", "accelerate")
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What was trained. `loss`, `held_loss`: (step, mean loss of examples); `tokens` were computed, `plain_tokens` are
+    what the same examples count one by one; `resumed`: steps after which the run was taken up again."""
+
+    steps: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    plain_tokens: int = 0
+    answers: int = 0
+    loss: list[tuple[int, float]] = field(default_factory=list)
+    held_loss: list[tuple[int, float]] = field(default_factory=list)
+    resumed: list[int] = field(default_factory=list)
+    stopped: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`sluice data import`"""
+"""`sluice data import`, `sluice data redact`"""
 
 from __future__ import annotations
 
@@ -51,5 +51,15 @@ def data_import(
     )
 
 
+def data_redact() -> None:
+    """Replace the personal data in data/ that config/data.yaml says to redact."""
+    from sluice.data.data_policy import load_policy
+    from sluice.extras.importing.redact_folder import redact_folder
+
+    workspace = Workspace.find()
+    print_json(redact_folder(workspace.data, load_policy(workspace.config).privacy))
+
+
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     groups["data"].command("import")(data_import)
+    groups["data"].command("redact")(data_redact)

@@ -10,7 +10,6 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sluice.core.atomic_files import whole_folder
 from sluice.core.errors import SluiceError, ValidationErrors
@@ -32,16 +31,6 @@ class FolderImport:
     redacted: int
     ignored: tuple[str, ...]
     dropped: tuple[ValidationIssue, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {
-            "documents": self.documents,
-            "words": self.words,
-            "redacted": self.redacted,
-            "ignored": list(self.ignored),
-            "dropped": [str(fault) for fault in self.dropped],
-        }
 
 
 def import_folder(place: Path, out: Path, *, licence: str, source: str, policy: DataPolicy) -> FolderImport:

@@ -9,9 +9,9 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.data.data_policy import DataPolicy
 from sluice.extras.importing import extract, table_records
-from sluice.extras.importing.import_folder import import_folder
+from sluice.extras.importing.import_folder import FolderImport, import_folder
 from sluice.extras.importing.import_squad import squad
-from sluice.extras.importing.import_table import TableLayout, import_table
+from sluice.extras.importing.import_table import TableImport, TableLayout, import_table
 
 
 def import_any(
@@ -34,10 +34,15 @@ def import_any(
     if not source.exists():
         raise SluiceError(f"{source}: no such file or folder")
     if source.is_dir() or suffix in extract.SUFFIXES:
-        return import_folder(source, out, licence=licence, source=origin, policy=policy).as_dict()
+        return _told(import_folder(source, out, licence=licence, source=origin, policy=policy))
     if suffix == ".json":
         return asdict(squad(source, out, train_articles=train_articles, licence=licence, source=origin, policy=policy))
     if suffix in table_records.SUFFIXES:
-        return import_table(source, out, data, layout, licence=licence, origin=origin, policy=policy).as_dict()
+        return _told(import_table(source, out, data, layout, licence=licence, origin=origin, policy=policy))
     known = ", ".join((*table_records.SUFFIXES, ".json", *extract.SUFFIXES))
     raise SluiceError(f"{source}: not a folder, and not one of {known}")
+
+
+def _told(found: FolderImport | TableImport) -> dict[str, Any]:
+    """What was left out as lines."""
+    return asdict(found) | {"dropped": [str(fault) for fault in found.dropped]}

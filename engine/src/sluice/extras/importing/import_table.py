@@ -19,9 +19,9 @@ from sluice.data import leakage, row_sources
 from sluice.data.contract import check_rows_privacy
 from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.expectations import check_expectations
-from sluice.data.redact_folder import redact_row
 from sluice.data.rows import Document, Row, load_corpus, parse_row, scan_rows, write_rows
 from sluice.data.scanning import LocatedRecord, ValidationIssue
+from sluice.extras.importing.redact_folder import redact_row
 from sluice.extras.importing.table_records import TableRecord, TableRecords, read_records
 
 _KEYS = tuple(Row.model_fields)
@@ -54,16 +54,6 @@ class TableImport:
     located: int
     ignored: tuple[str, ...]
     dropped: tuple[ValidationIssue, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {
-            "rows": self.rows,
-            "unanswerable": self.unanswerable,
-            "located": self.located,
-            "ignored": list(self.ignored),
-            "dropped": [str(fault) for fault in self.dropped],
-        }
 
 
 def parse_columns(pairs: Sequence[str]) -> dict[str, str]:

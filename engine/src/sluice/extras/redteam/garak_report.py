@@ -6,16 +6,17 @@ The file is JSON lines: `init` with the version, an `attempt` for each prompt (t
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sluice.core.errors import ValidationErrors
+from sluice.core.atomic_files import read_jsonl
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings
 from sluice.release.gates import Measurement
 
+_LOGS = "logs/garak.log and xdg_data_home/garak/garak.log beside it say why"
 _COMPLETE = 2  # of an attempt: it has its answers and their scores
 
 
@@ -44,11 +45,12 @@ class GarakResult(Settings):
 
 def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
     """What garak found with `probes`. Faults when the file is missing, cut off, or lacks what was to be run."""
-    entries, faults = _entries(path)
-    kinds = Counter(str(entry.get("entry_type")) for entry in entries)
+    try:
+        entries = read_jsonl(path)
+    except SluiceError as error:
+        raise SluiceError(error.message, remedy=_LOGS) from None
     versions = [str(entry.get("garak_version")) for entry in entries if entry.get("entry_type") == "init"]
-    if not faults and not kinds["init"]:
-        faults.append("no entry `init`: the run has not begun")
+    faults = [] if versions else ["no entry `init`: the run has not begun"]
     if not faults and [str(entry.get("entry_type")) for entry in entries[-2:]] != ["completion", "digest"]:
         faults.append("its last entries are not `completion` and `digest`: the run did not come to its end")
     attempts = Counter(
@@ -66,33 +68,8 @@ def read_report(path: Path, probes: Sequence[str]) -> GarakResult:
             faults += [fault] if fault else []
             found += [result] if result else []
     if faults:
-        raise ValidationErrors(
-            str(path), faults, remedy="logs/garak.log and xdg_data_home/garak/garak.log beside it say why"
-        )
+        raise ValidationErrors(str(path), faults, remedy=_LOGS)
     return GarakResult(version=versions[0], probes=tuple(found))
-
-
-def _entries(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return [], ["no such file: garak did not start, or ended before it wrote anything"]
-    except UnicodeDecodeError:
-        return [], ["is not UTF-8 text"]
-    if not text.strip():
-        return [], ["is empty"]
-    entries: list[dict[str, Any]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            return entries, [f"line {number} is cut off or no JSON"]
-        if not isinstance(entry, dict):
-            return entries, [f"line {number} is no object"]
-        entries.append(entry)
-    return entries, []
 
 
 def _result(probe: str, entry: dict[str, Any], attempts: int) -> tuple[ProbeResult | None, str]:

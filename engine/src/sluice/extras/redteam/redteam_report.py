@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sluice.core.atomic_files import write_atomic, write_json
+from sluice.core.html_theme import page_environment
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.reports import COMMENT, JUNIT, PAGE, ComparedVersion
 from sluice.evaluation.reports.comparison_comment import write_comment
@@ -16,7 +17,7 @@ from sluice.evaluation.reports.markdown_escape import quoted
 from sluice.extras.redteam.attack_success import AttackCount, FamilyResult
 from sluice.extras.redteam.redteam_result import FILE, RedTeamResult
 
-_TEMPLATE = Path(__file__).parent / "templates" / "redteam.html.j2"
+_TEMPLATES = Path(__file__).parent / "templates"
 _LIMIT = 64_000
 _PLAIN = re.compile(r"[\w .,:;%()+-]+")
 
@@ -33,7 +34,7 @@ def write_reports(
             comparison,
             base,
             head,
-            template=_TEMPLATE,
+            template=_TEMPLATES / "redteam.html.j2",
             result=result,
             rows=rows(result.families),
             headline=headline(result),
@@ -91,25 +92,12 @@ def in_the_terminal(result: RedTeamResult) -> str:
 
 def summary(result: RedTeamResult) -> str:
     """The figures in Markdown, as the job summary shows them."""
-    mark = "✕" if result.refused else "✓"
-    lines = [f"## {mark} {headline(result)}", "", f"{_code(result.subject)}, {result.seconds:.0f} s."]
-    lines += ["", "| family | attacks | guarded, complying model | no guards | as released |", "|---|--:|--:|--:|--:|"]
-    lines += [
-        f"| {_code(row['name'])} | {row['attempts']} | {row['complying']} | {row['unguarded']} | {row['released']} |"
-        for row in rows(result.families)
-    ]
-    if result.garak is not None:
-        lines += ["", f"garak {_code(result.garak.version)}, attack success as released:", ""]
-        lines += ["| probe | detector | answers | succeeded |", "|---|---|--:|--:|"]
-        lines += [
-            f"| {_code(one.probe)} | {_code(one.detector)} | {one.evaluated} | {one.succeeded} |"
-            for one in result.garak.probes
-        ]
-    if failed := result.refused:
-        lines += ["", "**Not passed, because**", "", *(f"- {_code(reason)}" for reason in failed)]
-    if result.unjudged:
-        lines += ["", f"Not judged in this part of a run: {', '.join(map(_code, result.unjudged))}."]
-    return "\n".join(lines) + "\n"
+    pages = page_environment(_TEMPLATES, escape=False)
+    pages.filters["code"] = _code
+    shown = pages.get_template("redteam.md.j2").render(
+        result=result, rows=rows(result.families), headline=headline(result)
+    )
+    return f"{shown}\n"
 
 
 def _code(text: str) -> str:

@@ -93,16 +93,17 @@ class PipelineRun:
     arn: str
 
     def look(self) -> tuple[Execution, list[ExecutionStep]]:
-        return describe(self.sagemaker, self.arn), steps_of(self.sagemaker, self.arn)
+        """As it is now."""
+        with asking(self.arn):
+            answer = self.sagemaker.describe_pipeline_execution(PipelineExecutionArn=self.arn)
+        found = Execution(self.arn, answer["PipelineExecutionStatus"], answer.get("FailureReason", ""))
+        return found, steps_of(self.sagemaker, self.arn)
 
     def stop(self) -> None:
-        stop(self.sagemaker, self.arn)
-
-
-def describe(sagemaker: Any, arn: str) -> Execution:
-    with asking(arn):
-        answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
-    return Execution(arn, answer["PipelineExecutionStatus"], answer.get("FailureReason", ""))
+        """Asks SageMaker to end it; jobs that are under way end with it."""
+        token = digest_of([self.arn, "stop"])
+        with asking(self.arn):
+            self.sagemaker.stop_pipeline_execution(PipelineExecutionArn=self.arn, ClientRequestToken=token)
 
 
 def steps_of(sagemaker: Any, arn: str) -> list[ExecutionStep]:
@@ -123,12 +124,6 @@ def steps_of(sagemaker: Any, arn: str) -> list[ExecutionStep]:
         )
         for one in found
     ]
-
-
-def stop(sagemaker: Any, arn: str) -> None:
-    """Asks SageMaker to end a run; jobs that are under way end with it."""
-    with asking(arn):
-        sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=digest_of([arn, "stop"]))
 
 
 def _name(recipe: str) -> str:

@@ -26,8 +26,7 @@ from sluice.extras.finetune.base_model import digest_of_base, require_training_p
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.train_stage import prepare
 from sluice.extras.finetune.trainer import TrainingPaths
-from sluice.extras.finetune.training_loop import UntrainableError
-from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.training_parameters import TrainingParameters, UntrainableError
 from sluice.extras.sweep.search_space import SweepSettings
 from sluice.extras.sweep.study import Study, Trial, require_optuna
 from sluice.extras.sweep.sweep_tracking import SweepRuns

@@ -6,7 +6,7 @@ from sluice.core.extras import Extra
 
 EXTRA = Extra(
     summary="compares recorded traffic with the evaluation set, and proposes rows from it",
-    needs=("curation",),
+    needs=("curation", "traces"),
     commands="cli:register",
     lines={"engine/docs/reference/actions.md": ("| actions/download-artifact |",)},
     entries={

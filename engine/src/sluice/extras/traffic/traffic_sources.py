@@ -13,8 +13,8 @@ from typing import Any
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import VARIABLE, tracking_uri
 from sluice.core.workspace import Workspace
+from sluice.extras.traces.spool_reader import parse_json_line
 from sluice.extras.traffic.recorded_exchange import Exchange, RecordedSpan, UserScore, put_together
-from sluice.serving.telemetry.spool import parse_json_line
 
 _STORES = ("sqlite://", "http://", "https://", "mysql", "postgresql", "mssql", "databricks")
 _SUFFIXES = (".jsonl", ".json")

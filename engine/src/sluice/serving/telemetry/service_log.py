@@ -12,7 +12,7 @@ import os
 import queue
 import sys
 import threading
-import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -66,7 +66,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        clock = self.formatTime(record, "%H:%M:%S")
         line = f"{clock} {record.levelname.lower():<7} {_message(record)} {fields}".rstrip()
         return f"{line}\n{_places(record)}" if record.exc_info and record.exc_info[0] else line
 
@@ -81,8 +81,6 @@ def _message(record: logging.LogRecord) -> str:
 
 def _places(record: logging.LogRecord) -> str:
     """Files, lines and classes of an exception and its causes, without their messages: they may quote a user."""
-    import traceback
-
     found = []
     error = record.exc_info[1] if record.exc_info else None
     while error is not None:

@@ -15,7 +15,7 @@ from sluice.serving.telemetry.exporters import EXPORTERS
 
 
 class MlflowSettings(Settings):
-    """Without `tracking_uri` traces are written to files under .sluice/traces/, which `sluice traces push` loads."""
+    """Without `tracking_uri` traces are written to files under .sluice/traces/."""
 
     tracking_uri: str = Field("", pattern=r"^$|^https?://", description="an MLflow server, or empty")
     experiment: str = Field("service", min_length=1, description="name of the experiment that holds the traces")

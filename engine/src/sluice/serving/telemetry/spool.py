@@ -1,26 +1,20 @@
-"""Traces on disk until an import: OTLP's JSON lines in .sluice/traces/, where all files together have a limit.
+"""Traces on disk until they are loaded: OTLP's JSON lines in .sluice/traces/, where all files together have a limit.
 
-The processes of a machine append to one file under a lock; `waiting` sets it aside, and the next batch begins another.
+The processes of a machine append to one file under a lock. Who loads it renames it under that lock first; the next
+batch begins another.
 """
 
 from __future__ import annotations
 
-import base64
 import fcntl
-import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sluice.serving.telemetry.export_queue import SpansLostError
 
-if TYPE_CHECKING:
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-_OPEN = "spans.jsonl"  # the file that is appended to
+OPEN_FILE = "spans.jsonl"  # the file that is appended to
 
 
 class TraceSpool:
@@ -34,18 +28,19 @@ class TraceSpool:
         """All lines or none. SpansLostError when there is no room, or the disk does not take them."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self._folder):
+            with locked(self._folder):
                 if sum(path.stat().st_size for path in self._folder.iterdir()) + len(lines) > self._most:
                     raise SpansLostError(
-                        "spool_full", f"{self._folder} holds {self._most >> 20} MiB; `sluice traces push` loads it"
+                        "spool_full", f"{self._folder} holds {self._most >> 20} MiB: load its files or delete them"
                     )
-                _append(self._folder / _OPEN, lines)
+                _append(self._folder / OPEN_FILE, lines)
         except OSError as error:
             raise SpansLostError("disk", f"{self._folder}: {error.strerror or error}") from None
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else on this machine appends to the folder's files, or renames them."""
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -60,30 +55,3 @@ def _append(path: Path, lines: bytes) -> None:
         except OSError:
             os.ftruncate(stream.fileno(), before)  # what was written before can still be loaded
             raise
-
-
-def waiting(folder: Path) -> list[Path]:
-    """The files to load, oldest first; services do not write to them any more."""
-    if not folder.is_dir():
-        return []
-    with _locked(folder):
-        if (folder / _OPEN).exists():
-            (folder / _OPEN).rename(folder / f"{time.time_ns()}.jsonl")
-    return sorted(folder.glob("*.jsonl"))
-
-
-def parse_json_line(line: bytes) -> ExportTraceServiceRequest:
-    """The spans of a line. ValueError when it is not OTLP."""
-    from google.protobuf.json_format import ParseDict, ParseError
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-    document, request = json.loads(line), ExportTraceServiceRequest()
-    try:
-        for span in (s for r in document["resourceSpans"] for scope in r["scopeSpans"] for s in scope["spans"]):
-            # Protobuf's JSON wants bytes as base64, OTLP's has ids in hexadecimal.
-            for key in ("traceId", "spanId", "parentSpanId"):
-                span[key] = base64.b64encode(bytes.fromhex(span.get(key, ""))).decode()
-        ParseDict(document, request, ignore_unknown_fields=True)
-    except (KeyError, TypeError, AttributeError, ParseError) as error:
-        raise ValueError(f"not a line of OTLP: {error}") from None
-    return request

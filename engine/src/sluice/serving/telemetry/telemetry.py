@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, SpanKind, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.datastructures import Headers
 
 from sluice.serving.telemetry.export_queue import ExportQueue, TraceExporter
 from sluice.serving.telemetry.exporters import open_exporter
@@ -77,10 +78,7 @@ class Telemetry:
 
     def begin(self, scope: Scope, *, chat: bool) -> Trace:
         """A trace for a request; a caller's traceparent is honoured. Those that are no question have an id only."""
-        context = Context()
-        for name, value in scope["headers"]:
-            if name == b"traceparent":
-                context = _PROPAGATOR.extract({"traceparent": value.decode("latin-1")}, context)
+        context = _PROPAGATOR.extract({"traceparent": Headers(scope=scope).get("traceparent", "")}, Context())
         span = self._tracer.start_span(f"POST {scope['path']}", context, SpanKind.SERVER) if chat else INVALID_SPAN
         if not span.get_span_context().is_valid:  # also where OTEL_SDK_DISABLED is set
             caller = get_current_span(context).get_span_context()

@@ -21,7 +21,7 @@ from unit.extras.finetune.tiny import EXAMPLES, PARAMS
 
 _HEAVY = [
     "torch",
-    "torch.distributed.fsdp",
+    "transformers.trainer",
     "transformers.models.llama.modeling_llama",
     "peft",
     "gguf",
@@ -118,16 +118,16 @@ def _stepped(step: float, steps: float, death: str) -> None:
 
 
 def _die_at_step(step: int) -> None:
-    """Only the first process reports its steps; another one counts those of its engine."""
-    from sluice.extras.finetune.engines import ProcessEngine
+    """Only the first process reports its steps; another one counts those of its trainer."""
+    from sluice.extras.finetune.pack_trainer import PackTrainer
 
     steps = iter(range(1, step))
-    real = ProcessEngine.gradients
+    real = PackTrainer.training_step
 
-    def gradients(self: Any, batch: Any) -> float:
-        return real(self, batch) if next(steps, None) else die()
+    def training_step(self: Any, *words: Any, **more: Any) -> Any:
+        return real(self, *words, **more) if next(steps, None) else die()
 
-    ProcessEngine.gradients = gradients  # type: ignore[method-assign]
+    PackTrainer.training_step = training_step  # type: ignore[method-assign]
 
 
 def die() -> Any:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sluice.extras.finetune.attention import NAME, register
-from sluice.extras.finetune.engines import pack_loss
-from sluice.extras.finetune.packing import TokenizedExample, pack
+from sluice.extras.finetune.packing import TokenizedExample, pack, pack_loss
 from support.libraries import Library
 from unit.extras.finetune.tiny import model
 

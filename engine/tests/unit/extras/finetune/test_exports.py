@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.extras.finetune.base_model import load_base, tokenise
-from sluice.extras.finetune.engines import engine_for
+from sluice.extras.finetune.checkpoints import Checkpoints
 from sluice.extras.finetune.exports import TrainingOutput, export
 from sluice.extras.finetune.packing import pack
 from sluice.extras.finetune.process_group import ProcessGroup
-from sluice.extras.finetune.training_loop import fit
 from sluice.extras.finetune.training_methods import prepare, trained_weights
 from sluice.extras.finetune.training_parameters import ExportKind, TrainingParameters
 from support.libraries import Library
@@ -24,12 +24,15 @@ LEARNED = {"steps": 25, "batch": 1, "warmup": 2, "threads": 1}
 
 
 def learned(base: Path, **changes: Any) -> TrainingOutput:
+    from sluice.extras.finetune.training_loop import fit
+
     params = TrainingParameters.model_validate(PARAMS.model_dump() | LEARNED | changes)
     model, tokenizer = load_base(base, params)
     packs, _ = pack(tokenise(EXAMPLES[:1], tokenizer), max_tokens=128, share=1)
     model = prepare(model, params)
-    with engine_for(model, params, ProcessGroup(0, 1, "cpu")) as engine:
-        fit(engine, packs, params, lambda *_: None)
+    with TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder), "0" * 64)
+        fit(model, packs, params, lambda *_: None, ProcessGroup(0, 1, "cpu"), checkpoints)
     return TrainingOutput(base, base, None, params, trained_weights(model), packs[0])
 
 

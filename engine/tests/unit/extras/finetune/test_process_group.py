@@ -34,9 +34,8 @@ def losses(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(stream)]
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_processes_learn_what_one_learns(place: Path, unbroken: Path, parallel: str) -> None:
-    for ended in together(place, "", "", parallel=parallel):
+def test_two_processes_learn_what_one_learns(place: Path, unbroken: Path) -> None:
+    for ended in together(place, "", ""):
         assert ended.code == 0, ended.output
     assert losses(place) == pytest.approx(losses(unbroken), abs=2e-3)
     assert (place / "out" / "peft" / "adapter_model.safetensors").is_file()
@@ -60,3 +59,9 @@ def test_a_step_must_be_shared_evenly(place: Path) -> None:
         assert ended.code == 1
         assert "2 processes cannot share the 3 packs of a step" in ended.output
         assert "multiple of 2" in ended.output
+
+
+def test_shards_need_gpus(place: Path) -> None:
+    for ended in together(place, "", "", parallel="fsdp"):
+        assert ended.code == 1
+        assert "train.parallel is fsdp, which shards over GPUs" in ended.output

@@ -51,11 +51,11 @@ def test_the_command_goes_on_after_each_kill_and_ends_as_if_there_was_none(
     assert code == 0, said
     broken = checkout.root / "broken"
     assert train("broken", "kill:11")[0] == -9
-    (newest,) = broken.glob("checkpoints/*/step-000008.pt")
+    (newest,) = broken.glob("checkpoints/*/checkpoint-8/optimizer.pt")
     newest.write_bytes(newest.read_bytes()[:-1] + b"?")
     code, said = train("broken", "kill:export")
     assert code == -9, said
-    assert "step-000008.pt does not match its sha256" in said
+    assert "checkpoint-8 does not match the sha256 of optimizer.pt" in said
     assert "step 4 of 12" not in said
     assert "step 5 of 12" in said
     assert not list(broken.glob("out/peft"))

@@ -11,7 +11,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.extras.finetune import engines, exports, trainer
+from sluice.extras.finetune import exports, trainer
 from sluice.extras.finetune.dataset import Example
 from sluice.extras.finetune.gguf_adapter import BaseModelShape
 from sluice.extras.finetune.trainer import TrainingPaths, train
@@ -61,7 +61,7 @@ def test_no_memory_is_said_with_what_to_change(place: Path, monkeypatch: pytest.
     def fails(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr(engines, "pack_loss", fails)
+    monkeypatch.setattr("sluice.extras.finetune.pack_trainer.pack_loss", fails)
     with pytest.raises(SluiceError, match=r"more memory than there is.*\n.*lower train\.batch"):
         trained(place)
     assert not (place / "out").exists()
@@ -71,7 +71,7 @@ def test_another_fault_stays_what_it_is(place: Path, monkeypatch: pytest.MonkeyP
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(engines, "pack_loss", fails)
+    monkeypatch.setattr("sluice.extras.finetune.pack_trainer.pack_loss", fails)
     with pytest.raises(RuntimeError, match="a defect"):
         trained(place)
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.extras.finetune.engines import engine_for
-from sluice.extras.finetune.packing import Pack, TokenizedExample, pack
+from sluice.extras.finetune.checkpoints import Checkpoints
+from sluice.extras.finetune.packing import Pack, TokenizedExample, pack, pack_loss
 from sluice.extras.finetune.process_group import ProcessGroup
-from sluice.extras.finetune.training_loop import TrainingRun, fit, rate
 from sluice.extras.finetune.training_methods import add_adapter
 from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.extras.finetune.training_record import TrainingRun
 from unit.extras.finetune.process import Training
 from unit.extras.finetune.tiny import PARAMS, model
 
@@ -29,11 +30,17 @@ PACKS, _ = pack(TOKENS, max_tokens=100, share=1)
 
 
 def fitted(params: TrainingParameters, packs: list[Pack] = PACKS, **options: Any) -> TrainingRun:
-    with engine_for(options.pop("model", None) or add_adapter(model(), params), params, ALONE) as engine:
-        return fit(engine, packs, params, options.pop("on_progress", lambda *_: None), **options)
+    from sluice.extras.finetune.training_loop import fit
+
+    trained = options.pop("model", None) or add_adapter(model(), params)
+    with TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder), "0" * 64)
+        return fit(trained, packs, params, options.pop("on_progress", lambda *_: None), ALONE, checkpoints, **options)
 
 
 def test_the_learning_rate_rises_and_falls_to_zero() -> None:
+    from sluice.extras.finetune.pack_trainer import rate
+
     params = TrainingParameters(steps=20, warmup=4)
     rates = [rate(step, params) for step in range(21)]
     assert rates[:5] == sorted(rates[:5])
@@ -75,16 +82,18 @@ def test_a_loss_that_is_no_number_stops_at_once() -> None:
 
 def test_it_stops_when_held_rows_are_no_longer_better_and_keeps_the_best() -> None:
     """The held answer contradicts what is learned, so its loss rises."""
+    torch = pytest.importorskip("torch")
     params = PARAMS.model_copy(update={"steps": 60, "evaluate_every": 2, "patience": 3, "learning_rate": 0.05})
     held, _ = pack([TokenizedExample([*SHARED, 1, 2], [50, 51])], max_tokens=100, share=1)
     adapted = add_adapter(model(), params)
-    with engine_for(adapted, params, ALONE) as engine:
-        run = fit(engine, PACKS, params, lambda *_: None, held=held)
-        kept = engine.loss(held)
+    run = fitted(params, model=adapted, held=held)
+    step, best = min(run.held_loss, key=lambda point: point[1])
     assert run.stopped
     assert run.steps < 60
-    assert run.steps == run.best[0] + 6
-    assert kept == pytest.approx(run.best[1], abs=1e-4)
+    assert run.steps == step + 6
+    with torch.no_grad():
+        kept = float(pack_loss(adapted, held[0], torch.float32))
+    assert kept == pytest.approx(best, abs=1e-4)
 
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(place: Path, unbroken: Path) -> None:
@@ -108,12 +117,25 @@ def test_killed_during_the_export_it_trains_no_step_again(place: Path, unbroken:
 
 def test_a_broken_checkpoint_is_passed_over(place: Path, unbroken: Path) -> None:
     assert Training(place, "kill:11").end().code == -9
-    (newest,) = (place / "checkpoints").glob("*/step-000008.pt")
+    (newest,) = (place / "checkpoints").glob("*/checkpoint-8/optimizer.pt")
     newest.write_bytes(newest.read_bytes()[:-1] + b"?")
     went_on = Training(place).end()
     assert went_on.code == 0, went_on.output
-    assert "step-000008.pt does not match its sha256" in went_on.output
+    assert "checkpoint-8 does not match the sha256 of optimizer.pt" in went_on.output
     _require_equal(place, unbroken, resumed=[4])
+
+
+def test_nothing_is_run_that_a_checkpoint_holds(place: Path) -> None:
+    """Its digests guard against broken disks; torch refuses what would call code."""
+    torch = pytest.importorskip("torch")
+    assert Training(place, "kill:7").end().code == -9
+    (state,) = (place / "checkpoints").glob("*/checkpoint-4/optimizer.pt")
+    torch.save({"run": Path("x")}, state)
+    with Checkpoints(place, "0" * 64).written(state.parent):
+        pass
+    refused = Training(place).end()
+    assert refused.code == 1, refused.output
+    assert "checkpoint-4: torch cannot read this checkpoint" in refused.output
 
 
 def _require_equal(place: Path, unbroken: Path, *, resumed: list[int]) -> None:

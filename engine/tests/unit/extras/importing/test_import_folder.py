@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def bring(place: Path, policy: DataPolicy = DataPolicy(), **more: Any) -> tuple[
 
 def test_every_kind_comes_in_with_licence_and_source(place: Path) -> None:
     found, documents = bring(place)
-    assert found.as_dict() == {"documents": 3, "words": 19, "redacted": 0, "ignored": ["logo.png"], "dropped": []}
+    assert asdict(found) == {"documents": 3, "words": 19, "redacted": 0, "ignored": ("logo.png",), "dropped": ()}
     assert documents.keys() == {"guide-getting-started", "moles", "piers"}
     start, moles, piers = documents["guide-getting-started"], documents["moles"], documents["piers"]
     assert (start.title, start.text) == ("Start", "Cast off the lines.")

@@ -15,6 +15,7 @@ from sluice.core.workspace import Workspace
 from sluice.data.contract import check
 from sluice.data.data_policy import DataPolicy, PrivacyPolicy
 from sluice.data.rows import load_rows
+from sluice.extras.importing.import_source import _told
 from sluice.extras.importing.import_table import TableImport, TableLayout, import_table, parse_columns
 
 HEADER = "id,question,answers,doc_ids,tags\n"
@@ -249,7 +250,7 @@ def test_what_would_break_the_contract_is_left_out_with_its_reason(tmp_path: Pat
         f"table.csv:11: {needs}",
     ]
     assert reasons[6].startswith("table.csv:9: ")
-    assert found.as_dict()["dropped"] == [str(fault) for fault in found.dropped]
+    assert _told(found)["dropped"] == [str(fault) for fault in found.dropped]
 
 
 def test_nothing_left_is_an_error(tmp_path: Path, folder: Path) -> None:

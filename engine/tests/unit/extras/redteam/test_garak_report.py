@@ -59,14 +59,14 @@ def test_prompts_without_an_answer_are_errors(tmp_path: Path) -> None:
     ("found", "cut", "fault"),
     [
         (entries()[:-2], 0, "its last entries are not `completion` and `digest`"),
-        (entries(), 10, "is cut off or no JSON"),
+        (entries(), 10, r"sluice\.report\.jsonl:\d+: not valid JSON"),
         (entries(probes=PROBES[:1]), 0, "encoding.InjectBase64: no entry `eval`: the probe did not run"),
         (entries(nones=4), 0, "dan.Dan_11_0: dan.DAN: no answer was judged"),
         ([entry for entry in entries() if entry.get("status") != 2], 0, "4 answers for 0 prompts"),
         ([*entries()[:2], *entries()[2:10], *entries()[2:]], 0, "4 answers for 8 prompts"),
         ([*entries()[:-2], {"entry_type": "eval", "probe": PROBES[0], "passed": "all"}, *entries()[-2:]], 0, "numbers"),
         (entries()[2:], 0, "the run has not begun"),
-        ([], 0, "is empty"),
+        ([], 0, "the run has not begun"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path: Path, found: list[dict[str, Any]], cut: int, fault: str) -> None:
@@ -77,7 +77,7 @@ def test_what_is_missing_is_named(tmp_path: Path, found: list[dict[str, Any]], c
 
 
 def test_no_file_is_no_pass(tmp_path: Path) -> None:
-    with pytest.raises(SluiceError, match="garak did not start"):
+    with pytest.raises(SluiceError, match=r"none\.jsonl: no such file"):
         read_report(tmp_path / "none.jsonl", PROBES)
 
 
@@ -85,5 +85,5 @@ def test_no_file_is_no_pass(tmp_path: Path) -> None:
 def test_what_is_no_report_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "sluice.report.jsonl"
     path.write_bytes(content)
-    with pytest.raises(SluiceError, match=r"is no object|is not UTF-8"):
+    with pytest.raises(SluiceError, match=r"expected an object|not UTF-8"):
         read_report(path, PROBES)

@@ -11,8 +11,8 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import store_uri
 from sluice.core.workspace import Workspace
+from sluice.extras.traces.mlflow_import import push
 from sluice.extras.traffic.traffic_sources import read_here, read_traffic
-from sluice.serving.telemetry.mlflow_import import push
 from support.aws.moto_server import s3_bucket
 from unit.extras.traffic.conftest import FACTS, line, score, trace_id
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.serving.telemetry.spool import parse_json_line
+from support.telemetry.recording import spooled
 
 ROOT = Path(__file__).parents[5]
 # The runtime is replaced by the scripted fakes; all else is the service.
@@ -77,13 +77,9 @@ def test_serve_logs_json_and_leaves_its_traces(tmp_path: Path) -> None:
         ("request", 200, reply.json()["trace"]),
         ("request", 400, unknown.headers["x-sluice-trace"]),
     ]
-    (spooled,) = (tmp_path / ".sluice" / "traces").iterdir()
-    assert spooled.suffix == ".jsonl"
-    names = [
-        [span.name for span in parse_json_line(line).resource_spans[0].scope_spans[0].spans]
-        for line in spooled.read_bytes().splitlines()
-    ]
-    assert sum(map(len, names)) == 6 + 1
+    traces = tmp_path / ".sluice" / "traces"
+    assert [path.suffix for path in traces.iterdir()] == [".jsonl"]
+    assert len(spooled(traces)) == 6 + 1
 
 
 def _ready(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""MLflow: a tracking server by its OTLP endpoint, or files that `sluice traces push` loads into this machine's store.
+"""MLflow: a tracking server by its OTLP endpoint, or files that are loaded into a store later.
 
 MLflow itself is not imported here: it would double the memory of the service
 (engine/docs/decisions/traces-to-mlflow.md).

@@ -1,4 +1,4 @@
-"""To MLflow: a tracking server by OTLP, or the spool, whose files are loaded in test_push.py."""
+"""To MLflow: a tracking server by OTLP, or the spool, whose files the extra `traces` loads."""
 
 from __future__ import annotations
 
@@ -14,23 +14,10 @@ import httpx
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.serving.telemetry.spool import parse_json_line
-from support.telemetry.collector import Collector, attributes_of
-from support.telemetry.recording import feedback_on
+from support.telemetry.collector import Collector
+from support.telemetry.recording import feedback_on, spooled
 
 Serve = Callable[..., Any]
-
-
-def spooled(folder: Path) -> list[Any]:
-    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
-    spans = [
-        span
-        for line in lines
-        for resource in parse_json_line(line).resource_spans
-        for scope in resource.scope_spans
-        for span in scope.spans
-    ]
-    return sorted(spans, key=lambda span: span.start_time_unix_nano)
 
 
 def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_path: Path, facts: Any) -> None:
@@ -49,10 +36,11 @@ def test_the_spool_holds_the_same_spans_as_a_collector_gets(serve: Serve, tmp_pa
         "feedback",
     ]
     assert {span.trace_id.hex() for span in spans} == {reply.json()["trace"]}
-    root = attributes_of(spans[0])
-    assert (root["openinference.span.kind"], root["mlflow.traceTag.release"]) == ("CHAIN", facts.release)
-    assert attributes_of(spans[2])["sluice.retrieval.best_similarity"] == 0.9
-    assert attributes_of(spans[4])["gen_ai.usage.input_tokens"] == 11
+    root, retrieve, chat = ({one.key: one.value for one in spans[place].attributes} for place in (0, 2, 4))
+    assert root["openinference.span.kind"].string_value == "CHAIN"
+    assert root["mlflow.traceTag.release"].string_value == facts.release
+    assert retrieve["sluice.retrieval.best_similarity"].double_value == 0.9
+    assert chat["gen_ai.usage.input_tokens"].int_value == 11
 
 
 def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from sluice.data.contract import check
 from sluice.data.data_policy import PrivacyPolicy
-from sluice.data.redact_folder import redact_folder
 from sluice.data.rows import load_rows
+from sluice.extras.importing.redact_folder import redact_folder
+from unit.cli.published import here, run  # noqa: F401 - a fixture
 
 MAIL = "first.last@" + "company.org"
 
@@ -38,3 +42,8 @@ def test_what_is_refused_or_cannot_be_read_stays(folder: Path) -> None:
     assert redact_folder(folder, PrivacyPolicy(email="refuse")) == {"documents": 0, "rows": 0}
     assert MAIL in path.read_text()
     assert (folder / "eval.jsonl").read_text() == f"{MAIL}\n"
+
+
+@pytest.mark.usefixtures("here")
+def test_the_command_says_how_much_it_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert json.loads(run(capsys, "redact")[1]) == {"documents": 0, "rows": 0}

@@ -1,20 +1,24 @@
-"""Known vulnerabilities of the locked packages: pip-audit queries the OSV database.
+"""Known vulnerabilities of the locked packages: pip-audit queries the OSV database. `make audit`; needs the network.
 
-It fails on an advisory that is not accepted, and on a package that could not be looked up.
+It fails on an advisory that engine/requirements/advisories.yaml does not accept, and on a package that could not be
+looked up.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from sluice.core.errors import SluiceError
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, load_settings
+from sluice.github.job_summary import write_job_summary
 from sluice.github.markdown_table import table
 
 
@@ -113,3 +117,21 @@ def _of_package(
         reasons = (accepted.get((name, known), "") for known in (one["id"], *one.get("aliases", ())))
         fixed = ", ".join(one.get("fix_versions", ())) or "no version yet"
         yield AdvisoryMatch(lock, name, package["version"], one["id"], fixed, next(filter(None, reasons), ""))
+
+
+def main(requirements: Path, program: Path) -> None:
+    """Audits every lock of a folder, and tells it to the terminal and the summary of the job."""
+    locks = sorted(requirements.glob("*.txt"))
+    findings = audit(program, locks, requirements / "advisories.yaml", today=datetime.now(UTC).date())
+    print(summary(findings, len(locks)))
+    write_job_summary(summary(findings, len(locks)), os.environ)
+    if faults := [one.fault for one in findings if one.fault]:
+        remedy = "compile the locks anew, or accept it for a time in engine/requirements/advisories.yaml"
+        raise ValidationErrors("requirements", faults, remedy=remedy)
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(__file__).parents[1] / "requirements", Path(sys.prefix) / "scan" / "bin" / "pip-audit")
+    except SluiceError as error:
+        sys.exit(f"error: {error}\n  -> {error.remedy}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from datetime import date
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from sluice.core.errors import SluiceError
-from sluice.github.advisory_audit import AdvisoryMatch, audit, summary
+from sluice.core.errors import SluiceError, ValidationErrors
 
+SCRIPT = runpy.run_path(str(Path(__file__).parents[3] / "scripts" / "audit_locks.py"))
+audit, summary, main = SCRIPT["audit"], SCRIPT["summary"], SCRIPT["main"]
 TODAY = date(2026, 11, 25)
 CLEAN = {"name": "idna", "version": "3.10", "vulns": []}
 BAD = {
@@ -35,7 +37,7 @@ def program(folder: Path, answer: Any, status: int = 1) -> Path:
     return path
 
 
-def run(folder: Path, answer: Any, accepted: str = "accepted: []", *, today: date = TODAY) -> list[AdvisoryMatch]:
+def run(folder: Path, answer: Any, accepted: str = "accepted: []", *, today: date = TODAY) -> list[Any]:
     (folder / "advisories.yaml").write_text(accepted)
     locks = [folder / "dev.txt", folder / "serve.txt"]
     return audit(program(folder, answer), locks, folder / "advisories.yaml", today=today)
@@ -96,3 +98,19 @@ def test_a_program_or_locks_that_are_not_there(tmp_path: Path) -> None:
         audit(tmp_path / "pip-audit", [tmp_path / "x.txt"], tmp_path / "advisories.yaml", today=TODAY)
     with pytest.raises(SluiceError, match="no lock"):
         audit(program(tmp_path, []), [], tmp_path / "advisories.yaml", today=TODAY)
+
+
+@pytest.mark.parametrize("vulnerable", [False, True])
+def test_the_summary_of_the_job_has_it_and_a_fault_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vulnerable: bool
+) -> None:
+    (tmp_path / "advisories.yaml").write_text("accepted: []\n")
+    (tmp_path / "dev.txt").write_text("old==1.0 --hash=sha256:00\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    pip_audit = program(tmp_path, [BAD if vulnerable else CLEAN])
+    if vulnerable:
+        with pytest.raises(ValidationErrors, match=r"dev\.txt: old 1\.0: PYSEC-2026-1, fixed in 1\.1, 2\.0"):
+            main(tmp_path, pip_audit)
+    else:
+        main(tmp_path, pip_audit)
+    assert ("nothing known" in (tmp_path / "summary").read_text()) is not vulnerable

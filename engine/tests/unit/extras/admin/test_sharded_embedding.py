@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.retrieval.chunking import ChunkerSettings
-from sluice.retrieval.index_files import build_index, identity_of
-from sluice.retrieval.sharding import DONE, CorpusShard, embed_share
-from sluice.retrieval.vector_cache import ImportedVectors
-
-from .conftest import Scattered, corpus
+from sluice.core.params import load_params
+from sluice.core.workspace import Workspace
+from sluice.data.rows import load_corpus
+from sluice.extras.admin.sharded_embedding import DONE, CorpusShard, ImportedVectors, embed_share, take_vectors
+from sluice.llm.model_files import load_models
+from sluice.retrieval.chunking import ChunkerSettings, chunk
+from sluice.retrieval.index_files import build_index, identity_of, texts_of
+from sluice.retrieval.index_stage import VECTORS, IndexParameters
+from sluice.retrieval.vector_cache import RememberingEmbedder
+from unit.retrieval.conftest import Scattered, corpus
 
 SETTINGS = ChunkerSettings()
 FILES = ("chunks.jsonl", "vectors.npy", "index.json")
@@ -110,3 +114,16 @@ def test_what_is_no_shard(written: str) -> None:
     with pytest.raises(SluiceError, match="is not K/N"):
         CorpusShard.parse(written)
     assert CorpusShard.parse("3/4") == CorpusShard(3, 4)
+
+
+def test_what_was_taken_is_known_to_builds(workspace: Workspace, tmp_path: Path) -> None:
+    settings = load_params(workspace.params, "index", IndexParameters).chunker
+    identity = identity_of(load_models(workspace.config / "models.yaml").embed)
+    documents = load_corpus(workspace.data / "corpus")
+    texts = texts_of(chunk(documents, settings))
+    for number in (1, 2):
+        embed_share(documents, CorpusShard(number, 2), settings, Scattered(), identity, tmp_path / "shards")
+    assert [take_vectors(workspace, [tmp_path / "shards"]) for _ in range(2)] == [len(texts), 0]
+    known = RememberingEmbedder(Scattered(), workspace.state / VECTORS, identity)
+    np.testing.assert_array_equal(known.embed(texts), Scattered().embed(texts))
+    assert (len(texts), known.fresh) == (4, 0)

@@ -11,8 +11,12 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import store_uri
 from sluice.core.workspace import Workspace
-from sluice.serving.telemetry.mlflow_import import push
+from sluice.extras.traces.mlflow_import import push
+from sluice.guardrails.guards import Guards
+from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.telemetry.spans import ProcessFacts
 from support.telemetry.recording import feedback_on
+from unit.serving.telemetry.seeded_people import MANY, left_of_people, serve_people
 
 Serve = Callable[..., Any]
 
@@ -111,3 +115,13 @@ def test_a_store_that_does_not_take_them_loses_nothing(serve: Serve, tmp_path: P
     with pytest.raises(SluiceError, match="MLflow cannot use it"):
         push(Workspace(tmp_path), "x")
     assert len(list((tmp_path / ".sluice" / "traces").iterdir())) == 1
+
+
+@pytest.mark.real
+def test_nothing_of_seeded_data_is_in_the_store(
+    bundle: ReleaseBundle, facts: ProcessFacts, guards: Guards, tmp_path: Path
+) -> None:
+    serve_people(tmp_path, bundle, facts, guards)
+    assert push(Workspace(tmp_path), "service").traces == MANY
+    assert (tmp_path / ".sluice" / "mlflow.db").is_file()
+    assert left_of_people(tmp_path) == []

@@ -15,8 +15,8 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from sluice.core.errors import SluiceError
 from sluice.core.tracking import open_tracking, tracking_uri
 from sluice.core.workspace import Workspace
+from sluice.extras.traces.spool_reader import parse_json_line, waiting
 from sluice.serving.telemetry.spans import FEEDBACK, TENANT
-from sluice.serving.telemetry.spool import parse_json_line, waiting
 
 
 @dataclass

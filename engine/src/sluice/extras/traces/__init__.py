@@ -1,0 +1,1 @@
+"""Loads the traces that the service keeps on disk into MLflow."""
