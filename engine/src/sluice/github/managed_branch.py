@@ -36,7 +36,13 @@ def commit_tree(root: Path, tree: str, message: str, parent: str, env: Mapping[s
 
 
 def with_files(root: Path, tree: str, files: Mapping[str, str]) -> str:
-    """The tree with these files in it, by their paths from the root."""
+    """The tree with some files more.
+
+    Args:
+        root: The repository.
+        tree: Id of the tree or commit.
+        files: Content by path from the root.
+    """
     with tempfile.TemporaryDirectory(prefix="branch-") as name:
         index = {"GIT_INDEX_FILE": str(Path(name) / "index")}
         run(root, "read-tree", tree, env=index)

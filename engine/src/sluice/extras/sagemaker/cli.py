@@ -1,8 +1,10 @@
-"""`sluice endpoint ...`"""
+"""`sluice endpoint ...`, and the verdict of a job that evaluates two sides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -29,5 +31,26 @@ def endpoint_deploy() -> None:
     print(deploy(client("sagemaker", settings.region), client("cloudwatch", settings.region), settings, print))
 
 
-def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
+def gates_judge(
+    evaluation: Annotated[Path, typer.Argument(help="Folder of an evaluation.")],
+    against: Annotated[Path, typer.Option(help="Folder of the evaluation of what is live, on the same cases.")],
+    out: Annotated[Path, typer.Option(help="File for the verdicts.")],
+) -> None:
+    """Let the gates and the comparison with what is live judge an evaluation. A refusal is a result: exit code 0."""
+    from sluice.core.atomic_files import write_json
+    from sluice.release.decision import decide_release
+
+    verdicts = decide_release(Workspace.find().config / "gates.yaml", evaluation, against)
+    refused = [verdict.gate for verdict in verdicts if not verdict.passed]
+    record = {
+        "passed": bool(verdicts) and not refused,
+        "refused_by": ", ".join(refused),
+        "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
+    }
+    write_json(out, record)
+    print(f"refused by {record['refused_by']}" if refused else "every gate passed")
+
+
+def register(app: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     app.add_typer(group, name="endpoint")
+    groups["gates"].command("judge")(gates_judge)

@@ -26,10 +26,10 @@ def data_generate(
 ) -> None:
     """Propose rows that the role `teacher` writes about the corpus; none counts until a person has read it."""
     from sluice.data.data_policy import load_policy
-    from sluice.data.proposed_rows import write
+    from sluice.extras.curation.proposed_rows import write
+    from sluice.extras.curation.publish_proposals import publish_proposals
     from sluice.extras.synthetic import generation_files, generation_job
     from sluice.extras.synthetic.generate_rows import GenerationSettings
-    from sluice.github.proposals import publish_proposals
 
     workspace = Workspace.find()
     settings = GenerationSettings(rows=rows, each=each, seed=seed, agreement=agreement, minutes=minutes)

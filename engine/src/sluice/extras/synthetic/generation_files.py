@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluice.data.proposed_rows import PAGE, ROWS, ProposalBranch, cell, line, lines
+from sluice.extras.curation.proposed_rows import PAGE, ROWS, ProposalBranch, cell, line, lines
 from sluice.extras.synthetic.generate_rows import GeneratedRow, GenerationResult
 
 PLACE = ProposalBranch(

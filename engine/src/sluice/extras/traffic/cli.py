@@ -55,10 +55,10 @@ def data_harvest(
 ) -> None:
     """Propose rows for what was declined or scored low; none counts until a person has read it."""
     from sluice.data.data_policy import load_policy
-    from sluice.data.proposed_rows import write
+    from sluice.extras.curation.proposed_rows import write
+    from sluice.extras.curation.publish_proposals import publish_proposals
     from sluice.extras.traffic import harvest_files, traffic_jobs
     from sluice.extras.traffic.harvest import HarvestSettings
-    from sluice.github.proposals import publish_proposals
 
     workspace = Workspace.find()
     traffic = traffic_jobs.recorded(workspace, place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluice.data.proposed_rows import PAGE, ROWS, ProposalBranch, line, lines
+from sluice.extras.curation.proposed_rows import PAGE, ROWS, ProposalBranch, line, lines
 from sluice.extras.traffic.harvest import HarvestProposal, HarvestResult
 
 PLACE = ProposalBranch(

@@ -11,8 +11,8 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
 from sluice.data.data_policy import PrivacyPolicy
-from sluice.data.proposed_rows import PAGE, ROWS
 from sluice.data.rows import Row, write_rows
+from sluice.extras.curation.proposed_rows import PAGE, ROWS
 from sluice.extras.synthetic.generate_rows import GenerationSettings
 from sluice.extras.synthetic.generation_job import GenerationReport, run
 from sluice.llm import roles

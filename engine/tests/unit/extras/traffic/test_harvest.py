@@ -13,8 +13,8 @@ from sluice.core.errors import ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.data.contract import check
 from sluice.data.data_policy import PrivacyPolicy
-from sluice.data.proposed_rows import PAGE, ROWS, write
 from sluice.data.rows import Document, Row, load_rows
+from sluice.extras.curation.proposed_rows import PAGE, ROWS, write
 from sluice.extras.traffic import harvest_files, traffic_jobs
 from sluice.extras.traffic.harvest import HarvestResult, HarvestSettings, harvest
 from sluice.extras.traffic.recorded_exchange import Exchange

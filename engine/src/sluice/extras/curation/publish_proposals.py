@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from sluice.core.git import run
 from sluice.core.workspace import Workspace
-from sluice.data.proposed_rows import PAGE, ProposalBranch
+from sluice.extras.curation.proposed_rows import PAGE, ProposalBranch
 from sluice.github.branch_pull_request import PullRequestText, upsert_pull
 from sluice.github.managed_branch import commit_tree, push_branch, with_files
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sluice.data.proposed_rows import PAGE, ROWS, ProposalBranch, line, lines, write
 from sluice.data.rows import Provenance, Row, parse_row
+from sluice.extras.curation.proposed_rows import PAGE, ROWS, ProposalBranch, line, lines, write
 
 PLACE = ProposalBranch("b", "docs/p", "Mark: ", "Propose", "Rows")
 ROW = Row(
