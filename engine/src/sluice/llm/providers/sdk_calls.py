@@ -41,7 +41,7 @@ def classify(error: Exception) -> ProviderError:
     """The failure behind an exception of an SDK. Only names and codes are kept: messages may quote what was asked."""
     name = type(error).__name__
     response: Any = getattr(error, "response", None)
-    if isinstance(response, dict):
+    if isinstance(response, dict):  # of botocore, by which langchain-aws asks too
         return _of_botocore(response, name)
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 400:
