@@ -28,7 +28,7 @@ from unit.release.conftest import miniature, release_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 IMAGES = [f"registry.example/{name}@sha256:{digit * 64}" for name, digit in (("sluice", "a"), ("sluice-load", "b"))]
-RECORDINGS = ROOT / "engine" / "tests" / "unit" / "rollout" / "recordings"
+RECORDINGS = ROOT / "engine" / "tests" / "unit" / "cluster" / "recordings"
 
 
 def describe(words: str) -> Callable[[dict[str, Any]], None]:

@@ -134,7 +134,7 @@ def test_an_endpoint_may_use_what_the_application_is_built_on(
 
     @router.get("/v1/prompts/{name}")
     async def prompt(name: str, services: ServicesDep) -> dict[str, str]:
-        return {"digest": services.prompts[name].digest, "decline": services.settings.decline}
+        return {"digest": services.prompts[name].prompt.digest, "decline": services.settings.decline}
 
     client = Client(create_app(bundle, make_chain(chat), TrafficState(), router=router))
     assert client.get("/v1/prompts/answer").json() == {
