@@ -189,7 +189,7 @@ def _is_same(pid: int, started: float) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process lives; one that has ended and that nobody has collected does not."""
+    """Whether the process runs; a zombie does not."""
     return bool(_started(pid))
 
 

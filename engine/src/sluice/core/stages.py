@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from sluice.core.closures import Program
 from sluice.core.extras import HERE
 
-# What of a fork's own package can be part of an answer; metrics only look at it.
+# The modules of a fork that can change an answer; metrics only read answers.
 _ANSWERS = ("assistant.app", "assistant.guardrails", "assistant.providers", "assistant.tools", "assistant.routes")
 # The same versions as in dev.txt, without the tools of developers.
 _SERVING = "image.txt"

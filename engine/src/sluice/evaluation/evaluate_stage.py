@@ -103,7 +103,7 @@ def run(
 
 def rescore_results(workspace: Workspace, bundle: ReleaseBundle, folder: Path) -> None:
     """Scores the answers of stored results anew with the metrics of this checkout, so that they can be compared with
-    results of today. Nobody is asked, but for a judge about answers that it has not seen.
+    results of today. No model is asked, except a judge about answers that are new to it.
 
     Args:
         workspace: the checkout, whose rows were asked.

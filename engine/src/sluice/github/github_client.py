@@ -56,7 +56,7 @@ def open_repository(environment: Mapping[str, str]) -> Iterator[Repository]:
         total=_RETRIES,
         backoff_factor=1,
         status_forcelist=[429, *range(500, 600)],
-        allowed_methods=None,  # every one: whoever writes looks for what an unanswered call has done
+        allowed_methods=None,  # all: before a write is repeated, the caller looks for what the first one did
         raise_on_status=False,
         retry_after_max=_LONGEST_PAUSE_S,
         max_rate_limit_wait=_LONGEST_PAUSE_S,

@@ -19,7 +19,7 @@ def write_outputs(values: Mapping[str, str], environment: Mapping[str, str]) -> 
         environment: The variables of GitHub Actions. Without GITHUB_OUTPUT there is nothing to do.
 
     Raises:
-        SluiceError: A name that is none, or a value of several lines, which would be several outputs.
+        SluiceError: A name is not valid, or a value has several lines, which would be several outputs.
     """
     for name, value in values.items():
         if not _NAME.fullmatch(name) or "\n" in value or "\r" in value:

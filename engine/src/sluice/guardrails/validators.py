@@ -52,7 +52,7 @@ def validator_class(name: str) -> type[Any]:
 
 
 def build_validators(stage: Sequence[CheckSettings], resources: CheckResources) -> tuple[Any, ...]:
-    """A validator for each check of a stage, in its order; also fit for an AsyncGuard of one's own.
+    """A validator for each check of a stage, in its order; an AsyncGuard takes them too.
 
     Args:
         stage: entries of config/guardrails.yaml.

@@ -36,7 +36,7 @@ class FallbackProvider:
         Args:
             messages: as for every `ChatProvider`.
             parameters: of the prompt.
-            deadline: of the whole answer, whoever gives it; a time of the event loop's clock.
+            deadline: of the whole answer, by any provider; a time of the event loop's clock.
 
         Raises:
             ProviderError: the last failure, in the words of all of them.

@@ -34,7 +34,7 @@ _TARGET = re.compile(r"^([a-z0-9-]+):", re.MULTILINE)
 
 
 def with_dependents(names: Iterable[str]) -> list[str]:
-    """The named extras and all that need one of them. SluiceError for a name that is none."""
+    """The named extras and all that need one of them. SluiceError for an unknown name."""
     there, chosen = extras(), set(names)
     for name in sorted(chosen - set(there)):
         raise SluiceError(f"no extra {name!r}{nearest(name, list(there))}", remedy=f"there are {', '.join(there)}")

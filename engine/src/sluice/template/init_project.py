@@ -60,7 +60,7 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
     Args:
         root: the checkout.
         project: the names that it shall have.
-        starter_data: whether the starter data stay. Data of one's own never go.
+        starter_data: whether the starter data stay. A project's own data always stay.
 
     Returns:
         The files to write and to remove.

@@ -74,7 +74,7 @@ def train(
         rows: Id to digest of the data's rows, for the record.
 
     Raises:
-        SluiceError: No examples, no base, no memory, a loss that is no number, a process that was lost.
+        SluiceError: No examples, no base, no memory, a loss that is not finite, a process that was lost.
     """
     require_training_packages()
     if not examples:

@@ -59,7 +59,7 @@ def fit(
         held: Evaluated every `evaluate_every` steps and after the last; a checkpoint follows.
 
     Raises:
-        SluiceError: The loss is no number, processes that cannot share a step, a checkpoint that cannot be read or
+        SluiceError: The loss is not finite, processes that cannot share a step, a checkpoint that cannot be read or
             written.
     """
     _require_shareable(params, group)
@@ -173,7 +173,7 @@ def _agreed(value: Any, group: ProcessGroup) -> Any:
 
 
 class _Follow(TrainerCallback):  # type: ignore[misc]
-    """Stops at a loss that is no number, reports, saves and evaluates where it is due, gives memory back."""
+    """Stops at a loss that is not finite, reports, saves and evaluates where it is due, gives memory back."""
 
     def __init__(self, params: TrainingParameters, on_progress: Progress, *, held: bool) -> None:
         self._params, self._on_progress, self._held = params, on_progress, held

@@ -136,7 +136,7 @@ def save_guard_model(model: LinearGuardModel, path: Path) -> None:
 
 
 def _verify(tensors: Mapping[str, Any]) -> None:
-    """ValueError for a tensor of another shape, or with a value that is no number: it would pass every text."""
+    """ValueError for a tensor of another shape, or with a value that is not finite: it would pass every text."""
     wanted = {*_SHAPES, *KIND_TENSORS, *TOXICITY_TENSORS}
     if differ := wanted ^ set(tensors):
         raise ValueError(f"tensors differ: {', '.join(sorted(differ))}")

@@ -206,7 +206,7 @@ def _walk(root: Path) -> list[str]:
 def push(root: Path, upgrade: UpgradeResult, environment: Mapping[str, str], *, remote: str = "origin") -> str:
     """Puts the commit on the branch of the remote; says what it did.
 
-    A branch whose last commit is not one of these belongs to whoever made that commit, and stays.
+    A branch whose last commit was made by somebody else is theirs, and stays.
 
     Args:
         root: the checkout.
