@@ -18,7 +18,7 @@ from starter_files import GATES, LOCUSTFILE
 
 pytestmark = pytest.mark.drill
 ROOT = Path(__file__).parents[4]
-STUB = ROOT / "engine" / "tests" / "unit" / "rollout" / "stub_service.py"
+STUB = ROOT / "engine" / "tests" / "unit" / "rehearsal" / "stub_service.py"
 LOCUST = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
 
 
