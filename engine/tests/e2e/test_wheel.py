@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from image.conftest import QUESTIONS, Placed, checkout, placed  # noqa: F401 - fixtures
 from sluice.core.processes import free_port, wait_until
 from sluice.core.workspace import Workspace
+from support.placed_release import QUESTIONS, Placed, checkout, placed  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[3]

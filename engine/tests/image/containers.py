@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ import yaml
 
 from sluice.core.processes import free_port, wait_until
 from sluice.extras.image.container_image import BuiltImage
-from sluice.release.transfer import TransferResult
 from sluice.serving.api_keys import add_key
 from support.kubernetes import argo_metric
+from support.placed_release import Placed
 
 # crun, podman's first choice, refuses the cgroups of some machines; runc takes them.
 PODMAN = ["podman", *(["--runtime", "runc"] if shutil.which("runc") else [])]
@@ -41,15 +40,6 @@ def isolation() -> list[str]:
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
         words += ["--ulimit", f"{name}={value}:{value}"]
     return words
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A pushed release, the folder it was pushed to, and a folder with nothing but its manifest, as a ConfigMap is."""
-
-    moved: TransferResult
-    place: Path
-    manifest: Path
 
 
 class Pod:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from image.containers import Placed, Pod, isolation, podman
+from image.containers import Pod, isolation, podman
 from sluice.core import git
 from sluice.extras.image.container_image import BuiltImage, build
+from support.placed_release import Placed
 
 from .listed import installed, locked
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from image.containers import Job, Placed, Pod, isolation, podman
+from image.containers import Job, Pod, isolation, podman
 from sluice.core.processes import free_port
 from sluice.extras.image.container_image import LOAD, BuiltImage, build
+from support.placed_release import Placed
 from support.rollout.canaries import compared_releases
 
 from .listed import installed, locked
