@@ -7,7 +7,6 @@ looked up.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +15,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from sluice.cli.common import tell
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, load_settings
-from sluice.github.job_summary import write_job_summary
 from sluice.github.markdown_table import table
 
 
@@ -123,8 +122,9 @@ def main(requirements: Path, program: Path) -> None:
     """Audits every lock of a folder, and tells it to the terminal and the summary of the job."""
     locks = sorted(requirements.glob("*.txt"))
     findings = audit(program, locks, requirements / "advisories.yaml", today=datetime.now(UTC).date())
-    print(summary(findings, len(locks)))
-    write_job_summary(summary(findings, len(locks)), os.environ)
+    said = summary(findings, len(locks))
+    print(said)
+    tell(said)
     if faults := [one.fault for one in findings if one.fault]:
         remedy = "compile the locks anew, or accept it for a time in engine/requirements/advisories.yaml"
         raise ValidationErrors("requirements", faults, remedy=remedy)

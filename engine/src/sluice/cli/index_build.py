@@ -26,11 +26,7 @@ OfTenants = Annotated[bool, typer.Option("--tenants", help="Also in every store 
 
 
 @group.command("build")
-def index_build(
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-) -> None:
+def index_build(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
     """Build build/index from data/corpus and load its collection (pipeline stage).
 
     Only chunks that this machine has not embedded before are embedded. With --tenant: of that tenant's documents and

@@ -36,7 +36,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ReleaseId = Annotated[str, Field(pattern=r"^r-[0-9a-f]{12}$")]
 # An image that is named by its content, not by a tag that can be moved.
 PINNED = re.compile(r"(?P<name>[^@\s]+)@(?P<digest>sha256:[0-9a-f]{64})")
-Image = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
+Image = Annotated[str, Field(pattern=f"^{PINNED.pattern}$")]
 
 # Says when and from where, not what: the same content has the same id on another day and another machine.
 _NOT_CONTENT = {"id", "created", "commit"}

@@ -3,13 +3,13 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from sluice.serving.telemetry.export_queue import SpansLostError
 from sluice.serving.telemetry.spool import OPEN_FILE, TraceSpool
+from support.telemetry.spooling import LINE, LINES, start_writers
 
 
 def content(folder: Path) -> bytes:
@@ -30,19 +30,10 @@ def test_all_files_together_have_a_limit(tmp_path: Path) -> None:
 
 def test_several_services_lose_no_line(tmp_path: Path) -> None:
     folder = tmp_path / "traces"
-    line = b"x" * 5000 + b"\n"
-
-    def write() -> None:
-        writer = TraceSpool(folder, most_bytes=1 << 30)
-        for _ in range(50):
-            writer.append(line)
-
-    threads = [threading.Thread(target=write) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+    threads = start_writers(folder)
     for thread in threads:
         thread.join()
-    assert content(folder) == line * 200
+    assert content(folder) == LINE * LINES
 
 
 def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
