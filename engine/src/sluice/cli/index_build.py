@@ -1,4 +1,5 @@
-"""`sluice index ...`: builds, loads and verifies collections. Commands that administer a store are in stores.py."""
+"""`sluice index ...`: builds, loads and verifies collections. Commands that administer a store are in the extra
+`admin`."""
 
 from __future__ import annotations
 
@@ -84,27 +85,6 @@ def index_migrate(
             print(step)
         where = f"store {name}: " if tenants else ""
         print(f"{where}schema {done.after or 'empty'}" + ("" if done.steps else ": nothing to do"))
-
-
-@group.command("prune")
-def index_prune(
-    keep: Annotated[list[str], typer.Option(help="Id of a release that may be served again; once for each.")],
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-) -> None:
-    """Drop collections that were loaded for other releases only. One that a service searches stays."""
-    from sluice.retrieval.collection_usage import prune
-
-    with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        done = prune(connection, keep)
-    for name in done.dropped:
-        print(f"{name}: dropped")
-    for name in done.held:
-        print(f"{name}: stays, a service searches it or another is built on it")
-    for name in done.unrecorded:
-        print(f"{name}: stays, it was not loaded by `sluice index load`")
-    print(f"{len(done.dropped)} dropped")
 
 
 def collection_of(workspace: Workspace) -> str:

@@ -1,1 +1,1 @@
-"""Administration of vector stores: backups, tenants, tuning, verification."""
+"""Administration of vector stores: contents, verification, tenants, collections that nothing needs."""
