@@ -9,13 +9,13 @@ the pairs, so that neither long questions nor a busy minute of the machine weigh
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sluice.evaluation.summary import percentile
 from sluice.release.gates import Measurement
 
 Target = Literal["canary", "stable", "router"]
@@ -69,14 +69,6 @@ def figures_of(samples: Sequence[RequestSample]) -> dict[Target, dict[str, Measu
     found["canary"] |= _slowdowns(samples)
     found["router"] = _errors(visits) | _times([sample for sample in visits if not sample.error])
     return found
-
-
-def percentile(values: Iterable[float], share: float) -> float:
-    """Nearest rank: the smallest value that at least `share` of all values do not exceed. ValueError for no values."""
-    ordered = sorted(values)
-    if not ordered:
-        raise ValueError("no values")
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def _errors(samples: Sequence[RequestSample]) -> dict[str, Measurement]:
