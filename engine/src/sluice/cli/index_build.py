@@ -102,9 +102,6 @@ def chosen_stores(workspace: Workspace, store: str = "", env: str = "", tenant: 
         store: its name; default: the default one.
         env: that of this environment.
         tenant: that of this tenant.
-
-    Returns:
-        The stores.
     """
     from sluice.core.settings import load_settings
     from sluice.retrieval.stores import Stores

@@ -22,9 +22,6 @@ def load_params(path: Path, section: str, model: type[S]) -> S:
         section: its name.
         model: the settings of the section.
 
-    Returns:
-        The section's settings.
-
     Raises:
         ValidationErrors: with file and line of each fault.
     """

@@ -59,9 +59,6 @@ class ReleaseClient:
             question: what is asked.
             stream: whether the answer comes as a stream.
 
-        Returns:
-            The whole answer, as metrics take it.
-
         Raises:
             SluiceError: there is none.
         """
@@ -175,9 +172,6 @@ def compare_served(
         policy: `comparison:` of config/gates.yaml.
         concurrency: questions at once, of each side.
         on_progress: called with the number of answers, and of all that will come.
-
-    Returns:
-        The comparison.
 
     Raises:
         SluiceError: a side was not one release: several answered under its address, or none did.

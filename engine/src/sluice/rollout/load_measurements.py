@@ -46,9 +46,6 @@ def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
         header: release id of the answer. One without it (no connection, an error page) counts against the canary,
             which is the one under suspicion.
         stable: release id of stable.
-
-    Returns:
-        The release.
     """
     return "stable" if header is not None and header == stable else "canary"
 

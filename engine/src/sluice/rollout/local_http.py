@@ -16,9 +16,6 @@ def connect(url: str, timeout: float) -> http.client.HTTPConnection:
     Args:
         url: whose host and port count.
         timeout: seconds, for each wait.
-
-    Returns:
-        The connection, to be closed.
     """
     parts = urlsplit(url)
     return http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
@@ -39,9 +36,6 @@ def get(url: str, timeout: float) -> HttpResponse:
     Args:
         url: what is asked for.
         timeout: seconds, for each wait.
-
-    Returns:
-        The answer.
 
     Raises:
         OSError: there is none; or http.client.HTTPException.

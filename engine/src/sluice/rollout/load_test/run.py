@@ -31,9 +31,6 @@ def start_stage(shapes: Collection[str]) -> LoadStage:
 
     Args:
         shapes: names of the shapes that the locustfile has.
-
-    Returns:
-        The stage, whose samples decide when Locust ends.
     """
     try:
         stage = _prepare(shapes)
