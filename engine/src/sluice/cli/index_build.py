@@ -87,13 +87,6 @@ def index_migrate(
         print(f"{where}schema {done.after or 'empty'}" + ("" if done.steps else ": nothing to do"))
 
 
-def collection_of(workspace: Workspace) -> str:
-    """The collection of build/index."""
-    from sluice.retrieval.index_files import read_index
-
-    return read_index(workspace.build / "index")[0].collection
-
-
 def chosen_stores(workspace: Workspace, store: str = "", env: str = "", tenant: str = "") -> Stores:
     """config/stores.yaml, with the store that the options of a command choose as the default.
 

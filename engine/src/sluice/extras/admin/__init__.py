@@ -1,1 +1,1 @@
-"""Administration of vector stores: contents, verification, tenants, collections that nothing needs."""
+"""Administration of vector stores and of the cache of models: contents, verification, what nothing needs."""

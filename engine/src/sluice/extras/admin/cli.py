@@ -1,4 +1,4 @@
-"""`sluice index ...`: commands that administer a vector store and its collections."""
+"""`sluice index ...` and `sluice models ...`: look after vector stores and the cache of models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sluice.cli.common import print_json
-from sluice.cli.index_build import StoreEnv, StoreName, StoreTenant, chosen_stores, collection_of, open_chosen
+from sluice.cli.index_build import StoreEnv, StoreName, StoreTenant, chosen_stores, open_chosen
 from sluice.core.workspace import Workspace
 
 Collection = Annotated[str, typer.Argument(help="Name of a collection; default: that of build/index.")]
@@ -33,7 +33,7 @@ def index_verify(
 
     workspace = Workspace.find()
     gates = load_gates(workspace.config / "gates.yaml")
-    name = collection or collection_of(workspace)
+    name = collection or _collection_of(workspace)
     with open_chosen(workspace, store, env, tenant) as connection:
         require_collection(connection, name)
         vectors = chosen_stores(workspace, store, env, tenant).chosen.vectors
@@ -127,6 +127,60 @@ def index_take(
     print(f"{take_vectors(Workspace.find(), folders)} chunks were not known")
 
 
+def models_list() -> None:
+    """The models of config/models.yaml: licence, size in the cache, sha256 and source."""
+    from sluice.extras.admin.model_cache import list_models
+    from sluice.llm.model_files import load_models
+
+    workspace = Workspace.find()
+    for model in list_models(load_models(workspace.config / "models.yaml"), workspace.cache):
+        size = f"{model.bytes / 2**20:.0f} MiB" if model.bytes else "not fetched"
+        print(f"{model.role}: {model.name} ({model.licence}), {size}, sha256 {model.sha256[:16]}…, {model.source}")
+
+
+def models_verify() -> None:
+    """Check the sha256 of every cached file that config/models.yaml pins; every fault at once."""
+    from sluice.core.errors import ValidationErrors
+    from sluice.extras.admin.model_cache import faults_of
+    from sluice.llm.model_files import load_models
+
+    workspace = Workspace.find()
+    models = load_models(workspace.config / "models.yaml")
+    if faults := faults_of(models, workspace.cache):
+        raise ValidationErrors(
+            str(workspace.cache), faults, remedy="delete what is wrong and fetch it again: `sluice models pull`"
+        )
+    print("every file of every model is as config/models.yaml pins it")
+
+
+def models_prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+) -> None:
+    """Delete cached models that neither this checkout nor one of its releases names.
+
+    Other checkouts of this user share the cache; they fetch again what they miss.
+    """
+    from sluice.extras.admin.model_cache import remove, unnamed
+    from sluice.llm.model_files import load_models
+
+    workspace = Workspace.find()
+    files = [workspace.config / "models.yaml", *sorted(workspace.releases.glob("*/config/models.yaml"))]
+    found = unnamed([load_models(file) for file in files], workspace.cache)
+    if not dry_run:
+        remove(found)
+    for folder, size in found.items():
+        print(f"{'would delete' if dry_run else 'deleted'} {folder} ({size / 2**20:.0f} MiB)")
+    if not found:
+        print("every cached model is named")
+
+
+def _collection_of(workspace: Workspace) -> str:
+    """The collection of build/index."""
+    from sluice.retrieval.index_files import read_index
+
+    return read_index(workspace.build / "index")[0].collection
+
+
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     groups["index"].command("list")(index_list)
     groups["index"].command("stats")(index_stats)
@@ -136,3 +190,6 @@ def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     groups["index"].command("verify")(index_verify)
     groups["index"].command("shard")(index_shard)
     groups["index"].command("take")(index_take)
+    groups["models"].command("list")(models_list)
+    groups["models"].command("verify")(models_verify)
+    groups["models"].command("prune")(models_prune)
