@@ -12,7 +12,7 @@ from sluice.core.workspace import Workspace
 if TYPE_CHECKING:
     from sluice.prompts import Prompt
 
-group = typer.Typer(no_args_is_help=True, help="Check, list, show and compare prompts.")
+group = typer.Typer(no_args_is_help=True, help="Check, list and compare prompts.")
 
 
 @group.command("check")
@@ -28,19 +28,6 @@ def prompts_list() -> None:
     from sluice.prompts.prompt_terminal import print_prompts
 
     print_prompts(_prompts())
-
-
-@group.command("show")
-def prompts_show(
-    name: str,
-    values: Annotated[list[str] | None, typer.Option("--with", help="variable=value; may be given again.")] = None,
-) -> None:
-    """Render a prompt as the model would see it; variables without a value stay as they are written."""
-    from sluice.prompts import find_prompt, parse_values
-
-    prompt = find_prompt(Workspace.find().prompts, name)
-    for message in prompt.preview(**parse_values(prompt, values or [])):
-        print(f"[{message['role']}]\n{message['content']}\n")
 
 
 @group.command("diff")

@@ -1,1 +1,1 @@
-"""Tests of prompts: each prompt's cases, asked of the provider of its role."""
+"""Prompts by themselves: filled in with values, and tried on their own cases with the provider of their role."""

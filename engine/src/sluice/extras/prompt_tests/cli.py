@@ -1,4 +1,4 @@
-"""`sluice prompts test`"""
+"""`sluice prompts show`, `sluice prompts test`"""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ import typer
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+
+
+def prompts_show(
+    name: str,
+    values: Annotated[list[str] | None, typer.Option("--with", help="variable=value; may be given again.")] = None,
+) -> None:
+    """Render a prompt as the model would see it; variables without a value stay as they are written."""
+    from sluice.extras.prompt_tests.filled_prompt import find_prompt, parse_values, preview
+
+    prompt = find_prompt(Workspace.find().prompts, name)
+    for message in preview(prompt, parse_values(prompt, values or [])):
+        print(f"[{message['role']}]\n{message['content']}\n")
 
 
 def prompts_test(
@@ -33,4 +45,5 @@ def prompts_test(
 
 
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
+    groups["prompts"].command("show")(prompts_show)
     groups["prompts"].command("test")(prompts_test)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sluice.core.extras import Extra
 
 EXTRA = Extra(
-    summary="tries prompts on their own cases",
+    summary="shows prompts filled in, and tries them on their own cases",
     commands="cli:register",
     lines={"docs/prompts.md": ("sluice prompts test answer",)},
 )
