@@ -28,12 +28,18 @@ def request(
     """
     session = requests.Session()
     session.trust_env = False
-    return session.request(
-        "GET" if body is None else "POST",
-        url,
-        json=body,
-        headers={**headers, "Connection": "close"},
-        timeout=timeout,
-        stream=stream,
-        allow_redirects=False,
-    )
+    try:
+        return session.request(
+            "GET" if body is None else "POST",
+            url,
+            json=body,
+            headers={**headers, "Connection": "close"},
+            timeout=timeout,
+            stream=stream,
+            allow_redirects=False,
+        )
+    except requests.RequestException as error:
+        reason: BaseException = error
+        while reason.__context__:  # the words of the system: ConnectionRefusedError, not what was made of it
+            reason = reason.__context__
+        raise (reason if isinstance(reason, OSError) else error) from None

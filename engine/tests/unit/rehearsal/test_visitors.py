@@ -52,6 +52,6 @@ def test_a_silent_service_fails_by_the_time_limit(stub: Callable[..., ReleaseSer
     service = ReleaseService("stable", stub("r-1", "--delay", "30"), state=tmp_path)
     try:
         service.wait_ready(60)
-        assert "Read timed out" in visit(service.url, "Why?", timeout=0.3).error
+        assert "TimeoutError" in visit(service.url, "Why?", timeout=0.3).error
     finally:
         service.stop()

@@ -66,7 +66,7 @@ def test_the_first_question_that_the_canary_fails_ends_it(services: dict[str, st
     found = compared(services["stable"], f"http://127.0.0.1:{free_port()}")
     assert found.verdict == "not evaluated"
     # Four are asked side by side, and any of them may be refused first.
-    refused = r"the canary failed on 'case-0[0-3]': http://127\.0\.0\.1:\d+: no answer: ConnectionError"
+    refused = r"the canary failed on 'case-0[0-3]': http://127\.0\.0\.1:\d+: no answer: ConnectionRefusedError"
     assert re.search(refused, found.reasons[0]), found.reasons
     assert len(found.named["not_evaluated"]["head"]) > 70, "the others were asked all the same"
 

@@ -40,7 +40,7 @@ def test_a_refused_connection_is_an_error() -> None:
     gone = AttackTarget(f"http://127.0.0.1:{free_port()}", KEYS)
     [attempt] = attempt_all(gone, [ATTACK], workers=1, seconds=60)
     assert (attempt.got, attempt.reply) == ("", None)
-    assert "no answer: ConnectionError" in attempt.error
+    assert "no answer: ConnectionRefusedError" in attempt.error
 
 
 def test_each_caller_has_the_key_of_its_tenant() -> None:
