@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sluice.rehearsal.rehearsal_report import TrafficRecord
 from sluice.rollout.chat_stream import PATH, ChatStream, request_body
-from sluice.rollout.local_http import REQUEST_ID, request
+from sluice.rollout.local_http import REQUEST_ID, lines_of, request
 
 _THINK_SECONDS = 1.0
 
@@ -50,7 +50,7 @@ def visit(url: str, question: str, *, timeout: float) -> Visit:
         ) as response:
             if response.status_code != 200:
                 return Visit(request_id, f"status {response.status_code}")
-            any(map(stream.feed, response.iter_lines(chunk_size=None)))  # until it is over
+            any(map(stream.feed, lines_of(response)))  # until it is over
             return Visit(request_id, stream.fault)
     except OSError as error:
         return Visit(request_id, f"{type(error).__name__}: {error}")

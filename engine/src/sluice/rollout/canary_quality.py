@@ -24,7 +24,7 @@ from sluice.evaluation.recorded_chat import NotRecordedError
 from sluice.evaluation.registry import METRICS, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, request_body
-from sluice.rollout.local_http import request
+from sluice.rollout.local_http import lines_of, request
 from sluice.serving.citations import words
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class ReleaseClient:
     def _streamed(self, response: Response) -> dict[str, Any]:
         """The chunks of a whole stream, as the reply that they make."""
         stream, lines = ChatStream(self.seconds), list[bytes]()
-        for line in response.iter_lines(chunk_size=None):
+        for line in lines_of(response):
             if stream.feed(line):
                 break
             lines.append(line)

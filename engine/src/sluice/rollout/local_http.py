@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import requests
@@ -43,3 +43,9 @@ def request(
         while reason.__context__:  # the words of the system: ConnectionRefusedError, not what was made of it
             reason = reason.__context__
         raise (reason if isinstance(reason, OSError) else error) from None
+
+
+def lines_of(response: requests.Response) -> Iterator[bytes]:
+    """The lines of an answer that is read as it comes."""
+    # As they arrive, in whatever size: the library's documentation has None, its types do not.
+    return response.iter_lines(chunk_size=None)  # type: ignore[call-overload,no-any-return]
