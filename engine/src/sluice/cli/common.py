@@ -82,9 +82,6 @@ def elsewhere(occasion: str, on: str) -> Callable[..., Any]:
     Args:
         occasion: The hook: what is done.
         on: Name of the extra.
-
-    Returns:
-        The function that does it.
     """
     there = hooks(occasion)
     if on not in there:

@@ -140,6 +140,13 @@ class RecordedChat:
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
+        """The recorded response, else that of the provider, which is recorded.
+
+        Args:
+            messages: the rendered prompt.
+            parameters: of the prompt.
+            deadline: time of the event loop.
+        """
         record = current_asking()
         asked = parameters.model_copy(update={"seed": parameters.seed + record.trial})
         key = self._key(self._first, messages, asked, record.trial)

@@ -27,15 +27,7 @@ class CachedModel:
 
 
 def list_models(models: Models, cache: Path) -> list[CachedModel]:
-    """What a configuration names.
-
-    Args:
-        models: config/models.yaml.
-        cache: the folder of the user's cache.
-
-    Returns:
-        Every model by role; the weights that training loads are listed as `<role>.weights`.
-    """
+    """Every model by role; the weights that training loads are listed as `<role>.weights`."""
     return [
         CachedModel(name, spec.name, spec.licence, pinned.source, pinned.sha256, _size(pinned, cache))
         for name, spec, pinned in models.pinned()
@@ -43,15 +35,7 @@ def list_models(models: Models, cache: Path) -> list[CachedModel]:
 
 
 def faults_of(models: Models, cache: Path) -> list[str]:
-    """Checks the files that a configuration names.
-
-    Args:
-        models: config/models.yaml.
-        cache: the folder of the user's cache.
-
-    Returns:
-        A line for every file that is missing or has another sha256 than the configuration pins.
-    """
+    """A line for every file that is missing or has another sha256 than config/models.yaml pins."""
     faults = []
     for _, _, pinned in models.pinned():
         for path, sha256 in pinned.cached(cache).items():
@@ -63,15 +47,7 @@ def faults_of(models: Models, cache: Path) -> list[str]:
 
 
 def unnamed(named: Iterable[Models], cache: Path) -> dict[Path, int]:
-    """Folders of the cache that nothing needs.
-
-    Args:
-        named: the configurations whose models stay.
-        cache: the folder of the user's cache.
-
-    Returns:
-        Their sizes in bytes.
-    """
+    """Folders of the cache that none of these configurations needs, with their sizes in bytes."""
     kept = {path.parent for models in named for _, _, pinned in models.pinned() for path in pinned.cached(cache)}
     found = cache / FOLDER
     folders = sorted(path for path in found.iterdir() if path.is_dir()) if found.is_dir() else []

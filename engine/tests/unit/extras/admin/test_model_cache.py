@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sluice.llm.model_cache import faults_of, list_models, remove, unnamed
+from sluice.extras.admin.model_cache import faults_of, list_models, remove, unnamed
 from sluice.llm.model_files import Models, ensure_source
 
 

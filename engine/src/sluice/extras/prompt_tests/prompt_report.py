@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sluice.evaluation.prompt_tests import PromptRun
 from sluice.evaluation.summary import percentile
+from sluice.extras.prompt_tests.run_prompt_tests import PromptRun
 
 _HEAD = ("prompt", "digest", "passed", "failed", "not evaluated", "recorded", "p50 ms")
 _LONGEST = 300  # characters of an answer

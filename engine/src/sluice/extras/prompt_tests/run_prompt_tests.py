@@ -20,23 +20,18 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import load_settings, nearest
 from sluice.core.workspace import Workspace
 from sluice.data.rows import Row
-from sluice.evaluation.metrics.contains import contains
-from sluice.evaluation.metrics.decline_accuracy import decline_accuracy
-from sluice.evaluation.metrics.exact_match import exact_match
-from sluice.evaluation.metrics.json_schema import json_schema
-from sluice.evaluation.metrics.not_contains import not_contains
-from sluice.evaluation.metrics.regex import regex
 from sluice.evaluation.output import Metric, Output
-from sluice.evaluation.prompt_cases import PromptCase, cases_of
 from sluice.evaluation.recorded_chat import RecordedChat, asking
+from sluice.evaluation.registry import METRICS
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.evaluation.runner import run_cases
+from sluice.extras.prompt_tests.prompt_cases import PromptCase, cases_of
 from sluice.llm.chat import ChatProvider
 from sluice.llm.settings import PROMPT_ROLES, Providers, ProviderSpec, load_providers, needs_local
 from sluice.prompts import Prompt, load_prompts
 from sluice.serving.settings import ServiceSettings
 
-CHECKS: tuple[Metric, ...] = (exact_match, decline_accuracy, contains, not_contains, regex, json_schema)
+_CHECKS = ("exact_match", "decline_accuracy", "contains", "not_contains", "regex", "json_schema")
 
 
 @dataclass(frozen=True)
@@ -140,7 +135,8 @@ def _ask(
     seconds = load_settings(workspace.config / "service.yaml", ServiceSettings).llm.timeout_seconds
     application = _PromptApplication(cases, chat, seconds)
     rows = [case.row for case in cases]
-    return asyncio.run(run_cases(rows, application, CHECKS, concurrency=first.max_concurrency))
+    checks = [check for name in _CHECKS if isinstance(check := METRICS[name], Metric)]
+    return asyncio.run(run_cases(rows, application, checks, concurrency=first.max_concurrency))
 
 
 class _PromptApplication:

@@ -10,10 +10,11 @@ import yaml
 from sluice.core.atomic_files import read_json, read_jsonl
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
-from sluice.evaluation.prompt_report import print_tests
-from sluice.evaluation.prompt_tests import PromptRun, run_tests, write_tests
+from sluice.extras.prompt_tests.prompt_report import print_tests
+from sluice.extras.prompt_tests.run_prompt_tests import PromptRun, run_tests, write_tests
 from sluice.llm import roles
 from support.serving.fakes import ScriptedChat, provider_entry
+from unit.evaluation.test_imports import heavy_imports
 
 CAPITAL = {
     "name": "capital",
@@ -48,7 +49,7 @@ def checkout(tmp_path: Path) -> Workspace:
     provider = provider_entry(name="stub", kind="openai_compatible", base_url="http://127.0.0.1:1/v1")
     embed = {"name": "local", "kind": "local", "model": "embed"}
     write(workspace.config / "providers.yaml", {"chat": [provider], "judge": [], "embed": [embed]})
-    service = Path(__file__).parents[4] / "config" / "service.yaml"
+    service = Path(__file__).parents[5] / "config" / "service.yaml"
     (workspace.config / "service.yaml").write_bytes(service.read_bytes())
     write_prompt(workspace)
     return workspace
@@ -266,3 +267,7 @@ def test_the_files_say_the_same(checkout: Workspace, tmp_path: Path) -> None:
     good, bad = read_jsonl(tmp_path / "out" / "cases.jsonl")
     assert (good["id"], good["faults"], good["answer"]) == ("capital/Peru", [], "Lima")
     assert bad["faults"] == ["failed: ConnectionError: gone"]
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    assert heavy_imports("sluice.extras.prompt_tests.prompt_report") == []
