@@ -96,7 +96,7 @@ def deploy(
     with cluster.client() as client:
         target = target_of(wanted)
         observer = RolloutObserver(client, target, show, patience, template=template_key(wanted["spec"]["template"]))
-        ended = _prepare(client, observer, live, over_dead_stable=over_dead_stable)
+        ended = _prepare(observer, live, over_dead_stable=over_dead_stable)
         apply(cluster, documents, show)
         run_jobs(cluster, client, [one for one in documents if one["kind"] == "Job"], show)
         _note_live(client, observer, live)
@@ -144,9 +144,7 @@ def _require_movable(before: RolloutStatus | None, *, retry: bool) -> None:
         )
 
 
-def _prepare(
-    client: httpx.Client, observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool
-) -> frozenset[str]:
+def _prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:
     """Looks at what is there before anything is applied.
 
     Returns:

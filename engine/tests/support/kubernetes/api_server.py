@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import threading
 import time
 from collections import deque
@@ -444,6 +445,8 @@ def _openapi(place: str, kinds: list[tuple[str, str, str, str, bool]]) -> Object
 
 
 def _selected(collection: str, path: str, document: Object, query: dict[str, str]) -> bool:
+    if "/namespaces/" not in collection:  # of all namespaces
+        path = re.sub("/namespaces/[^/]+", "", path)
     if path.rsplit("/", 1)[0] != collection:
         return False
     labels = document["metadata"].get("labels") or {}

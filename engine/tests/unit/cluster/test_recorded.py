@@ -2,8 +2,8 @@
 
 `recorded/*.jsonl`: recorded from Argo Rollouts 1.9.1 (with the two flags for Traefik 3) and Kubernetes 1.34 while
 `sluice deploy` and `sluice rollback` ran against them; pods were only marked ready, and Jobs ended as told. Shortened
-to what is read here: Rollouts, ReplicaSets and analyses, each with its state whenever that changed. States shorter than a
-quarter of a second may be missing. `ENDS` says what became of each release, as the whole recording shows.
+to what is read here: Rollouts, ReplicaSets and analyses, each with its state whenever that changed. States shorter than
+a quarter of a second may be missing. `ENDS` says what became of each release, as the whole recording shows.
 """
 
 from __future__ import annotations
