@@ -30,6 +30,9 @@ def deploy(
     context: Context = "",
     timeout: Timeout = "2h",
     retry: Annotated[bool, typer.Option("--retry", help="Begin again with a release that was stopped.")] = False,
+    over_dead_stable: Annotated[
+        bool, typer.Option("--over-dead-stable", help="Without steps, where no pod of what is live is available.")
+    ] = False,
 ) -> None:
     """Bring a release into a cluster and watch it: promoted (exit code 0), or stopped or failed (1).
 
@@ -52,7 +55,15 @@ def deploy(
     )
     cluster = Cluster(workspace.state, context=context)
     with _interruptible(f"sluice deploy --env {env} --release {manifest.id}", env):
-        done = deploy_release(cluster, documents, show=_show, seconds=seconds, patience=WatchTimeouts(), retry=retry)
+        done = deploy_release(
+            cluster,
+            documents,
+            show=_show,
+            seconds=seconds,
+            patience=WatchTimeouts(),
+            retry=retry,
+            over_dead_stable=over_dead_stable,
+        )
     write_job_summary(done.markdown(env), os.environ)
     for line in done.logs:
         print(line)
@@ -60,10 +71,11 @@ def deploy(
         print(f"{done.release} is live in {env}" + ("; nothing changed" if done.kind == "unchanged" else ""))
         return
     set_outputs({"reason": " ".join(f"{env}: {'; '.join(done.reasons)}".split())})
+    kept = f"what was live stays live; `sluice rollback --env {env}` also takes the release out of the Rollout"
     raise CanaryStopped(
         f"{done.release} {'was stopped' if done.kind == 'stopped' else 'failed'} in {env}\n"
         + "\n".join(f"  {reason}" for reason in done.reasons),
-        remedy=f"what was live stays live; `sluice rollback --env {env}` also takes the release out of the Rollout",
+        remedy="nothing else was live: mend it and deploy again" if done.first else kept,
     )
 
 
