@@ -178,6 +178,7 @@ class OciRegistry(AuthBase):
     def _sign_in(self, answer: requests.Response, method: str, user: str) -> bool:
         self._challenge = answer.headers.get("WWW-Authenticate") or self._challenge
         scheme, _, rest = self._challenge.partition(" ")
+        self._authorization = ""  # GitHub's token endpoint is on the same host, and refuses an old token
         if scheme.lower() == "basic" and user:
             self._authorization = f"Basic {user}"
             return True

@@ -1,4 +1,4 @@
-"""A release goes into each kind of artifact store with the record of its making, and another machine brings it by its id."""
+"""A release goes into each kind of artifact store with the record of its making, and another machine brings it."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def promoted(store: ArtifactStore, environment: str, *entries: CatalogueEntry) -
         record.append("promoted", entry.id)
 
 
-def whole(store: ArtifactStore, entry: CatalogueEntry, workspace: Workspace, folder: Path) -> bool:
+def whole(store: ArtifactStore, entry: CatalogueEntry, folder: Path) -> bool:
     """Whether a release comes back with its models and its evaluation, on a machine that has neither."""
     fetch(entry.digest, store, folder / entry.id, Workspace(folder / "machine"))
     return all(store.has(digest) for digest in entry.making.values())
@@ -95,7 +95,7 @@ def test_what_is_live_was_live_or_is_new_stays_and_the_rest_goes(
     monkeypatch.setenv("SLUICE_CACHE", str(tmp_path / "other-cache"))
     for entry in entries:
         if entry.id in kept:
-            assert whole(shared.open(), entry, workspace, tmp_path)
+            assert whole(shared.open(), entry, tmp_path)
     for entry in (live_long_ago, refused):
         with pytest.raises(SluiceError, match=f"no release {entry.id}"):
             catalogue.find(shared.open(), entry.id)
@@ -103,7 +103,9 @@ def test_what_is_live_was_live_or_is_new_stays_and_the_rest_goes(
     assert retention.prune(shared.open(), workspace, 2).names == ()
 
 
-def test_what_is_of_today_stays(shared: StoreUnderTest, add: Callable[..., CatalogueEntry], workspace: Workspace) -> None:
+def test_what_is_of_today_stays(
+    shared: StoreUnderTest, add: Callable[..., CatalogueEntry], workspace: Workspace
+) -> None:
     for _ in range(3):
         add()
     done = retention.prune(shared.open(), workspace, 1)
@@ -118,7 +120,7 @@ def test_a_removed_release_can_be_put_there_again(
     assert retention.prune(shared.open(), workspace, 1).releases == (first.id,)
     catalogue.add(shared.open(), workspace, workspace.releases / first.id, first.commit)
     assert [entry.id for entry in catalogue.newest(shared.open())] == [first.id, second.id]
-    assert whole(shared.open(), first, workspace, tmp_path)
+    assert whole(shared.open(), first, tmp_path)
 
 
 @pytest.mark.usefixtures("later")
@@ -145,7 +147,7 @@ def test_a_release_that_is_added_meanwhile_is_whole(
     retention.prune(shared.open(), workspace, 1)
     assert added
     assert [entry.id for entry in catalogue.newest(shared.open())] == [first.id, second.id]
-    assert whole(shared.open(), first, workspace, tmp_path)
+    assert whole(shared.open(), first, tmp_path)
 
 
 @pytest.mark.usefixtures("later")
