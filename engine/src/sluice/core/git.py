@@ -130,7 +130,7 @@ def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".
 def run(
     root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "", given: bytes | None = None
 ) -> str:
-    """Runs a command of git.
+    """What a command of git prints, without the last line end; the rest as for `run_bytes`.
 
     Args:
         root: the checkout.
@@ -138,12 +138,6 @@ def run(
         env: variables beside those of this process.
         remedy: of a failure.
         given: what it reads.
-
-    Returns:
-        What it prints, without the last line end.
-
-    Raises:
-        SluiceError: it fails; with git's own words.
     """
     return run_bytes(root, *words, env=env, remedy=remedy, given=given).decode("utf-8", "surrogateescape").rstrip("\n")
 
@@ -194,7 +188,18 @@ def _git(root: Path, *words: str) -> str:
 def run_bytes(
     root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "", given: bytes | None = None
 ) -> bytes:
-    """What a command prints, as it is; the rest is as for `run`."""
+    """What a command prints, as it is.
+
+    Args:
+        root: the checkout.
+        words: the command and its options.
+        env: variables beside those of this process.
+        remedy: of a failure.
+        given: what it reads.
+
+    Raises:
+        SluiceError: it fails; with git's own words.
+    """
     argv = ["git", "-C", str(root), *words]
     environment = {**os.environ, **env} if env else None
     done = subprocess.run(argv, capture_output=True, check=False, env=environment, input=given)

@@ -104,7 +104,15 @@ def note_removed(store: ArtifactStore, entry: CatalogueEntry) -> None:
 
 
 def find(store: ArtifactStore, release: str) -> CatalogueEntry:
-    """The entry of a release. SluiceError when there is none."""
+    """The entry of a release.
+
+    Args:
+        store: Where it is looked for.
+        release: Its id.
+
+    Raises:
+        SluiceError: There is none, or it was removed.
+    """
     for entry in newest(store):
         if entry.id == release:
             return entry

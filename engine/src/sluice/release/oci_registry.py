@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,12 +25,14 @@ from urllib3.util import Retry
 
 from sluice.core.digests import canonical_json
 from sluice.core.errors import SluiceError
+from sluice.release.registry_credentials import credentials
 
-GITHUB = "ghcr.io"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _ARTIFACT = "application/vnd.sluice.release.v1"
-_EMPTY = b"{}"  # what a manifest without a configuration names: application/vnd.oci.empty.v1+json
-_CREATED = "org.opencontainers.image.created"
+# What a manifest without a configuration names.
+_EMPTY, _EMPTY_KIND = b"{}", "application/vnd.oci.empty.v1+json"
+_BLOB = "application/octet-stream"
+_CREATED, _TITLE = "org.opencontainers.image.created", "org.opencontainers.image.title"
 _LOOPBACK = ("127.0.0.1", "localhost")
 _DENIED = (401, 403)
 _ATTEMPTS = 3
@@ -94,29 +94,31 @@ class OciRegistry(AuthBase):
                     return True
         raise AssertionError("the last attempt returns or raises")
 
-    def tag(self, tag: str, layers: Mapping[str, Mapping[str, str]], sizes: Mapping[str, int], source: str) -> None:
-        """Makes a manifest of blobs that are there, under a tag.
+    def tag(self, tag: str, folder: Path, blobs: Mapping[str, Path], source: str) -> None:
+        """Makes a manifest of blobs that are there, under a tag; another manifest gives the tag up.
 
         Args:
-            tag: Its name; another manifest gives it up.
-            layers: Annotations of each blob, by its digest.
-            sizes: Bytes of each blob, by its digest.
+            tag: Its name.
+            folder: Files below it have their paths as titles.
+            blobs: Where the content of each lies here, by its digest.
             source: Web page of the repository, which GitHub links the package with; or empty.
         """
         empty = hashlib.sha256(_EMPTY).hexdigest()
         if not self.has(empty):
             self.put(empty, _EMPTY)
-        notes = {_CREATED: datetime.now(UTC).isoformat(timespec="seconds"), "org.opencontainers.image.title": tag}
+        layers = []
+        for digest, path in blobs.items():
+            layer = {"mediaType": _BLOB, "digest": f"sha256:{digest}", "size": path.stat().st_size}
+            titled = {"annotations": {_TITLE: path.relative_to(folder).as_posix()}} if folder in path.parents else {}
+            layers.append(layer | titled)
+        about = {_CREATED: datetime.now(UTC).isoformat(timespec="seconds"), _TITLE: tag}
         manifest = {
             "schemaVersion": 2,
             "mediaType": _MANIFEST,
             "artifactType": _ARTIFACT,
-            "config": _descriptor("application/vnd.oci.empty.v1+json", empty, len(_EMPTY), {}),
-            "layers": [
-                _descriptor("application/octet-stream", digest, sizes[digest], named)
-                for digest, named in layers.items()
-            ],
-            "annotations": notes | ({"org.opencontainers.image.source": source} if source else {}),
+            "config": {"mediaType": _EMPTY_KIND, "digest": f"sha256:{empty}", "size": len(_EMPTY)},
+            "layers": layers,
+            "annotations": about | ({"org.opencontainers.image.source": source} if source else {}),
         }
         self._ask("PUT", f"manifests/{tag}", expect=(201,), content=canonical_json(manifest), kind=_MANIFEST)
 
@@ -167,10 +169,12 @@ class OciRegistry(AuthBase):
     def _send(
         self, method: str, path: str, content: Path | bytes, kind: str, how: Mapping[str, Any]
     ) -> requests.Response:
-        headers = {"Accept": kind} if kind and not content else {"Content-Type": kind or "application/octet-stream"}
+        headers = {"Accept": kind} if kind and not content else {"Content-Type": kind or _BLOB}
         options: dict[str, Any] = {"headers": headers, "timeout": (20, 300), **how}
+        # Of an empty file requests cannot tell the length, and would send it in chunks.
+        whole = isinstance(content, bytes) or not content.stat().st_size
         try:
-            with _opened(content) as data:
+            with nullcontext(content if isinstance(content, bytes) else b"") if whole else content.open("rb") as data:
                 return self._session.request(method, urljoin(self._root, path), data=data, **options)
         except requests.RequestException as error:
             raise self._error(path, f"no answer: {type(error).__name__}: {error}") from error
@@ -226,75 +230,7 @@ class GithubRegistry(OciRegistry):
     def _call(self, method: str, url: str) -> requests.Response:
         token = base64.b64decode(credentials(self._host)).decode().partition(":")[2]
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"}
-        try:
-            answer = self._session.request(method, url, headers=headers, timeout=60)
-        except requests.RequestException as error:
-            raise self._error(url, f"no answer: {error}") from error
-        if not answer.ok:
-            raise self._error(url, f"{answer.status_code} {_said(answer)}", denied=True)
-        return answer
-
-
-def credentials(host: str) -> str:
-    """`user:password` in base64, for a registry; empty where none are known.
-
-    It is what `docker login` noted; for GitHub's registry before that GITHUB_TOKEN or GH_TOKEN, and after it the token
-    of gh."""
-    given = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN")
-    if not (host == GITHUB and given) and (noted := _noted(host)):
-        return noted
-    token = github_token() if host == GITHUB else ""
-    return _encoded(os.environ.get("GITHUB_ACTOR") or "token", token) if token else ""
-
-
-def github_token() -> str:
-    """GITHUB_TOKEN, GH_TOKEN, or the token of the program gh; empty where there is none."""
-    return os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN") or _printed("gh", "auth", "token")
-
-
-def _noted(host: str) -> str:
-    """What Docker's configuration has for a registry, or the program that it names for it."""
-    file = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
-    try:
-        config = json.loads(file.read_text())
-    except FileNotFoundError:
-        return ""
-    except ValueError as error:
-        raise SluiceError(f"{file}: not JSON: {error}", remedy="`docker login` writes it anew") from None
-    if noted := config.get("auths", {}).get(host, {}).get("auth"):
-        return str(noted)
-    helper = config.get("credHelpers", {}).get(host) or config.get("credsStore")
-    said = _printed(f"docker-credential-{helper}", "get", given=host) if helper else ""
-    found = json.loads(said) if said.startswith("{") else {}
-    return _encoded(found["Username"], found["Secret"]) if found.get("Secret") else ""
-
-
-def _printed(*words: str, given: str = "") -> str:
-    """What a program prints; empty where it is missing or fails."""
-    try:
-        done = subprocess.run(words, input=given, capture_output=True, text=True, check=False, timeout=60)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _encoded(user: str, password: str) -> str:
-    return base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-@contextmanager
-def _opened(content: Path | bytes) -> Iterator[Any]:
-    # Of an empty file requests cannot tell the length, and would send it in chunks.
-    if isinstance(content, bytes) or content.stat().st_size == 0:
-        yield content if isinstance(content, bytes) else b""
-    else:
-        with content.open("rb") as file:
-            yield file
-
-
-def _descriptor(kind: str, digest: str, size: int, annotations: Mapping[str, str]) -> dict[str, Any]:
-    described = {"mediaType": kind, "digest": f"sha256:{digest}", "size": size}
-    return described | ({"annotations": dict(annotations)} if annotations else {})
+        return self._ask(method, url, expect=(200, 204), headers=headers)
 
 
 def _said(answer: requests.Response) -> str:

@@ -17,7 +17,8 @@ from pathlib import Path
 from sluice.core.errors import SluiceError
 from sluice.core.git import SERVER, run
 from sluice.release.git_refs import GitRefs
-from sluice.release.oci_registry import GITHUB, GithubRegistry, OciRegistry
+from sluice.release.oci_registry import GithubRegistry, OciRegistry
+from sluice.release.registry_credentials import GITHUB
 
 _ADDRESS = r"oci://([a-zA-Z0-9.-]+(?::\d+)?)/([a-z0-9]+(?:(?:[._]|__|-+|/)[a-z0-9]+)*)(?:#(.+))?"
 
@@ -76,18 +77,9 @@ class RegistryStore:
         return sorted({name.split("/")[depth] for name in self._refs.names(folder) if name.count("/") > depth})
 
     def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
-        """Tags a manifest of the blobs with the id of the release: what a manifest names, no registry collects.
-
-        Those of the release's folder have their paths as titles, as `oras pull` wants them."""
-        titles = {
-            digest: {"org.opencontainers.image.title": path.relative_to(folder).as_posix()}
-            if path.is_relative_to(folder)
-            else {}
-            for digest, path in blobs.items()
-        }
-        sizes = {digest: path.stat().st_size for digest, path in blobs.items()}
+        """Tags a manifest of the blobs with the id of the release: what a manifest names, no registry collects."""
         page = self._record if self._record.startswith("https://") else ""
-        self._registry.tag(release, titles, sizes, page.removesuffix(".git"))
+        self._registry.tag(release, folder, blobs, page.removesuffix(".git"))
 
     def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
         return sorted(tag for tag, made in self._registry.tags().items() if tag not in needed and made < before)

@@ -24,7 +24,7 @@ _RECORDS, _CATALOGUE = FOLDER.split("/")
 
 
 @dataclass(frozen=True)
-class PruneResult:
+class PrunedReleases:
     """`kept` and `releases`: ids of those that stay and that go; `names`: what went with them, or was left behind."""
 
     kept: frozenset[str]
@@ -32,7 +32,7 @@ class PruneResult:
     names: tuple[str, ...]
 
 
-def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: bool = False) -> PruneResult:
+def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: bool = False) -> PrunedReleases:
     """Removes what none of the kept releases needs.
 
     Args:
@@ -60,7 +60,7 @@ def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: boo
                 there, held = now, _needed(store, workspace, newest(store))
             if name not in held:
                 store.remove(name)
-    return PruneResult(frozenset(kept), tuple(gone), tuple(names))
+    return PrunedReleases(frozenset(kept), tuple(gone), tuple(names))
 
 
 def _kept(store: ArtifactStore, keep: int, before: datetime) -> dict[str, CatalogueEntry]:

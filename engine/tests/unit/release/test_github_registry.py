@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.release import oci_registry
+from sluice.release import registry_credentials
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.environment_record import shared_address
 from sluice.release.git_refs import GitRefs
@@ -129,7 +129,7 @@ def github(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[GithubDo
     double.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    monkeypatch.setattr(oci_registry, "GITHUB", double.host)
+    monkeypatch.setattr(registry_credentials, "GITHUB", double.host)
     monkeypatch.setenv("GITHUB_API_URL", f"http://{double.host}")
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
     try:

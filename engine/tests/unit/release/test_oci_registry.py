@@ -16,7 +16,8 @@ import requests
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
 from sluice.release import oci_registry
-from sluice.release.oci_registry import OciRegistry, credentials
+from sluice.release.oci_registry import OciRegistry
+from sluice.release.registry_credentials import credentials
 from unit.release.registries import RegistryServer, registry_server
 from unit.release.token_server import TokenServer, token_server
 
@@ -77,7 +78,7 @@ def test_tokens_open_a_registry_for_every_call(guarded: Guarded, blob: tuple[str
     client = guarded.client()
     assert not client.has(blob[0])
     client.put(*blob)
-    client.tag("r-0", {blob[0]: {}}, {blob[0]: blob[1].stat().st_size}, "https://github.com/octo/app")
+    client.tag("r-0", blob[1].parent, dict([blob]), "https://github.com/octo/app")
     assert [*guarded.client().tags()] == ["r-0"]
     assert guarded.client().get(blob[0], tmp_path / "copy")
     guarded.client().delete("r-0")
@@ -235,7 +236,7 @@ def test_a_registry_that_keeps_everything_says_so(tmp_path: Path, blob: tuple[st
     with registry_server(tmp_path / "server", storage=storage) as server:
         client = OciRegistry(f"127.0.0.1:{server.port}", NAME)
         client.put(*blob)
-        client.tag("r-0", {blob[0]: {}}, {blob[0]: blob[1].stat().st_size}, "")
+        client.tag("r-0", blob[1].parent, dict([blob]), "")
         with pytest.raises(SluiceError, match="405 The operation is unsupported"):
             client.delete("r-0")
 
@@ -245,13 +246,20 @@ def test_a_manifest_names_the_files_and_tags_of_others_are_left_alone(
 ) -> None:
     client = OciRegistry(f"127.0.0.1:{open_registry.port}", NAME)
     client.put(*blob)
-    named = {"org.opencontainers.image.title": "adapter.gguf"}
-    client.tag("r-0", {blob[0]: named}, {blob[0]: blob[1].stat().st_size}, "https://github.com/octo/app")
+    (blob[1].parent / "model").write_bytes(b"of another folder")
+    other = digest_of_file(blob[1].parent / "model")
+    client.put(other, blob[1].parent / "model")
+    folder = blob[1].parent / "release"
+    folder.mkdir()
+    path = blob[1].rename(folder / "adapter.gguf")
+    blobs = {blob[0]: path, other: path.parents[1] / "model"}
+    client.tag("r-0", folder, blobs, "https://github.com/octo/app")
     url = f"http://127.0.0.1:{open_registry.port}/v2/{NAME}/manifests/"
     kind = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
     manifest = requests.get(f"{url}r-0", headers=kind, timeout=60).json()
-    (layer,) = manifest["layers"]
-    assert (layer["digest"], layer["annotations"]) == (f"sha256:{blob[0]}", named)
+    found = {layer["digest"]: layer.get("annotations") for layer in manifest["layers"]}
+    named = {"org.opencontainers.image.title": "adapter.gguf"}
+    assert found == {f"sha256:{blob[0]}": named, f"sha256:{other}": None}
     assert manifest["annotations"]["org.opencontainers.image.source"] == "https://github.com/octo/app"
     foreign = {**manifest, "artifactType": "application/vnd.example"}
     headers = {"Content-Type": kind["Accept"]}

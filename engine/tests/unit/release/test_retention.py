@@ -186,4 +186,4 @@ def test_a_run_that_was_cut_off_is_completed_by_the_next(
 
 @pytest.mark.usefixtures("add")
 def test_an_empty_store_has_nothing_to_remove(shared: StoreUnderTest, workspace: Workspace) -> None:
-    assert retention.prune(shared.open(), workspace, 1) == retention.PruneResult(frozenset(), (), ())
+    assert retention.prune(shared.open(), workspace, 1) == retention.PrunedReleases(frozenset(), (), ())
