@@ -132,9 +132,10 @@ def release_push(
 
     workspace = Workspace.find()
     store = shared_artifact_store({**os.environ, PLACE: to})
-    _, folder = find_release(workspace, release)
+    manifest, folder = find_release(workspace, release)
+    listed = any(entry.id == manifest.id for entry in catalogue.newest(store))
     moved = push(folder, workspace, store)
-    if all(entry.id != moved.manifest.id for entry in catalogue.newest(store)):
+    if not listed:
         catalogue.enter(store, folder, moved)
     print(f"{moved.manifest.id}: {moved.files} files, {moved.moved} of them new\nsha256:{moved.digest}")
 

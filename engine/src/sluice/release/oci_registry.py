@@ -36,7 +36,9 @@ _CREATED, _TITLE = "org.opencontainers.image.created", "org.opencontainers.image
 _LOOPBACK = ("127.0.0.1", "localhost")
 _DENIED = (401, 403)
 _ATTEMPTS = 3
-_RETRY = Retry(total=5, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
+_BUSY = (429, 500, 502, 503, 504)
+_RETRY = Retry(total=5, backoff_factor=0.5, status_forcelist=_BUSY, allowed_methods=None, raise_on_status=False)
+_PAGE = 1000
 _RIGHTS = (
     "a job on GitHub needs `packages: write` (`packages: read` to serve) and GITHUB_TOKEN, a laptop "
     "`gh auth refresh --scopes write:packages` or `docker login`"
@@ -125,7 +127,7 @@ class OciRegistry(AuthBase):
     def tags(self) -> dict[str, datetime]:
         """All tags, with the time at which their manifests were made; manifests of others are left out."""
         found: dict[str, datetime] = {}
-        page: str = "tags/list?n=1000"
+        page = f"tags/list?n={_PAGE}"
         while page:
             listed = self._ask("GET", page, expect=(200, 404))
             page = urljoin(listed.url, listed.links["next"]["url"]) if "next" in listed.links else ""

@@ -28,7 +28,6 @@ from sluice.core.errors import SluiceError
 from sluice.release import registry_credentials
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.environment_record import shared_address
-from sluice.release.git_refs import GitRefs
 from sluice.release.oci_registry import GithubRegistry
 from sluice.release.registry_store import RegistryStore
 
@@ -38,10 +37,12 @@ DIGEST = "a" * 64
 
 @dataclass
 class GithubDouble:
-    """`versions`: {id: tags}; `owner`: User or Organization; `asked`: method, path and scope of each request."""
+    """`busy`: how many of the next requests are told to come back; `versions`: {id: tags}; `owner`: User or
+    Organization; `asked`: method and path of each request."""
 
     port: int = 0
     public: bool = False
+    busy: int = 0
     may_write: bool = True
     owner: str = "User"
     versions: dict[int, list[str]] = field(default_factory=dict)
@@ -61,7 +62,10 @@ def github(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[GithubDo
             path, _, query = self.path.partition("?")
             double.asked.append(f"{self.command} {self.path}")
             given = self.headers.get("Authorization", "")
-            if path == "/token":
+            if double.busy:
+                double.busy -= 1
+                self._answer(503, {"message": "busy"}, {"Retry-After": "0"})
+            elif path == "/token":
                 self._token(query, given)
             elif path.startswith("/v2/"):
                 self._registry(given)
@@ -170,6 +174,16 @@ def test_a_public_package_is_read_with_a_token_that_is_not_meant_for_it(
     assert not client(github).has(DIGEST)
 
 
+def test_a_registry_that_is_busy_is_asked_again(github: GithubDouble, tmp_path: Path) -> None:
+    github.busy = 3
+    assert not client(github).has(DIGEST)
+    github.busy, github.may_write = 3, False
+    (tmp_path / "blob").write_bytes(b"x")
+    with pytest.raises(SluiceError, match="403"):
+        client(github).put(DIGEST, tmp_path / "blob")
+    assert github.busy == 0
+
+
 @pytest.mark.parametrize(("owner", "folder"), [("User", "users"), ("Organization", "orgs")])
 def test_a_release_is_deleted_as_a_version_of_the_package(github: GithubDouble, owner: str, folder: str) -> None:
     github.owner = owner
@@ -249,56 +263,3 @@ def test_a_record_that_is_nowhere_is_asked_for_when_it_is_needed() -> None:
     with pytest.raises(SluiceError, match="where is its record") as caught:
         store.notes("record/production")
     assert "oci://registry.example/octo/app#<remote>" in caught.value.remedy
-
-
-def test_git_gets_the_token_by_its_environment_for_github_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
-    monkeypatch.delenv("GITHUB_SERVER_URL", raising=False)
-    signed_in = GitRefs("https://github.com/octo/app")._signed_in
-    assert signed_in["GIT_CONFIG_KEY_0"] == "http.https://github.com/.extraheader"
-    word = signed_in["GIT_CONFIG_VALUE_0"].rpartition(" ")[2]
-    assert base64.b64decode(word) == f"x-access-token:{TOKEN}".encode()
-    assert "GIT_CONFIG_VALUE_0" not in GitRefs("git@github.com:octo/app.git")._signed_in
-
-
-def test_a_record_that_may_not_be_written_names_the_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluice.release.git_refs._PAUSES_S", (0, 0))
-    subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "record.git")], check=True)
-    hook = tmp_path / "record.git" / "hooks" / "pre-receive"
-    hook.write_text("#!/bin/sh\necho 'remote: Permission to octo/app denied' >&2\nexit 1\n")
-    hook.chmod(0o755)
-    refs = GitRefs(str(tmp_path / "record.git"))
-    with pytest.raises(SluiceError, match="Permission to octo/app denied") as caught:
-        refs.make("record/staging/000001.json", b"x")
-    assert "`contents: write`" in caught.value.remedy
-    assert refs.names("record/staging") == []
-    with pytest.raises(SluiceError, match=r"nowhere\.git"):
-        GitRefs(str(tmp_path / "nowhere.git")).names("record/staging")
-
-
-def test_a_push_whose_answer_is_lost_is_made_and_not_told_to_be_another_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "record.git")], check=True)
-    refs = GitRefs(str(tmp_path / "record.git"))
-    git = GitRefs._git
-
-    def lost(self: GitRefs, *words: str, **how: Any) -> str:
-        said = git(self, *words, **how)
-        if words[0] == "push":
-            raise SluiceError("the remote end hung up unexpectedly")
-        return said
-
-    monkeypatch.setattr(GitRefs, "_git", lost)
-    assert refs.make("record/staging/000001.json", b"x")
-    assert not refs.make("record/staging/000001.json", b"x")
-
-
-def test_clones_leave_the_record_out(tmp_path: Path) -> None:
-    record = tmp_path / "record.git"
-    subprocess.run(["git", "init", "--quiet", "--bare", str(record)], check=True)
-    assert GitRefs(str(record)).make("record/staging/000001.json", b"x")
-    subprocess.run(["git", "clone", "--quiet", str(record), str(tmp_path / "clone")], check=True, capture_output=True)
-    there = [["git", "-C", str(where), "for-each-ref", "--format=%(refname)"] for where in (record, tmp_path / "clone")]
-    listed = [subprocess.run(words, check=True, capture_output=True, text=True).stdout.split() for words in there]
-    assert listed == [["refs/sluice/record/staging/000001.json"], []]

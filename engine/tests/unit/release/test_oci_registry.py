@@ -267,6 +267,19 @@ def test_a_manifest_names_the_files_and_tags_of_others_are_left_alone(
     assert [*client.tags()] == ["r-0"]
 
 
+def test_tags_of_many_pages_are_all_found(
+    open_registry: RegistryServer, blob: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oci_registry, "_PAGE", 2)
+    client = OciRegistry(f"127.0.0.1:{open_registry.port}", NAME)
+    assert client.tags() == {}
+    client.put(*blob)
+    names = [f"r-{number}" for number in range(5)]
+    for name in names:
+        client.tag(name, blob[1].parent, dict([blob]), "")
+    assert sorted(client.tags()) == names
+
+
 def test_a_token_is_given_to_the_registry_alone(guarded: Guarded, blob: tuple[str, Path]) -> None:
     """Registries send whoever asks for a blob to another host."""
     guarded.sign_in("writer", WRITER)
