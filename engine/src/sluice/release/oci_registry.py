@@ -91,7 +91,7 @@ class OciRegistry(AuthBase):
                             file.write(block)
                 except requests.RequestException as error:
                     if attempt == _ATTEMPTS:
-                        raise self._error(f"sha256:{digest}", str(error)) from error
+                        raise self._error(f"blobs/sha256:{digest}", str(error)) from error
                 else:
                     return True
         raise AssertionError("the last attempt returns or raises")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +215,38 @@ def test_an_upload_that_breaks_off_is_begun_anew(
     client.put(*blob)
     assert len(forgotten) == 2
     assert client.get(blob[0], tmp_path / "copy")
+
+
+@pytest.mark.parametrize(("cuts", "works"), [(2, True), (3, False)])
+def test_a_download_that_breaks_off_is_begun_anew(cuts: int, works: bool, tmp_path: Path) -> None:
+    """The line is cut in the middle of the file."""
+    left = [cuts]
+
+    class Cutting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"x" * (10 if left[0] else 1000))
+            left[0] = max(0, left[0] - 1)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Cutting) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            client = OciRegistry(f"127.0.0.1:{server.server_port}", NAME)
+            if works:
+                assert client.get("a" * 64, tmp_path / "copy")
+                assert (tmp_path / "copy").read_bytes() == b"x" * 1000
+            else:
+                with pytest.raises(SluiceError, match=f"sha256:{'a' * 64}: .*IncompleteRead"):
+                    client.get("a" * 64, tmp_path / "copy")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_file_that_is_not_what_its_digest_says_is_refused_by_the_registry(
