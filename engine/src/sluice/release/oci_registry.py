@@ -174,9 +174,9 @@ class OciRegistry(AuthBase):
         headers = {"Accept": kind} if kind and not content else {"Content-Type": kind or _BLOB}
         options: dict[str, Any] = {"headers": headers, "timeout": (20, 300), **how}
         # Of an empty file requests cannot tell the length, and would send it in chunks.
-        whole = isinstance(content, bytes) or not content.stat().st_size
+        file = content if isinstance(content, Path) and content.stat().st_size else None
         try:
-            with nullcontext(content if isinstance(content, bytes) else b"") if whole else content.open("rb") as data:
+            with file.open("rb") if file else nullcontext(content if isinstance(content, bytes) else b"") as data:
                 return self._session.request(method, urljoin(self._root, path), data=data, **options)
         except requests.RequestException as error:
             raise self._error(path, f"no answer: {type(error).__name__}: {error}") from error
