@@ -18,7 +18,6 @@ from sluice.core.processes import free_port, wait_until
 
 PROGRAM = shutil.which("docker-registry")
 REASON = "docker-registry is not installed (`apt-get install docker-registry`)"
-needs_registry = pytest.mark.skipif(PROGRAM is None, reason=REASON)
 
 
 @dataclass(frozen=True)
