@@ -116,9 +116,9 @@ def rollback(
 
 def _recorded(env: str) -> str:
     """The environment whose record is kept: all, once machines share an artifact store."""
-    from sluice.release.environment_record import PLACE
+    from sluice.release.environment_record import shared_address
 
-    return env if os.environ.get(PLACE) else ""
+    return env if shared_address(os.environ) else ""
 
 
 def _before(workspace: Workspace, env: str) -> str:
