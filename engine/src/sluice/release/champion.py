@@ -108,8 +108,15 @@ def promote(
 
 
 def require_agreement(workspace: Workspace, record: EnvironmentRecord) -> None:
-    """SluiceError where the alias on a tracking server is not at what the record says is live. A store of this machine
-    follows the record, and may be thrown away."""
+    """Refuses to begin where a tracking server's alias is not at what is live. A store of this machine is not asked.
+
+    Args:
+        workspace: Where the live release is, or is brought to.
+        record: Of the environment.
+
+    Raises:
+        SluiceError: Names both, and the remedy.
+    """
     if not on_server():
         return
     from sluice.release.mlflow_registry import disagreements

@@ -113,7 +113,12 @@ def _experiment(client: Any) -> str:
 
 
 def finished_run(client: Any, manifest: Manifest) -> str | None:
-    """The run of this release, None when there is none; unfinished ones are deleted."""
+    """The id of a release's run, None when there is none; unfinished ones are deleted.
+
+    Args:
+        client: Of `open_registry`.
+        manifest: Of the release.
+    """
     finished = None
     for run in client.search_runs([_experiment(client)], f"tags.release = '{manifest.id}'"):
         if run.info.status == "FINISHED":
@@ -151,7 +156,13 @@ def _trained(manifest: Manifest) -> dict[str, str]:
 
 
 def trained_version(client: Any, name: str, sha256: str) -> str | None:
-    """The version of a model that has this content; one that can be asked, where there are two."""
+    """The version of a model that has a content; one that can be asked, where there are two.
+
+    Args:
+        client: Of `open_registry`.
+        name: Of the model.
+        sha256: Of its file.
+    """
     versions = client.search_model_versions(f"name = '{name}' AND tag.sha256 = '{sha256}'")
     return _first(sorted(versions, key=lambda version: not version.source.startswith("models:/")))
 
@@ -166,7 +177,18 @@ def _register_file(client: Any, manifest: Manifest, folder: Path, run_id: str, n
 
 
 def new_version(client: Any, name: str, source: str, sha256: str, run_id: str) -> str:
-    """A version of a model from what a run, or else a logged model, has; the model is made where it is missing."""
+    """A new version of a model, which is made where it is missing.
+
+    Args:
+        client: Of `open_registry`.
+        name: Of the model.
+        source: `runs:/…` or `models:/m-…`.
+        sha256: Of its file.
+        run_id: The run that made it; empty for none.
+
+    Returns:
+        Its number.
+    """
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=f"{_TRAINED[name][1]}, one version for each content")
     model = source.removeprefix("models:/") if source.startswith("models:/") else None
