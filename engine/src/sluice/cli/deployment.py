@@ -49,6 +49,7 @@ def deploy(
     manifest, _ = find_release(workspace, release, _recorded(env))
     if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
         raise GateFailed(f"{manifest.id} was refused by {', '.join(refused)}", remedy="deploy one that passed")
+    _agreed(workspace, env)
     seconds = _seconds(timeout, parse_duration)
     documents = render_release(
         workspace, env, manifest, image or manifest.image or "", load_image or manifest.load_image or ""
@@ -98,6 +99,7 @@ def rollback(
     from sluice.rollout.analysis_templates import parse_duration
 
     workspace = Workspace.find()
+    _agreed(workspace, env)
     seconds = _seconds(timeout, parse_duration)
     namespace, name = place_of_rollout(workspace, env)
     cluster = Cluster(workspace.state, context=context)
@@ -119,6 +121,14 @@ def _recorded(env: str) -> str:
     from sluice.release.environment_record import shared_address
 
     return env if shared_address(os.environ) else ""
+
+
+def _agreed(workspace: Workspace, env: str) -> None:
+    """Before the cluster is touched: the record follows it, and would stop where MLflow's alias disagrees."""
+    from sluice.release.champion import require_agreement
+
+    if _recorded(env):
+        require_agreement(workspace, record_of(workspace, env))
 
 
 def _before(workspace: Workspace, env: str) -> str:
