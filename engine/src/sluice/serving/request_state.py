@@ -121,12 +121,14 @@ class RequestState:
         return self._output
 
     @asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
-        """ModelTimeoutError when the deadline passes inside."""
+    async def in_time(self, grace: float = 0.0) -> AsyncIterator[None]:
+        """ModelTimeoutError when the deadline, and `grace` seconds more, pass inside."""
         try:
-            async with asyncio.timeout_at(self.deadline):
+            async with asyncio.timeout_at(self.deadline + grace) as limit:
                 yield
         except TimeoutError:
+            if not limit.expired():  # one of the application's own
+                raise
             raise self.late() from None
 
     def late(self) -> ModelTimeoutError:
@@ -149,7 +151,8 @@ class RequestState:
 
     def finish(self) -> Answer:
         declined = words(self.text) == words(self._decline)
-        last = self.said or Delta(finish_reason="stop")
+        last = self.said or Delta()
+        ended = "content_filter" if self.blocked else last.finish_reason or "stop"
         usages = [said.usage for said in self.calls if said.usage is not None]
         costs = [said.cost for said in self.calls if said.cost is not None]
         return Answer(
@@ -159,7 +162,7 @@ class RequestState:
             citations=() if declined or self.blocked else cite(self.text, self.hits),
             hits=tuple(self.hits),
             usage=Usage(sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages)),
-            finish_reason="content_filter" if self.blocked else last.finish_reason or "stop",
+            finish_reason="stop" if ended == "tool_calls" else ended,
             ttft_ms=self._ttft_ms,
             latency_ms=self._elapsed(),
             provider=last.provider,

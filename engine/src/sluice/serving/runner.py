@@ -22,6 +22,7 @@ from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.trace_outcome import record
 
 _ROLE = "chat"  # of config/providers.yaml: who is asked
+_GRACE = 0.05  # seconds
 _WARM_UP = ({"role": "user", "content": "Is everything ready?"},)
 
 
@@ -43,7 +44,13 @@ class ApplicationRunner:
         self._guards = guards
         self._whole = bundle.guardrails.whole_output
         self._model_name = bundle.model.stem
-        model = ChatModel(provider=chat, model_name=bundle.model.stem, parameters=ModelParameters.model_validate({}))
+        model = ChatModel(
+            provider=chat,
+            model_name=bundle.model.stem,
+            parameters=ModelParameters.model_validate({}),
+            guards=guards,
+            max_calls=bundle.service.llm.max_calls,
+        )
         retriever = PassageRetriever(
             search=search, guards=guards, settings=bundle.service.retrieval, vets=bool(bundle.guardrails.passages)
         )
@@ -134,7 +141,11 @@ class ApplicationRunner:
         asked = {"messages": request.conversation, "question": request.question, "refused": request.refused}
         try:
             async with aclosing(answer_pieces(self._application, asked)) as texts:
-                async for text in texts:
+                while True:
+                    # A tool, or code of the application, that hangs; a model is ended by its provider just before.
+                    async with request.in_time(_GRACE):
+                        if (text := await anext(texts, None)) is None:
+                            break
                     request.asked = True
                     for sentence in sentences.feed(text):
                         if piece := await self._checked(sentence, request):

@@ -18,6 +18,7 @@ from sluice.serving.chat_model import ChatModel
 from sluice.serving.request_state import RequestState, enter_request
 from support.providers.clients import PARAMETERS, chat_over
 from support.providers.server import TEXT, Upstream, upstream
+from support.serving.fakes import NoChecks
 
 Servers = Callable[..., list[Upstream]]
 
@@ -30,7 +31,7 @@ def servers(loopback: None) -> Iterator[Servers]:  # noqa: ARG001 - it opens loo
 
 
 def model(provider: ChatProvider) -> ChatModel:
-    return ChatModel(provider=provider, model_name="m", parameters=PARAMETERS)
+    return ChatModel(provider=provider, model_name="m", parameters=PARAMETERS, guards=NoChecks(), max_calls=3)
 
 
 def within(ask: Callable[[], Any]) -> tuple[Any, RequestState]:
