@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 
 from sluice.core.errors import SluiceError
@@ -67,6 +67,15 @@ def test_it_is_a_part_of_chains_and_streams(servers: Servers) -> None:
     found, _ = within(pieces)
     assert "".join(found) == TEXT
     assert len(found) > 1
+
+
+def test_code_that_is_not_asynchronous_streams_and_asks_too(servers: Servers) -> None:
+    asked = model(chat_over(servers("normal")))
+    chunks, _ = within(lambda: asyncio.to_thread(lambda: list(asked.stream("How much?"))))
+    assert all(isinstance(chunk, AIMessageChunk) for chunk in chunks)
+    assert "".join(chunk.text for chunk in chunks) == TEXT
+    reply, request = within(lambda: asyncio.to_thread(asked.invoke, "How much?"))
+    assert (reply.text, len(request.calls)) == (TEXT, 1)
 
 
 def test_parameters_are_bound_for_one_call(servers: Servers) -> None:
