@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -120,16 +120,15 @@ class RequestState:
             self._output = self.trace.step(traces.GUARD_OUTPUT)
         return self._output
 
-    @asynccontextmanager
-    async def in_time(self, grace: float = 0.0) -> AsyncIterator[None]:
-        """ModelTimeoutError when the deadline, and `grace` seconds more, pass inside."""
+    async def in_time(self, call: Awaitable[T], grace: float = 0.0) -> T:
+        """What is awaited; ModelTimeoutError when the deadline, and `grace` seconds more, pass before."""
         try:
             async with asyncio.timeout_at(self.deadline + grace) as limit:
-                yield
+                return await call
         except TimeoutError:
-            if not limit.expired():  # one of the application's own
-                raise
-            raise self.late() from None
+            if limit.expired():
+                raise self.late() from None
+            raise  # one of the application's own
 
     def late(self) -> ModelTimeoutError:
         return ModelTimeoutError(f"no whole answer within {self._seconds:g} s")

@@ -141,11 +141,8 @@ class ApplicationRunner:
         asked = {"messages": request.conversation, "question": request.question, "refused": request.refused}
         try:
             async with aclosing(answer_pieces(self._application, asked)) as texts:
-                while True:
-                    # A tool, or code of the application, that hangs; a model is ended by its provider just before.
-                    async with request.in_time(_GRACE):
-                        if (text := await anext(texts, None)) is None:
-                            break
+                # A tool, or code of the application, that hangs; a model is ended by its provider just before.
+                while (text := await request.in_time(anext(texts, None), _GRACE)) is not None:
                     request.asked = True
                     for sentence in sentences.feed(text):
                         if piece := await self._checked(sentence, request):
