@@ -87,12 +87,12 @@ class ChatModel(BaseChatModel):
         asked = [await self._sent(message, request) for message in messages]
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
         deltas = self.provider.stream(asked, parameters, deadline=request.deadline)
-        with request.step(traces.CHAT):
+        with request.step(traces.CHAT) as step:
             try:
                 async with aclosing(deltas):
                     async for delta in deltas:
                         if delta.finish_reason is not None:
-                            request.replied(delta, self.model_name)
+                            request.replied(step, delta, self.model_name)
                         yield ChatGenerationChunk(message=_chunk(delta))
             except Exception as error:
                 raise _model_error(error, request) from error

@@ -83,12 +83,11 @@ class RequestState:
         """A step of the answer; within a preparation that itself."""
         return nullcontext(self._preparation) if self._preparation else self.trace.step(name)
 
-    def replied(self, end: Delta, model: str) -> None:
+    def replied(self, step: traces.TraceStep, end: Delta, model: str) -> None:
         """Counts a reply of a model by its last piece. `model`: who was asked, where the piece does not say."""
         self.calls.append(end)
-        if self._preparation:
-            record_call(self._preparation, end, model)
-        else:
+        record_call(step, end, model)
+        if not self._preparation:
             self.said = end
 
     async def close_replies(self) -> None:

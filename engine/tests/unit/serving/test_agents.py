@@ -21,6 +21,7 @@ from sluice.serving.answer import Answer, ModelError, ModelTimeoutError, Usage
 from sluice.serving.contracts import Application
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.services import Services
+from sluice.serving.telemetry import traces
 from support.serving.fakes import HITS, NoChecks, ScriptedChat, ScriptedRetriever, scripted_bundle
 
 OVERLAP = "How much overlap do chunks have?"
@@ -90,6 +91,16 @@ def test_an_agent_calls_its_tool_and_streams_its_answer(monkeypatch: pytest.Monk
     first, second = run.chat.calls
     assert [one["function"]["name"] for one in first["tools"]] == ["weather", "handbook"]
     assert [role for role, _ in second["messages"]] == ["system", "user", "assistant", "tool"]
+
+
+def test_each_call_of_a_model_has_a_step_with_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = traces.Trace()
+    monkeypatch.setattr(traces, "current_trace", lambda: trace)
+    Run(monkeypatch, agent(weather), WEATHER).answer("What is the weather like?")
+    steps = [step for step in trace.steps if step.name in (traces.CHAT, traces.GUARD_PASSAGES)]
+    assert [step.name for step in steps] == [traces.CHAT, traces.GUARD_PASSAGES, traces.CHAT]
+    tokens = [step.attributes.get("gen_ai.usage.output_tokens") for step in steps]
+    assert tokens == [1, None, 5]
 
 
 def test_what_a_tool_finds_can_be_cited(monkeypatch: pytest.MonkeyPatch) -> None:
