@@ -142,9 +142,8 @@ class ApplicationRunner:
         try:
             async with aclosing(answer_pieces(self._application, asked)) as texts:
                 # A tool, or code of the application, that hangs; a model is ended by its provider just before.
-                while (text := await request.in_time(anext(texts, None), _GRACE)) is not None:
-                    request.asked = True
-                    for sentence in sentences.feed(text):
+                while found := await request.in_time(_finished(texts, sentences, request), _GRACE):
+                    for sentence in found:
                         if piece := await self._checked(sentence, request):
                             yield piece
                         if request.blocked or bool(request.refused) is not again:
@@ -167,6 +166,15 @@ class ApplicationRunner:
             return ""
         gap = sentence[: len(sentence) - len(body)] if request.text else ""
         return gap + verdict.text if verdict.text else ""
+
+
+async def _finished(texts: AsyncGenerator[str, None], sentences: SentenceSplitter, request: RequestState) -> list[str]:
+    """The next sentences that are finished; none at the end of the texts."""
+    async for text in texts:
+        request.asked = True
+        if found := sentences.feed(text):
+            return found
+    return []
 
 
 def last_question(messages: Sequence[Mapping[str, str]]) -> str:
