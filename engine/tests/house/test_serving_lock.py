@@ -32,8 +32,6 @@ BY_NAME = {
 UNUSED = {
     "fsspec": "huggingface-hub: its file system, which downloads do without; not left out, since DVC needs it",
     "googleapis-common-protos": "opentelemetry-exporter-otlp-proto-http: declared, and needed over gRPC alone",
-    "markdown-it-py": "rich: prints Markdown, which no command has",
-    "mdurl": "markdown-it-py",
 }
 # Imported for a setting that an image cannot have.
 NOT_SERVED = {"mlflow", "mlflow-skinny", "mlflow-tracing"}

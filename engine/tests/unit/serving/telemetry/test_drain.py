@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from sluice.core.processes import free_port, wait_until
+from support.mlflow_server import MlflowServer
 from support.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[5]
@@ -89,31 +89,18 @@ def test_two_hundred_traces_arrive_whole_at_a_receiver_of_somebody_else(
     from mlflow import MlflowClient
 
     monkeypatch.setenv("COLLECTOR_HEADERS", "x-mlflow-experiment-id=0")
-    with _mlflow_server(tmp_path) as receiver:
-        url, process = start(settings="queue=16384, timeout_seconds=300, flush_seconds=300", to=receiver)
+    receiver = MlflowServer(tmp_path)
+    try:
+        receiver.start()
+        url, process = start(settings="queue=16384, timeout_seconds=300, flush_seconds=300", to=receiver.url)
         asked = _ask_two_hundred_times(url)
         process.send_signal(signal.SIGTERM)
         assert process.wait(400) == 0
-        arrived = list(MlflowClient(receiver).search_traces(locations=["0"], max_results=500))
+        arrived = list(MlflowClient(receiver.url).search_traces(locations=["0"], max_results=500))
+    finally:
+        receiver.kill(signal.SIGTERM)
     assert {trace.info.trace_id for trace in arrived} == {f"tr-{trace_id}" for trace_id in asked}
     assert [len(trace.data.spans) for trace in arrived] == [6] * 200
-
-
-@contextmanager
-def _mlflow_server(folder: Path) -> Iterator[str]:
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    program = Path(sys.executable).with_name("mlflow")
-    argv = [program, "server", f"--backend-store-uri=sqlite:///{folder / 'mlflow.db'}", f"--port={port}", "--workers=1"]
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(argv, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
-    try:
-        started = wait_until(lambda: _answers(f"{url}/health") or server.poll() is not None, seconds=300)
-        assert started, (folder / "log").read_text()
-        yield url
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
 
 
 def test_a_collector_that_hangs_does_not_hold_the_process(start: Start, collector: Collector) -> None:
