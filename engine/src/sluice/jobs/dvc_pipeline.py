@@ -57,7 +57,6 @@ def environment(workspace: Workspace, progress: Path | None = None) -> dict[str,
         "PYTHONPATH": workspace.code,
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         **({VARIABLE: str(progress)} if progress else {}),
     }
 

@@ -93,7 +93,7 @@ def test_code_that_differs_is_named_and_refuses_nothing(workspace: Workspace, ma
     names = {
         "sluice/serving/http_api.py": package / "serving" / "http_api.py",
         "sluice/serving/chat_page/index.html": package / "serving" / "chat_page" / "index.html",
-        "requirements/image.txt": other,
+        "requirements/serve.txt": other,
     }
     same, folder = make(code=Code(names))
     assert release_bundle.open_bundle(folder, workspace).other_code == ()

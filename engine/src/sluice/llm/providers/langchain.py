@@ -74,7 +74,7 @@ class LangChainSpec(RemoteSpec):
 
     @property
     def remedy_for_a_missing_package(self) -> str:
-        return f"add the package of the integration {self.integration!r} to engine/requirements/providers.in"
+        return f"add the package of the integration {self.integration!r} to engine/requirements/serve.in"
 
 
 @provider("langchain", LangChainSpec)
