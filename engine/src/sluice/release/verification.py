@@ -88,6 +88,10 @@ def check_champion(manifest: Manifest, record: EnvironmentRecord) -> Verificatio
     """
     live = record.champion()
     where = record.environment
+    try:
+        record.require_not_gone_back(manifest.id, find(record.store, manifest.id).time)
+    except SluiceError as error:
+        return VerificationResult("judged", "failed", _line(error))
     if live is None:
         return VerificationResult("judged", "verified", f"nothing is live in {where}")
     if live.id in (manifest.id, manifest.parent):
