@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from policy import Repository, faults
 from policy.files import expressions
@@ -163,3 +164,15 @@ def called_targets() -> list[str]:
 def test_make_has_the_targets_that_steps_call(target: str) -> None:
     files = [ROOT / "Makefile", *ROOT.glob(f"{FOLDER}/*/extra.mk")]
     assert any(re.search(rf"^{target}:", file.read_text(), re.MULTILINE) for file in files)
+
+
+# docs.github.com, "Managing labels": those that a new repository has.
+LABELS = {"bug", "documentation", "duplicate", "enhancement", "good first issue", "help wanted", "invalid", "question"}
+
+
+def test_issue_forms_name_labels_that_every_repository_has(root: Path) -> None:
+    """GitHub drops others without a word."""
+    forms = [yaml.safe_load(path.read_text()) for path in (root / ".github/ISSUE_TEMPLATE").glob("*.yml")]
+    named = {label for form in forms for label in form.get("labels", [])}
+    assert named
+    assert named <= LABELS
