@@ -48,7 +48,6 @@ _PATTERNS: tuple[tuple[str, frozenset[str]], ...] = (
     ("engine/scripts/setup.py engine/scripts/ci.py", _ALL),
     ("engine/benchmarks/* engine/scripts/* engine/Containerfile .containerignore", _ENGINE_ALONE),
 )
-_WHY_NOT = "no path that it depends on"
 RULES = tuple((pattern, jobs) for patterns, jobs in _PATTERNS for pattern in patterns.split())
 
 
@@ -58,12 +57,9 @@ class JobPlan:
 
     reasons: Mapping[str, str]
 
-    def asks_for(self, job: str) -> bool:
-        return job in self.reasons
-
     def outputs(self) -> dict[str, str]:
         """The outputs of the job `plan`: `true` or `false` for each job."""
-        return {job: "true" if self.asks_for(job) else "false" for job in JOBS}
+        return {job: "true" if job in self.reasons else "false" for job in JOBS}
 
 
 def jobs_for(path: str) -> frozenset[str]:
@@ -106,5 +102,6 @@ def plan_change(root: Path, base: str, head: str = "HEAD", *, rehearse: bool = F
 
 def summary(plan: JobPlan) -> str:
     """Markdown for the summary of the job."""
-    rows = [(job, *(("yes", plan.reasons[job]) if plan.asks_for(job) else ("no", _WHY_NOT))) for job in JOBS]
+    said = {job: ("yes", reason) for job, reason in plan.reasons.items()}
+    rows = [(job, *said.get(job, ("no", "no path that it depends on"))) for job in JOBS]
     return "### What this change needs\n\n" + table(("job", "runs", "because of"), rows)

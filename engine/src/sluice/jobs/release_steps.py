@@ -122,8 +122,7 @@ def reconcile(workspace: Workspace, record: EnvironmentRecord, end_of: Callable[
     """
     if completed := champion.reconcile(workspace, record):
         return f"{completed}: its promotion was cut off, and is complete now"
-    lost = record.unknown()
-    if lost is None:
+    if (lost := record.unknown()) is None:
         return "nothing is left of an earlier run"
     ended = end_of(lost.id) if end_of else "nothing was deployed: there is no cluster"
     if ended == "promoted":
