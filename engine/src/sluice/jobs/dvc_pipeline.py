@@ -134,9 +134,6 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
         pipeline_progress: what shows how far it is.
         until: the last stage that is wanted.
 
-    Returns:
-        What ran and what was there.
-
     Raises:
         SluiceError: a stage failed, with its own words.
     """
