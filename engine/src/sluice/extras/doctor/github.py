@@ -74,6 +74,8 @@ def _checks(scope: DiagnosisScope, repository: str, branch: str) -> Iterator[tup
         yield f"environment {name}", made, lambda ask, name=name, made=made: _environment(ask, scope, name, made)  # type: ignore[misc]
     yield "variables", "gh variable list", lambda ask: _variables(ask, scope)
     yield "secrets", "gh secret list", lambda ask: _secrets(ask, scope)
+    for more in hooks("github").values():
+        yield from more(scope, repository, branch)
     applied = f"gh api -X POST repos/{repository}/rulesets --input {RULESET}"
     yield "ruleset", applied, lambda ask: _ruleset(ask, scope, branch, applied)
 

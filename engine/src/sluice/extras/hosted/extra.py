@@ -1,0 +1,33 @@
+"""What the extra `hosted` adds, and what belongs to it."""
+
+from __future__ import annotations
+
+from sluice.core.extras import Extra
+
+EXTRA = Extra(
+    summary="compares pull requests with a hosted model, although they have no key",
+    commands="cli:register",
+    hooks={
+        "unanswered": "unanswered:unanswered",
+        "schemas": "request_file:schemas",
+        "variables": "doctor:secrets",
+        "github": "doctor:checks",
+    },
+    files=(
+        ".github/workflows/answer-requests.yml",
+        "config/hosted.yaml",
+        "engine/docs/decisions/keyless-pull-requests.md",
+        "engine/schemas/request.schema.json",
+        "engine/tests/support/actions_api.py",
+        "engine/tests/workflows/test_answer_requests.py",
+    ),
+    shared={"doctor": ("engine/src/sluice/extras/hosted/doctor.py", "engine/tests/unit/extras/hosted/test_doctor.py")},
+    entries={
+        ".github/workflows/ci.yml": ("jobs > eval-change > permissions > actions",),
+        ".github/workflows/eval-change.yml": (
+            "jobs > eval > permissions > actions",
+            "jobs > eval > steps > name=Take what answer-requests has asked for this run",
+            "jobs > eval > steps > name=Keep what could not be asked",
+        ),
+    },
+)
