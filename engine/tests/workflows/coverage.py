@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from sluice.core.extras import extras
 from workflows.act import Job, Run, load
 
+_OF_EXTRAS = {"train": "finetune", "upgrade-template": "upgrade", "answer-requests": "hosted"}
 # Workflows that the tests run, with all that they call; scorecard.yml has no step of its own to run.
 RUN = tuple(
     f"{name}.yml"
-    for name in ("ci", "release", "rollback", "train", "nightly", "test-cluster", "upgrade-template")
-    if (name != "train" or "finetune" in extras()) and (name != "upgrade-template" or "upgrade" in extras())
+    for name in ("ci", "release", "rollback", "train", "nightly", "test-cluster", "upgrade-template", "answer-requests")
+    if _OF_EXTRAS.get(name, name) in (name, *extras())
 )
 
 

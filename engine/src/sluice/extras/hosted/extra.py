@@ -17,6 +17,7 @@ EXTRA = Extra(
         ".github/workflows/answer-requests.yml",
         "config/hosted.yaml",
         "engine/docs/decisions/keyless-pull-requests.md",
+        "engine/docs/reference/hosted-models-on-github.md",
         "engine/schemas/request.schema.json",
         "engine/tests/support/actions_api.py",
         "engine/tests/workflows/test_answer_requests.py",
@@ -28,6 +29,17 @@ EXTRA = Extra(
             "jobs > eval > permissions > actions",
             "jobs > eval > steps > name=Take what answer-requests has asked for this run",
             "jobs > eval > steps > name=Keep what could not be asked",
+        ),
+    },
+    lines={
+        ".github/workflows/eval-change.yml": ("It is answered then: answer-requests.yml asks",),
+        "engine/docs/README.md": ("pull requests with a hosted model, which have no key",),
+        "docs/hosted-models.md": ("On GitHub set one secret, `PROVIDER_KEYS`",),
+        "engine/docs/decisions/README.md": ("pull requests are compared without a key",),
+        "engine/docs/reference/workflow-tests.md": ("runs of Actions and their artifacts",),
+        "engine/docs/reference/workflows.md": (
+            "`answer-requests.yml` asks for it",
+            "the one exception, `answer-requests.yml`",
         ),
     },
 )

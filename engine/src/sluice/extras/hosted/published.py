@@ -57,6 +57,8 @@ def waiting_run(repository: Repository, number: int) -> WaitingRun:
         raise SluiceError(f"{what}: not a run of ci for a pull request", remedy="take the number in the address of it")
     if run.status != "completed":
         raise SluiceError(f"{what}: not at its end", remedy="wait for it")
+    if not run.head_repository:
+        raise SluiceError(f"{what}: its repository is gone", remedy="open the pull request from another")
     change = f"{run.head_repository.full_name}:{run.head_branch}"
     return WaitingRun(number, run.run_attempt, change, run.actor.login, run.created_at)
 
