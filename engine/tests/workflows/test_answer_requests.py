@@ -161,8 +161,8 @@ def timeless(comparison: dict[str, Any]) -> str:
 
 
 def test_the_second_attempt_has_the_verdict_of_a_run_with_the_key(rounds: Rounds) -> None:
-    """But for times: those of a recorded answer are of another run, so they are not judged, and what informs beside them
-    has a smaller family to be corrected for. What decides is equal bit by bit."""
+    """But for times: those of a recorded answer are of another run, so they are not judged, and what informs beside
+    them has a smaller family to be corrected for. What decides is equal bit by bit."""
     second, keyed = rounds.runs[2], rounds.runs[3]
     assert (second.status, keyed.status) == (0, 0)
     assert rounds.asked[2] == rounds.asked[1]

@@ -15,9 +15,7 @@ Ask = Callable[[str], Any]
 
 def secrets() -> dict[str, str]:
     """Secrets of the workflows that the repository itself need not have."""
-    return {
-        KEYS: f"hosted models; it belongs into the environment `{ENVIRONMENT}` (engine/docs/reference/hosted-models-on-github.md)"
-    }
+    return {KEYS: f"hosted models; it belongs into the environment `{ENVIRONMENT}`"}
 
 
 def checks(

@@ -67,5 +67,5 @@ def _asked(number: int, request: ProviderRequest, specs: Sequence[ProviderSpec])
         if response_key(spec, messages, parameters, request.trial) == request.digest:
             return spec
     what = "another digest than main's settings make of it" if named else "not a hosted model of main"
-    remedy = "a new or changed entry is merged in reserve first, behind those that answer (engine/docs/reference/hosted-models-on-github.md)"
+    remedy = "a new or changed entry is merged in reserve first, behind those that answer"
     raise RefusedRequestsError(f"{NAME}: line {number}: {what} (config/providers.yaml)", remedy=remedy)
