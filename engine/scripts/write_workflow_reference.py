@@ -27,6 +27,7 @@ NAMES = {
     "schedule": "the clock",
     "workflow_dispatch": "hand",
     "branch_protection_rule": "a change of the branch rules",
+    "merge_group": "a merge queue",
 }
 
 

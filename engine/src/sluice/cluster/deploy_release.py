@@ -94,6 +94,33 @@ def deploy(
         return DeploymentResult(release, kind, ended.reasons, _logs(client, target.namespace, found))  # type: ignore[arg-type]
 
 
+def end_of_rollout(cluster: Cluster, namespace: str, name: str, release: str, *, show: Show, seconds: float) -> str:
+    """How a release ended that was applied before. One that is under way is watched.
+
+    Args:
+        cluster: Where.
+        namespace: Of the Rollout.
+        name: Of the Rollout.
+        release: Its id.
+        show: Prints a line.
+        seconds: The most time for the watch.
+
+    Returns:
+        `promoted`, or why it is not live.
+
+    Raises:
+        SluiceError: The cluster does not answer, or there is no end in that time.
+    """
+    with cluster.client() as client:
+        path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts"
+        found = read(client, path, fieldSelector=f"metadata.name={name}")["items"]
+        if not found or (now := read_rollout(found[0])).release != release:
+            return f"the cluster has {now.release or 'another release' if found else 'no Rollout'}"
+        observer = RolloutObserver(client, target_of(found[0]), show, WatchTimeouts(), generation=now.generation)
+        ended = observer.until_end(seconds)
+        return ended.kind if ended.kind == "promoted" else "; ".join((ended.kind, *ended.reasons))
+
+
 def _begins(before: RolloutStatus | None, release: str) -> str:
     if before is None:
         return f"first deploy of {release}: nothing was live before, so Argo Rollouts runs no canary steps"

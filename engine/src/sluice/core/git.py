@@ -8,8 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sluice.core.errors import SluiceError
-from sluice.core.settings import nearest
+from sluice.core.errors import SluiceError, nearest
 
 
 def commit(root: Path) -> str:

@@ -21,8 +21,12 @@ from sluice.github.github_client import GitHubStatusError, open_repository, refu
 RULESET = ".github/rulesets/main.json"
 # What each is for. Everything else that a workflow names must be there.
 OPTIONAL = {
-    "ATTESTATIONS": "`off` where the plan of the account has no attestations",
+    "ATTESTATIONS": "`on` in a private repository whose plan has attestations, `off` for none",
+    "CODE_SCANNING": "`on` in a private repository whose plan has code scanning",
+    "EKS_CLUSTER": "a cluster of the environment; without it only the record is moved",
     "MLFLOW_TRACKING_URI": "an MLflow server; without it, runs are kept by the runner alone",
+    "SLUICE_ARTEFACTS": "releases that are kept elsewhere; without it GitHub keeps them",
+    "SLUICE_IMAGE_BASE": "images; without it none is built",
     "UPGRADE_TOKEN": "upgrades of the template that change workflows (docs/set-up.md)",
 }
 # Set in each environment as well: what a deployment may do is not what a build may do.

@@ -24,15 +24,15 @@ EXTRA = Extra(
     ),
     shared={"doctor": ("engine/src/sluice/extras/hosted/doctor.py", "engine/tests/unit/extras/hosted/test_doctor.py")},
     entries={
-        ".github/workflows/ci.yml": ("jobs > eval-change > permissions > actions",),
-        ".github/workflows/eval-change.yml": (
+        ".github/workflows/ci.yml": (
             "jobs > eval > permissions > actions",
+            "jobs > eval > steps > name=Take what main has asked for any run",
             "jobs > eval > steps > name=Take what answer-requests has asked for this run",
             "jobs > eval > steps > name=Keep what could not be asked",
         ),
     },
     lines={
-        ".github/workflows/eval-change.yml": ("It is answered then: answer-requests.yml asks",),
+        ".github/workflows/ci.yml": ("What is not in it is answered then: answer-requests.yml",),
         "engine/docs/README.md": ("pull requests with a hosted model, which have no key",),
         "docs/hosted-models.md": ("On GitHub set one secret, `PROVIDER_KEYS`",),
         "engine/docs/decisions/README.md": ("pull requests are compared without a key",),

@@ -178,7 +178,7 @@ class Changed:
         return made
 
     def compare(self, root: Path, *, attempt: int = 0, key: bool = False) -> tuple[int, str, dict[str, Any]]:
-        """The step of eval-change.yml; without an attempt: on a laptop. Exit code, what it said, the comparison."""
+        """The step of the job `eval`; without an attempt: on a laptop. Exit code, what it said, the comparison."""
         self.patch.chdir(root)
         for name in ("GITHUB_RUN_ID", "MODEL_KEY"):
             self.patch.delenv(name, raising=False)
