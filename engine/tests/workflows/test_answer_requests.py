@@ -140,7 +140,7 @@ def test_main_asks_and_runs_the_job_again(bare: World, api: ActionsApi, rounds: 
     assert api.again == [500]
     reserved, used = (
         json.loads((bare.artifact(name, run=900) / "spend.json").read_text())
-        for name in ("spend-reserved", "spend-used")
+        for name in ("spend-reserved-1", "spend-used-1")
     )
     assert 0 < used["dollars"] < reserved["dollars"]
     assert (used["run"], used["change"]) == (500, "octo/app:change")

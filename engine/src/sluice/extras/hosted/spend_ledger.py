@@ -1,4 +1,5 @@
-"""What answers have cost, kept as artifacts of the runs that asked: `spend-reserved` before, `spend-used` after.
+"""What answers have cost, kept as artifacts of the runs that asked: `spend-reserved` before, `spend-used` after,
+with the number of the attempt behind it.
 
 The runs are serialised by the concurrency group of answer-requests.yml, so that each sees what those before it have
 spent. A run that dies between the two has spent what it had reserved.
@@ -37,7 +38,7 @@ class Spend:
 def read_ledger(
     repository: Repository, since: datetime, environment: Mapping[str, str]
 ) -> list[tuple[datetime, Spend]]:
-    """The entries since a time, each with the time of its run; without those of this run.
+    """The entries since a time, each with the time of its run; without that of this attempt.
 
     Args:
         repository: whose runs they are of.
@@ -47,16 +48,18 @@ def read_ledger(
     Raises:
         SluiceError: an entry cannot be read: what was spent is not known then, and nothing may be.
     """
-    entries = []
+    entries, here = [], this_run(environment)
     for run in runs_of_main(repository, since):
-        if run.id == this_run(environment)[0] or run.conclusion == "skipped":
-            continue
-        raw = read_file(run, USED, FILE, environment) or read_file(run, RESERVED, FILE, environment)
-        if raw is not None:
-            try:
-                entries.append((run.created_at, Spend(**json.loads(raw))))
-            except (ValueError, TypeError):
-                raise SluiceError(f"run {run.id}: {FILE} is not an entry", remedy="look at its artifact") from None
+        for attempt in range(1, run.run_attempt + 1) if run.conclusion != "skipped" else ():
+            if (run.id, attempt) == here:
+                continue
+            raw = read_file(run, f"{USED}-{attempt}", FILE, environment)
+            raw = raw or read_file(run, f"{RESERVED}-{attempt}", FILE, environment)
+            if raw is not None:
+                try:
+                    entries.append((run.created_at, Spend(**json.loads(raw))))
+                except (ValueError, TypeError):
+                    raise SluiceError(f"run {run.id}: {FILE} is not an entry", remedy="look at its artifact") from None
     return entries
 
 

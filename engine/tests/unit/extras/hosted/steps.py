@@ -29,30 +29,32 @@ class Steps:
         self.number = 900
         self.told = ""
 
-    def run(self, waiting: int = WAITING, *, ask: bool = True, event: str = "workflow_run") -> str:
-        """One run; returns the state. `ask`: else it dies before it has asked."""
-        self.number += 1
-        self.github.add(self.number, ANSWERING, branch="main", created_at=NOON)
+    def run(self, waiting: int = WAITING, *, ask: bool = True, event: str = "workflow_run", attempt: int = 1) -> str:
+        """One run; returns the state. `ask`: else it dies before it has asked. `attempt`: later ones are of the run
+        before."""
+        self.number += attempt == 1
+        self.github.add(self.number, ANSWERING, branch="main", created_at=NOON, run_attempt=attempt)
         out = self.main.workspace.build / "answers"
         for path in out.glob("*"):
             path.unlink()
         output = self.main.workspace.root.parent / "output"
         output.write_text("")
         self.set(self.github.environment(self.number, GITHUB_EVENT_NAME=event, GITHUB_OUTPUT=str(output)))
+        self.set({"GITHUB_RUN_ATTEMPT": str(attempt)})
         self.patch.delenv("MODEL_KEY", raising=False)
         done = self.main.sluice("answers", "check", "--run", str(waiting))
         self.told = done.text
         assert done.code == 0, done.text
         state = output.read_text().strip().removeprefix("state=")
         if state == "ask":
-            self._upload("spend-reserved", "spend.json")
+            self._upload(f"spend-reserved-{attempt}", "spend.json")
             if not ask:
                 return state
             self.patch.setenv("PROVIDER_KEYS", f"MODEL_KEY={KEY}\n")
             done = self.main.sluice("answers", "ask")
             self.told += done.text
             assert done.code == 0, done.text
-            self._upload("spend-used", "spend.json")
+            self._upload(f"spend-used-{attempt}", "spend.json")
         if state != "none":
             self._upload(f"answers-{waiting}", "answers.jsonl")
             assert self.main.sluice("answers", "resume", "--run", str(waiting)).code == 0

@@ -123,6 +123,14 @@ def test_one_change_stays_within_its_own_limit(main: Main, steps: Steps) -> None
     assert "dollars at most" in steps.told
 
 
+def test_an_attempt_that_is_run_again_has_spent_what_the_one_before_it_reserved(main: Main, steps: Steps) -> None:
+    main.limit(dollars_per_day=0.00015)
+    steps.waits(lines(main.request()))
+    assert steps.run(ask=False) == "ask"
+    assert steps.run(attempt=2) == "refused"
+    assert main.model.asked == []
+
+
 def test_a_run_is_answered_as_often_as_allowed(main: Main, steps: Steps) -> None:
     main.limit(rounds=2)
     for number in range(3):
@@ -136,7 +144,7 @@ def test_a_run_is_answered_as_often_as_allowed(main: Main, steps: Steps) -> None
 def test_a_ledger_that_cannot_be_read_lets_nothing_be_spent(main: Main, steps: Steps) -> None:
     steps.waits(lines(main.request()))
     steps.github.add(800, ANSWERING, branch="main", created_at=NOON)
-    steps.github.archives[800, "spend-used"] = archive(spend__json=b'{"run": 1}')
+    steps.github.archives[800, "spend-used-1"] = archive(spend__json=b'{"run": 1}')
     steps.set(steps.github.environment(901))
     done = main.sluice("answers", "check", "--run", str(WAITING))
     assert (done.code, "run 800: spend.json is not an entry" in done.text) == (1, True)
@@ -149,7 +157,7 @@ def test_money_of_another_day_is_not_counted(main: Main, steps: Steps) -> None:
     steps.waits(lines(main.request()), created_at=day)
     steps.github.add(800, ANSWERING, branch="main", created_at=day)
     entry = {"run": 499, "change": "octo/app:change", "dollars": 99.0}
-    steps.github.archives[800, "spend-used"] = archive(spend__json=json.dumps(entry).encode())
+    steps.github.archives[800, "spend-used-1"] = archive(spend__json=json.dumps(entry).encode())
     assert steps.run() == "ask"
 
 
