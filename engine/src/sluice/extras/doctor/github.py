@@ -82,6 +82,8 @@ def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> It
         yield f"environment {name}", _limited(place, branch), look
     yield "variables", "gh variable list", lambda ask: _variables(ask, scope)
     yield "secrets", "gh secret list", lambda ask: _secrets(ask, scope)
+    for more in hooks("github").values():
+        yield from more(scope, repository, branch)
     applied = f"gh api -X POST repos/{repository}/rulesets --input {RULESET}"
     yield "ruleset", applied, lambda ask: _ruleset(ask, scope, branch, applied)
 
