@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.chat_models import agenerate_from_stream
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.utils.utils import LC_ID_PREFIX
 from pydantic import SkipValidation
 
 from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, Messages
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters
 from sluice.serving.answer import ModelError
+from sluice.serving.langchain_callbacks import heard
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.telemetry import traces
 
@@ -44,6 +48,26 @@ class ChatModel(BaseChatModel):
     @property
     def _llm_type(self) -> str:
         return "sluice"
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """As in the base class, without what that does for callbacks and options where there are none."""
+        options = self.callbacks or self.rate_limiter or self.disable_streaming or self.output_version
+        if options or heard(config, verbose=self.verbose):
+            async for piece in super().astream(input, config, stop=stop, **kwargs):
+                yield piece
+            return
+        kwargs.pop("ls_structured_output_format", None)  # of the callbacks
+        name = f"{LC_ID_PREFIX}-{uuid4()}"
+        async for chunk in self._astream(self._convert_input(input).to_messages(), stop, **kwargs):
+            chunk.message.id = name
+            yield cast(AIMessageChunk, chunk.message)
 
     def _astream(
         self,

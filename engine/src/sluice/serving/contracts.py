@@ -12,6 +12,7 @@ import importlib
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from sluice.core.errors import SluiceError
@@ -116,7 +117,7 @@ async def answer_pieces(application: Application, asked: dict[str, Any]) -> Asyn
         asked: `messages`; `question`, the last of a user; and `refused`, why a guard refused the answer before this
             one, empty at the first attempt.
     """
-    given: Any = application
+    given: Any = _unwrapped(application)
     if hasattr(given, "stream_mode"):  # a graph of LangGraph, whose messages come as they are written
         stream = given.astream(asked, stream_mode="messages")
     elif hasattr(given, "astream"):
@@ -130,6 +131,23 @@ async def answer_pieces(application: Application, asked: dict[str, Any]) -> Asyn
         async for piece in stream:
             if (text := _text(piece)) is not None:
                 yield text
+
+
+def _unwrapped(application: Application) -> Any:
+    """The generator in a RunnableLambda, where no callback would be told of it: that makes a task for each piece."""
+    from langchain_core.runnables import RunnableLambda
+
+    from sluice.serving.langchain_callbacks import heard
+
+    if type(application) is RunnableLambda and _is_plain(getattr(application, "afunc", None)) and not heard():
+        return application.afunc
+    return application
+
+
+@cache
+def _is_plain(function: Any) -> bool:
+    """A generator of the question alone, that does not ask for LangChain's config."""
+    return inspect.isasyncgenfunction(function) and len(inspect.signature(function).parameters) == 1
 
 
 def _text(piece: Any) -> str | None:
