@@ -139,15 +139,14 @@ def _unwrapped(application: Application) -> Any:
 
     from sluice.serving.langchain_callbacks import heard
 
-    if type(application) is RunnableLambda and _is_plain(getattr(application, "afunc", None)) and not heard():
-        return application.afunc
-    return application
+    function = getattr(application, "afunc", None)
+    alone = inspect.isasyncgenfunction(function) and _takes_only_the_question(function)
+    return function if alone and type(application) is RunnableLambda and not heard() else application
 
 
 @cache
-def _is_plain(function: Any) -> bool:
-    """A generator of the question alone, that does not ask for LangChain's config."""
-    return inspect.isasyncgenfunction(function) and len(inspect.signature(function).parameters) == 1
+def _takes_only_the_question(function: Any) -> bool:
+    return len(inspect.signature(function).parameters) == 1  # not LangChain's config beside it
 
 
 def _text(piece: Any) -> str | None:

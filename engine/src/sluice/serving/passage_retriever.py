@@ -50,12 +50,7 @@ class PassageRetriever(BaseRetriever):
         default_factory=partial(ThreadPoolExecutor, _SEARCHES, thread_name_prefix="search")
     )
 
-    async def ainvoke(
-        self,
-        input: str,
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> list[Document]:
+    async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
         """As in the base class, without what that does for callbacks where there are none."""
         if kwargs or heard(config):
             return await super().ainvoke(input, config, **kwargs)
