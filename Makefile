@@ -14,7 +14,6 @@ unexport PYTHONDONTWRITEBYTECODE
 # No telemetry, no update checks, no look-ups of prices.
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
-export LITELLM_LOCAL_MODEL_COST_MAP := True
 
 # Targets of your own.
 -include project.mk

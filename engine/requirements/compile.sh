@@ -10,10 +10,9 @@ compile() {
         --no-emit-index-url --no-emit-find-links --exclude-newer "$cutoff" "$@"
 }
 compile bootstrap.in -o bootstrap.txt
-compile dev.in -o dev.txt
-compile serve.in -c dev.txt -o serve.txt
-compile providers.in -c dev.txt -o providers.txt
-compile image.in -c dev.txt -o image.txt
+sed '/library.py/,$d' serve.exclude > .dev-exclude   # developers import guardrails-ai without Sluice, too
+compile dev.in --excludes .dev-exclude -o dev.txt
+compile serve.in --excludes serve.exclude -c dev.txt -o serve.txt
 compile load.in -c dev.txt -o load.txt
 compile image-build.in -c dev.txt -o image-build.txt
 compile scan.in -o scan.txt
@@ -28,4 +27,4 @@ extra finetune train -c dev.txt --override .no-torch
 extra guard corpora --no-deps
 extra sagemaker sagemaker
 extra redteam redteam --excludes ../src/sluice/extras/redteam/requirements/redteam.exclude
-rm .no-torch
+rm .no-torch .dev-exclude

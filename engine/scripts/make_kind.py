@@ -18,8 +18,9 @@ import tempfile
 from pathlib import Path
 
 import httpx
+import yaml
 
-from sluice.cluster.manifests import kubectl
+from sluice.cluster.manifests import ARGO_FLAGS, kubectl
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "sluice"
@@ -108,7 +109,10 @@ def install_argo(path: Path) -> None:
     content = httpx.get(ARGO, timeout=60).raise_for_status().content
     if (found := hashlib.sha256(content).hexdigest()) != ARGO_SHA256:
         raise SystemExit(f"{ARGO}: its sha256 is {found}, not {ARGO_SHA256}")
-    path.write_text(content.decode().replace("quay.io/argoproj/argo-rollouts:latest", ARGO_IMAGE))
+    documents = list(yaml.safe_load_all(content.decode().replace("quay.io/argoproj/argo-rollouts:latest", ARGO_IMAGE)))
+    (controller,) = (one for one in documents if one and one["kind"] == "Deployment")
+    controller["spec"]["template"]["spec"]["containers"][0]["args"] = list(ARGO_FLAGS)
+    path.write_text(yaml.safe_dump_all(documents))
     namespace = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "argo-rollouts"}})
     run(kubectl(), "apply", "-f", "-", given=namespace)
     # Server-side: the definitions are too long for an annotation.
@@ -120,6 +124,8 @@ def install_traefik() -> None:
     words = ["--namespace", "traefik", "--create-namespace", "--repo", TRAEFIK_CHARTS, "--version", TRAEFIK_CHART]
     # Nothing in kind gives a Service of type LoadBalancer an address, and --wait would wait for one.
     words += ["--set", "service.spec.type=ClusterIP", "--wait", "--timeout", "5m"]
+    # Names of two namespaces can be the same in Traefik otherwise.
+    words += ["--set", "additionalArguments={--providers.kubernetescrd.safenaming=true}"]
     run("helm", "upgrade", "--install", "traefik", "traefik", *words)
 
 

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
             "installer",
             [str(python), "-m", "pip", "install", "--require-hashes", "-r", "engine/requirements/bootstrap.txt"],
         ),
-        ("pipeline and service", uv(python, "--require-hashes", "-r", "engine/requirements/dev.txt")),
+        ("pipeline and service", uv(python, "--no-deps", "--require-hashes", "-r", "engine/requirements/dev.txt")),
         ("training", uv(python, "--require-hashes", "--no-deps", "-r", TRAIN)),
         ("torch", [str(python), "-m", "pip", "install", "-r", TORCH]),
         # Beside the libraries, not among them: what is read as data must not be importable.

@@ -91,7 +91,7 @@ class Job:
         for words in (
             [sys.executable, "-m", "venv", "--system-site-packages", folder],
             [python, "-m", "pip", "install", *hashes, requirements / "bootstrap.txt"],
-            [*uv, *hashes, requirements / "dev.txt"],
+            [*uv, "--no-deps", *hashes, requirements / "dev.txt"],
             [*uv, "--no-deps", *hashes, train],
             [*uv, "--no-deps", "--target", folder / "corpora", *hashes, corpora],
         ):

@@ -17,7 +17,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.extras import extras
 from sluice.core.processes import free_port
-from sluice.llm.chat import ChatProvider, Delta, Usage
+from sluice.llm.chat import ChatProvider, Delta, Messages, ToolParameters, Usage
 from sluice.llm.provider_failures import RULES, FailureKind, ProviderError
 from sluice.llm.providers import PROVIDERS, connect
 from sluice.llm.providers.context import ProviderContext
@@ -25,7 +25,7 @@ from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
 from support.event_loop import run
 from support.providers.clients import unasked
-from support.providers.server import TEXT, USAGE, Asked, Upstream, upstream
+from support.providers.server import CALLS, TEXT, USAGE, Asked, Upstream, upstream
 from support.serving.fakes import provider_entry
 
 pytestmark = pytest.mark.usefixtures("loopback", "keys")
@@ -104,9 +104,11 @@ def provider(kind: str, url: str, **changes: Any) -> ChatProvider:
     return connect(ProviderContext(spec(kind, url, **changes), local_url=url))
 
 
-async def collect(chat: ChatProvider, seconds: float = 120) -> list[Delta]:
+async def collect(
+    chat: ChatProvider, seconds: float = 120, messages: Messages = MESSAGES, parameters: ModelParameters = PARAMETERS
+) -> list[Delta]:
     deadline = asyncio.get_running_loop().time() + seconds
-    return [delta async for delta in chat.stream(MESSAGES, PARAMETERS, deadline=deadline)]
+    return [delta async for delta in chat.stream(messages, parameters, deadline=deadline)]
 
 
 def answer(kind: str, server: Upstream, *script: str, seconds: float = 120) -> list[Delta]:
@@ -206,6 +208,129 @@ CHECKS: dict[str, Any] = {
     "sagemaker": _sagemaker,
     "langchain": lambda asked, sent: _openai(asked, sent, longest="max_completion_tokens"),
 }
+
+
+WEATHER: dict[str, Any] = {
+    "name": "weather",
+    "description": "The weather of a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+TOOLS = [{"type": "function", "function": WEATHER}]
+NAMED = {"type": "function", "function": {"name": "weather"}}
+CALLED = [
+    {"id": name_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    for name_id, name, arguments in CALLS
+]
+# A conversation in which the model has called two tools at once.
+RESULTS = [
+    *MESSAGES,
+    {"role": "assistant", "content": "", "tool_calls": CALLED},
+    *({"role": "tool", "tool_call_id": name_id, "content": f"Rain {name_id}."} for name_id, _, _ in CALLS),
+]
+
+
+def tool_parameters(choice: Any = "auto") -> ToolParameters:
+    return ToolParameters.model_validate({"maxTokens": 7, "tools": TOOLS, "tool_choice": choice})
+
+
+def asked_with_tools(kind: str, server: Upstream, choice: Any = "auto", **changes: Any) -> tuple[list[Delta], Any]:
+    """The pieces of an answer that calls tools, and what the server was sent."""
+    server.script = ["calls"]
+    chat = provider(kind, server.url, **changes)
+    deltas = asyncio.run(collect(chat, messages=RESULTS, parameters=tool_parameters(choice)))
+    return deltas, server.asked[-1].json
+
+
+@kinds
+def test_calls_of_tools_come_in_pieces_that_langchain_adds_up(kind: str, server: Upstream) -> None:
+    from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
+
+    (*pieces, last), _ = asked_with_tools(kind, server)
+    chunks = [AIMessageChunk(piece.text, tool_call_chunks=list(piece.tool_calls)) for piece in pieces]
+    found = add_ai_message_chunks(chunks[0], *chunks[1:]).tool_calls
+    assert [(call["id"], call["name"], call["args"]) for call in found] == [
+        (name_id, name, json.loads(arguments)) for name_id, name, arguments in CALLS
+    ]
+    assert last == Delta(finish_reason="tool_calls", usage=Usage(*USAGE))
+
+
+def _openai_tools(sent: Any, choice: Any) -> None:
+    """By the schema of OpenAI's own library."""
+    from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolChoiceOptionParam
+    from openai.types.chat import ChatCompletionToolUnionParam as Tool
+    from pydantic import TypeAdapter
+
+    TypeAdapter(list[ChatCompletionMessageParam]).validate_python(sent["messages"])
+    TypeAdapter(list[Tool]).validate_python(sent["tools"])
+    TypeAdapter(ChatCompletionToolChoiceOptionParam).validate_python(sent["tool_choice"])
+    called = [*RESULTS[:2], {**RESULTS[2], "content": sent["messages"][2]["content"] or ""}, *RESULTS[3:]]
+    assert json.loads(json.dumps(sent["messages"]).replace("null", '""')) == called
+    assert (sent["tools"], sent["tool_choice"]) == (TOOLS, choice)
+
+
+def _anthropic_tools(sent: Any, choice: Any) -> None:
+    from anthropic.types import MessageParam, ToolParam
+    from pydantic import TypeAdapter
+
+    TypeAdapter(list[MessageParam]).validate_python(sent["messages"])
+    TypeAdapter(list[ToolParam]).validate_python(sent["tools"])
+    assert [message["role"] for message in sent["messages"]] == ["user", "assistant", "user"]
+    uses, results = sent["messages"][1]["content"], sent["messages"][2]["content"]
+    assert [(use["id"], use["input"]) for use in uses] == [(one[0], json.loads(one[2])) for one in CALLS]
+    assert [result["tool_use_id"] for result in results] == ["c1", "c2"]
+    assert sent["tools"][0]["input_schema"] == WEATHER["parameters"]
+    kinds = {"auto": {"type": "auto"}, "required": {"type": "any"}}
+    assert sent["tool_choice"] == kinds.get(str(choice), {"type": "tool", "name": "weather"})
+
+
+def _bedrock_tools(sent: Any, choice: Any) -> None:
+    """botocore has held the request to its own model of the API before it was sent."""
+    uses = [{"toolUse": {"toolUseId": one[0], "name": one[1], "input": json.loads(one[2])}} for one in CALLS]
+    results = [{"toolResult": {"toolUseId": one[0], "content": [{"text": f"Rain {one[0]}."}]}} for one in CALLS]
+    assert sent["messages"][1:] == [{"role": "assistant", "content": uses}, {"role": "user", "content": results}]
+    spec = {**WEATHER, "inputSchema": {"json": WEATHER["parameters"]}}
+    del spec["parameters"]
+    choices = {"auto": {"auto": {}}, "required": {"any": {}}}
+    chosen = choices.get(str(choice), {"tool": {"name": "weather"}})
+    assert sent["toolConfig"] == {"tools": [{"toolSpec": spec}], "toolChoice": chosen}
+
+
+TOOL_CHECKS = {"anthropic": _anthropic_tools, "bedrock": _bedrock_tools}
+
+
+@kinds
+@pytest.mark.parametrize("choice", ["auto", "required", NAMED], ids=["auto", "required", "named"])
+def test_what_the_server_is_told_of_tools(kind: str, choice: Any, server: Upstream) -> None:
+    _, sent = asked_with_tools(kind, server, choice)
+    TOOL_CHECKS.get(kind, _openai_tools)(sent, choice)
+
+
+def test_a_local_model_without_tools_refuses_and_falls_back_to_none(server: Upstream) -> None:
+    server.template_takes_tools = False
+    try:
+        with pytest.raises(ProviderError, match="chat template of the local model has no place for tools") as caught:
+            asked_with_tools("local", server)
+    finally:
+        server.template_takes_tools = True
+    assert caught.value.failure is FailureKind.REFUSED
+    assert server.asked == [], "the model was asked without its tools"
+
+
+@pytest.mark.skipif("bedrock" not in WIRES, reason="the extra aws_models is left out")
+def test_bedrock_refuses_a_choice_that_it_does_not_know(server: Upstream) -> None:
+    with pytest.raises(ProviderError, match="has no tool_choice 'none'"):
+        asked_with_tools("bedrock", server, "none")
+
+
+def test_an_integration_without_tools_refuses() -> None:
+    from langchain_core.language_models import FakeListChatModel
+
+    from sluice.llm.providers.langchain import LangChainProvider
+
+    chat = LangChainProvider(FakeListChatModel(responses=["x"]), lambda asked: asked.model_dump())
+    with pytest.raises(ProviderError, match="FakeListChatModel does not take these tools") as caught:
+        asyncio.run(collect(chat, parameters=tool_parameters()))
+    assert caught.value.failure is FailureKind.REFUSED
 
 
 @kinds
@@ -326,7 +451,7 @@ def test_a_package_that_is_missing_is_named_with_the_remedy(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "langchain_anthropic", None)
     with pytest.raises(SluiceError, match="needs a package that is not installed") as caught:
         provider("anthropic", "http://127.0.0.1:1")
-    assert caught.value.remedy == "install engine/requirements/providers.txt"
+    assert caught.value.remedy == "install engine/requirements/serve.txt"
 
 
 def test_parameters_that_a_model_does_not_take_are_left_out(server: Upstream) -> None:

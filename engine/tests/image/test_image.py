@@ -62,7 +62,7 @@ def test_a_second_build_is_the_same_image(image: BuiltImage, base: str) -> None:
 
 def test_the_bill_of_materials_lists_what_is_in_it(image: BuiltImage) -> None:
     listed = installed(image)
-    assert listed.items() <= locked("image.txt").items()
+    assert listed.items() <= locked("serve.txt").items()
     assert {"fastapi", "xllamacpp", "ctranslate2", "boto3"} <= listed.keys()
     assert not {"torch", "transformers", "mlflow", "dvc", "locust", "pytest", "moto", "pip", "uv"} & listed.keys()
 

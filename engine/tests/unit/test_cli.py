@@ -95,21 +95,6 @@ def test_prompts_are_checked_and_listed(run: Run, workspace: Workspace) -> None:
     assert f"{path}:13: messages.1.content: undeclared variable 'qestion' (did you mean 'question'?)" in err
 
 
-def test_a_prompt_is_shown_with_values(run: Run) -> None:
-    status, out, _ = run("prompts", "show", "answer", "--with", "question=a=b?", "--with", "passages={{question}}")
-    assert status == 0
-    assert out.endswith("[user]\n{{question}}\n\nQuestion: a=b?\n\n")
-    assert "say exactly: {{decline}}" in out
-    for words, said in (
-        (("anwser",), "no prompt 'anwser' (did you mean 'answer'?)"),
-        (("answer", "--with", "question"), "'question': write variable=value"),
-        (("answer", "--with", "qestion=x"), "no variable 'qestion' (did you mean 'question'?)"),
-    ):
-        status, out, err = run("prompts", "show", *words)
-        assert (status, out) == (1, "")
-        assert said in err
-
-
 def test_prompts_are_compared_with_a_commit(run: Run, workspace: Workspace) -> None:
     name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
     for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):

@@ -91,8 +91,6 @@ def main() -> int:
     die_with_parent()
     watch_parent()
     signal.signal(signal.SIGTERM, _interrupt)
-    # jsonschema, and so guardrails-ai, builds grammars of IRIs where it finds this: a second, for nothing.
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     try:
         status = command()(standalone_mode=False)
     except SluiceError as error:

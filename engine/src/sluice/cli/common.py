@@ -39,7 +39,7 @@ PortOption = Annotated[int, typer.Option(help="Port on the loopback address.")]
 
 
 def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any, Path]:
-    """A release of this machine, or of the artifact store that SLUICE_ARTEFACTS names: it is fetched then.
+    """A release of this machine, or of the artifact store that machines share: it is fetched then.
 
     Args:
         workspace: the checkout.
@@ -54,7 +54,7 @@ def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any
     """
     from sluice.release import champion
     from sluice.release.catalogue import bring_release
-    from sluice.release.environment_record import PLACE, shared_artifact_store
+    from sluice.release.environment_record import shared_address, shared_artifact_store
     from sluice.release.manifest import load
 
     chosen = release or champion.champion_id(record_of(workspace, env))
@@ -64,7 +64,7 @@ def find_release(workspace: Workspace, release: str, env: str = "") -> tuple[Any
     folder = workspace.releases / chosen
     if folder.is_dir():
         return load(folder), folder
-    if os.environ.get(PLACE):
+    if shared_address(os.environ):
         return bring_release(shared_artifact_store(os.environ), workspace, chosen)
     raise SluiceError(f"{folder}: no such release", remedy="`sluice release list` names those of this machine")
 
@@ -82,9 +82,6 @@ def elsewhere(occasion: str, on: str) -> Callable[..., Any]:
     Args:
         occasion: The hook: what is done.
         on: Name of the extra.
-
-    Returns:
-        The function that does it.
     """
     there = hooks(occasion)
     if on not in there:

@@ -30,6 +30,9 @@ def deploy(
     context: Context = "",
     timeout: Timeout = "2h",
     retry: Annotated[bool, typer.Option("--retry", help="Begin again with a release that was stopped.")] = False,
+    over_dead_stable: Annotated[
+        bool, typer.Option("--over-dead-stable", help="Without steps, where no pod of what is live is available.")
+    ] = False,
 ) -> None:
     """Bring a release into a cluster and watch it: promoted (exit code 0), or stopped or failed (1).
 
@@ -46,13 +49,22 @@ def deploy(
     manifest, _ = find_release(workspace, release, _recorded(env))
     if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
         raise GateFailed(f"{manifest.id} was refused by {', '.join(refused)}", remedy="deploy one that passed")
+    _agreed(workspace, env)
     seconds = _seconds(timeout, parse_duration)
     documents = render_release(
         workspace, env, manifest, image or manifest.image or "", load_image or manifest.load_image or ""
     )
     cluster = Cluster(workspace.state, context=context)
     with _interruptible(f"sluice deploy --env {env} --release {manifest.id}", env):
-        done = deploy_release(cluster, documents, show=_show, seconds=seconds, patience=WatchTimeouts(), retry=retry)
+        done = deploy_release(
+            cluster,
+            documents,
+            show=_show,
+            seconds=seconds,
+            patience=WatchTimeouts(),
+            retry=retry,
+            over_dead_stable=over_dead_stable,
+        )
     write_job_summary(done.markdown(env), os.environ)
     for line in done.logs:
         print(line)
@@ -60,10 +72,11 @@ def deploy(
         print(f"{done.release} is live in {env}" + ("; nothing changed" if done.kind == "unchanged" else ""))
         return
     set_outputs({"reason": " ".join(f"{env}: {'; '.join(done.reasons)}".split())})
+    kept = f"what was live stays live; `sluice rollback --env {env}` also takes the release out of the Rollout"
     raise CanaryStopped(
         f"{done.release} {'was stopped' if done.kind == 'stopped' else 'failed'} in {env}\n"
         + "\n".join(f"  {reason}" for reason in done.reasons),
-        remedy=f"what was live stays live; `sluice rollback --env {env}` also takes the release out of the Rollout",
+        remedy="nothing else was live: mend it and deploy again" if done.first else kept,
     )
 
 
@@ -86,6 +99,7 @@ def rollback(
     from sluice.rollout.analysis_templates import parse_duration
 
     workspace = Workspace.find()
+    _agreed(workspace, env)
     seconds = _seconds(timeout, parse_duration)
     namespace, name = place_of_rollout(workspace, env)
     cluster = Cluster(workspace.state, context=context)
@@ -104,9 +118,17 @@ def rollback(
 
 def _recorded(env: str) -> str:
     """The environment whose record is kept: all, once machines share an artifact store."""
-    from sluice.release.environment_record import PLACE
+    from sluice.release.environment_record import shared_address
 
-    return env if os.environ.get(PLACE) else ""
+    return env if shared_address(os.environ) else ""
+
+
+def _agreed(workspace: Workspace, env: str) -> None:
+    """Before the cluster is touched: the record follows it, and would stop where MLflow's alias disagrees."""
+    from sluice.release.champion import require_agreement
+
+    if _recorded(env):
+        require_agreement(workspace, record_of(workspace, env))
 
 
 def _before(workspace: Workspace, env: str) -> str:

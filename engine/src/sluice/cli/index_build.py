@@ -1,4 +1,5 @@
-"""`sluice index ...`: builds, loads and verifies collections. Commands that administer a store are in stores.py."""
+"""`sluice index ...`: builds, loads and verifies collections. Commands that administer a store are in the extra
+`admin`."""
 
 from __future__ import annotations
 
@@ -86,34 +87,6 @@ def index_migrate(
         print(f"{where}schema {done.after or 'empty'}" + ("" if done.steps else ": nothing to do"))
 
 
-@group.command("prune")
-def index_prune(
-    keep: Annotated[list[str], typer.Option(help="Id of a release that may be served again; once for each.")],
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-) -> None:
-    """Drop collections that were loaded for other releases only. One that a service searches stays."""
-    from sluice.retrieval.collection_usage import prune
-
-    with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        done = prune(connection, keep)
-    for name in done.dropped:
-        print(f"{name}: dropped")
-    for name in done.held:
-        print(f"{name}: stays, a service searches it or another is built on it")
-    for name in done.unrecorded:
-        print(f"{name}: stays, it was not loaded by `sluice index load`")
-    print(f"{len(done.dropped)} dropped")
-
-
-def collection_of(workspace: Workspace) -> str:
-    """The collection of build/index."""
-    from sluice.retrieval.index_files import read_index
-
-    return read_index(workspace.build / "index")[0].collection
-
-
 def chosen_stores(workspace: Workspace, store: str = "", env: str = "", tenant: str = "") -> Stores:
     """config/stores.yaml, with the store that the options of a command choose as the default.
 
@@ -122,9 +95,6 @@ def chosen_stores(workspace: Workspace, store: str = "", env: str = "", tenant: 
         store: its name; default: the default one.
         env: that of this environment.
         tenant: that of this tenant.
-
-    Returns:
-        The stores.
     """
     from sluice.core.settings import load_settings
     from sluice.retrieval.stores import Stores

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sluice.cli.common import print_json
-from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from sluice.prompts import Prompt
 
-group = typer.Typer(no_args_is_help=True, help="Check, list, show, compare and try prompts.")
+group = typer.Typer(no_args_is_help=True, help="Check, list and compare prompts.")
 
 
 @group.command("check")
@@ -32,19 +30,6 @@ def prompts_list() -> None:
     print_prompts(_prompts())
 
 
-@group.command("show")
-def prompts_show(
-    name: str,
-    values: Annotated[list[str] | None, typer.Option("--with", help="variable=value; may be given again.")] = None,
-) -> None:
-    """Render a prompt as the model would see it; variables without a value stay as they are written."""
-    from sluice.prompts import find_prompt, parse_values
-
-    prompt = find_prompt(Workspace.find().prompts, name)
-    for message in prompt.preview(**parse_values(prompt, values or [])):
-        print(f"[{message['role']}]\n{message['content']}\n")
-
-
 @group.command("diff")
 def prompts_diff(
     base: Annotated[str, typer.Argument(help="Branch, tag or commit to compare the working tree with.")],
@@ -60,27 +45,6 @@ def prompts_diff(
         print_json({"base": base, "prompts": [change.as_dict() for change in changes]})
     else:
         print_changes(changes, base=base, edited=edited)
-
-
-@group.command("test")
-def prompts_test(
-    names: Annotated[list[str] | None, typer.Argument(help="Prompts to try; default: all of them.")] = None,
-    cases: Annotated[
-        Path | None, typer.Option(help="JSON lines of {id, vars, expect}, in place of each prompt's testData.")
-    ] = None,
-    replay: Annotated[bool, typer.Option("--replay", help="Call no model: recorded responses only.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for cases.jsonl and summary.json.")] = None,
-) -> None:
-    """Try prompts against the provider of their role. What was asked before is not asked again."""
-    from sluice.evaluation.prompt_report import print_tests
-    from sluice.evaluation.prompt_tests import run_tests, write_tests
-
-    tested = run_tests(Workspace.find(), names or [], lines=cases, replay=replay)
-    if out:
-        write_tests(tested, out)
-    print_tests(tested)
-    if tested.passed < len(tested.records):
-        raise SluiceError(f"{len(tested.records) - tested.passed} of {len(tested.records)} cases did not pass")
 
 
 def _prompts() -> dict[str, Prompt]:

@@ -88,12 +88,12 @@ def release_verify(
     manifest.
 
     What cannot be looked at is said to be not verified."""
-    from sluice.release.environment_record import PLACE, shared_artifact_store
+    from sluice.release.environment_record import shared_address, shared_artifact_store
     from sluice.release.verification import check_artifact_store, check_attestation, check_champion, check_folder
 
     workspace = Workspace.find()
     manifest, folder = find_release(workspace, release, env)
-    store = shared_artifact_store(os.environ) if os.environ.get(PLACE) else None
+    store = shared_artifact_store(os.environ) if shared_address(os.environ) else None
     attestation = check_attestation(folder, os.environ)
     checks = [check_folder(folder), check_artifact_store(store, workspace, folder), attestation]
     if judged:
@@ -122,23 +122,52 @@ def release_rollback(
 
 @group.command("push")
 def release_push(
-    to: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix.", envvar=ARTEFACTS)],
     release: ChampionArgument = "",
+    to: Annotated[str, typer.Option(help="github, s3://bucket/prefix or a folder.", envvar=ARTEFACTS)] = "",
 ) -> None:
     """Put a release and its models where other machines fetch them, each file under its sha256."""
-    from sluice.release.artifact_store import open_artifact_store
+    from sluice.release import catalogue
+    from sluice.release.environment_record import PLACE, shared_artifact_store
     from sluice.release.transfer import push
 
     workspace = Workspace.find()
-    moved = push(find_release(workspace, release)[1], workspace, open_artifact_store(to))
+    store = shared_artifact_store({**os.environ, PLACE: to})
+    manifest, folder = find_release(workspace, release)
+    listed = any(entry.id == manifest.id for entry in catalogue.newest(store))
+    moved = push(folder, workspace, store)
+    if not listed:
+        catalogue.enter(store, folder, moved)
     print(f"{moved.manifest.id}: {moved.files} files, {moved.moved} of them new\nsha256:{moved.digest}")
+
+
+@group.command("prune")
+def release_prune(
+    keep: Annotated[
+        int, typer.Option(min=1, help="How many stay: of the newest, and of what was live in each environment.")
+    ] = 10,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove releases from the shared artifact store, and files that none of the others needs.
+
+    What is live or was, up to --keep in each environment, stays, and so do the newest ones, the newest untouched model,
+    and all of the last 24 hours."""
+    from sluice.release.environment_record import shared_artifact_store
+    from sluice.release.retention import prune
+
+    done = prune(shared_artifact_store(os.environ), Workspace.find(), keep, dry_run=dry_run)
+    for name in (*done.releases, *done.names):
+        print(f"{'would remove' if dry_run else 'removed'} {name}")
+    print(f"{len(done.kept)} releases stay")
 
 
 @group.command("fetch")
 def release_fetch(
     manifest: Annotated[str, typer.Argument(help="A release.json, or `sha256:` and its digest.")],
     source: Annotated[
-        str, typer.Option("--from", help="Folder, s3://bucket/prefix or https://host/path.", envvar=ARTEFACTS)
+        str,
+        typer.Option(
+            "--from", help="oci://registry/name, s3://bucket/prefix, https://host/path or a folder.", envvar=ARTEFACTS
+        ),
     ],
     into: Annotated[Path, typer.Option(help="Folder that becomes the release.")] = Path("/release"),
     only: Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from sluice.core.atomic_files import read_json
 from sluice.github.job_summary import write_job_summary
@@ -18,15 +17,15 @@ _STEPS = ("step", "weight", "seconds", "verdict")
 def show_release(outcome: ReleaseOutcome) -> None:
     """Prints the outcome for people, on standard output; in GitHub Actions it is in the summary of the job as well."""
     from rich.console import Console
+    from rich.markdown import Markdown
 
     write_job_summary(summary(outcome), os.environ)
     console = Console(highlight=False)
     if outcome.verdict == "unchanged":
         console.print(f"Nothing changed: {outcome.manifest.id} is live and stays live.")
         return
-    console.print(_table(_title(outcome), _METRICS, _metrics(outcome), words=(0,)))
-    if outcome.rehearsal:
-        console.print(_table("canary, step by step", _STEPS, _steps(outcome), words=(0, 3)))
+    console.print(f"{outcome.manifest.id} against the champion {outcome.champion.id if outcome.champion else 'none'}")
+    console.print(Markdown(_tables(outcome)))
     taken = ", ".join(f"{entry['stage']} {entry['seconds']:.0f} s" for entry in outcome.stages)
     console.print(f"stages   {taken}", soft_wrap=True)
     console.print(f"release  [bold]{outcome.manifest.id}[/bold]  {outcome.verdict}")
@@ -40,24 +39,13 @@ def summary(outcome: ReleaseOutcome) -> str:
     head = f"### Release {outcome.manifest.id}: {outcome.verdict}\n\n"
     if outcome.verdict == "unchanged":
         return head
-    steps = "\n" + table(_STEPS, _steps(outcome)) if outcome.rehearsal else ""
     reason = table(("reason",), [(outcome.reason,)]) + "\n" if outcome.reason else ""
-    return head + reason + table(_METRICS, _metrics(outcome)) + steps
+    return head + reason + _tables(outcome)
 
 
-def _title(outcome: ReleaseOutcome) -> str:
-    return f"{outcome.manifest.id} against the champion {outcome.champion.id if outcome.champion else 'none'}"
-
-
-def _table(title: str, head: tuple[str, ...], rows: Iterator[tuple[str, ...]], *, words: tuple[int, ...]) -> Any:
-    from rich.table import Table
-
-    shown = Table(title=title)
-    for number, name in enumerate(head):
-        shown.add_column(name, justify="left" if number in words else "right")
-    for row in rows:
-        shown.add_row(*row)
-    return shown
+def _tables(outcome: ReleaseOutcome) -> str:
+    steps = "\n" + table(_STEPS, _steps(outcome)) if outcome.rehearsal else ""
+    return table(_METRICS, _metrics(outcome)) + steps
 
 
 def _metrics(outcome: ReleaseOutcome) -> Iterator[tuple[str, ...]]:

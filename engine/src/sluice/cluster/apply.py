@@ -40,19 +40,20 @@ def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show) -> None:
 
 
 def keep(documents: Sequence[Manifest], live: Sequence[Manifest]) -> list[Manifest]:
-    """`documents` with what Argo Rollouts has written into their live objects: the pod hash in the selector of a
-    Service, the weights of a TraefikService.
+    """`documents` without the selector of a Service into which Argo Rollouts has written a pod hash, and with the
+    weights that it has written into a TraefikService.
 
-    Those fields are whole to the API server: without them an apply would take the traffic off the weights of a rollout,
-    or be refused."""
+    Both are whole to the API server. The selector is the controller's from then on: what is not applied stays, and in
+    the half minute after an abort the controller moves it to and fro, so a selector that was read is a conflict (Argo
+    Rollouts 1.9.1, rollout/trafficrouting.go:212 and rollout/service.go:283)."""
     there = {(one["kind"], one["metadata"]["name"]): one for one in live}
     kept: list[Manifest] = []
     for one in documents:
         other = there.get((one["kind"], one["metadata"]["name"]))
         document: Any = copy.deepcopy(dict(one))
         if other is not None and one["kind"] == "Service":
-            if chosen := (other["spec"].get("selector") or {}).get(HASH_LABEL):
-                document["spec"].setdefault("selector", {})[HASH_LABEL] = chosen
+            if HASH_LABEL in (other["spec"].get("selector") or {}):
+                document["spec"].pop("selector", None)
         elif other is not None and one["kind"] == "TraefikService":
             _keep_weights(document["spec"], other["spec"])
         kept.append(document)

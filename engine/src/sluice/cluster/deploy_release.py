@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,23 +14,37 @@ from sluice.cluster.job_logs import job_log
 from sluice.cluster.kubectl import Cluster, Show, patch, read
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.preparation_jobs import run_jobs
+from sluice.cluster.promotions import read_promotions, write_promotions
 from sluice.cluster.pruning import prune
 from sluice.cluster.release_overlay import rollout_of
-from sluice.cluster.rollout_observer import RolloutObserver, WatchTimeouts, target_of
+from sluice.cluster.rollout_observer import RolloutObserver, RolloutTarget, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
-from sluice.cluster.rollout_status import RolloutStatus, read_rollout
+from sluice.cluster.rollout_status import (
+    RELEASE_LABEL,
+    TEMPLATE_ANNOTATION,
+    RolloutStatus,
+    read_rollout,
+    template_key,
+)
+from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
+
+_ENDED = frozenset({"Successful", "Failed", "Error", "Inconclusive"})
+# Longer than the `abortScaleDownDelaySeconds` of engine/k8s/components/blue-green.
+_LEAVING_SECONDS = 150.0
 
 
 @dataclass(frozen=True)
 class DeploymentResult:
-    """How it ended. `unchanged`: the release was live before and nothing moved. `logs`: of the Jobs that decided."""
+    """How it ended. `unchanged`: the release was live before and nothing moved. `logs`: of the Jobs that decided.
+    `first`: nothing else was live."""
 
     release: str
     kind: Literal["promoted", "unchanged", "stopped", "failed"]
     reasons: tuple[str, ...] = ()
     logs: tuple[str, ...] = ()
+    first: bool = False
 
     @property
     def passed(self) -> bool:
@@ -51,6 +66,7 @@ def deploy(
     seconds: float,
     patience: WatchTimeouts,
     retry: bool = False,
+    over_dead_stable: bool = False,
 ) -> DeploymentResult:
     """Applies, watches, and after a promotion prunes.
 
@@ -63,35 +79,150 @@ def deploy(
         seconds: The most time for the whole rollout.
         patience: How long a silent API server and pods that do not start are waited for.
         retry: Lets a release that was stopped before begin again.
+        over_dead_stable: Promotes without steps and analyses, where no pod of stable is available.
 
     Raises:
-        SluiceError: A manifest or a Job failed before the Rollout was touched, or the watch cannot go on.
+        SluiceError: A manifest or a Job failed before the Rollout was touched, a person has paused the Rollout, or the
+            watch cannot go on.
     """
     documents = list(documents)
-    wanted: Any = rollout_of(documents)
-    before = next((read_rollout(one) for one in cluster.live([wanted])), None)
-    release = str(wanted["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/version"])
+    wanted = _marked(rollout_of(documents))
+    documents = [wanted if one["kind"] == "Rollout" else one for one in documents]
+    live = next(iter(cluster.live([wanted])), None)
+    before = read_rollout(live) if live else None
+    release = str(wanted["spec"]["template"]["metadata"]["labels"][RELEASE_LABEL])
+    _require_movable(before, retry=retry)
     show(_begins(before, release))
-    apply(cluster, documents, show)
     with cluster.client() as client:
-        run_jobs(cluster, client, [one for one in documents if one["kind"] == "Job"], show)
-        cluster.apply([wanted], force=True)
         target = target_of(wanted)
+        observer = RolloutObserver(client, target, show, patience, template=template_key(wanted["spec"]["template"]))
+        ended = _prepare(observer, live, over_dead_stable=over_dead_stable)
+        apply(cluster, documents, show)
+        run_jobs(cluster, client, [one for one in documents if one["kind"] == "Job"], show)
+        _note_live(client, observer, live)
+        cluster.apply([wanted], force=True)
         now = read_rollout(read(client, target.path))
         same = before is not None and before.generation == now.generation
         show(_goes_on(now, same))
+        if not same or retry:
+            observer.earlier = ended
+        if over_dead_stable:
+            _skip_steps(client, observer)
         if retry and now.observed and now.aborted:
             patch(client, f"{target.path}/status", {"status": {"abort": False}})
             show("trying again")
             # The controller answers with a status of its own; until then this one still says aborted.
             _await_retry(client, target.path, patience)
-        observer = RolloutObserver(client, target, show, patience, generation=now.generation)
         found = observer.until_end(seconds)
-        ended = _conclude(client, observer, found, seconds)
-        kind = "unchanged" if ended.kind == "promoted" and same and _stood_still(before, now) else ended.kind
+        ended_as = _conclude(observer, found, seconds)
+        kind = "unchanged" if ended_as.kind == "promoted" and same and _stood_still(before, now) else ended_as.kind
         if kind == "promoted":
+            _remember(client, target, observer)
             prune(client, target, show)
-        return DeploymentResult(release, kind, ended.reasons, _logs(client, target.namespace, found))  # type: ignore[arg-type]
+        logs = _logs(client, target.namespace, found)
+        nothing_before = before is None or not before.stable or before.stable == before.current == now.current
+        return DeploymentResult(release, kind, ended_as.reasons, logs, first=nothing_before)  # type: ignore[arg-type]
+
+
+def _marked(rollout: Any) -> Any:
+    """The Rollout with a digest of its pod template on that template."""
+    marked = copy.deepcopy(dict(rollout))
+    metadata = marked["spec"]["template"].setdefault("metadata", {})
+    metadata.setdefault("annotations", {})[TEMPLATE_ANNOTATION] = digest_of(marked["spec"]["template"])[:16]
+    return marked
+
+
+def _require_movable(before: RolloutStatus | None, *, retry: bool) -> None:
+    """SluiceError when a deployment would hang, or be promoted without being judged."""
+    if before is not None and before.paused:
+        patched = f'kubectl patch rollout {before.name} --type merge --patch \'{{"spec":{{"paused":false}}}}\''
+        raise SluiceError(f"{before.name}: a person has paused the Rollout", remedy=f"let it go on: {patched}")
+    if retry and before is not None and before.blue_green:
+        raise SluiceError(
+            "--retry: Argo Rollouts begins a blue-green rollout again unjudged, or judges pods that are not up",
+            remedy="`sluice rollback`, then deploy it again",
+        )
+
+
+def _prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:
+    """Looks at what is there before anything is applied.
+
+    Returns:
+        The runs that have ended already.
+
+    Raises:
+        SluiceError: Stable answers and is to be replaced unjudged, or pods of before do not go.
+    """
+    if live is None:
+        return frozenset()
+    picture = observer.look()
+    rollout = picture.rollout
+    if rollout is None:
+        return frozenset()
+    stable = picture.replica_sets.get(rollout.stable)
+    if over_dead_stable and stable is not None and stable.available:
+        raise SluiceError(
+            f"--over-dead-stable: {stable.available} pods of stable are available", remedy="deploy without it"
+        )
+    _await_leaving(observer)
+    return frozenset(run.name for run in picture.runs.values() if run.phase in _ENDED)
+
+
+def _note_live(client: httpx.Client, observer: RolloutObserver, live: Manifest | None) -> None:
+    """What is live and was not noted: its deployment was not watched to the end."""
+    rollout = observer.picture.rollout
+    if live is None or rollout is None:
+        return
+    known = read_promotions(live)
+    if rollout.phase != "Healthy" or rollout.stable != rollout.current or not observer.picture.begun:
+        return
+    if known.promoted[:1] != (rollout.stable,):
+        write_promotions(client, observer.target.path, known.with_promoted(rollout.stable))
+
+
+def _await_leaving(observer: RolloutObserver) -> None:
+    """Waits until the pods of this template that an aborted blue-green rollout left have gone.
+
+    While they are there the controller takes the same template for one to go back to and makes it active unjudged
+    (Argo Rollouts 1.9.1, rollout/replicaset.go:33-46, rollout/bluegreen.go:113-117)."""
+    rollout = observer.picture.rollout
+    if rollout is None or not rollout.blue_green:
+        return
+    own = [
+        one
+        for one in observer.picture.replica_sets.values()
+        if one.template == observer.template and one.template_hash != rollout.stable and one.replicas
+    ]
+    if not own:
+        return
+    observer.show("waiting for the pods of the attempt before to go: with them Argo Rollouts would not judge it")
+
+    def gone() -> bool:
+        sets = observer.look().replica_sets
+        return not any(sets[one.template_hash].replicas for one in own if one.template_hash in sets)
+
+    if not wait_until(gone, seconds=_LEAVING_SECONDS, every=observer.patience.poll):
+        raise SluiceError(
+            "pods of the attempt before are still there", remedy="`sluice rollback`, wait a minute, and deploy again"
+        )
+
+
+def _skip_steps(client: httpx.Client, observer: RolloutObserver) -> None:
+    """Promotes without steps and analyses: there is nothing to compare with, and nobody is served."""
+    if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
+        raise SluiceError("the controller does not begin", remedy="is the controller of Argo Rollouts running?")
+    patch(client, f"{observer.target.path}/status", {"status": {"promoteFull": True}})
+    observer.show("stable has no pod that answers: this release is promoted without being judged")
+
+
+def _remember(client: httpx.Client, target: RolloutTarget, observer: RolloutObserver) -> None:
+    """Notes what was promoted. Where it cannot, the verdict stays: the next deployment notes it (`_note_live`)."""
+    rollout = observer.picture.rollout
+    try:
+        known = read_promotions(read(client, target.path))
+        write_promotions(client, target.path, known.with_promoted(rollout.current if rollout else ""))
+    except SluiceError as error:
+        observer.show(f"the promotion was not noted: {error.message}")
 
 
 def _begins(before: RolloutStatus | None, release: str) -> str:
@@ -128,16 +259,16 @@ def _await_retry(client: httpx.Client, path: str, patience: WatchTimeouts) -> No
         )
 
 
-def _conclude(client: httpx.Client, observer: RolloutObserver, found: RolloutOutcome, seconds: float) -> RolloutOutcome:
+def _conclude(observer: RolloutObserver, found: RolloutOutcome, seconds: float) -> RolloutOutcome:
     """What cannot go on is aborted, so that stable has all traffic and not most of it."""
     rollout = observer.picture.rollout
     if found.kind in ("promoted", "stopped") or rollout is None:
         return found
-    if rollout.first or rollout.stable == rollout.current or rollout.invalid:
-        return replace(found, kind="failed")  # there is nothing to go back to, or nothing has moved
+    if found.kind == "replaced" or rollout.first or rollout.stable == rollout.current or rollout.invalid:
+        return replace(found, kind="failed")  # not ours any more, nothing to go back to, or nothing has moved
     observer.show(f"{found.kind}: aborting, stable gets all traffic")
     try:
-        patch(client, f"{observer.target.path}/status", {"status": {"abort": True}})
+        observer.abort()
         ended = observer.until_end(min(seconds, 2 * observer.patience.settle), only=frozenset({"stopped", "promoted"}))
     except SluiceError as error:
         hint = "it still has its share of the traffic: `sluice rollback` takes it away"

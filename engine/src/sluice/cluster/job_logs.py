@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from sluice.cluster.kubectl import message, read
+from sluice.cluster.kubectl import find, message, read
 from sluice.core.errors import SluiceError
 
 
@@ -22,7 +22,7 @@ def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) 
     try:
         found = read(client, pods, labelSelector=job_label(job))["items"]
         if not found:
-            return [f"job {job}: its pods are gone, and their log with them"]
+            return [f"job {job}: its pods are gone, and their log with them{_why(client, namespace, job)}"]
         newest = max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
         query = {"tailLines": str(lines), **_container(newest)}
         response = client.get(f"{pods}/{newest['metadata']['name']}/log", params=query)
@@ -31,6 +31,15 @@ def job_log(client: httpx.Client, namespace: str, job: str, *, lines: int = 40) 
         return response.text.splitlines() or [f"job {job}: it wrote nothing"]
     except (SluiceError, httpx.HTTPError) as error:
         return [f"job {job}: no log ({str(error).splitlines()[0]})"]
+
+
+def _why(client: httpx.Client, namespace: str, job: str) -> str:
+    """What the Job itself says: at its deadline the controller of Jobs deletes the pods, and only this is left."""
+    document = find(client, f"/apis/batch/v1/namespaces/{namespace}/jobs/{job}") or {}
+    for one in (document.get("status") or {}).get("conditions") or ():
+        if one["type"] == "Failed" and one["status"] == "True":
+            return f": {one.get('reason', '')}, {one.get('message', '')}"
+    return ""
 
 
 def _container(pod: Mapping[str, Any]) -> dict[str, str]:

@@ -24,6 +24,9 @@ _RENDER_SECONDS = 60
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What an overlay holds before `images:` names a real build. Nothing has this digest, so no pod starts from it.
 PLACEHOLDER = "sha256:" + "0" * 64
+# What Argo Rollouts 1.9 needs to write to Traefik 3: its defaults name the group of Traefik 2, and then no step of any
+# canary is taken (utils/defaults/defaults.go:65-66, rollout/trafficrouting/traefik/traefik.go:71-92 at v1.9.1).
+ARGO_FLAGS = ("--traefik-api-group=traefik.io", "--traefik-api-version=traefik.io/v1alpha1")
 
 
 def kubectl() -> str:

@@ -12,10 +12,11 @@ from typing import Any
 
 import httpx
 
-from sluice.cluster.kubectl import MANAGER, Cluster, Show, patch, read
+from sluice.cluster.kubectl import MANAGER, Cluster, Show, read
+from sluice.cluster.promotions import Promotions, read_promotions, write_promotions
 from sluice.cluster.rollout_observer import RolloutObserver, RolloutTarget, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
-from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout
+from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout, template_key
 from sluice.core.errors import SluiceError
 
 _REVISION = "rollout.argoproj.io/revision"
@@ -23,12 +24,13 @@ _REVISION = "rollout.argoproj.io/revision"
 
 @dataclass(frozen=True)
 class Revision:
-    """One ReplicaSet of the Rollout, newest first by `number`."""
+    """One ReplicaSet of the Rollout, newest first by `number`. `made`: when, in ISO 8601."""
 
     number: int
     template_hash: str
     release: str
     template: Mapping[str, Any]
+    made: str = ""
 
 
 def rollback(
@@ -49,7 +51,7 @@ def rollback(
         namespace: Of the Rollout.
         name: Of the Rollout.
         release: The release to go back to. Empty: to stable while a rollout is under way or stopped, else to `before`.
-        before: The release before the one that is live; empty: the revision before.
+        before: The release before the one that is live; empty: what was promoted before it, as the Rollout remembers.
         show: Prints a line.
         seconds: The most time for it.
         patience: How long a silent API server and pods that do not start are waited for.
@@ -58,26 +60,37 @@ def rollback(
         The release that was gone back to, and how it ended: None when it was live already.
 
     Raises:
-        SluiceError: The cluster does not hold that release, or its ConfigMaps, any more.
+        SluiceError: The cluster does not hold that release, or its ConfigMaps, any more; it was never promoted; or
+            nothing says what was promoted before.
     """
     with cluster.client() as client:
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/{name}"
         document = read(client, path)
         now, target = read_rollout(document), target_of(document)
-        at_rest = now.current == now.stable
-        chosen = choose(now, revisions(client, target, now.uid), release or (before if at_rest else ""))
+        at_rest, remembered = now.current == now.stable, read_promotions(document)
+        known = revisions(client, target, now.uid)
+        if at_rest and before and not release:  # the record knows that it was promoted
+            chosen = choose(now, known, before, Promotions())
+        else:
+            chosen = choose(now, known, release, remembered)
         label = chosen.release or f"revision {chosen.number}"
         if chosen.template_hash == now.current and now.phase == "Healthy" and now.stable == now.current:
             return label, None
         _require_maps(client, namespace, chosen)
+        observer = RolloutObserver(client, target, show, patience, template=template_key(chosen.template))
         if now.current != now.stable and not now.first and not now.aborted:
-            patch(client, f"{path}/status", {"status": {"abort": True}})
+            observer.abort()
             show("aborted: stable gets all traffic")
         show(f"back to {label} (revision {chosen.number})")
+        if any(one.template_hash == now.stable and one.made < chosen.made for one in known):
+            # Argo Rollouts 1.9.1, rollout/sync.go:905-935: only an older ReplicaSet is gone back to without steps.
+            show("its ReplicaSet is newer than that of stable, so Argo Rollouts runs the steps of the canary")
         cluster.apply([manifest(document, chosen)], force=True)
-        after = read_rollout(read(client, path))
-        observer = RolloutObserver(client, target, show, patience, generation=after.generation)
-        return label, observer.until_end(seconds)
+        ended = observer.until_end(seconds)
+        if ended.kind == "promoted":
+            left = now.stable if now.stable != chosen.template_hash else ""
+            write_promotions(client, path, remembered.with_promoted(chosen.template_hash, instead_of=left))
+        return label, ended
 
 
 def revisions(client: httpx.Client, target: RolloutTarget, uid: str) -> list[Revision]:
@@ -91,20 +104,42 @@ def revisions(client: httpx.Client, target: RolloutTarget, uid: str) -> list[Rev
         labels = dict((template.get("metadata") or {}).get("labels") or {})
         digest = str(labels.get(HASH_LABEL, metadata.get("labels", {}).get(HASH_LABEL, "")))
         number = int((metadata.get("annotations") or {}).get(_REVISION, 0))
-        found.append(Revision(number, digest, str(labels.get(RELEASE_LABEL, "")), template))
+        made = str(metadata.get("creationTimestamp", ""))
+        found.append(Revision(number, digest, str(labels.get(RELEASE_LABEL, "")), template, made))
     return sorted(found, key=lambda one: one.number, reverse=True)
 
 
-def choose(now: RolloutStatus, known: list[Revision], release: str) -> Revision:
-    """The revision to go back to. SluiceError, naming those that are there, when there is none."""
+def choose(now: RolloutStatus, known: list[Revision], release: str, remembered: Promotions) -> Revision:
+    """The revision to go back to.
+
+    Args:
+        now: The Rollout.
+        known: What the cluster holds, newest first.
+        release: Its name; empty: stable while another is under way, else what was promoted before.
+        remembered: What has been promoted. Where that is nothing, a name is needed.
+
+    Raises:
+        SluiceError: It is not there, or never was promoted; names those that are there.
+    """
     names = ", ".join(one.release or f"revision {one.number}" for one in known) or "none"
     if release:
         wanted = [one for one in known if one.release == release]
+        if wanted and not any(_promoted(one, known, remembered) for one in wanted):
+            raise SluiceError(
+                f"{now.name}: {release} was never promoted here, and a rollback would give it all traffic unjudged",
+                remedy=f"deploy it: `sluice deploy --release {release}`",
+            )
+        wanted.sort(key=lambda one: one.template_hash not in remembered.known)
     elif now.current != now.stable:
         wanted = [one for one in known if one.template_hash == now.stable]
+    elif not remembered.promoted:
+        raise SluiceError(
+            f"{now.name}: nothing says which release was promoted before; the cluster holds {names}",
+            remedy="name one: `sluice rollback RELEASE --env ENVIRONMENT`",
+        )
     else:
-        newest = next((one.number for one in known if one.template_hash == now.current), 0)
-        wanted = [one for one in known if one.number < newest]
+        there = {one.template_hash: one for one in known}
+        wanted = [there[one] for one in remembered.promoted if one in there and one != now.current]
     if not wanted:
         what = f"{release} is not in the cluster any more" if release else "there is no earlier release in the cluster"
         raise SluiceError(
@@ -113,11 +148,20 @@ def choose(now: RolloutStatus, known: list[Revision], release: str) -> Revision:
     return wanted[0]
 
 
+def _promoted(one: Revision, known: list[Revision], remembered: Promotions) -> bool:
+    """Remembered as promoted, or older than all that is remembered."""
+    numbers = [other.number for other in known if other.template_hash in remembered.known]
+    return one.template_hash in remembered.known or not numbers or one.number < min(numbers)
+
+
 def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
     """The Rollout to apply: its spec with the template of `chosen`, and a window in which Argo Rollouts goes back
     without canary steps. The next deployment leaves that window out again."""
     metadata = document["metadata"]
-    spec = {key: value for key, value in document["spec"].items() if key != "template"}
+    # A pause by a person would keep Argo Rollouts from moving a single pod, and a restart belongs to what is live.
+    spec = {key: value for key, value in document["spec"].items() if key not in ("template", "paused", "restartAt")}
+    if document["spec"].get("paused"):
+        spec["paused"] = False
     if not _owns_replicas(metadata):
         spec.pop("replicas", None)  # an autoscaler's
     template = {key: value for key, value in chosen.template.items() if key != "metadata"}

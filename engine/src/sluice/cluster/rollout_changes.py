@@ -8,8 +8,8 @@ from sluice.cluster.rollout_status import MetricResult, PodStatus, RolloutSnapsh
 def changes(before: RolloutSnapshot, after: RolloutSnapshot) -> list[str]:
     """One line for each thing that changed, in the order in which it matters; none when nothing did."""
     lines: list[str] = []
-    if after.rollout and after.rollout.observed:
-        lines += _rollout(before.rollout if before.rollout and before.rollout.observed else None, after.rollout)
+    if after.rollout and after.begun:
+        lines += _rollout(before.rollout if before.begun else None, after.rollout)
     own = {run.name for run in after.own_runs}
     for name, run in after.runs.items():
         if name in own:
@@ -35,6 +35,8 @@ def _rollout(before: RolloutStatus | None, after: RolloutStatus) -> list[str]:
         lines.append(f"rollout: {after.phase}" + (f", {after.message}" if after.message else ""))
     if after.aborted and not (before and before.aborted):
         lines.append("rollout: aborted")
+    if after.refused and not (before and before.refused == after.refused):
+        lines.append(f"the cluster makes no pods for it: {after.refused}")
     return lines
 
 

@@ -13,19 +13,22 @@ from typing import Any
 
 import httpx
 
-from sluice.cluster.kubectl import ClusterUnreachableError, Show, read
+from sluice.cluster.kubectl import ClusterUnreachableError, Show, patch, read
 from sluice.cluster.rollout_changes import changes
 from sluice.cluster.rollout_outcome import RolloutOutcome, outcome, waits_for_a_person, weights_are_back
-from sluice.cluster.rollout_status import RolloutSnapshot, read_pod, read_rollout, read_run
+from sluice.cluster.rollout_status import RolloutSnapshot, read_pod, read_replica_set, read_rollout, read_run
 from sluice.core.errors import SluiceError
 
-KINDS = frozenset({"promoted", "stopped", "failed", "inconclusive"})
+KINDS = frozenset({"promoted", "stopped", "failed", "inconclusive", "replaced"})
+# Seconds between two requests to abort.
+_ABORT_AGAIN = 2.0
 
 
 @dataclass(frozen=True)
 class WatchTimeouts:
     """Seconds. `lost`: how long without the API server until we give up. `pull`: how long a pod may fail to start.
-    `settle`: how long weights may take to be back after an abort. `poll`: between two looks."""
+    `settle`: how long weights may take to be back after an abort, and how long a Rollout may be invalid: the controller
+    tries again what came before its Services or templates. `poll`: between two looks."""
 
     lost: float = 120.0
     pull: float = 120.0
@@ -46,6 +49,10 @@ class RolloutTarget:
         return f"{self.custom}/rollouts/{self.name}"
 
     @property
+    def replica_sets(self) -> str:
+        return f"/apis/apps/v1/namespaces/{self.namespace}/replicasets"
+
+    @property
     def custom(self) -> str:
         """Where the kinds of Argo Rollouts are."""
         return f"/apis/argoproj.io/v1alpha1/namespaces/{self.namespace}"
@@ -58,17 +65,25 @@ def target_of(rollout: Mapping[str, Any]) -> RolloutTarget:
 
 
 class RolloutObserver:
-    """`generation`: the oldest of the Rollout's specs that counts."""
+    """`template`: the key of the pod template that is deployed, see `template_key`. `earlier`: names of runs that had
+    ended before."""
 
     def __init__(
-        self, client: httpx.Client, target: RolloutTarget, show: Show, patience: WatchTimeouts, *, generation: int = 0
+        self,
+        client: httpx.Client,
+        target: RolloutTarget,
+        show: Show,
+        patience: WatchTimeouts,
+        *,
+        template: str = "",
+        earlier: frozenset[str] = frozenset(),
     ):
         self.client, self.target, self.show, self.patience = client, target, show, patience
-        self.generation = generation
+        self.template, self.earlier = template, earlier
         self.picture = RolloutSnapshot()
         self._refused: set[str] = set()
         self._lost_since: float | None = None
-        self._stuck_since: dict[str, float] = {}
+        self._since: dict[str, float] = {}  # when a problem was first seen
         self._waiting = False
 
     def until_end(self, seconds: float, *, only: frozenset[str] = KINDS) -> RolloutOutcome:
@@ -96,10 +111,49 @@ class RolloutObserver:
                 failed = found.kind == "failed"
             if now > end:
                 raise SluiceError(
-                    f"{self.target.name}: no end after {seconds:.0f} s of watching",
+                    f"{self.target.name}: no end after {seconds:.0f} s of watching; {self._state()}",
                     remedy="the rollout goes on; run the same command again to watch it",
                 )
             time.sleep(self.patience.poll)
+
+    def abort(self) -> None:
+        """Gives all traffic to stable.
+
+        The controller overwrites a patch that comes while it writes a status of its own (seen with Argo Rollouts
+        1.9.1), so this asks again until the status says that it has aborted.
+
+        Raises:
+            SluiceError: It has not, for longer than `patience.settle`.
+        """
+        end, again = time.monotonic() + self.patience.settle, 0.0
+        while True:
+            now = time.monotonic()
+            status = read(self.client, self.target.path).get("status") or {}
+            if status.get("abort") and (status.get("abortedAt") or status.get("phase") == "Degraded"):
+                return
+            if now > end:
+                raise SluiceError(
+                    "the controller has not aborted the rollout", remedy="is the controller of Argo Rollouts running?"
+                )
+            if now >= again:
+                patch(self.client, f"{self.target.path}/status", {"status": {"abort": True}})
+                again = now + _ABORT_AGAIN
+            time.sleep(min(self.patience.poll, 0.2))
+
+    def look(self) -> RolloutSnapshot:
+        """One picture, nothing printed. SluiceError when the API server does not show it."""
+        self.picture = self._picture()
+        return self.picture
+
+    def _state(self) -> str:
+        """What it waits for."""
+        rollout = self.picture.rollout
+        if rollout is None or not self.picture.begun:
+            return "the controller has not begun with this release"
+        step = (
+            f", step {rollout.step + 1} of {len(rollout.steps)}" if rollout.step is not None and rollout.steps else ""
+        )
+        return f"it is {rollout.phase}{step}" + (f": {rollout.message}" if rollout.message else "")
 
     def _look(self, now: float) -> bool:
         """Takes a picture and prints what has changed; False while the API server does not answer."""
@@ -132,12 +186,15 @@ class RolloutObserver:
         rollouts = read(self.client, f"{target.custom}/rollouts", fieldSelector=f"metadata.name={target.name}")["items"]
         if not rollouts:
             raise SluiceError(f"Rollout {target.name}: it is gone", remedy="deploy again")
+        sets = read(self.client, target.replica_sets, labelSelector=target.selector)["items"]
         runs = self._listed("analysisruns", f"{target.custom}/analysisruns")
         pods = self._listed("pods", f"/api/v1/namespaces/{target.namespace}/pods", labelSelector=target.selector)
         return RolloutSnapshot(
             read_rollout(rollouts[0]),
             {run.name: run for run in map(read_run, runs)},
             {pod.name: pod for pod in map(read_pod, pods)},
+            {one.template_hash: one for one in map(read_replica_set, sets)},
+            self.earlier,
         )
 
     def _listed(self, what: str, path: str, **query: str) -> list[Any]:
@@ -154,17 +211,27 @@ class RolloutObserver:
             return []
 
     def _outcome(self, now: float) -> RolloutOutcome | None:
-        found = outcome(self.picture, generation=self.generation)
-        return found or (RolloutOutcome("failed", stuck) if (stuck := self._stuck(now)) else None)
-
-    def _stuck(self, now: float) -> tuple[str, ...]:
-        """Pods of the new release that have not been able to start for longer than `patience.pull`."""
+        found = outcome(self.picture, template=self.template)
         rollout = self.picture.rollout
-        # Before the controller has seen the new spec, `current` still names the pods of the old one.
-        if rollout is None or not rollout.observed or rollout.generation < self.generation:
-            return ()
-        own = [pod for pod in self.picture.pods.values() if pod.stuck and pod.template_hash == rollout.current]
-        self._stuck_since = {pod.name: self._stuck_since.get(pod.name, now) for pod in own}
-        return tuple(
-            f"pod {pod.name}: {pod.problem}" for pod in own if now - self._stuck_since[pod.name] >= self.patience.pull
-        )
+        problems = self._problems()
+        if rollout is not None and rollout.observed and rollout.invalid:
+            problems["invalid"] = (rollout.invalid, self.patience.settle)
+        self._since = {name: self._since.get(name, now) for name in problems}
+        late = {name: text for name, (text, most) in problems.items() if now - self._since[name] >= most}
+        if found is not None and found.kind == "failed" and "invalid" in problems and "invalid" not in late:
+            return None
+        return found or (RolloutOutcome("failed", tuple(late.values())) if late else None)
+
+    def _problems(self) -> dict[str, tuple[str, float]]:
+        """What keeps the pods of the new release from starting, by a name, and how long it may."""
+        rollout = self.picture.rollout
+        if rollout is None or not self.picture.begun:
+            return {}
+        found = {
+            pod.name: (f"pod {pod.name}: {pod.problem}", self.patience.pull)
+            for pod in self.picture.pods.values()
+            if pod.stuck and pod.template_hash == rollout.current
+        }
+        if rollout.refused:
+            found["refused"] = (f"the cluster makes no pods for it: {rollout.refused}", self.patience.pull)
+        return found

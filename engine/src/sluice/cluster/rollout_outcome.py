@@ -12,26 +12,40 @@ from sluice.cluster.rollout_status import RolloutSnapshot, RolloutStatus
 @dataclass(frozen=True)
 class RolloutOutcome:
     """`promoted`: the release has all traffic. `stopped`: it was aborted, stable has the traffic. `failed`: it cannot
-    go on. `inconclusive`: an analysis could not decide, and the rollout waits.
+    go on. `inconclusive`: an analysis could not decide, and the rollout waits. `replaced`: another one was deployed
+    over it.
 
     `reasons`: a line each; `jobs`: whose logs say more."""
 
-    kind: Literal["promoted", "stopped", "failed", "inconclusive"]
+    kind: Literal["promoted", "stopped", "failed", "inconclusive", "replaced"]
     reasons: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
 
 
-def outcome(picture: RolloutSnapshot, *, generation: int = 0) -> RolloutOutcome | None:
-    """None while the rollout goes on. A status about a spec older than `generation` says nothing."""
+def outcome(picture: RolloutSnapshot, *, template: str = "") -> RolloutOutcome | None:
+    """How the deployment of a pod template has ended.
+
+    Args:
+        picture: What is known.
+        template: The key of the deployed template, as `template_key` reads it; empty: whatever the Rollout has.
+
+    Returns:
+        None while it goes on. A status about another template says nothing.
+    """
     rollout = picture.rollout
-    if rollout is None or not rollout.observed or rollout.generation < generation:
+    if rollout is None:
         return None
-    if rollout.invalid:
+    if template and rollout.template != template:
+        other = rollout.release or "another pod template"
+        return RolloutOutcome("replaced", (f"{other} was deployed over it, before it had ended",))
+    if rollout.observed and rollout.invalid:
         return RolloutOutcome("failed", (f"the controller refuses the Rollout: {rollout.invalid}",))
-    if rollout.aborted:
-        return RolloutOutcome("stopped", *_reasons(picture, rollout))
+    if not picture.begun:
+        return None
     if rollout.phase == "Healthy" and rollout.stable and rollout.stable == rollout.current:
         return RolloutOutcome("promoted")
+    if rollout.aborted:
+        return RolloutOutcome("stopped", *_reasons(picture, rollout))
     if "InconclusiveAnalysisRun" in rollout.pauses:
         return RolloutOutcome("inconclusive", *_reasons(picture, rollout))
     if rollout.phase == "Degraded":
@@ -60,6 +74,8 @@ def _reasons(picture: RolloutSnapshot, rollout: RolloutStatus) -> tuple[tuple[st
         jobs += [metric.job for metric in run.bad if metric.job]
         if not run.bad and run.phase in ("Failed", "Error", "Inconclusive"):
             lines.append(f"{run.name}: {run.phase}, {run.message}")
+    if rollout.refused:
+        lines.append(f"the cluster makes no pods for it: {rollout.refused}")
     if not lines and rollout.message:
         lines.append(rollout.message)
     if not lines:

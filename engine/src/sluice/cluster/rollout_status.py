@@ -15,12 +15,17 @@ Object = Mapping[str, Any]
 # The release that a pod template belongs to. A label of its pods too, so that `kubectl get pods -L` shows it.
 RELEASE_LABEL = "app.kubernetes.io/version"
 HASH_LABEL = "rollouts-pod-template-hash"
+# A digest of the pod template that `sluice deploy` applied, on the template itself: the API server and the controller
+# fill templates with defaults, so this alone tells which ReplicaSet belongs to which deployment.
+TEMPLATE_ANNOTATION = "sluice/template"
 BAD_PHASES = ("Failed", "Error", "Inconclusive")
 # Why a container waits when it will not start by waiting longer alone.
 _REASONS = (
     "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable",
     "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff",
 )  # fmt: skip
+# On a ReplicaSet whose pods go at that time.
+_DEADLINE = "scale-down-deadline"
 _ARG = re.compile(r"\{\{\s*args\.([\w.-]+)\s*\}\}")
 
 
@@ -43,6 +48,9 @@ class RolloutStatus:
     weight: int | None
     pauses: tuple[str, ...]
     conditions: Mapping[str, tuple[str, str, str]]  # type: (status, reason, message)
+    template: str = ""  # see `template_key`
+    paused: bool = False  # `spec.paused`: by a person
+    blue_green: bool = False
 
     @property
     def first(self) -> bool:
@@ -52,7 +60,15 @@ class RolloutStatus:
     @property
     def invalid(self) -> str:
         """Why the controller refuses the spec, empty when it does not."""
-        status, _, message = self.conditions.get("InvalidSpec", ("", "", ""))
+        return self._holds("InvalidSpec")
+
+    @property
+    def refused(self) -> str:
+        """Why the cluster makes no pods for it, such as a quota or Pod Security; empty when it does."""
+        return self._holds("ReplicaFailure")
+
+    def _holds(self, condition: str) -> str:
+        status, _, message = self.conditions.get(condition, ("", "", ""))
         return message or "no reason is given" if status == "True" else ""
 
 
@@ -71,6 +87,8 @@ class MetricResult:
 
 @dataclass(frozen=True)
 class RunStatus:
+    """`owner`: the uid of a Rollout, or the name of an Experiment."""
+
     name: str
     owner: str
     template_hash: str
@@ -95,21 +113,63 @@ class PodStatus:
 
 
 @dataclass(frozen=True)
+class ReplicaSetStatus:
+    """`template`: see `template_key`. `leaving`: it keeps its pods for a while, until a time that is set already."""
+
+    template_hash: str
+    template: str
+    replicas: int
+    available: int
+    leaving: bool
+
+
+@dataclass(frozen=True)
 class RolloutSnapshot:
-    """All that is known at one moment. Runs and pods are by name."""
+    """All that is known at one moment. Runs and pods are by name, ReplicaSets by the hash of their template.
+
+    `earlier`: runs that had ended before the deployment that is watched began."""
 
     rollout: RolloutStatus | None = None
     runs: Mapping[str, RunStatus] = field(default_factory=dict)
     pods: Mapping[str, PodStatus] = field(default_factory=dict)
+    replica_sets: Mapping[str, ReplicaSetStatus] = field(default_factory=dict)
+    earlier: frozenset[str] = frozenset()
+
+    @property
+    def begun(self) -> bool:
+        """The status of the Rollout is about the pod template that its spec has now.
+
+        `observedGeneration` alone does not say so: at a change of `replicas`, and at one of the template after an abort
+        in a pause, the controller publishes the status of the template before under the new generation (Argo Rollouts
+        1.9.1, rollout/context.go:58-65, rollout/sync.go:272-313 and 532)."""
+        rollout = self.rollout
+        if rollout is None or not rollout.observed:
+            return False
+        current = self.replica_sets.get(rollout.current)
+        return current is not None and current.template == rollout.template
 
     @property
     def own_runs(self) -> list[RunStatus]:
-        """The analyses of the pod template that the Rollout has now."""
+        """The analyses of the pod template that the Rollout has now, begun for this deployment."""
         return [
             run
             for run in self.runs.values()
-            if self.rollout and run.owner == self.rollout.uid and run.template_hash == self.rollout.current
+            if self.rollout and run.name not in self.earlier and _of(run, self.rollout)
         ]
+
+
+def _of(run: RunStatus, rollout: RolloutStatus) -> bool:
+    """An analysis of a step, or of an experiment that a step began: the controller names those after the template."""
+    if run.owner == rollout.uid:
+        return run.template_hash == rollout.current
+    return run.owner.startswith(f"{rollout.name}-{rollout.current}-")
+
+
+def template_key(template: Object) -> str:
+    """What tells the pod template of one deployment from others: its annotation, else the release that it names."""
+    metadata = template.get("metadata") or {}
+    annotated = (metadata.get("annotations") or {}).get(TEMPLATE_ANNOTATION)
+    return str(annotated or (metadata.get("labels") or {}).get(RELEASE_LABEL, ""))
 
 
 def read_rollout(document: Object) -> RolloutStatus:
@@ -137,6 +197,20 @@ def read_rollout(document: Object) -> RolloutStatus:
         weight=(weights.get("canary") or {}).get("weight"),
         pauses=tuple(str(one["reason"]) for one in status.get("pauseConditions") or ()),
         conditions=conditions,
+        template=template_key(spec.get("template") or {}),
+        paused=bool(spec.get("paused")),
+        blue_green="blueGreen" in (spec.get("strategy") or {}),
+    )
+
+
+def read_replica_set(document: Object) -> ReplicaSetStatus:
+    metadata, spec, status = document["metadata"], document["spec"], document.get("status") or {}
+    return ReplicaSetStatus(
+        template_hash=str((metadata.get("labels") or {}).get(HASH_LABEL, "")),
+        template=template_key(spec.get("template") or {}),
+        replicas=int(status.get("replicas") or 0),
+        available=int(status.get("availableReplicas") or 0),
+        leaving=_DEADLINE in (metadata.get("annotations") or {}),
     )
 
 
@@ -154,7 +228,10 @@ def read_run(document: Object) -> RunStatus:
     metadata, spec, status = document["metadata"], document.get("spec") or {}, document.get("status") or {}
     arguments = {str(one["name"]): str(one.get("value", "")) for one in spec.get("args") or ()}
     metrics = {str(one["name"]): one for one in spec.get("metrics") or ()}
-    owners = [str(one.get("uid", "")) for one in metadata.get("ownerReferences") or () if one.get("kind") == "Rollout"]
+    owners = [
+        str(one.get("uid" if one.get("kind") == "Rollout" else "name", ""))
+        for one in metadata.get("ownerReferences") or ()
+    ]
     return RunStatus(
         name=str(metadata["name"]),
         owner=next(iter(owners), ""),

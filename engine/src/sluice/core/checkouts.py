@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sluice.core import git
+from sluice.core.processes import program
 from sluice.core.workspace import Workspace
 
 FOLDER = "checkouts"  # below .sluice/
@@ -33,9 +33,6 @@ def checkout(
         commit: full name.
         share: folders below .sluice/ that are the same in both; what lies in them must be named by its content.
         on_drop: called with the .sluice folder of each before it goes.
-
-    Returns:
-        The other checkout.
 
     Raises:
         SluiceError: git cannot bring the commit.
@@ -60,20 +57,13 @@ def checkout(
 
 
 def _share_dvc_cache(workspace: Workspace, draft: Path) -> None:
-    shared, local = workspace.root / ".dvc" / "config", workspace.root / ".dvc" / "config.local"
-    texts = [path.read_text() for path in (shared, local) if path.is_file()]
-    target = draft / ".dvc" / "config.local"
-    if any("[cache]" in text for text in texts):  # it may lie anywhere: dvc knows
-        if local.is_file():
-            shutil.copy2(local, target)
-        dvc = str(Path(sys.executable).with_name("dvc"))
-        asked = subprocess.run([dvc, "cache", "dir"], cwd=workspace.root, capture_output=True, text=True, check=True)
-        cache = ["cache", "dir", "--local", "--quiet", asked.stdout.strip()]
-        subprocess.run([dvc, *cache], cwd=draft, check=True, capture_output=True)
-    else:
-        mine = local.read_text() if local.is_file() else ""  # credentials of a remote, for one
-        target.write_text(f"{mine}\n[cache]\n    dir = {workspace.root / '.dvc' / 'cache'}\n")
-        target.chmod(0o600)
+    local = workspace.root / ".dvc" / "config.local"
+    if local.is_file():  # it may hold the credentials of a remote
+        shutil.copy2(local, draft / ".dvc" / "config.local")
+    dvc = str(program("dvc"))
+    asked = subprocess.run([dvc, "cache", "dir"], cwd=workspace.root, capture_output=True, text=True, check=True)
+    cache = ["cache", "dir", "--local", "--quiet", asked.stdout.strip()]
+    subprocess.run([dvc, *cache], cwd=draft, check=True, capture_output=True)
 
 
 def _share_folder(mine: Path, theirs: Path) -> None:

@@ -97,9 +97,6 @@ def affecting(root: Path, changed: Sequence[str], *programs: Program, but_for: P
         changed: paths of files in the checkout.
         programs: what runs.
         but_for: a program whose code does not count.
-
-    Returns:
-        Their paths, in the same order.
     """
     try:
         graph = CodeGraph(root)

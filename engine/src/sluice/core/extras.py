@@ -64,9 +64,6 @@ def load(extra: str, reference: str) -> Any:
     Args:
         extra: its name.
         reference: `module:name`, below its package.
-
-    Returns:
-        The object of that name.
     """
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(f"sluice.extras.{extra}.{module}"), name)

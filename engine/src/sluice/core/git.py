@@ -3,6 +3,7 @@ checkout."""
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,17 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
+
+# A commit is made again with the same id: names and times are given, not taken from the machine.
+_IDENTITY = {
+    "GIT_AUTHOR_NAME": "github-actions[bot]",
+    "GIT_AUTHOR_EMAIL": "41898282+github-actions[bot]@users.noreply.github.com",
+    "GIT_COMMITTER_NAME": "github-actions[bot]",
+    "GIT_COMMITTER_EMAIL": "41898282+github-actions[bot]@users.noreply.github.com",
+    "GIT_AUTHOR_DATE": "2000-01-01T00:00:00Z",
+    "GIT_COMMITTER_DATE": "2000-01-01T00:00:00Z",
+}
+SERVER = "https://github.com"
 
 
 def commit(root: Path) -> str:
@@ -62,14 +74,14 @@ def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[
     Returns:
         Contents by name.
     """
-    listed = _output(root, "ls-tree", "-z", commit, f"{folder}/").decode("utf-8", "surrogateescape")
+    listed = run_bytes(root, "ls-tree", "-z", commit, f"{folder}/").decode("utf-8", "surrogateescape")
     found = {}
     for entry in filter(None, listed.split("\0")):
         facts, path = entry.split("\t", 1)
         kind, digest = facts.split()[1:]
         name = path.rpartition("/")[2]
         if kind == "blob" and name.endswith(suffix):
-            found[name] = _output(root, "cat-file", "blob", digest)
+            found[name] = run_bytes(root, "cat-file", "blob", digest)
     return found
 
 
@@ -115,27 +127,57 @@ def changed(root: Path, base: str, head: str = "", *, paths: Sequence[str] = (".
     return sorted(set(found))
 
 
-def run(root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "") -> str:
-    """Runs a command of git.
+def run(
+    root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "", given: bytes | None = None
+) -> str:
+    """What a command of git prints, without the last line end; the rest as for `run_bytes`.
 
     Args:
         root: the checkout.
         words: the command and its options.
         env: variables beside those of this process.
         remedy: of a failure.
-
-    Returns:
-        What it prints, without the last line end.
-
-    Raises:
-        SluiceError: it fails; with git's own words.
+        given: what it reads.
     """
-    return _output(root, *words, env=env, remedy=remedy).decode("utf-8", "surrogateescape").rstrip("\n")
+    return run_bytes(root, *words, env=env, remedy=remedy, given=given).decode("utf-8", "surrogateescape").rstrip("\n")
+
+
+def commit_tree(root: Path, tree: str, message: str, parent: str, env: Mapping[str, str] | None = None) -> str:
+    """Makes a commit and returns its id, which follows from what it holds.
+
+    Args:
+        root: The repository.
+        tree: What it holds.
+        message: Its message.
+        parent: The commit before it; empty for none.
+        env: Other names and times than the bot's.
+    """
+    parents = ("-p", parent) if parent else ()
+    return run(root, "commit-tree", tree, *parents, "-m", message, env={**_IDENTITY, **(env or {})})
+
+
+def sign_in_to_github(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that give one git process the token, for GitHub's server alone; it is written nowhere.
+
+    Args:
+        environment: With GITHUB_TOKEN and GITHUB_SERVER_URL; without a token git signs in as it does by itself.
+    """
+    token = environment.get("GITHUB_TOKEN")
+    if not token:
+        return {}
+    server = environment.get("GITHUB_SERVER_URL") or SERVER
+    word = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader",
+        "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {word}",
+        "GIT_TERMINAL_PROMPT": "0",
+    }
 
 
 def _names(root: Path, *words: str) -> list[str]:
     """Paths that a command prints with a NUL behind each, as they are: nothing is quoted."""
-    return list(filter(None, _output(root, *words).decode("utf-8", "surrogateescape").split("\0")))
+    return list(filter(None, run_bytes(root, *words).decode("utf-8", "surrogateescape").split("\0")))
 
 
 def _git(root: Path, *words: str) -> str:
@@ -143,10 +185,24 @@ def _git(root: Path, *words: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _output(root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "") -> bytes:
-    """What a command prints; SluiceError when it fails."""
+def run_bytes(
+    root: Path, *words: str, env: Mapping[str, str] | None = None, remedy: str = "", given: bytes | None = None
+) -> bytes:
+    """What a command prints, as it is.
+
+    Args:
+        root: the checkout.
+        words: the command and its options.
+        env: variables beside those of this process.
+        remedy: of a failure.
+        given: what it reads.
+
+    Raises:
+        SluiceError: it fails; with git's own words.
+    """
     argv = ["git", "-C", str(root), *words]
-    done = subprocess.run(argv, capture_output=True, check=False, env={**os.environ, **env} if env else None)
+    environment = {**os.environ, **env} if env else None
+    done = subprocess.run(argv, capture_output=True, check=False, env=environment, input=given)
     if done.returncode:
         reason = done.stderr.decode("utf-8", "replace").strip()
         raise SluiceError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,9 +22,6 @@ def load_params(path: Path, section: str, model: type[S]) -> S:
         section: its name.
         model: the settings of the section.
 
-    Returns:
-        The section's settings.
-
     Raises:
         ValidationErrors: with file and line of each fault.
     """
@@ -42,7 +39,12 @@ def set_params(path: Path, assignments: Iterable[str], models: Mapping[str, type
     Raises:
         SluiceError: an assignment is none, or a section would no longer be valid.
     """
-    yaml, document = _editable(path)
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    document = yaml.load(path.read_text(encoding="utf-8"))
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         section, *keys = name.split(".")
@@ -51,46 +53,12 @@ def set_params(path: Path, assignments: Iterable[str], models: Mapping[str, type
         if section not in models:
             raise SluiceError(f"{assignment!r}: no section {section!r}{nearest(section, list(models))}")
         _set(document, [section, *keys], _scalar(value, assignment), assignment)
-    text = _written(yaml, document)
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    text = stream.getvalue()
     for section, model in models.items():
         _section(path, *parse_yaml(text.encode(), path), section, model)
     write_atomic(path, text)
-
-
-def set_value(path: Path, keys: Sequence[str], value: float | str, model: type[Settings]) -> None:
-    """Sets one value of a settings file; comments and order stay. After an error the file is as it was.
-
-    Args:
-        path: the file.
-        keys: from the outermost to the one of the value.
-        value: the new value.
-        model: the settings of the whole file.
-
-    Raises:
-        ValidationErrors: the file would no longer be valid.
-    """
-    yaml, document = _editable(path)
-    _set(document, list(keys), value, f"{'.'.join(keys)}={value}")
-    text = _written(yaml, document)
-    parsed, lines = parse_yaml(text.encode(), path)
-    validated(path, parsed, lines, model)
-    write_atomic(path, text)
-
-
-def _editable(path: Path) -> tuple[Any, Any]:
-    """What writes the file, keeping what a person has written around the values, and its content."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    return yaml, yaml.load(path.read_text(encoding="utf-8"))
-
-
-def _written(yaml: Any, document: Any) -> str:
-    stream = io.StringIO()
-    yaml.dump(document, stream)
-    return stream.getvalue()
 
 
 def _section(path: Path, document: Any, lines: Lines, section: str, model: type[S]) -> S:

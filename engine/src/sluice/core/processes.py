@@ -142,9 +142,6 @@ def start(
         env: variables beside those of this process.
         cwd: its current folder; default: that of this process.
 
-    Returns:
-        The child, which runs.
-
     Raises:
         SluiceError: there is no such program, or it may not be run.
     """

@@ -88,9 +88,6 @@ def load_project(config: Path) -> Project:
     Args:
         config: its folder config/.
 
-    Returns:
-        What project.yaml says.
-
     Raises:
         SluiceError: the file is missing, or holds a key or value that is not valid.
     """

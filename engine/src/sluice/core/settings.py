@@ -109,9 +109,6 @@ def load_settings(path: Path, model: type[S]) -> S:
         path: a YAML file; an empty one is an empty mapping.
         model: what it holds.
 
-    Returns:
-        The settings.
-
     Raises:
         ValidationErrors: all faults at once, each as `path:line: where: what`.
         SluiceError: there is no such file, or it is not YAML.

@@ -13,7 +13,7 @@ from sluice.core.extras import HERE
 # The modules of a fork that can change an answer; metrics only read answers.
 _ANSWERS = ("assistant.app", "assistant.guardrails", "assistant.providers", "assistant.tools", "assistant.routes")
 # The same versions as in dev.txt, without the tools of developers.
-_SERVING = "image.txt"
+_SERVING = "serve.txt"
 
 _ALL = {
     "check": Program(

@@ -9,7 +9,8 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from sluice.core.errors import SluiceError
@@ -30,6 +31,11 @@ class Tracking(NamedTuple):
 def tracking_uri(workspace: Workspace) -> str:
     """Where MLflow keeps runs and registry: what MLFLOW_TRACKING_URI names, else the store of this machine."""
     return os.environ.get(VARIABLE) or store_uri(workspace)
+
+
+def on_server() -> bool:
+    """Whether runs and registry are those of a tracking server, which other machines share."""
+    return bool(os.environ.get(VARIABLE))
 
 
 def store_uri(workspace: Workspace) -> str:
@@ -55,22 +61,43 @@ def open_tracking(workspace: Workspace, experiment: str) -> Tracking:
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
     uri = tracking_uri(workspace)
     workspace.state.mkdir(parents=True, exist_ok=True)
-    try:
+    with tracking_faults(uri):
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         found = client.get_experiment_by_name(experiment)
         # Without an explicit place, artifacts of a bare SQLite store land in ./mlruns of the current folder.
         location = (workspace.state / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
         return Tracking(client, str(found.experiment_id if found else client.create_experiment(experiment, location)))
-    except (MlflowException, SQLAlchemyError) as error:
-        raise SluiceError(
-            f"{uri.removeprefix('sqlite:///')}: MLflow cannot use it: {str(error).splitlines()[0]}",
-            remedy="mend the server, or move the file away; releases are recorded again when they are promoted",
-        ) from error
+
+
+@contextmanager
+def tracking_faults(uri: str) -> Iterator[None]:
+    """What MLflow raises in this block, with the store `uri`, becomes an error for people."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
+        mend = "move the file away; releases are recorded again when they are promoted"
+        if not uri.startswith("sqlite:"):
+            mend = "mend the server and run it again: what was begun is completed"
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SluiceError(f"{uri.removeprefix('sqlite:///')}: MLflow cannot use it: {said}", remedy=mend) from error
+
+
+def set_globally(workspace: Workspace) -> None:
+    """Some of MLflow works on the store that is set globally, which it also notes in the environment: there it would
+    decide for other checkouts of this process."""
+    import mlflow
+
+    asked = os.environ.get(VARIABLE)
+    mlflow.set_tracking_uri(tracking_uri(workspace))
+    if asked is None:
+        os.environ.pop(VARIABLE, None)
 
 
 def log_values(client: Any, run_id: str, metrics: Sequence[tuple[str, float, int]], params: Mapping[str, str]) -> None:

@@ -70,22 +70,12 @@ class ObjectStore:
             return [DataEntry("", oid)]
         return [DataEntry(str(one["relpath"]), str(one["md5"])) for one in json.loads(self.read(oid))]
 
-    def list(self) -> set[str]:
-        """Names of all objects that are there."""
-        try:
-            return set(self.odb.all())
-        except FileNotFoundError:
-            return set()
-
-    def remove(self, oid: str) -> None:
-        self.odb.delete(oid)
-
     def copy_from(self, other: ObjectStore, lost: Mapping[str, str]) -> None:
         """Copies from another store what was `absent`, and replaces corrupt objects."""
         if lost:
             for oid in lost:
                 with suppress(FileNotFoundError):
-                    self.remove(oid)
+                    self.odb.delete(oid)
             self.odb.add([other.odb.oid_to_path(oid) for oid in lost], other.odb.fs, list(lost), check_exists=False)
 
 

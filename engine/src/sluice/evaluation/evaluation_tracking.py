@@ -8,14 +8,14 @@ What is recorded already is known by a file under `.sluice/evaluations/`, withou
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sluice.core.atomic_files import read_json, write_json
+from sluice.core.atomic_files import read_json, read_jsonl, write_json
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.git import commit
-from sluice.core.tracking import log_values, open_tracking
+from sluice.core.tracking import log_values, open_tracking, set_globally
 from sluice.core.workspace import Workspace
 from sluice.evaluation.summary import flat_figures
 from sluice.serving.release_parts import ReleaseBundle
@@ -49,6 +49,7 @@ def record_evaluation(
         profile = json.dumps({"rows": summary["cases"], "cases_digest": digest})
         dataset = Dataset("eval.jsonl", digest[:_DIGEST], "local", source, profile=profile)
         client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])])
+        _keep_dataset(client, workspace, digest, read_jsonl(folder / "cases.jsonl"))
         for file in ("cases.jsonl", "summary.json", "metrics.json"):
             client.log_artifact(run_id, str(folder / file))
 
@@ -94,6 +95,17 @@ def record_comparison(
     )
 
 
+def _keep_dataset(client: Any, workspace: Workspace, digest: str, cases: Sequence[Mapping[str, Any]]) -> None:
+    """The cases as a dataset of mlflow.genai, one for each digest. Merging is by the inputs: twice is once."""
+    experiment, name = open_tracking(workspace, EXPERIMENT).experiment, f"eval-{digest[:12]}"
+    set_globally(workspace)
+    found = client.search_datasets(filter_string=f"name = '{name}'")
+    dataset = found[0] if found else client.create_dataset(name, experiment, tags={"cases_digest": digest})
+    dataset.merge_records(
+        [{"inputs": {"question": c["question"]}, "expectations": {"expected": c["expected"]}} for c in cases]
+    )
+
+
 def _record(
     workspace: Workspace,
     experiment: str,
@@ -110,6 +122,9 @@ def _record(
     if note.is_file():
         return str(read_json(note)["run_id"])
     client, number = open_tracking(workspace, experiment)
+    # As mlflow.genai.evaluate marks runs; its pages are shown for experiments of this kind.
+    client.set_experiment_tag(number, "mlflow.experimentKind", "genai_development")
+    tags = tags | {"mlflow.runType": "genai_evaluate"}
     run_id = str(client.create_run(number, run_name=name, tags=tags).info.run_id)
     log_values(client, run_id, [(key, float(value), 0) for key, value in metrics.items() if value is not None], params)
     log(client, run_id)

@@ -1,9 +1,9 @@
 """A chat provider in front of the response cache: recorded responses are replayed, others are requested and recorded.
 
 The key of a response is a digest over the provider {kind, model, address, options}, the digest of the local model and
-its adapter, the rendered messages, the parameters, the seed and the trial. A fallback's answer is stored under the
-provider that gave it, so it never replaces an answer of the first. Failures are not stored, and neither is a response
-without text, which counts as a failure.
+its adapter, the rendered messages, the parameters and tools, the seed and the trial. A fallback's answer is stored
+under the provider that gave it, so it never replaces an answer of the first. Failures are not stored, and neither is an
+empty response, which counts as one.
 """
 
 from __future__ import annotations
@@ -140,6 +140,13 @@ class RecordedChat:
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
+        """The recorded response, else that of the provider, which is recorded.
+
+        Args:
+            messages: the rendered prompt.
+            parameters: of the prompt.
+            deadline: time of the event loop.
+        """
         record = current_asking()
         asked = parameters.model_copy(update={"seed": parameters.seed + record.trial})
         key = self._key(self._first, messages, asked, record.trial)
@@ -148,6 +155,8 @@ class RecordedChat:
             record.kept += 1
             record.took = (kept["seconds"], kept["first_token_seconds"])
             yield Delta(kept["text"])
+            for call in kept.get("tool_calls", ()):
+                yield Delta(tool_calls=(call,))
             yield self._last(kept)
             return
         if self._replay:
@@ -206,20 +215,22 @@ class _RecordedStream:
     def __init__(self) -> None:
         self._began = time.perf_counter()
         self._text = ""
+        self._calls: list[Any] = []
         self._first: float | None = None
         self._seconds = 0.0
         self.last: Delta | None = None
 
     def add(self, delta: Delta) -> bool:
-        """Whether the response is whole now. ProviderError when it is whole and has no text."""
+        """Whether the response is whole now. ProviderError when it is whole and has neither text nor tool calls."""
         self._text += delta.text
+        self._calls += delta.tool_calls
         if self._first is None:
             self._first = time.perf_counter() - self._began
         if delta.finish_reason is None:
             return False
         self._seconds = time.perf_counter() - self._began
         self.last = delta
-        if not self._text.strip():
+        if not self._text.strip() and not self._calls:
             who = f"{delta.provider}: " if delta.provider else ""
             raise ProviderError(FailureKind.GARBAGE, f"{who}an empty response (finish reason {delta.finish_reason})")
         return True
@@ -228,6 +239,7 @@ class _RecordedStream:
         last = self.last or Delta()
         return {
             "text": self._text,
+            **({"tool_calls": self._calls} if self._calls else {}),
             "finish_reason": last.finish_reason,
             "usage": [last.usage.prompt_tokens, last.usage.completion_tokens] if last.usage else None,
             "provider": last.provider,

@@ -20,8 +20,15 @@ from sluice.evaluation.output import Metric, NamedMeasure
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Nearest-rank percentile, `share` in (0, 1]; `values` must not be empty."""
+    """Nearest rank: the smallest value that at least a share of all values do not exceed.
+
+    Args:
+        values: at least one, else ValueError.
+        share: in [0, 1].
+    """
     ordered = sorted(values)
+    if not ordered:
+        raise ValueError("no values")
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 

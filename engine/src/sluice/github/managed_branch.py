@@ -2,37 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from sluice.core.git import run
-
-# A commit is made again with the same id: names and times are given, not taken from the machine.
-IDENTITY = {
-    "GIT_AUTHOR_NAME": "github-actions[bot]",
-    "GIT_AUTHOR_EMAIL": "41898282+github-actions[bot]@users.noreply.github.com",
-    "GIT_COMMITTER_NAME": "github-actions[bot]",
-    "GIT_COMMITTER_EMAIL": "41898282+github-actions[bot]@users.noreply.github.com",
-    "GIT_AUTHOR_DATE": "2000-01-01T00:00:00Z",
-    "GIT_COMMITTER_DATE": "2000-01-01T00:00:00Z",
-}
-SERVER = "https://github.com"
-
-
-def commit_tree(root: Path, tree: str, message: str, parent: str, env: Mapping[str, str] | None = None) -> str:
-    """Makes a commit and returns its id, which follows from what it holds.
-
-    Args:
-        root: The repository.
-        tree: What it holds.
-        message: Its message.
-        parent: The commit before it; empty for none.
-        env: Other names and times than the bot's.
-    """
-    parents = ("-p", parent) if parent else ()
-    return run(root, "commit-tree", tree, *parents, "-m", message, env={**IDENTITY, **(env or {})})
+from sluice.core.git import run, sign_in_to_github
 
 
 def with_files(root: Path, tree: str, files: Mapping[str, str]) -> str:
@@ -78,7 +52,7 @@ def push_branch(
     Raises:
         SluiceError: git cannot reach the remote, or may not push.
     """
-    sign_in = _sign_in(environment)
+    sign_in = sign_in_to_github(environment)
     listed = run(root, "ls-remote", "--", remote, f"refs/heads/{branch}", env=sign_in).split()
     there = listed[0] if listed else ""
     if there == commit:
@@ -95,18 +69,3 @@ def push_branch(
         remedy=remedy,
     )
     return "branch pushed" if not there else "branch pushed anew"
-
-
-def _sign_in(environment: Mapping[str, str]) -> dict[str, str]:
-    """The token, for one git process and GitHub's server alone; it is written nowhere."""
-    token = environment.get("GITHUB_TOKEN")
-    if not token:
-        return {}
-    server = environment.get("GITHUB_SERVER_URL") or SERVER
-    word = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-    return {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader",
-        "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {word}",
-        "GIT_TERMINAL_PROMPT": "0",
-    }

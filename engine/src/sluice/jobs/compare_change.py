@@ -90,9 +90,6 @@ def review(
             evaluated. So it is where a provider's key is missing, as on a pull request from a fork.
         out: folder of the reports; default: build/comparison.
 
-    Returns:
-        What came out, and where the reports lie.
-
     Raises:
         SluiceError: a side cannot be evaluated; the message has its name.
     """

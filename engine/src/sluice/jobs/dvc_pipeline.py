@@ -57,7 +57,6 @@ def environment(workspace: Workspace, progress: Path | None = None) -> dict[str,
         "PYTHONPATH": workspace.code,
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         **({VARIABLE: str(progress)} if progress else {}),
     }
 
@@ -133,9 +132,6 @@ def reproduce(workspace: Workspace, pipeline_progress: PipelineProgress, *, unti
         workspace: the checkout.
         pipeline_progress: what shows how far it is.
         until: the last stage that is wanted.
-
-    Returns:
-        What ran and what was there.
 
     Raises:
         SluiceError: a stage failed, with its own words.

@@ -17,6 +17,7 @@ from pydantic import Field
 from sluice.core import git, processes
 from sluice.core.atomic_files import read_json, write_json
 from sluice.core.closures import CodeGraph
+from sluice.core.extras import hooks
 from sluice.core.params import load_params
 from sluice.core.progress import PipelineProgress
 from sluice.core.settings import Settings, load_settings
@@ -83,6 +84,7 @@ def make_release(workspace: Workspace, *, fault: str = "") -> ReleaseOutcome:
     record = here(workspace)
     with workspace.exclusive():
         champion.reconcile(workspace, record)
+        champion.require_agreement(workspace, record)
         live = champion.champion(workspace, record)
         expected = {stage: seconds for stage, seconds in EXPECTED.items() if live is None or stage != "baseline"}
         pipeline_progress = PipelineProgress(expected, workspace.state / "durations.json")
@@ -168,6 +170,8 @@ def make_candidate(
     stored = _champion_results(workspace, pipeline_progress, live, evaluation)
     verdicts = decide_release(workspace.config / "gates.yaml", evaluation, stored)
     adapter = draft_adapter(workspace)
+    if adapter and (take := next(iter(hooks("take_adapter").values()), None)):
+        adapter = take(workspace, adapter)
     manifest, folder = _create(workspace, evaluation, verdicts, parent=live.id, adapter=adapter, images=images)
     if manifest.served_digest() != live.served_digest():
         mlflow_registry.record_release(workspace, manifest, folder)

@@ -92,6 +92,7 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
     commit = git.commit(workspace.root)
     with workspace.exclusive():
         champion.reconcile(workspace, record)
+        champion.require_agreement(workspace, record)
         live = champion.champion(workspace, record)
         manifest, folder = (
             # First what is live: a commit that was gone back from must not return because its run is repeated.

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from pydantic import Field
 
 from sluice.prompts import ModelParameters
 
-Messages = Sequence[Mapping[str, str]]
-FinishReason = Literal["stop", "length", "content_filter"]
+if TYPE_CHECKING:
+    from langchain_core.messages.tool import ToolCallChunk
+
+# {role, content}; of an assistant also `tool_calls`, of a tool `tool_call_id`, in the form of OpenAI's API.
+Messages = Sequence[Mapping[str, Any]]
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
 
 
 class AnswerConstraint(ModelParameters):
     """`grammar`: what the answer must follow, in the form of llama.cpp. Providers that know none are asked without."""
 
     grammar: str
+
+
+class ToolParameters(ModelParameters):
+    """The tools that the model may call and which of them it must, in the form of OpenAI's API."""
+
+    tools: tuple[dict[str, Any], ...] = Field(min_length=1)
+    tool_choice: str | dict[str, Any] = "auto"
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,7 @@ class Usage:
 
 
 class Delta(NamedTuple):
-    """A piece of an answer. Every piece but the last has text; the last one alone has the other fields.
+    """A piece of an answer. Every piece but the last has text or `tool_calls`; the last one alone has the other fields.
 
     `finish_reason` is set in the last piece and in no other. `usage` is None where the server did not say. `provider`,
     `model` and `cost` (US dollars by the price table, None without usage) are filled in by the guard around a provider.
@@ -39,6 +52,7 @@ class Delta(NamedTuple):
     provider: str = ""
     model: str = ""
     cost: float | None = None
+    tool_calls: tuple[ToolCallChunk, ...] = ()
 
 
 class ChatProvider(Protocol):
@@ -51,12 +65,12 @@ class ChatProvider(Protocol):
         to the provider at once.
 
         Args:
-            messages: of {role, content}.
-            parameters: those of the prompt.
+            messages: the conversation.
+            parameters: those of the prompt; a subclass says more.
             deadline: a time of the running event loop's clock.
 
         Returns:
-            Pieces with text, then one that says how the answer ended.
+            Pieces, then one that says how the answer ended.
 
         Raises:
             ProviderError: of the kind DEADLINE when that has passed, else of what went wrong at the provider.
@@ -70,4 +84,4 @@ def finish_reason(said: str | None) -> FinishReason:
         return "length"
     if said in ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety"):
         return "content_filter"
-    return "stop"
+    return "tool_calls" if said in ("tool_calls", "tool_use") else "stop"

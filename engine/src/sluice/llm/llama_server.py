@@ -60,13 +60,18 @@ class LocalServer:
         hello = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
         with interrupts_deferred():
             self._server: Any = _serve(params, model)
-            reply = self._server.handle_chat_completions(hello)
+            reply = self.answer(hello)
         if "choices" not in reply:
             raise SluiceError(f"{adapter or model}: llama.cpp does not answer: {reply}")
 
     @property
     def base_url(self) -> str:
         return str(self._server.listening_address)
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Asks in this process, without the socket: a chat completion of OpenAI's API, or what was wrong."""
+        reply: dict[str, Any] = self._server.handle_chat_completions(request)
+        return reply
 
     def close(self) -> None:
         self._server = None

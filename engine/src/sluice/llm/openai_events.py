@@ -1,4 +1,4 @@
-"""Server-sent events in OpenAI's format, read with little work: the texts of all events of a block become one piece."""
+"""Server-sent events in OpenAI's format, read with little work: all events of a block become one piece."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class OpenAIEvents:
         self._rest = b""
         self._finish: FinishReason | None = None
         self._usage: Usage | None = None
+        self._calls: dict[int, Any] = {}  # of one block; LangChain adds up pieces of different chunks only
 
-    def feed(self, block: bytes) -> str:
-        """The text that this block brings, maybe none. An error event raises what it says."""
+    def feed(self, block: bytes) -> Delta | None:
+        """What this block brings, None where that is neither text nor a call. An error event raises what it says."""
         lines = (self._rest + block).split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > _LONGEST:
@@ -42,7 +43,10 @@ class OpenAIEvents:
                     raise ProviderError(
                         FailureKind.GARBAGE, f"not an event of a chat ({type(error).__name__})"
                     ) from error
-        return text
+        if not self._calls:
+            return Delta(text) if text else None
+        calls, self._calls = tuple(self._calls.values()), {}
+        return Delta(text, tool_calls=calls)
 
     def last(self) -> Delta:
         """The last piece of the answer. FailureKind.GARBAGE when the reply ended before the answer did."""
@@ -60,7 +64,14 @@ class OpenAIEvents:
         choice = choices[0]
         if reason := choice.get("finish_reason"):
             self._finish = finish_reason(reason)
-        return (choice.get("delta") or {}).get("content") or ""
+        delta = choice.get("delta") or {}
+        for call in delta.get("tool_calls") or ():
+            empty = {"type": "tool_call_chunk", "index": call["index"], "id": None, "name": None, "args": ""}
+            piece, said = self._calls.setdefault(call["index"], empty), call.get("function") or {}
+            piece["id"] = call.get("id") or piece["id"]
+            piece["name"] = said.get("name") or piece["name"]
+            piece["args"] += said.get("arguments") or ""
+        return delta.get("content") or ""
 
 
 def _error(error: Any) -> ProviderError:

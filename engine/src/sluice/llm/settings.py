@@ -75,7 +75,7 @@ class ProviderSpec(Settings):
 
     @property
     def remedy_for_a_missing_package(self) -> str:
-        return "install engine/requirements/providers.txt"
+        return "install engine/requirements/serve.txt"
 
     @model_validator(mode="wrap")
     @classmethod

@@ -2,8 +2,7 @@
 
 from sluice.prompts.prompt import Message, ModelParameters, Prompt, Variable
 from sluice.prompts.prompt_diff import PromptChange, diff_prompts
-from sluice.prompts.prompt_files import find_prompt, load_prompt, load_prompts, parse_prompts
-from sluice.prompts.variable_values import parse_values
+from sluice.prompts.prompt_files import load_prompt, load_prompts, parse_prompts
 
 __all__ = [
     "Message",
@@ -12,9 +11,7 @@ __all__ = [
     "PromptChange",
     "Variable",
     "diff_prompts",
-    "find_prompt",
     "load_prompt",
     "load_prompts",
     "parse_prompts",
-    "parse_values",
 ]

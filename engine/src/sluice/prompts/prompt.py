@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import Field
@@ -19,12 +18,6 @@ from sluice.core.settings import Settings, nearest
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 EXPECTED = "expected"  # the key of testData that is no variable
 _TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,)}
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "string": str,
-    "integer": int,
-    "number": float,
-    "boolean": {"true": True, "false": False}.__getitem__,
-}
 _TEST_DATA: dict[str, Any] = {
     "items": {
         "type": "object",
@@ -85,16 +78,6 @@ class Variable(Settings):
             return f"{value!r} is no finite number"
         return None
 
-    def parse(self, text: str) -> Any:
-        """The value of a text such as `3` (integer) or `true` (boolean). ValueError says what is wrong."""
-        try:
-            value = _PARSERS[self.type](text)
-        except (ValueError, KeyError):
-            raise ValueError(f"{text!r} is no {'true or false' if self.type == 'boolean' else self.type}") from None
-        if fault := self.fault(value):
-            raise ValueError(fault)
-        return value
-
 
 class Prompt(Settings):
     """A prompt file of Sluice, `prompts/<name>.prompt.yml`."""
@@ -138,26 +121,17 @@ class Prompt(Settings):
         Raises SluiceError for a value that is not declared or not of its type, and for a required one that is missing.
         Anything may stand for a string; it is written out.
         """
-        missing = [v.name for v in self.variables if v.required and v.name not in values]
-        messages = self._filled(values, without="")
-        if missing:
-            raise SluiceError(f"prompt {self.name}: no value for {', '.join(missing)}")
-        return messages
-
-    def preview(self, **values: Any) -> list[dict[str, str]]:
-        """As `render`, but variables without a value stay as they are written."""
-        return self._filled(values, without="{{%s}}")
-
-    def _filled(self, values: dict[str, Any], *, without: str) -> list[dict[str, str]]:
         declared = {variable.name: variable for variable in self.variables}
         for name, value in values.items():
             if name not in declared:
                 raise SluiceError(f"prompt {self.name}: no variable {name!r}{nearest(name, list(declared))}")
             if declared[name].type != "string" and (fault := declared[name].fault(value)):
                 raise SluiceError(f"prompt {self.name}: {name}: {fault}")
+        if missing := [v.name for v in self.variables if v.required and v.name not in values]:
+            raise SluiceError(f"prompt {self.name}: no value for {', '.join(missing)}")
 
         def fill(found: re.Match[str]) -> str:
-            return _written(values[found[1]]) if found[1] in values else without.replace("%s", found[1])
+            return _written(values.get(found[1], ""))
 
         return [{"role": m.role, "content": PLACEHOLDER.sub(fill, m.content)} for m in self.messages]
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.settings import Lines, describe_faults, nearest, parse_yaml, read_yaml
+from sluice.core.settings import Lines, describe_faults, parse_yaml, read_yaml
 from sluice.prompts.prompt import Prompt
 from sluice.prompts.prompt_consistency import inconsistencies
 
@@ -24,16 +24,6 @@ def load_prompt(path: Path, *, roles: Collection[str] = ()) -> Prompt:
     if prompt is None:
         raise ValidationErrors(str(path), faults, remedy=_REMEDY)
     return prompt
-
-
-def find_prompt(folder: Path, name: str) -> Prompt:
-    """The prompt of that name; an unknown name is an error with the nearest one. Other files are not looked at."""
-    known = [path.name.removesuffix(SUFFIX) for path in sorted(folder.glob(f"*{SUFFIX}"))]
-    if name not in known:
-        raise SluiceError(
-            f"no prompt {name!r}{nearest(name, known)}", remedy=f"there are: {', '.join(known) or 'none'}"
-        )
-    return load_prompt(folder / f"{name}{SUFFIX}")
 
 
 def load_prompts(folder: Path, *, roles: Collection[str] = ()) -> dict[str, Prompt]:

@@ -74,9 +74,6 @@ def rehearse(
         on_event: told about progress.
         locustfile: of the load stages; default: that of the checkout.
 
-    Returns:
-        What is in the file.
-
     Raises:
         SluiceError: nothing could be decided: stable or the router does not start, or ends on the way.
     """

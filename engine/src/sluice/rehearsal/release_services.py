@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sluice.core import processes
 from sluice.core.errors import SluiceError
-from sluice.rollout.local_http import get
+from sluice.rollout.local_http import request
 
 READY_SECONDS = 120.0
 # As terminationGracePeriodSeconds in k8s/base/rollout.yaml, less what nobody waits for on a laptop.
@@ -58,6 +57,6 @@ class ReleaseService:
     def _ready(self) -> bool:
         self.require_running()
         try:
-            return get(f"{self.url}/readyz", timeout=2).status == 200
-        except (OSError, http.client.HTTPException):
+            return request(f"{self.url}/readyz", timeout=2).status_code == 200
+        except OSError:
             return False

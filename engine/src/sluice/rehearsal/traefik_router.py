@@ -11,7 +11,6 @@ engine/k8s/base/middleware-retry.yaml.) Idle connections to a service are droppe
 
 from __future__ import annotations
 
-import http.client
 import json
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +19,7 @@ from typing import Any
 from sluice.core import processes
 from sluice.core.atomic_files import write_atomic
 from sluice.core.errors import SluiceError
-from sluice.rollout.local_http import REQUEST_ID, get
+from sluice.rollout.local_http import REQUEST_ID, request
 
 _SERVICE = "release"
 _START_SECONDS = 30.0
@@ -133,9 +132,9 @@ class TraefikRouter:
         if not self.child.running:
             raise SluiceError(f"the router ended with status {self.child.process.poll()}:\n{self.child.tail()}")
         try:
-            answer = get(f"http://127.0.0.1:{self._api_port}/api/http/services/{_SERVICE}@file", timeout=2)
-            services = json.loads(answer.body)["weighted"]["services"] if answer.status == 200 else []
-        except (OSError, http.client.HTTPException, ValueError, KeyError):
+            answer = request(f"http://127.0.0.1:{self._api_port}/api/http/services/{_SERVICE}@file", timeout=2)
+            services = answer.json()["weighted"]["services"] if answer.status_code == 200 else []
+        except (OSError, ValueError, KeyError):
             return False
         return {entry["name"]: entry.get("weight", 1) for entry in services} == {
             "stable": 100 - percent,

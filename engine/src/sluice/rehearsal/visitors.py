@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import itertools
-import json
 import threading
 import time
 import uuid
@@ -14,7 +12,7 @@ from dataclasses import dataclass
 
 from sluice.rehearsal.rehearsal_report import TrafficRecord
 from sluice.rollout.chat_stream import PATH, ChatStream, request_body
-from sluice.rollout.local_http import REQUEST_ID, connect
+from sluice.rollout.local_http import REQUEST_ID, lines_of, request
 
 _THINK_SECONDS = 1.0
 
@@ -45,21 +43,17 @@ def count(visits: Sequence[Visit], served_by: Mapping[str, str]) -> TrafficRecor
 def visit(url: str, question: str, *, timeout: float) -> Visit:
     """Asks once, reads the whole stream and checks it."""
     request_id = uuid.uuid4().hex
-    connection = connect(url, timeout)
-    headers = {"Content-Type": "application/json", "Connection": "close", REQUEST_ID: request_id}
+    stream = ChatStream(timeout)
     try:
-        stream = ChatStream(timeout)
-        connection.request("POST", PATH, body=json.dumps(request_body(question)), headers=headers)
-        response = connection.getresponse()
-        if response.status != 200:
-            return Visit(request_id, f"status {response.status}")
-        while (line := response.readline()) and not stream.feed(line):
-            pass
-        return Visit(request_id, stream.fault)
-    except (OSError, http.client.HTTPException) as error:
+        with request(
+            url + PATH, timeout, body=request_body(question), headers={REQUEST_ID: request_id}, stream=True
+        ) as response:
+            if response.status_code != 200:
+                return Visit(request_id, f"status {response.status_code}")
+            any(map(stream.feed, lines_of(response)))  # until it is over
+            return Visit(request_id, stream.fault)
+    except OSError as error:
         return Visit(request_id, f"{type(error).__name__}: {error}")
-    finally:
-        connection.close()
 
 
 class VisitorTraffic:

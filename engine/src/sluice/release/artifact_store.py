@@ -2,17 +2,18 @@
 files.
 
 A store is a folder, `s3://<bucket>/<prefix>`, `gs://<bucket>/<prefix>`, `az://<container>/<prefix>`, or
-`https://<host>/<path>` (read-only); obstore speaks to each of them. It is not trusted: a file is accepted only with the
-requested digest. A note, `<store>/<name>`, is written once and never changed: of two concurrent writers, one is told
-that it exists (`release/environment_record.py` builds on that).
+`https://<host>/<path>` (read-only), to which obstore speaks; or `oci://<registry>/<name>` or `github`
+(`registry_store.py`). It is not trusted: a file is accepted only with the requested digest. A note, `<store>/<name>`,
+is written once and never changed: of two concurrent writers, one is told that it exists
+(`release/environment_record.py` builds on that).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from obstore.auth.boto3 import Boto3CredentialProvider
 
 _BUCKETS: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
-_ADDRESSES = "name a folder, s3://<bucket>/<prefix>, gs://…, az://<container>/<prefix>, or https://<host>/<path>"
+_ADDRESSES = (
+    "name a folder, s3://<bucket>/<prefix>, gs://…, az://<container>/<prefix>, https://<host>/<path>, "
+    "oci://<registry>/<name>, or github"
+)
 # A whole file may be gigabytes and has no limit; an answer that stalls is asked for again.
 _PATIENCE: dict[str, Any] = {
     "client_options": {"allow_http": True, "read_timeout": "60s", "timeout": "1day"},
@@ -54,10 +58,30 @@ class ArtifactStore(Protocol):
         """Makes a note; False, and nothing is changed, when there is one of that name."""
         ...
 
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders that lie directly in one and have notes in them."""
+        ...
+
+    def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
+        """Protects what a release needs, {digest: file} and all put before, from the collection of others' waste."""
+        ...
+
+    def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
+        """Names of what is older than `before` and not needed, with the ids of releases and sha256 that are."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Removes one of the unneeded."""
+        ...
+
 
 def open_artifact_store(store: str) -> ArtifactStore:
     """Opens the artifact store at an address; it is not asked for anything yet."""
     scheme, separator, rest = store.partition("://")
+    if scheme in ("oci", "github"):
+        from sluice.release.registry_store import open_registry_store
+
+        return open_registry_store(store)
     bucket, _, prefix = rest.strip("/").partition("/")
     if not separator:
         # From the root of the file system: the first write makes the folder, a look at it does not.
@@ -161,6 +185,25 @@ class _ObjectStore:
                 with Path("/", key).open("rb") as note:
                     os.fsync(note)
             return True
+
+    def folders(self, folder: str) -> list[str]:
+        with self._named(folder) as key:
+            listed = obstore.list_with_delimiter(self._store, key)["common_prefixes"]
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in listed)
+
+    def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
+        """Nothing: nothing is collected here but by `unneeded` and `remove`."""
+
+    def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
+        self._require_shared("sha256")
+        with self._named("sha256/") as key:
+            there = [one for page in obstore.list(self._store, key) for one in page if one["last_modified"] < before]
+        names = (one["path"].rpartition("/")[2] for one in there)
+        return sorted(name for name in names if len(name) == 64 and name not in needed)
+
+    def remove(self, name: str) -> None:
+        with self._named(_blob(name)) as key, suppress(FileNotFoundError):
+            obstore.delete(self._store, key)
 
     def _require_shared(self, name: str) -> None:
         if not self._shared:

@@ -20,7 +20,7 @@ from sluice.core.workspace import Workspace
 from sluice.release.append_log import AppendLog
 from sluice.release.artifact_store import ArtifactStore, fetch_artifact
 from sluice.release.manifest import Manifest, ReleaseId, Sha256, load, plain_paths, verify
-from sluice.release.transfer import fetch, push
+from sluice.release.transfer import TransferResult, fetch, push
 
 FOLDER = "record/releases"
 # Written before a release is put into the artifact store; what is written later belongs to one run.
@@ -29,7 +29,7 @@ _MAKING = ("evaluation/*.json*", "training.json", "report.html")
 
 class CatalogueEntry(Settings):
     """One release. `digest`: sha256 of release.json; `making`: {path in the folder: sha256}; `baseline`: the untouched
-    model, which the first release is compared with."""
+    model, which the first release is compared with; `removed`: from here on it is no longer in the store."""
 
     id: ReleaseId
     digest: Sha256
@@ -37,6 +37,7 @@ class CatalogueEntry(Settings):
     time: str
     making: dict[str, Sha256]
     baseline: bool = False
+    removed: bool = False
 
     @field_validator("making")
     @classmethod
@@ -59,12 +60,27 @@ def add(
     Raises:
         SluiceError: The release is damaged, or the store cannot be written.
     """
-    moved = push(folder, workspace, store)
+    return enter(store, folder, push(folder, workspace, store), commit, baseline=baseline)
+
+
+def enter(
+    store: ArtifactStore, folder: Path, moved: TransferResult, commit: str = "", *, baseline: bool = False
+) -> CatalogueEntry:
+    """As `add`, of a release that was pushed.
+
+    Args:
+        store: Where it was pushed to.
+        folder: Of the release.
+        moved: What `push` returned.
+        commit: What it was made of; empty for none.
+        baseline: It is the untouched model.
+    """
     papers = {path.relative_to(folder).as_posix(): path for name in _MAKING for path in sorted(folder.glob(name))}
     making = {name: digest_of_file(path) for name, path in papers.items()}
     for name, digest in making.items():
         if not store.has(digest):
             store.put(digest, papers[name])
+    store.keep(moved.manifest.id, folder, {**moved.blobs, **{digest: papers[name] for name, digest in making.items()}})
     fields: dict[str, Any] = {"id": moved.manifest.id, "digest": moved.digest, "commit": commit, "making": making}
     entry = CatalogueEntry(**fields, time=datetime.now(UTC).isoformat(timespec="seconds"), baseline=baseline)
     _log(store).append(entry)
@@ -72,12 +88,31 @@ def add(
 
 
 def newest(store: ArtifactStore) -> Iterator[CatalogueEntry]:
-    """All that was put there, the newest first."""
-    return _log(store).newest()
+    """All that was put there and not removed, the newest first."""
+    gone = set()
+    for entry in _log(store).newest():
+        if entry.removed:
+            gone.add(entry.id)
+        elif entry.id not in gone:
+            yield entry
+
+
+def note_removed(store: ArtifactStore, entry: CatalogueEntry) -> None:
+    """Takes a release out of the catalogue; to put it there again is a new entry."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    _log(store).append(entry.model_copy(update={"removed": True, "time": now}))
 
 
 def find(store: ArtifactStore, release: str) -> CatalogueEntry:
-    """The entry of a release. SluiceError when there is none."""
+    """The entry of a release.
+
+    Args:
+        store: Where it is looked for.
+        release: Its id.
+
+    Raises:
+        SluiceError: There is none, or it was removed.
+    """
     for entry in newest(store):
         if entry.id == release:
             return entry

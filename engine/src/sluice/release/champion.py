@@ -1,8 +1,10 @@
 """The live release of an environment, and its promotion.
 
 A promotion has three steps: an intent in the record, the registry's alias, an event that closes the intent. The record
-alone decides which release is live. After a `kill -9` between the steps, `reconcile` or the same call again completes
-the promotion; it was decided when the intent was written.
+alone decides which release is live. After a `kill -9` between the steps, or where the tracking server dies, `reconcile`
+or the same call again completes the promotion; it was decided when the intent was written.
+
+On a tracking server, which others can write to, the alias must name what the record says before anything is begun.
 """
 
 from __future__ import annotations
@@ -10,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.errors import GateFailed, SluiceError, ValidationErrors
 from sluice.core.extras import hooks
+from sluice.core.tracking import VARIABLE, on_server
 from sluice.core.workspace import Workspace
 from sluice.llm.model_files import load_models
 from sluice.release.catalogue import bring_release
 from sluice.release.environment_record import CLOSED_BY, EnvironmentRecord, What
 from sluice.release.manifest import Manifest, load, verify
 from sluice.release.mlflow_registry import CHAMPION
+from sluice.release.prompt_registry import restore_prompts
 
 # A registry that approves and rejects what the champion is made of: manifest, whether it is approved, why.
 Follower = Callable[[Manifest, bool, str], None]
@@ -65,6 +69,8 @@ def promote(
 ) -> bool:
     """Makes a release the champion: intent, alias, event. One without verdicts may be: the first has nothing to beat.
 
+    Going back to what the record says is live, or to a release where it says nothing, mends an alias that disagrees.
+
     Args:
         workspace: Where it is, or is brought to.
         record: Of the environment.
@@ -78,7 +84,7 @@ def promote(
 
     Raises:
         GateFailed: A gate refused it; the record is as it was.
-        SluiceError: It is damaged or missing; the record is as it was.
+        SluiceError: It is damaged or missing, or record and alias disagree; the record is as it was.
     """
     manifest = _whole(workspace, record, release)
     if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
@@ -87,13 +93,45 @@ def promote(
         )
     commit = commit or manifest.commit
     live, cut_off = record.champion(), record.pending()
-    if cut_off is None and live and (live.id, live.commit) == (release, commit):
-        return False
+    try:
+        require_agreement(workspace, record)
+        if cut_off is None and live and (live.id, live.commit) == (release, commit):
+            return False
+    except ValidationErrors:
+        if not back or (live and live.id != release):
+            raise
     intent: What = "rolling-back" if back else "promoting"
     if cut_off is None or (cut_off.event, cut_off.id, cut_off.commit) != (intent, release, commit):
         record.append(intent, release, commit=commit, reason=reason)
     _complete(workspace, record, manifest, intent, commit, reason)
     return True
+
+
+def require_agreement(workspace: Workspace, record: EnvironmentRecord) -> None:
+    """Refuses to begin where a tracking server's alias is not at what is live. A store of this machine is not asked.
+
+    Args:
+        workspace: Where the live release is, or is brought to.
+        record: Of the environment.
+
+    Raises:
+        SluiceError: Names both, and the remedy.
+    """
+    if not on_server():
+        return
+    from sluice.release.mlflow_registry import disagreements
+
+    # A promotion that was cut off has moved its aliases, or some of them, or none.
+    may_be = dict.fromkeys(event.id for event in (record.champion(), record.pending()) if event)
+    faults = disagreements(workspace, [_found(workspace, record, name)[0] for name in may_be], record.alias)
+    if faults:
+        env = f" --env {record.environment}" if record.shared else ""
+        live = champion_id(record)
+        raise ValidationErrors(
+            f"{record.environment}: by the record {live or 'nothing'} is live, and {VARIABLE} has another",
+            faults,
+            remedy=f"`sluice release rollback {live or 'RELEASE'}{env}` moves the aliases to it; then go on",
+        )
 
 
 def reject(workspace: Workspace, record: EnvironmentRecord, release: str, reason: str, *, commit: str = "") -> bool:
@@ -169,6 +207,7 @@ def _whole(workspace: Workspace, record: EnvironmentRecord, release: str) -> Man
     manifest, folder = _found(workspace, record, release)
     if manifest.id != release:
         raise SluiceError(f"{folder}: holds release {manifest.id}", remedy="give the folder its name back")
+    restore_prompts(workspace, manifest, folder)
     verify(folder, manifest)
     return manifest
 

@@ -140,12 +140,17 @@ def open_record(workspace: Workspace, environment: str, variables: Mapping[str, 
     return EnvironmentRecord(shared_artifact_store(variables), environment, _origin(variables))
 
 
+def shared_address(variables: Mapping[str, str]) -> str:
+    """Address of the artifact store that machines share: SLUICE_ARTEFACTS, on GitHub else `github`; empty for none."""
+    return variables.get(PLACE) or ("github" if variables.get("GITHUB_ACTIONS") == "true" else "")
+
+
 def shared_artifact_store(variables: Mapping[str, str]) -> ArtifactStore:
-    """The artifact store that SLUICE_ARTEFACTS names."""
-    named = variables.get(PLACE)
-    if not named:
-        raise SluiceError(f"{PLACE} is not set", remedy="name the folder or s3://bucket/prefix that machines share")
-    return open_artifact_store(named)
+    """The artifact store that machines share. SluiceError where none is named."""
+    if named := shared_address(variables):
+        return open_artifact_store(named)
+    remedy = "name what machines share: github, s3://bucket/prefix, or a folder"
+    raise SluiceError(f"{PLACE} is not set", remedy=remedy)
 
 
 def _origin(variables: Mapping[str, str]) -> dict[str, str]:

@@ -3,19 +3,23 @@
 `record_release` makes one run for each release and registers its adapter, guard model and prompts with the alias
 `candidate`; `promote_aliases` moves the alias `champion`, or that of another environment. Both may be called again for
 the same release: a version is identified by the digest of its content, so that nothing is registered twice.
+`disagreements` says where an alias names something else than the live release has.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sluice.core.atomic_files import read_json
-from sluice.core.tracking import VARIABLE, log_values, open_tracking, tracking_uri
+from sluice.core.extras import hooks
+from sluice.core.tracking import log_values, open_tracking, set_globally, tracking_faults, tracking_uri
 from sluice.core.workspace import Workspace
 from sluice.prompts import Prompt, load_prompts
 from sluice.release.manifest import ADAPTER, FILE, GUARD, Manifest
+from sluice.release.prompt_registry import IS_PROMPT, keep_file
 from sluice.release.training import FILE as TRAINING
 from sluice.release.training import recorded_metrics, recorded_params
 
@@ -25,83 +29,96 @@ _TRAINED = {ADAPTER_MODEL: (ADAPTER, "LoRA adapters as GGUF"), GUARD_MODEL: (GUA
 EXPERIMENT = "releases"
 CANDIDATE, CHAMPION = "candidate", "champion"
 
-_IS_PROMPT = "tag.`mlflow.prompt.is_prompt` = 'true'"
 
-
-def record_release(workspace: Workspace, manifest: Manifest, folder: Path) -> str:
-    """Records a release as a run, with the files of its making, and registers what it brings as candidate.
+def record_release(workspace: Workspace, manifest: Manifest, folder: Path, alias: str = CANDIDATE) -> str:
+    """Records a release as a run, with the files of its making, and registers what it brings.
 
     Args:
         workspace: The checkout, whose store is used unless MLFLOW_TRACKING_URI names a server.
         manifest: Of the release.
         folder: Of the release.
+        alias: What names the versions then.
 
     Returns:
         The id of the run. One that a killed process left unfinished is deleted and made again.
     """
-    client = _client(workspace)
-    run_id = _finished_run(client, manifest) or _new_run(client, manifest, folder)
-    for name, part in _trained(manifest).items():
-        version = _file_version(client, name, part) or _register_file(client, manifest, folder, run_id, name)
-        client.set_registered_model_alias(name, CANDIDATE, version)
-        client.set_tag(run_id, f"{name.removeprefix('sluice-')}_version", version)
-    for prompt in load_prompts(folder / "prompts").values():
-        version = _prompt_version(client, prompt.name, prompt.digest) or _register_prompt(client, prompt, manifest)
-        client.set_prompt_alias(prompt.name, CANDIDATE, int(version))
+    with open_registry(workspace) as client:
+        run_id = finished_run(client, manifest) or _new_run(client, manifest, folder)
+        for name, sha256 in _trained(manifest).items():
+            version = trained_version(client, name, sha256) or _register_file(client, manifest, folder, run_id, name)
+            if "release" not in client.get_model_version(name, version).tags:
+                client.set_model_version_tag(name, version, "release", manifest.id)
+                client.set_model_version_tag(name, version, "commit", manifest.commit)
+            client.set_registered_model_alias(name, alias, version)
+            client.set_tag(run_id, f"{name.removeprefix('sluice-')}_version", version)
+        for prompt in load_prompts(folder / "prompts").values():
+            version = _prompt_version(client, prompt.name, prompt.digest) or _register_prompt(client, prompt, manifest)
+            keep_file(client, prompt.name, version, folder)
+            client.set_prompt_alias(prompt.name, alias, int(version))
     return run_id
 
 
 def promote_aliases(workspace: Workspace, manifest: Manifest, alias: str = CHAMPION) -> None:
-    """Moves `alias` to what this release is made of; a release that is not recorded is recorded first.
+    """Moves `alias` to what this release is made of; a release that is not recorded is recorded.
 
     A release without an adapter (or a guard model) takes the alias off that model: the champion then has none.
     """
-    client = _client(workspace)
-    prompts, files = _versions(client, manifest)
-    if None in (*prompts.values(), *files.values()):
-        record_release(workspace, manifest, workspace.releases / manifest.id)
-        prompts, files = _versions(client, manifest)
-    for name, version in prompts.items():
-        client.set_prompt_alias(name, alias, int(version or 0))
-    for name in _TRAINED:
-        if version := files.get(name):
-            client.set_registered_model_alias(name, alias, version)
-        elif client.search_registered_models(f"name = '{name}'"):
-            client.delete_registered_model_alias(name, alias)
+    record_release(workspace, manifest, workspace.releases / manifest.id, alias)
+    with open_registry(workspace) as client:
+        for name in _TRAINED.keys() - _trained(manifest).keys():
+            if client.search_registered_models(f"name = '{name}'"):
+                client.delete_registered_model_alias(name, alias)
 
 
-def finished_run(workspace: Workspace, manifest: Manifest) -> Any | None:
-    """The run that MLflow has of a release; None when there is none.
+def disagreements(workspace: Workspace, releases: Sequence[Manifest], alias: str) -> list[str]:
+    """Where `alias` names what none of these releases has, a line for each model and prompt. No releases: it may name
+    no trained model, and none of the checkout's prompts."""
+    parts = [manifest.prompts | _trained(manifest) for manifest in releases] or [{}]
+    named = parts if releases else [load_prompts(workspace.prompts)]
+    faults = []
+    with open_registry(workspace) as client:
+        for name in sorted({*_TRAINED}.union(*named)):
+            found = _named(client, name, alias)
+            wanted = [digests.get(name, "none") for digests in parts]
+            digest = found.tags.get("sha256" if name in _TRAINED else "digest") if found else "none"
+            if digest not in wanted:
+                there = f"version {found.version} of {found.tags.get('release', 'no release')}, " if found else ""
+                has = " or ".join(each[:12] for each in wanted)
+                faults.append(f"{name}@{alias} is {there}{str(digest)[:12]}; the record has {has}")
+    return faults
 
-    Args:
-        workspace: As for `record_release`.
-        manifest: Of the release.
-    """
-    client = _client(workspace)
-    run_id = _finished_run(client, manifest)
-    return client.get_run(run_id) if run_id else None
 
-
-def _client(workspace: Workspace) -> Any:
+@contextmanager
+def open_registry(workspace: Workspace) -> Iterator[Any]:
+    """The client; what MLflow raises in this block becomes an error for people."""
     client, experiment = open_tracking(workspace, EXPERIMENT)
     import mlflow
 
-    # register_prompt links the version to the experiment that is set globally, in the store that is set globally.
-    # MLflow notes both in the environment; there they would decide for other checkouts that this process looks at.
-    asked = os.environ.get(VARIABLE)
-    mlflow.set_tracking_uri(tracking_uri(workspace))
-    mlflow.set_experiment(experiment_id=experiment)
-    if asked is None:
-        os.environ.pop(VARIABLE, None)
-    return client
+    with tracking_faults(tracking_uri(workspace)):
+        set_globally(workspace)  # register_prompt links the version to the experiment that is set globally
+        mlflow.set_experiment(experiment_id=experiment)
+        yield client
+
+
+def _named(client: Any, name: str, alias: str) -> Any | None:
+    """The version of a trained model or a prompt that an alias names."""
+    found = client.search_registered_models(f"name = '{name}'" + ("" if name in _TRAINED else f" AND {IS_PROMPT}"))
+    if not found or (version := found[0].aliases.get(alias)) is None:
+        return None
+    return (client.get_model_version if name in _TRAINED else client.get_prompt_version)(name, int(version))
 
 
 def _experiment(client: Any) -> str:
     return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
 
 
-def _finished_run(client: Any, manifest: Manifest) -> str | None:
-    """The run of this release, None when there is none; unfinished ones are deleted."""
+def finished_run(client: Any, manifest: Manifest) -> str | None:
+    """The id of a release's run, None when there is none; unfinished ones are deleted.
+
+    Args:
+        client: Of `open_registry`.
+        manifest: Of the release.
+    """
     finished = None
     for run in client.search_runs([_experiment(client)], f"tags.release = '{manifest.id}'"):
         if run.info.status == "FINISHED":
@@ -112,12 +129,8 @@ def _finished_run(client: Any, manifest: Manifest) -> str | None:
 
 
 def _new_run(client: Any, manifest: Manifest, folder: Path) -> str:
-    tags = {
-        "release": manifest.id,
-        "commit": manifest.commit,
-        "data": manifest.data.digest,
-        "parent": manifest.parent or "",
-    }
+    made_of = {"release": manifest.id, "commit": manifest.commit, "data": manifest.data.digest}
+    tags = made_of | {"parent": manifest.parent or ""}
     run = client.create_run(_experiment(client), run_name=manifest.id, tags=tags)
     run_id = str(run.info.run_id)
     metrics = [(name, value, 0) for name, value in manifest.evaluation.metrics.items() if value is not None]
@@ -142,30 +155,49 @@ def _trained(manifest: Manifest) -> dict[str, str]:
     return {name: sha256 for name, sha256 in ((ADAPTER_MODEL, adapter), (GUARD_MODEL, guard)) if sha256}
 
 
-def _versions(client: Any, manifest: Manifest) -> tuple[dict[str, str | None], dict[str, str | None]]:
-    """The registered versions of a release's prompts and trained files; None for what is not registered yet."""
-    prompts = {name: _prompt_version(client, name, digest) for name, digest in manifest.prompts.items()}
-    return prompts, {name: _file_version(client, name, part) for name, part in _trained(manifest).items()}
+def trained_version(client: Any, name: str, sha256: str) -> str | None:
+    """The version of a model that has a content; one that can be asked, where there are two.
 
-
-def _file_version(client: Any, name: str, sha256: str) -> str | None:
-    return _first(client.search_model_versions(f"name = '{name}' AND tag.sha256 = '{sha256}'"))
+    Args:
+        client: Of `open_registry`.
+        name: Of the model.
+        sha256: Of its file.
+    """
+    versions = client.search_model_versions(f"name = '{name}' AND tag.sha256 = '{sha256}'")
+    return _first(sorted(versions, key=lambda version: not version.source.startswith("models:/")))
 
 
 def _register_file(client: Any, manifest: Manifest, folder: Path, run_id: str, name: str) -> str:
-    """A new version of a model, from files logged to the run. Releases that share a file share its version."""
-    path, what = _TRAINED[name]
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=f"{what}, one version for each content")
+    """A new version of a model. Releases that share a file share its version."""
+    if name == ADAPTER_MODEL and (register := next(iter(hooks("adapter").values()), None)):
+        return str(register(client, folder / ADAPTER, folder / "config", run_id))
     artefacts = name.removeprefix("sluice-")
-    client.log_artifact(run_id, str(folder / path), artefacts)
-    tags = {"release": manifest.id, "sha256": _trained(manifest)[name], "commit": manifest.commit}
-    source = f"runs:/{run_id}/{artefacts}"
-    return str(client.create_model_version(name, source, run_id=run_id, tags=tags).version)
+    client.log_artifact(run_id, str(folder / _TRAINED[name][0]), artefacts)
+    return new_version(client, name, f"runs:/{run_id}/{artefacts}", _trained(manifest)[name], run_id)
+
+
+def new_version(client: Any, name: str, source: str, sha256: str, run_id: str) -> str:
+    """A new version of a model, which is made where it is missing.
+
+    Args:
+        client: Of `open_registry`.
+        name: Of the model.
+        source: `runs:/…` or `models:/m-…`.
+        sha256: Of its file.
+        run_id: The run that made it; empty for none.
+
+    Returns:
+        Its number.
+    """
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=f"{_TRAINED[name][1]}, one version for each content")
+    model = source.removeprefix("models:/") if source.startswith("models:/") else None
+    made = client.create_model_version(name, source, run_id or None, {"sha256": sha256}, model_id=model)
+    return str(made.version)
 
 
 def _prompt_version(client: Any, name: str, digest: str) -> str | None:
-    return _first(client.search_model_versions(f"name = '{name}' AND {_IS_PROMPT} AND tag.digest = '{digest}'"))
+    return _first(client.search_model_versions(f"name = '{name}' AND {IS_PROMPT} AND tag.digest = '{digest}'"))
 
 
 def _register_prompt(client: Any, prompt: Prompt, manifest: Manifest) -> str:
@@ -175,13 +207,8 @@ def _register_prompt(client: Any, prompt: Prompt, manifest: Manifest) -> str:
         [message.model_dump() for message in prompt.messages],
         commit_message=prompt.description,
         tags={"digest": prompt.digest, "commit": manifest.commit, "release": manifest.id},
-        model_config={
-            "model_name": prompt.model,
-            "temperature": parameters.temperature,
-            "max_tokens": parameters.max_tokens,
-            "top_p": parameters.top_p,
-            "stop_sequences": list(parameters.stop),
-        },
+        model_config=parameters.model_dump(include={"temperature", "max_tokens", "top_p"})
+        | {"model_name": prompt.model, "stop_sequences": list(parameters.stop)},
     )
     return str(registered.version)
 

@@ -16,12 +16,14 @@ from sluice.llm.model_files import Models, ensure, load_models
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from sluice.release.manifest import ADAPTER, CODE, GUARD, load, verify
+from sluice.release.prompt_registry import restore_prompts
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.settings import ServiceSettings
 
 
 def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
-    """Opens a release for serving; every file is verified before any of it is read.
+    """Opens a release for serving; every file is verified before any of it is read. A prompt file that is gone comes
+    out of MLflow's prompt registry.
 
     Args:
         folder: Of the release.
@@ -31,6 +33,7 @@ def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
         SluiceError: Names all that differs.
     """
     manifest = load(folder)
+    restore_prompts(workspace, manifest, folder)
     verify(folder, manifest)
     models = load_models(folder / "config" / "models.yaml")
     return ReleaseBundle(

@@ -8,8 +8,8 @@ from.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sluice.core.digests import digest_of_file
@@ -25,12 +25,13 @@ _MODELS = "config/models.yaml"
 @dataclass(frozen=True)
 class TransferResult:
     """`digest`: sha256 of release.json; `files`: how many the release needs with its models; `moved`: how many of
-    them were not there yet."""
+    them were not there yet; `blobs`: those that were pushed or there, by digest."""
 
     manifest: Manifest
     digest: str
     files: int
     moved: int
+    blobs: Mapping[str, Path] = field(default_factory=dict, compare=False)
 
 
 def push(folder: Path, workspace: Workspace, store: ArtifactStore) -> TransferResult:
@@ -56,7 +57,7 @@ def push(folder: Path, workspace: Workspace, store: ArtifactStore) -> TransferRe
         store.put(sha256, blobs[sha256])
     if moved := not store.has(digest):
         store.put(digest, folder / FILE)
-    return TransferResult(manifest, digest, len(blobs) + 1, len(absent) + moved)
+    return TransferResult(manifest, digest, len(blobs) + 1, len(absent) + moved, {**blobs, digest: folder / FILE})
 
 
 def fetch(

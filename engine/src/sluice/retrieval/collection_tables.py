@@ -130,13 +130,7 @@ def bits(vector: str, dimension: int) -> str:
 def create(
     connection: psycopg.Connection[Any], description: TableDescription, tenants: Iterable[str | None] = ()
 ) -> None:
-    """Creates the empty table, with its comment, and the view where it holds a difference.
-
-    Args:
-        connection: to the store, in a transaction.
-        description: of the collection.
-        tenants: of its rows, for the partitions of one that is cut.
-    """
+    """Creates the empty table, with its comment, and the view where it holds a difference."""
     table = sql.Identifier(description.index.collection)
     cut = description.partition_by is not None
     connection.execute(

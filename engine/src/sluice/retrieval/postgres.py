@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ from sluice.retrieval.collection_tables import require_description, vector_index
 from sluice.retrieval.index_files import IndexInfo, TextEncoder
 from sluice.retrieval.passages import Hit
 from sluice.retrieval.postgres_collections import ensure_collection, hold, list_collections, require_cut
-from sluice.retrieval.postgres_connections import BoundedPool, Configure, connected
+from sluice.retrieval.postgres_connections import BoundedPool, connected
 from sluice.retrieval.retriever import Retriever
 from sluice.retrieval.search_sql import Mode, statement
-from sluice.retrieval.stores import Stores, StoreSpec, VectorSettings, open_store, reviver
+from sluice.retrieval.stores import Stores, VectorSettings, open_store, reviver
 
 if TYPE_CHECKING:
     import psycopg
@@ -138,29 +138,6 @@ def configure(connection: psycopg.Connection, *, vectors: VectorSettings, held: 
     connection.execute(f"SET hnsw.ef_search = {vectors.ef_search}")
 
 
-@contextmanager
-def pooled(address: str, spec: StoreSpec, state: Path, configured: Configure) -> Iterator[BoundedPool]:
-    """A store's connections for searching, closed at the end.
-
-    Args:
-        address: of the store's server.
-        spec: the store.
-        state: the .sluice/ folder, where an embedded one lives.
-        configured: called with each new connection.
-    """
-    connections = BoundedPool(
-        address,
-        seconds=spec.timeout_seconds,
-        most=spec.connections,
-        configure=configured,
-        revive=reviver(spec, state),
-    )
-    try:
-        yield connections
-    finally:
-        connections.close()
-
-
 class PostgresBackend:
     """The collections of the default store. Each call but a search has a connection of its own."""
 
@@ -187,8 +164,14 @@ class PostgresBackend:
         with connected(self._stores, self._address) as connection:
             require_cut(connection, collection, spec.partition_by)
             searches = SearchStatements(connection, collection, oversampling=spec.vectors.oversampling)
-        configured = partial(configure, vectors=spec.vectors, held=collection)
-        with pooled(self._address, spec, self._state, configured) as connections:
+        connections = BoundedPool(
+            self._address,
+            seconds=spec.timeout_seconds,
+            most=spec.connections,
+            configure=partial(configure, vectors=spec.vectors, held=collection),
+            revive=reviver(spec, self._state),
+        )
+        with closing(connections):
             yield PostgresRetriever(connections, searches, embedder)
 
 

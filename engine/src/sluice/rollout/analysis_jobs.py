@@ -53,9 +53,6 @@ class JobFiles:
         Args:
             kind: of the analysis; a folder of `state`.
             name: of the Job.
-
-        Returns:
-            The path of the file.
         """
         path = (self.state / kind / f"{name}.json").resolve()
         path.unlink(missing_ok=True)
@@ -126,9 +123,6 @@ def read_report(path: Path, status: int, model: type[R]) -> R:
         path: the file.
         status: what the Job ended with.
         model: what the report holds.
-
-    Returns:
-        The report.
 
     Raises:
         SluiceError: it cannot be read, or says something else than the status.

@@ -87,6 +87,7 @@ class _CanaryStrategy(Settings):
     stableService: str  # noqa: N815
     canaryService: str  # noqa: N815
     trafficRouting: _TrafficRouting  # noqa: N815
+    minPodsPerReplicaSet: int = 1  # noqa: N815
     steps: tuple[StepSpec, ...]
 
 
@@ -100,6 +101,7 @@ class _RolloutSpec(Settings):
     revisionHistoryLimit: int = 10  # noqa: N815
     minReadySeconds: int = 0  # noqa: N815
     progressDeadlineSeconds: int = 600  # noqa: N815
+    progressDeadlineAbort: bool = False  # noqa: N815
     selector: _MAPPING
     template: _MAPPING
     strategy: _Strategy

@@ -85,9 +85,6 @@ class CanaryPlan:
         Args:
             time_scale: what pauses and loads are multiplied by.
             cases: how many are compared, in place of the number of the template; 0: as many as it says.
-
-        Returns:
-            Another plan.
         """
         return replace(self, steps=tuple(_fit(step, time_scale, cases) for step in self.steps))
 
@@ -109,9 +106,6 @@ def load_plan(path: Path, root: Path | None = None) -> CanaryPlan:
     Args:
         path: k8s/base/rollout.yaml of a checkout.
         root: the checkout whose engine/k8s/analysis has the templates; default: that of the file.
-
-    Returns:
-        The steps that a rehearsal walks.
 
     Raises:
         Faults: all at once, each as `path:line: where: what`.

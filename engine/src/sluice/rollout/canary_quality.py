@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
@@ -25,10 +24,12 @@ from sluice.evaluation.recorded_chat import NotRecordedError
 from sluice.evaluation.registry import METRICS, make_metrics
 from sluice.evaluation.runner import run_cases
 from sluice.rollout.chat_stream import PATH, RELEASE_HEADER, ChatStream, request_body
-from sluice.rollout.local_http import connect
+from sluice.rollout.local_http import lines_of, request
 from sluice.serving.citations import words
 
 if TYPE_CHECKING:
+    from requests import Response
+
     from sluice.evaluation.comparison_policy import ComparisonPolicy
     from sluice.evaluation.comparison_result import Comparison
 
@@ -59,38 +60,33 @@ class ReleaseClient:
             question: what is asked.
             stream: whether the answer comes as a stream.
 
-        Returns:
-            The whole answer, as metrics take it.
-
         Raises:
             SluiceError: there is none.
         """
-        headers = {"Content-Type": "application/json", "Connection": "close"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         body = request_body(question) | {"stream": stream}
         body |= {"stream_options": {"include_usage": True}} if stream else {}
-        connection = connect(self.url, self.seconds)
         began = time.perf_counter()
         try:
-            connection.request("POST", PATH, body=json.dumps(body).encode(), headers=headers)
-            response = connection.getresponse()
-            if response.status != 200:
-                raise SluiceError(f"{self.url}: status {response.status}")
-            reply = self._streamed(response) if stream else json.loads(response.read())
-        except (OSError, HTTPException) as error:
+            with request(
+                self.url.rstrip("/") + PATH, self.seconds, body=body, headers=headers, stream=stream
+            ) as response:
+                if response.status_code != 200:
+                    raise SluiceError(f"{self.url}: status {response.status_code}")
+                reply = self._streamed(response) if stream else json.loads(response.content)
+        except OSError as error:
             raise SluiceError(f"{self.url}: no answer: {type(error).__name__}") from None
-        finally:
-            connection.close()
         if not (release := response.headers.get(RELEASE_HEADER)):
             raise SluiceError(f"{self.url}: an answer without the header {RELEASE_HEADER}")
         self.releases.add(release)
         return _output(reply, self.decline, (time.perf_counter() - began) * 1000)
 
-    def _streamed(self, response: HTTPResponse) -> dict[str, Any]:
+    def _streamed(self, response: Response) -> dict[str, Any]:
         """The chunks of a whole stream, as the reply that they make."""
         stream, lines = ChatStream(self.seconds), list[bytes]()
-        while (line := response.readline()) and not stream.feed(line):
+        for line in lines_of(response):
+            if stream.feed(line):
+                break
             lines.append(line)
         if stream.fault:
             raise SluiceError(f"{self.url}: {stream.fault}")
@@ -175,9 +171,6 @@ def compare_served(
         policy: `comparison:` of config/gates.yaml.
         concurrency: questions at once, of each side.
         on_progress: called with the number of answers, and of all that will come.
-
-    Returns:
-        The comparison.
 
     Raises:
         SluiceError: a side was not one release: several answered under its address, or none did.

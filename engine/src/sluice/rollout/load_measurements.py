@@ -9,13 +9,13 @@ the pairs, so that neither long questions nor a busy minute of the machine weigh
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sluice.evaluation.summary import percentile
 from sluice.release.gates import Measurement
 
 Target = Literal["canary", "stable", "router"]
@@ -46,9 +46,6 @@ def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
         header: release id of the answer. One without it (no connection, an error page) counts against the canary,
             which is the one under suspicion.
         stable: release id of stable.
-
-    Returns:
-        The release.
     """
     return "stable" if header is not None and header == stable else "canary"
 
@@ -69,14 +66,6 @@ def figures_of(samples: Sequence[RequestSample]) -> dict[Target, dict[str, Measu
     found["canary"] |= _slowdowns(samples)
     found["router"] = _errors(visits) | _times([sample for sample in visits if not sample.error])
     return found
-
-
-def percentile(values: Iterable[float], share: float) -> float:
-    """Nearest rank: the smallest value that at least `share` of all values do not exceed. ValueError for no values."""
-    ordered = sorted(values)
-    if not ordered:
-        raise ValueError("no values")
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def _errors(samples: Sequence[RequestSample]) -> dict[str, Measurement]:

@@ -1,56 +1,51 @@
-"""Plain HTTP to this machine's own services: without proxies from the environment, one connection for each request."""
+"""HTTP to this machine's own services: without proxies from the environment, one connection for each request."""
 
 from __future__ import annotations
 
-import http.client
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import requests
 
 # The proxy's log names it, so that an answer that never came can be charged to a release.
 REQUEST_ID = "X-Request-Id"
 
 
-def connect(url: str, timeout: float) -> http.client.HTTPConnection:
-    """A connection that is opened by its first request.
+def request(
+    url: str, timeout: float, *, body: Any = None, headers: Mapping[str, str] = {}, stream: bool = False
+) -> requests.Response:
+    """Asks once, by POST where there is a body; any status is an answer.
 
     Args:
-        url: whose host and port count.
+        url: what is asked.
         timeout: seconds, for each wait.
-
-    Returns:
-        The connection, to be closed.
-    """
-    parts = urlsplit(url)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
-
-
-@dataclass(frozen=True)
-class HttpResponse:
-    """A whole answer; header names are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def get(url: str, timeout: float) -> HttpResponse:
-    """Asks once; any status is an answer.
-
-    Args:
-        url: what is asked for.
-        timeout: seconds, for each wait.
-
-    Returns:
-        The answer.
+        body: sent as JSON.
+        headers: beside those of every request.
+        stream: whether the answer is read as it comes.
 
     Raises:
-        OSError: there is none; or http.client.HTTPException.
+        OSError: there is no answer.
     """
-    connection = connect(url, timeout)
+    session = requests.Session()
+    session.trust_env = False
     try:
-        connection.request("GET", urlsplit(url).path or "/", headers={"Connection": "close"})
-        response = connection.getresponse()
-        headers = {name.lower(): value for name, value in response.getheaders()}
-        return HttpResponse(response.status, headers, response.read())
-    finally:
-        connection.close()
+        return session.request(
+            "GET" if body is None else "POST",
+            url,
+            json=body,
+            headers={**headers, "Connection": "close"},
+            timeout=timeout,
+            stream=stream,
+            allow_redirects=False,
+        )
+    except requests.RequestException as error:
+        reason: BaseException = error
+        while reason.__context__:  # the words of the system: ConnectionRefusedError, not what was made of it
+            reason = reason.__context__
+        raise (reason if isinstance(reason, OSError) else error) from None
+
+
+def lines_of(response: requests.Response) -> Iterator[bytes]:
+    """The lines of an answer that is read as it comes."""
+    # As they arrive, in whatever size: the library's documentation has None, its types do not.
+    return response.iter_lines(chunk_size=None)  # type: ignore[call-overload,no-any-return]

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 from uuid import uuid4
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.language_models.chat_models import agenerate_from_stream
-from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage, convert_to_openai_messages
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.utils import LC_ID_PREFIX
 from pydantic import SkipValidation
 
-from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, Messages
+from sluice.core.errors import SluiceError
+from sluice.core.settings import nearest
+from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, ToolParameters
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters
 from sluice.serving.answer import ModelError
+from sluice.serving.contracts import Checks
 from sluice.serving.langchain_callbacks import heard
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.telemetry import traces
 
-_ROLES = {"human": "user", "ai": "assistant", "system": "system"}
+_ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
 
 
 class ChatModel(BaseChatModel):
@@ -36,6 +40,8 @@ class ChatModel(BaseChatModel):
         provider: the providers of the role as one.
         model_name: for the trace, where the provider does not say which model answered.
         parameters: of each call; `bind(grammar=…)` adds a grammar for a local model, `bind(temperature=…)` changes one.
+        guards: the passage guards look at results of tools before the model sees them.
+        max_calls: of models, for one attempt at an answer.
 
     Raises:
         ModelError: there is no whole reply; ModelTimeoutError: not in time.
@@ -44,10 +50,21 @@ class ChatModel(BaseChatModel):
     provider: SkipValidation[ChatProvider]
     model_name: str
     parameters: ModelParameters
+    guards: SkipValidation[Checks]
+    max_calls: int
 
     @property
     def _llm_type(self) -> str:
         return "sluice"
+
+    def bind_tools(
+        self, tools: Sequence[Any], *, tool_choice: Any = None, strict: bool | None = None, **kwargs: Any
+    ) -> Runnable[Any, AIMessage]:
+        """The model with tools that it may call; SluiceError when `tool_choice` names none of them."""
+        shown = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+        if tool_choice:
+            kwargs["tool_choice"] = _choice(tool_choice, [tool["function"]["name"] for tool in shown])
+        return self.bind(**kwargs, **({"tools": shown} if shown else {}))
 
     async def astream(
         self,
@@ -77,26 +94,47 @@ class ChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         request = current_request()
-        asked = [{"role": _ROLES[message.type], "content": str(message.text)} for message in messages]
+        if len(request.replies) >= self.max_calls:
+            raise ModelError(
+                f"the application asked its models {self.max_calls} times and has no answer",
+                remedy="end its loop sooner, or raise llm.max_calls of config/service.yaml",
+            )
         parameters = self._parameters({**kwargs, "stop": tuple(stop)} if stop else kwargs)
-        reply = self._reply(request, asked, parameters)
+        reply = self._reply(request, messages, parameters)
         request.replies.append(reply)
         return reply
 
     async def _reply(
-        self, request: RequestState, asked: Messages, parameters: ModelParameters
+        self, request: RequestState, messages: list[BaseMessage], parameters: ModelParameters
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
+        asked = [await self._sent(message, request) for message in messages]
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
         deltas = self.provider.stream(asked, parameters, deadline=request.deadline)
-        with request.step(traces.CHAT):
+        with request.step(traces.CHAT) as step:
             try:
                 async with aclosing(deltas):
                     async for delta in deltas:
                         if delta.finish_reason is not None:
-                            request.replied(delta, self.model_name)
+                            request.replied(step, delta, self.model_name)
                         yield ChatGenerationChunk(message=_chunk(delta))
             except Exception as error:
                 raise _model_error(error, request) from error
+
+    async def _sent(self, message: BaseMessage, request: RequestState) -> dict[str, Any]:
+        """A message as a provider takes it; the result of a tool as the passage guards let it pass."""
+        said: dict[str, Any] = {"role": _ROLES[message.type], "content": str(message.text)}
+        if isinstance(message, ToolMessage):
+            said["tool_call_id"], text = message.tool_call_id, said["content"]
+            said["content"] = await request.once(f"result of a tool: {text}", lambda: self._vetted(text, request))
+        elif isinstance(message, AIMessage) and message.tool_calls:
+            return {**convert_to_openai_messages(message), **said}
+        return said
+
+    async def _vetted(self, text: str, request: RequestState) -> str:
+        with request.step(traces.GUARD_PASSAGES) as step:
+            verdict = await self.guards.check_passage(text)
+            step.verdict(verdict)
+        return f"(withheld by a check: {', '.join(verdict.reasons)})" if verdict.blocked else verdict.text
 
     async def _agenerate(
         self,
@@ -111,16 +149,40 @@ class ChatModel(BaseChatModel):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - the signature of LangChain
+        run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return asyncio.run(self._agenerate(messages, stop, **kwargs))
+        return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - the signature of LangChain
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        """Of code that is not asynchronous: the pieces when all of them are there."""
+
+        async def whole() -> list[ChatGenerationChunk]:
+            return [chunk async for chunk in self._astream(messages, stop, **kwargs)]
+
+        yield from asyncio.run(whole())
 
     def _parameters(self, changes: dict[str, Any]) -> ModelParameters:
         if not changes:
             return self.parameters
-        kind = AnswerConstraint if "grammar" in changes else ModelParameters
+        kind = ToolParameters if changes.get("tools") else AnswerConstraint if "grammar" in changes else ModelParameters
         return kind.model_validate({**self.parameters.model_dump(), **changes}, by_name=True)
+
+
+def _choice(given: Any, names: list[str]) -> str | dict[str, Any]:
+    """LangChain's ways to say which tool is to be called, as OpenAI's API has it."""
+    name = given["function"]["name"] if isinstance(given, dict) else "any" if given is True else given
+    if name not in names:
+        if name in ("auto", "none", "any", "required"):
+            return "required" if name == "any" else str(name)
+        raise SluiceError(f"tool_choice: no tool {name!r}{nearest(name, names)}", remedy=f"use {' or '.join(names)}")
+    return {"type": "function", "function": {"name": name}}
 
 
 def _model_error(error: Exception, request: RequestState) -> Exception:
@@ -136,7 +198,7 @@ def _model_error(error: Exception, request: RequestState) -> Exception:
 
 def _chunk(delta: Delta) -> AIMessageChunk:
     if delta.finish_reason is None:
-        return AIMessageChunk(content=delta.text)
+        return AIMessageChunk(content=delta.text, tool_call_chunks=list(delta.tool_calls))
     usage = None
     if delta.usage:
         tokens = (delta.usage.prompt_tokens, delta.usage.completion_tokens)

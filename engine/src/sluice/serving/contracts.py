@@ -127,9 +127,13 @@ async def answer_pieces(application: Application, asked: dict[str, Any]) -> Asyn
     else:
         yield _text(await stream) or ""
         return
+    author = None
     async with aclosing(stream):
         async for piece in stream:
             if (text := _text(piece)) is not None:
+                if text and isinstance(piece, tuple):  # of a graph, which may say something before it calls a tool
+                    text = f"\n\n{text}" if author not in (None, piece[0].id) else text
+                    author = piece[0].id
                 yield text
 
 

@@ -94,9 +94,8 @@ class PassageRetriever(BaseRetriever):
         with request.trace.step(traces.RETRIEVE) as step:
             step.text("query", question)
             try:
-                async with request.in_time():
-                    search = partial(self.search.search, question, k=self.settings.k, tenant=request.tenant)
-                    hits = await asyncio.get_running_loop().run_in_executor(self._threads, search)
+                search = partial(self.search.search, question, k=self.settings.k, tenant=request.tenant)
+                hits = await request.in_time(asyncio.get_running_loop().run_in_executor(self._threads, search))
             except RetrievalError as error:
                 raise SearchError(f"the search failed: {error.message}") from error
             step.hits(hits)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -83,12 +83,11 @@ class RequestState:
         """A step of the answer; within a preparation that itself."""
         return nullcontext(self._preparation) if self._preparation else self.trace.step(name)
 
-    def replied(self, end: Delta, model: str) -> None:
+    def replied(self, step: traces.TraceStep, end: Delta, model: str) -> None:
         """Counts a reply of a model by its last piece. `model`: who was asked, where the piece does not say."""
         self.calls.append(end)
-        if self._preparation:
-            record_call(self._preparation, end, model)
-        else:
+        record_call(step, end, model)
+        if not self._preparation:
             self.said = end
 
     async def close_replies(self) -> None:
@@ -120,14 +119,15 @@ class RequestState:
             self._output = self.trace.step(traces.GUARD_OUTPUT)
         return self._output
 
-    @asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
-        """ModelTimeoutError when the deadline passes inside."""
+    async def in_time(self, call: Awaitable[T], grace: float = 0.0) -> T:
+        """What is awaited; ModelTimeoutError when the deadline, and `grace` seconds more, pass before."""
         try:
-            async with asyncio.timeout_at(self.deadline):
-                yield
+            async with asyncio.timeout_at(self.deadline + grace) as limit:
+                return await call
         except TimeoutError:
-            raise self.late() from None
+            if limit.expired():
+                raise self.late() from None
+            raise  # one of the application's own
 
     def late(self) -> ModelTimeoutError:
         return ModelTimeoutError(f"no whole answer within {self._seconds:g} s")
@@ -149,7 +149,8 @@ class RequestState:
 
     def finish(self) -> Answer:
         declined = words(self.text) == words(self._decline)
-        last = self.said or Delta(finish_reason="stop")
+        last = self.said or Delta()
+        ended = "content_filter" if self.blocked else last.finish_reason or "stop"
         usages = [said.usage for said in self.calls if said.usage is not None]
         costs = [said.cost for said in self.calls if said.cost is not None]
         return Answer(
@@ -159,7 +160,7 @@ class RequestState:
             citations=() if declined or self.blocked else cite(self.text, self.hits),
             hits=tuple(self.hits),
             usage=Usage(sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages)),
-            finish_reason="content_filter" if self.blocked else last.finish_reason or "stop",
+            finish_reason="stop" if ended == "tool_calls" else ended,
             ttft_ms=self._ttft_ms,
             latency_ms=self._elapsed(),
             provider=last.provider,

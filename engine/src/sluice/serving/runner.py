@@ -22,6 +22,7 @@ from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.trace_outcome import record
 
 _ROLE = "chat"  # of config/providers.yaml: who is asked
+_GRACE = 0.05  # seconds
 _WARM_UP = ({"role": "user", "content": "Is everything ready?"},)
 
 
@@ -43,7 +44,13 @@ class ApplicationRunner:
         self._guards = guards
         self._whole = bundle.guardrails.whole_output
         self._model_name = bundle.model.stem
-        model = ChatModel(provider=chat, model_name=bundle.model.stem, parameters=ModelParameters.model_validate({}))
+        model = ChatModel(
+            provider=chat,
+            model_name=bundle.model.stem,
+            parameters=ModelParameters.model_validate({}),
+            guards=guards,
+            max_calls=bundle.service.llm.max_calls,
+        )
         retriever = PassageRetriever(
             search=search, guards=guards, settings=bundle.service.retrieval, vets=bool(bundle.guardrails.passages)
         )
@@ -134,9 +141,9 @@ class ApplicationRunner:
         asked = {"messages": request.conversation, "question": request.question, "refused": request.refused}
         try:
             async with aclosing(answer_pieces(self._application, asked)) as texts:
-                async for text in texts:
-                    request.asked = True
-                    for sentence in sentences.feed(text):
+                # A tool, or code of the application, that hangs; a model is ended by its provider just before.
+                while found := await request.in_time(_finished(texts, sentences, request), _GRACE):
+                    for sentence in found:
                         if piece := await self._checked(sentence, request):
                             yield piece
                         if request.blocked or bool(request.refused) is not again:
@@ -159,6 +166,15 @@ class ApplicationRunner:
             return ""
         gap = sentence[: len(sentence) - len(body)] if request.text else ""
         return gap + verdict.text if verdict.text else ""
+
+
+async def _finished(texts: AsyncGenerator[str, None], sentences: SentenceSplitter, request: RequestState) -> list[str]:
+    """The next sentences that are finished; none at the end of the texts."""
+    async for text in texts:
+        request.asked = True
+        if found := sentences.feed(text):
+            return found
+    return []
 
 
 def last_question(messages: Sequence[Mapping[str, str]]) -> str:

@@ -21,6 +21,7 @@ class LlmSettings(Settings):
     slots: int = Field(ge=1, description="answers in progress at the same time")
     context: int = Field(ge=_SMALLEST_SLOT, description="tokens, shared by all slots")
     timeout_seconds: float = Field(gt=0, description="for one whole answer")
+    max_calls: int = Field(16, ge=1, description="calls of models for one attempt at an answer; each tool needs one")
 
     @model_validator(mode="after")
     def _slots_are_large_enough(self) -> Self:

@@ -62,9 +62,6 @@ def plan(root: Path, project: Project, *, starter_data: bool) -> InitPlan:
         project: the names that it shall have.
         starter_data: whether the starter data stay. A project's own data always stay.
 
-    Returns:
-        The files to write and to remove.
-
     Raises:
         SluiceError: an overlay of a new environment is there already, or one of an old environment is missing.
     """

@@ -83,9 +83,6 @@ def read_list(root: Path, name: str) -> dict[str, str]:
         root: the checkout.
         name: `OWNED` or `FILES`.
 
-    Returns:
-        The digests.
-
     Raises:
         SluiceError: there is no such list, or a line of it is none of its form.
     """
@@ -180,9 +177,6 @@ def refused(found: Iterable[Edit], adopted: Iterable[str], owned: Mapping[str, s
         found: what `edits` returned.
         adopted: `adopted:` of config/project.yaml.
         owned: engine/OWNED.
-
-    Returns:
-        The edits that are left.
     """
     free = set(adopted) & set(owned)
     return [edit for edit in found if edit.path not in free]

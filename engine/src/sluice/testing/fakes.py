@@ -31,13 +31,13 @@ class ScriptMissError(AssertionError):
 class ScriptedChat:
     """Answers with the reply of the one script key that occurs in the last message.
 
-    A reply that is an exception is raised; with `fail_after` set, after that many pieces. `calls` records what was
-    asked and with which parameters, `sent` the pieces that were given out. Pieces are `piece` characters long, `delay`
-    seconds apart; the last one waits until the file `gate` exists. `closed` counts streams that were left before their
-    end.
+    A reply with `tool_calls` is a Delta. A reply that is an exception is raised; with `fail_after` set, after that many
+    pieces. `calls` records what was asked and with which parameters, `sent` the pieces that were given out. Pieces are
+    `piece` characters long, `delay` seconds apart; the last one waits until the file `gate` exists. `closed` counts
+    streams that were left before their end.
     """
 
-    script: Mapping[str, str | Exception]
+    script: Mapping[str, str | Delta | Exception]
     piece: int = 4
     delay: float = 0.0
     fail_after: int | None = None
@@ -47,7 +47,7 @@ class ScriptedChat:
     sent: list[str] = field(default_factory=list)
     closed: int = 0
 
-    def _reply(self, messages: Messages, parameters: ModelParameters) -> str:
+    def _reply(self, messages: Messages, parameters: ModelParameters) -> str | Delta:
         asked = [(message["role"], message["content"]) for message in messages]
         self.calls.append({"messages": asked, **parameters.model_dump()})
         keys = [key for key in self.script if key in asked[-1][1]]
@@ -62,6 +62,10 @@ class ScriptedChat:
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
         reply = self._reply(messages, parameters)
+        if isinstance(reply, Delta):
+            yield reply
+            yield Delta(finish_reason="tool_calls", usage=Usage(11, 1))
+            return
         try:
             for number, start in enumerate(range(0, len(reply), self.piece)):
                 try:

@@ -15,7 +15,6 @@ os.environ.update(
     {
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "HF_HUB_OFFLINE": "1",
         "DO_NOT_TRACK": "1",
     }
@@ -24,7 +23,6 @@ os.environ.update(
 import gc
 import signal
 import socket
-import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +48,6 @@ MARKERS = {
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 # A job in the background of a script ignores Ctrl-C, and so would all that it starts; some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# As sluice.cli does: a second of every worker.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import threading
 import time
 from collections import deque
@@ -65,6 +66,9 @@ class KubeApi:
         self.denied: set[tuple[str, str]] = set()  # (verb, resource or resource/subresource) that nobody may
         self.lock = threading.RLock()
         self.coming: deque[Any] = deque()  # events that a look at the Rollouts plays
+        self.promoted_in_full = False
+        self.applied_selectors: list[str] = []  # Services whose selector was applied although a controller has it
+        self.lost_aborts = 0  # so many more requests to abort come while the controller writes its own status
         self.server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
 
     @property
@@ -132,7 +136,16 @@ class KubeApi:
         elif "gone" in event:
             self.remove(self.path("Pod", event["gone"]))
         elif "wait" not in event:
-            self.put(compose(event, self.objects.get(self.path("Rollout", "sluice"))))
+            played = compose(event, self.objects.get(self.path("Rollout", "sluice")))
+            self.put(played)
+            if played["kind"] == "Rollout":
+                self.make_replica_set(played)
+
+    def make_replica_set(self, rollout: Object) -> None:
+        """As Argo Rollouts does before it names a template in `currentPodHash` (1.9.1, rollout/sync.go:189-262)."""
+        digest = rollout["status"].get("currentPodHash", "")
+        if digest and self.path("ReplicaSet", f"sluice-{digest}") not in self.objects:
+            self.put(replica_set(digest, rollout["spec"]["template"]))
 
     def applied(self, path: str, body: Object, query: dict[str, str]) -> tuple[int, Object]:
         live = self.objects.get(path)
@@ -142,9 +155,14 @@ class KubeApi:
             return 409, conflict
         document = copy.deepcopy(body)
         document["metadata"].setdefault("uid", f"uid-{body['metadata']['name']}")
+        if live and path in self.written and "selector" in live["spec"]:
+            if "selector" in document["spec"]:
+                self.applied_selectors.append(body["metadata"]["name"])
+            document["spec"].setdefault("selector", live["spec"]["selector"])  # what is not applied and not ours stays
         generation = live["metadata"].get("generation", 1) if live else 1
         if live:
-            document["metadata"] = {**live["metadata"], **document["metadata"]}
+            kept = {**(live["metadata"].get("annotations") or {}), **(document["metadata"].get("annotations") or {})}
+            document["metadata"] = {**live["metadata"], **document["metadata"], "annotations": kept}
             document["status"] = copy.deepcopy(live.get("status", {}))
             generation += live.get("spec") != document.get("spec")
         document["metadata"]["generation"] = generation
@@ -160,15 +178,43 @@ class KubeApi:
 
     def patched(self, path: str, body: Object) -> tuple[int, Object]:
         live = copy.deepcopy(self.objects[path])
+        if body.get("status", {}).get("abort") and self.lost_aborts:
+            self.lost_aborts -= 1
+            return 200, live
+        self.promoted_in_full |= bool(body.get("status", {}).get("promoteFull"))
+        if "status" not in body:
+            live["metadata"].setdefault("annotations", {}).update(body["metadata"]["annotations"])
+            self.put(live)
+            return 200, live
         for key, value in body["status"].items():
             live.setdefault("status", {})[key] = value
         self.put(live)
         events = list(self.recording.get("on_abort" if body["status"].get("abort") else "on_retry", []))
         self.coming.clear()
-        if events and not body["status"].get("abort"):
+        if events and ("promoteFull" in body["status"] or not body["status"].get("abort")):
             self.happen(events.pop(0))
+        if body["status"].get("abort"):
+            live["status"]["abortedAt"] = "2026-01-01T00:00:00Z"
+            self.put(live)
         self.coming.extend(events)
         return 200, live
+
+
+def replica_set(digest: str, template: Object, *, available: int = 1, **metadata: Any) -> Object:
+    """A ReplicaSet of the Rollout as its controller makes it: the hash on the object and on the template."""
+    labels = {**template["metadata"].get("labels", {}), "rollouts-pod-template-hash": digest}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": f"sluice-{digest}",
+            "labels": labels,
+            "ownerReferences": [{"kind": "Rollout", "uid": "uid-sluice"}],
+            **metadata,
+        },
+        "spec": {"template": {**template, "metadata": {**template["metadata"], "labels": labels}}},
+        "status": {"replicas": available, "availableReplicas": available},
+    }
 
 
 def compose(event: Object, rollout: Object | None) -> Object:
@@ -224,7 +270,8 @@ def compose(event: Object, rollout: Object | None) -> Object:
 
 def _conflict(live: Object, body: Object) -> Object | None:
     if live["kind"] == "Service":
-        field, differs = ".spec.selector", live["spec"].get("selector") != body["spec"].get("selector")
+        wanted = body["spec"].get("selector", live["spec"].get("selector"))
+        field, differs = ".spec.selector", live["spec"].get("selector") != wanted
     else:
         field, differs = ".spec.weighted.services", live["spec"].get("weighted") != body["spec"].get("weighted")
     if not differs:
@@ -287,7 +334,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = yaml.safe_load(self.rfile.read(int(self.headers["Content-Length"])))
         if self._turned_away("PATCH" if "dryRun" not in query else "DRY", parts.path):
             return
-        if parts.path.endswith("/status"):
+        if self.headers["Content-Type"] == "application/merge-patch+json":
             self._send(*self.api.patched(parts.path.removesuffix("/status"), body))
         else:
             self._send(*self.api.applied(parts.path, body, query))
@@ -398,6 +445,8 @@ def _openapi(place: str, kinds: list[tuple[str, str, str, str, bool]]) -> Object
 
 
 def _selected(collection: str, path: str, document: Object, query: dict[str, str]) -> bool:
+    if "/namespaces/" not in collection:  # of all namespaces
+        path = re.sub("/namespaces/[^/]+", "", path)
     if path.rsplit("/", 1)[0] != collection:
         return False
     labels = document["metadata"].get("labels") or {}

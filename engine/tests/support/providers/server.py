@@ -1,5 +1,10 @@
 """A scripted HTTP server on loopback that speaks the formats of every provider, well or badly, as the test says.
 
+Calls of tools are as in openai 2.54 (types/chat/chat_completion_chunk.py), anthropic 2.7 (types/
+raw_message_stream_event.py) and botocore 1.43 (data/bedrock-runtime, ConverseStreamOutput); the kinds read them with
+these libraries, and `unit/llm/test_tool_calls.py` the first. `/apply-template` is llama.cpp's (xllamacpp 2026.10): the
+same test asks the real one.
+
 It runs in a thread with an event loop of its own, so that it stays awake whatever the client's loop does.
 """
 
@@ -13,6 +18,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -20,7 +26,9 @@ from aiohttp import web
 WORDS = ("64 tok", "ens. A", "ll ü.")
 TEXT = "".join(WORDS)
 USAGE = (11, 3)
+CALLS = (("c1", "weather", '{"city": "Rīga", "days": 2}'), ("c2", "weather", '{"city": "Oslo"}'))
 Blocks = Sequence[bytes]
+Calls = Sequence[tuple[str, str, str]]  # id, name and arguments of each call of a tool
 
 
 def sse(value: Any, event: str = "") -> bytes:
@@ -43,18 +51,22 @@ def _event(kind: str, payload: bytes) -> bytes:
     return frame({":event-type": kind, ":content-type": "application/json", ":message-type": "event"}, payload)
 
 
-def openai_blocks(words: Sequence[str] = WORDS, *, finish: str = "stop") -> Blocks:
-    def chunk(delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
+def openai_blocks(words: Sequence[str] = WORDS, *, finish: str = "stop", calls: Calls = ()) -> Blocks:
+    def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None}
 
     usage = {"prompt_tokens": USAGE[0], "completion_tokens": USAGE[1], "total_tokens": sum(USAGE)}
     frames = [chunk({"role": "assistant", "content": ""}), *(chunk({"content": word}) for word in words)]
+    for index, (name_id, name, arguments) in enumerate(calls):
+        said = [{"id": name_id, "type": "function", "function": {"name": name, "arguments": ""}}]
+        said += [{"function": {"arguments": part}} for part in (arguments[:9], arguments[9:])]
+        frames += [chunk({"tool_calls": [{"index": index, **one}]}) for one in said]
     frames += [chunk({}, finish), {"choices": [], "usage": usage}]
     base = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     return [sse(base | entry) for entry in frames] + [b"data: [DONE]\n\n"]
 
 
-def anthropic_blocks(words: Sequence[str] = WORDS) -> Blocks:
+def anthropic_blocks(words: Sequence[str] = WORDS, *, calls: Calls = ()) -> Blocks:
     message = {"id": "m", "type": "message", "role": "assistant", "content": [], "model": "m", "stop_reason": None}
     message |= {"stop_sequence": None, "usage": {"input_tokens": USAGE[0], "output_tokens": 0}}
     events: list[dict[str, Any]] = [
@@ -62,9 +74,10 @@ def anthropic_blocks(words: Sequence[str] = WORDS) -> Blocks:
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in words),
         {"type": "content_block_stop", "index": 0},
+        *(event for index, call in enumerate(calls, 1) for event in _anthropic_call(index, *call)),
         {
             "type": "message_delta",
-            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "delta": {"stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None},
             "usage": {"input_tokens": USAGE[0], "output_tokens": USAGE[1]},
         },
         {"type": "message_stop"},
@@ -72,18 +85,34 @@ def anthropic_blocks(words: Sequence[str] = WORDS) -> Blocks:
     return [sse(event, event["type"]) for event in events]
 
 
-def bedrock_blocks(words: Sequence[str] = WORDS) -> Blocks:
+def _anthropic_call(index: int, name_id: str, name: str, arguments: str) -> Iterator[dict[str, Any]]:
+    block = {"type": "tool_use", "id": name_id, "name": name, "input": {}}
+    yield {"type": "content_block_start", "index": index, "content_block": block}
+    for part in (arguments[:9], arguments[9:]):
+        delta = {"type": "input_json_delta", "partial_json": part}
+        yield {"type": "content_block_delta", "index": index, "delta": delta}
+    yield {"type": "content_block_stop", "index": index}
+
+
+def bedrock_blocks(words: Sequence[str] = WORDS, *, calls: Calls = ()) -> Blocks:
     events: list[tuple[str, Any]] = [("messageStart", {"role": "assistant"})]
     events += [("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": word}}) for word in words]
-    events += [("contentBlockStop", {"contentBlockIndex": 0}), ("messageStop", {"stopReason": "end_turn"})]
+    events.append(("contentBlockStop", {"contentBlockIndex": 0}))
+    for index, (name_id, name, arguments) in enumerate(calls, 1):
+        place = {"contentBlockIndex": index}
+        events.append(("contentBlockStart", place | {"start": {"toolUse": {"toolUseId": name_id, "name": name}}}))
+        for part in (arguments[:9], arguments[9:]):
+            events.append(("contentBlockDelta", place | {"delta": {"toolUse": {"input": part}}}))
+        events.append(("contentBlockStop", place))
+    events.append(("messageStop", {"stopReason": "tool_use" if calls else "end_turn"}))
     usage = {"inputTokens": USAGE[0], "outputTokens": USAGE[1], "totalTokens": sum(USAGE)}
     events.append(("metadata", {"usage": usage, "metrics": {"latencyMs": 1}}))
     return [_event(kind, json.dumps(value, ensure_ascii=False).encode()) for kind, value in events]
 
 
-def sagemaker_blocks(words: Sequence[str] = WORDS) -> Blocks:
+def sagemaker_blocks(words: Sequence[str] = WORDS, *, finish: str = "stop", calls: Calls = ()) -> Blocks:
     """What the container streams, in parts that are cut anywhere."""
-    stream = b"".join(openai_blocks(words))
+    stream = b"".join(openai_blocks(words, finish=finish, calls=calls))
     return [_event("PayloadPart", stream[start : start + 150]) for start in range(0, len(stream), 150)]
 
 
@@ -101,21 +130,35 @@ def aws_error(kind: str) -> Blocks:
 
 @dataclass(frozen=True)
 class Format:
-    """How one API answers: its whole answer in blocks, and an error inside the stream."""
+    """How one API answers: its whole answer in blocks, one that calls tools, and an error inside the stream."""
 
     blocks: Callable[[], Blocks]
+    calls: Callable[[], Blocks]
     error: Callable[[], Blocks]
     content_type: str
 
 
 FORMATS = {
-    "openai": Format(openai_blocks, lambda: openai_error(""), "text/event-stream"),
-    "anthropic": Format(anthropic_blocks, lambda: anthropic_error(""), "text/event-stream"),
+    "openai": Format(
+        openai_blocks,
+        partial(openai_blocks, (), finish="tool_calls", calls=CALLS),
+        lambda: openai_error(""),
+        "text/event-stream",
+    ),
+    "anthropic": Format(
+        anthropic_blocks, partial(anthropic_blocks, (), calls=CALLS), lambda: anthropic_error(""), "text/event-stream"
+    ),
     "bedrock": Format(
-        bedrock_blocks, lambda: aws_error("serviceUnavailableException"), "application/vnd.amazon.eventstream"
+        bedrock_blocks,
+        partial(bedrock_blocks, (), calls=CALLS),
+        lambda: aws_error("serviceUnavailableException"),
+        "application/vnd.amazon.eventstream",
     ),
     "sagemaker": Format(
-        sagemaker_blocks, lambda: aws_error("InternalStreamFailure"), "application/vnd.amazon.eventstream"
+        sagemaker_blocks,
+        partial(sagemaker_blocks, (), finish="tool_calls", calls=CALLS),
+        lambda: aws_error("InternalStreamFailure"),
+        "application/vnd.amazon.eventstream",
     ),
 }
 _PATHS = {
@@ -150,15 +193,17 @@ class Upstream:
     normal · length · status:<n> · busy:<seconds> (429 with Retry-After) · reset · hang (before the headers) ·
     hang_in_stream · late:<seconds> (until the first token) · drip:<seconds> (between blocks) · garbage ·
     not_http · cut (in the middle) · empty (an end without an answer) · error (an event in the stream, first) ·
-    late_error (an event after the first word)
+    late_error (an event after the first word) · calls (the tools of CALLS)
 
-    `reply`: makes the text of an OpenAI answer out of the request's messages, in place of `WORDS`.
+    `reply`: makes the text of an OpenAI answer, or the calls of tools, out of the request's messages, in place of
+    `WORDS`. `template_takes_tools`: what llama.cpp says of its chat template.
     """
 
     def __init__(self) -> None:
         self.script: list[str] = ["normal"]
         self.asked: list[Asked] = []
-        self.reply: Callable[[list[dict[str, str]]], str] | None = None
+        self.reply: Callable[[list[dict[str, Any]]], str | Calls] | None = None
+        self.template_takes_tools = True
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -195,13 +240,17 @@ class Upstream:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         asked = Asked(request.path, request.raw_path, headers, body, request.transport)
+        if request.path.endswith("/apply-template"):
+            return web.json_response({"prompt": body.decode() if self.template_takes_tools else "user: ?"})
         self.asked.append(asked)
         word, _, figure = self.next_word().partition(":")
         kind = next(kind for ending, kind in _PATHS.items() if request.path.endswith(ending))
         form = FORMATS[kind]
         if self.reply is not None:
-            text = self.reply(asked.json["messages"])
-            form = replace(form, blocks=lambda: openai_blocks([text]))
+            said = self.reply(asked.json["messages"])
+            words, calls = ([said], ()) if isinstance(said, str) else ([], said)
+            finish = "tool_calls" if calls else "stop"
+            form = replace(form, blocks=partial(openai_blocks, words, finish=finish, calls=calls))
         asked.begun.set()
         try:
             return await self._act(request, form, word, figure)
@@ -239,7 +288,7 @@ class Upstream:
 
     @staticmethod
     async def _blocks(form: Format, word: str, figure: str) -> AsyncIterator[bytes]:
-        blocks = list(form.blocks())
+        blocks = list(form.calls() if word == "calls" else form.blocks())
         middle = len(blocks) - 4 if form.content_type.startswith("application") else 3
         if word == "late":
             await asyncio.sleep(float(figure))

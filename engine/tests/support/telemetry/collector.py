@@ -1,8 +1,8 @@
 """A collector on loopback that decodes what arrives: OTLP, Langfuse's scores, and the REST calls of an MLflow server.
 
-OTLP is parsed by the protocol's own generated code (opentelemetry-proto 1.45). Langfuse's scores are those of its
-OpenAPI (version 5 of its library posts an array to /api/public/scores); MLflow's calls are those of mlflow 3.17,
-server/handlers.py and server/otel_api.py.
+OTLP is parsed by the protocol's own generated code (opentelemetry-proto 1.45), since no collector is published as a
+wheel. Langfuse's scores are those of its OpenAPI (version 5 of its library posts an array to /api/public/scores);
+MLflow's calls are those of mlflow 3.17, server/handlers.py and server/otel_api.py.
 
 `turn` says how it behaves: `ok`, `slow` (a tenth of a second), `busy` (503, which is tried again), `error` (500),
 `forbidden` (403), `redirect` (302), `hang` (answers only when it is closed), `reset` (breaks the connection), `garbage`
@@ -76,6 +76,7 @@ class Collector:
         self._modes = ["ok"]
         self.arrived: list[Arrived] = []
         self.experiments: dict[str, str] = {}
+        self.holding = threading.Event()  # a request hangs
         self.released = threading.Event()
         outer = self
 
@@ -123,6 +124,7 @@ class Collector:
         body = request.rfile.read(int(request.headers.get("content-length", 0)))
         mode = self._mode()
         if mode == "hang":
+            self.holding.set()
             self.released.wait()
             return
         if mode == "reset":
@@ -192,7 +194,8 @@ def run_traced_service(port: int, url: str, delay: float, **traces: Any) -> None
     bundle, traffic = scripted_bundle(), TrafficState()
     chat = ScriptedChat(script={"overlap": "Sentence. " * 5}, piece=10, delay=delay)
     chain = ApplicationRunner(bundle, chat, ScriptedRetriever(HITS), NoChecks())
-    settings = telemetry_settings("otlp", otlp={"endpoint": url}, **traces)
+    otlp = {"endpoint": url, "headers_env": "COLLECTOR_HEADERS"}
+    settings = telemetry_settings("otlp", otlp=otlp, **traces)
     with tempfile.TemporaryDirectory() as state, open_telemetry(settings, bundle, Path(state)) as telemetry:
         app = create_app(bundle, chain, traffic, telemetry=telemetry)
         listen(app, traffic, "127.0.0.1", port, drain_seconds=bundle.service.drain_seconds)

@@ -18,4 +18,5 @@ REPOSITORY = "octo/assistant"
 def stack(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[dict[str, str]]:  # noqa: ARG001 - this machine
     """Outputs of the stack for octo/assistant; environments are named pre and live."""
     with aws_server(monkeypatch, region="eu-west-3"):
-        yield make_stack(TEMPLATE, Repository=REPOSITORY, Name="assistant", Staging="pre", Production="live")
+        names = {"Name": "assistant", "Staging": "pre", "Production": "live"}
+        yield make_stack(TEMPLATE, Repository=REPOSITORY, OwnerId="123", RepositoryId="456", **names)

@@ -18,6 +18,7 @@ import boto3
 import pytest
 import yaml
 
+from support.aws.trust_conditions import lets_in
 from unit.aws.conftest import REPOSITORY, ROOT, TEMPLATE
 
 GITHUB = "token.actions.githubusercontent.com"
@@ -89,22 +90,70 @@ def trust(role: str) -> dict[str, Any]:
     return dict(statement)
 
 
+# What GitHub says of a run on main of octo/assistant, number 456 of owner 123.
+MAIN = {"aud": "sts.amazonaws.com", "repository": REPOSITORY, "repository_id": "456", "ref": "refs/heads/main"}
+IMMUTABLE = "repo:octo@123/assistant@456"
+
+
+@pytest.mark.parametrize("repository", [f"repo:{REPOSITORY}", IMMUTABLE])
+@pytest.mark.usefixtures("stack")
+def test_a_role_is_for_runs_of_main_outside_or_inside_of_one_environment(repository: str) -> None:
+    subjects = {"build": "ref:refs/heads/main", "deploy-pre": "environment:pre", "deploy-live": "environment:live"}
+    for role in subjects:
+        let_in = [one for one in subjects.values() if lets_in(trust(role), {**MAIN, "sub": f"{repository}:{one}"})]
+        assert let_in == [subjects[role]]
+
+
 @pytest.mark.parametrize(
-    ("role", "subject"),
+    "claims",
     [
-        ("build", f"repo:{REPOSITORY}:ref:refs/heads/main"),
-        ("deploy-pre", f"repo:{REPOSITORY}:environment:pre"),
-        ("deploy-live", f"repo:{REPOSITORY}:environment:live"),
+        {"sub": f"{IMMUTABLE}:pull_request", "ref": "refs/pull/7/merge"},
+        {"sub": f"{IMMUTABLE}:ref:refs/heads/other", "ref": "refs/heads/other"},
+        {"sub": f"{IMMUTABLE}:ref:refs/heads/main/other", "ref": "refs/heads/main/other"},
+        {"sub": f"{IMMUTABLE}:ref:refs/tags/main", "ref": "refs/tags/main"},
+        {"sub": f"{IMMUTABLE}:environment:other"},
+        {"sub": f"{IMMUTABLE}:environment:live", "ref": "refs/heads/other"},
+        {"sub": f"repo:{REPOSITORY}:environment:live", "ref": "refs/pull/7/merge"},
+        {"sub": f"{IMMUTABLE}:environment:LIVE"},
+        {"sub": f"{IMMUTABLE}:environment:live:job_workflow_ref:x"},
+        {"sub": f"{IMMUTABLE}:environment:live", "aud": "https://github.com/octo"},
+        {"sub": "repo:octo@123/assistant@789:environment:live", "repository_id": "789"},
+        {"sub": "repo:octo@999/assistant@456:environment:live"},
+        {"sub": "repo:evil@666/assistant@456:environment:live"},
+        {"sub": f"repo:{REPOSITORY}:environment:live", "repository_id": "789"},
+        {"sub": f"repo:{REPOSITORY}:ref:refs/heads/main", "repository_id": ""},
+        {"sub": "repo:octo/assistant-fork:ref:refs/heads/main"},
+        {"sub": "repo:octo@123/*:environment:live"},
+        {"sub": "*"},
+        {"sub": ""},
     ],
+    ids=str,
 )
 @pytest.mark.usefixtures("stack")
-def test_a_role_is_for_runs_of_one_branch_or_one_environment(role: str, subject: str) -> None:
-    statement = trust(role)
-    assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
-    # Equal, not alike: no wildcard takes in another branch, environment, repository or a pull request.
-    assert statement["Condition"] == {
-        "StringEquals": {f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": subject},
-    }
+def test_nobody_else_is_let_in(claims: dict[str, str]) -> None:
+    assert not [role for role in ("build", "deploy-pre", "deploy-live") if lets_in(trust(role), {**MAIN, **claims})]
+
+
+@pytest.mark.parametrize("absent", ["aud", "sub", "ref", "repository_id"])
+@pytest.mark.usefixtures("stack")
+def test_a_claim_that_is_missing_lets_nobody_in(absent: str) -> None:
+    token = {**MAIN, "sub": f"{IMMUTABLE}:ref:refs/heads/main"}
+    assert lets_in(trust("build"), token)
+    assert not lets_in(trust("build"), {name: value for name, value in token.items() if name != absent})
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"StringEquals": {f"{GITHUB}:aud": "sts.amazonaws.com"}},
+        {"StringLike": {f"{GITHUB}:sub": "repo:octo*:*"}},
+        {"StringLike": {f"{GITHUB}:sub": f"{IMMUTABLE}:environment:l?ve"}},
+        {},
+    ],
+)
+def test_a_trust_that_is_too_wide_would_let_in_another_branch(condition: dict[str, Any]) -> None:
+    elsewhere = {**MAIN, "sub": f"{IMMUTABLE}:environment:live", "ref": "refs/heads/other"}
+    assert lets_in({"Effect": "Allow", "Condition": condition}, elsewhere)
 
 
 @pytest.mark.usefixtures("stack")

@@ -56,17 +56,14 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     return status, said.out + said.err
 
 
-def test_migrate_load_and_prune(workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_migrate_and_load(workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, said = run(capsys, "index", "load", release)
     assert (status, "run `sluice index migrate`" in said) == (1, True), said
-    assert run(capsys, "index", "migrate")[1].endswith("schema 0003\n")
-    assert run(capsys, "index", "migrate") == (0, "schema 0003: nothing to do\n")
+    assert run(capsys, "index", "migrate")[1].endswith("schema 0002\n")
+    assert run(capsys, "index", "migrate") == (0, "schema 0002: nothing to do\n")
     status, said = run(capsys, "index", "load", release)
     assert (status, re.sub("_[0-9a-f]{16},", "_…,", said)) == (0, f"{release}: chunks_v3_…, 4 chunks\n")
     assert run(capsys, "index", "load", str(workspace.releases / release)) == (0, said)
-    assert run(capsys, "index", "prune", "--keep", release) == (0, "0 dropped\n")
-    status, said = run(capsys, "index", "prune", "--keep", EARLIER)
-    assert (status, "was not loaded into this store" in said) == (1, True)
 
 
 def test_a_job_loads_what_it_has_fetched_of_a_release(

@@ -11,7 +11,7 @@ from sluice.cluster.release_overlay import LOAD
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest, identified
 from starter_files import copy_starter
-from support.kubernetes.api_server import KubeApi, compose
+from support.kubernetes.api_server import KubeApi, compose, replica_set
 
 RECORDINGS = Path(__file__).with_name("recordings")
 IMAGE = "registry.example/sluice@sha256:" + "a" * 64
@@ -77,6 +77,7 @@ def hold(api: KubeApi, *, name: str = "r-000000000000") -> None:
             },
         }
     )
+    api.put(replica_set("old", {"metadata": {"labels": labels}, "spec": {}}))
     for service in ("sluice-stable", "sluice-canary"):
         api.put(
             {

@@ -46,12 +46,10 @@ class Runner:
         self.documents = documents
         self.lines: list[str] = []
 
-    def __call__(
-        self, *, patience: WatchTimeouts = QUICK, seconds: float = 240, retry: bool = False
-    ) -> DeploymentResult:
+    def __call__(self, *, patience: WatchTimeouts = QUICK, seconds: float = 240, **options: bool) -> DeploymentResult:
         self.lines.clear()
         return deploy(
-            self.cluster, self.documents, show=self.lines.append, seconds=seconds, patience=patience, retry=retry
+            self.cluster, self.documents, show=self.lines.append, seconds=seconds, patience=patience, **options
         )
 
     @property
@@ -110,6 +108,7 @@ def test_what_the_controller_has_written_is_kept(api: KubeApi, run: Runner) -> N
     run()
     selector = api.objects[api.path("Service", "sluice-canary")]["spec"]["selector"]
     assert selector["rollouts-pod-template-hash"] == "old"
+    assert api.applied_selectors == [], "the selector is the controller's: to apply it again may be a conflict"
 
 
 def test_a_stop_names_metric_value_limit_and_log(api: KubeApi, run: Runner) -> None:
@@ -173,9 +172,10 @@ def test_a_degraded_rollout_is_aborted_with_what_its_pods_say(api: KubeApi, run:
 
 
 def test_a_first_release_that_fails_has_nothing_to_go_back_to(api: KubeApi, run: Runner) -> None:
-    api.recording = {"events": [{"rollout": {"phase": "Degraded", "message": "ProgressDeadlineExceeded"}}]}
+    late = {"phase": "Degraded", "message": "ProgressDeadlineExceeded", "currentPodHash": "new", "stableRS": "new"}
+    api.recording = {"events": [{"rollout": late}]}
     done = run()
-    assert (done.kind, done.reasons) == ("failed", ("ProgressDeadlineExceeded",))
+    assert (done.kind, done.reasons, done.first) == ("failed", ("ProgressDeadlineExceeded",), True)
     assert not [path for method, path in api.requests if path.endswith("/status")]
 
 
@@ -191,10 +191,137 @@ def test_an_image_that_cannot_be_pulled_is_aborted_in_time(api: KubeApi, run: Ru
 def test_a_refused_rollout_fails_and_is_not_aborted(api: KubeApi, run: Runner) -> None:
     hold(api)
     api.recording = recording("invalid")
-    done = run()
+    done = run(patience=WatchTimeouts(settle=0.5, poll=0.05))
     assert done.kind == "failed"
     assert 'AnalysisTemplate "load" not found' in done.reasons[0]
     assert not [path for method, path in api.requests if path.endswith("/status")]
+
+
+def test_a_rollout_that_is_refused_for_a_moment_goes_on(api: KubeApi, run: Runner) -> None:
+    """The controller tries again what came before its Services or templates (1.9.1, rollout/controller.go:425-435)."""
+    hold(api)
+    api.recording = {"events": [*recording("invalid")["events"], *recording("promoted")["events"]]}
+    assert run().kind == "promoted"
+
+
+def test_a_release_over_another_is_not_taken_for_it(api: KubeApi, run: Runner) -> None:
+    """Somebody else's is promoted: whoever watches this one is not told that it is live."""
+    hold(api)
+    api.recording = recording("promoted")
+    template = {"metadata": {"labels": {"app.kubernetes.io/version": "r-999999999999"}}, "spec": {}}
+    here = api.happen
+
+    def replaced_after_three(event: Any) -> None:
+        here(event)
+        if len(api.coming) == len(recording("promoted")["events"]) - 3:
+            rollout = api.objects[api.path("Rollout", "sluice")]
+            api.put({**rollout, "spec": {**rollout["spec"], "template": template}})
+
+    api.happen = replaced_after_three  # type: ignore[method-assign]
+    done = run()
+    assert (done.kind, done.passed) == ("failed", False)
+    assert done.reasons == ("r-999999999999 was deployed over it, before it had ended",)
+    assert not [path for method, path in api.requests if path.endswith("/status")], "the other's canary goes on"
+
+
+def test_a_deployment_over_a_pause_by_a_person_is_refused(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.objects[api.path("Rollout", "sluice")]["spec"]["paused"] = True
+    with pytest.raises(SluiceError, match="a person has paused the Rollout") as caught:
+        run()
+    assert "kubectl patch rollout sluice" in str(caught.value)
+    assert not [path for method, path in api.requests if method in ("PATCH", "DRY")]
+
+
+def blue_green(api: KubeApi) -> None:
+    rollout = api.objects[api.path("Rollout", "sluice")]
+    rollout["spec"]["strategy"] = {"blueGreen": {"activeService": "sluice-stable"}}
+
+
+def test_a_blue_green_rollout_is_not_begun_again(api: KubeApi, run: Runner) -> None:
+    """It would be promoted unjudged (Argo Rollouts 1.9.1, rollout/bluegreen.go:113-117)."""
+    hold(api)
+    blue_green(api)
+    with pytest.raises(SluiceError, match="unjudged"):
+        run(retry=True)
+    assert not [path for method, path in api.requests if method in ("PATCH", "DRY")]
+
+
+def test_the_pods_of_an_aborted_blue_green_rollout_go_first(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("stopped")
+    assert run().kind == "stopped"
+    blue_green(api)
+    left = api.objects[api.path("ReplicaSet", "sluice-new")]
+    left["metadata"]["annotations"] = {"scale-down-deadline": "2026-01-01T00:01:00Z"}
+    rollout = api.objects[api.path("Rollout", "sluice")]
+    rollout["status"] = {"observedGeneration": "1", "phase": "Healthy", "currentPodHash": "old", "stableRS": "old"}
+    rollout["spec"]["template"] = {"metadata": {"labels": {"app.kubernetes.io/version": "r-0"}}, "spec": {}}
+    seen: list[int] = []
+    look = api.look
+
+    def until_gone() -> None:
+        seen.append(len([path for method, path in api.requests if method == "PATCH"]))
+        if len(seen) == 4:
+            left["status"]["replicas"] = 0
+        look()
+
+    api.look = until_gone  # type: ignore[method-assign]
+    before = len([path for method, path in api.requests if method == "PATCH"])
+    api.recording = recording("promoted")
+    assert run().kind == "promoted"
+    assert any("waiting for the pods of the attempt before" in line for line in run.lines)
+    assert seen[:4] == [before] * 4, "nothing is applied before they are gone"
+
+
+def test_a_stable_that_is_dead_is_replaced_with_one_flag(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    with pytest.raises(SluiceError, match="1 pods of stable are available"):
+        run(over_dead_stable=True)
+    api.objects[api.path("ReplicaSet", "sluice-old")]["status"] = {"replicas": 1, "availableReplicas": 0}
+    healthy = {"rollout": {"phase": "Healthy", "currentPodHash": "new", "stableRS": "new"}}
+    begun = {"rollout": {"phase": "Progressing", "currentPodHash": "new", "stableRS": "old"}}
+    api.recording = {"events": [begun], "on_retry": [begun, healthy]}
+    assert run(over_dead_stable=True).kind == "promoted"
+    assert any("promoted without being judged" in line for line in run.lines)
+    assert api.promoted_in_full
+
+
+def test_pods_that_a_quota_refuses_are_said_and_aborted(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    words = 'pods "sluice-new-x" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=1, limited: pods=1'
+    refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": words}
+    waits = {"phase": "Progressing", "currentPodHash": "new", "stableRS": "old", "conditions": [refused]}
+    back = {"phase": "Degraded", "abort": True, "currentPodHash": "new", "stableRS": "old"}
+    api.recording = {"events": [{"rollout": waits}], "on_abort": [{"rollout": back}]}
+    done = run(patience=WatchTimeouts(lost=120, pull=0.5, settle=60, poll=0.05))
+    assert done.kind == "stopped"
+    assert any(words in reason for reason in done.reasons)
+    assert any(words in line for line in run.lines)
+
+
+def test_an_abort_that_is_lost_is_asked_for_again(api: KubeApi, run: Runner) -> None:
+    """The controller overwrites a patch that comes while it writes its own status."""
+    hold(api)
+    api.recording = recording("degraded")
+    api.lost_aborts = 2
+    assert run().kind == "stopped"
+    assert len([path for method, path in api.requests if method == "PATCH" and path.endswith("/status")]) == 3
+
+
+def test_a_promotion_is_remembered(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("promoted")
+    run()
+    annotations = api.objects[api.path("Rollout", "sluice")]["metadata"]["annotations"]
+    assert annotations["sluice/promoted"] == "new old", "and that before it, though nobody noted it"
+
+
+def test_a_stop_is_not_remembered_as_a_promotion(api: KubeApi, run: Runner) -> None:
+    hold(api)
+    api.recording = recording("stopped")
+    run()
+    assert api.objects[api.path("Rollout", "sluice")]["metadata"]["annotations"]["sluice/promoted"] == "old"
 
 
 def test_a_lost_connection_is_taken_up_where_it_was(api: KubeApi, run: Runner) -> None:
@@ -267,10 +394,10 @@ def test_a_field_that_somebody_else_holds(api: KubeApi, run: Runner, monkeypatch
     assert api.objects[api.path("Rollout", "sluice")]["metadata"]["generation"] == 1
 
 
-def test_a_rollout_that_never_ends(api: KubeApi, run: Runner) -> None:
+def test_a_rollout_that_never_ends_says_what_it_waits_for(api: KubeApi, run: Runner) -> None:
     hold(api)
     api.recording = {"events": recording("promoted")["events"][:3]}
-    with pytest.raises(SluiceError, match="no end after 2 s"):
+    with pytest.raises(SluiceError, match="no end after 2 s of watching; it is Progressing, step "):
         run(seconds=2)
 
 
@@ -288,7 +415,7 @@ def test_only_a_promotion_tidies_up(api: KubeApi, run: Runner, played: str, kept
     hold(api)
     left_behind(api, "aaaaaaaaaa", days=9)
     api.recording = recording(played)
-    run()
+    run(patience=WatchTimeouts(settle=0.5, poll=0.05) if played == "invalid" else QUICK)
     assert (api.path("ConfigMap", "sluice-release-aaaaaaaaaa") in api.objects) is kept
     assert ("tidied up sluice-release-aaaaaaaaaa" in run.lines) is not kept
     own = [name for name in api.objects if "/configmaps/sluice-release-" in name and "aaaaaaaaaa" not in name]

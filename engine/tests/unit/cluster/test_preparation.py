@@ -49,7 +49,8 @@ def run(tmp_path: Path, documents: list[Any]) -> tuple[str, list[str]]:
 
 def writes(api: KubeApi) -> list[str]:
     """Names of what was applied, in order."""
-    return [path.partition("?")[0].rpartition("/")[2] for method, path in api.requests if method == "PATCH"]
+    applied = [path for method, path in api.requests if method == "PATCH" and "fieldManager=" in path]
+    return [path.partition("?")[0].rpartition("/")[2] for path in applied]
 
 
 def test_jobs_run_before_the_rollout(api: KubeApi, tmp_path: Path, documents: list[Any]) -> None:

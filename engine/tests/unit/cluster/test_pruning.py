@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sluice.cluster.promotions import Promotions
 from sluice.cluster.pruning import prune
 from sluice.cluster.rollback import choose, revisions
 from sluice.cluster.rollout_observer import RolloutTarget
@@ -25,6 +26,7 @@ def api(loopback: None) -> Iterator[KubeApi]:  # noqa: ARG001
     """The newest of four revisions is live, and the controller keeps three before it; a fifth, the oldest, is gone."""
     with serving(KubeApi()) as stub:
         hold(stub, name=NOW)
+        stub.remove(stub.path("ReplicaSet", "sluice-old"))  # those of here are numbered
         for number in range(5):
             release = f"r-{str(number) * 12}"
             config(stub, f"sluice-release-{str(number) * 10}")
@@ -94,7 +96,7 @@ def test_every_release_that_a_rollback_may_choose_keeps_its_manifest(api: KubeAp
     now = read_rollout(api.objects[api.path("Rollout", "sluice")])
     assert [one.number for one in known] == [4, 3, 2, 1]
     for one in known:
-        chosen = choose(now, known, one.release).template["spec"]["volumes"][0]["configMap"]["name"]
+        chosen = choose(now, known, one.release, Promotions()).template["spec"]["volumes"][0]["configMap"]["name"]
         assert api.path("ConfigMap", chosen) in api.objects
 
 

@@ -125,3 +125,18 @@ def test_a_manifest_that_fits_in_no_configmap(workspace: Workspace) -> None:
 
 def test_where_the_rollout_is(workspace: Workspace) -> None:
     assert place_of_rollout(workspace, "staging") == ("sluice-staging", "sluice")
+
+
+def test_each_namespace_has_a_way_in_of_its_own(tmp_path: Path) -> None:
+    """Two environments in one cluster: Traefik takes one of two routers with the same rule, by chance."""
+    workspace = checkout(tmp_path)
+    rules = {
+        name: [
+            route["match"]
+            for one in render_release(workspace, name, release(), IMAGE, LOAD_IMAGE)
+            if one["kind"] == "IngressRoute" and one["metadata"]["name"] == "sluice"
+            for route in one["spec"]["routes"]
+        ]
+        for name in ("local",)
+    }
+    assert rules == {"local": ["Host(`sluice-router.sluice-local.svc`)"]}

@@ -31,7 +31,7 @@ def api(loopback: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield stub
 
 
-def revision(api: KubeApi, name: str, number: int, release: str) -> None:
+def revision(api: KubeApi, name: str, number: int, release: str, *, made: str = "2026-01-01T00:00:00Z") -> None:
     labels = {"app.kubernetes.io/name": "sluice", "app.kubernetes.io/version": release}
     labels["rollouts-pod-template-hash"] = name
     volume = {"name": "release", "configMap": {"name": f"sluice-release-{name}"}}
@@ -43,12 +43,20 @@ def revision(api: KubeApi, name: str, number: int, release: str) -> None:
             "metadata": {
                 "name": f"sluice-{name}",
                 "labels": labels,
+                "creationTimestamp": made,
                 "annotations": {"rollout.argoproj.io/revision": str(number)},
                 "ownerReferences": [{"uid": "uid-sluice"}],
             },
             "spec": {"template": {"metadata": {"labels": labels}, "spec": {"volumes": [volume]}}},
         }
     )
+
+
+def remember(api: KubeApi, *promoted: str, left: str = "") -> None:
+    """What was promoted, newest first, as hashes of templates."""
+    rollout = api.objects[api.path("Rollout", "sluice")]
+    annotations = {"sluice/promoted": " ".join(promoted), "sluice/rolled-back-from": left}
+    rollout["metadata"]["annotations"] = annotations
 
 
 def back(api: KubeApi, tmp_path: Path, release: str = "", before: str = "") -> tuple[Any, list[str]]:
@@ -60,6 +68,7 @@ def back(api: KubeApi, tmp_path: Path, release: str = "", before: str = "") -> t
 
 
 def test_back_to_the_release_before(api: KubeApi, tmp_path: Path) -> None:
+    remember(api, "old", "older")
     api.recording = {"events": [{"rollout": {"phase": "Healthy", "currentPodHash": "older", "stableRS": "older"}}]}
     (live, ended), lines = back(api, tmp_path)
     assert (live, ended.kind) == ("r-111111111111", "promoted")
@@ -113,7 +122,58 @@ def test_a_release_that_the_cluster_no_longer_holds(api: KubeApi, tmp_path: Path
     assert "sluice deploy" in str(caught.value)
 
 
+def test_nothing_is_guessed_where_nothing_was_remembered(api: KubeApi, tmp_path: Path) -> None:
+    """The revision before may be one that its canary had stopped."""
+    with pytest.raises(SluiceError, match="nothing says which release was promoted before") as caught:
+        back(api, tmp_path)
+    assert "r-222222222222, r-111111111111" in str(caught.value)
+    assert not [path for method, path in api.requests if method == "PATCH"]
+
+
+def test_a_stopped_release_between_is_passed_over(api: KubeApi, tmp_path: Path) -> None:
+    revision(api, "bad", 3, "r-333333333333")
+    revision(api, "old", 4, "r-222222222222")
+    remember(api, "old", "older")
+    api.recording = {"events": [{"rollout": {"phase": "Healthy", "currentPodHash": "older", "stableRS": "older"}}]}
+    (live, _), _ = back(api, tmp_path)
+    assert live == "r-111111111111"
+    annotations = api.objects[api.path("Rollout", "sluice")]["metadata"]["annotations"]
+    assert annotations == {"sluice/promoted": "older", "sluice/rolled-back-from": "old"}
+
+
+def test_a_stopped_release_is_not_gone_back_to_by_name_either(api: KubeApi, tmp_path: Path) -> None:
+    revision(api, "bad", 3, "r-333333333333")
+    remember(api, "old", "older")
+    with pytest.raises(SluiceError, match="r-333333333333 was never promoted here") as caught:
+        back(api, tmp_path, "r-333333333333")
+    assert "sluice deploy --release r-333333333333" in str(caught.value)
+
+
+def test_a_rollback_is_undone_by_name(api: KubeApi, tmp_path: Path) -> None:
+    revision(api, "left", 3, "r-333333333333", made="2026-01-03T00:00:00Z")
+    remember(api, "old", "older", left="left")
+    api.recording = {"events": [{"rollout": {"phase": "Healthy", "currentPodHash": "left", "stableRS": "left"}}]}
+    (live, ended), lines = back(api, tmp_path, "r-333333333333")
+    assert (live, ended.kind) == ("r-333333333333", "promoted")
+    assert any("runs the steps of the canary" in line for line in lines)
+    annotations = api.objects[api.path("Rollout", "sluice")]["metadata"]["annotations"]
+    assert annotations == {"sluice/promoted": "left older", "sluice/rolled-back-from": "old"}
+
+
+def test_a_pause_by_a_person_is_lifted(api: KubeApi, tmp_path: Path) -> None:
+    """With it Argo Rollouts moves no pod (1.9.1, rollout/context.go:134-136)."""
+    remember(api, "old", "older")
+    rollout = api.objects[api.path("Rollout", "sluice")]
+    rollout["spec"] |= {"paused": True, "restartAt": "2026-01-01T00:00:00Z"}
+    api.recording = {"events": [{"rollout": {"phase": "Healthy", "currentPodHash": "older", "stableRS": "older"}}]}
+    back(api, tmp_path)
+    spec = api.objects[api.path("Rollout", "sluice")]["spec"]
+    assert spec["paused"] is False
+    assert "restartAt" not in spec
+
+
 def test_its_manifest_must_be_there_still(api: KubeApi, tmp_path: Path) -> None:
+    remember(api, "old", "older")
     api.remove(api.path("ConfigMap", "sluice-release-older"))
     with pytest.raises(SluiceError, match="sluice-release-older"):
         back(api, tmp_path)

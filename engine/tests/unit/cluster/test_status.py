@@ -8,7 +8,15 @@ import pytest
 
 from sluice.cluster.rollout_changes import changes
 from sluice.cluster.rollout_outcome import outcome, waits_for_a_person
-from sluice.cluster.rollout_status import RolloutSnapshot, read_pod, read_rollout, read_run
+from sluice.cluster.rollout_status import (
+    ReplicaSetStatus,
+    RolloutSnapshot,
+    read_pod,
+    read_replica_set,
+    read_rollout,
+    read_run,
+    template_key,
+)
 
 
 def rollout(status: dict[str, Any] | None = None, *, steps: list[Any] | None = None, generation: int = 2) -> Any:
@@ -19,6 +27,16 @@ def rollout(status: dict[str, Any] | None = None, *, steps: list[Any] | None = N
             "status": {"observedGeneration": "2", "currentPodHash": "new", "stableRS": "old", **(status or {})},
         }
     )
+
+
+def picture(status: dict[str, Any] | None = None, *, runs: Any = (), generation: int = 2) -> RolloutSnapshot:
+    """A Rollout whose status is about the template that it has, and analyses."""
+    now = rollout(status, generation=generation)
+    sets = {
+        one: ReplicaSetStatus(one, now.template if one == now.current else "another", 1, 1, False)
+        for one in (now.current, now.stable, "newest")
+    }
+    return RolloutSnapshot(now, {one.name: one for one in runs}, {}, sets)
 
 
 def run(phase: str, **result: Any) -> Any:
@@ -54,26 +72,80 @@ def run(phase: str, **result: Any) -> Any:
     ],
 )
 def test_how_it_ended(status: dict[str, Any], kind: str | None) -> None:
-    found = outcome(RolloutSnapshot(rollout=rollout(status)))
+    found = outcome(picture(status))
     assert (found.kind if found else None) == kind
 
 
 def test_a_status_older_than_what_was_applied_says_nothing() -> None:
-    picture = RolloutSnapshot(rollout=rollout({"phase": "Healthy", "stableRS": "new"}))
-    assert outcome(picture, generation=3) is None
+    assert outcome(picture({"phase": "Healthy", "stableRS": "new"}, generation=3)) is None
+
+
+@pytest.mark.parametrize("status", [{"phase": "Healthy", "stableRS": "old"}, {"abort": True}, {"phase": "Degraded"}])
+def test_a_status_about_the_template_before_says_nothing(status: dict[str, Any]) -> None:
+    """Argo Rollouts 1.9.1 publishes such a status under the new generation: rollout/context.go:58-65, sync.go:532."""
+    assert outcome(picture({"currentPodHash": "old", **status})) is not None
+    now = rollout({"currentPodHash": "old", **status})
+    before = ReplicaSetStatus("old", "that of before", 1, 1, False)
+    assert outcome(RolloutSnapshot(now, replica_sets={"old": before})) is None
+
+
+def test_another_release_over_the_one_that_is_watched() -> None:
+    found = outcome(picture({"phase": "Healthy", "stableRS": "new"}), template="the one that was deployed")
+    assert found is not None
+    assert found.kind == "replaced"
+
+
+def test_a_template_is_known_by_its_annotation_and_without_one_by_its_release() -> None:
+    labels = {"app.kubernetes.io/version": "r-111111111111"}
+    assert template_key({"metadata": {"labels": labels}}) == "r-111111111111"
+    annotated = {"metadata": {"labels": labels, "annotations": {"sluice/template": "abc"}}}
+    assert template_key(annotated) == "abc"
+    made = {"metadata": {"labels": {"rollouts-pod-template-hash": "h"}}, "spec": {"template": annotated}}
+    assert read_replica_set(made) == ReplicaSetStatus("h", "abc", 0, 0, False)
+
+
+def test_a_quota_is_a_reason() -> None:
+    words = 'pods "sluice-x" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=1, limited: pods=1'
+    refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": words}
+    now = picture({"phase": "Progressing", "conditions": [refused]})
+    assert f"the cluster makes no pods for it: {words}" in changes(RolloutSnapshot(), now)
+
+
+def test_the_analysis_of_an_experiment_is_a_reason() -> None:
+    """Argo Rollouts 1.9.1 names an Experiment after the Rollout and its template (rollout/experiment.go:45-50)."""
+    run = read_run(
+        {
+            "metadata": {
+                "name": "sluice-new-2-0-paired",
+                "ownerReferences": [{"kind": "Experiment", "name": "sluice-new-2-0", "uid": "e"}],
+            },
+            "status": {"phase": "Failed", "metricResults": [{"name": "load", "phase": "Failed"}]},
+        }
+    )
+    found = outcome(picture({"abort": True}, runs=[run]))
+    assert found is not None
+    assert found.reasons == ("sluice-new-2-0-paired: load: Failed",)
+
+
+def test_analyses_that_had_ended_before_are_no_reason() -> None:
+    from dataclasses import replace
+
+    now = replace(picture({"abort": True, "message": "now"}, runs=[run("Failed")]), earlier=frozenset({"run"}))
+    found = outcome(now)
+    assert found is not None
+    assert found.reasons == ("now",)
 
 
 def test_the_deciding_value_is_the_last_of_its_phase() -> None:
     bad = run("Failed", measurements=[{"phase": "Successful", "value": "[0]"}, {"phase": "Failed", "value": "[0.3]"}])
-    found = outcome(RolloutSnapshot(rollout=rollout({"abort": True}), runs={"run": bad}))
+    found = outcome(picture({"abort": True}, runs=[bad]))
     assert found is not None
     assert found.reasons == ("run: errors: Failed; value [0.3]; must hold: not (result[0] > 0.02)",)
 
 
 def test_analyses_of_another_release_are_no_reason() -> None:
     old = run("Failed", measurements=[])
-    status = {"abort": True, "currentPodHash": "newer", "message": "stopped by hand"}
-    found = outcome(RolloutSnapshot(rollout=rollout(status), runs={"run": old}))
+    found = outcome(picture({"abort": True, "currentPodHash": "newest", "message": "stopped by hand"}, runs=[old]))
     assert found is not None
     assert found.reasons == ("stopped by hand",)
 
@@ -85,9 +157,9 @@ def test_a_person_is_waited_for_at_a_pause_without_end_only() -> None:
 
 
 def test_the_same_picture_twice_shows_nothing() -> None:
-    picture = RolloutSnapshot(rollout=rollout({"phase": "Progressing"}), runs={"run": run("Running")})
-    assert changes(RolloutSnapshot(), picture)
-    assert changes(picture, picture) == []
+    now = picture({"phase": "Progressing"}, runs=[run("Running")])
+    assert changes(RolloutSnapshot(), now)
+    assert changes(now, now) == []
 
 
 def pod(**status: Any) -> Any:

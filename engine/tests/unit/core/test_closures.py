@@ -10,7 +10,7 @@ import pytest
 from sluice.core.closures import CodeGraph, Program, affecting, changed
 from sluice.core.errors import SluiceError, ValidationErrors
 
-SERVE = Program(("sluice.serve",), ("assistant.app",), ("image.txt",))
+SERVE = Program(("sluice.serve",), ("assistant.app",), ("serve.txt",))
 EVALUATE = Program(("sluice.evaluate",), ("assistant.app", "assistant.metrics"))
 FILES = {
     "engine/src/sluice/__init__.py": "",
@@ -69,7 +69,7 @@ FILES = {
     "src/assistant/metrics/__init__.py": "",
     "src/assistant/metrics/tone.py": "from sluice.extend import metric",
     "src/assistant/notes.py": "",
-    "engine/requirements/image.txt": "fastapi==1",
+    "engine/requirements/serve.txt": "fastapi==1",
 }
 
 
@@ -107,7 +107,7 @@ def test_all_that_can_be_reached_and_nothing_else(root: Path) -> None:
         "sluice/names.py",  # of the door what is imported through it; a name that imports nothing is no import
         "assistant/__init__.py",
         "assistant/app.py",
-        "requirements/image.txt",
+        "requirements/serve.txt",
     }
 
 
@@ -202,7 +202,7 @@ def test_which_changes_matter(root: Path) -> None:
         "engine/src/sluice/parts/other.py",
         "engine/src/sluice/gone.py",
         "engine/src/sluice/metrics/all/f1.py",
-        "engine/requirements/image.txt",
+        "engine/requirements/serve.txt",
         "engine/requirements/dev.txt",
         "prompts/answer.prompt.yml",
     ]

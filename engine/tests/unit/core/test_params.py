@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.params import load_params, set_params, set_value
+from sluice.core.params import load_params, set_params
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 
@@ -77,31 +77,3 @@ def test_what_cannot_be_set_changes_nothing(workspace: Workspace, assignment: st
     with pytest.raises(SluiceError, match=words):
         set_params(workspace.params, ["index.chunker.words=80", assignment], MODELS)
     assert workspace.params.read_text() == TEXT
-
-
-class Links(Settings):
-    most: int = 1
-
-
-class Store(Settings):
-    kind: str
-    links: Links = Links()
-
-
-class Places(Settings):
-    stores: dict[str, Store]
-
-
-def test_one_value_of_any_settings_file_is_set_and_the_rest_stays(workspace: Workspace) -> None:
-    path = workspace.config / "places.yaml"
-    path.write_text("# which is which\nstores:\n  a:\n    kind: near   # by\n  b: {kind: far, links: {most: 4}}\n")
-    set_value(path, ("stores", "a", "links", "most"), 8, Places)
-    set_value(path, ("stores", "b", "links", "most"), 9, Places)
-    assert path.read_text() == (
-        "# which is which\nstores:\n  a:\n    kind: near   # by\n    links:\n      most: 8\n"
-        "  b: {kind: far, links: {most: 9}}\n"
-    )
-    before = path.read_text()
-    with pytest.raises(ValidationErrors, match="unknown key"):
-        set_value(path, ("stores", "a", "links", "least"), 8, Places)
-    assert path.read_text() == before

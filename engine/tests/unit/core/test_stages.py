@@ -71,7 +71,7 @@ MORE = {
     "gates": ("engine/src/sluice/release/gates.py", {"check"}),
     "the page of a release": ("engine/src/sluice/release/templates/report.html.j2", set()),
     "the page of a comparison": ("engine/src/sluice/evaluation/reports/templates/comparison.html.j2", set()),
-    "a lock of serving": ("engine/requirements/image.txt", {"index", "train", "serve"}),
+    "a lock of serving": ("engine/requirements/serve.txt", {"index", "train", "serve"}),
     "a lock of training": (f"{FOLDER}/finetune/requirements/train.txt", {"train"}),
     "a lock of the red team": (f"{FOLDER}/redteam/requirements/redteam.txt", set()),
     "a benchmark": ("engine/benchmarks/quality.py", set()),

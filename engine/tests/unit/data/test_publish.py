@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.processes import program
 from sluice.core.workspace import Workspace
 from sluice.data.contract import data_digest
 from sluice.data.data_policy import DataPolicy
 from sluice.data.dvc_remote import version_here
 from sluice.data.publish import Publication, push, verify
-from unit.data.conftest import commit, make_checkout, pull_into_clone
+from unit.data.conftest import commit, git, make_checkout, pull_into_clone
 
 POLICY = DataPolicy()
 
@@ -155,3 +157,26 @@ def test_a_bucket_is_published_to_proven_and_pulled_from(checkout: Workspace, bu
     assert len(raised.value.faults) == 2
     assert push(checkout, POLICY).sent == 2
     assert verify(checkout).objects == 6
+
+
+def test_dvc_gc_removes_old_versions_and_keeps_tips_and_tags(checkout: Workspace) -> None:
+    """As data.md says; a release on GitHub is a tag."""
+
+    def published(name: str) -> str:
+        path = checkout.data / "corpus" / f"{name}.md"
+        path.write_text(f"---\nid: {name}\ntitle: T\nlicence: CC0-1.0\nsource: tests\n---\nOn {name} alone.\n")
+        push(checkout, POLICY)
+        path.unlink()
+        return commit(checkout.root)
+
+    for name in ("old", "tagged", "here"):
+        git(checkout.root, "tag", name, published(name))
+    git(checkout.root, "tag", "--delete", "old")
+    git(checkout.root, "checkout", "--quiet", "data.dvc")
+    before = stored(checkout)
+    options = ("--workspace", "--all-branches", "--all-tags", "--cloud", "--force")
+    subprocess.run([program("dvc"), "gc", *options], cwd=checkout.root, check=True)
+    assert len(before) - len(stored(checkout)) == 2  # the list and the document of the first
+    for version in ("tagged", "here"):
+        git(checkout.root, "checkout", "--quiet", version)
+        verify(checkout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from sluice.evaluation.recorded_chat import NotRecordedError, NotStartedError
 from sluice.evaluation.response_cache import ResponseCache
 from sluice.evaluation.runner import run_cases
 from sluice.guardrails.guards import GuardOutcome
+from sluice.llm.chat import Delta
 from sluice.serving.answer import ModelError
+from sluice.serving.contracts import Application
 from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.services import Services
 from support.serving.fakes import CHUNKS, HITS, REPLIES, NoChecks, ScriptedChat, ScriptedRetriever, hit, scripted_bundle
 
 DIGESTS = Digests("model", "search", "guards")
@@ -35,7 +39,7 @@ class Bench:
         self.chats: list[ScriptedChat] = []
         self.searches: list[ScriptedRetriever] = []
         self.guards: Any = NoChecks()
-        self.script: dict[str, str | Exception] = dict(REPLIES)
+        self.script: dict[str, str | Delta | Exception] = dict(REPLIES)
         self.opened = 0
         self.digests, self.lanes, self.replay = digests, lanes, replay
 
@@ -93,6 +97,38 @@ def test_the_second_run_starts_nothing_and_says_the_same_with_the_same_times(tmp
     assert again.opened == 0
     assert list(map(told, second)) == list(map(told, first))
     assert [output.recorded for output in second if isinstance(output, Output)] == [True, True]
+
+
+def test_an_agent_s_calls_of_tools_are_kept_and_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from langchain.agents import create_agent
+    from langchain_core.tools import tool
+
+    used: list[str] = []
+
+    def agent(services: Services) -> Application:
+        @tool
+        async def handbook(question: str) -> str:
+            """Searches the handbook."""
+            used.append(question)
+            return "\n".join(found.page_content for found in await services.retriever.ainvoke(question))
+
+        return create_agent(services.chat(), [handbook])
+
+    call = {"index": 0, "id": "c1", "name": "handbook", "args": json.dumps({"question": OVERLAP.question})}
+    monkeypatch.setattr("sluice.serving.contracts.load_build", lambda _: agent)
+
+    def bench(*, replay: bool = False) -> Bench:
+        made = Bench(tmp_path, replay=replay)
+        calls = Delta(tool_calls=({"type": "tool_call_chunk", **call},))
+        made.script = {"How much overlap": calls, "Neighbouring": "64 tokens"}
+        return made
+
+    first, again, strict = bench(), bench(), bench(replay=True)
+    asked, kept, replayed = (one.ask(OVERLAP)[0] for one in (first, again, strict))
+    assert told(asked).text == "64 tokens"
+    assert told(asked) == told(kept) == told(replayed)
+    assert (first.opened, again.opened, strict.opened) == (1, 0, 0)
+    assert len(used) > 2, "the tool itself runs each time"
 
 
 def test_a_question_that_no_model_was_asked_has_no_passages(tmp_path: Path) -> None:

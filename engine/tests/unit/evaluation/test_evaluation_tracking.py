@@ -23,9 +23,10 @@ SUMMARY: dict[str, Any] = {
 
 def test_an_evaluation_is_recorded_once_with_all_that_belongs_to_it(tmp_path: Path, monkeypatch: Any) -> None:
     workspace, bundle = Workspace(tmp_path), scripted_bundle()
-    write_results(tmp_path / "out", SUMMARY, [{"id": "a"}])
+    cases = [{"id": name, "question": f"What is {name}?", "expected": [name]} for name in "ab"]
+    write_results(tmp_path / "out", SUMMARY, cases)
     run_id = record_evaluation(workspace, bundle, SUMMARY, tmp_path / "out", side="head")
-    client, _ = open_tracking(workspace, "evaluations")
+    client, experiment = open_tracking(workspace, "evaluations")
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"f1": 0.5, "contains": 0.75, "cases": 2, "recorded": 1}
@@ -35,8 +36,16 @@ def test_an_evaluation_is_recorded_once_with_all_that_belongs_to_it(tmp_path: Pa
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == "c" * 36
     assert {file.path for file in client.list_artifacts(run_id)} == {"cases.jsonl", "summary.json", "metrics.json"}
+    # What the pages of mlflow.genai show: runs without models of an experiment of this kind, and its datasets.
+    assert client.get_experiment(experiment).tags["mlflow.experimentKind"] == "genai_development"
+    assert (run.data.tags["mlflow.runType"], run.outputs.model_outputs) == ("genai_evaluate", [])
     other = record_evaluation(workspace, bundle, SUMMARY | {"cases": 3}, tmp_path / "out", side="head")
     assert other != run_id
+    (kept,) = client.search_datasets(experiment_ids=[experiment])
+    assert (kept.name, kept.tags["cases_digest"]) == (f"eval-{'c' * 12}", "c" * 64)
+    rows = kept.to_df()
+    assert [row["question"] for row in rows.inputs] == ["What is a?", "What is b?"]
+    assert [row["expected"] for row in rows.expectations] == [["a"], ["b"]]
 
     def never(*_: Any) -> None:
         raise AssertionError("MLflow was opened for what is recorded already")

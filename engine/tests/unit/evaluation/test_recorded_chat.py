@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
+from langchain_core.messages.tool import ToolCallChunk
 
 from sluice.evaluation.recorded_chat import CaseRequest, NotRecordedError, RecordedChat, asking, times
 from sluice.evaluation.response_cache import ResponseCache
-from sluice.llm.chat import ChatProvider, Delta, Messages, Usage
+from sluice.llm.chat import ChatProvider, Delta, Messages, ToolParameters, Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.settings import ProviderSpec
 from sluice.prompts import ModelParameters
@@ -179,6 +181,64 @@ def test_a_torn_entry_is_asked_again_and_mended(cache: ResponseCache, recorded: 
     path.write_bytes(path.read_bytes()[:-9])
     assert ask(recorded)[2].recorded is False
     assert ask(recorded)[2].recorded is True
+
+
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+LOOP = [
+    *ASKED,
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}],
+    },
+    {"role": "tool", "tool_call_id": "c1", "content": "Rain."},
+]
+
+
+def call(name_id: str, arguments: str, index: int = 0) -> ToolCallChunk:
+    return {"type": "tool_call_chunk", "index": index, "id": name_id, "name": "weather", "args": arguments}
+
+
+def test_calls_of_tools_and_the_answer_after_them_come_back_the_same(cache: ResponseCache) -> None:
+    parameters = ToolParameters.model_validate({"tools": [WEATHER]})
+    calls = Delta("One moment.", tool_calls=(call("c1", '{"city": '), call("c2", "{}", 1)))
+    scripted = ScriptedChat({"overlap": calls, "Rain.": "It rains."})
+    chat = RecordedChat(cache, [SPEC], lambda: scripted, model_digest="m")
+    replay = RecordedChat(cache, [SPEC], nobody, model_digest="m", replay=True)
+
+    async def both(who: RecordedChat) -> tuple[AIMessageChunk, str, Delta]:
+        asked = who.stream(ASKED, parameters, deadline=asyncio.get_running_loop().time() + 600)
+        chunks = [AIMessageChunk(one.text, tool_call_chunks=list(one.tool_calls)) async for one in asked]
+        return add_ai_message_chunks(chunks[0], *chunks[1:]), *(await whole(who, LOOP, parameters))
+
+    first, again = asyncio.run(both(chat)), asyncio.run(both(replay))
+    assert (first[0].content, first[0].tool_call_chunks) == (again[0].content, again[0].tool_call_chunks)
+    assert len(again[0].tool_call_chunks) == 2
+    assert first[1] == again[1] == "It rains."
+
+
+@pytest.mark.parametrize(
+    ("messages", "changes"),
+    [
+        (LOOP, {}),
+        ([*LOOP[:-1], {**LOOP[-1], "content": "Sun."}], {"tools": [WEATHER]}),
+        (LOOP, {"tools": [WEATHER], "tool_choice": "required"}),
+        (LOOP, {"tools": [{**WEATHER, "function": {**WEATHER["function"], "description": "Of a city."}}]}),
+    ],
+    ids=["no tools", "another result", "another choice", "another tool"],
+)
+def test_tools_choice_and_results_are_part_of_what_was_asked(
+    cache: ResponseCache, messages: Messages, changes: dict[str, Any]
+) -> None:
+    def ask_with(messages: Messages, parameters: ModelParameters) -> int:
+        scripted = ScriptedChat({"Rain.": "It rains.", "Sun.": "It shines."})
+        ask(RecordedChat(cache, [SPEC], lambda: scripted), messages=messages, parameters=parameters)
+        return len(scripted.calls)
+
+    first = ToolParameters.model_validate({"tools": [WEATHER]})
+    assert [ask_with(LOOP, first), ask_with(LOOP, first)] == [1, 0]
+    kind = ToolParameters if changes else ModelParameters
+    assert ask_with(messages, kind.model_validate(changes)) == 1
 
 
 def test_replay_answers_from_the_cache_and_asks_nobody(cache: ResponseCache, recorded: RecordedChat) -> None:

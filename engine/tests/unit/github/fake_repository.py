@@ -22,7 +22,8 @@ class FakeRepository(FakeGitHub):
     pulls: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.facts.setdefault("", {"default_branch": "main", "full_name": REPOSITORY})
+        facts = {"default_branch": "main", "full_name": REPOSITORY, "id": 456, "owner": {"id": 123}}
+        self.facts.setdefault("", facts)
 
     def answer(self, method: str, path: str, token: str, body: Any) -> tuple[int, Any]:
         if token not in LOGINS:

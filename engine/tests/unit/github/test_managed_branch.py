@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice.github.managed_branch import commit_tree, push_branch, with_files
+from sluice.core.git import commit_tree
+from sluice.github.managed_branch import push_branch, with_files
 from unit.data.conftest import commit, git
 
 MARK = "Kept-Branch: "

@@ -13,24 +13,24 @@ STREAM = b"".join(openai_blocks())
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 161, 10_000])
 def test_the_text_is_the_same_however_the_bytes_are_cut(size: int) -> None:
     events = OpenAIEvents()
-    text = "".join(events.feed(STREAM[start : start + size]) for start in range(0, len(STREAM), size))
-    assert text == TEXT
+    found = [events.feed(STREAM[start : start + size]) for start in range(0, len(STREAM), size)]
+    assert "".join(delta.text for delta in found if delta) == TEXT
     assert events.done
     assert events.last() == Delta(finish_reason="stop", usage=Usage(11, 3))
 
 
 def test_one_block_is_one_piece() -> None:
-    assert OpenAIEvents().feed(STREAM) == TEXT
+    assert OpenAIEvents().feed(STREAM) == Delta(TEXT)
 
 
 def test_comments_names_and_carriage_returns_are_no_matter() -> None:
     other = b": ping\r\n\r\nevent: x\r\nid: 1\r\n" + STREAM.replace(b"\n", b"\r\n").replace(b"data: ", b"data:")
-    assert OpenAIEvents().feed(other) == TEXT
+    assert OpenAIEvents().feed(other) == Delta(TEXT)
 
 
 def test_nothing_is_read_after_the_end() -> None:
     events = OpenAIEvents()
-    assert events.feed(STREAM + b"data: {broken\n\n") == TEXT
+    assert events.feed(STREAM + b"data: {broken\n\n") == Delta(TEXT)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sluice.core.processes import free_port, wait_until
-from sluice.rollout.local_http import get
+from sluice.rollout.local_http import request
 from starter_files import GATES, LOCUSTFILE
 
 pytestmark = pytest.mark.drill
@@ -24,7 +24,7 @@ LOCUST = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "
 
 def _answers(url: str) -> bool:
     try:
-        return get(f"{url}/readyz", timeout=1).status == 200
+        return request(f"{url}/readyz", timeout=1).status_code == 200
     except OSError:
         return False
 

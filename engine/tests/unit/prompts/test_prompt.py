@@ -86,12 +86,6 @@ def test_missing_and_unknown_values() -> None:
         prompt().render(nam="x", name="y")
 
 
-def test_preview_leaves_what_has_no_value() -> None:
-    assert prompt().preview(text="{{name}}")[1]["content"] == "{{name}} says {{name}}!"
-    with pytest.raises(SluiceError, match="no variable 'nam'"):
-        prompt().preview(nam="x")
-
-
 TYPED = {
     "messages": [{"role": "user", "content": "{{count}} {{share}} {{flag}}"}],
     "variables": [

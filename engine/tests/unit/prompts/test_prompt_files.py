@@ -7,7 +7,7 @@ import pytest
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.llm.settings import PROMPT_ROLES
-from sluice.prompts import find_prompt, load_prompt, load_prompts, parse_prompts
+from sluice.prompts import load_prompt, load_prompts, parse_prompts
 
 GOOD = """\
 name: greet
@@ -207,14 +207,6 @@ def test_what_is_no_text_file(write, tmp_path: Path) -> None:
         load_prompts(tmp_path)
     assert "folder.prompt.yml: is a folder" in caught.value.faults[0]
     assert "greet.prompt.yml: not UTF-8 text" in caught.value.faults[1]
-
-
-def test_a_prompt_by_name(write, tmp_path: Path) -> None:
-    write(GOOD)
-    write("name: [", "broken")
-    assert find_prompt(tmp_path, "greet").name == "greet"
-    with pytest.raises(SluiceError, match=r"no prompt 'gret' \(did you mean 'greet'\?\)\n.*there are: broken, greet"):
-        find_prompt(tmp_path, "gret")
 
 
 def test_files_that_are_at_hand() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.rehearsal.release_services import ReleaseService, ReleaseServiceSpec
-from sluice.rollout.local_http import get
+from sluice.rollout.local_http import request
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
@@ -25,7 +25,7 @@ def test_a_service_gets_a_port_its_environment_and_an_end(tmp_path: Path) -> Non
     service = ReleaseService("stable", spec, state=tmp_path)
     try:
         service.wait_ready(60)
-        assert get(f"{service.url}/", timeout=60).body == b"me"
+        assert request(f"{service.url}/", timeout=60).content == b"me"
     finally:
         service.stop()
     with pytest.raises(SluiceError, match="stable r-1 ended with status -15"):

@@ -1,4 +1,4 @@
-"""Who appends at once overwrites nobody, in a folder and in a bucket."""
+"""Who appends at once overwrites nobody, in a folder, in a bucket and in git."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from sluice.core.settings import Settings
 from sluice.release.append_log import AppendLog
 from sluice.release.artifact_store import open_artifact_store
 from unit.release.buckets import bucket_server
+from unit.release.registries import bare_repository
 
 
 class Word(Settings):
     word: str
 
 
-@pytest.fixture(params=["folder", "bucket", "bucket without boto3"])
+@pytest.fixture(params=["folder", "bucket", "bucket without boto3", "git"])
 def store(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -31,6 +32,9 @@ def store(
 ) -> Iterator[str]:
     if request.param == "folder":
         yield str(tmp_path / "place")
+        return
+    if request.param == "git":  # the registry has no part in the record, and none is there
+        yield f"oci://127.0.0.1:9/app#{bare_repository(tmp_path / 'record.git')}"
         return
     if "without" in request.param:  # as in the images: obstore finds the credentials itself
         monkeypatch.setitem(sys.modules, "obstore.auth.boto3", None)

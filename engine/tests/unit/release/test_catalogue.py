@@ -1,4 +1,4 @@
-"""A release goes into the place with the record of its making, and another machine brings it by its id."""
+"""A release goes into each kind of artifact store with the record of its making, and another machine brings it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.release import artifact_store, catalogue
-from sluice.release.artifact_store import ArtifactStore, open_artifact_store
+from sluice.release.artifact_store import ArtifactStore
 from sluice.release.manifest import Manifest, load, verify
+from unit.release.stores import StoreUnderTest, shared
+
+__all__ = ["shared"]
 
 Make = Callable[..., tuple[Manifest, Path]]
 COMMIT = "1" * 40
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return open_artifact_store(str(tmp_path / "place"))
+def store(shared: StoreUnderTest) -> ArtifactStore:
+    return shared.open()
 
 
 @pytest.fixture

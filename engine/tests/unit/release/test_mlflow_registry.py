@@ -17,6 +17,12 @@ from sluice.release.manifest import Manifest
 Make = Callable[..., tuple[Manifest, Path]]
 
 
+@pytest.fixture(autouse=True)
+def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adapters are files of a run then; extras/finetune logs them as models."""
+    monkeypatch.setattr(mlflow_registry, "hooks", lambda _: {})
+
+
 def client_of(workspace: Workspace) -> Any:
     import mlflow
 

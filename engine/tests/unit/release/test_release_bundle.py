@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from sluice.core.closures import Code
-from sluice.core.errors import ValidationErrors
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.llm.model_files import ModelSpec
 from sluice.release import release_bundle
 from sluice.release.manifest import Manifest
+from sluice.release.mlflow_registry import record_release
 
 REPOSITORY = Path(__file__).parents[4]
 
@@ -47,6 +48,24 @@ def test_it_opens_what_the_folder_holds_and_not_the_checkout(
     assert ensured == ["file:/models/chat.gguf", "file:/models/embed.gguf"]
 
 
+def test_a_prompt_file_that_is_gone_comes_out_of_the_registry(
+    workspace: Workspace, make: Make, ensured: list[str]
+) -> None:
+    manifest, folder = make()
+    path = folder / "prompts/answer.prompt.yml"
+    content = path.read_bytes()
+    path.unlink()
+    with pytest.raises(SluiceError, match=r"answer\.prompt\.yml: the file is gone, and the prompt registry does not"):
+        release_bundle.open_bundle(folder, workspace)
+    assert ensured == []
+    path.write_bytes(content)
+    record_release(workspace, manifest, folder)
+    path.unlink()
+    bundle = release_bundle.open_bundle(folder, workspace)
+    assert bundle.prompts["answer"].digest == manifest.prompts["answer"]
+    assert path.read_bytes() == content
+
+
 def test_a_release_of_the_base_model_has_no_adapter(workspace: Workspace, make: Make, ensured: list[str]) -> None:
     _, folder = make(adapter=None)
     assert release_bundle.open_bundle(folder, workspace).adapter is None
@@ -74,7 +93,7 @@ def test_code_that_differs_is_named_and_refuses_nothing(workspace: Workspace, ma
     names = {
         "sluice/serving/http_api.py": package / "serving" / "http_api.py",
         "sluice/serving/chat_page/index.html": package / "serving" / "chat_page" / "index.html",
-        "requirements/image.txt": other,
+        "requirements/serve.txt": other,
     }
     same, folder = make(code=Code(names))
     assert release_bundle.open_bundle(folder, workspace).other_code == ()

@@ -77,16 +77,16 @@ def go(process: subprocess.Popen[str]) -> None:
 
 def test_up_step_by_step_down_again_and_up(database: str) -> None:
     empty = shape(database)
-    assert [line[:7] for line in run(database)] == ["0001 up", "0002 up", "0003 up"]
+    assert [line[:7] for line in run(database)] == ["0001 up", "0002 up"]
     full = shape(database)
     assert run(database) == []
     assert shape(database) == full
-    assert [line[:9] for line in run(database, to="0001")] == ["0003 down", "0002 down"]
-    assert [line[:7] for line in run(database)] == ["0002 up", "0003 up"]
+    assert [line[:9] for line in run(database, to="0001")] == ["0002 down"]
+    assert [line[:7] for line in run(database)] == ["0002 up"]
     assert shape(database) == full
-    assert [line[:9] for line in run(database, to="base")] == ["0003 down", "0002 down", "0001 down"]
+    assert [line[:9] for line in run(database, to="base")] == ["0002 down", "0001 down"]
     assert [row for row in shape(database) if row[0] != "sluice_schema"] == empty
-    assert len(run(database)) == 3
+    assert len(run(database)) == 2
     assert shape(database) == full
 
 
@@ -96,7 +96,7 @@ def test_a_store_that_was_used_before_it_had_a_schema(database: str, build: Call
     info = build()
     with psycopg.connect(database, autocommit=True) as connection:
         ensure_collection(connection, tmp_path / "index")
-    assert len(run(database)) == 3
+    assert len(run(database)) == 2
     with psycopg.connect(database) as connection:
         assert list_collections(connection) == [info.collection]
 
@@ -104,7 +104,7 @@ def test_a_store_that_was_used_before_it_had_a_schema(database: str, build: Call
 def test_a_revision_that_is_not_there(database: str) -> None:
     with pytest.raises(SluiceError, match="no revision '0009'") as caught:
         run(database, to="0009")
-    assert "there are 0001, 0002, 0003, base" in str(caught.value)
+    assert "there are 0001, 0002, base" in str(caught.value)
 
 
 def test_two_at_once_do_it_once(database: str) -> None:
@@ -113,7 +113,7 @@ def test_two_at_once_do_it_once(database: str) -> None:
         go(process)
     ended = [(process.communicate(timeout=60), process.returncode) for process in both]
     assert [status for _, status in ended] == [0, 0], ended
-    assert sorted(len(out.split("\n")) for (out, _), _ in ended) == [2, 4]  # nothing, and three steps, each with an end
+    assert sorted(len(out.split("\n")) for (out, _), _ in ended) == [2, 3]  # nothing, and two steps, each with an end
     assert run(database) == []
 
 
@@ -217,13 +217,13 @@ def test_a_running_release_answers_through_migration_and_load(
         with psycopg.connect(database, autocommit=True) as connection:
             load(connection, tmp_path / "new", "r-111111111111")
         readers.more()
-        for name in ("v0001_vector.py", "v0002_releases.py", "v0003_names.py"):
+        for name in ("v0001_vector.py", "v0002_releases.py"):
             path = tmp_path / "schema" / "versions" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text((MIGRATIONS / "versions" / name).read_text())
         column = f'op.execute("ALTER TABLE {info.collection} ADD COLUMN note text")'
-        write_revision(tmp_path / "schema", "0004", "0003", column)
-        assert [line[:7] for line in run(database, folder=tmp_path / "schema")] == ["0004 up"]
+        write_revision(tmp_path / "schema", "0003", "0002", column)
+        assert [line[:7] for line in run(database, folder=tmp_path / "schema")] == ["0003 up"]
         readers.more()
     assert readers.failures == []
     assert readers.answered >= 80

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.rollout.load_measurements import RequestSample, charge, figures_of, percentile
+from sluice.evaluation.summary import percentile
+from sluice.rollout.load_measurements import RequestSample, charge, figures_of
 
 
 def _sample(release: str, pair: int | None, total: float | None = 100, error: str = "") -> RequestSample:

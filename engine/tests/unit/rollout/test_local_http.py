@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sluice.core.processes import free_port
-from sluice.rollout.local_http import get
+from sluice.rollout.local_http import request
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
@@ -35,10 +35,10 @@ def address() -> Iterator[str]:
 
 def test_any_status_is_an_answer_and_proxies_are_ignored(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    missing = get(f"{address}/nothing", timeout=60)
-    assert (missing.status, missing.headers["x-sluice-release"]) == (404, "r-1")
+    missing = request(f"{address}/nothing", timeout=60)
+    assert (missing.status_code, missing.headers["x-sluice-release"]) == (404, "r-1")
 
 
 def test_no_answer_is_an_os_error() -> None:
     with pytest.raises(OSError, match="refused"):
-        get(f"http://127.0.0.1:{free_port()}/", timeout=60)
+        request(f"http://127.0.0.1:{free_port()}/", timeout=60)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.tools import tool
 
 from sluice.core.errors import SluiceError
 from sluice.llm.chat import ChatProvider
@@ -21,6 +22,7 @@ from sluice.serving.chat_model import ChatModel
 from sluice.serving.request_state import RequestState, enter_request
 from support.providers.clients import PARAMETERS, chat_over
 from support.providers.server import TEXT, Upstream, upstream
+from support.serving.fakes import NoChecks
 
 Servers = Callable[..., list[Upstream]]
 
@@ -33,7 +35,7 @@ def servers(loopback: None) -> Iterator[Servers]:  # noqa: ARG001 - it opens loo
 
 
 def model(provider: ChatProvider) -> ChatModel:
-    return ChatModel(provider=provider, model_name="m", parameters=PARAMETERS)
+    return ChatModel(provider=provider, model_name="m", parameters=PARAMETERS, guards=NoChecks(), max_calls=3)
 
 
 def within(ask: Callable[[], Any]) -> tuple[Any, RequestState]:
@@ -103,11 +105,52 @@ def test_a_stream_is_the_same_with_a_handler_and_without(servers: Servers) -> No
     assert [one.json["stop"] for one in running[0].asked] == [["END"]] * 3
 
 
+def test_code_that_is_not_asynchronous_streams_and_asks_too(servers: Servers) -> None:
+    asked = model(chat_over(servers("normal")))
+    chunks, _ = within(lambda: asyncio.to_thread(lambda: list(asked.stream("How much?"))))
+    assert all(isinstance(chunk, AIMessageChunk) for chunk in chunks)
+    assert "".join(chunk.text for chunk in chunks) == TEXT
+    reply, request = within(lambda: asyncio.to_thread(asked.invoke, "How much?"))
+    assert (reply.text, len(request.calls)) == (TEXT, 1)
+
+
 def test_parameters_are_bound_for_one_call(servers: Servers) -> None:
     running = servers("normal")
     within(lambda: model(chat_over(running)).bind(temperature=0.5, max_tokens=9).ainvoke("How much?"))
     sent = running[0].asked[0].json
     assert (sent["temperature"], sent["max_tokens"], sent["seed"]) == (0.5, 9, 1)
+
+
+@tool
+def weather(city: str, days: int = 1) -> str:
+    """The weather of a city."""
+    return f"{city}: rain for {days}"
+
+
+def test_tools_go_along_when_another_provider_answers(servers: Servers) -> None:
+    running = servers("status:500", "calls")
+    priced = {"prices": {"input": 1_000_000, "output": 0}}
+    asked = model(chat_over(running, {}, priced)).bind_tools([weather])
+    reply, request = within(lambda: asked.ainvoke("How is the weather?"))
+    assert [(call["name"], call["args"]) for call in reply.tool_calls] == [
+        ("weather", {"city": "Rīga", "days": 2}),
+        ("weather", {"city": "Oslo"}),
+    ]
+    assert [server.asked[0].json["tools"][0]["function"]["name"] for server in running] == ["weather", "weather"]
+    assert (reply.response_metadata["finish_reason"], reply.response_metadata["provider"]) == ("tool_calls", "b")
+    assert [call.cost for call in request.calls] == [11]
+
+
+def test_pieces_of_calls_come_as_they_are_written(servers: Servers) -> None:
+    asked = model(chat_over(servers("calls"))).bind_tools([weather], tool_choice="any")
+
+    async def pieces() -> list[Any]:
+        return [piece async for piece in asked.astream("How is the weather?")]
+
+    found, _ = within(pieces)
+    assert all(isinstance(piece, AIMessageChunk) for piece in found)
+    names = [chunk["name"] for piece in found for chunk in piece.tool_call_chunks if chunk["name"]]
+    assert names == ["weather", "weather"]
 
 
 def test_a_failure_is_an_error_of_the_answer(servers: Servers) -> None:

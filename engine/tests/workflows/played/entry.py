@@ -13,6 +13,7 @@ def replace_parts() -> None:
     """Puts what is played in the place of the real parts, before the modules that take them by name are imported."""
     import parts
 
+    from sluice.core.extras import hooks
     from sluice.evaluation import evaluation_tracking
     from sluice.jobs import dvc_pipeline as pipeline
     from sluice.rehearsal import rehearse as rehearsal
@@ -27,6 +28,8 @@ def replace_parts() -> None:
         (evaluation_tracking, "record_comparison"),
     ):
         setattr(module, name, getattr(parts, name))
+    for take in hooks("take_adapter").values():  # of an extra, which may be left out
+        setattr(sys.modules[take.__module__], take.__name__, parts.take_adapter)
 
 
 def lazily(name: str) -> Any:

@@ -1,1 +1,1 @@
-"""Administration of vector stores: backups, tenants, tuning, verification."""
+"""Administration of vector stores and of the cache of models: contents, verification, what nothing needs."""

@@ -1,4 +1,4 @@
-"""`sluice index ...`: commands that administer a vector store and its collections."""
+"""`sluice index ...` and `sluice models ...`: look after vector stores and the cache of models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sluice.cli.common import print_json
-from sluice.cli.index_build import StoreEnv, StoreName, StoreTenant, chosen_stores, collection_of, open_chosen
+from sluice.cli.index_build import StoreEnv, StoreName, StoreTenant, chosen_stores, open_chosen
 from sluice.core.workspace import Workspace
 
 Collection = Annotated[str, typer.Argument(help="Name of a collection; default: that of build/index.")]
@@ -24,61 +24,24 @@ def index_verify(
 ) -> None:
     """Compare a collection with what its index says (counts, digests), and its search with an exact scan.
 
-    Fails on any fault, and when recall@10 is below what config/gates.yaml asks for."""
+    The search is made with the store's settings. Fails on any fault, and when recall@10 is below what config/gates.yaml
+    asks for."""
     from sluice.core.errors import ValidationErrors
-    from sluice.extras.admin.collection_names import require_collection
+    from sluice.extras.admin.collection_needs import require_collection
     from sluice.extras.admin.verify_collection import verify
     from sluice.release.gates import Measurement, decide, load_gates, require
 
     workspace = Workspace.find()
     gates = load_gates(workspace.config / "gates.yaml")
-    name = collection or collection_of(workspace)
+    name = collection or _collection_of(workspace)
     with open_chosen(workspace, store, env, tenant) as connection:
         require_collection(connection, name)
-        found = verify(connection, name, questions=questions)
+        vectors = chosen_stores(workspace, store, env, tenant).chosen.vectors
+        found = verify(connection, name, questions=questions, vectors=vectors)
     print(f"{name}: {found.chunks} chunks; recall@10 {found.recall:.3f} of {found.questions} questions")
     if found.faults:
         raise ValidationErrors(name, list(found.faults), remedy="drop it and load it again")
     require(decide(gates, "index", {"index_recall_at_10": Measurement(found.recall, found.questions)}, None))
-
-
-def index_tune(
-    collection: Collection = "",
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-    recall: Annotated[float, typer.Option(help="recall@10 against an exact scan.", min=0.1, max=1)] = 0.99,
-    questions: Annotated[
-        int, typer.Option(help="How many are asked, beside the collection's own vectors.", min=1)
-    ] = 200,
-    write: Annotated[bool, typer.Option("--write", help="Set it in config/stores.yaml.")] = False,
-) -> None:
-    """Find the smallest ef_search with which a collection's vector index has the recall asked for.
-
-    Fails when none has: then the vector index needs a larger ef_construction."""
-    from sluice.core.params import set_value
-    from sluice.extras.admin.collection_names import require_collection
-    from sluice.extras.admin.search_tuning import tune
-    from sluice.retrieval.stores import Stores
-
-    workspace = Workspace.find()
-    name = collection or collection_of(workspace)
-    stores = chosen_stores(workspace, store, env, tenant)
-    with open_chosen(workspace, store, env, tenant) as connection:
-        require_collection(connection, name)
-        oversampling = stores.chosen.vectors.oversampling
-        found = tune(connection, name, target=recall, questions=questions, oversampling=oversampling)
-    print(found.table())
-    chosen = found.chosen()
-    print(f"{name}: ef_search {chosen} reaches {recall:g} with {found.questions} questions")
-    if write:
-        keys = ("stores", stores.default, "vectors", "ef_search")
-        set_value(workspace.config / "stores.yaml", keys, chosen, Stores)
-        print(f"config/stores.yaml: {'.'.join(keys)} = {chosen}, for what is opened from now on")
-    elif chosen == (now := stores.chosen.vectors.ef_search):
-        print(f"config/stores.yaml has it already for store {stores.default}")
-    else:
-        print(f"config/stores.yaml has {now} for store {stores.default}; --write sets it")
 
 
 def index_list(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
@@ -99,28 +62,29 @@ def index_stats(store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant =
         print_json(stats(connection).as_dict())
 
 
-def index_switch(
-    collection: Collection = "",
-    name: Annotated[str, typer.Option(help="What stands for it from now on.")] = "live",
+def index_prune(
+    keep: Annotated[list[str], typer.Option(help="Id of a release that may be served again; once for each.")],
     store: StoreName = "",
     env: StoreEnv = "",
     tenant: StoreTenant = "",
 ) -> None:
-    """Let a name stand for another collection, at once for all who follow the name. The one before stays.
+    """Drop collections that were loaded for other releases only. One that a service searches stays."""
+    from sluice.extras.admin.collection_needs import prune
 
-    A release needs no name: it always searches the collection that it was made with."""
-    from sluice.extras.admin.collection_names import switch
-
-    workspace = Workspace.find()
-    chosen = collection or collection_of(workspace)
-    with open_chosen(workspace, store, env, tenant) as connection:
-        before = switch(connection, name, chosen)
-    print(f"{name}: {chosen}" + (f", before {before}" if before not in (None, chosen) else ""))
+    with open_chosen(Workspace.find(), store, env, tenant) as connection:
+        done = prune(connection, keep)
+    for name in done.dropped:
+        print(f"{name}: dropped")
+    for name in done.held:
+        print(f"{name}: stays, a service searches it or another is built on it")
+    for name in done.unrecorded:
+        print(f"{name}: stays, it was not loaded by `sluice index load`")
+    print(f"{len(done.dropped)} dropped")
 
 
 def index_drop(collection: str, store: StoreName = "", env: StoreEnv = "", tenant: StoreTenant = "") -> None:
-    """Drop a collection. One that a release, a name, another collection or a service needs stays."""
-    from sluice.extras.admin.collection_names import drop_one
+    """Drop a collection. One that a release, another collection or a service needs stays."""
+    from sluice.extras.admin.collection_needs import drop_one
 
     with open_chosen(Workspace.find(), store, env, tenant) as connection:
         drop_one(connection, collection)
@@ -143,36 +107,6 @@ def index_drop_tenant(
         print(f"{collection}: {chunks} chunks dropped")
 
 
-def index_backup(
-    out: Annotated[Path, typer.Argument(help="Folder to create.")],
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-) -> None:
-    """Write a store's collections, names and record of releases to files; searches go on meanwhile."""
-    from sluice.extras.admin.backups import back_up
-
-    with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        done = back_up(connection, out)
-    for collection in done.left_out:
-        print(f"{collection}: left out, it was loaded by older code")
-    print(f"{out}: {len(done.collections)} collections, {len(done.names)} names, {len(done.releases)} releases")
-
-
-def index_restore(
-    folder: Annotated[Path, typer.Argument(help="Of `sluice index backup`.")],
-    store: StoreName = "",
-    env: StoreEnv = "",
-    tenant: StoreTenant = "",
-) -> None:
-    """Load from a backup what the store does not have; what is there stays as it is."""
-    from sluice.extras.admin.backups import restore
-
-    with open_chosen(Workspace.find(), store, env, tenant) as connection:
-        done = restore(connection, folder)
-    print(f"{len(done.loaded)} collections loaded, {len(done.there)} were there, {len(done.names)} names set")
-
-
 def index_shard(
     shard: Annotated[str, typer.Argument(help="K/N: which share of the documents.")],
     out: Annotated[Path, typer.Argument(help="Folder, below which each shard has one of its own.")],
@@ -193,15 +127,69 @@ def index_take(
     print(f"{take_vectors(Workspace.find(), folders)} chunks were not known")
 
 
+def models_list() -> None:
+    """The models of config/models.yaml: licence, size in the cache, sha256 and source."""
+    from sluice.extras.admin.model_cache import list_models
+    from sluice.llm.model_files import load_models
+
+    workspace = Workspace.find()
+    for model in list_models(load_models(workspace.config / "models.yaml"), workspace.cache):
+        size = f"{model.bytes / 2**20:.0f} MiB" if model.bytes else "not fetched"
+        print(f"{model.role}: {model.name} ({model.licence}), {size}, sha256 {model.sha256[:16]}…, {model.source}")
+
+
+def models_verify() -> None:
+    """Check the sha256 of every cached file that config/models.yaml pins; every fault at once."""
+    from sluice.core.errors import ValidationErrors
+    from sluice.extras.admin.model_cache import faults_of
+    from sluice.llm.model_files import load_models
+
+    workspace = Workspace.find()
+    models = load_models(workspace.config / "models.yaml")
+    if faults := faults_of(models, workspace.cache):
+        raise ValidationErrors(
+            str(workspace.cache), faults, remedy="delete what is wrong and fetch it again: `sluice models pull`"
+        )
+    print("every file of every model is as config/models.yaml pins it")
+
+
+def models_prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+) -> None:
+    """Delete cached models that neither this checkout nor one of its releases names.
+
+    Other checkouts of this user share the cache; they fetch again what they miss.
+    """
+    from sluice.extras.admin.model_cache import remove, unnamed
+    from sluice.llm.model_files import load_models
+
+    workspace = Workspace.find()
+    files = [workspace.config / "models.yaml", *sorted(workspace.releases.glob("*/config/models.yaml"))]
+    found = unnamed([load_models(file) for file in files], workspace.cache)
+    if not dry_run:
+        remove(found)
+    for folder, size in found.items():
+        print(f"{'would delete' if dry_run else 'deleted'} {folder} ({size / 2**20:.0f} MiB)")
+    if not found:
+        print("every cached model is named")
+
+
+def _collection_of(workspace: Workspace) -> str:
+    """The collection of build/index."""
+    from sluice.retrieval.index_files import read_index
+
+    return read_index(workspace.build / "index")[0].collection
+
+
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     groups["index"].command("list")(index_list)
     groups["index"].command("stats")(index_stats)
-    groups["index"].command("switch")(index_switch)
+    groups["index"].command("prune")(index_prune)
     groups["index"].command("drop")(index_drop)
     groups["index"].command("drop-tenant")(index_drop_tenant)
-    groups["index"].command("backup")(index_backup)
-    groups["index"].command("restore")(index_restore)
     groups["index"].command("verify")(index_verify)
-    groups["index"].command("tune")(index_tune)
     groups["index"].command("shard")(index_shard)
     groups["index"].command("take")(index_take)
+    groups["models"].command("list")(models_list)
+    groups["models"].command("verify")(models_verify)
+    groups["models"].command("prune")(models_prune)

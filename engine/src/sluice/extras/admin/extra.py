@@ -5,7 +5,7 @@ from __future__ import annotations
 from sluice.core.extras import Extra
 
 EXTRA = Extra(
-    summary="looks after vector stores: lists, verifies, tunes, switches, drops, backs up",
+    summary="looks after vector stores and the cache of models: lists, verifies, prunes, drops",
     commands="cli:register",
     files=("engine/benchmarks/tenants.py",),
     lines={"engine/docs/reference/failures.md": ("unit/extras/admin/test_killed.py",)},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from sluice.extras.admin.collection_names import needs
+from sluice.extras.admin.collection_needs import needs
 from sluice.retrieval.collection_tables import describe, vector_indexed, words_of
 from sluice.retrieval.postgres_collections import list_collections
 from sluice.retrieval.tenant_partitions import tenants_of

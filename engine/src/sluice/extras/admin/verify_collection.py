@@ -15,6 +15,7 @@ from sluice.retrieval.embedder import Vectors
 from sluice.retrieval.index_files import digest_of_index
 from sluice.retrieval.postgres import SearchStatements, configure
 from sluice.retrieval.postgres_collections import contents
+from sluice.retrieval.stores import VectorSettings
 
 if TYPE_CHECKING:
     import psycopg
@@ -31,13 +32,31 @@ class CollectionVerification:
     questions: int
 
 
-def verify(connection: psycopg.Connection[Any], collection: str, *, questions: int = 100) -> CollectionVerification:
-    """Reads the whole collection. SluiceError for one of older code, which does not say what it should hold."""
+def verify(
+    connection: psycopg.Connection[Any],
+    collection: str,
+    *,
+    questions: int = 100,
+    vectors: VectorSettings | None = None,
+) -> CollectionVerification:
+    """Reads the whole collection, and searches it.
+
+    Args:
+        connection: to the store.
+        collection: its name.
+        questions: how many are asked.
+        vectors: how it is searched; default: as was set when it was loaded.
+
+    Raises:
+        SluiceError: it is of older code, which does not say what it should hold.
+    """
     description = require_description(connection, collection)
+    configure(connection, vectors=vectors or description.vectors)
     chunks, faults = _chunks(connection, description)
-    vectors = _vectors(connection, description, chunks, faults)
+    stored = _vectors(connection, description, chunks, faults)
     asked = min(questions, len(chunks))
-    recall = _recall(connection, description, chunks, vectors, asked) if asked else 0.0
+    searches = SearchStatements(connection, collection, oversampling=vectors.oversampling if vectors else None)
+    recall = _recall(connection, searches, chunks, stored, asked) if asked else 0.0
     return CollectionVerification(collection, len(chunks), tuple(faults), recall, asked)
 
 
@@ -72,7 +91,6 @@ def _vectors(
     connection: psycopg.Connection[Any], description: TableDescription, chunks: list[Chunk], faults: list[str]
 ) -> Vectors:
     """Those of the chunks, in their order."""
-    configure(connection, vectors=description.vectors)
     rows = connection.execute(
         sql.SQL('SELECT embedding::vector FROM {} ORDER BY doc_id COLLATE "C", start').format(
             sql.Identifier(view_of(description))
@@ -89,14 +107,13 @@ def _vectors(
 
 def _recall(
     connection: psycopg.Connection[Any],
-    description: TableDescription,
+    searches: SearchStatements,
     chunks: list[Chunk],
     vectors: Vectors,
     asked: int,
 ) -> float:
     """The share of the exact best ten that the search finds, over questions that lie beside stored vectors."""
     places = sample(len(chunks), asked)
-    searches = SearchStatements(connection, description.index.collection)
     questions = questions_beside(vectors[places], [chunks[place].tenant for place in places])
     return float(
         np.mean([share(search(connection, searches, each), scan(connection, searches, each)) for each in questions])

@@ -1,1 +1,1 @@
-"""What is in the data set, how versions differ, and what may go."""
+"""What is in the data set, how versions differ, and rows that are proposed for it."""

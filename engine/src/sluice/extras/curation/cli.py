@@ -1,15 +1,14 @@
-"""`sluice data diff`, `sluice data card`, `sluice data gc`"""
+"""`sluice data diff`, `sluice data card`"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sluice.cli.common import RemoteOption, print_json
+from sluice.cli.common import print_json
 from sluice.core.workspace import Workspace
 
 
@@ -43,22 +42,6 @@ def data_card(
         print(page, end="")
 
 
-def data_gc(
-    remote: RemoteOption = "",
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without, only say what would go.")] = False,
-) -> None:
-    """Remove versions of the data from the remote that no branch, tag or kept release needs."""
-    from dataclasses import asdict
-
-    from sluice.extras.curation.garbage_collection import RetainedRelease, collect
-    from sluice.extras.curation.retained_releases import kept_manifests
-
-    workspace = Workspace.find()
-    kept = [RetainedRelease(one.id, one.commit, one.data.digest) for one in kept_manifests(workspace, os.environ)]
-    print_json(asdict(collect(workspace, kept, remote=remote, delete=delete)))
-
-
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     groups["data"].command("diff")(data_diff)
     groups["data"].command("card")(data_card)
-    groups["data"].command("gc")(data_gc)

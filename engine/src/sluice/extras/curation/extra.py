@@ -5,7 +5,7 @@ from __future__ import annotations
 from sluice.core.extras import Extra
 
 EXTRA = Extra(
-    summary="looks after the data set: its datasheet, differences of versions, old versions that nobody needs",
+    summary="looks after the data set: its datasheet, differences of versions, rows that are proposed",
     commands="cli:register",
     entries={"config/gates.yaml": ("drift",)},
 )

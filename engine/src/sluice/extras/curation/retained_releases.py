@@ -9,7 +9,7 @@ from pathlib import Path
 from sluice.core.workspace import Workspace
 from sluice.release.artifact_store import fetch_artifact
 from sluice.release.catalogue import newest
-from sluice.release.environment_record import PLACE, shared_artifact_store
+from sluice.release.environment_record import shared_address, shared_artifact_store
 from sluice.release.manifest import FILE, Manifest, load
 
 
@@ -17,9 +17,9 @@ def kept_manifests(workspace: Workspace, variables: Mapping[str, str]) -> list[M
     """Their manifests, each release once. SluiceError when one of them cannot be read, because its needs are then
     unknown.
 
-    Without SLUICE_ARTEFACTS only those of this machine are known."""
+    Without a shared artifact store only those of this machine are known."""
     found = {path.parent.name: load(path.parent) for path in sorted(workspace.releases.glob(f"r-*/{FILE}"))}
-    if variables.get(PLACE):
+    if shared_address(variables):
         store = shared_artifact_store(variables)
         with tempfile.TemporaryDirectory(prefix="sluice-manifests-") as made:
             for entry in newest(store):

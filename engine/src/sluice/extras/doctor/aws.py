@@ -3,6 +3,7 @@ its roles."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ _AUDIENCE = "sts.amazonaws.com"
 _STACK = (
     "aws cloudformation deploy --template-file engine/aws/bootstrap.yaml --stack-name {name} --region {region}"
     " --capabilities CAPABILITY_NAMED_IAM --parameter-overrides Repository={repository}"
+    ' OwnerId="$(gh api repos/{repository} --jq .owner.id)" RepositoryId="$(gh api repos/{repository} --jq .id)"'
 )
 # What AWS answers when something is not there, in the words of each service.
 _ABSENT = {"NoSuchEntity", "NoSuchBucket", "404", "RepositoryNotFoundException"}
@@ -66,8 +68,8 @@ def _checks(
         (f"{names.name}-deploy-{names.environments[0]}", f"environment:{names.environments[0]}"),
         (f"{names.name}-deploy-{names.environments[1]}", f"environment:{names.environments[1]}"),
     ):
-        whom = f"repo:{repository}:{subject}"
-        yield f"role {role}", lambda role=role, whom=whom: _trust(client("iam"), role, whom, stack)  # type: ignore[misc]
+        ways = _ways_in(scope, repository, subject)
+        yield f"role {role}", lambda role=role, ways=ways: _trust(client("iam"), role, ways, stack)  # type: ignore[misc]
     serving = f"{names.name}-serving"
     yield f"role {serving}", lambda: service_role(client("iam"), serving, "pods.eks.amazonaws.com", stack)
     yield f"images {names.name}", lambda: _images(client("ecr"), names.name, stack)
@@ -96,19 +98,36 @@ def _provider(iam: Any, mend: str) -> Diagnosis:
     return passed("sign-in from GitHub", found)
 
 
-def _trust(iam: Any, role: str, subject: str, mend: str) -> Diagnosis:
-    """Exactly one way in: the audience and the subject, both by equality. Anything else lets others in."""
+def _ways_in(scope: DiagnosisScope, repository: str, subject: str) -> re.Pattern[str]:
+    """A role's condition as JSON. The numbers are GitHub's where a run of a workflow has them, else any that agree."""
+    owner, _, name = map(re.escape, repository.partition("/"))
+    owner_id = scope.environment.get("GITHUB_REPOSITORY_OWNER_ID") or r"\d+"
+    repository_id = scope.environment.get("GITHUB_REPOSITORY_ID") or r"\d+"
+    rest = re.escape(subject)
+    claims = {
+        "aud": f'"{re.escape(_AUDIENCE)}"',
+        "ref": '"refs/heads/main"',
+        "repository_id": f'"(?P<id>{repository_id})"',
+        "sub": rf'\["repo:{owner}/{name}:{rest}", "repo:{owner}@{owner_id}/{name}@(?P=id):{rest}"\]',
+    }
+    pairs = ", ".join(f'"{re.escape(_GITHUB)}:{claim}": {value}' for claim, value in claims.items())
+    return re.compile(rf'\{{"StringEquals": \{{{pairs}\}}\}}')
+
+
+def _trust(iam: Any, role: str, ways: re.Pattern[str], mend: str) -> Diagnosis:
+    """Exactly one statement, and each claim by equality. Anything else lets others in, or nobody."""
     what = f"role {role}"
     statements = _statements(iam, role)
     if len(statements) != 1:
         return Diagnosis(what, "missing", f"{len(statements)} ways to take it, not one", mend)
     (statement,) = statements
-    wanted = {"StringEquals": {f"{_GITHUB}:aud": _AUDIENCE, f"{_GITHUB}:sub": subject}}
-    if statement.get("Condition") != wanted or statement.get("Action") != "sts:AssumeRoleWithWebIdentity":
-        held = statement.get("Condition", {})
-        named = [value for one in held.values() for key, value in one.items() if key.endswith(":sub")]
-        return Diagnosis(what, "missing", f"trusts {named or 'anybody who signs in'}, not {subject}", mend)
-    return passed(what, f"for {subject} alone")
+    held = statement.get("Condition", {})
+    subjects = [value for one in held.values() for key, value in one.items() if key.endswith(":sub")]
+    right = ways.fullmatch(json.dumps(held, sort_keys=True))
+    if not right or statement.get("Action") != "sts:AssumeRoleWithWebIdentity":
+        found = f"trusts {subjects or 'anybody who signs in'}; not the condition of engine/aws/bootstrap.yaml"
+        return Diagnosis(what, "missing", found, mend)
+    return passed(what, f"for {' or '.join(subjects[0])}, on main alone")
 
 
 def service_role(iam: Any, role: str, service: str, mend: str) -> Diagnosis:

@@ -10,15 +10,18 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sluice.cluster.manifests import kubectl, parse, render
+from sluice.cluster.manifests import ARGO_FLAGS, kubectl, parse, render
 from sluice.core.errors import SluiceError
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, run_program, unverified
 
 # Which project brings the kinds of a group, and how it is installed.
 _RELEASES = "https://github.com/argoproj/argo-rollouts/releases/download"
 _BRINGS = {
-    "argoproj.io": f"kubectl apply -n argo-rollouts -f {_RELEASES}/v1.9.1/install.yaml",
-    "traefik.io": "helm install traefik traefik/traefik -n traefik --create-namespace",
+    "argoproj.io": "kubectl create namespace argo-rollouts; "
+    f"kubectl apply -n argo-rollouts -f {_RELEASES}/v1.9.1/install.yaml",
+    "traefik.io": "helm install traefik traefik/traefik -n traefik --create-namespace "
+    "--set additionalArguments={--providers.kubernetescrd.safenaming=true}",
+    # Its name is the label that components/monitoring has: Prometheus looks at nothing else.
     "monitoring.coreos.com": "helm install prometheus prometheus-community/kube-prometheus-stack -n monitoring",
     "external-secrets.io": "helm install external-secrets external-secrets/external-secrets -n external-secrets",
     "postgresql.cnpg.io": "helm install cnpg cnpg/cloudnative-pg -n cnpg-system --create-namespace",
@@ -45,6 +48,8 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         return
     yield passed("API server", scope.context or "the current context")
     groups = _groups(said)
+    call = _Kubectl(program)
+    yield _controller(call)
     for overlay in scope.overlays:
         folder = scope.root / "k8s" / "overlays" / overlay
         try:
@@ -52,7 +57,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         except SluiceError as error:
             yield Diagnosis(f"{overlay}: overlay", "missing", error.message, f"ls {folder.parent}")
             continue
-        yield from _overlay(_Kubectl(program), overlay, documents, groups)
+        yield from _overlay(call, overlay, documents, groups)
 
 
 _REVIEWS = "authorization.k8s.io/v1"
@@ -65,6 +70,28 @@ class _Kubectl:
 
     def __call__(self, *words: str, text: str = "") -> tuple[int, str]:
         return run_program([*self.program, *words], text)
+
+
+def _controller(call: _Kubectl) -> Diagnosis:
+    """The flags of the controller that runs, from its Deployment."""
+    what = "Argo Rollouts: flags"
+    words = ("get", "deployments", "-A", "-l", "app.kubernetes.io/name=argo-rollouts", "-o", "json")
+    code, said = call(*words)
+    if code:
+        return unverified(what, said, f"kubectl {' '.join(words)}")
+    found = json.loads(said)["items"]
+    if not found:
+        return unverified(
+            what, "no Deployment has the label app.kubernetes.io/name=argo-rollouts", _BRINGS["argoproj.io"]
+        )
+    containers = found[0]["spec"]["template"]["spec"]["containers"]
+    given = {word for one in containers for word in (*one.get("command", ()), *one.get("args", ()))}
+    if absent := [flag for flag in ARGO_FLAGS if flag not in given]:
+        place = f"-n {found[0]['metadata']['namespace']} {found[0]['metadata']['name']}"
+        patch = json.dumps([{"op": "add", "path": "/spec/template/spec/containers/0/args", "value": list(ARGO_FLAGS)}])
+        mend = f"kubectl patch deployment {place} --type json --patch '{patch}'"
+        return Diagnosis(what, "missing", f"without {', '.join(absent)} no canary gets traffic", mend)
+    return passed(what, "write to Traefik 3")
 
 
 def _overlay(call: _Kubectl, overlay: str, documents: list[Any], served: Groups) -> Iterator[Diagnosis]:

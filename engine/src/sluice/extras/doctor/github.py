@@ -10,6 +10,7 @@ import json
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from sluice.core.errors import SluiceError
@@ -46,13 +47,14 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
                     return there.requester.requestJsonAndCheck("GET", f"/repos/{repository}{path}")[1]
 
             try:
-                branch = ask("")["default_branch"]
+                facts = ask("")
             except GitHubStatusError as error:
                 yield unverified("repository", error.message, f"gh repo view {repository}")
                 return
-            yield passed("repository", f"{repository}, branch {branch}")
+            numbers = f"OwnerId {facts['owner']['id']}, RepositoryId {facts['id']}"
+            yield passed("repository", f"{repository}, branch {facts['default_branch']}; {numbers}")
             yield _names(scope, repository)
-            for what, mend, look in _checks(scope, repository, branch):
+            for what, mend, look in _checks(scope, repository, facts):
                 yield from _safely(what, mend, ask, look)
     except SluiceError as error:  # no token, no network
         yield unverified("GitHub", error.message, "export GITHUB_TOKEN=$(gh auth token)")
@@ -61,17 +63,19 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
 Look = Callable[[Ask], Iterator[Diagnosis]]
 
 
-def _checks(scope: DiagnosisScope, repository: str, branch: str) -> Iterator[tuple[str, str, Look]]:
+def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> Iterator[tuple[str, str, Look]]:
     """What is looked at, the command that mends it, and the function that looks."""
+    branch = facts["default_branch"]
     api = f"gh api -X PUT repos/{repository}"
     rights = f"{api}/actions/permissions/workflow -f default_workflow_permissions=read"
     rights += " -F can_approve_pull_request_reviews=true"
     yield "token of workflows", rights, lambda ask: _workflow_rights(ask, rights)
     subject = f"{api}/actions/oidc/customization/sub -F use_default=true"
-    yield "OIDC subject", subject, lambda ask: _subject(ask, subject)
+    yield "OIDC subject", subject, lambda ask: _subject(ask, facts, subject)
     for name in scope.names.environments:
-        made = f"{api}/environments/{name}"
-        yield f"environment {name}", made, lambda ask, name=name, made=made: _environment(ask, scope, name, made)  # type: ignore[misc]
+        place = f"repos/{repository}/environments/{name}"
+        look = partial(_environment, place=place, branch=branch, last=name == scope.names.environments[-1])
+        yield f"environment {name}", _limited(place, branch), look
     yield "variables", "gh variable list", lambda ask: _variables(ask, scope)
     yield "secrets", "gh secret list", lambda ask: _secrets(ask, scope)
     applied = f"gh api -X POST repos/{repository}/rulesets --input {RULESET}"
@@ -116,34 +120,54 @@ def _workflow_rights(ask: Ask, mend: str) -> Iterator[Diagnosis]:
         yield passed(what, "reads by default, may open pull requests")
 
 
-def _subject(ask: Ask, mend: str) -> Iterator[Diagnosis]:
-    if ask("/actions/oidc/customization/sub").get("use_default"):
-        yield passed("OIDC subject", "in the form that the roles of AWS trust")
+def _subject(ask: Ask, facts: dict[str, Any], mend: str) -> Iterator[Diagnosis]:
+    """The roles trust both forms: with names alone, and, of repositories since July 2026, with numbers too."""
+    found = ask("/actions/oidc/customization/sub")
+    owner, _, name = facts["full_name"].partition("/")
+    numbered = f"repo:{owner}@{facts['owner']['id']}/{name}@{facts['id']}:…"
+    if found.get("use_default"):
+        yield passed("OIDC subject", numbered if found.get("use_immutable_subject") else f"repo:{owner}/{name}:…")
     else:
         yield Diagnosis("OIDC subject", "missing", "customised: the roles of AWS do not trust it", mend)
 
 
-def _environment(ask: Ask, scope: DiagnosisScope, name: str, mend: str) -> Iterator[Diagnosis]:
+def _limited(place: str, branch: str) -> str:
+    """The commands that make an environment which runs of one branch alone may enter."""
+    policy = "deployment_branch_policy"
+    kinds = f"-F '{policy}[protected_branches]=false' -F '{policy}[custom_branch_policies]=true'"
+    return f"gh api -X PUT {place} {kinds} && {_admitted(place, branch)}"
+
+
+def _admitted(place: str, branch: str) -> str:
+    return f"gh api -X POST {place}/deployment-branch-policies -f name={branch}"
+
+
+def _environment(ask: Ask, place: str, branch: str, last: bool) -> Iterator[Diagnosis]:
+    """Limited by a list of branches: `protected_branches` counts classic rules, and lets everybody in without one."""
+    name = place.rpartition("/")[2]
     what = f"environment {name}"
     listed = {one["name"]: one for one in ask("/environments?per_page=100")["environments"]}
     if name not in listed:
-        yield Diagnosis(what, "missing", f"there are: {', '.join(sorted(listed)) or 'none'}", mend)
+        there = ", ".join(sorted(listed)) or "none"
+        yield Diagnosis(what, "missing", f"there are: {there}", _limited(place, branch))
         return
-    rules = {rule["type"] for rule in listed[name].get("protection_rules", ())}
-    if not listed[name].get("deployment_branch_policy"):
-        limit = f"{mend} -F 'deployment_branch_policy[protected_branches]=true'"
-        yield Diagnosis(
-            what,
-            "missing",
-            "any branch may deploy",
-            f"{limit} -F 'deployment_branch_policy[custom_branch_policies]=false'",
-        )
-    elif name == scope.names.environments[1] and "required_reviewers" not in rules:
-        yield Diagnosis(
-            what, "missing", "no reviewer is asked before a deployment", "Settings > Environments > Required reviewers"
-        )
+    if not (listed[name].get("deployment_branch_policy") or {}).get("custom_branch_policies"):
+        found = f"not limited to {branch} by name: any branch may deploy"
+        yield Diagnosis(what, "missing", found, _limited(place, branch))
+        return
+    policies = ask(f"/environments/{name}/deployment-branch-policies?per_page=100")["branch_policies"]
+    others = [one for one in policies if (one["name"], one.get("type", "branch")) != (branch, "branch")]
+    reviewed = "required_reviewers" in {rule["type"] for rule in listed[name].get("protection_rules", ())}
+    if len(others) == len(policies):
+        yield Diagnosis(what, "missing", f"{branch} may not deploy", _admitted(place, branch))
+    elif others:
+        away = " && ".join(f"gh api -X DELETE {place}/deployment-branch-policies/{one['id']}" for one in others)
+        yield Diagnosis(what, "missing", f"may be entered from {', '.join(one['name'] for one in others)} too", away)
+    elif last and not reviewed:
+        reviewers = "Settings > Environments > Required reviewers; a private repository has them on Enterprise alone"
+        yield Diagnosis(what, "missing", "no reviewer is asked before a deployment", reviewers)
     else:
-        yield passed(what, "protected branches only" + (", after a review" if "required_reviewers" in rules else ""))
+        yield passed(what, f"{branch} only" + (", after a review" if reviewed else ""))
 
 
 def _variables(ask: Ask, scope: DiagnosisScope) -> Iterator[Diagnosis]:

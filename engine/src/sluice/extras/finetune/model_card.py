@@ -8,7 +8,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.html_theme import page_environment
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest
-from sluice.release.mlflow_registry import ADAPTER_MODEL, finished_run
+from sluice.release.mlflow_registry import ADAPTER_MODEL, finished_run, open_registry
 
 _TRAINING = "training_"
 
@@ -17,7 +17,8 @@ def model_card(workspace: Workspace, manifest: Manifest) -> str:
     """SluiceError when the release has no adapter, or MLflow has no run of it."""
     if manifest.adapter is None:
         raise SluiceError(f"{manifest.id}: has no adapter, so there is no model to describe")
-    run = finished_run(workspace, manifest)
+    with open_registry(workspace) as client:
+        run = client.get_run(run_id) if (run_id := finished_run(client, manifest)) else None
     if run is None:
         raise SluiceError(
             f"{manifest.id}: MLflow has no finished run of it",

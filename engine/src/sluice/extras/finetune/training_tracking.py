@@ -8,6 +8,9 @@ from pathlib import Path
 from sluice.core.atomic_files import read_json
 from sluice.core.tracking import log_values, open_tracking
 from sluice.core.workspace import Workspace
+from sluice.extras.finetune.adapter_registry import register_adapter
+from sluice.release.manifest import ADAPTER
+from sluice.release.mlflow_registry import open_registry
 from sluice.release.training import FILE, recorded_metrics, recorded_params
 
 EXPERIMENT = "training"
@@ -16,6 +19,7 @@ EXPERIMENT = "training"
 def log_training(workspace: Workspace, out: Path) -> str:
     """Logs parameters, curves, figures and files of the finished run in `out`; returns the run id.
 
+    The adapter is registered as a model that `mlflow.pyfunc.load_model` can ask; a release of it takes that version.
     The run gets its status last, so one that was broken off is seen to be unfinished.
     """
     client, experiment = open_tracking(workspace, EXPERIMENT)
@@ -24,5 +28,8 @@ def log_training(workspace: Workspace, out: Path) -> str:
     log_values(client, run_id, recorded_metrics(record), recorded_params(record))
     for name in (FILE, "loss.csv"):
         client.log_artifact(run_id, str(out / name))
+    if (adapter := out / ADAPTER).is_file():
+        with open_registry(workspace) as registry:
+            register_adapter(registry, adapter, workspace.config, run_id)
     client.set_terminated(run_id)
     return run_id

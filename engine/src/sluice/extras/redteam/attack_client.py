@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.extras.redteam.attack import Attack, ServiceReply
 from sluice.extras.redteam.attack_target import AttackTarget
 from sluice.rollout.chat_stream import PATH
-from sluice.rollout.local_http import connect
+from sluice.rollout.local_http import request
 
 
 @dataclass(frozen=True)
@@ -30,22 +29,16 @@ class AttackAttempt:
 def ask(target: AttackTarget, attack: Attack, *, as_owner: bool, seconds: float) -> ServiceReply:
     """The service's answer. SluiceError when there is none: an error status, a broken body, no connection."""
     tenant = attack.owner if as_owner and attack.owner else attack.tenant
-    headers = {"Content-Type": "application/json", "Connection": "close"}
-    if key := target.keys.get(tenant):
-        headers["Authorization"] = f"Bearer {key}"
-    body = json.dumps({"messages": list(attack.messages)}).encode()
-    connection = connect(target.url, seconds)
+    key = target.keys.get(tenant)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        connection.request("POST", PATH, body=body, headers=headers)
-        response = connection.getresponse()
-        content = response.read()
-    except (OSError, HTTPException) as error:
+        response = request(target.url + PATH, seconds, body={"messages": list(attack.messages)}, headers=headers)
+    except OSError as error:
         raise SluiceError(f"{target.url}: no answer: {type(error).__name__}") from None
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise SluiceError(f"{target.url}: status {response.status}: {content[:200].decode(errors='replace')}")
-    return _reply(target.url, content)
+    if response.status_code != 200:
+        said = response.content[:200].decode(errors="replace")
+        raise SluiceError(f"{target.url}: status {response.status_code}: {said}")
+    return _reply(target.url, response.content)
 
 
 def _reply(url: str, content: bytes) -> ServiceReply:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
@@ -15,7 +13,7 @@ from sluice.core.workspace import Workspace
 from sluice.extras.redteam.attack_target import AttackTarget, TargetKind, started
 from sluice.jobs.dvc_pipeline import EXPECTED, command, environment, pull, reproduce
 from sluice.release.release_bundle import open_bundle
-from sluice.rollout.local_http import get
+from sluice.rollout.local_http import request
 from sluice.serving.release_parts import DRAFT, ReleaseBundle, draft_adapter, draft_bundle
 
 FOLDER = "redteam"
@@ -51,9 +49,8 @@ def draft(workspace: Workspace, *, make: bool = True) -> SystemUnderTest:
 def release_at(url: str) -> str:
     """The id of the release that answers at an address. SluiceError when none does."""
     try:
-        response = get(f"{url.rstrip('/')}/version", timeout=10)
-        found = json.loads(response.body)["release"]
-    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+        found = request(f"{url.rstrip('/')}/version", timeout=10).json()["release"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SluiceError(
             f"{url}: no service of Sluice answers there ({type(error).__name__})",
             remedy="name its address without a path, as in http://127.0.0.1:8080",

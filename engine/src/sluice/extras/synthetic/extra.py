@@ -6,7 +6,7 @@ from sluice.core.extras import Extra
 
 EXTRA = Extra(
     summary="proposes rows of data that a teacher model writes about the corpus",
-    needs=("curation",),
+    needs=("curation", "prompt_tests"),
     commands="cli:register",
     files=("prompts/generate.prompt.yml",),
 )

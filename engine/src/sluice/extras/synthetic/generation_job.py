@@ -12,8 +12,8 @@ from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.data.data_policy import PrivacyPolicy
 from sluice.data.rows import load_corpus, load_rows
-from sluice.evaluation.prompt_tests import open_role
 from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.extras.prompt_tests.run_prompt_tests import open_role
 from sluice.extras.synthetic import generation_files
 from sluice.extras.synthetic.generate_rows import GenerationResult, GenerationSettings, generate
 from sluice.extras.synthetic.source_passages import choose

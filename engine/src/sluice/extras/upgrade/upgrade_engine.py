@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.core.git import run
+from sluice.core.git import commit_tree, run
 from sluice.core.project import Project
 from sluice.extras.upgrade.codemods import codemods, order, run_codemod
 from sluice.extras.upgrade.versions import (
@@ -29,7 +29,7 @@ from sluice.extras.upgrade.versions import (
     released,
     take,
 )
-from sluice.github.managed_branch import commit_tree, push_branch
+from sluice.github.managed_branch import push_branch
 from sluice.template.extras import remove
 from sluice.template.owned import ENGINE, OWNED, Edit, edits, read_list, rewrite_lists, version_of
 

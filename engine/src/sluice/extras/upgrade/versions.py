@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
-from sluice.core.git import run
+from sluice.core.git import SERVER, run
 from sluice.extras.upgrade.codemods import order
-from sluice.github.managed_branch import SERVER
 from sluice.template.owned import version_of
 
 # Files are what git has, byte for byte, whatever a machine is set to.

@@ -36,7 +36,9 @@ class LangChainProvider:
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
-        stream: Any = self._model.astream([dict(message) for message in messages], **self._bind(parameters))
+        values = self._bind(parameters)
+        model: Any = self._with_tools(values)
+        stream: Any = model.astream([dict(message) for message in messages], **values)
         usage: Usage | None = None
         reason: str | None = None
         async with aclosing(stream):
@@ -48,11 +50,23 @@ class LangChainProvider:
                     )
                 said = chunk.response_metadata
                 reason = next((said[key] for key in _REASONS if said.get(key)), reason)
-                if text := str(chunk.text):
-                    yield Delta(text)
+                if (text := str(chunk.text)) or chunk.tool_call_chunks:
+                    yield Delta(text, tool_calls=tuple(chunk.tool_call_chunks))
         if reason is None:
             raise ProviderError(FailureKind.GARBAGE, "the reply ended before the answer")
         yield Delta(finish_reason=finish_reason(reason), usage=usage)
+
+    def _with_tools(self, values: dict[str, Any]) -> Any:
+        """The model with the tools of a request, which are taken out of its values."""
+        if "tools" not in values:
+            return self._model
+        choice = values.pop("tool_choice")
+        named = choice["function"]["name"] if isinstance(choice, dict) else {"required": "any"}.get(choice, choice)
+        try:
+            return self._model.bind_tools(values.pop("tools"), tool_choice=named)
+        except (NotImplementedError, ValueError) as error:
+            what = f"{type(self._model).__name__} does not take these tools ({type(error).__name__})"
+            raise ProviderError(FailureKind.REFUSED, what) from error
 
 
 class LangChainSpec(RemoteSpec):
@@ -60,7 +74,7 @@ class LangChainSpec(RemoteSpec):
 
     @property
     def remedy_for_a_missing_package(self) -> str:
-        return f"add the package of the integration {self.integration!r} to engine/requirements/providers.in"
+        return f"add the package of the integration {self.integration!r} to engine/requirements/serve.in"
 
 
 @provider("langchain", LangChainSpec)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from sluice.core.errors import SluiceError
-from sluice.llm.chat import ChatProvider
+from sluice.llm.chat import ChatProvider, Delta, Messages, ToolParameters
+from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.provider_http import HttpClient
 from sluice.llm.providers import provider
 from sluice.llm.providers.context import ProviderContext
 from sluice.llm.providers.openai_compatible import OpenAICompatibleProvider
 from sluice.llm.settings import ProviderSpec
+from sluice.prompts import ModelParameters
+
+_TOOL = b"a_tool_of_sluice"
+_PROBE = b"""{"messages": [{"role": "user", "content": "?"}],
+    "tools": [{"type": "function", "function": {"name": "%s", "parameters": {"type": "object"}}}]}"""
 
 
 class LocalSpec(ProviderSpec):
@@ -16,8 +26,30 @@ class LocalSpec(ProviderSpec):
     takes_grammar = True
 
 
+class LocalProvider(OpenAICompatibleProvider):
+    """llama.cpp leaves tools out of the prompt, without a word, where the chat template of the model has no place for
+    them: such a request is refused."""
+
+    def __init__(self, context: ProviderContext[LocalSpec], url: str) -> None:
+        super().__init__(context, f"{url}/v1")
+        self._templates = HttpClient(f"{url}/apply-template", {}, connections=1, connect_seconds=2)
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        if isinstance(parameters, ToolParameters):
+            async with aclosing(self._templates.post(_PROBE % _TOOL, ended=lambda: False, deadline=deadline)) as blocks:
+                prompt = b"".join([block async for block in blocks])
+            if _TOOL not in prompt:
+                what = "the chat template of the local model has no place for tools; take another model or provider"
+                raise ProviderError(FailureKind.REFUSED, what)
+        async with aclosing(super().stream(messages, parameters, deadline=deadline)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+
 @provider("local", LocalSpec)
 def connect(context: ProviderContext[LocalSpec]) -> ChatProvider:
     if context.local_url is None:
         raise SluiceError(f"config/providers.yaml: {context.spec.name}: the local model does not run here")
-    return OpenAICompatibleProvider(context, f"{context.local_url}/v1")
+    return LocalProvider(context, context.local_url)

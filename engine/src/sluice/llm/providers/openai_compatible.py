@@ -45,8 +45,8 @@ class OpenAICompatibleProvider:
         events = OpenAIEvents()
         async with aclosing(self._client.post(body, ended=lambda: events.done, deadline=deadline)) as blocks:
             async for block in blocks:
-                if text := events.feed(block):
-                    yield Delta(text)
+                if delta := events.feed(block):
+                    yield delta
         yield events.last()
 
 

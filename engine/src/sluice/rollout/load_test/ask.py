@@ -23,15 +23,7 @@ class LoadAnswer:
         self.ttft_ms: float | None = None
 
     def sample(self, release: Literal["canary", "stable"], pair: int | None = None) -> RequestSample:
-        """What the verdict needs of it.
-
-        Args:
-            release: which release is charged with it.
-            pair: number of the pair of probes that it belongs to; None for a visitor's.
-
-        Returns:
-            The sample.
-        """
+        """What the verdict needs of it. `pair`: number of the pair of probes; None for a visitor's."""
         return RequestSample(
             request_id=self.request_id,
             release=release,
@@ -51,9 +43,6 @@ def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -
         question: what is asked.
         name: of the request in Locust's tables.
         key: API key, where the service asks for one.
-
-    Returns:
-        What came back; no answer is one, too.
     """
     answer, stream = LoadAnswer(), ChatStream(user.network_timeout)
     # A new connection each time: a pooled one may be closed by the server in the moment it is used.

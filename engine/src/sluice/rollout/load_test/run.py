@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
-from http.client import HTTPException
 from typing import Any
 
 from locust import events
@@ -20,7 +19,7 @@ from sluice.rollout.chat_stream import RELEASE_HEADER
 from sluice.rollout.load_test.collect import receive, send
 from sluice.rollout.load_test.stage import LoadStage
 from sluice.rollout.load_test.verdict import conclude
-from sluice.rollout.local_http import get
+from sluice.rollout.local_http import request
 
 GATE_FAILED = 3
 NOT_MEASURED = 2
@@ -31,9 +30,6 @@ def start_stage(shapes: Collection[str]) -> LoadStage:
 
     Args:
         shapes: names of the shapes that the locustfile has.
-
-    Returns:
-        The stage, whose samples decide when Locust ends.
     """
     try:
         stage = _prepare(shapes)
@@ -50,11 +46,11 @@ def _prepare(shapes: Collection[str]) -> LoadStage:
         raise SluiceError(f"SLUICE_LOAD_SHAPE: {stage.shape!r} is not one of {', '.join(shapes)}")
     stage.pairs_needed = max((gate.min_samples for gate in load_gates(stage.gates) if gate.stage == "load"), default=0)
     try:
-        answer = get(f"{stage.stable}/version", timeout=stage.answer_timeout)
-    except (OSError, HTTPException) as error:
+        answer = request(f"{stage.stable}/version", timeout=stage.answer_timeout)
+    except OSError as error:
         raise SluiceError(f"{stage.stable}/version: stable does not answer: {error}") from None
     if not (release := answer.headers.get(RELEASE_HEADER)):
-        raise SluiceError(f"{stage.stable}/version: status {answer.status} without the header {RELEASE_HEADER}")
+        raise SluiceError(f"{stage.stable}/version: status {answer.status_code} without the header {RELEASE_HEADER}")
     stage.stable_release = release
     return stage
 

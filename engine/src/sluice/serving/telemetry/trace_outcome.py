@@ -20,7 +20,8 @@ def record(trace: Trace, answer: Answer, said: Delta | None, model: str) -> None
     step = trace.find(CHAT)
     if step is None:  # declined or refused before the model was asked
         return
-    record_call(step, said or Delta(), model)
+    if said is None:
+        record_call(step, Delta(), model)
     step.set(gen_ai.GEN_AI_RESPONSE_FINISH_REASONS, (answer.finish_reason,))
     step.text("output", [{"role": "assistant", "content": answer.text}])
 

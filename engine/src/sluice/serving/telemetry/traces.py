@@ -152,8 +152,8 @@ class Trace(TraceStep):
         return step
 
     def find(self, name: str) -> TraceStep | None:
-        """The first step of that name."""
-        return next((step for step in self.steps if step.name == name), None)
+        """The last step of that name."""
+        return next((step for step in reversed(self.steps) if step.name == name), None)
 
 
 _current: ContextVar[Trace | None] = ContextVar("sluice_trace", default=None)

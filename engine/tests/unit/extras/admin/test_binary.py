@@ -12,7 +12,6 @@ import pytest
 from psycopg import sql
 
 from sluice.extras.admin.search_recall import questions_beside, scan, search, share
-from sluice.extras.admin.search_tuning import tune
 from sluice.extras.admin.verify_collection import verify
 from sluice.llm.model_files import ModelSpec
 from sluice.retrieval.chunking import ChunkerSettings
@@ -99,14 +98,13 @@ def scans(connection: Any, collection: str) -> int:
     return int(row[0])
 
 
-def test_verify_and_tune_compare_with_the_vectors(store: tuple[Any, str]) -> None:
+def test_verify_compares_with_the_vectors_and_searches_as_it_is_told(store: tuple[Any, str]) -> None:
     connection, collection = store
     found = verify(connection, collection, questions=60)
     assert found.faults == ()
     assert found.recall >= 0.95
-    tuned = tune(connection, collection, target=0.9, questions=60)
-    assert tuned.chosen() == 10
-    assert tuned.tried[0].recall >= 0.9
+    fewer = VectorSettings(index="binary", oversampling=1)
+    assert verify(connection, collection, questions=60, vectors=fewer).recall < found.recall
 
 
 def test_a_difference_is_searched_beside_its_base(address: str, index: Path, tmp_path: Path) -> None:

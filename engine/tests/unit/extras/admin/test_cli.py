@@ -4,21 +4,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from sluice.core.workspace import Workspace
 from sluice.retrieval.stores import StoreSpec, open_store
-from unit.cli.test_index_build import release, run, running  # noqa: F401 - fixtures
+from unit.cli.test_index_build import EARLIER, release, run, running  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.real
 
 
-def test_looking_after_a_store(
-    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """verify, switch, list, stats, drop, backup and restore, over a store of two that is cut by tenant."""
+def test_looking_after_a_store(workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """verify, list, stats, drop and prune, over a store of two that is cut by tenant."""
     stores = (
         "default: one\nstores:\n  one: {kind: embedded}\n  two: {kind: embedded, path: pg2, partition_by: tenant}\n"
         "tenants: {acme: two}\n"
@@ -27,7 +24,7 @@ def test_looking_after_a_store(
     status, said = run(capsys, "index", "migrate", "--tenants")
     assert (status, [line for line in said.splitlines() if "schema" in line and line.startswith("store")]) == (
         0,
-        ["store one: schema 0003", "store two: schema 0003"],
+        ["store one: schema 0002", "store two: schema 0002"],
     )
     said = run(capsys, "index", "load", release, "--tenant", "acme")[1]
     collection = said.split(": ")[1].split(",")[0]
@@ -36,21 +33,16 @@ def test_looking_after_a_store(
     assert run(capsys, "index", "list", "--store", "two") == (0, line)
     verified = f"{collection}: 4 chunks; recall@10 1.000 of 4 questions\n"
     assert run(capsys, "index", "verify", "--store", "two") == (0, verified)
-    assert run(capsys, "index", "switch", "--tenant", "acme") == (0, f"live: {collection}\n")
     status, said = run(capsys, "index", "drop", collection, "--store", "two")
-    assert (status, f"it is live; it is of release {release}" in said) == (1, True), said
+    assert (status, f"it is of release {release}" in said) == (1, True), said
     figures = json.loads(run(capsys, "index", "stats", "--store", "two")[1])
     assert [(each["rows"], each["partitions"]) for each in figures["collections"]] == [(4, 1)]
     status, said = run(capsys, "index", "drop-tenant", "acme", "--store", "two")
     assert (status, "there are partitions of nobody" in said) == (1, True), said
-    backup = str(tmp_path / "backup")
-    assert run(capsys, "index", "backup", backup, "--store", "two") == (
-        0,
-        f"{backup}: 1 collections, 1 names, 1 releases\n",
-    )
-    assert run(capsys, "index", "restore", backup) == (0, "1 collections loaded, 0 were there, 1 names set\n")
-    assert run(capsys, "index", "verify", collection) == (0, verified)
-    status, said = run(capsys, "index", "verify", collection[:-1])
+    assert run(capsys, "index", "prune", "--store", "two", "--keep", release) == (0, "0 dropped\n")
+    status, said = run(capsys, "index", "prune", "--store", "two", "--keep", EARLIER)
+    assert (status, "was not loaded into this store" in said) == (1, True)
+    status, said = run(capsys, "index", "verify", collection[:-1], "--store", "two")
     assert (status, f"did you mean '{collection}'" in said) == (1, True), said
 
 
@@ -72,36 +64,3 @@ def test_a_collection_that_was_harmed_or_finds_too_little_fails(
         connection.execute(f"DELETE FROM {collection} WHERE id = 'paging#0'")
     status, said = run(capsys, "index", "verify", collection)
     assert (status, "3 chunks, index.json says 4" in said) == (1, True), said
-
-
-@pytest.mark.usefixtures("running")
-def test_what_was_tuned_is_written_only_when_asked(
-    workspace: Workspace, release: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sluice.extras.admin import search_tuning
-    from sluice.retrieval.stores import VectorSettings
-
-    assert run(capsys, "index", "migrate")[0] == 0
-    collection = run(capsys, "index", "load", release)[1].split(": ")[1].split(",")[0]
-    status, said = run(capsys, "index", "tune")
-    assert (status, "too few chunks for a vector index" in said) == (1, True), said
-
-    tried = (search_tuning.TuningTrial(40, 0.98, 0.5), search_tuning.TuningTrial(60, 0.995, 0.75))
-    monkeypatch.setattr(
-        search_tuning,
-        "tune",
-        lambda *_, target, **__: search_tuning.TuningResult(collection, target, 9, tried, VectorSettings()),
-    )
-    stores = workspace.config / "stores.yaml"
-    before = stores.read_text()
-    status, said = run(capsys, "index", "tune")
-    assert (status, stores.read_text()) == (0, before), said
-    assert "       60      0.995    0.75\n" in said
-    assert "config/stores.yaml has 200 for store local; --write sets it" in said
-    status, said = run(capsys, "index", "tune", "--recall", "0.999", "--write")
-    assert (status, stores.read_text()) == (1, before), said
-    assert "      0.980" in said
-    assert "larger `vectors.ef_construction`" in said
-    assert run(capsys, "index", "tune", "--write")[0] == 0
-    assert "    vectors:\n      ef_search: 60\n" in stores.read_text()
-    assert "already" in run(capsys, "index", "tune")[1]

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from sluice.data.rows import Document
-from sluice.extras.admin.collection_names import needs
+from sluice.extras.admin.collection_needs import needs
 from sluice.extras.admin.store_contents import listed, stats
 from sluice.extras.admin.verify_collection import verify
 from sluice.retrieval.chunking import ChunkerSettings

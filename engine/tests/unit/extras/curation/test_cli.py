@@ -1,5 +1,5 @@
 # ruff: noqa: F811 - a fixture that is imported is named by the tests
-"""`sluice data diff`, `card` and `gc`: what the commands print."""
+"""`sluice data diff` and `card`: what the commands print."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from sluice.core.workspace import Workspace
 from unit.cli.published import here, run  # noqa: F401 - a fixture
 
 
-def test_a_difference_a_datasheet_and_what_may_go(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_difference_and_a_datasheet(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     path = here.data / "eval.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     difference = json.loads(run(capsys, "diff", "HEAD")[1])
     assert len(difference["eval.jsonl"]["removed"]) == 1
     assert "# Datasheet" in run(capsys, "card")[1]
-    assert json.loads(run(capsys, "gc")[1])["removable"] == []

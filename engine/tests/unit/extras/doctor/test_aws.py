@@ -34,6 +34,8 @@ def account(monkeypatch: pytest.MonkeyPatch, names: Project, loopback: None) -> 
         make_stack(
             ROOT / "engine" / "aws" / "bootstrap.yaml",
             Repository=names.repository,
+            OwnerId="123",
+            RepositoryId="456",
             Name=names.name,
             Staging=names.environments[0],
             Production=names.environments[1],
@@ -58,8 +60,8 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def look(checkout: Path, names: Project) -> dict[str, Diagnosis]:
-    environment = {**os.environ, "GITHUB_REPOSITORY": names.repository}
+def look(checkout: Path, names: Project, **variables: str) -> dict[str, Diagnosis]:
+    environment = {**os.environ, "GITHUB_REPOSITORY": names.repository, **variables}
     return {one.what: one for one in TARGETS["aws"](DiagnosisScope(checkout, names, environment))}
 
 
@@ -67,7 +69,8 @@ def look(checkout: Path, names: Project) -> dict[str, Diagnosis]:
 def test_the_bootstrap_stack_is_all_that_is_needed(checkout: Path, names: Project) -> None:
     found = look(checkout, names)
     assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
-    assert found["role assistant-deploy-live"].found == "for repo:octo/assistant:environment:live alone"
+    subjects = "repo:octo/assistant:environment:live or repo:octo@123/assistant@456:environment:live"
+    assert found["role assistant-deploy-live"].found == f"for {subjects}, on main alone"
     assert len(found) == 13
 
 
@@ -86,17 +89,39 @@ def trust(role: str, condition: dict[str, Any]) -> None:
 def test_a_role_that_trusts_others_too_is_found(checkout: Path, names: Project) -> None:
     issuer = "token.actions.githubusercontent.com"
     audience = {f"{issuer}:aud": "sts.amazonaws.com"}
+    live = {
+        **audience,
+        f"{issuer}:ref": "refs/heads/main",
+        f"{issuer}:repository_id": "456",
+        f"{issuer}:sub": [
+            "repo:octo/assistant:environment:live",
+            "repo:octo@123/assistant@456:environment:live",
+        ],
+    }
+    trust("assistant-deploy-live", {"StringEquals": live})
+    assert look(checkout, names)["role assistant-deploy-live"].state == "ok"
     for condition, words in (
         ({"StringEquals": audience}, "anybody who signs in"),
         ({"StringEquals": audience, "StringLike": {f"{issuer}:sub": "repo:octo/*"}}, "repo:octo/*"),
         ({"StringEquals": {**audience, f"{issuer}:sub": "repo:octo/assistant:pull_request"}}, "pull_request"),
+        ({"StringEquals": {**audience, f"{issuer}:sub": "repo:octo/assistant:environment:live"}}, "environment:live"),
+        ({"StringEquals": {**live, f"{issuer}:ref": "refs/heads/other"}}, "not the condition of"),
+        ({"StringEquals": {**live, f"{issuer}:repository_id": "789"}}, "not the condition of"),
+        ({"StringEquals": live, "StringLike": {f"{issuer}:ref": "*"}}, "not the condition of"),
     ):
         trust("assistant-deploy-live", condition)
         found = look(checkout, names)["role assistant-deploy-live"]
         assert found.state == "missing"
         assert words in found.found
         assert "aws cloudformation deploy --template-file engine/aws/bootstrap.yaml" in found.mend
-        assert "Repository=octo/assistant" in found.mend
+        assert 'Repository=octo/assistant OwnerId="$(gh api repos/octo/assistant --jq .owner.id)"' in found.mend
+
+
+@pytest.mark.usefixtures("account")
+def test_in_a_run_of_a_workflow_the_numbers_are_compared_too(checkout: Path, names: Project) -> None:
+    right = {"GITHUB_REPOSITORY_OWNER_ID": "123", "GITHUB_REPOSITORY_ID": "456"}
+    for variables, state in ((right, "ok"), ({**right, "GITHUB_REPOSITORY_ID": "45"}, "missing")):
+        assert look(checkout, names, **variables)["role assistant-build"].state == state
 
 
 @pytest.mark.usefixtures("account")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sluice.cluster.manifests import ARGO_FLAGS
 from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
 from starter_files import STARTER as FILES
 from support.kubernetes.api_server import KubeApi, serving, status
@@ -24,10 +26,23 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iter
     monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig(tmp_path / "kubeconfig")))
     monkeypatch.setenv("HOME", str(tmp_path))  # kubectl keeps what it has discovered there
     running.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    running.put(controller(*ARGO_FLAGS))
     for name in ("keys", "load-key"):
         running.put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{NAMES.name}-{name}"}})
     with serving(running):
         yield running
+
+
+def controller(*flags: str) -> dict[str, Any]:
+    """The Deployment of Argo Rollouts 1.9.1 as its manifests/install.yaml names and labels it."""
+    labels = {"app.kubernetes.io/name": "argo-rollouts", "app.kubernetes.io/component": "rollouts-controller"}
+    container = {"name": "argo-rollouts", "image": "quay.io/argoproj/argo-rollouts:v1.9.1", "args": list(flags)}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "argo-rollouts", "labels": labels},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
 
 
 def look(overlay: str = "local", context: str = "") -> dict[str, Diagnosis]:
@@ -57,6 +72,17 @@ def test_what_is_missing_comes_with_what_mends_it(api: KubeApi) -> None:
     assert bad.pop("local: may patch rollouts.argoproj.io/status").state == "missing"
     assert bad.pop("local: may get pods/log").found == "no"
     assert bad == {}
+
+
+def test_a_controller_that_writes_to_traefik_2_is_found(api: KubeApi) -> None:
+    """As its own manifests install it: no canary gets traffic, and nothing says so."""
+    api.put(controller())
+    found = look()["Argo Rollouts: flags"]
+    assert found.state == "missing"
+    assert "--traefik-api-group=traefik.io" in found.found
+    assert found.mend.startswith(f"kubectl patch deployment -n {NAMESPACE} argo-rollouts --type json")
+    api.put(controller(*ARGO_FLAGS))
+    assert look()["Argo Rollouts: flags"].good
 
 
 def test_secrets_that_may_not_be_seen_are_not_verified(api: KubeApi) -> None:

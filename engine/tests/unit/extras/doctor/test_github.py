@@ -16,7 +16,10 @@ from unit.github.fake_github import REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
 
 ROOT = Path(__file__).resolve().parents[5]
-BRANCHES = {"protected_branches": True, "custom_branch_policies": False}
+BRANCHES = {"protected_branches": False, "custom_branch_policies": True}
+ONLY_MAIN = {"branch_policies": [{"id": 7, "name": "main", "type": "branch"}]}
+CLASSIC = {"protected_branches": True, "custom_branch_policies": False}
+API = f"gh api -X {{}} repos/{REPOSITORY}/environments/"
 
 
 @pytest.fixture
@@ -33,8 +36,10 @@ def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens t
             "default_workflow_permissions": "read",
             "can_approve_pull_request_reviews": True,
         },
-        "/actions/oidc/customization/sub": {"use_default": True},
+        "/actions/oidc/customization/sub": {"use_default": True, "use_immutable_subject": True},
         "/environments": {"environments": environments},
+        "/environments/pre/deployment-branch-policies": ONLY_MAIN,
+        "/environments/live/deployment-branch-policies": ONLY_MAIN,
         "/actions/variables": variables,
         "/environments/pre/variables": variables,
         "/environments/live/variables": variables,
@@ -105,7 +110,31 @@ def test_all_is_there(there: FakeRepository, checkout: Path) -> None:
             "/environments",
             {"environments": [{"name": "pre", "deployment_branch_policy": None}, {"name": "live"}]},
             "environment pre",
-            "protected_branches",
+            f"{API.format('POST')}pre/deployment-branch-policies -f name=main",
+        ),
+        (
+            "/environments",
+            {"environments": [{"name": "pre"}, {"name": "live", "deployment_branch_policy": CLASSIC}]},
+            "environment live",
+            "-F 'deployment_branch_policy[custom_branch_policies]=true'",
+        ),
+        (
+            "/environments/live/deployment-branch-policies",
+            {"branch_policies": []},
+            "environment live",
+            f"{API.format('POST')}live/deployment-branch-policies -f name=main",
+        ),
+        (
+            "/environments/live/deployment-branch-policies",
+            {"branch_policies": [*ONLY_MAIN["branch_policies"], {"id": 8, "name": "release/*", "type": "branch"}]},
+            "environment live",
+            f"{API.format('DELETE')}live/deployment-branch-policies/8",
+        ),
+        (
+            "/environments/live/deployment-branch-policies",
+            {"branch_policies": [*ONLY_MAIN["branch_policies"], {"id": 9, "name": "main", "type": "tag"}]},
+            "environment live",
+            f"{API.format('DELETE')}live/deployment-branch-policies/9",
         ),
         (
             "/environments",
@@ -122,6 +151,18 @@ def test_what_is_missing_comes_with_what_mends_it(
     check = look(there, checkout)[what]
     assert check.state == "missing"
     assert words in check.mend
+
+
+@pytest.mark.parametrize(
+    ("immutable", "subject"), [(True, "repo:octo@123/app@456:…"), (False, "repo:octo/app:…"), (None, "repo:octo/app:…")]
+)
+def test_both_forms_of_the_subject_are_right(
+    there: FakeRepository, checkout: Path, immutable: bool | None, subject: str
+) -> None:
+    there.facts["/actions/oidc/customization/sub"] = {"use_default": True, "use_immutable_subject": immutable}
+    found = look(there, checkout)
+    assert (found["OIDC subject"].state, found["OIDC subject"].found) == ("ok", subject)
+    assert found["repository"].found == "octo/app, branch main; OwnerId 123, RepositoryId 456"
 
 
 def test_a_branch_that_asks_for_another_check_is_found(there: FakeRepository, checkout: Path) -> None:

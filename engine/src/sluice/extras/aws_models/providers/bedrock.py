@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import json
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -32,8 +33,8 @@ class BedrockProvider:
         events = self._client.events("converse_stream", "stream", self._request(messages, parameters), deadline)
         async with aclosing(events):
             async for event in events:
-                if text := event.get("contentBlockDelta", {}).get("delta", {}).get("text"):
-                    yield Delta(text)
+                if delta := _delta(event):
+                    yield delta
                 reason = event.get("messageStop", {}).get("stopReason", reason)
                 if used := event.get("metadata", {}).get("usage"):
                     usage = Usage(used["inputTokens"], used["outputTokens"])
@@ -46,14 +47,62 @@ class BedrockProvider:
         system = [{"text": message["content"]} for message in messages if message["role"] == "system"]
         request: dict[str, Any] = {
             "modelId": self._context.spec.model,
-            "messages": [
-                {"role": message["role"], "content": [{"text": message["content"]}]}
-                for message in messages
-                if message["role"] != "system"
-            ],
+            "messages": _turns(messages),
             "inferenceConfig": {name: values[ours] for ours, name in _NAMES.items() if ours in values},
         }
+        if "tools" in values:
+            request["toolConfig"] = _tool_config(values["tools"], values["tool_choice"])
         return request | ({"system": system} if system else {}) | self._context.spec.options
+
+
+def _delta(event: dict[str, Any]) -> Delta | None:
+    """The text or the piece of a tool call that an event brings; None for other events."""
+    from langchain_core.messages.tool import tool_call_chunk
+
+    block = event.get("contentBlockStart") or event.get("contentBlockDelta") or {}
+    said = block.get("start") or block.get("delta") or {}
+    if text := said.get("text"):
+        return Delta(text)
+    if call := said.get("toolUse"):
+        said = {"id": call.get("toolUseId"), "name": call.get("name"), "args": call.get("input", "")}
+        return Delta(tool_calls=(tool_call_chunk(index=block["contentBlockIndex"], **said),))
+    return None
+
+
+def _turns(messages: Messages) -> list[dict[str, Any]]:
+    """The conversation as Converse takes it: all results of one turn's tool calls are one message of the user."""
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        content: list[dict[str, Any]] = [{"text": message["content"]}] if message["content"] else []
+        if message["role"] == "tool":
+            result = {"toolUseId": message["tool_call_id"], "content": content}
+            if turns and "toolResult" in turns[-1]["content"][-1]:
+                turns[-1]["content"].append({"toolResult": result})
+            else:
+                turns.append({"role": "user", "content": [{"toolResult": result}]})
+        elif message["role"] != "system":
+            for call in message.get("tool_calls", ()):
+                used = call["function"]
+                use = {"toolUseId": call["id"], "name": used["name"], "input": json.loads(used["arguments"])}
+                content.append({"toolUse": use})
+            turns.append({"role": message["role"], "content": content})
+    return turns
+
+
+def _tool_config(tools: Sequence[dict[str, Any]], choice: str | dict[str, Any]) -> dict[str, Any]:
+    if choice == "none":
+        raise ProviderError(FailureKind.REFUSED, "Converse has no tool_choice 'none'")
+    named = {"tool": {"name": choice["function"]["name"]}} if isinstance(choice, dict) else None
+    return {
+        "tools": [{"toolSpec": _tool_spec(tool["function"])} for tool in tools],
+        "toolChoice": named or {"any" if choice == "required" else "auto": {}},
+    }
+
+
+def _tool_spec(function: dict[str, Any]) -> dict[str, Any]:
+    described = {"description": function["description"]} if function.get("description") else {}
+    schema = function.get("parameters") or {"type": "object", "properties": {}}
+    return {"name": function["name"], **described, "inputSchema": {"json": schema}}
 
 
 @provider("bedrock", AwsSpec)

@@ -42,8 +42,8 @@ class SageMakerProvider:
         events = self._client.events("invoke_endpoint_with_response_stream", "Body", request, deadline)
         async with aclosing(events):
             async for event in events:
-                if text := answer.feed(event.get("PayloadPart", {}).get("Bytes", b"")):
-                    yield Delta(text)
+                if delta := answer.feed(event.get("PayloadPart", {}).get("Bytes", b"")):
+                    yield delta
         yield answer.last()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from sluice.core.processes import free_port, wait_until
+from support.mlflow_server import MlflowServer
 from support.telemetry.collector import Collector
 from support.telemetry.recording import feedback_on, spooled
 
@@ -101,37 +99,22 @@ def test_a_server_that_is_slow_costs_nothing(serve: Serve, collector: Collector)
 def test_a_real_server_takes_spans_and_scores(serve: Serve, tmp_path: Path) -> None:
     import mlflow
 
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    program = Path(sys.executable).with_name("mlflow")
-    places = [f"--backend-store-uri=sqlite:///{tmp_path / 'mlflow.db'}", f"--artifacts-destination={tmp_path / 'art'}"]
-    argv = [program, "server", *places, "--host=127.0.0.1", f"--port={port}", "--workers=1"]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(argv, env=environment, stdout=log, stderr=log, start_new_session=True)
+    server = MlflowServer(tmp_path)
     before = mlflow.get_tracking_uri()
     try:
-        assert wait_until(lambda: _healthy(url), seconds=240), (tmp_path / "log").read_text()
-        service = serve("mlflow", timeout_seconds=120, mlflow={"tracking_uri": url, "experiment": "service"})
+        server.start()
+        service = serve("mlflow", timeout_seconds=120, mlflow={"tracking_uri": server.url, "experiment": "service"})
         trace_id = service.chat().json()["trace"]
         service.telemetry.score(feedback_on(trace_id, 1.0, "good"))
         assert service.flush(150)
         assert not service.lost
-        mlflow.set_tracking_uri(url)
+        mlflow.set_tracking_uri(server.url)
         trace = mlflow.get_trace(f"tr-{trace_id}")
         assert len(trace.data.spans) == 6
         assert [score.rationale for score in trace.info.assessments] == ["good"]
     finally:
         mlflow.set_tracking_uri(before)
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-
-
-def _healthy(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
+        server.kill(signal.SIGTERM)
 
 
 def test_serving_imports_neither_mlflow_nor_langfuse(tmp_path: Path) -> None:

@@ -227,6 +227,19 @@ def test_a_collector_that_is_slow_costs_nothing(to: Serve, collector: Collector)
     assert not service.lost
 
 
+def test_no_answer_waits_for_a_collector_and_every_span_it_does_not_take_is_counted(
+    to: Serve, collector: Collector
+) -> None:
+    collector.turn("hang")
+    service = to(queue=30, timeout_seconds=3600)
+    assert service.chat().status_code == 200
+    assert collector.holding.wait(60)
+    for stream in (False, True) * 10:
+        assert service.chat(stream=stream).status_code == 200
+    assert not service.flush(0)
+    assert service.lost == {("otlp", "queue_full"): 21 * 6 - 30, ("otlp", "shutdown"): 30}
+
+
 @pytest.mark.usefixtures("loopback")
 def test_a_collector_that_is_not_there_costs_nothing_but_its_traces(serve: Serve) -> None:
     endpoint = f"http://127.0.0.1:{free_port()}/v1/traces"

@@ -1,0 +1,91 @@
+"""What a collection is needed for; drops collections that nothing needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sluice.core.errors import SluiceError
+from sluice.core.settings import nearest
+from sluice.retrieval.postgres_collections import built_on, drop, list_collections
+from sluice.retrieval.store_schema import has_schema, require_current
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """Names of collections. `held`: no release that is kept has them, but a service searches them or one that stays is
+    built on them. `unrecorded`: loaded by a service itself, so the release is unknown; they stay."""
+
+    dropped: tuple[str, ...]
+    held: tuple[str, ...]
+    unrecorded: tuple[str, ...]
+
+
+def needs(connection: psycopg.Connection[Any], collection: str) -> list[str]:
+    """What the collection is needed for, in words; no release is known in a store without a schema."""
+    found = [f"{other} is built on it" for other in built_on(connection, collection)]
+    releases = _collections_of_releases(connection) if has_schema(connection) else {}
+    return found + [f"it is of release {release}" for release, name in releases.items() if name == collection]
+
+
+def drop_one(connection: psycopg.Connection[Any], collection: str) -> None:
+    """Drops a collection that is not needed. SluiceError says what it is needed for, or that somebody searches it."""
+    with connection.transaction():
+        require_collection(connection, collection)
+        if found := needs(connection, collection):
+            raise SluiceError(
+                f"{collection}: stays: {'; '.join(found)}",
+                remedy="prune what releases no longer need (`sluice index prune`)",
+            )
+        if not drop(connection, collection):
+            raise SluiceError(f"{collection}: stays, a service searches it", remedy="stop the service first")
+
+
+def prune(connection: psycopg.Connection[Any], keep: Collection[str]) -> PruneResult:
+    """Drops every collection that was loaded for other releases alone, unless a service searches it.
+
+    Args:
+        connection: to the store.
+        keep: ids of releases whose collections stay.
+
+    Raises:
+        SluiceError: a release that was never loaded: with a misspelt name its collection would go.
+    """
+    require_current(connection)
+    recorded = _collections_of_releases(connection)
+    for release in keep:
+        if release not in recorded:
+            raise SluiceError(
+                f"{release}: was not loaded into this store{nearest(release, list(recorded))}",
+                remedy=f"it holds {', '.join(sorted(recorded)) or 'none'}; nothing was dropped",
+            )
+    unneeded = set(recorded.values()) - {recorded[release] for release in keep}
+    done: dict[str, bool] = {}
+    # Those that are built on others first: then the others may go as well.
+    for collection in sorted(unneeded, key=lambda name: (bool(built_on(connection, name)), name)):
+        with connection.transaction():
+            done[collection] = drop(connection, collection)
+            if done[collection]:
+                connection.execute("DELETE FROM sluice_releases WHERE collection = %s", (collection,))
+    return PruneResult(
+        tuple(name for name, gone in done.items() if gone),
+        tuple(name for name, gone in done.items() if not gone),
+        tuple(name for name in list_collections(connection) if name not in recorded.values()),
+    )
+
+
+def require_collection(connection: psycopg.Connection[Any], collection: str) -> None:
+    known = list_collections(connection)
+    if collection not in known:
+        raise SluiceError(
+            f"{collection}: no such collection in the store{nearest(collection, known)}",
+            remedy="`sluice index list` names those that are there",
+        )
+
+
+def _collections_of_releases(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    return {str(row[0]): str(row[1]) for row in connection.execute("SELECT id, collection FROM sluice_releases")}

@@ -1,0 +1,68 @@
+"""The model cache: which files of config/models.yaml are present and valid, and which files are unused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.core.digests import digest_of_file
+from sluice.llm.model_files import Models, PinnedFiles
+
+FOLDER = "models"
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    """One model as config/models.yaml names it. `bytes`: of its published files and what was made of them; 0 when it is
+    not fetched."""
+
+    role: str
+    name: str
+    licence: str
+    source: str
+    sha256: str
+    bytes: int
+
+
+def list_models(models: Models, cache: Path) -> list[CachedModel]:
+    """Every model by role; the weights that training loads are listed as `<role>.weights`."""
+    return [
+        CachedModel(name, spec.name, spec.licence, pinned.source, pinned.sha256, _size(pinned, cache))
+        for name, spec, pinned in models.pinned()
+    ]
+
+
+def faults_of(models: Models, cache: Path) -> list[str]:
+    """A line for every file that is missing or has another sha256 than config/models.yaml pins."""
+    faults = []
+    for _, _, pinned in models.pinned():
+        for path, sha256 in pinned.cached(cache).items():
+            if not path.is_file():
+                faults.append(f"{path}: not fetched")
+            elif (found := digest_of_file(path)) != sha256:
+                faults.append(f"{path}: sha256 is {found}, but config/models.yaml pins {sha256}")
+    return faults
+
+
+def unnamed(named: Iterable[Models], cache: Path) -> dict[Path, int]:
+    """Folders of the cache that none of these configurations needs, with their sizes in bytes."""
+    kept = {path.parent for models in named for _, _, pinned in models.pinned() for path in pinned.cached(cache)}
+    found = cache / FOLDER
+    folders = sorted(path for path in found.iterdir() if path.is_dir()) if found.is_dir() else []
+    return {folder: _bytes_in(folder) for folder in folders if folder not in kept}
+
+
+def remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+def _size(pinned: PinnedFiles, cache: Path) -> int:
+    files = list(pinned.cached(cache))
+    return _bytes_in(files[0].parent) if all(file.is_file() for file in files) else 0
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,52 @@
+"""The code of an adapter that MLflow keeps as a model: `mlflow.pyfunc.load_model(uri).predict(...)`.
+
+MLflow runs this file when the model is loaded, on any machine: adapter_logging.py puts the modules that it
+imports beside it, and the model names the libraries. The base model is fetched by its pin, once into the user's cache.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+from pandas import DataFrame
+
+from sluice.core.atomic_files import read_json
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.llm.llama_server import LocalServer
+from sluice.llm.model_files import ModelSpec, ensure
+
+
+class AdapterModel(PythonModel):  # type: ignore[misc]  # MLflow is not typed
+    """Answers chats by llama.cpp, as the service does: with the base model of the release, and the adapter."""
+
+    def load_context(self, context: Any) -> None:
+        """Args:
+        context: Of MLflow: `adapter` is the GGUF file, `base` the entry of config/models.yaml as JSON.
+        """
+        spec = ModelSpec.model_validate(read_json(Path(context.artifacts["base"])))
+        base = ensure(spec, Workspace(Path()).cache)
+        self._server = LocalServer(base, adapter=Path(context.artifacts["adapter"]))
+
+    def predict(self, context: Any, model_input: DataFrame, params: dict[str, Any] | None = None) -> list[str]:  # noqa: ARG002
+        """The answers.
+
+        Args:
+            context: Of MLflow.
+            model_input: A table; each row has `messages`, a list of objects with `role` and `content`.
+            params: `max_tokens`, `temperature`.
+
+        Raises:
+            SluiceError: llama.cpp refuses a chat.
+        """
+        return [self._answer([dict(message) for message in chat], params or {}) for chat in model_input["messages"]]
+
+    def _answer(self, messages: list[dict[str, str]], params: dict[str, Any]) -> str:
+        reply = self._server.answer({"messages": messages, **params})
+        if "choices" not in reply:
+            raise SluiceError(f"llama.cpp does not answer: {reply}", remedy="look at the messages that were sent")
+        return str(reply["choices"][0]["message"]["content"])
+
+
+set_model(AdapterModel())

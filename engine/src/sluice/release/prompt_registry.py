@@ -1,0 +1,58 @@
+"""Prompt files in MLflow's prompt registry: a release whose file is gone gets it back from the version that it names.
+
+A version is known by the prompt's digest, which is over what the model sees; the file, with its comments, is a tag of
+the version, because a release pins its bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sluice.core.atomic_files import write_atomic
+from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
+from sluice.core.tracking import open_tracking, tracking_faults, tracking_uri
+from sluice.core.workspace import Workspace
+from sluice.release.manifest import Manifest
+
+IS_PROMPT = "tag.`mlflow.prompt.is_prompt` = 'true'"
+_FOLDER, _SUFFIX = "prompts/", ".prompt.yml"
+
+
+def keep_file(client: Any, name: str, version: str, folder: Path) -> None:
+    """Keeps the file that a release has of a prompt with its version."""
+    path = folder / _FOLDER / f"{name}{_SUFFIX}"
+    client.set_prompt_version_tag(name, version, _key(digest_of_file(path)), path.read_bytes().decode())
+
+
+def restore_prompts(workspace: Workspace, manifest: Manifest, folder: Path) -> None:
+    """Writes prompt files of a release that are gone; the caller verifies them. MLflow is opened only where one is.
+
+    Raises:
+        SluiceError: The registry does not have the file that the release pins, or is not installed.
+    """
+    for path, sha256 in manifest.files.items():
+        if path.startswith(_FOLDER) and not (folder / path).is_file():
+            name = path.removeprefix(_FOLDER).removesuffix(_SUFFIX)
+            content = _kept(workspace, name, manifest.prompts.get(name, ""), _key(sha256))
+            if not content:
+                raise SluiceError(
+                    f"{folder / path}: the file is gone, and the prompt registry does not have it",
+                    remedy="put it back from git, or fetch the release again: `sluice release fetch`",
+                )
+            write_atomic(folder / path, content)
+
+
+def _kept(workspace: Workspace, name: str, digest: str, key: str) -> str:
+    try:
+        client = open_tracking(workspace, "releases").client
+    except ImportError:  # an image serves without MLflow
+        return ""
+    with tracking_faults(tracking_uri(workspace)):
+        versions = client.search_model_versions(f"name = '{name}' AND {IS_PROMPT} AND tag.digest = '{digest}'")
+        return next((str(version.tags[key]) for version in versions if key in version.tags), "")
+
+
+def _key(sha256: str) -> str:
+    return f"file-{sha256[:16]}"

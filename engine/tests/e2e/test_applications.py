@@ -1,0 +1,199 @@
+"""A project whose application is another one: a chain, an agent with tools, an async function without LangChain.
+
+Each is compared with the one before it, becomes a release through evaluation and canary, and is served, streaming and
+not. Only src/assistant/ differs between them. The model is a scripted server of OpenAI's API on loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sluice.core.processes import free_port, wait_until
+from support.checkout import Checkout
+from support.providers.server import Calls, Upstream, upstream
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+ANSWER = "A canary takes a small share of the requests. It is watched."
+QUESTION = "What is a canary release?"
+HEAD = '''"""The application of a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackHandler
+
+from sluice.extend import Application, Services, format_passages
+
+
+class Seen(AsyncCallbackHandler):
+    """Notes which runs LangChain tells of."""
+
+    def note(self, what: str) -> None:
+        with Path(SEEN).open("a", encoding="utf-8") as file:
+            print(what, file=file)
+
+    async def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+        self.note("model")
+
+    async def on_llm_end(self, *_: Any, **__: Any) -> None:
+        self.note("model end")
+
+    async def on_retriever_start(self, *_: Any, **__: Any) -> None:
+        self.note("retriever")
+
+    async def on_tool_start(self, serialized: dict[str, Any], *_: Any, **__: Any) -> None:
+        self.note(f"tool {serialized['name']}")
+'''
+CHAIN = """
+
+def build(services: Services) -> Application:
+    from operator import itemgetter
+
+    from langchain_core.output_parsers import StrOutputParser
+    from langchain_core.runnables import RunnablePassthrough
+
+    prompt = services.prompt("answer", fills=("question", "passages", "decline"))
+    passages = itemgetter("question") | services.retriever | format_passages
+    filled = RunnablePassthrough.assign(passages=passages, decline=lambda _: services.settings.decline)
+    chain = filled | prompt | services.chat("chat", prompt) | StrOutputParser()
+    return chain.with_config(callbacks=[Seen()])
+"""
+AGENT = '''
+
+def build(services: Services) -> Application:
+    from langchain.agents import create_agent
+    from langchain_core.tools import tool
+
+    @tool
+    async def handbook(question: str) -> str:
+        """Searches the handbook."""
+        return format_passages(await services.retriever.ainvoke(question))
+
+    tools = [handbook, *services.tools.values()]
+    agent = create_agent(services.chat(), tools, system_prompt="Answer from the handbook.")
+    return agent.with_config(callbacks=[Seen()])
+'''
+FUNCTION = f'''"""The application of a test, without LangChain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sluice.extend import Application, Services
+
+
+def build(services: Services) -> Application:
+    async def answer(asked: dict[str, Any]) -> str:
+        assert asked["question"] == services.request.question
+        return {ANSWER!r}
+
+    return answer
+'''
+# The first is live without a canary: there is nothing to compare it with.
+APPLICATIONS = {"function": FUNCTION, "chain": HEAD + CHAIN, "agent": HEAD + AGENT}
+RUNS = {
+    "chain": ["retriever", "model", "model end"],
+    "agent": ["model", "model end", "tool handbook", "retriever", "model", "model end"],
+    "function": [],
+}
+
+
+def reply(messages: list[dict[str, Any]]) -> str | Calls:
+    """Calls the tool of an agent, and answers what it found; a chain has the passages in its question."""
+    last = messages[-1]
+    if messages[0]["content"].startswith("Answer from the handbook.") and last["role"] == "user":
+        return (("c1", "handbook", json.dumps({"question": last["content"]})),)
+    return ANSWER
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Upstream]:
+    with upstream() as server:
+        server.reply = reply
+        yield server
+
+
+@pytest.fixture(scope="module")
+def project(checkout: Checkout, model: Upstream) -> Checkout:
+    """A clone whose models are the scripted server's, and in which nothing is trained."""
+    checkout.git("add", "--all")
+    checkout.commit("all")
+    status, said = checkout.run("init", "--without", "finetune,guard,language")
+    assert status == 0, said
+
+    def ask_the_server(providers: dict[str, Any]) -> None:
+        entry = providers["chat"][0] | {"kind": "openai_compatible", "name": "hosted", "model": "m"}
+        providers["chat"] = [entry | {"base_url": f"{model.url}/v1"}]
+
+    checkout.edit("config/providers.yaml", ask_the_server)
+    checkout.commit("a hosted model")
+    return checkout
+
+
+@pytest.fixture(scope="module", params=APPLICATIONS)
+def released(request: pytest.FixtureRequest, project: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with one of the applications, compared and released. A file with the runs that its handler saw."""
+    seen = tmp_path_factory.mktemp("seen") / request.param
+    source = APPLICATIONS[request.param].replace("SEEN", repr(str(seen)))
+    (project.root / "src" / "assistant" / "app.py").write_text(source)
+    status, compared = project.run("eval", "--base", "HEAD")
+    assert status == 0, compared
+    project.commit(request.param)
+    changed = set(project.git("diff", "--name-only", "HEAD~1").split())
+    assert changed - {"data.dvc"} == {"src/assistant/app.py"}, "data.dvc has the few cases of this clone"
+    first = not project.live
+    made = project.release()
+    assert (made.status, made.verdict, made.rehearsed) == (0, "promoted", not first), made.output
+    return seen
+
+
+@pytest.fixture
+def address(project: Checkout, released: Path) -> Iterator[str]:  # noqa: ARG001 - there is a release
+    port = free_port()
+    service = project.start("serve", "--port", str(port))
+    try:
+        address = f"http://127.0.0.1:{port}"
+        assert wait_until(lambda: ready(address), seconds=300)
+        yield address
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(60) == 0
+    finally:
+        service.kill()
+
+
+def ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/readyz", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_it_answers_streaming_and_not_and_its_handler_sees_it(project: Checkout, released: Path, address: str) -> None:
+    url, body = f"{address}/v1/chat/completions", {"messages": [{"role": "user", "content": QUESTION}]}
+    for stream in (False, True):
+        released.unlink(missing_ok=True)
+        answer = httpx.post(url, json={**body, "stream": stream}, timeout=120)
+        assert (answer.status_code, answer.headers["x-sluice-release"]) == (200, project.live)
+        if stream:
+            events = [json.loads(one) for one in re.findall(r"^data: (\{.*\})$", answer.text, re.MULTILINE)]
+            pieces = [one["choices"][0]["delta"].get("content") for one in events if one["choices"]]
+            assert len([piece for piece in pieces if piece]) > 1 or released.name == "function"
+            text = "".join(piece or "" for piece in pieces)
+        else:
+            text = answer.json()["choices"][0]["message"]["content"]
+        assert text == ANSWER
+        assert (released.read_text().splitlines() if released.exists() else []) == RUNS[released.name]
+    cases = (project.root / "build" / "evaluation" / "cases.jsonl").read_text().splitlines()
+    answered = {json.loads(case)["answer"] for case in cases}
+    assert ANSWER in answered, "the evaluation did not ask this application"

@@ -1,0 +1,76 @@
+"""The model cache: what is there, what is wrong with it, and what nothing names."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from sluice.extras.admin.model_cache import faults_of, list_models, remove, unnamed
+from sluice.llm.model_files import Models, ensure_source
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Models:
+    """A chat model with weights of its own to train, and an embedder with a file beside it."""
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    contents = {"chat.gguf": b"chat", "chat.safetensors": b"weights", "embed.bin": b"embed", "vocab.txt": b"words"}
+    for name, content in contents.items():
+        (origin / name).write_bytes(content)
+
+    def pinned(name: str) -> dict[str, str]:
+        return {"source": f"file:{origin}/{name}", "sha256": sha(contents[name])}
+
+    chat = {"name": "Chat", "licence": "MIT", **pinned("chat.gguf"), "weights": pinned("chat.safetensors")}
+    embed = {"name": "Embed", "licence": "CC0-1.0", **pinned("embed.bin"), "files": {"vocab.txt": sha(b"words")}}
+    return Models.model_validate({"chat": chat, "embed": embed})
+
+
+def test_every_file_is_listed_with_licence_and_size(models: Models, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert [(m.role, m.licence, m.bytes) for m in list_models(models, cache)] == [
+        ("chat", "MIT", 0),
+        ("chat.weights", "MIT", 0),
+        ("embed", "CC0-1.0", 0),
+    ]
+    ensure_source(models.embed, cache)
+    assert [m.bytes for m in list_models(models, cache)] == [0, 0, 10]
+
+
+def test_every_fault_is_found_at_once(models: Models, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    ensure_source(models.chat, cache)
+    ensure_source(models.embed, cache)
+    assert models.chat.weights is not None
+    assert len(faults_of(models, cache)) == 1
+    ensure_source(models.chat.weights, cache)
+    assert faults_of(models, cache) == []
+    broken = next(iter(models.embed.cached(cache)))
+    broken.unlink()
+    broken.write_bytes(b"turned")
+    next(iter(models.chat.cached(cache))).unlink()
+    missing, wrong = faults_of(models, cache)
+    assert "chat.gguf: not fetched" in missing
+    assert f"embed.bin: sha256 is {sha(b'turned')}, but config/models.yaml pins {sha(b'embed')}" in wrong
+
+
+def test_what_nothing_names_is_found_and_goes(models: Models, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert unnamed([models], cache) == {}
+    for pinned in (models.chat, models.chat.weights, models.embed):
+        assert pinned is not None
+        ensure_source(pinned, cache)
+    old = cache / "models" / "0123456789abcdef"
+    old.mkdir()
+    (old / "old.gguf").write_bytes(b"12345")
+    found = unnamed([models], cache)
+    assert found == {old: 5}
+    remove(found)
+    assert unnamed([models], cache) == {}
+    assert faults_of(models, cache) == []

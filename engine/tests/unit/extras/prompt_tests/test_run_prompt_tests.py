@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sluice.core.atomic_files import read_json, read_jsonl
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.workspace import Workspace
+from sluice.extras.prompt_tests.prompt_report import print_tests
+from sluice.extras.prompt_tests.run_prompt_tests import PromptRun, run_tests, write_tests
+from sluice.llm import roles
+from support.serving.fakes import ScriptedChat, provider_entry
+from unit.evaluation.test_imports import heavy_imports
+
+CAPITAL = {
+    "name": "capital",
+    "description": "For tests.",
+    "model": "chat",
+    "modelParameters": {"temperature": 0.5, "seed": 3},
+    "messages": [{"role": "user", "content": "Capital of {{country}}? Else say: {{decline}}"}],
+    "variables": [{"name": "country"}, {"name": "decline", "required": False}],
+}
+SCRIPT: dict[str, str | Exception] = {
+    "France": "The Paris!\n",
+    "Peru": "Lima",
+    "Atlantis": "I do not know.",
+    "Spain": '{"capital": "Madrid"}',
+    "Nowhere": "",
+    "Broken": ConnectionError("gone"),
+}
+
+
+@pytest.fixture
+def chat(monkeypatch: pytest.MonkeyPatch) -> ScriptedChat:
+    """Who answers, in place of the provider."""
+    scripted = ScriptedChat(SCRIPT)
+    monkeypatch.setattr(roles, "open_chat", lambda _specs, *, local_url: scripted)  # noqa: ARG005
+    return scripted
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Workspace:
+    """A prompt without testData, and one provider."""
+    workspace = Workspace(tmp_path)
+    provider = provider_entry(name="stub", kind="openai_compatible", base_url="http://127.0.0.1:1/v1")
+    embed = {"name": "local", "kind": "local", "model": "embed"}
+    write(workspace.config / "providers.yaml", {"chat": [provider], "judge": [], "embed": [embed]})
+    service = Path(__file__).parents[5] / "config" / "service.yaml"
+    (workspace.config / "service.yaml").write_bytes(service.read_bytes())
+    write_prompt(workspace)
+    return workspace
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def write_prompt(workspace: Workspace, *test_data: dict[str, Any], name: str = "capital", **changes: Any) -> None:
+    prompt = CAPITAL | {"name": name, "testData": list(test_data)} | changes
+    write(workspace.prompts / f"{name}.prompt.yml", prompt)
+
+
+def write_lines(workspace: Workspace, *cases: dict[str, Any]) -> Path:
+    path = workspace.root / "cases.jsonl"
+    path.write_text("".join(json.dumps(case) + "\n" for case in cases))
+    return path
+
+
+def case(country: str, id: str = "", **expect: Any) -> dict[str, Any]:
+    return {"id": id or country, "vars": {"country": country}, "expect": expect}
+
+
+def faults(tested: PromptRun) -> dict[str, list[str]]:
+    return {record["id"]: record["faults"] for record in tested.records}
+
+
+def test_test_data_is_tried_and_expected_is_compared_after_normalisation(
+    checkout: Workspace, chat: ScriptedChat
+) -> None:
+    write_prompt(
+        checkout, {"country": "France", "expected": "paris"}, {"country": "Peru", "expected": ["Cusco", "Quito"]}
+    )
+    tested = run_tests(checkout)
+    assert faults(tested) == {"capital/1": [], "capital/2": ["expected: 'Cusco' or 'Quito'"]}
+    assert tested.passed == 1
+    assert chat.calls[0]["messages"] == [("user", "Capital of France? Else say: ")]
+    assert (chat.calls[0]["temperature"], chat.calls[0]["seed"]) == (0.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("country", "expect", "fault"),
+    [
+        ("France", {"contains": ["paris"]}, None),
+        ("France", {"contains": ["paris", "Lyon"]}, "contains: not in the answer: 'Lyon'"),
+        ("Peru", {"not_contains": ["Paris"]}, None),
+        ("France", {"not_contains": ["Paris"]}, "not_contains: "),
+        ("Peru", {"regex": r"\ALi.a\Z"}, None),
+        ("Peru", {"regex": r"\d"}, "regex: no match of"),
+        ("Spain", {"json_schema": {"type": "object", "required": ["capital"]}}, None),
+        ("Spain", {"json_schema": {"type": "array"}}, "json_schema: "),
+        ("Peru", {"json_schema": {"type": "array"}}, "json_schema: not JSON"),
+        ("Peru", {"expected": "lima", "contains": ["Lima"]}, None),
+        ("Peru", {"expected": "lima", "contains": ["Quito"]}, "contains: "),
+        ("Nowhere", {"not_contains": ["Paris"]}, "failed: ProviderError: an empty response (finish reason stop)"),
+        ("Broken", {"not_contains": ["Paris"]}, "failed: ConnectionError: gone"),
+    ],
+)
+@pytest.mark.usefixtures("chat")
+def test_each_check_passes_and_fails(
+    checkout: Workspace, country: str, expect: dict[str, Any], fault: str | None
+) -> None:
+    tested = run_tests(checkout, lines=write_lines(checkout, case(country, **expect)))
+    found = tested.records[0]["faults"]
+    assert tested.passed == (fault is None)
+    assert (found == []) if fault is None else (len(found) == 1 and found[0].startswith(fault)), found
+
+
+@pytest.mark.usefixtures("chat")
+def test_a_decline_can_be_expected(checkout: Workspace) -> None:
+    decline = {"decline": "i do not know"}
+    write_prompt(
+        checkout,
+        {"country": "Atlantis", **decline, "expected": []},
+        {"country": "Peru", **decline, "expected": []},
+    )
+    assert faults(run_tests(checkout)) == {"capital/1": [], "capital/2": ["expected: the decline 'i do not know'"]}
+    write_prompt(checkout, {"country": "Atlantis", "expected": []})
+    with pytest.raises(
+        ValidationErrors, match="testData 1: it expects a decline, but has no value for the variable 'decline'"
+    ):
+        run_tests(checkout)
+
+
+def test_what_was_asked_before_is_not_asked_again(checkout: Workspace, chat: ScriptedChat) -> None:
+    lines = write_lines(checkout, case("France", contains=["Paris"]), case("Peru", expected="Lima"))
+    first = run_tests(checkout, lines=lines)
+    again = run_tests(checkout, lines=lines)
+    assert len(chat.calls) == 2
+    assert [record["recorded"] for record in first.records] == [False, False]
+    assert [record["recorded"] for record in again.records] == [True, True]
+    for before, after in zip(first.records, again.records, strict=True):
+        assert after["answer"] == before["answer"]
+        assert (after["latency_ms"], after["ttft_ms"]) == (before["latency_ms"], before["ttft_ms"])
+
+
+def test_a_new_check_needs_no_new_answer(checkout: Workspace, chat: ScriptedChat) -> None:
+    run_tests(checkout, lines=write_lines(checkout, case("Peru", contains=["Lima"])))
+    assert run_tests(checkout, lines=write_lines(checkout, case("Peru", contains=["Quito"]))).passed == 0
+    assert len(chat.calls) == 1
+
+
+def test_replay_names_what_it_does_not_find_and_does_not_pass_it(checkout: Workspace, chat: ScriptedChat) -> None:
+    run_tests(checkout, lines=write_lines(checkout, case("Peru", contains=["Lima"])))
+    lines = write_lines(checkout, case("Peru", contains=["Lima"]), case("France", not_contains=["x"]))
+    tested = run_tests(checkout, lines=lines, replay=True)
+    assert len(chat.calls) == 1
+    assert tested.passed == 1
+    assert tested.records[1]["faults"][0].startswith("not evaluated: no recorded response of stub")
+    assert tested.records[1]["status"] == "not_evaluated"
+
+
+@pytest.mark.usefixtures("chat")
+def test_cases_of_a_file_are_for_every_prompt(checkout: Workspace) -> None:
+    write_prompt(checkout, name="other")
+    lines = write_lines(checkout, case("Peru", contains=["Lima"]))
+    assert list(faults(run_tests(checkout, lines=lines))) == ["capital/Peru", "other/Peru"]
+    assert list(faults(run_tests(checkout, ["other"], lines=lines))) == ["other/Peru"]
+
+
+@pytest.mark.usefixtures("chat")
+def test_what_is_not_asked_is_said(checkout: Workspace) -> None:
+    write_prompt(checkout, {"country": "Peru", "expected": "Lima"}, {"country": "France"})
+    write_prompt(checkout, name="idle")
+    write_prompt(checkout, {"country": "Peru", "expected": "Lima"}, name="judged", model="judge")
+    tested = run_tests(checkout)
+    assert list(faults(tested)) == ["capital/1"]
+    assert tested.notes == [
+        "judged: no provider in the role judge of config/providers.yaml",
+        "idle: it has no cases (testData)",
+        "capital/2: it checks nothing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["capitol"], r"no prompt 'capitol' \(did you mean 'capital'\?\)"),
+        (["judged"], "judged: no provider in the role judge"),
+        ([], "there is no case that could fail\ncapital: it has no cases"),
+    ],
+)
+def test_nothing_passes_by_silence(checkout: Workspace, chat: ScriptedChat, names: list[str], message: str) -> None:
+    if names:
+        write_prompt(checkout, {"country": "Peru", "expected": "Lima"}, name="judged", model="judge")
+    with pytest.raises(SluiceError, match=message):
+        run_tests(checkout, names)
+    assert chat.calls == []
+
+
+def test_all_faults_of_a_file_are_told_with_their_lines_and_nothing_is_asked(
+    checkout: Workspace, chat: ScriptedChat
+) -> None:
+    path = write_lines(
+        checkout,
+        case("Peru", contains=["Lima"]),
+        case("Peru", contains=["Lima"]),
+        {"id": "a", "var": {}, "vars": {}},
+        case("France", "b", contain=["Paris"]),
+        case("France", "c", regex="("),
+        case("France", "d", expected=" "),
+        case("France", "e", contains=[]),
+    )
+    path.write_text(path.read_text() + "{\n")
+    with pytest.raises(ValidationErrors) as error:
+        run_tests(checkout, lines=path)
+    told = [fault.removeprefix(f"{path}:") for fault in error.value.faults]
+    assert [line.split(":")[0] for line in told] == ["2", "3", "4", "5", "6", "8"]
+    assert told[0] == "2: id 'Peru' is already used in line 1"
+    assert told[1] == "3: var: unknown key (did you mean 'vars'?)"
+    assert told[2] == "4: expect.contain: unknown key (did you mean 'contains'?)"
+    assert "no regular expression" in told[3]
+    assert told[4] == "6: expect.expected: an answer is blank"
+    assert chat.calls == []
+
+
+def test_values_that_a_prompt_does_not_take_are_told_with_their_place(checkout: Workspace, chat: ScriptedChat) -> None:
+    lines = write_lines(checkout, {"id": "a", "vars": {"land": "Peru"}, "expect": {"expected": "Lima"}})
+    with pytest.raises(ValidationErrors, match=r"cases\.jsonl:1: prompt capital: no variable 'land'"):
+        run_tests(checkout, lines=lines)
+    assert chat.calls == []
+
+
+def test_an_empty_file_is_refused(checkout: Workspace) -> None:
+    path = checkout.root / "cases.jsonl"
+    path.write_text("\n")
+    with pytest.raises(ValidationErrors, match="no cases"):
+        run_tests(checkout, lines=path)
+
+
+@pytest.mark.usefixtures("chat")
+def test_the_report_ends_with_the_verdict(checkout: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = write_lines(checkout, case("Peru", contains=["Lima"]), case("France", contains=["Lyon"]))
+    print_tests(run_tests(checkout, lines=lines))
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split() == ["prompt", "digest", "passed", "failed", "not", "evaluated", "recorded", "p50", "ms"]
+    assert said[1].split()[0] == "capital"
+    assert said[1].split()[2:6] == ["1", "1", "0", "0"]
+    assert said[2:] == ["capital/France: contains: not in the answer: 'Lyon'", "  answer: 'The Paris!'", "PASSED 1/2"]
+
+
+@pytest.mark.usefixtures("chat")
+def test_the_files_say_the_same(checkout: Workspace, tmp_path: Path) -> None:
+    lines = write_lines(checkout, case("Peru", contains=["Lima"]), case("Broken", contains=["x"]))
+    write_tests(run_tests(checkout, lines=lines), tmp_path / "out")
+    assert read_json(tmp_path / "out" / "summary.json") == {
+        "cases": 2,
+        "passed": 1,
+        "answered": 1,
+        "failed": 1,
+        "not_evaluated": 0,
+    }
+    good, bad = read_jsonl(tmp_path / "out" / "cases.jsonl")
+    assert (good["id"], good["faults"], good["answer"]) == ("capital/Peru", [], "Lima")
+    assert bad["faults"] == ["failed: ConnectionError: gone"]
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    assert heavy_imports("sluice.extras.prompt_tests.prompt_report") == []

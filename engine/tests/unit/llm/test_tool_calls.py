@@ -1,0 +1,138 @@
+"""Calls of tools by what is not ours: the schema of OpenAI's library, and a real llama.cpp."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
+from openai.types.chat import ChatCompletionChunk
+
+from sluice.llm import llama_server
+from sluice.llm.chat import Delta, ToolParameters
+from sluice.llm.llama_server import LocalServer
+from sluice.llm.openai_events import OpenAIEvents
+from sluice.llm.provider_failures import FailureKind, ProviderError
+from sluice.llm.roles import open_chat
+from sluice.llm.settings import ProviderSpec
+from support.providers.clients import PATIENT
+from support.providers.server import CALLS, openai_blocks, sse
+from support.serving.fakes import provider_entry
+
+BLOCKS = openai_blocks((), finish="tool_calls", calls=CALLS)
+WEATHER = {
+    "name": "weather",
+    "description": "The weather of a city.",
+    "parameters": {"type": "object", "properties": {"city": {"enum": ["Riga"]}}, "required": ["city"]},
+}
+# A template of ours for a model that has learnt no tools. A bias for <jupyter_code>, number 13 of its vocabulary, makes
+# it begin a call, and one for <|im_end|> makes it end after that; llama.cpp's own grammar does the rest.
+TEMPLATE = """
+{%- if tools %}
+    {{- '<|im_start|>system\n' }}
+    {{- "You may call these functions:\n<tools>" }}
+    {%- for tool in tools %}
+        {{- "\n" }}
+        {{- tool | tojson }}
+    {%- endfor %}
+    {{- "\n</tools><|im_end|>\n" }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == "tool" %}
+        {{- '<|im_start|>user\n' + message.content + '<|im_end|>\n' }}
+    {%- elif not message.tool_calls %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
+    {%- else %}
+        {{- '<|im_start|>' + message.role }}
+        {%- for tool_call in message.tool_calls %}
+            {{- '\n<jupyter_code>{"name": "' }}
+            {{- tool_call.function.name }}
+            {{- '", "arguments": ' }}
+            {{- tool_call.function.arguments | tojson }}
+            {{- '}<jupyter_output>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+{%- endif %}
+"""
+BIAS = {"options": {"logit_bias": [[13, 100], [2, 110]]}}
+
+
+def added_up(deltas: list[Delta]) -> AIMessageChunk:
+    chunks = [AIMessageChunk(delta.text, tool_call_chunks=list(delta.tool_calls)) for delta in deltas]
+    return add_ai_message_chunks(chunks[0], *chunks[1:])
+
+
+def test_the_double_s_events_are_those_of_openai_s_library() -> None:
+    for block in BLOCKS[:-1]:
+        ChatCompletionChunk.model_validate_json(block.removeprefix(b"data: "), strict=True)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
+def test_calls_are_the_same_however_the_bytes_are_cut(size: int) -> None:
+    events, stream = OpenAIEvents(), b"".join(BLOCKS)
+    found = [events.feed(stream[start : start + size]) for start in range(0, len(stream), size)]
+    calls = added_up([delta for delta in found if delta]).tool_calls
+    assert [call["args"] for call in calls] == [json.loads(arguments) for _, _, arguments in CALLS]
+    assert [(call["id"], call["name"]) for call in calls] == [("c1", "weather"), ("c2", "weather")]
+    assert events.last().finish_reason == "tool_calls"
+
+
+def test_servers_that_send_a_call_whole_or_leave_parts_out() -> None:
+    whole = {"index": 0, "id": "c", "type": "function", "function": {"name": "now", "arguments": None}}
+    delta = OpenAIEvents().feed(sse({"choices": [{"delta": {"content": "One moment.", "tool_calls": [whole]}}]}))
+    assert delta is not None
+    assert delta.text == "One moment."
+    (call,) = added_up([delta]).tool_calls
+    assert (call["name"], call["args"]) == ("now", {})
+
+
+def test_a_call_without_an_index_is_garbage() -> None:
+    with pytest.raises(ProviderError) as caught:
+        OpenAIEvents().feed(sse({"choices": [{"delta": {"tool_calls": [{"id": "c"}]}}]}))
+    assert caught.value.failure is FailureKind.GARBAGE
+
+
+def ask_local(model: Path, **changes: Any) -> list[Delta]:
+    parameters = ToolParameters.model_validate(
+        {"maxTokens": 60, "tools": [{"type": "function", "function": WEATHER}], "tool_choice": "required"}
+    )
+    with LocalServer(model, threads=1) as server:
+        spec = ProviderSpec.model_validate(provider_entry(timeouts=PATIENT, **changes))
+        chat = open_chat([spec], local_url=server.base_url)
+
+        async def answer() -> list[Delta]:
+            deadline = asyncio.get_running_loop().time() + 120
+            messages = [{"role": "user", "content": "How is the weather in Riga?"}]
+            return [delta async for delta in chat.stream(messages, parameters, deadline=deadline)]
+
+        return asyncio.run(answer())
+
+
+@pytest.mark.real
+def test_a_real_llama_cpp_calls_a_tool(models: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = llama_server._params
+
+    def with_template(model: Path, threads: int) -> Any:
+        params = plain(model, threads)
+        params.chat_template = TEMPLATE
+        return params
+
+    monkeypatch.setattr(llama_server, "_params", with_template)
+    *pieces, last = ask_local(models.chat, **BIAS)
+    assert len(pieces) > 1
+    (call,) = added_up(pieces).tool_calls
+    assert (call["name"], call["args"]) == ("weather", {"city": "Riga"})
+    assert last.finish_reason == "tool_calls"
+
+
+@pytest.mark.real
+def test_a_model_whose_template_takes_no_tools_is_refused(models: Any) -> None:
+    with pytest.raises(ProviderError, match="local: the chat template of the local model has no place for tools"):
+        ask_local(models.chat)

@@ -1,0 +1,116 @@
+"""git over https with tokens: the real `git http-backend` behind a server that signs in as GitHub's does.
+
+GitHub takes a token as the password of Basic authentication, with any name (docs.github.com, "Using a token on the
+command line"); it asks for it by 401, also before it says whether a private repository is there, and refuses a push
+that the token may not make by 403.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+
+@dataclass
+class GitServer:
+    """`certificate`: what clients have to trust; `rights`: "read" or "write" by token."""
+
+    url: str
+    certificate: Path
+    rights: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def git_server(folder: Path) -> Iterator[GitServer]:
+    """Serves the repositories of git that lie in a folder."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _handle(self) -> None:
+            word = self.headers.get("Authorization", "").rpartition(" ")[2]
+            right = served.rights.get(base64.b64decode(word).decode().partition(":")[2])
+            path, _, query = self.path.partition("?")
+            if right is None:
+                self._answer("401 Unauthorized", [("WWW-Authenticate", 'Basic realm="GitHub"')], b"")
+            elif "receive-pack" in self.path and right != "write":
+                self._answer("403 Forbidden", [], b"Permission to octo/app denied")
+            else:
+                self._run(path, query)
+
+        def _run(self, path: str, query: str) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            variables = {
+                "PATH": os.environ["PATH"],
+                "GIT_PROJECT_ROOT": str(folder),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "REMOTE_USER": "octocat",
+                "REQUEST_METHOD": self.command,
+                "PATH_INFO": path,
+                "QUERY_STRING": query,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                "CONTENT_LENGTH": str(len(body)),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            }
+            words = ["git", "http-backend"]
+            done = subprocess.run(words, input=body, capture_output=True, check=True, env=variables)
+            head, _, content = done.stdout.partition(b"\r\n\r\n")
+            headers = [line.split(": ", 1) for line in head.decode().split("\r\n")]
+            status = next((value for name, value in headers if name == "Status"), "200 OK")
+            self._answer(status, [(name, value) for name, value in headers if name != "Status"], content)
+
+        def _answer(self, status: str, headers: list[tuple[str, str]], content: bytes) -> None:
+            code, _, reason = status.partition(" ")
+            self.send_response(int(code), reason)
+            for name, value in (*headers, ("Content-Length", str(len(content)))):
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    for method in ("GET", "POST"):
+        setattr(Handler, f"do_{method}", Handler._handle)
+    key, certificate = _pair(folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    served = GitServer(f"https://127.0.0.1:{server.server_port}", certificate)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _pair(folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "git.test")]), datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = made.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    files = folder / "git.key", folder / "git.pem"
+    kind = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    files[0].write_bytes(key.private_bytes(serialization.Encoding.PEM, *kind))
+    files[1].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    return files

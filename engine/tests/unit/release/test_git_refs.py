@@ -1,0 +1,118 @@
+"""Notes in a git repository: pushed over https with a token as on GitHub, and what a server or a line may do to a push.
+
+That writers exclude each other is tested with all stores in test_store_contract.py and test_append_log.py."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.release.git_refs import GitRefs
+from unit.release.git_server import GitServer, git_server
+from unit.release.registries import bare_repository
+
+TOKEN = "of-the-job"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[GitServer]:  # noqa: ARG001
+    """A GitHub with the repository octo/app and one token that may write."""
+    (tmp_path / "octo").mkdir()
+    bare_repository(tmp_path / "octo" / "app.git")
+    with git_server(tmp_path) as running:
+        running.rights[TOKEN] = "write"
+        monkeypatch.setenv("GITHUB_SERVER_URL", running.url)
+        monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+        monkeypatch.setenv("GIT_SSL_CAINFO", str(running.certificate))
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+        yield running
+
+
+def refs(server: GitServer) -> GitRefs:
+    return GitRefs(f"{server.url}/octo/app.git")
+
+
+def test_a_token_writes_and_reads_and_of_two_writers_one_is_told(server: GitServer) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: refs(server).make("record/staging/000001.json", b"words"), range(2)))
+    assert sorted(done) == [False, True]
+    assert refs(server).read("record/staging/000001.json") == b"words"
+
+
+def test_a_token_that_only_reads_is_told_which_right_it_lacks(
+    server: GitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert refs(server).make("record/staging/000001.json", b"words")
+    monkeypatch.setattr("sluice.release.git_refs._PAUSES_S", (0, 0))
+    server.rights[TOKEN] = "read"
+    assert refs(server).names("record/staging") == ["record/staging/000001.json"]
+    with pytest.raises(SluiceError, match="403") as caught:
+        refs(server).make("record/staging/000002.json", b"words")
+    assert "`contents: write`" in caught.value.remedy
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["", "another"])
+def test_without_the_token_nothing_is_read_and_nothing_asked_for(
+    server: GitServer, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal git would wait for a name."""
+    monkeypatch.setenv("GITHUB_TOKEN", token)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    with pytest.raises(SluiceError, match=r"could not read Username|Authentication failed") as caught:
+        refs(server).names("record/staging")
+    assert "GITHUB_TOKEN" in caught.value.remedy
+
+
+def test_the_token_is_sent_to_github_alone(server: GitServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.test")
+    with pytest.raises(SluiceError, match="could not read Username"):
+        refs(server).names("record/staging")
+
+
+def test_a_record_that_may_not_be_written_names_the_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluice.release.git_refs._PAUSES_S", (0, 0))
+    bare_repository(tmp_path / "record.git")
+    hook = tmp_path / "record.git" / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho 'remote: Permission to octo/app denied' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    refs = GitRefs(str(tmp_path / "record.git"))
+    with pytest.raises(SluiceError, match="Permission to octo/app denied") as caught:
+        refs.make("record/staging/000001.json", b"x")
+    assert "`contents: write`" in caught.value.remedy
+    assert refs.names("record/staging") == []
+    with pytest.raises(SluiceError, match=r"nowhere\.git"):
+        GitRefs(str(tmp_path / "nowhere.git")).names("record/staging")
+
+
+def test_a_push_whose_answer_is_lost_is_made_and_not_told_to_be_another_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_repository(tmp_path / "record.git")
+    refs = GitRefs(str(tmp_path / "record.git"))
+    git = GitRefs._git
+
+    def lost(self: GitRefs, *words: str, **how: Any) -> str:
+        said = git(self, *words, **how)
+        if words[0] == "push":
+            raise SluiceError("the remote end hung up unexpectedly")
+        return said
+
+    monkeypatch.setattr(GitRefs, "_git", lost)
+    assert refs.make("record/staging/000001.json", b"x")
+    assert not refs.make("record/staging/000001.json", b"x")
+
+
+def test_clones_leave_the_record_out(tmp_path: Path) -> None:
+    record = bare_repository(tmp_path / "record.git")
+    assert GitRefs(str(record)).make("record/staging/000001.json", b"x")
+    subprocess.run(["git", "clone", "--quiet", str(record), str(tmp_path / "clone")], check=True, capture_output=True)
+    there = [["git", "-C", str(where), "for-each-ref", "--format=%(refname)"] for where in (record, tmp_path / "clone")]
+    listed = [subprocess.run(words, check=True, capture_output=True, text=True).stdout.split() for words in there]
+    assert listed == [["refs/sluice/record/staging/000001.json"], []]

@@ -1,0 +1,189 @@
+"""What a kept release needs is never removed from an artifact store, and the rest is; a real registry collects what no
+manifest names any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+from sluice.release import catalogue, retention
+from sluice.release.artifact_store import ArtifactStore
+from sluice.release.catalogue import CatalogueEntry
+from sluice.release.environment_record import EnvironmentRecord
+from sluice.release.manifest import Manifest
+from sluice.release.transfer import fetch
+from unit.release.conftest import PROMPT, write_evaluation
+from unit.release.stores import StoreUnderTest, shared
+
+__all__ = ["shared"]
+
+pytestmark = pytest.mark.usefixtures("small_models")
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two days have passed: what was just made is no longer young."""
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            assert tz is UTC
+            return datetime.now(UTC) + timedelta(days=2)
+
+    monkeypatch.setattr(retention, "datetime", Later)
+
+
+@pytest.fixture
+def add(
+    shared: StoreUnderTest, workspace: Workspace, make: Callable[..., tuple[Manifest, Path]]
+) -> Callable[..., CatalogueEntry]:
+    """Puts one more release into the store; each differs in a prompt and in its evaluation, and shares the rest."""
+    count = 0
+
+    def more(*, baseline: bool = False) -> CatalogueEntry:
+        nonlocal count
+        count += 1
+        (workspace.prompts / "answer.prompt.yml").write_text(PROMPT.replace("Answers", f"Answers {count} times"))
+        write_evaluation(workspace.build / "evaluation", f1=count / 100)
+        _, folder = make(**({"adapter": None, "verdicts": []} if baseline else {}))
+        return catalogue.add(shared.open(), workspace, folder, f"{count}" * 40, baseline=baseline)
+
+    return more
+
+
+def promoted(store: ArtifactStore, environment: str, *entries: CatalogueEntry) -> None:
+    record = EnvironmentRecord(store, environment)
+    for entry in entries:
+        record.append("promoting", entry.id)
+        record.append("promoted", entry.id)
+
+
+def whole(store: ArtifactStore, entry: CatalogueEntry, folder: Path) -> bool:
+    """Whether a release comes back with its models and its evaluation, on a machine that has neither."""
+    fetch(entry.digest, store, folder / entry.id, Workspace(folder / "machine"))
+    return all(store.has(digest) for digest in entry.making.values())
+
+
+@pytest.mark.usefixtures("later")
+def test_what_is_live_was_live_or_is_new_stays_and_the_rest_goes(
+    shared: StoreUnderTest,
+    add: Callable[..., CatalogueEntry],
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = shared.open()
+    entries = [add(baseline=True), *(add() for _ in range(7))]
+    baseline, live_long_ago, before, refused, live, staged, old, new = entries
+    promoted(store, "production", live_long_ago, before, live)
+    promoted(store, "staging", staged)
+    EnvironmentRecord(store, "production").append("rejected", refused.id)
+    said = retention.prune(shared.open(), workspace, 2, dry_run=True)
+    kept = {baseline.id, before.id, live.id, staged.id, old.id, new.id}
+    assert (said.kept, {*said.releases}) == (kept, {live_long_ago.id, refused.id})
+    assert [entry.id for entry in catalogue.newest(store)] == [entry.id for entry in reversed(entries)]
+    done = retention.prune(shared.open(), workspace, 2)
+    assert (done.kept, done.releases, done.names) == (said.kept, said.releases, said.names)
+    assert {entry.id for entry in catalogue.newest(shared.open())} == kept
+    if shared.registry:
+        shared.registry.collect_garbage()
+    monkeypatch.setenv("SLUICE_CACHE", str(tmp_path / "other-cache"))
+    for entry in entries:
+        if entry.id in kept:
+            assert whole(shared.open(), entry, tmp_path)
+    for entry in (live_long_ago, refused):
+        with pytest.raises(SluiceError, match=f"no release {entry.id}"):
+            catalogue.find(shared.open(), entry.id)
+        assert not shared.open().has(entry.digest)
+    assert retention.prune(shared.open(), workspace, 2).names == ()
+
+
+def test_what_is_of_today_stays(
+    shared: StoreUnderTest, add: Callable[..., CatalogueEntry], workspace: Workspace
+) -> None:
+    for _ in range(3):
+        add()
+    done = retention.prune(shared.open(), workspace, 1)
+    assert (len(done.kept), done.releases, done.names) == (3, (), ())
+
+
+@pytest.mark.usefixtures("later")
+def test_a_removed_release_can_be_put_there_again(
+    shared: StoreUnderTest, add: Callable[..., CatalogueEntry], workspace: Workspace, tmp_path: Path
+) -> None:
+    first, second = add(), add()
+    assert retention.prune(shared.open(), workspace, 1).releases == (first.id,)
+    catalogue.add(shared.open(), workspace, workspace.releases / first.id, first.commit)
+    assert [entry.id for entry in catalogue.newest(shared.open())] == [first.id, second.id]
+    assert whole(shared.open(), first, tmp_path)
+
+
+@pytest.mark.usefixtures("later")
+def test_a_release_that_is_added_meanwhile_is_whole(
+    shared: StoreUnderTest,
+    add: Callable[..., CatalogueEntry],
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another machine puts a release there again that is just about to be removed."""
+    first, second = add(), add()
+    kind = type(shared.open())
+    notes, added = kind.notes, []
+
+    def add_after_the_look(self: ArtifactStore, folder: str) -> list[str]:
+        found = notes(self, folder)
+        if not added and found[-1].endswith("000003.json"):  # the removal is noted, nothing is removed yet
+            added.append(catalogue.FOLDER)
+            catalogue.add(shared.open(), workspace, workspace.releases / first.id, first.commit)
+        return found
+
+    monkeypatch.setattr(kind, "notes", add_after_the_look)
+    retention.prune(shared.open(), workspace, 1)
+    assert added
+    assert [entry.id for entry in catalogue.newest(shared.open())] == [first.id, second.id]
+    assert whole(shared.open(), first, tmp_path)
+
+
+@pytest.mark.usefixtures("later")
+def test_nothing_is_removed_when_a_kept_release_cannot_be_read(
+    shared: StoreUnderTest, add: Callable[..., CatalogueEntry], workspace: Workspace
+) -> None:
+    first, second = add(), add()
+    shared.spoil(second.digest, None)
+    with pytest.raises(SluiceError, match=second.digest):
+        retention.prune(shared.open(), workspace, 1)
+    assert [entry.id for entry in catalogue.newest(shared.open())] == [second.id, first.id]
+    assert shared.open().has(first.digest)
+
+
+@pytest.mark.usefixtures("later")
+def test_a_run_that_was_cut_off_is_completed_by_the_next(
+    shared: StoreUnderTest,
+    add: Callable[..., CatalogueEntry],
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, _ = add(), add()
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(shared.open()), "remove", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            retention.prune(shared.open(), workspace, 1)
+    assert retention.prune(shared.open(), workspace, 1).names
+    if shared.registry:
+        shared.registry.collect_garbage()
+    assert not shared.open().has(first.digest)
+
+
+@pytest.mark.usefixtures("add")
+def test_an_empty_store_has_nothing_to_remove(shared: StoreUnderTest, workspace: Workspace) -> None:
+    assert retention.prune(shared.open(), workspace, 1) == retention.PrunedReleases(frozenset(), (), ())

@@ -1,0 +1,112 @@
+"""A token server for a real registry: it signs what the CNCF Distribution registry 2.8.3 verifies.
+
+Request and answer are those of the specification, github.com/distribution/distribution, v2.8.3, docs/spec/auth/token.md
+(`GET realm?service=…&scope=…` with Basic credentials; `{"token": …}`) and docs/spec/auth/jwt.md (the claims; `x5c`).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+SERVICE, ISSUER = "registry.test", "tokens.test"
+
+
+@dataclass
+class TokenServer:
+    """`rights`: actions by user, "" for anyone; `strict`: more than the rights is refused instead of cut; `expired`:
+    how many of the next tokens are too old; `asked`: (user, scope) of each request."""
+
+    url: str
+    settings: dict[str, Any]
+    rights: dict[str, set[str]] = field(default_factory=dict)
+    strict: bool = False
+    expired: int = 0
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+
+@contextmanager
+def token_server(folder: Path) -> Iterator[TokenServer]:
+    """Serves tokens; `settings` are what the registry's configuration needs to trust it."""
+    folder.mkdir(parents=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _certificate(key)
+    bundle = folder / "tokens.pem"
+    bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    chain = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            scope = parse_qs(urlsplit(self.path).query)["scope"][0]
+            kind, name, actions = scope.split(":")
+            user = ""
+            if given := self.headers.get("Authorization"):
+                user, _, password = base64.b64decode(given.removeprefix("Basic ")).decode().partition(":")
+                if password != f"password of {user}":
+                    return self._answer(401, {"errors": [{"code": "UNAUTHORIZED", "message": "wrong password"}]})
+            served.asked.append((user, scope))
+            granted = {*actions.split(",")} & served.rights.get(user, set())
+            if served.strict and granted != {*actions.split(",")}:
+                return self._answer(403, {"errors": [{"code": "DENIED", "message": "more than you may"}]})
+            now = datetime.now(UTC) - timedelta(hours=served.expired > 0)
+            served.expired = max(0, served.expired - 1)
+            claims = {
+                "iss": ISSUER,
+                "sub": user,
+                "aud": SERVICE,
+                "exp": now + timedelta(minutes=5),
+                "nbf": now,
+                "iat": now,
+                "jti": str(len(served.asked)),
+                "access": [{"type": kind, "name": name, "actions": sorted(granted)}],
+            }
+            token = jwt.encode(claims, key, algorithm="ES256", headers={"x5c": [chain]})
+            return self._answer(200, {"token": token})
+
+        def _answer(self, status: int, body: object) -> None:
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    url = f"http://127.0.0.1:{server.server_port}/token"
+    trusted = {"realm": url, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": str(bundle)}
+    served = TokenServer(url, {"auth": {"token": trusted}})
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ISSUER)])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    return made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
+        key, hashes.SHA256()
+    )
