@@ -98,10 +98,15 @@ IMMUTABLE = "repo:octo@123/assistant@456"
 @pytest.mark.parametrize("repository", [f"repo:{REPOSITORY}", IMMUTABLE])
 @pytest.mark.usefixtures("stack")
 def test_a_role_is_for_runs_of_main_outside_or_inside_of_one_environment(repository: str) -> None:
-    subjects = {"build": "ref:refs/heads/main", "deploy-pre": "environment:pre", "deploy-live": "environment:live"}
+    subjects = {
+        "build": ["ref:refs/heads/main", "environment:evaluation"],
+        "deploy-pre": ["environment:pre"],
+        "deploy-live": ["environment:live"],
+    }
+    everything = [one for some in subjects.values() for one in some]
     for role in subjects:
-        let_in = [one for one in subjects.values() if lets_in(trust(role), {**MAIN, "sub": f"{repository}:{one}"})]
-        assert let_in == [subjects[role]]
+        let_in = [one for one in everything if lets_in(trust(role), {**MAIN, "sub": f"{repository}:{one}"})]
+        assert let_in == subjects[role]
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,13 @@ def _checks(
     names = scope.names
     repository = repository_of(scope) or names.repository
     yield "sign-in from GitHub", lambda: _provider(client("iam"), stack)
-    for role, subject in (
-        (f"{names.name}-build", "ref:refs/heads/main"),
+    for role, *subjects in (
+        # A release is made in the environment that holds the keys of hosted models.
+        (f"{names.name}-build", "ref:refs/heads/main", "environment:evaluation"),
         (f"{names.name}-deploy-{names.environments[0]}", f"environment:{names.environments[0]}"),
         (f"{names.name}-deploy-{names.environments[1]}", f"environment:{names.environments[1]}"),
     ):
-        ways = _ways_in(scope, repository, subject)
+        ways = _ways_in(scope, repository, subjects)
         yield f"role {role}", lambda role=role, ways=ways: _trust(client("iam"), role, ways, stack)  # type: ignore[misc]
     serving = f"{names.name}-serving"
     yield f"role {serving}", lambda: service_role(client("iam"), serving, "pods.eks.amazonaws.com", stack)
@@ -98,17 +99,21 @@ def _provider(iam: Any, mend: str) -> Diagnosis:
     return passed("sign-in from GitHub", found)
 
 
-def _ways_in(scope: DiagnosisScope, repository: str, subject: str) -> re.Pattern[str]:
+def _ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.Pattern[str]:
     """A role's condition as JSON. The numbers are GitHub's where a run of a workflow has them, else any that agree."""
     owner, _, name = map(re.escape, repository.partition("/"))
     owner_id = scope.environment.get("GITHUB_REPOSITORY_OWNER_ID") or r"\d+"
     repository_id = scope.environment.get("GITHUB_REPOSITORY_ID") or r"\d+"
-    rest = re.escape(subject)
+    forms = [
+        form
+        for rest in map(re.escape, subjects)
+        for form in (rf'"repo:{owner}/{name}:{rest}"', rf'"repo:{owner}@{owner_id}/{name}@(?P=id):{rest}"')
+    ]
     claims = {
         "aud": f'"{re.escape(_AUDIENCE)}"',
         "ref": '"refs/heads/main"',
         "repository_id": f'"(?P<id>{repository_id})"',
-        "sub": rf'\["repo:{owner}/{name}:{rest}", "repo:{owner}@{owner_id}/{name}@(?P=id):{rest}"\]',
+        "sub": rf"\[{', '.join(forms)}\]",
     }
     pairs = ", ".join(f'"{re.escape(_GITHUB)}:{claim}": {value}' for claim, value in claims.items())
     return re.compile(rf'\{{"StringEquals": \{{{pairs}\}}\}}')

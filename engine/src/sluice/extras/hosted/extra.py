@@ -30,6 +30,16 @@ EXTRA = Extra(
             "jobs > eval > steps > name=Take what answer-requests has asked for this run",
             "jobs > eval > steps > name=Keep what could not be asked",
         ),
+        ".github/workflows/nightly.yml": (
+            "jobs > evaluate > environment",
+            "jobs > evaluate > steps > name=Train, ask every case, gates, rehearsal > env",
+        ),
+        ".github/workflows/release.yml": (
+            "jobs > release > environment",
+            "jobs > release > steps > id=stage > env > PROVIDER_KEYS",
+            "jobs > rehearse > environment",
+            "jobs > rehearse > steps > id=rehearse > env > PROVIDER_KEYS",
+        ),
     },
     lines={
         ".github/workflows/ci.yml": ("What is not in it is answered then: answer-requests.yml",),

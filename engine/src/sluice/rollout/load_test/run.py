@@ -15,10 +15,11 @@ from locust.runners import WorkerRunner
 
 from sluice.core.errors import SluiceError
 from sluice.release.gates import load_gates
+from sluice.release.verdict import Verdict
 from sluice.rollout.chat_stream import RELEASE_HEADER
 from sluice.rollout.load_test.collect import receive, send
 from sluice.rollout.load_test.stage import LoadStage
-from sluice.rollout.load_test.verdict import conclude
+from sluice.rollout.load_test.verdict import conclude, lines
 from sluice.rollout.local_http import request
 
 GATE_FAILED = 3
@@ -72,9 +73,18 @@ def _listen(stage: LoadStage) -> None:
         if isinstance(environment.runner, WorkerRunner):
             environment.process_exit_code = 0  # the master decides about what all of them measured
         else:
-            environment.process_exit_code = 0 if conclude(stage) else GATE_FAILED
+            verdicts.extend(conclude(stage))
+            passed = bool(verdicts) and all(verdict.passed for verdict in verdicts)
+            environment.process_exit_code = 0 if passed else GATE_FAILED
 
+    def tell(**_: Any) -> None:
+        """After Locust's tables: of the log of a Job, the end is what people are shown."""
+        if verdicts:
+            print("\n".join(lines(verdicts)), flush=True)
+
+    verdicts: list[Verdict] = []
     events.init.add_listener(start_unproven)
     events.report_to_master.add_listener(send_samples)
     events.worker_report.add_listener(receive_samples)
     events.quitting.add_listener(decide)
+    events.quit.add_listener(tell)

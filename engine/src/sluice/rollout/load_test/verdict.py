@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sluice.core.atomic_files import write_json
 from sluice.release.gates import decide, load_gates
+from sluice.release.verdict import Verdict
 from sluice.rollout.load_measurements import figures_of, times_of_pairs
 from sluice.rollout.load_test.stage import LoadStage
 
+VERDICTS = "gates of the load stage:"
 
-def conclude(stage: LoadStage) -> bool:
-    """Writes SLUICE_LOAD_OUT; whether every load gate passed."""
+
+def conclude(stage: LoadStage) -> list[Verdict]:
+    """Writes SLUICE_LOAD_OUT; one verdict for each load gate."""
     figures = figures_of(stage.samples)
     verdicts = decide(load_gates(stage.gates), "load", figures["canary"], figures["stable"])
     visits = [sample for sample in stage.samples if sample.pair is None]
@@ -25,4 +29,10 @@ def conclude(stage: LoadStage) -> bool:
         "pairs": times_of_pairs(stage.samples),
     }
     write_json(stage.out, document)
-    return bool(verdicts) and all(verdict.passed for verdict in verdicts)
+    return verdicts
+
+
+def lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """What the log of the stage ends with: a heading, and a line for each gate, those that failed last."""
+    ordered = sorted(verdicts, key=lambda verdict: not verdict.passed)
+    return [VERDICTS, *(f"{'passed' if one.passed else 'FAILED'}: {one.reason}" for one in ordered)]
