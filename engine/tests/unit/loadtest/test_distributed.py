@@ -97,3 +97,7 @@ def test_a_bad_canary_fails_the_master_alone(tmp_path: Path, stub: Callable[...,
     statuses, report = _run(tmp_path, stub("r-stable"), stub("r-canary", "--status", "503"))
     assert statuses == [3, 0, 0]
     assert report["targets"]["canary"]["error_rate"] == 1.0
+    said = (tmp_path / "locust-0.log").read_text().splitlines()
+    gates = said[said.index("gates of the load stage:") + 1 :]
+    assert len(gates) == len(report["verdicts"]), "the log ends with them, after the tables"
+    assert gates[-1].startswith("FAILED: gate ")
