@@ -12,11 +12,14 @@ from pathlib import Path
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from sluice.core.extras import hooks
 from sluice.core.settings import Settings
 from sluice.prompts import Prompt
 
 FOLDER = Path(__file__).resolve().parent.parent / "schemas"
 SCHEMAS: dict[str, type[Settings]] = {"prompt.schema.json": Prompt}
+for more in hooks("schemas").values():
+    SCHEMAS |= more()
 
 
 class _Untitled(GenerateJsonSchema):

@@ -27,6 +27,7 @@ NAMES = {
     "schedule": "the clock",
     "workflow_dispatch": "hand",
     "branch_protection_rule": "a change of the branch rules",
+    "merge_group": "a merge queue",
 }
 
 
@@ -51,6 +52,8 @@ def starters(file: File, workflows: list[File]) -> Iterator[str]:
             yield f"a call of {', '.join(callers)}" if callers else "a call"
         elif event == "schedule":
             yield "the clock, " + ", ".join(f"`{entry['cron']}`" for entry in settings)
+        elif event == "workflow_run":
+            yield f"the end of {', '.join(settings['workflows'])}"
         elif event == "workflow_dispatch" and settings.get("inputs"):
             yield f"hand, with {', '.join(f'`{name}`' for name in settings['inputs'])}"
         elif settings.get("branches"):

@@ -1,4 +1,4 @@
-"""The workflows hold to the policy (engine/tests/policy/), to the plan of `sluice ci plan`, and to the Makefile."""
+"""The workflows hold to the policy (engine/tests/policy/), to the plan of a change, and to the Makefile."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from policy import Repository, faults
+from policy.files import expressions
 from policy.pins import ledger, used
 from policy.reach import reached
 from sluice.core.extras import FOLDER
 from sluice.github.job_plan import ENGINE, JOBS, jobs_for
 from sluice.jobs import compare_change as review
+from sluice.template.owned import OWNED, read_list
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -42,8 +45,8 @@ def test_every_row_of_the_ledger_says_where_the_commit_was_seen_and_what_for(roo
 
 def test_the_walk_comes_to_every_job_of_a_pull_request(github: Repository) -> None:
     """Otherwise it would find nothing because it looks nowhere."""
-    workflows = {f".github/workflows/{name}.yml" for name in ("ci", *JOBS)}
-    assert reached(github) == workflows | {".github/actions/setup/action.yml"}
+    called = {".github/workflows/template-tests.yml"} if ENGINE in JOBS else set()
+    assert reached(github) == called | {".github/workflows/ci.yml", ".github/actions/setup/action.yml"}
 
 
 def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> None:
@@ -51,15 +54,71 @@ def test_ci_runs_what_the_plan_asks_for_and_nothing_else(github: Repository) -> 
     assert list(ci.jobs) == ["plan", *JOBS, "required"]
     assert ci.jobs["plan"]["outputs"] == {job: f"${{{{ steps.plan.outputs.{job} }}}}" for job in JOBS}
     for job in JOBS:
-        asked = f"needs.plan.outputs.{job} == 'true'"
-        assert ci.jobs[job]["if"] in (asked, f"${{{{ !failure() && !cancelled() && {asked} }}}}")
+        assert f"needs.plan.outputs.{job} == 'true'" in ci.jobs[job]["if"]
         assert "plan" in ci.jobs[job]["needs"]
-        assert ci.jobs[job]["uses"] == f"./.github/workflows/{job}.yml"
+
+
+def test_what_decides_about_jobs_installs_nothing(github: Repository) -> None:
+    """Neither `plan` nor `required` waits for what the others install."""
+    ci = next(file for file in github.workflows if file.name == "ci.yml")
+    for name in ("plan", "required"):
+        steps = ci.jobs[name]["steps"]
+        assert not [step for step in steps if str(step.get("uses", "")).startswith("./")]
+        assert [step["run"].split()[:2] for step in steps if "run" in step] == [["python3", "engine/scripts/ci.py"]]
+
+
+def test_there_are_at_most_ten_workflows(root: Path) -> None:
+    """A project has others of its own; these are the engine's."""
+    owned = read_list(root, OWNED)
+    assert 6 <= len([path for path in owned if path.startswith(".github/workflows/") and (root / path).exists()]) <= 10
+
+
+def test_torch_comes_without_a_gpu(github: Repository) -> None:
+    (install,) = [step for _, where, step, _ in github.steps() if where == "setup" and "run" in step]
+    assert install["env"]["PIP_EXTRA_INDEX_URL"].endswith("pytorch.org/whl/cpu")
+
+
+def test_every_cache_has_a_key_of_its_own_and_what_is_refused_is_kept(github: Repository) -> None:
+    caches = [(where, step) for _, where, step, _ in github.steps() if "actions/cache" in str(step.get("uses"))]
+    keys = {(where, step["with"]["path"].split()[0]): step["with"]["key"] for where, step in caches}
+    assert "models-" in keys["setup", "~/.cache/sluice"]
+    assert "packages-" in keys["setup", "~/.cache/uv"]
+    saved = [(where, step.get("if")) for where, step in caches if "/save@" in step["uses"]]
+    assert saved
+    assert [where for where, condition in saved if condition != "always()"] == []
+
+
+def test_an_upload_may_be_repeated(github: Repository) -> None:
+    """A job that is run again uploads the same name, which GitHub refuses without this."""
+    uploads = [(where, step) for _, where, step, _ in github.steps() if "upload-artifact" in str(step.get("uses"))]
+    assert uploads
+    once = [step["with"] for _, step in uploads if step["with"].get("overwrite") is not True]
+    assert [given["name"] for given in once if "github.run_attempt" not in given["name"]] == []
+
+
+def test_what_holds_a_secret_is_in_an_environment(github: Repository) -> None:
+    """A secret of the repository is there for every branch; one of an environment for those that it is limited to."""
+    named = [
+        f"{file.name} {name}"
+        for file in github.workflows
+        for name, job in file.jobs.items()
+        if any("secrets." in one for one in expressions(job)) and "environment" not in job
+    ]
+    assert named == []
+
+
+def test_credentials_live_as_long_as_what_they_are_for(github: Repository) -> None:
+    """One hour is what a role is given for without a word; a canary is watched for two."""
+    for file in github.workflows:
+        for name, job in file.jobs.items():
+            for step in job.get("steps") or []:
+                if "configure-aws-credentials" in str(step.get("uses")) and job["timeout-minutes"] > 60:
+                    assert step["with"].get("role-duration-seconds", 0) >= 7200, f"{file.name} {name}"
 
 
 @pytest.mark.parametrize("path", review._INPUTS)
 def test_what_answers_depend_on_is_compared(path: str) -> None:
-    assert {"eval-change", "test-python"} <= jobs_for(path if "." in path else f"{path}/x")
+    assert {"eval", "test"} <= jobs_for(path if "." in path else f"{path}/x")
 
 
 def test_a_page_of_the_engine_asks_for_the_tests_that_read_it(tracked: list[str]) -> None:
@@ -79,15 +138,19 @@ def test_a_page_of_a_project_asks_for_the_tests_that_follow_it(texts: dict[str, 
 
 def test_the_page_says_what_the_plan_does(root: Path) -> None:
     page = (root / "engine" / "docs" / "reference" / "workflows.md").read_text()
-    head = f"| change | {' | '.join(JOBS)} |\n"
-    assert head in page
-    rows = page.partition(head)[2].partition("\n\n")[0].splitlines()[1:]
+    found = re.search(r"^\| change \| (.*) \|\n\|[-|]+\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert found
+    columns = found[1].split(" | ")
+    assert [job for job in columns if job != ENGINE] == [job for job in JOBS if job != ENGINE]
+    rows = found[2].splitlines()
     told = 0
     for line in rows:
         change, *cells = [cell.strip() for cell in line.strip("|").split("|")]
         for path in re.findall(r"`([^`]+)`", change):
-            asked = {job for job, cell in zip(JOBS, cells, strict=True) if cell == "yes"}
-            assert asked == jobs_for(f"{path}x" if path.endswith("/") else path) | {"check-code"}, path
+            asked = {job for job, cell in zip(columns, cells, strict=True) if cell == "yes"}
+            assert asked & set(JOBS) == jobs_for(f"{path}x" if path.endswith("/") else path) & set(JOBS) | {"check"}, (
+                path
+            )
             told += 1
     assert told >= 15
 
@@ -102,3 +165,15 @@ def called_targets() -> list[str]:
 def test_make_has_the_targets_that_steps_call(target: str) -> None:
     files = [ROOT / "Makefile", *ROOT.glob(f"{FOLDER}/*/extra.mk")]
     assert any(re.search(rf"^{target}:", file.read_text(), re.MULTILINE) for file in files)
+
+
+# docs.github.com, "Managing labels": those that a new repository has.
+LABELS = {"bug", "documentation", "duplicate", "enhancement", "good first issue", "help wanted", "invalid", "question"}
+
+
+def test_issue_forms_name_labels_that_every_repository_has(root: Path) -> None:
+    """GitHub drops others without a word."""
+    forms = [yaml.safe_load(path.read_text()) for path in (root / ".github/ISSUE_TEMPLATE").glob("*.yml")]
+    named = {label for form in forms for label in form.get("labels", [])}
+    assert named
+    assert named <= LABELS

@@ -168,15 +168,15 @@ def variant(source: Path, releases: Path, edit: Callable[[dict[str, Any]], None]
 
 
 class Controllers:
-    """What Argo Rollouts would do in the stub: it plays a recording for the next deployment, and keeps ReplicaSets."""
+    """What Argo Rollouts would do in the stub: it plays a recording for the next deployment."""
 
     def __init__(self, api: KubeApi, recordings: Path) -> None:
         self._api, self._recordings = api, recordings
         self.count = 0
         self._stable = ""
 
-    def expect(self, release: str, ending: str, metric: str = "ttft-p95") -> None:
-        """The next deployment is of `release` and ends as the recording `ending`, by `metric` where that stops it."""
+    def expect(self, ending: str, metric: str = "ttft-p95") -> None:
+        """The next deployment ends as the recording `ending`, by `metric` where that stops it."""
         self.count += 1
         new, old = f"hash{self.count}", self._stable or "none"
         text = (self._recordings / f"{ending}.yaml").read_text().replace("ttft-p95", metric)
@@ -184,7 +184,6 @@ class Controllers:
         recording = yaml.safe_load(text)
         recording["events"] = [one for one in recording["events"] if not (isinstance(one, dict) and "gone" in one)]
         self._api.recording = recording
-        self._replicas(new, release)
         if ending in ("first", "promoted"):
             self._stable = new
 
@@ -195,11 +194,3 @@ class Controllers:
         self._stable = found["metadata"]["labels"][_HASH]
         status = {"phase": "Healthy", "currentPodHash": self._stable, "stableRS": self._stable}
         self._api.recording = {"events": [{"rollout": status}]}
-
-    def _replicas(self, digest: str, release: str) -> None:
-        labels = {"app.kubernetes.io/name": "sluice", _RELEASE: release, _HASH: digest}
-        metadata = {"name": f"sluice-{digest}", "labels": labels, "ownerReferences": [{"uid": "uid-sluice"}]}
-        metadata["annotations"] = {"rollout.argoproj.io/revision": str(self.count)}
-        template = {"metadata": {"labels": labels}, "spec": {}}
-        spec = {"template": template}
-        self._api.put({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec})

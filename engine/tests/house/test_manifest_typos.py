@@ -10,7 +10,7 @@ from support.kubernetes.manifests import SCHEMAS, combined_text, overlay_text
 
 PRODUCTION, STAGING = "production", "staging"
 TYPOS = [
-    (PRODUCTION, "  revisionHistoryLimit: 3", "  revisionHistoryLimits: 3", "revisionHistoryLimits"),
+    (PRODUCTION, "  revisionHistoryLimit: 10", "  revisionHistoryLimits: 10", "revisionHistoryLimits"),
     (PRODUCTION, "      - setWeight: 10", "      - setWieght: 10", "setWieght"),
     (PRODUCTION, "stableService: sluice-stable", "stableservice: sluice-stable", "stableservice"),
     (PRODUCTION, "weightedTraefikServiceName: sluice", "weightedTraefikService: sluice", "weightedTraefikService"),

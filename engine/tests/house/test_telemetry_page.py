@@ -62,7 +62,7 @@ def every_span(tmp_path: Path) -> list[Any]:
         step.fail("ModelError")
     answer = Answer("a", False, "x.y", (), (), Usage(1, 2), "stop", 1.0, 2.0, provider="local", cost=0.1)
     with trace.step(traces.CONDENSE) as step:
-        record_call(step, Delta(finish_reason="stop"), "model")
+        record_call(step, Delta(finish_reason="stop", usage=Usage(1, 2), cost=0.1), "model")
         step.set("sluice.condense.taken", True)
     record(trace, answer, Delta(finish_reason="stop", usage=Usage(1, 2), cost=0.1), "model")
     facts = ProcessFacts("r", "answer", "0" * 64)

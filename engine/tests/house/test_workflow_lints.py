@@ -95,5 +95,5 @@ def test_actionlint_finds_what_is_seeded(seeded: Path, tmp_path: Path, old: str,
 def test_make_check_asks_them(root: Path) -> None:
     hooks = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     entries = {hook["id"]: hook["entry"] for hook in hooks}
-    assert "--persona pedantic --min-severity medium" in entries["zizmor"]
+    assert "--persona auditor --min-severity low" in entries["zizmor"]
     assert "-shellcheck .venv/bin/shellcheck" in entries["actionlint"]

@@ -6,6 +6,7 @@ project; engine/tests/policy/cases/ has workflows that it accepts, and edits of 
 
 from __future__ import annotations
 
+from policy.answers import faults_of_answers
 from policy.files import Repository
 from policy.pins import faults_of_pins
 from policy.reach import faults_of_reach
@@ -18,4 +19,5 @@ def faults(repository: Repository) -> list[str]:
     """Empty when all of .github/ holds to the policy."""
     if broken := repository.broken:
         return broken
-    return [*faults_of_rules(repository), *faults_of_pins(repository), *faults_of_reach(repository)]
+    found = [*faults_of_rules(repository), *faults_of_pins(repository), *faults_of_reach(repository)]
+    return [*found, *faults_of_answers(repository)]

@@ -14,8 +14,8 @@ from typing import Any
 from policy.files import File, Repository, expressions
 
 HOSTED = re.compile(r"ubuntu-(latest|\d\d\.\d\d(-arm)?)|windows-(latest|\d{4}|11-arm)|macos-(latest|\d+)(-\w+)?")
-# Job of ci.yml, and the workflow that it calls -> what they may write: the comment of the comparison.
-WRITES = {"eval-change": {"pull-requests"}}
+# Where a walk begins -> what may be written from there: the comment of the comparison.
+WRITES = {"ci.yml eval": {"pull-requests"}}
 _SECRETS = re.compile(r"(?<![\w.-])secrets(?![\w-])", re.IGNORECASE)
 
 
@@ -111,8 +111,7 @@ def _permissions(granted: Any, here: tuple[str, ...]) -> Iterator[str]:
     if not isinstance(granted, dict):
         yield _fault(here, f"its rights are not listed: {granted or 'those of the repository'}")
         return
-    words = {word for place in here for word in re.split(r"[ .]", place)}
-    allowed = {scope for name, scopes in WRITES.items() if name in words for scope in scopes}
+    allowed = WRITES.get(here[0], set())
     for scope, level in granted.items():
         if level == "write" and scope == "id-token":
             yield _fault(here, "asks for an identity: id-token: write")

@@ -34,7 +34,7 @@ RUNNER = "ubuntu-24.04"
 LIMIT_S = 800
 KILLED = -signal.SIGKILL
 # Programs that steps and what is played start by their names.
-_TOOLS = ("bash", "git", "make", "sha256sum")
+_TOOLS = ("bash", "git", "make", "python3", "sha256sum")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOWHERE = "http://127.0.0.1:9"
 

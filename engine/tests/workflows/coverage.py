@@ -9,11 +9,17 @@ from typing import Any, NamedTuple
 from sluice.core.extras import extras
 from workflows.act import Job, Run, load
 
-# Workflows that the tests run, with all that they call; scorecard.yml has no step of its own to run.
+# Workflows that the tests run, with all that they call; those of an extra where it is there.
+_OF_EXTRAS = {
+    "train": "finetune",
+    "upgrade-template": "upgrade",
+    "template-tests": "engine_tests",
+    "answer-requests": "hosted",
+}
 RUN = tuple(
     f"{name}.yml"
-    for name in ("ci", "release", "rollback", "train", "nightly", "test-cluster", "upgrade-template")
-    if (name != "train" or "finetune" in extras()) and (name != "upgrade-template" or "upgrade" in extras())
+    for name in ("ci", "release", "rollback", "nightly", "scorecard", *_OF_EXTRAS)
+    if _OF_EXTRAS.get(name) in (None, *extras())
 )
 
 

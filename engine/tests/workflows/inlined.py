@@ -31,7 +31,9 @@ def write_inlined(root: Path, workflow: str) -> None:
 
 def _inlined(caller: dict[str, Any], callee: dict[Any, Any]) -> dict[str, Any]:
     ((_, job),) = callee["jobs"].items()
-    given = {name: _expression(str(value)) for name, value in caller.get("with", {}).items()}
+    inputs = (callee[True]["workflow_call"] or {}).get("inputs", {})
+    given = {name: f"'{said.get('default', '')}'" for name, said in inputs.items()}
+    given |= {name: _expression(str(value)) for name, value in caller.get("with", {}).items()}
     job = _with_inputs(job, given)
     declared = (callee[True]["workflow_call"] or {}).get("outputs", {})
     outputs = {name: job["outputs"][output["value"].split(".")[-1].rstrip(" }")] for name, output in declared.items()}

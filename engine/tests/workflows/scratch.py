@@ -50,7 +50,8 @@ class Scratch:
             models[role] = {"name": role, "source": f"file:{path}", "sha256": digest, "licence": "CC0-1.0"}
         self.write("config/models.yaml", yaml.safe_dump(models))
         # A key of GitHub's that act refuses.
-        self.edit(".github/workflows/release.yml", "  queue: max ", "  # queue: max ")
+        for path in (self.root / ".github" / "workflows").glob("*.yml"):
+            path.write_text(path.read_text().replace("  queue: max", "  # queue: max"))
         overlays = self.root / "k8s" / "overlays"
         for environment in ("staging", "production"):
             shutil.rmtree(overlays / environment)
@@ -99,8 +100,9 @@ def tracked() -> list[str]:
     return [name for name in listed if name and not name.startswith(LEFT_OUT) and (ROOT / name).is_file()]
 
 
-def repository() -> dict[str, Any]:
-    return {"full_name": REPOSITORY, "name": "app", "default_branch": "main", "owner": {"login": "octo"}}
+def repository(*, private: bool = False) -> dict[str, Any]:
+    owner = {"login": "octo"}
+    return {"full_name": REPOSITORY, "name": "app", "default_branch": "main", "owner": owner, "private": private}
 
 
 def pull_request(
@@ -118,7 +120,9 @@ def pull_request(
     return {"action": "synchronize", "number": 7, "pull_request": pull, "repository": repository()}
 
 
-def pushed(scratch: Scratch, *, message: str = "A change", author: str = "octocat") -> dict[str, Any]:
+def pushed(
+    scratch: Scratch, *, message: str = "A change", author: str = "octocat", private: bool = False
+) -> dict[str, Any]:
     """The event of a push of the commit that is checked out to main."""
     commit = {"id": scratch.head, "message": message, "author": {"name": author, "email": "octocat@example.invalid"}}
     return {
@@ -127,7 +131,7 @@ def pushed(scratch: Scratch, *, message: str = "A change", author: str = "octoca
         "after": scratch.head,
         "head_commit": commit,
         "commits": [commit],
-        "repository": repository(),
+        "repository": repository(private=private),
         "pusher": {"name": author},
     }
 

@@ -107,9 +107,22 @@ if "redteam" in extras():
         assert (place.artifact("red-team", run=910) / "redteam.json").is_file()
 
 
-def test_the_cluster_s_test_is_asked_for(place: World) -> None:
-    assert place.dispatch("test-cluster.yml", number=907).status == 0
-    assert place.made()[-3:] == ["release", "kind", "e2e-cluster"]
+if "engine_tests" in extras():
+
+    def test_the_template_s_own_tests_are_asked_for_with_a_cluster(place: World) -> None:
+        assert place.dispatch("template-tests.yml", number=907).status == 0
+        assert {"test-engine", "test-workflows", "test-drill", "test-fork"} <= set(place.made())
+        assert {"release", "kind", "e2e-cluster"} <= set(place.made())
+
+
+def test_a_private_repository_is_scored_where_it_says_so(bare: World) -> None:
+    bare.scratch.branch("scored")
+    run = bare.release(workflow="scorecard.yml", number=911, event={"private": True})
+    assert run.status == 0
+    assert "the variable CODE_SCANNING=on" in run.summary
+    assert bare.kept("scanned") == []
+    assert bare.release(workflow="scorecard.yml", number=912).status == 0
+    assert len(bare.kept("scanned")) == 1
 
 
 if "upgrade" in extras():
@@ -129,5 +142,5 @@ if "upgrade" in extras():
 
 def test_every_step_has_run(bare: World, place: World) -> None:
     """With those of the tests before."""
-    for workflow in RUN[2:]:
+    for workflow in {*RUN} - {"ci.yml", "release.yml", "answer-requests.yml"}:
         assert bare.missed(workflow) & place.missed(workflow) == set(), workflow

@@ -11,6 +11,8 @@ from workflows.world import World
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PROMPT = "prompts/answer.prompt.yml"
+# Jobs of a release without a cluster, as far as its rehearsal.
+ALONE = ("release/plan", "release/release", "release/sign", "staging/deploy-release/deploy", "release/rehearse")
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +20,9 @@ def first(bare: World) -> str:
     """The release that is live before the others are tried; its id."""
     run = bare.release(number=700)
     assert run.status == 0
-    assert set(run.results) == {"release/plan", "release/release", "release/rehearse", "release/champion"}
+    assert set(run.results) == {*ALONE, "production/deploy-release/deploy", "release/publish"}
+    assert "The record alone is moved" in run.summary
+    assert "No image is built - the variable SLUICE_IMAGE_BASE" in run.summary
     return run.job("release").outputs["stage.release"]
 
 
@@ -67,8 +71,7 @@ def test_a_stopped_canary_fails_the_job_and_the_champion_stays(bare: World, firs
     run = stopped[0]
     assert run.status == 1
     assert run.results == {
-        "release/plan": "success",
-        "release/release": "success",
+        **dict.fromkeys(ALONE, "success"),
         "release/rehearse": "failure",
         "release/stopped": "success",
     }
@@ -99,11 +102,44 @@ def test_a_canary_that_the_cluster_stops_opens_an_issue_with_its_reason(place: W
     assert run.status == 1
     assert {job for job, result in run.results.items() if result == "failure"} == {"release/production"}
     assert run.job("stopped").result == "success"
-    assert "release/champion" not in run.results
+    assert "release/publish" not in run.results
     assert place.record() == [("rejected", run.job("release").outputs["stage.release"])]
     (issue,) = place.github.issues.values()
     assert "production:" in issue["body"]
     assert "Nothing was live" in issue["body"]
+
+
+def test_what_was_lost_is_unknown_and_the_next_run_settles_it_first(
+    bare: World, first: str, stopped: list[Run]
+) -> None:
+    """The rehearsal's machine is lost, so it gives no reason; the next commit is released, against what is live."""
+    bare.scratch.branch("lost")
+    bare.scratch.edit(PROMPT, "the shortest span", "one short span")
+    bare.scratch.commit("Its machine is lost")
+    lost = bare.release(number=705, PLAYED_CANARY="lost")
+    assert lost.job("stopped").result == "success"
+    candidate = lost.job("release").outputs["stage.release"]
+    assert bare.record()[-1] == ("unknown", candidate)
+    assert f"Release {candidate} ended unknown" in [one["title"] for one in bare.github.issues.values()]
+    run = bare.release(number=706)
+    assert run.status == 0
+    assert run.results["reconcile/deploy-release/deploy"] == "success"
+    assert bare.record()[-3:] == [("rejected", candidate), ("promoting", candidate), ("promoted", candidate)]
+    assert stopped[0].status == 1
+    assert first != candidate
+
+
+def test_in_a_private_repository_nothing_is_signed_unless_it_says_so(bare: World, first: str) -> None:
+    bare.scratch.branch("private")
+    bare.scratch.write("k8s/overlays/production/NOTES.md", "A note.\n")
+    bare.scratch.commit("Only what is deployed changes")
+    before = bare.kept("attested")
+    run = bare.release(number=707, event={"private": True})
+    assert run.status == 0
+    assert "release/sign" not in run.results
+    assert "ATTESTATIONS=on signs in a private repository" in run.summary
+    assert bare.kept("attested") == before
+    assert first
 
 
 @pytest.mark.usefixtures("stopped")

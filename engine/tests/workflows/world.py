@@ -38,10 +38,11 @@ class World:
         actor = event.pop("actor", "octocat")
         return self._run("ci.yml", "pull_request", pull_request(self.scratch, **event), number=number, actor=actor)
 
-    def release(self, *, number: int, attempt: int = 1, event: dict[str, str] | None = None, **options: Any) -> Run:
+    def release(self, *, number: int, attempt: int = 1, event: dict[str, Any] | None = None, **options: Any) -> Run:
         """Runs release.yml for the commit that is checked out. `event`: words of pushed()."""
+        workflow = options.pop("workflow", "release.yml")
         payload = pushed(self.scratch, **event or {})
-        return self._run("release.yml", "push", payload, number=number, attempt=attempt, **options)
+        return self._run(workflow, "push", payload, number=number, attempt=attempt, **options)
 
     def dispatch(self, workflow: str, *, number: int, actor: str = "octocat", fails: str = "", **inputs: str) -> Run:
         """Runs a workflow by hand. `fails`: what `make` is to fail at."""

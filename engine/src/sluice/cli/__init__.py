@@ -7,6 +7,7 @@ Errors are caught once, in `main`.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from functools import cache
@@ -87,11 +88,15 @@ def command() -> Any:
 
 def main() -> int:
     """Runs the command line. Exit codes: 0 done, 1 an error to mend or a canary that was stopped,
-    3 refused by an evaluation gate, 130 interrupted."""
+    3 refused by an evaluation gate, 4 answers are awaited (extra `hosted`), 130 interrupted."""
     die_with_parent()
     watch_parent()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if os.environ.get("PROVIDER_KEYS"):
+            from sluice.llm.settings import take_keys
+
+            take_keys(os.environ)
         status = command()(standalone_mode=False)
     except SluiceError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,41 +1,37 @@
-"""`sluice ci`: plans, checks and reports a workflow run on GitHub. Workflow steps call it; it also works on a
-laptop."""
+"""`sluice ci`: what a workflow run asks and reports; what needs no installation is in engine/scripts/ci.py."""
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from sluice.cli.common import BaseOption, set_outputs, tell
-from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.cli.common import set_outputs, tell
+from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
-Needs = Annotated[str, typer.Option(help="The context `needs` as JSON.", envvar="NEEDS")]
 group = typer.Typer(no_args_is_help=True, help="What a run on GitHub decides and tells.")
 
 
 @group.command()
-def plan(
-    base: BaseOption = "origin/main",
-    head: Annotated[str, typer.Option(help="Branch, tag or commit of the change.")] = "HEAD",
-) -> None:
-    """Say which jobs of ci.yml a change needs, by the paths that it changes; on doubt, all of them.
+def keys() -> None:
+    """Say which keys of providers are not set here: without them no model can be called, and nothing rehearsed.
 
-    In GitHub Actions the answer goes into the outputs of the step, `true` or `false` for each job, and the summary."""
-    from sluice.github.job_plan import plan_change, summary
+    Output on GitHub: `missing`, empty when all are there. A pull request has no secrets."""
+    from sluice.llm.model_files import Models
+    from sluice.llm.settings import load_providers, missing_keys
 
-    workspace = Workspace.find()
-    found = plan_change(workspace.root, base, head)
-    if missing := _keys_of_providers(workspace):
-        found = found.omit(
-            "rehearse-release", f"{', '.join(missing)} not set: no model can be called; main rehearses it"
-        )
-    print(summary(found))
-    tell(summary(found))
-    print(set_outputs(found.outputs()), file=sys.stderr)
+    missing = ""
+    with suppress(SluiceError):  # a broken file is for the tests to tell, not a reason to do less
+        providers = load_providers(Workspace.find().config / "providers.yaml", roles=Models.roles())
+        missing = ", ".join(missing_keys((*providers.chat, *providers.judge)))
+    if missing:
+        tell(f"Not rehearsed: {missing} not set, so no model can be called. A release rehearses it.")
+    print(f"missing: {missing or 'none'}")
+    print(set_outputs({"missing": missing}), file=sys.stderr)
 
 
 @group.command()
@@ -51,20 +47,8 @@ def project() -> None:
 
 
 @group.command()
-def required(needs: Needs) -> None:
-    """Fail unless every job succeeded, or was skipped because the plan had said that it is not needed."""
-    from sluice.github.required_jobs import judge, summary
-
-    outcomes = judge(needs)
-    print(summary(outcomes))
-    tell(summary(outcomes))
-    if faults := [f"{one.job}: {one.result}: {one.fault}" for one in outcomes if one.fault]:
-        raise ValidationErrors("required", faults)
-
-
-@group.command()
 def issue(
-    needs: Needs,
+    needs: Annotated[str, typer.Option(help="The context `needs` as JSON.", envvar="NEEDS")],
     title: Annotated[str, typer.Option(help="Title of the issue.")],
     marker: Annotated[str, typer.Option(help="The word that the issue is found by.")],
 ) -> None:
@@ -75,15 +59,3 @@ def issue(
 
     said = report_trouble(title, needs, os.environ, marker=marker)
     print(f"{said.message} {said.url or ''}".rstrip())
-
-
-def _keys_of_providers(workspace: Workspace) -> list[str]:
-    """Variables with keys of providers that are not set here. A pull request has no secrets."""
-    from sluice.llm.model_files import Models
-    from sluice.llm.settings import load_providers, missing_keys
-
-    try:
-        providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
-    except SluiceError:
-        return []  # a broken file is for the tests to tell, not a reason to do less
-    return missing_keys((*providers.chat, *providers.judge))

@@ -11,6 +11,7 @@ import typer
 
 from sluice.cli.common import BaseOption, ReplayOption, find_release, print_json, tell
 from sluice.core.errors import GateFailed
+from sluice.core.extras import hooks
 from sluice.core.workspace import Workspace
 
 
@@ -59,11 +60,16 @@ def eval_change(
         text = (found.reports / COMMENT).read_text()
         print(in_the_terminal(found.comparison))
         print(f"reports: {found.reports}")
+    elsewhere = next(filter(None, (ask(found, os.environ) for ask in hooks("unanswered").values())), None)
+    if elsewhere:  # the verdict is not about this comparison
+        text = f"### {elsewhere.message}\n\n{elsewhere.remedy}\n"
     if publish:
         from sluice.github.pull_request_comment import upsert_comment
 
         tell(text)
         print(upsert_comment(text, os.environ, marker="comparison").message, file=sys.stderr)
+    if elsewhere:
+        raise elsewhere
     if found.comparison is None:
         print(text.strip())
     elif not found.comparison.passed:

@@ -81,8 +81,8 @@ def release_verify(
         str, typer.Option("--judged-in", help="Fail unless it was judged against the champion of this environment.")
     ] = "",
     attested: Annotated[
-        bool, typer.Option("--attested", envvar="SLUICE_ATTESTED", help="Fail without GitHub's attestation.")
-    ] = False,
+        bool | None, typer.Option("--attested/--unsigned", envvar="SLUICE_ATTESTED", help="GitHub's attestation.")
+    ] = None,
 ) -> None:
     """Check every digest of a release again, here and in the shared artifact store, and GitHub's attestation of its
     manifest.
@@ -94,7 +94,7 @@ def release_verify(
     workspace = Workspace.find()
     manifest, folder = find_release(workspace, release, env)
     store = shared_artifact_store(os.environ) if shared_address(os.environ) else None
-    attestation = check_attestation(folder, os.environ)
+    attestation = check_attestation(folder, os.environ, signed=attested is not False)
     checks = [check_folder(folder), check_artifact_store(store, workspace, folder), attestation]
     if judged:
         checks.append(check_champion(manifest, record_of(workspace, judged)))

@@ -1,5 +1,4 @@
-"""`sluice release plan`, `stage`, `promote`, `reject`, `publish`: the release as resumable steps, one for each job of
-release.yml.
+"""`sluice release plan`, `stage`, `promote`, `conclude`, `publish` …: the release as resumable steps of release.yml.
 
 They join the commands of `release.py` in one group. Each may be run again after it was killed. Outside of GitHub they
 work as well, with SLUICE_ARTEFACTS set.
@@ -32,14 +31,15 @@ from sluice.core.workspace import Workspace
 def release_plan(env: EnvironmentOption) -> None:
     """Say whether there is anything to release since the commit that was last decided about.
 
-    Output on GitHub: `make`, true or false."""
+    Outputs on GitHub: `make`, true or false; `unknown`, the release of which nobody knows how it ended."""
     from sluice.jobs.release_steps import plan
 
     workspace = Workspace.find()
-    found = plan(workspace, record_of(workspace, env))
+    found = plan(workspace, record := record_of(workspace, env))
     print(found.reason if found.make else f"Nothing to release: {found.reason}")
     tell(f"### {'A release is made' if found.make else 'Nothing to release'}\n\n{_code(found.reason)}")
-    set_outputs({"make": "true" if found.make else "false"})
+    outputs = {"make": "true" if found.make else "false", "unknown": lost.id if (lost := record.unknown()) else ""}
+    set_outputs(outputs)
 
 
 @group.command("stage")
@@ -89,38 +89,80 @@ def release_promote(
     print(f"{release} is the champion of {env}" + ("" if moved else " already"))
 
 
-@group.command("reject")
-def release_reject(
+@group.command("conclude")
+def release_conclude(
     release: ReleaseArgument,
     env: EnvironmentOption,
-    reason: Annotated[str, typer.Option(help="Why.", envvar="REASON")] = "",
-    issue: Annotated[
-        bool, typer.Option("--issue", help="Open an issue on GitHub, or renew the one that is open.")
-    ] = False,
+    reason: ReasonOption = "",
+    needs: Annotated[str, typer.Option(help="The context `needs` of GitHub, as JSON.", envvar="NEEDS")] = "",
+    issue: Annotated[bool, typer.Option("--issue", help="Open an issue on GitHub, or renew it.")] = False,
 ) -> None:
-    """Note that a release was stopped. The champion stays."""
+    """Note how a release ended that did not become live. What is live stays live.
+
+    It was stopped where there is a reason, given or an output of a job. Any other end - out of time, cancelled, its
+    runner lost - is unknown: the rollout may go on, and `sluice release reconcile` settles it."""
+    from sluice.github.workflow_run import jobs_of
     from sluice.release import champion
 
     workspace = Workspace.find()
-    said = reason or "a job before the promotion failed without a reason; its log says more"
-    record = record_of(workspace, env)
-    champion.reject(workspace, record, release, said, commit=git.commit(workspace.root))
-    print(f"{release} was stopped; {champion.champion_id(record) or 'nothing'} is live in {env}")
+    record, commit = record_of(workspace, env), git.commit(workspace.root)
+    jobs = jobs_of(needs).items() if needs or not reason else ()
+    ended = {job: facts for job, facts in jobs if facts.get("result") in ("failure", "cancelled")}
+    told = [text for facts in ended.values() if (text := (facts.get("outputs") or {}).get("reason"))]
+    said = reason or "; ".join(told)
+    if said:
+        champion.reject(workspace, record, release, said, commit=commit)
+    elif (lost := record.unknown()) is None or lost.id != release:
+        how = ", ".join(f"{job}: {facts['result']}" for job, facts in ended.items())
+        record.append("unknown", release, commit=commit, reason=f"no job gave a reason: {how}")
+    live = champion.champion_id(record)
+    print(f"{release} {'was stopped' if said else 'ended unknown'}; {live or 'nothing'} is live in {env}")
     if issue:
-        print(_open_issue(release, env, said, champion.champion_id(record)))
+        print(_open_issue(release, env, said, live))
+
+
+@group.command("reconcile")
+def release_reconcile(
+    env: EnvironmentOption,
+    cluster: Annotated[str, typer.Option(help="Name of what kubectl reaches; empty: none.", envvar="CLUSTER")] = "",
+    timeout: Annotated[str, typer.Option(help="The most time for a rollout that is under way.")] = "2h",
+) -> None:
+    """Settle what a lost run has left: a promotion that was cut off, a release of which nobody knows how it ended.
+
+    A cluster is asked, and watched while its rollout is under way."""
+    from functools import partial
+
+    from sluice.cluster.deploy_release import end_of_rollout
+    from sluice.cluster.kubectl import Cluster
+    from sluice.cluster.release_overlay import place_of_rollout
+    from sluice.jobs.release_steps import reconcile
+    from sluice.rollout.analysis_templates import parse_duration
+
+    workspace, end_of = Workspace.find(), None
+    if cluster:
+        there = (Cluster(workspace.state), *place_of_rollout(workspace, env))
+        end_of = partial(end_of_rollout, *there, show=print, seconds=parse_duration(timeout))
+    said = reconcile(workspace, record_of(workspace, env), end_of)
+    print(said)
+    tell(_code(said))
 
 
 @group.command("publish")
 def release_publish(release: ReleaseArgument, env: EnvironmentOption) -> None:
     """Make the GitHub Release: notes out of what changed since its parent, release.json and the report beside it.
 
-    It is named by the release id. What is there already stays; what a run that was cut off left out is added."""
+    It is named by the release id. What is there stays, what is missing is added; one that is not live is left out."""
     from sluice.github.github_release import publish_release
+    from sluice.release import champion
     from sluice.release.manifest import FILE
     from sluice.release.release_diff import compare_releases, markdown
     from sluice.release.release_report import FILE as REPORT
 
     workspace = Workspace.find()
+    if release != (live := champion.champion_id(record_of(workspace, env))):
+        tell(f"No GitHub Release of {_code(release)}: {_code(live or 'nothing')} is live in {env}.")
+        print(f"{release} is not live in {env}: nothing is published")
+        return
     manifest, folder = find_release(workspace, release, env)
     notes = markdown(compare_releases(_parent(workspace, manifest.parent), (manifest, folder)))
     files = {name: (folder / name).read_bytes() for name in (FILE, REPORT) if (folder / name).is_file()}
@@ -138,15 +180,18 @@ def _open_issue(release: str, env: str, reason: str, live: str | None) -> str:
     server, repository = (os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY"))
     run = f"{server}/{repository}/actions/runs/{os.environ.get('GITHUB_RUN_ID', '')}"
     stays = f"{_code(live)} is live and stays live" if live else "Nothing was live"
-    text = f"""{_code(release)} was stopped on its way to {env}. {stays}.
+    if not reason:
+        stays = "A rollout may go on without it; the next release, or the failed job run again, settles that first"
+    ended = "was stopped" if reason else "ended unknown"
+    text = f"""{_code(release)} {ended} on its way to {env}. {stays}.
 
-Reason: {_code(reason)}
+Reason: {_code(reason or "no job gave one")}
 
 - [The run]({run}): the failed job has the log, its artifact `release` the report with every case.
 - [The commit]({server}/{repository}/commit/{git.commit(Path.cwd())})
 - What to do: `docs/github.md`, *If a release was stopped*.
 """
-    posted = upsert_issue(f"Release {release} was stopped", text, os.environ, marker=f"stopped-{env}-{release}")
+    posted = upsert_issue(f"Release {release} {ended}", text, os.environ, marker=f"stopped-{env}-{release}")
     return f"{posted.message}: {posted.url}"
 
 

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sluice.core.extras import extras
 from sluice.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from sluice.core.project import Project
+
+TEMPLATE_ONLY = "engine_tests"  # the template's own work, which no project wants
 
 Name = Annotated[str, typer.Option(help="The label `project`; namespaces, buckets and roles begin with it.")]
 Organisation = Annotated[str, typer.Option(help="Owner of the repository on GitHub.")]
@@ -72,13 +75,15 @@ def init(
         return
     apply(workspace.root, planned)
     print(f"{count}; staged, not committed")
+    if TEMPLATE_ONLY in extras():
+        _leave_out(workspace.root, [TEMPLATE_ONLY], clean=False)
     print("next: `make check` and `make test`, then commit")
     print("undo: git reset --hard")
     if planned.removed:
         print(_INSTEAD_OF_THE_STARTER_DATA)
 
 
-def _leave_out(root: Path, names: list[str], *, dry_run: bool) -> None:
+def _leave_out(root: Path, names: list[str], *, dry_run: bool = False, clean: bool = True) -> None:
     """Takes extras out of the checkout, records that in config/project.yaml, and stages it."""
     from sluice.core.atomic_files import write_atomic
     from sluice.core.git import run
@@ -91,7 +96,8 @@ def _leave_out(root: Path, names: list[str], *, dry_run: bool) -> None:
     if dry_run:
         print(f"{', '.join(chosen)} would go")
         return
-    require_clean(root)
+    if clean:
+        require_clean(root)
     changed = remove(root, chosen)
     gone = sorted({*load_project(root / "config").without, *chosen})
     write_atomic(root / PROJECT, edit_project((root / PROJECT).read_text(encoding="utf-8"), {"without": gone}))

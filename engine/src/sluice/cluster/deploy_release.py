@@ -225,6 +225,35 @@ def _remember(client: httpx.Client, target: RolloutTarget, observer: RolloutObse
         observer.show(f"the promotion was not noted: {error.message}")
 
 
+def end_of_rollout(cluster: Cluster, namespace: str, name: str, release: str, *, show: Show, seconds: float) -> str:
+    """How a release ended that was applied before. One that is under way is watched.
+
+    Args:
+        cluster: Where.
+        namespace: Of the Rollout.
+        name: Of the Rollout.
+        release: Its id.
+        show: Prints a line.
+        seconds: The most time for the watch.
+
+    Returns:
+        `promoted`, or why it is not live.
+
+    Raises:
+        SluiceError: The cluster does not answer, or there is no end in that time.
+    """
+    with cluster.client() as client:
+        path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts"
+        found = read(client, path, fieldSelector=f"metadata.name={name}")["items"]
+        if not found or (now := read_rollout(found[0])).release != release:
+            return f"the cluster has {now.release or 'another release' if found else 'no Rollout'}"
+        observer = RolloutObserver(
+            client, target_of(found[0]), show, WatchTimeouts(), template=template_key(found[0]["spec"]["template"])
+        )
+        ended = observer.until_end(seconds)
+        return ended.kind if ended.kind == "promoted" else "; ".join((ended.kind, *ended.reasons))
+
+
 def _begins(before: RolloutStatus | None, release: str) -> str:
     if before is None:
         return f"first deploy of {release}: nothing was live before, so Argo Rollouts runs no canary steps"

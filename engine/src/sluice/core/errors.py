@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 
@@ -41,3 +42,17 @@ class GateFailed(SluiceError):
 
 class CanaryStopped(SluiceError):
     """A canary step failed: the weight is back at 0, the champion stays live."""
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A hint for a word that is not known.
+
+    Args:
+        word: what was written.
+        known: what could have been.
+
+    Returns:
+        ` (did you mean 'x'?)`, or an empty string when nothing known is close.
+    """
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""

@@ -9,8 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sluice.core.errors import SluiceError
-from sluice.core.settings import nearest
+from sluice.core.errors import SluiceError, nearest
 
 # A commit is made again with the same id: names and times are given, not taken from the machine.
 _IDENTITY = {

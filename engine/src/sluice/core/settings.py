@@ -5,7 +5,6 @@ Subclass `Settings`, then `load_settings(path, Model)`. Nothing is read at impor
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, TypeVar, get_origin
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.errors import nearest as nearest
 
 
 class Settings(BaseModel):
@@ -86,20 +86,6 @@ def _collect_lines(node: yaml.Node, at: Place, lines: Lines) -> None:
     elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
             _collect_lines(item, (*at, number), lines)
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """A hint for a word that is not known.
-
-    Args:
-        word: what was written.
-        known: what could have been.
-
-    Returns:
-        ` (did you mean 'x'?)`, or an empty string when nothing known is close.
-    """
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 def load_settings(path: Path, model: type[S]) -> S:

@@ -22,7 +22,7 @@ from sluice.core.errors import SluiceError
 from sluice.evaluation.response_cache import ResponseCache
 from sluice.llm.chat import ChatProvider, Delta, Messages, Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
-from sluice.llm.settings import ProviderSpec
+from sluice.llm.settings import ProviderSpec, RemoteSpec
 from sluice.prompts import ModelParameters
 
 # Keys that decide about no answer; a kind's own keys may. Of those named second, None stands for "not there".
@@ -114,6 +114,29 @@ def times(
     return latency_ms, ttft_ms
 
 
+def response_key(
+    spec: ProviderSpec, messages: Messages, asked: ModelParameters, trial: int, model_digest: str = ""
+) -> str:
+    """The key of a response, in hex.
+
+    Args:
+        spec: who is asked.
+        messages: as they are sent.
+        asked: with the seed of the trial.
+        trial: which of several answers it is.
+        model_digest: of a local model.
+    """
+    return digest_of(
+        {
+            "provider": dict.fromkeys(_ALWAYS) | spec.model_dump(mode="json", exclude=_NOT_ASKED),
+            "model": model_digest,
+            "messages": [dict(message) for message in messages],
+            "parameters": asked.model_dump(mode="json"),
+            "trial": trial,
+        }
+    )
+
+
 class RecordedChat:
     """`specs`: the providers of the role, in order; `model_digest`: of the local model with its adapter.
 
@@ -160,6 +183,11 @@ class RecordedChat:
             yield self._last(kept)
             return
         if self._replay:
+            if isinstance(self._first, RemoteSpec):
+                # Without its address: whoever asks it finds the provider by name, in settings of their own.
+                request = {"digest": key, "provider": self._first.name, "trial": record.trial}
+                request |= {"messages": [dict(message) for message in messages]}
+                self._cache.note_missing(key, request | {"parameters": asked.model_dump(mode="json")})
             record.missed = f"no recorded response of {self._first.name} (key {key[:12]})"
             raise NotRecordedError(record.missed, remedy="ask it where the provider can be reached, or fetch the cache")
         chat = self._chat()
@@ -192,15 +220,7 @@ class RecordedChat:
         record.made(key)
 
     def _key(self, spec: ProviderSpec, messages: Messages, asked: ModelParameters, trial: int) -> str:
-        return digest_of(
-            {
-                "provider": dict.fromkeys(_ALWAYS) | spec.model_dump(mode="json", exclude=_NOT_ASKED),
-                "model": self._model_digest if spec.kind == "local" else "",
-                "messages": [dict(message) for message in messages],
-                "parameters": asked.model_dump(mode="json"),
-                "trial": trial,
-            }
-        )
+        return response_key(spec, messages, asked, trial, self._model_digest if spec.kind == "local" else "")
 
     def _last(self, kept: dict[str, Any]) -> Delta:
         """The cost is by the prices of today."""

@@ -16,6 +16,7 @@ from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of
 
 FOLDER = "responses"  # below .sluice/
+MISSING = "missing"  # below the cache: requests that replay found no response for
 
 
 class ResponseCache:
@@ -47,6 +48,11 @@ class ResponseCache:
         """
         entry = {"key": key, "sha256": _seal(key, value), "value": value}
         write_atomic(self._path(key), json.dumps(entry, ensure_ascii=False, allow_nan=False), sync=False)
+
+    def note_missing(self, key: str, request: dict[str, Any]) -> None:
+        """Notes a request that replay found no response for, so that it can be asked elsewhere."""
+        path = self.folder / MISSING / f"{key}.json"
+        write_atomic(path, json.dumps(request, ensure_ascii=False, allow_nan=False), sync=False)
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"

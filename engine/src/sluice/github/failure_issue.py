@@ -13,8 +13,8 @@ from sluice.github.workflow_run import jobs_of, run_url
 def report_trouble(title: str, needs: str, environment: Mapping[str, str], *, marker: str) -> CommentResult:
     """Opens or updates the issue while a job fails; closes it when all succeeded.
 
-    A job is skipped where the repository lacks what it needs, or because another failed: it says nothing by itself. A
-    run that somebody has cancelled says neither: the issue stays as it is.
+    A job is skipped where the repository lacks what it needs, or because another failed: it says nothing by itself. One
+    that ran out of time or lost its runner is `cancelled`, and trouble; whoever cancels a whole run does not get here.
 
     Args:
         title: Of the issue.
@@ -29,7 +29,7 @@ def report_trouble(title: str, needs: str, environment: Mapping[str, str], *, ma
     url = run_url(environment)
     where = f"[This run]({url})" if url else "This run"
     rows = table(("job", "result"), list(results.items()))
-    if "failure" in results.values():
+    if {"failure", "cancelled"} & set(results.values()):
         body = (
             f"{where} of commit {environment.get('GITHUB_SHA', 'unknown')} failed.\n\n{rows}\n"
             "Each run brings this text up to date; the first one in which every job succeeds closes the issue.\n"

@@ -7,6 +7,7 @@ are cached.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from sluice.evaluation.evaluation_tracking import record_comparison
 from sluice.evaluation.metric_resources import open_metrics
 from sluice.evaluation.recorded_scores import RecordedScores, scores_digest
 from sluice.evaluation.reports import ComparedVersion, write_reports
-from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.evaluation.response_cache import FOLDER, MISSING, ResponseCache
 from sluice.evaluation.scoring import rescore
 from sluice.evaluation.summary import cases_digest
 from sluice.jobs.dvc_pipeline import EXPECTED, LOCK, data_edited, evaluate, pull, reproduce
@@ -107,6 +108,7 @@ def review(
         theirs = _ComparedCheckout("base", base, start, _checkout(workspace, start))
         asked_nobody = "as was asked for" if replay else _without_keys(theirs.workspace, here)
         replay = bool(asked_nobody)
+        shutil.rmtree(here.state / FOLDER / MISSING, ignore_errors=True)
         with _named(mine):
             _prepare(here, replay=replay)
             rows = rows_of(here)

@@ -6,7 +6,7 @@ artifact store. Every step may be repeated after a kill: finished work is found 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +104,33 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
         if refused:
             champion.reject(workspace, record, manifest.id, refused, commit=commit)
     return StagedRelease(manifest, folder, refused)
+
+
+def reconcile(workspace: Workspace, record: EnvironmentRecord, end_of: Callable[[str], str] | None) -> str:
+    """Completes a promotion that was cut off, and settles the release of which nobody knows how it ended: its job ran
+    out of time, was cancelled or lost its runner, and its rollout may have gone on.
+
+    Args:
+        workspace: The checkout.
+        record: Of the environment.
+        end_of: `promoted`, or why the release is not live in the cluster; None where nothing but the record can move.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        SluiceError: The cluster does not say: it stays unknown.
+    """
+    if completed := champion.reconcile(workspace, record):
+        return f"{completed}: its promotion was cut off, and is complete now"
+    if (lost := record.unknown()) is None:
+        return "nothing is left of an earlier run"
+    ended = end_of(lost.id) if end_of else "nothing was deployed: there is no cluster"
+    if ended == "promoted":
+        champion.promote(workspace, record, lost.id, commit=lost.commit, reason="found live in the cluster")
+        return f"{lost.id} became live in the cluster while nobody watched; the record says so now"
+    champion.reject(workspace, record, lost.id, f"{lost.reason}; later: {ended}", commit=lost.commit)
+    return f"{lost.id} did not become live: {ended}"
 
 
 def stable_of(workspace: Workspace, record: EnvironmentRecord, candidate: Manifest) -> Manifest | None:

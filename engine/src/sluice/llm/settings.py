@@ -6,18 +6,21 @@ The numbers have no defaults: timeouts and retries are written in the file.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from sluice.core.errors import ValidationErrors
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import Settings, load_settings, nearest
 from sluice.llm.chat import Usage
 
 Parameter = Literal["temperature", "max_tokens", "top_p", "seed", "stop"]
+KEYS = "PROVIDER_KEYS"
 PROMPT_ROLES = ("chat", "judge", "teacher")  # the roles that answer messages, so that a prompt may name them
 
 
@@ -211,3 +214,22 @@ def missing_keys(specs: Sequence[ProviderSpec]) -> list[str]:
     """The variables that hold keys of these providers and are not set here, as on a pull request from a fork."""
     named = {spec.key_env for spec in specs if isinstance(spec, RemoteSpec) and spec.key_env}
     return sorted(name for name in named if not os.environ.get(name))
+
+
+def take_keys(environment: MutableMapping[str, str]) -> None:
+    """Sets the variables that PROVIDER_KEYS holds, `NAME=value` on each line, and takes it away. On GitHub it is the
+    one secret of whatever providers a project names; GitHub masks its lines, so each value is masked here.
+
+    Raises:
+        SluiceError: a line is something else; it is not repeated.
+    """
+    for number, line in enumerate(environment.pop(KEYS, "").split("\n"), 1):
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if name and not (equals and value and re.fullmatch(r"[A-Z][A-Z0-9_]*", name)):
+            raise SluiceError(
+                f"{KEYS}: line {number} is not NAME=value", remedy=f"gh secret set {KEYS} --env evaluation"
+            )
+        if name:
+            if environment.get("GITHUB_ACTIONS") == "true":
+                print(f"::add-mask::{value}", file=sys.stderr)
+            environment.setdefault(name, value)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-from sluice.core.errors import SluiceError
+from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.extras import hooks
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
@@ -24,14 +24,14 @@ PLACE = "SLUICE_ARTEFACTS"
 HERE = "here"  # this machine
 PRODUCTION = "production"
 
-What = Literal["promoting", "promoted", "rolling-back", "rolled-back", "abandoned", "rejected"]
+What = Literal["promoting", "promoted", "rolling-back", "rolled-back", "abandoned", "rejected", "unknown"]
 # An intent, and what closes it.
 CLOSED_BY: Mapping[str, What] = {"promoting": "promoted", "rolling-back": "rolled-back"}
 
 
 class RecordEvent(Settings):
-    """`promoting` and `rolling-back` are intents; `promoted`, `rolled-back` and `abandoned` close them. `commit`: the
-    one that is decided about; `by` and `run`: who did it, and the page of the run on GitHub."""
+    """`promoting` and `rolling-back` are intents; `promoted`, `rolled-back` and `abandoned` close them. `unknown`: its
+    run was lost. `commit`: the one that is decided about; `by`, `run`: who did it, the page of the run on GitHub."""
 
     event: What
     id: ReleaseId
@@ -89,12 +89,26 @@ class EnvironmentRecord:
 
     def pending(self) -> RecordEvent | None:
         """The intent that was neither completed nor abandoned."""
-        last = next((event for event in self.newest() if event.event != "rejected"), None)
+        last = next((event for event in self.newest() if event.event not in ("rejected", "unknown")), None)
         return last if last and last.event in CLOSED_BY else None
 
     def decided(self) -> RecordEvent | None:
         """The last event that says of a commit whether it is live."""
-        return next((event for event in self.newest() if event.event not in CLOSED_BY), None)
+        return next((event for event in self.newest() if event.event not in (*CLOSED_BY, "unknown")), None)
+
+    def unknown(self) -> RecordEvent | None:
+        """The release of which nobody knows how it ended; None once something was said after it."""
+        last = next(self.newest(), None)
+        return last if last and last.event == "unknown" else None
+
+    def require_not_gone_back(self, release: str, since: str) -> None:
+        """GateFailed when it went back to another release after `since`: a repeated run must not undo that."""
+        for event in self.newest():
+            if event.event == "rolled-back" and event.id != release and event.time > since:
+                raise GateFailed(
+                    f"{release}: {self.environment} was rolled back to {event.id} after it was made",
+                    remedy="push a change; what it makes is judged against what is live now",
+                )
 
     def previous(self) -> str:
         """The release that was live before the champion was promoted. SluiceError when there is none.

@@ -88,6 +88,10 @@ def check_champion(manifest: Manifest, record: EnvironmentRecord) -> Verificatio
     """
     live = record.champion()
     where = record.environment
+    try:
+        record.require_not_gone_back(manifest.id, find(record.store, manifest.id).time)
+    except SluiceError as error:
+        return VerificationResult("judged", "failed", _line(error))
     if live is None:
         return VerificationResult("judged", "verified", f"nothing is live in {where}")
     if live.id in (manifest.id, manifest.parent):
@@ -97,17 +101,21 @@ def check_champion(manifest: Manifest, record: EnvironmentRecord) -> Verificatio
     )
 
 
-def check_attestation(folder: Path, variables: Mapping[str, str], *, gh: str = "gh") -> VerificationResult:
+def check_attestation(
+    folder: Path, variables: Mapping[str, str], *, gh: str = "gh", signed: bool = True
+) -> VerificationResult:
     """Asks GitHub whether release.yml of this repository made release.json, by `gh attestation verify`.
 
     Args:
         folder: Of the release.
         variables: With GITHUB_REPOSITORY.
         gh: The program.
+        signed: Whether anything is signed there.
     """
     repository = variables.get("GITHUB_REPOSITORY")
-    if not repository:
-        return VerificationResult("attestation", "not verified", "GITHUB_REPOSITORY is not set")
+    if not repository or not signed:
+        why = "GITHUB_REPOSITORY is not set" if signed else "nothing is signed here"
+        return VerificationResult("attestation", "not verified", why)
     words = [gh, "attestation", "verify", str(folder / FILE), "--repo", repository]
     words += ["--signer-workflow", f"{repository}/{WORKFLOW}"]
     try:

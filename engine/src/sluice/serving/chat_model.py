@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage, convert_to_openai_messages
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.utils import LC_ID_PREFIX
 from pydantic import SkipValidation
 
 from sluice.core.errors import SluiceError
@@ -24,6 +26,7 @@ from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters
 from sluice.serving.answer import ModelError
 from sluice.serving.contracts import Checks
+from sluice.serving.langchain_callbacks import heard
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.telemetry import traces
 
@@ -62,6 +65,26 @@ class ChatModel(BaseChatModel):
         if tool_choice:
             kwargs["tool_choice"] = _choice(tool_choice, [tool["function"]["name"] for tool in shown])
         return self.bind(**kwargs, **({"tools": shown} if shown else {}))
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """As in the base class, without what that does for callbacks and options where there are none."""
+        options = self.callbacks or self.rate_limiter or self.disable_streaming or self.output_version
+        if options or heard(config, verbose=self.verbose):
+            async for piece in super().astream(input, config, stop=stop, **kwargs):
+                yield piece
+            return
+        kwargs.pop("ls_structured_output_format", None)  # of the callbacks
+        name = f"{LC_ID_PREFIX}-{uuid4()}"
+        async for chunk in self._astream(self._convert_input(input).to_messages(), stop, **kwargs):
+            chunk.message.id = name
+            yield cast(AIMessageChunk, chunk.message)
 
     def _astream(
         self,

@@ -12,6 +12,7 @@ import importlib
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from sluice.core.errors import SluiceError
@@ -116,7 +117,7 @@ async def answer_pieces(application: Application, asked: dict[str, Any]) -> Asyn
         asked: `messages`; `question`, the last of a user; and `refused`, why a guard refused the answer before this
             one, empty at the first attempt.
     """
-    given: Any = application
+    given: Any = _unwrapped(application)
     if hasattr(given, "stream_mode"):  # a graph of LangGraph, whose messages come as they are written
         stream = given.astream(asked, stream_mode="messages")
     elif hasattr(given, "astream"):
@@ -134,6 +135,22 @@ async def answer_pieces(application: Application, asked: dict[str, Any]) -> Asyn
                     text = f"\n\n{text}" if author not in (None, piece[0].id) else text
                     author = piece[0].id
                 yield text
+
+
+def _unwrapped(application: Application) -> Any:
+    """The generator in a RunnableLambda, where no callback would be told of it: that makes a task for each piece."""
+    from langchain_core.runnables import RunnableLambda
+
+    from sluice.serving.langchain_callbacks import heard
+
+    function = getattr(application, "afunc", None)
+    alone = inspect.isasyncgenfunction(function) and _takes_only_the_question(function)
+    return function if alone and type(application) is RunnableLambda and not heard() else application
+
+
+@cache
+def _takes_only_the_question(function: Any) -> bool:
+    return len(inspect.signature(function).parameters) == 1  # not LangChain's config beside it
 
 
 def _text(piece: Any) -> str | None:

@@ -145,7 +145,9 @@ class KubeApi:
         """As Argo Rollouts does before it names a template in `currentPodHash` (1.9.1, rollout/sync.go:189-262)."""
         digest = rollout["status"].get("currentPodHash", "")
         if digest and self.path("ReplicaSet", f"sluice-{digest}") not in self.objects:
-            self.put(replica_set(digest, rollout["spec"]["template"]))
+            number = 1 + len([path for path in self.objects if "/replicasets/" in path])
+            annotations = {"rollout.argoproj.io/revision": str(number)}
+            self.put(replica_set(digest, rollout["spec"]["template"], annotations=annotations))
 
     def applied(self, path: str, body: Object, query: dict[str, str]) -> tuple[int, Object]:
         live = self.objects.get(path)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sluice.cluster.deploy_release import DeploymentResult, deploy
+from sluice.cluster.deploy_release import DeploymentResult, deploy, end_of_rollout
 from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictError
 from sluice.cluster.release_overlay import render_release
 from sluice.cluster.rollout_observer import WatchTimeouts
@@ -439,3 +439,25 @@ def test_a_cluster_that_does_not_let_us_tidy_up_changes_no_verdict(api: KubeApi,
     api.refuse["DELETE", "/configmaps/"] = status(403, "Forbidden", words)
     assert run().kind == "promoted"
     assert f"nothing more was tidied up: {words}" in run.lines
+
+
+@pytest.mark.parametrize(("name", "said"), [("promoted", "promoted"), ("stopped", "stopped; ")])
+def test_a_rollout_whose_watch_was_lost_is_watched_to_its_end(api: KubeApi, run: Runner, name: str, said: str) -> None:
+    hold(api)
+    api.recording = recording(name)
+    with pytest.raises(SluiceError, match="no end after"):
+        run(seconds=0)
+    applied = len([method for method, _ in api.requests if method == "PATCH"])
+    place = (run.cluster, "sluice-local", "sluice", release().id)
+    assert end_of_rollout(*place, show=run.lines.append, seconds=240).startswith(said)
+    assert len([method for method, _ in api.requests if method == "PATCH"]) == applied  # it looks, and no more
+
+
+def test_a_release_that_the_cluster_was_never_given_did_not_become_live(api: KubeApi, run: Runner) -> None:
+    place = (run.cluster, "sluice-local", "sluice", release().id)
+    assert end_of_rollout(*place, show=run.lines.append, seconds=240) == "the cluster has no Rollout"
+    hold(api)
+    assert end_of_rollout(*place, show=run.lines.append, seconds=240) == "the cluster has r-000000000000"
+    api.down = True
+    with pytest.raises(SluiceError, match="the API server"):
+        end_of_rollout(*place, show=run.lines.append, seconds=240)

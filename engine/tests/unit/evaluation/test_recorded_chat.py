@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -10,8 +11,15 @@ import pytest
 from langchain_core.messages.ai import AIMessageChunk, add_ai_message_chunks
 from langchain_core.messages.tool import ToolCallChunk
 
-from sluice.evaluation.recorded_chat import CaseRequest, NotRecordedError, RecordedChat, asking, times
-from sluice.evaluation.response_cache import ResponseCache
+from sluice.evaluation.recorded_chat import (
+    CaseRequest,
+    NotRecordedError,
+    RecordedChat,
+    asking,
+    response_key,
+    times,
+)
+from sluice.evaluation.response_cache import MISSING, ResponseCache
 from sluice.llm.chat import ChatProvider, Delta, Messages, ToolParameters, Usage
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.settings import ProviderSpec
@@ -360,3 +368,25 @@ def test_the_rest_of_a_response_that_nobody_waited_for_costs_the_answer_no_time(
 def test_times_without_any_part_are_what_was_measured(cache: ResponseCache) -> None:
     assert times(cache, CaseRequest(), 7.0, None) == (7.0, None)
     assert list(cache.folder.rglob("*.json")) == []
+
+
+def test_replay_notes_what_a_hosted_model_would_be_asked(cache: ResponseCache) -> None:
+    remote = changed(**REMOTE)
+    with pytest.raises(NotRecordedError):
+        ask(RecordedChat(cache, [remote], nobody, replay=True), trial=2)
+    (noted,) = [json.loads(path.read_text()) for path in (cache.folder / MISSING).glob("*.json")]
+    asked = PARAMETERS.model_copy(update={"seed": PARAMETERS.seed + 2})
+    assert noted == {
+        "digest": response_key(remote, ASKED, asked, 2),
+        "provider": remote.name,
+        "parameters": asked.model_dump(mode="json"),
+        "messages": ASKED,
+        "trial": 2,
+    }
+    assert "127.0.0.1" not in json.dumps(noted), "an address is a matter of whoever asks"
+
+
+def test_replay_notes_nothing_for_a_local_model(cache: ResponseCache) -> None:
+    with pytest.raises(NotRecordedError):
+        ask(RecordedChat(cache, [SPEC], nobody, replay=True))
+    assert not (cache.folder / MISSING).exists()

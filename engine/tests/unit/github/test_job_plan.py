@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sluice.github.job_plan import JOBS, RULES, JobPlan, jobs_for, plan_change, plan_for, summary
 
-CODE = "check-code"
-TEST, ENGINE, PROMPTS, EVAL, MANIFESTS, REHEARSE = JOBS[1:]
-MODEL_WORK = {TEST, PROMPTS, EVAL, REHEARSE}
+CODE = "check"
+TEST, ENGINE, EVAL, REHEARSE = JOBS[1:]
+MODEL_WORK = {TEST, EVAL, REHEARSE}
 EVERYTHING = set(JOBS)
 OWN = EVERYTHING - {ENGINE}
 
@@ -29,15 +32,15 @@ OWN = EVERYTHING - {ENGINE}
         (["engine/docs/reference/metrics.md"], {ENGINE}),
         (["docs/hosted-models.md", "README.md"], {ENGINE}),
         # what answers depend on
-        (["prompts/answer.prompt.yml"], {TEST, PROMPTS, EVAL, REHEARSE}),
-        (["data.dvc", "dvc-store/files/md5/ab/cdef"], {TEST, EVAL, REHEARSE}),
-        (["pipelines/params.yaml"], {TEST, EVAL, REHEARSE}),
-        (["pipelines/dvc.yaml"], {TEST, ENGINE, EVAL, REHEARSE}),
+        (["prompts/answer.prompt.yml"], {TEST, EVAL}),
+        (["data.dvc", "dvc-store/files/md5/ab/cdef"], {TEST, EVAL}),
+        (["pipelines/params.yaml"], {TEST, EVAL}),
+        (["pipelines/dvc.yaml"], {TEST, ENGINE, EVAL}),
         # the cluster
-        (["k8s/base/rollout.yaml"], {TEST, MANIFESTS, REHEARSE}),
-        (["k8s/overlays/staging/kustomization.yaml"], {TEST, MANIFESTS}),
-        (["engine/k8s/components/mlflow/deployment.yaml", "README.md"], {TEST, ENGINE, MANIFESTS}),
-        (["engine/schemas/cluster/sources.yaml"], {TEST, ENGINE, MANIFESTS}),
+        (["k8s/base/rollout.yaml"], {TEST, REHEARSE}),
+        (["k8s/overlays/staging/kustomization.yaml"], {TEST, REHEARSE}),
+        (["engine/k8s/components/mlflow/deployment.yaml", "README.md"], {TEST, ENGINE, REHEARSE}),
+        (["engine/schemas/cluster/sources.yaml"], {TEST, ENGINE}),
         (["engine/schemas/prompt.schema.json"], {TEST, ENGINE}),
         (["loadtest/users/questions.py"], {TEST, REHEARSE}),
         # code that is not served
@@ -55,6 +58,7 @@ OWN = EVERYTHING - {ENGINE}
         (["engine/requirements/dev.txt"], EVERYTHING),
         (["Makefile"], EVERYTHING),
         (["engine/scripts/setup.py"], EVERYTHING),
+        (["engine/scripts/ci.py"], EVERYTHING),
         ([".github/workflows/ci.yml"], EVERYTHING),
         ([".github/actions/setup/action.yml"], EVERYTHING),
         ([".gitattributes"], EVERYTHING),
@@ -69,7 +73,7 @@ OWN = EVERYTHING - {ENGINE}
         # one change of several kinds needs the work of all
         (
             ["README.md", "prompts/judge.prompt.yml", "engine/k8s/analysis/load.yaml"],
-            {*MODEL_WORK, MANIFESTS, ENGINE},
+            {*MODEL_WORK, ENGINE},
         ),
     ],
     ids=lambda value: "+".join(value) or "none" if isinstance(value, list) else "",
@@ -93,22 +97,14 @@ def test_a_reason_names_a_path_and_how_many_more() -> None:
         CODE: "always",
         TEST: "k8s/base/rollout.yaml and 1 more",
         ENGINE: "engine/k8s/base/namespace.yaml",
-        MANIFESTS: "k8s/base/rollout.yaml and 1 more",
         REHEARSE: "k8s/base/rollout.yaml and 1 more",
     }
-
-
-def test_what_cannot_be_done_here_is_left_out_with_its_reason() -> None:
-    plan = plan_for(["prompts/answer.prompt.yml"]).omit(REHEARSE, "A_KEY not set").omit(MANIFESTS, "never asked for")
-    assert not plan.asks_for(REHEARSE)
-    assert plan.omitted == {REHEARSE: "A_KEY not set"}
-    assert f"| `{REHEARSE}` | `no` | `A_KEY not set` |" in summary(plan)
 
 
 def test_the_summary_says_what_runs_and_why() -> None:
     assert summary(plan_for(["README.md"])) == (
         "### What this change needs\n\n| job | runs | because of |\n|---|---|---|\n"
-        "| `check-code` | `yes` | `always` |\n"
+        "| `check` | `yes` | `always` |\n"
         + "".join(f"| `{job}` | `no` | `no path that it depends on` |\n" for job in JOBS[1:])
     )
 
@@ -158,7 +154,7 @@ def test_a_file_that_moves_into_the_pages_was_code_before(tmp_path: Path, start:
 def test_a_file_that_goes_counts(tmp_path: Path, start: str) -> None:
     (tmp_path / "prompts" / "a").unlink()
     commit(tmp_path)
-    assert asked(plan_change(tmp_path, start)) == {TEST, PROMPTS, EVAL, REHEARSE}
+    assert asked(plan_change(tmp_path, start)) == {TEST, EVAL}
 
 
 @pytest.mark.parametrize("name", ["ä ö.md", 'quote".md', "$(touch pwn).md", "`id`.md", "new\nline.md", "tab\t.md"])
@@ -167,8 +163,8 @@ def test_names_of_files_are_taken_as_they_are(tmp_path: Path, start: str, name: 
     (tmp_path / "prompts" / name).write_text("x")
     commit(tmp_path)
     plan = plan_change(tmp_path, start)
-    assert asked(plan) == {TEST, PROMPTS, EVAL, REHEARSE}
-    assert plan.reasons[PROMPTS] == f"prompts/{name}"
+    assert asked(plan) == {TEST, EVAL}
+    assert plan.reasons[EVAL] == f"prompts/{name}"
     assert len(summary(plan).splitlines()) == 4 + len(JOBS)
 
 
@@ -188,3 +184,35 @@ def test_a_history_that_was_cut_off_asks_for_everything(tmp_path: Path, start: s
 
 def test_no_difference_asks_for_everything(tmp_path: Path, start: str) -> None:
     assert set(plan_change(tmp_path, start).reasons) == EVERYTHING
+
+
+def test_a_person_can_ask_for_the_rehearsal(tmp_path: Path, start: str) -> None:
+    commit(tmp_path, prompts__a="edited")
+    assert asked(plan_change(tmp_path, start)) == {TEST, EVAL}
+    plan = plan_change(tmp_path, start, rehearse=True)
+    assert asked(plan) == {TEST, EVAL, REHEARSE}
+    assert plan.reasons[REHEARSE] == "asked for"
+
+
+SCRIPT = Path(__file__).resolve().parents[4] / "engine" / "scripts" / "ci.py"
+
+
+def test_what_decides_needs_no_installation(tmp_path: Path) -> None:
+    """`-I -S`: a Python that has the standard library and nothing else, as on a runner before `make setup`."""
+    output, page = tmp_path / "output", tmp_path / "summary"
+    environment = {"PATH": os.environ["PATH"], "GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(page)}
+
+    def ci(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        call = [sys.executable, "-I", "-S", "-B", str(SCRIPT), *words]
+        return subprocess.run(call, env=environment | more, capture_output=True, text=True, check=False)
+
+    assert ci("plan", "--base", "nowhere").returncode == 0
+    assert dict(line.split("=") for line in output.read_text().splitlines()) == dict.fromkeys(JOBS, "true")
+    needs = {job: {"result": "success", "outputs": {}} for job in JOBS}
+    needs["plan"] = {"result": "success", "outputs": dict.fromkeys(JOBS, "true")}
+    assert ci("required", NEEDS=json.dumps(needs)).returncode == 0
+    refused = ci("required", NEEDS=json.dumps(needs | {EVAL: {"result": "cancelled"}}))
+    assert (refused.returncode, refused.stderr) == (1, f"error: {EVAL}: cancelled: it has to succeed\n")
+    assert ci("required").returncode == 1
+    assert ci("say", "A line.").returncode == 0
+    assert page.read_text().endswith("\nA line.\n")

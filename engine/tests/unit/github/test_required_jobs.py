@@ -29,30 +29,30 @@ def test_all_succeeded() -> None:
 
 
 def test_a_skip_that_the_plan_asked_for_passes() -> None:
-    text = needs(planned={"eval-change": "false"}, eval_change="skipped")
+    text = needs(planned={"eval": "false"}, eval="skipped")
     assert faults(text) == {}
-    assert "| `eval-change` | `skipped` | `not needed` |" in summary(judge(text))
+    assert "| `eval` | `skipped` | `not needed` |" in summary(judge(text))
 
 
 def test_what_was_not_needed_and_succeeded_passes() -> None:
-    assert faults(needs(planned={"eval-change": "false"})) == {}
+    assert faults(needs(planned={"eval": "false"})) == {}
 
 
 @pytest.mark.parametrize("result", ["failure", "cancelled", "timed_out", "", "Success", "neutral"])
 @pytest.mark.parametrize("planned", ["true", "false"])
 def test_anything_but_success_fails(result: str, planned: str) -> None:
-    assert faults(needs(planned={"test-python": planned}, test_python=result)) == {"test-python": "it has to succeed"}
+    assert faults(needs(planned={"test": planned}, test=result)) == {"test": "it has to succeed"}
 
 
 def test_a_skip_of_what_was_asked_for_fails() -> None:
-    assert faults(needs(eval_change="skipped")) == {"eval-change": "the plan asked for it"}
+    assert faults(needs(eval="skipped")) == {"eval": "the plan asked for it"}
 
 
 @pytest.mark.parametrize("word", ["", "False", "no", None, False, 0])
 def test_a_skip_needs_the_very_word(word: Any) -> None:
-    found = faults(needs(planned={"eval-change": word}, eval_change="skipped"))
-    assert found["plan"] == "it says neither true nor false for eval-change"
-    assert found["eval-change"] == "no plan allows to skip it"
+    found = faults(needs(planned={"eval": word}, eval="skipped"))
+    assert found["plan"] == "it says neither true nor false for eval"
+    assert found["eval"] == "no plan allows to skip it"
 
 
 def test_a_skip_of_a_job_that_no_plan_knows_fails() -> None:
@@ -61,7 +61,7 @@ def test_a_skip_of_a_job_that_no_plan_knows_fails() -> None:
 
 
 def test_a_planned_job_that_is_not_waited_for_fails() -> None:
-    assert faults(needs(check_manifests=None)) == {"check-manifests": "it is planned, but not under `needs:`"}
+    assert faults(needs(rehearse=None)) == {"rehearse": "it is planned, but not under `needs:`"}
 
 
 @pytest.mark.parametrize("result", ["failure", "skipped", "cancelled"])
@@ -78,7 +78,7 @@ def test_without_a_plan_nothing_passes(result: str) -> None:
         ("[]", "not an object"),
         ('{"plan": 1}', "not an object"),
         ("{}", "no job"),
-        ('{"test-python": {}}', "no job `plan`"),
+        ('{"test": {}}', "no job `plan`"),
     ],
 )
 def test_what_is_no_context_is_an_error(text: str, words: str) -> None:

@@ -5,12 +5,14 @@ The pipeline, MLflow and GitHub are played; the record and the place are real.
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ from requests import Session
 from sluice import cli
 from sluice.core import git
 from sluice.core.atomic_files import read_json
+from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.jobs import release_steps as delivery
-from sluice.release import artifact_store, catalogue, champion, staging
+from sluice.release import artifact_store, catalogue, champion, environment_record, staging
 from sluice.release.environment_record import EnvironmentRecord, open_record, shared_artifact_store
 from sluice.release.manifest import Images, Manifest
 from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
@@ -89,7 +92,7 @@ class Road:
         self.fresh()
         assert self.run("release", "stage", *ENV) == 0
         self.fresh()
-        assert self.run("release", "reject", self.outputs()["release"], *ENV, "--reason", "too slow", "--issue") == 0
+        assert self.run("release", "conclude", self.outputs()["release"], *ENV, "--reason", "too slow", "--issue") == 0
 
     def state(self) -> Any:
         """All that outlives the machines, but times and the numbers that GitHub gives."""
@@ -374,6 +377,124 @@ def test_a_release_that_others_have_passed_is_not_deployed(road: Road, capsys: p
     assert road.run(*verify) == 1
     assert f"but {live} is live in production: stage it again" in capsys.readouterr().out
     assert road.run("release", "verify", live, "--judged-in", "production") == 0
+
+
+def ended(road: Road, monkeypatch: pytest.MonkeyPatch, **jobs: Any) -> str:
+    """A candidate whose deployment ended like this, as the job `stopped` is told; its id."""
+    road.fresh()
+    assert road.run("release", "stage", *ENV) == 0
+    release = road.outputs()["release"]
+    monkeypatch.setenv("NEEDS", json.dumps({"release": {"result": "success", "outputs": {}}, **jobs}))
+    assert road.run("release", "conclude", release, *ENV, "--issue") == 0
+    monkeypatch.delenv("NEEDS")
+    return release
+
+
+LOST = {"result": "cancelled", "outputs": {}}
+
+
+def test_a_job_that_gives_a_reason_was_stopped_and_any_other_end_is_unknown(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = {"result": "failure", "outputs": {"reason": "production: too slow"}}
+    release = ended(road, monkeypatch, production=stopped)
+    assert road.events()[-1] == ("rejected", release)
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    lost = ended(road, monkeypatch, staging={"result": "success"}, production=LOST)
+    road.run("release", "conclude", lost, *ENV, "--needs", json.dumps({"production": LOST}))  # run again: once
+    assert road.events()[-2:] == [("rejected", release), ("unknown", lost)]
+    assert "production: cancelled" in road.record().history()[-1].reason
+    title = [one["title"] for one in road.github.issues.values()]
+    assert title == [f"Release {release} was stopped", f"Release {lost} ended unknown"]
+    assert "settles that first" in list(road.github.issues.values())[-1]["body"]
+
+
+def test_the_next_run_knows_of_it_and_its_commit_counts_as_not_decided(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road.whole()
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    lost = ended(road, monkeypatch, production=LOST)
+    road.commit("docs/page.md", "words")
+    assert road.run("release", "plan", *ENV) == 0
+    assert (road.outputs()["make"], road.outputs()["unknown"]) == ("true", lost)
+    assert road.run("release", "reconcile", *ENV) == 0
+    assert road.run("release", "plan", *ENV) == 0
+    assert road.outputs()["unknown"] == ""
+
+
+@pytest.mark.parametrize(
+    ("there", "event"), [(None, "rejected"), ("stopped; too slow", "rejected"), ("promoted", "promoted")]
+)
+def test_what_was_lost_is_settled_by_what_the_cluster_says(
+    road: Road, monkeypatch: pytest.MonkeyPatch, there: str | None, event: str
+) -> None:
+    road.whole()
+    live = road.outputs()["release"]
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    lost = ended(road, monkeypatch, production=LOST)
+    said = delivery.reconcile(road.workspace, road.record(), (lambda _: there) if there else None)
+    assert lost in said
+    assert road.events()[-1] == (event, lost)
+    assert champion.champion_id(road.record()) == road.aliases["champion"] == (lost if event == "promoted" else live)
+    assert "nothing is left" in delivery.reconcile(road.workspace, road.record(), None)
+
+
+def test_a_cluster_that_does_not_answer_leaves_it_unknown(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = ended(road, monkeypatch, production=LOST)
+
+    def silent(_: str) -> str:
+        raise SluiceError("the API server has not answered")
+
+    with pytest.raises(SluiceError, match="has not answered"):
+        delivery.reconcile(road.workspace, road.record(), silent)
+    assert road.events()[-1] == ("unknown", lost)
+
+
+def test_a_promotion_that_was_cut_off_is_completed_first(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = ended(road, monkeypatch, production=LOST)
+    road.record().append("promoting", lost, commit=git.commit(road.workspace.root))
+    road.record().append("unknown", lost, commit=git.commit(road.workspace.root))
+    assert "cut off" in delivery.reconcile(road.workspace, road.record(), None)
+    assert road.events()[-1] == ("promoted", lost)
+    assert road.record().unknown() is None
+
+
+def test_jobs_that_are_run_again_do_not_bring_back_what_was_gone_back_from(
+    road: Road, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Production promoted it, the GitHub Release failed, users complained, it was rolled back; then somebody presses
+    "Re-run failed jobs"."""
+    road.whole()
+    first = road.outputs()["release"]
+    road.commit("config/service.yaml", "decline: Nobody knows.\n")
+    road.fresh()
+    road.run("release", "stage", *ENV)
+    second = road.outputs()["release"]
+    assert road.run("release", "promote", second, *ENV) == 0
+    monkeypatch.setattr(environment_record, "datetime", Later)
+    assert road.run("release", "rollback", "previous", *ENV) == 0
+    before = road.state()
+    for words in (
+        ("release", "verify", second, "--judged-in", "production"),
+        ("release", "promote", second, *ENV),
+        ("release", "publish", second, *ENV),
+    ):
+        road.fresh()
+        assert road.run(*words) == {"verify": 1, "promote": 3, "publish": 0}[words[1]]
+    said = capsys.readouterr()
+    assert said.out.count(f"was rolled back to {first} after it was made") == 1
+    assert said.err.count(f"was rolled back to {first} after it was made") == 2  # verify says it as a fault, too
+    assert f"{second} is not live in production: nothing is published" in said.out
+    assert road.state() == before
+
+
+class Later(datetime):
+    """An hour after the release was made."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Any:
+        return datetime.now(tz) + timedelta(hours=1)
 
 
 def test_run_again_a_commit_is_not_made_again(road: Road) -> None:

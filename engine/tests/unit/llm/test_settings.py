@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from sluice.core.errors import ValidationErrors
+from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.llm.chat import Usage
 from sluice.llm.providers import PROVIDERS
-from sluice.llm.settings import Prices, Providers, ProviderSpec, load_providers
+from sluice.llm.settings import KEYS, Prices, Providers, ProviderSpec, load_providers, take_keys
 from support.serving.fakes import provider_entry
 
 ROOT = Path(__file__).parents[4]
@@ -121,3 +121,17 @@ def test_prices_are_for_a_million_tokens() -> None:
 def test_unknown_tokens_have_no_cost_and_free_ones_cost_nothing() -> None:
     assert Prices(input=3, output=15).cost(None) is None
     assert Prices(input=0, output=0).cost(Usage(10, 10)) == 0
+
+
+def test_keys_come_out_of_one_secret_and_it_is_gone(capfd: pytest.CaptureFixture[str]) -> None:
+    there = {KEYS: "FIRST_KEY=a=b\r\n\n  SECOND_KEY = c \n", "SECOND_KEY": "of its own", "GITHUB_ACTIONS": "true"}
+    take_keys(there)
+    assert there == {"FIRST_KEY": "a=b", "SECOND_KEY": "of its own", "GITHUB_ACTIONS": "true"}
+    assert capfd.readouterr().err.splitlines() == ["::add-mask::a=b", "::add-mask::c"]
+
+
+@pytest.mark.parametrize("line", ["sk-hidden", "lower=hidden", "NAME=", "A B=hidden"])
+def test_a_line_that_is_no_key_is_told_by_its_number(line: str) -> None:
+    with pytest.raises(SluiceError, match="PROVIDER_KEYS: line 2 is not NAME=value") as caught:
+        take_keys({KEYS: f"GOOD=a\n{line}"})
+    assert "hidden" not in str(caught.value)

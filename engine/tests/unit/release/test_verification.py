@@ -109,6 +109,8 @@ def test_what_gh_does_not_say_yes_to_is_not_verified(
     assert says in check.reason
 
 
-def test_without_gh_or_a_repository_nothing_is_verified(folder: Path) -> None:
+def test_without_gh_or_a_repository_nothing_is_verified(folder: Path, gh: Gh) -> None:
     assert check_attestation(folder, GITHUB, gh="gh-that-is-not-here").result == "not verified"
     assert check_attestation(folder, {}).reason == "GITHUB_REPOSITORY is not set"
+    unsigned = check_attestation(folder, GITHUB, gh=gh("exit 1"), signed=False)  # GitHub knows none, and need not
+    assert (unsigned.result, unsigned.reason) == ("not verified", "nothing is signed here")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.tools import tool
 
@@ -68,6 +71,38 @@ def test_it_is_a_part_of_chains_and_streams(servers: Servers) -> None:
     found, _ = within(pieces)
     assert "".join(found) == TEXT
     assert len(found) > 1
+
+
+def test_a_stream_is_the_same_with_a_handler_and_without(servers: Servers) -> None:
+    told: list[str] = []
+
+    class Handler(AsyncCallbackHandler):
+        async def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+            told.append("start")
+
+        async def on_llm_end(self, *_: Any, **__: Any) -> None:
+            told.append("end")
+
+    async def streamed(asked: ChatModel, **options: Any) -> tuple[Any, ...]:
+        pieces = [piece async for piece in asked.astream([HumanMessage("How much?")], stop=["END"], **options)]
+        whole = add_ai_message_chunks(*pieces)
+        assert {piece.id for piece in pieces} == {whole.id}
+        assert str(whole.id).startswith("lc_run--")
+        return whole.text, whole.usage_metadata, whole.response_metadata, pieces[-1].chunk_position
+
+    running = servers("normal")
+    bare = model(chat_over(running))
+    heard: list[Any] = []
+    for asked, options in (
+        (bare, {}),
+        (bare, {"config": {"callbacks": [Handler()]}}),
+        (bare.model_copy(update={"callbacks": [Handler()]}), {}),
+    ):
+        heard.append(within(partial(streamed, asked, **options))[0])
+    assert heard[0] == heard[1] == heard[2]
+    assert heard[0][0] == TEXT
+    assert told == ["start", "end"] * 2
+    assert [one.json["stop"] for one in running[0].asked] == [["END"]] * 3
 
 
 def test_code_that_is_not_asynchronous_streams_and_asks_too(servers: Servers) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import RunnablePassthrough
+from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePassthrough
+from langchain_core.tracers.context import collect_runs
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from sluice.core.errors import SluiceError
@@ -62,6 +63,12 @@ def generator(services: Services) -> Any:  # noqa: ARG001 - it needs none
             yield piece
 
     return answer
+
+
+def starter(services: Services) -> Any:
+    from assistant.app import build
+
+    return build(services)
 
 
 def run_of(
@@ -115,13 +122,23 @@ def test_handlers_of_the_application_see_its_models_and_searches(monkeypatch: py
         async def on_retriever_start(self, *_: Any, **__: Any) -> None:
             seen.append("retriever")
 
-    def build(services: Services) -> Any:
-        from assistant.app import build
-
-        return build(services).with_config(callbacks=[Handler()])
-
-    answer(run_of(build, monkeypatch))
+    answer(run_of(lambda services: starter(services).with_config(callbacks=[Handler()]), monkeypatch))
     assert seen == ["retriever", "model"]
+
+
+def test_a_handler_of_the_whole_process_sees_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with collect_runs() as found:
+        answer(run_of(starter, monkeypatch))
+    (whole,) = found.traced_runs
+    assert [part.run_type for part in whole.child_runs] == ["retriever", "llm"]
+
+
+def test_a_generator_may_ask_for_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def reply(asked: dict[str, Any], config: RunnableConfig) -> AsyncIterator[str]:
+        yield f"{len(asked['messages'])} message, {config['recursion_limit']} steps"
+
+    _, found = answer(run_of(lambda _: RunnableLambda(reply), monkeypatch))
+    assert found.text == "1 message, 25 steps"
 
 
 def test_what_is_no_application_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,12 +159,41 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# What goes with the template's own tests, and where they were named.
+TEMPLATE_ONLY = {
+    ".github/dependabot.yml",
+    ".github/workflows/ci.yml",
+    ".github/workflows/template-tests.yml",
+    "engine/FILES",
+    "engine/OWNED",
+    "engine/docs/reference/workflows.md",
+    "engine/src/sluice/extras/engine_tests/__init__.py",
+    "engine/src/sluice/extras/engine_tests/extra.py",
+}
+
+
 @pytest.mark.real
 def test_in_a_clone_ten_files_change_and_none_of_the_engine(clone: Path) -> None:
-    changed = git(clone, "diff", "--cached", "--name-only", "--no-renames", "HEAD").splitlines()
+    changed = set(git(clone, "diff", "--cached", "--name-only", "--no-renames", "HEAD").splitlines())
+    assert changed >= TEMPLATE_ONLY
+    changed -= TEMPLATE_ONLY
     assert len(changed) <= 10, changed
     assert not [path for path in changed if path.startswith(("engine/", "src/", "prompts/"))]
     assert call(clone, "engine", "check").returncode == 0
+
+
+@pytest.mark.real
+def test_in_a_clone_the_template_s_own_tests_go_and_ci_is_whole(clone: Path) -> None:
+    workflow = clone / ".github" / "workflows" / "ci.yml"
+    jobs = yaml.safe_load(workflow.read_text())["jobs"]
+    assert list(jobs) == ["plan", "check", "test", "eval", "rehearse", "required"]
+    assert jobs["required"]["needs"] == ["plan", "check", "test", "eval", "rehearse"]
+    assert list(jobs["plan"]["outputs"]) == ["check", "test", "eval", "rehearse"]
+    done = run(clone, Path(sys.executable).with_name("actionlint"), workflow)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "without: [engine_tests]" in (clone / "config" / "project.yaml").read_text().replace("'", "").replace(
+        '"', ""
+    )
 
 
 @pytest.mark.real

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ STOPPED = "gate canary_errors: error_rate is 0.4, the limit is 0.01"
 
 
 def rehearse(plan: CanaryPlan, *, stable: Any, canary: Any, out: Path, time_scale: float = 1.0, **_: Any) -> Rehearsal:
-    """Every step holds; where PLAYED_CANARY is `stopped`, the first analysis does not."""
+    """Every step holds; where PLAYED_CANARY is `stopped`, the first analysis does not; `lost` is the machine's end."""
+    if os.environ.get("PLAYED_CANARY") == "lost":
+        os.kill(os.getpid(), signal.SIGKILL)
     steps: list[StepRecord] = []
     weights, weight, reason = [(0.0, 0)], 0, ""
     for index, step in enumerate(plan.steps):

@@ -2,7 +2,8 @@
 
 Data are those that data.dvc names. The index is built by the project's code around vectors that are a hash; the adapter
 is the digest of what it would be trained on; answers come from a rule and are scored by the project's metrics. They
-are right, unless the prompt says SPOILED: then every question is answered with nonsense.
+are right, unless the prompt says SPOILED: then every question is answered with nonsense. A hosted model
+is asked itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import hashlib
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,16 @@ from sluice.data.rows import Row, load_corpus, load_rows
 from sluice.evaluation.asked_rows import rows_of
 from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.output import Output
+from sluice.evaluation.recorded_chat import RecordedChat, asking
 from sluice.evaluation.registry import MetricResources, make_metrics
+from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import summarise, write_results
 from sluice.guardrails.context import GUARD_FILE
-from sluice.llm.model_files import load_models
+from sluice.llm.model_files import Models, load_models
+from sluice.llm.roles import open_chat
+from sluice.llm.settings import Providers, load_providers, needs_local
+from sluice.prompts import load_prompts
 from sluice.retrieval.index_files import build_index
 from sluice.retrieval.index_stage import IndexParameters
 
@@ -62,6 +69,34 @@ class RuleApplication:
             ttft_ms=20.0,
             prompt_tokens=100,
             completion_tokens=len(text.split()),
+        )
+
+
+class HostedApplication:
+    """A hosted model behind the response cache, as in an evaluation, asked without a search."""
+
+    def __init__(self, workspace: Workspace, providers: Providers, *, replay: bool) -> None:
+        cache = ResponseCache(workspace.state / FOLDER)
+        connect = partial(open_chat, providers.chat, local_url=None)
+        self._chat = RecordedChat(cache, providers.chat, connect, replay=replay)
+        self._prompt = load_prompts(workspace.prompts)["answer"]
+
+    async def ask(self, row: Row, *, trial: int) -> Output:
+        with asking(trial) as record:
+            messages = self._prompt.render(passages="", question=row.question, decline="no")
+            deadline = asyncio.get_running_loop().time() + 600
+            stream = self._chat.stream(messages, self._prompt.parameters, deadline=deadline)
+            text = "".join([delta.text async for delta in stream])
+        return Output(
+            text=text,
+            declined=False,
+            retrieved=row.doc_ids or ("none",),
+            citations=row.doc_ids,
+            latency_ms=100.0,
+            ttft_ms=20.0,
+            prompt_tokens=100,
+            completion_tokens=len(text.split()),
+            recorded=record.recorded,
         )
 
 
@@ -146,10 +181,14 @@ def evaluate(workspace: Workspace, journey: Any, *words: str) -> None:  # noqa: 
     options.add_argument("--asked", type=Path)
     options.add_argument("--release")
     options.add_argument("--baseline", action="store_true")
+    options.add_argument("--replay", action="store_true")
     chosen = options.parse_args(words)
     rows = load_rows(chosen.asked) if chosen.asked else rows_of(workspace)
     spoiled = "SPOILED" in (workspace.prompts / "answer.prompt.yml").read_text()
-    application = RuleApplication(spoiled=spoiled and not chosen.release and not chosen.baseline)
+    application: Any = RuleApplication(spoiled=spoiled and not chosen.release and not chosen.baseline)
+    providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
+    if not needs_local(providers.chat):
+        application = HostedApplication(workspace, providers, replay=chosen.replay)
     metrics = make_metrics(MetricResources(MetricBatcher(HashedVectors().embed)))
     cases = asyncio.run(run_cases(rows, application, metrics, concurrency=8, on_progress=lambda *_: None))
     write_results(chosen.out, summarise(rows, cases, metrics) | {"recorded": 0}, cases)

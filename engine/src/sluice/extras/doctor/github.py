@@ -22,8 +22,12 @@ from sluice.github.github_client import GitHubStatusError, open_repository, refu
 RULESET = ".github/rulesets/main.json"
 # What each is for. Everything else that a workflow names must be there.
 OPTIONAL = {
-    "ATTESTATIONS": "`off` where the plan of the account has no attestations",
+    "ATTESTATIONS": "`on` in a private repository whose plan has attestations, `off` for none",
+    "CODE_SCANNING": "`on` in a private repository whose plan has code scanning",
+    "EKS_CLUSTER": "a cluster of the environment; without it only the record is moved",
     "MLFLOW_TRACKING_URI": "an MLflow server; without it, runs are kept by the runner alone",
+    "SLUICE_ARTEFACTS": "releases that are kept elsewhere; without it GitHub keeps them",
+    "SLUICE_IMAGE_BASE": "images; without it none is built",
     "UPGRADE_TOKEN": "upgrades of the template that change workflows (docs/set-up.md)",
 }
 # Set in each environment as well: what a deployment may do is not what a build may do.
@@ -78,6 +82,8 @@ def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> It
         yield f"environment {name}", _limited(place, branch), look
     yield "variables", "gh variable list", lambda ask: _variables(ask, scope)
     yield "secrets", "gh secret list", lambda ask: _secrets(ask, scope)
+    for more in hooks("github").values():
+        yield from more(scope, repository, branch)
     applied = f"gh api -X POST repos/{repository}/rulesets --input {RULESET}"
     yield "ruleset", applied, lambda ask: _ruleset(ask, scope, branch, applied)
 

@@ -8,16 +8,19 @@ EXTRA = Extra(
     summary="builds the container images with buildah and pushes them",
     commands="cli:register",
     files=(
-        ".github/workflows/build-image.yml",
-        ".github/workflows/test-cluster.yml",
         "engine/scripts/make_kind.py",
         "engine/tests/image",
     ),
     entries={
         ".github/workflows/nightly.yml": ("jobs > image", "jobs > report > needs > =image"),
+        ".github/workflows/template-tests.yml": ("jobs > cluster",),
         ".github/workflows/release.yml": (
             "jobs > image",
             "jobs > release > needs > =image",
+            "jobs > sign > needs > =image",
+            "jobs > sign > steps > name=Where the image comes from",
+            "jobs > sign > steps > name=Where the other comes from",
+            "jobs > plan > steps > name=No image?",
             "jobs > release > steps > id=stage > env > SLUICE_IMAGE",
             "jobs > release > steps > id=stage > env > SLUICE_LOAD_IMAGE",
         ),

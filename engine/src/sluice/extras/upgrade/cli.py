@@ -30,6 +30,11 @@ def upgrade(
     root, project = workspace.root, load_project(workspace.config)
     origin = source or (project.template.repository if project.template else "")
     origin = origin or (origin_of(os.environ) if publish else "")
+    if not origin and publish:  # the template itself, or a copy that was pushed rather than made from it
+        said = "Nothing to take: nothing says where the template is; `template:` in config/project.yaml does"
+        write_job_summary(said, os.environ)
+        print(said)
+        return
     if not origin:
         raise SluiceError("nothing says where the template is", remedy="name it: --from OWNER/NAME")
     made = prepare(root, project, origin, to, discard=discard)

@@ -85,6 +85,17 @@ def test_all_is_there(there: FakeRepository, checkout: Path) -> None:
     assert {method for method, _ in there.asked} == {"GET"}, "a doctor looks and touches nothing"
 
 
+def test_a_release_needs_no_variable_but_those_of_a_cloud(there: FakeRepository, checkout: Path) -> None:
+    workflows = ROOT / ".github" / "workflows"
+    text = "".join((workflows / name).read_text() for name in ("release.yml", "deploy-release.yml", "scorecard.yml"))
+    (checkout / ".github" / "workflows" / "release.yml").write_text(text)
+    there.facts["/actions/variables"] = {"variables": []}
+    missing = {
+        what for what, one in look(there, checkout).items() if what[:9] == "variable " and one.state == "missing"
+    }
+    assert missing == {"variable AWS_REGION", "variable AWS_ROLE_ARN"}
+
+
 @pytest.mark.parametrize(
     ("path", "answer", "what", "words"),
     [

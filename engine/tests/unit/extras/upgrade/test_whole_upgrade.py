@@ -81,7 +81,7 @@ def test_a_project_with_everything_of_its_own_takes_a_later_engine(tmp_path: Pat
         ENGINE_FILE: (template.root / ENGINE_FILE).read_text() + "# later\n",
         "engine/src/sluice/core/later.py": "LATER = 1\n",
         "Makefile": (template.root / "Makefile").read_text() + "# later\n",
-        ".github/workflows/later.yml": (template.root / ".github/workflows/check-code.yml").read_text(),
+        ".github/workflows/later.yml": (template.root / ".github/workflows/deploy-release.yml").read_text(),
         # What the starter changed is not for a project that has its own.
         "prompts/answer.prompt.yml": "name: answer\n",
         "config/gates.yaml": "gates: []\n",

@@ -1,0 +1,70 @@
+"""`python3 engine/scripts/ci.py plan|required|say`: the steps of a workflow that need no installation.
+
+They run on a bare Python, with the standard library and the modules of the engine that need nothing else: what decides
+which jobs run must not wait for what those jobs install.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "engine" / "src"))
+
+from sluice.core.errors import SluiceError  # noqa: E402 - found by the line above
+from sluice.github import job_plan, required_jobs  # noqa: E402
+from sluice.github.job_summary import write_job_summary  # noqa: E402
+from sluice.github.step_outputs import write_outputs  # noqa: E402
+
+
+def plan(words: argparse.Namespace) -> list[str]:
+    """Which jobs a change needs: outputs of the step, and the summary."""
+    found = job_plan.plan_change(ROOT, words.base, rehearse=os.environ.get("REHEARSE") == "true")
+    tell(job_plan.summary(found))
+    write_outputs(found.outputs(), os.environ)
+    return []
+
+
+def required(_: argparse.Namespace) -> list[str]:
+    """What keeps the change from being merged, of the results of all jobs in NEEDS."""
+    outcomes = required_jobs.judge(os.environ.get("NEEDS", ""))
+    tell(required_jobs.summary(outcomes))
+    return [f"{one.job}: {one.result}: {one.fault}" for one in outcomes if one.fault]
+
+
+def say(words: argparse.Namespace) -> list[str]:
+    """One line in the log and in the summary: what is left out, and what would change that."""
+    tell(words.text)
+    return []
+
+
+def tell(markdown: str) -> None:
+    print(markdown)
+    write_job_summary(markdown + "\n", os.environ)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("plan")
+    one.add_argument("--base", required=True)
+    one.set_defaults(run=plan)
+    commands.add_parser("required").set_defaults(run=required)
+    one = commands.add_parser("say")
+    one.add_argument("text")
+    one.set_defaults(run=say)
+    words = parser.parse_args()
+    try:
+        faults = words.run(words)
+    except SluiceError as error:
+        faults = [f"{error.message}\n  -> {error.remedy}"]
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Answers for pull requests that have no key of a hosted model."""

@@ -1,0 +1,71 @@
+"""`sluice answers`: what a pull request's job could not ask, answered by a workflow of main."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluice.cli.common import set_outputs, tell
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
+
+FOLDER = "answers"  # below build/
+RunOption = Annotated[int, typer.Option(min=1, help="Number of the run of ci that waits.")]
+
+
+def check(run: RunOption) -> None:
+    """Check the requests of a run of ci before anything is asked: schema, settings, author, money."""
+    from sluice.extras.hosted.check_run import check_run
+
+    state = check_run(Workspace.find(), run, Workspace.find().build / FOLDER, os.environ)
+    set_outputs({"state": state.word})
+    tell(f"### Requests of run {run}\n\n{state.text}\n")
+    print(state.text)
+
+
+def ask(
+    file: Annotated[Path | None, typer.Argument(help="The requests; default: what `check` has let through.")] = None,
+) -> None:
+    """Ask hosted models the requests of a file, and write build/answers/answers.jsonl."""
+    from sluice.extras.hosted.check_run import ask_file
+
+    workspace = Workspace.find()
+    text = ask_file(workspace, file, workspace.build / FOLDER)
+    tell(f"{text}\n")
+    print(text)
+
+
+def bring() -> None:
+    """Take what main has answered to this run of ci into the response cache."""
+    from sluice.extras.hosted.answers_file import bring_answers
+    from sluice.github.github_client import open_repository
+    from sluice.github.workflow_run import this_run
+
+    if this_run(os.environ)[1] == 1:
+        print("the first attempt of a run: nothing was asked yet")
+        return
+    with open_repository(os.environ) as repository:
+        print(f"{bring_answers(Workspace.find(), repository, os.environ)} responses of answer-requests")
+
+
+def resume(run: RunOption) -> None:
+    """Run the failed jobs of a run of ci again."""
+    from sluice.extras.hosted.published import waiting_run
+    from sluice.github.github_client import open_repository
+
+    with open_repository(os.environ) as repository:
+        waiting_run(repository, run)
+        if not repository.get_workflow_run(run).rerun_failed_jobs():
+            raise SluiceError(f"run {run}: GitHub does not run it again", remedy="run its failed jobs again by hand")
+    print(f"run {run}: its failed jobs run again")
+
+
+def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Answer what pull requests without a key would ask hosted models.")
+    for command in (check, ask, bring, resume):
+        group.command()(command)
+    app.add_typer(group, name="answers")

@@ -1,0 +1,138 @@
+"""What runs of Actions hand to each other: artifacts of one file, and which runs are to be believed.
+
+A run of main is one of answer-requests.yml on the default branch of this repository. Its artifacts are written by code
+of main alone; GitHub says which run an artifact is of, and no other run can add to it. That origin is the signature
+(engine/docs/decisions/keyless-pull-requests.md). The run of a pull request is believed for who and where it is, which
+GitHub says, and for nothing that it has written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sluice.core.errors import SluiceError
+from sluice.github.github_client import refusals
+
+if TYPE_CHECKING:
+    from github.Repository import Repository
+    from github.WorkflowRun import WorkflowRun
+
+ANSWERING = "answer-requests.yml"
+_COMPARING = ".github/workflows/ci.yml"
+_STARTED_BY = ("workflow_run", "workflow_dispatch")
+_MOST_BYTES = 256 << 20
+
+
+class UnusableArtifactError(SluiceError):
+    """An artifact is not one file of the expected name and size."""
+
+
+@dataclass(frozen=True)
+class WaitingRun:
+    """A run of ci. `change`: repository and branch it is of; `author`: who pushed."""
+
+    number: int
+    attempt: int
+    change: str
+    author: str
+    since: datetime
+
+
+def waiting_run(repository: Repository, number: int) -> WaitingRun:
+    """The run of ci with this number.
+
+    Raises:
+        SluiceError: it is another workflow, not of a pull request, or not at its end.
+    """
+    run = repository.get_workflow_run(number)
+    what = f"run {number}"
+    if run.path.partition("@")[0] != _COMPARING or run.event != "pull_request":
+        raise SluiceError(f"{what}: not a run of ci for a pull request", remedy="take the number in the address of it")
+    if run.status != "completed":
+        raise SluiceError(f"{what}: not at its end", remedy="wait for it")
+    if not run.head_repository:
+        raise SluiceError(f"{what}: its repository is gone", remedy="open the pull request from another")
+    change = f"{run.head_repository.full_name}:{run.head_branch}"
+    return WaitingRun(number, run.run_attempt, change, run.actor.login, run.created_at)
+
+
+def may_write(repository: Repository, login: str) -> bool:
+    return repository.get_collaborator_permission(login) in ("admin", "maintain", "write")
+
+
+def runs_of_main(repository: Repository, since: datetime) -> Iterator[WorkflowRun]:
+    """Runs of answer-requests.yml on the default branch, latest first.
+
+    Args:
+        repository: this one.
+        since: runs that were made before are left out.
+    """
+    branch, name = repository.default_branch, repository.full_name
+    created = f">={since.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+    for run in repository.get_workflow(ANSWERING).get_runs(branch=branch, created=created):
+        here = run.head_repository.full_name == name and run.head_branch == branch and run.created_at >= since
+        if here and run.event in _STARTED_BY and run.path.partition("@")[0] == f".github/workflows/{ANSWERING}":
+            yield run
+
+
+def read_file(run: WorkflowRun, artifact: str, name: str, environment: Mapping[str, str]) -> bytes | None:
+    """The only file of an artifact of a run; None where it has no such artifact.
+
+    Args:
+        run: whose artifact it is.
+        artifact: its name.
+        name: of the file.
+        environment: with GITHUB_TOKEN.
+
+    Raises:
+        UnusableArtifactError: it is too large, damaged, or holds anything else.
+    """
+    for found in run.get_artifacts():
+        if found.name == artifact and not found.expired:
+            if found.size_in_bytes > _MOST_BYTES:
+                raise UnusableArtifactError(f"artifact {artifact}: too large")
+            if not found.archive_download_url.startswith(f"{run.url.rpartition('/runs/')[0]}/"):  # it gets the token
+                raise UnusableArtifactError(f"artifact {artifact}: at another address than its run")
+            archive = _downloaded(found.archive_download_url, environment["GITHUB_TOKEN"])
+            return _only_file(archive, artifact, name, found.digest)
+    return None
+
+
+def _downloaded(url: str, token: str) -> bytes:
+    """GitHub answers with the address of the archive elsewhere, which gets no token: requests leaves it out there."""
+    import requests
+
+    headers = {"Authorization": f"Bearer {token}"}
+    with refusals(), requests.get(url, headers=headers, stream=True, timeout=60) as answer:
+        answer.raise_for_status()
+        raw = bytearray()
+        for block in answer.iter_content(1 << 20):
+            raw += block
+            if len(raw) > _MOST_BYTES:
+                raise UnusableArtifactError("an artifact: too large")
+    return bytes(raw)
+
+
+def _only_file(archive: bytes, artifact: str, name: str, digest: str | None) -> bytes:
+    """Read in memory: nothing is unpacked, so a path in the archive leads nowhere."""
+    if digest and digest != f"sha256:{hashlib.sha256(archive).hexdigest()}":
+        raise UnusableArtifactError(f"artifact {artifact}: damaged", remedy="run the job again")
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            members = opened.infolist()
+            if len(members) != 1 or members[0].filename != name:
+                raise UnusableArtifactError(f"artifact {artifact}: holds more than {name}")
+            with opened.open(members[0]) as stream:
+                raw = stream.read(_MOST_BYTES + 1)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, ValueError):
+        raise UnusableArtifactError(f"artifact {artifact}: not an archive") from None
+    if len(raw) > _MOST_BYTES:
+        raise UnusableArtifactError(f"artifact {artifact}: {name} is too large")
+    return raw

@@ -1,0 +1,172 @@
+"""release.yml and ci.yml, job by job, as GitHub decides: a job that is lost never lets the release go on.
+
+act knows neither time limits nor lost runners, so the conditions are evaluated here (support/github_expressions.py),
+over every way in which each job can end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policy import Repository
+from support.github_expressions import runs
+
+ROOT = Path(__file__).resolve().parents[3]
+ENDS = ("failure", "cancelled")  # out of time, or its runner lost: `cancelled`
+# What a job gives to those after it when it succeeds: with a cluster, and without one.
+CLUSTER = {
+    "plan": {"make": "true", "unknown": "", "first": "staging", "last": "production", "image": "true", "sign": "true"},
+    "release": {"verdict": "candidate", "release": "r-000000000000", "digest": "sha256:0"},
+    "staging": {"cluster": "true", "reason": ""},
+    "production": {"cluster": "true", "reason": ""},
+}
+ALONE = CLUSTER | {
+    "plan": CLUSTER["plan"] | {"image": "false", "sign": "false"},
+    "staging": {"cluster": "false", "reason": ""},
+    "production": {"cluster": "false", "reason": ""},
+}
+EVENT = {"ref_name": "main", "event": {"action": "synchronize", "repository": {"default_branch": "main"}}}
+REACHES_USERS = {"production", "publish"}
+
+
+def jobs_of(workflow: str) -> dict[str, dict[str, Any]]:
+    return next(file for file in Repository.read(ROOT).workflows if file.name == workflow).jobs
+
+
+def play(
+    jobs: Mapping[str, Any],
+    outputs: Mapping[str, Mapping[str, str]],
+    ends: Mapping[str, str] | None = None,
+    *,
+    github: Mapping[str, Any] = EVENT,
+    cancelled: bool = False,
+) -> dict[str, str]:
+    """The result of each job: `ends` of those that begin, else success. A job that fails has the outputs of those steps
+    that came first: `verdict` of `release`; one whose runner is lost has none."""
+    results: dict[str, str] = {}
+    before: dict[str, set[str]] = {}
+    for name, job in jobs.items():  # in an order in which needs come first
+        needs = [job["needs"]] if isinstance(job.get("needs"), str) else list(job.get("needs") or ())
+        before[name] = set(needs).union(*(before[one] for one in needs))
+        given = {
+            one: {
+                "result": results[one],
+                "outputs": outputs.get(one, {}) if results[one] in ("success", "failure") else {},
+            }
+            for one in needs
+        }
+        context = {"needs": given, "github": github, "vars": {}}
+        begins = runs(job.get("if", ""), context, {one: results[one] for one in before[name]}, cancelled=cancelled)
+        results[name] = (ends or {}).get(name, "success") if begins else "skipped"
+    return results
+
+
+def test_all_goes_well_with_a_cluster_and_without_one() -> None:
+    jobs = jobs_of("release.yml")
+    skipped = {name for name, result in play(jobs, CLUSTER).items() if result == "skipped"}
+    assert skipped == {"reconcile", "rehearse", "stopped"}
+    skipped = {name for name, result in play(jobs, ALONE).items() if result == "skipped"}
+    assert skipped & set(jobs) == {"reconcile", "image", "sign", "stopped"} & set(jobs)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("outputs", [CLUSTER, ALONE], ids=["cluster", "alone"])
+@pytest.mark.parametrize("lost", [name for name in jobs_of("release.yml") if name not in ("publish", "stopped")])
+def test_a_job_that_does_not_succeed_ends_the_release(lost: str, outputs: dict[str, Any], end: str) -> None:
+    jobs = jobs_of("release.yml")
+    outputs = outputs | {"plan": outputs["plan"] | ({"unknown": "r-111111111111"} if lost == "reconcile" else {})}
+    results = play(jobs, outputs, {lost: end})
+    if results[lost] == "skipped":
+        return  # it does not run here: nothing was lost
+    order = list(jobs)
+    assert {name for name in order[order.index(lost) + 1 :] if results[name] != "skipped"} <= {"stopped", "image"}
+    assert {results[name] for name in REACHES_USERS - {lost}} == {"skipped"}
+    assert (results["stopped"] == "success") is (lost in ("staging", "rehearse", "production"))
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_was_not_signed_is_neither_deployed_nor_rejected(end: str) -> None:
+    results = play(jobs_of("release.yml"), CLUSTER, {"sign": end})
+    assert (results["staging"], results["stopped"]) == ("skipped", "skipped")
+
+
+def test_a_run_that_somebody_cancels_is_noted() -> None:
+    """The jobs that have ended stay as they are; what was under way is cancelled, and `stopped` still runs."""
+    jobs = jobs_of("release.yml")
+    needs = {name: {"result": "success", "outputs": CLUSTER.get(name, {})} for name in ("plan", "release", "staging")}
+    needs |= {"rehearse": {"result": "skipped", "outputs": {}}, "production": {"result": "cancelled", "outputs": {}}}
+    results = {name: str(facts["result"]) for name, facts in needs.items()}
+    assert runs(jobs["stopped"]["if"], {"needs": needs}, results, cancelled=True)
+    assert not runs(jobs["publish"]["if"], {"needs": needs}, results, cancelled=True)
+
+
+@pytest.mark.parametrize(("verdict", "make"), [("refused", "true"), ("", "false")])
+def test_nothing_is_deployed_of_what_a_gate_refuses_or_nothing_changed_in(verdict: str, make: str) -> None:
+    outputs = CLUSTER | {"plan": CLUSTER["plan"] | {"make": make}, "release": {"verdict": verdict}}
+    results = play(jobs_of("release.yml"), outputs, {"release": "failure"} if verdict else {})
+    assert {name for name, result in results.items() if result != "skipped"} <= {"plan", "image", "release"}
+
+
+def test_another_branch_releases_nothing() -> None:
+    results = play(jobs_of("release.yml"), CLUSTER, github=EVENT | {"ref_name": "master"})
+    assert set(results.values()) == {"skipped"}
+
+
+def test_what_a_lost_run_left_is_settled_first() -> None:
+    jobs = jobs_of("release.yml")
+    outputs = CLUSTER | {"plan": CLUSTER["plan"] | {"unknown": "r-111111111111"}}
+    results = play(jobs, outputs)
+    assert (results["reconcile"], results["release"]) == ("success", "success")
+    assert list(jobs).index("reconcile") < list(jobs).index("release")
+    deploys = jobs_of("deploy-release.yml")["deploy"]["steps"]
+    said = [step.get("run", "").split()[1:3] for step in deploys if step.get("run", "").startswith(".venv/bin/sluice")]
+    assert said[0] == ["release", "reconcile"]
+
+
+# Pull requests
+
+PLANNED = dict.fromkeys(("check", "test", "test-engine", "eval", "rehearse"), "true")
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_the_comparison_does_not_pass_is_not_rehearsed(end: str) -> None:
+    results = play(jobs_of("ci.yml"), {"plan": PLANNED}, {"eval": end})
+    assert (results["rehearse"], results["required"]) == ("skipped", "success")
+
+
+def test_what_needs_no_comparison_is_rehearsed_without() -> None:
+    results = play(jobs_of("ci.yml"), {"plan": PLANNED | {"eval": "false"}})
+    assert (results["eval"], results["rehearse"]) == ("skipped", "success")
+
+
+@pytest.mark.parametrize(
+    ("event", "begins"),
+    [
+        ({"action": "opened"}, True),
+        ({"action": "checks_requested"}, True),  # a merge queue
+        ({"action": "edited", "changes": {"base": {"ref": {"from": "other"}}}}, True),
+        ({"action": "edited", "changes": {"title": {"from": "Other"}}}, False),
+        ({"action": "labeled", "label": {"name": "rehearse"}}, True),
+        ({"action": "labeled", "label": {"name": "good first issue"}}, False),
+    ],
+    ids=lambda value: str(value),
+)
+def test_another_base_is_another_change_and_a_title_is_none(event: dict[str, Any], begins: bool) -> None:
+    """A check that is skipped passes, so what checks nothing must not be called `required`."""
+    jobs = jobs_of("ci.yml")
+    results = play(jobs, {"plan": PLANNED}, github={"event": event})
+    assert results["plan"] == ("success" if begins else "skipped")
+    assert results["eval"] == results["plan"]
+    assert results["required"] == "success"
+    assert jobs["required"]["name"] == "${{ needs.plan.result == 'skipped' && 'nothing to check' || 'required' }}"
+    assert [step["if"] for step in jobs["required"]["steps"]] == ["needs.plan.result != 'skipped'"] * 2
+
+
+def test_a_night_that_hangs_is_reported() -> None:
+    jobs = jobs_of("nightly.yml")
+    assert play(jobs, {}, {"soak": "cancelled"})["report"] == "success"
+    assert play(jobs, {}, cancelled=True)["report"] == "skipped"

@@ -1,0 +1,172 @@
+"""Runs of GitHub Actions and their artifacts, served over HTTP as GitHub serves them.
+
+Paths, queries and fields are those that PyGithub 2.10.0 asks for and reads (Workflow.get_runs, WorkflowRun, Artifact,
+Repository.get_collaborator_permission), whose classes name the schemas of GitHub's OpenAPI description. That an archive
+is a redirect to another host, that `created` takes `>=`, and that a run in progress is not run again: docs.github.com,
+REST API 2022-11-28, Actions (Artifacts, Workflow runs).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+REPOSITORY = "octo/app"
+PLACE = f"/repos/{REPOSITORY}"
+TOKEN = "writer"
+WORKFLOWS = {"answer-requests.yml": 11, "ci.yml": 12}
+
+
+def archive(**files: bytes) -> bytes:
+    """A zip of files; `__` in a name stands for the dot."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, content in files.items():
+            opened.writestr(name.replace("__", "."), content)
+    return written.getvalue()
+
+
+@dataclass
+class ActionsApi:
+    """`runs` by number; `archives`: (run, name) -> zip; `writers`: who may write; `again`: runs that were run again;
+    `tokens_at_storage`: what the other host was sent as authorization. `others`: answers to (method, path, token, body)
+    of everything else."""
+
+    url: str = ""
+    storage: str = ""
+    runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    archives: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    writers: set[str] = field(default_factory=lambda: {"octocat"})
+    again: list[int] = field(default_factory=list)
+    tokens_at_storage: list[str | None] = field(default_factory=list)
+    others: Callable[[str, str, str, Any], tuple[int, Any]] | None = None
+
+    def add(self, number: int, workflow: str = "ci.yml", *, branch: str = "change", **changes: Any) -> dict[str, Any]:
+        """A run at its end: of ci for a pull request of octocat, or of another workflow on `branch`."""
+        repository = {"id": 1, "name": "app", "full_name": REPOSITORY, "owner": {"login": "octo"}}
+        self.runs[number] = {
+            "id": number,
+            "path": f".github/workflows/{workflow}",
+            "event": "pull_request" if workflow == "ci.yml" else "workflow_run",
+            "status": "completed",
+            "conclusion": "failure" if workflow == "ci.yml" else "success",
+            "head_branch": branch,
+            "head_repository": repository,
+            "run_attempt": 1,
+            "actor": {"login": "octocat"},
+            "created_at": "2026-01-01T10:00:00Z",
+            "workflow_id": WORKFLOWS.get(workflow, 13),
+            "url": f"{self.url}{PLACE}/actions/runs/{number}",
+            "artifacts_url": f"{self.url}{PLACE}/actions/runs/{number}/artifacts",
+            **changes,
+        }
+        return self.runs[number]
+
+    def answer(self, method: str, target: str) -> tuple[int, Any]:
+        parts = urlsplit(target)
+        place, query = parts.path.removeprefix(PLACE), {key: one[0] for key, one in parse_qs(parts.query).items()}
+        if place == "":
+            return 200, {"id": 1, "full_name": REPOSITORY, "default_branch": "main", "url": f"{self.url}{PLACE}"}
+        if found := re.fullmatch(r"/actions/workflows/([\w.-]+)/runs", place):
+            return 200, {"total_count": 0, "workflow_runs": self._listed(WORKFLOWS[found[1]], query)}
+        if (found := re.fullmatch(r"/actions/runs/(\d+)", place)) and int(found[1]) in self.runs:
+            return 200, self.runs[int(found[1])]
+        if found := re.fullmatch(r"/actions/runs/(\d+)/artifacts", place):
+            return 200, {"total_count": 0, "artifacts": self._artifacts(int(found[1]))}
+        if method == "POST" and (found := re.fullmatch(r"/actions/runs/(\d+)/rerun-failed-jobs", place)):
+            if self.runs[int(found[1])]["status"] != "completed":
+                return 403, {"message": "This workflow is already running"}
+            self.again.append(int(found[1]))
+            return 201, {}
+        if found := re.fullmatch(r"/collaborators/([\w-]+)/permission", place):
+            return 200, {"permission": "write" if found[1] in self.writers else "read"}
+        return 404, {"message": "Not Found"}
+
+    def _listed(self, workflow: int, query: dict[str, str]) -> list[dict[str, Any]]:
+        since = query.get("created", ">=").removeprefix(">=")
+        found = [run for run in self.runs.values() if run["workflow_id"] == workflow and run["created_at"] >= since]
+        return [run for run in reversed(found) if run["head_branch"] == query.get("branch", run["head_branch"])]
+
+    def _artifacts(self, number: int) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": index,
+                "name": name,
+                "size_in_bytes": len(raw),
+                "expired": False,
+                "digest": f"sha256:{hashlib.sha256(raw).hexdigest()}",
+                "archive_download_url": f"{self.url}{PLACE}/actions/artifacts/{index}/zip",
+            }
+            for index, ((run, name), raw) in enumerate(self.archives.items())
+            if run == number
+        ]
+
+    def environment(self, number: int, **more: str) -> dict[str, str]:
+        """The variables of a step of a run."""
+        return {
+            "GITHUB_API_URL": self.url,
+            "GITHUB_REPOSITORY": REPOSITORY,
+            "GITHUB_TOKEN": TOKEN,
+            "GITHUB_RUN_ID": str(number),
+            "GITHUB_RUN_ATTEMPT": "1",
+            **more,
+        }
+
+
+@contextmanager
+def actions_api() -> Iterator[ActionsApi]:
+    """A server on this machine; what it redirects to is the same one by another name."""
+    api = ActionsApi()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            sent = self.headers.get("Authorization")
+            if found := re.fullmatch(r"/storage/(\d+)", self.path):
+                api.tokens_at_storage.append(sent)
+                self._send(200, list(api.archives.values())[int(found[1])])
+            elif not (sent or "").endswith(TOKEN):
+                self._send(401, json.dumps({"message": "Bad credentials"}).encode())
+            elif found := re.fullmatch(rf"{PLACE}/actions/artifacts/(\d+)/zip", self.path):
+                self._send(302, b"", Location=f"{api.storage}/storage/{found[1]}")
+            else:
+                status, value = api.answer(self.command, self.path)
+                if status == 404 and api.others:
+                    status, value = api.others(self.command, self.path, TOKEN, json.loads(raw) if raw else None)
+                self._send(status, b"" if value is None else json.dumps(value).encode())
+
+        def _send(self, status: int, raw: bytes, **headers: str) -> None:
+            self.send_response(status)
+            for name, text in {**headers, "Content-Length": str(len(raw))}.items():
+                self.send_header(name, text)
+            self.end_headers()
+            self.wfile.write(raw)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names of http.server
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    api.url = f"http://127.0.0.1:{server.server_port}"
+    api.storage = f"http://localhost:{server.server_port}"
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

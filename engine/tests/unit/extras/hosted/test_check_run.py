@@ -1,0 +1,259 @@
+"""Requests of a run of ci on their way through answer-requests.yml: who may ask, for how much, and who is believed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.extras.hosted.request_file import ProviderRequest
+from support.actions_api import ActionsApi, archive
+from unit.extras.hosted.conftest import KEY, Main, everything, lines
+from unit.extras.hosted.steps import ANSWERING, NOON, WAITING, Steps, steps_of
+
+RESPONSE = {
+    "text": "A small share.", "finish_reason": "stop", "usage": [3, 2], "provider": "primary", "model": "m",
+    "seconds": 0.5, "first_token_seconds": 0.1, "asked": "2026-01-01T10:00:00+00:00",
+}  # fmt: skip
+
+
+@pytest.fixture
+def steps(main: Main, github: ActionsApi, monkeypatch: pytest.MonkeyPatch) -> Steps:
+    return steps_of(main, github, monkeypatch)
+
+
+def test_what_a_pull_request_waits_for_is_asked_published_and_brought(main: Main, steps: Steps) -> None:
+    steps.waits(lines(main.request("a"), main.request("b")))
+    assert steps.run() == "ask"
+    assert steps.github.again == [WAITING]
+    assert len(main.model.asked) == 2
+    kept = {line["digest"]: line["value"] for line in main.answers}
+    empty = main.workspace.state / FOLDER
+    for path in empty.rglob("*.json"):
+        path.unlink()
+    assert steps.bring() == (0, "2 responses of answer-requests\n")
+    cache = ResponseCache(empty)
+    assert {digest: cache.get(digest) for digest in kept} == kept
+    assert steps.github.tokens_at_storage
+    assert set(steps.github.tokens_at_storage) == {None}
+    published = b"".join(steps.github.archives.values())
+    assert KEY.encode() not in published + everything(main.workspace.root) + steps.told.encode()
+
+
+def test_what_main_knows_is_not_asked_again(main: Main, steps: Steps) -> None:
+    steps.waits(lines(main.request("a")))
+    steps.waits(lines(main.request("a"), main.request("b")), 501, branch="other")
+    assert (steps.run(), steps.run(501)) == ("ask", "ask")
+    assert [one.json["messages"][0]["content"] for one in main.model.asked] == ["a", "b"]
+    assert "1 of them new" in steps.told
+
+
+def test_a_run_that_asks_for_nothing_is_left_alone(steps: Steps) -> None:
+    steps.github.add(WAITING)
+    assert steps.run() == "none"
+    assert steps.github.again == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"workflow": "release.yml"}, "not a run of ci"),
+        ({"event": "push"}, "not a run of ci"),
+        ({"status": "in_progress"}, "not at its end"),
+        ({"head_repository": None}, "its repository is gone"),
+    ],
+)
+def test_only_a_run_of_ci_for_a_pull_request_is_answered(
+    main: Main, steps: Steps, changes: dict[str, Any], says: str
+) -> None:
+    steps.waits(lines(main.request()), **changes)
+    steps.set(steps.github.environment(901))
+    done = main.sluice("answers", "check", "--run", str(WAITING))
+    assert (done.code, says in done.text) == (1, True)
+    assert main.sluice("answers", "resume", "--run", str(WAITING)).code == 1
+    assert steps.github.again == []
+
+
+def test_a_stranger_is_answered_when_somebody_who_may_write_starts_it(main: Main, steps: Steps) -> None:
+    fork = {"id": 2, "name": "app", "full_name": "stranger/app", "owner": {"login": "stranger"}}
+    steps.waits(lines(main.request()), actor={"login": "stranger"}, head_repository=fork)
+    assert steps.run() == "refused"
+    assert "the author may not write" in steps.told
+    assert main.model.asked == []
+    assert steps.run(event="workflow_dispatch") == "ask"
+    assert len(main.model.asked) == 1
+
+
+def test_strangers_are_answered_where_the_settings_say_so(main: Main, steps: Steps) -> None:
+    main.limit(authors="all")
+    steps.waits(lines(main.request()), actor={"login": "stranger"})
+    assert steps.run() == "ask"
+
+
+def test_eight_pull_requests_at_once_stay_within_the_day(main: Main, steps: Steps) -> None:
+    """The concurrency group of the workflow lets one run at a time; each of them sees those before it."""
+    first = main.request("question 1")
+    each = (ProviderRequest.model_validate(first).size * 1.0 + 32 * 2.0) / 1e6
+    main.limit(dollars_per_day=each * 3.5, dollars_per_change=1)
+    for number in range(8):
+        steps.waits(lines(main.request(f"question {number}")), 500 + number, branch=f"change-{number}")
+    states = [steps.run(500 + number, ask=number % 2 == 0) for number in range(8)]
+    # Those that died before they asked have spent what they reserved; the others what they used, which is less.
+    used = (11 * 1.0 + 3 * 2.0) / 1e6
+    assert states[:4] == ["ask"] * 4
+    assert steps.spent[:4] == pytest.approx([used, each, used, each])
+    assert sum(steps.spent) <= each * 3.5
+    before = 0.0
+    for state, amount in zip(states, [used, each] * 4, strict=True):
+        assert (state == "ask") == (before + each <= each * 3.5)
+        before += amount if state == "ask" else 0
+    assert "refused" in states
+    assert len(main.model.asked) == sum(state == "ask" for state in states[::2])
+
+
+def test_one_change_stays_within_its_own_limit(main: Main, steps: Steps) -> None:
+    main.limit(dollars_per_change=0.00015)
+    for number in range(3):
+        steps.waits(lines(main.request(f"question {number}")), 500 + number)
+    assert [steps.run(500 + number, ask=False) for number in range(3)] == ["ask", "refused", "refused"]
+    steps.waits(lines(main.request("of another")), 510, branch="other")
+    assert steps.run(510) == "ask"
+    assert "dollars at most" in steps.told
+
+
+def test_an_attempt_that_is_run_again_has_spent_what_the_one_before_it_reserved(main: Main, steps: Steps) -> None:
+    main.limit(dollars_per_day=0.00015)
+    steps.waits(lines(main.request()))
+    assert steps.run(ask=False) == "ask"
+    assert steps.run(attempt=2) == "refused"
+    assert main.model.asked == []
+
+
+def test_a_run_is_answered_as_often_as_allowed(main: Main, steps: Steps) -> None:
+    main.limit(rounds=2)
+    for number in range(3):
+        steps.waits(lines(main.request(f"question {number}")))
+        assert steps.run() == ("ask" if number < 2 else "refused")
+    code, _ = steps.bring()
+    assert code == 0
+    assert "answered 2 times" in (main.workspace.state / "answers-refused").read_text()
+
+
+def test_a_ledger_that_cannot_be_read_lets_nothing_be_spent(main: Main, steps: Steps) -> None:
+    steps.waits(lines(main.request()))
+    steps.github.add(800, ANSWERING, branch="main", created_at=NOON)
+    steps.github.archives[800, "spend-used-1"] = archive(spend__json=b'{"run": 1}')
+    steps.set(steps.github.environment(901))
+    done = main.sluice("answers", "check", "--run", str(WAITING))
+    assert (done.code, "run 800: spend.json is not an entry" in done.text) == (1, True)
+    assert not (main.workspace.build / "answers").exists()
+
+
+def test_money_of_another_day_is_not_counted(main: Main, steps: Steps) -> None:
+    main.limit(dollars_per_day=0.00015, dollars_per_change=0.00015)
+    day = "2025-12-31T12:00:00Z"
+    steps.waits(lines(main.request()), created_at=day)
+    steps.github.add(800, ANSWERING, branch="main", created_at=day)
+    entry = {"run": 499, "change": "octo/app:change", "dollars": 99.0}
+    steps.github.archives[800, "spend-used-1"] = archive(spend__json=json.dumps(entry).encode())
+    assert steps.run() == "ask"
+
+
+ARCHIVES: dict[str, bytes] = {
+    "not an archive": b"PK\x03\x04 and no more",
+    "nothing": b"",
+    "another name": archive(other__jsonl=b"{}"),
+    "a path upwards": archive(**{"../../requests__jsonl": b"{}"}),
+    "an absolute path": archive(**{"/tmp/requests__jsonl": b"{}"}),
+    "a file beside it": archive(requests__jsonl=b"{}", **{"__github/workflows/ci__yml": b"on: push"}),
+    "no file": archive(),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_of_anything_else_is_refused(main: Main, steps: Steps, name: str) -> None:
+    steps.github.add(WAITING)
+    steps.github.archives[WAITING, "requests-1"] = ARCHIVES[name]
+    assert steps.run() == "refused"
+    assert main.model.asked == []
+    assert [*main.answers[0]] == ["refused"]
+
+
+def forged(steps: Steps, digest: str, *, workflow: str = ANSWERING, **changes: Any) -> None:
+    """A run that publishes a response under the name that main would give it."""
+    settings = {"branch": "main", "created_at": "2026-01-02T10:00:00Z"} | changes
+    steps.github.add(700, workflow, **settings)
+    content = lines({"digest": digest, "value": RESPONSE})
+    steps.github.archives[700, f"answers-{WAITING}"] = archive(answers__jsonl=content)
+
+
+FORK = {"id": 2, "name": "app", "full_name": "stranger/app", "owner": {"login": "stranger"}}
+FORGED: dict[str, dict[str, Any]] = {
+    "of the pull request's own run": {"workflow": "ci.yml"},
+    "of another workflow": {"workflow": "other.yml"},
+    "of another workflow that says it is this one": {"path": ".github/workflows/other.yml"},
+    "of another branch": {"branch": "change"},
+    "of a fork's branch of the same name": {"head_repository": FORK},
+    "of a pull request": {"event": "pull_request"},
+    "of a push": {"event": "push"},
+    "of before this run": {"created_at": "2025-12-31T10:00:00Z"},
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_response_is_not_taken(main: Main, steps: Steps, name: str) -> None:
+    digest = main.request()["digest"]
+    steps.github.add(WAITING)
+    forged(steps, digest, **FORGED[name])
+    assert steps.bring() == (0, "0 responses of answer-requests\n")
+    assert ResponseCache(main.workspace.state / FOLDER).get(digest) is None
+
+
+def test_the_same_response_of_main_is_taken(main: Main, steps: Steps) -> None:
+    """Otherwise the refusals above would say nothing."""
+    digest = main.request()["digest"]
+    steps.github.add(WAITING)
+    forged(steps, digest)
+    assert steps.bring() == (0, "1 responses of answer-requests\n")
+    assert ResponseCache(main.workspace.state / FOLDER).get(digest) == RESPONSE
+
+
+BROKEN: dict[str, bytes] = {
+    "a path as digest": lines({"digest": "../" * 20, "value": RESPONSE}),
+    "no digest": lines({"value": RESPONSE}),
+    "a digest without a response": lines({"digest": "0" * 64}),
+    "more keys": lines({"digest": "0" * 64, "value": RESPONSE | {"cost": 0}}),
+    "a time that is none": lines({"digest": "0" * 64, "value": RESPONSE}).replace(b"0.5", b"NaN"),
+    "no JSON": b"{\n",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_of_answers_that_is_damaged_is_refused_as_a_whole(main: Main, steps: Steps, name: str) -> None:
+    good = "1" * 64
+    steps.github.add(WAITING)
+    steps.github.add(700, ANSWERING, branch="main", created_at="2026-01-02T10:00:00Z")
+    content = lines({"digest": good, "value": RESPONSE}) + BROKEN[name]
+    steps.github.archives[700, f"answers-{WAITING}"] = archive(answers__jsonl=content)
+    code, told = steps.bring()
+    assert (code, "answers.jsonl: " in told) == (1, True)
+    assert ResponseCache(main.workspace.state / FOLDER).get(good) is None
+
+
+def test_the_first_attempt_asks_github_for_nothing(main: Main, steps: Steps) -> None:
+    steps.set(steps.github.environment(WAITING))
+    assert main.sluice("answers", "bring").code == 0  # the double knows no such run
+
+
+def test_an_archive_at_another_address_gets_no_token(main: Main, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.waits(lines(main.request()))
+    api = steps.github
+    listed = api._artifacts
+    elsewhere = f"{api.storage}/storage/0"
+    monkeypatch.setattr(
+        api, "_artifacts", lambda run: [{**one, "archive_download_url": elsewhere} for one in listed(run)]
+    )
+    assert steps.run() == "refused"
+    assert api.tokens_at_storage == []

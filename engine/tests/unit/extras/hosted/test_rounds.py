@@ -1,0 +1,320 @@
+"""`sluice eval` in a pull request's job without a key, and what becomes of it in the rounds that follow.
+
+Git, comparison, reports, commands and both response caches are real. The model is a stub on this machine, GitHub is
+played (support/actions_api.py), and the pipeline is a chain with a scripted search.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sluice.core.atomic_files import write_json, write_jsonl
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Row, load_rows, write_rows
+from sluice.evaluation.application import ChainWorker, Digests, RunnerTarget, WorkerParts
+from sluice.evaluation.output import Output
+from sluice.evaluation.recorded_chat import RecordedChat, asking
+from sluice.evaluation.registry import make_metrics
+from sluice.evaluation.response_cache import FOLDER, ResponseCache
+from sluice.evaluation.runner import run_cases
+from sluice.evaluation.summary import cases_digest
+from sluice.jobs import compare_change
+from sluice.llm.chat import ChatProvider
+from sluice.llm.model_files import Models
+from sluice.llm.roles import open_chat
+from sluice.llm.settings import load_providers
+from sluice.prompts import load_prompts
+from sluice.serving.release_parts import ReleaseBundle
+from support.actions_api import ActionsApi
+from support.serving.fakes import NoChecks, ScriptedRetriever, hit, scripted_bundle
+from unit.extras.hosted.conftest import KEY, Main, everything
+from unit.extras.hosted.steps import WAITING, Steps, steps_of
+
+DIGESTS = Digests("model", "search", "guards")
+METRICS = ("f1", "decline_accuracy", "mrr", "ndcg_at_5", "citation_correctness")
+
+
+def rows(count: int = 60) -> list[Row]:
+    """Two of three can be answered."""
+    made = []
+    for number in range(count):
+        known = number % 3 > 0
+        answers, documents = ((f"{number} of them",), ("a",)) if known else ((), ())
+        tags = () if known else ("unanswerable",)
+        made.append(
+            Row(id=f"q{number}", question=f"How many of {number}?", answers=answers, doc_ids=documents, tags=tags)
+        )
+    return made
+
+
+def reply(messages: list[dict[str, str]]) -> str:
+    """Right, but for every fourth question where the prompt is LOST."""
+    number = messages[-1]["content"].rpartition("How many of ")[2].split("?")[0]
+    lost = "LOST" in messages[0]["content"] and int(number) % 4 == 0
+    return "many" if lost else f"{number} of them"
+
+
+class TwoSteps:
+    """An application whose second request depends on the answer to its first."""
+
+    def __init__(self, chat: ChatProvider, bundle: ReleaseBundle) -> None:
+        self.chat, self.prompt = chat, bundle.prompts["answer"]
+
+    async def ask(self, row: Row, *, trial: int) -> Output:
+        text = row.question
+        with asking(trial) as record:
+            for _ in range(2):
+                messages = self.prompt.render(passages="", question=text, decline="no")
+                deadline = asyncio.get_running_loop().time() + 600
+                stream = self.chat.stream(messages, self.prompt.parameters, deadline=deadline)
+                answer = "".join([delta.text async for delta in stream])
+                text = f"{row.question.removesuffix('?')}? {answer}"
+        recorded = record.recorded
+        return Output(text=answer, declined=False, retrieved=("a",), passages=(), citations=("a",), latency_ms=1.0,
+                      ttft_ms=1.0, prompt_tokens=1, completion_tokens=1, cost=0.0, recorded=recorded)  # fmt: skip
+
+
+class Pipeline:
+    """Stands for DVC and the stage `evaluate`."""
+
+    def __init__(self) -> None:
+        self.two_steps = False
+
+    def reproduce(self, workspace: Workspace, _: Any, *, until: str) -> None:
+        write_json(workspace.build / "check" / "report.json", {"digest": "d" * 64})
+        (workspace.build / "adapter").mkdir(parents=True, exist_ok=True)
+        (workspace.build / "adapter" / "adapter.gguf").write_bytes(b"adapter")
+        index = {"digest": "i", "embedder": {}, "chunker": {}, "files": {}}
+        write_json(workspace.build / "index" / "index.json", index)
+        if until == "evaluate":
+            asked = load_rows(workspace.data / "eval.jsonl")
+            self.answer(workspace, asked, workspace.build / "evaluation", replay=False)
+
+    def evaluate(self, workspace: Workspace, _: Any, *options: str) -> None:
+        words = dict(zip(options[::2], options[1::2], strict=False))
+        asked, out = load_rows(Path(words["--asked"])), Path(words["--out"])
+        self.answer(workspace, asked, out, replay="--replay" in options)
+
+    def answer(self, workspace: Workspace, asked: list[Row], out: Path, *, replay: bool) -> None:
+        providers = load_providers(workspace.config / "providers.yaml", roles=Models.roles())
+        prompts = load_prompts(workspace.prompts)
+        bundle = dataclasses.replace(scripted_bundle(), providers=providers, prompts=prompts)
+        cache = ResponseCache(workspace.state / FOLDER)
+        search = ScriptedRetriever(
+            {row.question: [hit(f"There are some. {row.question}", doc_id="a")] for row in asked}
+        )
+
+        def parts() -> WorkerParts:
+            chat = None if replay else open_chat(providers.chat, local_url=None)
+            return WorkerParts(chat, search, NoChecks())  # type: ignore[arg-type]
+
+        def workers() -> list[ChainWorker]:
+            return [ChainWorker(bundle, cache, DIGESTS, parts(), replay=replay)] * 4
+
+        async def run() -> list[dict[str, Any]]:
+            closed = ChainWorker(bundle, cache, DIGESTS, replay=replay)
+            chat = RecordedChat(cache, providers.chat, lambda: open_chat(providers.chat, local_url=None), replay=replay)
+            target: Any = RunnerTarget(closed, workers, cache, concurrency=4)
+            metrics = [metric for metric in make_metrics() if metric.name in METRICS]
+            if self.two_steps:
+                target = TwoSteps(chat, bundle)
+            return await run_cases(asked, target, metrics, concurrency=4)
+
+        write_jsonl(out / "cases.jsonl", asyncio.run(run()))
+        write_json(out / "summary.json", {"cases_digest": cases_digest(asked)})
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    fake = Pipeline()
+    monkeypatch.setattr(compare_change, "pull", lambda _: False)
+    monkeypatch.setattr(compare_change, "data_edited", lambda _: False)
+    monkeypatch.setattr(compare_change, "record_comparison", lambda *_: None)  # takes seconds
+    monkeypatch.setattr(compare_change, "draft_bundle", lambda *_, **__: scripted_bundle())
+    for name in ("reproduce", "evaluate"):
+        monkeypatch.setattr(compare_change, name, getattr(fake, name))
+    return fake
+
+
+def git(root: Path, *words: str) -> None:
+    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "-C", str(root), *name, *words], check=True, capture_output=True)
+
+
+class Changed:
+    """Checkouts of a branch that changes the prompt: the pull request's, and one of somebody who has the key."""
+
+    def __init__(self, main: Main, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.main, self.steps, self.patch = main, steps, monkeypatch
+        self.root = main.workspace.root.parent / "pull-request"
+        shutil.copytree(main.workspace.root, self.root)
+        (self.root / ".gitignore").write_text(".sluice/\nbuild/\n")
+        dvc = Path(__file__).parents[5] / ".dvc"
+        shutil.copytree(dvc, self.root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "*.local"))
+        write_rows(self.root / "data" / "eval.jsonl", rows())
+        git(self.root, "init", "-q", "-b", "main")
+        git(self.root, "add", "-A", "-f", ".")
+        git(self.root, "commit", "-q", "-m", "base")
+        git(self.root, "checkout", "-q", "-b", "change")
+
+    def edit(self, word: str) -> None:
+        path = self.root / "prompts" / "answer.prompt.yml"
+        path.write_text(re.sub(r"(\w+: y|Y)ou answer", f"{word}: you answer", path.read_text()))
+        git(self.root, "commit", "-q", "-am", "change")
+
+    def copy(self, name: str) -> Path:
+        made = self.root.with_name(name)
+        shutil.copytree(self.root, made)
+        return made
+
+    def compare(self, root: Path, *, attempt: int = 0, key: bool = False) -> tuple[int, str, dict[str, Any]]:
+        """The step of the job `eval`; without an attempt: on a laptop. Exit code, what it said, the comparison."""
+        self.patch.chdir(root)
+        for name in ("GITHUB_RUN_ID", "MODEL_KEY"):
+            self.patch.delenv(name, raising=False)
+        if key:
+            self.patch.setenv("MODEL_KEY", KEY)
+        if attempt:
+            self.steps.set({"GITHUB_RUN_ID": str(WAITING), "GITHUB_RUN_ATTEMPT": str(attempt)})
+        done = self.main.sluice("eval", "--base", "main", "--head", "change")
+        self.patch.chdir(self.main.workspace.root)
+        return done.code, done.text, json.loads((root / "build" / "comparison" / "comparison.json").read_text())
+
+    def answered(self) -> str:
+        """One run of answer-requests.yml for what the job has written, and the job's next step that brings it."""
+        self.steps.waits((self.root / "build" / "requests.jsonl").read_bytes())
+        self.patch.chdir(self.main.workspace.root)
+        state = self.steps.run()
+        self.patch.chdir(self.root)
+        code, told = self.steps.bring()
+        assert code == 0, told
+        return state
+
+
+@pytest.fixture
+def change(
+    main: Main,
+    github: ActionsApi,
+    pipeline: Pipeline,  # noqa: ARG001 - stands for DVC
+    monkeypatch: pytest.MonkeyPatch,
+) -> Changed:
+    main.model.reply = reply
+    return Changed(main, steps_of(main, github, monkeypatch), monkeypatch)
+
+
+def timeless(comparison: dict[str, Any]) -> dict[str, Any]:
+    """Without what a clock has measured: no two runs share it, with a key or without."""
+    kept = [metric for metric in comparison["metrics"] if metric["unit"] != "ms"]
+    return {**comparison, "metrics": kept}
+
+
+@pytest.mark.parametrize(("word", "verdict", "code"), [("BRIEFLY", "no difference seen", 0), ("LOST", "worse", 3)])
+def test_the_comparison_is_that_of_a_run_with_the_key(change: Changed, word: str, verdict: str, code: int) -> None:
+    change.edit(word)
+    keyed = change.copy("keyed")
+    first = change.compare(change.root, attempt=1)
+    assert first[0] == 4
+    assert "Waiting for answers" in first[1]
+    assert "120 requests to hosted models, round 1 of 4 at most" in first[1]
+    assert change.main.model.asked == []
+    assert change.answered() == "ask"
+    second = change.compare(change.root, attempt=2)
+    assert (second[0], second[2]["verdict"]) == (code, verdict)
+    assert not (change.root / "build" / "requests.jsonl").exists()
+    with_key = change.compare(keyed, key=True)
+    assert (with_key[0], with_key[2]["verdict"]) == (code, verdict)
+    assert json.dumps(timeless(second[2]), sort_keys=True) == json.dumps(timeless(with_key[2]), sort_keys=True)
+    readable = everything(change.root) + b"".join(change.steps.github.archives.values())
+    assert KEY.encode() not in readable + (first[1] + second[1] + change.steps.told).encode()
+
+
+def test_a_question_that_asks_twice_takes_two_rounds(change: Changed, pipeline: Pipeline) -> None:
+    pipeline.two_steps = True
+    change.edit("BRIEFLY")
+    keyed = change.copy("keyed")
+    codes = []
+    for attempt in (1, 2):
+        codes.append(change.compare(change.root, attempt=attempt)[0])
+        assert change.answered() == "ask"
+    code, _, comparison = change.compare(change.root, attempt=3)
+    assert (codes, code) == ([4, 4], 0)
+    assert timeless(comparison) == timeless(change.compare(keyed, key=True)[2])
+
+
+def test_rounds_have_an_end(change: Changed, pipeline: Pipeline) -> None:
+    pipeline.two_steps = True
+    limits = change.root / "config" / "hosted.yaml"
+    limits.write_text(limits.read_text().replace("rounds: 4", "rounds: 1"))
+    change.edit("BRIEFLY")
+    assert change.compare(change.root, attempt=1)[0] == 4
+    change.answered()
+    code, told, _ = change.compare(change.root, attempt=2)
+    assert code == 3
+    assert "without an answer after 1 rounds" in told
+
+
+def test_a_refusal_is_the_verdict(change: Changed) -> None:
+    change.main.limit(requests=5)
+    change.edit("BRIEFLY")
+    assert change.compare(change.root, attempt=1)[0] == 4
+    assert change.answered() == "refused"
+    code, told, _ = change.compare(change.root, attempt=2)
+    assert code == 3
+    assert "more than 5 requests" in told
+    assert change.main.model.asked == []
+
+
+def test_another_model_of_the_pull_request_is_not_asked(change: Changed) -> None:
+    providers = change.root / "config" / "providers.yaml"
+    providers.write_text(providers.read_text().replace("model: m\n", "model: dearest\n"))
+    change.edit("BRIEFLY")
+    assert change.compare(change.root, attempt=1)[0] == 4
+    assert change.answered() == "refused"
+    assert "another digest than main's settings" in change.compare(change.root, attempt=2)[1]
+    assert change.main.model.asked == []
+
+
+def test_a_model_in_reserve_on_main_may_answer_first_in_a_pull_request(change: Changed) -> None:
+    """The road of a new model: merged behind the one that answers, then moved in front of it."""
+    for root in (change.main.workspace.root, change.root):
+        path = root / "config" / "providers.yaml"
+        providers = yaml.safe_load(path.read_text())
+        providers["chat"].append({**providers["chat"][0], "name": "newer", "model": "n"})
+        path.write_text(yaml.safe_dump(providers))
+    providers["chat"].reverse()
+    (change.root / "config" / "providers.yaml").write_text(yaml.safe_dump(providers))
+    change.edit("BRIEFLY")
+    assert change.compare(change.root, attempt=1)[0] == 4
+    assert change.answered() == "ask"
+    assert change.compare(change.root, attempt=2)[0] == 0
+    assert {one.json["model"] for one in change.main.model.asked} == {"m", "n"}
+
+
+def test_on_a_laptop_nobody_answers_and_the_verdict_stays(change: Changed) -> None:
+    change.edit("BRIEFLY")
+    code, told, comparison = change.compare(change.root)
+    assert (code, comparison["verdict"]) == (3, "not evaluated")
+    assert "Waiting" not in told
+    assert (change.root / "build" / "requests.jsonl").read_text().count("\n") == 120
+
+
+def test_a_replay_knows_no_case_of_the_last_one(change: Changed) -> None:
+    """Requests of an earlier push are not asked again."""
+    change.edit("BRIEFLY")
+    change.compare(change.root, attempt=1)
+    before = (change.root / "build" / "requests.jsonl").read_text().splitlines()
+    change.edit("SHORTLY")
+    change.compare(change.root, attempt=1)
+    after = (change.root / "build" / "requests.jsonl").read_text().splitlines()
+    assert len(after) == 120
+    assert len({*before} & {*after}) == 60
