@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _BUCKETS: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 _ADDRESSES = (
     "name a folder, s3://<bucket>/<prefix>, gs://…, az://<container>/<prefix>, https://<host>/<path>, "
-    "oci://<registry>/<name>, or github"
+    "or with the extra `registry` oci://<registry>/<name> or github"
 )
 # A whole file may be gigabytes and has no limit; an answer that stalls is asked for again.
 _PATIENCE: dict[str, Any] = {

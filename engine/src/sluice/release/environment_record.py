@@ -167,7 +167,7 @@ def shared_artifact_store(variables: Mapping[str, str]) -> ArtifactStore:
     """The artifact store that machines share. SluiceError where none is named."""
     if named := shared_address(variables):
         return open_artifact_store(named)
-    remedy = "name what machines share: github, s3://bucket/prefix, or a folder"
+    remedy = "name what machines share: s3://bucket/prefix, a folder, or with the extra `registry` github"
     raise SluiceError(f"{PLACE} is not set", remedy=remedy)
 
 
