@@ -2,16 +2,16 @@
 files.
 
 A store is a folder, `s3://<bucket>/<prefix>`, `gs://<bucket>/<prefix>`, `az://<container>/<prefix>`, or
-`https://<host>/<path>` (read-only), to which obstore speaks; or `oci://<registry>/<name>` or `github`
-(`registry_store.py`). It is not trusted: a file is accepted only with the requested digest. A note, `<store>/<name>`,
-is written once and never changed: of two concurrent writers, one is told that it exists
-(`release/environment_record.py` builds on that).
+`https://<host>/<path>` (read-only), to which obstore speaks; or, with the extra `registry`, `oci://<registry>/<name>`
+or `github`. It is not trusted: a file is accepted only with the requested digest. A note, `<store>/<name>`, is written
+once and never changed: of two concurrent writers, one is told that it exists (`release/environment_record.py` builds
+on that).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, S3Store
 
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
 
 if TYPE_CHECKING:
     from obstore.auth.boto3 import Boto3CredentialProvider
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _BUCKETS: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 _ADDRESSES = (
     "name a folder, s3://<bucket>/<prefix>, gs://…, az://<container>/<prefix>, https://<host>/<path>, "
-    "oci://<registry>/<name>, or github"
+    "or with the extra `registry` oci://<registry>/<name> or github"
 )
 # A whole file may be gigabytes and has no limit; an answer that stalls is asked for again.
 _PATIENCE: dict[str, Any] = {
@@ -79,9 +80,7 @@ def open_artifact_store(store: str) -> ArtifactStore:
     """Opens the artifact store at an address; it is not asked for anything yet."""
     scheme, separator, rest = store.partition("://")
     if scheme in ("oci", "github"):
-        from sluice.release.registry_store import open_registry_store
-
-        return open_registry_store(store)
+        return _registry_opener(store)(store)
     bucket, _, prefix = rest.strip("/").partition("/")
     if not separator:
         # From the root of the file system: the first write makes the folder, a look at it does not.
@@ -221,6 +220,15 @@ class _ObjectStore:
             raise SluiceError(f"{self}/{name}: not there", remedy=remedy) from None
         except BaseError as error:
             raise _named_error(f"{self}/{name}", error) from error
+
+
+def _registry_opener(address: str) -> Callable[[str], ArtifactStore]:
+    if opener := next(iter(hooks("artifact_store").values()), None):
+        return opener
+    raise SluiceError(
+        f"{address}: this project has left out the extra `registry`, which opens such an artifact store",
+        remedy="name a folder or a bucket, or bring engine/src/sluice/extras/registry/ back with git",
+    )
 
 
 def _named_error(where: str, error: BaseError) -> SluiceError:

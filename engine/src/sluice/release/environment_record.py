@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.extras import hooks
 from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.release.append_log import AppendLog
@@ -155,15 +156,18 @@ def open_record(workspace: Workspace, environment: str, variables: Mapping[str, 
 
 
 def shared_address(variables: Mapping[str, str]) -> str:
-    """Address of the artifact store that machines share: SLUICE_ARTEFACTS, on GitHub else `github`; empty for none."""
-    return variables.get(PLACE) or ("github" if variables.get("GITHUB_ACTIONS") == "true" else "")
+    """Address of the artifact store that machines share: SLUICE_ARTEFACTS, on GitHub else `github` where the extra for
+    it is there; empty for none."""
+    if given := variables.get(PLACE):
+        return given
+    return "github" if variables.get("GITHUB_ACTIONS") == "true" and hooks("artifact_store") else ""
 
 
 def shared_artifact_store(variables: Mapping[str, str]) -> ArtifactStore:
     """The artifact store that machines share. SluiceError where none is named."""
     if named := shared_address(variables):
         return open_artifact_store(named)
-    remedy = "name what machines share: github, s3://bucket/prefix, or a folder"
+    remedy = "name what machines share: s3://bucket/prefix, a folder, or with the extra `registry` github"
     raise SluiceError(f"{PLACE} is not set", remedy=remedy)
 
 

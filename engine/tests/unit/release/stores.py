@@ -1,60 +1,69 @@
-"""The artifact stores that have to keep the same contract: a folder, a bucket served by moto, and a real OCI registry
-with a real bare repository of git."""
+"""The artifact stores that have to keep the same contract: a folder, a bucket served by moto, and those of extras."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from sluice.release.artifact_store import ArtifactStore, open_artifact_store
 from unit.release.buckets import bucket_server
-from unit.release.registries import RegistryServer, registry_server
 
-KINDS = ("folder", "bucket", "registry")
+# What an extra that opens artifact stores has in its tests: `store_under_test` and `record_address`.
+OF_EXTRAS = {
+    path.parent.name: import_module(f"unit.extras.{path.parent.name}.stores")
+    for path in sorted(Path(__file__).parents[1].glob("extras/*/stores.py"))
+}
+KINDS = ("folder", "bucket", *OF_EXTRAS)
 
 
 @dataclass(frozen=True)
 class StoreUnderTest:
-    """`address`: of the store; the rest reaches behind it."""
+    """`address`: of the store; the rest reaches behind it, in a bucket unless a kind of store has its own."""
 
     address: str
-    folder: Path | None = None
-    registry: RegistryServer | None = None
 
     def open(self) -> ArtifactStore:
         """As another machine does."""
         return open_artifact_store(self.address)
 
+    def beside(self, name: str) -> str:
+        """Address of another store on the same server, with a record of its own."""
+        return f"{self.address}/{name}"
+
     def spoil(self, digest: str, content: bytes | None) -> None:
         """Replaces the content of a file behind the store's back, or takes the file away."""
-        if self.registry and content is None:
-            self.registry.unlink(digest)
-        elif self.registry or self.folder:
-            path = self.registry.blob(digest) if self.registry else Path(str(self.folder), "sha256", digest)
-            path.unlink() if content is None else path.write_bytes(content)
-        else:
-            import boto3
+        import boto3
 
-            where = {"Bucket": "artefacts", "Key": f"sluice/sha256/{digest}"}
-            client = boto3.client("s3")
-            client.delete_object(**where) if content is None else client.put_object(**where, Body=content)
+        where = {"Bucket": "artefacts", "Key": f"sluice/sha256/{digest}"}
+        client = boto3.client("s3")
+        client.delete_object(**where) if content is None else client.put_object(**where, Body=content)
+
+    def collect_garbage(self) -> None:
+        """As the server does by itself: nothing here."""
+
+
+class FolderUnderTest(StoreUnderTest):
+    def spoil(self, digest: str, content: bytes | None) -> None:
+        path = Path(self.address, "sha256", digest)
+        path.unlink() if content is None else path.write_bytes(content)
 
 
 @contextmanager
 def store_under_test(kind: str, folder: Path) -> Iterator[StoreUnderTest]:
-    """Opens one of KINDS; a registry is skipped where there is none."""
+    """Opens one of KINDS; skips the test where its server is not installed."""
     if kind == "folder":
-        yield StoreUnderTest(str(folder / "place"), folder=folder / "place")
+        yield FolderUnderTest(str(folder / "place"))
     elif kind == "bucket":
         with bucket_server() as address:
             yield StoreUnderTest(address)
     else:
-        with registry_server(folder / "server") as server:
-            yield StoreUnderTest(server.address, registry=server)
+        with OF_EXTRAS[kind].store_under_test(folder / "server") as store:
+            yield store
 
 
 @pytest.fixture(params=KINDS)

@@ -1,4 +1,4 @@
-"""Who appends at once overwrites nobody, in a folder, in a bucket and in git."""
+"""Who appends at once overwrites nobody, in a folder, in a bucket, and in git where the extra for it is there."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sluice.core.settings import Settings
 from sluice.release.append_log import AppendLog
 from sluice.release.artifact_store import open_artifact_store
 from unit.release.buckets import bucket_server
-from unit.release.registries import bare_repository
+from unit.release.stores import OF_EXTRAS
 
 
 class Word(Settings):
     word: str
 
 
-@pytest.fixture(params=["folder", "bucket", "bucket without boto3", "git"])
+@pytest.fixture(params=["folder", "bucket", "bucket without boto3", *OF_EXTRAS])
 def store(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -33,8 +33,8 @@ def store(
     if request.param == "folder":
         yield str(tmp_path / "place")
         return
-    if request.param == "git":  # the registry has no part in the record, and none is there
-        yield f"oci://127.0.0.1:9/app#{bare_repository(tmp_path / 'record.git')}"
+    if request.param in OF_EXTRAS:
+        yield OF_EXTRAS[request.param].record_address(tmp_path)
         return
     if "without" in request.param:  # as in the images: obstore finds the credentials itself
         monkeypatch.setitem(sys.modules, "obstore.auth.boto3", None)

@@ -6,7 +6,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.release.environment_record import EnvironmentRecord, here, open_record
+from sluice.release.environment_record import EnvironmentRecord, here, open_record, shared_address
 
 A, B, C = (f"r-{letter * 12}" for letter in "abc")
 
@@ -98,3 +98,17 @@ def test_a_name_that_is_no_environment_is_refused(tmp_path: Path, name: str) -> 
 def test_without_a_place_there_is_no_shared_record(tmp_path: Path) -> None:
     with pytest.raises(SluiceError, match="SLUICE_ARTEFACTS is not set"):
         open_record(Workspace(tmp_path), "production", {})
+
+
+def test_a_project_without_the_extra_for_registries_has_no_default_and_refuses_their_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.core.extras.extras", dict)
+    assert shared_address({"GITHUB_ACTIONS": "true"}) == ""
+    assert shared_address({"GITHUB_ACTIONS": "true", "SLUICE_ARTEFACTS": "s3://bucket"}) == "s3://bucket"
+    with pytest.raises(SluiceError, match="SLUICE_ARTEFACTS is not set"):
+        open_record(Workspace(tmp_path), "production", {"GITHUB_ACTIONS": "true"})
+    for address in ("github", "oci://ghcr.io/octo/app"):
+        with pytest.raises(SluiceError, match=rf"^{address}: .* extra `registry`") as caught:
+            open_record(Workspace(tmp_path), "production", {"SLUICE_ARTEFACTS": address})
+        assert "engine/src/sluice/extras/registry/" in caught.value.remedy

@@ -52,23 +52,18 @@ def test_a_promotion_killed_at_20_points_is_completed_by_the_next_run(
 ) -> None:
     release = make()[0].id
 
-    def address(point: object) -> str:
-        if shared.registry:
-            return shared.registry.named(f"app-{point}").address
-        return f"{shared.address}/{point}"
-
-    unbroken = run(address("unbroken"), workspace, release, 0)
+    unbroken = run(shared.beside("unbroken"), workspace, release, 0)
     assert unbroken.returncode == 0, unbroken.stderr
     effects = int(unbroken.stdout)
     assert effects > 2 * POINTS
-    wanted = state(open_artifact_store(address("unbroken")))
+    wanted = state(open_artifact_store(shared.beside("unbroken")))
     monkeypatch.setattr("sluice.release.champion._move_alias", lambda *_: None)
     for point in range(POINTS):
         number = 1 + point * (effects - 1) // (POINTS - 1)  # from the first to the last
-        killed = run(address(point), workspace, release, number)
+        killed = run(shared.beside(str(point)), workspace, release, number)
         assert killed.returncode == -signal.SIGKILL, f"point {point}: {killed.stderr}"
-        stage_and_promote(address(point), workspace, release)
-        store = open_artifact_store(address(point))
+        stage_and_promote(shared.beside(str(point)), workspace, release)
+        store = open_artifact_store(shared.beside(str(point)))
         assert state(store) == wanted, f"point {point}, effect {number} of {effects}"
         entry = catalogue.find(store, release)
         assert entry.commit == COMMIT

@@ -21,7 +21,7 @@ def apply(root):
     (root / "config/gates.yaml").write_text("gates: [mended]\\n")
     return ["config/gates.yaml"]
 """
-_OUTPUT = core_git._output
+_OUTPUT = core_git.run_bytes
 
 
 class _Killed(BaseException):
@@ -56,7 +56,7 @@ def calls_of_git(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> int:
         return _OUTPUT(*words, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(core_git, "_output", counted)
+        patched.setattr(core_git, "run_bytes", counted)
         run_upgrade(fork)
     git(fork.root, "branch", "-D", BRANCH)
     return count
@@ -85,7 +85,7 @@ def test_killed_before_each_call_of_git_and_after_the_last_it_can_be_run_again(
             return found
 
         with monkeypatch.context() as patched:
-            patched.setattr(core_git, "_output", dying)
+            patched.setattr(core_git, "run_bytes", dying)
             with pytest.raises(_Killed):
                 run_upgrade(fork)
         assert step == steps or git(fork.root, "for-each-ref") == clean, f"call {step}: the branch moves last"

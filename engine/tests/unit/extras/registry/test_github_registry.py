@@ -25,11 +25,11 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.release import registry_credentials
+from sluice.extras.registry import registry_credentials
+from sluice.extras.registry.oci_registry import GithubRegistry
+from sluice.extras.registry.registry_store import RegistryStore
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.environment_record import shared_address
-from sluice.release.oci_registry import GithubRegistry
-from sluice.release.registry_store import RegistryStore
 
 TOKEN = "of-the-job"
 DIGEST = "a" * 64

@@ -25,7 +25,7 @@ from urllib3.util import Retry
 
 from sluice.core.digests import canonical_json
 from sluice.core.errors import SluiceError
-from sluice.release.registry_credentials import credentials
+from sluice.extras.registry.registry_credentials import credentials
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _ARTIFACT = "application/vnd.sluice.release.v1"

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.git import SERVER, run
-from sluice.release.git_refs import GitRefs
-from sluice.release.oci_registry import GithubRegistry, OciRegistry
-from sluice.release.registry_credentials import GITHUB
+from sluice.extras.registry.git_refs import GitRefs
+from sluice.extras.registry.oci_registry import GithubRegistry, OciRegistry
+from sluice.extras.registry.registry_credentials import GITHUB
 
 _ADDRESS = r"oci://([a-zA-Z0-9.-]+(?::\d+)?)/([a-z0-9]+(?:(?:[._]|__|-+|/)[a-z0-9]+)*)(?:#(.+))?"
 

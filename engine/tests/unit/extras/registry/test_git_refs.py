@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.release.git_refs import GitRefs
-from unit.release.git_server import GitServer, git_server
-from unit.release.registries import bare_repository
+from sluice.extras.registry.git_refs import GitRefs
+from unit.extras.registry.git_server import GitServer, git_server
+from unit.extras.registry.registries import bare_repository
 
 TOKEN = "of-the-job"
 
@@ -49,7 +49,7 @@ def test_a_token_that_only_reads_is_told_which_right_it_lacks(
     server: GitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert refs(server).make("record/staging/000001.json", b"words")
-    monkeypatch.setattr("sluice.release.git_refs._PAUSES_S", (0, 0))
+    monkeypatch.setattr("sluice.extras.registry.git_refs._PAUSES_S", (0, 0))
     server.rights[TOKEN] = "read"
     assert refs(server).names("record/staging") == ["record/staging/000001.json"]
     with pytest.raises(SluiceError, match="403") as caught:
@@ -77,7 +77,7 @@ def test_the_token_is_sent_to_github_alone(server: GitServer, monkeypatch: pytes
 
 
 def test_a_record_that_may_not_be_written_names_the_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluice.release.git_refs._PAUSES_S", (0, 0))
+    monkeypatch.setattr("sluice.extras.registry.git_refs._PAUSES_S", (0, 0))
     bare_repository(tmp_path / "record.git")
     hook = tmp_path / "record.git" / "hooks" / "pre-receive"
     hook.write_text("#!/bin/sh\necho 'remote: Permission to octo/app denied' >&2\nexit 1\n")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sluice.release.manifest import load
+from unit.extras.registry.registries import RegistryServer, bare_repository, registry_server
 from unit.jobs.test_release_steps import ENV, Road, github, road
 from unit.release.conftest import small_models, workspace
-from unit.release.registries import RegistryServer, bare_repository, registry_server
 
 __all__ = ["github", "road", "small_models", "workspace"]
 

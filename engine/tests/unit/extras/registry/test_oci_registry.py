@@ -17,11 +17,11 @@ import requests
 
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import SluiceError
-from sluice.release import oci_registry
-from sluice.release.oci_registry import OciRegistry
-from sluice.release.registry_credentials import credentials
-from unit.release.registries import RegistryServer, registry_server
-from unit.release.token_server import TokenServer, token_server
+from sluice.extras.registry import oci_registry
+from sluice.extras.registry.oci_registry import OciRegistry
+from sluice.extras.registry.registry_credentials import credentials
+from unit.extras.registry.registries import RegistryServer, registry_server
+from unit.extras.registry.token_server import TokenServer, token_server
 
 NAME = "octo/app-artifacts"
 WRITER, READER = {"pull", "push", "delete"}, {"pull"}

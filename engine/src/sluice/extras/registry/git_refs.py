@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sluice.core.errors import SluiceError
 from sluice.core.git import commit_tree, run, run_bytes, sign_in_to_github
-from sluice.release.registry_credentials import github_token
+from sluice.extras.registry.registry_credentials import github_token
 
 _REFS = "refs/sluice/"
 _FILE = "note"

@@ -1,0 +1,36 @@
+"""What the extra `registry` adds, and what belongs to it."""
+
+from __future__ import annotations
+
+from sluice.core.extras import Extra
+
+EXTRA = Extra(
+    summary="keeps artefacts in an OCI registry and the record in git refs: the artifact stores `github` and `oci://…`",
+    hooks={"artifact_store": "registry_store:open_registry_store"},
+    files=("engine/docs/decisions/registry-store.md",),
+    lines={
+        "engine/docs/decisions/release-record.md": (
+            "- Git as the record needs a push",
+            "nothing else that creates a name at most once",
+            "- It is created by `git push",
+            "implementation beside that for other servers",
+        ),
+        "engine/docs/reference/image.md": (
+            "| `github` |",
+            "| `oci://registry/name` |",
+            "The addresses `github` and `oci://…`",
+            "A registry is opened by `GITHUB_TOKEN`",
+            "`packages: write` and `contents: write` to stage",
+            "`gh auth refresh --scopes read:packages`",
+            "mount the Secret of an image registry",
+        ),
+        "engine/docs/reference/record.md": (
+            "the artifact store `github` is the default",
+            "is the ref `refs/sluice/record",
+            "Clones and checkouts leave these refs out",
+            "cover these refs: whoever may push",
+            "GitHub's registry and its API",
+            "repositories of git, and a double",
+        ),
+    },
+)
