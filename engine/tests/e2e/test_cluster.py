@@ -135,7 +135,7 @@ def test_a_good_release_is_promoted_step_by_step(cluster: Cluster) -> None:
     cluster.expect("good", "promoted")
     ended = cluster.site.deploy(cluster.releases["good"])
     assert ended.status == 0
-    # The last weight is kept in the status: Argo Rollouts 1.9.1, rollout/trafficrouting.go:266-268, rollout/sync.go:414.
+    # The last weight is kept in the status: Argo Rollouts 1.9.1, rollout/trafficrouting.go:266-268 and sync.go:414.
     assert [weight for weight in ended.weights if weight] == [10, 50, 100]
     assert f"{cluster.releases['good'].id} is live in e2e" in ended.said
     assert cluster.site.live() == cluster.releases["good"].id
