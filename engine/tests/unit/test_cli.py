@@ -79,7 +79,7 @@ def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def test_prompts_are_checked_and_listed(run: Run, workspace: Workspace) -> None:
-    assert {"answer", "condense", "judge"} <= set(PROMPTS)
+    assert {"answer", "condense"} <= set(PROMPTS)
     assert run("prompts", "check") == (
         0,
         f"{len(PROMPTS)} prompts without a fault: {', '.join(PROMPTS)}\n",

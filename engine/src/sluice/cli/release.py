@@ -140,26 +140,6 @@ def release_push(
     print(f"{moved.manifest.id}: {moved.files} files, {moved.moved} of them new\nsha256:{moved.digest}")
 
 
-@group.command("prune")
-def release_prune(
-    keep: Annotated[
-        int, typer.Option(min=1, help="How many stay: of the newest, and of what was live in each environment.")
-    ] = 10,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
-) -> None:
-    """Remove releases from the shared artifact store, and files that none of the others needs.
-
-    What is live or was, up to --keep in each environment, stays, and so do the newest ones, the newest untouched model,
-    and all of the last 24 hours."""
-    from sluice.release.environment_record import shared_artifact_store
-    from sluice.release.retention import prune
-
-    done = prune(shared_artifact_store(os.environ), Workspace.find(), keep, dry_run=dry_run)
-    for name in (*done.releases, *done.names):
-        print(f"{'would remove' if dry_run else 'removed'} {name}")
-    print(f"{len(done.kept)} releases stay")
-
-
 @group.command("fetch")
 def release_fetch(
     manifest: Annotated[str, typer.Argument(help="A release.json, or `sha256:` and its digest.")],

@@ -5,11 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
-import tempfile
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +91,3 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
         rows: what JSON can say, each.
     """
     write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
-
-
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `out` when the block has ended well, and is gone otherwise."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield fresh
-        fresh.chmod(0o755)
-        fresh.replace(out)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import cache as once
 
 from sluice.core.errors import SluiceError
-from sluice.evaluation.application import model_digest
+from sluice.core.extras import hooks
 from sluice.evaluation.metric_batching import MetricBatcher
-from sluice.evaluation.metrics.judge import Judge
 from sluice.evaluation.output import Metric
-from sluice.evaluation.recorded_chat import RecordedChat
 from sluice.evaluation.registry import MetricResources, make_metrics
 from sluice.evaluation.response_cache import ResponseCache
-from sluice.llm.chat import ChatProvider
 from sluice.retrieval.embedder import Embedder
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.runtime import open_model
-
-PROMPT = "judge"  # the name of the prompt, and of the role that answers it
 
 
 @contextmanager
@@ -36,49 +29,24 @@ def open_metrics(
 
     Returns:
         A context with the metrics in the order of the registry; the judge is last, where the role `judge` is not empty.
+
+    Raises:
+        SluiceError: there is a judge, and no prompt for it or no extra that asks it.
     """
     with ExitStack() as opened:
         embedder = once(lambda: opened.enter_context(Embedder(bundle.embedder)))
         vectors = MetricBatcher(lambda texts: embedder().embed(texts))
-        yield make_metrics(MetricResources(vectors, open_judge(bundle, opened, cache, replay=replay)))
+        yield make_metrics(MetricResources(vectors, _judge(bundle, opened, cache, replay=replay)))
 
 
-def open_judge(
-    bundle: ReleaseBundle, opened: ExitStack, cache: ResponseCache | None = None, *, replay: bool = False
-) -> Judge | None:
-    """The judge, or None where the role `judge` is empty.
-
-    Args:
-        bundle: whose judge and prompt it is.
-        opened: a local model that it starts ends with it.
-        cache: keeps what the judge says.
-        replay: the judge is not asked, its verdicts come out of the cache.
-
-    Raises:
-        SluiceError: there is a judge and no prompt for it.
-    """
-    specs = bundle.providers.judge
-    if not specs:
+def _judge(bundle: ReleaseBundle, opened: ExitStack, cache: ResponseCache | None, *, replay: bool) -> Metric | None:
+    if not bundle.providers.judge:
         return None
-    if PROMPT not in bundle.prompts:
+    open_judge = next(iter(hooks("judge").values()), None)
+    if open_judge is None:
         raise SluiceError(
-            f"release {bundle.release}: it has a judge, but no prompt {PROMPT!r}",
-            remedy=f"add prompts/{PROMPT}.prompt.yml, or empty `judge` in config/providers.yaml",
+            f"release {bundle.release}: it has a judge, but this project has left out the extra `calibration`",
+            remedy="empty `judge` in config/providers.yaml, or revert the commit that took the extra out",
         )
-    # A local judge is the base model: the adapter was taught to answer, not to judge.
-    base = replace(bundle, adapter=None)
-
-    def connect() -> ChatProvider:
-        return opened.enter_context(open_model(base, PROMPT))
-
-    def recorded(cache: ResponseCache) -> ChatProvider:
-        return RecordedChat(cache, specs, once(connect), model_digest=model_digest(base), replay=replay)
-
-    return Judge(
-        recorded(cache) if cache else connect(),
-        bundle.prompts[PROMPT],
-        by=", ".join(f"{spec.name}/{spec.model}" for spec in specs),
-        seconds=bundle.service.llm.timeout_seconds,
-        # More would wait in the provider's own queue, and fail when that takes too long.
-        concurrency=specs[0].max_concurrency,
-    )
+    judge: Metric = open_judge(bundle, opened, cache, replay=replay)
+    return judge

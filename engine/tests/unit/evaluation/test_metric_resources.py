@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sluice.core.errors import SluiceError
 from sluice.evaluation import metric_resources
 from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.metric_resources import open_metrics
@@ -17,7 +18,8 @@ from sluice.evaluation.metrics.answer_similarity import AnswerSimilarity
 from sluice.evaluation.metrics.groundedness import Groundedness
 from sluice.evaluation.registry import METRICS
 from sluice.evaluation.scoring import run_metrics
-from support.serving.fakes import scripted_bundle
+from sluice.llm.settings import Providers
+from support.serving.fakes import provider_entry, scripted_bundle
 
 
 class Embedder:
@@ -58,6 +60,17 @@ def test_all_metrics_in_the_order_of_the_registry(happened) -> None:
         assert [metric.name for metric in metrics] == [name for name in METRICS if name != "judge"]
         assert all(METRICS[one.name] in (one, type(one)) for one in metrics)
     assert happened == []
+
+
+def test_a_judge_that_nothing_here_can_ask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project without the extra whose providers still name one: silence would be a metric that is not there."""
+    bundle = scripted_bundle()
+    providers = Providers.model_validate(bundle.providers.model_dump() | {"judge": [provider_entry()]})
+    monkeypatch.setattr(metric_resources, "hooks", lambda _: {})
+    refused = pytest.raises(SluiceError, match="left out the extra `calibration`")
+    with refused as error, open_metrics(replace(bundle, providers=providers)):
+        pass
+    assert "empty `judge` in config/providers.yaml" in error.value.remedy
 
 
 def test_all_cases_are_embedded_in_one_call_and_it_is_closed(happened, row, output) -> None:

@@ -1,7 +1,9 @@
-"""`sluice index ...` and `sluice models ...`: look after vector stores and the cache of models."""
+"""`sluice index ...`, `sluice models ...`, `sluice release prune`: look after vector stores, the cache of models and
+the artifact store."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -174,6 +176,25 @@ def models_prune(
         print("every cached model is named")
 
 
+def release_prune(
+    keep: Annotated[
+        int, typer.Option(min=1, help="How many stay: of the newest, and of what was live in each environment.")
+    ] = 10,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove releases from the shared artifact store, and files that none of the others needs.
+
+    What is live or was, up to --keep in each environment, stays, and so do the newest ones, the newest untouched model,
+    and all of the last 24 hours."""
+    from sluice.extras.admin.retention import prune
+    from sluice.release.environment_record import shared_artifact_store
+
+    done = prune(shared_artifact_store(os.environ), Workspace.find(), keep, dry_run=dry_run)
+    for name in (*done.releases, *done.names):
+        print(f"{'would remove' if dry_run else 'removed'} {name}")
+    print(f"{len(done.kept)} releases stay")
+
+
 def _collection_of(workspace: Workspace) -> str:
     """The collection of build/index."""
     from sluice.retrieval.index_files import read_index
@@ -193,3 +214,4 @@ def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
     groups["models"].command("list")(models_list)
     groups["models"].command("verify")(models_verify)
     groups["models"].command("prune")(models_prune)
+    groups["release"].command("prune")(release_prune)

@@ -5,9 +5,19 @@ from __future__ import annotations
 from sluice.core.extras import Extra
 
 EXTRA = Extra(
-    summary="looks after vector stores and the cache of models: lists, verifies, prunes, drops",
+    summary="looks after vector stores, the cache of models and the artifact store: lists, verifies, prunes, drops",
     commands="cli:register",
     files=("engine/benchmarks/tenants.py",),
-    lines={"engine/docs/reference/failures.md": ("unit/extras/admin/test_killed.py",)},
+    lines={
+        "engine/docs/reference/failures.md": ("unit/extras/admin/test_killed.py",),
+        "engine/docs/reference/record.md": (
+            "## Retention",
+            "`sluice release prune --keep 10`",
+            "what is being promoted, the newest untouched model",
+            "The catalogue says `removed` first",
+            "collects the files that no manifest names by itself",
+            "the package the repository as its admin",
+        ),
+    },
     entries={"config/gates.yaml": ("gates > stage=index",)},
 )

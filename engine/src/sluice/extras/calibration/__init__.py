@@ -1,1 +1,1 @@
-"""How far the judge of answers agrees with people."""
+"""The judge of answers, and how far it agrees with people."""

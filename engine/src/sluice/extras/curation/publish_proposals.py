@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from sluice.core.git import commit_tree, run
 from sluice.core.workspace import Workspace
 from sluice.extras.curation.proposed_rows import PAGE, ProposalBranch
-from sluice.github.branch_pull_request import PullRequestText, upsert_pull
-from sluice.github.managed_branch import push_branch, with_files
+from sluice.extras.pull_requests.branch_pull_request import PullRequestText, upsert_pull
+from sluice.extras.pull_requests.managed_branch import push_branch, with_files
 
 
 def publish_proposals(workspace: Workspace, files: Mapping[str, str], place: ProposalBranch) -> None:

@@ -11,7 +11,6 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from sluice.core.atomic_files import whole_folder
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.data import privacy
 from sluice.data.data_policy import DataPolicy
@@ -19,6 +18,7 @@ from sluice.data.near_duplicates import words
 from sluice.data.rows import Document, write_document
 from sluice.data.scanning import ValidationIssue
 from sluice.extras.importing.extract import SUFFIXES, ExtractedText, ExtractError, extract
+from sluice.extras.importing.whole_folder import whole_folder
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sluice.core.atomic_files import read_json, whole_folder
+from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.data import privacy
 from sluice.data.contract import DatasetCounts, check_or_raise
 from sluice.data.data_policy import DataPolicy
 from sluice.data.near_duplicates import repeats_across, repeats_within, words
 from sluice.data.rows import Document, Row, write_document, write_rows
+from sluice.extras.importing.whole_folder import whole_folder
 
 
 @dataclass(frozen=True)

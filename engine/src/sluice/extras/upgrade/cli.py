@@ -22,8 +22,8 @@ def upgrade(
     from sluice.core.errors import SluiceError
     from sluice.core.git import run
     from sluice.core.project import load_project
+    from sluice.extras.pull_requests.branch_pull_request import PullRequestText, closed_before, origin_of, upsert_pull
     from sluice.extras.upgrade.upgrade_engine import BRANCH, describe, prepare, push
-    from sluice.github.branch_pull_request import PullRequestText, closed_before, origin_of, upsert_pull
     from sluice.github.job_summary import write_job_summary
 
     workspace = Workspace.find()

@@ -6,6 +6,7 @@ from sluice.core.extras import Extra
 
 EXTRA = Extra(
     summary="takes later versions of the template",
+    needs=("pull_requests",),
     commands="cli:register",
     files=(".github/workflows/upgrade-template.yml", "engine/docs/decisions/template-upgrades.md"),
 )

@@ -18,6 +18,7 @@ from pathlib import Path
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.git import commit_tree, run
 from sluice.core.project import Project
+from sluice.extras.pull_requests.managed_branch import push_branch
 from sluice.extras.upgrade.codemods import codemods, order, run_codemod
 from sluice.extras.upgrade.versions import (
     address_of,
@@ -29,7 +30,6 @@ from sluice.extras.upgrade.versions import (
     released,
     take,
 )
-from sluice.github.managed_branch import push_branch
 from sluice.template.extras import remove
 from sluice.template.owned import ENGINE, OWNED, Edit, edits, read_list, rewrite_lists, version_of
 

@@ -15,7 +15,6 @@ from sluice import cli
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.evaluation.metrics.judge import Judge
 from sluice.extras.calibration.calibrate_judge import (
     CASES,
     CalibrationCase,
@@ -23,6 +22,7 @@ from sluice.extras.calibration.calibrate_judge import (
     calibrate_bundle,
     load_calibration,
 )
+from sluice.extras.calibration.metrics.judge import Judge
 from sluice.llm.settings import Providers
 from sluice.prompts import load_prompt
 from sluice.serving import release_parts as app_bundle

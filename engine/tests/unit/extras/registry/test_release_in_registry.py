@@ -68,13 +68,3 @@ def test_a_pushed_release_is_fetched_by_its_digest_without_the_record(
     into = tmp_path / "release"
     assert road.run("release", "fetch", said.split()[-1], "--from", address, "--into", str(into)) == 0
     assert load(into).id == release
-
-
-def test_prune_removes_by_command_and_says_what(
-    road: Road, server: RegistryServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    road.whole()
-    capsys.readouterr()
-    assert road.run("release", "prune", "--keep", "1", "--dry-run") == 0
-    assert capsys.readouterr().out == "2 releases stay\n"  # they are of today
-    assert server.data.is_dir()

@@ -21,7 +21,7 @@ def apply(root):
     (root / "config/gates.yaml").write_text("gates: [mended]\\n")
     return ["config/gates.yaml"]
 """
-_OUTPUT = core_git.run_bytes
+_RUN_BYTES = core_git.run_bytes
 
 
 class _Killed(BaseException):
@@ -53,7 +53,7 @@ def calls_of_git(fork: Fork, monkeypatch: pytest.MonkeyPatch) -> int:
     def counted(*words: Any, **more: Any) -> bytes:
         nonlocal count
         count += 1
-        return _OUTPUT(*words, **more)
+        return _RUN_BYTES(*words, **more)
 
     with monkeypatch.context() as patched:
         patched.setattr(core_git, "run_bytes", counted)
@@ -79,7 +79,7 @@ def test_killed_before_each_call_of_git_and_after_the_last_it_can_be_run_again(
             left -= 1
             if left < 0:
                 raise _Killed
-            found = _OUTPUT(*words, **more)
+            found = _RUN_BYTES(*words, **more)
             if left == 0 and step == steps:  # noqa: B023 - called in this round alone
                 raise _Killed
             return found

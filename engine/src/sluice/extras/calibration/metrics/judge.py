@@ -2,7 +2,7 @@
 
 The rubric is the row's `expect.rubric`, or `RUBRIC`; the wording around it is prompts/judge.prompt.yml. The reply must
 be one line, `PASS: reason` or `FAIL: reason`. Any other is asked for once more, and then an error, never a verdict.
-The extra `calibration` says how far a judge agrees with people; one that was not calibrated proves nothing.
+`sluice judge calibrate` says how far a judge agrees with people; one that was not calibrated proves nothing.
 """
 
 from __future__ import annotations

@@ -12,19 +12,20 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation import metric_resources
-from sluice.evaluation.metric_resources import open_judge, open_metrics
-from sluice.evaluation.metrics.judge import RUBRIC, Judge
+from sluice.evaluation.metric_resources import open_metrics
 from sluice.evaluation.output import Assertion, Output
 from sluice.evaluation.response_cache import ResponseCache
 from sluice.evaluation.scoring import run_metrics
+from sluice.extras.calibration import release_judge
+from sluice.extras.calibration.metrics.judge import RUBRIC, Judge
+from sluice.extras.calibration.release_judge import open_judge
 from sluice.llm.settings import Providers
 from sluice.prompts import load_prompt
 from support.providers.clients import chat_over
 from support.providers.server import Upstream, upstream
 from support.serving.fakes import ScriptedChat, provider_entry, scripted_bundle
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 PROMPT = load_prompt(ROOT / "prompts/judge.prompt.yml")
 Reply = Callable[[list[dict[str, str]]], str]
 
@@ -178,7 +179,7 @@ def test_a_recorded_verdict_needs_no_connection(row, output, tmp_path: Path, mon
     """A provider whose key is missing cannot be connected to; a replay from recorded responses does not need it."""
     entry = provider_entry(name="strict", kind="openai", model="large", key_env="SLUICE_NO_SUCH_KEY")
     bundle, cache = bundle_with([entry], judge=PROMPT), ResponseCache(tmp_path)
-    monkeypatch.setattr(metric_resources, "model_digest", lambda _: "m")
+    monkeypatch.setattr(release_judge, "model_digest", lambda _: "m")
 
     def verdict(*, replay: bool) -> dict[str, Any]:
         with open_metrics(bundle, cache, replay=replay) as metrics:
@@ -187,7 +188,7 @@ def test_a_recorded_verdict_needs_no_connection(row, output, tmp_path: Path, mon
     assert "no recorded response of strict" in verdict(replay=True)["errors"]["judge"]
     with monkeypatch.context() as reachable:
         chat = ScriptedChat({"": "PASS: recorded"})
-        reachable.setattr(metric_resources, "open_model", lambda *_: nullcontext(chat))
+        reachable.setattr(release_judge, "open_model", lambda *_: nullcontext(chat))
         assert verdict(replay=False)["assertions"]["judge"] == {"passed": True, "reason": "recorded"}
     assert verdict(replay=True)["assertions"]["judge"] == {"passed": True, "reason": "recorded"}
     with pytest.raises(SluiceError, match="SLUICE_NO_SUCH_KEY"), open_metrics(bundle):

@@ -1,3 +1,4 @@
+# ruff: noqa: F811 - a fixture that is imported is named by the tests
 """What a kept release needs is never removed from an artifact store, and the rest is; a real registry collects what no
 manifest names any more."""
 
@@ -11,16 +12,16 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
-from sluice.release import catalogue, retention
+from sluice.extras.admin import retention
+from sluice.release import catalogue
 from sluice.release.artifact_store import ArtifactStore
 from sluice.release.catalogue import CatalogueEntry
 from sluice.release.environment_record import EnvironmentRecord
 from sluice.release.manifest import Manifest
 from sluice.release.transfer import fetch
-from unit.release.conftest import PROMPT, write_evaluation
-from unit.release.stores import StoreUnderTest, shared
-
-__all__ = ["shared"]
+from unit.cli.test_index_build import run
+from unit.release.conftest import PROMPT, make, small_models, workspace, write_evaluation  # noqa: F401 - fixtures
+from unit.release.stores import StoreUnderTest, shared  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("small_models")
 
@@ -185,3 +186,23 @@ def test_a_run_that_was_cut_off_is_completed_by_the_next(
 @pytest.mark.usefixtures("add")
 def test_an_empty_store_has_nothing_to_remove(shared: StoreUnderTest, workspace: Workspace) -> None:
     assert retention.prune(shared.open(), workspace, 1) == retention.PrunedReleases(frozenset(), (), ())
+
+
+@pytest.mark.usefixtures("later")
+def test_the_command_says_what_it_removes(
+    shared: StoreUnderTest,
+    add: Callable[..., CatalogueEntry],
+    workspace: Workspace,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, _ = add(), add()
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setenv("SLUICE_ARTEFACTS", shared.address)
+    assert run(capsys, "release", "prune", "--keep", "2", "--dry-run") == (0, "2 releases stay\n")
+    status, would = run(capsys, "release", "prune", "--keep", "1", "--dry-run")
+    assert (status, would.splitlines()[0]) == (0, f"would remove {first.id}")
+    assert would.endswith("\n1 releases stay\n")
+    assert shared.open().has(first.digest)
+    assert run(capsys, "release", "prune", "--keep", "1") == (0, would.replace("would remove", "removed"))
+    assert not shared.open().has(first.digest) or shared.registry

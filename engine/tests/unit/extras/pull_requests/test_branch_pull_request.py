@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.github.branch_pull_request import PullRequestText, closed_before, origin_of, upsert_pull
+from sluice.extras.pull_requests.branch_pull_request import PullRequestText, closed_before, origin_of, upsert_pull
 from unit.github.fake_github import READER, REPOSITORY, WRITER, fake_github
 from unit.github.fake_repository import FakeRepository
 

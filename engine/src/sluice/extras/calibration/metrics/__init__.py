@@ -1,0 +1,1 @@
+"""Metrics of the judge: the registry in evaluation/registry.py finds them here."""

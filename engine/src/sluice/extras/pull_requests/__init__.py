@@ -1,0 +1,1 @@
+"""Pull requests of branches that Sluice keeps, for the extras that propose changes."""
