@@ -45,9 +45,21 @@ class ArtifactStore(Protocol):
 
     def has(self, digest: str) -> bool: ...
 
-    def put(self, digest: str, path: Path) -> None: ...
+    def put(self, digest: str, path: Path) -> None:
+        """Stores a file.
 
-    def get(self, digest: str, target: Path) -> None: ...
+        Args:
+            digest: Its sha256 in hex.
+            path: Where it lies here.
+        """
+
+    def get(self, digest: str, target: Path) -> None:
+        """Writes a file, unverified.
+
+        Args:
+            digest: Its sha256 in hex.
+            target: Where it shall be.
+        """
 
     def notes(self, folder: str) -> list[str]:
         """Names of the notes that lie directly in a folder, such as `record/production/000001.json`, sorted."""
@@ -56,7 +68,15 @@ class ArtifactStore(Protocol):
     def read(self, name: str) -> bytes: ...
 
     def make(self, name: str, content: bytes) -> bool:
-        """Makes a note; False, and nothing is changed, when there is one of that name."""
+        """Makes a note.
+
+        Args:
+            name: Such as `record/production/000001.json`.
+            content: What it shall hold.
+
+        Returns:
+            False, and nothing is changed, when there is one of that name.
+        """
         ...
 
     def folders(self, folder: str) -> list[str]:
@@ -64,11 +84,21 @@ class ArtifactStore(Protocol):
         ...
 
     def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
-        """Protects what a release needs, {digest: file} and all put before, from the collection of others' waste."""
-        ...
+        """Protects what a release needs from the collection of others' waste.
+
+        Args:
+            release: Its id.
+            folder: Where it lies here.
+            blobs: Each file that it needs, by digest; all were put before.
+        """
 
     def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
-        """Names of what is older than `before` and not needed, with the ids of releases and sha256 that are."""
+        """The names of what is old and not needed, sorted.
+
+        Args:
+            needed: Ids of releases, and sha256.
+            before: What was put there since is left out.
+        """
         ...
 
     def remove(self, name: str) -> None:
