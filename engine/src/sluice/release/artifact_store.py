@@ -45,9 +45,23 @@ class ArtifactStore(Protocol):
 
     def has(self, digest: str) -> bool: ...
 
-    def put(self, digest: str, path: Path) -> None: ...
+    def put(self, digest: str, path: Path) -> None:
+        """Stores a file.
 
-    def get(self, digest: str, target: Path) -> None: ...
+        Args:
+            digest: Its sha256.
+            path: Where it is.
+        """
+        ...
+
+    def get(self, digest: str, target: Path) -> None:
+        """Brings a file.
+
+        Args:
+            digest: Its sha256.
+            target: Where it goes.
+        """
+        ...
 
     def notes(self, folder: str) -> list[str]:
         """Names of the notes that lie directly in a folder, such as `record/production/000001.json`, sorted."""
@@ -56,7 +70,12 @@ class ArtifactStore(Protocol):
     def read(self, name: str) -> bytes: ...
 
     def make(self, name: str, content: bytes) -> bool:
-        """Makes a note; False, and nothing is changed, when there is one of that name."""
+        """Makes a note and returns True; returns False, and changes nothing, when there is one of that name.
+
+        Args:
+            name: Of the note, with its folder.
+            content: What it says.
+        """
         ...
 
     def folders(self, folder: str) -> list[str]:
@@ -64,11 +83,22 @@ class ArtifactStore(Protocol):
         ...
 
     def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
-        """Protects what a release needs, {digest: file} and all put before, from the collection of others' waste."""
+        """Protects what a release needs, and all put before, from the collection of others' waste.
+
+        Args:
+            release: Its id.
+            folder: The release.
+            blobs: What else it needs: {digest: file}.
+        """
         ...
 
     def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
-        """Names of what is older than `before` and not needed, with the ids of releases and sha256 that are."""
+        """Names what may be removed; returns these names.
+
+        Args:
+            needed: Ids of releases and sha256 that stay.
+            before: What is younger stays.
+        """
         ...
 
     def remove(self, name: str) -> None:

@@ -98,7 +98,12 @@ def newest(store: ArtifactStore) -> Iterator[CatalogueEntry]:
 
 
 def note_removed(store: ArtifactStore, entry: CatalogueEntry) -> None:
-    """Takes a release out of the catalogue; to put it there again is a new entry."""
+    """Takes a release out of the catalogue; to put it there again is a new entry.
+
+    Args:
+        store: Whose catalogue it is.
+        entry: Of the release.
+    """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     _log(store).append(entry.model_copy(update={"removed": True, "time": now}))
 

@@ -136,7 +136,12 @@ def _fetch_manifest(wanted: str, store: ArtifactStore, folder: Path) -> tuple[st
 
 
 def artefacts(folder: Path, workspace: Workspace) -> set[str]:
-    """sha256 of everything that `fetch` brings for the release in this folder, but release.json itself."""
+    """sha256 of everything that `fetch` brings for a release, but release.json itself.
+
+    Args:
+        folder: The release.
+        workspace: The checkout, for the paths of models.
+    """
     return {*load(folder).files.values(), *_sources(load_models(folder / _MODELS), workspace.cache)}
 
 
