@@ -49,19 +49,17 @@ class ArtifactStore(Protocol):
         """Stores a file.
 
         Args:
-            digest: Its sha256.
-            path: Where it is.
+            digest: Its sha256 in hex.
+            path: Where it lies here.
         """
-        ...
 
     def get(self, digest: str, target: Path) -> None:
-        """Brings a file.
+        """Writes a file, unverified.
 
         Args:
-            digest: Its sha256.
-            target: Where it goes.
+            digest: Its sha256 in hex.
+            target: Where it shall be.
         """
-        ...
 
     def notes(self, folder: str) -> list[str]:
         """Names of the notes that lie directly in a folder, such as `record/production/000001.json`, sorted."""
@@ -70,11 +68,14 @@ class ArtifactStore(Protocol):
     def read(self, name: str) -> bytes: ...
 
     def make(self, name: str, content: bytes) -> bool:
-        """Makes a note and returns True; returns False, and changes nothing, when there is one of that name.
+        """Makes a note.
 
         Args:
-            name: Of the note, with its folder.
-            content: What it says.
+            name: Such as `record/production/000001.json`.
+            content: What it shall hold.
+
+        Returns:
+            False, and nothing is changed, when there is one of that name.
         """
         ...
 
@@ -83,21 +84,20 @@ class ArtifactStore(Protocol):
         ...
 
     def keep(self, release: str, folder: Path, blobs: Mapping[str, Path]) -> None:
-        """Protects what a release needs, and all put before, from the collection of others' waste.
+        """Protects what a release needs from the collection of others' waste.
 
         Args:
             release: Its id.
-            folder: The release.
-            blobs: What else it needs: {digest: file}.
+            folder: Where it lies here.
+            blobs: Each file that it needs, by digest; all were put before.
         """
-        ...
 
     def unneeded(self, needed: Collection[str], before: datetime) -> list[str]:
-        """Names what may be removed; returns these names.
+        """The names of what is old and not needed, sorted.
 
         Args:
-            needed: Ids of releases and sha256 that stay.
-            before: What is younger stays.
+            needed: Ids of releases, and sha256.
+            before: What was put there since is left out.
         """
         ...
 

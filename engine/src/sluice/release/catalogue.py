@@ -101,8 +101,8 @@ def note_removed(store: ArtifactStore, entry: CatalogueEntry) -> None:
     """Takes a release out of the catalogue; to put it there again is a new entry.
 
     Args:
-        store: Whose catalogue it is.
-        entry: Of the release.
+        store: Where the catalogue is.
+        entry: That of the release.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     _log(store).append(entry.model_copy(update={"removed": True, "time": now}))

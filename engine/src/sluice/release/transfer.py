@@ -140,7 +140,7 @@ def artefacts(folder: Path, workspace: Workspace) -> set[str]:
 
     Args:
         folder: The release.
-        workspace: The checkout, for the paths of models.
+        workspace: The checkout, with the cache of models.
     """
     return {*load(folder).files.values(), *_sources(load_models(folder / _MODELS), workspace.cache)}
 

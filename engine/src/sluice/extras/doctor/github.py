@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import ChainMap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -28,10 +28,12 @@ OPTIONAL = {
     "MLFLOW_TRACKING_URI": "an MLflow server; without it, runs are kept by the runner alone",
     "SLUICE_ARTEFACTS": "releases that are kept elsewhere; without it GitHub keeps them",
     "SLUICE_IMAGE_BASE": "images; without it none is built",
-    "UPGRADE_TOKEN": "upgrades of the template that change workflows (docs/set-up.md)",
+    "UPGRADE_TOKEN": "upgrades that change workflows: a secret of the environment `upgrade` (docs/set-up.md)",
 }
 # Set in each environment as well: what a deployment may do is not what a build may do.
 _OF_ENVIRONMENTS = "AWS_ROLE_ARN"
+# Both or neither: without a cloud GitHub keeps what is released.
+_CLOUD = {"AWS_REGION": "S3 and EKS", _OF_ENVIRONMENTS: "S3 and EKS"}
 _GIVEN = frozenset({"GITHUB_TOKEN"})
 Ask = Callable[[str], Any]
 
@@ -178,9 +180,10 @@ def _environment(ask: Ask, place: str, branch: str, last: bool) -> Iterator[Diag
 
 def _variables(ask: Ask, scope: DiagnosisScope) -> Iterator[Diagnosis]:
     there = {one["name"] for one in ask("/actions/variables?per_page=100")["variables"]}
+    cloud = bool(there & {*_CLOUD})
     for name in _named(scope, "vars"):
-        yield _held(f"variable {name}", name, there, f"gh variable set {name}")
-    if _OF_ENVIRONMENTS in _named(scope, "vars"):
+        yield _held(f"variable {name}", name, there, f"gh variable set {name}", {} if cloud else _CLOUD)
+    if cloud and _OF_ENVIRONMENTS in _named(scope, "vars"):
         for environment in scope.names.environments:
             own = {one["name"] for one in ask(f"/environments/{environment}/variables?per_page=100")["variables"]}
             mend = f"gh variable set {_OF_ENVIRONMENTS} --env {environment}"
@@ -193,10 +196,10 @@ def _secrets(ask: Ask, scope: DiagnosisScope) -> Iterator[Diagnosis]:
         yield _held(f"secret {name}", name, there, f"gh secret set {name}")
 
 
-def _held(what: str, name: str, there: set[str], mend: str) -> Diagnosis:
+def _held(what: str, name: str, there: set[str], mend: str, more: Mapping[str, str] | None = None) -> Diagnosis:
     if name in there:
         return passed(what, "set")
-    optional = dict(ChainMap(OPTIONAL, *(more() for more in hooks("variables").values())))
+    optional = dict(ChainMap(OPTIONAL, dict(more or {}), *(extra() for extra in hooks("variables").values())))
     if name in optional:
         return Diagnosis(what, "optional", f"not set; for {optional[name]}", mend)
     return Diagnosis(what, "missing", "not set", mend)

@@ -85,21 +85,36 @@ def test_all_is_there(there: FakeRepository, checkout: Path) -> None:
     assert {method for method, _ in there.asked} == {"GET"}, "a doctor looks and touches nothing"
 
 
-def test_a_release_needs_no_variable_but_those_of_a_cloud(there: FakeRepository, checkout: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ([], set()),
+        (["AWS_ROLE_ARN"], {"variable AWS_REGION"}),
+        (["AWS_REGION"], {"variable AWS_ROLE_ARN"}),
+    ],
+)
+def test_a_release_needs_no_variable_but_both_of_a_cloud(
+    there: FakeRepository, checkout: Path, given: list[str], wanted: set[str]
+) -> None:
     workflows = ROOT / ".github" / "workflows"
     text = "".join((workflows / name).read_text() for name in ("release.yml", "deploy-release.yml", "scorecard.yml"))
     (checkout / ".github" / "workflows" / "release.yml").write_text(text)
-    there.facts["/actions/variables"] = {"variables": []}
+    there.facts["/actions/variables"] = {"variables": [{"name": name} for name in given]}
     missing = {
         what for what, one in look(there, checkout).items() if what[:9] == "variable " and one.state == "missing"
     }
-    assert missing == {"variable AWS_REGION", "variable AWS_ROLE_ARN"}
+    assert missing == wanted
 
 
 @pytest.mark.parametrize(
     ("path", "answer", "what", "words"),
     [
-        ("/actions/variables", {"variables": []}, "variable AWS_REGION", "gh variable set AWS_REGION"),
+        (
+            "/actions/variables",
+            {"variables": [{"name": "AWS_ROLE_ARN"}]},
+            "variable AWS_REGION",
+            "gh variable set AWS_REGION",
+        ),
         ("/environments/live/variables", {"variables": []}, "variable AWS_ROLE_ARN of live", "--env live"),
         ("/actions/secrets", {"secrets": []}, "secret SOME_KEY", "gh secret set SOME_KEY"),
         ("/environments", {"environments": []}, "environment live", "gh api -X PUT"),
