@@ -122,7 +122,7 @@ def test_what_is_public_is_read_without_credentials_and_with_wrong_ones(
     guarded.sign_in("writer", WRITER)
     guarded.client().put(*blob)
     guarded.tokens.rights[""] = READER
-    guarded.sign_in("stranger", set(), password="wrong")
+    guarded.sign_in("stranger", set(), password="wrong")  # pragma: allowlist secret
     assert guarded.client().get(blob[0], tmp_path / "copy")
     (guarded.home / "config.json").unlink()
     assert guarded.client().get(blob[0], tmp_path / "copy")
