@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -204,9 +205,15 @@ def compare_served(
     base, head = asyncio.run(both())
     if failed:
         return replace(compare(base, head, metrics, judged), reasons=tuple(failed), left_out=left_out)
-    for name, side in (("stable", stable), ("canary", canary)):
+    for name, side, cases in (("stable", stable, base), ("canary", canary, head)):
+        if not side.releases:
+            (error, times), *_ = Counter(next(iter(case["errors"].values())) for case in cases).most_common(1)
+            raise SluiceError(
+                f"{side.url}: nobody answered for {name}: {times} of {len(cases)} questions ended with {error}",
+                remedy="where what is live is down, `sluice deploy --over-dead-stable` replaces it without comparing",
+            )
         if len(side.releases) != 1:
-            found = ", ".join(sorted(side.releases)) or "nobody"
+            found = ", ".join(sorted(side.releases))
             raise SluiceError(
                 f"{side.url}: {found} answered for {name}, where one release was expected",
                 remedy="the Services of stable and canary must each select the pods of one release",
