@@ -14,6 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # No telemetry, no update checks, no look-ups of prices.
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_MODEL_CATALOG_URI :=
 
 # Targets of your own.
 -include project.mk

@@ -17,7 +17,12 @@ from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 
 VARIABLE = "MLFLOW_TRACKING_URI"
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_MODEL_CATALOG_URI": "",  # prices are looked up on the network otherwise
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
 _MOST_METRICS, _MOST_PARAMS = 1000, 100  # in one call
 
 

@@ -57,6 +57,7 @@ def environment(workspace: Workspace, progress: Path | None = None) -> dict[str,
         "PYTHONPATH": workspace.code,
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_MODEL_CATALOG_URI": "",
         **({VARIABLE: str(progress)} if progress else {}),
     }
 

@@ -17,7 +17,7 @@ from sluice.core.extras import hooks
 from sluice.core.tracking import VARIABLE, on_server
 from sluice.core.workspace import Workspace
 from sluice.llm.model_files import load_models
-from sluice.release.catalogue import bring_release, find
+from sluice.release.catalogue import bring_release, newest
 from sluice.release.environment_record import CLOSED_BY, EnvironmentRecord, What
 from sluice.release.manifest import Manifest, load, verify
 from sluice.release.mlflow_registry import CHAMPION
@@ -101,7 +101,8 @@ def promote(
         if not back or (live and live.id != release):
             raise
     if record.shared and not back:
-        record.require_not_gone_back(release, find(record.store, release).time)
+        put = (entry.time for entry in newest(record.store) if entry.id == release)
+        record.require_not_gone_back(release, next(put, manifest.created))
     intent: What = "rolling-back" if back else "promoting"
     if cut_off is None or (cut_off.event, cut_off.id, cut_off.commit) != (intent, release, commit):
         record.append(intent, release, commit=commit, reason=reason)

@@ -15,6 +15,7 @@ os.environ.update(
     {
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_MODEL_CATALOG_URI": "",
         "HF_HUB_OFFLINE": "1",
         "DO_NOT_TRACK": "1",
     }

@@ -176,7 +176,7 @@ def test_a_server_that_dies_leaves_a_promotion_to_complete(
 
     with monkeypatch.context() as patch:
         patch.setattr(champion, "_followers", lambda *_: server.kill() or [])
-        champion.promote(workspace, record, second.id)
+        champion.promote(workspace, record, second.id, back=True)  # undone by a person
     assert (champion.champion_id(record), named(client, record.alias)) == (second.id, parts(second))
 
     before = events(record)
