@@ -87,7 +87,7 @@ def changed(place: tuple[str | int, ...], value: Any) -> dict[str, Any]:
 
 def test_both_take_a_good_file_and_every_prompt_of_the_repository(root: Path, schema: dict[str, Any]) -> None:
     paths = sorted((root / "prompts").glob("*.prompt.yml"))
-    assert len(paths) >= 3  # those of no extra
+    assert len(paths) >= 2  # those of no extra
     for document in [GOOD, *(yaml.safe_load(path.read_text()) for path in paths)]:
         assert refused(schema, document) == (False, False)
 

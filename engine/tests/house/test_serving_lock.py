@@ -13,6 +13,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from sluice.core.closures import CodeGraph, Program
+from sluice.core.extras import extras
 from sluice.core.stages import SERVE
 from support.left_out import left_out, run_in_image
 
@@ -33,6 +34,9 @@ UNUSED = {
     "fsspec": "huggingface-hub: its file system, which downloads do without; not left out, since DVC needs it",
     "googleapis-common-protos": "opentelemetry-exporter-otlp-proto-http: declared, and needed over gRPC alone",
 }
+# One lock serves every project; what only a part of the engine imports is in it without that part, too.
+_OF_EXTRAS = {"aws_models": ("aiobotocore", "aioitertools", "wrapt")}
+UNUSED |= {name: extra for extra, names in _OF_EXTRAS.items() if extra not in extras() for name in names}
 # Imported for a setting that an image cannot have.
 NOT_SERVED = {"mlflow", "mlflow-skinny", "mlflow-tracing"}
 LOADED = """
