@@ -17,9 +17,10 @@ from sluice.cluster.preparation_jobs import run_jobs
 from sluice.cluster.promotions import read_promotions, write_promotions
 from sluice.cluster.pruning import prune
 from sluice.cluster.release_overlay import rollout_of
-from sluice.cluster.rollout_observer import RolloutObserver, RolloutTarget, WatchTimeouts, target_of
+from sluice.cluster.rollout_observer import RolloutObserver, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.cluster.rollout_status import (
+    BAD_PHASES,
     RELEASE_LABEL,
     TEMPLATE_ANNOTATION,
     RolloutStatus,
@@ -30,7 +31,7 @@ from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
 from sluice.core.processes import wait_until
 
-_ENDED = frozenset({"Successful", "Failed", "Error", "Inconclusive"})
+_ENDED = frozenset({"Successful", *BAD_PHASES})
 # Longer than the `abortScaleDownDelaySeconds` of engine/k8s/components/blue-green.
 _LEAVING_SECONDS = 150.0
 
@@ -99,7 +100,7 @@ def deploy(
         ended = _prepare(observer, live, over_dead_stable=over_dead_stable)
         apply(cluster, documents, show)
         run_jobs(cluster, client, [one for one in documents if one["kind"] == "Job"], show)
-        _note_live(client, observer, live)
+        _note_live(observer, live)
         cluster.apply([wanted], force=True)
         now = read_rollout(read(client, target.path))
         same = before is not None and before.generation == now.generation
@@ -107,7 +108,7 @@ def deploy(
         if not same or retry:
             observer.earlier = ended
         if over_dead_stable:
-            _skip_steps(client, observer)
+            _skip_steps(observer)
         if retry and now.observed and now.aborted:
             patch(client, f"{target.path}/status", {"status": {"abort": False}})
             show("trying again")
@@ -117,7 +118,7 @@ def deploy(
         ended_as = _conclude(observer, found, seconds)
         kind = "unchanged" if ended_as.kind == "promoted" and same and _stood_still(before, now) else ended_as.kind
         if kind == "promoted":
-            _remember(client, target, observer)
+            _remember(observer)
             prune(client, target, show)
         logs = _logs(client, target.namespace, found)
         nothing_before = before is None or not before.stable or before.stable == before.current == now.current
@@ -168,7 +169,7 @@ def _prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stab
     return frozenset(run.name for run in picture.runs.values() if run.phase in _ENDED)
 
 
-def _note_live(client: httpx.Client, observer: RolloutObserver, live: Manifest | None) -> None:
+def _note_live(observer: RolloutObserver, live: Manifest | None) -> None:
     """What is live and was not noted: its deployment was not watched to the end."""
     rollout = observer.picture.rollout
     if live is None or rollout is None:
@@ -177,7 +178,7 @@ def _note_live(client: httpx.Client, observer: RolloutObserver, live: Manifest |
     if rollout.phase != "Healthy" or rollout.stable != rollout.current or not observer.picture.begun:
         return
     if known.promoted[:1] != (rollout.stable,):
-        write_promotions(client, observer.target.path, known.with_promoted(rollout.stable))
+        write_promotions(observer.client, observer.target.path, known.with_promoted(rollout.stable))
 
 
 def _await_leaving(observer: RolloutObserver) -> None:
@@ -207,20 +208,20 @@ def _await_leaving(observer: RolloutObserver) -> None:
         )
 
 
-def _skip_steps(client: httpx.Client, observer: RolloutObserver) -> None:
+def _skip_steps(observer: RolloutObserver) -> None:
     """Promotes without steps and analyses: there is nothing to compare with, and nobody is served."""
     if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
         raise SluiceError("the controller does not begin", remedy="is the controller of Argo Rollouts running?")
-    patch(client, f"{observer.target.path}/status", {"status": {"promoteFull": True}})
+    patch(observer.client, f"{observer.target.path}/status", {"status": {"promoteFull": True}})
     observer.show("stable has no pod that answers: this release is promoted without being judged")
 
 
-def _remember(client: httpx.Client, target: RolloutTarget, observer: RolloutObserver) -> None:
+def _remember(observer: RolloutObserver) -> None:
     """Notes what was promoted. Where it cannot, the verdict stays: the next deployment notes it (`_note_live`)."""
     rollout = observer.picture.rollout
     try:
-        known = read_promotions(read(client, target.path))
-        write_promotions(client, target.path, known.with_promoted(rollout.current if rollout else ""))
+        known = read_promotions(read(observer.client, observer.target.path))
+        write_promotions(observer.client, observer.target.path, known.with_promoted(rollout.current if rollout else ""))
     except SluiceError as error:
         observer.show(f"the promotion was not noted: {error.message}")
 

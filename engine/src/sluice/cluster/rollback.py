@@ -95,9 +95,8 @@ def rollback(
 
 def revisions(client: httpx.Client, target: RolloutTarget, uid: str) -> list[Revision]:
     """Those that the cluster still holds, newest first."""
-    path = f"/apis/apps/v1/namespaces/{target.namespace}/replicasets"
     found = []
-    for one in read(client, path, labelSelector=target.selector)["items"]:
+    for one in read(client, target.replica_sets, labelSelector=target.selector)["items"]:
         metadata, template = one["metadata"], one["spec"]["template"]
         if uid not in [owner.get("uid") for owner in metadata.get("ownerReferences") or ()]:
             continue

@@ -36,7 +36,7 @@ def _rollout(before: RolloutStatus | None, after: RolloutStatus) -> list[str]:
     if after.aborted and not (before and before.aborted):
         lines.append("rollout: aborted")
     if after.refused and not (before and before.refused == after.refused):
-        lines.append(f"the cluster makes no pods for it: {after.refused}")
+        lines.append(after.refused)
     return lines
 
 

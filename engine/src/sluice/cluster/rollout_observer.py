@@ -233,5 +233,5 @@ class RolloutObserver:
             if pod.stuck and pod.template_hash == rollout.current
         }
         if rollout.refused:
-            found["refused"] = (f"the cluster makes no pods for it: {rollout.refused}", self.patience.pull)
+            found["refused"] = (rollout.refused, self.patience.pull)
         return found

@@ -75,7 +75,7 @@ def _reasons(picture: RolloutSnapshot, rollout: RolloutStatus) -> tuple[tuple[st
         if not run.bad and run.phase in ("Failed", "Error", "Inconclusive"):
             lines.append(f"{run.name}: {run.phase}, {run.message}")
     if rollout.refused:
-        lines.append(f"the cluster makes no pods for it: {rollout.refused}")
+        lines.append(rollout.refused)
     if not lines and rollout.message:
         lines.append(rollout.message)
     if not lines:

@@ -64,8 +64,9 @@ class RolloutStatus:
 
     @property
     def refused(self) -> str:
-        """Why the cluster makes no pods for it, such as a quota or Pod Security; empty when it does."""
-        return self._holds("ReplicaFailure")
+        """That the cluster makes no pods for it, and why: a quota, Pod Security. Empty when it does."""
+        why = self._holds("ReplicaFailure")
+        return f"the cluster makes no pods for it: {why}" if why else ""
 
     def _holds(self, condition: str) -> str:
         status, _, message = self.conditions.get(condition, ("", "", ""))
