@@ -31,7 +31,7 @@ from sluice.core.workspace import Workspace
 def release_plan(env: EnvironmentOption) -> None:
     """Say whether there is anything to release since the commit that was last decided about.
 
-    Outputs on GitHub: `make`, true or false; `unknown`, the release of which nobody knows how it ended."""
+    Outputs on GitHub: `make`, true or false; `unknown`, the release whose end is not known."""
     from sluice.jobs.release_steps import plan
 
     workspace = Workspace.find()
@@ -127,7 +127,7 @@ def release_reconcile(
     cluster: Annotated[str, typer.Option(help="Name of what kubectl reaches; empty: none.", envvar="CLUSTER")] = "",
     timeout: Annotated[str, typer.Option(help="The most time for a rollout that is under way.")] = "2h",
 ) -> None:
-    """Settle what a lost run has left: a promotion that was cut off, a release of which nobody knows how it ended.
+    """Settle what a lost run has left: a promotion that was cut off, a release whose end is not known.
 
     A cluster is asked, and watched while its rollout is under way."""
     from functools import partial

@@ -41,7 +41,7 @@ def _refusal(scope: Scope) -> str:
     # `host`, `host:port`, `[address]:port`
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     if not _is_loopback(name):
-        return f"whoever asks for the host {host!r}"
+        return f"a caller that asks for the host {host!r}"
     origins = [origin.lower() for origin in headers.getlist("origin")]
     return next((f"a page of {origin!r}" for origin in origins if origin.partition("://")[2] != host), "")
 

@@ -27,7 +27,7 @@ from sluice.github.github_client import open_repository
 
 _MOST_FILE_BYTES = 256 << 20
 _STRANGER = "the author may not write to the repository"
-_BY_HAND = "whoever may starts answer-requests by hand, with the number of the run"
+_BY_HAND = "a maintainer can start answer-requests by hand, with the number of the run"
 
 
 class CheckedRun(NamedTuple):

@@ -1,4 +1,4 @@
-"""requests.jsonl: requests that a pull request's job could not replay, as data. Whoever reads it trusts none of it.
+"""requests.jsonl: requests that a pull request's job could not replay, as data that is not trusted.
 
 A fault is told by its line and its kind. Nothing of the file is repeated, not even the name of a key: faults are read
 by people and in logs.

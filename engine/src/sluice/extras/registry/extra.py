@@ -28,7 +28,7 @@ EXTRA = Extra(
             "the artifact store `github` is the default",
             "is the ref `refs/sluice/record",
             "Clones and checkouts leave these refs out",
-            "cover these refs: whoever may push",
+            "cover these refs: who may push",
             "GitHub's registry and its API",
             "repositories of git, and a double",
         ),
