@@ -64,7 +64,8 @@ def test_what_decides_about_jobs_installs_nothing(github: Repository) -> None:
     for name in ("plan", "required"):
         steps = ci.jobs[name]["steps"]
         assert not [step for step in steps if str(step.get("uses", "")).startswith("./")]
-        assert [step["run"].split()[:2] for step in steps if "run" in step] == [["python3", "engine/scripts/ci.py"]]
+        commands = {tuple(step["run"].split()[:2]) for step in steps if "run" in step}
+        assert commands == {("python3", "engine/scripts/ci.py")}
 
 
 def test_there_are_at_most_ten_workflows(root: Path) -> None:
