@@ -64,7 +64,8 @@ def test_what_decides_about_jobs_installs_nothing(github: Repository) -> None:
     for name in ("plan", "required"):
         steps = ci.jobs[name]["steps"]
         assert not [step for step in steps if str(step.get("uses", "")).startswith("./")]
-        assert [step["run"].split()[:2] for step in steps if "run" in step] == [["python3", "engine/scripts/ci.py"]]
+        commands = {tuple(step["run"].split()[:2]) for step in steps if "run" in step}
+        assert commands == {("python3", "engine/scripts/ci.py")}
 
 
 def test_there_are_at_most_ten_workflows(root: Path) -> None:
@@ -114,6 +115,24 @@ def test_credentials_live_as_long_as_what_they_are_for(github: Repository) -> No
             for step in job.get("steps") or []:
                 if "configure-aws-credentials" in str(step.get("uses")) and job["timeout-minutes"] > 60:
                     assert step["with"].get("role-duration-seconds", 0) >= 7200, f"{file.name} {name}"
+
+
+# With one of these a step does more; without it nothing is left out that the run was for.
+SIGN_IN = {"AWS_ROLE_ARN", "SLUICE_TRAIN_ON"}
+
+
+@pytest.mark.parametrize("name", ["release.yml", "deploy-release.yml", "rollback.yml", "scorecard.yml"])
+def test_what_a_run_leaves_out_names_the_variable(github: Repository, name: str) -> None:
+    """A job or step that a variable decides about stands beside one line in the summary for where it is not set."""
+    file = next(file for file in github.workflows if file.name == name)
+    conditions, said = [], ""
+    for job in file.jobs.values():
+        steps = job.get("steps") or []
+        conditions += [str(one.get("if", "")) for one in (job, *steps)] + [*(job.get("outputs") or {}).values()]
+        said += "".join(step["run"] for step in steps if "ci.py say" in step.get("run", ""))
+    deciding = set(re.findall(r"\bvars\.([A-Z_]+)", " ".join(conditions))) - SIGN_IN
+    assert deciding
+    assert [variable for variable in deciding if variable not in said] == []
 
 
 @pytest.mark.parametrize("path", review._INPUTS)

@@ -14,8 +14,8 @@ from typing import Any
 from policy.files import File, Repository, expressions
 
 HOSTED = re.compile(r"ubuntu-(latest|\d\d\.\d\d(-arm)?)|windows-(latest|\d{4}|11-arm)|macos-(latest|\d+)(-\w+)?")
-# Where a walk begins -> what may be written from there: the comment of the comparison.
-WRITES = {"ci.yml eval": {"pull-requests"}}
+# Where a walk begins -> what may be written from there: the comment of the comparison, and that it is outdated.
+WRITES = {"ci.yml eval": {"pull-requests"}, "ci.yml plan": {"pull-requests"}}
 _SECRETS = re.compile(r"(?<![\w.-])secrets(?![\w-])", re.IGNORECASE)
 
 

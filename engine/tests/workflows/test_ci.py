@@ -53,7 +53,7 @@ def test_a_change_of_documentation_needs_no_model(place: World, documentation: R
     planned = {name.removeprefix("plan."): value for name, value in documentation.job("plan").outputs.items()}
     assert [job for job, value in planned.items() if value == "true"] == ["check"]
     assert set(place.made()) == {"setup TRAINING=no", "check", "test-contract"}
-    assert place.github.asked == []
+    assert {method for method, _ in place.github.asked} == {"GET"}, "there is no comment that could be outdated"
     assert "not needed" in documentation.job("required").summary
 
 
@@ -72,13 +72,22 @@ def test_a_change_of_a_prompt_is_compared_rehearsed_and_commented_on(place: Worl
         "success",
     )
     (comment,) = place.github.comments.values()
-    assert comment["body"].startswith("<!-- sluice:comparison run=501.1 -->\n## = No difference seen")
+    marker, title, _, line, *_ = comment["body"].splitlines()
+    assert (marker, title) == ("<!-- sluice:comparison run=501.1 -->", "## = No difference seen")
+    report = "https://github.invalid/octo/app/actions/runs/501/artifacts/report.html"
+    assert line.startswith(f"[Open the report]({report})")
+    assert line.endswith(f" · for {place.scratch.head}")
+    assert f"[Open the report]({report})" in better.job("eval").summary
+    assert (place.artifact("report.html", run=501) / "report.html").is_file()
 
 
 def test_the_comparison_is_in_the_summary_and_in_an_artifact(place: World, better: Run) -> None:
     summary = better.job("eval").summary
     (comment,) = place.github.comments.values()
-    assert comment["body"].split("\n", 1)[1].strip() == summary.strip()
+    told = summary.split("[Open the report]", 1)[0].strip()
+    title, _, rest = told.partition("\n\n")
+    assert comment["body"].splitlines()[1] == title
+    assert comment["body"].strip().endswith(rest)
     kept = place.artifact("comparison", run=501)
     assert (kept / "report.html").is_file()
     assert json.loads((kept / "comparison.json").read_text())["verdict"] == "no difference seen"
@@ -100,8 +109,24 @@ def test_the_comment_is_updated_and_there_is_one(place: World, better: Run, wors
     assert marker == "<!-- sluice:comparison run=502.1 -->"
     assert title.startswith("## ✕ Worse: ")
     assert "f1" in title.removeprefix("## ✕ Worse: ").split(", ")
+    assert "Outdated" not in comment["body"]
     methods = [method for method, path in place.github.asked if method != "GET"]
-    assert methods == ["POST", "PATCH"]
+    assert methods == ["POST", "PATCH", "PATCH"], "written, then outdated, then written anew"
+
+
+def test_a_push_that_takes_the_change_back_leaves_no_verdict(place: World, worse: Run) -> None:  # noqa: ARG001
+    """Nothing is compared then, so nothing would replace it."""
+    place.scratch.branch("taken-back")
+    place.scratch.write("docs/another-page.md", "# Another page\n")
+    place.scratch.commit("A page alone")
+    run = place.ci(number=503)
+    assert (run.status, "ci/eval" in run.results) == (0, False)
+    (comment,) = place.github.comments.values()
+    marker, notice, *_ = comment["body"].splitlines()
+    assert marker == "<!-- sluice:comparison run=503.1 -->"
+    assert notice.startswith("> **Outdated.** ")
+    assert f"compares nothing: at {place.scratch.head} " in notice
+    assert "## ✕ Worse: " in comment["body"]
 
 
 @pytest.mark.usefixtures("documentation", "better")

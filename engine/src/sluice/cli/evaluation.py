@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sluice.cli.common import BaseOption, ReplayOption, find_release, print_json, tell
-from sluice.core.errors import GateFailed
+from sluice.core.atomic_files import write_atomic
+from sluice.core.errors import GateFailed, SluiceError
 from sluice.core.extras import hooks
 from sluice.core.workspace import Workspace
 
@@ -41,21 +41,29 @@ def eval_change(
     head: Annotated[str, typer.Option(help="Branch, tag or commit of the change; default: the working tree.")] = "",
     replay: ReplayOption = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the reports; default: build/comparison.")] = None,
-    publish: Annotated[
-        bool, typer.Option("--publish", help="In GitHub Actions: into the job summary and the pull request's comment.")
-    ] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="In GitHub Actions: into the job summary too.")] = False,
 ) -> None:
     """Compare a change with what it changes, case by case: what got better, what broke, how sure that is."""
     from sluice.evaluation.reports import COMMENT, PAGE
     from sluice.evaluation.reports.comparison_terminal import in_the_terminal
+    from sluice.github.markdown_table import code
     from sluice.jobs.compare_change import review
 
-    found = review(Workspace.find(), base, head, replay=replay, out=out)
+    workspace = Workspace.find()
+    folder = out or workspace.build / "comparison"
+    try:
+        found = review(workspace, base, head, replay=replay, out=folder)
+    except SluiceError as error:
+        _tell(
+            folder / COMMENT, f"## ! Could not be compared\n\n{code(error.message)}\n\n{code(error.remedy)}\n", publish
+        )
+        raise
     print(found.title)
     if found.replayed:
         print(f"no model was called ({found.replayed}): answers are those of the response cache")
     if found.comparison is None or found.reports is None:
-        text = "Nothing changed: no question has to be asked.\n"
+        text = "## = Nothing changed: no question has to be asked.\n"
+        print(text[5:].strip())
     else:
         text = (found.reports / COMMENT).read_text()
         print(in_the_terminal(found.comparison))
@@ -63,15 +71,15 @@ def eval_change(
     elsewhere = next(filter(None, (ask(found, os.environ) for ask in hooks("unanswered").values())), None)
     if elsewhere:  # the verdict is not about this comparison
         text = f"### {elsewhere.message}\n\n{elsewhere.remedy}\n"
-    if publish:
-        from sluice.github.pull_request_comment import upsert_comment
-
-        tell(text)
-        print(upsert_comment(text, os.environ, marker="comparison").message, file=sys.stderr)
+    _tell(folder / COMMENT, text, publish)
     if elsewhere:
         raise elsewhere
-    if found.comparison is None:
-        print(text.strip())
-    elif not found.comparison.passed:
+    if found.comparison is not None and not found.comparison.passed:
         remedy = f"{found.reports}/{PAGE} shows the cases"
         raise GateFailed(f"the verdict is: {found.comparison.verdict}", remedy=remedy)
+
+
+def _tell(comment: Path, text: str, publish: bool) -> None:
+    write_atomic(comment, text)
+    if publish:
+        tell(text)

@@ -1,8 +1,7 @@
-"""Integration with GitHub: job plan and verdict of a run, job summary, comments, issues, releases."""
+"""Integration with GitHub: job plan and verdict of a run, job summary, issues, releases."""
 
 from sluice.github.job_summary import write_job_summary
 from sluice.github.marked_text import CommentResult
-from sluice.github.pull_request_comment import upsert_comment
 from sluice.github.tracked_issue import close_issue, upsert_issue
 
-__all__ = ["CommentResult", "close_issue", "upsert_comment", "upsert_issue", "write_job_summary"]
+__all__ = ["CommentResult", "close_issue", "upsert_issue", "write_job_summary"]

@@ -85,14 +85,25 @@ def refusals() -> Iterator[None]:
 
 
 def needed(environment: Mapping[str, str], name: str, remedy: str = "") -> str:
-    """The value of a variable; SluiceError where it is not set."""
+    """The value of a variable; SluiceError where it is not set.
+
+    Args:
+        environment: The variables of GitHub Actions.
+        name: Of the variable.
+        remedy: What to do where it is not set.
+    """
     if value := environment.get(name):
         return value
     raise SluiceError(f"{name} is not set", remedy=remedy or "GitHub Actions sets it; run this in a workflow")
 
 
 def require_safe(name: str, url: str) -> None:
-    """Refuses an address that would get the token over an open line."""
+    """Refuses an address that would get the token over an open line.
+
+    Args:
+        name: Of the variable that names it.
+        url: The address.
+    """
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         raise SluiceError(f"{name}: {url}: not https; the token is not sent there")

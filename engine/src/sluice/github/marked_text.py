@@ -31,12 +31,24 @@ class CommentResult:
 
 
 def marked(markdown: str, marker: str, run: Run) -> str:
-    """The text behind its hidden line, cut at a line where GitHub would refuse it for its length."""
+    """The text behind its hidden line, cut at a line where GitHub would refuse it for its length.
+
+    Args:
+        markdown: The text.
+        marker: A word that is its own.
+        run: Who writes it.
+    """
     body = f"<!-- sluice:{marker} run={run[0]}.{run[1]} -->\n{markdown}"
     if len(body) <= LIMIT:
         return body
     kept = body[: LIMIT - len(_CUT)]
     return kept[: kept.rfind("\n")] + _CUT
+
+
+def run_of(body: str | None) -> tuple[str, Run]:
+    """The marker of a text of ours, and the run that wrote it; of any other text no marker."""
+    found = re.match(r"<!-- sluice:(\S+) run=(\d+)\.(\d+) -->", body or "")
+    return (found[1], (int(found[2]), int(found[3]))) if found else ("", (0, 0))
 
 
 @dataclass(frozen=True)
@@ -53,14 +65,12 @@ class MarkedTexts(Generic[T]):
 
     def ours(self) -> list[T]:
         """The oldest first."""
-        found = [
-            one for one in self.read() if one.user and one.user.login == self.login and self._run_of(one) is not None
-        ]
-        return sorted(found, key=lambda one: one.id)
+        by_us = [one for one in self.read() if one.user and one.user.login == self.login]
+        return sorted((one for one in by_us if run_of(one.body)[0] == self.marker), key=lambda one: one.id)
 
     def is_later(self, text: T) -> bool:
         """Whether a later run than this one wrote it."""
-        return (self._run_of(text) or (0, 0)) > self.run
+        return run_of(text.body)[1] > self.run
 
     def upsert(self) -> tuple[T, Literal["created", "updated", "later"]]:
         """Leaves one text of ours, which is this run's or a later one's; says which it is, and how it came to be."""
@@ -90,7 +100,3 @@ class MarkedTexts(Generic[T]):
             except UnknownObjectException:  # another run was quicker
                 continue
         return "later" if later else "updated"
-
-    def _run_of(self, text: T) -> Run | None:
-        found = re.match(rf"<!-- sluice:{re.escape(self.marker)} run=(\d+)\.(\d+) -->", text.body or "")
-        return (int(found[1]), int(found[2])) if found else None

@@ -26,21 +26,14 @@ def run_url(environment: Mapping[str, str]) -> str:
     return f"{server}/{repository}/actions/runs/{number}/attempts/{attempt}" if server and repository else ""
 
 
-def pull_request_of(environment: Mapping[str, str]) -> int | None:
-    """The number of the pull request that the run is of, or of a comment on; None when it is of something else.
-
-    SluiceError when GITHUB_EVENT_PATH is missing or broken.
-    """
+def event_of(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What has started the run, as GitHub describes it. SluiceError when GITHUB_EVENT_PATH is missing or broken."""
     path = Path(needed(environment, "GITHUB_EVENT_PATH"))
     try:
         event: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SluiceError(f"GITHUB_EVENT_PATH: {path}: {error}") from None
-    if not isinstance(event, dict):
-        return None
-    issue = event.get("issue") or {}
-    found = event.get("pull_request") or (issue if issue.get("pull_request") else {})
-    return found.get("number")
+    return event if isinstance(event, dict) else {}
 
 
 def jobs_of(needs: str) -> dict[str, dict[str, Any]]:

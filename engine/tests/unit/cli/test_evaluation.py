@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluice import cli
+from sluice.core.errors import SluiceError
+from sluice.core.workspace import Workspace
 from sluice.evaluation.comparison import compare
 from sluice.evaluation.comparison_policy import ComparisonPolicy
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.registry import make_metrics
-from sluice.evaluation.reports import ComparedVersion, write_reports
+from sluice.evaluation.reports import COMMENT, ComparedVersion, write_reports
 from sluice.jobs import compare_change as review
 from sluice.jobs.compare_change import ChangeComparison
-from unit.github.fake_github import FakeGitHub, actions_environment, fake_github
 
 POLICY = ComparisonPolicy.model_validate(
     {
@@ -50,17 +50,10 @@ def compared(head: float) -> Comparison:
 
 
 @pytest.fixture
-def github(loopback: None) -> Iterator[FakeGitHub]:  # noqa: ARG001 - opens the network to this machine
-    with fake_github() as fake:
-        yield fake
-
-
-@pytest.fixture
-def summary(github: FakeGitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The job summary of a run of pull request 7, with GitHub played by a server on this machine."""
-    found = actions_environment(github, tmp_path) | {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
-    for name, value in found.items():
-        monkeypatch.setenv(name, value)
+def summary(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The job summary of a run on GitHub, in a workspace."""
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     for name in ("die_with_parent", "watch_parent"):
         monkeypatch.setattr(cli, name, lambda: None)
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
@@ -68,40 +61,58 @@ def summary(github: FakeGitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return tmp_path / "summary.md"
 
 
-def told(monkeypatch: pytest.MonkeyPatch, folder: Path, comparison: Comparison | None, replayed: str = "") -> int:
+def told(monkeypatch: pytest.MonkeyPatch, comparison: Comparison | None, replayed: str = "") -> int:
     """What `sluice eval` ends with when the review finds this."""
-    if comparison:
-        write_reports(folder, comparison, ComparedVersion("base", "main"), ComparedVersion("head", "working tree"))
-    found = ChangeComparison("mine against main", replayed, comparison, folder if comparison else None)
-    monkeypatch.setattr(review, "review", lambda *_, **__: found)
+
+    def found(*_: Any, out: Path, **__: Any) -> ChangeComparison:
+        if comparison:
+            write_reports(out, comparison, ComparedVersion("base", "main"), ComparedVersion("head", "working tree"))
+        return ChangeComparison("mine against main", replayed, comparison, out if comparison else None)
+
+    monkeypatch.setattr(review, "review", found)
     return cli.main()
 
 
-def test_one_comment_follows_the_change(
-    github: FakeGitHub,
-    summary: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def comment(workspace: Workspace) -> str:
+    return (workspace.build / "comparison" / COMMENT).read_text()
+
+
+def test_the_comment_follows_the_change(
+    workspace: Workspace, summary: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert told(monkeypatch, tmp_path / "out", compared(0.5)) == 3
+    assert told(monkeypatch, compared(0.5)) == 3
     printed = capsys.readouterr()
     assert "Worse: f1" in printed.out
     assert "the verdict is: worse" in printed.err
     assert "Worse: f1" in summary.read_text()
-    (comment,) = github.comments.values()
-    assert "Worse: f1" in comment["body"]
-    assert told(monkeypatch, tmp_path / "out", compared(1.0)) == 0
-    (comment,) = github.comments.values()
-    assert "No difference seen" in comment["body"]
-    assert told(monkeypatch, tmp_path / "out", None) == 0
-    (comment,) = github.comments.values()
-    assert "Nothing changed" in comment["body"]
+    assert "Worse: f1" in comment(workspace)
+    assert told(monkeypatch, compared(1.0)) == 0
+    assert "No difference seen" in comment(workspace)
+    capsys.readouterr()
+    assert told(monkeypatch, None) == 0
+    assert comment(workspace) == "## = Nothing changed: no question has to be asked.\n"
+    assert "Nothing changed: no question has to be asked.\n" in capsys.readouterr().out
+    assert summary.read_text().count("## ") == 3
+
+
+def test_a_side_that_cannot_be_evaluated_replaces_the_verdict_of_before(
+    workspace: Workspace, summary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told(monkeypatch, compared(1.0)) == 0
+
+    def fails(*_: Any, **__: Any) -> ChangeComparison:
+        raise SluiceError("base, main (1234): no model `x|y`", remedy="look @here")
+
+    monkeypatch.setattr(review, "review", fails)
+    assert cli.main() == 1
+    wanted = "## ! Could not be compared\n\n`base, main (1234): no model 'x¦y'`\n\n`look @here`\n"
+    assert comment(workspace) == wanted
+    assert summary.read_text().endswith(wanted)
 
 
 def test_what_came_out_of_the_cache_alone_is_said(
-    summary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    summary: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert told(monkeypatch, tmp_path / "out", compared(1.0), "OPENAI_API_KEY not set") == 0
+    assert told(monkeypatch, compared(1.0), "OPENAI_API_KEY not set") == 0
     assert "no model was called (OPENAI_API_KEY not set)" in capsys.readouterr().out
     assert summary.exists()

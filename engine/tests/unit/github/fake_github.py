@@ -186,7 +186,7 @@ def fake_github(fake: FakeGitHub | None = None) -> Iterator[FakeGitHub]:
             self.end_headers()
             self.wfile.write(raw)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names of http.server
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names of http.server
 
         def log_message(self, *_: Any) -> None:
             pass

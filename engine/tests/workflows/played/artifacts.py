@@ -1,7 +1,8 @@
 """What the stubs of upload-artifact and download-artifact do: files of a run, kept under PLAYED_PLACE/artifacts/<run>.
 
 As on GitHub: an artifact of the same name is refused within one attempt of a run, hidden files stay out, one folder is
-uploaded without its own name, and a name that is not there fails the download.
+uploaded without its own name, and a name that is not there fails the download. What is not archived is one file, whose
+name the artifact has (actions/upload-artifact 7.0.1, action.yml and src/upload/upload-artifact.ts).
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ def upload() -> str | None:
         message = f"no files were found for {os.environ['PATHS']!r}"
         print(message)
         return message if os.environ["MISSING"] == "error" else None
+    if os.environ.get("ARCHIVE") == "false":
+        if len(files) > 1:
+            return f"one file can be uploaded without an archive, not {len(files)}"
+        name = files[0].name
     target, note = KEPT / name, KEPT / f"{name}.attempt"
     if target.exists() and note.read_text() == attempt and os.environ["OVERWRITE"] != "true":
         return f"an artifact named {name} is there already"
@@ -40,6 +45,8 @@ def upload() -> str | None:
     note.write_text(attempt)
     with Path(os.environ["GITHUB_OUTPUT"]).open("a") as stream:
         stream.write(f"digest={digest.hexdigest()}\n")
+        server = f"https://github.invalid/{os.environ['GITHUB_REPOSITORY']}/actions/runs/{KEPT.name}"
+        stream.write(f"url={server}/artifacts/{name}\n")
     return None
 
 

@@ -21,7 +21,8 @@ from sluice.evaluation.reports.markdown_escape import clipped, preformatted, quo
 
 # GitHub takes 65,536 characters; bytes are never fewer. The rest is for a marker and a link that come with posting.
 LIMIT = 64_000
-_SHOWN_OPEN = 5
+_SHOWN_REASONS = 5
+_SHOWN_CASES = 3
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -87,11 +88,12 @@ def write_comment(
     page.add(f"## {phrasing.MARKS[comparison.verdict]} {_plain(phrasing.title(comparison))}")
     page.add(_plain(phrasing.sentence(comparison), 1200))
     if comparison.reasons:
-        page.add(pieces.not_green(comparison.reasons, _SHOWN_OPEN).rstrip())
+        page.add(pieces.not_green(comparison.reasons, _SHOWN_REASONS).rstrip())
     if comparison.left_out:
         page.add(_plain(f"Not compared here: {', '.join(comparison.left_out)}.", 1200))
     page.add(f"{_code(head.title)} against {_code(base.title)}")
     page.add("\n".join([pieces.metric_head, *map(pieces.metric_row, phrasing.ordered(comparison.deciding))]))
+    page.add(_plain(phrasing.time_and_spending(comparison, base, head), 600))
     _cases(page, pieces, comparison)
     informing = phrasing.ordered(metric for metric in comparison.metrics if metric.decides == "never")
     page.table(f"{len(informing)} metrics that inform", pieces.metric_head, map(pieces.metric_row, informing))
@@ -115,7 +117,7 @@ def _pieces() -> Any:
     """The macros of the template, as functions."""
     environment = page_environment(_TEMPLATES)
     environment.filters |= {"code": _code, "plain": _plain}
-    words = {"words": phrasing, "marks": _marks, "some": some}
+    words = {"words": phrasing, "moved": _moved, "some": some}
     return environment.get_template("comment.md.j2", globals=words).module
 
 
@@ -130,22 +132,40 @@ def _plain(text: str, length: int = 200) -> Markup:
 
 
 def _cases(page: _CommentBlocks, pieces: Any, comparison: Comparison) -> None:
-    """The broken ones, of which the first few are open; then those without a result; then the fixed ones."""
+    """The worst and the best few are open; then the other broken ones, those without a result, the other fixed ones."""
+    counts, rows, ends = comparison.status_counts, dict[str, str](), _ends(comparison.cases)
+    named = {change.id for chosen in ends for change in chosen}
+    for change in comparison.cases:
+        if change.status not in ("changed", "same") or change.id in named:
+            rows[change.id] = pieces.case_row(change, *_answers(change.pair.base, change.pair.head))
+    for word, status, chosen in zip(("Worst", "Best"), ("broken", "fixed"), ends, strict=True):
+        if chosen:
+            title = f"**{word} {len(chosen)}**, of {counts.get(status, 0)} {status}\n"
+            page.add("\n".join([title, pieces.case_head, *(rows.pop(change.id) for change in chosen)]))
     found: dict[str, list[str]] = {}
-    for case in comparison.cases:
-        if case.status not in ("changed", "same"):
-            found.setdefault(case.status, []).append(pieces.case_row(case, *_answers(case.pair.base, case.pair.head)))
-    if broken := found.pop("broken", []):
-        page.add("\n".join([f"**Broken: {len(broken)}**\n", pieces.case_head, *broken[:_SHOWN_OPEN]]))
-        more = broken[_SHOWN_OPEN:]
-        page.table(f"{len(more)} more broken cases", pieces.case_head, more, at_most=0.5)
-    for status, rows in found.items():
-        page.table(f"{len(rows)} {status}", pieces.case_head, rows, at_most=0.5 if status == "fixed" else 0.4)
+    for change in comparison.cases:
+        if change.id in rows:
+            found.setdefault(change.status, []).append(rows[change.id])
+    for status, more in found.items():
+        others = "more " * any(change.status == status for chosen in ends for change in chosen)
+        share = 0.4 if status not in ("broken", "fixed") else 0.5
+        page.table(f"{len(more)} {others}{status}", pieces.case_head, more, at_most=share)
 
 
-def _marks(change: CaseChange) -> Markup:
-    """The metrics that flipped; where there are none, the first errors."""
-    marks = [f"✕ {_code(name)}" for name in change.broken] + [f"✓ {_code(name)}" for name in change.fixed]
+def _ends(cases: Sequence[CaseChange]) -> tuple[list[CaseChange], list[CaseChange]]:
+    """Those that lost most, broken ones first, and those that gained most, fixed ones first. An answer may lose without
+    breaking: its score falls, and stays on the same side of the middle."""
+    worst = [one for one in cases if one.status == "broken" or (one.status != "fixed" and one.gain < 0)]
+    best = [one for one in cases if one.status == "fixed" or (one.status != "broken" and one.gain > 0)]
+    best.sort(key=lambda one: (one.status != "fixed", -one.gain))
+    return worst[:_SHOWN_CASES], best[:_SHOWN_CASES]
+
+
+def _moved(change: CaseChange) -> Markup:
+    """The metrics that flipped, from what to what; else the first two that moved; where none did, the first errors."""
+    signs = dict.fromkeys(change.broken, "✕ ") | dict.fromkeys(change.fixed, "✓ ")
+    moved = [one for one in change.changes if one[0] in signs] or change.changes[:2]
+    marks = [f"{signs.get(name, '')}{_code(name)} {old:.3g} → {new:.3g}" for name, old, new in moved]
     errors = [_code(f"{name}: {text}", 200) for name, text in list(change.pair.case.errors.items())[:2]]
     return Markup("<br>".join(marks[:6] or errors))
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from sluice.core.html_theme import page_environment
 from sluice.evaluation.case_changes import ORDER, CaseChange
-from sluice.evaluation.comparison_result import Comparison, MetricComparison
+from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.paired_cases import CaseResult
 from sluice.evaluation.reports import phrasing
 from sluice.evaluation.reports.compared_version import ComparedVersion, parts_of
@@ -66,7 +66,7 @@ def page(
         state=_STATES.get(comparison.verdict, "open") if comparison else "open",
         title=phrasing.title(comparison) if comparison else head.title,
         sentence=phrasing.sentence(comparison) if comparison else "",
-        metrics=[(metric, _bar(metric)) for metric in ordered],
+        metrics=[(metric, phrasing.bar(metric.judgement)) for metric in ordered],
         prompts=prompts,
         parts=parts_of(base, head),
         statuses=[(status, counts[status]) for status in ORDER if status in counts],
@@ -78,17 +78,6 @@ def page(
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-
-
-def _bar(metric: MetricComparison) -> dict[str, float] | None:
-    """The interval on a line from -1 to 1 with 0 in the middle: left, width, point, each in per cent of the line."""
-    judgement = metric.judgement
-    if judgement.low is None or judgement.high is None or judgement.difference is None:
-        return None
-    edge = max(abs(judgement.low), abs(judgement.high), judgement.smallest) or 1.0
-    low, high, point = (50 + 48 * value / edge for value in (judgement.low, judgement.high, judgement.difference))
-    matters = 48 * judgement.smallest / edge
-    return {"low": low, "width": max(high - low, 0.8), "point": point, "matters": matters}
 
 
 def _data(cases: Sequence[CaseChange], sides: tuple[str, str]) -> str:

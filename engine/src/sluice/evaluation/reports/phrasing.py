@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sluice.evaluation.comparison_result import Comparison, MetricComparison
 from sluice.evaluation.paired_cases import some
+from sluice.evaluation.reports.compared_version import ComparedVersion
 from sluice.evaluation.significance import MetricJudgement
 
 MARKS = {
@@ -46,6 +47,18 @@ def _costs(comparison: Comparison) -> str:
         return "cost not known"
     base, head = comparison.cost.base * 1000, comparison.cost.head * 1000
     return f"{figure(head, 'USD')} per 1,000 questions ({signed(head - base, 'USD')})"
+
+
+def time_and_spending(comparison: Comparison, base: ComparedVersion, head: ComparedVersion) -> str:
+    """How long an answer takes, and what asking for all of them has cost."""
+    times = [
+        f"{one.name} {figure(one.judgement.base, 'ms')} → {figure(one.judgement.head, 'ms')}"
+        for one in comparison.metrics
+        if one.unit == "ms"
+    ]
+    spent = None if base.cost is None or head.cost is None else base.cost + head.cost
+    asked = "cost of asking both not known" if spent is None else f"asking both cost {figure(spent, 'USD')}"
+    return "; ".join([*times, asked]) + "."
 
 
 def figure(value: float | None, unit: str) -> str:
@@ -97,6 +110,28 @@ def interval(judgement: MetricJudgement, unit: str) -> str:
     if judgement.low is None or judgement.high is None:
         return "–"
     return f"{signed(judgement.low, unit)} to {signed(judgement.high, unit)}"
+
+
+def bar(judgement: MetricJudgement) -> dict[str, float] | None:
+    """The interval on a line with 0 in its middle: left, width, point, what matters, each in per cent of the line."""
+    if judgement.low is None or judgement.high is None or judgement.difference is None:
+        return None
+    edge = max(abs(judgement.low), abs(judgement.high), judgement.smallest) or 1.0
+    low, high, point = (50 + 48 * value / edge for value in (judgement.low, judgement.high, judgement.difference))
+    matters = 48 * judgement.smallest / edge
+    return {"low": low, "width": max(high - low, 0.8), "point": point, "matters": matters}
+
+
+def drawn(judgement: MetricJudgement) -> str:
+    """The same line in 21 signs, for Markdown: GitHub shows no picture that is not public."""
+    if (found := bar(judgement)) is None:
+        return ""
+    signs = list("··········│··········")
+    first, last, point = (round(at / 5) for at in (found["low"], found["low"] + found["width"], found["point"]))
+    signs[first : last + 1] = "━" * (last + 1 - first)
+    signs[10] = "┿" if signs[10] == "━" else signs[10]
+    signs[point] = "●"
+    return "".join(signs)
 
 
 def ordered(metrics: Iterable[MetricComparison]) -> list[MetricComparison]:

@@ -6,9 +6,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sluice.core.project import Project
+
+if TYPE_CHECKING:
+    from sluice.extras.doctor.github_changes import GitHubChange
 
 # `optional`: not there, and nothing fails without it.
 State = Literal["ok", "missing", "not verified", "optional"]
@@ -17,12 +20,13 @@ _PROGRAM_SECONDS = 60
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """`what` was inspected, what was `found`, and the command that corrects it."""
+    """`what` was inspected, what was `found`, and the command that corrects it; on GitHub as `changes` as well."""
 
     what: str
     state: State
     found: str
     mend: str = ""
+    changes: tuple[GitHubChange, ...] = ()
 
     @property
     def good(self) -> bool:

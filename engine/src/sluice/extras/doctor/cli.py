@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -19,6 +20,13 @@ def doctor(
     env: Annotated[list[str] | None, typer.Option("--env", help="Overlays for the cluster; default: both.")] = None,
     context: Annotated[str, typer.Option(help="Context in the kubeconfig; default: its current one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="GitHub: show what would change there; with --yes, do it.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --fix: make the changes.")] = False,
+    variables: Annotated[
+        list[str] | None, typer.Option("--set", help="With --fix: a variable, [ENVIRONMENT/]NAME=VALUE.")
+    ] = None,
 ) -> None:
     """Say what is missing on this machine, on GitHub, in AWS, in the cluster, and what mends it.
 
@@ -29,7 +37,9 @@ def doctor(
     from sluice.core.settings import nearest
     from sluice.extras.doctor.targets import TARGETS, DiagnosisScope
 
-    chosen = targets or list(TARGETS)
+    if (fix and (targets or ["github"]) != ["github"]) or ((yes or variables) and not fix):
+        raise SluiceError("only GitHub is mended from here", remedy="sluice doctor github --fix [--set …] [--yes]")
+    chosen = targets or (["github"] if fix else list(TARGETS))
     for target in chosen:
         if target not in TARGETS:
             known = ", ".join(TARGETS)
@@ -38,12 +48,40 @@ def doctor(
     names = load_project(workspace.config)
     scope = DiagnosisScope(workspace.root, names, os.environ, tuple(env or names.environments), context)
     found = {target: list(TARGETS[target](scope)) for target in chosen}
+    if fix and _mend(scope, found["github"], variables or [], yes=yes):
+        found = {"github": list(TARGETS["github"](scope))}
     if as_json:
-        print_json({target: [asdict(one) for one in checks] for target, checks in found.items()})
+        print_json({target: [_fields(one) for one in checks] for target, checks in found.items()})
     else:
         _show(found)
     if not all(one.good for checks in found.values() for one in checks):
         raise typer.Exit(1)
+
+
+def _mend(scope: Any, found: list[Any], variables: list[str], *, yes: bool) -> bool:
+    """Shows each change on standard error and, with `yes`, makes it; says whether any was tried."""
+    from sluice.extras.doctor.github import repository_of, wanted_variables
+    from sluice.extras.doctor.github_changes import apply
+
+    repository = repository_of(scope)
+    wanted = wanted_variables(scope, repository, variables) if variables else []
+    mended = [one for one in (*found, *wanted) if one.changes]
+    for one in mended:
+        print(f"{one.what}: {one.found}", file=sys.stderr)
+        for change in one.changes:
+            print(f"  {change.command(repository)}", file=sys.stderr)
+    if not mended:
+        print("nothing to change that can be changed from here", file=sys.stderr)
+    elif not yes:
+        print("nothing was changed: --yes makes these changes", file=sys.stderr)
+    else:
+        for line in apply(repository, mended, scope.environment):
+            print(line, file=sys.stderr)
+    return bool(mended) and yes
+
+
+def _fields(one: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(one).items() if name != "changes"}
 
 
 def _show(found: dict[str, list[Any]]) -> None:

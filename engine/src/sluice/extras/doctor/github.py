@@ -10,6 +10,7 @@ import json
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.extras import hooks
 from sluice.core.git import run
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, unverified
+from sluice.extras.doctor.github_changes import GitHubChange, fixable, variables
 from sluice.github.github_client import GitHubStatusError, open_repository, refusals
 
 RULESET = ".github/rulesets/main.json"
@@ -27,6 +29,7 @@ OPTIONAL = {
     "EKS_CLUSTER": "a cluster of the environment; without it only the record is moved",
     "MLFLOW_TRACKING_URI": "an MLflow server; without it, runs are kept by the runner alone",
     "SLUICE_ARTEFACTS": "releases that are kept elsewhere; without it GitHub keeps them",
+    "SLUICE_TRAFFIC": "the nightly comparison of traffic with the evaluation set; without it there is none",
     "SLUICE_IMAGE_BASE": "images; without it none is built",
     "UPGRADE_TOKEN": "upgrades that change workflows: a secret of the environment `upgrade` (docs/set-up.md)",
 }
@@ -46,12 +49,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         )
         return
     try:
-        with open_repository({**scope.environment, "GITHUB_REPOSITORY": repository}) as there:
-
-            def ask(path: str) -> Any:
-                with refusals():
-                    return there.requester.requestJsonAndCheck("GET", f"/repos/{repository}{path}")[1]
-
+        with reader(scope, repository) as ask:
             try:
                 facts = ask("")
             except GitHubStatusError as error:
@@ -66,28 +64,55 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
         yield unverified("GitHub", error.message, "export GITHUB_TOKEN=$(gh auth token)")
 
 
+@contextmanager
+def reader(scope: DiagnosisScope, repository: str) -> Iterator[Ask]:
+    """A function that reads a path below the repository.
+
+    Args:
+        scope: with the token.
+        repository: owner/name.
+    """
+    with open_repository({**scope.environment, "GITHUB_REPOSITORY": repository}) as there:
+
+        def ask(path: str) -> Any:
+            with refusals():
+                return there.requester.requestJsonAndCheck("GET", f"/repos/{repository}{path}")[1]
+
+        yield ask
+
+
+def wanted_variables(scope: DiagnosisScope, repository: str, wanted: list[str]) -> list[Diagnosis]:
+    """What sets the variables of `--set` that are not set so; SluiceError for one that no workflow reads.
+
+    Args:
+        scope: where is looked.
+        repository: owner/name.
+        wanted: as for `variables`.
+    """
+    with reader(scope, repository) as ask:
+        return list(variables(ask, repository, wanted, _named(scope, "vars")))
+
+
 Look = Callable[[Ask], Iterator[Diagnosis]]
 
 
 def _checks(scope: DiagnosisScope, repository: str, facts: dict[str, Any]) -> Iterator[tuple[str, str, Look]]:
     """What is looked at, the command that mends it, and the function that looks."""
     branch = facts["default_branch"]
-    api = f"gh api -X PUT repos/{repository}"
-    rights = f"{api}/actions/permissions/workflow -f default_workflow_permissions=read"
-    rights += " -F can_approve_pull_request_reviews=true"
-    yield "token of workflows", rights, lambda ask: _workflow_rights(ask, rights)
-    subject = f"{api}/actions/oidc/customization/sub -F use_default=true"
-    yield "OIDC subject", subject, lambda ask: _subject(ask, facts, subject)
+    look_up = f"gh api repos/{repository}"
+    yield "token of workflows", f"{look_up}/actions/permissions/workflow", partial(_workflow_rights, repository)
+    subject = f"{look_up}/actions/oidc/customization/sub"
+    yield "OIDC subject", subject, lambda ask: _subject(ask, facts, repository)
     for name in scope.names.environments:
-        place = f"repos/{repository}/environments/{name}"
-        look = partial(_environment, place=place, branch=branch, last=name == scope.names.environments[-1])
-        yield f"environment {name}", _limited(place, branch), look
+        look = partial(environment, repository, branch, name, reviewed=name == scope.names.environments[-1])
+        yield f"environment {name}", f"{look_up}/environments", look
     yield "variables", "gh variable list", lambda ask: _variables(ask, scope)
     yield "secrets", "gh secret list", lambda ask: _secrets(ask, scope)
+    for label in sorted(set(_found(scope, r"\blabel\.name [!=]= '([\w-]+)'"))):
+        yield f"label {label}", "gh label list", partial(_label, repository, label)
     for more in hooks("github").values():
         yield from more(scope, repository, branch)
-    applied = f"gh api -X POST repos/{repository}/rulesets --input {RULESET}"
-    yield "ruleset", applied, lambda ask: _ruleset(ask, scope, branch, applied)
+    yield "ruleset", f"{look_up}/rules/branches/{branch}", partial(_ruleset, scope, repository, branch)
 
 
 def _safely(what: str, mend: str, ask: Ask, look: Look) -> Iterator[Diagnosis]:
@@ -117,65 +142,105 @@ def _names(scope: DiagnosisScope, repository: str) -> Diagnosis:
     return Diagnosis("names", "missing", f"the files say {scope.names.repository}", mend)
 
 
-def _workflow_rights(ask: Ask, mend: str) -> Iterator[Diagnosis]:
-    found = ask("/actions/permissions/workflow")
-    what = "token of workflows"
+def _workflow_rights(repository: str, ask: Ask) -> Iterator[Diagnosis]:
+    """Opening pull requests is one setting with approving them, so it is asked for and not made."""
+    path = "/actions/permissions/workflow"
+    found, what = ask(path), "token of workflows"
+    opens = bool(found.get("can_approve_pull_request_reviews"))
+    body = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": opens}
     if found.get("default_workflow_permissions") != "read":
-        yield Diagnosis(what, "missing", "may write wherever a workflow does not say otherwise", mend)
-    elif not found.get("can_approve_pull_request_reviews"):
-        yield Diagnosis(what, "missing", "may not open pull requests, as upgrade-template does", mend)
+        change = GitHubChange("PUT", path, body)
+        yield fixable(what, "may write wherever a workflow does not say otherwise", repository, change)
+    elif not opens:
+        mend = GitHubChange("PUT", path, body | {"can_approve_pull_request_reviews": True}).command(repository)
+        found = "reads; may not open pull requests: upgrade-template needs UPGRADE_TOKEN then"
+        yield Diagnosis(what, "optional", found, mend)
     else:
         yield passed(what, "reads by default, may open pull requests")
 
 
-def _subject(ask: Ask, facts: dict[str, Any], mend: str) -> Iterator[Diagnosis]:
+def _subject(ask: Ask, facts: dict[str, Any], repository: str) -> Iterator[Diagnosis]:
     """The roles trust both forms: with names alone, and, of repositories since July 2026, with numbers too."""
-    found = ask("/actions/oidc/customization/sub")
+    path = "/actions/oidc/customization/sub"
+    found = ask(path)
     owner, _, name = facts["full_name"].partition("/")
     numbered = f"repo:{owner}@{facts['owner']['id']}/{name}@{facts['id']}:…"
     if found.get("use_default"):
         yield passed("OIDC subject", numbered if found.get("use_immutable_subject") else f"repo:{owner}/{name}:…")
     else:
-        yield Diagnosis("OIDC subject", "missing", "customised: the roles of AWS do not trust it", mend)
+        change = GitHubChange("PUT", path, {"use_default": True}, right="Actions")
+        yield fixable("OIDC subject", "customised: the roles of AWS do not trust it", repository, change)
 
 
-def _limited(place: str, branch: str) -> str:
-    """The commands that make an environment which runs of one branch alone may enter."""
-    policy = "deployment_branch_policy"
-    kinds = f"-F '{policy}[protected_branches]=false' -F '{policy}[custom_branch_policies]=true'"
-    return f"gh api -X PUT {place} {kinds} && {_admitted(place, branch)}"
+def environment(repository: str, branch: str, name: str, ask: Ask, *, reviewed: bool = False) -> Iterator[Diagnosis]:
+    """Whether runs of one branch alone may enter an environment.
 
+    It has to have a list of branches: `protected_branches` counts classic rules, and lets everybody in without one.
 
-def _admitted(place: str, branch: str) -> str:
-    return f"gh api -X POST {place}/deployment-branch-policies -f name={branch}"
-
-
-def _environment(ask: Ask, place: str, branch: str, last: bool) -> Iterator[Diagnosis]:
-    """Limited by a list of branches: `protected_branches` counts classic rules, and lets everybody in without one."""
-    name = place.rpartition("/")[2]
-    what = f"environment {name}"
+    Args:
+        repository: owner/name.
+        branch: the one that may.
+        name: of the environment.
+        ask: reads a path below the repository.
+        reviewed: whether people have to agree before a run goes on.
+    """
+    what, place = f"environment {name}", f"/environments/{name}"
     listed = {one["name"]: one for one in ask("/environments?per_page=100")["environments"]}
+    admitted = GitHubChange("POST", f"{place}/deployment-branch-policies", {"name": branch})
+    limited = GitHubChange("PUT", place, _limits(listed.get(name, {})))
     if name not in listed:
-        there = ", ".join(sorted(listed)) or "none"
-        yield Diagnosis(what, "missing", f"there are: {there}", _limited(place, branch))
+        found = f"there are: {', '.join(sorted(listed)) or 'none'}"
+        yield fixable(what, found, repository, limited, admitted)
         return
     if not (listed[name].get("deployment_branch_policy") or {}).get("custom_branch_policies"):
         found = f"not limited to {branch} by name: any branch may deploy"
-        yield Diagnosis(what, "missing", found, _limited(place, branch))
+        yield fixable(what, found, repository, limited, admitted)
         return
-    policies = ask(f"/environments/{name}/deployment-branch-policies?per_page=100")["branch_policies"]
+    policies = ask(f"{place}/deployment-branch-policies?per_page=100")["branch_policies"]
     others = [one for one in policies if (one["name"], one.get("type", "branch")) != (branch, "branch")]
-    reviewed = "required_reviewers" in {rule["type"] for rule in listed[name].get("protection_rules", ())}
-    if len(others) == len(policies):
-        yield Diagnosis(what, "missing", f"{branch} may not deploy", _admitted(place, branch))
-    elif others:
-        away = " && ".join(f"gh api -X DELETE {place}/deployment-branch-policies/{one['id']}" for one in others)
-        yield Diagnosis(what, "missing", f"may be entered from {', '.join(one['name'] for one in others)} too", away)
-    elif last and not reviewed:
-        reviewers = "Settings > Environments > Required reviewers; a private repository has them on Enterprise alone"
-        yield Diagnosis(what, "missing", "no reviewer is asked before a deployment", reviewers)
+    reviewers = "required_reviewers" in {rule["type"] for rule in listed[name].get("protection_rules", ())}
+    away = [GitHubChange("DELETE", f"{place}/deployment-branch-policies/{one['id']}") for one in others]
+    if others:
+        there = () if len(others) < len(policies) else (admitted,)
+        found = f"may be entered from {', '.join(one['name'] for one in others)} too"
+        yield fixable(what, found, repository, *there, *away)
+    elif not policies:
+        yield fixable(what, f"{branch} may not deploy", repository, admitted)
+    elif reviewed and not reviewers:
+        mend = "Settings > Environments > Required reviewers; a private repository has them on Enterprise alone"
+        yield Diagnosis(what, "missing", "no reviewer is asked before a deployment", mend)
     else:
-        yield passed(what, f"{branch} only" + (", after a review" if reviewed else ""))
+        yield passed(what, f"{branch} only" + (", after a review" if reviewers else ""))
+
+
+def _limits(there: Mapping[str, Any]) -> dict[str, Any]:
+    """What limits an environment to a list of branches, and keeps its timer and its reviewers."""
+    body: dict[str, Any] = {
+        "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True},
+    }
+    for rule in there.get("protection_rules", ()):
+        if "wait_timer" in rule:
+            body["wait_timer"] = rule["wait_timer"]
+        if "reviewers" in rule:
+            body["reviewers"] = [{"type": one["type"], "id": one["reviewer"]["id"]} for one in rule["reviewers"]]
+            body["prevent_self_review"] = bool(rule.get("prevent_self_review"))
+    return body
+
+
+def _label(repository: str, name: str, ask: Ask) -> Iterator[Diagnosis]:
+    try:
+        ask(f"/labels/{name}")
+    except GitHubStatusError as error:
+        if error.status != 404:
+            raise
+        body = {
+            "name": name,
+            "color": "5319e7",
+            "description": "Workflows act on it: engine/docs/reference/workflows.md",
+        }
+        yield fixable(f"label {name}", "not there", repository, GitHubChange("POST", "/labels", body, right="Issues"))
+    else:
+        yield passed(f"label {name}", "there")
 
 
 def _variables(ask: Ask, scope: DiagnosisScope) -> Iterator[Diagnosis]:
@@ -207,21 +272,27 @@ def _held(what: str, name: str, there: set[str], mend: str, more: Mapping[str, s
 
 def _named(scope: DiagnosisScope, kind: str) -> list[str]:
     """Names behind `vars.` or `secrets.` in the workflows."""
-    files = (scope.root / ".github" / "workflows").glob("*.yml")
-    found = {name for path in files for name in re.findall(rf"\b{kind}\.([A-Z][A-Z0-9_]*)\b", path.read_text())}
-    return sorted(found - _GIVEN)
+    return sorted(set(_found(scope, rf"\b{kind}\.([A-Z][A-Z0-9_]*)\b")) - _GIVEN)
 
 
-def _ruleset(ask: Ask, scope: DiagnosisScope, branch: str, mend: str) -> Iterator[Diagnosis]:
+def _found(scope: DiagnosisScope, pattern: str) -> Iterator[str]:
+    for path in (scope.root / ".github" / "workflows").glob("*.yml"):
+        yield from re.findall(pattern, path.read_text(encoding="utf-8"))
+
+
+def _ruleset(scope: DiagnosisScope, repository: str, branch: str, ask: Ask) -> Iterator[Diagnosis]:
     """Whether the rules in force are at least those of the file; who made them does not matter."""
-    wanted = json.loads((scope.root / RULESET).read_text(encoding="utf-8"))["rules"]
+    wanted = json.loads((scope.root / RULESET).read_text(encoding="utf-8"))
     active = ask(f"/rules/branches/{branch}?per_page=100")
-    absent = sorted({rule["type"] for rule in wanted} - {rule["type"] for rule in active})
-    lacking = sorted(_checks_of(wanted) - _checks_of(active))
-    if absent or lacking:
-        yield Diagnosis("ruleset", "missing", f"{branch} lacks: {', '.join([*absent, *lacking])}", mend)
-    else:
-        yield passed("ruleset", f"{len(wanted)} rules in force on {branch}")
+    absent = sorted({rule["type"] for rule in wanted["rules"]} - {rule["type"] for rule in active})
+    lacking = sorted(_checks_of(wanted["rules"]) - _checks_of(active))
+    if not absent and not lacking:
+        yield passed("ruleset", f"{len(wanted['rules'])} rules in force on {branch}")
+        return
+    there = ask("/rulesets?includes_parents=false&per_page=100")
+    same = next((f"/{one['id']}" for one in there if one["name"] == wanted["name"]), "")
+    change = GitHubChange("PUT" if same else "POST", f"/rulesets{same}", wanted, RULESET)
+    yield fixable("ruleset", f"{branch} lacks: {', '.join([*absent, *lacking])}", repository, change)
 
 
 def _checks_of(rules: list[dict[str, Any]]) -> set[str]:

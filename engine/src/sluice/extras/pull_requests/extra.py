@@ -4,4 +4,24 @@ from __future__ import annotations
 
 from sluice.core.extras import Extra
 
-EXTRA = Extra(summary="opens and updates the pull requests of parts that propose changes: rows of data, upgrades")
+_STEPS = "jobs > {0} > steps > name={1}"
+
+EXTRA = Extra(
+    summary="comments on pull requests, and opens those of parts that propose changes: rows of data, upgrades",
+    commands="cli:register",
+    hooks={"outdated": "outdated_comment:mark_outdated"},
+    files=("engine/docs/decisions/pull-request-comment.md",),
+    entries={
+        ".github/workflows/ci.yml": (
+            "jobs > plan > permissions > pull-requests",
+            _STEPS.format("plan", "Say that an earlier comparison is outdated"),
+            "jobs > eval > permissions > pull-requests",
+            _STEPS.format("eval", "Show the report"),
+            _STEPS.format("eval", "Comment"),
+        ),
+    },
+    lines={
+        "engine/docs/decisions/README.md": ("what it shows, and how its report opens",),
+        "engine/docs/reference/workflows.md": ("The comment on a pull request is one",),
+    },
+)

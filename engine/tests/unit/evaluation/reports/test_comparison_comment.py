@@ -11,9 +11,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from sluice.evaluation.comparison_result import Comparison
-from sluice.evaluation.reports import ComparedVersion
+from sluice.evaluation.reports import ComparedVersion, phrasing
 from sluice.evaluation.reports.comparison_comment import LIMIT, write_comment
 from sluice.evaluation.reports.markdown_escape import clip, clipped, printable, quoted
+from sluice.evaluation.significance import MetricJudgement
 from unit.evaluation.asking import ask
 from unit.evaluation.reports.conftest import HOSTILE, Comparing
 
@@ -73,10 +74,13 @@ def test_it_says_first_what_matters(
     order = [
         "**Not green",
         "| metric |",
-        "**Broken:",
+        "asking both cost $0.11",
+        "**Worst 3**, of ",
+        "**Best 3**, of ",
+        " more broken</summary>",
         "<summary>1 failed",
         "<summary>1 not evaluated",
-        " fixed</summary>",
+        " more fixed</summary>",
         "metrics that inform</summary>",
         "<summary>prompt",
     ]
@@ -91,7 +95,7 @@ def test_it_says_first_what_matters(
 def test_deciding_metrics_come_worse_first(worse: Comparison, sides: tuple[ComparedVersion, ComparedVersion]) -> None:
     rows = [line for line in write_comment(worse, *sides).splitlines() if line.startswith("| <code>")]
     assert cells(rows[0])[0] == "<code>decline&#95;accuracy</code>"
-    assert cells(rows[0])[6] == "✕ **worse**"
+    assert cells(rows[0])[7] == "✕ **worse**"
     assert re.fullmatch(r"−0\.\d{3} to −0\.\d{3}", cells(rows[0])[4])
 
 
@@ -106,7 +110,7 @@ def test_foreign_text_stays_text(hostile: Comparison, sides: tuple[ComparedVersi
     for sign in "\x00\x1b\u202e\ud800":
         assert sign not in text
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if "octocat" in line and line[0] == "|"}
-    assert widths <= {4, 5, 7, 8}
+    assert widths <= {4, 5, 7, 8, 9}
     text.encode()
 
 
@@ -138,7 +142,8 @@ def test_it_stays_below_the_limit_whatever_comes(
     text = write_comment(found, *sides, [prompt])
     assert len(text.encode()) <= LIMIT < 65_536
     assert text.startswith("## ✕ Worse: f1, decline&#95;accuracy\n")
-    assert "**Broken: 1500**" in text
+    assert "**Worst 3**, of 1500 broken\n" in text
+    assert "1497 more broken" in text
     assert "more are in the report." in text
     assert "1 sections did not fit and are in the report." in text
     check_harmless(text)
@@ -169,3 +174,61 @@ def test_text_is_made_printable() -> None:
 @pytest.mark.parametrize("text", ["word " * 40, " " * 400 + "late", "\u200b" * 400 + "late" * 9, "a" * 8, "a" * 9])
 def test_a_long_text_is_cut_as_if_all_of_it_had_been_made_printable(text: str) -> None:
     assert clipped(text, 8) == clip(printable(text), 8)
+
+
+def opened(text: str, word: str) -> list[list[str]]:
+    """Cells of the rows of the table below **Worst** or **Best**."""
+    table = text.split(f"**{word} ", 1)[1].split("\n\n")[1]
+    return [cells(line) for line in table.splitlines()[2:]]
+
+
+def scored(f1: dict[str, float]) -> list[dict[str, Any]]:
+    """The cases of `ask`, each right but for those named; its answer says its score."""
+    records = [one for one in ask(seed=1) if "f1" in one["scores"]]
+    scores = {one["id"]: f1.get(one["id"], 0.9) for one in records}
+    return [one | {"answer": f"f1 is {scores[one['id']]}", "scores": {"f1": scores[one["id"]]}} for one in records]
+
+
+def test_the_three_worst_and_the_three_best_come_with_both_answers(
+    comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion]
+) -> None:
+    ids = [one["id"] for one in scored({})]
+    base = scored(dict(zip(ids[:8], (0.9, 0.9, 0.9, 0.9, 0.1, 0.2, 0.3, 0.4), strict=True)))
+    head = scored(dict(zip(ids[:8], (0.3, 0.2, 0.1, 0.4, 0.8, 0.8, 0.8, 0.8), strict=True)))
+    text = write_comment(comparing(base, head), *sides)
+    worst, best = opened(text, "Worst"), opened(text, "Best")
+    assert [row[0] for row in worst] == [f"<code>{ids[place]}</code>" for place in (2, 1, 0)]
+    assert [row[0] for row in best] == [f"<code>{ids[place]}</code>" for place in (4, 5, 6)]
+    assert (worst[0][3], worst[0][4]) == ("<code>f1 is 0&#46;9</code>", "<code>f1 is 0&#46;1</code>")
+    assert (worst[0][5], best[0][5]) == ("✕ <code>f1</code> 0.9 → 0.1", "✓ <code>f1</code> 0.1 → 0.8")
+    assert "<summary>1 more broken</summary>" in text
+    assert "<summary>1 more fixed</summary>" in text
+
+
+def test_an_answer_that_loses_without_breaking_is_shown_where_none_broke(
+    comparing: Comparing, sides: tuple[ComparedVersion, ComparedVersion]
+) -> None:
+    ids = [one["id"] for one in scored({})]
+    text = write_comment(comparing(scored({}), scored({ids[3]: 0.6, ids[4]: 0.95})), *sides)
+    assert "**Worst 1**, of 0 broken\n" in text
+    assert opened(text, "Worst")[0][5] == "<code>f1</code> 0.9 → 0.6"
+    assert opened(text, "Best")[0][0] == f"<code>{ids[4]}</code>"
+    assert "**Worst" not in write_comment(comparing(scored({}), scored({})), *sides)
+
+
+def judged(difference: float, low: float | None, high: float | None) -> MetricJudgement:
+    return MetricJudgement(0.0, difference, 99, "no difference seen", low, high, smallest=0.02)
+
+
+@pytest.mark.parametrize(
+    ("judgement", "line"),
+    [
+        (judged(-0.2, -0.3, -0.1), "━━━━●━━━··│··········"),
+        (judged(0.0, -0.1, 0.1), "━━━━━━━━━━●━━━━━━━━━━"),
+        (judged(0.05, -0.05, 0.1), "·····━━━━━┿━━━━●━━━━━"),
+        (judged(0.2, 0.2, 0.2), "··········│·········●"),
+        (judged(0.2, None, None), ""),
+    ],
+)
+def test_an_interval_is_drawn_beside_nothing(judgement: MetricJudgement, line: str) -> None:
+    assert phrasing.drawn(judgement) == line

@@ -45,6 +45,7 @@ def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens t
         "/environments/live/variables": variables,
         "/actions/secrets": {"secrets": [{"name": "SOME_KEY"}]},
         "/rules/branches/main": rules,
+        "/rulesets": [],
     }
     with fake_github(FakeRepository(facts=facts)) as fake:
         assert isinstance(fake, FakeRepository)
@@ -127,12 +128,6 @@ def test_a_release_needs_no_variable_but_both_of_a_cloud(
             "default_workflow_permissions=read",
         ),
         (
-            "/actions/permissions/workflow",
-            {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False},
-            "token of workflows",
-            "can_approve_pull_request_reviews=true",
-        ),
-        (
             "/environments",
             {"environments": [{"name": "pre", "deployment_branch_policy": None}, {"name": "live"}]},
             "environment pre",
@@ -177,6 +172,18 @@ def test_what_is_missing_comes_with_what_mends_it(
     check = look(there, checkout)[what]
     assert check.state == "missing"
     assert words in check.mend
+
+
+def test_approving_pull_requests_is_offered_and_not_demanded(there: FakeRepository, checkout: Path) -> None:
+    """It is one setting with opening them, which a token in the environment `upgrade` does as well."""
+    there.facts["/actions/permissions/workflow"] = {
+        "default_workflow_permissions": "read",
+        "can_approve_pull_request_reviews": False,
+    }
+    found = look(there, checkout)["token of workflows"]
+    assert (found.state, found.changes) == ("optional", ())
+    assert "needs UPGRADE_TOKEN" in found.found
+    assert "can_approve_pull_request_reviews=true" in found.mend
 
 
 @pytest.mark.parametrize(

@@ -58,13 +58,18 @@ def test_an_environment_of_main_alone_with_its_secret_passes(there: FakeReposito
 @pytest.mark.parametrize(
     ("path", "facts", "what", "says"),
     [
-        ("/environments", {"environments": []}, "environment evaluation", "never answered"),
-        (POLICIES, {"branch_policies": [{"name": "main"}, {"name": "*"}]}, "environment evaluation", "other than main"),
+        ("/environments", {"environments": []}, "environment evaluation", "there are: none"),
+        (
+            POLICIES,
+            {"branch_policies": [{"id": 1, "name": "main"}, {"id": 2, "name": "*"}]},
+            "environment evaluation",
+            "entered from * too",
+        ),
         (
             "/environments",
             {"environments": [{"name": "evaluation", "deployment_branch_policy": None}]},
             "environment evaluation",
-            "other than main",
+            "any branch may deploy",
         ),
         (SECRETS, {"secrets": []}, "secret PROVIDER_KEYS of evaluation", "not set"),
     ],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from sluice.github.github_client import GitHubStatusError, login_of, open_repository
 from sluice.github.marked_text import CommentResult, MarkedTexts, marked
-from sluice.github.workflow_run import pull_request_of, this_run
+from sluice.github.workflow_run import event_of, run_url, this_run
+
+MARKER = "comparison"
 
 _MESSAGES = {
     "created": "comment created",
@@ -55,3 +58,40 @@ def upsert_comment(markdown: str, environment: Mapping[str, str], *, marker: str
             f"no comment: the token may not write ({error.message}), as on a pull request from a fork; "
             "the comparison is in the job summary"
         )
+
+
+def comparison_text(file: Path, report: str, environment: Mapping[str, str]) -> str:
+    """The comment on a comparison: the verdict, and below it which commit it is about and where all of it is.
+
+    Args:
+        file: comment.md of the comparison; without it, the comment says that there was none.
+        report: The address of report.html; empty where it was not kept.
+        environment: The variables of GitHub Actions.
+
+    Raises:
+        SluiceError: As for `pull_request_of`.
+    """
+    text = file.read_text(encoding="utf-8") if file.is_file() else "## ! Not compared\n\nThe run ended before that.\n"
+    title, _, rest = text.partition("\n\n")
+    parts = [f"[Open the report]({report}): every case with both answers"] if report else []
+    parts += [f"[run]({url})"] if (url := run_url(environment)) else []
+    parts += [f"for {head}"] if (head := head_of(environment)) else []
+    return "\n\n".join([title, *filter(None, [" · ".join(parts)]), rest])
+
+
+def pull_request_of(environment: Mapping[str, str]) -> int | None:
+    """The number of the pull request that the run is of, or of a comment on; None when it is of something else.
+
+    SluiceError when GITHUB_EVENT_PATH is missing or broken.
+    """
+    event = event_of(environment)
+    issue = event.get("issue") or {}
+    found = event.get("pull_request") or (issue if issue.get("pull_request") else {})
+    number: int | None = found.get("number")
+    return number
+
+
+def head_of(environment: Mapping[str, str]) -> str:
+    """The newest commit of the pull request; empty for a run of something else. What is checked out is its merge."""
+    head = (event_of(environment).get("pull_request") or {}).get("head") or {}
+    return str(head.get("sha") or "")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError
-from sluice.github import CommentResult, upsert_comment
+from sluice.extras.pull_requests.pull_request_comment import comparison_text, upsert_comment
+from sluice.github import CommentResult
 from unit.github.conftest import Environment
 from unit.github.fake_github import PERSON, READER, FakeGitHub
 
@@ -193,3 +194,25 @@ def test_what_is_wrong_is_named(
     with pytest.raises(SluiceError, match=words):
         post("text", environment(**values))
     assert github.comments == {}
+
+
+REPORT = "https://github.invalid/octo/app/actions/runs/500/artifacts/9"
+
+
+def test_below_the_verdict_is_what_opens_the_report(
+    github: FakeGitHub, environment: Environment, tmp_path: Path
+) -> None:
+    event = {"pull_request": {"number": 7, "head": {"sha": "4" * 40}}}
+    (tmp_path / "event.json").write_text(json.dumps(event))
+    (tmp_path / "comment.md").write_text("## ✕ Worse: f1\n\nA sentence.\n\nA table.\n")
+    found = comparison_text(tmp_path / "comment.md", REPORT, environment(GITHUB_SERVER_URL="https://github.invalid"))
+    run = "[run](https://github.invalid/octo/app/actions/runs/500/attempts/1)"
+    line = f"[Open the report]({REPORT}): every case with both answers · {run} · for {'4' * 40}"
+    assert found == f"## ✕ Worse: f1\n\n{line}\n\nA sentence.\n\nA table.\n"
+    assert github.asked == []
+
+
+@pytest.mark.usefixtures("github")
+def test_a_run_that_ended_before_its_comparison_says_so(environment: Environment, tmp_path: Path) -> None:
+    found = comparison_text(tmp_path / "comment.md", "", environment())
+    assert found == "## ! Not compared\n\nThe run ended before that.\n"

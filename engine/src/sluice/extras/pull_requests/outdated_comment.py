@@ -1,0 +1,92 @@
+"""Says in the comment of an earlier run that it is outdated, as soon as a later run begins.
+
+With the standard library alone: the job `plan` installs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from sluice.core.errors import SluiceError
+from sluice.extras.pull_requests.pull_request_comment import MARKER, head_of, pull_request_of
+from sluice.github.github_client import BOT, needed, require_safe
+from sluice.github.marked_text import marked, run_of
+from sluice.github.workflow_run import run_url, this_run
+
+_NOTICE = "> **Outdated.** "
+_PAGE = 100
+_TIMEOUT_S = 30
+
+
+def mark_outdated(environment: Mapping[str, str], *, compares: bool) -> str:
+    """Puts a notice above the comparison of an earlier run. The comparison of this run will replace both.
+
+    Args:
+        environment: The variables of GitHub Actions, with GITHUB_TOKEN.
+        compares: Whether this run compares at all.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        SluiceError: A variable is missing, or GitHub refuses or does not answer.
+    """
+    number = pull_request_of(environment)
+    if number is None:
+        return "nothing is outdated: this run is not of a pull request"
+    place, run = f"/repos/{needed(environment, 'GITHUB_REPOSITORY')}/issues", this_run(environment)
+    comments = _comments(f"{place}/{number}/comments", environment)
+    ours = [one for one in comments if (one["user"] or {}).get("login") == BOT and run_of(one["body"])[0] == MARKER]
+    if not ours:
+        return "nothing is outdated: there is no comparison yet"
+    comment = min(ours, key=lambda one: int(one["id"]))
+    if run_of(comment["body"])[1] >= run:
+        return "nothing is outdated: a later run has commented already"
+    old = comment["body"].split("\n", 1)[1]
+    if old.startswith(_NOTICE):
+        old = old.split("\n\n", 1)[1]
+    text = marked(f"{_notice(environment, compares=compares)}\n\n{old}", MARKER, run)
+    _ask("PATCH", f"{place}/comments/{comment['id']}", environment, {"body": text})
+    return f"outdated: {comment['html_url']}"
+
+
+def _notice(environment: Mapping[str, str], *, compares: bool) -> str:
+    here = f"[This run]({run_url(environment)})"
+    if compares:
+        what = f"{here} compares {head_of(environment)} now. Until it has, this is what an earlier run found."
+    else:
+        what = f"{here} compares nothing: at {head_of(environment)} nothing is changed that an answer depends on."
+        what += " This is what an earlier run found."
+    return _NOTICE + what
+
+
+def _comments(path: str, environment: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    for page in count(1):
+        found = _ask("GET", f"{path}?per_page={_PAGE}&page={page}", environment)
+        yield from found
+        if len(found) < _PAGE:
+            return
+
+
+def _ask(method: str, path: str, environment: Mapping[str, str], body: Any = None) -> Any:
+    address = environment.get("GITHUB_API_URL") or "https://api.github.com"
+    require_safe("GITHUB_API_URL", address)
+    headers = {
+        "Authorization": f"Bearer {needed(environment, 'GITHUB_TOKEN')}",
+        "Accept": "application/vnd.github+json",
+        "X-GitHub-Api-Version": "2022-11-28",
+    }
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(address.rstrip("/") + path, data=data, headers=headers, method=method)
+    try:
+        with urlopen(request, timeout=_TIMEOUT_S) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        raise SluiceError(f"{method} {path}: GitHub answers {error.code}: {error.reason}") from None
+    except (OSError, ValueError) as error:  # no connection, no answer in time, no JSON
+        raise SluiceError(f"{method} {path}: no answer of GitHub: {error}") from None

@@ -1,0 +1,27 @@
+"""What `sluice doctor github` looks at for upgrades: the environment that holds their token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from sluice.extras.doctor.check import Diagnosis, DiagnosisScope
+from sluice.extras.doctor.github import environment
+
+ENVIRONMENT = "upgrade"
+
+
+def checks(
+    scope: DiagnosisScope, repository: str, branch: str
+) -> Iterator[tuple[str, str, Callable[[Any], Iterator[Diagnosis]]]]:
+    """What is looked at, the command for a look, and the function that looks.
+
+    Args:
+        scope: where is looked.
+        repository: owner/name.
+        branch: the default one.
+    """
+    if (scope.root / ".github" / "workflows" / "upgrade-template.yml").is_file():
+        look = partial(environment, repository, branch, ENVIRONMENT)
+        yield f"environment {ENVIRONMENT}", f"gh api repos/{repository}/environments", look

@@ -1,0 +1,1 @@
+from unit.github.conftest import environment, github  # noqa: F401 - fixtures
