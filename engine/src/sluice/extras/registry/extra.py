@@ -32,5 +32,6 @@ EXTRA = Extra(
             "GitHub's registry and its API",
             "repositories of git, and a double",
         ),
+        "engine/docs/reference/workflow-tests.md": ("GitHub's container registry and git server",),
     },
 )
