@@ -76,13 +76,6 @@ def record_of(workspace: Workspace, env: str) -> EnvironmentRecord:
     return open_record(workspace, env, os.environ)
 
 
-def recorded(env: str) -> str:
-    """The environment whose record is kept: all, once machines share an artifact store."""
-    from sluice.release.environment_record import shared_address
-
-    return env if shared_address(os.environ) else ""
-
-
 def elsewhere(occasion: str, on: str) -> Callable[..., Any]:
     """What an extra does in place of this machine. SluiceError where none is called `on`.
 

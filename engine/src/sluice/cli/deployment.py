@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli.common import find_release, record_of, recorded, set_outputs
+from sluice.cli.common import find_release, record_of, set_outputs
 from sluice.core.errors import CanaryStopped, GateFailed, SluiceError
 from sluice.core.workspace import Workspace
 
@@ -46,7 +46,7 @@ def deploy(
     from sluice.rollout.analysis_templates import parse_duration
 
     workspace = Workspace.find()
-    manifest, _ = find_release(workspace, release, recorded(env))
+    manifest, _ = find_release(workspace, release, _recorded(env))
     if refused := [verdict.gate for verdict in manifest.gates if not verdict.passed]:
         raise GateFailed(f"{manifest.id} was refused by {', '.join(refused)}", remedy="deploy one that passed")
     _agreed(workspace, env)
@@ -112,22 +112,29 @@ def rollback(
         reasons = "\n".join(f"  {reason}" for reason in ended.reasons)
         raise CanaryStopped(f"{live} did not come back in {env}: {ended.kind}\n{reasons}", remedy="look at its pods")
     print(f"{live} is live in {env} " + ("again" if ended else "already; nothing changed"))
-    if recorded(env) and live.startswith("r-"):  # a revision that was not deployed by us has no name
+    if _recorded(env) and live.startswith("r-"):  # a revision that was not deployed by us has no name
         print(restore_release(workspace, live, env))
+
+
+def _recorded(env: str) -> str:
+    """The environment whose record is kept: all, once machines share an artifact store."""
+    from sluice.release.environment_record import shared_address
+
+    return env if shared_address(os.environ) else ""
 
 
 def _agreed(workspace: Workspace, env: str) -> None:
     """Before the cluster is touched: the record follows it, and would stop where MLflow's alias disagrees."""
     from sluice.release.champion import require_agreement
 
-    if recorded(env):
+    if _recorded(env):
         require_agreement(workspace, record_of(workspace, env))
 
 
 def _before(workspace: Workspace, env: str) -> str:
     """What was live before the champion, as the record has it: it knows what was gone back from. Empty without one."""
     try:
-        return record_of(workspace, env).previous() if recorded(env) else ""
+        return record_of(workspace, env).previous() if _recorded(env) else ""
     except SluiceError:
         return ""
 

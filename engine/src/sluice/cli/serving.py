@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli.common import EnvOption, FaultOption, PortOption, find_release, record_of, recorded, set_outputs
+from sluice.cli.common import EnvOption, FaultOption, PortOption, find_release, record_of, set_outputs
 from sluice.core.errors import CanaryStopped, SluiceError
 from sluice.core.workspace import Workspace
 
@@ -17,9 +17,8 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: PortOption = 8080,
     fault: FaultOption = "",
-    env: Annotated[
-        str, typer.Option("--env", help="Of this environment: its store, and where shared its champion.")
-    ] = "",
+    env: Annotated[str, typer.Option("--env", help="Search in this environment's store (config/stores.yaml).")] = "",
+    live_in: Annotated[str, typer.Option(help="What is live in this environment of the shared record.")] = "",
     keyless: Annotated[
         bool, typer.Option("--keyless", help="Require no API key; for the loopback address only.")
     ] = False,
@@ -41,7 +40,7 @@ def serve(
         workspace = Workspace.find()
         stores = load_settings(workspace.config / "stores.yaml", Stores).using(env=env)
         telemetry = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings)
-    folder = release or find_release(workspace, "", recorded(env))[1]
+    folder = release or find_release(workspace, "", live_in)[1]
     run_server(
         open_bundle(folder, workspace),
         host,

@@ -23,8 +23,7 @@ def write_job_summary(markdown: str, environment: Mapping[str, str]) -> str:
     path = Path(name)
     raw = (markdown.rstrip("\n") + "\n").encode()
     room = LIMIT - (path.stat().st_size if path.exists() else 0)
-    whole = len(raw) <= room
-    if not whole:
+    if not (whole := len(raw) <= room):
         kept = raw[: max(0, room - len(_CUT.encode()))]
         raw = kept[: kept.rfind(b"\n") + 1] + _CUT.encode()
         if len(raw) > room:
