@@ -34,6 +34,7 @@ sys.path.insert(0, str(ROOT / "engine" / "tests"))
 from figures import table, write_between  # noqa: E402 - beside this file
 
 from unit.github.fake_github import WRITER, fake_github  # noqa: E402 - found by the line above
+from unit.release.stores import store_under_test  # noqa: E402
 from workflows.act import ACT, HERE, RUNNER, VENV, end_session, load, stubs  # noqa: E402
 from workflows.scratch import REPOSITORY, pull_request, pushed, repository  # noqa: E402
 
@@ -133,9 +134,7 @@ def measure(name: str, folder: Path) -> Measured:
         environment = {"GITHUB_API_URL": github.url, "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_RUN_ID": "500"}
         variables = {}
         if situation.event == "push":
-            from unit.extras.registry.registries import registry_server  # of an extra
-
-            variables["SLUICE_ARTEFACTS"] = stack.enter_context(registry_server(folder / "registry")).address
+            variables["SLUICE_ARTEFACTS"] = stack.enter_context(store_under_test("registry", folder)).address
         event = folder / "event.json"
         event.write_text(json.dumps(payload))
         words = [

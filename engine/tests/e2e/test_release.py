@@ -19,9 +19,9 @@ from typing import Any
 import psutil
 import pytest
 
-from sluice.core.extras import extras
 from sluice.core.processes import free_port, wait_until
 from support.checkout import Checkout
+from unit.release.stores import OF_EXTRAS, store_under_test
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -145,19 +145,18 @@ def test_the_champion_answers_with_citations(fork: Fork) -> None:
     serve_and_ask(fork, fork.champion)
 
 
-if "registry" in extras():
-
-    def test_another_machine_serves_what_is_live(fork: Fork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A fresh clone needs nothing but a registry and the record in git; both are real ones."""
-        from unit.extras.registry.registries import registry_server
-
-        with registry_server(tmp_path / "server") as server:
-            monkeypatch.setenv("SLUICE_ARTEFACTS", server.address)
-            for words in (("push", fork.champion), ("promote", fork.champion, "--env", "production")):
-                assert fork.run("release", *words)[0] == 0
-            other = Checkout(fork.root, tmp_path / "laptop")
-            assert not other.live
-            serve_and_ask(other, fork.champion, "--live-in", "production")
+@pytest.mark.parametrize("kind", list(OF_EXTRAS) or ["folder"])
+def test_another_machine_serves_what_is_live(
+    fork: Fork, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh clone needs nothing but the store, such as a registry with the record in git: both are real ones."""
+    with store_under_test(kind, tmp_path) as store:
+        monkeypatch.setenv("SLUICE_ARTEFACTS", store.address)
+        for words in (("push", fork.champion), ("promote", fork.champion, "--env", "production")):
+            assert fork.run("release", *words)[0] == 0
+        other = Checkout(fork.root, tmp_path / "laptop")
+        assert not other.live
+        serve_and_ask(other, fork.champion, "--live-in", "production")
 
 
 def serve_and_ask(checkout: Checkout, release: str, *words: str) -> None:
