@@ -3,6 +3,7 @@
 As actions/cache v5.0.5 (src/restoreImpl.ts, src/saveImpl.ts, action.yml; the commit that is pinned here is of v6.1.0):
 the key itself, else the newest that begins with one of `restore-keys`, in their order; `cache-hit` is set where
 something was found, and true for the key itself; a key is saved once; paths that are not there are no failure.
+What is below HOME is left out: who names a folder has a HOME that keeps it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def save(kept: Path, key: str) -> None:
 
 
 def paths() -> list[Path]:
-    return [Path(line.strip()).expanduser() for line in os.environ["PATHS"].splitlines() if line.strip()]
+    named = [line.strip() for line in os.environ["PATHS"].splitlines()]
+    return [Path(line) for line in named if line and not line.startswith("~")]
 
 
 if __name__ == "__main__":
