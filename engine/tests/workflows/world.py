@@ -58,6 +58,7 @@ class World:
         number: int,
         attempt: int = 1,
         actor: str = "octocat",
+        token: str = WRITER,
         gate: Callable[[str], bool] | None = None,
         **environment: str,
     ) -> Run:
@@ -70,7 +71,7 @@ class World:
                 workflow,
                 event,
                 payload,
-                secrets={"GITHUB_TOKEN": WRITER},
+                secrets={"GITHUB_TOKEN": token},
                 variables=self.variables,
                 actor=actor,
                 jobs_at_once=1 if gate else 2,
