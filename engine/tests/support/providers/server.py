@@ -195,8 +195,8 @@ class Upstream:
     not_http · cut (in the middle) · empty (an end without an answer) · error (an event in the stream, first) ·
     late_error (an event after the first word) · calls (the tools of CALLS)
 
-    `reply`: makes the text of an OpenAI answer, or the calls of tools, out of the request's messages, in place of
-    `WORDS`. `template_takes_tools`: what llama.cpp says of its chat template.
+    `reply`: makes the text of an answer, or the calls of tools, out of the request's messages, in place of `WORDS`; not
+    in Anthropic's format. `template_takes_tools`: what llama.cpp says of its chat template.
     """
 
     def __init__(self) -> None:
@@ -249,8 +249,9 @@ class Upstream:
         if self.reply is not None:
             said = self.reply(asked.json["messages"])
             words, calls = ([said], ()) if isinstance(said, str) else ([], said)
-            finish = "tool_calls" if calls else "stop"
-            form = replace(form, blocks=partial(openai_blocks, words, finish=finish, calls=calls))
+            finish = {} if kind == "bedrock" else {"finish": "tool_calls" if calls else "stop"}
+            made = {"bedrock": bedrock_blocks, "sagemaker": sagemaker_blocks}.get(kind, openai_blocks)
+            form = replace(form, blocks=partial(made, words, calls=calls, **finish))
         asked.begun.set()
         try:
             return await self._act(request, form, word, figure)

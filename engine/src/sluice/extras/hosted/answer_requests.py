@@ -27,6 +27,8 @@ from sluice.llm.roles import open_chat
 from sluice.llm.settings import RemoteSpec
 from sluice.serving.settings import ServiceSettings
 
+_ROLE = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # of the sign-in to AWS, which the step that asks has
+
 
 def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[list[dict[str, Any]], float, int]:
     """Answers requests: out of the response cache, else by their providers.
@@ -44,7 +46,8 @@ def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[li
     cache = ResponseCache(workspace.state / FOLDER)
     seconds = load_settings(workspace.config / "service.yaml", ServiceSettings).llm.timeout_seconds
     specs = {id(one.spec): one.spec for one in requests}
-    keys = {os.environ.get(spec.key_env or "") or "" for spec in specs.values()}
+    named = {*_ROLE, *(spec.key_env for spec in specs.values() if spec.key_env)}
+    keys = {os.environ.get(name, "") for name in named}
     forbidden = [form for key in keys if key for form in key_forms(key)]
     missing = [one for one in requests if cache.get(one.request.digest) is None]
 
