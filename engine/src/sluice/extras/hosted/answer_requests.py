@@ -52,11 +52,14 @@ def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[li
     missing = [one for one in requests if cache.get(one.request.digest) is None]
 
     spent: list[float] = []
+    guessed: list[float] = []
 
     def opened(spec: RemoteSpec) -> ChatProvider:
         most = max(one.most_dollars for one in missing if one.spec is spec) / (spec.retries + 1)
         model = open_chat([spec], local_url=None)
-        model.observers.append(lambda attempt: spent.append(most if attempt.cost is None else attempt.cost))
+        model.observers.append(
+            lambda attempt: guessed.append(most) if attempt.cost is None else spent.append(attempt.cost)
+        )
         return AnswersWithoutKeys(model, forbidden)
 
     async def ask_all() -> None:
@@ -78,8 +81,9 @@ def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[li
         log.disabled = False
     values = {one.request.digest: cache.get(one.request.digest) for one in requests}
     lines = [{"digest": digest, "value": value} for digest, value in values.items() if value is not None]
-    # An attempt of unknown cost counts as the dearest; all of them together never as more than was reserved.
-    dollars = min(sum(spent), sum(one.most_dollars for one in missing))
+    # An attempt of unknown cost counts as the dearest, and all together as no more than was reserved; what a provider
+    # has counted itself counts as it is.
+    dollars = max(sum(spent), min(sum(spent) + sum(guessed), sum(one.most_dollars for one in missing)))
     return lines, dollars, len(requests) - len(lines)
 
 

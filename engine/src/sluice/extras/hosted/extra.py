@@ -36,6 +36,10 @@ EXTRA = Extra(
             "jobs > evaluate > permissions > id-token",
             "jobs > evaluate > steps > name=Sign in to AWS, for models that are asked without a key",
             "jobs > evaluate > steps > name=Train, ask every case, gates, rehearsal > env",
+            "jobs > red-team > environment",
+            "jobs > red-team > permissions > id-token",
+            "jobs > red-team > steps > name=Sign in to AWS, for models that are asked without a key",
+            "jobs > red-team > steps > name=Attack what main would release, with and without its guards > env",
         ),
         ".github/workflows/release.yml": (
             "jobs > release > environment",
