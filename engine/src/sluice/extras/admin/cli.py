@@ -187,8 +187,11 @@ def release_prune(
     What is live or was, up to --keep in each environment, stays, and so do the newest ones, the newest untouched model,
     and all of the last 24 hours."""
     from sluice.extras.admin.retention import prune
-    from sluice.release.environment_record import shared_artifact_store
+    from sluice.release.environment_record import shared_address, shared_artifact_store
 
+    if os.environ.get("GITHUB_ACTIONS") == "true" and not shared_address(os.environ):
+        print("nothing to remove: SLUICE_ARTEFACTS names no artifact store, and the extra registry was left out")
+        return
     done = prune(shared_artifact_store(os.environ), Workspace.find(), keep, dry_run=dry_run)
     for name in (*done.releases, *done.names):
         print(f"{'would remove' if dry_run else 'removed'} {name}")

@@ -47,6 +47,8 @@ def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: boo
     Raises:
         SluiceError: What a kept release needs cannot be read, and nothing was removed; or the store refuses.
     """
+    if not store.notes(FOLDER):  # before the first release GitHub's registry knows no such place, and refuses
+        return PrunedReleases(frozenset(), (), ())
     before = datetime.now(UTC) - _GRACE
     kept = _kept(store, keep, before)
     gone = {entry.id: entry for entry in newest(store) if entry.id not in kept}

@@ -13,7 +13,7 @@ import pytest
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
 from sluice.extras.admin import retention
-from sluice.release import catalogue
+from sluice.release import catalogue, environment_record
 from sluice.release.artifact_store import ArtifactStore
 from sluice.release.catalogue import CatalogueEntry
 from sluice.release.environment_record import EnvironmentRecord
@@ -184,8 +184,25 @@ def test_a_run_that_was_cut_off_is_completed_by_the_next(
 
 
 @pytest.mark.usefixtures("add")
-def test_an_empty_store_has_nothing_to_remove(shared: StoreUnderTest, workspace: Workspace) -> None:
-    assert retention.prune(shared.open(), workspace, 1) == retention.PrunedReleases(frozenset(), (), ())
+def test_an_empty_store_has_nothing_to_remove(
+    shared: StoreUnderTest, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not asked what it holds: before the first push GitHub's registry knows no package, and refuses."""
+    store = shared.open()
+    monkeypatch.setattr(type(store), "unneeded", lambda *_: pytest.fail("it was asked"))
+    assert retention.prune(store, workspace, 1) == retention.PrunedReleases(frozenset(), (), ())
+
+
+def test_on_github_without_a_store_there_is_nothing_to_remove(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release is skipped with one line then (`sluice release plan`), so the night is no failure."""
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.delenv("SLUICE_ARTEFACTS", raising=False)
+    monkeypatch.setattr(environment_record, "hooks", lambda _: {})
+    status, said = run(capsys, "release", "prune")
+    assert (status, said.startswith("nothing to remove: ")) == (0, True)
 
 
 @pytest.mark.usefixtures("later")
