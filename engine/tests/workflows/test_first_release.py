@@ -7,7 +7,6 @@ played: engine/docs/reference/workflow-tests.md.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,14 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from sluice.core.extras import extras
-from support.day_one import CLOCK
 from unit.extras.registry.git_server import GitServer, git_server
 from unit.extras.registry.registries import registry_server
 from unit.github.fake_github import READER, WRITER
 from workflows.act import HERE
-from workflows.evaluated import BY_NAME, compare
-from workflows.scratch import REPOSITORY, Scratch, repository
+from workflows.evaluated import compare
+from workflows.scratch import REPOSITORY, Scratch
 from workflows.world import World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -88,17 +85,6 @@ def test_a_page_that_is_merged_releases_nothing(fresh: World, merged: str) -> No
     assert merged
     compare(run, "release.yml", "merge of a page")
     assert "### Nothing to release" in run.summary
-
-
-if "admin" in extras():
-
-    def test_a_night_removes_nothing_of_what_github_keeps(fresh: World, first: str, merged: str) -> None:
-        payload = {"schedule": BY_NAME["the night"].clock, "repository": repository() | {"is_template": False}}
-        run = fresh._run("nightly.yml", CLOCK, payload, number=33)
-        compare(run, "nightly.yml", "the night")
-        assert first != merged
-        assert re.search(r"^[1-9]\d* releases stay$", run.job("prune").log, re.MULTILINE)
-        assert "removed " not in run.job("prune").log
 
 
 def test_a_laptop_with_the_token_of_gh_has_what_is_live(
