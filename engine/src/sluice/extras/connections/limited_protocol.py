@@ -105,8 +105,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self._table.answers(self)
 
     def on_response_complete(self) -> None:
+        another = bool(self.pipeline)  # sent ahead; the base class begins with it
         super().on_response_complete()
-        if not self.pipeline:
+        if not another:
             self._table.waits(self)
 
     def send_400_response(self, msg: str) -> None:
