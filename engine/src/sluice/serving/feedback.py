@@ -1,7 +1,6 @@
 """User feedback on answers: one JSON line each in .sluice/feedback/<day>.jsonl.
 
-An id is not looked up: the answer may have come from another replica, or from this one before it was restarted. It
-proves itself instead: it is signed, together with the release and the tenant that it was given to.
+An id is not looked up, as the answer may be another replica's, or of before a restart: it is signed.
 """
 
 from __future__ import annotations
@@ -14,14 +13,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sluice.core.atomic_files import append_whole
 from sluice.core.errors import SluiceError
-from sluice.guardrails.bounded_cache import BoundedCache
 from sluice.guardrails.redaction import redact
 from sluice.serving.auth import Caller
 from sluice.serving.replies import ID_PREFIX
 from sluice.serving.request_schema import FeedbackRequest
-from sluice.serving.telemetry.spool import locked
+from sluice.serving.telemetry.spool import append_whole, locked
 
 MOST_SCORES = 3  # of a key for an answer: the one that counts, another one, a comment
 _log = logging.getLogger(__name__)
@@ -77,7 +74,7 @@ class FeedbackLog:
     def __init__(self, folder: Path, forward: Callable[[Feedback], None] | None = None) -> None:
         self._folder = folder
         self._forward = forward
-        self._scores: BoundedCache[int] = BoundedCache(_REMEMBERED)
+        self._scores: dict[str, int] = {}
 
     def keep(self, feedback: Feedback) -> int:
         """Appends one line, unless its key has scored its answer MOST_SCORES times; returns how often it has before.
@@ -88,12 +85,14 @@ class FeedbackLog:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with locked(self._folder):
-                if (before := self._scores.get(scored) or 0) >= MOST_SCORES:
+                if (before := self._scores.get(scored, 0)) >= MOST_SCORES:
                     return before
                 if path.exists() and path.stat().st_size + len(line) > _MOST_BYTES:
                     raise FeedbackError(f"{path}: holds {_MOST_BYTES >> 20} MiB already", remedy="move it away")
                 append_whole(path, line)
-                self._scores.keep(scored, before + 1)
+                self._scores[scored] = before + 1
+                if len(self._scores) > _REMEMBERED:
+                    del self._scores[next(iter(self._scores))]
         except OSError as error:
             raise FeedbackError(f"{path}: {error.strerror}", remedy="free some space, or mend its rights") from error
         if self._forward:

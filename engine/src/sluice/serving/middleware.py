@@ -10,8 +10,6 @@ from starlette.datastructures import MutableHeaders
 from sluice.serving.telemetry import traces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from sluice.serving.routing import RouteTable
@@ -34,7 +32,7 @@ class TrafficState:
     def __init__(self) -> None:
         self.in_flight = 0
         self.draining_since: float | None = None
-        self.shed: Callable[[str], None] = lambda _: None  # counts connections that are refused, by reason
+        self.shed = lambda reason: None  # noqa: ARG005 - counts connections that are refused
         self._last_end = 0.0
 
     @property

@@ -9,8 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from sluice.guardrails.bounded_cache import BoundedCache
-from sluice.guardrails.guards import BROKEN, GuardOutcome
+from sluice.guardrails.guards import BROKEN
 from sluice.llm.chat import ChatProvider
 from sluice.prompts import ModelParameters
 from sluice.serving.answer import Answer, ModelError, NoQuestionError
@@ -60,7 +59,7 @@ class ApplicationRunner:
             search=search, guards=guards, settings=bundle.service.retrieval, vets=bool(bundle.guardrails.passages)
         )
         self.services = Services(bundle, retriever, guards, {_ROLE: model})
-        self._quoted: BoundedCache[GuardOutcome] = BoundedCache(_REMEMBERED)
+        self._quoted: dict[str, str] = {}
         self._application = built_application(bundle.application, self.services)
 
     async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
@@ -186,11 +185,14 @@ class ApplicationRunner:
 
     async def _leaves(self, text: str) -> str:
         """What the output guard leaves of a text of a document; the last ones are remembered."""
-        if (known := self._quoted.get(text)) is None:
-            known = await self._guards.check_output(text)
-            if BROKEN.isdisjoint(known.reasons):
-                self._quoted.keep(text, known)
-        return known.text
+        if text in self._quoted:
+            return self._quoted[text]
+        found = await self._guards.check_output(text)
+        if BROKEN.isdisjoint(found.reasons):
+            if len(self._quoted) >= _REMEMBERED:
+                self._quoted.clear()
+            self._quoted[text] = found.text
+        return found.text
 
 
 async def _finished(texts: AsyncGenerator[str, None], sentences: SentenceSplitter, request: RequestState) -> list[str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from sluice.extras.connections.connection_table import ConnectionTable
-from sluice.serving.replies import error_response
+from sluice.serving.openapi import ErrorDetail, ErrorReply
 from sluice.serving.settings import ConnectionSettings
 
 # Reason (code and label), status, message.
@@ -158,7 +159,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refused = True
         self._expect(None)
         if self._idle if self._in_head else not self.cycle.response_started:
-            reply = error_response(status, message, code=code, headers={"connection": "close"})
-            head = b"".join(b"%s: %s\r\n" % pair for pair in reply.raw_headers)
-            self.transport.write(STATUS_LINE[status] + head + b"\r\n" + bytes(reply.body))
+            kind: Any = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+            error = ErrorDetail(message=message, type=kind, param=None, code=code)
+            body = ErrorReply(error=error).model_dump_json().encode()
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
