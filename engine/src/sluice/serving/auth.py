@@ -12,7 +12,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,10 +36,12 @@ KEYLESS = b"keyless"  # signs where only this machine may ask, and every process
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a request is from. `key`: the name of the key; both None where no keys are asked for."""
+    """Who a request is from. `key`: the name of the key; both None where no keys are asked for. `signing`: the secret
+    that signs the ids of his answers."""
 
     key: str | None = None
     tenant: str | None = None
+    signing: bytes = field(default=KEYLESS, repr=False)
 
 
 _NOBODY = Caller()
@@ -207,7 +209,7 @@ class AuthMiddleware:
             headers["retry-after"] = str(bucket.next_in)
             await error_response(429, message, code="rate_limit_exceeded", headers=headers)(scope, receive, send)
             return
-        scope[_CALLER] = Caller(key.name, key.tenant)
+        scope[_CALLER] = Caller(key.name, key.tenant, self._keys.signing)
         await self._app(scope, receive, _with_headers(send, headers))
 
     def _bucket(self, key: ApiKey) -> TokenBucket:

@@ -45,17 +45,18 @@ class Feedback:
     tenant: str | None
 
 
-def proof_of(signing: bytes, trace_id: str, release: str, tenant: str | None) -> str:
-    """What only a service that knows the secret `signing` can put behind the trace id of its answer."""
-    return hmac.new(signing, f"{trace_id} {release} {tenant or ''}".encode(), "sha256").hexdigest()[:_PROOF]
+def proof_of(caller: Caller, trace_id: str, release: str) -> str:
+    """What only a service that knows the secret can put behind the trace id of its answer."""
+    told = f"{trace_id} {release} {caller.tenant or ''}".encode()
+    return hmac.new(caller.signing, told, "sha256").hexdigest()[:_PROOF]
 
 
-def feedback_of(request: FeedbackRequest, release: str, caller: Caller, signing: bytes) -> Feedback | None:
+def feedback_of(request: FeedbackRequest, release: str, caller: Caller) -> Feedback | None:
     """The record of a request, with personal data and secrets taken out of the comment; None where no answer to this
     tenant has had its id. `release`: the one that takes it, which need not be the one that answered."""
     answered_by, given = request.release or release, request.trace_id.removeprefix(ID_PREFIX)
     trace_id = given[:-_PROOF]
-    if not hmac.compare_digest(given[-_PROOF:], proof_of(signing, trace_id, answered_by, caller.tenant)):
+    if not hmac.compare_digest(given[-_PROOF:], proof_of(caller, trace_id, answered_by)):
         return None
     return Feedback(
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from sluice.serving import openapi as documents
 from sluice.serving.admission import AdmissionMiddleware
 from sluice.serving.answer import Answer, ModelError
-from sluice.serving.auth import KEYLESS, AuthMiddleware, KeyRing, caller_of
+from sluice.serving.auth import AuthMiddleware, KeyRing, caller_of
 from sluice.serving.chat_page import load_page
 from sluice.serving.error_responses import BROKEN, add_error_shapes, model_fault
 from sluice.serving.event_stream import EventStream
@@ -79,9 +79,8 @@ def create_app(
     if providers is not None:
         metrics.providers(providers)
     api = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    signing = lambda: KEYLESS if keys is None else keys.signing  # noqa: E731
-    _add_chat(api, bundle.release, application, metrics, signing)
-    _add_feedback(api, bundle.release, feedback, metrics, signing)
+    _add_chat(api, bundle.release, application, metrics)
+    _add_feedback(api, bundle.release, feedback, metrics)
     _add_state(api, bundle, traffic, metrics, fault)
     _add_pages(api, bundle.release)
     if router is not None:
@@ -97,9 +96,7 @@ def create_app(
     return InstrumentationMiddleware(outer, bundle.release, metrics, traffic, telemetry, routes)
 
 
-def _add_chat(
-    api: FastAPI, release: str, application: ApplicationRunner, metrics: ServiceMetrics, signing: Callable[[], bytes]
-) -> None:
+def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metrics: ServiceMetrics) -> None:
     replies = documents.answers(
         documents.ChatCompletion, 400, 401, 403, 413, 429, 500, 502, 503, 504, content=documents.STREAM
     )
@@ -109,7 +106,7 @@ def _add_chat(
         """An answer, whole or as server-sent events."""
         tenant = caller_of(connection.scope).tenant
         trace = current_trace()
-        proof = proof_of(signing(), trace.trace_id, release, tenant)
+        proof = proof_of(caller_of(connection.scope), trace.trace_id, release)
         trace.stream, trace.tenant = bool(request.stream), tenant or ""
         reply = ReplyFrame(release, include_usage=request.include_usage, trace_id=trace.trace_id, proof=proof)
         if not request.stream:
@@ -160,9 +157,7 @@ async def _events(
             yield event(error_body(500, BROKEN, code="internal_error"))
 
 
-def _add_feedback(
-    api: FastAPI, release: str, log: FeedbackLog | None, metrics: ServiceMetrics, signing: Callable[[], bytes]
-) -> None:
+def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: ServiceMetrics) -> None:
     replies = documents.answers(documents.FeedbackReply, 400, 401, 403, 409, 413, 429, 500, 503)
 
     @api.post(FEEDBACK, responses=replies, openapi_extra=needs_scope("feedback"))
@@ -170,7 +165,7 @@ def _add_feedback(
         """What somebody thought of an answer, by its id."""
         if log is None:
             raise FeedbackError("this service does not store feedback")
-        record = feedback_of(request, release, caller_of(connection.scope), signing())
+        record = feedback_of(request, release, caller_of(connection.scope))
         if record is None:
             message = "no answer of this release to this tenant has had this id"
             return error_response(400, message, param="trace_id", code="unknown_answer")

@@ -22,7 +22,7 @@ from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
 from sluice.serving.api_keys import add_key, read_keys
-from sluice.serving.auth import KeyRing
+from sluice.serving.auth import Caller, KeyRing
 from sluice.serving.feedback import FeedbackLog, proof_of
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
@@ -126,8 +126,8 @@ class SteadyService:
 
     def answer_id(self, trace_id: str) -> str:
         """The id of an answer, as the service makes it."""
-        signing = (read_keys(self._keys).signing or "").encode()
-        return trace_id + proof_of(signing, trace_id, scripted_bundle().release, None)
+        caller = Caller(signing=(read_keys(self._keys).signing or "").encode())
+        return trace_id + proof_of(caller, trace_id, scripted_bundle().release)
 
     @property
     def rss(self) -> int:

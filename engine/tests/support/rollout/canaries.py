@@ -20,7 +20,7 @@ import httpx
 from sluice.core.processes import free_port, wait_until
 from sluice.data.rows import Row
 from sluice.guardrails.guards import GuardOutcome
-from sluice.serving.auth import KEYLESS
+from sluice.serving.auth import Caller
 from sluice.serving.feedback import FeedbackLog, proof_of
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
@@ -103,7 +103,7 @@ class Canary:
     def score(self, value: float, release: str) -> None:
         """A user's score of an answer that `release` gave; whichever release takes it."""
         trace_id = uuid.uuid4().hex
-        answer = trace_id + proof_of(KEYLESS, trace_id, release, None)
+        answer = trace_id + proof_of(Caller(), trace_id, release)
         assert self._post("/v1/feedback", {"trace_id": answer, "score": value, "release": release}) == 200
 
     def _post(self, path: str, body: dict[str, object]) -> int:

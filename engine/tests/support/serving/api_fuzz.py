@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from sluice.serving.api_keys import add_key
-from sluice.serving.auth import KeyRing
+from sluice.serving.auth import Caller, KeyRing
 from sluice.serving.feedback import FeedbackLog, proof_of
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
@@ -63,7 +63,7 @@ def fuzz(cases: int, *, start: int = 0, chain: Any = None) -> Counter[tuple[str,
         few = min(10, max(1, cases // 50))
         many = (cases - few * 2 * (len(operations) - len(bodies))) // (2 * len(bodies))
         seen: Counter[tuple[str, int]] = Counter()
-        answer_id = lambda trace: trace + proof_of(ring.signing, trace, bundle.release, "acme")  # noqa: E731
+        answer_id = lambda trace: trace + proof_of(Caller("fuzz", "acme", ring.signing), trace, bundle.release)  # noqa: E731
         for operation in operations:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
                 _send(operation, mode, many if operation in bodies else few, (secret, answer_id), start, seen)

@@ -14,7 +14,7 @@ import pytest
 
 from sluice.serving import feedback as module
 from sluice.serving.api_keys import add_key
-from sluice.serving.auth import KEYLESS, KeyRing
+from sluice.serving.auth import KEYLESS, Caller, KeyRing
 from sluice.serving.feedback import Feedback, FeedbackLog, proof_of
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
@@ -29,7 +29,7 @@ TRACE = "0" * 31 + "1"
 
 def id_of(trace: str = TRACE, *, release: str = RELEASE, tenant: str | None = None, signing: bytes = KEYLESS) -> str:
     """The id that an answer of this release to this tenant has."""
-    return trace + proof_of(signing, trace, release, tenant)
+    return trace + proof_of(Caller(None, tenant, signing), trace, release)
 
 
 @pytest.fixture
