@@ -18,7 +18,7 @@ from support.serving.api_fuzz import fuzz
 
 
 def main(argv: list[str]) -> int:
-    cases, seed = int(argv[1]) if len(argv) > 1 else 5000, int(argv[2]) if len(argv) > 2 else 0
+    cases, seed = int(argv[1]) if len(argv) > 1 else 20_000, int(argv[2]) if len(argv) > 2 else 0
     began = time.monotonic()
     seen = fuzz(cases, start=seed)
     while seen.total() < cases:  # a path that takes nothing has few different requests

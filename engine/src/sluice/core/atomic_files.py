@@ -42,18 +42,6 @@ def write_atomic(path: Path, content: bytes | str, *, sync: bool = True, mode: i
         raise
 
 
-def append_whole(path: Path, lines: bytes) -> None:
-    """Appends to a file that only this user can read: all or nothing, where nobody else appends at the same time."""
-    with open(path, "ab", buffering=0, opener=partial(os.open, mode=0o600)) as stream:
-        before, rest = stream.tell(), memoryview(lines)
-        try:
-            while rest:  # nearly full disks take a part, and refuse the next
-                rest = rest[stream.write(rest) :]
-        except OSError:
-            os.ftruncate(stream.fileno(), before)  # what was written before can still be read
-            raise
-
-
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON for people and diffs, written atomically.
 

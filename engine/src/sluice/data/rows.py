@@ -21,7 +21,6 @@ from sluice.data.scanning import (
     LocatedRecord,
     ValidationIssue,
     describe,
-    leads_out,
     parse_line,
     read_text,
     require_whole,
@@ -158,7 +157,8 @@ def scan_corpus(
         return [], [ValidationIssue(folder, 1, "no such folder")]
     documents: list[LocatedRecord[Document]] = []
     faults: list[ValidationIssue] = []
-    paths = [path for path in sorted(folder.rglob("*.md")) if path.is_file() and not leads_out(path, folder)]
+    inside = folder.resolve()
+    paths = [path for path in sorted(folder.rglob("*.md")) if path.is_file() and inside in path.resolve().parents]
     for path in paths:
         if max_bytes is not None and path.stat().st_size > max_bytes:
             continue

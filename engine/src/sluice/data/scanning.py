@@ -40,11 +40,6 @@ class LocatedRecord(Generic[T]):
         return ValidationIssue(self.path, self.line, what)
 
 
-def leads_out(path: Path, folder: Path) -> bool:
-    """Whether a file of a folder is, by a link, one of another folder: none of the project's data."""
-    return not path.resolve().is_relative_to(folder.resolve())
-
-
 def require_whole(path: Path, scanned: tuple[list[LocatedRecord[T]], list[ValidationIssue]]) -> list[T]:
     """The records of a file or folder without a fault.
 

@@ -18,7 +18,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from sluice.core.atomic_files import read_json, write_json
+from sluice.core.atomic_files import read_json, write_atomic
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.plain_names import NAME, RULE
 from sluice.core.settings import Settings, describe_faults, nearest
@@ -47,6 +47,7 @@ class ApiKey(Settings):
 
 class ApiKeyFile(Settings):
     keys: tuple[ApiKey, ...]
+    signing: str | None = None  # signs the ids of answers; older files have none
 
     @property
     def in_force(self) -> tuple[ApiKey, ...]:
@@ -125,7 +126,7 @@ def add_key(path: Path, name: str, *, tenant: str | None, scopes: Sequence[str],
             rate=rate,
             created=_now(),
         )
-        _write(path, [*file.keys, key])
+        _write(path, file, [*file.keys, key])
     return secret
 
 
@@ -148,7 +149,7 @@ def revoke_key(path: Path, name: str) -> None:
             )
         now = _now()
         ends = {key.id: key.model_copy(update={"revoked": now}) for key in file.in_force if key.name == name}
-        _write(path, [ends.get(key.id, key) for key in file.keys])
+        _write(path, file, [ends.get(key.id, key) for key in file.keys])
 
 
 def _require_name(what: str, name: str) -> None:
@@ -156,9 +157,9 @@ def _require_name(what: str, name: str) -> None:
         raise SluiceError(f"{name!r} cannot be {what}", remedy=f"use {RULE}")
 
 
-def _write(path: Path, keys: Sequence[ApiKey]) -> None:
-    write_json(path, ApiKeyFile(keys=tuple(keys)).model_dump(mode="json"))
-    path.chmod(0o600)
+def _write(path: Path, before: ApiKeyFile, keys: Sequence[ApiKey]) -> None:
+    file = ApiKeyFile(keys=tuple(keys), signing=before.signing or secrets.token_hex(32))
+    write_atomic(path, file.model_dump_json(indent=2) + "\n", mode=0o600)
 
 
 def _now() -> str:

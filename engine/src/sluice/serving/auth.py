@@ -9,9 +9,10 @@ from __future__ import annotations
 import hmac
 import logging
 import math
+import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,14 +31,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _EVERY = 1.0
 _CALLER = "sluice.caller"
+KEYLESS = b"keyless"  # signs where only this machine may ask, and every process of it is trusted
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a request is from. `key`: the name of the key; both None where no keys are asked for."""
+    """Who a request is from. `key`: the name of the key; both None where no keys are asked for. `signing`: the secret
+    that signs the ids of his answers."""
 
     key: str | None = None
     tenant: str | None = None
+    signing: bytes = field(default=KEYLESS, repr=False)
 
 
 _NOBODY = Caller()
@@ -54,6 +58,7 @@ class KeyRing:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.signing = KEYLESS
         self._by_id: dict[str, ApiKey] = {}
         self._seen: tuple[int, ...] | None = None
         self._next_look = 0.0
@@ -95,7 +100,12 @@ class KeyRing:
     def _read(self, stamp: tuple[int, ...] | None) -> None:
         if stamp is None and self.required:
             raise SluiceError(f"{self._path}: no such file")
-        self._by_id = {key.id: key for key in read_keys(self._path).in_force}
+        file = read_keys(self._path)
+        self._by_id = {key.id: key for key in file.in_force}
+        if stamp is not None:
+            self.signing = file.signing.encode() if file.signing else secrets.token_bytes(32)
+            if not file.signing:
+                _log.warning("%s: has no `signing`, so other replicas take no feedback; `sluice keys add`", self._path)
         self._seen = stamp
         self.required = stamp is not None
 
@@ -199,7 +209,7 @@ class AuthMiddleware:
             headers["retry-after"] = str(bucket.next_in)
             await error_response(429, message, code="rate_limit_exceeded", headers=headers)(scope, receive, send)
             return
-        scope[_CALLER] = Caller(key.name, key.tenant)
+        scope[_CALLER] = Caller(key.name, key.tenant, self._keys.signing)
         await self._app(scope, receive, _with_headers(send, headers))
 
     def _bucket(self, key: ApiKey) -> TokenBucket:

@@ -1,15 +1,13 @@
 """User feedback on answers: one JSON line each in .sluice/feedback/<day>.jsonl.
 
-An id is not looked up: the answer may have come from another replica, or from this one before it was restarted. Ids are
-128 random bits, so no caller guesses another's, and each line names the key that sent it.
+An id is not looked up, as the answer may be another replica's, or of before a restart: it is signed.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
-import os
-import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,8 +18,12 @@ from sluice.guardrails.redaction import redact
 from sluice.serving.auth import Caller
 from sluice.serving.replies import ID_PREFIX
 from sluice.serving.request_schema import FeedbackRequest
+from sluice.serving.telemetry.spool import append_whole, locked
 
+MOST_SCORES = 3  # of a key for an answer: the one that counts, another one, a comment
 _log = logging.getLogger(__name__)
+_PROOF = 16  # hexadecimal digits
+_REMEMBERED = 16_384  # answers that were scored
 _MOST_BYTES = 64 << 20  # a day and process; about 100,000 lines with a comment
 
 
@@ -43,13 +45,23 @@ class Feedback:
     tenant: str | None
 
 
-def feedback_of(request: FeedbackRequest, release: str, caller: Caller) -> Feedback:
-    """The record of a request, with personal data and secrets taken out of the comment. `release`: the one that takes
-    it, which while a canary runs may be another than the one that answered."""
+def proof_of(caller: Caller, trace_id: str, release: str) -> str:
+    """What only a service that knows the secret can put behind the trace id of its answer."""
+    told = f"{trace_id} {release} {caller.tenant or ''}".encode()
+    return hmac.new(caller.signing, told, "sha256").hexdigest()[:_PROOF]
+
+
+def feedback_of(request: FeedbackRequest, release: str, caller: Caller) -> Feedback | None:
+    """The record of a request, with personal data and secrets taken out of the comment; None where no answer to this
+    tenant has had its id. `release`: the one that takes it, which need not be the one that answered."""
+    answered_by, given = request.release or release, request.trace_id.removeprefix(ID_PREFIX)
+    trace_id = given[:-_PROOF]
+    if not hmac.compare_digest(given[-_PROOF:], proof_of(caller, trace_id, answered_by)):
+        return None
     return Feedback(
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        release=request.release or release,
-        trace_id=request.trace_id.removeprefix(ID_PREFIX),
+        release=answered_by,
+        trace_id=trace_id,
         score=float(request.score),
         comment=redact(request.comment.strip()),
         key=caller.key,
@@ -63,15 +75,25 @@ class FeedbackLog:
     def __init__(self, folder: Path, forward: Callable[[Feedback], None] | None = None) -> None:
         self._folder = folder
         self._forward = forward
-        self._lock = threading.Lock()
+        self._scores: dict[str, int] = {}
 
-    def keep(self, feedback: Feedback) -> None:
-        """Appends one line. Raises FeedbackError when the disk does not take it; blocks, so call it in a thread."""
+    def keep(self, feedback: Feedback) -> int:
+        """Appends one line, unless its key has scored its answer MOST_SCORES times; returns how often it has before.
+        FeedbackError when the disk does not take it; blocks, so call it in a thread."""
+        scored = f"{feedback.key} {feedback.trace_id}"
         line = json.dumps(asdict(feedback), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
         path = self._folder / f"{feedback.time[:10]}.jsonl"
         try:
-            with self._lock:
-                self._append(path, line)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with locked(self._folder):
+                if (before := self._scores.get(scored, 0)) >= MOST_SCORES:
+                    return before
+                if path.exists() and path.stat().st_size + len(line) > _MOST_BYTES:
+                    raise FeedbackError(f"{path}: holds {_MOST_BYTES >> 20} MiB already", remedy="move it away")
+                append_whole(path, line)
+                self._scores[scored] = before + 1
+                if len(self._scores) > _REMEMBERED:
+                    del self._scores[next(iter(self._scores))]
         except OSError as error:
             raise FeedbackError(f"{path}: {error.strerror}", remedy="free some space, or mend its rights") from error
         if self._forward:
@@ -79,14 +101,4 @@ class FeedbackLog:
                 self._forward(feedback)
             except Exception:
                 _log.exception("feedback was kept, but not handed on")
-
-    def _append(self, path: Path, line: bytes) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # One write to a file opened for appending: lines of two processes do not mix.
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            if os.fstat(handle).st_size + len(line) > _MOST_BYTES:
-                raise FeedbackError(f"{path}: holds {_MOST_BYTES >> 20} MiB already", remedy="move it away")
-            os.write(handle, line)
-        finally:
-            os.close(handle)
+        return before

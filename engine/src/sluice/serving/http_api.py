@@ -21,11 +21,11 @@ from sluice.serving.chat_page import load_page
 from sluice.serving.error_responses import BROKEN, add_error_shapes, model_fault
 from sluice.serving.event_stream import EventStream
 from sluice.serving.fault_injection import FaultMiddleware, InjectedFault
-from sluice.serving.feedback import FeedbackError, FeedbackLog, feedback_of
+from sluice.serving.feedback import MOST_SCORES, FeedbackError, FeedbackLog, feedback_of, proof_of
 from sluice.serving.loopback import LoopbackMiddleware
 from sluice.serving.middleware import CHAT, FEEDBACK, InstrumentationMiddleware, TrafficState
 from sluice.serving.release_parts import ReleaseBundle
-from sluice.serving.replies import ReplyFrame, error_body, event
+from sluice.serving.replies import ReplyFrame, error_body, error_response, event
 from sluice.serving.request_schema import MODEL, ChatRequest, FeedbackRequest
 from sluice.serving.routing import KEY_NEEDED, OPEN, RouteTable, needs_scope
 from sluice.serving.runner import ApplicationRunner
@@ -75,6 +75,7 @@ def create_app(
     metrics = ServiceMetrics(bundle.release, lambda: traffic.in_flight)
     telemetry = telemetry or silent(bundle.release)
     metrics.watch(telemetry)
+    traffic.shed = metrics.shed
     if providers is not None:
         metrics.providers(providers)
     api = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
@@ -105,8 +106,9 @@ def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metric
         """An answer, whole or as server-sent events."""
         tenant = caller_of(connection.scope).tenant
         trace = current_trace()
+        proof = proof_of(caller_of(connection.scope), trace.trace_id, release)
         trace.stream, trace.tenant = bool(request.stream), tenant or ""
-        reply = ReplyFrame(release, include_usage=request.include_usage, trace_id=trace.trace_id)
+        reply = ReplyFrame(release, include_usage=request.include_usage, trace_id=trace.trace_id, proof=proof)
         if not request.stream:
             answer = await application.answer(request.conversation(), tenant=tenant)
             metrics.answer(answer)
@@ -156,16 +158,23 @@ async def _events(
 
 
 def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: ServiceMetrics) -> None:
-    replies = documents.answers(documents.FeedbackReply, 400, 401, 403, 413, 429, 500, 503)
+    replies = documents.answers(documents.FeedbackReply, 400, 401, 403, 409, 413, 429, 500, 503)
 
     @api.post(FEEDBACK, responses=replies, openapi_extra=needs_scope("feedback"))
     async def feedback(request: FeedbackRequest, connection: Request) -> JSONResponse:
-        """What somebody thought of an answer. Any id of the right form is taken: see engine/docs/reference/api.md."""
+        """What somebody thought of an answer, by its id."""
         if log is None:
             raise FeedbackError("this service does not store feedback")
         record = feedback_of(request, release, caller_of(connection.scope))
-        await asyncio.to_thread(log.keep, record)
-        metrics.feedback(record.score, record.release)
+        if record is None:
+            message = "no answer of this release to this tenant has had this id"
+            return error_response(400, message, param="trace_id", code="unknown_answer")
+        before = await asyncio.to_thread(log.keep, record)
+        if before >= MOST_SCORES:
+            message = f"this key has scored this answer {before} times"
+            return error_response(409, message, param="trace_id", code="scored_already")
+        if not before:
+            metrics.feedback(record.score, record.release)
         return JSONResponse({"object": "feedback", "id": record.trace_id})
 
 

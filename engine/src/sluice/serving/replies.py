@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from http import HTTPStatus
@@ -25,12 +24,12 @@ DONE = b"data: [DONE]\n\n"
 class ReplyFrame:
     """The frame that all parts of one reply share: id, time, model, release, trace.
 
-    `trace_id`: 32 hex digits; the id of the reply is made from it, so that feedback finds the trace."""
+    `trace_id`: 32 hex digits; the id of the reply is made from it, so that feedback finds the trace, and of `proof`,
+    so that feedback is taken."""
 
-    def __init__(self, release: str, *, include_usage: bool = False, trace_id: str | None = None) -> None:
-        trace_id = trace_id or uuid.uuid4().hex
+    def __init__(self, release: str, *, trace_id: str, include_usage: bool = False, proof: str = "") -> None:
         self._frame = {
-            "id": f"{ID_PREFIX}{trace_id}",
+            "id": f"{ID_PREFIX}{trace_id}{proof}",
             "created": int(time.time()),
             "model": MODEL,
             "release": release,

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
+from sluice.guardrails.guards import BROKEN
 from sluice.llm.chat import ChatProvider
 from sluice.prompts import ModelParameters
 from sluice.serving.answer import Answer, ModelError, NoQuestionError
 from sluice.serving.chat_model import ChatModel
+from sluice.serving.citations import Citation, PromptPassage
 from sluice.serving.contracts import Checks, Search, answer_pieces, built_application
 from sluice.serving.passage_retriever import PassageRetriever
 from sluice.serving.release_parts import ReleaseBundle
@@ -23,6 +26,7 @@ from sluice.serving.telemetry.trace_outcome import record
 
 _ROLE = "chat"  # of config/providers.yaml: who is asked
 _GRACE = 0.05  # seconds
+_REMEMBERED = 1024  # verdicts on texts of documents
 _WARM_UP = ({"role": "user", "content": "Is everything ready?"},)
 
 
@@ -55,6 +59,7 @@ class ApplicationRunner:
             search=search, guards=guards, settings=bundle.service.retrieval, vets=bool(bundle.guardrails.passages)
         )
         self.services = Services(bundle, retriever, guards, {_ROLE: model})
+        self._quoted: dict[str, str] = {}
         self._application = built_application(bundle.application, self.services)
 
     async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
@@ -105,6 +110,8 @@ class ApplicationRunner:
         if not request.text and (request.blocked or not request.asked):
             yield request.sent(self._settings.decline)
         answer = request.finish()
+        quoted = [await self._quotable(citation) for citation in answer.citations]
+        answer = replace(answer, citations=tuple(citation for citation in quoted if citation))
         record(request.trace, answer, request.said, self._model_name)
         yield answer
 
@@ -166,6 +173,26 @@ class ApplicationRunner:
             return ""
         gap = sentence[: len(sentence) - len(body)] if request.text else ""
         return gap + verdict.text if verdict.text else ""
+
+    async def _quotable(self, citation: Citation) -> Citation | None:
+        """A citation as the output guard lets it leave: with no more of its passage than what is cited, or not at all.
+        Within a passage nothing is replaced: that would move the places."""
+        passage = citation.passage
+        title, text, whole = [await self._leaves(one) for one in (citation.title, citation.text, passage.text)]
+        if whole != passage.text:
+            passage = PromptPassage(passage.id, citation.start, text)
+        return replace(citation, title=title, passage=passage) if text == citation.text else None
+
+    async def _leaves(self, text: str) -> str:
+        """What the output guard leaves of a text of a document; the last ones are remembered."""
+        if text in self._quoted:
+            return self._quoted[text]
+        found = await self._guards.check_output(text)
+        if BROKEN.isdisjoint(found.reasons):
+            if len(self._quoted) >= _REMEMBERED:
+                self._quoted.clear()
+            self._quoted[text] = found.text
+        return found.text
 
 
 async def _finished(texts: AsyncGenerator[str, None], sentences: SentenceSplitter, request: RequestState) -> list[str]:

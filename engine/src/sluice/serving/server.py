@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
 from sluice.core.processes import require_port
 from sluice.retrieval.stores import Stores
 from sluice.serving.api_keys import VARIABLE, keys_path
@@ -32,6 +33,7 @@ from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
 from sluice.serving.routing import load_router
 from sluice.serving.runtime import open_runtime
+from sluice.serving.settings import ConnectionSettings
 from sluice.serving.telemetry.service_log import logging_of
 from sluice.serving.telemetry.settings import SILENT, TelemetrySettings
 from sluice.serving.telemetry.telemetry import open_telemetry
@@ -114,6 +116,7 @@ def serve(
             port,
             drain_seconds=bundle.service.drain_seconds,
             notice_seconds=bundle.service.notice_seconds,
+            limits=bundle.service.limits.connections,
             before=runtime.application.warm_up,
         )
 
@@ -139,6 +142,7 @@ def listen(
     *,
     drain_seconds: float,
     notice_seconds: float = 0,
+    limits: ConnectionSettings = ConnectionSettings(),
     before: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Runs the server until it has drained.
@@ -150,12 +154,15 @@ def listen(
         port: TCP port.
         drain_seconds: from SIGTERM to the end, at most.
         notice_seconds: from SIGTERM to the end, at least.
+        limits: of connections, where the extra for them is there.
         before: awaited first, on the server's own event loop.
     """
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=next((make(limits, traffic.shed) for make in hooks("http_protocol").values()), "auto"),
+        backlog=128,  # so many are taken in before any of them can make room
         log_config=None,  # the log is one: serving/telemetry/service_log.py
         access_log=False,
         server_header=False,

@@ -21,9 +21,9 @@ from sluice.guardrails.guards import Guards
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters
 from sluice.retrieval import Hit
-from sluice.serving.api_keys import add_key
-from sluice.serving.auth import KeyRing
-from sluice.serving.feedback import FeedbackLog
+from sluice.serving.api_keys import add_key, read_keys
+from sluice.serving.auth import Caller, KeyRing
+from sluice.serving.feedback import FeedbackLog, proof_of
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
@@ -97,8 +97,9 @@ class SteadyService:
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.port = free_port()
+        self._keys = folder / "keys.json"
         self.key = add_key(
-            folder / "keys.json", f"load-{self.port}", tenant=None, scopes=["chat", "feedback", "metrics"], rate=10**9
+            self._keys, f"load-{self.port}", tenant=None, scopes=["chat", "feedback", "metrics"], rate=10**9
         )
         self.log = folder / f"service-{self.port}.log"
         path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
@@ -122,6 +123,11 @@ class SteadyService:
     @property
     def authorization(self) -> str:
         return f"Bearer {self.key}"
+
+    def answer_id(self, trace_id: str) -> str:
+        """The id of an answer, as the service makes it."""
+        caller = Caller(signing=(read_keys(self._keys).signing or "").encode())
+        return trace_id + proof_of(caller, trace_id, scripted_bundle().release)
 
     @property
     def rss(self) -> int:

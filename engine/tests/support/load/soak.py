@@ -115,6 +115,7 @@ class _Traffic:
         self._port = service.port
         self._pause = pause
         self._key = service.authorization
+        self._answer_id = service.answer_id
         self._number = itertools.count()
         self._lines = Lines(service.port)
 
@@ -190,7 +191,8 @@ class _Traffic:
     def _feedback(self) -> bytes:
         number = next(self._number)
         return self._post(
-            _FEEDBACK, {"trace_id": f"{number:032x}", "score": number % 2, "comment": f"Number {number}."}
+            _FEEDBACK,
+            {"trace_id": self._answer_id(f"{number:032x}"), "score": number % 2, "comment": f"Number {number}."},
         )
 
     def _unknown(self) -> str:

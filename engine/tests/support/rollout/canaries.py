@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,8 @@ import httpx
 from sluice.core.processes import free_port, wait_until
 from sluice.data.rows import Row
 from sluice.guardrails.guards import GuardOutcome
-from sluice.serving.feedback import FeedbackLog
+from sluice.serving.auth import Caller
+from sluice.serving.feedback import FeedbackLog, proof_of
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.runner import ApplicationRunner
@@ -100,7 +102,9 @@ class Canary:
 
     def score(self, value: float, release: str) -> None:
         """A user's score of an answer that `release` gave; whichever release takes it."""
-        assert self._post("/v1/feedback", {"trace_id": "0" * 32, "score": value, "release": release}) == 200
+        trace_id = uuid.uuid4().hex
+        answer = trace_id + proof_of(Caller(), trace_id, release)
+        assert self._post("/v1/feedback", {"trace_id": answer, "score": value, "release": release}) == 200
 
     def _post(self, path: str, body: dict[str, object]) -> int:
         return httpx.post(self.url + path, json=body, timeout=30, trust_env=False).status_code

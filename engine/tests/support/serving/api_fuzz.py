@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from sluice.serving.api_keys import add_key
-from sluice.serving.auth import KeyRing
-from sluice.serving.feedback import FeedbackLog
+from sluice.serving.auth import Caller, KeyRing
+from sluice.serving.feedback import FeedbackLog, proof_of
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from support.serving.fakes import StubChain, scripted_bundle
@@ -47,11 +48,12 @@ def fuzz(cases: int, *, start: int = 0, chain: Any = None) -> Counter[tuple[str,
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys.json"
         secret = add_key(keys, "fuzz", tenant="acme", scopes=["chat", "feedback", "metrics"], rate=10_000_000)
+        ring, bundle = KeyRing(keys), scripted_bundle()
         app: Any = create_app(
-            scripted_bundle(),
+            bundle,
             chain or StubChain(),
             TrafficState(),
-            keys=KeyRing(keys),
+            keys=ring,
             feedback=FeedbackLog(Path(folder) / "feedback"),
         )
         schema = schemathesis.openapi.from_asgi("/openapi.json", app)
@@ -61,15 +63,22 @@ def fuzz(cases: int, *, start: int = 0, chain: Any = None) -> Counter[tuple[str,
         few = min(10, max(1, cases // 50))
         many = (cases - few * 2 * (len(operations) - len(bodies))) // (2 * len(bodies))
         seen: Counter[tuple[str, int]] = Counter()
+        answer_id = lambda trace: trace + proof_of(Caller("fuzz", "acme", ring.signing), trace, bundle.release)  # noqa: E731
         for operation in operations:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                _send(operation, mode, many if operation in bodies else few, secret, start, seen)
+                _send(operation, mode, many if operation in bodies else few, (secret, answer_id), start, seen)
         return seen
 
 
 def _send(
-    operation: Any, mode: GenerationMode, count: int, secret: str, start: int, seen: Counter[tuple[str, int]]
+    operation: Any,
+    mode: GenerationMode,
+    count: int,
+    known: tuple[str, Callable[[str], str]],
+    start: int,
+    seen: Counter[tuple[str, int]],
 ) -> None:
+    secret, answer_id = known
     name = f"{operation.method.upper()} {operation.path}"
     sent = 0
 
@@ -88,6 +97,10 @@ def _send(
         if mode is GenerationMode.POSITIVE and sent % 2 and isinstance(case.body, dict) and "messages" in case.body:
             # The document cannot say that the last message of the user must have words.
             case.body = {**case.body, "messages": [*case.body["messages"], {"role": "user", "content": "Why?"}][-256:]}
+        if mode is GenerationMode.POSITIVE and sent % 2 and isinstance(case.body, dict) and "trace_id" in case.body:
+            # Nor can it say which ids were given.
+            rest = {name: value for name, value in case.body.items() if name != "release"}
+            case.body = rest | {"trace_id": answer_id(f"{sent:032x}")}
         headers = {"authorization": f"Bearer {secret}"} if sent % 3 else {}
         response = case.call(headers=headers)
         seen[name, response.status_code] += 1

@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_a_link_that_leads_out_is_a_fault_and_is_not_read(folder: Path) -> None:
+def test_weakness_8_a_link_that_leads_out_is_a_fault_and_is_not_read(folder: Path) -> None:
     secret = folder.parent / "secret.md"
     secret.write_text(f"---\nid: secret\n{HEAD}---\n\nThe word is swordfish.\n")
     (folder / "corpus" / "inside.md").symlink_to(secret)
@@ -57,7 +57,7 @@ def test_a_link_within_the_folder_and_a_folder_that_is_a_link_are_read(folder: P
         ("title: T\ntitle: U", "key 'title' stands here twice"),
     ],
 )
-def test_front_matter_is_bounded(folder: Path, head: str, said: str) -> None:
+def test_weakness_8_front_matter_is_bounded(folder: Path, head: str, said: str) -> None:
     (folder / "corpus" / "bomb.md").write_text(f"---\n{head}\n---\n\nText.\n")
     (fault,) = [str(fault) for fault in scan_corpus(folder / "corpus")[1]]
     assert "bomb.md:" in fault
@@ -71,7 +71,7 @@ def test_what_a_fault_quotes_is_cut(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * LEVELS, '{"a":' * LEVELS, "9" * LEVELS, "[" * LEVELS + "]" * LEVELS])
-def test_json_is_bounded(tmp_path: Path, text: str) -> None:
+def test_weakness_8_json_is_bounded(tmp_path: Path, text: str) -> None:
     path = tmp_path / "deep.json"
     path.write_text(text)
     with pytest.raises(SluiceError, match="not valid JSON"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ import pytest
 
 from sluice.serving import feedback as module
 from sluice.serving.api_keys import add_key
-from sluice.serving.auth import KeyRing
-from sluice.serving.feedback import Feedback, FeedbackLog
+from sluice.serving.auth import KEYLESS, Caller, KeyRing
+from sluice.serving.feedback import Feedback, FeedbackLog, proof_of
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
 from sluice.serving.release_parts import ReleaseBundle
@@ -21,7 +23,13 @@ from sluice.serving.runner import ApplicationRunner
 from support.serving.fakes import ScriptedChat
 from unit.serving.client import Client
 
+RELEASE = "r-0123456789ab"
 TRACE = "0" * 31 + "1"
+
+
+def id_of(trace: str = TRACE, *, release: str = RELEASE, tenant: str | None = None, signing: bytes = KEYLESS) -> str:
+    """The id that an answer of this release to this tenant has."""
+    return trace + proof_of(Caller(None, tenant, signing), trace, release)
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def client(make_client: Callable[..., Client], folder: Path) -> Client:
 
 
 def send(client: Client, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
-    body = {"trace_id": TRACE, "score": 1} | fields
+    body = {"trace_id": id_of(), "score": 1} | fields
     return client.send("POST", "/v1/feedback", json=body, headers=headers)
 
 
@@ -56,9 +64,9 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 def test_the_id_of_an_answer_is_taken_as_it_is(client: Client, folder: Path) -> None:
     answer = client.chat().json()["id"]
     response = send(client, trace_id=answer, score=0, comment="  Wrong number. ")
-    trace = answer.removeprefix("chatcmpl-")
+    trace = answer.removeprefix("chatcmpl-")[:32]
     assert (response.status_code, response.json()) == (200, {"object": "feedback", "id": trace})
-    send(client, trace_id=trace, score=0.5)
+    send(client, trace_id=answer.removeprefix("chatcmpl-"), score=0.5)
     first, second = lines(folder)
     assert first.pop("time").startswith("20")
     assert first == {
@@ -72,17 +80,81 @@ def test_the_id_of_an_answer_is_taken_as_it_is(client: Client, folder: Path) -> 
     assert (second["trace_id"], second["score"], second["comment"]) == (trace, 0.5, "")
 
 
-def test_an_id_that_nobody_knows_is_taken_too(client: Client, folder: Path) -> None:
-    assert send(client, trace_id="f" * 32).status_code == 200
-    assert len(lines(folder)) == 1
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"trace_id": "f" * 48},
+        {"trace_id": id_of(release="r-fedcba987654")},
+        {"trace_id": id_of(), "release": "r-fedcba987654"},
+        {"trace_id": id_of(tenant="acme")},
+        {"trace_id": id_of(signing=b"another service")},
+        {"trace_id": "2" + id_of()[1:]},
+    ],
+)
+def test_weakness_6_an_id_that_no_answer_had_is_refused_and_counts_nowhere(
+    client: Client, folder: Path, forged: dict[str, Any]
+) -> None:
+    response = send(client, **forged)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "unknown_answer")
+    assert not folder.exists()
+    assert "sluice_feedback_total{" not in client.get("/metrics").text
+
+
+def test_weakness_6_made_up_releases_do_not_fill_the_label(client: Client) -> None:
+    for number in range(60):
+        send(client, trace_id="e" * 48, release=f"r-{number:012x}")
+    assert send(client, trace_id=id_of(release="r-aaaaaaaaaaaa"), release="r-aaaaaaaaaaaa").status_code == 200
+    (line,) = [one for one in client.get("/metrics").text.splitlines() if one.startswith("sluice_feedback_total{")]
+    assert 'answered_by="r-aaaaaaaaaaaa"' in line
+
+
+def test_weakness_6_a_key_scores_an_answer_once_and_may_correct_it_twice(client: Client, folder: Path) -> None:
+    statuses = [send(client, score=score).status_code for score in (0, 1, 0, 1, 1)]
+    assert statuses == [200, 200, 200, 409, 409]
+    assert send(client, trace_id=id_of("a" * 32), score=0).status_code == 200
+    assert len(lines(folder)) == 4
+    page = client.get("/metrics").text
+    counted = [one for one in page.splitlines() if one.startswith("sluice_feedback_total{")]
+    assert [(one.rpartition(" ")[2], 'mark="bad"' in one) for one in counted] == [("2.0", True)]
+
+
+def test_what_other_replicas_answered_is_taken_by_the_secret_of_the_key_file(
+    make_client: Callable[..., Client], folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys.json"
+    secret = add_key(path, "web", tenant="acme", scopes=["chat", "feedback"], rate=60)
+    other = add_key(path, "other", tenant="rival", scopes=["chat", "feedback"], rate=60)
+    here, there = make_client(FeedbackLog(folder), KeyRing(path)), make_client(None, KeyRing(path))
+    answer = there.chat(headers={"authorization": f"Bearer {secret}"}).json()["id"]
+    assert send(here, {"authorization": f"Bearer {secret}"}, trace_id=answer).status_code == 200
+    assert send(here, {"authorization": f"Bearer {other}"}, trace_id=answer).status_code == 400
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_file_without_a_secret_gets_one_with_its_next_change(
+    make_client: Callable[..., Client], folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "keys.json"
+    secret = add_key(path, "web", tenant=None, scopes=["chat", "feedback"], rate=60)
+    path.write_text(json.dumps({"keys": json.loads(path.read_text())["keys"]}))
+    headers = {"authorization": f"Bearer {secret}"}
+    here, there = make_client(FeedbackLog(folder), KeyRing(path)), make_client(None, KeyRing(path))
+    assert "has no `signing`" in caplog.text
+    assert send(here, headers, trace_id=here.chat(headers=headers).json()["id"]).status_code == 200
+    assert send(here, headers, trace_id=there.chat(headers=headers).json()["id"]).status_code == 400
+    add_key(path, "more", tenant=None, scopes=["chat"], rate=60)
+    here, there = make_client(FeedbackLog(folder), KeyRing(path)), make_client(None, KeyRing(path))
+    assert send(here, headers, trace_id=there.chat(headers=headers).json()["id"]).status_code == 200
 
 
 def test_key_and_tenant_are_written_down(make_client: Callable[..., Client], folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     secret = add_key(path, "web", tenant="acme", scopes=["feedback"], rate=60)
     mute = add_key(path, "mute", tenant="acme", scopes=["chat"], rate=60)
-    client = make_client(FeedbackLog(folder), KeyRing(path))
-    assert send(client, {"authorization": f"Bearer {secret}"}).status_code == 200
+    ring = KeyRing(path)
+    client = make_client(FeedbackLog(folder), ring)
+    answer = id_of(tenant="acme", signing=ring.signing)
+    assert send(client, {"authorization": f"Bearer {secret}"}, trace_id=answer).status_code == 200
     assert send(client, {"authorization": f"Bearer {mute}"}).status_code == 403
     assert send(client).status_code == 401
     assert [(line["key"], line["tenant"]) for line in lines(folder)] == [("web", "acme")]
@@ -102,7 +174,8 @@ def test_personal_data_and_secrets_never_reach_the_disk(client: Client, folder: 
     [
         ({"trace_id": "x"}, "trace_id"),
         ({"trace_id": "../../etc/passwd"}, "trace_id"),
-        ({"trace_id": "A" * 32}, "trace_id"),
+        ({"trace_id": "A" * 48}, "trace_id"),
+        ({"trace_id": TRACE}, "trace_id"),
         ({"score": 2}, "score"),
         ({"score": -0.1}, "score"),
         ({"score": True}, "score"),
@@ -136,9 +209,33 @@ def test_a_disk_that_does_not_take_it_is_503_and_the_chat_goes_on(
 
 def test_a_full_file_takes_no_more(client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_BYTES", 400)
-    statuses = [send(client, comment="x" * 100).status_code for _ in range(4)]
+    statuses = [send(client, trace_id=id_of(f"{n:032x}"), comment="x" * 100).status_code for n in range(4)]
     assert statuses == [200, 503, 503, 503]
     assert len(lines(folder)) == 1
+
+
+def test_weakness_9_a_torn_line_is_taken_back_and_the_next_one_is_whole(folder: Path) -> None:
+    # A limit on the size of files fails a write in the middle, as a full disk does.
+    code = f"""
+import resource
+from pathlib import Path
+from sluice.serving.feedback import Feedback, FeedbackError, FeedbackLog
+folder = Path({str(folder)!r})
+log = FeedbackLog(folder)
+said = [Feedback("2026-11-27", "r-0123456789ab", f"{{n:032x}}", 1.0, f"comment {{n}}", "web", None) for n in range(3)]
+log.keep(said[0])
+(path,) = folder.glob("*.jsonl")
+resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 7, resource.RLIM_INFINITY))
+try:
+    log.keep(said[1])
+except FeedbackError as error:
+    print("refused")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+log.keep(said[2])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("refused\n", "")
+    assert [line["comment"] for line in lines(folder)] == ["comment 0", "comment 2"]
 
 
 def test_without_a_place_it_is_503(make_client: Callable[..., Client]) -> None:
@@ -162,7 +259,7 @@ def test_it_is_handed_on_when_it_is_on_disk(make_client: Callable[..., Client], 
 
 
 def test_half_characters_do_no_harm(client: Client, folder: Path) -> None:
-    content = b'{"trace_id": "' + TRACE.encode() + b'", "score": 1, "comment": "\\ud800 x"}'
+    content = b'{"trace_id": "' + id_of().encode() + b'", "score": 1, "comment": "\\ud800 x"}'
     response = client.send("POST", "/v1/feedback", content=content, headers={"content-type": "application/json"})
     assert response.status_code in (200, 400)
     assert all("x" in line["comment"] for line in lines(folder))

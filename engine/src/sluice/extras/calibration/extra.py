@@ -6,6 +6,7 @@ from sluice.core.extras import Extra
 
 EXTRA = Extra(
     summary="the metric `judge`: a language model grades answers; compares it with people",
+    needs=("cases",),
     commands="cli:register",
     hooks={"judge": "release_judge:open_judge"},
     files=("prompts/judge.prompt.yml",),

@@ -16,7 +16,7 @@ from sluice.data import privacy
 from sluice.data.data_policy import DataPolicy
 from sluice.data.near_duplicates import words
 from sluice.data.rows import Document, write_document
-from sluice.data.scanning import ValidationIssue, leads_out
+from sluice.data.scanning import ValidationIssue
 from sluice.extras.importing.extract import SUFFIXES, ExtractedText, ExtractError, extract
 from sluice.extras.importing.whole_folder import whole_folder
 
@@ -47,7 +47,8 @@ def import_folder(place: Path, out: Path, *, licence: str, source: str, policy: 
     files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
     root = place if place.is_dir() else place.parent
     readable = [path for path in files if path.suffix.lower() in SUFFIXES]
-    strays = [path for path in readable if place.is_dir() and leads_out(path, root)]
+    inside = root.resolve()
+    strays = [path for path in readable if place.is_dir() and not path.resolve().is_relative_to(inside)]
     documents, faults = _read([path for path in readable if path not in strays], root, licence, source, policy)
     faults += [ValidationIssue(path, 1, "is a link that leads out of the folder: put the file here") for path in strays]
     if not readable:

@@ -7,11 +7,12 @@ batch begins another.
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from sluice.core.atomic_files import append_whole
 from sluice.serving.telemetry.export_queue import SpansLostError
 
 OPEN_FILE = "spans.jsonl"  # the file that is appended to
@@ -44,3 +45,15 @@ def locked(folder: Path) -> Iterator[None]:
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def append_whole(path: Path, lines: bytes) -> None:
+    """Appends to a file that only this user can read: all or nothing, where nobody else appends at the same time."""
+    with open(path, "ab", buffering=0, opener=partial(os.open, mode=0o600)) as stream:
+        before, rest = stream.tell(), memoryview(lines)
+        try:
+            while rest:  # nearly full disks take a part, and refuse the next
+                rest = rest[stream.write(rest) :]
+        except OSError:
+            os.ftruncate(stream.fileno(), before)  # what was written before can still be read
+            raise

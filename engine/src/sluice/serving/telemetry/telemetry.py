@@ -54,8 +54,7 @@ class Telemetry:
         self._flush_seconds = traces.flush_seconds
         self._dialects = [exporter.dialect for exporter in exporters.values()]
         self._resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: facts.release})
-        # A ratio of 0 is off, whatever a caller asks for; otherwise a caller's traceparent may ask for a trace, and
-        # none can hide a question that the ratio would trace.
+        # A ratio of 0 is off, whatever a caller asks for; otherwise his traceparent may ask for a trace, and hide none.
         share: Sampler = TraceIdRatioBased(traces.ratio)
         sampled = bool(exporters) and traces.ratio > 0
         sampler: Sampler = ParentBased(share, remote_parent_not_sampled=share) if sampled else ALWAYS_OFF

@@ -29,7 +29,7 @@ def bring(tmp_path: Path) -> Callable[[], FolderImport]:
     )
 
 
-def test_a_link_that_leads_out_is_refused_and_nothing_is_written(
+def test_weakness_8_a_link_that_leads_out_is_refused_and_nothing_is_written(
     bring: Callable[[], FolderImport], tmp_path: Path
 ) -> None:
     (tmp_path / "passwd").write_text("root:x:0:0")
@@ -56,7 +56,7 @@ def test_a_link_that_is_named_itself_is_read(tmp_path: Path) -> None:
         ("deep.md", f"---\ntitle: {'[' * DEEP}\n---\nText.", "nested too deeply"),
     ],
 )
-def test_depth_and_anchors_are_bounded(
+def test_weakness_8_depth_and_anchors_are_bounded(
     bring: Callable[[], FolderImport], tmp_path: Path, name: str, text: str, said: str
 ) -> None:
     (tmp_path / "in" / name).write_text(text)
@@ -86,7 +86,7 @@ def test_sizes_are_bounded(bring: Callable[[], FolderImport], tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("text", ["[" * DEEP * 5, '{"data": ' * DEEP * 5, "9" * 5000])
-def test_json_is_bounded(tmp_path: Path, text: str) -> None:
+def test_weakness_8_json_is_bounded(tmp_path: Path, text: str) -> None:
     path = tmp_path / "deep.json"
     path.write_text(text)
     with pytest.raises(SluiceError, match=r"deep\.json: not valid JSON"):

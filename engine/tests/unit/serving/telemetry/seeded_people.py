@@ -82,7 +82,7 @@ def serve_people(folder: Path, bundle: ReleaseBundle, facts: ProcessFacts, guard
             sent = client.send(
                 "POST",
                 "/v1/feedback",
-                json={"trace_id": reply.json()["trace"], "score": 1, "release": facts.release, "comment": comment},
+                json={"trace_id": reply.json()["id"], "score": 1, "release": facts.release, "comment": comment},
             )
             assert sent.status_code == 200, sent.text
             logging.getLogger("sluice.serving").warning("asked: %s", question)

@@ -48,7 +48,7 @@ def test_one_request_is_one_tree(to: Serve, collector: Collector, facts: Process
     ]
     root = spans.pop("POST /v1/chat/completions")
     assert root.trace_id.hex() == reply.headers["x-sluice-trace"] == reply.json()["trace"]
-    assert reply.json()["id"] == f"chatcmpl-{root.trace_id.hex()}"
+    assert reply.json()["id"].startswith(f"chatcmpl-{root.trace_id.hex()}")
     assert root.parent_span_id == b""
     assert (root.kind, spans["chat model"].kind) == (SERVER, CLIENT)
     assert {span.parent_span_id for span in spans.values()} == {root.span_id}
@@ -149,6 +149,15 @@ def test_a_traceparent_is_honoured(to: Serve, collector: Collector) -> None:
     root = collector.spans[0]
     assert (root.trace_id.hex(), root.parent_span_id.hex()) == (parent[3:35], parent[36:52])
     assert len(collector.spans) == 6
+
+
+def test_weakness_10_a_caller_cannot_hide_his_question_from_the_traces(to: Serve, collector: Collector) -> None:
+    service = to(ratio=1.0)
+    parent = f"00-{'0af76519' * 4}-{'b7ad6b71' * 2}-00"
+    service.chat(headers={"traceparent": parent})
+    service.flush()
+    root = collector.spans[0]
+    assert (root.trace_id.hex(), root.parent_span_id.hex()) == (parent[3:35], parent[36:52])
 
 
 def test_only_questions_are_traced_and_everything_has_an_id(to: Serve, collector: Collector) -> None:

@@ -1,0 +1,1 @@
+"""Limits of connections, ahead of every API key."""
