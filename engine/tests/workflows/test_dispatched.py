@@ -9,6 +9,7 @@ from sluice.template.owned import version_of
 from workflows.act import Run
 from workflows.coverage import RUN
 from workflows.hostile import NAME, TEXTS, text
+from workflows.scratch import dispatched
 from workflows.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -95,6 +96,15 @@ def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) 
     assert len(place.github.issues) == before + 1
     assert issue["state"] == "closed"
     assert place.artifact("evaluation", run=906).is_dir()
+
+
+def test_a_night_says_what_is_missing_and_where_a_merge_releases_nothing(bare: World) -> None:
+    """Where nothing is set, and the default branch is one that release.yml does not know."""
+    payload = dispatched() | {"ref": "refs/heads/develop"}
+    run = bare._run("nightly.yml", "workflow_dispatch", payload, number=913)
+    assert run.status == 0
+    assert "the variable SLUICE_IMAGE_BASE" in run.summary
+    assert "A merge to develop releases nothing" in run.summary
 
 
 if "redteam" in extras():
