@@ -80,8 +80,8 @@ soak: $(READY)  ## three minutes of mixed traffic: files and memory of the servi
 audit: $(READY) $(SCANNER)  ## look up what the locks install in a database of vulnerabilities (network)
 	@$(BIN)/python engine/scripts/audit_locks.py
 
-check: $(READY)  ## lint, types, layers, schemas, secrets: what pre-commit runs
-	@$(BIN)/pre-commit run --all-files
+check: $(READY)  ## lint, types, layers, schemas, secrets: what pre-commit runs (BASE=… for what changed since)
+	@$(BIN)/pre-commit run $(if $(BASE),--from-ref $(BASE) --to-ref HEAD,--all-files)
 
 format: $(READY)  ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from policy import Repository
-from support.github_expressions import runs
+from sluice.github.job_plan import plan_for
+from support.github_expressions import evaluate, runs
 
 ROOT = Path(__file__).resolve().parents[3]
 ENDS = ("failure", "cancelled")  # out of time, or its runner lost: `cancelled`
@@ -146,6 +147,17 @@ PLANNED = dict.fromkeys(("check", "test", "test-engine", "eval", "rehearse"), "t
 def test_what_the_comparison_does_not_pass_is_not_rehearsed(end: str) -> None:
     results = play(jobs_of("ci.yml"), {"plan": PLANNED}, {"eval": end})
     assert (results["rehearse"], results["required"]) == ("skipped", "success")
+
+
+@pytest.mark.parametrize(
+    ("path", "base"),
+    [("docs/set-up.md", "HEAD^1"), ("prompts/answer.prompt.yml", ""), ("src/assistant/app.py", ""), ("Makefile", "")],
+)
+def test_of_pages_alone_what_has_changed_is_checked(path: str, base: str) -> None:
+    (step,) = [one for one in jobs_of("ci.yml")["check"]["steps"] if one.get("run") == "make check"]
+    context = {"needs": {"plan": {"outputs": plan_for([path]).outputs()}}, "github": {"event": {}}}
+    assert evaluate(step["env"]["BASE"][3:-2], context) == base
+    assert "$(if $(BASE),--from-ref $(BASE) --to-ref HEAD,--all-files)" in (ROOT / "Makefile").read_text()
 
 
 def test_what_needs_no_comparison_is_rehearsed_without() -> None:

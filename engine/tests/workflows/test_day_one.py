@@ -19,7 +19,7 @@ from workflows.evaluated import BY_NAME, compare
 from workflows.scratch import Scratch, pull_request, repository
 from workflows.world import World, world
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 PROMPT = ("prompts/answer.prompt.yml", "the shortest span", "a short span")
 

@@ -11,6 +11,7 @@ from sluice.template.owned import version_of
 from workflows.act import Run
 from workflows.coverage import RUN
 from workflows.hostile import NAME, TEXTS, text
+from workflows.scratch import dispatched
 from workflows.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -111,6 +112,15 @@ if "admin" in extras():
         assert "removed " not in run.job("prune").log
         assert re.search(r"^[1-9]\d* releases stay$", run.job("prune").log, re.MULTILINE)
         assert bare.record() == before
+
+
+def test_a_night_says_what_is_missing_and_where_a_merge_releases_nothing(bare: World) -> None:
+    """Where nothing is set, and the default branch is one that release.yml does not know."""
+    payload = dispatched() | {"ref": "refs/heads/develop"}
+    run = bare._run("nightly.yml", "workflow_dispatch", payload, number=913)
+    assert run.status == 0
+    assert "the variable SLUICE_IMAGE_BASE" in run.summary
+    assert "A merge to develop releases nothing" in run.summary
 
 
 if "redteam" in extras():

@@ -23,7 +23,7 @@ from workflows.evaluated import compare
 from workflows.scratch import REPOSITORY, Scratch
 from workflows.world import World, world
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 PROMPT = ("prompts/answer.prompt.yml", "the shortest span", "a short span")
 
@@ -73,6 +73,12 @@ def merged(fresh: World, first: str) -> str:
     made = run.job("release").outputs["stage.release"]
     assert made != first
     return made
+
+
+def test_the_first_push_is_released_on_github_itself(fresh: World, first: str) -> None:
+    (released,) = fresh.github.releases.by_id.values()
+    assert (released["tag_name"], released["draft"]) == (first, False)
+    assert not fresh.artefacts.exists()
 
 
 def test_a_page_that_is_merged_releases_nothing(fresh: World, merged: str) -> None:
