@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed
-from sluice.extras.doctor.github import environment
+from sluice.extras.doctor.github_environments import environment
 from sluice.llm.model_files import Models
 from sluice.llm.settings import KEYS, RemoteSpec, load_providers
 
