@@ -1,8 +1,9 @@
-"""Writes the table in engine/docs/reference/workflows.md: `.venv/bin/python engine/scripts/write_workflow_reference.py
-[FOLDER]`.
+"""Writes the tables in engine/docs/reference/workflows.md: `.venv/bin/python
+engine/scripts/write_workflow_reference.py [FOLDER]`.
 
-Everything in it is read from .github/workflows/: what a workflow is for is the comment at its top, why it may do
-something is the comment behind the right. A contract test compares.
+Everything in them is read from .github/workflows/: what a workflow is for is the comment at its top, why it may do
+something is the comment behind the right; which jobs run in a new repository is evaluated as GitHub does
+(engine/tests/support/day_one.py). A test compares.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ sys.path.insert(0, str(ROOT / "engine" / "tests"))  # what reads .github/ for th
 
 from policy.files import File, Repository, expressions  # noqa: E402 - found by the line above
 from sluice.template.owned import OWNED, read_list  # noqa: E402 - in order with the line above
+from support.day_one import SITUATIONS, Found, find, starts  # noqa: E402
 
 FOLDER = ROOT / "engine" / "docs" / "reference"
-BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+BEGIN, END = "<!-- {}: begin -->\n", "<!-- {}: end -->\n"
+DAY_ONE = "| when | workflow | runs | skipped | says |\n|---|---|---|---|---|\n"
 HEAD = "| workflow | for | started by | may, and why | secrets | variables |\n|---|---|---|---|---|---|\n"
 NAMES = {
     "pull_request": "a pull request",
@@ -95,15 +98,38 @@ def row(file: File, workflows: list[File]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
+def day_one(repository: Repository, workflows: list[File]) -> Iterator[str]:
+    """What each workflow does at first, one row for what is the same; a private repository's where it differs."""
+    rows: dict[tuple[str, Found, str], list[str]] = {}
+    for situation in SITUATIONS:
+        if "Dependabot" in situation.name and not (ROOT / ".github" / "dependabot.yml").exists():
+            continue
+        for file in workflows:
+            if starts(file, situation):
+                public, private = (find(repository, file, situation, private=one) for one in (False, True))
+                rows.setdefault((file.name, public, ""), []).append(situation.name)
+                if private != public:
+                    rows.setdefault((file.name, private, "**private repository:** "), []).append(situation.name)
+    for (name, found, where), names in rows.items():
+        jobs = (", ".join(f"`{job}`" for job in some) or "none" for some in (found.runs, found.skipped))
+        yield f"| {where}{'; '.join(names)} | `{name}` | {' | '.join(jobs)} | {'<br>'.join(found.says)} |\n"
+
+
+def put(page: str, name: str, table: str) -> str:
+    """The page with another table between two comments."""
+    begin, end = BEGIN.format(name), END.format(name)
+    before, _, rest = page.partition(begin)
+    return before + begin + table + end + rest.partition(end)[2]
+
+
 def main(folder: Path) -> None:
     page = (FOLDER / "workflows.md").read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
     # A project's own workflows are not the engine's to describe.
-    owned = read_list(ROOT, OWNED)
-    workflows = [one for one in Repository.read(ROOT).workflows if f".github/workflows/{one.name}" in owned]
-    table = HEAD + "".join(row(file, workflows) for file in workflows)
-    (folder / "workflows.md").write_text(before + BEGIN + table + END + after, encoding="utf-8")
+    owned, repository = read_list(ROOT, OWNED), Repository.read(ROOT)
+    workflows = [one for one in repository.workflows if f".github/workflows/{one.name}" in owned]
+    page = put(page, "table", HEAD + "".join(row(file, workflows) for file in workflows))
+    page = put(page, "day one", DAY_ONE + "".join(day_one(repository, workflows)))
+    (folder / "workflows.md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

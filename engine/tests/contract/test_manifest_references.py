@@ -166,6 +166,8 @@ def test_a_pod_finds_its_volumes_secrets_and_account(what: tuple[str, Any]) -> N
                 assert value["secretName"] in secrets
             elif key == "secretKeyRef":
                 assert f"`{value['key']}`" in secrets[value["name"]], value
+            elif key == "secretRef":
+                assert value["name"] in secrets
     for document in of_kind(documents, "ServiceMonitor"):
         (endpoint,) = document["spec"]["endpoints"]
         assert endpoint["authorization"]["credentials"]["name"] in secrets
@@ -176,9 +178,15 @@ def test_a_pod_finds_its_volumes_secrets_and_account(what: tuple[str, Any]) -> N
         ]
         assert watched
         assert all(endpoint["port"] in {port["name"] for port in one["spec"]["ports"]} for one in watched)
+    for document in of_kind(documents, "ServiceAccount"):
+        assert {one["name"] for one in document.get("imagePullSecrets", ())} <= set(secrets)
     for document in of_kind(documents, "ExternalSecret"):
+        keys = secrets[document["spec"]["target"]["name"]]
+        if "dataFrom" in document["spec"]:  # all that is there, whatever its names
+            assert "data" not in document["spec"]
+            continue
         (entry,) = document["spec"]["data"]
-        assert f"`{entry['secretKey']}`" in secrets[document["spec"]["target"]["name"]]
+        assert f"`{entry['secretKey']}`" in keys
 
 
 @NAMED

@@ -207,3 +207,43 @@ def test_autoscaling_and_the_rollout_do_not_both_say_how_many() -> None:
     (in_flight,) = (metric["pods"] for metric in scaler["metrics"] if metric["type"] == "Pods")
     assert int(in_flight["target"]["averageValue"]) * 2 == limits.max_concurrent
     assert any(metric["type"] == "Resource" for metric in scaler["metrics"]), "without an adapter CPU has to do"
+
+
+@pytest.mark.parametrize("component", ["provider-keys", "provider-keys-external"])
+def test_keys_of_hosted_models_reach_the_service_and_nobody_else(component: str) -> None:
+    """A canary has the pod template of the Rollout, as stable has: one set of variables is of both."""
+    documents = combined(component)
+    having = [
+        (document["kind"], document["metadata"]["name"], container["name"])
+        for document in documents
+        for pod in pods(document)
+        for container in (*pod.get("initContainers", ()), *pod["containers"])
+        if container.get("envFrom") == [{"secretRef": {"name": "sluice-provider-keys"}}]
+    ]
+    assert having == [("Rollout", "sluice", "sluice")]
+    made = [one["spec"]["target"]["name"] for one in documents if one["kind"] == "ExternalSecret"]
+    assert made == ["sluice-provider-keys"] * (component == "provider-keys-external")
+
+
+def test_without_the_component_no_pod_has_variables_of_a_secret() -> None:
+    assert not [
+        pod for name in OVERLAYS for document in overlay(name) for pod in pods(document) if "envFrom" in str(pod)
+    ]
+
+
+@pytest.mark.parametrize("names", documented(), ids="+".join)
+def test_a_private_registry_is_opened_for_every_pod_of_own_images(names: tuple[str, ...]) -> None:
+    """Kubernetes gives a pod the pull secrets of its account (admission plugin ServiceAccount)."""
+    documents = combined(*dict.fromkeys((*names, "private-images")))
+    assert one(documents, "ServiceAccount", "sluice")["imagePullSecrets"] == [{"name": "sluice-registry"}]
+    own = [
+        pod
+        for document in documents
+        for pod in pods(document)
+        for container in pod["containers"]
+        if container["image"].partition("@")[0].partition(":")[0] in ("sluice", "sluice-load")
+    ]
+    assert len(own) >= 3
+    for pod in own:
+        assert pod["serviceAccountName"] == "sluice"
+        assert "imagePullSecrets" not in pod, "its own would replace those of the account"

@@ -116,6 +116,16 @@ def test_another_branch_releases_nothing() -> None:
     assert set(results.values()) == {"skipped"}
 
 
+def test_a_default_branch_of_another_name_is_named_by_the_night() -> None:
+    """No run begins there, so nothing else could say it."""
+    (step,) = [one for one in jobs_of("nightly.yml")["report"]["steps"] if "branch?" in one.get("name", "")]
+    (release,) = [one for one in Repository.read(ROOT).workflows if one.name == "release.yml"]
+    started = release.triggers["push"]["branches"]
+    assert [name for name in (*started, "develop") if runs(step["if"], {"github": {"ref_name": name}}, {})] == [
+        "develop"
+    ]
+
+
 def test_what_a_lost_run_left_is_settled_first() -> None:
     jobs = jobs_of("release.yml")
     outputs = CLUSTER | {"plan": CLUSTER["plan"] | {"unknown": "r-111111111111"}}

@@ -84,9 +84,15 @@ def test_every_cache_has_a_key_of_its_own_and_what_is_refused_is_kept(github: Re
     keys = {(where, step["with"]["path"].split()[0]): step["with"]["key"] for where, step in caches}
     assert "models-" in keys["setup", "~/.cache/sluice"]
     assert "packages-" in keys["setup", "~/.cache/uv"]
-    saved = [(where, step.get("if")) for where, step in caches if "/save@" in step["uses"]]
-    assert saved
-    assert [where for where, condition in saved if condition != "always()"] == []
+    saved = [(where, step) for where, step in caches if "/save@" in step["uses"]]
+    assert {"ci.yml eval", "nightly.yml evaluate", "release.yml release"} <= {where for where, _ in saved}
+    assert [where for where, step in saved if where != "setup" and step.get("if") != "always()"] == []
+    # Packages are kept as soon as they are installed, whatever comes of the job.
+    *_, install, kept = [step for _, where, step, _ in github.steps() if where == "setup"]
+    assert (install["run"], "/save@" in kept["uses"]) == ("make setup", True)
+    (restored,) = [step for where, step in caches if where == "setup" and step.get("id") == "packages"]
+    assert kept["with"] == {name: restored["with"][name] for name in ("path", "key")}
+    assert kept["if"] == f"{restored['if']} && steps.packages.outputs.cache-hit != 'true'"
 
 
 def test_an_upload_may_be_repeated(github: Repository) -> None:

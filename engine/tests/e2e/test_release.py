@@ -21,6 +21,7 @@ import pytest
 
 from sluice.core.processes import free_port, wait_until
 from support.checkout import Checkout
+from unit.release.stores import OF_EXTRAS, store_under_test
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -141,25 +142,44 @@ def test_the_first_release_picks_up_and_becomes_the_champion(fork: Fork) -> None
 
 
 def test_the_champion_answers_with_citations(fork: Fork) -> None:
+    serve_and_ask(fork, fork.champion)
+
+
+@pytest.mark.parametrize("kind", list(OF_EXTRAS) or ["folder"])
+def test_another_machine_serves_what_is_live(
+    fork: Fork, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh clone needs nothing but the store, such as a registry with the record in git: both are real ones."""
+    with store_under_test(kind, tmp_path) as store:
+        monkeypatch.setenv("SLUICE_ARTEFACTS", store.address)
+        for words in (("push", fork.champion), ("promote", fork.champion, "--env", "production")):
+            assert fork.run("release", *words)[0] == 0
+        other = Checkout(fork.root, tmp_path / "laptop")
+        assert not other.live
+        serve_and_ask(other, fork.champion, "--live-in", "production")
+
+
+def serve_and_ask(checkout: Checkout, release: str, *words: str) -> None:
+    """Serves a release in a checkout, asks it a question of its data, and ends it."""
     import httpx
 
     port = free_port()
-    service = fork.start("serve", "--port", str(port))
+    service = checkout.start("serve", "--port", str(port), *words)
     address = f"http://127.0.0.1:{port}"
     try:
         assert wait_until(lambda: ready(address), seconds=120)
         row = next(
             json.loads(line)
-            for line in (fork.root / "data" / "train.jsonl").read_text().splitlines()
+            for line in (checkout.root / "data" / "train.jsonl").read_text().splitlines()
             if json.loads(line)["answers"]
         )
         body = {"model": "sluice", "messages": [{"role": "user", "content": row["question"]}]}
         reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
         assert reply.status_code == 200
-        assert reply.headers["x-sluice-release"] == fork.champion
-        assert reply.json()["release"] == fork.champion
+        assert reply.headers["x-sluice-release"] == release
+        assert reply.json()["release"] == release
         assert reply.json()["choices"][0]["message"]["content"]
-        assert httpx.get(f"{address}/version").json()["release"] == fork.champion
+        assert httpx.get(f"{address}/version").json()["release"] == release
         assert listening(service.pid) == {port}
         service.send_signal(signal.SIGTERM)
         assert service.wait(60) == 0

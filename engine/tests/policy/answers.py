@@ -12,14 +12,27 @@ from policy.files import File, Repository, expressions
 NAME = "answer-requests.yml"
 ENVIRONMENT = "evaluation"
 KEY = "PROVIDER_KEYS"
+ROLE = "AWS_EVALUATION_ROLE_ARN"
 _STARTED_BY = {"workflow_run": {"workflows": ["ci"], "types": ["completed"]}}
-_RIGHTS = {"contents": "read", "actions": "write"}
+_RIGHTS = {"contents": "read", "actions": "write", "id-token": "write"}
 _ASK = ".venv/bin/sluice answers ask"
-_GIVEN = f"${{{{ secrets.{KEY} }}}}"
 _CHECKED = "steps.check.outputs.state == 'ask'"
+_SIGN_IN = "aws-actions/configure-aws-credentials@"
+# Only the step that asks gets what the role is taken with.
+_SIGNED_IN = {
+    "role-to-assume": f"${{{{ vars.{ROLE} }}}}",
+    "aws-region": "${{ vars.AWS_REGION }}",
+    "output-credentials": True,
+    "output-env-credentials": False,
+}
+_GIVEN = {KEY: f"${{{{ secrets.{KEY} }}}}"} | {
+    f"AWS_{name}": f"${{{{ steps.aws.outputs.aws-{name.lower().replace('_', '-')} }}}}"
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
+}
+_HELD = {"a secret": re.compile(r"(?<![\w.-])secrets(?![\w-])"), "its role": re.compile(r"\bsteps\.aws\.")}
 # Who the run is of, and nothing that a pull request can write.
 _EVENT = {"github.event.workflow_run.id", "github.event.workflow_run.event", "github.event.workflow_run.conclusion"}
-_USES = ("./.github/actions/setup", "actions/checkout@", "actions/cache@", "actions/upload-artifact@")
+_USES = ("./.github/actions/setup", "actions/checkout@", "actions/cache@", "actions/upload-artifact@", _SIGN_IN)
 _PATHS = {"actions/cache": ".sluice/responses", "actions/upload-artifact": "build/answers/"}
 
 
@@ -51,9 +64,9 @@ def _file(file: File) -> Iterator[str]:
         if job.get("environment") != ENVIRONMENT:
             yield f"{name} is not in the environment {ENVIRONMENT}"
         if not (job.get("permissions") or {}).items() <= _RIGHTS.items():
-            yield f"{name} may do more than check out and run a job again"
-        if any("secrets" in one for key, part in job.items() if key != "steps" for one in expressions(part)):
-            yield f"{name} gives a secret to all its steps"
+            yield f"{name} may do more than check out, sign in and run a job again"
+        for what in _held({key: part for key, part in job.items() if key != "steps"}):
+            yield f"{name} gives {what} to all its steps, or to others"
         for step in job.get("steps") or []:
             yield from _step(step)
 
@@ -69,12 +82,26 @@ def _step(step: dict[str, Any]) -> Iterator[str]:
     for action, path in _PATHS.items():
         if uses.startswith(f"{action}@") and not str(given.get("path", "")).startswith(path):
             yield f"keeps something else than answers: {given.get('path')}"
-    secrets = [one for one in expressions(step) if re.search(r"(?<![\w.-])secrets(?![\w-])", one)]
+    if uses.startswith(_SIGN_IN):
+        if (role := str(given.get("role-to-assume"))) != _SIGNED_IN["role-to-assume"]:
+            yield f"signs in as somebody else: {role}"
+        elif given != _SIGNED_IN or step.get("id") != "aws":
+            yield "signs in for more than the step that asks"
+        if step.get("if") != f"{_CHECKED} && vars.{ROLE} != ''":
+            yield "signs in for what was not checked"
+    elif step.get("id") == "aws":
+        yield "something else is named as the sign-in"
     if run == _ASK:
-        extra = {name for name, value in (step.get("env") or {}).items() if (name, value) != (KEY, _GIVEN)}
+        extra = {name for name, value in (step.get("env") or {}).items() if _GIVEN.get(name) != value}
         for name in sorted(extra):
             yield f"`sluice answers ask` has something else than the keys: {name}"
         if step.get("if") != _CHECKED:
             yield "asks what was not checked"
-    elif secrets:
-        yield "gives a secret to another step than `sluice answers ask`"
+    else:
+        for what in _held(step):
+            yield f"gives {what} to another step than `sluice answers ask`"
+
+
+def _held(part: Any) -> list[str]:
+    """Which of what it keeps to itself a part of the workflow names."""
+    return [what for what, named in _HELD.items() if any(named.search(one) for one in expressions(part))]

@@ -23,6 +23,8 @@ from workflows.world import World
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 KEY = "canary-5f1d0c77e2b94a6f"
+ROLE = "arn:aws:iam::000000000000:role/evaluation"
+SIGNED_IN = ("played-secret-access-key", "played-session-token")  # of actions/configure-aws-credentials
 
 
 def alone(ci: str) -> str:
@@ -68,6 +70,7 @@ def asked_by_main(bare: World, api: ActionsApi) -> Run:
         "workflow_run",
         event,
         secrets={"GITHUB_TOKEN": TOKEN, "PROVIDER_KEYS": f"MODEL_KEY={KEY}"},
+        variables={"AWS_EVALUATION_ROLE_ARN": ROLE, "AWS_REGION": "eu-west-1"},
         environment={"GITHUB_RUN_ID": "900", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_API_URL": api.url},
     )
 
@@ -173,7 +176,12 @@ def test_nothing_that_the_pull_request_reads_has_the_key(bare: World, api: Actio
     texts = [path.read_bytes() for path in kept if path.is_file()] + [*api.archives.values()]
     texts += [run.log.encode() for run in rounds.runs[:3]] + [comment.encode() for comment in rounds.comments]
     assert len(texts) > 8
-    assert [text for text in texts if KEY.encode() in text] == []
+    assert [text for text in texts for hidden in (KEY, *SIGNED_IN) if hidden.encode() in text] == []
+
+
+def test_main_signs_in_as_who_may_ask_models(bare: World, rounds: Rounds) -> None:
+    assert rounds.runs[1].results == {"answer-requests/answer": "success"}
+    assert (bare.runner.place / "assumed").read_text().splitlines() == [ROLE]
 
 
 def test_every_step_has_run(bare: World, rounds: Rounds) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from sluice.core.extras import extras
@@ -95,6 +97,20 @@ def test_a_failing_night_opens_one_issue_and_a_good_one_closes_it(place: World) 
     assert len(place.github.issues) == before + 1
     assert issue["state"] == "closed"
     assert place.artifact("evaluation", run=906).is_dir()
+
+
+if "admin" in extras():
+
+    def test_a_night_removes_nothing_that_was_released_today(
+        bare: World,
+        second: Run,  # noqa: ARG001 - it is one of them
+    ) -> None:
+        before = bare.record()
+        run = bare.dispatch("nightly.yml", number=912)
+        assert run.status == 0
+        assert "removed " not in run.job("prune").log
+        assert re.search(r"^[1-9]\d* releases stay$", run.job("prune").log, re.MULTILINE)
+        assert bare.record() == before
 
 
 if "redteam" in extras():

@@ -58,6 +58,7 @@ class World:
         number: int,
         attempt: int = 1,
         actor: str = "octocat",
+        token: str = WRITER,
         gate: Callable[[str], bool] | None = None,
         **environment: str,
     ) -> Run:
@@ -70,7 +71,7 @@ class World:
                 workflow,
                 event,
                 payload,
-                secrets={"GITHUB_TOKEN": WRITER},
+                secrets={"GITHUB_TOKEN": token},
                 variables=self.variables,
                 actor=actor,
                 jobs_at_once=1 if gate else 2,
@@ -165,6 +166,7 @@ def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[Wor
         if whole:
             variables |= {"EKS_CLUSTER": "played", "SLUICE_IMAGE_BASE": "base@sha256:" + "0" * 64}
             variables |= {"AWS_ROLE_ARN": "arn:aws:iam::000000000000:role/played", "AWS_REGION": "us-east-1"}
+            variables |= {"AWS_EVALUATION_ROLE_ARN": "arn:aws:iam::000000000000:role/evaluation"}
             variables |= {"SLUICE_TRAIN_ON": "sagemaker"}
         runner = Runner(scratch.root, folder / "home", place, environment)
         yield World(scratch, github, clusters, runner, variables)

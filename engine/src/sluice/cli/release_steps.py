@@ -31,15 +31,19 @@ from sluice.core.workspace import Workspace
 def release_plan(env: EnvironmentOption) -> None:
     """Say whether there is anything to release since the commit that was last decided about.
 
-    Outputs on GitHub: `make`, true or false; `unknown`, the release of which nobody knows how it ended."""
-    from sluice.jobs.release_steps import plan
+    Outputs on GitHub: `make`, true or false; `unknown`, the release whose end is not known."""
+    from sluice.jobs.release_steps import ReleasePlan, plan
+    from sluice.release.environment_record import shared_address
 
-    workspace = Workspace.find()
-    found = plan(workspace, record := record_of(workspace, env))
+    if os.environ.get("GITHUB_ACTIONS") == "true" and not shared_address(os.environ):
+        missing = "SLUICE_ARTEFACTS names no artifact store, and the extra registry, for GitHub's own, was left out"
+        found, lost = ReleasePlan(False, missing), None
+    else:
+        record = record_of(workspace := Workspace.find(), env)
+        found, lost = plan(workspace, record), record.unknown()
     print(found.reason if found.make else f"Nothing to release: {found.reason}")
     tell(f"### {'A release is made' if found.make else 'Nothing to release'}\n\n{_code(found.reason)}")
-    outputs = {"make": "true" if found.make else "false", "unknown": lost.id if (lost := record.unknown()) else ""}
-    set_outputs(outputs)
+    set_outputs({"make": "true" if found.make else "false", "unknown": lost.id if lost else ""})
 
 
 @group.command("stage")
@@ -108,8 +112,7 @@ def release_conclude(
     record, commit = record_of(workspace, env), git.commit(workspace.root)
     jobs = jobs_of(needs).items() if needs or not reason else ()
     ended = {job: facts for job, facts in jobs if facts.get("result") in ("failure", "cancelled")}
-    told = [text for facts in ended.values() if (text := (facts.get("outputs") or {}).get("reason"))]
-    said = reason or "; ".join(told)
+    said = reason or "; ".join(text for one in ended.values() if (text := (one.get("outputs") or {}).get("reason")))
     if said:
         champion.reject(workspace, record, release, said, commit=commit)
     elif (lost := record.unknown()) is None or lost.id != release:
@@ -127,7 +130,7 @@ def release_reconcile(
     cluster: Annotated[str, typer.Option(help="Name of what kubectl reaches; empty: none.", envvar="CLUSTER")] = "",
     timeout: Annotated[str, typer.Option(help="The most time for a rollout that is under way.")] = "2h",
 ) -> None:
-    """Settle what a lost run has left: a promotion that was cut off, a release of which nobody knows how it ended.
+    """Settle what a lost run has left: a promotion that was cut off, a release whose end is not known.
 
     A cluster is asked, and watched while its rollout is under way."""
     from functools import partial

@@ -18,6 +18,7 @@ def serve(
     port: PortOption = 8080,
     fault: FaultOption = "",
     env: Annotated[str, typer.Option("--env", help="Search in this environment's store (config/stores.yaml).")] = "",
+    live_in: Annotated[str, typer.Option(help="What is live in this environment of the shared record.")] = "",
     keyless: Annotated[
         bool, typer.Option("--keyless", help="Require no API key; for the loopback address only.")
     ] = False,
@@ -39,7 +40,7 @@ def serve(
         workspace = Workspace.find()
         stores = load_settings(workspace.config / "stores.yaml", Stores).using(env=env)
         telemetry = load_settings(workspace.config / "telemetry.yaml", TelemetrySettings)
-    folder = release or find_release(workspace, "")[1]
+    folder = release or find_release(workspace, "", live_in)[1]
     run_server(
         open_bundle(folder, workspace),
         host,

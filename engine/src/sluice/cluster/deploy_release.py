@@ -209,7 +209,7 @@ def _await_leaving(observer: RolloutObserver) -> None:
 
 
 def _skip_steps(observer: RolloutObserver) -> None:
-    """Promotes without steps and analyses: there is nothing to compare with, and nobody is served."""
+    """Promotes without steps and analyses: there is nothing to compare with, and no visitor yet."""
     if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
         raise SluiceError("the controller does not begin", remedy="is the controller of Argo Rollouts running?")
     patch(observer.client, f"{observer.target.path}/status", {"status": {"promoteFull": True}})

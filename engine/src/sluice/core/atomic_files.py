@@ -7,25 +7,27 @@ import json
 import os
 import threading
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
 
 
-def write_atomic(path: Path, content: bytes | str, *, sync: bool = True) -> None:
+def write_atomic(path: Path, content: bytes | str, *, sync: bool = True, mode: int = 0o666) -> None:
     """Writes through a temporary file in the same folder, syncs, renames. A full disk leaves the old file in place.
 
     Args:
         path: the file; its folder is made.
         content: text is written as UTF-8.
         sync: without it a power failure may leave a torn file; a killed process still does not.
+        mode: of the file, less what the process's umask takes away.
     """
     raw = content.encode() if isinstance(content, str) else content
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as stream:
+        with open(draft, "wb", opener=partial(os.open, mode=mode)) as stream:
             stream.write(raw)
             if sync:
                 stream.flush()
@@ -38,6 +40,18 @@ def write_atomic(path: Path, content: bytes | str, *, sync: bool = True) -> None
                 f"{path.parent}: no space left on the disk", remedy="free some space and run it again"
             ) from error
         raise
+
+
+def append_whole(path: Path, lines: bytes) -> None:
+    """Appends to a file that only this user can read: all or nothing, where nobody else appends at the same time."""
+    with open(path, "ab", buffering=0, opener=partial(os.open, mode=0o600)) as stream:
+        before, rest = stream.tell(), memoryview(lines)
+        try:
+            while rest:  # nearly full disks take a part, and refuse the next
+                rest = rest[stream.write(rest) :]
+        except OSError:
+            os.ftruncate(stream.fileno(), before)  # what was written before can still be read
+            raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -56,7 +70,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SluiceError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # the latter says where it is nested too deeply
         raise SluiceError(f"{path}: not valid JSON: {error}") from None
 
 
@@ -75,8 +89,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise SluiceError(f"{path}:{number}: not valid JSON: {error.msg}") from None
+        except (ValueError, RecursionError) as error:
+            raise SluiceError(f"{path}:{number}: not valid JSON: {getattr(error, 'msg', error)}") from None
         if not isinstance(row, dict):
             raise SluiceError(f"{path}:{number}: expected an object, found {type(row).__name__}")
         rows.append(row)

@@ -59,17 +59,22 @@ def parse_yaml(content: bytes, place: PurePath | str) -> tuple[Any, Lines]:
     except UnicodeDecodeError as error:
         raise SluiceError(f"{place}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: Lines = {}
-        if node is not None:
-            _collect_lines(node, (), lines)
-        return yaml.safe_load(text), lines
+        return bounded_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{place}:{mark.line + 1}" if mark else str(place)
         raise SluiceError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
+
+
+def bounded_yaml(text: str) -> tuple[Any, Lines]:
+    """As `parse_yaml`, of a text; yaml.YAMLError also for too many keys, aliases included, and for too much depth."""
+    try:
+        lines: Lines = {}
+        if (node := yaml.compose(text, Loader=yaml.SafeLoader)) is not None:
+            _collect_lines(node, (), lines)
+        return yaml.safe_load(text), lines
     except RecursionError:
-        raise SluiceError(f"{place}: not valid YAML: nested too deeply, or an alias that holds itself") from None
+        raise yaml.YAMLError("nested too deeply, or an alias that holds itself") from None
 
 
 def _collect_lines(node: yaml.Node, at: Place, lines: Lines) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from sluice.core.extras import hooks
 from sluice.data.data_policy import DocumentPolicy
 from sluice.data.rows import Document
-from sluice.data.scanning import LocatedRecord, ValidationIssue
+from sluice.data.scanning import LocatedRecord, ValidationIssue, leads_out
 
 # U+FFFD stands where a decoder met bytes it did not know; the others are written by no editor.
 _LOST = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -20,7 +20,9 @@ def check_files(corpus: Path, policy: DocumentPolicy) -> list[ValidationIssue]:
     for path in sorted(corpus.rglob("*")):
         if not path.is_file():
             continue
-        if path.suffix != ".md":
+        if leads_out(path, corpus):
+            faults.append(ValidationIssue(path, 1, "is a link that leads out of the folder: put the file itself here"))
+        elif path.suffix != ".md":
             faults.append(ValidationIssue(path, 1, _stranger(path)))
         elif (size := path.stat().st_size) > policy.max_bytes:
             faults.append(

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from sluice.core.atomic_files import write_atomic, write_jsonl
-from sluice.core.settings import Settings
+from sluice.core.settings import Settings, bounded_yaml
 from sluice.data.scanning import (
     LocatedRecord,
     ValidationIssue,
     describe,
+    leads_out,
     parse_line,
     read_text,
     require_whole,
@@ -147,7 +148,7 @@ def scan_corpus(
 
     Args:
         folder: of the corpus.
-        max_bytes: what is larger is not read, and no fault here: that is the caller's rule.
+        max_bytes: what is larger is not read, and no fault here: that is the caller's rule, as are links that lead out.
         keep: which documents are wanted.
 
     Returns:
@@ -157,7 +158,7 @@ def scan_corpus(
         return [], [ValidationIssue(folder, 1, "no such folder")]
     documents: list[LocatedRecord[Document]] = []
     faults: list[ValidationIssue] = []
-    paths = [path for path in sorted(folder.rglob("*.md")) if path.is_file()]
+    paths = [path for path in sorted(folder.rglob("*.md")) if path.is_file() and not leads_out(path, folder)]
     for path in paths:
         if max_bytes is not None and path.stat().st_size > max_bytes:
             continue
@@ -182,7 +183,7 @@ def _scan_document(path: Path) -> tuple[LocatedRecord[Document] | None, list[Val
             ValidationIssue(path, 1, f"no front matter: expected a block between two lines '---' with the keys {keys}")
         ]
     try:
-        head = yaml.safe_load(match[1]) or {}
+        head = bounded_yaml(match[1])[0] or {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = f"front matter is not valid YAML: {getattr(error, 'problem', error)}"

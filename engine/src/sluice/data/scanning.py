@@ -40,6 +40,11 @@ class LocatedRecord(Generic[T]):
         return ValidationIssue(self.path, self.line, what)
 
 
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a file of a folder is, by a link, one of another folder: none of the project's data."""
+    return not path.resolve().is_relative_to(folder.resolve())
+
+
 def require_whole(path: Path, scanned: tuple[list[LocatedRecord[T]], list[ValidationIssue]]) -> list[T]:
     """The records of a file or folder without a fault.
 
@@ -124,4 +129,4 @@ def describe(fault: dict[str, Any], keys: Sequence[str]) -> str:
         return f"unknown key {place!r}{nearest(place, list(keys))}"
     if fault["type"] == "missing":
         return f"key {place!r} is missing"
-    return f"{place}: {fault['msg']}, found {fault['input']!r}"
+    return f"{place}: {fault['msg']}, found {fault['input']!r:.200}"

@@ -184,7 +184,7 @@ class RecordedChat:
             return
         if self._replay:
             if isinstance(self._first, RemoteSpec):
-                # Without its address: whoever asks it finds the provider by name, in settings of their own.
+                # Without its address: the workflow that asks finds the provider by name in its own settings.
                 request = {"digest": key, "provider": self._first.name, "trial": record.trial}
                 request |= {"messages": [dict(message) for message in messages]}
                 self._cache.note_missing(key, request | {"parameters": asked.model_dump(mode="json")})

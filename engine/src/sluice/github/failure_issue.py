@@ -14,7 +14,7 @@ def report_trouble(title: str, needs: str, environment: Mapping[str, str], *, ma
     """Opens or updates the issue while a job fails; closes it when all succeeded.
 
     A job is skipped where the repository lacks what it needs, or because another failed: it says nothing by itself. One
-    that ran out of time or lost its runner is `cancelled`, and trouble; whoever cancels a whole run does not get here.
+    that ran out of time or lost its runner is `cancelled`, and trouble; a run that a person cancels does not get here.
 
     Args:
         title: Of the issue.

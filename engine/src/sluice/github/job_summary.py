@@ -18,15 +18,12 @@ def write_job_summary(markdown: str, environment: Mapping[str, str]) -> str:
         markdown: Cut at a line where the summary would be too long.
         environment: The variables of GitHub Actions.
     """
-    name = environment.get("GITHUB_STEP_SUMMARY")
-    if not name:
+    if not (name := environment.get("GITHUB_STEP_SUMMARY")):
         return "no job summary: GITHUB_STEP_SUMMARY is not set"
     path = Path(name)
-    there = path.stat().st_size if path.exists() else 0
     raw = (markdown.rstrip("\n") + "\n").encode()
-    room = LIMIT - there
-    whole = len(raw) <= room
-    if not whole:
+    room = LIMIT - (path.stat().st_size if path.exists() else 0)
+    if not (whole := len(raw) <= room):
         kept = raw[: max(0, room - len(_CUT.encode()))]
         raw = kept[: kept.rfind(b"\n") + 1] + _CUT.encode()
         if len(raw) > room:

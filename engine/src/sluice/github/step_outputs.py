@@ -24,8 +24,7 @@ def write_outputs(values: Mapping[str, str], environment: Mapping[str, str]) -> 
     for name, value in values.items():
         if not _NAME.fullmatch(name) or "\n" in value or "\r" in value:
             raise SluiceError(f"output {name!r} = {value!r}: a name is letters, digits, - and _; a value is one line")
-    path = environment.get("GITHUB_OUTPUT")
-    if not path:
+    if not (path := environment.get("GITHUB_OUTPUT")):
         return "no outputs: GITHUB_OUTPUT is not set"
     with Path(path).open("a", encoding="utf-8") as stream:
         stream.writelines(f"{name}={value}\n" for name, value in values.items())

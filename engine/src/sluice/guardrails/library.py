@@ -2,7 +2,7 @@
 
 Faker invents values for a schema, and the exporter over gRPC sends the library's own spans: 31 MB and a third of a
 second. The locks leave them out (engine/docs/decisions/locks.md), and while `import guardrails` runs, two classes stand
-in their places. They can be made, as the library does when it is imported; whoever uses one is told what is missing.
+in their places. They can be made, as the library does when it is imported; using one says what is missing.
 """
 
 from __future__ import annotations

@@ -107,8 +107,8 @@ def stage(workspace: Workspace, record: EnvironmentRecord, *, images: Images = I
 
 
 def reconcile(workspace: Workspace, record: EnvironmentRecord, end_of: Callable[[str], str] | None) -> str:
-    """Completes a promotion that was cut off, and settles the release of which nobody knows how it ended: its job ran
-    out of time, was cancelled or lost its runner, and its rollout may have gone on.
+    """Completes a promotion that was cut off, and settles the release whose end is not known: its job ran out of
+    time, was cancelled or lost its runner, and its rollout may have gone on.
 
     Args:
         workspace: The checkout.

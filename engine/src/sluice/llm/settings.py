@@ -211,8 +211,11 @@ def needs_local(specs: Sequence[ProviderSpec]) -> bool:
 
 
 def missing_keys(specs: Sequence[ProviderSpec]) -> list[str]:
-    """The variables that hold keys of these providers and are not set here, as on a pull request from a fork."""
+    """The variables that these providers are asked with and that are not set here, as on a pull request. Credentials of
+    AWS may lie elsewhere too, but on a runner of GitHub, where only the job itself can have signed in."""
     named = {spec.key_env for spec in specs if isinstance(spec, RemoteSpec) and spec.key_env}
+    if os.environ.get("GITHUB_ACTIONS") == "true" and any(isinstance(s, AwsSpec) and not s.key_env for s in specs):
+        named.add("AWS_ACCESS_KEY_ID")
     return sorted(name for name in named if not os.environ.get(name))
 
 

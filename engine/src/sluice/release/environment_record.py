@@ -97,7 +97,7 @@ class EnvironmentRecord:
         return next((event for event in self.newest() if event.event not in (*CLOSED_BY, "unknown")), None)
 
     def unknown(self) -> RecordEvent | None:
-        """The release of which nobody knows how it ended; None once something was said after it."""
+        """The release whose end is not known; None once something was said after it."""
         last = next(self.newest(), None)
         return last if last and last.event == "unknown" else None
 

@@ -7,6 +7,7 @@ plain ASGI.
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from sluice.serving.replies import error_response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]{1,5})?")  # `host`, `host:port`, `[address]:port`
 
 
 class LoopbackMiddleware:
@@ -37,11 +41,10 @@ class LoopbackMiddleware:
 def _refusal(scope: Scope) -> str:
     """The reason for a refusal; empty when the request is allowed."""
     headers = Headers(scope=scope)
-    host = headers.get("host", "").lower()
-    # `host`, `host:port`, `[address]:port`
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    if not _is_loopback(name):
-        return f"whoever asks for the host {host!r}"
+    host = ",".join(headers.getlist("host")).lower()  # two are no name
+    found = _HOST.fullmatch(host)
+    if found is None or not _is_loopback(found[1] or found[2]):
+        return f"a caller that asks for the host {host!r}"
     origins = [origin.lower() for origin in headers.getlist("origin")]
     return next((f"a page of {origin!r}" for origin in origins if origin.partition("://")[2] != host), "")
 

@@ -53,8 +53,8 @@ class ChatMessage(BaseModel):
     @field_validator("content", mode="before")
     @classmethod
     def _only_text(cls, value: Any) -> Any:
-        kinds = {part.get("type") for part in value if isinstance(part, dict)} if isinstance(value, list) else set()
-        if kinds - {"text"}:
+        parts = value if isinstance(value, list) else ()
+        if any(part.get("type") != "text" for part in parts if isinstance(part, dict)):
             raise ValueError("only parts of the type 'text' are offered")
         return value
 
@@ -143,11 +143,11 @@ def _whole(text: str) -> str:
 
 class FeedbackRequest(BaseModel):
     """`trace_id`: the `id` of the answer, with or without its prefix. `score`: 0 is bad, 1 is good. `release`: that of
-    the answer; without it, the release that takes the feedback counts as the one that answered."""
+    the answer, where it may be another than the one that takes the feedback."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    trace_id: str = Field(pattern=r"^(?:chatcmpl-)?[0-9a-f]{32}$")
+    trace_id: str = Field(pattern=r"^(?:chatcmpl-)?[0-9a-f]{48}$")
     score: StrictInt | StrictFloat = Field(ge=0, le=1)
     comment: str = Field("", max_length=2000)
     release: str | None = Field(None, pattern=r"^r-[0-9a-f]{12}$")

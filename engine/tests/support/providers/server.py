@@ -51,11 +51,13 @@ def _event(kind: str, payload: bytes) -> bytes:
     return frame({":event-type": kind, ":content-type": "application/json", ":message-type": "event"}, payload)
 
 
-def openai_blocks(words: Sequence[str] = WORDS, *, finish: str = "stop", calls: Calls = ()) -> Blocks:
+def openai_blocks(
+    words: Sequence[str] = WORDS, *, finish: str = "stop", calls: Calls = (), used: tuple[int, int] = USAGE
+) -> Blocks:
     def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None}
 
-    usage = {"prompt_tokens": USAGE[0], "completion_tokens": USAGE[1], "total_tokens": sum(USAGE)}
+    usage = {"prompt_tokens": used[0], "completion_tokens": used[1], "total_tokens": sum(used)}
     frames = [chunk({"role": "assistant", "content": ""}), *(chunk({"content": word}) for word in words)]
     for index, (name_id, name, arguments) in enumerate(calls):
         said = [{"id": name_id, "type": "function", "function": {"name": name, "arguments": ""}}]
@@ -195,14 +197,16 @@ class Upstream:
     not_http · cut (in the middle) · empty (an end without an answer) · error (an event in the stream, first) ·
     late_error (an event after the first word) · calls (the tools of CALLS)
 
-    `reply`: makes the text of an OpenAI answer, or the calls of tools, out of the request's messages, in place of
-    `WORDS`. `template_takes_tools`: what llama.cpp says of its chat template.
+    `reply`: makes the text of an answer, or the calls of tools, out of the request's messages, in place of `WORDS`; not
+    in Anthropic's format. `used`: the tokens that an answer in OpenAI's format says it took. `template_takes_tools`:
+    what llama.cpp says of its chat template.
     """
 
     def __init__(self) -> None:
         self.script: list[str] = ["normal"]
         self.asked: list[Asked] = []
         self.reply: Callable[[list[dict[str, Any]]], str | Calls] | None = None
+        self.used = USAGE
         self.template_takes_tools = True
         self.url = ""
         self._loop = asyncio.new_event_loop()
@@ -246,11 +250,14 @@ class Upstream:
         word, _, figure = self.next_word().partition(":")
         kind = next(kind for ending, kind in _PATHS.items() if request.path.endswith(ending))
         form = FORMATS[kind]
+        if self.used != USAGE:
+            form = replace(form, blocks=partial(openai_blocks, used=self.used))
         if self.reply is not None:
             said = self.reply(asked.json["messages"])
             words, calls = ([said], ()) if isinstance(said, str) else ([], said)
-            finish = "tool_calls" if calls else "stop"
-            form = replace(form, blocks=partial(openai_blocks, words, finish=finish, calls=calls))
+            finish = {} if kind == "bedrock" else {"finish": "tool_calls" if calls else "stop"}
+            made = {"bedrock": bedrock_blocks, "sagemaker": sagemaker_blocks}.get(kind, openai_blocks)
+            form = replace(form, blocks=partial(made, words, calls=calls, **finish))
         asked.begun.set()
         try:
             return await self._act(request, form, word, figure)

@@ -18,11 +18,12 @@ import boto3
 import pytest
 import yaml
 
+from support.aws.moto_server import aws_server, make_stack
 from support.aws.trust_conditions import lets_in
 from unit.aws.conftest import REPOSITORY, ROOT, TEMPLATE
 
 GITHUB = "token.actions.githubusercontent.com"
-ROLES = ("build", "deploy-pre", "deploy-live", "serving", "sagemaker")
+ROLES = ("build", "evaluation", "deploy-pre", "deploy-live", "serving", "sagemaker")
 # Actions that AWS defines without a resource.
 WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
 
@@ -100,10 +101,11 @@ IMMUTABLE = "repo:octo@123/assistant@456"
 def test_a_role_is_for_runs_of_main_outside_or_inside_of_one_environment(repository: str) -> None:
     subjects = {
         "build": ["ref:refs/heads/main", "environment:evaluation"],
+        "evaluation": ["environment:evaluation"],
         "deploy-pre": ["environment:pre"],
         "deploy-live": ["environment:live"],
     }
-    everything = [one for some in subjects.values() for one in some]
+    everything = list(dict.fromkeys(one for some in subjects.values() for one in some))
     for role in subjects:
         let_in = [one for one in everything if lets_in(trust(role), {**MAIN, "sub": f"{repository}:{one}"})]
         assert let_in == subjects[role]
@@ -136,7 +138,8 @@ def test_a_role_is_for_runs_of_main_outside_or_inside_of_one_environment(reposit
 )
 @pytest.mark.usefixtures("stack")
 def test_nobody_else_is_let_in(claims: dict[str, str]) -> None:
-    assert not [role for role in ("build", "deploy-pre", "deploy-live") if lets_in(trust(role), {**MAIN, **claims})]
+    roles = ("build", "evaluation", "deploy-pre", "deploy-live")
+    assert not [role for role in roles if lets_in(trust(role), {**MAIN, **claims})]
 
 
 @pytest.mark.parametrize("absent", ["aud", "sub", "ref", "repository_id"])
@@ -193,6 +196,51 @@ def test_an_environment_writes_its_own_record_and_nothing_else() -> None:
     shared = parsed(held["Document"])
     actions = {action for one in shared["Statement"] for action in as_list(one["Action"])}
     assert all(action.split(":")[1].startswith(("Get", "List", "BatchGet", "Describe")) for action in actions)
+
+
+MODELS = (
+    "arn:aws:bedrock:eu-west-3::foundation-model/anthropic.claude-3-5-haiku-20241022-v1:0",
+    "arn:aws:sagemaker:eu-west-3:123456789012:endpoint/answers",
+)
+
+
+def test_who_asks_models_for_pull_requests_may_do_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+    loopback: None,  # noqa: ARG001 - opens the network to this machine
+) -> None:
+    with aws_server(monkeypatch, region="eu-west-3"):
+        numbers = {"OwnerId": "123", "RepositoryId": "456"}
+        make_stack(TEMPLATE, Repository=REPOSITORY, Name="assistant", Models=",".join(MODELS), **numbers)
+        iam = boto3.client("iam")
+        assert iam.list_role_policies(RoleName="assistant-evaluation")["PolicyNames"] == []
+        for role in ("evaluation", "build", "serving"):
+            (attached,) = iam.list_attached_role_policies(RoleName=f"assistant-{role}")["AttachedPolicies"]
+            assert attached["PolicyName"] == "assistant-models"
+        version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
+        held = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"]
+        (statement,) = parsed(held["Document"])["Statement"]
+        assert {action.split(":")[1].partition("With")[0] for action in statement["Action"]} == {
+            "InvokeModel",
+            "InvokeEndpoint",
+        }
+        assert statement["Resource"] == list(MODELS)
+
+
+@pytest.mark.usefixtures("stack")
+def test_without_models_the_role_may_do_nothing() -> None:
+    iam = boto3.client("iam")
+    assert iam.list_role_policies(RoleName="assistant-evaluation")["PolicyNames"] == []
+    assert iam.list_attached_role_policies(RoleName="assistant-evaluation")["AttachedPolicies"] == []
+
+
+def test_only_artefacts_are_removed_by_main_alone_and_can_be_brought_back() -> None:
+    resources = template()["Resources"]
+    removing = [(name, one) for name, one in policies(resources) if "s3:DeleteObject" in as_list(one["Action"])]
+    ((name, statement),) = removing
+    assert (name, statement["Resource"]) == ("BuildRole", {"Sub": "${Artefacts.Arn}/sha256/*"})
+    rules = resources["Artefacts"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    (removed,) = [rule for rule in rules if "NoncurrentVersionExpiration" in rule]
+    assert (removed["Prefix"], removed["NoncurrentVersionExpiration"]["NoncurrentDays"]) == ("sha256/", 30)
 
 
 def test_no_policy_is_wider_than_what_it_names() -> None:
@@ -278,7 +326,7 @@ def test_the_provider_is_github_s_and_may_be_there_already() -> None:
     provider = content["Resources"]["GitHub"]
     assert provider["Properties"] == {"Url": f"https://{GITHUB}", "ClientIdList": ["sts.amazonaws.com"]}
     assert provider["Condition"] == "MakesProvider"
-    for role in ("BuildRole", "StagingRole", "ProductionRole"):
+    for role in ("BuildRole", "EvaluationRole", "StagingRole", "ProductionRole"):
         (statement,) = content["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
         either = ["MakesProvider", {"Ref": "GitHub"}, {"Ref": "OidcProvider"}]
         assert statement["Principal"] == {"Federated": {"If": either}}

@@ -46,7 +46,8 @@ def test_an_evaluation_is_recorded_once_with_all_that_belongs_to_it(tmp_path: Pa
     # MLflow promises no order of a dataset's rows: within one millisecond it is that of their random ids.
     rows = kept.to_df()
     expected = {row["question"]: answer["expected"] for row, answer in zip(rows.inputs, rows.expectations, strict=True)}
-    assert expected == {"What is a?": ["a"], "What is b?": ["b"]} and len(rows) == 2
+    assert expected == {"What is a?": ["a"], "What is b?": ["b"]}
+    assert len(rows) == 2
 
     def never(*_: Any) -> None:
         raise AssertionError("MLflow was opened for what is recorded already")

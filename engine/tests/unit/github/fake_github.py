@@ -92,6 +92,8 @@ class FakeGitHub:
                 return 200, {"login": LOGINS[token]}
             return 403, {"message": "Resource not accessible by integration"}
         place, _, query = path.partition("?")
+        if method == "GET" and place == f"/repos/{REPOSITORY}":
+            return 200, {"full_name": REPOSITORY, "url": f"{self.url}{place}", "template_repository": None}
         if method == "GET" and place == COMMENTS:
             return 200, list(self.comments.values())
         if method == "GET" and place == f"{ISSUES}/7":

@@ -20,7 +20,7 @@ import pytest
 from requests import Session
 
 from sluice import cli
-from sluice.core import git
+from sluice.core import extras, git
 from sluice.core.atomic_files import read_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
@@ -316,6 +316,19 @@ def test_a_page_of_docs_is_no_release(road: Road, capsys: pytest.CaptureFixture[
     assert road.run("release", "plan", *ENV) == 0
     assert road.outputs()["make"] == "false"
     assert "Nothing to release: nothing that a release is made of or deployed by has changed" in capsys.readouterr().out
+
+
+def test_without_a_place_to_keep_releases_a_run_on_github_makes_none_and_says_what_is_missing(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLUICE_ARTEFACTS")
+    monkeypatch.setattr(extras, "extras", dict)
+    assert road.run("release", "plan", *ENV) != 0  # a person's command names what it needs
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert road.run("release", "plan", *ENV) == 0
+    assert (road.outputs()["make"], road.outputs()["unknown"]) == ("false", "")
+    (said,) = Path(road.environment["GITHUB_STEP_SUMMARY"]).read_text().split("### Nothing to release")[1:]
+    assert "SLUICE_ARTEFACTS names no artifact store, and the extra registry" in said
 
 
 def test_a_page_of_docs_does_not_take_up_what_was_refused(road: Road) -> None:

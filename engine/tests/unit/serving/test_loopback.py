@@ -55,6 +55,12 @@ def test_any_name_of_this_machine_is_answered(client: Client, host: str) -> None
         "[2001:db8::1]:8080",
         "0.0.0.0:8080",
         "",
+        "[::1].evil.example",
+        "[::1",
+        "::1]",
+        "127.0.0.1:8090:evil",
+        "127.0.0.1:",
+        "127.0.0.1, evil.example",
     ],
 )
 @pytest.mark.parametrize("path", [CHAT, "/version", "/metrics", "/", "/nowhere"])
@@ -98,3 +104,9 @@ def test_with_keys_the_key_decides(
     assert client.send("POST", CHAT, json=BODY, headers=headers).status_code == 401
     headers["authorization"] = f"Bearer {secret}"
     assert client.send("POST", CHAT, json=BODY, headers=headers).status_code == 200
+
+
+def test_weakness_10_a_second_host_is_none(client: Client) -> None:
+    hosts = [("host", "127.0.0.1"), ("host", "evil.example")]
+    for headers in (hosts, hosts[::-1], [hosts[0], hosts[0]]):
+        assert client.send("GET", "/version", headers=headers).status_code == 403

@@ -115,6 +115,10 @@ def test_a_defect_or_an_undescribed_status_would_be_found(error: Exception, said
         b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
         b"[" * 4000,
         b'{"messages": ' * 200,
+        b'{"messages": [{"role": "user", "content": [{"type": ["text"]}]}]}',  # weakness 7
+        b'{"messages": [{"role": "user", "content": [{"type": {"text": 1}, "text": "x"}]}]}',
+        b'{"messages": [{"role": "user", "content": [{"text": "x"}, ["text"], 1, null]}]}',
+        b'{"messages": [{"role": "user", "content": "x"}], "tool_choice": [[{}]], "modalities": [["text"]]}',
     ],
 )
 def test_strange_json_is_never_a_defect(bundle: ReleaseBundle, content: bytes) -> None:

@@ -18,6 +18,10 @@ EXTRA = Extra(
             "collects the files that no manifest names by itself",
             "the package the repository as its admin",
         ),
+        "engine/docs/reference/workflows.md": ("`prune` removes releases",),
     },
-    entries={"config/gates.yaml": ("gates > stage=index",)},
+    entries={
+        ".github/workflows/nightly.yml": ("jobs > prune", "jobs > report > needs > =prune"),
+        "config/gates.yaml": ("gates > stage=index",),
+    },
 )

@@ -69,8 +69,8 @@ def _checks(
         (f"{names.name}-deploy-{names.environments[0]}", f"environment:{names.environments[0]}"),
         (f"{names.name}-deploy-{names.environments[1]}", f"environment:{names.environments[1]}"),
     ):
-        ways = _ways_in(scope, repository, subjects)
-        yield f"role {role}", lambda role=role, ways=ways: _trust(client("iam"), role, ways, stack)  # type: ignore[misc]
+        ways = ways_in(scope, repository, subjects)
+        yield f"role {role}", lambda role=role, ways=ways: trust(client("iam"), role, ways, stack)  # type: ignore[misc]
     serving = f"{names.name}-serving"
     yield f"role {serving}", lambda: service_role(client("iam"), serving, "pods.eks.amazonaws.com", stack)
     yield f"images {names.name}", lambda: _images(client("ecr"), names.name, stack)
@@ -99,8 +99,14 @@ def _provider(iam: Any, mend: str) -> Diagnosis:
     return passed("sign-in from GitHub", found)
 
 
-def _ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.Pattern[str]:
-    """A role's condition as JSON. The numbers are GitHub's where a run of a workflow has them, else any that agree."""
+def ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.Pattern[str]:
+    """A role's condition as JSON. The numbers are GitHub's where a run of a workflow has them, else any that agree.
+
+    Args:
+        scope: where is looked.
+        repository: owner/name.
+        subjects: what the role is for, such as environment:production.
+    """
     owner, _, name = map(re.escape, repository.partition("/"))
     owner_id = scope.environment.get("GITHUB_REPOSITORY_OWNER_ID") or r"\d+"
     repository_id = scope.environment.get("GITHUB_REPOSITORY_ID") or r"\d+"
@@ -119,8 +125,15 @@ def _ways_in(scope: DiagnosisScope, repository: str, subjects: list[str]) -> re.
     return re.compile(rf'\{{"StringEquals": \{{{pairs}\}}\}}')
 
 
-def _trust(iam: Any, role: str, ways: re.Pattern[str], mend: str) -> Diagnosis:
-    """Exactly one statement, and each claim by equality. Anything else lets others in, or nobody."""
+def trust(iam: Any, role: str, ways: re.Pattern[str], mend: str) -> Diagnosis:
+    """Exactly one statement, and each claim by equality. Anything else lets others in, or nobody.
+
+    Args:
+        iam: client of boto3.
+        role: its name.
+        ways: of `ways_in`.
+        mend: what to do where it trusts others.
+    """
     what = f"role {role}"
     statements = _statements(iam, role)
     if len(statements) != 1:

@@ -1,7 +1,7 @@
 """Checks a cluster with kubectl, as `sluice deploy` uses it: kinds, namespace, Secrets and permissions for each
 overlay.
 
-The expected objects are those of the rendered overlay. Only the names of Secrets are read.
+The expected objects are those of the rendered overlay. Of Secrets only names are read, their own and those of keys.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 from sluice.cluster.manifests import ARGO_FLAGS, kubectl, parse, render
 from sluice.core.errors import SluiceError
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, run_program, unverified
+from sluice.llm.model_files import Models
+from sluice.llm.settings import RemoteSpec, load_providers
 
 # Which project brings the kinds of a group, and how it is installed.
 _RELEASES = "https://github.com/argoproj/argo-rollouts/releases/download"
@@ -58,6 +60,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
             yield Diagnosis(f"{overlay}: overlay", "missing", error.message, f"ls {folder.parent}")
             continue
         yield from _overlay(call, overlay, documents, groups)
+        yield from _variables(call, scope, overlay, documents)
 
 
 _REVIEWS = "authorization.k8s.io/v1"
@@ -165,6 +168,8 @@ def _names_in(value: Any) -> Iterator[str]:
         for key, inner in value.items():
             if key == "secretName" and isinstance(inner, str):
                 yield inner
+            elif key == "imagePullSecrets":
+                yield from (one["name"] for one in inner)
             elif key in ("secretKeyRef", "secretRef") and isinstance(inner, dict) and not inner.get("optional"):
                 yield inner["name"]
             else:
@@ -172,6 +177,33 @@ def _names_in(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _names_in(inner)
+
+
+def _variables(call: _Kubectl, scope: DiagnosisScope, overlay: str, documents: list[Any]) -> Iterator[Diagnosis]:
+    """What config/providers.yaml asks models with, in the pods of the service. Of Secrets the names of keys alone are
+    printed by kubectl."""
+    chat = load_providers(scope.root / "config" / "providers.yaml", roles=Models.roles()).chat
+    needed = {name for one in chat if isinstance(one, RemoteSpec) for name in (one.key_env, one.base_url_env) if name}
+    namespace = next(one["metadata"]["name"] for one in documents if one["kind"] == "Namespace")
+    (rollout,) = [one for one in documents if one["kind"] == "Rollout"]
+    container = rollout["spec"]["template"]["spec"]["containers"][0]
+    needed -= {one["name"] for one in container.get("env", ())}
+    secrets = [one["secretRef"]["name"] for one in container.get("envFrom", ()) if "secretRef" in one]
+    folder = f"k8s/overlays/{overlay}/kustomization.yaml"
+    for name in sorted(needed):
+        what, there = f"{overlay}: variable {name}", False
+        mend = f"add ../../../engine/k8s/components/provider-keys to the components of {folder}"
+        for secret in secrets:
+            keys = "go-template={{range $name, $value := .data}}{{$name}} {{end}}"
+            code, said = call("get", "secret", secret, "-n", namespace, "-o", keys)
+            mend = f"kubectl create secret generic {secret} -n {namespace} --from-env-file keys.env, with {name}=…"
+            if code:
+                yield unverified(what, said, mend)
+                break
+            there = there or name in said.split()
+        else:
+            found = f"not in {', '.join(secrets)}" if secrets else "no pod of the service has it"
+            yield passed(what, "in the pods") if there else Diagnosis(what, "missing", found, mend)
 
 
 def _there(call: _Kubectl, what: str, words: tuple[str, ...], mend: str) -> Diagnosis:

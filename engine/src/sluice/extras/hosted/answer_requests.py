@@ -27,6 +27,8 @@ from sluice.llm.roles import open_chat
 from sluice.llm.settings import RemoteSpec
 from sluice.serving.settings import ServiceSettings
 
+_ROLE = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # of the sign-in to AWS, which the step that asks has
+
 
 def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[list[dict[str, Any]], float, int]:
     """Answers requests: out of the response cache, else by their providers.
@@ -44,16 +46,20 @@ def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[li
     cache = ResponseCache(workspace.state / FOLDER)
     seconds = load_settings(workspace.config / "service.yaml", ServiceSettings).llm.timeout_seconds
     specs = {id(one.spec): one.spec for one in requests}
-    keys = {os.environ.get(spec.key_env or "") or "" for spec in specs.values()}
+    named = {*_ROLE, *(spec.key_env for spec in specs.values() if spec.key_env)}
+    keys = {os.environ.get(name, "") for name in named}
     forbidden = [form for key in keys if key for form in key_forms(key)]
     missing = [one for one in requests if cache.get(one.request.digest) is None]
 
     spent: list[float] = []
+    guessed: list[float] = []
 
     def opened(spec: RemoteSpec) -> ChatProvider:
         most = max(one.most_dollars for one in missing if one.spec is spec) / (spec.retries + 1)
         model = open_chat([spec], local_url=None)
-        model.observers.append(lambda attempt: spent.append(most if attempt.cost is None else attempt.cost))
+        model.observers.append(
+            lambda attempt: guessed.append(most) if attempt.cost is None else spent.append(attempt.cost)
+        )
         return AnswersWithoutKeys(model, forbidden)
 
     async def ask_all() -> None:
@@ -75,8 +81,9 @@ def answer(workspace: Workspace, requests: Sequence[AllowedRequest]) -> tuple[li
         log.disabled = False
     values = {one.request.digest: cache.get(one.request.digest) for one in requests}
     lines = [{"digest": digest, "value": value} for digest, value in values.items() if value is not None]
-    # An attempt of unknown cost counts as the dearest; all of them together never as more than was reserved.
-    dollars = min(sum(spent), sum(one.most_dollars for one in missing))
+    # An attempt of unknown cost counts as the dearest, and all together as no more than was reserved; what a provider
+    # has counted itself counts as it is.
+    dollars = max(sum(spent), min(sum(spent) + sum(guessed), sum(one.most_dollars for one in missing)))
     return lines, dollars, len(requests) - len(lines)
 
 

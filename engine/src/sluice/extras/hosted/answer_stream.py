@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any
 from urllib.parse import quote
 
 from sluice.llm.chat import ChatProvider, Delta, Messages
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters
+
+_NUMBERED = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 class AnswersWithoutKeys:
@@ -23,11 +27,18 @@ class AnswersWithoutKeys:
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
-        text = ""
+        text, calls = "", dict[Any, str]()
         async with aclosing(self._inner.stream(messages, parameters, deadline=deadline)) as stream:
             async for delta in stream:
                 text += delta.text
-                if any(form in text.lower() for form in self._forbidden):
+                for piece in delta.tool_calls:
+                    index = piece.get("index")
+                    said = (piece.get("id"), piece.get("name"), piece.get("args"))
+                    calls[index] = calls.get(index, "") + "".join(part or "" for part in said)
+                # The arguments of a call are JSON, in which each character may be written by its number.
+                plain = [_NUMBERED.sub(lambda found: chr(int(found[1], 16)), one) for one in calls.values()]
+                seen = [text.lower(), *(one.lower() for one in (*calls.values(), *plain))]
+                if any(form in one for form in self._forbidden for one in seen):
                     raise ProviderError(FailureKind.GARBAGE, "an answer that holds a key")
                 yield delta
 

@@ -23,11 +23,22 @@ NAME = "answers.jsonl"
 REFUSED = "answers-refused"  # below .sluice/: why the last requests were not answered
 
 
+class _CallPiece(Settings):
+    """A piece of a call of a tool, in LangChain's form."""
+
+    type: Literal["tool_call_chunk"]
+    index: int | str | None
+    id: str | None
+    name: str | None
+    args: str | None
+
+
 class _Response(Settings):
     """An entry of the response cache, as recorded_chat.py writes it."""
 
     text: str
-    finish_reason: Literal["stop", "length", "content_filter"]
+    tool_calls: tuple[_CallPiece, ...] = ()
+    finish_reason: Literal["stop", "length", "content_filter", "tool_calls"]
     usage: tuple[int, int] | None
     provider: str
     model: str
@@ -76,7 +87,7 @@ def bring_answers(workspace: Workspace, repository: Repository, environment: Map
             continue
         for line in _lines(raw):
             if line.value is not None:
-                cache.put(line.digest, line.value.model_dump(mode="json"))
+                cache.put(line.digest, line.value.model_dump(mode="json", exclude_unset=True))
                 brought += 1
             elif latest:
                 write_atomic(workspace.state / REFUSED, line.refused)

@@ -27,7 +27,7 @@ from sluice.github.github_client import open_repository
 
 _MOST_FILE_BYTES = 256 << 20
 _STRANGER = "the author may not write to the repository"
-_BY_HAND = "whoever may starts answer-requests by hand, with the number of the run"
+_BY_HAND = "a maintainer can start answer-requests by hand, with the number of the run"
 
 
 class CheckedRun(NamedTuple):
@@ -72,7 +72,7 @@ def check_run(workspace: Workspace, run: int, out: Path, environment: Mapping[st
         except (RefusedRequestsError, UnusableArtifactError) as error:
             write_jsonl(out / answers_file.NAME, [answers_file.refusal(error)])
             return CheckedRun("refused", f"Refused, nothing was asked: {error}")
-    write_jsonl(out / request_file.NAME, [one.request.model_dump(mode="json", exclude_none=True) for one in allowed])
+    write_jsonl(out / request_file.NAME, [one.request.model_dump(mode="json", exclude_unset=True) for one in allowed])
     write_json(out / spend_ledger.FILE, asdict(Spend(waiting.number, waiting.change, dollars)))
     return CheckedRun("ask", f"{len(allowed)} requests, {len(new)} of them new: {dollars:.4f} dollars at most.")
 

@@ -6,18 +6,24 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from sluice.extras.doctor.aws import trust, ways_in
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed
+from sluice.extras.doctor.github import repository_of
 from sluice.extras.doctor.github_environments import environment
 from sluice.llm.model_files import Models
-from sluice.llm.settings import KEYS, RemoteSpec, load_providers
+from sluice.llm.settings import KEYS, AwsSpec, RemoteSpec, load_providers
 
 ENVIRONMENT = "evaluation"
+ROLE = "AWS_EVALUATION_ROLE_ARN"
 Ask = Callable[[str], Any]
 
 
 def secrets() -> dict[str, str]:
-    """Secrets of the workflows that the repository itself need not have."""
-    return {KEYS: f"hosted models; it belongs into the environment `{ENVIRONMENT}`"}
+    """Secrets and variables of the workflows that the repository itself need not have."""
+    return {
+        KEYS: f"hosted models; it belongs into the environment `{ENVIRONMENT}`",
+        ROLE: "models on AWS that are asked without a key",
+    }
 
 
 def checks(
@@ -30,19 +36,47 @@ def checks(
         repository: owner/name.
         branch: the default one.
     """
-    path = scope.root / "config" / "providers.yaml"
-    if not path.is_file():
-        return
-    providers = load_providers(path, roles=Models.roles())
-    hosted = [one for one in (*providers.chat, *providers.judge) if isinstance(one, RemoteSpec) and one.key_env]
+    hosted = _hosted(scope)
+    keyed = [one for one in hosted if one.key_env]
     if hosted:
         what = f"environment {ENVIRONMENT}"
         yield what, f"gh api repos/{repository}/environments", partial(environment, repository, branch, ENVIRONMENT)
+    if keyed:
         mend = f"gh secret set {KEYS} --env {ENVIRONMENT}   # a line NAME=key for each key_env of config/providers.yaml"
-        yield f"secret {KEYS} of {ENVIRONMENT}", mend, lambda ask: _secret(ask, mend)
+        yield f"secret {KEYS} of {ENVIRONMENT}", mend, lambda ask: _held(ask, "secret", KEYS, mend)
+    if len(keyed) < len(hosted):
+        own = f"gh variable set {ROLE} --env {ENVIRONMENT}   # output EvaluationRole of engine/aws/bootstrap.yaml"
+        yield f"variable {ROLE} of {ENVIRONMENT}", own, lambda ask: _held(ask, "variable", ROLE, own)
 
 
-def _secret(ask: Ask, mend: str) -> Iterator[Diagnosis]:
-    there = {one["name"] for one in ask(f"/environments/{ENVIRONMENT}/secrets?per_page=100")["secrets"]}
-    what = f"secret {KEYS} of {ENVIRONMENT}"
-    yield passed(what, "set") if KEYS in there else Diagnosis(what, "missing", "not set", mend)
+def account_checks(
+    scope: DiagnosisScope, client: Callable[[str], Any], stack: str
+) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
+    """What `sluice doctor aws` looks at: the role that models on AWS are asked with.
+
+    Args:
+        scope: where is looked.
+        client: of boto3, by the name of a service.
+        stack: the command that mends it.
+    """
+    if any(not one.key_env for one in _hosted(scope)):
+        role = f"{scope.names.name}-evaluation"
+        ways = ways_in(scope, repository_of(scope) or scope.names.repository, [f"environment:{ENVIRONMENT}"])
+        yield f"role {role}", lambda: trust(client("iam"), role, ways, stack)
+
+
+def _hosted(scope: DiagnosisScope) -> list[RemoteSpec]:
+    """Who is asked with a key, or on AWS with a role."""
+    path = scope.root / "config" / "providers.yaml"
+    if not path.is_file():
+        return []
+    providers = load_providers(path, roles=Models.roles())
+    remote = [one for one in (*providers.chat, *providers.judge) if isinstance(one, RemoteSpec)]
+    return [one for one in remote if one.key_env or isinstance(one, AwsSpec)]
+
+
+def _held(ask: Ask, kind: str, name: str, mend: str) -> Iterator[Diagnosis]:
+    """A secret or a variable of the environment."""
+    there = {one["name"] for one in ask(f"/environments/{ENVIRONMENT}/{kind}s?per_page=100")[f"{kind}s"]}
+    what = f"{kind} {name} of {ENVIRONMENT}"
+    yield passed(what, "set") if name in there else Diagnosis(what, "missing", "not set", mend)

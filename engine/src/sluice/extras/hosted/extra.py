@@ -12,6 +12,7 @@ EXTRA = Extra(
         "schemas": "request_file:schemas",
         "variables": "doctor:secrets",
         "github": "doctor:checks",
+        "account": "doctor:account_checks",
     },
     files=(
         ".github/workflows/answer-requests.yml",
@@ -32,7 +33,13 @@ EXTRA = Extra(
         ),
         ".github/workflows/nightly.yml": (
             "jobs > evaluate > environment",
+            "jobs > evaluate > permissions > id-token",
+            "jobs > evaluate > steps > name=Sign in to AWS, for models that are asked without a key",
             "jobs > evaluate > steps > name=Train, ask every case, gates, rehearsal > env",
+            "jobs > red-team > environment",
+            "jobs > red-team > permissions > id-token",
+            "jobs > red-team > steps > name=Sign in to AWS, for models that are asked without a key",
+            "jobs > red-team > steps > name=Attack what main would release, with and without its guards > env",
         ),
         ".github/workflows/release.yml": (
             "jobs > release > environment",
@@ -43,6 +50,7 @@ EXTRA = Extra(
     },
     lines={
         ".github/workflows/ci.yml": ("What is not in it is answered then: answer-requests.yml",),
+        "docs/aws.md": ("`sluice-evaluation`", "AWS_EVALUATION_ROLE_ARN"),
         "engine/docs/README.md": ("pull requests with a hosted model, which have no key",),
         "docs/hosted-models.md": ("On GitHub set one secret, `PROVIDER_KEYS`",),
         "engine/docs/decisions/README.md": ("pull requests are compared without a key",),

@@ -1,4 +1,4 @@
-"""requests.jsonl: requests that a pull request's job could not replay, as data. Whoever reads it trusts none of it.
+"""requests.jsonl: requests that a pull request's job could not replay, as data that is not trusted.
 
 A fault is told by its line and its kind. Nothing of the file is repeated, not even the name of a key: faults are read
 by people and in logs.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,7 +18,7 @@ from sluice.core.atomic_files import write_jsonl
 from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.extras.hosted.limits import HostedLimits
-from sluice.llm.chat import AnswerConstraint
+from sluice.llm.chat import AnswerConstraint, ToolParameters
 from sluice.prompts import ModelParameters
 
 NAME = "requests.jsonl"
@@ -26,6 +26,8 @@ SCHEMA = 1
 # A line holds little beside its messages, whose characters JSON writes with six bytes at most.
 _BESIDE_MESSAGES = 64 * 1024
 _ESCAPED = 6
+# What vendors write around tools, in tokens: Anthropic's pricing page names 804 at most.
+_ABOUT_TOOLS = 1024
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -33,11 +35,63 @@ class RefusedRequestsError(SluiceError):
     """A file of requests is refused as a whole: nothing of it is asked."""
 
 
+class CalledFunction(Settings):
+    """What a model has called, as it wrote it."""
+
+    name: str = Field(max_length=256)
+    arguments: str
+
+
+class RequestToolCall(Settings):
+    """A call in a message of the assistant."""
+
+    type: Literal["function"]
+    id: str = Field(max_length=256)
+    function: CalledFunction
+
+
 class RequestMessage(Settings):
     """One message of the chat, as it is sent."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[RequestToolCall, ...] = Field((), max_length=128)
+    tool_call_id: str | None = Field(None, max_length=256)
+
+    @model_validator(mode="after")
+    def _of_its_role(self) -> Self:
+        if (self.role == "tool") != (self.tool_call_id is not None) or (self.tool_calls and self.role != "assistant"):
+            raise ValueError("a call or the result of one, of somebody else")
+        return self
+
+
+class ToolFunction(Settings):
+    """A tool of the application. `parameters`: its JSON Schema."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class RequestTool(Settings):
+    """A function alone: tools of a vendor's own would search, run code or call addresses at the key's cost."""
+
+    type: Literal["function"]
+    function: ToolFunction
+
+
+class NamedFunction(Settings):
+    """The tool that must be called."""
+
+    name: str = Field(max_length=128)
+
+
+class RequestToolChoice(Settings):
+    """Which tool must be called, in the form of OpenAI's API."""
+
+    type: Literal["function"]
+    function: NamedFunction
 
 
 class RequestParameters(Settings):
@@ -49,6 +103,14 @@ class RequestParameters(Settings):
     seed: int = Field(ge=-(2**63), lt=2**63, strict=True)
     stop: tuple[str, ...] = Field((), max_length=16)
     grammar: str | None = Field(None, max_length=32 * 1024)
+    tools: tuple[RequestTool, ...] | None = Field(None, min_length=1, max_length=128)
+    tool_choice: Literal["auto", "none", "required"] | RequestToolChoice | None = None
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if (self.tools is None) != (self.tool_choice is None) or (self.tools and self.grammar is not None):
+            raise ValueError("tools, the choice of one and a grammar do not go together")
+        return self
 
 
 class ProviderRequest(Settings):
@@ -62,24 +124,43 @@ class ProviderRequest(Settings):
     trial: int = Field(ge=0, le=1000, strict=True, description="which of several answers it is")
 
     @model_validator(mode="after")
-    def _is_unicode(self) -> Self:
-        texts = [message.content for message in self.messages]
-        texts += [*self.parameters.stop, self.parameters.grammar or ""]
-        if any(_SURROGATE.search(text) for text in texts):
+    def _is_text(self) -> Self:
+        written = json.dumps(self.model_dump(), ensure_ascii=False, allow_nan=False)  # ValueError: infinity, too deep
+        if _SURROGATE.search(written):
             raise ValueError("half a character")
+        for tool in self.parameters.tools or ():
+            if not all(reference.startswith("#") for reference in _references(tool.function.parameters)):
+                raise ValueError("a schema that is elsewhere")
         return self
 
     @property
     def size(self) -> int:
-        """Bytes that are sent and may be counted as tokens: no tokenizer makes more tokens than bytes."""
+        """Bytes that are sent and may be counted as tokens: no tokenizer makes more tokens than bytes. Of tools and
+        their calls, the widest form in which a vendor may show them to the model."""
         texts = [message.content for message in self.messages]
-        return sum(len(text.encode()) + 16 for text in (*texts, self.parameters.grammar or ""))
+        told = sum(len(text.encode()) + 16 for text in (*texts, self.parameters.grammar or ""))
+        calls = [message.model_dump(include={"tool_calls", "tool_call_id"}) for message in self.messages]
+        tools = self.parameters.model_dump(include={"tools", "tool_choice"})
+        if self.parameters.tools is None and not any(one["tool_calls"] or one["tool_call_id"] for one in calls):
+            return told
+        return told + len(json.dumps([tools, calls], indent=4)) + _ABOUT_TOOLS
 
-    def asked(self) -> tuple[list[dict[str, str]], ModelParameters]:
+    def asked(self) -> tuple[list[dict[str, Any]], ModelParameters]:
         """The messages and parameters, as the chain would send them."""
-        kind = AnswerConstraint if self.parameters.grammar is not None else ModelParameters
-        values = self.parameters.model_dump(exclude_none=True)
-        return [m.model_dump() for m in self.messages], kind.model_validate(values, by_name=True, by_alias=False)
+        given = self.parameters
+        kind = ToolParameters if given.tools else AnswerConstraint if given.grammar is not None else ModelParameters
+        values = given.model_dump(mode="json", exclude_unset=True)
+        values = {name: value for name, value in values.items() if value is not None}
+        messages = [message.model_dump(mode="json", exclude_unset=True) for message in self.messages]
+        return messages, kind.model_validate(values, by_name=True, by_alias=False)
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """What a JSON Schema refers to. A keyword and a property of that name are not told apart."""
+    if isinstance(schema, dict):
+        yield from (str(schema[name]) for name in ("$ref", "$dynamicRef", "$recursiveRef") if name in schema)
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _references(inner)
 
 
 def schemas() -> dict[str, type[Settings]]:
@@ -133,14 +214,18 @@ def _parsed(number: int, line: bytes) -> ProviderRequest:
         return ProviderRequest.model_validate(value)
     except ValidationError as error:
         # Names of fields of the schema, and not those that the file has.
-        known = {str(part) for part in error.errors()[0]["loc"]} & {*_FIELDS}
+        known = {str(part) for part in error.errors()[0]["loc"]} & _FIELDS
         where = f" ({', '.join(sorted(known))})" if known else ""
         raise _refused(f"line {number}: not what the schema says{where}") from None
     except (ValueError, RecursionError):
         raise _refused(f"line {number}: not one object of JSON in UTF-8") from None
 
 
-_FIELDS = (*ProviderRequest.model_fields, *RequestParameters.model_fields, *RequestMessage.model_fields)
+_FIELDS = {
+    name
+    for model in (ProviderRequest, RequestParameters, RequestMessage, RequestTool, ToolFunction, RequestToolCall)
+    for name in model.model_fields
+}
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

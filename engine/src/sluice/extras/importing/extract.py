@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from sluice.core.settings import bounded_yaml
 from sluice.data.rows import FRONT_MATTER
 from sluice.data.scanning import read_text
 
@@ -43,7 +44,10 @@ class ExtractedText:
 
 def extract(path: Path) -> ExtractedText:
     """The text of a file whose suffix is one of SUFFIXES. Raises ExtractError when it cannot be read or has none."""
-    found = _READERS[path.suffix.lower()](path)
+    try:
+        found = _READERS[path.suffix.lower()](path)
+    except RecursionError:
+        raise ExtractError("is nested too deeply") from None
     text = re.sub(r"[ \t\xa0]+\n", "\n", found.text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     if not text:
@@ -69,7 +73,7 @@ def _markdown(path: Path) -> ExtractedText:
     head: Any = {}
     if match := FRONT_MATTER.match(text):
         try:
-            head = yaml.safe_load(match[1]) or {}
+            head = bounded_yaml(match[1])[0] or {}
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             what = f"front matter is not valid YAML: {getattr(error, 'problem', error)}"

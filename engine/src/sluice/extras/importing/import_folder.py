@@ -16,9 +16,11 @@ from sluice.data import privacy
 from sluice.data.data_policy import DataPolicy
 from sluice.data.near_duplicates import words
 from sluice.data.rows import Document, write_document
-from sluice.data.scanning import ValidationIssue
+from sluice.data.scanning import ValidationIssue, leads_out
 from sluice.extras.importing.extract import SUFFIXES, ExtractedText, ExtractError, extract
 from sluice.extras.importing.whole_folder import whole_folder
+
+_MOST_PDF_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ def import_folder(place: Path, out: Path, *, licence: str, source: str, policy: 
     files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
     root = place if place.is_dir() else place.parent
     readable = [path for path in files if path.suffix.lower() in SUFFIXES]
-    documents, faults = _read(readable, root, licence, source, policy)
+    strays = [path for path in readable if place.is_dir() and leads_out(path, root)]
+    documents, faults = _read([path for path in readable if path not in strays], root, licence, source, policy)
+    faults += [ValidationIssue(path, 1, "is a link that leads out of the folder: put the file here") for path in strays]
     if not readable:
         faults.append(ValidationIssue(place, 1, f"no {', '.join(SUFFIXES)} files"))
     if faults:
@@ -74,10 +78,10 @@ def _read(
     faults: list[ValidationIssue] = []
     named: dict[str, Path] = {}
     for path in paths:
-        if (
-            path.stat().st_size > policy.documents.max_bytes and path.suffix.lower() != ".pdf"
-        ):  # pictures weigh, text not
-            faults.append(ValidationIssue(path, 1, f"over {policy.documents.max_kib:,} KiB: split it"))
+        # Pictures weigh, text does not.
+        most = _MOST_PDF_BYTES if path.suffix.lower() == ".pdf" else policy.documents.max_bytes
+        if path.stat().st_size > most:
+            faults.append(ValidationIssue(path, 1, f"over {most >> 10:,} KiB: split it"))
             continue
         try:
             document = _document(path, path.relative_to(root), extract(path), licence, source)

@@ -13,6 +13,8 @@ from sluice.extras.importing.import_folder import FolderImport, import_folder
 from sluice.extras.importing.import_squad import squad
 from sluice.extras.importing.import_table import TableImport, TableLayout, import_table
 
+_MOST_BYTES = 512 << 20
+
 
 def import_any(
     source: Path,
@@ -33,6 +35,8 @@ def import_any(
     suffix = source.suffix.lower()
     if not source.exists():
         raise SluiceError(f"{source}: no such file or folder")
+    if source.is_file() and source.stat().st_size > _MOST_BYTES:
+        raise SluiceError(f"{source}: over {_MOST_BYTES >> 20} MiB", remedy="split it: it is read as a whole")
     if source.is_dir() or suffix in extract.SUFFIXES:
         return _told(import_folder(source, out, licence=licence, source=origin, policy=policy))
     if suffix == ".json":

@@ -163,6 +163,8 @@ def _fields(record: TableRecord, layout: TableLayout, *, table: bool) -> tuple[d
                 value = json.loads(value) if value.strip() else None
             except json.JSONDecodeError as error:
                 return {}, [f"{key}: not valid JSON: {error.msg} (character {error.pos + 1})"]
+            except (ValueError, RecursionError) as error:
+                return {}, [f"{key}: not readable: {error}"]
         elif key == "id":
             value = str(value).strip()
         elif key == "question" and isinstance(value, str):

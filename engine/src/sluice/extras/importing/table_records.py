@@ -62,6 +62,9 @@ def _read_lines(path: Path, text: str) -> TableRecords:
         except RecursionError:
             read.faults.append(ValidationIssue(path, number, "not readable: nested too deeply"))
             continue
+        except ValueError as error:  # a number of thousands of digits
+            read.faults.append(ValidationIssue(path, number, f"not readable: {error}"))
+            continue
         if isinstance(value, dict):
             read.records.append(TableRecord(number, value))
         else:

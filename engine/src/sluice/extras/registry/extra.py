@@ -7,7 +7,7 @@ from sluice.core.extras import Extra
 EXTRA = Extra(
     summary="keeps artefacts in an OCI registry and the record in git refs: the artifact stores `github` and `oci://…`",
     hooks={"artifact_store": "registry_store:open_registry_store"},
-    files=("engine/docs/decisions/registry-store.md",),
+    files=("engine/docs/decisions/registry-store.md", "engine/tests/workflows/test_first_release.py"),
     lines={
         "engine/docs/decisions/release-record.md": (
             "- Git as the record needs a push",
@@ -28,9 +28,13 @@ EXTRA = Extra(
             "the artifact store `github` is the default",
             "is the ref `refs/sluice/record",
             "Clones and checkouts leave these refs out",
-            "cover these refs: whoever may push",
+            "cover these refs: who may push",
             "GitHub's registry and its API",
             "repositories of git, and a double",
+        ),
+        "engine/docs/reference/workflow-tests.md": (
+            "GitHub's container registry and git server",
+            "`test_first_release.py`",
         ),
     },
 )

@@ -7,11 +7,11 @@ batch begins another.
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sluice.core.atomic_files import append_whole
 from sluice.serving.telemetry.export_queue import SpansLostError
 
 OPEN_FILE = "spans.jsonl"  # the file that is appended to
@@ -33,7 +33,7 @@ class TraceSpool:
                     raise SpansLostError(
                         "spool_full", f"{self._folder} holds {self._most >> 20} MiB: load its files or delete them"
                     )
-                _append(self._folder / OPEN_FILE, lines)
+                append_whole(self._folder / OPEN_FILE, lines)
         except OSError as error:
             raise SpansLostError("disk", f"{self._folder}: {error.strerror or error}") from None
 
@@ -44,14 +44,3 @@ def locked(folder: Path) -> Iterator[None]:
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _append(path: Path, lines: bytes) -> None:
-    with path.open("ab", buffering=0) as stream:
-        before, rest = stream.tell(), memoryview(lines)
-        try:
-            while rest:  # nearly full disks take a part, and refuse the next
-                rest = rest[stream.write(rest) :]
-        except OSError:
-            os.ftruncate(stream.fileno(), before)  # what was written before can still be loaded
-            raise

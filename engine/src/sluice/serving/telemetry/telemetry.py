@@ -54,9 +54,11 @@ class Telemetry:
         self._flush_seconds = traces.flush_seconds
         self._dialects = [exporter.dialect for exporter in exporters.values()]
         self._resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: facts.release})
-        # A ratio of 0 is off, whatever a caller asks for; otherwise a caller's traceparent decides for itself.
+        # A ratio of 0 is off, whatever a caller asks for; otherwise a caller's traceparent may ask for a trace, and
+        # none can hide a question that the ratio would trace.
+        share: Sampler = TraceIdRatioBased(traces.ratio)
         sampled = bool(exporters) and traces.ratio > 0
-        sampler: Sampler = ParentBased(TraceIdRatioBased(traces.ratio)) if sampled else ALWAYS_OFF
+        sampler: Sampler = ParentBased(share, remote_parent_not_sampled=share) if sampled else ALWAYS_OFF
         # Not the global provider: libraries would put texts into their spans that `contents` does not allow.
         provider = TracerProvider(sampler, self._resource, shutdown_on_exit=False)
         self._queues: dict[str, ExportQueue] = {}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sluice.cluster.manifests import ARGO_FLAGS
 from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
 from starter_files import STARTER as FILES
+from starter_files import copy_starter
 from support.kubernetes.api_server import KubeApi, serving, status
 from unit.core.starter import STARTER
 
@@ -99,6 +102,60 @@ def test_each_overlay_needs_what_it_renders(api: KubeApi) -> None:
         assert found[f"{NAMES.environments[1]}: kinds of {group}"].state == "missing"
     assert f"{NAMES.environments[1]}: Secret {NAMES.name}-tls" in found
     assert look("nowhere")["nowhere: overlay"].state == "missing"
+
+
+def hosted(tmp_path: Path, *components: str) -> DiagnosisScope:
+    """A project that asks a model with a key, at an address that differs by environment."""
+    root = tmp_path / "project"
+    copy_starter(root, "config", "k8s")
+    providers = root / "config" / "providers.yaml"
+    content = yaml.safe_load(providers.read_text())
+    remote = {"kind": "openai_compatible", "key_env": "MODEL_KEY", "base_url_env": "MODEL_URL"}
+    content["chat"] = [{**content["chat"][0], "name": "primary", "model": "m", **remote}]
+    providers.write_text(yaml.safe_dump(content))
+    path = root / "k8s" / "overlays" / "local" / "kustomization.yaml"
+    overlay = yaml.safe_load(path.read_text())
+    overlay["components"] = [
+        *overlay.get("components", ()),
+        *(f"../../../engine/k8s/components/{one}" for one in components),
+    ]
+    path.write_text(yaml.safe_dump(overlay))
+    return DiagnosisScope(root, NAMES, {}, ("local",), "")
+
+
+def secret(name: str, **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
+
+
+def test_keys_of_hosted_models_are_in_the_pods(api: KubeApi, tmp_path: Path) -> None:
+    api.put(secret("sluice-provider-keys", MODEL_KEY="aGlkZGVu", MODEL_URL="aGlkZGVu"))
+    api.put(secret("sluice-registry"))
+    found = {one.what: one for one in TARGETS["cluster"](hosted(tmp_path, "provider-keys", "private-images"))}
+    assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
+    for what in ("variable MODEL_KEY", "variable MODEL_URL", "Secret sluice-provider-keys", "Secret sluice-registry"):
+        assert f"local: {what}" in found
+    assert "aGlkZGVu" not in str(found)
+    assert "hidden" not in str(found)
+
+
+def test_a_key_that_no_pod_has_is_missing(api: KubeApi, tmp_path: Path) -> None:
+    without = {one.what: one for one in TARGETS["cluster"](hosted(tmp_path))}
+    for name in ("MODEL_KEY", "MODEL_URL"):
+        one = without[f"local: variable {name}"]
+        assert (one.state, one.found) == ("missing", "no pod of the service has it")
+        assert "components/provider-keys" in one.mend
+    shutil.rmtree(tmp_path / "project")
+    scope = hosted(tmp_path, "provider-keys", "private-images")
+    absent = {one.what: one for one in TARGETS["cluster"](scope)}
+    assert absent["local: Secret sluice-provider-keys"].state == "missing"
+    assert absent["local: Secret sluice-registry"].state == "missing"
+    assert absent["local: variable MODEL_KEY"].state == "not verified"
+    api.put(secret("sluice-provider-keys", MODEL_URL="aGlkZGVu"))
+    partly = {one.what: one for one in TARGETS["cluster"](scope)}
+    assert partly["local: variable MODEL_URL"].state == "ok"
+    one = partly["local: variable MODEL_KEY"]
+    assert (one.state, one.found) == ("missing", "not in sluice-provider-keys")
+    assert "--from-env-file" in one.mend
 
 
 def test_a_cluster_that_is_away_is_not_verified(api: KubeApi) -> None:

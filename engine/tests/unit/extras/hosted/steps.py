@@ -22,12 +22,14 @@ NOON = "2026-01-01T12:00:00Z"
 
 
 class Steps:
-    """The steps of answer-requests.yml with the artifacts between them, run by run; `opened` is the last run's time."""
+    """The steps of answer-requests.yml with the artifacts between them, run by run. `role`: variables of a sign-in to
+    AWS, which the step that asks has alone."""
 
     def __init__(self, main: Main, github: ActionsApi, patch: pytest.MonkeyPatch) -> None:
         self.main, self.github, self.patch = main, github, patch
         self.number = 900
         self.told = ""
+        self.role: dict[str, str] = {}
 
     def run(self, waiting: int = WAITING, *, ask: bool = True, event: str = "workflow_run", attempt: int = 1) -> str:
         """One run; returns the state. `ask`: else it dies before it has asked. `attempt`: later ones are of the run
@@ -51,7 +53,10 @@ class Steps:
             if not ask:
                 return state
             self.patch.setenv("PROVIDER_KEYS", f"MODEL_KEY={KEY}\n")
+            self.set(self.role)
             done = self.main.sluice("answers", "ask")
+            for name in self.role:
+                self.patch.delenv(name)
             self.told += done.text
             assert done.code == 0, done.text
             self._upload(f"spend-used-{attempt}", "spend.json")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from sluice.extras.doctor.github import RULESET
 from sluice.extras.doctor.targets import TARGETS, Diagnosis, DiagnosisScope
+from sluice.extras.hosted.doctor import account_checks
+from support.aws.moto_server import aws_server, make_stack
 from unit.core.starter import STARTER
 from unit.extras.hosted.conftest import hosted
 from unit.github.fake_github import REPOSITORY, WRITER, fake_github
@@ -19,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[5]
 CUSTOM = {"protected_branches": False, "custom_branch_policies": True}
 POLICIES = "/environments/evaluation/deployment-branch-policies"
 SECRETS = "/environments/evaluation/secrets"
+VARIABLES = "/environments/evaluation/variables"
+ON_AWS: dict[str, Any] = {"kind": "bedrock", "region": "eu-west-3", "key_env": None}
 
 
 @pytest.fixture
@@ -27,7 +33,9 @@ def there(loopback: None) -> Iterator[FakeRepository]:  # noqa: ARG001 - opens t
         "/environments": {"environments": [{"name": "evaluation", "deployment_branch_policy": CUSTOM}]},
         POLICIES: {"branch_policies": [{"name": "main"}]},
         SECRETS: {"secrets": [{"name": "PROVIDER_KEYS"}]},
+        VARIABLES: {"variables": [{"name": "AWS_EVALUATION_ROLE_ARN"}]},
         "/actions/secrets": {"secrets": []},
+        "/actions/variables": {"variables": []},
     }
     with fake_github(FakeRepository(facts=facts)) as fake:
         assert isinstance(fake, FakeRepository)
@@ -82,6 +90,53 @@ def test_what_falls_short_is_missing_with_the_command_that_mends_it(
     assert one.state == "missing"
     assert says in one.found
     assert one.mend.startswith("gh ")
+
+
+def test_a_model_on_aws_needs_a_role_in_place_of_a_key(there: FakeRepository, tmp_path: Path) -> None:
+    said = found(there, tmp_path, hosted("http://127.0.0.1:1", **ON_AWS))
+    assert said["environment evaluation"].state == "ok"
+    assert said["variable AWS_EVALUATION_ROLE_ARN of evaluation"].state == "ok"
+    assert said["variable AWS_EVALUATION_ROLE_ARN"].state == "optional"  # of the repository
+    assert "secret PROVIDER_KEYS of evaluation" not in said
+
+
+def test_the_role_that_is_not_named_is_missing(there: FakeRepository, tmp_path: Path) -> None:
+    there.facts[VARIABLES] = {"variables": []}
+    one = found(there, tmp_path, hosted("http://127.0.0.1:1", **ON_AWS))[
+        "variable AWS_EVALUATION_ROLE_ARN of evaluation"
+    ]
+    assert (one.state, one.mend.startswith("gh variable set")) == ("missing", True)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_role_trusts_the_environment_on_main_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    loopback: None,  # noqa: ARG001 - opens the network to this machine
+    wide: bool,
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "providers.yaml").write_text(hosted("http://127.0.0.1:1", **ON_AWS))
+    scope = DiagnosisScope(tmp_path, STARTER, {"GITHUB_REPOSITORY": "octo/assistant"})
+    with aws_server(monkeypatch, region="eu-west-3"):
+        make_stack(
+            ROOT / "engine" / "aws" / "bootstrap.yaml", Repository="octo/assistant", OwnerId="123", RepositoryId="456"
+        )
+        iam = boto3.client("iam")
+        if wide:
+            document = iam.get_role(RoleName="sluice-evaluation")["Role"]["AssumeRolePolicyDocument"]
+            held = document["Statement"][0]["Condition"]["StringEquals"]
+            held["token.actions.githubusercontent.com:ref"] = "refs/heads/other"
+            iam.update_assume_role_policy(RoleName="sluice-evaluation", PolicyDocument=json.dumps(document))
+        ((what, look),) = account_checks(scope, lambda service: boto3.client(service), "the stack")
+        one = look()
+    assert (what, one.state) == ("role sluice-evaluation", "missing" if wide else "ok")
+
+
+def test_an_account_has_no_such_role_where_no_model_on_aws_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "providers.yaml").write_text(hosted("http://127.0.0.1:1"))
+    assert list(account_checks(DiagnosisScope(tmp_path, STARTER, {}), lambda _: None, "")) == []
 
 
 def test_a_project_with_a_local_model_needs_none_of_it(there: FakeRepository, tmp_path: Path) -> None:

@@ -29,15 +29,17 @@ from sluice.evaluation.response_cache import FOLDER, ResponseCache
 from sluice.evaluation.runner import run_cases
 from sluice.evaluation.summary import cases_digest
 from sluice.jobs import compare_change
-from sluice.llm.chat import ChatProvider
+from sluice.llm.chat import ChatProvider, ToolParameters
 from sluice.llm.model_files import Models
+from sluice.llm.providers import PROVIDERS
 from sluice.llm.roles import open_chat
 from sluice.llm.settings import load_providers
 from sluice.prompts import load_prompts
 from sluice.serving.release_parts import ReleaseBundle
 from support.actions_api import ActionsApi
+from support.providers.server import Calls
 from support.serving.fakes import NoChecks, ScriptedRetriever, hit, scripted_bundle
-from unit.extras.hosted.conftest import KEY, Main, everything
+from unit.extras.hosted.conftest import KEY, Main, everything, hosted, lines
 from unit.extras.hosted.steps import WAITING, Steps, steps_of
 
 DIGESTS = Digests("model", "search", "guards")
@@ -84,11 +86,50 @@ class TwoSteps:
                       ttft_ms=1.0, prompt_tokens=1, completion_tokens=1, cost=0.0, recorded=recorded)  # fmt: skip
 
 
+COUNT = {"type": "function", "function": {"name": "count", "parameters": {"type": "object", "properties": {
+    "what": {"type": "string"}, "of": {"type": "integer"}}}}}  # fmt: skip
+
+
+class WithATool:
+    """An application that offers a tool, and asks again with its result where the model has called it."""
+
+    def __init__(self, chat: ChatProvider, bundle: ReleaseBundle) -> None:
+        self.chat, self.prompt = chat, bundle.prompts["answer"]
+
+    async def ask(self, row: Row, *, trial: int) -> Output:
+        messages: list[dict[str, Any]] = self.prompt.render(passages="", question=row.question, decline="no")
+        given = {**self.prompt.parameters.model_dump(), "tools": [COUNT]}
+        parameters = ToolParameters.model_validate(given, by_name=True, by_alias=False)
+        answer, called = "", ""
+        with asking(trial) as made:
+            for _ in range(2):
+                deadline = asyncio.get_running_loop().time() + 600
+                async for delta in self.chat.stream(messages, parameters, deadline=deadline):
+                    answer += delta.text
+                    called += "".join(call["args"] or "" for call in delta.tool_calls)
+                if answer:
+                    break
+                use = {"type": "function", "id": "c1", "function": {"name": "count", "arguments": called}}
+                messages = [*messages, {"role": "assistant", "content": "", "tool_calls": [use]}]
+                result = f"How many of {json.loads(called)['of']}?"
+                messages += [{"role": "tool", "content": result, "tool_call_id": "c1"}]
+        return Output(text=answer, declined=False, retrieved=("a",), passages=(), citations=("a",), latency_ms=1.0,
+                      ttft_ms=1.0, prompt_tokens=1, completion_tokens=1, cost=0.0, recorded=made.recorded)  # fmt: skip
+
+
+def reply_or_call(messages: list[dict[str, Any]]) -> str | Calls:
+    """As `reply`, but questions of an odd number are answered after a call."""
+    number = messages[-1]["content"].rpartition("How many of ")[2].split("?")[0]
+    if messages[-1]["role"] == "user" and int(number) % 2:
+        return [("c1", "count", f'{{"of": {number}, "what": "Ü"}}')]
+    return reply(messages)
+
+
 class Pipeline:
     """Stands for DVC and the stage `evaluate`."""
 
     def __init__(self) -> None:
-        self.two_steps = False
+        self.application: type[TwoSteps | WithATool] | None = None
 
     def reproduce(self, workspace: Workspace, _: Any, *, until: str) -> None:
         write_json(workspace.build / "check" / "report.json", {"digest": "d" * 64})
@@ -126,8 +167,8 @@ class Pipeline:
             chat = RecordedChat(cache, providers.chat, lambda: open_chat(providers.chat, local_url=None), replay=replay)
             target: Any = RunnerTarget(closed, workers, cache, concurrency=4)
             metrics = [metric for metric in make_metrics() if metric.name in METRICS]
-            if self.two_steps:
-                target = TwoSteps(chat, bundle)
+            if self.application:
+                target = self.application(chat, bundle)
             return await run_cases(asked, target, metrics, concurrency=4)
 
         write_jsonl(out / "cases.jsonl", asyncio.run(run()))
@@ -180,13 +221,17 @@ class Changed:
     def compare(self, root: Path, *, attempt: int = 0, key: bool = False) -> tuple[int, str, dict[str, Any]]:
         """The step of the job `eval`; without an attempt: on a laptop. Exit code, what it said, the comparison."""
         self.patch.chdir(root)
-        for name in ("GITHUB_RUN_ID", "MODEL_KEY"):
+        held = {"MODEL_KEY": KEY, **self.steps.role}
+        for name in ("GITHUB_RUN_ID", *held):
             self.patch.delenv(name, raising=False)
         if key:
-            self.patch.setenv("MODEL_KEY", KEY)
+            self.steps.set(held)
         if attempt:
-            self.steps.set({"GITHUB_RUN_ID": str(WAITING), "GITHUB_RUN_ATTEMPT": str(attempt)})
+            runner = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": str(WAITING), "GITHUB_RUN_ATTEMPT": str(attempt)}
+            self.steps.set(runner)
         done = self.main.sluice("eval", "--base", "main", "--head", "change")
+        for name in ("GITHUB_ACTIONS", *self.steps.role):
+            self.patch.delenv(name, raising=False)
         self.patch.chdir(self.main.workspace.root)
         return done.code, done.text, json.loads((root / "build" / "comparison" / "comparison.json").read_text())
 
@@ -239,7 +284,7 @@ def test_the_comparison_is_that_of_a_run_with_the_key(change: Changed, word: str
 
 
 def test_a_question_that_asks_twice_takes_two_rounds(change: Changed, pipeline: Pipeline) -> None:
-    pipeline.two_steps = True
+    pipeline.application = TwoSteps
     change.edit("BRIEFLY")
     keyed = change.copy("keyed")
     codes = []
@@ -251,8 +296,89 @@ def test_a_question_that_asks_twice_takes_two_rounds(change: Changed, pipeline: 
     assert timeless(comparison) == timeless(change.compare(keyed, key=True)[2])
 
 
+def test_an_application_with_tools_has_the_comparison_of_a_run_with_the_key(
+    change: Changed, pipeline: Pipeline
+) -> None:
+    pipeline.application, change.main.model.reply = WithATool, reply_or_call
+    change.edit("LOST")
+    keyed = change.copy("keyed")
+    codes, asked = [], []
+    for attempt in (1, 2):
+        codes.append(change.compare(change.root, attempt=attempt)[0])
+        assert change.answered() == "ask"
+        asked.append(len(change.main.model.asked))
+    code, _, comparison = change.compare(change.root, attempt=3)
+    assert (codes, asked) == ([4, 4], [120, 180])
+    with_key = change.compare(keyed, key=True)
+    assert (code, comparison["verdict"]) == (with_key[0], "worse") == (3, "worse")
+    assert json.dumps(timeless(comparison), sort_keys=True) == json.dumps(timeless(with_key[2]), sort_keys=True)
+    sent = [json.dumps(one.json["tools"]) for one in change.main.model.asked]
+    assert set(sent) == {json.dumps([COUNT])}
+    bodies = [one.body for one in change.main.model.asked]
+    assert sorted(bodies[:180]) == sorted(bodies[180:]), "the model is asked the same, byte by byte"
+
+
+ROLE = {
+    "AWS_ACCESS_KEY_ID": "canary-name",
+    "AWS_SECRET_ACCESS_KEY": "canary-5d0bf77c41",
+    "AWS_SESSION_TOKEN": "canary-c8841f0a9e",
+}
+
+
+def answer_on_aws(messages: list[dict[str, Any]]) -> str:
+    """To a question as SageMaker's container or Converse is asked it."""
+    said = messages[-1]["content"]
+    text = said if isinstance(said, str) else said[0]["text"]
+    return f"{text.rpartition('How many of ')[2].split('?')[0]} of them"
+
+
+@pytest.mark.parametrize("kind", ["bedrock", "sagemaker"])
+def test_a_model_on_aws_is_asked_with_the_role_of_main(change: Changed, kind: str) -> None:
+    """It has no key, and a pull request's job could ask it as little: it writes down what it would ask."""
+    if kind not in PROVIDERS:
+        pytest.skip("this project has left out the kinds of provider on AWS")
+    change.main.model.reply, change.steps.role = answer_on_aws, ROLE
+    aws = {"kind": kind, "region": "eu-west-1", "base_url": change.main.model.url, "key_env": None}
+    git(change.root, "checkout", "-q", "main")
+    for root in (change.main.workspace.root, change.root):
+        (root / "config" / "providers.yaml").write_text(hosted(change.main.model.url, **aws))
+    git(change.root, "commit", "-q", "-am", "on AWS")
+    git(change.root, "checkout", "-q", "-B", "change")
+    change.edit("BRIEFLY")
+    keyed = change.copy("keyed")
+    code, told, _ = change.compare(change.root, attempt=1)
+    assert (code, "AWS_ACCESS_KEY_ID not set" in told) == (4, True)
+    assert change.main.model.asked == []
+    assert change.answered() == "ask"
+    second = change.compare(change.root, attempt=2)
+    with_role = change.compare(keyed, key=True)
+    assert (second[0], with_role[0]) == (0, 0)
+    assert json.dumps(timeless(second[2]), sort_keys=True) == json.dumps(timeless(with_role[2]), sort_keys=True)
+    assert len(change.main.model.asked) == 240
+    for one in change.main.model.asked:
+        assert f"Credential={ROLE['AWS_ACCESS_KEY_ID']}/" in one.headers["authorization"]
+        assert one.headers["x-amz-security-token"] == ROLE["AWS_SESSION_TOKEN"]
+    readable = everything(change.root) + b"".join(change.steps.github.archives.values())
+    readable += (told + second[1] + change.steps.told).encode()
+    assert [name for name, value in ROLE.items() if value.encode() in readable] == []
+
+
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_an_answer_that_holds_what_opens_aws_is_dropped(
+    main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    main.model.reply = lambda _: f"Here it is: {ROLE[name][::-1]}"
+    for variable, value in ROLE.items():
+        monkeypatch.setenv(variable, value)
+    file = tmp_path / "requests.jsonl"
+    file.write_bytes(lines(main.request()))
+    done = main.sluice("answers", "ask", str(file))
+    assert (done.code, main.answers) == (0, [])
+    assert ROLE[name][::-1].encode() not in everything(main.workspace.root) + done.text.encode()
+
+
 def test_rounds_have_an_end(change: Changed, pipeline: Pipeline) -> None:
-    pipeline.two_steps = True
+    pipeline.application = TwoSteps
     limits = change.root / "config" / "hosted.yaml"
     limits.write_text(limits.read_text().replace("rounds: 4", "rounds: 1"))
     change.edit("BRIEFLY")

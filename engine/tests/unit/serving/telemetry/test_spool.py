@@ -26,6 +26,7 @@ def test_all_files_together_have_a_limit(tmp_path: Path) -> None:
     (folder / OPEN_FILE).unlink()
     writer.append(b"x\n")
     assert content(folder) == b"x\n"
+    assert (folder / OPEN_FILE).stat().st_mode & 0o777 == 0o600  # weakness 10: it may hold what people wrote
 
 
 def test_several_services_lose_no_line(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""The first days of a repository in which nothing is set: what act finds is what the table of the page says.
+
+Its releases are in test_first_release.py. What is played: engine/docs/reference/workflow-tests.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.core.extras import extras
+from support.day_one import CLOCK
+from unit.github.fake_github import READER
+from workflows.act import Run
+from workflows.evaluated import BY_NAME, compare
+from workflows.scratch import Scratch, pull_request, repository
+from workflows.world import World, world
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+PROMPT = ("prompts/answer.prompt.yml", "the shortest span", "a short span")
+
+
+@pytest.fixture(scope="module")
+def alone(scratch: Scratch, folder: Path) -> Iterator[World]:
+    """A world in which no variable is set, and no registry is there."""
+    with world(scratch, folder / "alone", whole=False) as made:
+        made.variables.clear()
+        yield made
+
+
+def on_the_clock(of: World, workflow: str, name: str, *, number: int) -> Run:
+    payload = {"schedule": BY_NAME[name].clock, "repository": repository() | {"is_template": False}}
+    run = of._run(workflow, CLOCK, payload, number=number)
+    compare(run, workflow, name)
+    return run
+
+
+def test_a_release_that_nothing_can_keep_is_skipped_with_one_line(alone: World) -> None:
+    run = alone.release(number=20, PLAYED_WITHOUT="registry")
+    assert (run.status, run.results) == (0, {"release/plan": "success"})
+    assert "SLUICE_ARTEFACTS names no artifact store, and the extra registry" in run.summary
+
+
+def test_the_first_pull_request_changes_a_prompt(alone: World) -> None:
+    alone.scratch.branch("prompt")
+    alone.scratch.edit(*PROMPT)
+    alone.scratch.commit("A prompt")
+    compare(alone.ci(number=21), "ci.yml", "first pull request of a prompt")
+    assert len(alone.github.comments) == 1
+
+
+def test_a_page_is_checked_alone(alone: World) -> None:
+    alone.scratch.branch("page")
+    alone.scratch.write("docs/set-up.md", "# Set up\n")
+    alone.scratch.commit("A page")
+    compare(alone.ci(number=22), "ci.yml", "pull request of a page")
+
+
+def test_a_fork_s_token_only_reads_and_its_pull_request_is_green(alone: World) -> None:
+    alone.scratch.branch("fork")
+    alone.scratch.edit(*PROMPT)
+    alone.scratch.commit("A prompt from elsewhere")
+    payload: dict[str, Any] = pull_request(alone.scratch, branch="theirs")
+    payload["pull_request"]["head"]["repo"] = repository() | {"full_name": "somebody/app", "fork": True}
+    before = dict(alone.github.comments)
+    run = alone._run("ci.yml", "pull_request", payload, number=23, token=READER)
+    compare(run, "ci.yml", "pull request of a fork")
+    assert alone.github.comments == before
+    assert "## = No difference seen" in run.job("eval").summary
+
+
+if "engine_tests" in extras():
+
+    def test_dependabot_moves_an_action(alone: World) -> None:
+        """`make check`, which asks for the row of the ledger, is played."""
+        alone.scratch.branch("dependabot")
+        path = ".github/workflows/ci.yml"
+        alone.scratch.edit(path, "# v7.0.1", "# v7.0.2")
+        alone.scratch.commit("Bump actions/checkout", author="dependabot[bot]")
+        payload = pull_request(alone.scratch, branch="dependabot/actions")
+        run = alone._run("ci.yml", "pull_request", payload, number=24, actor="dependabot[bot]")
+        compare(run, "ci.yml", "pull request of Dependabot")
+
+    def test_on_saturday_the_template_s_own_tests_are_not_a_copy_s(alone: World) -> None:
+        run = alone._run("template-tests.yml", CLOCK, {"repository": repository()}, number=25)
+        assert (run.status, run.jobs) == (0, {})
+
+
+def test_the_night_finds_nothing_missing(alone: World) -> None:
+    alone.scratch.branch("night")
+    on_the_clock(alone, "nightly.yml", "the night", number=26)
+    assert alone.github.issues == {}
+
+
+if "upgrade" in extras():
+
+    def test_on_monday_nothing_says_where_the_template_is(alone: World) -> None:
+        run = on_the_clock(alone, "upgrade-template.yml", "Monday", number=27)
+        assert "Nothing to take: nothing says where the template is" in run.summary
+
+
+@pytest.mark.parametrize("private", [False, True], ids=["public", "private"])
+def test_the_first_push_is_scored_or_it_says_why_not(alone: World, private: bool) -> None:
+    run = alone.release(workflow="scorecard.yml", number=28, event={"private": private})
+    compare(run, "scorecard.yml", "first push", private=private)
