@@ -134,7 +134,7 @@ def test_a_change_is_compared_with_what_it_is_merged_into(github: Repository) ->
         if "env" in step and "BASE" in step["env"]
     ]
     assert len(bases) >= 3
-    assert set(bases) == {"${{ github.event.merge_group.base_sha || 'HEAD^1' }}"}
+    assert [base for base in bases if "github.event.merge_group.base_sha || 'HEAD^1'" not in base] == []
     assert "merge_group" in ci.triggers
     assert not [
         one for file in github.workflows for one in expressions(file.document) if "pull_request.base.sha" in one
