@@ -127,6 +127,36 @@ def test_credentials_live_as_long_as_what_they_are_for(github: Repository) -> No
                     assert step["with"].get("role-duration-seconds", 0) >= 7200, f"{file.name} {name}"
 
 
+def test_a_change_is_compared_with_what_it_is_merged_into(github: Repository) -> None:
+    """`pull_request.base.sha` is where the base was at the last push: what was merged since would count as the change.
+    A merge queue has a base of its own."""
+    ci = next(file for file in github.workflows if file.name == "ci.yml")
+    bases = [
+        step["env"]["BASE"]
+        for _, job in ci.jobs.items()
+        for step in job.get("steps") or []
+        if "env" in step and "BASE" in step["env"]
+    ]
+    assert len(bases) >= 3
+    assert [base for base in bases if "github.event.merge_group.base_sha || 'HEAD^1'" not in base] == []
+    assert "merge_group" in ci.triggers
+    assert not [
+        one for file in github.workflows for one in expressions(file.document) if "pull_request.base.sha" in one
+    ]
+
+
+def test_a_cluster_is_that_of_the_environment(github: Repository) -> None:
+    """A variable of an environment is empty in a job that is not in it: a deployment would be left out silently."""
+    reading = {
+        f"{file.name} {name}": "environment" in job
+        for file in github.workflows
+        for name, job in file.jobs.items()
+        if any("vars.EKS_CLUSTER" in one for one in expressions(job))
+    }
+    assert len(reading) >= 2
+    assert all(reading.values()), reading
+
+
 # With one of these a step does more; without it nothing is left out that the run was for.
 SIGN_IN = {"AWS_ROLE_ARN", "SLUICE_TRAIN_ON"}
 

@@ -133,17 +133,16 @@ def _plain(text: str, length: int = 200) -> Markup:
 
 def _cases(page: _CommentBlocks, pieces: Any, comparison: Comparison) -> None:
     """The worst and the best few are open; then the other broken ones, those without a result, the other fixed ones."""
-    counts, rows, ends = comparison.status_counts, dict[str, str](), _ends(comparison.cases)
+    counts, ends = comparison.status_counts, _ends(comparison.cases)
     named = {change.id for chosen in ends for change in chosen}
-    for change in comparison.cases:
-        if change.status not in ("changed", "same") or change.id in named:
-            rows[change.id] = pieces.case_row(change, *_answers(change.pair.base, change.pair.head))
+    shown = [change for change in comparison.cases if change.status not in ("changed", "same") or change.id in named]
+    rows = {one.id: pieces.case_row(one, *_answers(one.pair.base, one.pair.head)) for one in shown}
     for word, status, chosen in zip(("Worst", "Best"), ("broken", "fixed"), ends, strict=True):
         if chosen:
             title = f"**{word} {len(chosen)}**, of {counts.get(status, 0)} {status}\n"
             page.add("\n".join([title, pieces.case_head, *(rows.pop(change.id) for change in chosen)]))
     found: dict[str, list[str]] = {}
-    for change in comparison.cases:
+    for change in shown:
         if change.id in rows:
             found.setdefault(change.status, []).append(rows[change.id])
     for status, more in found.items():

@@ -51,14 +51,11 @@ def _costs(comparison: Comparison) -> str:
 
 def time_and_spending(comparison: Comparison, base: ComparedVersion, head: ComparedVersion) -> str:
     """How long an answer takes, and what asking for all of them has cost."""
-    times = [
-        f"{one.name} {figure(one.judgement.base, 'ms')} → {figure(one.judgement.head, 'ms')}"
-        for one in comparison.metrics
-        if one.unit == "ms"
-    ]
+    times = [(one.name, one.judgement) for one in comparison.metrics if one.unit == "ms"]
+    took = [f"{name} {figure(found.base, 'ms')} → {figure(found.head, 'ms')}" for name, found in times]
     spent = None if base.cost is None or head.cost is None else base.cost + head.cost
     asked = "cost of asking both not known" if spent is None else f"asking both cost {figure(spent, 'USD')}"
-    return "; ".join([*times, asked]) + "."
+    return "; ".join([*took, asked]) + "."
 
 
 def figure(value: float | None, unit: str) -> str:

@@ -19,6 +19,7 @@ from sluice.core.extras import hooks
 from sluice.core.git import run
 from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed, unverified
 from sluice.extras.doctor.github_changes import GitHubChange, fixable, variables
+from sluice.extras.doctor.github_environments import Ask, environment
 from sluice.github.github_client import GitHubStatusError, open_repository, refusals
 
 RULESET = ".github/rulesets/main.json"
@@ -38,7 +39,6 @@ _OF_ENVIRONMENTS = "AWS_ROLE_ARN"
 # Both or neither: without a cloud GitHub keeps what is released.
 _CLOUD = {"AWS_REGION": "S3 and EKS", _OF_ENVIRONMENTS: "S3 and EKS"}
 _GIVEN = frozenset({"GITHUB_TOKEN"})
-Ask = Callable[[str], Any]
 
 
 def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
@@ -58,6 +58,7 @@ def check(scope: DiagnosisScope) -> Iterator[Diagnosis]:
             numbers = f"OwnerId {facts['owner']['id']}, RepositoryId {facts['id']}"
             yield passed("repository", f"{repository}, branch {facts['default_branch']}; {numbers}")
             yield _names(scope, repository)
+            yield from _released(scope, repository, facts["default_branch"])
             for what, mend, look in _checks(scope, repository, facts):
                 yield from _safely(what, mend, ask, look)
     except SluiceError as error:  # no token, no network
@@ -142,6 +143,17 @@ def _names(scope: DiagnosisScope, repository: str) -> Diagnosis:
     return Diagnosis("names", "missing", f"the files say {scope.names.repository}", mend)
 
 
+def _released(scope: DiagnosisScope, repository: str, branch: str) -> Iterator[Diagnosis]:
+    """Whether a merge is released: a trigger takes no expression, so release.yml lists branches."""
+    listed = _found(scope, r"(?m)^name: release\n(?s:.*?)^  push:\n    branches: \[([^\]]*)\]")
+    for branches in listed:
+        if branch in re.split(r",\s*", branches):
+            yield passed("releases", f"a merge to {branch} is released")
+        else:
+            mend = f"gh api -X POST repos/{repository}/branches/{branch}/rename -f new_name=main, or add it there"
+            yield Diagnosis("releases", "missing", f"no merge to {branch} is: release.yml is for {branches}", mend)
+
+
 def _workflow_rights(repository: str, ask: Ask) -> Iterator[Diagnosis]:
     """Opening pull requests is one setting with approving them, so it is asked for and not made."""
     path = "/actions/permissions/workflow"
@@ -170,61 +182,6 @@ def _subject(ask: Ask, facts: dict[str, Any], repository: str) -> Iterator[Diagn
     else:
         change = GitHubChange("PUT", path, {"use_default": True}, right="Actions")
         yield fixable("OIDC subject", "customised: the roles of AWS do not trust it", repository, change)
-
-
-def environment(repository: str, branch: str, name: str, ask: Ask, *, reviewed: bool = False) -> Iterator[Diagnosis]:
-    """Whether runs of one branch alone may enter an environment.
-
-    It has to have a list of branches: `protected_branches` counts classic rules, and lets everybody in without one.
-
-    Args:
-        repository: owner/name.
-        branch: the one that may.
-        name: of the environment.
-        ask: reads a path below the repository.
-        reviewed: whether people have to agree before a run goes on.
-    """
-    what, place = f"environment {name}", f"/environments/{name}"
-    listed = {one["name"]: one for one in ask("/environments?per_page=100")["environments"]}
-    admitted = GitHubChange("POST", f"{place}/deployment-branch-policies", {"name": branch})
-    limited = GitHubChange("PUT", place, _limits(listed.get(name, {})))
-    if name not in listed:
-        found = f"there are: {', '.join(sorted(listed)) or 'none'}"
-        yield fixable(what, found, repository, limited, admitted)
-        return
-    if not (listed[name].get("deployment_branch_policy") or {}).get("custom_branch_policies"):
-        found = f"not limited to {branch} by name: any branch may deploy"
-        yield fixable(what, found, repository, limited, admitted)
-        return
-    policies = ask(f"{place}/deployment-branch-policies?per_page=100")["branch_policies"]
-    others = [one for one in policies if (one["name"], one.get("type", "branch")) != (branch, "branch")]
-    reviewers = "required_reviewers" in {rule["type"] for rule in listed[name].get("protection_rules", ())}
-    away = [GitHubChange("DELETE", f"{place}/deployment-branch-policies/{one['id']}") for one in others]
-    if others:
-        there = () if len(others) < len(policies) else (admitted,)
-        found = f"may be entered from {', '.join(one['name'] for one in others)} too"
-        yield fixable(what, found, repository, *there, *away)
-    elif not policies:
-        yield fixable(what, f"{branch} may not deploy", repository, admitted)
-    elif reviewed and not reviewers:
-        mend = "Settings > Environments > Required reviewers; a private repository has them on Enterprise alone"
-        yield Diagnosis(what, "missing", "no reviewer is asked before a deployment", mend)
-    else:
-        yield passed(what, f"{branch} only" + (", after a review" if reviewers else ""))
-
-
-def _limits(there: Mapping[str, Any]) -> dict[str, Any]:
-    """What limits an environment to a list of branches, and keeps its timer and its reviewers."""
-    body: dict[str, Any] = {
-        "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True},
-    }
-    for rule in there.get("protection_rules", ()):
-        if "wait_timer" in rule:
-            body["wait_timer"] = rule["wait_timer"]
-        if "reviewers" in rule:
-            body["reviewers"] = [{"type": one["type"], "id": one["reviewer"]["id"]} for one in rule["reviewers"]]
-            body["prevent_self_review"] = bool(rule.get("prevent_self_review"))
-    return body
 
 
 def _label(repository: str, name: str, ask: Ask) -> Iterator[Diagnosis]:

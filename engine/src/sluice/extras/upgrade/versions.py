@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from sluice.core.errors import SluiceError
-from sluice.core.git import SERVER, run
+from sluice.core.git import SERVER, run, sign_in_to_github
 from sluice.extras.upgrade.codemods import order
 from sluice.template.owned import version_of
 
 # Files are what git has, byte for byte, whatever a machine is set to.
 _AS_IT_IS = ("-c", "core.autocrlf=false")
+_PRIVATE = "a private one takes an UPGRADE_TOKEN that may read it"
 
 
 def address_of(source: str) -> str:
@@ -23,7 +25,8 @@ def address_of(source: str) -> str:
 
 def released(root: Path, address: str) -> list[str]:
     """Released versions of the template, the newest last. Tags of other forms, such as v1.0.0-rc1, are none."""
-    listed = run(root, "ls-remote", "--tags", "--refs", "--", address, "v*", remedy="check the address of the template")
+    words, remedy = ("ls-remote", "--tags", "--refs", "--", address, "v*"), "check the address of the template"
+    listed = run(root, *words, env=sign_in_to_github(os.environ), remedy=f"{remedy}; {_PRIVATE}")
     found = re.findall(r"refs/tags/v(\d+\.\d+\.\d+)$", listed, re.MULTILINE)
     return sorted(found, key=order)
 
@@ -36,7 +39,8 @@ def fetch_version(address: str, version: str, folder: Path) -> Path:
     store, ref = folder / "store.git", f"refs/tags/v{version}"
     run(folder, "init", "--quiet", "--bare", str(store))
     fetched = ("fetch", "--quiet", "--no-tags", "--depth=1", "--", address, f"+{ref}:{ref}")
-    run(store, *fetched, remedy=f"the template must be reachable, and have the tag v{version}")
+    remedy = f"the template must be reachable, and have the tag v{version}; {_PRIVATE}"
+    run(store, *fetched, env=sign_in_to_github(os.environ), remedy=remedy)
     files = check_out(store, ref, folder / "files")
     if (found := version_of(files)) != version:
         raise SluiceError(f"{address}: the tag v{version} holds the engine {found}", remedy="report it to the template")

@@ -2,8 +2,9 @@
 
 Names, types and what is required in a body are those of GitHub's OpenAPI description for the REST API 2022-11-28, as of
 2026-10-21 (githubkit-schemas-2022-11-28 26.10.21 is made of it; its models take what is sent here): environments,
-deployment branch policies, workflow permissions, OIDC subject, labels, variables, rulesets. Other properties are refused
-here, so that a misspelt one is seen. It does not say whether an environment keeps what a PUT leaves out; here it is lost.
+deployment branch policies, workflow permissions, OIDC subject, labels, variables, rulesets. Other properties are
+refused here, so that a misspelt one is seen. It does not say whether an environment keeps what a PUT leaves out; here
+it is lost.
 Paths, statuses and rights: docs.github.com, REST API 2022-11-28, the pages of the same names and Troubleshooting.
 """
 

@@ -95,6 +95,14 @@ def test_with_yes_all_is_made_and_a_second_time_there_is_nothing_to_do(there: Fa
     assert there.bodies == made
 
 
+@pytest.mark.parametrize(("branch", "state"), [("main", "ok"), ("trunk", "ok"), ("develop", "missing")])
+def test_a_default_branch_that_starts_no_release_is_found(
+    there: FakeSettings, run: Run, branch: str, state: str
+) -> None:
+    there.facts[""]["default_branch"] = branch
+    assert states(run("--json")[1])["releases"] == state
+
+
 def test_who_has_to_agree_is_for_a_person_to_say(run: Run) -> None:
     run("--fix", "--yes")
     _, out, err = run("--fix", "--yes")
