@@ -15,12 +15,12 @@ from typing import Any
 
 from sluice.core.errors import SluiceError
 from sluice.data.rows import Row
-from sluice.evaluation.case_files import LabelledCase, read_cases
 from sluice.evaluation.output import Output
 from sluice.evaluation.scoring import run_metrics
 from sluice.extras.calibration.agreement import Agreement, agreement
 from sluice.extras.calibration.metrics.judge import Judge
 from sluice.extras.calibration.release_judge import open_judge
+from sluice.extras.prompt_tests.case_files import LabelledCase, read_cases
 from sluice.serving.release_parts import ReleaseBundle
 
 CASES = Path(__file__).parent / "cases" / "judge.jsonl"
