@@ -10,6 +10,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 
 ExportKind = Literal["gguf", "peft", "merged"]
+AnswerStyle = Literal["span", "answer", "sentence", "explain", "steps", "welcome"]
 
 
 class UntrainableError(SluiceError):
@@ -39,6 +40,16 @@ class TrainingParameters(Settings):
     parallel: Literal["ddp", "fsdp"] = Field("ddp", description="several processes: each the whole model, or a shard")
     seed: int = Field(1, ge=0)
     max_tokens: int = Field(1024, ge=16, description="longest pack; a longer example is skipped")
+    instructions: dict[AnswerStyle, tuple[str, ...]] = Field(
+        {"span": ("Copy the shortest span of the passages that answers the question.",)},
+        min_length=1,
+        description="wordings of `instruction` in prompts/finetune.prompt.yml by the answer they ask for: the shortest "
+        "span; the one or two sentences; one sentence; with the next one; as a list; a reply where there is no passage",
+    )
+    min_similarity: float = Field(-1, ge=-1, le=1, description="without a passage so near none is shown, as in serving")
+    sentences: int = Field(
+        0, ge=0, description="of the passages, as many are shown in their place, as in serving; 0: passages"
+    )
     passages: int = Field(3, ge=1, le=20, description="passages in each prompt, as in serving")
     share: int = Field(
         4, ge=1, le=64, description="most questions that are trained on one set of passages; 1 packs nothing"
