@@ -31,7 +31,7 @@ Matrix = npt.NDArray[np.float32]
 _SPAN_WORDS = 8  # a longer answer is no span
 _LONG: tuple[AnswerStyle, ...] = ("answer", "sentence", "explain", "steps", "welcome")
 _BEHIND = 0.15  # of the rows without a history are asked behind that of another row
-_OFTEN: dict[AnswerStyle, int] = {"span": 3, "answer": 3}  # as often as the other styles together
+_OFTEN: dict[AnswerStyle, int] = {"span": 3, "answer": 5}  # times as often as another style
 
 
 @dataclass(frozen=True)
@@ -104,23 +104,24 @@ def build_examples(
     for _ in range(params.draws):
         drawn = _share(usable, rows, index, params, rng)
         _add_declines(drawn, usable, rows, index, params, rng)
+        drawn += [one for one in drawn if index.targets[one.members[0][0]] and not rows[one.members[0][0]].doc_ids] * (
+            params.replies - 1
+        )
         rng.shuffle(drawn)
         groups += drawn
     chooser = EvidenceChooser(embedder)
     found = []
     for group in groups:
         for number, declines in group.members:
-            row, hits, target = rows[number], index.hits(number, group.chunks), index.targets[number].get(group.style)
+            row, hits, targets = rows[number], index.hits(number, group.chunks), index.targets[number]
             if params.sentences and hits:
                 hits = chooser.choose(row.in_context, hits, params.sentences)
                 if row.doc_ids:
-                    target = targets_of(row, [[hit.text for hit in hits]], [group.style, "answer"], fill=True).get(
-                        group.style
-                    )
-            if declines or target:
-                found.append(
-                    _example(row, hits, group.instruction, decline if declines else target or "", prompt, decline)
-                )
+                    targets = evidence_targets(row, [hit.text for hit in hits], params.instructions)
+            style = next((one for one in (group.style, "explain") if declines or one in targets), None)
+            if style is not None:
+                told = group.instruction if style == group.style else params.instructions[style][0]
+                found.append(_example(row, hits, told, decline if declines else targets[style], prompt, decline))
     return found
 
 
@@ -171,16 +172,13 @@ def _answers(row: Row, text: str) -> bool:
     return any(answer in text for answer in row.answers) or bool(key and states_key(text, key))
 
 
-def targets_of(
-    row: Row, texts: Sequence[Sequence[str]], styles: Iterable[AnswerStyle], *, fill: bool = False
-) -> dict[AnswerStyle, str]:
+def targets_of(row: Row, texts: Sequence[Sequence[str]], styles: Iterable[AnswerStyle]) -> dict[AnswerStyle, str]:
     """The right answer to a row in each style.
 
     Args:
         row: the question.
         texts: the sentences of each text that holds its answer.
         styles: those that are wanted.
-        fill: the sentences are evidence, best first: a lone one is followed by the best of the others.
 
     Returns:
         Texts by style. Sentences are those of a text; a style that asks for what the row has not is left out.
@@ -201,18 +199,43 @@ def targets_of(
         # A span stands in one sentence; of an answer in sentences, those that say the same.
         parts, chosen = max(choices, key=lambda one: _likeness(row, *one))
         others = [place for place in range(len(parts)) if place not in chosen]
-        behind = others[:1] if fill else [place for place in others if place == chosen[-1] + 1] or others[-1:]
-        more = [*chosen, *behind] if fill else sorted({*chosen, *behind})
-        found["answer"] = " ".join(parts[place] for place in (more[:2] if fill else chosen))
-        found["explain"] = " ".join(parts[place] for place in more)
-        found["steps"] = "\n".join(f"{number}. {parts[place]}" for number, place in enumerate(more, 1))
+        more = sorted({*chosen, *([place for place in others if place == chosen[-1] + 1] or others[-1:])})
+        found["answer"] = " ".join(parts[place] for place in chosen)
+        found["explain"], found["steps"] = _lengthened([parts[place] for place in more])
         alone = max((one for one in choices if len(one[1]) == 1), key=lambda one: _likeness(row, *one), default=None)
         found["sentence"] = alone[0][alone[1][0]] if alone else ""
     elif row.doc_ids:
-        if fill:
-            return {}
         del found["steps"]
     return {style: text for style, text in found.items() if text and style in styles}
+
+
+def evidence_targets(row: Row, evidence: Sequence[str], styles: Iterable[AnswerStyle]) -> dict[AnswerStyle, str]:
+    """As `targets_of`, where sentences are shown best first: a small model copies the first ones more surely than it
+    chooses.
+
+    Args:
+        row: the question, with documents.
+        evidence: the sentences that are shown.
+        styles: those that are wanted.
+
+    Returns:
+        Texts by style; none where the evidence does not state the answer.
+    """
+    found: dict[AnswerStyle, str] = {}
+    if not _answers(row, " ".join(evidence)):
+        return found
+    found["explain"], found["steps"] = _lengthened(evidence)
+    if _answers(row, first := " ".join(evidence[:2])):
+        found["answer"] = first
+    if alone := [one for one in evidence if _answers(row, one)]:
+        found["sentence"] = alone[0]
+        if len(row.answers[0].split()) <= _SPAN_WORDS:
+            found["span"] = row.answers[0]
+    return {style: text for style, text in found.items() if style in styles}
+
+
+def _lengthened(parts: Sequence[str]) -> tuple[str, str]:
+    return " ".join(parts), "\n".join(f"{number}. {one}" for number, one in enumerate(parts, 1))
 
 
 def _likeness(row: Row, parts: Sequence[str], chosen: Sequence[int]) -> float:

@@ -58,6 +58,7 @@ class TrainingParameters(Settings):
         "random", description="of the passages in a prompt; rank is that of serving, most similar first"
     )
     draws: int = Field(1, ge=1, le=100, description="times that passages are drawn for every row")
+    replies: int = Field(1, ge=1, le=20, description="times that a row is learned which is answered without a document")
     decline_share: float = Field(0.2, ge=0, le=0.9, description="share of examples whose passages hold no answer")
     held_share: float = Field(0.0, ge=0, le=0.5, description="share of rows kept out of training to evaluate its loss")
     evaluate_every: int = Field(12, ge=1, description="steps between two evaluations on the held rows")

@@ -11,7 +11,7 @@ import pytest
 from sluice.core.atomic_files import read_jsonl, write_jsonl
 from sluice.core.errors import SluiceError
 from sluice.data.rows import ExpectedBehaviour, Row, Turn
-from sluice.extras.finetune.dataset import Example, Matrix, build_examples, targets_of
+from sluice.extras.finetune.dataset import Example, Matrix, build_examples, evidence_targets, targets_of
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.prompts import Prompt, Variable
 
@@ -164,16 +164,30 @@ def test_an_answer_in_each_style_is_made_of_sentences_that_state_it(answer, key,
     assert targets_of(asked, [SENTENCES], STYLES) == expected
 
 
-def test_of_evidence_a_lone_sentence_is_followed_by_the_best_of_the_others() -> None:
-    found = targets_of(row("clocks", "two hundred"), [[*SENTENCES[1:], SENTENCES[0]]], STYLES, fill=True)
-    assert found["answer"] == f"{SENTENCES[0]} {SENTENCES[1]}"
-    assert targets_of(row("clocks", "a thousand"), [SENTENCES], STYLES, fill=True) == {}
+def test_of_evidence_the_first_sentences_are_learned() -> None:
+    assert evidence_targets(row("clocks", "two hundred"), SENTENCES, STYLES) == {
+        "answer": " ".join(SENTENCES[:2]),
+        "explain": " ".join(SENTENCES),
+        "steps": "\n".join(f"{number}. {one}" for number, one in enumerate(SENTENCES, 1)),
+        "sentence": SENTENCES[0],
+        "span": "two hundred",
+    }
+    late = evidence_targets(row("clocks", "two hundred"), SENTENCES[::-1], STYLES)
+    assert (late.get("answer"), late["sentence"]) == (None, SENTENCES[0])
+    assert evidence_targets(row("clocks", "a thousand"), SENTENCES, STYLES) == {}
 
 
 def test_sentences_are_shown_in_place_of_passages_and_a_reply_needs_none(index: Path) -> None:
     hello = Row(id="hello", question="Hello!", answers=("Good day.",), doc_ids=())
     rows = [*ROWS[:-1], hello]
-    params = {"instructions": {**STYLES, "welcome": ("Greet.",)}, "sentences": 1, "min_similarity": 0.5, "share": 1}
+    params = {
+        "instructions": {**STYLES, "welcome": ("Greet.",)},
+        "sentences": 1,
+        "min_similarity": 0.5,
+        "share": 1,
+        "replies": 3,
+    }
+    assert [example.id for example in build(index, rows, **params)].count("hello") == 3
     for example in build(index, rows, **params):
         shown = example.messages[0]["content"]
         if example.id == "hello":
