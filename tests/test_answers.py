@@ -46,7 +46,7 @@ def test_without_a_near_passage_the_welcome_prompt_is_asked() -> None:
 
 def test_a_second_turn_is_searched_for_with_the_question_before_it_and_shown_with_what_was_said() -> None:
     chat = testing.ScriptedChat({"Said: And the weather?": testing.DECLINE})
-    hits = {f"{OVERLAP} And the weather?": testing.HITS["What is the capital of Peru?"]}
+    hits = {f"{OVERLAP}\nAnd the weather?": testing.HITS["What is the capital of Peru?"]}
     assert ask(chat, OVERLAP, "64 tokens", "And the weather?", hits=hits, **HISTORY).declined
     (call,) = chat.calls
     assert call["messages"][-1][1] == f"Earlier:\nUser: {OVERLAP}\nAssistant: 64 tokens\n\nSaid: And the weather?"
@@ -63,7 +63,16 @@ def test_misspelt_words_become_those_of_the_documents(tmp_path: Path) -> None:
     speller = Speller.of(tmp_path, tmp_path / "embedder.zip")
     assert speller.mend("how large is a cannary bacth of reqeusts") == "how large is a canary batch of requests"
     assert speller.mend("Canarys give relief; secretve, xylophone!") == "Canarys give relief; secretve, xylophone!"
+    assert not speller.is_foreign("qu'est ce que le canary")  # of few documents nothing can be said
     assert Speller.of(tmp_path / "none", tmp_path).mend("bacth") == "bacth"
+
+
+def test_a_question_in_another_language_is_told_by_its_words() -> None:
+    speller = Speller(
+        {"what", "does", "canary", "releases"} | {f"word{chr(97 + n % 26) * (n // 26)}" for n in range(2000)}
+    )
+    asked = ("What does a canary do?", "Was ist ein Canary?", "Canary Wochen", "¿Qué es?")
+    assert [speller.is_foreign(question) for question in asked] == [False, True, False, False]
 
 
 class _ByLetter:

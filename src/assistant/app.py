@@ -47,7 +47,8 @@ def build(services: Services) -> Application:
         question = await condenser.condense() if condenser else asked["question"]
         turns = await services.request.once("history", history)
         before = [turn["content"] for turn in turns if turn["role"] == "user"][-1:]  # `And how long?` finds nothing
-        passages = await services.retriever.ainvoke(speller.mend(" ".join([*before, question])))
+        lines = [speller.mend(" ".join(text.split())) for text in (*before, question)]
+        passages = [] if speller.is_foreign(lines[-1]) else await services.retriever.ainvoke("\n".join(lines))
         chosen = prompt if passages else welcome
         if chosen is None:
             return

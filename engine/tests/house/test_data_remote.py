@@ -38,7 +38,7 @@ def test_a_fresh_clone_pulls_data_that_keeps_the_contract(clone: Path) -> None:
     assert counts.evaluation == 270
     assert counts.evaluation_unanswerable >= 40
     datasheet = (clone / "data" / "README.md").read_text()
-    for figure in (counts.documents, f"{counts.words:,}", counts.train, counts.train_unanswerable):
+    for figure in (counts.documents, f"{counts.words:,}", f"{counts.train:,}", counts.train_unanswerable):
         assert f" {figure} " in datasheet.replace("(", " "), figure
 
 

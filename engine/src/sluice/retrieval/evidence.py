@@ -34,7 +34,9 @@ class EvidenceChooser:
         self._known: dict[str, np.ndarray] = {}
 
     def choose(self, question: str, hits: Sequence[Hit], number: int) -> list[Hit]:
-        """The `number` sentences of the hits that say most about a question, best first, each as a hit of its own."""
+        """The `number` sentences of the hits that say most about a question, best first, each as a hit of its own. Of a
+        question of several lines the last one counts: those before are what the search needs to understand it."""
+        question = question.rpartition("\n")[2]
         found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
         if not found:
             return []

@@ -32,6 +32,8 @@ def test_sentences_come_best_first_with_their_place() -> None:
     assert found[0].text == "Rollbacks take minutes, e.g. two."
     assert found[0].start == 100 + TEXT.index("Rollbacks")
     assert len(found) == 2
+    asked = "Do canaries start?\nAnd a rollback?"  # the last line is what is asked
+    assert EvidenceChooser(Encoder()).choose(asked, [hit(TEXT)], 1)[0].text.startswith("Rollbacks")
     assert (found[0].doc_id, found[0].title) == ("d", "Title")
 
 
