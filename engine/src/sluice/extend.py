@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from sluice.core.errors import SluiceError
+    from sluice.core.sentences import sentences
     from sluice.core.settings import Settings
     from sluice.data.near_duplicates import words
     from sluice.data.rows import Row
-    from sluice.evaluation.answer_text import sentences
     from sluice.evaluation.metrics.answer_key import answer_key
     from sluice.evaluation.output import Assertion, Label, Metric, Output
     from sluice.evaluation.registry import MetricResources, metric
@@ -69,7 +69,7 @@ _NAMES = {
     "sluice.data.rows": ("Row",),
     "sluice.data.near_duplicates": ("words",),
     "sluice.evaluation.metrics.answer_key": ("answer_key",),
-    "sluice.evaluation.answer_text": ("sentences",),
+    "sluice.core.sentences": ("sentences",),
     # Guardrails: src/assistant/guardrails/.
     "sluice.guardrails.check": ("Check", "Finding", "PatternCheck", "check"),
     "sluice.guardrails.context": ("CheckContext", "CheckResources"),

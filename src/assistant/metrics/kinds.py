@@ -11,15 +11,17 @@ from typing import Any
 
 from sluice.extend import Metric, Output, Row, answer_key, metric, sentences
 
-KINDS = ("definition", "how-to", "why", "comparison", "yes-no", "number", "terse", "misspelt", "polite", "second-turn")
-KINDS += ("span", "greeting", "about", "unanswered", "other-language", "off-topic")
+KINDS = (
+    *("definition", "how-to", "why", "comparison", "yes-no", "number", "terse", "misspelt", "polite", "second-turn"),
+    *("span", "greeting", "about", "unanswered", "other-language", "off-topic"),
+)
 
 
 def _right(kind: str) -> Metric:
     name = f"right_{kind.replace('-', '_')}"
 
     @metric(name=name, what=f"right by `answer_key`, of the kind {kind}", unit="share", rows=f"with the tag `{kind}`")
-    def of_kind(row: Row, output: Output) -> float | None:
+    def of_kind(row: Row, output: Output) -> Any:
         return answer_key.score(row, output) if kind in row.tags else None
 
     return of_kind
@@ -40,7 +42,7 @@ class _NearestSentences(Metric):
     def __init__(self, vectors: Any) -> None:
         self._vectors = vectors
 
-    async def score(self, row: Row, output: Output) -> float | None:
+    async def score(self, row: Row, output: Output) -> Any:
         if not row.doc_ids:
             return None
         found = [one for passage in output.passages for one in sentences(passage)]

@@ -46,7 +46,7 @@ class ExpectedBehaviour(Settings):
     answer_key: tuple[tuple[str, ...], ...] = ()
 
 
-class Turn(Settings):
+class EarlierMessage(Settings):
     """An earlier message of a conversation."""
 
     role: Literal["user", "assistant"]
@@ -73,7 +73,7 @@ class Row(Settings):
     tags: tuple[str, ...] = ()
     expect: ExpectedBehaviour | None = None
     provenance: Provenance | None = None
-    history: tuple[Turn, ...] = ()
+    history: tuple[EarlierMessage, ...] = ()
 
     @property
     def answerable(self) -> bool:

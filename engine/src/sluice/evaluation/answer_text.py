@@ -6,7 +6,7 @@ import re
 import string
 import unicodedata
 
-from sluice.retrieval.evidence import sentences
+from sluice.core.sentences import sentences
 
 __all__ = ["fold", "normalise", "sentences"]
 

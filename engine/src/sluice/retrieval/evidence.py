@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from sluice.core.sentences import sentences
 from sluice.retrieval.index_files import TextEncoder
 from sluice.retrieval.passages import Hit
 
@@ -21,9 +22,6 @@ _OF_PASSAGE, _OF_WORDS = 2.9, 1.1  # beside 1 for the cosine
 _REMEMBERED = 20_000  # vectors of sentences, 1.5 KiB each
 _WORD = re.compile(r"\w+")
 _STEM = 5  # letters by which forms of a word are taken as one
-# A sentence ends where white space follows its mark, and at the end of a line; CJK marks need no white space.
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])|\n+")
-_ABBREVIATION = re.compile(r"(?:^|\s)(?:e\.g|i\.e|cf|vs|approx|no|fig|dr|mr|mrs|st)\.$", re.IGNORECASE)
 
 
 class EvidenceChooser:
@@ -34,8 +32,16 @@ class EvidenceChooser:
         self._known: dict[str, np.ndarray] = {}
 
     def choose(self, question: str, hits: Sequence[Hit], number: int) -> list[Hit]:
-        """The `number` sentences of the hits that say most about a question, best first, each as a hit of its own. Of a
-        question of several lines the last one counts: those before are what the search needs to understand it."""
+        """The sentences that say most about a question.
+
+        Args:
+            question: of several lines the last one counts: those before are what the search needs to understand it.
+            hits: the passages.
+            number: of sentences at most.
+
+        Returns:
+            Each as a hit of its own, best first.
+        """
         question = question.rpartition("\n")[2]
         found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
         if not found:
@@ -74,16 +80,3 @@ def _placed(text: str) -> list[tuple[int, str]]:
         at = text.index(one, at)
         found.append((at, one))
     return found
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a text, without white space around them; a full stop after an abbreviation ends none."""
-    found: list[str] = []
-    start = 0
-    for end in _SENTENCE_END.finditer(text):
-        if "\n" not in end[0] and _ABBREVIATION.search(text[start : end.start()]):
-            continue
-        found.append(text[start : end.end()])
-        start = end.end()
-    found.append(text[start:])
-    return [stripped for sentence in found if (stripped := sentence.strip())]

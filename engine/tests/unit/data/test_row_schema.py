@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.data.row_schema import check_documents, check_rows, occurs
-from sluice.data.rows import Document, Row, Turn
+from sluice.data.rows import Document, EarlierMessage, Row
 from sluice.data.scanning import LocatedRecord
 
 
@@ -56,7 +56,7 @@ def test_rows_are_about_shared_documents() -> None:
     assert str(fault) == "t.jsonl:2: doc_ids: one tenant's document, the model is for all: 'closed'"
 
 
-SAID = (Turn(role="user", content="How many?"), Turn(role="assistant", content="64."))
+SAID = (EarlierMessage(role="user", content="How many?"), EarlierMessage(role="assistant", content="64."))
 
 
 @pytest.mark.parametrize(

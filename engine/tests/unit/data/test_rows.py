@@ -9,8 +9,8 @@ import pytest
 from sluice.core.errors import ValidationErrors
 from sluice.data.rows import (
     Document,
+    EarlierMessage,
     Row,
-    Turn,
     load_corpus,
     load_rows,
     scan_corpus,
@@ -29,7 +29,10 @@ def test_rows_survive_a_round_trip(tmp_path: Path) -> None:
             question="And then?",
             answers=(),
             doc_ids=(),
-            history=(Turn(role="user", content="What first?"), Turn(role="assistant", content="This.")),
+            history=(
+                EarlierMessage(role="user", content="What first?"),
+                EarlierMessage(role="assistant", content="This."),
+            ),
         ),
     ]
     write_rows(tmp_path / "rows.jsonl", rows)

@@ -13,6 +13,15 @@ from sluice.evaluation.registry import Output, Row, metric
     unit="share",
 )
 def answer_key(row: Row, output: Output) -> float:
+    """Judges one case.
+
+    Args:
+        row: what was asked.
+        output: what came of it.
+
+    Returns:
+        1 for a right answer, else 0.
+    """
     if not row.answers:
         return float(output.declined)
     key = row.expect.answer_key if row.expect else ()

@@ -18,13 +18,14 @@ import numpy.typing as npt
 
 from sluice.core.atomic_files import read_jsonl
 from sluice.core.errors import SluiceError
+from sluice.core.sentences import sentences
 from sluice.data.expectations import states_key
 from sluice.data.rows import Row
 from sluice.evaluation.metrics.f1 import token_f1
 from sluice.extras.finetune.training_parameters import AnswerStyle, TrainingParameters
 from sluice.prompts import Prompt
 from sluice.retrieval import Hit, format_history, format_passages
-from sluice.retrieval.evidence import EvidenceChooser, sentences
+from sluice.retrieval.evidence import EvidenceChooser
 from sluice.retrieval.index_files import TextEncoder
 
 Matrix = npt.NDArray[np.float32]

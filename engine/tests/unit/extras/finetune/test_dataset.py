@@ -10,7 +10,7 @@ import pytest
 
 from sluice.core.atomic_files import read_jsonl, write_jsonl
 from sluice.core.errors import SluiceError
-from sluice.data.rows import ExpectedBehaviour, Row, Turn
+from sluice.data.rows import EarlierMessage, ExpectedBehaviour, Row
 from sluice.extras.finetune.dataset import Example, Matrix, build_examples, evidence_targets, targets_of
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.prompts import Prompt, Variable
@@ -199,7 +199,10 @@ def test_sentences_are_shown_in_place_of_passages_and_a_reply_needs_none(index: 
 
 
 def test_the_last_question_is_learned_behind_others_too(index: Path) -> None:
-    said = (Turn(role="user", content="And bridges?"), Turn(role="assistant", content="one hundred"))
+    said = (
+        EarlierMessage(role="user", content="And bridges?"),
+        EarlierMessage(role="assistant", content="one hundred"),
+    )
     prompt = PROMPT.model_copy(
         update={
             "messages": (PROMPT.messages[0].model_copy(update={"content": "{{history}}{{question}}"}),),
