@@ -152,7 +152,7 @@ def here(workspace: Workspace) -> Workspace:
 
 def edit(workspace: Workspace, word: str) -> None:
     path = workspace.prompts / "answer.prompt.yml"
-    path.write_text(path.read_text().replace("You answer questions", f"{word} You answer questions"))
+    path.write_text(path.read_text().replace("You are the assistant", f"{word} You are the assistant"))
 
 
 def test_an_edit_of_the_working_tree_against_the_last_commit(here: Workspace, pipeline: Pipeline) -> None:
