@@ -92,7 +92,12 @@ def ask(chat: ChatProvider, messages: list[dict[str, str]] | None = None, **serv
     return answer
 
 
-QUESTIONS = {FOLLOW_UP: "last", CONDENSED: "condensed", "Is [redacted: email] an owner?": "redacted"}
+QUESTIONS = {
+    FOLLOW_UP: "last",
+    f"{OVERLAP}\n{FOLLOW_UP}": "joined",
+    CONDENSED: "condensed",
+    "Is [redacted: email] an owner?": "redacted",
+}
 
 
 def found(answer: Answer) -> str:
@@ -132,10 +137,10 @@ def test_a_first_question_never_pays(messages: list[dict[str, str]]) -> None:
     assert (found(answer), answer.usage, len(model.asked)) == ("last", Usage(20, 2), 1)
 
 
-@pytest.mark.parametrize("condense", [None, {**ON, "enabled": False}])
-def test_switched_off_or_of_an_older_release_nothing_is_asked(condense: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize(("condense", "searched"), [(None, "last"), ({**ON, "enabled": False}, "joined")])
+def test_switched_off_or_of_an_older_release_nothing_is_asked(condense: dict[str, Any] | None, searched: str) -> None:
     model = Model()
-    assert found(ask(model, condense=condense)) == "last"
+    assert found(ask(model, condense=condense)) == searched
     assert len(model.asked) == 1
 
 

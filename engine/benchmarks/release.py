@@ -22,7 +22,7 @@ from pathlib import Path
 # run: target of make, limit in seconds, edit of prompts/answer.prompt.yml
 RUNS: dict[str, tuple[str, int, tuple[str, str] | None]] = {
     "release, cold, with installation": ("release", 900, None),
-    "release, one prompt edited": ("release", 240, ("You answer questions", "Answer questions")),
+    "release, one prompt edited": ("release", 240, ("You are the assistant", "You are an assistant")),
     "release, nothing changed": ("release", 15, None),
     "comparison, one prompt edited": ("eval", 240, ("Answer questions", "Reply to questions")),
     "comparison, nothing changed since": ("eval", 5, None),

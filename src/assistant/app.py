@@ -1,6 +1,6 @@
 """The application: answers questions from the handbook. `config/project.yaml` names `build`.
 
-    question → stand-alone question → passages → prompt → model
+    question and earlier turns → passages → prompt → model
 
 It is a Runnable of LangChain over {"messages": […]}. The engine does the rest around it: keys, limits, guards,
 deadlines, traces, citations, and the OpenAI-compatible API.
@@ -14,31 +14,50 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 
-from assistant.condense import Condenser
+from assistant.condense import Condenser, allowed_turns, earlier_turns
 from assistant.grammar import grammar
-from sluice.extend import Application, Services, format_passages
+from assistant.spelling import Speller
+from sluice.extend import Application, Services, format_history, format_passages
 
 # To the model whose answer a guard has refused.
 AGAIN = "\n\nYour first answer was refused by a check ({}). Answer again, without what it found."
+WELCOME = "welcome"  # the prompt that is asked where no passage is near; without it the answer is to decline
 
 
 def build(services: Services) -> Application:
     """The application of a release; SluiceError when the release's prompts do not fit it."""
     decline = services.settings.decline
-    prompt = services.prompt("answer", fills=("question", "passages", "decline"), needs=("question",))
-    model = services.chat("chat", prompt)
+    fills = ("question", "passages", "decline", "history")
+    prompt = services.prompt("answer", fills=fills, needs=("question",))
+    welcome = services.prompt(WELCOME, fills=fills, needs=("question",)) if WELCOME in services.prompts else None
     condenser = Condenser.of(services)
+    speller = Speller.of(services.bundle.index, services.bundle.embedder)
     spans = services.settings.answers == "spans"
 
+    async def history() -> list[dict[str, str]]:
+        """Earlier turns; none where the question was made to stand alone."""
+        limits = services.settings.condense
+        if limits is None or condenser:
+            return []
+        earlier = earlier_turns(services.request.messages, limits.turns)
+        return await allowed_turns(earlier, services, limits.max_characters)
+
     async def answer(asked: dict[str, Any]) -> AsyncIterator[BaseMessage]:
-        """The model's answer in pieces; nothing where no passage is near the question."""
+        """The model's answer in pieces; nothing where no passage is near the question, and no prompt for that."""
         question = await condenser.condense() if condenser else asked["question"]
-        passages = await services.retriever.ainvoke(question)
-        if not passages:
+        turns = await services.request.once("history", history)
+        before = [turn["content"] for turn in turns if turn["role"] == "user"][-1:]  # `And how long?` finds nothing
+        lines = [speller.mend(" ".join(text.split())) for text in (*before, question)]
+        passages = [] if speller.is_foreign(lines[-1]) else await services.retriever.ainvoke("\n".join(lines))
+        chosen = prompt if passages else welcome
+        if chosen is None:
             return
-        messages = prompt.format_messages(question=question, passages=format_passages(passages), decline=decline)
+        messages = chosen.format_messages(
+            question=question, passages=format_passages(passages), decline=decline, history=format_history(turns)
+        )
         if asked["refused"]:
             messages[-1] = HumanMessage(messages[-1].text + AGAIN.format(", ".join(asked["refused"])))
+        model = services.chat("chat", chosen)
         # Where answers are spans, a grammar holds a local model to the passages.
         held = model.bind(grammar=grammar([one.page_content for one in passages], decline)) if spans else model
         async for piece in held.astream(messages):

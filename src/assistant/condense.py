@@ -44,24 +44,15 @@ class Condenser:
         if not earlier:
             return request.question
         with request.preparation(STEP) as step:
-            history = await self._history(earlier)
-            if not history:
+            turns = await allowed_turns(earlier, self._services, self._settings.max_characters)
+            if not turns:
                 return request.question
+            history = "\n".join(f"{_SPEAKERS[turn['role']]}: {turn['content']}" for turn in turns)
             text = await self._ask(history, request.question, step)
             verdict = await self._services.guards.check_input(text) if text else None
             taken = verdict is not None and not verdict.blocked
             step.set("sluice.condense.taken", taken)
             return verdict.text if verdict is not None and taken else request.question
-
-    async def _history(self, earlier: Messages) -> str:
-        """A line for each message, so that no message can pass for two; those that a guard refuses are left out."""
-        lines = []
-        for message in earlier:
-            verdict = await self._services.guards.check_input(message["content"])
-            if not verdict.blocked:
-                words = " ".join(verdict.text.split())[: self._settings.max_characters]
-                lines.append(f"{_SPEAKERS[message['role']]}: {words}")
-        return "\n".join(lines)
 
     async def _ask(self, history: str, question: str, step: TraceStep) -> str:
         """The reply, empty when there was no whole one in time."""
@@ -78,6 +69,16 @@ class Condenser:
         text = " ".join(str(reply.text).split())
         step.text("output", [{"role": "assistant", "content": text}])
         return text if reply.response_metadata.get("finish_reason") == "stop" else ""
+
+
+async def allowed_turns(earlier: Messages, services: Services, characters: int) -> list[dict[str, str]]:
+    """Messages that the guards let pass, each as one line of so many characters at most."""
+    found = []
+    for message in earlier:
+        verdict = await services.guards.check_input(message["content"])
+        if not verdict.blocked:
+            found.append({"role": message["role"], "content": " ".join(verdict.text.split())[:characters]})
+    return found
 
 
 def earlier_turns(messages: Messages, turns: int) -> Messages:

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from sluice.core.errors import SluiceError
+    from sluice.core.sentences import sentences
     from sluice.core.settings import Settings
     from sluice.data.near_duplicates import words
     from sluice.data.rows import Row
+    from sluice.evaluation.metrics.answer_key import answer_key
     from sluice.evaluation.output import Assertion, Label, Metric, Output
     from sluice.evaluation.registry import MetricResources, metric
     from sluice.guardrails.check import Check, Finding, PatternCheck, check
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from sluice.llm.providers.context import ProviderContext
     from sluice.llm.settings import AwsSpec, KeyedSpec, ProviderSpec, RemoteSpec
     from sluice.prompts import ModelParameters, Prompt
-    from sluice.retrieval import Hit
+    from sluice.retrieval import Hit, format_history
     from sluice.rollout.load_measurements import charge
     from sluice.rollout.load_test.ask import ask
     from sluice.rollout.load_test.run import start_stage
@@ -56,7 +58,7 @@ _NAMES = {
     "sluice.serving.telemetry.traces": ("TraceStep",),
     "sluice.serving.tools": ("tool",),
     "sluice.prompts": ("ModelParameters", "Prompt"),
-    "sluice.retrieval": ("Hit",),
+    "sluice.retrieval": ("Hit", "format_history"),
     "sluice.llm.chat": ("AnswerConstraint", "ChatProvider", "Delta", "Messages", "Usage"),
     # Endpoints of its own: src/assistant/routes.py.
     "fastapi": ("APIRouter",),
@@ -66,6 +68,8 @@ _NAMES = {
     "sluice.evaluation.output": ("Assertion", "Label", "Metric", "Output"),
     "sluice.data.rows": ("Row",),
     "sluice.data.near_duplicates": ("words",),
+    "sluice.evaluation.metrics.answer_key": ("answer_key",),
+    "sluice.core.sentences": ("sentences",),
     # Guardrails: src/assistant/guardrails/.
     "sluice.guardrails.check": ("Check", "Finding", "PatternCheck", "check"),
     "sluice.guardrails.context": ("CheckContext", "CheckResources"),
@@ -92,8 +96,8 @@ __all__ = [  # noqa: RUF022 - as many on a line as fit
     "Messages", "Metric", "MetricResources", "ModelError", "ModelParameters", "ModelTimeoutError", "OPEN", "Output",
     "PatternCheck", "Prompt", "ProviderContext", "ProviderError", "ProviderSpec", "ReleasePrompt", "RemoteSpec",
     "RequestState", "Row", "SearchError", "Services", "ServicesDep", "Settings", "SluiceError", "TraceStep", "Usage",
-    "ask", "charge", "check", "format_passages", "metric", "needs_scope", "provider", "start_stage", "testing", "tool",
-    "words",
+    "answer_key", "ask", "charge", "check", "format_history", "format_passages", "metric", "needs_scope", "provider",
+    "sentences", "start_stage", "testing", "tool", "words",
 ]
 # fmt: on
 

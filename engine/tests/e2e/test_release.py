@@ -276,43 +276,43 @@ def test_nothing_changed_says_so(fork: Fork) -> None:
 
 def test_a_prompt_that_ruins_answers_is_called_worse_before_it_is_merged(fork: Fork) -> None:
     before = fork.champion
-    fork.edit_prompt("maxTokens: 32", "maxTokens: 1")  # every answer is cut after its first token
+    fork.edit_prompt("maxTokens: 96", "maxTokens: 1")  # every answer is cut after its first token
     code, output = fork.run("eval", "--base", "HEAD")
     assert code == 3, output
-    assert re.search(r"^Worse: .*f1", output, re.MULTILINE)
+    assert re.search(r"^Worse: .*answer_key", output, re.MULTILINE)
     assert re.search(r"^broken: ", output, re.MULTILINE)
     for stage in ("index", "train"):
         assert len(re.findall(rf"{stage}\s+unchanged, taken from the cache", output)) == 2  # on both sides
     reports = fork.root / "build" / "comparison"
     assert json.loads((reports / "comparison.json").read_text())["verdict"] == "worse"
     for name in ("comment.md", "report.html", "junit.xml"):
-        assert "f1" in (reports / name).read_text()
-    fork.edit_prompt("maxTokens: 1", "maxTokens: 32")
+        assert "answer_key" in (reports / name).read_text()
+    fork.edit_prompt("maxTokens: 1", "maxTokens: 96")
     code, output = fork.run("eval", "--base", "HEAD")
     assert (code, "Nothing changed" in output) == (0, True), output
     assert fork.champion == before
 
 
 def test_what_nobody_was_asked_is_never_green(fork: Fork) -> None:
-    fork.edit_prompt("the shortest span", "the best span")
+    fork.edit_prompt("the one or two", "the best two")
     code, output = fork.run("eval", "--base", "HEAD", "--replay")
     assert code == 3, output
     assert "the verdict is: not evaluated" in output
     assert re.search(r"not evaluated in head: .*more|not evaluated in head: ", output)
-    fork.edit_prompt("the best span", "the shortest span")
+    fork.edit_prompt("the best two", "the one or two")
 
 
 def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None:
     before = fork.champion
-    fork.edit_prompt("maxTokens: 32", "maxTokens: 1")  # every answer is cut after its first token
+    fork.edit_prompt("maxTokens: 96", "maxTokens: 1")  # every answer is cut after its first token
     code, output = fork.run("release", "make")
     assert code == 3, output
     assert "refused by the gates" in output
-    assert re.search(r"gate comparison_(f1|exact_match): \w+ is [\d.]+ against 0\.\d+ of champion", output)
+    assert re.search(r"gate comparison_answer_key: \w+ is [\d.]+ against 0\.\d+ of champion", output)
     assert re.search(r"train\s+unchanged, taken from the cache", output)
     assert fork.champion == before
     assert not (fork.folder(released(output)) / "rehearsal.json").exists()
-    fork.edit_prompt("maxTokens: 1", "maxTokens: 32")
+    fork.edit_prompt("maxTokens: 1", "maxTokens: 96")
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def rounds(bare: World, api: ActionsApi, model: Upstream) -> Rounds:
     scratch.write("config/providers.yaml", provider(model.url))
     scratch.base = scratch.commit("A hosted model")
     scratch.branch("change")
-    scratch.edit("prompts/answer.prompt.yml", "the shortest span", "a short span")
+    scratch.edit("prompts/answer.prompt.yml", "the one or two", "one or two")
     scratch.commit("A prompt")
 
     def compared(attempt: int, number: int = 500, **environment: str) -> None:

@@ -16,7 +16,7 @@ from workflows.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-PROMPT = ("prompts/answer.prompt.yml", "the shortest span", "a short span")
+PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 
 
 @pytest.fixture(scope="module")

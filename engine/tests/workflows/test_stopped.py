@@ -29,7 +29,7 @@ def first(bare: World) -> str:
 @pytest.fixture(scope="module")
 def refused(bare: World, first: str) -> Run:  # noqa: ARG001 - what it is compared with
     bare.scratch.branch("refused")
-    bare.scratch.edit(PROMPT, "the shortest span", "the SPOILED span")
+    bare.scratch.edit(PROMPT, "the one or two", "the SPOILED two")
     bare.scratch.commit("It is worse")
     return bare.release(number=702)
 
@@ -38,7 +38,7 @@ def refused(bare: World, first: str) -> Run:  # noqa: ARG001 - what it is compar
 def stopped(bare: World, refused: Run) -> list[Run]:  # noqa: ARG001 - the record has it already
     """A candidate that the rehearsal stops; and the same run once more."""
     bare.scratch.branch("stopped")
-    bare.scratch.edit(PROMPT, "the shortest span", "a short span")
+    bare.scratch.edit(PROMPT, "the one or two", "one or two")
     bare.scratch.commit("It is slow")
     return [bare.release(number=703, attempt=attempt, PLAYED_CANARY="stopped") for attempt in (1, 2)]
 
@@ -114,7 +114,7 @@ def test_what_was_lost_is_unknown_and_the_next_run_settles_it_first(
 ) -> None:
     """The rehearsal's machine is lost, so it gives no reason; the next commit is released, against what is live."""
     bare.scratch.branch("lost")
-    bare.scratch.edit(PROMPT, "the shortest span", "one short span")
+    bare.scratch.edit(PROMPT, "the one or two", "one, or two")
     bare.scratch.commit("Its machine is lost")
     lost = bare.release(number=705, PLAYED_CANARY="lost")
     assert lost.job("stopped").result == "success"

@@ -136,8 +136,9 @@ def check_rows_privacy(rows: Sequence[LocatedRecord[Row]], policy: PrivacyPolicy
     """
     faults = []
     for row in rows:
+        said = (message["content"] for message in row.value.conversation)
         expected = row.value.expect.model_dump_json() if row.value.expect else ""
-        text = "\n".join((row.value.id, row.value.question, *row.value.answers, *row.value.tags, expected))
+        text = "\n".join((row.value.id, *said, *row.value.answers, *row.value.tags, expected))
         # An answer repeats the words of its question or document: say it once a row.
         faults += [row.fault(what) for what in sorted({what for _, what in privacy.findings(text, policy)})]
     return faults

@@ -5,11 +5,37 @@ Imports jsonschema where it is used: `expect` is rare, and serving has no need o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sluice.data.rows import ExpectedBehaviour, Row
 from sluice.data.scanning import LocatedRecord, ValidationIssue
+
+_ALIKE = str.maketrans(
+    dict.fromkeys("-\u2010\u2011\u2012\u2013\u2014\u2212", " ") | dict.fromkeys("‘’", "'") | dict.fromkeys("“”", '"')
+)
+
+
+def states_key(text: str, key: Iterable[Iterable[str]]) -> bool:
+    """Whether a text states every fact of a row's `expect.answer_key`, by one of its texts each.
+
+    Args:
+        text: an answer.
+        key: of the row. Case does not matter, hyphens and dashes are spaces; a number is no part of a longer one.
+    """
+    held = _alike(text)
+    return all(any(_states(held, _alike(one)) for one in fact) for fact in key)
+
+
+def _alike(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text.translate(_ALIKE)).casefold().split())
+
+
+def _states(held: str, one: str) -> bool:
+    before, after = r"(?<!\d)" if one[:1].isdigit() else "", r"(?!\d)" if one[-1:].isdigit() else ""
+    return bool(re.search(before + re.escape(one) + after, held))
 
 
 def check_expectations(rows: Sequence[LocatedRecord[Row]]) -> list[ValidationIssue]:
@@ -32,6 +58,8 @@ def faults_of(expect: ExpectedBehaviour) -> list[str]:
         faults.append(f"expect.regex: {what}")
     if expect.json_schema is not None and (what := fault_of_schema(expect.json_schema)):
         faults.append(f"expect.json_schema: {what}")
+    if not all(fact and all(text.strip() for text in fact) for fact in expect.answer_key):
+        faults.append("expect.answer_key: a fact has no text, or a blank one")
     if expect.rubric is not None and not expect.rubric.strip():
         faults.append("expect.rubric: is blank")
     return faults

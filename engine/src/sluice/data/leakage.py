@@ -58,7 +58,7 @@ def check_questions(
 
 
 def _same(later: LocatedRecord[Row], earlier: LocatedRecord[Row], kind: str) -> ValidationIssue:
-    exactly = words(later.value.question) == words(earlier.value.question)
+    exactly = words(later.value.in_context) == words(earlier.value.in_context)
     return later.fault(f"{kind}{'' if exactly else 'nearly '}the same question as {_place(earlier)}")
 
 

@@ -34,7 +34,7 @@ def repeats_within(rows: Sequence[Row]) -> dict[int, int]:
     "Who is the chair?" and "Who is the vice-chair?" are told apart by their answers. A row that is only near a repeat
     is none itself.
     """
-    bags = [_bag(row.question) for row in rows]
+    bags = [_bag(row.in_context) for row in rows]
     index = _WordIndex(bags)
     same: dict[frozenset[str], int] = {}
     found: dict[int, int] = {}
@@ -59,7 +59,7 @@ def repeats_across(base: Sequence[Row], probe: Sequence[Row]) -> dict[int, int]:
     Returns:
         Positions in `probe`, and the position in `base`.
     """
-    base_bags, probe_bags = [_bag(row.question) for row in base], [_bag(row.question) for row in probe]
+    base_bags, probe_bags = [_bag(row.in_context) for row in base], [_bag(row.in_context) for row in probe]
     index = _WordIndex([*base_bags, *probe_bags])
     for number, bag in enumerate(base_bags):
         index.add(number, bag, {None})

@@ -14,6 +14,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from sluice.core.plain_names import NAME, RULE
+from sluice.data.expectations import states_key
 from sluice.data.near_duplicates import words
 from sluice.data.rows import Document, Row
 from sluice.data.scanning import LocatedRecord, ValidationIssue
@@ -44,6 +45,8 @@ def check_rows(rows: Sequence[LocatedRecord[Row]], documents: dict[str, Document
             "unknown": pa.Column(object, [_each(not_, "doc_ids: no such document: {}")]),
             "private": pa.Column(object, [_each(not_, "doc_ids: one tenant's document, the model is for all: {}")]),
             "unfound": pa.Column(object, [_each(not_, "answer is not in its documents: {}")]),
+            "unkeyed": pa.Column(object, [_each(not_, "expect.answer_key: the answer does not state it: {}")]),
+            "unturned": pa.Column(bool, [_each(not_, "history: is not user, assistant, … in turn")]),
             "groundless": pa.Column(bool, [_each(not_, "a row with answers needs the doc_ids they come from")]),
             "contradictory": pa.Column(bool, [_each(not_, "a row without answers (decline) must have no doc_ids")]),
         },
@@ -53,16 +56,21 @@ def check_rows(rows: Sequence[LocatedRecord[Row]], documents: dict[str, Document
 
 
 def _facts(row: Row, documents: dict[str, Document]) -> dict[str, Any]:
+    key = row.expect.answer_key if row.expect else ()
     known = [documents[doc_id] for doc_id in row.doc_ids if doc_id in documents]
     complete = len(known) == len(row.doc_ids)
     return {
-        **{name: getattr(row, name) for name in Row.model_fields if name not in ("expect", "provenance")},
+        **{name: getattr(row, name) for name in Row.model_fields if name not in ("expect", "provenance", "history")},
         "unknown": [doc_id for doc_id in row.doc_ids if doc_id not in documents],
         # The model could repeat it to every user, and the evaluation has no tenant.
         "private": [document.id for document in known if document.tenant is not None],
         # Whether a missing document held the answer is unknown: one fault, not two.
-        "unfound": [a for a in row.answers if known and complete and not any(occurs(a, d.text) for d in known)],
-        "groundless": row.answerable and not row.doc_ids,
+        "unfound": []
+        if key
+        else [a for a in row.answers if known and complete and not any(occurs(a, d.text) for d in known)],
+        "unkeyed": [a for a in row.answers if key and not states_key(a, key)],
+        "unturned": [turn.role for turn in row.history] != ["user", "assistant"] * (len(row.history) // 2),
+        "groundless": row.answerable and not row.doc_ids and not key,
         "contradictory": not row.answerable and bool(row.doc_ids),
     }
 

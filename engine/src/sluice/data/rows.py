@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import ValidationError
@@ -34,7 +34,8 @@ class ExpectedBehaviour(Settings):
     """What one answer must be like, beside being right. Each key is checked by the metric of its name.
 
     `contains`, `not_contains`: texts, compared without case; `regex`: found anywhere in the answer; `json_schema`: the
-    whole answer is JSON that fits; `rubric`: what the judge is to go by, in place of the general rubric.
+    whole answer is JSON that fits; `rubric`: what the judge is to go by, in place of the general rubric; `answer_key`:
+    the facts of a right answer, each as the texts that may state it.
     """
 
     contains: tuple[str, ...] = ()
@@ -42,6 +43,14 @@ class ExpectedBehaviour(Settings):
     regex: str | None = None
     json_schema: dict[str, Any] | None = None
     rubric: str | None = None
+    answer_key: tuple[tuple[str, ...], ...] = ()
+
+
+class EarlierMessage(Settings):
+    """An earlier message of a conversation."""
+
+    role: Literal["user", "assistant"]
+    content: str
 
 
 class Provenance(Settings):
@@ -64,18 +73,32 @@ class Row(Settings):
     tags: tuple[str, ...] = ()
     expect: ExpectedBehaviour | None = None
     provenance: Provenance | None = None
+    history: tuple[EarlierMessage, ...] = ()
 
     @property
     def answerable(self) -> bool:
         return bool(self.answers)
 
+    @property
+    def conversation(self) -> list[dict[str, str]]:
+        """The messages to ask: those before, and the question."""
+        return [*(turn.model_dump() for turn in self.history), {"role": "user", "content": self.question}]
+
+    @property
+    def in_context(self) -> str:
+        """A line for the question, behind that of the one before it: `And how long?` alone says little."""
+        asked = [turn.content for turn in self.history if turn.role == "user"][-1:]
+        return "\n".join(" ".join(text.split()) for text in (*asked, self.question))
+
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; without `expect` and `provenance` where there is none, so that a row without keeps its digest."""
-        row = self.model_dump(mode="json", exclude={"expect", "provenance"})
+        """For JSON; without the optional keys where there is nothing, so that a row without keeps its digest."""
+        row = self.model_dump(mode="json", exclude={"expect", "provenance", "history"})
         if self.expect:
             row["expect"] = self.expect.model_dump(mode="json", exclude_defaults=True)
         if self.provenance:
             row["provenance"] = self.provenance.model_dump(mode="json")
+        if self.history:
+            row["history"] = [turn.model_dump() for turn in self.history]
         return row
 
 

@@ -111,7 +111,7 @@ class RunnerTarget:
         the chain raises."""
         if self._free is None:
             try:
-                return await self._ask(self._closed, row.question, trial)
+                return await self._ask(self._closed, row, trial)
             except NotRecordedError:
                 raise
             except Exception:  # a worker with a model will tell whether it is more than a miss
@@ -119,7 +119,7 @@ class RunnerTarget:
                     self._free = self._start()
         worker = self._free.pop()
         try:
-            return await self._ask(worker, row.question, trial)
+            return await self._ask(worker, row, trial)
         finally:
             self._free.append(worker)
 
@@ -132,15 +132,15 @@ class RunnerTarget:
                 self._unable = NotStartedError(error.message, remedy=error.remedy)
         raise self._unable
 
-    async def _ask(self, worker: ChainWorker, question: str, trial: int) -> Output:
+    async def _ask(self, worker: ChainWorker, row: Row, trial: int) -> Output:
         with asking(trial) as record:
             try:
-                answer = await worker.runner.answer([{"role": "user", "content": question}])
+                answer = await worker.runner.answer(row.conversation)
             except Exception:
                 if record.missed:
                     raise NotRecordedError(record.missed) from None
                 raise
-        hits = await asyncio.to_thread(worker.search.search, question, k=K)
+        hits = await asyncio.to_thread(worker.search.search, row.in_context, k=K)
         latency_ms, ttft_ms = times(self._cache, record, answer.latency_ms, answer.ttft_ms)
         return Output(
             text=answer.text,

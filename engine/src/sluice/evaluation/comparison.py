@@ -203,7 +203,10 @@ def _compare_slices(
         samples += [(tag, _sample(measure, tagged, f"{tag}/{measure.name}")) for measure in measures]
     samples = [(tag, sample) for tag, sample in samples if len(sample.base) >= policy.slices.minimum_cases]
     judged = judge([sample for _, sample in samples], policy, policy.slices.minimum_cases)
-    return [SliceComparison(tag, sample.metric, one) for (tag, sample), one in zip(samples, judged, strict=True)]
+    found = [SliceComparison(tag, sample.metric, one) for (tag, sample), one in zip(samples, judged, strict=True)]
+    sign = {measure.name: 1 if measure.direction == "higher" else -1 for measure in measures}
+    # Of each metric the worst first.
+    return sorted(found, key=lambda one: (one.metric, sign[one.metric] * (one.judgement.head or 0.0)))
 
 
 def _silences(

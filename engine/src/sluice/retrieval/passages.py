@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -23,5 +23,15 @@ class Hit:
 
 
 def format_passages(hits: Sequence[Hit]) -> str:
-    """One line a passage, numbered from 1: `[1] Title: text`."""
-    return "\n".join(f"[{number}] {hit.title}: {hit.text}" for number, hit in enumerate(hits, 1))
+    """One line a passage, numbered from 1: `[1] Title: text`; a line that says so where there is none."""
+    return "\n".join(f"[{number}] {hit.title}: {hit.text}" for number, hit in enumerate(hits, 1)) or "(no passages)"
+
+
+def format_history(messages: Sequence[Mapping[str, str]]) -> str:
+    """Earlier messages, one line each, with a blank line behind; empty where there are none.
+
+    Args:
+        messages: role and content; a content is one line, so that no message can pass for two.
+    """
+    lines = [f"{message['role'].capitalize()}: {' '.join(message['content'].split())}" for message in messages]
+    return "\n".join(["Earlier:", *lines, "", ""]) if lines else ""

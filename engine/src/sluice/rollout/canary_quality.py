@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -54,18 +54,18 @@ class ReleaseClient:
     key: str = field(default="", repr=False)
     releases: set[str] = field(default_factory=set)
 
-    def ask(self, question: str, *, stream: bool) -> Output:
+    def ask(self, conversation: Sequence[Mapping[str, str]], *, stream: bool) -> Output:
         """Asks once.
 
         Args:
-            question: what is asked.
+            conversation: its messages, the question last.
             stream: whether the answer comes as a stream.
 
         Raises:
             SluiceError: there is none.
         """
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        body = request_body(question) | {"stream": stream}
+        body = request_body(conversation) | {"stream": stream}
         body |= {"stream_options": {"include_usage": True}} if stream else {}
         began = time.perf_counter()
         try:
@@ -112,7 +112,7 @@ class _SampledRelease:
         if self.failed:
             raise NotRecordedError("not asked any more: the canary had failed")
         try:
-            return await asyncio.to_thread(self.served.ask, row.question, stream=row.id in self.streamed)
+            return await asyncio.to_thread(self.served.ask, row.conversation, stream=row.id in self.streamed)
         except Exception as error:
             if self.is_canary:
                 self.failed.append(f"the canary failed on {row.id!r}: {getattr(error, 'message', repr(error))}")

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 PATH = "/v1/chat/completions"
 RELEASE_HEADER = "x-sluice-release"
 
 
-def request_body(question: str) -> dict[str, Any]:
-    """The body of POST /v1/chat/completions."""
-    return {"model": "sluice", "stream": True, "messages": [{"role": "user", "content": question}]}
+def request_body(asked: str | Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """The body of POST /v1/chat/completions, for a question or a conversation."""
+    messages = [{"role": "user", "content": asked}] if isinstance(asked, str) else [*asked]
+    return {"model": "sluice", "stream": True, "messages": messages}
 
 
 class ChatStream:

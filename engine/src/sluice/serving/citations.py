@@ -7,12 +7,14 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sluice.retrieval import Hit
 
 _WORD = re.compile(r"\w+")
+_ENDS = re.compile(r"(?<=[.!?])\s+|(?:^|\n)\d+\. ")  # of sentences, and the beginnings of a list's lines
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,15 @@ def words(text: str) -> list[str]:
 
 
 def cite(answer: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
-    """One citation, the first occurrence, for each hit whose text holds the words of the answer in a row."""
-    wanted = words(answer)
+    """One citation, the first occurrence, for each hit whose text holds the words of the answer in a row; where none
+    does, for each hit and each sentence of the answer that it holds."""
+    return _cited([words(answer)], hits) or _cited([words(one) for one in _ENDS.split(answer)], hits)
+
+
+def _cited(sentences: Sequence[Sequence[str]], hits: Sequence[Hit]) -> tuple[Citation, ...]:
     found = []
-    for hit in hits:
-        span = _find(wanted, hit.text)
-        if span is not None:
+    for wanted, hit in product(sentences, hits):
+        if span := _find(wanted, hit.text):
             start, end = hit.start + span[0], hit.start + span[1]
             passage = PromptPassage(hit.chunk_id, hit.start, hit.text)
             found.append(Citation(hit.doc_id, hit.title, start, end, hit.text[slice(*span)], hit.score, passage))

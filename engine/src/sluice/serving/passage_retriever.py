@@ -6,7 +6,8 @@ import asyncio
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -16,6 +17,8 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import PrivateAttr, SkipValidation
 
 from sluice.retrieval import Hit, RetrievalError, passages
+from sluice.retrieval.embedder import Embedder
+from sluice.retrieval.evidence import EvidenceChooser
 from sluice.serving.answer import SearchError
 from sluice.serving.contracts import Checks, Search
 from sluice.serving.langchain_callbacks import heard
@@ -37,6 +40,7 @@ class PassageRetriever(BaseRetriever):
         guards: of passages.
         settings: how many passages, and how near.
         vets: whether the release has guards of passages.
+        embedder: its file, for `settings.sentences`.
 
     Raises:
         SearchError: the search failed; ModelTimeoutError: the deadline has passed.
@@ -46,6 +50,7 @@ class PassageRetriever(BaseRetriever):
     guards: SkipValidation[Checks]
     settings: RetrievalSettings
     vets: bool
+    embedder: Path
     _threads: ThreadPoolExecutor = PrivateAttr(
         default_factory=partial(ThreadPoolExecutor, _SEARCHES, thread_name_prefix="search")
     )
@@ -75,11 +80,22 @@ class PassageRetriever(BaseRetriever):
     async def _documents(self, question: str) -> list[Document]:
         """The passages; a second attempt at an answer gets the same."""
         request = current_request()
-        hits = await request.once(f"passages for {question}", lambda: self._near(request, question))
+        hits = await request.once(f"passages for {question}", lambda: self._shown(request, question))
         return [
             Document(hit.text, id=hit.chunk_id, metadata={name: getattr(hit, name) for name in _METADATA})
             for hit in hits
         ]
+
+    async def _shown(self, request: RequestState, question: str) -> list[Hit]:
+        hits = await self._near(request, question)
+        if not hits or not self.settings.sentences:
+            return hits
+        choose = partial(self._evidence.choose, question, hits, self.settings.sentences)
+        return await request.in_time(asyncio.get_running_loop().run_in_executor(self._threads, choose))
+
+    @cached_property
+    def _evidence(self) -> EvidenceChooser:
+        return EvidenceChooser(Embedder(self.embedder))
 
     async def _near(self, request: RequestState, question: str) -> list[Hit]:
         hits = await self._found(request, question)

@@ -56,7 +56,11 @@ class ApplicationRunner:
             max_calls=bundle.service.llm.max_calls,
         )
         retriever = PassageRetriever(
-            search=search, guards=guards, settings=bundle.service.retrieval, vets=bool(bundle.guardrails.passages)
+            search=search,
+            guards=guards,
+            settings=bundle.service.retrieval,
+            vets=bool(bundle.guardrails.passages),
+            embedder=bundle.embedder,
         )
         self.services = Services(bundle, retriever, guards, {_ROLE: model})
         self._quoted: dict[str, str] = {}

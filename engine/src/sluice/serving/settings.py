@@ -13,7 +13,8 @@ _SMALLEST_SLOT = 512
 
 class RetrievalSettings(Settings):
     k: int = Field(ge=1, le=50, description="passages in the prompt")
-    min_similarity: float = Field(ge=-1, le=1, description="cosine below which the service declines by itself")
+    min_similarity: float = Field(ge=-1, le=1, description="cosine below which no passage is shown")
+    sentences: int = Field(0, ge=0, description="of the passages, as many as are shown in their place; 0: passages")
 
 
 class LlmSettings(Settings):

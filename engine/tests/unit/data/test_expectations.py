@@ -18,6 +18,7 @@ from sluice.data.rows import ExpectedBehaviour, Row, load_rows, scan_rows, write
         {"json_schema": {"type": "object"}},
         {"json_schema": {"$schema": "http://json-schema.org/draft-07/schema#", "type": "array"}},
         {"rubric": "Polite."},
+        {"answer_key": [["rollback", "roll back"], ["5 %"]]},
     ],
 )
 def test_sound_checks_have_no_faults(expect: dict[str, Any]) -> None:
@@ -38,6 +39,8 @@ def test_sound_checks_have_no_faults(expect: dict[str, Any]) -> None:
             ["expect.json_schema: is no JSON Schema: $.type: 'objekt' is not valid under any of the given schemas"],
         ),
         ({"rubric": " "}, ["expect.rubric: is blank"]),
+        ({"answer_key": [["5 %"], []]}, ["expect.answer_key: a fact has no text, or a blank one"]),
+        ({"answer_key": [["5 %", " "]]}, ["expect.answer_key: a fact has no text, or a blank one"]),
         (
             {"contains": ["Six Tokens"], "not_contains": ["tokens"], "regex": "["},
             [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.data.row_schema import check_documents, check_rows, occurs
-from sluice.data.rows import Document, Row
+from sluice.data.rows import Document, EarlierMessage, Row
 from sluice.data.scanning import LocatedRecord
 
 
@@ -54,3 +54,26 @@ def test_rows_are_about_shared_documents() -> None:
     ]
     (fault,) = check_rows(rows, documents)
     assert str(fault) == "t.jsonl:2: doc_ids: one tenant's document, the model is for all: 'closed'"
+
+
+SAID = (EarlierMessage(role="user", content="How many?"), EarlierMessage(role="assistant", content="64."))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"answers": ["They are 64."]}, None),  # in other words than those of the document
+        ({"answers": ["They are 65."]}, "expect.answer_key: the answer does not state it: 'They are 65.'"),
+        ({"answers": ["Hello, 64."], "doc_ids": []}, None),  # a greeting is about no document
+        ({"expect": None}, "answer is not in its documents: 'They are 64.'"),
+        ({"expect": None, "answers": ["64"], "doc_ids": []}, "a row with answers needs the doc_ids they come from"),
+        ({"history": SAID}, None),
+        ({"history": SAID[:1]}, "history: is not user, assistant, … in turn"),
+        ({"history": SAID[::-1]}, "history: is not user, assistant, … in turn"),
+    ],
+)
+def test_a_key_and_what_was_said_before(changes: dict[str, object], says: str | None) -> None:
+    asked = {"id": "q", "question": "How many?", "answers": ["They are 64."], "doc_ids": ["open"]}
+    row = Row.model_validate({**asked, "expect": {"answer_key": [["64"]]}, **changes})
+    faults = check_rows([LocatedRecord(row, Path("t.jsonl"), 1)], {"open": document("open", None)})
+    assert [str(fault) for fault in faults] == ([f"t.jsonl:1: {says}"] if says else [])

@@ -7,17 +7,40 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import ValidationErrors
-from sluice.data.rows import Document, Row, load_corpus, load_rows, scan_corpus, scan_rows, write_document, write_rows
+from sluice.data.rows import (
+    Document,
+    EarlierMessage,
+    Row,
+    load_corpus,
+    load_rows,
+    scan_corpus,
+    scan_rows,
+    write_document,
+    write_rows,
+)
 
 
 def test_rows_survive_a_round_trip(tmp_path: Path) -> None:
     rows = [
         Row(id="a", question="Why?\u2028Really?", answers=("so", "thus"), doc_ids=("d",), tags=("t",)),
         Row(id="b", question="Où ?", answers=(), doc_ids=()),
+        Row(
+            id="c",
+            question="And then?",
+            answers=(),
+            doc_ids=(),
+            history=(
+                EarlierMessage(role="user", content="What first?"),
+                EarlierMessage(role="assistant", content="This."),
+            ),
+        ),
     ]
     write_rows(tmp_path / "rows.jsonl", rows)
     assert load_rows(tmp_path / "rows.jsonl") == rows
-    assert [row.answerable for row in rows] == [True, False]
+    assert [row.answerable for row in rows] == [True, False, False]
+    assert "history" not in rows[0].as_dict()
+    assert rows[2].conversation == [*rows[2].as_dict()["history"], {"role": "user", "content": "And then?"}]
+    assert rows[2].in_context == "What first?\nAnd then?"
 
 
 def test_documents_survive_a_round_trip_and_come_sorted(tmp_path: Path) -> None:

@@ -302,6 +302,8 @@ def test_slices_by_tag() -> None:
     assert ("answerable", "f1") in named
     assert ("unanswerable", "f1") not in named
     assert not [one for one in found.slices if one.judgement.cases < 20]
+    heads = [one.judgement.head for one in found.slices if one.metric == "f1"]
+    assert heads == sorted(heads)  # the worst first
 
 
 def test_times_of_another_run_inform_only_and_say_so() -> None:

@@ -15,6 +15,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.extras import HERE, packages
 from sluice.evaluation import metrics
 from sluice.evaluation.metric_batching import MetricBatcher
+from sluice.evaluation.metrics.answer_key import answer_key
 from sluice.evaluation.metrics.citation_correctness import citation_correctness
 from sluice.evaluation.metrics.contains import contains
 from sluice.evaluation.metrics.contains_answer import contains_answer
@@ -84,6 +85,27 @@ def test_token_f1_is_symmetric() -> None:
 )
 def test_contains_answer(row, output, answers, text, score) -> None:
     assert contains_answer.score(row(*answers), output(text)) == score
+
+
+@pytest.mark.parametrize(
+    ("answers", "key", "text", "score"),
+    [
+        (("64 tokens",), (), "They share 64 tokens, always.", 1.0),  # without a key one of the answers
+        (("4 tokens",), (), "64 tokens", 0.0),  # a number is no part of another
+        (("no", "64"), (), "it is 64", 1.0),
+        (("64 tokens",), (), "", 0.0),
+        ((), (), "64", 0.0),
+        ((), (), "declined", 1.0),
+        (("64 tokens",), (), "declined", 0.0),
+        (("x",), (("roll back", "rollback"), ("5 %", "5 percent")), "A Roll‑back at  5 %.", 1.0),
+        (("x",), (("roll back", "rollback"), ("5 %", "5 percent")), "A rollback at 15 %.", 0.0),
+        (("x",), (("roll back", "rollback"), ("5 %", "5 percent")), "At 5 percent.", 0.0),  # each fact
+        (("x",), (("don't",),), "We don’t.", 1.0),
+    ],
+)
+def test_answer_key(row, output, answers, key, text, score) -> None:
+    asked = row(*answers, **({"expect": {"answer_key": key}} if key else {}))
+    assert answer_key.score(asked, output("No.", declined=True) if text == "declined" else output(text)) == score
 
 
 @pytest.mark.parametrize(

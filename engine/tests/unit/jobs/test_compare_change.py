@@ -59,6 +59,7 @@ def records(asked: list[Row], *, right: bool) -> list[dict[str, Any]]:
     for row in asked:
         declined = not right or not row.answerable
         scores = {"f1": float(right) if row.answerable else None, "decline_accuracy": None if row.answerable else 1.0}
+        scores["answer_key"] = float(right or not row.answerable)
         scores |= dict.fromkeys(("mrr", "ndcg_at_5"), 1.0 if row.answerable else None)
         found.append(
             {
@@ -152,7 +153,7 @@ def here(workspace: Workspace) -> Workspace:
 
 def edit(workspace: Workspace, word: str) -> None:
     path = workspace.prompts / "answer.prompt.yml"
-    path.write_text(path.read_text().replace("You answer questions", f"{word} You answer questions"))
+    path.write_text(path.read_text().replace("You are the assistant", f"{word} You are the assistant"))
 
 
 def test_an_edit_of_the_working_tree_against_the_last_commit(here: Workspace, pipeline: Pipeline) -> None:
@@ -161,7 +162,7 @@ def test_an_edit_of_the_working_tree_against_the_last_commit(here: Workspace, pi
     found = review(here, "main")
     assert found.comparison is not None
     assert found.comparison.verdict == "worse"
-    assert {metric.name for metric in found.comparison.deciding if metric.verdict == "worse"} == {"f1"}
+    assert {metric.name for metric in found.comparison.deciding if metric.verdict == "worse"} == {"answer_key"}
     assert found.title == f"working tree ({start[:12]}-dirty) against main ({start[:12]})"
     assert found.reports == here.build / "comparison"
     document = json.loads((found.reports / "comparison.json").read_text())

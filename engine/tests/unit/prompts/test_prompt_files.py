@@ -262,7 +262,7 @@ def test_an_empty_folder_is_a_fault(tmp_path: Path) -> None:
 def test_the_prompts_of_this_repository(workspace: Workspace) -> None:
     prompts = load_prompts(workspace.prompts, roles=PROMPT_ROLES)
     for name in ("answer", "finetune"):
-        assert prompts[name].placeholders() == {"question", "passages", "decline"}
+        assert prompts[name].placeholders() - {"instruction"} == {"question", "passages", "decline", "history"}
     assert prompts["condense"].placeholders() == {"history", "question"}
     assert prompts["judge"].placeholders() == {"rubric", "question", "passages", "expected", "answer"}
     assert {name: prompt.model for name, prompt in prompts.items() if prompt.model != "chat"} == {

@@ -42,7 +42,7 @@ def test_every_gate_and_every_metric_that_decides_always_is_named_at_once() -> N
     assert [fault.split(" needs ")[0] for fault in found] == [
         "config/gates.yaml: gate recall_at_5_floor",
         "config/gates.yaml: gate latency_p95_sane",
-        "config/gates.yaml: comparison.metrics.f1",
+        "config/gates.yaml: comparison.metrics.answer_key",
         "config/gates.yaml: comparison.metrics.decline_accuracy",
         "config/gates.yaml: comparison.metrics.citation_correctness",
         "config/gates.yaml: comparison.metrics.mrr",

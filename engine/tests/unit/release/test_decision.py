@@ -105,17 +105,18 @@ def test_a_search_that_ranks_worse_is_refused_though_its_recall_passes(
 
 def test_worse_answers_are_refused_in_the_words_of_a_comparison(tmp_path: Path) -> None:
     found = refused(release(tmp_path, asked(), asked(wrong=30, invents=20)))
-    assert found.keys() == {"comparison_f1", "comparison_exact_match", "comparison_decline_accuracy"}
-    assert found["comparison_f1"].startswith("gate comparison_f1: f1 is 0.727 against 1.000 of champion, −0.273, ")
-    assert found["comparison_f1"].endswith("over 110 cases; limit: not worse by 0.020 or more at confidence 0.99")
+    assert found.keys() == {"comparison_answer_key", "comparison_decline_accuracy"}
+    said = found["comparison_answer_key"]
+    assert said.startswith("gate comparison_answer_key: answer_key is 0.667 against 1.000 of champion, −0.333, ")
+    assert said.endswith("over 150 cases; limit: not worse by 0.020 or more at confidence 0.99")
 
 
 def test_a_verdict_names_the_cases_that_broke(tmp_path: Path) -> None:
     verdicts = release(tmp_path, asked(), asked(wrong=30))
-    (f1,) = (verdict for verdict in verdicts if verdict.gate == "comparison_f1")
-    assert set(f1.cases) <= {f"q{n}" for n in range(30)}
-    assert len(f1.cases) == 10
-    assert (f1.figure, f1.reference, f1.samples) == (pytest.approx(80 / 110), 1.0, 110)
+    (found,) = (verdict for verdict in verdicts if verdict.gate == "comparison_answer_key")
+    assert set(found.cases) <= {f"q{n}" for n in range(30)}
+    assert len(found.cases) == 10
+    assert (found.figure, found.reference, found.samples) == (pytest.approx(120 / 150), 1.0, 150)
 
 
 def test_too_few_cases_refuse_as_they_do_on_a_pull_request(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sluice.evaluation.registry import make_metrics
 from sluice.release.verdicts import quality_report, verdicts_of
 
 ROOT = Path(__file__).parents[4]
-NAMES = ("f1", "decline_accuracy", "citation_correctness")
+NAMES = ("answer_key", "decline_accuracy", "citation_correctness")
 
 
 def found(head: dict[str, float], cases: int = 60) -> Comparison:
@@ -47,15 +47,15 @@ def test_like_answers_pass_with_a_verdict_for_each_metric_that_decides() -> None
 
 
 def test_worse_answers_fail_with_value_limit_and_cases() -> None:
-    (worse,) = (one for one in verdicts_of(found(GOOD | {"f1": 0.25}), "quality") if not one.passed)
+    (worse,) = (one for one in verdicts_of(found(GOOD | {"answer_key": 0.25}), "quality") if not one.passed)
     assert (worse.gate, worse.metric, worse.figure, worse.reference, worse.limit) == (
-        "quality_f1",
-        "f1",
+        "quality_answer_key",
+        "answer_key",
         0.25,
         1.0,
         0.02,
     )
-    assert worse.reason.startswith("gate quality_f1: f1 is 0.250 against 1.000 of stable, ")
+    assert worse.reason.startswith("gate quality_answer_key: answer_key is 0.250 against 1.000 of stable, ")
     assert worse.reason.endswith("over 60 cases; limit: not worse by 0.020 or more at confidence 0.99")
     assert worse.cases[0] == "case-0"
 
@@ -75,7 +75,7 @@ def test_what_was_not_judged_fails_and_hides_what_follows_from_it() -> None:
     assert verdict.reason == "quality: the canary failed on 'case-3': status 503"
 
 
-@pytest.mark.parametrize("head", [GOOD, GOOD | {"f1": 0.25}, GOOD | {"decline_accuracy": 0.0}])
+@pytest.mark.parametrize("head", [GOOD, GOOD | {"answer_key": 0.25}, GOOD | {"decline_accuracy": 0.0}])
 @pytest.mark.parametrize("cases", [5, 60])
 @pytest.mark.parametrize("reasons", [(), ("something was not asked",)])
 def test_verdicts_pass_exactly_when_the_comparison_does(
@@ -89,7 +89,7 @@ def test_verdicts_pass_exactly_when_the_comparison_does(
 
 def test_metrics_that_only_decide_when_asked_do_not_pass_on_silence() -> None:
     policy = found(GOOD).policy.model_dump()
-    policy["metrics"] = {"f1": {"decides": "when_asked"}}
+    policy["metrics"] = {"answer_key": {"decides": "when_asked"}}
     asked = replace(found(GOOD, cases=5), policy=type(found(GOOD).policy).model_validate(policy))
     metrics = tuple(replace(metric, decides="when_asked") for metric in asked.metrics)
     silent = replace(asked, metrics=metrics)
@@ -98,9 +98,9 @@ def test_metrics_that_only_decide_when_asked_do_not_pass_on_silence() -> None:
 
 
 def test_the_report_has_figures_of_both_sides() -> None:
-    comparison = found(GOOD | {"f1": 0.25})
+    comparison = found(GOOD | {"answer_key": 0.25})
     report = quality_report(comparison)
-    assert report["figures"]["canary"]["f1"] == 0.25
-    assert report["figures"]["stable"]["f1"] == 1.0
+    assert report["figures"]["canary"]["answer_key"] == 0.25
+    assert report["figures"]["stable"]["answer_key"] == 1.0
     assert report["comparison"] == comparison.as_dict()
     assert len(report["verdicts"]) == 3

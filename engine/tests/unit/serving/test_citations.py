@@ -33,3 +33,10 @@ def test_words_that_do_not_stand_in_a_row_are_not_cited(answer: str) -> None:
 def test_every_passage_that_holds_the_answer_is_cited_once() -> None:
     hits = [hit("a b. a b.", doc_id="one"), hit("nothing", doc_id="two"), hit("x A B", doc_id="three")]
     assert [(c.document, c.start, c.score) for c in cite("a b", hits)] == [("one", 0, 0.45), ("three", 2, 0.45)]
+
+
+def test_sentences_of_several_places_are_cited_one_by_one() -> None:
+    hits = [hit("First this. And more. Then that.", doc_id="one"), hit("Always so.", doc_id="two")]
+    found = cite("1. First this.\n2. Always so. Then that.", hits)
+    assert [(c.document, c.text) for c in found] == [("one", "First this"), ("two", "Always so"), ("one", "Then that")]
+    assert cite("First this. Nowhere.", hits)[0].text == "First this"

@@ -20,7 +20,7 @@ from sluice.evaluation.scoring import run_metrics
 from sluice.extras.calibration.agreement import Agreement, agreement
 from sluice.extras.calibration.metrics.judge import Judge
 from sluice.extras.calibration.release_judge import open_judge
-from sluice.extras.cases.case_files import LabelledCase, read_cases
+from sluice.extras.prompt_tests.case_files import LabelledCase, read_cases
 from sluice.serving.release_parts import ReleaseBundle
 
 CASES = Path(__file__).parent / "cases" / "judge.jsonl"

@@ -6,14 +6,11 @@ from sluice.core.extras import Extra
 
 EXTRA = Extra(
     summary="the metric `judge`: a language model grades answers; compares it with people",
-    needs=("cases",),
+    needs=("prompt_tests",),
     commands="cli:register",
     hooks={"judge": "release_judge:open_judge"},
     files=("prompts/judge.prompt.yml",),
-    entries={
-        "config/gates.yaml": ("gates > stage=calibration",),
-        "pipelines/dvc.yaml": ("stages > evaluate > deps > =prompts/judge.prompt.yml",),
-    },
+    entries={"config/gates.yaml": ("gates > stage=calibration",)},
     lines={
         "config/gates.yaml": ("-- calibration: the judge against people",),
         "engine/docs/reference/prompts.md": ("| `judge` | the metric",),

@@ -7,8 +7,9 @@ computes that beginning once for all of them. It is most of a prompt, so this is
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,21 @@ import numpy.typing as npt
 
 from sluice.core.atomic_files import read_jsonl
 from sluice.core.errors import SluiceError
+from sluice.core.sentences import sentences
+from sluice.data.expectations import states_key
 from sluice.data.rows import Row
-from sluice.extras.finetune.training_parameters import TrainingParameters
+from sluice.evaluation.metrics.f1 import token_f1
+from sluice.extras.finetune.training_parameters import AnswerStyle, TrainingParameters
 from sluice.prompts import Prompt
-from sluice.retrieval import Hit, format_passages
+from sluice.retrieval import Hit, format_history, format_passages
+from sluice.retrieval.evidence import EvidenceChooser
 from sluice.retrieval.index_files import TextEncoder
 
 Matrix = npt.NDArray[np.float32]
+_SPAN_WORDS = 8  # a longer answer is no span
+_LONG: tuple[AnswerStyle, ...] = ("answer", "sentence", "explain", "steps", "welcome")
+_BEHIND = 0.15  # of the rows without a history are asked behind that of another row
+_OFTEN: dict[AnswerStyle, int] = {"span": 3, "answer": 5}  # times as often as another style
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,26 @@ class _PassageGroup:
 
     chunks: list[int]
     members: list[tuple[int, bool]] = field(default_factory=list)
+    style: AnswerStyle = "span"
+    instruction: str = ""
 
 
 @dataclass(frozen=True)
 class _PassageIndex:
     chunks: list[dict[str, Any]]
     gold: list[set[int]]  # for each row, the chunks that hold one of its answers
+    targets: list[dict[AnswerStyle, str]]  # for each row, its answer in each style that it has one in
     similarity: Matrix  # (rows, chunks)
+    least: float
+
+    def hits(self, row: int, chunks: Sequence[int]) -> list[Hit]:
+        """Chunks as the search would give them for a row."""
+        near = [(self.chunks[number], float(self.similarity[row, number])) for number in chunks]
+        return [Hit(c["id"], c["doc_id"], c["title"], c["text"], score=at, similarity=at) for c, at in near]
+
+    def bare(self, row: int) -> bool:
+        """Whether a row is asked without passages: it has none of its own, and serving would find none."""
+        return not self.gold[row] and float(self.similarity[row].max()) < self.least
 
 
 def build_examples(
@@ -59,19 +81,21 @@ def build_examples(
     decline: str,
     params: TrainingParameters,
 ) -> list[Example]:
-    """Examples in training order, the same for the same seed; neighbours from one group share their passages.
+    """Examples in training order, the same for the same seed; neighbours from one group share passages and instruction.
 
-    Every row gives an example, answered with its first answer, or with `decline` when it has none. The passages are the
-    top `params.passages` by cosine similarity to the question; for an answerable row one of them holds the answer. Then
-    answerable rows are asked over passages without their answer, until `decline_share` of all examples decline.
+    Every row gives an example, answered in the style of its group's instruction, or with `decline` when it has no
+    answer. The passages are the top `params.passages` by cosine similarity to the question; for an answerable row one
+    of them holds the answer. Then answerable rows are asked over passages without their answer, until `decline_share`
+    of all examples decline. Where rows have histories, some others are asked behind them: the last question counts.
     All that is done `params.draws` times, each time with other neighbours and another order of passages.
     An answerable row whose answers occur in no chunk of its documents is left out. SluiceError when nothing is left.
     """
     if not rows:
         raise SluiceError("no training rows", remedy="add rows to data/train.jsonl")
-    index = _read(rows, index_folder, embedder)
     rng = random.Random(params.seed)
-    usable = [number for number, row in enumerate(rows) if not row.answers or index.gold[number]]
+    rows = _behind_histories(rows, rng)
+    index = _read(rows, index_folder, embedder, params)
+    usable = [number for number, row in enumerate(rows) if not row.answers or index.targets[number]]
     if not usable:
         raise SluiceError(
             f"none of the {len(rows)} training rows has its answer in the index",
@@ -81,16 +105,38 @@ def build_examples(
     for _ in range(params.draws):
         drawn = _share(usable, rows, index, params, rng)
         _add_declines(drawn, usable, rows, index, params, rng)
+        drawn += [one for one in drawn if index.targets[one.members[0][0]] and not rows[one.members[0][0]].doc_ids] * (
+            params.replies - 1
+        )
         rng.shuffle(drawn)
         groups += drawn
+    chooser = EvidenceChooser(embedder)
+    found = []
+    for group in groups:
+        for number, declines in group.members:
+            row, hits, targets = rows[number], index.hits(number, group.chunks), index.targets[number]
+            if params.sentences and hits:
+                hits = chooser.choose(row.in_context, hits, params.sentences)
+                if row.doc_ids:
+                    targets = evidence_targets(row, [hit.text for hit in hits], params.instructions)
+            style = next((one for one in (group.style, "explain") if declines or one in targets), None)
+            if style is not None:
+                told = group.instruction if style == group.style else params.instructions[style][0]
+                found.append(_example(row, hits, told, decline if declines else targets[style], prompt, decline))
+    return found
+
+
+def _behind_histories(rows: Sequence[Row], rng: random.Random) -> list[Row]:
+    known = [row.history for row in rows if row.history]
     return [
-        _example(rows[number], group.chunks, declines, index, prompt, decline)
-        for group in groups
-        for number, declines in group.members
+        row.model_copy(update={"history": rng.choice(known)})
+        if known and not row.history and rng.random() < _BEHIND
+        else row
+        for row in rows
     ]
 
 
-def _read(rows: Sequence[Row], folder: Path, embedder: TextEncoder) -> _PassageIndex:
+def _read(rows: Sequence[Row], folder: Path, embedder: TextEncoder, params: TrainingParameters) -> _PassageIndex:
     listed = read_jsonl(folder / "chunks.jsonl")
     # The model answers every tenant: it must not learn from what only one of them may see.
     shared = [number for number, chunk in enumerate(listed) if chunk.get("tenant") is None]
@@ -99,16 +145,102 @@ def _read(rows: Sequence[Row], folder: Path, embedder: TextEncoder) -> _PassageI
     of_document: dict[str, list[int]] = {}
     for number, chunk in enumerate(chunks):
         of_document.setdefault(chunk["doc_id"], []).append(number)
-    gold = [
-        {
-            number
-            for doc_id in row.doc_ids
-            for number in of_document.get(doc_id, [])
-            if any(answer in chunks[number]["text"] for answer in row.answers)
-        }
-        for row in rows
+    gold = [_gold(row, [n for doc_id in row.doc_ids for n in of_document.get(doc_id, [])], chunks) for row in rows]
+    targets = [
+        targets_of(row, [sentences(chunks[number]["text"]) for number in sorted(held)], params.instructions)
+        for row, held in zip(rows, gold, strict=True)
     ]
-    return _PassageIndex(chunks, gold, embedder.embed([row.question for row in rows]) @ vectors.T)
+    # As the application searches: with the question before.
+    return _PassageIndex(
+        chunks, gold, targets, embedder.embed([row.in_context for row in rows]) @ vectors.T, params.min_similarity
+    )
+
+
+def _gold(row: Row, candidates: Sequence[int], chunks: Sequence[dict[str, Any]]) -> set[int]:
+    """Of the chunks of a row's documents those that hold its answer; where it is put together, the one next to it."""
+    held = {number for number in candidates if _answers(row, chunks[number]["text"])}
+    if held or not _key(row) or not candidates:
+        return held
+    return {max(candidates, key=lambda number: token_f1(chunks[number]["text"], row.answers[0]))}
+
+
+def _key(row: Row) -> tuple[tuple[str, ...], ...]:
+    return row.expect.answer_key if row.expect else ()
+
+
+def _answers(row: Row, text: str) -> bool:
+    key = _key(row)
+    return any(answer in text for answer in row.answers) or bool(key and states_key(text, key))
+
+
+def targets_of(row: Row, texts: Sequence[Sequence[str]], styles: Iterable[AnswerStyle]) -> dict[AnswerStyle, str]:
+    """The right answer to a row in each style.
+
+    Args:
+        row: the question.
+        texts: the sentences of each text that holds its answer.
+        styles: those that are wanted.
+
+    Returns:
+        Texts by style. Sentences are those of a text; a style that asks for what the row has not is left out.
+    """
+    if not row.answers or (row.doc_ids and not texts):
+        return {}
+    found: dict[AnswerStyle, str] = dict.fromkeys(_LONG, row.answers[0])
+    if len(row.answers[0].split()) <= _SPAN_WORDS or "answer" not in styles:
+        found["span"] = row.answers[0]
+    choices = [
+        (parts, chosen)
+        for parts in texts
+        for size in (1, 2)
+        for chosen in combinations(range(len(parts)), size)
+        if _answers(row, " ".join(parts[place] for place in chosen))
+    ]
+    if choices:
+        # A span stands in one sentence; of an answer in sentences, those that say the same.
+        parts, chosen = max(choices, key=lambda one: _likeness(row, *one))
+        others = [place for place in range(len(parts)) if place not in chosen]
+        more = sorted({*chosen, *([place for place in others if place == chosen[-1] + 1] or others[-1:])})
+        found["answer"] = " ".join(parts[place] for place in chosen)
+        found["explain"], found["steps"] = _lengthened([parts[place] for place in more])
+        alone = max((one for one in choices if len(one[1]) == 1), key=lambda one: _likeness(row, *one), default=None)
+        found["sentence"] = alone[0][alone[1][0]] if alone else ""
+    elif row.doc_ids:
+        del found["steps"]
+    return {style: text for style, text in found.items() if text and style in styles}
+
+
+def evidence_targets(row: Row, evidence: Sequence[str], styles: Iterable[AnswerStyle]) -> dict[AnswerStyle, str]:
+    """As `targets_of`, where sentences are shown best first: a small model copies the first ones more surely than it
+    chooses.
+
+    Args:
+        row: the question, with documents.
+        evidence: the sentences that are shown.
+        styles: those that are wanted.
+
+    Returns:
+        Texts by style; none where the evidence does not state the answer.
+    """
+    found: dict[AnswerStyle, str] = {}
+    if not _answers(row, " ".join(evidence)):
+        return found
+    found["explain"], found["steps"] = _lengthened(evidence)
+    if _answers(row, first := " ".join(evidence[:2])):
+        found["answer"] = first
+    if alone := [one for one in evidence if _answers(row, one)]:
+        found["sentence"] = alone[0]
+        if len(row.answers[0].split()) <= _SPAN_WORDS:
+            found["span"] = row.answers[0]
+    return {style: text for style, text in found.items() if style in styles}
+
+
+def _lengthened(parts: Sequence[str]) -> tuple[str, str]:
+    return " ".join(parts), "\n".join(f"{number}. {one}" for number, one in enumerate(parts, 1))
+
+
+def _likeness(row: Row, parts: Sequence[str], chosen: Sequence[int]) -> float:
+    return token_f1(" ".join(parts[place] for place in chosen), row.answers[0])
 
 
 def _share(
@@ -126,23 +258,48 @@ def _share(
     for first in order:
         if first in seen:
             continue
-        group = _PassageGroup(_passages(first, index, params, rng), [(first, not rows[first].answers)])
+        chunks = _passages(first, index, params, rng)
+        style = _style(first, index, params, rng)
+        declines = not rows[first].answers
+        group = _PassageGroup(chunks, [(first, declines)], style, rng.choice(params.instructions[style]))
         held = set(group.chunks)
-        joins = [number for number in order if number != first and index.gold[number] & held]
+        joins = [number for number in order if number != first and _joins(number, group, held, index)]
         joins.sort(key=lambda number: (number in seen, params.order == "rank" and not _leads(number, group, index)))
-        group.members += [(number, False) for number in joins[: params.share - 1]]
+        if not held:  # without passages nothing is gained by asking a row twice
+            joins = [number for number in joins if number not in seen]
+        group.members += [(number, not rows[number].answers) for number in joins[: params.share - 1]]
         seen |= {number for number, _ in group.members}
         groups.append(group)
     return groups
 
 
+def _style(row: int, index: _PassageIndex, params: TrainingParameters, rng: random.Random) -> AnswerStyle:
+    if index.bare(row) and "welcome" in params.instructions:
+        return "welcome"
+    targets = index.targets[row]
+    known = [style for style in params.instructions if style != "welcome" and (style in targets or not targets)]
+    return rng.choices(known, [_OFTEN.get(style, 1) for style in known])[0]
+
+
+def _joins(number: int, group: _PassageGroup, held: set[int], index: _PassageIndex) -> bool:
+    targets = index.targets[number]
+    if not held:
+        return index.bare(number) and (not targets or group.style in targets)
+    return group.style in targets and bool(index.gold[number] & held)
+
+
 def _leads(row: int, group: _PassageGroup, index: _PassageIndex) -> bool:
     """Whether retrieval would put the group's first passage first for this row too."""
-    return group.chunks[0] == max(group.chunks, key=lambda number: float(index.similarity[row, number]))
+    return not group.chunks or group.chunks[0] == max(
+        group.chunks, key=lambda number: float(index.similarity[row, number])
+    )
 
 
 def _passages(row: int, index: _PassageIndex, params: TrainingParameters, rng: random.Random) -> list[int]:
-    """The most similar chunks, the last one replaced where none of them holds the answer, in `params.order`."""
+    """The most similar chunks, the last one replaced where none of them holds the answer, in `params.order`; none where
+    no chunk is near, as in serving."""
+    if index.bare(row):
+        return []
     top = [int(number) for number in np.argsort(-index.similarity[row], kind="stable")[: params.passages]]
     if index.gold[row] and not index.gold[row] & set(top):
         top[-1] = max(index.gold[row], key=lambda number: float(index.similarity[row, number]))
@@ -168,11 +325,13 @@ def _add_declines(
     if not already:
         return
     wanted = round((params.decline_share * total - already) / (1 - params.decline_share))
-    answerable = [number for number in usable if rows[number].answers]
+    answerable = [number for number in usable if index.gold[number]]
     rng.shuffle(answerable)
     for row in answerable[: max(wanted, 0)]:
         fitting = [
-            group for group in groups if len(group.members) <= params.share and not _holds(group, row, rows, index)
+            group
+            for group in groups
+            if group.chunks and len(group.members) <= params.share and not _holds(group, row, rows, index)
         ]
         if fitting:
             best = max(fitting, key=lambda group: float(index.similarity[row, group.chunks].max()))
@@ -187,12 +346,14 @@ def _holds(group: _PassageGroup, row: int, rows: Sequence[Row], index: _PassageI
     )
 
 
-def _example(
-    row: Row, chunks: list[int], declines: bool, index: _PassageIndex, prompt: Prompt, decline: str
-) -> Example:
-    hits = [
-        Hit(chunk_id=c["id"], doc_id=c["doc_id"], title=c["title"], text=c["text"], score=0.0, similarity=0.0)
-        for c in (index.chunks[number] for number in chunks)
-    ]
-    messages = prompt.render(passages=format_passages(hits), question=row.question, decline=decline)
-    return Example(row.id, tuple(messages), decline if declines else row.answers[0], declines)
+def _example(row: Row, hits: Sequence[Hit], instruction: str, target: str, prompt: Prompt, decline: str) -> Example:
+    values = {
+        "instruction": instruction,
+        "history": format_history([turn.model_dump() for turn in row.history]),
+        "passages": format_passages(hits),
+        "question": row.question,
+        "decline": decline,
+    }
+    used = {variable.name for variable in prompt.variables}
+    messages = prompt.render(**{name: value for name, value in values.items() if name in used})
+    return Example(row.id, tuple(messages), target, target == decline)

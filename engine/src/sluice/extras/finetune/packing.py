@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _WORTH_SHARING = 0.5  # of an example: a shorter common beginning (the system message alone) opens a new pack
+# Tokens of an answer beyond which none weighs less: a copied sentence is decided by its first words, the rest follow.
+_WHOLE = 8
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Pack:
         return [0] * len(self.prefix) + [number for number, tail in enumerate(self.tails, 1) for _ in tail]
 
     def labels(self) -> tuple[list[int], list[int], list[float]]:
-        """Where logits are needed, the token expected there, and its weight: each example weighs 1 in all."""
+        """Where logits are needed, the token expected there, and its weight: an example of up to `_WHOLE` answer tokens
+        weighs 1 in all."""
         at: list[int] = []
         expected: list[int] = []
         weights: list[float] = []
@@ -65,7 +68,7 @@ class Pack:
             end += len(tail)
             at += range(end - length - 1, end - 1)
             expected += tail[-length:]
-            weights += [1.0 / length] * length
+            weights += [1.0 / min(length, _WHOLE)] * length
         return at, expected, weights
 
 

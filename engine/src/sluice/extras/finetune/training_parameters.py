@@ -10,6 +10,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 
 ExportKind = Literal["gguf", "peft", "merged"]
+AnswerStyle = Literal["span", "answer", "sentence", "explain", "steps", "welcome"]
 
 
 class UntrainableError(SluiceError):
@@ -39,6 +40,16 @@ class TrainingParameters(Settings):
     parallel: Literal["ddp", "fsdp"] = Field("ddp", description="several processes: each the whole model, or a shard")
     seed: int = Field(1, ge=0)
     max_tokens: int = Field(1024, ge=16, description="longest pack; a longer example is skipped")
+    instructions: dict[AnswerStyle, tuple[str, ...]] = Field(
+        {"span": ("Copy the shortest span of the passages that answers the question.",)},
+        min_length=1,
+        description="wordings of `instruction` in prompts/finetune.prompt.yml by the answer they ask for: the shortest "
+        "span; the one or two sentences; one sentence; with the next one; as a list; a reply where there is no passage",
+    )
+    min_similarity: float = Field(-1, ge=-1, le=1, description="without a passage so near none is shown, as in serving")
+    sentences: int = Field(
+        0, ge=0, description="of the passages, as many are shown in their place, as in serving; 0: passages"
+    )
     passages: int = Field(3, ge=1, le=20, description="passages in each prompt, as in serving")
     share: int = Field(
         4, ge=1, le=64, description="most questions that are trained on one set of passages; 1 packs nothing"
@@ -47,6 +58,7 @@ class TrainingParameters(Settings):
         "random", description="of the passages in a prompt; rank is that of serving, most similar first"
     )
     draws: int = Field(1, ge=1, le=100, description="times that passages are drawn for every row")
+    replies: int = Field(1, ge=1, le=20, description="times that a row is learned which is answered without a document")
     decline_share: float = Field(0.2, ge=0, le=0.9, description="share of examples whose passages hold no answer")
     held_share: float = Field(0.0, ge=0, le=0.5, description="share of rows kept out of training to evaluate its loss")
     evaluate_every: int = Field(12, ge=1, description="steps between two evaluations on the held rows")

@@ -10,10 +10,10 @@ import pytest
 
 from sluice.core.atomic_files import read_jsonl, write_jsonl
 from sluice.core.errors import SluiceError
-from sluice.data.rows import Row
-from sluice.extras.finetune.dataset import Example, Matrix, build_examples
+from sluice.data.rows import EarlierMessage, ExpectedBehaviour, Row
+from sluice.extras.finetune.dataset import Example, Matrix, build_examples, evidence_targets, targets_of
 from sluice.extras.finetune.training_parameters import TrainingParameters
-from sluice.prompts import Prompt
+from sluice.prompts import Prompt, Variable
 
 DECLINE = "The handbook does not say."
 TOPICS = ("apples", "bridges", "clocks", "drums", "engines")
@@ -122,3 +122,96 @@ def test_passages_may_stand_in_the_order_of_retrieval(index: Path) -> None:
         if not example.declines:
             topic = example.id.removesuffix("-q")
             assert example.messages[0]["content"].startswith(f"[1] {topic}: ")
+
+
+STYLES: dict[str, tuple[str, ...]] = {
+    "answer": ("Answer.",),
+    "span": ("Briefly.",),
+    "sentence": ("One sentence.",),
+    "explain": ("Explain.",),
+    "steps": ("In steps.",),
+}
+SENTENCES = ["The number of clocks is two hundred.", "They tick.", "Nobody winds them."]
+
+
+@pytest.mark.parametrize(
+    ("answer", "key", "expected"),
+    [
+        (
+            "two hundred",
+            (),
+            {
+                "span": "two hundred",
+                "answer": SENTENCES[0],
+                "sentence": SENTENCES[0],
+                "explain": " ".join(SENTENCES[:2]),
+                "steps": f"1. {SENTENCES[0]}\n2. {SENTENCES[1]}",
+            },
+        ),
+        (
+            "There are two hundred of them, and nobody winds the clocks.",
+            (("two hundred",), ("winds",)),
+            {
+                "answer": f"{SENTENCES[0]} {SENTENCES[2]}",
+                "explain": " ".join(SENTENCES),
+                "steps": "\n".join(f"{number}. {one}" for number, one in enumerate(SENTENCES, 1)),
+            },
+        ),
+    ],
+)
+def test_an_answer_in_each_style_is_made_of_sentences_that_state_it(answer, key, expected) -> None:
+    asked = row("clocks", answer).model_copy(update={"expect": ExpectedBehaviour(answer_key=key)})
+    assert targets_of(asked, [SENTENCES], STYLES) == expected
+
+
+def test_of_evidence_the_first_sentences_are_learned() -> None:
+    assert evidence_targets(row("clocks", "two hundred"), SENTENCES, STYLES) == {
+        "answer": " ".join(SENTENCES[:2]),
+        "explain": " ".join(SENTENCES),
+        "steps": "\n".join(f"{number}. {one}" for number, one in enumerate(SENTENCES, 1)),
+        "sentence": SENTENCES[0],
+        "span": "two hundred",
+    }
+    late = evidence_targets(row("clocks", "two hundred"), SENTENCES[::-1], STYLES)
+    assert (late.get("answer"), late["sentence"]) == (None, SENTENCES[0])
+    assert evidence_targets(row("clocks", "a thousand"), SENTENCES, STYLES) == {}
+
+
+def test_sentences_are_shown_in_place_of_passages_and_a_reply_needs_none(index: Path) -> None:
+    hello = Row(id="hello", question="Hello!", answers=("Good day.",), doc_ids=())
+    rows = [*ROWS[:-1], hello]
+    params = {
+        "instructions": {**STYLES, "welcome": ("Greet.",)},
+        "sentences": 1,
+        "min_similarity": 0.5,
+        "share": 1,
+        "replies": 3,
+    }
+    assert [example.id for example in build(index, rows, **params)].count("hello") == 3
+    for example in build(index, rows, **params):
+        shown = example.messages[0]["content"]
+        if example.id == "hello":
+            assert example.target == "Good day."
+            assert shown.startswith("(no passages)\n")
+        else:
+            assert shown.count("[") == 1
+            assert example.id.removesuffix("-q") in shown
+
+
+def test_the_last_question_is_learned_behind_others_too(index: Path) -> None:
+    said = (
+        EarlierMessage(role="user", content="And bridges?"),
+        EarlierMessage(role="assistant", content="one hundred"),
+    )
+    prompt = PROMPT.model_copy(
+        update={
+            "messages": (PROMPT.messages[0].model_copy(update={"content": "{{history}}{{question}}"}),),
+            "variables": tuple(Variable(name=name) for name in ("history", "question")),
+        }
+    )
+    rows = [one.model_copy(update={"history": said} if number == 0 else {}) for number, one in enumerate(ROWS * 20)]
+    rows = [one.model_copy(update={"id": f"{one.id}{number}"}) for number, one in enumerate(rows)]
+    params = TrainingParameters.model_validate({"passages": 2, "decline_share": 0.0})
+    texts = [e.messages[0]["content"] for e in build_examples(rows, index, OneHot(), prompt, DECLINE, params)]
+    behind = [text for text in texts if text.startswith("Earlier:\nUser: And bridges?\nAssistant: one hundred\n\nHow")]
+    assert 1 < len(behind) < len(texts) / 2

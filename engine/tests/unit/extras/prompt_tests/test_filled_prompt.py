@@ -92,7 +92,7 @@ def test_a_prompt_by_name(tmp_path: Path) -> None:
 def test_a_prompt_is_shown_with_values(run: Run) -> None:
     status, out, _ = run("prompts", "show", "answer", "--with", "question=a=b?", "--with", "passages={{question}}")
     assert status == 0
-    assert out.endswith("[user]\n{{question}}\n\nQuestion: a=b?\n\n")
+    assert out.endswith("[user]\n{{question}}\n\n{{history}}Question: a=b?\n\n")
     assert "say exactly: {{decline}}" in out
     for words, said in (
         (("anwser",), "no prompt 'anwser' (did you mean 'answer'?)"),

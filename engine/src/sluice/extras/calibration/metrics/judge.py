@@ -63,7 +63,7 @@ class Judge(Metric):
             return None
         messages = self._prompt.render(
             rubric=row.expect.rubric if row.expect and row.expect.rubric else RUBRIC,
-            question=row.question,
+            question=row.in_context,
             passages="\n".join(f"[{number}] {text}" for number, text in enumerate(output.passages, 1)),
             expected="\n".join(row.answers),
             answer=output.text,

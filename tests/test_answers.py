@@ -1,0 +1,99 @@
+"""What the application does with greetings, earlier turns and misspelt words, and what is measured of it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.metrics.kinds import RIGHT, NearestSentence, NearestTwo
+from assistant.spelling import Speller
+from sluice.extend import Answer, Output, Prompt, Row, testing
+
+WELCOME = {
+    "name": "welcome",
+    "description": "for tests",
+    "model": "chat",
+    "messages": [{"role": "user", "content": "{{history}}Said: {{question}}"}],
+    "variables": [{"name": "history"}, {"name": "question"}],
+}
+HISTORY = {"condense": {"enabled": False, "turns": 2, "max_characters": 40, "timeout_seconds": 2}}
+OVERLAP = "How much overlap do chunks have?"
+
+
+def ask(chat: testing.ScriptedChat, *messages: str, hits: Any = testing.HITS, **service: Any) -> Answer:
+    bundle = testing.scripted_bundle(**service)
+    prompts = {**bundle.prompts, "welcome": Prompt.model_validate(WELCOME)}
+    runner = testing.run_application(
+        chat, testing.ScriptedRetriever(hits), bundle=dataclasses.replace(bundle, prompts=prompts)
+    )
+    roles = ("user", "assistant")
+    said = [{"role": roles[number % 2], "content": text} for number, text in enumerate(messages)]
+    answer: Answer = asyncio.run(runner.answer(said))
+    return answer
+
+
+def test_without_a_near_passage_the_welcome_prompt_is_asked() -> None:
+    chat = testing.ScriptedChat({"Said: What is the capital of Peru?": "Hello! Ask me about the handbook."})
+    answer = ask(chat, "What is the capital of Peru?")
+    assert (answer.text, answer.declined) == ("Hello! Ask me about the handbook.", False)
+
+
+def test_a_second_turn_is_searched_for_with_the_question_before_it_and_shown_with_what_was_said() -> None:
+    chat = testing.ScriptedChat({"Said: And the weather?": testing.DECLINE})
+    hits = {f"{OVERLAP}\nAnd the weather?": testing.HITS["What is the capital of Peru?"]}
+    assert ask(chat, OVERLAP, "64 tokens", "And the weather?", hits=hits, **HISTORY).declined
+    (call,) = chat.calls
+    assert call["messages"][-1][1] == f"Earlier:\nUser: {OVERLAP}\nAssistant: 64 tokens\n\nSaid: And the weather?"
+
+
+def test_misspelt_words_become_those_of_the_documents(tmp_path: Path) -> None:
+    chunks = [
+        {"title": "Canary releases", "text": "A batch of requests."},
+        {"title": "Ours", "text": "Secretive batches.", "tenant": "acme"},
+    ]
+    (tmp_path / "chunks.jsonl").write_text("\n".join(map(json.dumps, chunks)))
+    with zipfile.ZipFile(tmp_path / "embedder.zip", "w") as archive:
+        archive.writestr("vocabulary.json", json.dumps(["large", "relief"]))
+    speller = Speller.of(tmp_path, tmp_path / "embedder.zip")
+    assert speller.mend("how large is a cannary bacth of reqeusts") == "how large is a canary batch of requests"
+    assert speller.mend("Canarys give relief; secretve, xylophone!") == "Canarys give relief; secretve, xylophone!"
+    assert not speller.is_foreign("qu'est ce que le canary")  # of few documents nothing can be said
+    assert Speller.of(tmp_path / "none", tmp_path).mend("bacth") == "bacth"
+
+
+def test_a_question_in_another_language_is_told_by_its_words() -> None:
+    speller = Speller(
+        {"what", "does", "canary", "releases"} | {f"word{chr(97 + n % 26) * (n // 26)}" for n in range(2000)}
+    )
+    asked = ("What does a canary do?", "Was ist ein Canary?", "Canary Wochen", "¿Qué es?")
+    assert [speller.is_foreign(question) for question in asked] == [False, True, False, False]
+
+
+class _ByLetter:
+    """The vector of a text says whether it has an x, a y and a z."""
+
+    async def of(self, texts: list[str]) -> Any:
+        import numpy as np
+
+        return [np.array([float(letter in text) for letter in "xyz"]) for text in texts]
+
+
+@pytest.mark.parametrize(("metric", "right"), [(NearestSentence, 0.0), (NearestTwo, 1.0)])
+def test_the_baselines_are_the_nearest_sentences(metric: Any, right: float) -> None:
+    row = Row(id="q", question="x y z?", answers=("5",), doc_ids=("d",), tags=("why",))
+    output = Output("no", passages=("Of x y z. Of y z: 5.", "None. Of x."))
+    assert asyncio.run(metric(_ByLetter()).score(row, output)) == right
+    declined = row.model_copy(update={"doc_ids": (), "answers": ()})
+    assert asyncio.run(metric(_ByLetter()).score(declined, output)) is None
+
+
+def test_each_kind_of_question_has_a_metric() -> None:
+    row = Row(id="q", question="Why?", answers=("5",), doc_ids=("d",), tags=("deployment", "why"))
+    found = {kind: metric.score(row, Output("It is 5.")) for kind, metric in RIGHT.items()}
+    assert {kind: one for kind, one in found.items() if one is not None} == {"why": 1.0}
