@@ -8,20 +8,24 @@ busy machine too. Recordings are made by us by the schemas of Argo Rollouts; non
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import json
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
+
+from support.kubernetes.field_ownership import applied, copied, updated
+from support.kubernetes.pod_defaults import defaulted
 
 KINDS = (
     ("", "v1", "Namespace", "namespaces", False),
@@ -31,6 +35,7 @@ KINDS = (
     ("", "v1", "ServiceAccount", "serviceaccounts", True),
     ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True),
     ("", "v1", "Pod", "pods", True),
+    ("", "v1", "ResourceQuota", "resourcequotas", True),
     ("apps", "v1", "Deployment", "deployments", True),
     ("apps", "v1", "StatefulSet", "statefulsets", True),
     ("apps", "v1", "ReplicaSet", "replicasets", True),
@@ -69,6 +74,12 @@ class KubeApi:
         self.promoted_in_full = False
         self.applied_selectors: list[str] = []  # Services whose selector was applied although a controller has it
         self.lost_aborts = 0  # so many more requests to abort come while the controller writes its own status
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)  # of the controllers
+        self.controllers: Callable[[], bool] | None = None  # one turn of them
+        self.counted = 0
+        self.events: list[str] = []
+        self.seen: list[Object] = []  # every state of every object, where somebody wants them
+        self.keeps_states = False
         self.server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
 
     @property
@@ -96,6 +107,78 @@ class KubeApi:
         )
         return path
 
+    def find(self, kind: str, name: str) -> Object | None:
+        """A copy."""
+        return copied(self.objects.get(self.path(kind, name)))
+
+    def all(self, kind: str) -> list[Object]:
+        """Copies."""
+        root = self.path(kind, "")
+        return [copied(one) for path, one in self.objects.items() if path.rpartition("/")[0] == root]
+
+    def write(self, document: Object, manager: str) -> Object:
+        """Creates or updates an object, as the API server does it for a controller.
+
+        Args:
+            document: All of it.
+            manager: Who owns from then on what has changed.
+        """
+        path = self.path(document["kind"], document["metadata"]["name"])
+        with self.lock:
+            live = self.objects.get(path)
+            document = copied(document)
+            if document["kind"] == "ReplicaSet":
+                document["spec"]["template"] = defaulted(document["spec"]["template"])
+            return self._store(path, live, updated(live, document, manager))
+
+    def apply(self, config: Object, manager: str = "sluice", *, force: bool = False, keep: bool = True) -> Object:
+        """Server-side apply.
+
+        Args:
+            config: What the manager wants.
+            manager: Whose fields they are.
+            force: Takes fields over from other managers.
+            keep: Not in a dry run.
+
+        Raises:
+            FieldConflictError: Another manager owns a field with another value.
+        """
+        path = self.path(config["kind"], config["metadata"]["name"])
+        with self.lock:
+            live = self.objects.get(path)
+            document = applied(live, config, manager, force=force)
+            return self._store(path, live, document) if keep else document
+
+    def delete(self, kind: str, name: str) -> None:
+        """Also what it owns."""
+        with self.lock:
+            gone = self.objects.pop(self.path(kind, name))
+            uid = gone["metadata"].get("uid")
+            self.version += 1
+            if self.keeps_states:
+                self.seen.append({"at": self.now, "deleted": True, **gone})
+            for one in list(self.objects.values()):
+                if uid and uid in [owner.get("uid") for owner in one["metadata"].get("ownerReferences") or ()]:
+                    with contextlib.suppress(KeyError):
+                        self.delete(one["kind"], one["metadata"]["name"])
+
+    def _store(self, path: str, live: Object | None, document: Object) -> Object:
+        """With what the API server itself writes about an object."""
+        metadata = document["metadata"]
+        metadata.setdefault("namespace", self.namespace)
+        metadata.setdefault("uid", f"uid-{metadata['name']}")
+        metadata.setdefault("creationTimestamp", self.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        if document["apiVersion"] != "v1":  # those of the core have none
+            known = (live or {}).get("metadata", {}).get("generation", 0)
+            changed = live is None or live.get("spec") != document.get("spec")
+            metadata["generation"] = known + 1 if changed else known
+        self.version += 1
+        metadata["resourceVersion"] = str(self.version)
+        self.objects[path] = document
+        if self.keeps_states:
+            self.seen.append({"at": self.now, **copied(document)})
+        return copied(document)
+
     def put(self, document: Object) -> Object:
         """Stores an object as a controller would."""
         path = self.path(document["kind"], document["metadata"]["name"])
@@ -103,7 +186,7 @@ class KubeApi:
             self.version += 1
             document["metadata"] = {**document["metadata"], "resourceVersion": str(self.version)}
             document["metadata"].setdefault("namespace", self.namespace)
-            self.objects[path] = copy.deepcopy(document)
+            self.objects[path] = copied(document)
         return document
 
     def remove(self, path: str) -> None:
@@ -155,7 +238,7 @@ class KubeApi:
         guarded = live and path in self.written and query.get("force") != "true"
         if guarded and (conflict := _conflict(live, body)):
             return 409, conflict
-        document = copy.deepcopy(body)
+        document = copied(body)
         document["metadata"].setdefault("uid", f"uid-{body['metadata']['name']}")
         if live and path in self.written and "selector" in live["spec"]:
             if "selector" in document["spec"]:
@@ -165,7 +248,7 @@ class KubeApi:
         if live:
             kept = {**(live["metadata"].get("annotations") or {}), **(document["metadata"].get("annotations") or {})}
             document["metadata"] = {**live["metadata"], **document["metadata"], "annotations": kept}
-            document["status"] = copy.deepcopy(live.get("status", {}))
+            document["status"] = copied(live.get("status", {}))
             generation += live.get("spec") != document.get("spec")
         document["metadata"]["generation"] = generation
         if not dry:
@@ -179,7 +262,7 @@ class KubeApi:
         return 200, document
 
     def patched(self, path: str, body: Object) -> tuple[int, Object]:
-        live = copy.deepcopy(self.objects[path])
+        live = copied(self.objects[path])
         if body.get("status", {}).get("abort") and self.lost_aborts:
             self.lost_aborts -= 1
             return 200, live
@@ -224,7 +307,7 @@ def compose(event: Object, rollout: Object | None) -> Object:
     ((kind, said),) = event.items()
     if kind == "rollout":
         assert rollout is not None
-        document = copy.deepcopy(rollout)
+        document = copied(rollout)
         generation = document["metadata"].get("generation", 1)
         document["status"] = {"observedGeneration": str(generation), **said}
         return document
