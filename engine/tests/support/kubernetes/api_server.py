@@ -17,14 +17,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jsonschema
 import yaml
 
-from support.kubernetes.field_ownership import applied, copied, updated
+from sluice.cluster.manifests import read_schema, schema_name
+from support.kubernetes.field_ownership import FieldConflictError, applied, copied, updated
+from support.kubernetes.manifests import SCHEMAS
 from support.kubernetes.pod_defaults import defaulted
 
 KINDS = (
@@ -92,6 +96,12 @@ class KubeApi:
         place = f"/namespaces/{self.namespace}" if namespaced else ""
         return f"{root}{place}/{plural}" + (f"/{name}" if name else "")
 
+    @property
+    def namespaces(self) -> list[str]:
+        root = "/api/v1/namespaces/"
+        made = [path.removeprefix(root) for path in self.objects if path.startswith(root)]
+        return list(dict.fromkeys([self.namespace, *(one for one in made if "/" not in one)]))
+
     def kubeconfig(self, path: Path) -> Path:
         path.write_text(
             json.dumps(
@@ -131,7 +141,9 @@ class KubeApi:
                 document["spec"]["template"] = defaulted(document["spec"]["template"])
             return self._store(path, live, updated(live, document, manager))
 
-    def apply(self, config: Object, manager: str = "sluice", *, force: bool = False, keep: bool = True) -> Object:
+    def apply(
+        self, config: Object, manager: str = "sluice", *, force: bool = False, keep: bool = True, path: str = ""
+    ) -> Object:
         """Server-side apply.
 
         Args:
@@ -139,15 +151,42 @@ class KubeApi:
             manager: Whose fields they are.
             force: Takes fields over from other managers.
             keep: Not in a dry run.
+            path: Where; empty: in the namespace of this server.
 
         Raises:
             FieldConflictError: Another manager owns a field with another value.
+            ValueError: The definition of its kind does not allow it.
         """
-        path = self.path(config["kind"], config["metadata"]["name"])
+        path = path or self.path(config["kind"], config["metadata"]["name"])
         with self.lock:
             live = self.objects.get(path)
             document = applied(live, config, manager, force=force)
+            if fault := _fault(document):
+                raise ValueError(fault)
             return self._store(path, live, document) if keep else document
+
+    def merge(self, path: str, body: Object, manager: str) -> Object:
+        """A merge patch (RFC 7386) of an object, or of its status alone."""
+        with self.lock:
+            main = path.removesuffix("/status")
+            live = self.objects[main]
+            if body.get("status", {}).get("abort") and self.lost_aborts:
+                self.lost_aborts -= 1  # overwritten by a status that the controller was writing
+                return live
+            document = _merged(copied(live), body)
+            kept = ("status",) if path != main else tuple(key for key in document if key != "status")
+            document = {**copied(live), **{key: document[key] for key in kept if key in document}}
+            return self._store(main, live, updated(live, document, manager))
+
+    @contextmanager
+    def inside(self, namespace: str) -> Iterator[None]:
+        """Names are those of another namespace."""
+        with self.lock:
+            before, self.namespace = self.namespace, namespace
+            try:
+                yield
+            finally:
+                self.namespace = before
 
     def delete(self, kind: str, name: str) -> None:
         """Also what it owns."""
@@ -165,7 +204,8 @@ class KubeApi:
     def _store(self, path: str, live: Object | None, document: Object) -> Object:
         """With what the API server itself writes about an object."""
         metadata = document["metadata"]
-        metadata.setdefault("namespace", self.namespace)
+        if "/namespaces/" in path:
+            metadata.setdefault("namespace", path.split("/namespaces/")[1].partition("/")[0])
         metadata.setdefault("uid", f"uid-{metadata['name']}")
         metadata.setdefault("creationTimestamp", self.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
         if document["apiVersion"] != "v1":  # those of the core have none
@@ -366,6 +406,36 @@ def _conflict(live: Object, body: Object) -> Object | None:
     return status(409, "Conflict", f"Apply failed with 1 conflict: {words}", {"name": name, "causes": [cause]})
 
 
+def _merged(live: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    found = dict(live) if isinstance(live, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            found.pop(key, None)
+        else:
+            found[key] = _merged(found.get(key), value)
+    return found
+
+
+def _fault(document: Object) -> str:
+    """What the definition of a custom kind says against an object; unknown fields are refused, as kubectl asks for."""
+    group, _, _ = document["apiVersion"].rpartition("/")
+    if group not in ("argoproj.io", "traefik.io") or not (SCHEMAS / schema_name(group, document["kind"])).is_file():
+        return ""
+    plain = {key: one for key, one in document.items() if key != "status"}
+    plain["metadata"] = {"name": document["metadata"]["name"]}
+    return _checked(group, document["kind"], json.dumps(plain, sort_keys=True))
+
+
+@cache
+def _checked(group: str, kind: str, text: str) -> str:
+    document = json.loads(text)
+    faults = jsonschema.Draft7Validator(read_schema(SCHEMAS, group, kind)).iter_errors(document)
+    said = [f"{'.'.join(map(str, one.absolute_path))}: {one.message}" for one in faults]
+    return f'{kind}.{group} "{document["metadata"]["name"]}" is invalid: {"; ".join(said)}' if said else ""
+
+
 def status(code: int, reason: str, message: str, details: Object | None = None) -> Object:
     document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code}
     return {**document, "reason": reason, "message": message, "details": details or {}}
@@ -389,10 +459,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        if parts.path == self.api.path("Rollout"):
+        if self.api.controllers is None and parts.path == self.api.path("Rollout"):
             self.api.look()
         if self._turned_away("GET", parts.path):
             return
+        if self.api.controllers is not None and re.search(r"/(rollouts|jobs/)", parts.path):
+            self.api.controllers()
         if (found := self._discovery(parts.path)) is not None:
             self._send(200, found)
         elif parts.path.endswith("/log"):
@@ -419,19 +491,43 @@ class _Handler(BaseHTTPRequestHandler):
         body = yaml.safe_load(self.rfile.read(int(self.headers["Content-Length"])))
         if self._turned_away("PATCH" if "dryRun" not in query else "DRY", parts.path):
             return
-        if self.headers["Content-Type"] == "application/merge-patch+json":
+        if self.api.controllers is not None:
+            self._send(*self._patched(parts.path, body, query))
+        elif self.headers["Content-Type"] == "application/merge-patch+json":
             self._send(*self.api.patched(parts.path.removesuffix("/status"), body))
         else:
             self._send(*self.api.applied(parts.path, body, query))
 
+    def _patched(self, path: str, body: Object, query: dict[str, str]) -> tuple[int, Object]:
+        name = body.get("metadata", {}).get("name", "")
+        if self.headers["Content-Type"] == "application/merge-patch+json":
+            manager = query.get("fieldManager", self.headers.get("User-Agent", "").partition("/")[0])
+            if path.removesuffix("/status") not in self.api.objects:
+                return 404, status(404, "NotFound", f'"{path.rsplit("/", 1)[-1]}" not found')
+            return 200, self.api.merge(path, body, manager)
+        keep, force = query.get("dryRun") != "All", query.get("force") == "true"
+        try:
+            return 200, self.api.apply(body, query["fieldManager"], force=force, keep=keep, path=path)
+        except FieldConflictError as error:
+            causes = [
+                {"reason": "FieldManagerConflict", "message": manager, "field": field}
+                for manager, field in error.fields
+            ]
+            return 409, status(409, "Conflict", error.message, {"name": name, "causes": causes})
+        except ValueError as error:
+            return 422, status(422, "Invalid", str(error), {"name": name})
+
     def do_DELETE(self) -> None:
         path = urlsplit(self.path).path
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self._body()
         if self._turned_away("DELETE", path):
             return
         if path not in self.api.objects:
             self._send(404, status(404, "NotFound", f'"{path.rsplit("/", 1)[-1]}" not found'))
             return
-        self.api.remove(path)
+        with self.api.inside(self.api.objects[path]["metadata"].get("namespace", self.api.namespace)):
+            self.api.delete(self.api.objects[path]["kind"], path.rsplit("/", 1)[-1])
         self._send(200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
 
     def do_POST(self) -> None:

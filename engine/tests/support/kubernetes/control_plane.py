@@ -11,7 +11,7 @@ it), AnalysisRuns after Argo Rollouts 1.9.1 (analysis/analysis.go, metricprovide
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -84,11 +84,19 @@ class ControlPlane:
         """
         with self.api.lock:
             while not self._work():
-                end = min((one for one in self._moments() if one > self.api.now), default=None)
+                end = min((one for one in self._everywhere(self._moments) if one > self.api.now), default=None)
                 if end is None or self.fixed:
                     return False
                 self.api.now = end
             return True
+
+    def _everywhere(self, ask: Callable[[], Iterable[Any]]) -> list[Any]:
+        """What is answered in each namespace."""
+        found: list[Any] = []
+        for namespace in self.api.namespaces:
+            with self.api.inside(namespace):
+                found += ask()
+        return found
 
     def settle(self, turns: int = 200) -> None:
         """Until nothing moves any more without the clock."""
@@ -104,6 +112,12 @@ class ControlPlane:
 
     def _work(self) -> bool:
         before = dict(self.api.objects)
+        self._everywhere(self._act)
+        after = self.api.objects
+        # A selector that goes to and fro within one turn is no change, though it is written twice.
+        return any(_plain(before.get(path)) != _plain(after.get(path)) for path in before.keys() | after.keys())
+
+    def _act(self) -> Iterable[Any]:
         self._mark_pods()
         self._end_jobs()
         for run in self.api.all("AnalysisRun"):
@@ -116,16 +130,12 @@ class ControlPlane:
                 argo_rollouts.reconcile(self.api, one["metadata"]["name"])
             except LookupError as error:
                 self.api.events.append(f"TrafficRoutingError: {error}")
-        after = self.api.objects
-        # A selector that goes to and fro within one turn is no change, though it is written twice.
-        return {
-            path for path in before.keys() | after.keys() if _plain(before.get(path)) != _plain(after.get(path))
-        } != set()
+        return ()
 
     def _moments(self) -> Iterator[datetime]:
         """When a controller has asked to be called again."""
         for pod in self.api.all("Pod"):
-            if "status" not in pod:
+            if "containerStatuses" not in pod["status"]:
                 yield _made(pod) + timedelta(seconds=self.POD_SECONDS)
         for job in self.api.all("Job"):
             if not _ended(job):
@@ -208,7 +218,8 @@ class ControlPlane:
             "creationTimestamp": stamp(self.api.now),
             "ownerReferences": [{**owner, "uid": one["metadata"]["uid"]}],
         }
-        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": copied(template["spec"])}
+        made = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": copied(template["spec"])}
+        return {**made, "status": {"phase": "Pending"}}
 
     def _over_quota(self, pod: Object) -> str:
         """Words as recorded from Kubernetes 1.34."""
@@ -269,7 +280,16 @@ class _Analysis:
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": made["metadata"]["uid"]}
         pod = {**metadata, "name": f"{name}-0", "labels": labels, "ownerReferences": [owner]}
         spec = job["spec"]["template"]["spec"]
-        self.api.write({"apiVersion": "v1", "kind": "Pod", "metadata": pod, "spec": spec, "status": {}}, "kubelet")
+        self.api.write(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": pod,
+                "spec": spec,
+                "status": {"phase": "Running", "containerStatuses": []},
+            },
+            "kubelet",
+        )
         if metric["name"] in self.nodes.logs:
             self.api.logs[pod["name"]] = self.nodes.logs[metric["name"]]
         return name
