@@ -71,7 +71,7 @@ def applied(live: Object | None, config: Object, manager: str, *, force: bool) -
     for key, path in conflicts:
         others[key].discard(path)
     kept = set().union(*others.values()) if others else set()
-    for path in sorted(owners.get((manager, "Apply"), set()) - wanted, key=len, reverse=True):
+    for path in sorted(owners.get((manager, "Apply"), set()) - wanted, key=len):  # an item before what is in it
         if path not in kept and not any(other[: len(path)] == path for other in wanted | kept):
             _remove(merged, path)
     return _owned(merged, {**others, (manager, "Apply"): wanted}, config["apiVersion"])
