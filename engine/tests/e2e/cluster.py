@@ -1,24 +1,30 @@
-"""Releases in a cluster, for the tests of it: an overlay of its own, variants of one release, and `sluice deploy`.
+"""Releases in a cluster, for the tests of it: overlays of its own, variants of one release, and `sluice deploy`.
 
-A cluster is the one of KUBECONFIG, or the stub API server that plays what controllers would write.
+A cluster is the one of KUBECONFIG, or the stub API server with its controllers.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import json
-import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from sluice import cli
+from sluice.cluster import rollout_observer
 from sluice.cluster.manifests import kubectl
 from sluice.core.digests import digest_of_file
 from sluice.core.workspace import Workspace
@@ -26,14 +32,11 @@ from sluice.prompts import load_prompts
 from sluice.release.manifest import FILE, Manifest, identified, load, verify
 from sluice.serving.api_keys import add_key
 from starter_files import copy_starter
-from support.kubernetes.api_server import KubeApi
 
 ROOT = Path(__file__).resolve().parents[3]
-SLUICE = Path(sys.executable).with_name("sluice")
-NAMESPACE = "sluice-e2e"
-ROLLOUT = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/rollouts/sluice"
 _RELEASE = "app.kubernetes.io/version"
 _HASH = "rollouts-pod-template-hash"
+Actions = Mapping[str, Callable[[], None]]
 
 
 @dataclass(frozen=True)
@@ -48,101 +51,149 @@ class Ended:
         """Percent of the canary, in the order in which they were shown."""
         return [int(weight) for weight in re.findall(r"weight: canary (\d+) %", self.said)]
 
+    def stopped_by(self, judge: str) -> bool:
+        """The reason names it."""
+        return bool(re.search(rf"^  \S+: ({judge}): (Failed|Error)", self.said, re.MULTILINE))
 
-class Site:
-    """A checkout with k8s/ and releases, whose overlay `e2e` is the base with a volume of artefacts and one pod."""
 
-    def __init__(self, root: Path, image: str, load_image: str, environment: Mapping[str, str]) -> None:
+class _Listener(io.TextIOBase):
+    """What a command prints. An action is done once, when a line with its words is printed: in the middle of it."""
+
+    def __init__(self, actions: Actions) -> None:
+        self.text, self._actions = "", dict(actions)
+
+    def write(self, text: str) -> int:
+        self.text += text
+        for words in [one for one in self._actions if one in self.text]:
+            self._actions.pop(words)()
+        return len(text)
+
+
+class Checkout:
+    """A checkout with k8s/ and releases, in which the command line runs as in a terminal.
+
+    `patience`: of the watch, where it is not the default."""
+
+    def __init__(
+        self, root: Path, patch: pytest.MonkeyPatch, environment: Mapping[str, str], **patience: float
+    ) -> None:
         copy_starter(root, "k8s", "config")
         shutil.copytree(ROOT / "prompts", root / "prompts")
         shutil.copy(ROOT / "pyproject.toml", root)
         self.workspace = Workspace(root)
-        self._images = (image, load_image)
-        path = os.pathsep.join([str(ROOT / "engine" / "src"), str(ROOT / "engine" / "tests")])
-        self._environment = {**os.environ, **environment, "PYTHONPATH": path}
-        self._environment.pop("GITHUB_STEP_SUMMARY", None)
-        self.set_fault("")
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+        patch.chdir(root)
+        patch.setattr(cli, "die_with_parent", lambda: None)
+        patch.setattr(cli, "watch_parent", lambda: None)
+        patch.setattr(signal, "signal", lambda *_: None)
+        timeouts = partial(rollout_observer.WatchTimeouts, **patience)
+        patch.setattr(rollout_observer, "WatchTimeouts", timeouts)
+        self._patch = patch
 
-    def set_fault(self, fault: str) -> None:
-        """What `--fault` the pods of the next deployment are started with; empty for none."""
+    def sluice(self, *words: str, during: Actions) -> Ended:
+        heard = _Listener(during)
+        with self._patch.context() as patch, redirect_stdout(heard), redirect_stderr(heard):
+            patch.setattr(sys, "argv", ["sluice", *words])
+            status = cli.main()
+        print(heard.text)
+        return Ended(status, heard.text)
+
+
+class Site:
+    """An environment of a checkout: its overlay is the base with a volume of artefacts and one pod."""
+
+    def __init__(self, checkout: Checkout, environment: str, image: str, load_image: str) -> None:
+        self.checkout, self.environment = checkout, environment
+        self.namespace = f"sluice-{environment}"
+        self.images = (image, load_image)
+        self.replicas = 1
+
+    def write_overlay(self, fault: str = "") -> None:
+        """`fault`: what `--fault` the pods of the next deployment are started with; empty for none."""
         overlay: dict[str, Any] = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
-            "namespace": NAMESPACE,
+            "namespace": self.namespace,
             "resources": ["../../base"],
             "components": ["../../../engine/k8s/components/artefacts-volume"],
             "configMapGenerator": [
                 {"name": "sluice-place", "behavior": "merge", "literals": ["artefacts=/artefacts"]},
             ],
         }
-        changes: list[dict[str, Any]] = [{"op": "replace", "path": "/spec/replicas", "value": 1}]
+        least = "/spec/strategy/canary/minPodsPerReplicaSet"
+        changes: list[dict[str, Any]] = [{"op": "replace", "path": "/spec/replicas", "value": self.replicas}]
+        changes.append({"op": "replace", "path": least, "value": 1})
         arguments = "/spec/template/spec/containers/0/args/-"
         changes += [{"op": "add", "path": arguments, "value": word} for word in (["--fault", fault] if fault else [])]
         overlay["patches"] = [{"target": {"kind": "Rollout", "name": "sluice"}, "patch": yaml.safe_dump(changes)}]
-        folder = self.workspace.root / "k8s" / "overlays" / "e2e"
+        folder = self.checkout.workspace.root / "k8s" / "overlays" / self.environment
         folder.mkdir(exist_ok=True)
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
 
-    def deploy(self, release: Manifest, *, fault: str = "") -> Ended:
-        self.set_fault(fault)
-        image, load_image = self._images
-        words = ["--release", release.id, "--image", image, "--load-image", load_image, "--timeout", "40m"]
-        return self.sluice("deploy", "--env", "e2e", *words)
+    def deploy(
+        self, release: Manifest, *words: str, fault: str = "", image: str = "", during: Actions | None = None
+    ) -> Ended:
+        self.write_overlay(fault)
+        named = ["--release", release.id, "--image", image or self.images[0], "--load-image", self.images[1]]
+        return self.sluice("deploy", *named, "--timeout", "40m", *words, during=during)
 
-    def rollback(self, *words: str) -> Ended:
-        return self.sluice("rollback", "--env", "e2e", *words)
+    def rollback(self, *words: str, during: Actions | None = None) -> Ended:
+        return self.sluice("rollback", *words, during=during)
 
-    def sluice(self, *words: str) -> Ended:
-        done = subprocess.run(
-            [str(SLUICE), *words],
-            cwd=self.workspace.root,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=3000,
-        )
-        print(done.stdout)
-        return Ended(done.returncode, done.stdout)
+    def sluice(self, command: str, *words: str, during: Actions | None = None) -> Ended:
+        return self.checkout.sluice(command, "--env", self.environment, *words, during=during or {})
 
     def kubectl(self, *words: str, given: Any = None) -> Any:
         """What it writes, read as JSON where it is."""
         done = subprocess.run(
-            [kubectl(), *words],
-            input=json.dumps(given) if given else None,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
+            [kubectl(), *words], input=json.dumps(given) if given else None, capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}"
         return json.loads(done.stdout) if done.stdout.startswith("{") else done.stdout
 
+    def listed(self, what: str, group: str = "apps/v1") -> list[Any]:
+        root = f"/apis/{group}" if "/" in group else f"/api/{group}"
+        return list(self.kubectl("get", "--raw", f"{root}/namespaces/{self.namespace}/{what}")["items"])
+
+    @property
+    def rollout(self) -> Any:
+        (found,) = self.listed("rollouts", "argoproj.io/v1alpha1")
+        return found
+
+    def patch(self, body: Any) -> None:
+        words = ["--type", "merge", "--patch", json.dumps(body)]
+        self.kubectl("patch", "rollouts.argoproj.io", "sluice", "-n", self.namespace, *words)
+
     def live(self) -> str:
         """The release that stable is, as the cluster has it."""
-        status = self.kubectl("get", "--raw", ROLLOUT)["status"]
-        sets = self.kubectl("get", "--raw", f"/apis/apps/v1/namespaces/{NAMESPACE}/replicasets")["items"]
-        (found,) = (one for one in sets if one["metadata"]["labels"].get(_HASH) == status["stableRS"])
+        stable = self.rollout["status"]["stableRS"]
+        (found,) = (one for one in self.listed("replicasets") if one["metadata"]["labels"].get(_HASH) == stable)
         return str(found["spec"]["template"]["metadata"]["labels"][_RELEASE])
 
-    def phase(self) -> str:
-        return str(self.kubectl("get", "--raw", ROLLOUT)["status"]["phase"])
+    def held(self) -> set[str]:
+        """The releases whose ReplicaSets the cluster still has."""
+        return {one["metadata"]["labels"][_RELEASE] for one in self.listed("replicasets")}
 
-    def give_keys(self) -> None:
+    def phase(self) -> str:
+        return str(self.rollout["status"]["phase"])
+
+    def make(self) -> None:
         """The namespace and the Secrets that pods do not start without."""
-        keys = self.workspace.state / "keys.json"
+        keys = self.checkout.workspace.state / f"{self.environment}.json"
         key = add_key(keys, "load", tenant=None, scopes=("chat",), rate=100_000)
         named = {"sluice-keys": {"keys.json": keys.read_text()}, "sluice-load-key": {"key": key}}
         secrets = [
             {
                 "apiVersion": "v1",
                 "kind": "Secret",
-                "metadata": {"name": name, "namespace": NAMESPACE},
+                "metadata": {"name": name, "namespace": self.namespace},
                 "data": {entry: base64.b64encode(text.encode()).decode() for entry, text in data.items()},
             }
             for name, data in named.items()
         ]
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
         for document in (namespace, *secrets):
             self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=document)
 
@@ -165,32 +216,3 @@ def variant(source: Path, releases: Path, edit: Callable[[dict[str, Any]], None]
     verify(draft, made)
     draft.rename(releases / made.id)
     return made
-
-
-class Controllers:
-    """What Argo Rollouts would do in the stub: it plays a recording for the next deployment."""
-
-    def __init__(self, api: KubeApi, recordings: Path) -> None:
-        self._api, self._recordings = api, recordings
-        self.count = 0
-        self._stable = ""
-
-    def expect(self, ending: str, metric: str = "ttft-p95") -> None:
-        """The next deployment ends as the recording `ending`, by `metric` where that stops it."""
-        self.count += 1
-        new, old = f"hash{self.count}", self._stable or "none"
-        text = (self._recordings / f"{ending}.yaml").read_text().replace("ttft-p95", metric)
-        text = re.sub(r"\bnew\b", new, re.sub(r"\bold\b", old, text))
-        recording = yaml.safe_load(text)
-        recording["events"] = [one for one in recording["events"] if not (isinstance(one, dict) and "gone" in one)]
-        self._api.recording = recording
-        if ending in ("first", "promoted"):
-            self._stable = new
-
-    def expect_back(self, to: str) -> None:
-        """The next rollback ends with the ReplicaSet of the release `to` as stable."""
-        sets = [one for path, one in self._api.objects.items() if "/replicasets/" in path]
-        (found,) = (one for one in sets if one["metadata"]["labels"][_RELEASE] == to)
-        self._stable = found["metadata"]["labels"][_HASH]
-        status = {"phase": "Healthy", "currentPodHash": self._stable, "stableRS": self._stable}
-        self._api.recording = {"events": [{"rollout": status}]}

@@ -11,12 +11,13 @@ import httpx
 
 from sluice.cluster.apply import apply
 from sluice.cluster.job_logs import job_log
-from sluice.cluster.kubectl import Cluster, Show, patch, read
+from sluice.cluster.kubectl import MANAGER, Cluster, Show, find, patch, read
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.preparation_jobs import run_jobs
 from sluice.cluster.promotions import read_promotions, write_promotions
 from sluice.cluster.pruning import prune
 from sluice.cluster.release_overlay import rollout_of
+from sluice.cluster.rollback import owns_replicas
 from sluice.cluster.rollout_observer import RolloutObserver, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.cluster.rollout_status import (
@@ -101,6 +102,7 @@ def deploy(
         apply(cluster, documents, show)
         run_jobs(cluster, client, [one for one in documents if one["kind"] == "Job"], show)
         _note_live(observer, live)
+        _hand_over_replicas(cluster, client, target.path, wanted)
         cluster.apply([wanted], force=True)
         now = read_rollout(read(client, target.path))
         same = before is not None and before.generation == now.generation
@@ -179,6 +181,16 @@ def _note_live(observer: RolloutObserver, live: Manifest | None) -> None:
         return
     if known.promoted[:1] != (rollout.stable,):
         write_promotions(observer.client, observer.target.path, known.with_promoted(rollout.stable))
+
+
+def _hand_over_replicas(cluster: Cluster, client: httpx.Client, path: str, wanted: Manifest) -> None:
+    """Where an autoscaler is to decide from now on: the API server removes a number that nobody owns any more, and the
+    controller makes it one pod (Argo Rollouts 1.9.1, rollout/controller.go:445-453)."""
+    live = find(client, path)
+    if live and "replicas" not in wanted["spec"] and owns_replicas(live["metadata"]):
+        about = {key: live["metadata"][key] for key in ("name", "namespace")}
+        kept = {**wanted, "metadata": about, "spec": {"replicas": live["spec"]["replicas"]}}
+        cluster.apply([kept], force=True, manager=f"{MANAGER}-autoscaling")
 
 
 def _await_leaving(observer: RolloutObserver) -> None:

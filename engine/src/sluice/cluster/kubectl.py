@@ -75,13 +75,16 @@ class Cluster:
         items: list[Manifest] = found.get("items", [found])
         return items
 
-    def apply(self, documents: Sequence[Manifest], *, dry_run: bool = False, force: bool = False) -> None:
+    def apply(
+        self, documents: Sequence[Manifest], *, dry_run: bool = False, force: bool = False, manager: str = MANAGER
+    ) -> None:
         """Server-side apply.
 
         Args:
             documents: What to apply, in this order.
             dry_run: The API server checks rights, admission and conflicts, and keeps nothing.
             force: Takes fields over from other managers.
+            manager: Whose fields they are.
 
         Raises:
             ConflictError: Another manager owns a field, and `force` is not set.
@@ -90,7 +93,7 @@ class Cluster:
         """
         if not documents:
             return
-        words = ["apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-"]
+        words = ["apply", "--server-side", f"--field-manager={manager}", "-f", "-"]
         words += ["--dry-run=server"] if dry_run else []
         words += ["--force-conflicts"] if force else []
         self._call(words, documents)

@@ -161,7 +161,7 @@ def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
     spec = {key: value for key, value in document["spec"].items() if key not in ("template", "paused", "restartAt")}
     if document["spec"].get("paused"):
         spec["paused"] = False
-    if not _owns_replicas(metadata):
+    if not owns_replicas(metadata):
         spec.pop("replicas", None)  # an autoscaler's
     template = {key: value for key, value in chosen.template.items() if key != "metadata"}
     labels = {k: v for k, v in chosen.template["metadata"].get("labels", {}).items() if k != HASH_LABEL}
@@ -185,7 +185,8 @@ def manifest(document: Mapping[str, Any], chosen: Revision) -> dict[str, Any]:
     }
 
 
-def _owns_replicas(metadata: Mapping[str, Any]) -> bool:
+def owns_replicas(metadata: Mapping[str, Any]) -> bool:
+    """The number of pods is what an overlay says, and no autoscaler's."""
     return any(
         one.get("manager") == MANAGER and "f:replicas" in (one.get("fieldsV1") or {}).get("f:spec", {})
         for one in metadata.get("managedFields") or ()

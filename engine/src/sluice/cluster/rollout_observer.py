@@ -15,7 +15,7 @@ import httpx
 
 from sluice.cluster.kubectl import ClusterUnreachableError, Show, patch, read
 from sluice.cluster.rollout_changes import changes
-from sluice.cluster.rollout_outcome import RolloutOutcome, outcome, waits_for_a_person, weights_are_back
+from sluice.cluster.rollout_outcome import RolloutOutcome, outcome, waits_for_a_person
 from sluice.cluster.rollout_status import RolloutSnapshot, read_pod, read_replica_set, read_rollout, read_run
 from sluice.core.errors import SluiceError
 
@@ -104,7 +104,8 @@ class RolloutObserver:
             found = self._outcome(now) if self._look(now) else None
             if found and found.kind in only:
                 settled_by = settled_by or now + self.patience.settle
-                unsettled = found.kind == "stopped" and not weights_are_back(self.picture) and now < settled_by
+                rollout = self.picture.rollout
+                unsettled = found.kind == "stopped" and rollout and rollout.weight and now < settled_by
                 # What the pods of a failure say may be there a moment after it: it must be seen twice.
                 if not unsettled and (found.kind != "failed" or failed):
                     return found

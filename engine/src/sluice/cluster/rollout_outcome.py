@@ -53,11 +53,6 @@ def outcome(picture: RolloutSnapshot, *, template: str = "") -> RolloutOutcome |
     return None
 
 
-def weights_are_back(picture: RolloutSnapshot) -> bool:
-    """After an abort: the canary has no traffic any more. True where nothing splits traffic."""
-    return picture.rollout is None or not picture.rollout.weight
-
-
 def waits_for_a_person(rollout: RolloutStatus) -> bool:
     """At a step `pause: {}`."""
     if "CanaryPauseStep" not in rollout.pauses or rollout.step is None or rollout.step >= len(rollout.steps):

@@ -8,20 +8,28 @@ busy machine too. Recordings are made by us by the schemas of Argo Rollouts; non
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import json
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jsonschema
 import yaml
+
+from sluice.cluster.manifests import read_schema, schema_name
+from support.kubernetes.field_ownership import FieldConflictError, applied, copied, updated
+from support.kubernetes.manifests import SCHEMAS
+from support.kubernetes.pod_defaults import defaulted
 
 KINDS = (
     ("", "v1", "Namespace", "namespaces", False),
@@ -31,6 +39,7 @@ KINDS = (
     ("", "v1", "ServiceAccount", "serviceaccounts", True),
     ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True),
     ("", "v1", "Pod", "pods", True),
+    ("", "v1", "ResourceQuota", "resourcequotas", True),
     ("apps", "v1", "Deployment", "deployments", True),
     ("apps", "v1", "StatefulSet", "statefulsets", True),
     ("apps", "v1", "ReplicaSet", "replicasets", True),
@@ -69,6 +78,12 @@ class KubeApi:
         self.promoted_in_full = False
         self.applied_selectors: list[str] = []  # Services whose selector was applied although a controller has it
         self.lost_aborts = 0  # so many more requests to abort come while the controller writes its own status
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)  # of the controllers
+        self.controllers: Callable[[], bool] | None = None  # one turn of them
+        self.counted = 0
+        self.events: list[str] = []
+        self.seen: list[Object] = []  # every state of every object, where somebody wants them
+        self.keeps_states = False
         self.server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"api": self}))
 
     @property
@@ -80,6 +95,12 @@ class KubeApi:
         root = f"/apis/{group}/{version}" if group else f"/api/{version}"
         place = f"/namespaces/{self.namespace}" if namespaced else ""
         return f"{root}{place}/{plural}" + (f"/{name}" if name else "")
+
+    @property
+    def namespaces(self) -> list[str]:
+        root = "/api/v1/namespaces/"
+        made = [path.removeprefix(root) for path in self.objects if path.startswith(root)]
+        return list(dict.fromkeys([self.namespace, *(one for one in made if "/" not in one)]))
 
     def kubeconfig(self, path: Path) -> Path:
         path.write_text(
@@ -96,6 +117,108 @@ class KubeApi:
         )
         return path
 
+    def find(self, kind: str, name: str) -> Object | None:
+        """A copy."""
+        return copied(self.objects.get(self.path(kind, name)))
+
+    def all(self, kind: str) -> list[Object]:
+        """Copies."""
+        root = self.path(kind, "")
+        return [copied(one) for path, one in self.objects.items() if path.rpartition("/")[0] == root]
+
+    def write(self, document: Object, manager: str) -> Object:
+        """Creates or updates an object, as the API server does it for a controller.
+
+        Args:
+            document: All of it.
+            manager: Who owns from then on what has changed.
+        """
+        path = self.path(document["kind"], document["metadata"]["name"])
+        with self.lock:
+            live = self.objects.get(path)
+            document = copied(document)
+            if document["kind"] == "ReplicaSet":
+                document["spec"]["template"] = defaulted(document["spec"]["template"])
+            return self._store(path, live, updated(live, document, manager))
+
+    def apply(
+        self, config: Object, manager: str = "sluice", *, force: bool = False, keep: bool = True, path: str = ""
+    ) -> Object:
+        """Server-side apply.
+
+        Args:
+            config: What the manager wants.
+            manager: Whose fields they are.
+            force: Takes fields over from other managers.
+            keep: Not in a dry run.
+            path: Where; empty: in the namespace of this server.
+
+        Raises:
+            FieldConflictError: Another manager owns a field with another value.
+            ValueError: The definition of its kind does not allow it.
+        """
+        path = path or self.path(config["kind"], config["metadata"]["name"])
+        with self.lock:
+            live = self.objects.get(path)
+            document = applied(live, config, manager, force=force)
+            if fault := _fault(document):
+                raise ValueError(fault)
+            return self._store(path, live, document) if keep else document
+
+    def merge(self, path: str, body: Object, manager: str) -> Object:
+        """A merge patch (RFC 7386) of an object, or of its status alone."""
+        with self.lock:
+            main = path.removesuffix("/status")
+            live = self.objects[main]
+            if body.get("status", {}).get("abort") and self.lost_aborts:
+                self.lost_aborts -= 1  # overwritten by a status that the controller was writing
+                return live
+            document = _merged(copied(live), body)
+            kept = ("status",) if path != main else tuple(key for key in document if key != "status")
+            document = {**copied(live), **{key: document[key] for key in kept if key in document}}
+            return self._store(main, live, updated(live, document, manager))
+
+    @contextmanager
+    def inside(self, namespace: str) -> Iterator[None]:
+        """Names are those of another namespace."""
+        with self.lock:
+            before, self.namespace = self.namespace, namespace
+            try:
+                yield
+            finally:
+                self.namespace = before
+
+    def delete(self, kind: str, name: str) -> None:
+        """Also what it owns."""
+        with self.lock:
+            gone = self.objects.pop(self.path(kind, name))
+            uid = gone["metadata"].get("uid")
+            self.version += 1
+            if self.keeps_states:
+                self.seen.append({"at": self.now, "deleted": True, **gone})
+            for one in list(self.objects.values()):
+                if uid and uid in [owner.get("uid") for owner in one["metadata"].get("ownerReferences") or ()]:
+                    with contextlib.suppress(KeyError):
+                        self.delete(one["kind"], one["metadata"]["name"])
+
+    def _store(self, path: str, live: Object | None, document: Object) -> Object:
+        """With what the API server itself writes about an object."""
+        metadata = document["metadata"]
+        if "/namespaces/" in path:
+            metadata.setdefault("namespace", path.split("/namespaces/")[1].partition("/")[0])
+        metadata.setdefault("uid", f"uid-{metadata['name']}")
+        metadata.setdefault("creationTimestamp", self.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        if document["apiVersion"] != "v1":  # those of the core have none
+            known = (live or {}).get("metadata", {}).get("generation", 0)
+            changed = live is None or live.get("spec") != document.get("spec")
+            metadata["generation"] = known + 1 if changed else known
+        self.version += 1
+        metadata["resourceVersion"] = str(self.version)
+        self.objects[path] = document
+        if self.keeps_states:
+            self.seen.append({"at": self.now, **copied(document)})
+        return copied(document)
+
     def put(self, document: Object) -> Object:
         """Stores an object as a controller would."""
         path = self.path(document["kind"], document["metadata"]["name"])
@@ -103,7 +226,7 @@ class KubeApi:
             self.version += 1
             document["metadata"] = {**document["metadata"], "resourceVersion": str(self.version)}
             document["metadata"].setdefault("namespace", self.namespace)
-            self.objects[path] = copy.deepcopy(document)
+            self.objects[path] = copied(document)
         return document
 
     def remove(self, path: str) -> None:
@@ -155,7 +278,7 @@ class KubeApi:
         guarded = live and path in self.written and query.get("force") != "true"
         if guarded and (conflict := _conflict(live, body)):
             return 409, conflict
-        document = copy.deepcopy(body)
+        document = copied(body)
         document["metadata"].setdefault("uid", f"uid-{body['metadata']['name']}")
         if live and path in self.written and "selector" in live["spec"]:
             if "selector" in document["spec"]:
@@ -165,7 +288,7 @@ class KubeApi:
         if live:
             kept = {**(live["metadata"].get("annotations") or {}), **(document["metadata"].get("annotations") or {})}
             document["metadata"] = {**live["metadata"], **document["metadata"], "annotations": kept}
-            document["status"] = copy.deepcopy(live.get("status", {}))
+            document["status"] = copied(live.get("status", {}))
             generation += live.get("spec") != document.get("spec")
         document["metadata"]["generation"] = generation
         if not dry:
@@ -179,7 +302,7 @@ class KubeApi:
         return 200, document
 
     def patched(self, path: str, body: Object) -> tuple[int, Object]:
-        live = copy.deepcopy(self.objects[path])
+        live = copied(self.objects[path])
         if body.get("status", {}).get("abort") and self.lost_aborts:
             self.lost_aborts -= 1
             return 200, live
@@ -224,7 +347,7 @@ def compose(event: Object, rollout: Object | None) -> Object:
     ((kind, said),) = event.items()
     if kind == "rollout":
         assert rollout is not None
-        document = copy.deepcopy(rollout)
+        document = copied(rollout)
         generation = document["metadata"].get("generation", 1)
         document["status"] = {"observedGeneration": str(generation), **said}
         return document
@@ -283,6 +406,36 @@ def _conflict(live: Object, body: Object) -> Object | None:
     return status(409, "Conflict", f"Apply failed with 1 conflict: {words}", {"name": name, "causes": [cause]})
 
 
+def _merged(live: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    found = dict(live) if isinstance(live, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            found.pop(key, None)
+        else:
+            found[key] = _merged(found.get(key), value)
+    return found
+
+
+def _fault(document: Object) -> str:
+    """What the definition of a custom kind says against an object; unknown fields are refused, as kubectl asks for."""
+    group, _, _ = document["apiVersion"].rpartition("/")
+    if group not in ("argoproj.io", "traefik.io") or not (SCHEMAS / schema_name(group, document["kind"])).is_file():
+        return ""
+    plain = {key: one for key, one in document.items() if key != "status"}
+    plain["metadata"] = {"name": document["metadata"]["name"]}
+    return _checked(group, document["kind"], json.dumps(plain, sort_keys=True))
+
+
+@cache
+def _checked(group: str, kind: str, text: str) -> str:
+    document = json.loads(text)
+    faults = jsonschema.Draft7Validator(read_schema(SCHEMAS, group, kind)).iter_errors(document)
+    said = [f"{'.'.join(map(str, one.absolute_path))}: {one.message}" for one in faults]
+    return f'{kind}.{group} "{document["metadata"]["name"]}" is invalid: {"; ".join(said)}' if said else ""
+
+
 def status(code: int, reason: str, message: str, details: Object | None = None) -> Object:
     document = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code}
     return {**document, "reason": reason, "message": message, "details": details or {}}
@@ -306,10 +459,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        if parts.path == self.api.path("Rollout"):
+        if self.api.controllers is None and parts.path == self.api.path("Rollout"):
             self.api.look()
         if self._turned_away("GET", parts.path):
             return
+        if self.api.controllers is not None and re.search(r"/(rollouts|jobs/)", parts.path):
+            self.api.controllers()
         if (found := self._discovery(parts.path)) is not None:
             self._send(200, found)
         elif parts.path.endswith("/log"):
@@ -336,19 +491,43 @@ class _Handler(BaseHTTPRequestHandler):
         body = yaml.safe_load(self.rfile.read(int(self.headers["Content-Length"])))
         if self._turned_away("PATCH" if "dryRun" not in query else "DRY", parts.path):
             return
-        if self.headers["Content-Type"] == "application/merge-patch+json":
+        if self.api.controllers is not None:
+            self._send(*self._patched(parts.path, body, query))
+        elif self.headers["Content-Type"] == "application/merge-patch+json":
             self._send(*self.api.patched(parts.path.removesuffix("/status"), body))
         else:
             self._send(*self.api.applied(parts.path, body, query))
 
+    def _patched(self, path: str, body: Object, query: dict[str, str]) -> tuple[int, Object]:
+        name = body.get("metadata", {}).get("name", "")
+        if self.headers["Content-Type"] == "application/merge-patch+json":
+            manager = query.get("fieldManager", self.headers.get("User-Agent", "").partition("/")[0])
+            if path.removesuffix("/status") not in self.api.objects:
+                return 404, status(404, "NotFound", f'"{path.rsplit("/", 1)[-1]}" not found')
+            return 200, self.api.merge(path, body, manager)
+        keep, force = query.get("dryRun") != "All", query.get("force") == "true"
+        try:
+            return 200, self.api.apply(body, query["fieldManager"], force=force, keep=keep, path=path)
+        except FieldConflictError as error:
+            causes = [
+                {"reason": "FieldManagerConflict", "message": manager, "field": field}
+                for manager, field in error.fields
+            ]
+            return 409, status(409, "Conflict", error.message, {"name": name, "causes": causes})
+        except ValueError as error:
+            return 422, status(422, "Invalid", str(error), {"name": name})
+
     def do_DELETE(self) -> None:
         path = urlsplit(self.path).path
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self._body()
         if self._turned_away("DELETE", path):
             return
         if path not in self.api.objects:
             self._send(404, status(404, "NotFound", f'"{path.rsplit("/", 1)[-1]}" not found'))
             return
-        self.api.remove(path)
+        with self.api.inside(self.api.objects[path]["metadata"].get("namespace", self.api.namespace)):
+            self.api.delete(self.api.objects[path]["kind"], path.rsplit("/", 1)[-1])
         self._send(200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
 
     def do_POST(self) -> None:
