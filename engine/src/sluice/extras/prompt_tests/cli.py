@@ -1,15 +1,42 @@
-"""`sluice prompts show`, `sluice prompts test`"""
+"""`sluice prompts list`, `diff`, `show` and `test`"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sluice.cli.common import print_json
 from sluice.core.errors import SluiceError
 from sluice.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sluice.prompts import Prompt
+
+
+def prompts_list() -> None:
+    """Every prompt: name, digest, role of the model, variables, description."""
+    from sluice.extras.prompt_tests.prompt_terminal import print_prompts
+
+    print_prompts(_prompts())
+
+
+def prompts_diff(
+    base: Annotated[str, typer.Argument(help="Branch, tag or commit to compare the working tree with.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """What the prompts of the working tree change against BASE: wording, parameters, variables, digests."""
+    from sluice.extras.prompt_tests.prompt_history import changes_since
+    from sluice.extras.prompt_tests.prompt_terminal import print_changes
+
+    workspace = Workspace.find()
+    changes, edited = changes_since(workspace.root, base, _prompts())
+    if as_json:
+        print_json({"base": base, "prompts": [change.as_dict() for change in changes]})
+    else:
+        print_changes(changes, base=base, edited=edited)
 
 
 def prompts_show(
@@ -45,5 +72,14 @@ def prompts_test(
 
 
 def register(_: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
+    groups["prompts"].command("list")(prompts_list)
+    groups["prompts"].command("diff")(prompts_diff)
     groups["prompts"].command("show")(prompts_show)
     groups["prompts"].command("test")(prompts_test)
+
+
+def _prompts() -> dict[str, Prompt]:
+    from sluice.llm.settings import PROMPT_ROLES
+    from sluice.prompts import load_prompts
+
+    return load_prompts(Workspace.find().prompts, roles=PROMPT_ROLES)

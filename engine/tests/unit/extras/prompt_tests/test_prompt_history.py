@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.extras.prompt_tests.prompt_history import changes_since
 from sluice.prompts import load_prompts
-from sluice.prompts.prompt_history import changes_since
 
 from .conftest import ANSWER, git
 
