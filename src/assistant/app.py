@@ -26,7 +26,7 @@ def build(services: Services) -> Application:
     """The application of a release; SluiceError when the release's prompts do not fit it."""
     decline = services.settings.decline
     prompt = services.prompt("answer", fills=("question", "passages", "decline"), needs=("question",))
-    model = services.chat("chat", prompt)
+    model = services.chat("chat", prompt, caller=("tools", "response_format"))
     condenser = Condenser.of(services)
     spans = services.settings.answers == "spans"
 
@@ -34,14 +34,15 @@ def build(services: Services) -> Application:
         """The model's answer in pieces; nothing where no passage is near the question."""
         question = await condenser.condense() if condenser else asked["question"]
         passages = await services.retriever.ainvoke(question)
-        if not passages:
+        own = services.request.options  # tools and a form of the answer, which are the caller's
+        if not passages and own is None:
             return
         messages = prompt.format_messages(question=question, passages=format_passages(passages), decline=decline)
         if asked["refused"]:
             messages[-1] = HumanMessage(messages[-1].text + AGAIN.format(", ".join(asked["refused"])))
         # Where answers are spans, a grammar holds a local model to the passages.
-        held = model.bind(grammar=grammar([one.page_content for one in passages], decline)) if spans else model
-        async for piece in held.astream(messages):
+        limits = {"grammar": grammar([one.page_content for one in passages], decline)} if spans and not own else {}
+        async for piece in model.bind(**limits).astream([*messages, *(own.exchange if own else ())]):
             yield piece
 
     return RunnableLambda(answer)

@@ -18,7 +18,6 @@ from pathlib import Path
 from sluice.core.errors import SluiceError
 from sluice.guardrails.redaction import redact
 from sluice.serving.auth import Caller
-from sluice.serving.replies import ID_PREFIX
 from sluice.serving.request_schema import FeedbackRequest
 
 _log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ def feedback_of(request: FeedbackRequest, release: str, caller: Caller) -> Feedb
     return Feedback(
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         release=request.release or release,
-        trace_id=request.trace_id.removeprefix(ID_PREFIX),
+        trace_id=request.trace_id[-32:],
         score=float(request.score),
         comment=redact(request.comment.strip()),
         key=caller.key,

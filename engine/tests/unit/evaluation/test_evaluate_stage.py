@@ -41,7 +41,7 @@ def test_the_real_application_is_asked_once_and_then_replayed(
     first, metrics = evaluate_bundle(workspace, bundle, rows[:2])
     assert [(case["status"], case["recorded"]) for case in first] == [("answered", False)] * 2
     assert [case["retrieved"][0] for case in first] == ["chunking", "canary"]
-    assert {metric.name for metric in metrics} >= {"f1", "groundedness"}
+    assert {metric.name for metric in metrics} >= {"f1", "answer_similarity"}
     monkeypatch.setattr(application, "open_model", never)
     monkeypatch.setattr(application, "open_search", never)
     again, _ = evaluate_bundle(workspace, bundle, rows[:2])

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sluice import evaluation
 from sluice.core.atomic_files import read_jsonl
-from sluice.evaluation.grounding import COPIED, NEAR, find_evidence
 from sluice.evaluation.metric_batching import MetricBatcher
-from sluice.evaluation.metrics.groundedness import Groundedness
+from sluice.extras import groundedness
+from sluice.extras.groundedness.grounding import COPIED, NEAR, find_evidence
+from sluice.extras.groundedness.metrics.groundedness import Groundedness
 from sluice.retrieval.embedder import Embedder
 
-PAGE = Path(__file__).resolve().parents[4] / "engine/docs/reference/metrics.md"
+PAGE = Path(__file__).resolve().parents[5] / "engine/docs/reference/metrics.md"
 PASSAGE = (
     "The migration job takes a lock before it writes. The lock expires after 30 seconds. "
     "Results are kept for seven days, and nobody may change them. It does not wait for slow replicas."
@@ -93,7 +93,7 @@ def test_agreement_with_people_is_what_the_page_says(models) -> None:
     """On sentences that the limits were chosen by, and on others: hard ones, near copies with one thing changed."""
     from sklearn.metrics import cohen_kappa_score
 
-    cases = read_jsonl(Path(evaluation.__file__).parent / "calibration/groundedness.jsonl")
+    cases = read_jsonl(Path(groundedness.__file__).parent / "labelled.jsonl")
     page = PAGE.read_text()
 
     async def judge(metric: Groundedness) -> list[bool]:

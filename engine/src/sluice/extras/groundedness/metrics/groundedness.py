@@ -1,7 +1,7 @@
 """Groundedness: the share of the answer's sentences that a passage in the prompt supports.
 
-`sluice.evaluation.grounding` says when one supports the other. Answers that were not declined and have words; without
-passages nothing is supported.
+`sluice.extras.groundedness.grounding` says when one supports the other. Answers that were not declined and have words;
+without passages nothing is supported.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from sluice.data.near_duplicates import words
 from sluice.evaluation.answer_text import sentences
-from sluice.evaluation.grounding import ALIKE, COPIED, NEAR, find_evidence
 from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.registry import Metric, Output, Row, metric
+from sluice.extras.groundedness.grounding import ALIKE, COPIED, NEAR, find_evidence
 
 if TYPE_CHECKING:
     from sluice.retrieval.embedder import Vectors

@@ -1,0 +1,1 @@
+"""Groundedness: whether the passages support an answer."""

@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from unit.evaluation.conftest import *  # noqa: F403 - rows and outputs
