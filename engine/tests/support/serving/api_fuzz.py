@@ -89,7 +89,7 @@ def _send(
             # The document cannot say that the last message of the user must have words.
             case.body = {**case.body, "messages": [*case.body["messages"], {"role": "user", "content": "Why?"}][-256:]}
         headers = {"authorization": f"Bearer {secret}"} if sent % 3 else {}
-        response = case.call(headers=headers)
+        response = case.call(headers=headers, timeout=240)  # the first of MCP loads its library
         seen[name, response.status_code] += 1
         case.validate_response(response, checks=_CHECKS)
 

@@ -15,6 +15,8 @@ EXTRA = Extra(
     lines={
         "engine/docs/decisions/README.md": ("(callers-own.md)",),
         "engine/docs/reference/api.md": ("`POST /v1/responses`", "`POST /mcp`"),
+        "engine/requirements/dev.in": ("instructor>=",),
+        "engine/requirements/serve.in": ("mcp>=", "jsonschema-rs>="),
         "engine/docs/reference/guardrails.md": ("| `format` |",),
     },
 )
