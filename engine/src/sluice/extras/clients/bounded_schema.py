@@ -17,6 +17,7 @@ _KEPT = (
 )  # fmt: skip
 _LISTS, _MAPS = ("anyOf", "oneOf", "allOf", "prefixItems"), ("$defs", "definitions", "properties")
 _KEY = "^[A-Za-z_][A-Za-z0-9_]{0,23}$"  # of an object that names no properties
+_ROOM = 64  # characters of a string with a format or a pattern
 _MOST = 10**9  # of a number without a limit of its own
 
 
@@ -80,7 +81,9 @@ class _Bounded:
         if kinds & {"object"} or "properties" in schema:
             self._end_object(schema, made, within)
         if "string" in kinds:
-            longest = max(self._bounds.characters, schema.get("minLength", 0))
+            # A date or a UUID that has no room would make the grammar one that nothing follows.
+            room = _ROOM if {"format", "pattern"} & {*schema} else 0
+            longest = max(self._bounds.characters, room, schema.get("minLength", 0))
             made["maxLength"] = min(longest, schema.get("maxLength", longest))
         if kinds & {"array"} or "items" in schema:
             fewest = max(schema.get("minItems", 0), len(schema.get("prefixItems", ())))

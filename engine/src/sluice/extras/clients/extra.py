@@ -11,7 +11,11 @@ EXTRA = Extra(
         "local_form": "local_form:held",
         "routes": "routes:add_routes",
     },
-    files=("engine/benchmarks/forms.py", "engine/docs/decisions/callers-own.md"),
+    files=(
+        "engine/benchmarks/forms.py",
+        "engine/docs/decisions/callers-own.md",
+        "engine/tests/support/forms.py",
+    ),
     lines={
         "engine/docs/decisions/README.md": ("(callers-own.md)",),
         "engine/docs/reference/api.md": ("`POST /v1/responses`", "`POST /mcp`"),
