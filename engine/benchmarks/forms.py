@@ -4,10 +4,10 @@
 
     .venv/bin/python engine/benchmarks/forms.py COUNT SEED --model PATH     # another than the one of random weights
 
-Each schema is of OpenAI's strict subset. Half are asked as a `response_format`, half as the tool that has to be called. The model is as wild as
-can be: the tokens of the chat model over random weights, drawn at a temperature of 2, so that only the grammar holds
-it. What has no end within few tokens is asked for once more, briefly, as the service does. Ends with 1 where one answer
-is not valid. The judge is jsonschema, where the service has jsonschema-rs.
+Each schema is of OpenAI's strict subset. Half are asked as a `response_format`, half as the tool that has to be called.
+The model is as wild as can be: the tokens of the chat model over random weights, drawn at a temperature of 2, so that
+only the grammar holds it. What has no end within few tokens is asked for once more, briefly, as the service does. Ends
+with 1 where one answer is not valid.
 """
 
 from __future__ import annotations

@@ -25,12 +25,31 @@ class CallerOptions(Protocol):
     claims: Sequence[str]
 
     def parameters(self, longest: int, *, brief: bool) -> dict[str, Any]:
-        """Those of the model's call. `longest`: tokens; `brief`: an answer before had another form, or no end."""
+        """Parameters of the model's call.
+
+        Args:
+            longest: tokens of an answer.
+            brief: an answer before had another form, or no end.
+
+        Returns:
+            What changes beside those of the prompt.
+        """
         ...
 
     async def settle(self, text: str, request: RequestState, check: Callable[..., Awaitable[str]]) -> str:
-        """The end of an answer in its form; calls of the caller's tools are noted in the request. Another form is
-        refused once, where nothing was sent yet; then it is a ModelError. `check`: the output guard."""
+        """Notes calls of the caller's tools in the request. Another form is refused once, where nothing was sent yet.
+
+        Args:
+            text: what is left of the answer.
+            request: whose answer it is.
+            check: the output guard.
+
+        Returns:
+            The text in its form.
+
+        Raises:
+            ModelError: it has another form again.
+        """
         ...
 
     def quotes(self, text: str) -> list[str]:

@@ -85,7 +85,7 @@ def create_app(
     _add_state(api, bundle, traffic, metrics, fault)
     _add_pages(api, bundle.release)
     for add in hooks("routes").values():
-        add(api, bundle.release, application, metrics)
+        add(api, bundle.release, application, metrics.answer)
     if router is not None:
         api.state.application = application  # whose services an endpoint may ask for
         api.include_router(router)

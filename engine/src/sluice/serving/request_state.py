@@ -212,5 +212,9 @@ def current_request() -> RequestState:
 
 
 def enter_request(request: RequestState) -> None:
-    """Makes it the current request of this task. It is never left: a generator may end in another task."""
+    """Makes it the current request of this task. It is never left: a generator may end in another task.
+
+    Args:
+        request: that is answered.
+    """
     _CURRENT.set(request)

@@ -48,11 +48,11 @@ def bounded(schema: Mapping[str, Any], *, brief: bool = False) -> dict[str, Any]
     Returns:
         A new schema.
     """
-    made: dict[str, Any] = _Bounded(schema, _BRIEF if brief else _FREE, brief=brief).of(schema)
+    made: dict[str, Any] = _Limiter(schema, _BRIEF if brief else _FREE, brief=brief).of(schema)
     return made
 
 
-class _Bounded:
+class _Limiter:
     def __init__(self, root: Mapping[str, Any], bounds: _Bounds, *, brief: bool) -> None:
         self._root, self._bounds, self._brief = root, bounds, brief
 

@@ -16,7 +16,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from sluice.core.errors import SluiceError
-from sluice.serving.answer import ModelError, RequestError
+from sluice.serving.answer import Answer, ModelError, RequestError
 from sluice.serving.auth import caller_of
 from sluice.serving.error_responses import model_fault
 from sluice.serving.request_state import RequestState, enter_request
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from sluice.serving.runner import ApplicationRunner
-    from sluice.serving.service_metrics import ServiceMetrics
 
 _log = logging.getLogger(__name__)
 logging.getLogger("mcp.server.streamable_http_manager").setLevel(logging.WARNING)  # it notes each request
@@ -51,13 +50,13 @@ _ARGUMENTS = {tool.name: next(iter(tool.input_schema["properties"])) for tool in
 
 
 async def handle(
-    application: ApplicationRunner, metrics: ServiceMetrics, scope: Scope, receive: Receive, send: Send
+    application: ApplicationRunner, count: Callable[[Answer], None], scope: Scope, receive: Receive, send: Send
 ) -> None:
     """One request of a client.
 
     Args:
         application: answers and finds.
-        metrics: count answers.
+        count: counts an answer in the metrics.
         scope: of ASGI, of a caller who may ask.
         receive: of ASGI.
         send: of ASGI.
@@ -73,7 +72,7 @@ async def handle(
         if name is None or {*given} != {name} or not isinstance(given[name], str):
             return _failed(f"the tools are {', '.join(f'{tool}({one})' for tool, one in _ARGUMENTS.items())}")
         if asked.name == "ask":
-            return await _result(lambda: _ask(application, metrics, given[name], tenant))
+            return await _result(lambda: _ask(application, count, given[name], tenant))
         return await _result(lambda: _search(application, given[name], tenant))
 
     server: Server[Any] = Server("sluice", on_list_tools=list_tools, on_call_tool=call_tool)
@@ -84,10 +83,10 @@ async def handle(
 
 
 async def _ask(
-    application: ApplicationRunner, metrics: ServiceMetrics, question: str, tenant: str | None
+    application: ApplicationRunner, count: Callable[[Answer], None], question: str, tenant: str | None
 ) -> tuple[str, dict[str, Any]]:
     answer = await application.answer([{"role": "user", "content": question}], tenant=tenant)
-    metrics.answer(answer)
+    count(answer)
     citations = [asdict(citation) for citation in answer.citations]
     found = {"answer": answer.text, "declined": answer.declined, "blocked": answer.blocked, "citations": citations}
     return answer.text, found | {"trace": current_trace().trace_id}

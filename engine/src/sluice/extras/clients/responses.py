@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from sluice.serving.telemetry.traces import current_trace
 
 if TYPE_CHECKING:
     from sluice.extras.clients.responses_schema import ResponsesRequest
-    from sluice.serving.service_metrics import ServiceMetrics
 
 _log = logging.getLogger(__name__)
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -148,7 +147,10 @@ def _part(answer: Answer) -> dict[str, Any]:
 
 
 async def response_events(
-    frame: ResponseFrame, first: str | Answer, items: AsyncGenerator[str | Answer, None], metrics: ServiceMetrics
+    frame: ResponseFrame,
+    first: str | Answer,
+    items: AsyncGenerator[str | Answer, None],
+    count: Callable[[Answer], None],
 ) -> AsyncGenerator[bytes, None]:
     """The events of an answer.
 
@@ -156,7 +158,7 @@ async def response_events(
         frame: of the response.
         first: what has come already.
         items: the rest.
-        metrics: count the answer.
+        count: counts it in the metrics.
 
     Yields:
         Server-sent events; a failure is one, too.
@@ -171,7 +173,7 @@ async def response_events(
                     yield frame.begin_message()
                 yield frame.piece(item)
                 item = await anext(items)
-            metrics.answer(item)
+            count(item)
             if item.refusal:
                 yield frame.begin_message("refusal") + frame.piece(item.text, "refusal")
             elif not begun and not item.tool_calls:

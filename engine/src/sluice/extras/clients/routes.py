@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from sluice.extras.clients.responses import ResponseFrame, response_events
 from sluice.extras.clients.responses_schema import ResponsesRequest
 from sluice.serving import openapi as documents
+from sluice.serving.answer import Answer
 from sluice.serving.auth import caller_of
 from sluice.serving.event_stream import EventStream
-from sluice.serving.replies import error_response
 from sluice.serving.routing import needs_scope
 from sluice.serving.telemetry.traces import current_trace
 
@@ -21,21 +23,20 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from sluice.serving.runner import ApplicationRunner
-    from sluice.serving.service_metrics import ServiceMetrics
 
 _STATUSES = (400, 401, 403, 413, 429, 500, 502, 503, 504)
 _BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
 _STREAM = {"text/event-stream": {"schema": {"type": "object", "required": ["event", "data"]}}}
 
 
-def add_routes(api: FastAPI, release: str, application: ApplicationRunner, metrics: ServiceMetrics) -> None:
+def add_routes(api: FastAPI, release: str, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
     """Adds the paths to the service.
 
     Args:
         api: the service's.
         release: that is served.
         application: of the release.
-        metrics: that count answers.
+        count: counts an answer in the metrics.
     """
     replies = documents.answers(dict[str, Any], *_STATUSES, content=_STREAM)
 
@@ -49,12 +50,12 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, metri
         frame = ResponseFrame(request, release, trace.trace_id)
         if not request.stream:
             answer = await application.answer(chat.conversation(), tenant=tenant, options=options)
-            metrics.answer(answer)
+            count(answer)
             return JSONResponse(frame.whole(answer))
         items = application.stream(chat.conversation(), tenant=tenant, options=options)
         first = await anext(items)  # a failure until then has a status of its own
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        events = response_events(frame, first, items, metrics)
+        events = response_events(frame, first, items, count)
         return EventStream(events, items, media_type="text/event-stream", headers=headers)
 
     said: dict[int | str, dict[str, Any]] = {
@@ -66,16 +67,16 @@ def add_routes(api: FastAPI, release: str, application: ApplicationRunner, metri
     async def mcp(connection: Request) -> Response:
         """A server of the Model Context Protocol (streamable HTTP, without sessions) with the tools ask and search."""
         if connection.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return error_response(400, "the body has to be application/json", code="invalid_request")
-        return _McpReply(application, metrics)
+            raise HTTPException(400, "the body has to be application/json")
+        return _McpReply(application, count)
 
 
 class _McpReply(Response):
     """Leaves the connection to the MCP SDK, which is imported with the first request."""
 
-    def __init__(self, application: ApplicationRunner, metrics: ServiceMetrics) -> None:
+    def __init__(self, application: ApplicationRunner, count: Callable[[Answer], None]) -> None:
         super().__init__()
-        self._parts = (application, metrics)
+        self._parts = (application, count)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server = await asyncio.to_thread(_mcp_server)
