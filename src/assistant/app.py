@@ -30,6 +30,7 @@ def build(services: Services) -> Application:
     fills = ("question", "passages", "decline", "history")
     prompt = services.prompt("answer", fills=fills, needs=("question",))
     welcome = services.prompt(WELCOME, fills=fills, needs=("question",)) if WELCOME in services.prompts else None
+    model = services.chat("chat", prompt, caller=("tools", "response_format"))
     condenser = Condenser.of(services)
     speller = Speller.of(services.bundle.index, services.bundle.embedder)
     spans = services.settings.answers == "spans"
@@ -49,7 +50,8 @@ def build(services: Services) -> Application:
         before = [turn["content"] for turn in turns if turn["role"] == "user"][-1:]  # `And how long?` finds nothing
         lines = [speller.mend(" ".join(text.split())) for text in (*before, question)]
         passages = [] if speller.is_foreign(lines[-1]) else await services.retriever.ainvoke("\n".join(lines))
-        chosen = prompt if passages else welcome
+        own = services.request.options  # tools and a form of the answer, which are the caller's
+        chosen = prompt if passages or own else welcome
         if chosen is None:
             return
         messages = chosen.format_messages(
@@ -57,10 +59,10 @@ def build(services: Services) -> Application:
         )
         if asked["refused"]:
             messages[-1] = HumanMessage(messages[-1].text + AGAIN.format(", ".join(asked["refused"])))
-        model = services.chat("chat", chosen)
         # Where answers are spans, a grammar holds a local model to the passages.
-        held = model.bind(grammar=grammar([one.page_content for one in passages], decline)) if spans else model
-        async for piece in held.astream(messages):
+        limits = {"grammar": grammar([one.page_content for one in passages], decline)} if spans and not own else {}
+        asks = model if chosen is prompt else services.chat("chat", chosen)
+        async for piece in asks.bind(**limits).astream([*messages, *(own.exchange if own else ())]):
             yield piece
 
     return RunnableLambda(answer)

@@ -31,12 +31,24 @@ class ToolParameters(ModelParameters):
     tool_choice: str | dict[str, Any] = "auto"
 
 
+class ShapeParameters(ModelParameters):
+    """`response_format`: of the answer, in the form of OpenAI's API, beside tools as above. `brief`: an answer before
+    had another form or no end, so the local model is held to a short one."""
+
+    response_format: dict[str, Any] | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    tool_choice: str | dict[str, Any] = "auto"
+    brief: bool = False
+
+
 @dataclass(frozen=True)
 class Usage:
-    """Tokens as the model's server counted them; 0 when it was not asked or did not say."""
+    """Tokens as the model's server counted them; 0 when it was not asked or did not say. `cached_tokens`: those of the
+    prompt that it had in its cache."""
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
 
 class Delta(NamedTuple):

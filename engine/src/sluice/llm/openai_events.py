@@ -58,7 +58,8 @@ class OpenAIEvents:
         if event.get("error"):
             raise _error(event["error"])
         if usage := event.get("usage"):
-            self._usage = Usage(int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
+            cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+            self._usage = Usage(int(usage["prompt_tokens"]), int(usage["completion_tokens"]), int(cached))
         if not (choices := event["choices"]):
             return ""
         choice = choices[0]

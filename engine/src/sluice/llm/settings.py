@@ -51,12 +51,14 @@ class Prices(Settings):
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
+    cached: float | None = Field(None, ge=0, description="input out of the provider's cache; without: as input")
 
     def cost(self, usage: Usage | None) -> float | None:
         """US dollars of an answer; None when its tokens are not known."""
         if usage is None:
             return None
-        return (usage.prompt_tokens * self.input + usage.completion_tokens * self.output) / 1_000_000
+        saved = (self.input - self.cached) * usage.cached_tokens if self.cached is not None else 0
+        return (usage.prompt_tokens * self.input - saved + usage.completion_tokens * self.output) / 1_000_000
 
 
 class ProviderSpec(Settings):

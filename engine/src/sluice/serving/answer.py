@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 from sluice.core.errors import SluiceError
+from sluice.llm.chat import FinishReason
 from sluice.llm.chat import Usage as Usage
 from sluice.retrieval import Hit
 from sluice.serving.citations import Citation
 
 
-class NoQuestionError(SluiceError):
+class RequestError(SluiceError):
+    """The request cannot be served as it is: `param` names the field at fault."""
+
+    def __init__(self, message: str, *, param: str, code: str = "invalid_request") -> None:
+        super().__init__(message)
+        self.param, self.code = param, code
+
+
+class NoQuestionError(RequestError):
     """The messages hold nothing to answer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="messages", code="no_question")
 
 
 class ModelError(SluiceError):
@@ -40,7 +53,8 @@ class Answer:
     `declined`: the text is the decline text, up to case, punctuation and white space. `ttft_ms`: until the first text
     left the chain, after its check; None when there was no text. `provider`: the provider that answered, "" when none
     was called; `usage` and `cost` are of all calls of models, condensing the conversation too; `cost` in US dollars,
-    None when no provider was called or the tokens are unknown.
+    None when no provider was called or the tokens are unknown. `tool_calls`: of the caller's tools, in the form of
+    OpenAI's API. `refusal`: the text is none in the form that the caller asked for.
     """
 
     text: str
@@ -49,9 +63,11 @@ class Answer:
     citations: tuple[Citation, ...]
     hits: tuple[Hit, ...]
     usage: Usage
-    finish_reason: Literal["stop", "length", "content_filter"]
+    finish_reason: FinishReason
     ttft_ms: float | None
     latency_ms: float
     provider: str = ""
     cost: float | None = None
     model: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    refusal: bool = False

@@ -12,7 +12,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage, convert_to_openai_messages
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -21,16 +21,18 @@ from pydantic import SkipValidation
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
-from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, ToolParameters
+from sluice.llm.chat import AnswerConstraint, ChatProvider, Delta, ShapeParameters, ToolParameters
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.prompts import ModelParameters
-from sluice.serving.answer import ModelError
+from sluice.serving.answer import ModelError, RequestError
 from sluice.serving.contracts import Checks
 from sluice.serving.langchain_callbacks import heard
 from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.telemetry import traces
 
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
+_KINDS: dict[str, type[ModelParameters]] = {"response_format": ShapeParameters, "brief": ShapeParameters}
+_KINDS |= {"tools": ToolParameters, "grammar": AnswerConstraint}  # by what a call is changed by
 
 
 class ChatModel(BaseChatModel):
@@ -42,6 +44,8 @@ class ChatModel(BaseChatModel):
         parameters: of each call; `bind(grammar=…)` adds a grammar for a local model, `bind(temperature=…)` changes one.
         guards: the passage guards look at results of tools before the model sees them.
         max_calls: of models, for one attempt at an answer.
+        longest: answer with what a caller asks for, in tokens.
+        caller: what of a caller's it is asked with, `tools` and `response_format`.
 
     Raises:
         ModelError: there is no whole reply; ModelTimeoutError: not in time.
@@ -52,6 +56,8 @@ class ChatModel(BaseChatModel):
     parameters: ModelParameters
     guards: SkipValidation[Checks]
     max_calls: int
+    longest: int = 512
+    caller: frozenset[str] = frozenset()
 
     @property
     def _llm_type(self) -> str:
@@ -99,6 +105,9 @@ class ChatModel(BaseChatModel):
                 f"the application asked its models {self.max_calls} times and has no answer",
                 remedy="end its loop sooner, or raise llm.max_calls of config/service.yaml",
             )
+        if self.caller and request.options:
+            asked = request.options.parameters(self.longest, brief=bool(request.refused))
+            kwargs = {**asked, **kwargs}
         parameters = self._parameters({**kwargs, "stop": tuple(stop)} if stop else kwargs)
         reply = self._reply(request, messages, parameters)
         request.replies.append(reply)
@@ -110,10 +119,12 @@ class ChatModel(BaseChatModel):
         asked = [await self._sent(message, request) for message in messages]
         # The provider keeps the deadline, and only while it is waited for: a slow reader is not cut off.
         deltas = self.provider.stream(asked, parameters, deadline=request.deadline)
+        request.called = {}
         with request.step(traces.CHAT) as step:
             try:
                 async with aclosing(deltas):
                     async for delta in deltas:
+                        _add_calls(request.called, delta)
                         if delta.finish_reason is not None:
                             request.replied(step, delta, self.model_name)
                         yield ChatGenerationChunk(message=_chunk(delta))
@@ -171,8 +182,16 @@ class ChatModel(BaseChatModel):
     def _parameters(self, changes: dict[str, Any]) -> ModelParameters:
         if not changes:
             return self.parameters
-        kind = ToolParameters if changes.get("tools") else AnswerConstraint if "grammar" in changes else ModelParameters
+        kind = next((kind for name, kind in _KINDS.items() if changes.get(name)), ModelParameters)
         return kind.model_validate({**self.parameters.model_dump(), **changes}, by_name=True)
+
+
+def _add_calls(called: dict[Any, dict[str, Any]], delta: Delta) -> None:
+    for piece in delta.tool_calls:
+        call = called.setdefault(piece["index"], {"id": None, "name": "", "args": ""})
+        call["id"] = call["id"] or piece["id"]
+        call["name"] += piece["name"] or ""
+        call["args"] += piece["args"] or ""
 
 
 def _choice(given: Any, names: list[str]) -> str | dict[str, Any]:
@@ -190,6 +209,9 @@ def _model_error(error: Exception, request: RequestState) -> Exception:
         failed = ModelError(f"the model gave no answer: {type(error).__name__}: {error}")
         failed.failure = type(error).__name__
         return failed
+    if error.failure is FailureKind.REFUSED and request.options:
+        name = min(request.options.names, default="tools")
+        return RequestError(f"{name}: the model does not take this: {error.message}", param=name)
     late = error.failure is FailureKind.DEADLINE
     failed = request.late() if late else ModelError(f"the model gave no answer: {error}")
     failed.retry_after, failed.failure = error.retry_after, error.failure.value
@@ -202,6 +224,9 @@ def _chunk(delta: Delta) -> AIMessageChunk:
     usage = None
     if delta.usage:
         tokens = (delta.usage.prompt_tokens, delta.usage.completion_tokens)
-        usage = UsageMetadata(input_tokens=tokens[0], output_tokens=tokens[1], total_tokens=sum(tokens))
+        cached = InputTokenDetails(cache_read=delta.usage.cached_tokens)
+        usage = UsageMetadata(
+            input_tokens=tokens[0], output_tokens=tokens[1], total_tokens=sum(tokens), input_token_details=cached
+        )
     said = {"finish_reason": delta.finish_reason, "model_name": delta.model, "provider": delta.provider}
     return AIMessageChunk(content=delta.text, usage_metadata=usage, response_metadata=said, chunk_position="last")

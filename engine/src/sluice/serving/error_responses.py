@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from sluice.core.settings import nearest
-from sluice.serving.answer import ModelError, ModelTimeoutError, NoQuestionError, SearchError
+from sluice.serving.answer import ModelError, ModelTimeoutError, RequestError, SearchError
 from sluice.serving.feedback import FeedbackError
 from sluice.serving.replies import error_response
 from sluice.serving.telemetry.traces import current_trace
@@ -35,9 +35,9 @@ def add_error_shapes(api: FastAPI) -> None:
         param = ".".join(place) or None
         return error_response(400, f"{param}: {what}" if param else what, param=param, code="invalid_request")
 
-    @api.exception_handler(NoQuestionError)
-    async def no_question(_: Request, error: NoQuestionError) -> Response:
-        return error_response(400, error.message, param="messages", code="no_question")
+    @api.exception_handler(RequestError)
+    async def not_served(_: Request, error: RequestError) -> Response:
+        return error_response(400, error.message, param=error.param, code=error.code)
 
     @api.exception_handler(ModelError)
     async def model_failed(_: Request, error: ModelError) -> Response:

@@ -16,13 +16,12 @@ from pathlib import Path
 from sluice.core.errors import SluiceError
 from sluice.guardrails.redaction import redact
 from sluice.serving.auth import Caller
-from sluice.serving.replies import ID_PREFIX
 from sluice.serving.request_schema import FeedbackRequest
 from sluice.serving.telemetry.spool import append_whole, locked
 
 MOST_SCORES = 3  # of a key for an answer: the one that counts, another one, a comment
 _log = logging.getLogger(__name__)
-_PROOF = 16  # hexadecimal digits
+_TRACE, _PROOF = 32, 16  # hexadecimal digits
 _REMEMBERED = 16_384  # answers that were scored
 _MOST_BYTES = 64 << 20  # a day and process; about 100,000 lines with a comment
 
@@ -54,7 +53,7 @@ def proof_of(caller: Caller, trace_id: str, release: str) -> str:
 def feedback_of(request: FeedbackRequest, release: str, caller: Caller) -> Feedback | None:
     """The record of a request, with personal data and secrets taken out of the comment; None where no answer to this
     tenant has had its id. `release`: the one that takes it, which need not be the one that answered."""
-    answered_by, given = request.release or release, request.trace_id.removeprefix(ID_PREFIX)
+    answered_by, given = request.release or release, request.trace_id[-_TRACE - _PROOF :]
     trace_id = given[:-_PROOF]
     if not hmac.compare_digest(given[-_PROOF:], proof_of(caller, trace_id, answered_by)):
         return None

@@ -13,10 +13,12 @@ from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
+from sluice.core.extras import hooks
 from sluice.serving import openapi as documents
 from sluice.serving.admission import AdmissionMiddleware
 from sluice.serving.answer import Answer, ModelError
 from sluice.serving.auth import AuthMiddleware, KeyRing, caller_of
+from sluice.serving.caller_options import caller_options
 from sluice.serving.chat_page import load_page
 from sluice.serving.error_responses import BROKEN, add_error_shapes, model_fault
 from sluice.serving.event_stream import EventStream
@@ -83,6 +85,8 @@ def create_app(
     _add_feedback(api, bundle.release, feedback, metrics)
     _add_state(api, bundle, traffic, metrics, fault)
     _add_pages(api, bundle.release)
+    for add in hooks("routes").values():
+        add(api, bundle.release, application, metrics.answer)
     if router is not None:
         api.state.application = application  # whose services an endpoint may ask for
         api.include_router(router)
@@ -108,12 +112,13 @@ def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metric
         trace = current_trace()
         proof = proof_of(caller_of(connection.scope), trace.trace_id, release)
         trace.stream, trace.tenant = bool(request.stream), tenant or ""
+        options = caller_options(request)
         reply = ReplyFrame(release, include_usage=request.include_usage, trace_id=trace.trace_id, proof=proof)
         if not request.stream:
-            answer = await application.answer(request.conversation(), tenant=tenant)
+            answer = await application.answer(request.conversation(), tenant=tenant, options=options)
             metrics.answer(answer)
             return JSONResponse(reply.completion(answer))
-        items = application.stream(request.conversation(), tenant=tenant)
+        items = application.stream(request.conversation(), tenant=tenant, options=options)
         # Nothing is sent before there is something: a failure until then still gets a status of its own.
         first = await anext(items)
         return EventStream(

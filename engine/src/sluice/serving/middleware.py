@@ -20,10 +20,11 @@ CHAT = "/v1/chat/completions"
 HEADER = "x-sluice-release"
 FEEDBACK = "/v1/feedback"
 TRACE_HEADER = "x-sluice-trace"
+_ANSWERS = frozenset({CHAT, "/v1/responses", "/mcp"})  # the last two are of the extra `clients`
 
 
 def is_chat(scope: Scope) -> bool:
-    return bool(scope["type"] == "http" and scope["path"] == CHAT and scope["method"] == "POST")
+    return bool(scope["type"] == "http" and scope["path"] in _ANSWERS and scope["method"] == "POST")
 
 
 class TrafficState:

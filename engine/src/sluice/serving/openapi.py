@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 
+from sluice.llm.chat import FinishReason
 from sluice.serving.citations import Citation
 from sluice.serving.middleware import CHAT
 from sluice.serving.routing import KEY_NEEDED
@@ -41,21 +42,23 @@ class ErrorReply(_ReplyModel):
 
 class AssistantMessage(_ReplyModel):
     role: Literal["assistant"]
-    content: str
-    refusal: None
+    content: str | None
+    refusal: str | None
+    tool_calls: list[dict[str, Any]] | None = None
 
 
 class Choice(_ReplyModel):
     index: Literal[0]
     message: AssistantMessage
     logprobs: None
-    finish_reason: Literal["stop", "length", "content_filter"]
+    finish_reason: FinishReason
 
 
 class UsageReply(_ReplyModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: dict[Literal["cached_tokens"], int]
 
 
 class ChatCompletion(_ReplyModel):
@@ -77,13 +80,15 @@ class ChatCompletion(_ReplyModel):
 class ChunkDelta(_ReplyModel):
     role: Literal["assistant"] | None = None
     content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
 
 
 class ChunkChoice(_ReplyModel):
     index: Literal[0]
     delta: ChunkDelta
     logprobs: None
-    finish_reason: Literal["stop", "length", "content_filter"] | None
+    finish_reason: FinishReason | None
 
 
 class ChatCompletionChunk(_ReplyModel):
@@ -164,7 +169,13 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def answers(model: Any, *statuses: int, content: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a path: 200 with the model's shape, and what else may come."""
+    """The `responses` of a path.
+
+    Args:
+        model: the shape of a 200.
+        statuses: of failures that may come.
+        content: of a 200 in other types than JSON.
+    """
     return {200: {"model": model, **({"content": content} if content else {})}, **failures(*statuses)}
 
 

@@ -38,7 +38,10 @@ class ReplyFrame:
         self._include_usage = include_usage
 
     def completion(self, answer: Answer) -> dict[str, Any]:
-        message = {"role": "assistant", "content": answer.text, "refusal": None}
+        text, refusal = (None, answer.text) if answer.refusal else (answer.text, None)
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": refusal}
+        if answer.tool_calls:
+            message |= {"content": text or None, "tool_calls": answer.tool_calls}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
         return (
             self._frame | {"object": "chat.completion", "choices": [choice], "usage": _usage(answer)} | _extras(answer)
@@ -52,13 +55,16 @@ class ReplyFrame:
 
     def closing(self, answer: Answer) -> bytes:
         """The chunk with the finish reason and our fields, then the usage where it was asked for, then [DONE]."""
-        last = self._chunk({}, finish_reason=answer.finish_reason, **_extras(answer))
+        calls = [{"index": place, **call} for place, call in enumerate(answer.tool_calls)]
+        last = self._chunk({"tool_calls": calls}) if calls else b""
+        last += self._chunk({"refusal": answer.text}) if answer.refusal else b""
+        last += self._chunk({}, finish_reason=answer.finish_reason, **_extras(answer))
         if not self._include_usage:
             return last + DONE
         usage = self._frame | {"object": "chat.completion.chunk", "choices": [], "usage": _usage(answer)}
         return last + event(usage) + DONE
 
-    def _chunk(self, delta: Mapping[str, str], *, finish_reason: str | None = None, **extras: Any) -> bytes:
+    def _chunk(self, delta: Mapping[str, Any], *, finish_reason: str | None = None, **extras: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self._include_usage else {}
         return event(self._frame | {"object": "chat.completion.chunk", "choices": [choice]} | usage | extras)
@@ -94,9 +100,11 @@ def error_response(
     return JSONResponse(error_body(status, message, code=code, param=param), status, headers=headers)
 
 
-def _usage(answer: Answer) -> dict[str, int]:
-    usage = asdict(answer.usage)
-    return usage | {"total_tokens": sum(usage.values())}
+def _usage(answer: Answer) -> dict[str, Any]:
+    asked, said = answer.usage.prompt_tokens, answer.usage.completion_tokens
+    details = {"cached_tokens": answer.usage.cached_tokens}
+    usage = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+    return usage | {"prompt_tokens_details": details}
 
 
 def _extras(answer: Answer) -> dict[str, Any]:

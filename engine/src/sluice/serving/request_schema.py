@@ -13,15 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 
 MODEL = "sluice"
 _NOT_OFFERED = "not offered by this service: leave it out"
-_NO_TOOLS = "this service has no tools: leave it out"
 # Fields that would change the answer: values that ask for nothing, and what is said of any other.
 _REFUSED: Mapping[str, tuple[Sequence[Any], str]] = {
     "n": ([1], "only one answer can be asked for: leave n out, or set it to 1"),
-    "tools": ([[]], _NOT_OFFERED),
-    "tool_choice": (["none", "auto"], _NO_TOOLS),
-    "functions": ([[]], _NOT_OFFERED),
-    "function_call": (["none", "auto"], _NO_TOOLS),
-    "response_format": ([{"type": "text"}], "only the type 'text' is offered"),
+    "functions": ([[]], "not offered by this service: use tools"),
+    "function_call": (["none", "auto"], "not offered by this service: use tool_choice"),
     "logprobs": ([False], _NOT_OFFERED),
     "top_logprobs": ([0], _NOT_OFFERED),
     "modalities": ([["text"]], "only the modality 'text' is offered"),
@@ -49,6 +45,8 @@ class ChatMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | tuple[TextPart, ...] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
 
     @field_validator("content", mode="before")
     @classmethod
@@ -82,6 +80,12 @@ class ChatRequest(BaseModel):
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
 
+    # serving/caller_options.py; so are the two largest numbers of tokens below, which have no effect else.
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: StrictBool | None = None
+    response_format: dict[str, Any] | None = None
+
     # Accepted without effect.
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
@@ -100,18 +104,14 @@ class ChatRequest(BaseModel):
     reasoning_effort: str | None = None
     verbosity: str | None = None
     prediction: dict[str, Any] | None = None
-    parallel_tool_calls: StrictBool | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
 
     # Refused when they ask for anything, as `_REFUSED` says.
     n: StrictInt | None = _refused("n")
-    tools: list[Any] | None = _refused("tools")
-    tool_choice: Any = _refused("tool_choice")
     functions: list[Any] | None = _refused("functions")
     function_call: Any = _refused("function_call")
-    response_format: dict[str, Any] | None = _refused("response_format")
     logprobs: StrictBool | None = _refused("logprobs")
     top_logprobs: StrictInt | None = _refused("top_logprobs")
     modalities: list[str] | None = _refused("modalities")
@@ -132,11 +132,11 @@ class ChatRequest(BaseModel):
         return self.stream_options is not None and self.stream_options.include_usage
 
     def conversation(self) -> list[dict[str, str]]:
-        """The messages as the chain takes them."""
-        return [{"role": message.role, "content": _whole(message.text)} for message in self.messages]
+        """The messages as the chain takes them; calls of tools are in the caller's options."""
+        return [{"role": message.role, "content": whole(message.text)} for message in self.messages]
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     """JSON can spell half a character (a lone surrogate), UTF-8 cannot: no part behind this one would take it."""
     return text.encode("utf-8", "replace").decode()
 
@@ -147,7 +147,7 @@ class FeedbackRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    trace_id: str = Field(pattern=r"^(?:chatcmpl-)?[0-9a-f]{48}$")
+    trace_id: str = Field(pattern=r"^(?:chatcmpl-|resp_)?[0-9a-f]{48}$")
     score: StrictInt | StrictFloat = Field(ge=0, le=1)
     comment: str = Field("", max_length=2000)
     release: str | None = Field(None, pattern=r"^r-[0-9a-f]{12}$")

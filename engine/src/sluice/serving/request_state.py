@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from dataclasses import astuple
 from typing import Any, TypeVar
 
 from sluice.core.errors import SluiceError
@@ -14,6 +15,7 @@ from sluice.guardrails.guards import GuardOutcome
 from sluice.llm.chat import Delta, Messages
 from sluice.retrieval import Hit
 from sluice.serving.answer import Answer, ModelTimeoutError, Usage
+from sluice.serving.caller_options import CallerOptions
 from sluice.serving.citations import cite, words
 from sluice.serving.telemetry import traces
 from sluice.serving.telemetry.trace_outcome import record_call
@@ -29,17 +31,26 @@ class RequestState:
         question: the last user message, as the input guard lets it pass.
         tenant: whose documents may be used beside those for everybody.
         deadline: until when there must be a whole answer; a time of the event loop's clock.
+        options: what the caller asks for beside the answer.
         refused: why a guard refused the answer before this one; empty at the first attempt.
         hits: the passages that were found and may be quoted, best first; the answer cites from them.
         trace: of the request; an application may add steps of its own.
     """
 
     def __init__(
-        self, messages: Messages, tenant: str | None, *, decline: str, seconds: float, warming: bool = False
+        self,
+        messages: Messages,
+        tenant: str | None,
+        *,
+        decline: str,
+        seconds: float,
+        warming: bool = False,
+        options: CallerOptions | None = None,
     ) -> None:
         self.messages = messages
         self.question = ""
         self.tenant = tenant
+        self.options = options
         self.deadline = asyncio.get_running_loop().time() + seconds
         self.refused: tuple[str, ...] = ()
         self.hits: list[Hit] = []
@@ -48,6 +59,8 @@ class RequestState:
         self.warming = warming
         self.said: Delta | None = None  # the end of the model's reply that is the answer
         self.calls: list[Delta] = []  # the ends of all replies of models
+        self.called: dict[Any, dict[str, Any]] = {}  # by place: calls of tools in the model's last reply
+        self.tool_calls: tuple[dict[str, Any], ...] = ()  # of those of the caller, checked
         self.replies: list[AsyncGenerator[Any, None]] = []  # of models, to be closed when an answer is given up
         self.text = ""
         self.asked = False
@@ -68,6 +81,11 @@ class RequestState:
             {"role": message["role"], "content": self.question if place == last else message["content"]}
             for place, message in enumerate(self.messages)
         ]
+
+    @property
+    def refusal(self) -> bool:
+        """Whether the decline text stands where a form of the caller's was asked for."""
+        return bool(self.options and self.options.whole and (self.blocked or not self.asked))
 
     @contextmanager
     def preparation(self, name: str) -> Iterator[traces.TraceStep]:
@@ -152,20 +170,23 @@ class RequestState:
         last = self.said or Delta()
         ended = "content_filter" if self.blocked else last.finish_reason or "stop"
         usages = [said.usage for said in self.calls if said.usage is not None]
+        quotes = self.options.quotes(self.text) if self.options else [self.text]
         costs = [said.cost for said in self.calls if said.cost is not None]
         return Answer(
             text=self.text,
             declined=declined,
             blocked=self.blocked,
-            citations=() if declined or self.blocked else cite(self.text, self.hits),
+            citations=() if declined or self.blocked else tuple(c for text in quotes for c in cite(text, self.hits)),
             hits=tuple(self.hits),
-            usage=Usage(sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages)),
-            finish_reason="stop" if ended == "tool_calls" else ended,
+            usage=Usage(*map(sum, zip(*map(astuple, [Usage(0, 0), *usages]), strict=True))),
+            finish_reason="tool_calls" if self.tool_calls else "stop" if ended == "tool_calls" else ended,
             ttft_ms=self._ttft_ms,
             latency_ms=self._elapsed(),
             provider=last.provider,
             cost=sum(costs) if costs and len(costs) == len(self.calls) else None,
             model=last.model,
+            tool_calls=self.tool_calls,
+            refusal=self.refusal,
         )
 
     def _elapsed(self) -> float:
@@ -191,5 +212,9 @@ def current_request() -> RequestState:
 
 
 def enter_request(request: RequestState) -> None:
-    """Makes it the current request of this task. It is never left: a generator may end in another task."""
+    """Makes it the current request of this task. It is never left: a generator may end in another task.
+
+    Args:
+        request: that is answered.
+    """
     _CURRENT.set(request)

@@ -5,14 +5,17 @@ There is one path: a complete answer is its collected stream. The output guard c
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from sluice.guardrails.guards import BROKEN
-from sluice.llm.chat import ChatProvider
+from sluice.llm.chat import ChatProvider, Messages
 from sluice.prompts import ModelParameters
-from sluice.serving.answer import Answer, ModelError, NoQuestionError
+from sluice.serving.answer import Answer, ModelError, NoQuestionError, RequestError
+from sluice.serving.caller_options import CallerOptions
 from sluice.serving.chat_model import ChatModel
 from sluice.serving.citations import Citation, PromptPassage
 from sluice.serving.contracts import Checks, Search, answer_pieces, built_application
@@ -54,6 +57,7 @@ class ApplicationRunner:
             parameters=ModelParameters.model_validate({}),
             guards=guards,
             max_calls=bundle.service.llm.max_calls,
+            longest=bundle.service.llm.max_shaped_tokens,
         )
         retriever = PassageRetriever(
             search=search,
@@ -66,53 +70,57 @@ class ApplicationRunner:
         self._quoted: dict[str, str] = {}
         self._application = built_application(bundle.application, self.services)
 
-    async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
+    async def answer(
+        self, messages: Messages, *, tenant: str | None = None, options: CallerOptions | None = None
+    ) -> Answer:
         """The whole answer.
 
         Args:
             messages: the conversation, each with `role` and `content`.
             tenant: whose documents may be used beside those for everybody.
+            options: what the caller asks for beside the answer.
 
         Returns:
             The answer.
 
         Raises:
             NoQuestionError: there is nothing to answer.
+            RequestError: the application, or its model, cannot give what the caller asks for.
             ModelError: the model gave no whole answer; ModelTimeoutError: not in time.
         """
-        async with aclosing(self.stream(messages, tenant=tenant)) as items:
+        async with aclosing(self.stream(messages, tenant=tenant, options=options)) as items:
             async for item in items:
                 if isinstance(item, Answer):
                     return item
         raise ModelError("the answer ended without a result")
 
     async def stream(
-        self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None
+        self, messages: Messages, *, tenant: str | None = None, options: CallerOptions | None = None
     ) -> AsyncGenerator[str | Answer, None]:
         """As `answer`, in pieces.
 
         Args:
             messages: the conversation.
             tenant: whose documents may be used.
+            options: what the caller asks for.
 
         Yields:
-            Pieces of text that add up to the text of the Answer, which comes last.
+            Pieces of text that add up to the text of the Answer, which comes last; of a refusal there are none.
         """
-        request = self._request(messages, tenant)
+        for name in sorted((options.names if options else frozenset()) - self.services.takes):
+            raise RequestError(f"{name}: this application takes none of the caller's", param=name)
+        request = self._request(messages, tenant, options=options)
         question = last_question(messages)
         request.trace.text("input", [{"role": "user", "content": question}])
-        with request.trace.step(traces.GUARD_INPUT) as step:
-            verdict = await self._guards.check_input(question)
-            step.verdict(verdict)
-        if verdict.blocked:
-            request.block(verdict)
-        else:
-            request.question = verdict.text
+        await self._check_input(question, request)
+        if not request.blocked:
             async with aclosing(self._checked_answer(request)) as pieces:
                 async for piece in pieces:
                     yield request.sent(piece)
         if not request.text and (request.blocked or not request.asked):
-            yield request.sent(self._settings.decline)
+            decline = request.sent(self._settings.decline)
+            if not request.refusal:
+                yield decline
         answer = request.finish()
         quoted = [await self._quotable(citation) for citation in answer.citations]
         answer = replace(answer, citations=tuple(citation for citation in quoted if citation))
@@ -128,11 +136,20 @@ class ApplicationRunner:
             async for piece in pieces:
                 request.sent(piece)
 
-    def _request(
-        self, messages: Sequence[Mapping[str, str]], tenant: str | None, *, warming: bool = False
-    ) -> RequestState:
+    def _request(self, messages: Messages, tenant: str | None, **options: Any) -> RequestState:
         seconds = self._settings.llm.timeout_seconds
-        return RequestState(messages, tenant, decline=self._settings.decline, seconds=seconds, warming=warming)
+        return RequestState(messages, tenant, decline=self._settings.decline, seconds=seconds, **options)
+
+    async def _check_input(self, question: str, request: RequestState) -> None:
+        """The question, and calls that are said to be a model's: results of tools are checked as passages are."""
+        with request.trace.step(traces.GUARD_INPUT) as step:
+            for text in (question, *(request.options.claims if request.options else ())):
+                verdict = await self._guards.check_input(text)
+                step.verdict(verdict)
+                if verdict.blocked:
+                    request.block(verdict)
+                    return
+                request.question = request.question or verdict.text
 
     async def _checked_answer(self, request: RequestState) -> AsyncGenerator[str, None]:
         """Checked sentences of the application's answer, without white space around the whole. Where a check says so,
@@ -146,7 +163,7 @@ class ApplicationRunner:
                     yield piece
 
     async def _attempt(self, request: RequestState) -> AsyncGenerator[str, None]:
-        sentences = SentenceSplitter(whole=self._whole)
+        sentences = SentenceSplitter(whole=self._whole or (request.options is not None and request.options.whole))
         again = bool(request.refused)
         enter_request(request)
         asked = {"messages": request.conversation, "question": request.question, "refused": request.refused}
@@ -161,7 +178,9 @@ class ApplicationRunner:
                             return
         finally:
             await request.close_replies()
-        if request.asked and (piece := await self._checked(sentences.rest().rstrip(), request)):
+        checked, rest = partial(self._checked, request=request), sentences.rest().rstrip()
+        settled = partial(request.options.settle, request=request, check=checked) if request.options else checked
+        if request.asked and (piece := await settled(rest)):
             yield piece
 
     async def _checked(self, sentence: str, request: RequestState) -> str:
@@ -208,11 +227,11 @@ async def _finished(texts: AsyncGenerator[str, None], sentences: SentenceSplitte
     return []
 
 
-def last_question(messages: Sequence[Mapping[str, str]]) -> str:
+def last_question(messages: Messages) -> str:
     """The last user message, stripped. NoQuestionError when there is none or it is empty."""
     for message in reversed(messages):
         if message["role"] == "user":
             if message["content"].strip():
-                return message["content"].strip()
+                return str(message["content"]).strip()
             raise NoQuestionError("the last user message is empty")
     raise NoQuestionError("there is no user message")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
@@ -32,12 +32,14 @@ class Services:
         guards: the guards, for texts that reach a model beside the question and the passages.
         models: LangChain's chat models by role; `chat` gives one.
         request: what is being answered in this task.
+        takes: what of a caller's reaches the application: `tools`, `response_format`.
     """
 
     bundle: ReleaseBundle
     retriever: PassageRetriever
     guards: Checks
     models: Mapping[str, ChatModel]
+    takes: set[str] = field(default_factory=set)
 
     @property
     def settings(self) -> ServiceSettings:
@@ -58,12 +60,14 @@ class Services:
 
         return langchain_tools()
 
-    def chat(self, role: str = "chat", prompt: ReleasePrompt | None = None) -> ChatModel:
+    def chat(self, role: str = "chat", prompt: ReleasePrompt | None = None, *, caller: Sequence[str] = ()) -> ChatModel:
         """The models of a role as one LangChain chat model.
 
         Args:
             role: of config/providers.yaml.
             prompt: whose parameters it is asked with.
+            caller: what of a caller's it is asked with: `tools`, `response_format`. Requests for what no model of the
+                application is asked with are refused.
 
         Returns:
             The model.
@@ -77,8 +81,9 @@ class Services:
                 f"the service opens no models of the role {role!r}{nearest(role, known)}",
                 remedy=f"use {' or '.join(known)}",
             )
-        model = self.models[role]
-        return model.model_copy(update={"parameters": prompt.parameters}) if prompt else model
+        self.takes.update(caller)
+        update: dict[str, Any] = {"caller": frozenset(caller)} | ({"parameters": prompt.parameters} if prompt else {})
+        return self.models[role].model_copy(update=update)
 
     def prompt(self, name: str, *, fills: Sequence[str], needs: Sequence[str] = ()) -> ReleasePrompt:
         """A prompt of the release, as a LangChain template.

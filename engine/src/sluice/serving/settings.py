@@ -24,6 +24,10 @@ class LlmSettings(Settings):
     timeout_seconds: float = Field(gt=0, description="for one whole answer")
     max_calls: int = Field(16, ge=1, description="calls of models for one attempt at an answer; each tool needs one")
 
+    max_shaped_tokens: int = Field(
+        512, ge=16, description="longest answer with tools or a response_format of the caller's, in tokens"
+    )
+
     @model_validator(mode="after")
     def _slots_are_large_enough(self) -> Self:
         if self.context // self.slots < _SMALLEST_SLOT:

@@ -102,7 +102,7 @@ def _send(
             rest = {name: value for name, value in case.body.items() if name != "release"}
             case.body = rest | {"trace_id": answer_id(f"{sent:032x}")}
         headers = {"authorization": f"Bearer {secret}"} if sent % 3 else {}
-        response = case.call(headers=headers)
+        response = case.call(headers=headers, timeout=240)  # the first of MCP loads its library
         seen[name, response.status_code] += 1
         case.validate_response(response, checks=_CHECKS)
 

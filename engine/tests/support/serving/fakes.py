@@ -34,8 +34,10 @@ from sluice.testing.fakes import service_settings as service_settings
 class StubChain:
     """Answers every question that has words, without model or search; for tests that are about HTTP."""
 
-    async def answer(self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None) -> Answer:
-        last = [item async for item in self.stream(messages, tenant=tenant)][-1]
+    async def answer(
+        self, messages: Sequence[Mapping[str, str]], *, tenant: str | None = None, options: Any = None
+    ) -> Answer:
+        last = [item async for item in self.stream(messages, tenant=tenant, options=options)][-1]
         assert isinstance(last, Answer)
         return last
 
@@ -44,6 +46,7 @@ class StubChain:
         messages: Sequence[Mapping[str, str]],
         *,
         tenant: str | None = None,  # noqa: ARG002 - the signature of the chain
+        options: Any = None,  # noqa: ARG002
     ) -> AsyncGenerator[str | Answer, None]:
         last_question(messages)
         hits = (hit(CHUNKS, doc_id="chunking", title="Chunking"),)

@@ -133,6 +133,9 @@ def test_a_real_llama_cpp_calls_a_tool(models: Any, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.real
-def test_a_model_whose_template_takes_no_tools_is_refused(models: Any) -> None:
+def test_a_model_whose_template_takes_no_tools_is_refused_without_the_extra(
+    models: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.llm.providers.local.hooks", lambda _: {})
     with pytest.raises(ProviderError, match="local: the chat template of the local model has no place for tools"):
         ask_local(models.chat)

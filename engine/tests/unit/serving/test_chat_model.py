@@ -54,7 +54,8 @@ def test_the_answer_its_usage_and_who_gave_it(servers: Servers) -> None:
     asked = [SystemMessage("Be brief."), AIMessage("Yes?"), HumanMessage("How much?")]
     reply, request = within(lambda: model(chat_over(running)).ainvoke(asked, stop=["END"]))
     assert reply.text == TEXT
-    assert reply.usage_metadata == {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14}
+    tokens = {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14, "input_token_details": {"cache_read": 0}}
+    assert reply.usage_metadata == tokens
     assert (reply.response_metadata["provider"], reply.response_metadata["finish_reason"]) == ("b", "stop")
     sent = running[1].asked[0].json
     assert [message["role"] for message in sent["messages"]] == ["system", "assistant", "user"]

@@ -68,7 +68,8 @@ def test_a_completion_has_the_shape_of_openai(client: Client) -> None:
             "finish_reason": "stop",
         }
     ]
-    assert body["usage"] == {"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13}
+    details = {"prompt_tokens_details": {"cached_tokens": 0}}
+    assert body["usage"] == {"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13, **details}
     assert body["blocked"] is None
     (citation,) = body["citations"]
     assert (citation["document"], citation["title"], citation["text"]) == ("chunking", "Chunking", "64 tokens")
@@ -148,10 +149,8 @@ def test_every_field_of_the_openai_library_is_known() -> None:
     ("fields", "param", "said"),
     [
         ({"n": 2}, "n", "only one answer"),
-        ({"tools": [{"type": "function"}]}, "tools", "not offered"),
-        ({"tool_choice": "required"}, "tool_choice", "no tools"),
+        ({"functions": [{"name": "weather"}]}, "functions", "use tools"),
         ({"logprobs": True}, "logprobs", "not offered"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "only the type 'text'"),
         ({"modalities": ["text", "audio"]}, "modalities", "only the modality"),
         ({"temprature": 1}, "temprature", "unknown field (did you mean 'temperature'?)"),
         ({"temperature": 3}, "temperature", "less than or equal to 2"),
@@ -175,6 +174,17 @@ def test_what_cannot_be_done_is_refused_by_name(client: Client, fields: dict[str
         assert response.status_code == 400
         assert (error["type"], error["param"]) == ("invalid_request_error", param)
         assert said in error["message"]
+
+
+@pytest.mark.parametrize("name", ["tools", "tool_choice", "response_format"])
+def test_without_the_extra_what_is_the_caller_s_own_is_refused(
+    client: Client, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("sluice.serving.caller_options.hooks", lambda _: {})
+    value = {"tools": [{"type": "function"}], "tool_choice": "required", "response_format": {"type": "json_object"}}
+    response = client.chat(**{name: value[name]})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, name)
+    assert "left the extra `clients` out" in response.json()["error"]["message"]
 
 
 def test_text_parts_and_history_are_understood(client: Client) -> None:

@@ -147,6 +147,7 @@ def test_a_validator_from_a_wheel_does_what_its_on_fail_says(
 
 
 def test_an_answer_that_must_be_json_is_judged_whole() -> None:
+    pytest.importorskip("sluice.extras.clients")  # it has the check
     form = [{"check": "format", "action": "reask", "options": {"json_schema": {"required": ["answer"]}}}]
     model = Speaking(["Sure. It is five. "], ['{"answer": "five. ', 'percent"}'])
     assert json.loads(ask(bundle_with(output=form), model, [HONEST]).text) == {"answer": "five. percent"}

@@ -36,7 +36,11 @@ class ProviderContext(Generic[S]):
     def parameters(self, parameters: ModelParameters) -> dict[str, Any]:
         """The parameters that the model takes, by our names; without an empty `stop`. A grammar is llama.cpp's."""
         unknown = {str(name) for name in self.spec.omit} | (set() if self.spec.takes_grammar else {"grammar"})
-        values = parameters.model_dump(exclude=unknown)
+        values = parameters.model_dump(exclude={*unknown, "brief"})
+        if not values.get("tools", True):
+            del values["tools"], values["tool_choice"]
+        if not values.get("response_format", True):
+            del values["response_format"]
         if values.get("stop"):
             values["stop"] = list(values["stop"])
         else:

@@ -46,7 +46,9 @@ class LangChainProvider:
                 if used := chunk.usage_metadata:  # may come in parts: the input first, the output last
                     before = usage or Usage(0, 0)
                     usage = Usage(
-                        before.prompt_tokens + used["input_tokens"], before.completion_tokens + used["output_tokens"]
+                        before.prompt_tokens + used["input_tokens"],
+                        before.completion_tokens + used["output_tokens"],
+                        before.cached_tokens + used.get("input_token_details", {}).get("cache_read", 0),
                     )
                 said = chunk.response_metadata
                 reason = next((said[key] for key in _REASONS if said.get(key)), reason)

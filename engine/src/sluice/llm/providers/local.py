@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from sluice.core.errors import SluiceError
-from sluice.llm.chat import ChatProvider, Delta, Messages, ToolParameters
+from sluice.core.extras import hooks
+from sluice.llm.chat import ChatProvider, Delta, Messages, ShapeParameters, ToolParameters
 from sluice.llm.provider_failures import FailureKind, ProviderError
 from sluice.llm.provider_http import HttpClient
 from sluice.llm.providers import provider
@@ -28,7 +30,7 @@ class LocalSpec(ProviderSpec):
 
 class LocalProvider(OpenAICompatibleProvider):
     """llama.cpp leaves tools out of the prompt, without a word, where the chat template of the model has no place for
-    them: such a request is refused."""
+    them. Such a request, and one for a form of the answer, is held to it by the extra `clients`, or refused."""
 
     def __init__(self, context: ProviderContext[LocalSpec], url: str) -> None:
         super().__init__(context, f"{url}/v1")
@@ -37,15 +39,22 @@ class LocalProvider(OpenAICompatibleProvider):
     async def stream(
         self, messages: Messages, parameters: ModelParameters, *, deadline: float
     ) -> AsyncGenerator[Delta, None]:
-        if isinstance(parameters, ToolParameters):
-            async with aclosing(self._templates.post(_PROBE % _TOOL, ended=lambda: False, deadline=deadline)) as blocks:
-                prompt = b"".join([block async for block in blocks])
-            if _TOOL not in prompt:
+        answer = super().stream
+        if isinstance(parameters, ShapeParameters) or (
+            isinstance(parameters, ToolParameters) and not await self._takes_tools(deadline)
+        ):
+            held = next(iter(hooks("local_form").values()), None)
+            if held is None:
                 what = "the chat template of the local model has no place for tools; take another model or provider"
                 raise ProviderError(FailureKind.REFUSED, what)
-        async with aclosing(super().stream(messages, parameters, deadline=deadline)) as deltas:
+            answer = partial(held, answer)
+        async with aclosing(answer(messages, parameters, deadline=deadline)) as deltas:
             async for delta in deltas:
                 yield delta
+
+    async def _takes_tools(self, deadline: float) -> bool:
+        async with aclosing(self._templates.post(_PROBE % _TOOL, ended=lambda: False, deadline=deadline)) as blocks:
+            return _TOOL in b"".join([block async for block in blocks])
 
 
 @provider("local", LocalSpec)

@@ -1,0 +1,116 @@
+"""Holds a local model to tools and forms by a grammar, whether it has learnt them or not.
+
+The grammar is that of llguidance, which is built into the llama.cpp of xllamacpp. A call is written as
+`<tool_call>{"name": …, "arguments": …}`, which needs no chat template with a place for tools.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
+
+from sluice.extras.clients.bounded_schema import bounded
+from sluice.llm.chat import AnswerConstraint, Delta, Messages, ShapeParameters, ToolParameters
+
+_CALL = "<tool_call>"
+_WORDS = r"/[^<](.|\n)*/"
+_ONLY_OURS = {"tools", "tool_choice", "response_format", "brief"}
+_TOLD = (
+    '\n\nYou can call a function: write <tool_call>{"name": …, "arguments": …}. Call one where it is needed for the '
+    "answer, and else answer yourself. The functions:\n"
+)
+
+
+async def held(
+    ask: Callable[..., AsyncGenerator[Delta, None]],
+    messages: Messages,
+    parameters: ToolParameters | ShapeParameters,
+    *,
+    deadline: float,
+) -> AsyncGenerator[Delta, None]:
+    """The answer of a local model under the grammar of a request.
+
+    Args:
+        ask: the model.
+        messages: of the request.
+        parameters: with tools, a form, or both.
+        deadline: of the answer.
+
+    Yields:
+        Text as it comes, or one call when it is whole, then the end.
+    """
+    values = parameters.model_dump(exclude=_ONLY_OURS) | {"grammar": grammar(parameters)}
+    constraint = AnswerConstraint.model_validate(values, by_name=True)
+    said, in_words = "", not parameters.tools
+    async with aclosing(ask(_told(messages, parameters.tools), constraint, deadline=deadline)) as deltas:
+        async for delta in deltas:
+            if delta.finish_reason is None:
+                said += delta.text
+                in_words = in_words or not (_CALL.startswith(said) or said.startswith(_CALL))
+                if in_words:
+                    yield Delta(said)
+                    said = ""
+                continue
+            if said:
+                yield Delta(tool_calls=(_call(said.removeprefix(_CALL)),))
+            yield delta._replace(finish_reason="tool_calls") if said and delta.finish_reason == "stop" else delta
+
+
+def grammar(parameters: ToolParameters | ShapeParameters) -> str:
+    """What an answer must follow, in the form of llama.cpp: a call, the form, or words that do not begin as a call."""
+    form, brief = getattr(parameters, "response_format", None), getattr(parameters, "brief", False)
+    choice = parameters.tool_choice
+    rules: list[str] = []
+    calls: list[str] = []
+    named = choice["function"]["name"] if isinstance(choice, dict) else None
+    for function in [tool["function"] for tool in parameters.tools]:
+        if choice != "none" and named in (None, function["name"]):
+            calls.append(f"call_{len(calls)}")
+            begins = json.dumps(f'{_CALL}{{"name": "{function["name"]}", "arguments": ')
+            given = _json(function.get("parameters") or {"type": "object"}, brief=brief)
+            rules.append(f'{calls[-1]}: {begins} {given} "}}"')
+    if not named and choice != "required":
+        calls.append("answer")
+        rules.append(f"answer: {_json(form['json_schema']['schema'], brief=brief) if form else _WORDS}")
+    return "\n".join(["%llguidance {}", f"start: {' | '.join(calls)}", *rules])
+
+
+def _json(schema: Mapping[str, Any], *, brief: bool) -> str:
+    """White space has no end, where a model may choose it."""
+    spelt = {"whitespace_flexible": False, "coerce_one_of": True, "lenient": True}
+    return f"%json {json.dumps({**bounded(schema, brief=brief), 'x-guidance': spelt}, ensure_ascii=False)}"
+
+
+def _call(text: str) -> ToolCallChunk:
+    """The call in a text; of one that was cut off, what there is of it."""
+    try:
+        call = json.loads(text)
+        name, arguments = call["name"], json.dumps(call["arguments"], ensure_ascii=False)
+    except ValueError:
+        name, arguments = "", text
+    return tool_call_chunk(index=0, id=f"call_{uuid4().hex[:24]}", name=name, args=arguments)
+
+
+def _told(messages: Messages, tools: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+    """The messages in words alone: the functions, calls of them and their results."""
+    told = [_in_words(message) for message in messages]
+    if not tools:
+        return told
+    functions = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    if told[0]["role"] != "system":
+        told.insert(0, {"role": "system", "content": ""})
+    told[0]["content"] = f"{told[0]['content']}{_TOLD}{functions}".lstrip()
+    return told
+
+
+def _in_words(message: Mapping[str, Any]) -> dict[str, Any]:
+    if message["role"] == "tool":
+        return {"role": "user", "content": f"Result of the function:\n{message['content']}"}
+    calls = [call["function"] for call in message.get("tool_calls") or ()]
+    written = [f'{_CALL}{{"name": "{call["name"]}", "arguments": {call["arguments"]}}}' for call in calls]
+    return {"role": message["role"], "content": "\n".join([one for one in (message["content"], *written) if one])}

@@ -1,0 +1,174 @@
+"""A caller's tools and form of the answer on their way to the model, and the answer's way back: nothing is given out
+that does not parse and validate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import jsonschema_rs
+from pydantic import ValidationError
+
+from sluice.extras.clients.definitions import CalledTool, NamedTool, SchemaForm, TextForm, Wishes, validator
+from sluice.serving.answer import ModelError, RequestError
+from sluice.serving.request_schema import whole
+
+if TYPE_CHECKING:
+    from sluice.serving.request_schema import ChatMessage, ChatRequest
+    from sluice.serving.request_state import RequestState
+
+
+class ClientOptions:
+    """Of one request. A form without a schema is that of any object."""
+
+    def __init__(self, wishes: Wishes, messages: Sequence[ChatMessage]) -> None:
+        self._wishes = wishes
+        shown = [] if wishes.tool_choice == "none" else wishes.tools or []
+        self._tools = {tool.function.name: tool.function for tool in shown}
+        form = wishes.response_format
+        self._form = None if form is None or isinstance(form, TextForm) else form
+        self.whole = self._form is not None
+        self.names = frozenset(
+            name for name, given in (("tools", self._tools), ("response_format", self._form)) if given
+        )
+        last = max((place for place, one in enumerate(messages) if one.role == "user"), default=len(messages))
+        self.exchange = [said for one in messages[last + 1 :] if (said := _exchanged(one))]
+        calls = [one for one in self.exchange if one["role"] == "assistant"]
+        claims = [one["content"] for one in calls]
+        claims += [call["function"]["arguments"] for one in calls for call in one["tool_calls"]]
+        self.claims = [text for text in claims if text.strip()]
+
+    @cached_property
+    def _schema(self) -> dict[str, Any]:
+        given = self._form.json_schema.schema_ if isinstance(self._form, SchemaForm) else {}
+        return given or {"type": "object"}
+
+    def parameters(self, longest: int, *, brief: bool) -> dict[str, Any]:
+        """See `CallerOptions`. What the caller says of the length counts up to `longest`."""
+        wanted = self._wishes.max_completion_tokens or self._wishes.max_tokens or longest
+        values: dict[str, Any] = {"max_tokens": min(wanted, longest)} if self.names else {}
+        if self._tools:
+            functions = [tool.model_dump(exclude_none=True) for tool in self._tools.values()]
+            values["tools"] = [{"type": "function", "function": one} for one in functions]
+            choice = self._wishes.tool_choice or "auto"
+            values["tool_choice"] = choice.model_dump() if isinstance(choice, NamedTool) else choice
+        if self._form:
+            strict = isinstance(self._form, SchemaForm) and bool(self._form.json_schema.strict)
+            name = self._form.json_schema.name if isinstance(self._form, SchemaForm) else "object"
+            form = {"name": name, "schema": self._schema, "strict": strict}
+            values["response_format"] = {"type": "json_schema", "json_schema": form}
+        return values | ({"brief": True} if brief and self.names else {})
+
+    async def settle(self, text: str, request: RequestState, check: Callable[[str], Awaitable[str]]) -> str:
+        """See `CallerOptions`."""
+        again = bool(request.refused)
+        try:
+            calls = self._calls(list(request.called.values()))
+            form = self._form if not calls else None
+            said = await check(self._held(text, self._schema) if form else text) if text.strip() or not calls else ""
+            # Each is looked at as it is sent; what was redacted has to hold as well.
+            checked = [{**call, "args": await check(call["args"])} for call in calls]
+            if request.blocked or bool(request.refused) is not again:
+                return ""
+            request.tool_calls = tuple(_sent(call) for call in self._calls(checked))
+            return self._held(said, self._schema) if form else said
+        except ValueError as error:
+            if request.refused or request.text:
+                raise ModelError(f"the answer has not the form that was asked for: {error}") from None
+            request.refused = ("another form than asked for",)
+            return ""
+
+    def quotes(self, text: str) -> list[str]:
+        """See `CallerOptions`: the strings of an object."""
+        try:
+            return list(dict.fromkeys(_strings(json.loads(text)))) if self._form else [text]
+        except ValueError:  # a refusal
+            return [text]
+
+    def _calls(self, called: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The calls of the caller's tools, spelt in one way; ValueError where one does not fit, or is missing."""
+        choice = self._wishes.tool_choice
+        wanted = choice.function.name if isinstance(choice, NamedTool) else None
+        if not called and (wanted or choice == "required"):
+            raise ValueError("no tool was called")
+        made = []
+        for call in called if self._wishes.parallel_tool_calls is not False else called[:1]:
+            if call["name"] not in self._tools or wanted not in (None, call["name"]):
+                raise ValueError("a tool was called that was not offered")
+            schema = self._tools[call["name"]].parameters or {"type": "object"}
+            given = self._held(call["args"] or "{}", schema)
+            made.append({"id": call["id"] or f"call_{uuid4().hex[:24]}", "name": call["name"], "args": given})
+        return made
+
+    @staticmethod
+    def _held(text: str, schema: dict[str, Any]) -> str:
+        value = json.loads(text, parse_constant=_no_number)
+        try:
+            validator(schema).validate(value)
+        except jsonschema_rs.ValidationError as error:
+            place = "/".join(map(str, error.instance_path))
+            raise ValueError(f"{place or 'the whole'} does not validate") from None
+        # Spelt in one way: no escape hides a text from the guards.
+        return json.dumps(value, ensure_ascii=False)
+
+
+def read_options(request: ChatRequest) -> ClientOptions:
+    """What a request asks for.
+
+    Args:
+        request: a chat request.
+
+    Returns:
+        Its options.
+
+    Raises:
+        RequestError: they are not valid, with the place.
+    """
+    try:
+        wishes = Wishes.model_validate(request.model_dump(include={*Wishes.model_fields}))
+        return _checked(wishes, ClientOptions(wishes, request.messages))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name, *inner = [str(part) for part in fault["loc"]]
+        # Between them pydantic names the kind of a form or of a choice.
+        place = ".".join([name, *(inner[1:] if name == "response_format" else inner if name == "tools" else ())])
+        place = place if name in Wishes.model_fields else "messages.tool_calls"
+        raise RequestError(f"{place}: {fault['msg'].removeprefix('Value error, ')}", param=place) from None
+
+
+def _checked(wishes: Wishes, options: ClientOptions) -> ClientOptions:
+    names = [tool.function.name for tool in wishes.tools or ()]
+    choice = wishes.tool_choice
+    if len(names) > len(set(names)):
+        raise RequestError("tools: two have the same name", param="tools")
+    if choice == "required" and not names:
+        raise RequestError("tool_choice: there are no tools", param="tool_choice")
+    if isinstance(choice, NamedTool) and choice.function.name not in names:
+        raise RequestError(f"tool_choice: no tool {choice.function.name!r}", param="tool_choice")
+    return options
+
+
+def _exchanged(message: ChatMessage) -> dict[str, Any]:
+    """A message with calls, or the result of one, as a model is told it; empty for another."""
+    said = {"role": message.role, "content": whole(message.text)}
+    if message.role == "assistant" and message.tool_calls:
+        return said | {"tool_calls": [CalledTool.model_validate(call).model_dump() for call in message.tool_calls]}
+    return said | {"tool_call_id": message.tool_call_id} if message.role == "tool" and message.tool_call_id else {}
+
+
+def _sent(call: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["args"]}}
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _strings(one)
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,74 @@
+"""What a caller asks for beside the question: tools of its own, and a form of the answer. The extra `clients` reads it;
+a project that has left it out refuses it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sluice.core.extras import hooks
+from sluice.serving.answer import RequestError
+
+if TYPE_CHECKING:
+    from sluice.serving.request_schema import ChatRequest
+    from sluice.serving.request_state import RequestState
+
+
+class CallerOptions(Protocol):
+    """`names`: of the fields that ask for something. `whole`: the answer has a form, and is checked as a whole.
+    `exchange`: calls of the caller's tools after the question, and their results, which follow the prompt. `claims`:
+    what of it is said to be a model's, which a caller can invent."""
+
+    names: frozenset[str]
+    whole: bool
+    exchange: Sequence[dict[str, Any]]
+    claims: Sequence[str]
+
+    def parameters(self, longest: int, *, brief: bool) -> dict[str, Any]:
+        """Parameters of the model's call.
+
+        Args:
+            longest: tokens of an answer.
+            brief: an answer before had another form, or no end.
+
+        Returns:
+            What changes beside those of the prompt.
+        """
+        ...
+
+    async def settle(self, text: str, request: RequestState, check: Callable[..., Awaitable[str]]) -> str:
+        """Notes calls of the caller's tools in the request. Another form is refused once, where nothing was sent yet.
+
+        Args:
+            text: what is left of the answer.
+            request: whose answer it is.
+            check: the output guard.
+
+        Returns:
+            The text in its form.
+
+        Raises:
+            ModelError: it has another form again.
+        """
+        ...
+
+    def quotes(self, text: str) -> list[str]:
+        """The texts of an answer that may be quotations."""
+        ...
+
+
+def caller_options(request: ChatRequest) -> CallerOptions | None:
+    """What a request asks for; None when that is an answer in words. RequestError for what cannot be served."""
+    wanted = {
+        "tools": request.tools,
+        "tool_choice": request.tool_choice not in (None, "none", "auto"),
+        "response_format": request.response_format not in (None, {"type": "text"}),
+        "messages": any(message.tool_calls for message in request.messages),
+    }
+    asked = [name for name, given in wanted.items() if given]
+    for read in hooks("caller_options").values() if asked else ():
+        found: CallerOptions = read(request)
+        return found
+    if asked and asked != ["messages"]:
+        raise RequestError(f"{asked[0]}: this project has left the extra `clients` out", param=asked[0])
+    return None

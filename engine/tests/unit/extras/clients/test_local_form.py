@@ -1,0 +1,99 @@
+"""The local model is held to tools and forms: by limits of schemas, by a grammar, and by llama.cpp itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from sluice.extras.clients.bounded_schema import bounded
+from sluice.extras.clients.local_form import held
+from sluice.llm.chat import Delta, Messages, ShapeParameters, ToolParameters
+from sluice.llm.llama_server import LocalServer
+from sluice.prompts import ModelParameters
+from support.forms import fault, random_model, schema_of
+from unit.extras.clients.scripts import WEATHER
+
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": WEATHER}}
+
+
+@pytest.mark.parametrize("brief", [False, True])
+def test_a_bounded_schema_is_a_schema_and_has_an_end(brief: bool) -> None:
+    for number in range(300):
+        made = bounded(schema_of(random.Random(number)), brief=brief)
+        Draft202012Validator.check_schema(made)
+        assert not brief or "$ref" not in json.dumps(made), "recursion is written out as far as it may go"
+
+
+def test_limits_are_those_of_the_schema_where_it_has_some() -> None:
+    given = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 5}, "b": {"type": "array"}}}
+    made = bounded(given)["properties"]
+    assert (made["a"]["maxLength"], made["b"]["maxItems"]) == (5, 8)
+    assert bounded({"type": "integer", "maximum": 3})["maximum"] == 3
+    brief = bounded({**given, "required": ["a"]}, brief=True)
+    assert set(brief["properties"]) == {"a"}
+
+
+def told(parameters: ModelParameters, *texts: str, finish: str = "stop") -> tuple[list[Delta], list[Any]]:
+    """What comes of a model that says this, and what it was asked."""
+    asked: list[Any] = []
+
+    async def model(messages: Messages, given: ModelParameters, *, deadline: float) -> AsyncGenerator[Delta, None]:
+        asked.extend([messages, given, deadline])
+        for text in texts:
+            yield Delta(text)
+        yield Delta(finish_reason=finish)  # type: ignore[arg-type]
+
+    async def answer() -> list[Delta]:
+        messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Rain?"}]
+        return [delta async for delta in held(model, messages, parameters, deadline=1.0)]  # type: ignore[arg-type]
+
+    return asyncio.run(answer()), asked
+
+
+def test_a_call_in_words_is_a_call() -> None:
+    parameters = ToolParameters.model_validate({"tools": [TOOL]})
+    deltas, (messages, given, _) = told(parameters, "<tool", '_call>{"name": "weather", ', '"arguments": {"city":"R"}}')
+    assert [call["name"] for delta in deltas for call in delta.tool_calls] == ["weather"]
+    assert [call["args"] for delta in deltas for call in delta.tool_calls] == ['{"city": "R"}']
+    assert deltas[-1].finish_reason == "tool_calls"
+    assert messages[0]["content"].startswith("Be brief.")
+    assert '"name": "weather"' in messages[0]["content"]
+    assert given.grammar.startswith("%llguidance {}\nstart: call_0 | answer\n")
+
+
+def test_words_are_words_and_come_as_they_are_said() -> None:
+    deltas, _ = told(ToolParameters.model_validate({"tools": [TOOL]}), "It ", "rains.")
+    assert [delta.text for delta in deltas] == ["It ", "rains.", ""]
+    assert deltas[-1].finish_reason == "stop"
+
+
+def test_a_call_that_was_cut_off_is_no_call_of_a_tool() -> None:
+    deltas, _ = told(ToolParameters.model_validate({"tools": [TOOL]}), '<tool_call>{"name": "wea', finish="length")
+    assert [call["name"] for delta in deltas for call in delta.tool_calls] == [""]
+    assert deltas[-1].finish_reason == "length"
+
+
+def test_a_form_alone_is_not_told_of_tools() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "place", "schema": WEATHER}}
+    _, (messages, given, _) = told(ShapeParameters.model_validate({"response_format": form}), "{}")
+    assert messages[0]["content"] == "Be brief."
+    assert given.grammar.splitlines()[1] == "start: answer"
+
+
+@pytest.mark.real
+@pytest.mark.timeout(900)
+def test_whatever_the_schema_the_answer_validates(models: Any, tmp_path: Path) -> None:
+    """A model of random weights, so that only the grammar holds it; `engine/benchmarks/forms.py` asks 10,000 times."""
+    seen: Counter[str] = Counter()
+    with LocalServer(random_model(models.chat, tmp_path / "random.gguf"), threads=1, context=2048, slots=1) as server:
+        for number in range(40):
+            schema = schema_of(random.Random(f"1-{number}"))
+            assert fault(server, schema, call=bool(number % 2), seed=number, seen=seen) == "", schema
