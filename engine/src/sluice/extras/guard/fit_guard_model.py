@@ -52,8 +52,6 @@ def fit(
     abroad = np.array([foreign(row.text) for row in rows])
     line = _sigmoid(margins[~abroad], attack[~abroad])
     slope, offset = line
-    foreign_line = _foreign_line(margins[abroad], attack[abroad], line)
-    margins[abroad] = foreign_line[0] * margins[abroad] + foreign_line[1]
     clear, sure = _bounds(margins[~abroad], attack[~abroad], parameters)
     doubted = _doubted(margins, attack, abroad, parameters)
     vectors = embed([rows[place].text for place in doubted])
@@ -62,12 +60,12 @@ def fit(
     second = _sigmoid(odds, attack[doubted])
     likely = 1 / (1 + np.exp(-(slope * margins + offset)))
     likely[doubted] = 1 / (1 + np.exp(-(second[0] * odds + second[1])))
-    threshold = float(np.quantile(likely[~attack], 1 - parameters.honest_share))
+    threshold = float(np.quantile(likely[~attack & ~abroad], 1 - parameters.honest_share))
     at_threshold = (np.log(threshold / (1 - threshold)) - offset) / slope
     return LinearGuardModel(
         weights=(model.coef_[0] * rarity).astype(np.float32),
         grams=(float(model.intercept_[0]), slope, offset),
-        foreign_line=foreign_line,
+        foreign_line=_foreign_line(margins[abroad], attack[abroad], line, float(at_threshold), parameters),
         kinds=replace(_second(both, kinds[doubted]), line=second),
         # What the n-grams settle alone must be on its side of the threshold.
         bounds=(float(min(clear, at_threshold)), float(max(sure, at_threshold))),
@@ -149,12 +147,19 @@ def _sigmoid(margins: Floats, attack: Flags) -> tuple[float, float]:
     return float(scaled.coef_[0, 0]), float(scaled.intercept_[0])
 
 
-def _foreign_line(margins: Floats, attack: Flags, line: tuple[float, float]) -> tuple[float, float]:
-    """Slope and offset after which the sigmoid of the other rows makes probabilities of these margins too."""
+def _foreign_line(
+    margins: Floats, attack: Flags, line: tuple[float, float], at_threshold: float, parameters: GuardParameters
+) -> tuple[float, float]:
+    """Slope and offset that put the margins of other scripts beside those of Latin.
+
+    The slope makes the sigmoid of Latin as steep as their own. The offset puts a share of unseen honest rows at the
+    threshold: it is another share than that of Latin, because no second step looks at what the n-grams suspect.
+    """
     if attack.all() or not attack.any():  # nothing to learn it from
         return 1.0, 0.0
-    slope, offset = _sigmoid(margins, attack)
-    return slope / line[0], (offset - line[1]) / line[0]
+    slope = _sigmoid(margins, attack)[0] / line[0]
+    suspected = float(np.quantile(margins[~attack], 1 - parameters.foreign_honest_share))
+    return slope, at_threshold - slope * suspected
 
 
 def _bounds(margins: Floats, attack: Flags, parameters: GuardParameters) -> tuple[float, float]:

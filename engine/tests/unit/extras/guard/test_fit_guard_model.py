@@ -75,12 +75,14 @@ def test_margins_of_other_scripts_are_calibrated_by_themselves() -> None:
     draw = np.random.default_rng(3)
     attack = draw.random(4000) < 0.5
     margins = draw.normal(np.where(attack, 5.0, 3.0))
-    line = (2.0, 1.0)
-    slope, offset = fit_guard_model._foreign_line(margins, attack, line)
-    likely = 1 / (1 + np.exp(-(line[0] * (slope * margins + offset) + line[1])))
-    assert likely.mean() == pytest.approx(attack.mean(), abs=0.01)
-    assert (likely[attack] > 0.5).mean() > 0.8
-    assert fit_guard_model._foreign_line(margins[attack], attack[attack], line) == (1.0, 0.0)
+    parameters = GuardParameters(foreign_honest_share=0.2)
+    slope, offset = fit_guard_model._foreign_line(margins, attack, (2.0, 1.0), -0.7, parameters)
+    placed = slope * margins + offset
+    assert (placed[~attack] >= -0.7).mean() == pytest.approx(0.2, abs=0.001)
+    assert (placed[attack] >= -0.7).mean() > 0.85
+    assert 2.0 * slope == pytest.approx(2.0, abs=0.2)  # two normal distributions, 2 apart: the slope that Bayes gives
+    alone = fit_guard_model._foreign_line(margins[attack], attack[attack], (2.0, 1.0), -0.7, parameters)
+    assert alone == (1.0, 0.0)
 
 
 def test_rows_are_learnt_in_the_readings_in_which_the_service_judges_them() -> None:
