@@ -9,7 +9,7 @@ import typer
 from sluice.cli.common import print_json
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Train the guard model.")
+group = typer.Typer(no_args_is_help=True, help="Train the guard model, and check its rows.")
 
 
 @group.command("train")
@@ -20,9 +20,15 @@ def guard_train() -> None:
     print_json(run(Workspace.find()))
 
 
-@group.callback()
-def _noun() -> None:
-    """Keeps `train` a word of its own while it is the only one."""
+@group.command("overlap")
+def guard_overlap() -> None:
+    """What the rows that judge the guard share with those that train it; exits with 1 where any is not held out."""
+    from sluice.extras.guard.guard_stage import overlap
+
+    report = overlap(Workspace.find())
+    print_json(report)
+    if report["not_held_out"]:
+        raise typer.Exit(1)
 
 
 def register(app: typer.Typer, _: Mapping[str, typer.Typer]) -> None:

@@ -2,7 +2,8 @@
 
 Scores for calibration are made by cross-validation that leaves whole families out, of attacks and of honest texts: a
 probability then says how sure the model is of what it has not seen the like of, not how well it knows its own rows.
-The second step learns from such scores too, and from the rows that they leave in doubt: only these are embedded.
+The second step learns from such scores too, and from the rows that they leave in doubt: only these are embedded, and
+none in other scripts than Latin.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
-from sluice.extras.guard.guard_features import BUCKETS, features
+from sluice.extras.guard.guard_features import BUCKETS, features, foreign
 from sluice.extras.guard.guard_model import LinearGuardModel
 from sluice.extras.guard.guard_parameters import GuardParameters
 from sluice.extras.guard.guard_rows import GuardRow
@@ -48,21 +49,24 @@ def fit(
     grams.data *= rarity[grams.indices]
     margins = _unseen(grams, attack, folds, lambda some, labels: _first(some, labels, parameters).decision_function)
     model = _first(grams, attack, parameters)
-    slope, offset = _sigmoid(margins, attack)
-    clear, sure = _bounds(margins, attack, parameters)
-    doubted = _doubted(margins, attack, parameters)
+    abroad = np.array([foreign(row.text) for row in rows])
+    line = _sigmoid(margins[~abroad], attack[~abroad])
+    slope, offset = line
+    clear, sure = _bounds(margins[~abroad], attack[~abroad], parameters)
+    doubted = _doubted(margins, attack, abroad, parameters)
     vectors = embed([rows[place].text for place in doubted])
     both = np.column_stack([margins[doubted], vectors])
     odds = _unseen(both, kinds[doubted], folds[doubted], lambda some, labels: _odds(_second(some, labels)))
-    line = _sigmoid(odds, attack[doubted])
+    second = _sigmoid(odds, attack[doubted])
     likely = 1 / (1 + np.exp(-(slope * margins + offset)))
-    likely[doubted] = 1 / (1 + np.exp(-(line[0] * odds + line[1])))
-    threshold = float(np.quantile(likely[~attack], 1 - parameters.honest_share))
+    likely[doubted] = 1 / (1 + np.exp(-(second[0] * odds + second[1])))
+    threshold = float(np.quantile(likely[~attack & ~abroad], 1 - parameters.honest_share))
     at_threshold = (np.log(threshold / (1 - threshold)) - offset) / slope
     return LinearGuardModel(
         weights=(model.coef_[0] * rarity).astype(np.float32),
         grams=(float(model.intercept_[0]), slope, offset),
-        kinds=replace(_second(both, kinds[doubted]), line=line),
+        foreign_line=_foreign_line(margins[abroad], attack[abroad], line, float(at_threshold), parameters),
+        kinds=replace(_second(both, kinds[doubted]), line=second),
         # What the n-grams settle alone must be on its side of the threshold.
         bounds=(float(min(clear, at_threshold)), float(max(sure, at_threshold))),
         threshold=threshold,
@@ -143,14 +147,30 @@ def _sigmoid(margins: Floats, attack: Flags) -> tuple[float, float]:
     return float(scaled.coef_[0, 0]), float(scaled.intercept_[0])
 
 
+def _foreign_line(
+    margins: Floats, attack: Flags, line: tuple[float, float], at_threshold: float, parameters: GuardParameters
+) -> tuple[float, float]:
+    """Slope and offset that put the margins of other scripts beside those of Latin.
+
+    The slope makes the sigmoid of Latin as steep as their own. The offset puts a share of unseen honest rows at the
+    threshold: it is another share than that of Latin, because no second step looks at what the n-grams suspect.
+    """
+    if attack.all() or not attack.any():  # nothing to learn it from
+        return 1.0, 0.0
+    slope = _sigmoid(margins, attack)[0] / line[0]
+    suspected = float(np.quantile(margins[~attack], 1 - parameters.foreign_honest_share))
+    return slope, at_threshold - slope * suspected
+
+
 def _bounds(margins: Floats, attack: Flags, parameters: GuardParameters) -> tuple[float, float]:
     """Margins that hardly any unseen attack is below, and that hardly any honest row is above."""
     clear = float(np.quantile(margins[attack], parameters.clear_share))
     return clear, max(float(np.quantile(margins[~attack], _SURE)), clear)
 
 
-def _doubted(margins: Floats, attack: Flags, parameters: GuardParameters) -> npt.NDArray[np.int64]:
-    """The rows that are nearest to where the n-grams alone would decide."""
-    decided = np.quantile(margins[~attack], 1 - parameters.honest_share)
-    nearest = np.argsort(np.abs(margins - decided), kind="stable")
-    return np.sort(nearest[: parameters.embedded])
+def _doubted(margins: Floats, attack: Flags, abroad: Flags, parameters: GuardParameters) -> npt.NDArray[np.int64]:
+    """The rows that are nearest to where the n-grams alone would decide, and that the embedder can read."""
+    decided = np.quantile(margins[~attack & ~abroad], 1 - parameters.honest_share)
+    away = np.where(abroad, np.inf, np.abs(margins - decided))
+    nearest = np.argsort(away, kind="stable")[: parameters.embedded]
+    return np.sort(nearest[np.isfinite(away[nearest])])

@@ -2,8 +2,9 @@
 
 Letters are lower case, runs of white space one space, runs of digits one zero. A number in brackets is not seen: it
 refers to something and says nothing, and few rows have one. Each n-gram falls into one of `BUCKETS`:
-the first half is for runs of 3 to 5 bytes, the second for words, runs of 2 and 3 words, and pairs with a word or two
-between them. Each half of a row is scaled to length 1, so that a long text counts no more than a short one.
+the first half is for runs of 3 to 5 characters, the second for words, runs of 2 and 3 words, and pairs with a word or
+two between them; in scripts without spaces, and in Korean, each character is a word. Each half of a row is scaled to
+length 1, so that a long text counts no more than a short one.
 
 The parts of a text are hashed together: a numpy call on a short array costs as much as a thousand n-grams.
 """
@@ -28,13 +29,22 @@ SIZES = (3, 4, 5)
 WINDOW = 320  # characters that are judged together; more would hide an order in a long text
 OVERLAP = 80
 _HALF = BUCKETS // 2
-_SENTENCE_END = re.compile(r"\s(?:(?<=[.!?;]\s)\s*|(?<=\n)\n*)")  # white space after a mark, or new lines
+# White space after a mark, new lines, or a mark and no space where a script has none.
+_SENTENCE_END = re.compile(
+    r"\s(?:(?<=[.!?;\u061b\u061f\u0964]\s)\s*|(?<=\n)\n*)|(?<=\u3002)\s*|(?<=[!?;])(?=[\u2e80-\uffef])"
+)
 _SENTENCE = 3  # words that make one
+_UNSPACED = re.compile(r"[\u2e80-\uffef]{4}")  # makes one too
 _MOST_SENTENCES = 200
 _DIGITS = re.compile(r"\d+")
 _REFERENCE = re.compile(r" ?[(\[]0[)\]]")
 _ZEROS = str.maketrans("123456789", "000000000")
-_WORD = re.compile(r"[a-z0]+|[^\sa-z0]")
+# Letters of alphabets and the marks on them, not their punctuation; any other character stands for itself.
+_WORD = re.compile(
+    r"[a-z0\u00c0-\u024f\u0300-\u060b\u060d-\u061a\u0620-\u0669\u066e-\u06d3\u06d5-\u0963\u0966-\u0dff\u10a0-\u1fff]+|\S"
+)
+_FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u00aa-\u024f\u1e00-\u1eff]")
+_FOREIGN_SHARE = 0.2
 _NO_WORDS = dict.fromkeys(map(ord, string.ascii_lowercase + "0 "))
 _KNOWN = 8192  # words whose code is remembered
 _MOST_TOGETHER = 256  # texts in one call: a key has 32 bits, and memory is bounded
@@ -82,10 +92,18 @@ def parts(text: str) -> list[str]:
     pieces = [piece for piece in _SENTENCE_END.split(text) if piece.strip()]
     if len(pieces) < 2:
         return whole
-    sentences = [piece for piece in pieces if len(piece.split()) >= _SENTENCE]
+    sentences = [piece for piece in pieces if len(piece.split()) >= _SENTENCE or _UNSPACED.search(piece)]
     step = -(-len(sentences) // _MOST_SENTENCES) or 1
     grouped = [" ".join(sentences[start : start + step]) for start in range(0, len(sentences), step)]
     return list(dict.fromkeys([*whole, *(piece for group in grouped for piece in windows(group))]))
+
+
+def foreign(text: str) -> bool:
+    """Whether a good part of the letters is of other scripts than Latin, which the embedder has not learnt to read."""
+    if text.isascii():
+        return False
+    others = len(_FOREIGN.findall(text))
+    return others >= _FOREIGN_SHARE * sum(map(str.isalpha, text)) and others > 0
 
 
 def features(text: str) -> FeatureRow:
@@ -140,9 +158,9 @@ def _plain(text: str) -> str:
 
 
 def _letters(texts: Sequence[str]) -> Iterator[NGrams]:
-    """All runs of bytes, by size."""
-    padded = [f" {text} ".encode() for text in texts]
-    codes = np.frombuffer(b"".join(padded), np.uint8) + np.uint64(1)
+    """All runs of characters, by size."""
+    padded = [f" {text} " for text in texts]
+    codes = np.frombuffer("".join(padded).encode("utf-32-le"), np.uint32) + np.uint64(1)
     owners = _owners(map(len, padded), 0)
     rolled = codes
     for size in range(2, max(SIZES) + 1):

