@@ -54,9 +54,8 @@ def eval_change(
     try:
         found = review(workspace, base, head, replay=replay, out=folder)
     except SluiceError as error:
-        _tell(
-            folder / COMMENT, f"## ! Could not be compared\n\n{code(error.message)}\n\n{code(error.remedy)}\n", publish
-        )
+        text = f"## ! Could not be compared\n\n{code(error.message)}\n\n{code(error.remedy)}\n"
+        _tell(folder / COMMENT, text, publish)
         raise
     print(found.title)
     if found.replayed:

@@ -53,9 +53,7 @@ class EvidenceChooser:
         nearness = self._vectors([hit.text for hit in found]) @ self._encoder.embed([question])[0]
         best = max(hit.score for hit in hits)
         scores = [
-            float(near)
-            + _OF_PASSAGE * (hit.score - best)
-            + _OF_WORDS * sum(rarity.get(one, 0.0) for one in held) / whole
+            near + _OF_PASSAGE * (hit.score - best) + _OF_WORDS * sum(rarity.get(one, 0.0) for one in held) / whole
             for near, hit, held in zip(nearness, found, stems, strict=True)
         ]
         order = sorted(range(len(found)), key=lambda place: -scores[place])

@@ -12,7 +12,7 @@ _CHECKS = (
 )
 _POLICY = ("comparison > metrics > toxicity",)
 EXTRA = Extra(
-    summary="finds attacks and insults: the guard model, its training, the stage `guard`, checks, and a metric",
+    summary="finds attacks and insults: the guard model, its training, the stage `guard`, checks (topics too), and a metric",
     commands="cli:register",
     hooks={"data_check": "guard_rows:check_guard", "guard_model": "guard_model:load_guard_model"},
     parameters={"guard": "guard_parameters:GuardParameters"},
@@ -27,7 +27,7 @@ EXTRA = Extra(
     ),
     lines={
         "engine/docs/decisions/metric-libraries.md": ("- `alt-profanity-check` for toxicity",),
-        "engine/docs/reference/guardrails.md": ("| `attack` |", "| `toxicity` |"),
+        "engine/docs/reference/guardrails.md": ("| `attack` |", "| `toxicity` |", "| `topic` |"),
         "engine/docs/reference/metrics.md": ("| `toxicity` |", "**Toxicity.** "),
         "engine/docs/reference/pipeline.md": ("| guard |", "| `guard` |"),
     },
