@@ -12,7 +12,7 @@ _CHECKS = (
 )
 _POLICY = ("comparison > metrics > toxicity",)
 EXTRA = Extra(
-    summary="finds attacks and insults: the guard model, its training, the stage `guard`, checks (topics too), and a metric",
+    summary="finds attacks and insults: the guard model, its training, the stage `guard`, checks, and a metric",
     commands="cli:register",
     hooks={"data_check": "guard_rows:check_guard", "guard_model": "guard_model:load_guard_model"},
     parameters={"guard": "guard_parameters:GuardParameters"},
