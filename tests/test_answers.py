@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from assistant.metrics.kinds import RIGHT, NearestSentence, NearestTwo
-from assistant.spelling import Speller
+from assistant.metrics.answers import RIGHT, NearestSentence, NearestTwo
+from assistant.question import Speller
 from sluice.extend import Answer, Output, Prompt, Row, testing
 
 WELCOME = {

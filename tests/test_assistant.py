@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from assistant.condense import earlier_turns
 from assistant.grammar import grammar
+from assistant.question import earlier_turns
 from sluice.extend import Answer, testing
 
 QUESTION = "How much overlap do chunks have?"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.condense import earlier_turns
+from assistant.question import earlier_turns
 from sluice.extend import (
     Answer,
     ChatProvider,

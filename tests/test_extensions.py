@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from assistant.metrics.answer_words import AnswerWords
+from assistant.metrics.answers import AnswerWords
 from assistant.routes import router
 from assistant.tools import today
 from sluice.extend import APIRouter, Output, Row

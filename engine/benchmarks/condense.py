@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from assistant.condense import Condenser
+from assistant.question import Condenser
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
 from sluice.retrieval.stores import Stores

@@ -14,9 +14,8 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 
-from assistant.condense import Condenser, allowed_turns, earlier_turns
 from assistant.grammar import grammar
-from assistant.spelling import Speller
+from assistant.question import Condenser, Speller, allowed_turns, earlier_turns
 from sluice.extend import Application, Services, format_history, format_passages
 
 # To the model whose answer a guard has refused.

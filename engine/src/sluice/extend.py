@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 # Module -> the names that it gives.
 _NAMES = {
-    # The application: `build(services) -> Application`, a Runnable of LangChain.
+    # The application.
     "sluice.serving.contracts": ("Application",),
     "sluice.serving.services": ("Services",),
     "sluice.serving.prompt_template": ("ReleasePrompt",),

@@ -160,7 +160,10 @@ def _loaded() -> list[Any]:
 def test_with_monitoring_prometheus_judges_every_step_that_is_loaded() -> None:
     (component,) = _read(MONITORING / "kustomization.yaml")["patches"]
     assert component["target"] == {"kind": "AnalysisTemplate", "name": "load|load-distributed"}
-    (change,) = _read(MONITORING / component["path"])
+    change, tested, longer = _read(MONITORING / component["path"])
+    # The patch of the duration counts places, so it says first whose it changes.
+    assert (tested["path"], tested["value"]) == ("/spec/args/1/name", "duration")
+    assert (longer["path"], longer["value"]) == ("/spec/args/1/value", "6m")
     assert (change["op"], change["path"]) == ("add", "/spec/templates")
     names = ["load", *(one["templateName"] for one in change["value"])]
     assert set(names) == {"load", *PROMETHEUS} - {"feedback-score"}

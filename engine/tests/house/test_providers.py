@@ -305,7 +305,11 @@ def test_what_the_server_is_told_of_tools(kind: str, choice: Any, server: Upstre
     TOOL_CHECKS.get(kind, _openai_tools)(sent, choice)
 
 
-def test_a_local_model_without_tools_refuses_and_falls_back_to_none(server: Upstream) -> None:
+def test_a_local_model_without_tools_refuses_and_falls_back_to_none(
+    server: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the extra `clients`, which holds a model to calls by a grammar."""
+    monkeypatch.setattr("sluice.llm.providers.local.hooks", lambda _: {})
     server.template_takes_tools = False
     try:
         with pytest.raises(ProviderError, match="chat template of the local model has no place for tools") as caught:

@@ -15,9 +15,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import randrange
 
 from sluice.core.atomic_files import read_json, write_json
 from sluice.core.errors import SluiceError
@@ -233,10 +234,11 @@ def program(name: str) -> Path:
 
 
 def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback TCP port that was free a moment ago, below those that systems give to who asks for any."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port := randrange(20_000, 32_000)))
+            return port
 
 
 def require_port(port: int, host: str = "127.0.0.1") -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
+from collections import Counter
 
 from sluice.core.sentences import sentences
 
-__all__ = ["fold", "normalise", "sentences"]
+__all__ = ["fold", "normalise", "sentences", "token_f1"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -22,3 +23,18 @@ def normalise(text: str) -> str:
 def fold(text: str) -> str:
     """Without case and with single spaces; Unicode's compatibility forms (NFKC) are equal. Punctuation stays."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def token_f1(found: str, expected: str) -> float:
+    """Harmonic mean of token precision and recall, after SQuAD's normalisation.
+
+    Args:
+        found: a text.
+        expected: another; the order of the two does not matter.
+
+    Returns:
+        0 to 1.
+    """
+    ours, theirs = normalise(found).split(), normalise(expected).split()
+    common = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * common / (len(ours) + len(theirs)) if common else 0.0

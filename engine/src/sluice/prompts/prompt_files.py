@@ -35,7 +35,12 @@ def load_prompts(folder: Path, *, roles: Collection[str] = ()) -> dict[str, Prom
 
 
 def parse_prompts(where: str, contents: Mapping[str, bytes]) -> dict[str, Prompt]:
-    """All prompts of files that are at hand. `contents`: by place as errors name it, `main:prompts/a.prompt.yml`."""
+    """All prompts of files that are at hand.
+
+    Args:
+        where: what faults of all of them name.
+        contents: by place as errors name it, `main:prompts/a.prompt.yml`.
+    """
     read = {PurePath(place): partial(parse_yaml, content, place) for place, content in contents.items()}
     return _load(where, read, ())
 

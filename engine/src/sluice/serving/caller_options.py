@@ -34,7 +34,6 @@ class CallerOptions(Protocol):
         Returns:
             What changes beside those of the prompt.
         """
-        ...
 
     async def settle(self, text: str, request: RequestState, check: Callable[..., Awaitable[str]]) -> str:
         """Notes calls of the caller's tools in the request. Another form is refused once, where nothing was sent yet.
@@ -50,11 +49,9 @@ class CallerOptions(Protocol):
         Raises:
             ModelError: it has another form again.
         """
-        ...
 
     def quotes(self, text: str) -> list[str]:
         """The texts of an answer that may be quotations."""
-        ...
 
 
 def caller_options(request: ChatRequest) -> CallerOptions | None:

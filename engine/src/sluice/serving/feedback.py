@@ -45,7 +45,13 @@ class Feedback:
 
 
 def proof_of(caller: Caller, trace_id: str, release: str) -> str:
-    """What only a service that knows the secret can put behind the trace id of its answer."""
+    """What only a service that knows the secret can put behind the trace id of its answer.
+
+    Args:
+        caller: whose answer it is.
+        trace_id: of the answer.
+        release: that answered.
+    """
     told = f"{trace_id} {release} {caller.tenant or ''}".encode()
     return hmac.new(caller.signing, told, "sha256").hexdigest()[:_PROOF]
 

@@ -108,9 +108,8 @@ def _add_chat(api: FastAPI, release: str, application: ApplicationRunner, metric
     @api.post(CHAT, responses=replies, openapi_extra=needs_scope("chat"))
     async def chat(request: ChatRequest, connection: Request) -> Response:
         """An answer, whole or as server-sent events."""
-        tenant = caller_of(connection.scope).tenant
-        trace = current_trace()
-        proof = proof_of(caller_of(connection.scope), trace.trace_id, release)
+        caller, trace = caller_of(connection.scope), current_trace()
+        tenant, proof = caller.tenant, proof_of(caller, trace.trace_id, release)
         trace.stream, trace.tenant = bool(request.stream), tenant or ""
         options = caller_options(request)
         reply = ReplyFrame(release, include_usage=request.include_usage, trace_id=trace.trace_id, proof=proof)

@@ -102,9 +102,8 @@ def error_response(
 
 def _usage(answer: Answer) -> dict[str, Any]:
     asked, said = answer.usage.prompt_tokens, answer.usage.completion_tokens
-    details = {"cached_tokens": answer.usage.cached_tokens}
     usage = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
-    return usage | {"prompt_tokens_details": details}
+    return usage | {"prompt_tokens_details": {"cached_tokens": answer.usage.cached_tokens}}
 
 
 def _extras(answer: Answer) -> dict[str, Any]:

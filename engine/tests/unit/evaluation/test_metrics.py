@@ -10,10 +10,11 @@ from typing import get_args
 
 import pytest
 
-from assistant.metrics.answer_words import AnswerWords
+from assistant.metrics.answers import AnswerWords
 from sluice.core.errors import SluiceError
 from sluice.core.extras import HERE, packages
 from sluice.evaluation import metrics
+from sluice.evaluation.answer_text import token_f1
 from sluice.evaluation.metric_batching import MetricBatcher
 from sluice.evaluation.metrics.answer_key import answer_key
 from sluice.evaluation.metrics.citation_correctness import citation_correctness
@@ -22,7 +23,7 @@ from sluice.evaluation.metrics.contains_answer import contains_answer
 from sluice.evaluation.metrics.cost import cost_usd
 from sluice.evaluation.metrics.decline_accuracy import decline_accuracy
 from sluice.evaluation.metrics.exact_match import exact_match
-from sluice.evaluation.metrics.f1 import f1, token_f1
+from sluice.evaluation.metrics.f1 import f1
 from sluice.evaluation.metrics.false_declines import false_declines
 from sluice.evaluation.metrics.json_schema import json_schema
 from sluice.evaluation.metrics.latency import latency_p50_ms, latency_p95_ms

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sluice.prompts import Prompt, PromptChange, diff_prompts
-from sluice.prompts.prompt_diff import TextPiece, ValueChange, word_diff
+from sluice.prompts import Prompt
+from sluice.prompts.prompt_diff import PromptChange, TextPiece, ValueChange, diff_prompts, word_diff
 
 GOOD: dict[str, Any] = {
     "name": "greet",

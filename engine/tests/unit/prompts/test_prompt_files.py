@@ -7,7 +7,8 @@ import pytest
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.workspace import Workspace
 from sluice.llm.settings import PROMPT_ROLES
-from sluice.prompts import load_prompt, load_prompts, parse_prompts
+from sluice.prompts import load_prompt, load_prompts
+from sluice.prompts.prompt_files import parse_prompts
 
 GOOD = """\
 name: greet

@@ -20,7 +20,7 @@ from sluice.serving.telemetry.spans import ProcessFacts
 from support.serving.fakes import HITS, ScriptedRetriever, scripted_bundle
 from support.telemetry.recording import RecordedTrace
 
-pytest.importorskip("assistant.condense")
+pytest.importorskip("assistant.question")
 
 CONDENSED = "How much overlap do chunks have?"
 PROMPT: dict[str, Any] = {

@@ -21,7 +21,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.sentences import sentences
 from sluice.data.expectations import states_key
 from sluice.data.rows import Row
-from sluice.evaluation.metrics.f1 import token_f1
+from sluice.evaluation.answer_text import token_f1
 from sluice.extras.finetune.training_parameters import AnswerStyle, TrainingParameters
 from sluice.prompts import Prompt
 from sluice.retrieval import Hit, format_history, format_passages

@@ -18,7 +18,7 @@ from sluice.core.errors import SluiceError
 from sluice.data.data_policy import PrivacyPolicy
 from sluice.data.near_duplicates import repeats_across, repeats_within
 from sluice.data.rows import Document, Provenance, Row
-from sluice.evaluation.metrics.f1 import token_f1
+from sluice.evaluation.answer_text import token_f1
 from sluice.extras.synthetic.question_filters import QuestionCandidate, fault, read_reply, span
 from sluice.extras.synthetic.source_passages import SourcePassage
 from sluice.extras.synthetic.teacher_models import GenerationModels, TeacherReply

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from sluice.extras.prompt_tests.prompt_terminal import print_changes, print_prompts
-from sluice.prompts import Prompt, diff_prompts
+from sluice.prompts import Prompt
+from sluice.prompts.prompt_diff import diff_prompts
 
 LONG = "Answer the question from the passages alone, in the words of the passages, and name the passage. " * 2
 GOOD: dict[str, Any] = {

@@ -48,7 +48,7 @@ def test_a_disk_that_is_full_costs_traces_only(serve: Serve, tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     service = serve("mlflow")
-    monkeypatch.setattr(spool, "_append", full)
+    monkeypatch.setattr(spool, "append_whole", full)
     assert service.chat().status_code == 200
     service.flush()
     assert service.lost == {("mlflow", "disk"): 6}

@@ -2,14 +2,15 @@
 
 `right_why` is the share of the rows with the tag `why` that are right by their answer key. `nearest_sentence` and
 `nearest_two` are the same key held against the sentences of the shown passages that lie nearest to the question: a
-model is worth what it is above them.
+model is worth what it is above them. `answer_words`: a longer answer to the same question costs more to make and to
+read.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sluice.extend import Metric, Output, Row, answer_key, metric, sentences
+from sluice.extend import Metric, Output, Row, answer_key, metric, sentences, words
 
 KINDS = (
     *("definition", "how-to", "why", "comparison", "yes-no", "number", "terse", "misspelt", "polite", "second-turn"),
@@ -62,3 +63,15 @@ class NearestTwo(_NearestSentences):
     name = "nearest_two"
     what = "the two nearest sentences, in place of the answer"
     number = 2
+
+
+@metric
+class AnswerWords(Metric):
+    name = "answer_words"
+    what = "words of the answer; a letter of a script without spaces counts as one"
+    rows = "that were answered"
+    unit = "words"
+    direction = "lower"
+
+    def score(self, row: Row, output: Output) -> float | None:  # noqa: ARG002 - the protocol's signature
+        return None if output.declined else float(len(words(output.text)))
