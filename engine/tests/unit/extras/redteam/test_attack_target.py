@@ -56,7 +56,10 @@ def test_the_real_service_with_and_without_guards(
     sides: tuple[TargetKind, ...] = ("complying", "unguarded")
     plan = RedTeamPlan("working tree", few, sides, False, PARAMETERS)
     questions = [row.question for row in rows if row.answerable]
-    found = attack(plan, scene_of(subject.bundle, questions), starter, index, garak=None)
+    scene = scene_of(subject.bundle, questions)
+    asked_without_passages = subject.bundle.prompts["welcome"].messages[0].content
+    assert asked_without_passages.partition("{{")[0] in scene.prompt
+    found = attack(plan, scene, starter, index, garak=None)
     assert [one.error for tried in found.attempts.values() for one in tried if one.error] == []
     measured = {one.name: one.sides for one in families(found.attempts, list(SUITES))}
     for name, counts in measured.items():
