@@ -86,7 +86,7 @@ def test_prompts_are_checked_and_listed(run: Run, workspace: Workspace) -> None:
         "",
     )
     status, out, _ = run("prompts", "list")
-    assert (status, out.splitlines()[0].split()[::2]) == (0, ["answer", "chat", "question,"])
+    assert (status, out.splitlines()[0].split()[::2]) == (0, ["answer", "chat", "history?,", "decline"])
     path = workspace.prompts / "answer.prompt.yml"
     path.write_text(path.read_text().replace("model: chat", "model: embed").replace("{{question}}", "{{qestion}}"))
     status, out, err = run("prompts", "check")

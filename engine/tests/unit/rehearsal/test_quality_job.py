@@ -49,20 +49,21 @@ def test_a_canary_that_answers_alike_passes(run: Run, services: dict[str, str]) 
     report = run(services["good"])
     assert (report.passed, report.reason) == (True, "")
     assert report.figures["canary"] == report.figures["stable"]
-    assert {one.gate for one in report.verdicts} >= {"quality_f1", "quality_decline_accuracy"}
+    assert {one.gate for one in report.verdicts} >= {"quality_answer_key", "quality_decline_accuracy"}
     assert {one.samples for one in report.verdicts if one.metric == "decline_accuracy"} == {25}
 
 
 def test_a_canary_that_answers_worse_fails_with_metric_value_and_limit(run: Run, services: dict[str, str]) -> None:
     report = run(services["worse"])
-    assert "gate quality_f1: f1 is 0.000 against 1.000 of stable" in report.reason
+    assert "gate quality_answer_key: answer_key is 0.000 against 1.000 of stable" in report.reason
     assert "limit: not worse by 0.020 or more" in report.reason
 
 
 def test_too_few_cases_fail(run: Run, services: dict[str, str]) -> None:
     report = run(services["good"], cases=38)
     assert not report.passed
-    assert "gate quality_f1: too few cases (19)" in report.reason
+    for metric in ("citation_correctness", "decline_accuracy"):
+        assert f"gate quality_{metric}: too few cases (19)" in report.reason
 
 
 def test_a_canary_that_does_not_answer_fails(run: Run) -> None:

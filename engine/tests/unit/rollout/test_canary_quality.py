@@ -45,8 +45,8 @@ def test_a_canary_that_answers_alike_passes(services: dict[str, str]) -> None:
     found = compared(services["stable"], services["good"])
     assert (found.verdict, found.compared, found.identical) == ("no difference seen", 80, 80)
     figures = {metric.name: metric.judgement.base for metric in found.deciding}
-    assert {name: figures[name] for name in ("f1", "decline_accuracy", "citation_correctness")} == {
-        "f1": 1.0,
+    assert {name: figures[name] for name in ("answer_key", "decline_accuracy", "citation_correctness")} == {
+        "answer_key": 1.0,
         "decline_accuracy": 1.0,
         "citation_correctness": 1.0,
     }
@@ -55,7 +55,7 @@ def test_a_canary_that_answers_alike_passes(services: dict[str, str]) -> None:
 def test_a_canary_that_answers_worse_fails_with_the_metrics(services: dict[str, str]) -> None:
     found = compared(services["stable"], services["worse"])
     assert not found.passed
-    assert {metric.name for metric in found.deciding if metric.verdict == "worse"} >= {"f1", "decline_accuracy"}
+    assert {metric.name for metric in found.deciding if metric.verdict == "worse"} >= {"answer_key", "decline_accuracy"}
 
 
 def test_too_few_cases_are_no_pass(services: dict[str, str]) -> None:

@@ -51,7 +51,11 @@ class NoGuards:
 def serve(bundle: ReleaseBundle, side: TargetKind, port: int, *, index: Path, state: Path) -> None:
     """Serves until SIGTERM. `index`: that of the release with the planted documents; `state`: where the store lies."""
     traffic = TrafficState()
-    drill = replace(bundle, index=index)
+    service = bundle.service
+    if side != "released":
+        # The guards see whole passages, and here so does the model: what they let pass must not be left out by chance.
+        service = service.model_copy(update={"retrieval": service.retrieval.model_copy(update={"sentences": 0})})
+    drill = replace(bundle, index=index, service=service)
     with open_runtime(
         drill,
         _STORES,

@@ -84,10 +84,14 @@ class RedTeamProgress:
 
 
 def scene_of(bundle: ReleaseBundle, questions: Sequence[str]) -> AttackFixture:
-    """What the suites make their attacks from: `questions`, and the fixed text of the release's prompt."""
+    """What the suites make their attacks from: `questions`, and the fixed text of the release's prompts: of the one
+    that answers, and what the others tell the chat model, which an application may ask too."""
     if not questions:
         raise SluiceError("the red team has no questions to hide its attacks in", remedy="data/eval.jsonl has them")
-    fixed = [part for message in require_prompt(bundle).messages for part in _VARIABLE.split(message.content)]
+    main = require_prompt(bundle)
+    others = [one for one in bundle.prompts.values() if one.model == main.model and one is not main]
+    told = [message for one in others for message in one.messages if message.role == "system"]
+    fixed = [part for message in (*main.messages, *told) for part in _VARIABLE.split(message.content)]
     return AttackFixture(questions=list(questions), prompt=[part for part in fixed if part.strip()])
 
 

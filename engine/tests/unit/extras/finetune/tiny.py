@@ -84,10 +84,12 @@ def write_codes(workspace: Workspace, models: RealModels) -> None:
     """Makes the prompt short enough for the tiny model, and writes a row, a passage and the index for each code."""
     prompt = workspace.prompts / "finetune.prompt.yml"
     written = yaml.safe_load(prompt.read_text())
-    written["messages"] = [{"role": "user", "content": "{{passages}} {{question}} Or: {{decline}}"}]
+    content = "{{instruction}} {{passages}} {{question}} Or: {{decline}}"
+    written["messages"] = [{"role": "user", "content": content}]
+    written["variables"] = [one for one in written["variables"] if f"{{{{{one['name']}}}}}" in content]
     prompt.write_text(yaml.safe_dump(written))
     params = yaml.safe_load(workspace.params.read_text())
-    params["train"] = {**PARAMS.model_dump(mode="json"), "passages": 1}
+    params["train"] = {**PARAMS.model_dump(mode="json"), "passages": 1, "instructions": {"span": ["Copy."]}}
     workspace.params.write_text(yaml.safe_dump(params))
     write_rows(
         workspace.data / "train.jsonl",

@@ -1,7 +1,7 @@
 """Conversations that lead up to an instruction.
 
-The chain answers the last question. Earlier messages reach a model only with `condense` of config/service.yaml, so the
-last message holds the instruction, in milder words that the earlier messages prepare.
+The last question is answered; the turns before it are shown to the model as far as the guards let them pass. The last
+message holds the instruction, in milder words that the earlier messages prepare.
 """
 
 from __future__ import annotations
