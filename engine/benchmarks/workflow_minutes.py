@@ -40,7 +40,7 @@ from workflows.scratch import REPOSITORY, pull_request, pushed, repository  # no
 
 PAGE = ROOT / "engine" / "docs" / "figures" / "workflow-minutes.md"
 KEPT = ROOT / "build" / "workflow-minutes"
-PROMPT = ("prompts/answer.prompt.yml", "the shortest span", "a short span")
+PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 # Of the runner, for `setup`: packages come out of this machine's caches, torch from where it has it.
 _MAKE = """#!/bin/sh
 if [ "$1" = setup ]; then unset PIP_EXTRA_INDEX_URL; fi

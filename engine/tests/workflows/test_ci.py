@@ -108,7 +108,7 @@ def test_the_comment_is_updated_and_there_is_one(place: World, better: Run, wors
     marker, title = comment["body"].splitlines()[:2]
     assert marker == "<!-- sluice:comparison run=502.1 -->"
     assert title.startswith("## ✕ Worse: ")
-    assert "answer_key" in title.removeprefix("## ✕ Worse: ").split(", ")
+    assert "answer&#95;key" in title.removeprefix("## ✕ Worse: ").split(", ")
     assert "Outdated" not in comment["body"]
     methods = [method for method, path in place.github.asked if method != "GET"]
     assert methods == ["POST", "PATCH", "PATCH"], "written, then outdated, then written anew"

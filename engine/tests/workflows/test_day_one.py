@@ -21,7 +21,7 @@ from workflows.world import World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
-PROMPT = ("prompts/answer.prompt.yml", "the shortest span", "a short span")
+PROMPT = ("prompts/answer.prompt.yml", "the one or two", "one or two")
 
 
 @pytest.fixture(scope="module")
