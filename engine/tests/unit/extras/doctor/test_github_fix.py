@@ -36,7 +36,7 @@ def run(
     there: FakeSettings, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
     """`sluice doctor github` in a project whose environments are staging and production; status, output, errors."""
-    shutil.copy(ROOT / "config" / "project.yaml", workspace.config)
+    shutil.copy(ROOT / "engine" / "tests" / "starter" / "config" / "project.yaml", workspace.config)
     (workspace.config / "providers.yaml").unlink(missing_ok=True)
     shutil.copytree(ROOT / ".github", workspace.root / ".github")
     monkeypatch.chdir(workspace.root)
