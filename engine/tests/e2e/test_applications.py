@@ -63,9 +63,10 @@ def build(services: Services) -> Application:
     from langchain_core.output_parsers import StrOutputParser
     from langchain_core.runnables import RunnablePassthrough
 
-    prompt = services.prompt("answer", fills=("question", "passages", "decline"))
+    prompt = services.prompt("answer", fills=("question", "passages", "decline", "history"))
     passages = itemgetter("question") | services.retriever | format_passages
-    filled = RunnablePassthrough.assign(passages=passages, decline=lambda _: services.settings.decline)
+    settled = {"decline": lambda _: services.settings.decline, "history": lambda _: ""}
+    filled = RunnablePassthrough.assign(passages=passages, **settled)
     chain = filled | prompt | services.chat("chat", prompt) | StrOutputParser()
     return chain.with_config(callbacks=[Seen()])
 """

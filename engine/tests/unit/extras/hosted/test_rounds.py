@@ -43,7 +43,7 @@ from unit.extras.hosted.conftest import KEY, Main, everything, hosted, lines
 from unit.extras.hosted.steps import WAITING, Steps, steps_of
 
 DIGESTS = Digests("model", "search", "guards")
-METRICS = ("f1", "decline_accuracy", "mrr", "ndcg_at_5", "citation_correctness")
+METRICS = ("answer_key", "decline_accuracy", "mrr", "ndcg_at_5", "citation_correctness")
 
 
 def rows(count: int = 60) -> list[Row]:
@@ -210,7 +210,7 @@ class Changed:
 
     def edit(self, word: str) -> None:
         path = self.root / "prompts" / "answer.prompt.yml"
-        path.write_text(re.sub(r"(\w+: y|Y)ou answer", f"{word}: you answer", path.read_text()))
+        path.write_text(re.sub(r"(\w+: y|Y)ou are", f"{word}: you are", path.read_text()))
         git(self.root, "commit", "-q", "-am", "change")
 
     def copy(self, name: str) -> Path:
