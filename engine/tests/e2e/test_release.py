@@ -325,7 +325,7 @@ def test_a_prompt_that_ruins_answers_is_refused_by_the_gates(fork: Fork) -> None
 @pytest.mark.parametrize(
     ("fault", "gate"),
     [
-        ("delay=6", r"gate canary_(slowdown|ttft_slowdown|total_p95): "),
+        ("delay=3", r"gate canary_(slowdown|ttft_slowdown|total_p95): "),
         ("error=0.5", r"quality: the canary failed on '.+': http://127\.0\.0\.1:\d+: status 503"),
     ],
 )
