@@ -64,7 +64,7 @@ def test_a_refusal_of_the_gates_fails_the_job_and_the_champion_stays(bare: World
     assert ("rejected", candidate) in bare.record()
     assert bare.state()["aliases"]["champion"] == first
     assert (bare.artifact("release", run=702) / "report.html").is_file()
-    assert "comparison_f1" in refused.job("release").summary
+    assert "comparison_answer_key" in refused.job("release").summary
 
 
 def test_a_stopped_canary_fails_the_job_and_the_champion_stays(bare: World, first: str, stopped: list[Run]) -> None:
