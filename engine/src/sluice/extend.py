@@ -1,7 +1,5 @@
 """What a project may import of the engine: the only door for src/assistant/, tests/ and loadtest/.
 
-    from sluice.extend import Metric, metric
-
 Everything behind it may change with any version, what is named here only with a codemod. A name is loaded when it is
 used: the service does not load the evaluation because a metric stands beside the application.
 """
@@ -48,8 +46,7 @@ if TYPE_CHECKING:
 
 # Module -> the names that it gives.
 _NAMES = {
-    # The application.
-    "sluice.serving.contracts": ("Application",),
+    "sluice.serving.contracts": ("Application",),  # `build(services) -> Application`, a Runnable of LangChain
     "sluice.serving.services": ("Services",),
     "sluice.serving.prompt_template": ("ReleasePrompt",),
     "sluice.serving.passage_retriever": ("format_passages",),
@@ -60,8 +57,7 @@ _NAMES = {
     "sluice.prompts": ("ModelParameters", "Prompt"),
     "sluice.retrieval": ("Hit", "format_history"),
     "sluice.llm.chat": ("AnswerConstraint", "ChatProvider", "Delta", "Messages", "Usage"),
-    # Endpoints of its own: src/assistant/routes.py.
-    "fastapi": ("APIRouter",),
+    "fastapi": ("APIRouter",),  # endpoints of its own: src/assistant/routes.py
     "sluice.serving.routing": ("OPEN", "ServicesDep", "needs_scope"),
     # Metrics: src/assistant/metrics/.
     "sluice.evaluation.registry": ("MetricResources", "metric"),
