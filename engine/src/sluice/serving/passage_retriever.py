@@ -40,7 +40,7 @@ class PassageRetriever(BaseRetriever):
         guards: of passages.
         settings: how many passages, and how near.
         vets: whether the release has guards of passages.
-        embedder: its file, for `settings.sentences`.
+        embedder: its file, for `settings.sentences` where the search has none open.
 
     Raises:
         SearchError: the search failed; ModelTimeoutError: the deadline has passed.
@@ -95,7 +95,7 @@ class PassageRetriever(BaseRetriever):
 
     @cached_property
     def _evidence(self) -> EvidenceChooser:
-        return EvidenceChooser(Embedder(self.embedder))
+        return EvidenceChooser(getattr(self.search, "embedder", None) or Embedder(self.embedder))
 
     async def _near(self, request: RequestState, question: str) -> list[Hit]:
         hits = await self._found(request, question)
