@@ -45,7 +45,7 @@ class ChatModel(BaseChatModel):
         guards: the passage guards look at results of tools before the model sees them.
         max_calls: of models, for one attempt at an answer.
         longest: answer with what a caller asks for, in tokens.
-        caller: what of a caller's it is asked with, `tools` and `response_format`.
+        caller: which wishes of a caller it is asked with: `tools` and `response_format`.
 
     Raises:
         ModelError: there is no whole reply; ModelTimeoutError: not in time.

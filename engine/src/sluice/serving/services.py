@@ -32,7 +32,7 @@ class Services:
         guards: the guards, for texts that reach a model beside the question and the passages.
         models: LangChain's chat models by role; `chat` gives one.
         request: what is being answered in this task.
-        takes: what of a caller's reaches the application: `tools`, `response_format`.
+        takes: which wishes of a caller the application takes: `tools`, `response_format`.
     """
 
     bundle: ReleaseBundle
@@ -66,8 +66,8 @@ class Services:
         Args:
             role: of config/providers.yaml.
             prompt: whose parameters it is asked with.
-            caller: what of a caller's it is asked with: `tools`, `response_format`. Requests for what no model of the
-                application is asked with are refused.
+            caller: which wishes of a caller it is asked with: `tools`, `response_format`. What no model of the
+                application is asked with is refused.
 
         Returns:
             The model.
