@@ -9,7 +9,8 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="What code each stage runs, and what serves a release.")
+# The callback keeps it a group where it has one command only.
+group = typer.Typer(no_args_is_help=True, help="What code each stage runs, and what serves.", callback=lambda: None)
 
 
 @group.command("digest")
@@ -30,8 +31,3 @@ def code_digest(
         if before != now:
             write_atomic(path, now)
             print(f"{name}: {changed(before, now)}")
-
-
-@group.callback()
-def _noun() -> None:
-    """Keeps `digest` a word of its own while it is the only one."""

@@ -6,7 +6,8 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-group = typer.Typer(no_args_is_help=True, help="Models: fetch, verify.")
+# The callback keeps it a group where it has one command only.
+group = typer.Typer(no_args_is_help=True, help="Models: fetch, verify.", callback=lambda: None)
 
 
 @group.command("pull")
@@ -19,8 +20,3 @@ def models_pull() -> None:
         print(f"{role}: {spec.name} ({spec.licence}) {ensure(spec, workspace.cache)}")
         if spec.weights:
             print(f"{role}.weights: {ensure_source(spec.weights, workspace.cache)}")
-
-
-@group.callback()
-def _noun() -> None:
-    """Keeps `pull` a word of its own where no extra adds another."""

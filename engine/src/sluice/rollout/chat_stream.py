@@ -23,18 +23,19 @@ def request_body(asked: str | Sequence[Mapping[str, str]]) -> dict[str, Any]:
 class ChatStream:
     """Feed it the lines of the body in order; `fault` says what is wrong with the answer, empty when it is whole.
 
-    `ttft_ms` is the time from construction to the first piece of content, `total_ms` to the end of the stream. An
-    answer that is still going after `seconds` is a failure; silence is for the caller's socket timeout to end.
+    `ttft_ms` is the time from construction to the first piece of content, `total_ms` to the end of the stream; lengths
+    are the characters until then. An answer that is still going after `seconds` is a failure; silence is for the
+    caller's socket timeout to end.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._started = time.perf_counter()
-        self._content = 0
         self._error = ""
         self._done = False
         self.ttft_ms: float | None = None
         self.total_ms: float | None = None
+        self.ttft_length = self.total_length = 0
 
     def feed(self, line: bytes) -> bool:
         """Takes one line of the body; True when the stream is over."""
@@ -57,9 +58,9 @@ class ChatStream:
         except (ValueError, TypeError, KeyError, AttributeError):
             self._error = f"not a chat completion chunk: {payload[:80]!r}"
             return True
+        self.total_length += sum(len(piece.strip()) for piece in pieces)
         if any(pieces) and self.ttft_ms is None:
-            self.ttft_ms = self._elapsed()
-        self._content += sum(len(piece.strip()) for piece in pieces)
+            self.ttft_ms, self.ttft_length = self._elapsed(), self.total_length
         return False
 
     @property
@@ -68,7 +69,7 @@ class ChatStream:
             return self._error
         if not self._done:
             return "the stream was cut before [DONE]"
-        return "" if self._content else "the answer is empty"
+        return "" if self.total_length else "the answer is empty"
 
     def _elapsed(self) -> float:
         return (time.perf_counter() - self._started) * 1000

@@ -4,7 +4,9 @@ There are two kinds of requests. Visits go through the router: they are user tra
 release that answered. Probes go straight to stable and canary, the same question to both, in alternating order: only
 complete pairs are timed, so that both were measured on the same questions in the same moments, whatever else the
 machine was doing. `slowdown` uses that best: the ratio canary / stable is taken within each pair, then the median over
-the pairs, so that neither long questions nor a busy minute of the machine weigh on one side only.
+the pairs, so that neither long questions nor a busy minute of the machine weigh on one side only. Stable's time counts
+as it would be for an answer of the canary's length, so that an answer in place of a decline is not called slow: whether
+answers grow is for the comparison to say.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sluice.evaluation.summary import percentile
 from sluice.release.gates import Measurement
@@ -28,7 +30,8 @@ class RequestSample:
     """One finished request. `release` is the release it is charged to; `pair` joins two probes, None for a visit.
 
     Several processes that probe have pairs of their own, so theirs have names in place of numbers.
-    `error` is empty for a whole answer; times are None when they were never reached.
+    `error` is empty for a whole answer; times are None when they were never reached. Lengths are in characters: of the
+    answer, and of its first piece.
     """
 
     request_id: str
@@ -37,6 +40,8 @@ class RequestSample:
     error: str
     total_ms: float | None
     ttft_ms: float | None
+    total_length: int = 0
+    ttft_length: int = 0
 
 
 def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
@@ -51,19 +56,18 @@ def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
 
 
 def figures_of(samples: Sequence[RequestSample]) -> dict[Target, dict[str, Measurement]]:
-    """error_rate, total_p50_ms, total_p95_ms, ttft_p50_ms, ttft_p95_ms and requests for canary, stable and router;
-    total_slowdown and ttft_slowdown for the canary: the median over pairs of its time divided by stable's.
+    """error_rate, total_p50_ms, total_p95_ms, ttft_p50_ms, ttft_p95_ms and requests for canary, stable and router; for the
+    canary total_slowdown and ttft_slowdown: the median of its time divided by stable's for an answer as long.
 
     canary and stable: errors over probes and visits, times over complete pairs of probes. router: over all visits.
     """
-    whole = Counter(sample.pair for sample in samples if sample.pair is not None and not sample.error)
-    paired = [sample for sample in samples if sample.pair is not None and whole[sample.pair] == 2]
+    pairs = pairs_of(samples)
     visits = [sample for sample in samples if sample.pair is None]
     found: dict[Target, dict[str, Measurement]] = {}
     for release in ("canary", "stable"):
         mine = [sample for sample in samples if sample.release == release]
-        found[release] = _errors(mine) | _times([sample for sample in paired if sample.release == release])
-    found["canary"] |= _slowdowns(samples)
+        found[release] = _errors(mine) | _times([one for pair in pairs for one in pair if one.release == release])
+    found["canary"] |= _slowdowns(pairs)
     found["router"] = _errors(visits) | _times([sample for sample in visits if not sample.error])
     return found
 
@@ -86,22 +90,31 @@ def _times(samples: Sequence[RequestSample]) -> dict[str, Measurement]:
     return found
 
 
-def times_of_pairs(
-    samples: Sequence[RequestSample], name: Literal["total", "ttft"] = "total"
-) -> list[tuple[float, float]]:
-    """(stable, canary) in milliseconds for each complete pair of probes, in the order in which they were asked."""
-    times: dict[int | str, dict[str, float]] = {}
+def pairs_of(samples: Sequence[RequestSample]) -> list[tuple[RequestSample, RequestSample]]:
+    """(stable, canary) for each complete pair of probes, in the order in which they were asked."""
+    pairs: dict[int | str, dict[str, RequestSample]] = {}
     for sample in samples:
-        if sample.pair is not None and not sample.error and (value := getattr(sample, f"{name}_ms")):
-            times.setdefault(sample.pair, {})[sample.release] = value
-    return [(pair["stable"], pair["canary"]) for pair in times.values() if len(pair) == 2]
+        if sample.pair is not None and not sample.error and sample.total_ms and sample.ttft_ms:
+            pairs.setdefault(sample.pair, {})[sample.release] = sample
+    return [(pair["stable"], pair["canary"]) for pair in pairs.values() if len(pair) == 2]
 
 
-def _slowdowns(samples: Sequence[RequestSample]) -> dict[str, Measurement]:
+def _slowdowns(pairs: Sequence[tuple[RequestSample, RequestSample]]) -> dict[str, Measurement]:
     found = {}
-    names: tuple[Literal["total", "ttft"], ...] = ("total", "ttft")
-    for name in names:
-        ratios = [canary / stable for stable, canary in times_of_pairs(samples, name)]
+    # Milliseconds in which stable writes a character; 0 where all of its answers come in one piece, as nobody knows.
+    later = [(one.total_ms or 0, one.ttft_ms or 0, one.total_length - one.ttft_length) for one, _ in pairs]
+    paces = [(total - first) / length for total, first, length in later if length > 0]
+    pace = statistics.median(paces) if paces else 0.0
+    for name in ("total", "ttft"):
+        ratios = [getattr(canary, f"{name}_ms") / _as_long(stable, canary, name, pace) for stable, canary in pairs]
         value = round(statistics.median(ratios), 3) if ratios else None
         found[f"{name}_slowdown"] = Measurement(value, len(ratios))
     return found
+
+
+def _as_long(stable: RequestSample, canary: RequestSample, name: str, pace: float) -> Any:
+    """Stable's time for an answer (or a first piece) of the canary's length."""
+    time, length = getattr(stable, f"{name}_ms"), getattr(stable, f"{name}_length")
+    other = getattr(canary, f"{name}_length")
+    # A part of the time is reading the question, so time falls by less than the length does.
+    return max(time + (other - length) * pace, time * min(1.0, other / length if length else 1.0))

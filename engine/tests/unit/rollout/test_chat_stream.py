@@ -26,6 +26,11 @@ def test_a_whole_answer_has_no_fault_and_both_times() -> None:
     assert 0 < stream.ttft_ms <= stream.total_ms
 
 
+def test_lengths_are_those_of_the_answer_and_of_its_first_piece() -> None:
+    stream = _read(ROLE, CONTENT, CONTENT, CONTENT, DONE)
+    assert (stream.ttft_length, stream.total_length) == (4, 12)
+
+
 def test_a_role_alone_is_not_the_first_token() -> None:
     stream = _read(ROLE)
     assert stream.ttft_ms is None

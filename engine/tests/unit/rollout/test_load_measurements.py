@@ -36,6 +36,30 @@ def test_the_slowdown_is_the_median_of_the_ratios_within_pairs() -> None:
     assert "total_slowdown" not in figures_of(samples)["stable"]
 
 
+def _written(release: str, pair: int, *, read: float, pace: float, first: int, length: int) -> RequestSample:
+    """A probe whose question is read in `read` ms and whose answer is written at `pace` ms a character."""
+    times = (read + pace * length, read + pace * first)
+    return RequestSample("id", release, pair, "", *times, length, first)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.5, 3.0])
+@pytest.mark.parametrize(("first", "length"), [(12, 30), (100, 240), (60, 130)])
+def test_an_answer_is_not_slow_for_being_longer_or_shorter(slower: float, first: int, length: int) -> None:
+    samples = []
+    for pair in range(12):
+        samples.append(_written("stable", pair, read=300, pace=2, first=40, length=60 + 10 * pair))
+        samples.append(_written("canary", pair, read=300 * slower, pace=2 * slower, first=first, length=length))
+    canary = figures_of(samples)["canary"]
+    assert canary["total_slowdown"].value == pytest.approx(slower, rel=0.01)
+    assert canary["ttft_slowdown"].value == pytest.approx(slower, rel=0.01)
+
+
+def test_where_no_answer_shows_how_fast_stable_writes_the_times_count_as_they_are() -> None:
+    samples = [_written("stable", 1, read=300, pace=2, first=50, length=50)]
+    samples.append(_written("canary", 1, read=300, pace=2, first=250, length=250))
+    assert figures_of(samples)["canary"]["total_slowdown"].value == pytest.approx(800 / 400)
+
+
 def test_failures_of_visits_and_probes_both_count_for_the_release_they_are_charged_to() -> None:
     figures = figures_of(
         [

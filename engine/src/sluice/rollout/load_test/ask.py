@@ -15,23 +15,22 @@ from sluice.rollout.local_http import REQUEST_ID
 class LoadAnswer:
     """What came back: `error` is empty for a whole answer, `release` is its header or None."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: ChatStream) -> None:
+        self.stream = stream  # times and lengths
         self.request_id = uuid.uuid4().hex
         self.release: str | None = None
         self.error = "stopped before it was answered"
-        self.total_ms: float | None = None
-        self.ttft_ms: float | None = None
+
+    @property
+    def total_ms(self) -> float | None:
+        """How long the whole answer took; None where its end was never reached."""
+        return self.stream.total_ms
 
     def sample(self, release: Literal["canary", "stable"], pair: int | None = None) -> RequestSample:
         """What the verdict needs of it. `pair`: number of the pair of probes; None for a visitor's."""
-        return RequestSample(
-            request_id=self.request_id,
-            release=release,
-            pair=pair,
-            error=self.error,
-            total_ms=self.total_ms,
-            ttft_ms=self.ttft_ms,
-        )
+        stream = self.stream
+        times = (stream.total_ms, stream.ttft_ms, stream.total_length, stream.ttft_length)
+        return RequestSample(self.request_id, release, pair, self.error, *times)
 
 
 def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -> LoadAnswer:
@@ -44,7 +43,7 @@ def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -
         name: of the request in Locust's tables.
         key: API key, where the service asks for one.
     """
-    answer, stream = LoadAnswer(), ChatStream(user.network_timeout)
+    answer = LoadAnswer(ChatStream(user.network_timeout))
     # A new connection each time: a pooled one may be closed by the server in the moment it is used.
     headers = {REQUEST_ID: answer.request_id, "Connection": "close"}
     if key:
@@ -53,8 +52,7 @@ def ask(user: FastHttpUser, url: str, question: str, name: str, key: str = "") -
         url + PATH, json=request_body(question), headers=headers, stream=True, catch_response=True, name=name
     ) as response:
         answer.release = response.headers.get(RELEASE_HEADER) if response.headers else None
-        answer.error = _read(response, stream, answer.release)
-        answer.ttft_ms, answer.total_ms = stream.ttft_ms, stream.total_ms
+        answer.error = _read(response, answer.stream, answer.release)
         if answer.error:
             response.failure(answer.error)
         else:
@@ -78,7 +76,7 @@ def _read(response: Any, stream: ChatStream, release: str | None) -> str:
 
 def _report(user: FastHttpUser, name: str, answer: LoadAnswer) -> None:
     """Locust times a streamed request to its headers only; these are the times its tables should show."""
-    for kind, value in (("ttft", answer.ttft_ms), ("total", answer.total_ms)):
+    for kind, value in (("ttft", answer.stream.ttft_ms), ("total", answer.stream.total_ms)):
         if value is not None and not answer.error:
             user.environment.events.request.fire(
                 request_type=kind, name=name, response_time=value, response_length=0, exception=None, context={}

@@ -8,7 +8,7 @@ from typing import Any
 from sluice.core.atomic_files import write_json
 from sluice.release.gates import decide, load_gates
 from sluice.release.verdict import Verdict
-from sluice.rollout.load_measurements import figures_of, times_of_pairs
+from sluice.rollout.load_measurements import figures_of, pairs_of
 from sluice.rollout.load_test.stage import LoadStage
 
 VERDICTS = "gates of the load stage:"
@@ -26,7 +26,7 @@ def conclude(stage: LoadStage) -> list[Verdict]:
         "visits": [
             {"request_id": visit.request_id, "release": visit.release, "error": visit.error} for visit in visits
         ],
-        "pairs": times_of_pairs(stage.samples),
+        "pairs": [(stable.total_ms, canary.total_ms) for stable, canary in pairs_of(stage.samples)],
     }
     write_json(stage.out, document)
     return verdicts
