@@ -56,8 +56,8 @@ def charge(header: str | None, *, stable: str) -> Literal["canary", "stable"]:
 
 
 def figures_of(samples: Sequence[RequestSample]) -> dict[Target, dict[str, Measurement]]:
-    """error_rate, total_p50_ms, total_p95_ms, ttft_p50_ms, ttft_p95_ms and requests for canary, stable and router; for the
-    canary total_slowdown and ttft_slowdown: the median of its time divided by stable's for an answer as long.
+    """error_rate, total_p50_ms, total_p95_ms, ttft_p50_ms, ttft_p95_ms and requests for canary, stable and router; of
+    the canary total_slowdown and ttft_slowdown: the median of its time divided by stable's for an answer as long.
 
     canary and stable: errors over probes and visits, times over complete pairs of probes. router: over all visits.
     """
