@@ -2,7 +2,8 @@
 
 Each is a checkout of its repository (engine/docs/reference/workflow-tests.md says how it comes there); what is not in
 the folder is played as ever. Beside act they need what GitHub's runners have: node, a tool cache with Python, a git
-server that is GitHub's to them, a service for artifacts (artifact_service.py), and one for caches, which is act's own.
+server that is GitHub's to them, services for artifacts (artifact_service.py) and signing in to AWS
+(sign_in_service.py), and one for caches, which is act's own.
 """
 
 from __future__ import annotations
@@ -22,10 +23,18 @@ import pytest
 from unit.extras.registry.git_server import git_server
 from unit.github.fake_github import READER, WRITER
 from workflows.artifact_service import ArtifactService, artifact_service
+from workflows.sign_in_service import sign_in_service
 
 VARIABLE = "SLUICE_ACTIONS"
-# Those of which nothing is outside this machine: a signature needs Sigstore, a score is an image of Docker.
-_RUN_HERE = ("cache", "checkout", "download-artifact", "setup-python", "upload-artifact")
+# Those that need nothing outside this machine: a signature needs Sigstore, a score is an image of Docker.
+_RUN_HERE = (
+    "actions/cache",
+    "actions/checkout",
+    "actions/download-artifact",
+    "actions/setup-python",
+    "actions/upload-artifact",
+    "aws-actions/configure-aws-credentials",
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +61,9 @@ class RealActions:
 
 def real(owner: str, name: str) -> Path | None:
     """The folder with the code of an action, or None where it is played."""
-    place = Path(os.environ.get(VARIABLE, "/nowhere"), owner, name)
-    return place if owner == "actions" and name in _RUN_HERE and place.is_dir() else None
+    action = f"{owner}/{name}"
+    place = Path(os.environ.get(VARIABLE, "/nowhere"), action)
+    return place if action in _RUN_HERE and place.is_dir() else None
 
 
 @contextmanager
@@ -63,7 +73,7 @@ def real_actions(origin: Path, folder: Path, place: Path) -> Iterator[RealAction
     Args:
         origin: The repository that a server is to have.
         folder: Gets the server's repository and the tool cache.
-        place: Where artifacts lie.
+        place: Where artifacts lie, and the roles that were signed in as.
     """
     if VARIABLE not in os.environ:
         yield None
@@ -74,9 +84,13 @@ def real_actions(origin: Path, folder: Path, place: Path) -> Iterator[RealAction
     served.parent.mkdir(parents=True)
     subprocess.run(["git", "clone", "--quiet", "--bare", str(origin), str(served)], check=True)
     tools = _tool_cache(folder / "tools")
-    with git_server(folder / "served") as server, artifact_service(place / "artifacts") as artifacts:
+    with (
+        git_server(folder / "served") as server,
+        artifact_service(place / "artifacts") as artifacts,
+        sign_in_service(place / "assumed") as signs_in,
+    ):
         server.rights.update({WRITER: "write", READER: "read"})
-        environment = {"AGENT_TOOLSDIRECTORY": str(tools), **github_itself(server.url, server.certificate)}
+        environment = {"AGENT_TOOLSDIRECTORY": str(tools), **github_itself(server.url, server.certificate), **signs_in}
         yield RealActions(Path(os.environ[VARIABLE]), served, environment, artifacts)
 
 

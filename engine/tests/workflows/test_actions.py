@@ -20,6 +20,7 @@ from workflows.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
+SIGN_IN = "aws-actions/configure-aws-credentials"
 MADE = """\
 mkdir -p made/one/deep made/.hidden .dvc/cache .sluice/responses
 echo report > made/one/report.html
@@ -97,6 +98,15 @@ SAVES = (
     step("actions/cache/restore", "other", path=ONE, key="eval-1-1", restore_keys="eval-"),
     TOLD,
 )
+ROLE = {"role_to_assume": "arn:aws:iam::000000000000:role/a", "aws_region": "eu-west-1"}
+SEEN = 'echo "seen $WHEN ${AWS_SECRET_ACCESS_KEY:+secret} ${AWS_REGION:-nowhere}"'
+SIGN_INS = (
+    step(SIGN_IN, "handed", **ROLE, output_credentials=True, output_env_credentials=False),
+    {"run": SEEN, "env": {"WHEN": "handed"}},
+    step(SIGN_IN, "whole", **ROLE, role_duration_seconds=7200),
+    {"run": SEEN, "env": {"WHEN": "whole"}},
+    {"run": 'echo "same ${#KEY}"', "env": {"KEY": "${{ steps.handed.outputs.aws-secret-access-key }}"}},
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +114,7 @@ def run(bare: World) -> Run:
     """A workflow with one job for each kind of action."""
     jobs = {
         name: {"runs-on": "ubuntu-24.04", "steps": [step("actions/checkout"), *steps]}
-        for name, steps in (("artifacts", UPLOADS), ("caches", SAVES))
+        for name, steps in (("artifacts", UPLOADS), ("caches", SAVES), ("sign-in", SIGN_INS))
     }
     bare.scratch.branch("actions")
     written = yaml.safe_dump({"name": "ci", "on": "pull_request", "jobs": jobs}, width=1000)
@@ -150,6 +160,14 @@ def test_a_cache_is_found_by_its_key_or_a_beginning_and_by_its_paths(run: Run) -
     assert hits == {"cold": "", "near": "false", "exact": "true", "other": ""}
     assert found["near"]["outputs"]["cache-primary-key"] == "eval-2-1"
     assert {found[name]["outcome"] for name in ("first", "second", "nothing")} == {"success"}
+
+
+def test_credentials_are_in_the_variables_or_in_the_outputs_alone(bare: World, run: Run) -> None:
+    log = run.job("sign-in").log.splitlines()
+    assert [line for line in log if line.startswith("seen ")] == ["seen handed  nowhere", "seen whole secret eu-west-1"]
+    assert f"same {len('played-secret-access-key')}" in log
+    assert "played-secret-access-key" not in run.log
+    assert bare.kept("assumed") == [ROLE["role_to_assume"]] * 2
 
 
 @pytest.mark.skipif(VARIABLE not in os.environ, reason=f"{VARIABLE} names no folder with the code of actions")

@@ -84,9 +84,7 @@ def test_the_first_push_is_released_on_github_itself(fresh: World, first: str) -
 
 
 def test_a_page_that_is_merged_releases_nothing(fresh: World, merged: str) -> None:
-    fresh.scratch.branch("page-after")
-    fresh.scratch.edit(*PROMPT)
-    fresh.scratch.commit("A prompt")
+    fresh.scratch.git("checkout", "--quiet", "-B", "page-after", "merged")
     fresh.scratch.write("docs/set-up.md", "# Set up\n")
     fresh.scratch.commit("A page")
     run = fresh.release(number=32)
