@@ -3,7 +3,7 @@
 Calls, fields and their JSON are those of the client, @actions/artifact 6.2.1 (lib/internal/upload/upload-artifact.js,
 upload/blob-upload.js, find/list-artifacts.js, delete/delete-artifact.js, download/download-artifact.js): Twirp with
 names of the protocol's fields, and blocks of Azure's Blob Storage (Put Block, Put Block List, REST API 2025). A name
-that a run has already is refused by 409, in whichever attempt it came (apache/datafusion-comet, pull request 3723).
+that a run has already is refused by 409, in whichever attempt it came (actions/upload-artifact, issue 769).
 
 What is uploaded lies unpacked where the played actions put it, in `<folder>/<run>/<name>/`.
 """
