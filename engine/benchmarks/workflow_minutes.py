@@ -115,7 +115,9 @@ class Repository:
         if situation.change:
             name, old, new = situation.change
             path = self.root / name
-            path.write_text(path.read_text().replace(old, new, 1))
+            text = path.read_text()
+            assert old in text, f"{name}: no {old!r}, so the change would be none"
+            path.write_text(text.replace(old, new, 1))
         if situation.event == "push":  # a key of GitHub's that act refuses; no check reads the files there
             for path in (self.root / ".github" / "workflows").glob("*.yml"):
                 path.write_text(path.read_text().replace("  queue: max", "  # queue: max"))
@@ -207,7 +209,7 @@ def watch(words: list[str], root: Path, environment: Mapping[str, str], log: Pat
                 if "jobResult" in event:
                     found.seconds[job], found.results[job] = now - began[job], event["jobResult"]
                     print(f"  {job}: {event['jobResult']} after {now - began[job]:.0f} s", flush=True)
-                if job == "eval" and event.get("step") == "Compare with the base" and "stepResult" in event:
+                if job == "eval" and event.get("step") == "Comment" and "stepResult" in event:
                     found.comment = now - began[job]
         found.status = process.wait()
     finally:

@@ -12,12 +12,13 @@ from policy import Repository, faults
 from policy.files import expressions
 from policy.pins import ledger, used
 from policy.reach import reached
-from sluice.core.extras import FOLDER
+from sluice.core.extras import FOLDER, extras
 from sluice.github.job_plan import ENGINE, JOBS, jobs_for
 from sluice.jobs import compare_change as review
 from sluice.template.owned import OWNED, read_list
 
 ROOT = Path(__file__).resolve().parents[3]
+ACTIONS = "engine/tests/workflows/actions"  # what plays those of others
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,45 @@ def test_an_upload_may_be_repeated(github: Repository) -> None:
     assert uploads
     once = [step["with"] for _, step in uploads if step["with"].get("overwrite") is not True]
     assert [given["name"] for given in once if "github.run_attempt" not in given["name"]] == []
+    # What is not zipped is called as its file, and `overwrite` removes what `name` says (actions/upload-artifact#769).
+    raw = [step["with"] for _, step in uploads if step["with"].get("archive") is False]
+    assert raw or "pull_requests" not in extras()
+    assert [given for given in raw if given.get("name") != Path(given["path"]).name] == []
+
+
+def test_actions_are_given_what_they_take_and_give_what_is_read(github: Repository, root: Path) -> None:
+    """GitHub warns of an input that an action has not, and goes on; a misspelled output is empty."""
+    recorded = yaml.safe_load((root / ACTIONS / "recorded.yml").read_text())
+    known_versions = {(name, one.get("instead-of", one["version"])) for name, one in recorded.items()}
+    assert {(action, version) for action, _, version in ledger(github)} <= known_versions
+    wrong, given_to, outputs = [], 0, {}
+    for file, where, step, place in github.steps():
+        action = str(step.get("uses", "")).partition("@")[0]
+        if action in recorded:
+            known, given = recorded[action], set(step.get("with") or {})
+            given_to += len(given)
+            wrong += [f"{where}: {action} has no input {name}" for name in given - {*known["inputs"]}]
+            wrong += [f"{where}: {action} wants {name}" for name in {*known["required"]} - given]
+            outputs[file.name, *place[:-1], step.get("id")] = known["outputs"]
+    for file, where, step, place in github.steps():
+        for step_id, name in re.findall(r"steps\.([\w-]+)\.outputs\.([\w-]+)", str(step)):
+            known_ones = outputs.get((file.name, *place[:-1], step_id), [name])
+            wrong += [f"{where}: {step_id} has no output {name}"] * (name not in known_ones)
+    assert wrong == []
+    assert given_to > 20
+    assert len(outputs) > 5
+
+
+def test_what_plays_an_action_has_no_inputs_of_its_own(root: Path) -> None:
+    recorded = yaml.safe_load((root / ACTIONS / "recorded.yml").read_text())
+    played = {path.parent: yaml.safe_load(path.read_text()) for path in (root / ACTIONS).rglob("action.yml")}
+    assert played
+    for folder, action in played.items():
+        name = folder.relative_to(root / ACTIONS).as_posix()
+        ((_, real),) = [(key, one) for key, one in recorded.items() if key.partition("/")[2] == name]
+        assert {*action["inputs"]} <= {*real["inputs"]}, name
+        assert {*real["required"]} <= {key for key, one in action["inputs"].items() if one.get("required")}, name
+        assert {*action.get("outputs", {})} <= {*real["outputs"]}, name
 
 
 def test_what_holds_a_secret_is_in_an_environment(github: Repository) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 BIN = Path(sys.executable).parent
 # Exit status of zizmor: 11 informational, 12 low, 13 medium, 14 high.
-MEDIUM = 13
+INFORMATIONAL, MEDIUM = 11, 13
 SEEDED = """name: seeded
 on: push
 permissions: {}
@@ -33,7 +33,7 @@ def run(program: str, *words: str | Path, cwd: Path) -> subprocess.CompletedProc
 
 
 def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
-    return run("zizmor", "--offline", "--no-progress", "--persona", "pedantic", ".", cwd=folder)
+    return run("zizmor", "--offline", "--no-progress", "--persona", "auditor", ".", cwd=folder)
 
 
 def actionlint(*files: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -48,9 +48,9 @@ def seeded(tmp_path: Path) -> Path:
     return path
 
 
-def test_zizmor_finds_nothing_above_low(root: Path) -> None:
+def test_zizmor_finds_nothing_above_informational(root: Path) -> None:
     done = zizmor(root)
-    assert done.returncode < MEDIUM, done.stdout + done.stderr
+    assert done.returncode in (0, INFORMATIONAL), done.stdout + done.stderr
     assert "completed ./.github/workflows/ci.yml" in done.stderr
 
 

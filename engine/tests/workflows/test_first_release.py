@@ -20,6 +20,7 @@ from unit.extras.registry.registries import registry_server
 from unit.github.fake_github import READER, WRITER
 from workflows.act import HERE
 from workflows.evaluated import compare
+from workflows.real_actions import github_itself
 from workflows.scratch import REPOSITORY, Scratch
 from workflows.world import World, world
 
@@ -45,11 +46,12 @@ def fresh(scratch: Scratch, folder: Path, server: GitServer) -> Iterator[World]:
     with registry_server(folder / "registry") as registry, world(scratch, folder / "fresh", whole=False) as made:
         made.variables.clear()
         environment = {
+            **made.runner.environment,
+            **github_itself(server.url, server.certificate),
             "PLAYED_REGISTRY": f"127.0.0.1:{registry.port}",
-            "GITHUB_SERVER_URL": server.url,
-            "GIT_SSL_CAINFO": str(server.certificate),
         }
-        made.runner = replace(made.runner, environment={**made.runner.environment, **environment})
+        real = made.runner.real and replace(made.runner.real, served=folder / "served" / REPOSITORY)
+        made.runner = replace(made.runner, environment=environment, real=real)
         yield made
 
 
@@ -82,9 +84,7 @@ def test_the_first_push_is_released_on_github_itself(fresh: World, first: str) -
 
 
 def test_a_page_that_is_merged_releases_nothing(fresh: World, merged: str) -> None:
-    fresh.scratch.branch("page-after")
-    fresh.scratch.edit(*PROMPT)
-    fresh.scratch.commit("A prompt")
+    fresh.scratch.git("checkout", "--quiet", "-B", "page-after", "merged")
     fresh.scratch.write("docs/set-up.md", "# Set up\n")
     fresh.scratch.commit("A page")
     run = fresh.release(number=32)

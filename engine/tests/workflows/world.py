@@ -16,6 +16,7 @@ from workflows.act import Run, Runner
 from workflows.coverage import Step, began, declared
 from workflows.gate import opened
 from workflows.inlined import write_inlined
+from workflows.real_actions import real_actions
 from workflows.scratch import REPOSITORY, ROOT, Scratch, dispatched, pull_request, pushed
 
 ENVIRONMENTS = ("staging", "production")
@@ -168,5 +169,7 @@ def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[Wor
             variables |= {"AWS_ROLE_ARN": "arn:aws:iam::000000000000:role/played", "AWS_REGION": "us-east-1"}
             variables |= {"AWS_EVALUATION_ROLE_ARN": "arn:aws:iam::000000000000:role/evaluation"}
             variables |= {"SLUICE_TRAIN_ON": "sagemaker"}
-        runner = Runner(scratch.root, folder / "home", place, environment)
+        real = stack.enter_context(real_actions(scratch.origin, folder, place))
+        environment |= real.environment if real else {}
+        runner = Runner(scratch.root, folder / "home", place, environment, real)
         yield World(scratch, github, clusters, runner, variables)

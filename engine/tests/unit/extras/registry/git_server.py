@@ -107,8 +107,8 @@ def _pair(folder: Path) -> tuple[Path, Path]:
     name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "git.test")]), datetime.now(UTC)
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     made = made.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    signed = made.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    names = x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("github.localhost")
+    signed = made.add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256())
     files = folder / "git.key", folder / "git.pem"
     kind = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     files[0].write_bytes(key.private_bytes(serialization.Encoding.PEM, *kind))
