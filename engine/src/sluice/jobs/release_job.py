@@ -195,6 +195,9 @@ def _champion_results(
         pipeline_progress.show(0.0, "scoring the champion's answers by the metrics of today", force=True)
         bundle = draft_bundle(workspace, adapter=draft_adapter(workspace))
         rescore_results(workspace, bundle, stored)
+    else:
+        return stored
+    write_report(stored.parent, live=True)
     return stored
 
 

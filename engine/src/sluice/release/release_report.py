@@ -2,7 +2,8 @@
 
 `write_report(folder)` reads what lies in the release folder and writes report.html beside it: the page of a comparison,
 made again from the records and numbers that decided, with gates, canary and training around it. A missing part, such as
-a rehearsal, is mentioned. Texts of the model and of the data are escaped; the page loads nothing.
+a rehearsal, is mentioned. Texts of the model and of the data are escaped; the page loads nothing. What extras write
+about a release, such as its checksums, is written after it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from sluice.core.atomic_files import read_json, read_jsonl, write_atomic
 from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
 from sluice.evaluation.case_changes import changes_of
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.paired_cases import gather, pair
@@ -75,6 +77,8 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
         notes=notes,
     )
     write_atomic(folder / FILE, shown)
+    for follow in hooks("release_written").values():
+        follow(folder)
     return folder / FILE
 
 
