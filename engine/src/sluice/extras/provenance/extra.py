@@ -11,11 +11,18 @@ EXTRA = Extra(
         "release_written": "write_provenance:write_provenance",
         "verify_release": "checksums:check_checksums",
     },
+    files=("engine/docs/decisions/provenance.md", "engine/docs/reference/provenance.md"),
     entries={
         ".github/workflows/release.yml": (
             "jobs > sign > steps > name=Fetch the release",
             "jobs > sign > steps > name=Where its other files come from",
             "jobs > sign > steps > name=What the release is made of",
         ),
+    },
+    lines={
+        "SECURITY.md": ("| a score, a verdict or a date that was changed later |",),
+        "engine/docs/README.md": ("(reference/provenance.md)",),
+        "engine/docs/decisions/README.md": ("(provenance.md)",),
+        "engine/docs/reference/record.md": ("is a check of the part `provenance`",),
     },
 )
