@@ -122,9 +122,7 @@ def _gate_rows(manifest: Manifest, rehearsal: Mapping[str, Any], *, compared: bo
     """Stage and verdict. Metrics that passed are in the table of the comparison, where there is one."""
     rows = [("evaluation", one) for one in manifest.gates if not (compared and one.passed and _compares(one))]
     for step in rehearsal.get("steps", []):
-        rows += [
-            (f"canary at {step.get('weight')} %", Verdict.model_validate(gate)) for gate in step.get("gates") or []
-        ]
+        rows += [(f"canary at {step.get('weight')} %", Verdict.model_validate(one)) for one in step.get("gates") or []]
     return rows
 
 
@@ -134,9 +132,7 @@ def _canary(rehearsal: Mapping[str, Any]) -> dict[str, Any]:
     analyses = [step for step in rehearsal.get("steps", []) if step.get("kind") == "analysis"]
     bands = [(one["started_s"], one["seconds"], one.get("verdict"), one.get("verdict") == "passed") for one in analyses]
     end = max([start + seconds for start, seconds, *_ in bands] + [time for time, _ in weights[-1:]], default=0.0)
-    stairs = [
-        point for (at, share), (until, _) in pairwise([*weights, (end, 0)]) for point in ((at, share), (until, share))
-    ]
+    stairs = [point for (at, share), (to, _) in pairwise([*weights, (end, 0)]) for point in ((at, share), (to, share))]
     times = []
     for name, title in (("total_p50_ms", "median"), ("total_p95_ms", "p95")):
         rows = []
