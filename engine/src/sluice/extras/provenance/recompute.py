@@ -53,9 +53,16 @@ def recompute(workspace: Workspace, folder: Path) -> list[VerificationResult]:
         One result for the rows, the scores, what of them could not be recomputed, the figures, and the verdicts.
 
     Raises:
-        SluiceError: A file cannot be read at all.
+        SluiceError: A file cannot be read, or holds something else.
     """
-    manifest = load(folder)
+    try:
+        return _recompute(workspace, folder, load(folder))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        where = f"{folder / 'evaluation'}: not the records of an evaluation ({error!r})"
+        raise SluiceError(where, remedy="`sluice release verify` names the file that was changed") from error
+
+
+def _recompute(workspace: Workspace, folder: Path, manifest: Manifest) -> list[VerificationResult]:
     summary, cases = read_json(folder / _SUMMARY), read_jsonl(folder / _CASES)
     known = {row.id: row for row in load_rows(folder / JUDGING_CASES)}
     if faults := _faults_of_rows(manifest, summary, cases, known):

@@ -19,6 +19,7 @@ import pytest
 from sluice.cli import main
 from sluice.core.atomic_files import read_json, read_jsonl, write_json, write_jsonl
 from sluice.core.digests import digest_of_file
+from sluice.core.errors import SluiceError
 from sluice.extras.provenance import recompute as recomputing
 from sluice.extras.provenance.checksums import check_checksums, write_checksums
 from sluice.extras.provenance.recompute import recompute
@@ -219,6 +220,12 @@ def test_scores_that_need_a_model_which_is_not_here_are_not_verified(forge: Forg
 
     found = forge(in_row("evaluation/cases.jsonl", 3, change))["scores by models"]
     assert (found.result, found.reason.partition(":")[0]) == ("not verified", "answer_similarity")
+
+
+@pytest.mark.parametrize("key", ["answer", "errors"])
+def test_records_of_another_form_are_an_error_for_people(forge: Forge, key: str) -> None:
+    with pytest.raises(SluiceError, match="not the records of an evaluation"):
+        forge(in_row("evaluation/cases.jsonl", 3, lambda case: case.pop(key)))
 
 
 def test_a_first_release_has_no_verdicts_to_recompute(made: MadeRelease) -> None:
