@@ -19,6 +19,7 @@ from sluice.cli.common import (
     record_of,
 )
 from sluice.core.errors import CanaryStopped, GateFailed, ValidationErrors
+from sluice.core.extras import hooks
 from sluice.core.workspace import Workspace
 
 ARTEFACTS = "SLUICE_ARTEFACTS"  # so that a pod's manifest names the artifact store once
@@ -96,6 +97,7 @@ def release_verify(
     store = shared_artifact_store(os.environ) if shared_address(os.environ) else None
     attestation = check_attestation(folder, os.environ, signed=attested is not False)
     checks = [check_folder(folder), check_artifact_store(store, workspace, folder), attestation]
+    checks += [check(folder) for check in hooks("verify_release").values()]
     if judged:
         checks.append(check_champion(manifest, record_of(workspace, judged)))
     for check in checks:

@@ -84,9 +84,7 @@ def require_rows(rows: Sequence[Row]) -> None:
     contradicts itself), and SluiceError when there is no row."""
     if not rows:
         raise SluiceError("the evaluation set is empty", remedy="a verdict needs cases: add rows to data/eval.jsonl")
-    faults = [
-        f"{name!r}: {times} rows have this id" for name, times in Counter(r.id for r in rows).items() if times > 1
-    ]
+    faults = [f"{name!r}: {uses} rows have this id" for name, uses in Counter(r.id for r in rows).items() if uses > 1]
     contradicting = [row.id for row in rows if row.doc_ids and not row.answerable]
     faults += [f"{name!r}: it has no answers (decline) but names documents" for name in contradicting]
     if faults:

@@ -42,11 +42,17 @@ def aggregate(metric: Metric, scores: Sequence[float]) -> float | None:
 
 
 def summarise(rows: Sequence[Row], cases: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> dict[str, Any]:
-    """summary.json: {cases_digest, cases, metrics, labels, assertions}, each of the last three by name.
+    """What summary.json says.
 
-    metrics: {value, samples, errors, unit, direction, aggregate}; labels: {counts: {word: number}, samples, errors};
-    assertions: {share, passed, samples, errors, unit, direction, aggregate}. `value` and `share` are None without
-    samples.
+    Args:
+        rows: what was asked.
+        cases: a record for each answer.
+        metrics: those that were applied.
+
+    Returns:
+        {cases_digest, cases, metrics, labels, assertions}, each of the last three by name. metrics: {value, samples,
+        errors, unit, direction, aggregate}; labels: {counts: {word: number}, samples, errors}; assertions: {share,
+        passed, samples, errors, unit, direction, aggregate}. `value` and `share` are None without samples.
     """
     summary: dict[str, Any] = {"metrics": {}, "labels": {}, "assertions": {}}
     for metric in metrics:

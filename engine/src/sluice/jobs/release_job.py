@@ -193,8 +193,10 @@ def _champion_results(
         evaluate(workspace, pipeline_progress, "--release", live.id, "--out", str(stored))
     elif theirs.get("scored_by") != mine.get("scored_by"):
         pipeline_progress.show(0.0, "scoring the champion's answers by the metrics of today", force=True)
-        bundle = draft_bundle(workspace, adapter=draft_adapter(workspace))
-        rescore_results(workspace, bundle, stored)
+        rescore_results(workspace, draft_bundle(workspace, adapter=draft_adapter(workspace)), stored)
+    else:
+        return stored
+    write_report(stored.parent, live=True)
     return stored
 
 

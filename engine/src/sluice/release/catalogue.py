@@ -19,12 +19,10 @@ from sluice.core.settings import Settings
 from sluice.core.workspace import Workspace
 from sluice.release.append_log import AppendLog
 from sluice.release.artifact_store import ArtifactStore, fetch_artifact
-from sluice.release.manifest import Manifest, ReleaseId, Sha256, load, plain_paths, verify
+from sluice.release.manifest import FILE, Manifest, ReleaseId, Sha256, load, plain_paths, verify
 from sluice.release.transfer import TransferResult, fetch, push
 
 FOLDER = "record/releases"
-# Written before a release is put into the artifact store; what is written later belongs to one run.
-_MAKING = ("evaluation/*.json*", "training.json", "report.html")
 
 
 class CatalogueEntry(Settings):
@@ -75,7 +73,8 @@ def enter(
         commit: What it was made of; empty for none.
         baseline: It is the untouched model.
     """
-    papers = {path.relative_to(folder).as_posix(): path for name in _MAKING for path in sorted(folder.glob(name))}
+    there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    papers = {name: path for name, path in there.items() if name not in (FILE, *moved.manifest.files)}
     making = {name: digest_of_file(path) for name, path in papers.items()}
     for name, digest in making.items():
         if not store.has(digest):

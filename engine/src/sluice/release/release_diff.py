@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sluice.core.html_theme import page_environment
 from sluice.release import templates
 from sluice.release.gates import number
 from sluice.release.manifest import Manifest
@@ -62,19 +63,12 @@ def compare_releases(before: tuple[Manifest, Path] | None, after: tuple[Manifest
 
 def markdown(difference: ReleaseDiff) -> str:
     """For people, on GitHub and in a terminal. Texts of prompts and settings are shown as code, whatever they hold."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    pages = Environment(
-        loader=FileSystemLoader(Path(templates.__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
+    pages = page_environment(Path(templates.__file__).parent, escape=False)
     pages.filters["figure"] = lambda value: "–" if value is None else number(value)
     pages.filters["digest"] = lambda value: "–" if value is None else f"`{value[:_DIGITS]}`"
     # As code on one line: names of cases are in it, which anybody may have written.
     pages.filters["code"] = lambda text: "`" + re.sub(r"[|`\s]+", " ", text).strip() + "`"
-    whole = pages.get_template("notes.md.j2").render(vars(difference))
+    whole = pages.get_template("notes.md.j2").render(vars(difference)) + "\n"
     for name, text in difference.texts.items():
         block = _block(name, text)
         if len(whole) + len(block) > _LONGEST:

@@ -2,7 +2,8 @@
 
 `write_report(folder)` reads what lies in the release folder and writes report.html beside it: the page of a comparison,
 made again from the records and numbers that decided, with gates, canary and training around it. A missing part, such as
-a rehearsal, is mentioned. Texts of the model and of the data are escaped; the page loads nothing.
+a rehearsal, is mentioned. Texts of the model and of the data are escaped; the page loads nothing. What extras write
+about a release, such as its checksums, is written after it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from sluice.core.atomic_files import read_json, read_jsonl, write_atomic
 from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
 from sluice.evaluation.case_changes import changes_of
 from sluice.evaluation.comparison_result import Comparison
 from sluice.evaluation.paired_cases import gather, pair
@@ -75,6 +77,8 @@ def write_report(folder: Path, *, live: bool = False) -> Path:
         notes=notes,
     )
     write_atomic(folder / FILE, shown)
+    for follow in hooks("release_written").values():
+        follow(folder)
     return folder / FILE
 
 
@@ -118,9 +122,7 @@ def _gate_rows(manifest: Manifest, rehearsal: Mapping[str, Any], *, compared: bo
     """Stage and verdict. Metrics that passed are in the table of the comparison, where there is one."""
     rows = [("evaluation", one) for one in manifest.gates if not (compared and one.passed and _compares(one))]
     for step in rehearsal.get("steps", []):
-        rows += [
-            (f"canary at {step.get('weight')} %", Verdict.model_validate(gate)) for gate in step.get("gates") or []
-        ]
+        rows += [(f"canary at {step.get('weight')} %", Verdict.model_validate(one)) for one in step.get("gates") or []]
     return rows
 
 
@@ -130,9 +132,7 @@ def _canary(rehearsal: Mapping[str, Any]) -> dict[str, Any]:
     analyses = [step for step in rehearsal.get("steps", []) if step.get("kind") == "analysis"]
     bands = [(one["started_s"], one["seconds"], one.get("verdict"), one.get("verdict") == "passed") for one in analyses]
     end = max([start + seconds for start, seconds, *_ in bands] + [time for time, _ in weights[-1:]], default=0.0)
-    stairs = [
-        point for (at, share), (until, _) in pairwise([*weights, (end, 0)]) for point in ((at, share), (until, share))
-    ]
+    stairs = [point for (at, share), (to, _) in pairwise([*weights, (end, 0)]) for point in ((at, share), (to, share))]
     times = []
     for name, title in (("total_p50_ms", "median"), ("total_p95_ms", "p95")):
         rows = []

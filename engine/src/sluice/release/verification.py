@@ -125,10 +125,9 @@ def check_attestation(
     except subprocess.TimeoutExpired:
         return VerificationResult("attestation", "not verified", f"{gh} gave no answer in {_SECONDS} s")
     said = next(iter(done.stderr.strip().splitlines()[-1:]), f"{gh} ended with {done.returncode}")
-    if done.returncode == _NOT_SIGNED_IN:
-        return VerificationResult("attestation", "not verified", said)
     if done.returncode:
-        return VerificationResult("attestation", "failed", said)
+        unasked = done.returncode == _NOT_SIGNED_IN
+        return VerificationResult("attestation", "not verified" if unasked else "failed", said)
     return VerificationResult("attestation", "verified", f"made by {WORKFLOW} of {repository}")
 
 

@@ -30,7 +30,7 @@ _REASONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "programs look for them at the top (make, pre-commit, git, buildah, the machine that runs the tests)",
-        ("Makefile", ".pre-commit-config.yaml", ".gitattributes", ".containerignore", ".ci/run"),
+        ("Makefile", ".pre-commit-config.yaml", ".gitattributes", ".containerignore", ".ci/run", ".gitleaks.toml"),
     ),
     (
         "DVC looks for them here, and its stages are the engine's; their numbers, pipelines/params.yaml, are yours",

@@ -115,6 +115,7 @@ def test_the_champion_s_answers_are_brought_to_the_cases_and_metrics_of_today(
     monkeypatch.setattr(road, "evaluate", lambda *words: done.append(("asks again", *words[2:])))
     monkeypatch.setattr(road, "draft_bundle", lambda *_, **__: "bundle")
     monkeypatch.setattr(road, "rescore_results", lambda *words: done.append(("scores again", *words[1:])))
+    monkeypatch.setattr(road, "write_report", lambda folder, *, live: done.append(("reports", folder, live)))
     pipeline_progress = SimpleNamespace(show=lambda *_, **__: None)
     found = road._champion_results(workspace, pipeline_progress, live, workspace.build / "evaluation")  # type: ignore[arg-type]
     assert found == stored
@@ -122,7 +123,10 @@ def test_the_champion_s_answers_are_brought_to_the_cases_and_metrics_of_today(
         done
         == {
             "nothing": [],
-            "scores again": [("scores again", "bundle", stored)],
-            "asks again": [("asks again", "--release", live.id, "--out", str(stored))],
+            "scores again": [("scores again", "bundle", stored), ("reports", stored.parent, True)],
+            "asks again": [
+                ("asks again", "--release", live.id, "--out", str(stored)),
+                ("reports", stored.parent, True),
+            ],
         }[does]
     )

@@ -26,6 +26,7 @@ _BRINGS = {
     # Its name is the label that components/monitoring has: Prometheus looks at nothing else.
     "monitoring.coreos.com": "helm install prometheus prometheus-community/kube-prometheus-stack -n monitoring",
     "external-secrets.io": "helm install external-secrets external-secrets/external-secrets -n external-secrets",
+    "policies.kyverno.io": "helm install kyverno kyverno/kyverno -n kyverno --create-namespace",
     "postgresql.cnpg.io": "helm install cnpg cnpg/cloudnative-pg -n cnpg-system --create-namespace",
 }
 # engine/docs/reference/deployment.md, "Rights"; what an overlay renders is added to these.

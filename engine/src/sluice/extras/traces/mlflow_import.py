@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 
 from sluice.core.errors import SluiceError
-from sluice.core.tracking import open_tracking, tracking_uri
+from sluice.core.tracking import open_tracking, store_uri, tracking_uri
 from sluice.core.workspace import Workspace
 from sluice.extras.traces.spool_reader import parse_json_line, waiting
 from sluice.serving.telemetry.spans import FEEDBACK, TENANT
@@ -54,6 +54,8 @@ def push(workspace: Workspace, experiment: str) -> TraceImport:
         from sqlalchemy.exc import SQLAlchemyError
 
         uri = tracking_uri(workspace)
+        if uri == store_uri(workspace):  # as the files they come from: traces may hold what people wrote
+            Path(uri.removeprefix("sqlite:///")).chmod(0o600)
         try:
             for path in waiting(folder):
                 _push_file(path, TracingClient(uri), experiment_id, done)

@@ -52,6 +52,8 @@ def test_traces_and_scores_can_be_read_back(serve: Serve, tmp_path: Path, facts:
     (folder / "0-broken.jsonl").write_bytes(b"{]\n[]\n")
 
     done = push(Workspace(tmp_path), "service")
+    store = Workspace(tmp_path).state / "mlflow.db"
+    assert store.stat().st_mode & 0o777 == 0o600  # it may hold what people wrote
     assert (done.files, done.traces, done.scores, done.broken, done.orphans) == (2, 2, 1, 2, 1)
     assert list(folder.iterdir()) == []
 

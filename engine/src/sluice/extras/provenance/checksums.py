@@ -1,0 +1,81 @@
+"""SHA256SUMS of a release: one line for every file in its folder, as `sha256sum --check` reads it.
+
+release.json pins what serves. This pins what decided about it too - answers, scores, the champion's, training,
+rehearsal, statements, bill of materials, report - and release.json itself with its date.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+from sluice.core.atomic_files import write_atomic
+from sluice.core.digests import digest_of_file
+from sluice.release.verification import VerificationResult
+
+FILE = "SHA256SUMS"
+# Written by a run that watched a release which was made, and closed, on another machine.
+_LATER = {"rehearsal.json", "stages.json", "report.html"}
+_LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>\S.*)")
+
+
+def write_checksums(folder: Path) -> None:
+    """Closes a release: writes SHA256SUMS anew over what is in its folder."""
+    write_atomic(folder / FILE, _lines({name: digest_of_file(folder / name) for name in _files(folder)}))
+
+
+def check_checksums(folder: Path) -> VerificationResult:
+    """Every file of a release against its SHA256SUMS; a check of `sluice release verify`.
+
+    Args:
+        folder: Of the release.
+    """
+    if not (folder / FILE).is_file():
+        return VerificationResult("checksums", "not verified", f"the release has no {FILE}")
+    if faults := faults_of_checksums(folder):
+        return VerificationResult("checksums", "failed", "; ".join(faults))
+    return VerificationResult("checksums", "verified", f"{len(_files(folder))} files")
+
+
+def faults_of_checksums(folder: Path) -> list[str]:
+    """What is not as SHA256SUMS says: files that changed, are missing or were added, and lines that are none.
+
+    Args:
+        folder: Of the release, with SHA256SUMS in it.
+
+    Returns:
+        One line for each fault, with the file's name.
+    """
+    text = (folder / FILE).read_bytes().decode("utf-8", "replace")
+    listed: dict[str, str] = {}
+    faults = []
+    for number, line in enumerate(text.splitlines(), 1):
+        found = _LINE.fullmatch(line)
+        if found is None or not _inside(found["name"]):
+            faults.append(f"{FILE}:{number}: not a line of sha256sum")
+        else:
+            listed[found["name"]] = found["digest"]
+    there = _files(folder)
+    for name, digest in listed.items():
+        if name not in there:
+            faults.append(f"{name}: missing")
+        elif (found_digest := digest_of_file(folder / name)) != digest:
+            faults.append(f"{name}: sha256 is {found_digest[:16]}…, {FILE} has {digest[:16]}…")
+    faults += [f"{name}: not in {FILE}" for name in sorted(there - listed.keys() - _LATER)]
+    if not faults and text != _lines(listed):
+        faults.append(f"{FILE}: lines are repeated, out of order or not as sha256sum writes them")
+    return faults
+
+
+def _lines(digests: dict[str, str]) -> str:
+    return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
+
+
+def _files(folder: Path) -> set[str]:
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    return found - {FILE}
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name

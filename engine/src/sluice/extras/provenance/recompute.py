@@ -1,0 +1,220 @@
+"""Recomputes a release's scores from its recorded answers, its figures from the scores, and its verdicts from the
+figures, offline. No model is asked. `sluice release recompute` runs it.
+
+Where a figure agrees, that proves it, whoever computes it. Where one differs, and the code or the libraries of the
+metrics are not those that the release was scored with, nothing is said of it: it is not verified.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache as once
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sluice.core.atomic_files import read_json, read_jsonl
+from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.workspace import Workspace
+from sluice.data.rows import Row, load_rows
+from sluice.evaluation.metric_batching import MetricBatcher
+from sluice.evaluation.output import Metric
+from sluice.evaluation.recorded_scores import metrics_digest
+from sluice.evaluation.registry import MetricResources, make_metrics
+from sluice.evaluation.scoring import rescore, run_metrics
+from sluice.evaluation.summary import cases_digest, flat_figures, summarise
+from sluice.llm.model_files import ensure, load_models
+from sluice.release.decision import decide_release
+from sluice.release.manifest import JUDGING_CASES, JUDGING_GATES, Manifest, load
+from sluice.release.staging import CHAMPION_CASES, CHAMPION_SUMMARY
+from sluice.release.verification import VerificationResult
+from sluice.retrieval.embedder import Embedder
+
+_CASES, _SUMMARY, _FIGURES = (f"evaluation/{name}" for name in ("cases.jsonl", "summary.json", "metrics.json"))
+_KINDS = ("scores", "labels", "assertions", "errors")  # of a case
+_SUMMARISED = ("metrics", "labels", "assertions")
+_SAME = 1e-9
+_TENTH_MS = 0.051  # a record holds times to a tenth of a millisecond, scores hold them whole
+_MODELS_SAME = 1e-3  # what another processor may make of the same vectors
+_SHOWN = 12
+
+
+def recompute(workspace: Workspace, folder: Path) -> list[VerificationResult]:
+    """Recomputes what a release was judged by.
+
+    Args:
+        workspace: Whose cache has the embedder that some metrics use.
+        folder: Of the release.
+
+    Returns:
+        One result for the rows, the scores, what of them could not be recomputed, the figures, and the verdicts.
+
+    Raises:
+        SluiceError: A file cannot be read, or holds something else.
+    """
+    try:
+        return _recompute(workspace, folder, load(folder))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        where = f"{folder / 'evaluation'}: not the records of an evaluation ({error!r})"
+        raise SluiceError(where, remedy="`sluice release verify` names the file that was changed") from error
+
+
+def _recompute(workspace: Workspace, folder: Path, manifest: Manifest) -> list[VerificationResult]:
+    summary, cases = read_json(folder / _SUMMARY), read_jsonl(folder / _CASES)
+    known = {row.id: row for row in load_rows(folder / JUDGING_CASES)}
+    if faults := _faults_of_rows(manifest, summary, cases, known):
+        return [_result("rows", "", faults)]  # nothing can be scored against other rows
+    rows = [known[name] for name in dict.fromkeys(case["id"] for case in cases)]
+    found = [_result("rows", f"{len(rows)} rows", [])]
+    other_code = summary.get("scored_by") != metrics_digest()
+    scored = {name for kind in _SUMMARISED for name in summary.get(kind, {})}
+    scored |= {name for case in cases for kind in _KINDS[:3] for name in case.get(kind, {})}
+    with _metrics(workspace, folder) as every:
+        metrics = tuple(metric for metric in every if metric.name in scored)
+        faults, count = _faults_of_scores(rows, cases, metrics)
+        found.append(_result("scores", f"{count} of {len(cases)} answers", faults, other_code))
+        if absent := sorted(scored - {metric.name for metric in metrics}):
+            why = f"{', '.join(absent)}: the judge is not asked, an embedder that is not in the cache not fetched"
+            found.append(VerificationResult("scores by models", "not verified", why))
+        faults = _faults_of_figures(folder, manifest, summary, summarise(rows, cases, metrics))
+    found.append(_result("figures", f"{len(flat_figures(summary))} figures", faults, other_code))
+    return [*found, _verdicts(folder, manifest, other_code)]
+
+
+@contextmanager
+def _metrics(workspace: Workspace, folder: Path) -> Iterator[tuple[Metric, ...]]:
+    """Those that need no network: without the judge, and without an embedder that is not here."""
+    embed = load_models(folder / "config" / "models.yaml").embed
+    with ExitStack() as opened:
+        vectors = None
+        if all(path.is_file() for path in embed.cached(workspace.cache)):
+            embedder = once(lambda: opened.enter_context(Embedder(ensure(embed, workspace.cache))))
+            vectors = MetricBatcher(lambda texts: embedder().embed(texts))
+        yield make_metrics(MetricResources(vectors))
+
+
+def _faults_of_rows(
+    manifest: Manifest, summary: Mapping[str, Any], cases: Sequence[Mapping[str, Any]], known: Mapping[str, Row]
+) -> list[str]:
+    faults = []
+    for case in cases:
+        row = known.get(case.get("id", ""))
+        if row is None:
+            faults.append(f"{_CASES}: row {case.get('id')}: not in {JUDGING_CASES}")
+            continue
+        wanted = {"question": row.question, "expected": list(row.answers), "tags": list(row.tags)}
+        faults += [
+            f"{_CASES}: row {row.id}: {key} is not that of {JUDGING_CASES}"
+            for key, value in wanted.items()
+            if case.get(key) != value
+        ]
+    if faults:
+        return faults
+    digest = cases_digest([known[name] for name in dict.fromkeys(case["id"] for case in cases)])
+    said = {_SUMMARY: summary.get("cases_digest"), "release.json": manifest.evaluation.cases_digest}
+    return [
+        f"{place}: cases_digest is {str(one)[:16]}…, that of the rows is {digest[:16]}…"
+        for place, one in said.items()
+        if one != digest
+    ]
+
+
+def _faults_of_scores(
+    rows: Sequence[Row], cases: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]
+) -> tuple[list[str], int]:
+    """Results that the recorded answer does not have by these metrics, and how many answers were scored."""
+    again = rescore(cases, rows, partial(run_metrics, metrics=metrics))
+    by_name = {metric.name: metric for metric in metrics}
+    faults = []
+    for case, scored in zip(cases, again, strict=True):
+        for kind in _KINDS:
+            for name in sorted({*case.get(kind, {}), *scored.get(kind, {})} & by_name.keys()):
+                was, now = case.get(kind, {}).get(name), scored.get(kind, {}).get(name)
+                if not _same(was, now, _tolerance(by_name[name])):
+                    where = f"{_CASES}: row {case['id']}, trial {case.get('trial', 0)}: {name} is {was}"
+                    faults.append(f"{where}, recomputed {now}")
+    return faults, sum(case.get("status", "answered") == "answered" for case in cases)
+
+
+def _faults_of_figures(
+    folder: Path, manifest: Manifest, summary: Mapping[str, Any], again: Mapping[str, Any]
+) -> list[str]:
+    """Figures that do not follow from the scores, and files that disagree about them."""
+    faults = []
+    if summary["cases"] != again["cases"]:
+        faults.append(f"{_SUMMARY}: cases is {summary['cases']}, there are {again['cases']}")
+    for kind in _SUMMARISED:
+        for name, figure in again[kind].items():
+            said = summary.get(kind, {}).get(name, {})
+            faults += [
+                f"{_SUMMARY}: {name}: {key} is {said.get(key)}, recomputed {value}"
+                for key, value in figure.items()
+                if not _same(said.get(key), value, _SAME)
+            ]
+    figures = flat_figures(summary)
+    pinned = {name: metric["value"] for name, metric in summary["metrics"].items()}
+    for place, said, wanted in (
+        (_FIGURES, read_json(folder / _FIGURES), figures),
+        ("release.json", manifest.evaluation.metrics, pinned),
+    ):
+        faults += [
+            f"{place}: {name} is {said.get(name)}, {_SUMMARY} has {wanted.get(name)}"
+            for name in sorted({*said, *wanted})
+            if name not in said or name not in wanted or not _same(said[name], wanted[name], _SAME)
+        ]
+    return faults
+
+
+def _verdicts(folder: Path, manifest: Manifest, other_code: bool) -> VerificationResult:
+    if manifest.parent is None and not manifest.gates:
+        return VerificationResult("verdicts", "not verified", "the first release is judged by no gate")
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            champion = Path(scratch)
+            for name, kept in (("summary.json", CHAMPION_SUMMARY), ("cases.jsonl", CHAMPION_CASES)):
+                (champion / name).symlink_to((folder / "evaluation" / kept).resolve())
+            again = decide_release(folder / JUDGING_GATES, folder / "evaluation", champion)
+    except SluiceError as error:
+        return _result("verdicts", "", _lines(error))
+    said, now = ({verdict.gate: verdict.model_dump() for verdict in some} for some in (manifest.gates, again))
+    faults = [f"release.json: gate {name}: not decided by {JUDGING_GATES}" for name in sorted(said.keys() - now)]
+    faults += [f"release.json: gate {name}: missing" for name in sorted(now.keys() - said)]
+    faults += [
+        f"release.json: gate {name}: {key} is {said[name][key]}, recomputed {now[name][key]}"
+        for name in sorted(said.keys() & now)
+        for key in now[name]
+        if not _same(said[name][key], now[name][key], _SAME)
+    ]
+    return _result("verdicts", f"{len(again)} verdicts", faults, other_code)
+
+
+def _result(what: str, looked_at: str, faults: Iterable[str], other_code: bool = False) -> VerificationResult:
+    found = list(faults)
+    if not found:
+        return VerificationResult(what, "verified", looked_at)
+    said = "; ".join(found[:_SHOWN]) + (f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+    if other_code:
+        return VerificationResult(what, "not verified", f"scored by other code or libraries than are here: {said}")
+    return VerificationResult(what, "failed", said)
+
+
+def _tolerance(metric: Metric) -> float:
+    if metric.needs == "clock":
+        return _TENTH_MS
+    return _MODELS_SAME if metric.needs == "model" or metric.resources else _SAME
+
+
+def _same(was: Any, now: Any, tolerance: float) -> bool:
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (was, now))
+    if numbers and math.isfinite(was) and math.isfinite(now):
+        return math.isclose(was, now, rel_tol=_SAME, abs_tol=tolerance)
+    if isinstance(was, list | tuple) and isinstance(now, list | tuple):
+        return list(was) == list(now)
+    return bool(was == now)
+
+
+def _lines(error: SluiceError) -> list[str]:
+    return list(error.faults) if isinstance(error, ValidationErrors) else [error.message.replace("\n", " ")]

@@ -1,0 +1,37 @@
+"""What .gitleaks.toml lets pass is what is there, and no more.
+
+gitleaks itself is no part of the set-up: a fork's scanner reads the file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+FOUND = {
+    "engine/schemas/cluster/sources.yaml": "external-secrets.io_externalsecrets.yaml: ",
+    "engine/tests/unit/extras/finetune/test_checkpoints.py": "KEY = ",
+}
+
+
+def test_each_entry_is_of_one_line_that_a_scanner_reports(root: Path) -> None:
+    document = tomllib.loads((root / ".gitleaks.toml").read_text())
+    assert document["extend"] == {"useDefault": True}
+    assert {one["regexTarget"] for one in document["allowlists"]} == {"line"}
+    patterns = [re.compile(pattern) for one in document["allowlists"] for pattern in one["regexes"]]
+    passed = {}
+    for name, begins in FOUND.items():
+        lines = (root / name).read_text().splitlines()
+        passed[name] = [line for line in lines if any(pattern.search(line) for pattern in patterns)]
+        assert [begins in line for line in passed[name]] == [True]
+    assert sum(map(len, passed.values())) == len(patterns)
+
+
+def test_other_values_are_still_reported(root: Path) -> None:
+    patterns = [
+        re.compile(pattern)
+        for one in tomllib.loads((root / ".gitleaks.toml").read_text())["allowlists"]
+        for pattern in one["regexes"]
+    ]
+    for line in ('KEY = "' + "0f" * 16 + '"', "external-secrets: " + "0f" * 32, 'KEY = "0123456789abcdef" + rest'):
+        assert not any(pattern.search(line) for pattern in patterns)
