@@ -253,3 +253,50 @@ def test_every_metric_that_a_manifest_names_is_one_of_the_service() -> None:
             named |= set(re.findall(r"\bsluice_[a-z_]+\b", path.read_text()))
     assert "sluice_in_flight" in named
     assert named <= suffixed
+
+
+PUBLIC = {"0.0.0.0/0", "::/0"}
+# EKS Pod Identity (eks-pod-identity-agent, its two addresses) and NodeLocal DNSCache.
+CREDENTIALS = {"169.254.170.23/32", "fd00:ec2::23/128"}
+
+
+def reached(policy: Manifest) -> set[tuple[str, Any]]:
+    """(addresses, port) of what a policy lets out."""
+    return {
+        (peer["ipBlock"]["cidr"], port["port"])
+        for rule in policy["spec"].get("egress", ())
+        for peer in rule.get("to", ())
+        if "ipBlock" in peer
+        for port in rule["ports"]
+    }
+
+
+@NAMED
+def test_what_leaves_leaves_by_both_families_and_finds_its_credentials(what: tuple[str, Any]) -> None:
+    """Whoever fetches from a bucket asks an agent on its node for credentials, and nobody asks a node's own."""
+    documents = documents_of(what)
+    fetching = 0
+    for policy in of_kind(documents, "NetworkPolicy"):
+        out = reached(policy)
+        for port in {port for cidr, port in out if cidr in PUBLIC}:
+            assert {cidr for cidr, other in out if other == port} >= PUBLIC, f"{place(policy)}: port {port}"
+        if (("0.0.0.0/0", 443)) in out and policy["metadata"]["name"] in ("sluice", "analysis", "database"):
+            fetching += 1
+            assert {cidr for cidr, port in out if port == 80} == CREDENTIALS, place(policy)
+        for rule in policy["spec"].get("egress", ()):
+            for peer in rule.get("to", ()):
+                if peer.get("ipBlock", {}).get("cidr") in PUBLIC:
+                    assert peer["ipBlock"]["except"], f"{place(policy)}: a cloud's metadata address"
+    assert fetching >= 2
+    (names_of,) = (one for one in of_kind(documents, "NetworkPolicy") if one["metadata"]["name"] == "dns")
+    assert ("169.254.20.10/32", 53) in reached(names_of)
+
+
+def test_a_balancer_has_its_targets_before_the_pods_of_before_go() -> None:
+    documents = combined("ingress-alb")
+    (rollout,) = of_kind(documents, "Rollout")
+    (ingress,) = of_kind(documents, "Ingress")
+    told = {key.rpartition("/")[2]: value for key, value in ingress["metadata"]["annotations"].items()}
+    asked = int(told["healthcheck-interval-seconds"]) * int(told["healthy-threshold-count"])
+    leaving = int(told["target-group-attributes"].partition("deregistration_delay.timeout_seconds=")[2])
+    assert rollout["spec"]["strategy"]["canary"]["scaleDownDelaySeconds"] > 2 * (asked + leaving)

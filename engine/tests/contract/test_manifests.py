@@ -73,7 +73,10 @@ def _kustomization(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("folder", [*FOLDERS, ENGINE / "analysis"], ids=lambda path: path.name)
 def test_every_file_of_a_folder_is_used(folder: Path) -> None:
     spec = _kustomization(folder)
-    used = {name for name in spec.get("resources", ()) if "/" not in name} | set(spec.get("configurations", ()))
+    used = {name for name in spec.get("resources", ()) if "/" not in name} | {
+        *spec.get("configurations", ()),
+        *spec.get("transformers", ()),
+    }
     used |= {one["path"] for one in (*spec.get("patches", ()), *spec.get("replacements", ())) if "path" in one}
     for generator in spec.get("configMapGenerator", ()):
         used |= {entry.rpartition("=")[2] for entry in generator.get("files", ())}

@@ -102,7 +102,7 @@ class Checkout:
 
 
 class Site:
-    """An environment of a checkout: its overlay is the base with a volume of artefacts and one pod."""
+    """An environment of a checkout: its overlay is the base with a volume of artefacts, one pod, and a host."""
 
     def __init__(self, checkout: Checkout, environment: str, image: str, load_image: str) -> None:
         self.checkout, self.environment = checkout, environment
@@ -117,7 +117,7 @@ class Site:
             "kind": "Kustomization",
             "namespace": self.namespace,
             "resources": ["../../base"],
-            "components": ["../../../engine/k8s/components/artefacts-volume"],
+            "components": [f"../../../engine/k8s/components/{name}" for name in ("artefacts-volume", "ingress-tls")],
             "configMapGenerator": [
                 {"name": "sluice-place", "behavior": "merge", "literals": ["artefacts=/artefacts"]},
             ],
@@ -127,7 +127,11 @@ class Site:
         changes.append({"op": "replace", "path": least, "value": 1})
         arguments = "/spec/template/spec/containers/0/args/-"
         changes += [{"op": "add", "path": arguments, "value": word} for word in (["--fault", fault] if fault else [])]
-        overlay["patches"] = [{"target": {"kind": "Rollout", "name": "sluice"}, "patch": yaml.safe_dump(changes)}]
+        host = [{"op": "replace", "path": "/spec/routes/0/match", "value": f"Host(`{self.environment}.example.com`)"}]
+        overlay["patches"] = [
+            {"target": {"kind": kind, "name": name}, "patch": yaml.safe_dump(patch)}
+            for kind, name, patch in (("Rollout", "sluice", changes), ("IngressRoute", "sluice-tls", host))
+        ]
         folder = self.checkout.workspace.root / "k8s" / "overlays" / self.environment
         folder.mkdir(exist_ok=True)
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
@@ -175,6 +179,14 @@ class Site:
     def held(self) -> set[str]:
         """The releases whose ReplicaSets the cluster still has."""
         return {one["metadata"]["labels"][_RELEASE] for one in self.listed("replicasets")}
+
+    def routes(self) -> list[str]:
+        """What Traefik matches requests by."""
+        found = self.listed("ingressroutes", "traefik.io/v1alpha1")
+        return [str(route["match"]) for one in found for route in one["spec"]["routes"]]
+
+    def has_visitors(self) -> bool:
+        return f"Host(`{self.environment}.example.com`)" in self.routes()
 
     def phase(self) -> str:
         return str(self.rollout["status"]["phase"])

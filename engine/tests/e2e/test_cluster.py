@@ -3,33 +3,37 @@
 Against the cluster of KUBECONFIG by `make e2e-cluster` alone; engine/docs/reference/cluster.md says what has to be
 there, and `make kind` makes one. The same tests run everywhere against a stub API server whose controllers are
 transcribed from their sources (engine/tests/support/kubernetes) and held to what the real ones wrote. There a test says
-what becomes of pods and judges; in a cluster the releases themselves are bad. The tests follow two namespaces through
-their lives and depend on their order.
+what becomes of pods and judges; in a cluster the releases themselves are bad. SLUICE_E2E_PODS=marked is for a control
+plane without nodes: as against the stub, and the tests mark the pods. The tests follow two namespaces through their
+lives and depend on their order.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from e2e.cluster import ROOT, Checkout, Ended, Site, variant
+from sluice.cluster.kubectl import Cluster as KubectlCluster
+from sluice.core.processes import wait_until
 from sluice.core.workspace import Workspace
 from sluice.release import champion, environment_record
 from sluice.release.artifact_store import open_artifact_store
 from sluice.release.manifest import Manifest, load
 from sluice.release.transfer import push
 from support.kubernetes.api_server import KubeApi, serving
-from support.kubernetes.control_plane import ControlPlane
+from support.kubernetes.control_plane import ControlPlane, Nodes
+from support.kubernetes.marked_pods import marked_pods
 from unit.release.conftest import miniature, release_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 IMAGES = [f"registry.example/{name}@sha256:{digit * 64}" for name, digit in (("sluice", "a"), ("sluice-load", "b"))]
+LEAVING = "scale-down-deadline"
 ABSENT = "registry.example/absent@sha256:" + "c" * 64
 
 
@@ -47,33 +51,37 @@ def cut_short(prompt: dict[str, Any]) -> None:
     prompt["modelParameters"] = {**prompt.get("modelParameters", {}), "maxTokens": 1}
 
 
-PLAIN = ("first", "good", "slow", "failing", "third", "scaled", "mended", "unpullable", "crowded", "away", "other")
+PLAIN = (
+    "first", "good", "slow", "failing", "third", "scaled", "mended", "unpullable", "crowded", "late", "away", "other",
+)  # fmt: skip
 VARIANTS = {name: describe(f"This is {name}.") for name in PLAIN} | {"worse": cut_short}
 
 
 @dataclass
 class Cluster:
-    """Two environments, releases by what they are, and the controllers where they are played."""
+    """Two environments, releases by what they are, who marks pods where they are not real, and the controllers where
+    they are played."""
 
     site: Site
     other: Site
     releases: dict[str, Manifest]
+    nodes: Nodes | None = None
     plane: ControlPlane | None = None
 
     def deploy(self, release: str, *words: str, fails: str = "", **options: Any) -> Ended:
         """`fails`: the judge that finds it bad."""
-        if self.plane:
-            self.plane.nodes.verdicts = {fails: "Failed"} if fails else {}
+        if self.nodes:
+            self.nodes.verdicts = {fails: "Failed"} if fails else {}
         return self.site.deploy(self.releases[release], *words, **options)
 
     def id(self, release: str) -> str:
         return self.releases[release].id
 
-    def hand(self, what: str) -> ControlPlane:
+    def hand(self, what: str) -> Nodes:
         """Where pods are not real, a test can do to them what it likes."""
-        if self.plane is None:
+        if self.nodes is None:
             pytest.skip(f"{what}: not without a hand on the cluster's nodes")
-        return self.plane
+        return self.nodes
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +95,14 @@ def cluster(
     request: pytest.FixtureRequest, patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
     root = tmp_path_factory.mktemp("site")
+    if request.param == "cluster" and os.environ.get("SLUICE_E2E_PODS") == "marked":
+        if not os.environ.get("KUBECONFIG"):
+            pytest.fail("KUBECONFIG is not set")
+        made = small_cluster(root, Checkout(root / "checkout", patch, {}, pull=5))
+        empty(made)
+        with marked_pods(KubectlCluster(root / "state"), [made.site.namespace, made.other.namespace], Nodes()) as nodes:
+            yield replace(made, nodes=nodes)
+        return
     if request.param == "cluster":
         yield real_cluster(root / "checkout", patch)
         return
@@ -94,13 +110,25 @@ def cluster(
     plane = ControlPlane(api)
     with serving(api):
         environment = {"KUBECONFIG": str(api.kubeconfig(root / "kubeconfig")), "KUBECACHEDIR": str(root / "cache")}
-        checkout = Checkout(root / "checkout", patch, environment, poll=0.02, pull=1)
-        site, other = (Site(checkout, name, *IMAGES) for name in ("e2e", "e2e-other"))
-        source = release_of(miniature(root / "small"))[1]
-        releases = {name: variant(source, checkout.workspace.releases, edit) for name, edit in VARIANTS.items()}
-        site.make()
-        other.make()
-        yield Cluster(site, other, releases, plane)
+        made = small_cluster(root, Checkout(root / "checkout", patch, environment, poll=0.02, pull=1))
+        made.site.make()
+        made.other.make()
+        yield replace(made, nodes=plane.nodes, plane=plane)
+
+
+def small_cluster(root: Path, checkout: Checkout) -> Cluster:
+    """For pods that never run: variants of a release of nearly nothing, and images that are nowhere."""
+    site, other = (Site(checkout, name, *IMAGES) for name in ("e2e", "e2e-other"))
+    source = release_of(miniature(root / "small"))[1]
+    releases = {name: variant(source, checkout.workspace.releases, edit) for name, edit in VARIANTS.items()}
+    return Cluster(site, other, releases)
+
+
+def empty(cluster: Cluster) -> None:
+    """Both namespaces anew."""
+    for one in (cluster.site, cluster.other):
+        one.kubectl("delete", "namespace", one.namespace, "--ignore-not-found", "--wait", "--timeout=100s")
+        one.make()
 
 
 def real_cluster(root: Path, patch: pytest.MonkeyPatch) -> Cluster:
@@ -120,13 +148,12 @@ def real_cluster(root: Path, patch: pytest.MonkeyPatch) -> Cluster:
     }
     for made in releases.values():
         push(checkout.workspace.releases / made.id, here, open_artifact_store(os.environ["SLUICE_E2E_ARTEFACTS"]))
-    for one in (site, other):
-        site.kubectl("delete", "namespace", one.namespace, "--ignore-not-found", "--wait", "--timeout=100s")
+    made = Cluster(site, other, releases)
+    empty(made)
     # The volume still belongs to the claim that went with the namespace; let go of, it can be claimed anew.
     claim = '{"spec":{"claimRef":null}}'
     site.kubectl("patch", "persistentvolume", "sluice-artefacts", "--type=merge", "--patch", claim)
-    site.make()
-    return Cluster(site, other, releases)
+    return made
 
 
 def test_the_variants_are_releases_of_their_own(cluster: Cluster) -> None:
@@ -138,10 +165,27 @@ def test_the_variants_are_releases_of_their_own(cluster: Cluster) -> None:
         assert load(cluster.site.checkout.workspace.releases / one.id) == one
 
 
+def test_a_first_release_that_is_bad_meets_no_visitor(cluster: Cluster) -> None:
+    """Argo Rollouts runs no analysis for it (1.9.1, rollout/analysis.go:76-83): `sluice deploy` does."""
+    ended = cluster.deploy("failing", fails="quality", fault="error=0.5")
+    assert ended.status == 1
+    assert "first deploy" in ended.said
+    assert ended.stopped_by("quality"), "the reason is named"
+    assert "nothing else was live: mend it and deploy again" in ended.said
+    assert not cluster.site.has_visitors()
+    ended = cluster.site.rollback()
+    assert ended.status == 1
+    assert "no release was judged here yet" in ended.said
+
+
 def test_a_first_release_goes_live_without_steps(cluster: Cluster) -> None:
     ended = cluster.deploy("first")
     assert ended.status == 0
-    assert "first deploy" in ended.said
+    assert "no visitor is here yet" in ended.said
+    assert not [weight for weight in ended.weights if 0 < weight < 100]
+    assert [name for name in ("quality", "load") if f"-{name}: Successful" in ended.said] == ["quality", "load"]
+    assert ended.said.index("no visitor before the release is judged") < ended.said.index("-quality: Successful")
+    assert cluster.site.has_visitors()
     assert cluster.site.live() == cluster.id("first")
 
 
@@ -181,7 +225,7 @@ def test_what_was_stopped_begins_again_only_when_it_is_told_to(cluster: Cluster)
     ended = cluster.deploy("slow", "--retry", fails="quality", fault="delay=5")
     assert ended.status == 1
     assert "trying again" in ended.said
-    if cluster.plane:  # in a cluster it is slow still, and the load stage says so
+    if cluster.nodes:  # in a cluster it is slow still, and the load stage says so
         assert ended.stopped_by("quality")
         assert not ended.stopped_by("load"), "the reason of the attempt before is none of this one"
     assert cluster.site.live() == cluster.id("good")
@@ -203,8 +247,8 @@ def test_after_three_stops_a_rollback_takes_the_release_out_and_another_goes_bac
 
 def test_a_rollback_is_undone_through_the_steps_of_a_canary(cluster: Cluster) -> None:
     """Only an older ReplicaSet is gone back to without them (rollout/sync.go:905-935)."""
-    if cluster.plane:
-        cluster.plane.nodes.verdicts = {}
+    if cluster.nodes:
+        cluster.nodes.verdicts = {}
     ended = cluster.site.rollback(cluster.id("good"))
     assert ended.status == 0
     assert "runs the steps of the canary" in ended.said
@@ -251,9 +295,9 @@ def test_fewer_pods_in_the_same_deployment_as_a_release(cluster: Cluster) -> Non
 
 
 def test_a_stable_that_is_dead_is_replaced_with_one_flag(cluster: Cluster) -> None:
-    plane = cluster.hand("a dead stable")
-    plane.nodes.dead = {cluster.id("scaled")}
-    plane.settle()
+    nodes = cluster.hand("a dead stable")
+    nodes.dead = {cluster.id("scaled")}
+    assert wait_until(lambda: not cluster.site.rollout["status"].get("availableReplicas"), seconds=300)
     ended = cluster.deploy("mended", fails="quality")  # nobody answers for stable
     assert ended.status == 1
     assert ended.stopped_by("quality")
@@ -261,7 +305,7 @@ def test_a_stable_that_is_dead_is_replaced_with_one_flag(cluster: Cluster) -> No
     assert ended.status == 0
     assert "promoted without being judged" in ended.said
     assert cluster.site.live() == cluster.id("mended")
-    plane.nodes.dead = set()
+    nodes.dead = set()
 
 
 def test_an_image_that_cannot_be_pulled(cluster: Cluster) -> None:
@@ -294,8 +338,25 @@ def test_a_quota_that_leaves_no_room(cluster: Cluster) -> None:
     assert cluster.site.live() == before
 
 
+def test_a_release_that_is_never_ready_is_taken_back_also_after_one_that_was_stopped(cluster: Cluster) -> None:
+    """The deadline of pods that went stays on their ReplicaSet, and the controller then takes no later release back for
+    its progress deadline (rollout/sync.go:374, 575-587, 672)."""
+    nodes = cluster.hand("a release that is never ready")
+    assert [one for one in cluster.site.listed("replicasets") if LEAVING in (one["metadata"]["annotations"] or {})]
+    before = cluster.site.live()
+    nodes.dead = {cluster.id("late")}
+    ended = cluster.deploy("late")
+    nodes.dead = set()
+    assert ended.status == 1
+    assert "has timed out progressing" in ended.said
+    assert "aborting" not in ended.said, "the controller does, also where nobody watches"
+    assert cluster.site.live() == before
+
+
 def test_an_api_server_that_is_away_for_five_minutes_in_mid_canary(cluster: Cluster) -> None:
-    plane = cluster.hand("an API server that goes away")
+    plane = cluster.plane
+    if plane is None:
+        pytest.skip("the API server of a cluster is not ours to stop")
 
     def leave() -> None:
         plane.api.down = True
@@ -314,30 +375,26 @@ def test_an_api_server_that_is_away_for_five_minutes_in_mid_canary(cluster: Clus
 def test_a_first_release_that_is_bad_says_so_and_the_next_takes_its_place(cluster: Cluster) -> None:
     """In a second environment of the same cluster. The controller calls a first release stable before one of its pods
     is ready (rollout/sync.go:941-942)."""
-    cluster.hand("a first release that is never ready").nodes.dead = {cluster.id("failing")}
+    cluster.hand("a first release that is never ready").dead = {cluster.id("failing")}
     ended = cluster.other.deploy(cluster.releases["failing"])
     assert ended.status == 1
     assert "nothing else was live: mend it and deploy again" in ended.said
-    ended = cluster.other.deploy(cluster.releases["other"], "--over-dead-stable")
-    assert ended.status == 0
+    assert not cluster.other.has_visitors()
+    ended = cluster.other.deploy(cluster.releases["other"])
+    assert ended.status == 0, "nobody is there to be protected from a stable that is dead"
+    assert cluster.other.has_visitors()
     assert cluster.other.live() == cluster.id("other")
 
 
 def test_two_environments_in_one_cluster_do_not_answer_for_each_other(cluster: Cluster) -> None:
-    if cluster.plane is None:
+    if cluster.nodes is None:
         pytest.skip("one volume of artefacts is bound to one namespace")
-    before = cluster.site.rollout
-    assert before["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == cluster.id("away")
+    before, live = cluster.site.rollout, cluster.site.live()
     assert cluster.other.deploy(cluster.releases["good"]).status == 0
     assert cluster.other.rollback().status == 0
     assert cluster.other.live() == cluster.id("other")
     after = cluster.site.rollout
     assert (after["spec"], after["metadata"]["generation"]) == (before["spec"], before["metadata"]["generation"])
-    assert cluster.site.live() == cluster.id("away")
-    routes = [
-        route["match"]
-        for one in (cluster.site, cluster.other)
-        for ingress in one.listed("ingressroutes", "traefik.io/v1alpha1")
-        for route in ingress["spec"]["routes"]
-    ]
-    assert len(set(routes)) == len(routes) == 2, json.dumps(routes)
+    assert cluster.site.live() == live
+    routes = [*cluster.site.routes(), *cluster.other.routes()]
+    assert len(set(routes)) == len(routes) == 4, routes

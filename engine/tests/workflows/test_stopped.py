@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from unit.cluster.cluster import recording
 from workflows.act import Run
 from workflows.world import World
 
@@ -97,7 +96,7 @@ def test_a_canary_that_the_cluster_stops_opens_an_issue_with_its_reason(place: W
     place.scratch.branch("cluster")
     place.inline("release.yml")
     place.scratch.commit("It is stopped in production")
-    place.clusters["production"].recording = recording("stopped")
+    place.clusters["production"].nodes.verdicts = {"load": "Failed"}
     run = place.release(number=704)
     assert run.status == 1
     assert {job for job, result in run.results.items() if result == "failure"} == {"release/production"}

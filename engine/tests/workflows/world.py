@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from support.kubernetes.api_server import KubeApi, serving
-from unit.cluster.cluster import recording
+from support.kubernetes.control_plane import ControlPlane
 from unit.github.fake_github import WRITER, FakeGitHub, fake_github
 from workflows.act import Run, Runner
 from workflows.coverage import Step, began, declared
@@ -29,7 +29,7 @@ class World:
 
     scratch: Scratch
     github: FakeGitHub
-    clusters: dict[str, KubeApi]
+    clusters: dict[str, ControlPlane]
     runner: Runner
     variables: dict[str, str]
     runs: list[Run] = field(default_factory=list)
@@ -123,7 +123,7 @@ class World:
             "images": sorted(path.name for path in self.runner.place.glob("images/*")),
             "attested": len(set(self.kept("attested"))),
             "artifacts": sorted(path.name for path in self.runner.place.glob("artifacts/*/*") if path.is_dir()),
-            "clusters": {name: _cluster(api) for name, api in self.clusters.items()},
+            "clusters": {name: _cluster(plane.api) for name, plane in self.clusters.items()},
             "releases": [_release(one) for one in self.github.releases.by_id.values()],
             "issues": [(one["title"], one["state"]) for one in self.github.issues.values()],
         }
@@ -153,11 +153,11 @@ def world(scratch: Scratch, folder: Path, *, whole: bool = True) -> Iterator[Wor
     """A world in which nothing has happened yet. `whole`: with an image, a cluster, an account; else without."""
     place = folder / "place"
     with fake_github() as github, ExitStack() as stack:
-        clusters = {name: stack.enter_context(serving(KubeApi())) for name in ENVIRONMENTS}
+        clusters = {name: ControlPlane(stack.enter_context(serving(KubeApi()))) for name in ENVIRONMENTS}
         (place / "clusters").mkdir(parents=True)
-        for name, api in clusters.items():
-            api.recording = recording("first")
-            api.kubeconfig(place / "clusters" / name)
+        for name, plane in clusters.items():
+            plane.hurry(10)
+            plane.api.kubeconfig(place / "clusters" / name)
         environment = {
             "GITHUB_API_URL": github.url,
             "GITHUB_REPOSITORY": REPOSITORY,

@@ -17,18 +17,18 @@ from sluice.cluster.rollout_status import HASH_LABEL
 _ATTEMPTS = 3
 
 
-def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show) -> None:
-    """Applies everything but Jobs and the Rollout, after a dry run of all of it."""
+def apply(cluster: Cluster, documents: Sequence[Manifest], show: Show, *, later: Sequence[Manifest] = ()) -> None:
+    """Applies everything but Jobs, the Rollout and what comes `later`, after a dry run of all of it."""
     if missing := _absent(cluster, [one for one in documents if one["kind"] == "Namespace"]):
         cluster.apply(missing)  # nothing can be tried in a namespace that is not there
         show(f"made {', '.join(map(place, missing))}")
-    first = [one for one in documents if one["kind"] not in ("Job", "Rollout")]
+    first = [one for one in documents if one["kind"] not in ("Job", "Rollout") and one not in later]
     for attempt in range(1, _ATTEMPTS + 1):
         kept = keep(first, cluster.live([one for one in first if one["kind"] in ("Service", "TraefikService")]))
         try:
             cluster.apply(kept, dry_run=True)
             if attempt == 1:
-                cluster.apply([one for one in documents if one["kind"] == "Job"], dry_run=True)
+                cluster.apply([one for one in documents if one["kind"] == "Job" or one in later], dry_run=True)
                 cluster.apply([one for one in documents if one["kind"] == "Rollout"], dry_run=True, force=True)
             cluster.apply(kept)
             break

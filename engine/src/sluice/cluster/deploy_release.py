@@ -10,31 +10,27 @@ from typing import Any, Literal
 import httpx
 
 from sluice.cluster.apply import apply
+from sluice.cluster.deployment_steps import (
+    await_retry,
+    forget_deadlines,
+    hand_over_replicas,
+    note_live,
+    prepare,
+    remember,
+    skip_steps,
+)
 from sluice.cluster.job_logs import job_log
-from sluice.cluster.kubectl import MANAGER, Cluster, Show, find, patch, read
+from sluice.cluster.kubectl import Cluster, Show, patch, read
 from sluice.cluster.manifests import Manifest
 from sluice.cluster.preparation_jobs import run_jobs
-from sluice.cluster.promotions import read_promotions, write_promotions
-from sluice.cluster.pruning import prune
+from sluice.cluster.promotions import is_unjudged
 from sluice.cluster.release_overlay import rollout_of
-from sluice.cluster.rollback import owns_replicas
 from sluice.cluster.rollout_observer import RolloutObserver, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
-from sluice.cluster.rollout_status import (
-    BAD_PHASES,
-    RELEASE_LABEL,
-    TEMPLATE_ANNOTATION,
-    RolloutStatus,
-    read_rollout,
-    template_key,
-)
+from sluice.cluster.rollout_status import RELEASE_LABEL, TEMPLATE_ANNOTATION, RolloutStatus, read_rollout, template_key
 from sluice.core.digests import digest_of
 from sluice.core.errors import SluiceError
-from sluice.core.processes import wait_until
-
-_ENDED = frozenset({"Successful", *BAD_PHASES})
-# Longer than the `abortScaleDownDelaySeconds` of engine/k8s/components/blue-green.
-_LEAVING_SECONDS = 150.0
+from sluice.core.extras import hooks
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ def deploy(
     retry: bool = False,
     over_dead_stable: bool = False,
 ) -> DeploymentResult:
-    """Applies, watches, and after a promotion prunes.
+    """Applies, watches, and after a promotion calls the hooks `promoted`.
 
     An interrupt does not stop the rollout: another call with the same documents shows the rest of it.
 
@@ -89,42 +85,51 @@ def deploy(
     """
     documents = list(documents)
     wanted = _marked(rollout_of(documents))
-    documents = [wanted if one["kind"] == "Rollout" else one for one in documents]
     live = next(iter(cluster.live([wanted])), None)
     before = read_rollout(live) if live else None
+    gate = next((judged(live, wanted, documents) for judged in hooks("first_release").values()), None)
+    documents = [wanted if one["kind"] == "Rollout" else one for one in documents]
     release = str(wanted["spec"]["template"]["metadata"]["labels"][RELEASE_LABEL])
     _require_movable(before, retry=retry)
     show(_begins(before, release))
     with cluster.client() as client:
         target = target_of(wanted)
         observer = RolloutObserver(client, target, show, patience, template=template_key(wanted["spec"]["template"]))
-        ended = _prepare(observer, live, over_dead_stable=over_dead_stable)
-        apply(cluster, documents, show)
+        ended = prepare(observer, live, over_dead_stable=over_dead_stable)
+        apply(cluster, documents, show, later=gate.routes if gate else ())
         run_jobs(cluster, client, [one for one in documents if one["kind"] == "Job"], show)
-        _note_live(observer, live)
-        _hand_over_replicas(cluster, client, target.path, wanted)
+        note_live(observer, live)
+        hand_over_replicas(cluster, client, target.path, wanted)
         cluster.apply([wanted], force=True)
         now = read_rollout(read(client, target.path))
         same = before is not None and before.generation == now.generation
         show(_goes_on(now, same))
         if not same or retry:
             observer.earlier = ended
-        if over_dead_stable:
-            _skip_steps(observer)
+        if not same:
+            forget_deadlines(observer)
         if retry and now.observed and now.aborted:
             patch(client, f"{target.path}/status", {"status": {"abort": False}})
             show("trying again")
             # The controller answers with a status of its own; until then this one still says aborted.
-            _await_retry(client, target.path, patience)
+            await_retry(client, target.path, patience)
+        if gate and before and before.stable and (retry or not same):
+            skip_steps(observer, "no visitor is here yet: the steps of a canary are left out")
+        elif over_dead_stable:
+            skip_steps(observer, "stable has no pod that answers: this release is promoted without being judged")
         found = observer.until_end(seconds)
         ended_as = _conclude(observer, found, seconds)
-        kind = "unchanged" if ended_as.kind == "promoted" and same and _stood_still(before, now) else ended_as.kind
+        if gate and ended_as.kind == "promoted":
+            ended_as = found = gate.judge(cluster, observer, seconds)
+        still = same and not gate and _stood_still(before, now)
+        kind = "unchanged" if ended_as.kind == "promoted" and still else ended_as.kind
         if kind == "promoted":
-            _remember(observer)
-            prune(client, target, show)
+            remember(observer)
+            for tidy in hooks("promoted").values():
+                tidy(client, target, show)
         logs = _logs(client, target.namespace, found)
-        nothing_before = before is None or not before.stable or before.stable == before.current == now.current
-        return DeploymentResult(release, kind, ended_as.reasons, logs, first=nothing_before)  # type: ignore[arg-type]
+        nothing_before = gate or before is None or not before.stable or before.stable == before.current == now.current
+        return DeploymentResult(release, kind, ended_as.reasons, logs, first=bool(nothing_before))  # type: ignore[arg-type]
 
 
 def _marked(rollout: Any) -> Any:
@@ -145,97 +150,6 @@ def _require_movable(before: RolloutStatus | None, *, retry: bool) -> None:
             "--retry: Argo Rollouts begins a blue-green rollout again unjudged, or judges pods that are not up",
             remedy="`sluice rollback`, then deploy it again",
         )
-
-
-def _prepare(observer: RolloutObserver, live: Manifest | None, *, over_dead_stable: bool) -> frozenset[str]:
-    """Looks at what is there before anything is applied.
-
-    Returns:
-        The runs that have ended already.
-
-    Raises:
-        SluiceError: Stable answers and is to be replaced unjudged, or pods of before do not go.
-    """
-    if live is None:
-        return frozenset()
-    picture = observer.look()
-    rollout = picture.rollout
-    if rollout is None:
-        return frozenset()
-    stable = picture.replica_sets.get(rollout.stable)
-    if over_dead_stable and stable is not None and stable.available:
-        raise SluiceError(
-            f"--over-dead-stable: {stable.available} pods of stable are available", remedy="deploy without it"
-        )
-    _await_leaving(observer)
-    return frozenset(run.name for run in picture.runs.values() if run.phase in _ENDED)
-
-
-def _note_live(observer: RolloutObserver, live: Manifest | None) -> None:
-    """What is live and was not noted: its deployment was not watched to the end."""
-    rollout = observer.picture.rollout
-    if live is None or rollout is None:
-        return
-    known = read_promotions(live)
-    if rollout.phase != "Healthy" or rollout.stable != rollout.current or not observer.picture.begun:
-        return
-    if known.promoted[:1] != (rollout.stable,):
-        write_promotions(observer.client, observer.target.path, known.with_promoted(rollout.stable))
-
-
-def _hand_over_replicas(cluster: Cluster, client: httpx.Client, path: str, wanted: Manifest) -> None:
-    """Where an autoscaler is to decide from now on: the API server removes a number that nobody owns any more, and the
-    controller makes it one pod (Argo Rollouts 1.9.1, rollout/controller.go:445-453)."""
-    live = find(client, path)
-    if live and "replicas" not in wanted["spec"] and owns_replicas(live["metadata"]):
-        about = {key: live["metadata"][key] for key in ("name", "namespace")}
-        kept = {**wanted, "metadata": about, "spec": {"replicas": live["spec"]["replicas"]}}
-        cluster.apply([kept], force=True, manager=f"{MANAGER}-autoscaling")
-
-
-def _await_leaving(observer: RolloutObserver) -> None:
-    """Waits until the pods of this template that an aborted blue-green rollout left have gone.
-
-    While they are there the controller takes the same template for one to go back to and makes it active unjudged
-    (Argo Rollouts 1.9.1, rollout/replicaset.go:33-46, rollout/bluegreen.go:113-117)."""
-    rollout = observer.picture.rollout
-    if rollout is None or not rollout.blue_green:
-        return
-    own = [
-        one
-        for one in observer.picture.replica_sets.values()
-        if one.template == observer.template and one.template_hash != rollout.stable and one.replicas
-    ]
-    if not own:
-        return
-    observer.show("waiting for the pods of the attempt before to go: with them Argo Rollouts would not judge it")
-
-    def gone() -> bool:
-        sets = observer.look().replica_sets
-        return not any(sets[one.template_hash].replicas for one in own if one.template_hash in sets)
-
-    if not wait_until(gone, seconds=_LEAVING_SECONDS, every=observer.patience.poll):
-        raise SluiceError(
-            "pods of the attempt before are still there", remedy="`sluice rollback`, wait a minute, and deploy again"
-        )
-
-
-def _skip_steps(observer: RolloutObserver) -> None:
-    """Promotes without steps and analyses: there is nothing to compare with, and no visitor yet."""
-    if not wait_until(lambda: observer.look().begun, seconds=observer.patience.settle, every=observer.patience.poll):
-        raise SluiceError("the controller does not begin", remedy="is the controller of Argo Rollouts running?")
-    patch(observer.client, f"{observer.target.path}/status", {"status": {"promoteFull": True}})
-    observer.show("stable has no pod that answers: this release is promoted without being judged")
-
-
-def _remember(observer: RolloutObserver) -> None:
-    """Notes what was promoted. Where it cannot, the verdict stays: the next deployment notes it (`_note_live`)."""
-    rollout = observer.picture.rollout
-    try:
-        known = read_promotions(read(observer.client, observer.target.path))
-        write_promotions(observer.client, observer.target.path, known.with_promoted(rollout.current if rollout else ""))
-    except SluiceError as error:
-        observer.show(f"the promotion was not noted: {error.message}")
 
 
 def end_of_rollout(cluster: Cluster, namespace: str, name: str, release: str, *, show: Show, seconds: float) -> str:
@@ -260,6 +174,8 @@ def end_of_rollout(cluster: Cluster, namespace: str, name: str, release: str, *,
         found = read(client, path, fieldSelector=f"metadata.name={name}")["items"]
         if not found or (now := read_rollout(found[0])).release != release:
             return f"the cluster has {now.release or 'another release' if found else 'no Rollout'}"
+        if is_unjudged(found[0]):
+            return f"{release} is the first release here and was not judged: deploy it again"
         observer = RolloutObserver(
             client, target_of(found[0]), show, WatchTimeouts(), template=template_key(found[0]["spec"]["template"])
         )
@@ -288,17 +204,6 @@ def _goes_on(now: RolloutStatus, same: bool) -> str:
 def _stood_still(before: RolloutStatus | None, now: RolloutStatus) -> bool:
     """It was promoted when we came."""
     return before is not None and before.observed and now.phase == "Healthy" and now.stable == now.current
-
-
-def _await_retry(client: httpx.Client, path: str, patience: WatchTimeouts) -> None:
-    def begun() -> bool:
-        rollout = read_rollout(read(client, path))
-        return not rollout.aborted and rollout.phase != "Degraded"
-
-    if not wait_until(begun, seconds=patience.settle, every=0.2):
-        raise SluiceError(
-            "the Rollout still says that it is aborted", remedy="is the controller of Argo Rollouts running?"
-        )
 
 
 def _conclude(observer: RolloutObserver, found: RolloutOutcome, seconds: float) -> RolloutOutcome:

@@ -17,6 +17,8 @@ from sluice.cluster.kubectl import patch
 
 _PROMOTED, _LEFT = "sluice/promoted", "sluice/rolled-back-from"
 _KEPT = 20
+# On a Rollout of which no release was judged yet: the extra `first_release` writes it.
+UNJUDGED = "sluice/unjudged"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,12 @@ def read_promotions(rollout: Mapping[str, Any]) -> Promotions:
     return Promotions(*(tuple(str(annotations.get(key, "")).split()) for key in (_PROMOTED, _LEFT)))
 
 
+def is_unjudged(rollout: Mapping[str, Any]) -> bool:
+    """No release of it may have visitors yet."""
+    return UNJUDGED in (rollout["metadata"].get("annotations") or {})
+
+
 def write_promotions(client: httpx.Client, path: str, now: Promotions) -> None:
     """As a patch: an annotation that a server-side apply of `sluice deploy` does not own stays."""
-    annotations = {_PROMOTED: " ".join(now.promoted), _LEFT: " ".join(now.left)}
+    annotations = {_PROMOTED: " ".join(now.promoted), _LEFT: " ".join(now.left), UNJUDGED: None}
     patch(client, path, {"metadata": {"annotations": annotations}})

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from sluice.cluster.kubectl import MANAGER, Cluster, Show, read
-from sluice.cluster.promotions import Promotions, read_promotions, write_promotions
+from sluice.cluster.promotions import Promotions, is_unjudged, read_promotions, write_promotions
 from sluice.cluster.rollout_observer import RolloutObserver, RolloutTarget, WatchTimeouts, target_of
 from sluice.cluster.rollout_outcome import RolloutOutcome
 from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL, RolloutStatus, read_rollout, template_key
@@ -67,6 +67,10 @@ def rollback(
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/{name}"
         document = read(client, path)
         now, target = read_rollout(document), target_of(document)
+        if is_unjudged(document):
+            raise SluiceError(
+                f"{name}: no release was judged here yet", remedy="deploy one that passes: no visitor is there"
+            )
         at_rest, remembered = now.current == now.stable, read_promotions(document)
         known = revisions(client, target, now.uid)
         if at_rest and before and not release:  # the record knows that it was promoted

@@ -24,7 +24,7 @@ def changes(before: RolloutSnapshot, after: RolloutSnapshot) -> list[str]:
 
 def _rollout(before: RolloutStatus | None, after: RolloutStatus) -> list[str]:
     lines = []
-    going = bool(after.steps) and not after.aborted  # an abort sets the step back
+    going = bool(after.steps and after.stable) and not after.aborted  # it sets the step back; a first release has none
     if after.step is not None and going and (before is None or before.step != after.step):
         done = after.step >= len(after.steps)
         what = "all steps done" if done else f"step {after.step + 1} of {len(after.steps)}: {after.steps[after.step]}"

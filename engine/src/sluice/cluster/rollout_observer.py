@@ -7,8 +7,9 @@ connection is taken up by the next look.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -80,6 +81,8 @@ class RolloutObserver:
     ):
         self.client, self.target, self.show, self.patience = client, target, show, patience
         self.template, self.earlier = template, earlier
+        # What `until_end` takes for an end.
+        self.ends_by: Callable[[RolloutSnapshot], RolloutOutcome | None] = partial(outcome, template=template)
         self.picture = RolloutSnapshot()
         self._refused: set[str] = set()
         self._lost_since: float | None = None
@@ -212,7 +215,7 @@ class RolloutObserver:
             return []
 
     def _outcome(self, now: float) -> RolloutOutcome | None:
-        found = outcome(self.picture, template=self.template)
+        found = self.ends_by(self.picture)
         rollout = self.picture.rollout
         problems = self._problems()
         if rollout is not None and rollout.observed and rollout.invalid:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sluice.cluster.rollout_changes import describe
-from sluice.cluster.rollout_status import RolloutSnapshot, RolloutStatus
+from sluice.cluster.rollout_status import BAD_PHASES, RolloutSnapshot, RolloutStatus
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ def outcome(picture: RolloutSnapshot, *, template: str = "") -> RolloutOutcome |
     if rollout.phase == "Healthy" and rollout.stable and rollout.stable == rollout.current:
         return RolloutOutcome("promoted")
     if rollout.aborted:
-        return RolloutOutcome("stopped", *_reasons(picture, rollout))
+        return RolloutOutcome("stopped", *reasons(picture))
     if "InconclusiveAnalysisRun" in rollout.pauses:
-        return RolloutOutcome("inconclusive", *_reasons(picture, rollout))
+        return RolloutOutcome("inconclusive", *reasons(picture))
     if rollout.phase == "Degraded":
-        return RolloutOutcome("failed", *_reasons(picture, rollout))
+        return RolloutOutcome("failed", *reasons(picture))
     return None
 
 
@@ -60,15 +60,17 @@ def waits_for_a_person(rollout: RolloutStatus) -> bool:
     return rollout.steps[rollout.step] == "pause until a person goes on"
 
 
-def _reasons(picture: RolloutSnapshot, rollout: RolloutStatus) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What the analyses say; else what the controller and the pods say."""
+def reasons(picture: RolloutSnapshot) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the analyses say, and the Jobs whose logs say more; else what the controller and the pods say."""
     lines: list[str] = []
     jobs: list[str] = []
     for run in picture.own_runs:
         lines += [f"{run.name}: {describe(metric)}" for metric in run.bad]
         jobs += [metric.job for metric in run.bad if metric.job]
-        if not run.bad and run.phase in ("Failed", "Error", "Inconclusive"):
+        if not run.bad and run.phase in BAD_PHASES:
             lines.append(f"{run.name}: {run.phase}, {run.message}")
+    if not (rollout := picture.rollout):
+        return tuple(lines), tuple(dict.fromkeys(jobs))
     if rollout.refused:
         lines.append(rollout.refused)
     if not lines and rollout.message:

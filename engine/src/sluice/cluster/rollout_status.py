@@ -19,13 +19,14 @@ HASH_LABEL = "rollouts-pod-template-hash"
 # fill templates with defaults, so this alone tells which ReplicaSet belongs to which deployment.
 TEMPLATE_ANNOTATION = "sluice/template"
 BAD_PHASES = ("Failed", "Error", "Inconclusive")
+ENDED = frozenset({"Successful", *BAD_PHASES})
 # Why a container waits when it will not start by waiting longer alone.
 _REASONS = (
     "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable",
     "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff",
 )  # fmt: skip
 # On a ReplicaSet whose pods go at that time.
-_DEADLINE = "scale-down-deadline"
+SCALE_DOWN_DEADLINE = "scale-down-deadline"
 _ARG = re.compile(r"\{\{\s*args\.([\w.-]+)\s*\}\}")
 
 
@@ -88,7 +89,7 @@ class MetricResult:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """`owner`: the uid of a Rollout, or the name of an Experiment."""
+    """`owner`: the uid of a Rollout, or the name of an Experiment or a ReplicaSet."""
 
     name: str
     owner: str
@@ -160,10 +161,10 @@ class RolloutSnapshot:
 
 
 def _of(run: RunStatus, rollout: RolloutStatus) -> bool:
-    """An analysis of a step, or of an experiment that a step began: the controller names those after the template."""
+    """An analysis of a step, of an experiment that a step began, or of a ReplicaSet: both are named by the template."""
     if run.owner == rollout.uid:
         return run.template_hash == rollout.current
-    return run.owner.startswith(f"{rollout.name}-{rollout.current}-")
+    return f"{run.owner}-".startswith(f"{rollout.name}-{rollout.current}-")
 
 
 def template_key(template: Object) -> str:
@@ -211,7 +212,7 @@ def read_replica_set(document: Object) -> ReplicaSetStatus:
         template=template_key(spec.get("template") or {}),
         replicas=int(status.get("replicas") or 0),
         available=int(status.get("availableReplicas") or 0),
-        leaving=_DEADLINE in (metadata.get("annotations") or {}),
+        leaving=SCALE_DOWN_DEADLINE in (metadata.get("annotations") or {}),
     )
 
 

@@ -19,11 +19,18 @@ from sluice.release.gates import Gate, load_gates
 _HEAD = """\
 # The limits of config/gates.yaml, for the analyses of the canary in a cluster. `make sync` writes this file.
 """
+# A transformer: kustomize before 5.7, which `kubectl apply -k` and Argo CD may bring, knows no `sourceValue`.
 _ENTRY = """\
-- sourceValue: "{value}"
-  targets:
-    - select: {{kind: AnalysisTemplate, name: {name}}}
-      fieldPaths: ["spec.args.[name={argument}].value"]
+---
+apiVersion: builtin
+kind: PatchTransformer
+metadata: {{name: {name}}}
+target: {{kind: AnalysisTemplate, name: {name}}}
+patch: |
+{changes}"""
+_CHANGE = """\
+  - {{op: test, path: /spec/args/{index}/name, value: {argument}}}
+  - {{op: replace, path: /spec/args/{index}/value, value: "{value}"}}
 """
 
 
@@ -41,7 +48,7 @@ def limits_of(gates: Sequence[Gate]) -> dict[str, dict[str, str]]:
 
 
 def sync(gates: Path, templates: Path, out: Path) -> bool:
-    """Writes the limits as replacements of kustomize.
+    """Writes the limits as patches, which kustomize applies to the templates.
 
     Args:
         gates: config/gates.yaml.
@@ -62,16 +69,19 @@ def sync(gates: Path, templates: Path, out: Path) -> bool:
             faults.append(f"{path}: no such template, for the gate {name.replace('-', '_')}")
             continue
         document, _ = read_yaml(path)
-        declared = {arg["name"] for arg in document["spec"]["args"]}
-        for argument, value in arguments.items():
-            if argument not in declared:
-                faults.append(f"{path}: no argument {argument}")
-            entries.append(_ENTRY.format(name=name, argument=argument, value=value))
+        declared = [arg["name"] for arg in document["spec"]["args"]]
+        faults += [f"{path}: no argument {argument}" for argument in arguments if argument not in declared]
+        changes = [
+            _CHANGE.format(index=declared.index(argument), argument=argument, value=value)
+            for argument, value in arguments.items()
+            if argument in declared
+        ]
+        entries.append(_ENTRY.format(name=name, changes="".join(changes)))
     if faults:
         raise ValidationErrors(
             str(templates), faults, remedy="engine/docs/reference/analysis.md says what belongs to a gate"
         )
-    text = _HEAD + ("".join(entries) or "[]\n")
+    text = _HEAD + "".join(entries)
     if out.is_file() and out.read_text(encoding="utf-8") == text:
         return False
     write_atomic(out, text)

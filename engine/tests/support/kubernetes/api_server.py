@@ -1,9 +1,8 @@
 """A stub of a Kubernetes API server: real HTTP on the loopback address, for kubectl and for our own calls.
 
-It keeps objects with one resourceVersion for all, answers discovery, server-side apply, merge patches and lists. A
-recording (engine/tests/unit/cluster/recordings) says what the controllers would have written. Once the Rollout has been
-applied, each look at the list of Rollouts comes after one more event of it, so that every event is seen by a look, on a
-busy machine too. Recordings are made by us by the schemas of Argo Rollouts; none was captured from a cluster.
+It keeps objects with one resourceVersion for all, answers discovery, server-side apply (field_ownership.py), merge
+patches and lists. Controllers take a turn whenever somebody looks at what they write (control_plane.py), so that every
+state can be seen, on a busy machine too.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import contextlib
 import json
 import re
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -44,22 +41,27 @@ KINDS = (
     ("apps", "v1", "StatefulSet", "statefulsets", True),
     ("apps", "v1", "ReplicaSet", "replicasets", True),
     ("batch", "v1", "Job", "jobs", True),
+    ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", True),
     ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", True),
     ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", True),
+    ("networking.k8s.io", "v1", "Ingress", "ingresses", True),
     ("argoproj.io", "v1alpha1", "Rollout", "rollouts", True),
     ("argoproj.io", "v1alpha1", "AnalysisTemplate", "analysistemplates", True),
     ("argoproj.io", "v1alpha1", "AnalysisRun", "analysisruns", True),
     ("traefik.io", "v1alpha1", "TraefikService", "traefikservices", True),
     ("traefik.io", "v1alpha1", "IngressRoute", "ingressroutes", True),
     ("traefik.io", "v1alpha1", "Middleware", "middlewares", True),
+    ("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors", True),
+    ("monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules", True),
+    ("external-secrets.io", "v1", "ExternalSecret", "externalsecrets", True),
+    ("postgresql.cnpg.io", "v1", "Cluster", "clusters", True),
 )
 PLURALS = {kind: plural for _, _, kind, plural, _ in KINDS}
 Object = dict[str, Any]
 
 
 class KubeApi:
-    """`objects`: by path. `refuse`: (method, part of the path) to a Status to answer with. `written`: paths whose
-    selector or weights a controller has written."""
+    """`objects`: by path. `refuse`: (method, part of the path) to a Status to answer with. `logs`: by pod."""
 
     def __init__(self, namespace: str = "sluice-local") -> None:
         self.namespace = namespace
@@ -68,15 +70,10 @@ class KubeApi:
         self.down = False
         self.requests: list[tuple[str, str]] = []
         self.refuse: dict[tuple[str, str], Object] = {}
-        self.written: set[str] = set()
         self.logs: dict[str, str] = {}
-        self.recording: Object = {}
         self.missing_groups: set[str] = set()
         self.denied: set[tuple[str, str]] = set()  # (verb, resource or resource/subresource) that nobody may
         self.lock = threading.RLock()
-        self.coming: deque[Any] = deque()  # events that a look at the Rollouts plays
-        self.promoted_in_full = False
-        self.applied_selectors: list[str] = []  # Services whose selector was applied although a controller has it
         self.lost_aborts = 0  # so many more requests to abort come while the controller writes its own status
         self.now = datetime(2026, 1, 1, tzinfo=UTC)  # of the controllers
         self.controllers: Callable[[], bool] | None = None  # one turn of them
@@ -219,192 +216,6 @@ class KubeApi:
             self.seen.append({"at": self.now, **copied(document)})
         return copied(document)
 
-    def put(self, document: Object) -> Object:
-        """Stores an object as a controller would."""
-        path = self.path(document["kind"], document["metadata"]["name"])
-        with self.lock:
-            self.version += 1
-            document["metadata"] = {**document["metadata"], "resourceVersion": str(self.version)}
-            document["metadata"].setdefault("namespace", self.namespace)
-            self.objects[path] = copied(document)
-        return document
-
-    def remove(self, path: str) -> None:
-        with self.lock:
-            self.version += 1
-            del self.objects[path]
-
-    def play(self, events: list[Any]) -> None:
-        """Plays events by and by, as the controller of Jobs does."""
-
-        def by_and_by() -> None:
-            for event in events:
-                time.sleep(event.get("wait", 0.05))
-                self.happen(event)
-
-        threading.Thread(target=by_and_by, daemon=True).start()
-
-    def look(self) -> None:
-        """Somebody looks at the Rollouts."""
-        with self.lock:
-            if self.coming:
-                self.happen(self.coming.popleft())
-
-    def happen(self, event: Any) -> None:
-        if "down" in event:
-            self.down = True
-            timer = threading.Timer(event["down"], setattr, (self, "down", False))
-            timer.daemon = True
-            timer.start()
-        elif "gone" in event:
-            self.remove(self.path("Pod", event["gone"]))
-        elif "wait" not in event:
-            played = compose(event, self.objects.get(self.path("Rollout", "sluice")))
-            self.put(played)
-            if played["kind"] == "Rollout":
-                self.make_replica_set(played)
-
-    def make_replica_set(self, rollout: Object) -> None:
-        """As Argo Rollouts does before it names a template in `currentPodHash` (1.9.1, rollout/sync.go:189-262)."""
-        digest = rollout["status"].get("currentPodHash", "")
-        if digest and self.path("ReplicaSet", f"sluice-{digest}") not in self.objects:
-            number = 1 + len([path for path in self.objects if "/replicasets/" in path])
-            annotations = {"rollout.argoproj.io/revision": str(number)}
-            self.put(replica_set(digest, rollout["spec"]["template"], annotations=annotations))
-
-    def applied(self, path: str, body: Object, query: dict[str, str]) -> tuple[int, Object]:
-        live = self.objects.get(path)
-        dry = query.get("dryRun") == "All"
-        guarded = live and path in self.written and query.get("force") != "true"
-        if guarded and (conflict := _conflict(live, body)):
-            return 409, conflict
-        document = copied(body)
-        document["metadata"].setdefault("uid", f"uid-{body['metadata']['name']}")
-        if live and path in self.written and "selector" in live["spec"]:
-            if "selector" in document["spec"]:
-                self.applied_selectors.append(body["metadata"]["name"])
-            document["spec"].setdefault("selector", live["spec"]["selector"])  # what is not applied and not ours stays
-        generation = live["metadata"].get("generation", 1) if live else 1
-        if live:
-            kept = {**(live["metadata"].get("annotations") or {}), **(document["metadata"].get("annotations") or {})}
-            document["metadata"] = {**live["metadata"], **document["metadata"], "annotations": kept}
-            document["status"] = copied(live.get("status", {}))
-            generation += live.get("spec") != document.get("spec")
-        document["metadata"]["generation"] = generation
-        if not dry:
-            same = live and live["metadata"].get("generation") == generation
-            if not same or body["kind"] != "Rollout":
-                self.put(document)
-            if body["kind"] == "Job":
-                self.play(self.recording.get("jobs", [{"job": {"name": body["metadata"]["name"], "done": True}}]))
-            if body["kind"] == "Rollout" and not same:
-                self.coming.extend(self.recording.get("events", []))
-        return 200, document
-
-    def patched(self, path: str, body: Object) -> tuple[int, Object]:
-        live = copied(self.objects[path])
-        if body.get("status", {}).get("abort") and self.lost_aborts:
-            self.lost_aborts -= 1
-            return 200, live
-        self.promoted_in_full |= bool(body.get("status", {}).get("promoteFull"))
-        if "status" not in body:
-            live["metadata"].setdefault("annotations", {}).update(body["metadata"]["annotations"])
-            self.put(live)
-            return 200, live
-        for key, value in body["status"].items():
-            live.setdefault("status", {})[key] = value
-        self.put(live)
-        events = list(self.recording.get("on_abort" if body["status"].get("abort") else "on_retry", []))
-        self.coming.clear()
-        if events and ("promoteFull" in body["status"] or not body["status"].get("abort")):
-            self.happen(events.pop(0))
-        if body["status"].get("abort"):
-            live["status"]["abortedAt"] = "2026-01-01T00:00:00Z"
-            self.put(live)
-        self.coming.extend(events)
-        return 200, live
-
-
-def replica_set(digest: str, template: Object, *, available: int = 1, **metadata: Any) -> Object:
-    """A ReplicaSet of the Rollout as its controller makes it: the hash on the object and on the template."""
-    labels = {**template["metadata"].get("labels", {}), "rollouts-pod-template-hash": digest}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "ReplicaSet",
-        "metadata": {
-            "name": f"sluice-{digest}",
-            "labels": labels,
-            "ownerReferences": [{"kind": "Rollout", "uid": "uid-sluice"}],
-            **metadata,
-        },
-        "spec": {"template": {**template, "metadata": {**template["metadata"], "labels": labels}}},
-        "status": {"replicas": available, "availableReplicas": available},
-    }
-
-
-def compose(event: Object, rollout: Object | None) -> Object:
-    """The whole object of an event of a recording, which says only what matters."""
-    ((kind, said),) = event.items()
-    if kind == "rollout":
-        assert rollout is not None
-        document = copied(rollout)
-        generation = document["metadata"].get("generation", 1)
-        document["status"] = {"observedGeneration": str(generation), **said}
-        return document
-    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "sluice", "uid": "uid-sluice"}
-    owner |= {"controller": True, "blockOwnerDeletion": True}
-    labels = {"app.kubernetes.io/name": "sluice", "rollouts-pod-template-hash": said.get("hash", "")}
-    metadata = {"name": said["name"], "namespace": "sluice-local", "labels": labels}
-    if kind == "run":
-        return {
-            "apiVersion": "argoproj.io/v1alpha1",
-            "kind": "AnalysisRun",
-            "metadata": {**metadata, "ownerReferences": [owner]},
-            "spec": said["spec"],
-            "status": said["status"],
-        }
-    if kind == "pod":
-        ready = "True" if said.get("ready") else "False"
-        state = {"waiting": said["waiting"]} if "waiting" in said else {"running": {}}
-        container = {"name": "sluice", "image": "image", "imageID": "", "ready": bool(said.get("ready"))}
-        container |= {"restartCount": said.get("restarts", 0), "state": state}
-        return {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": metadata
-            if not said.get("job")
-            else {**metadata, "labels": {"batch.kubernetes.io/job-name": said["job"]}},
-            "spec": {"containers": [{"name": "sluice", "image": "image"}]},
-            "status": {
-                "phase": said.get("phase", "Running"),
-                "conditions": [{"type": "Ready", "status": ready}],
-                "containerStatuses": [container],
-            },
-        }
-    if kind == "job":
-        held = "Complete" if said.get("done") else "Failed"
-        return {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": metadata,
-            "spec": {},
-            "status": {"conditions": [{"type": held, "status": "True", "message": said.get("message", "")}]},
-        }
-    raise ValueError(kind)
-
-
-def _conflict(live: Object, body: Object) -> Object | None:
-    if live["kind"] == "Service":
-        wanted = body["spec"].get("selector", live["spec"].get("selector"))
-        field, differs = ".spec.selector", live["spec"].get("selector") != wanted
-    else:
-        field, differs = ".spec.weighted.services", live["spec"].get("weighted") != body["spec"].get("weighted")
-    if not differs:
-        return None
-    name, words = body["metadata"]["name"], f'conflict with "rollouts-controller": {field}'
-    cause = {"reason": "FieldManagerConflict", "message": words, "field": field}
-    return status(409, "Conflict", f"Apply failed with 1 conflict: {words}", {"name": name, "causes": [cause]})
-
 
 def _merged(live: Any, patch: Any) -> Any:
     if not isinstance(patch, dict):
@@ -421,7 +232,7 @@ def _merged(live: Any, patch: Any) -> Any:
 def _fault(document: Object) -> str:
     """What the definition of a custom kind says against an object; unknown fields are refused, as kubectl asks for."""
     group, _, _ = document["apiVersion"].rpartition("/")
-    if group not in ("argoproj.io", "traefik.io") or not (SCHEMAS / schema_name(group, document["kind"])).is_file():
+    if not (SCHEMAS / schema_name(group, document["kind"])).is_file():
         return ""
     plain = {key: one for key, one in document.items() if key != "status"}
     plain["metadata"] = {"name": document["metadata"]["name"]}
@@ -459,11 +270,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        if self.api.controllers is None and parts.path == self.api.path("Rollout"):
-            self.api.look()
         if self._turned_away("GET", parts.path):
             return
-        if self.api.controllers is not None and re.search(r"/(rollouts|jobs/)", parts.path):
+        if self.api.controllers is not None and re.search(r"/(rollouts|jobs/|analysisruns/)", parts.path):
             self.api.controllers()
         if (found := self._discovery(parts.path)) is not None:
             self._send(200, found)
@@ -491,12 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = yaml.safe_load(self.rfile.read(int(self.headers["Content-Length"])))
         if self._turned_away("PATCH" if "dryRun" not in query else "DRY", parts.path):
             return
-        if self.api.controllers is not None:
-            self._send(*self._patched(parts.path, body, query))
-        elif self.headers["Content-Type"] == "application/merge-patch+json":
-            self._send(*self.api.patched(parts.path.removesuffix("/status"), body))
-        else:
-            self._send(*self.api.applied(parts.path, body, query))
+        self._send(*self._patched(parts.path, body, query))
 
     def _patched(self, path: str, body: Object, query: dict[str, str]) -> tuple[int, Object]:
         name = body.get("metadata", {}).get("name", "")

@@ -67,9 +67,9 @@ class Analyses(Pods):
         taken = {one["metadata"]["name"] for one in self.store.all("AnalysisRun")}
         name = next(one for one in (base, *(f"{base}.{count}" for count in range(1, 100))) if one not in taken)
         labels = {HASH: hash_of(self.new), "rollout-type": "Step", "step-index": str(index)}
-        templates = [self.store.find("AnalysisTemplate", one["templateName"]) for one in analysis["templates"]]
+        templates = self._templates(analysis["templates"])
         given = {one["name"]: self._argument(one) for one in analysis.get("args") or ()}
-        args = {arg["name"]: arg for one in templates if one for arg in one["spec"].get("args") or ()}
+        args = {arg["name"]: arg for one in templates for arg in one["spec"].get("args") or ()}
         return self.store.write(
             {
                 "apiVersion": "argoproj.io/v1alpha1",
@@ -84,12 +84,17 @@ class Analyses(Pods):
                 },
                 "spec": {
                     "args": [{**arg, "value": given[name]} if name in given else arg for name, arg in args.items()],
-                    "metrics": [metric for one in templates if one for metric in one["spec"]["metrics"]],
+                    "metrics": [metric for one in templates for metric in one["spec"]["metrics"]],
                 },
                 "status": {},
             },
             MANAGER,
         )
+
+    def _templates(self, references: list[Object]) -> list[Object]:
+        """With those that they name (rollout/analysis.go, getAnalysisTemplatesFromRefs)."""
+        found = [one for ref in references if (one := self.store.find("AnalysisTemplate", ref["templateName"]))]
+        return found + [inner for one in found for inner in self._templates(one["spec"].get("templates") or [])]
 
     def _argument(self, argument: Object) -> str:
         """utils/analysis/factory.go:18-54."""

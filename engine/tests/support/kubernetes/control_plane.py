@@ -32,20 +32,23 @@ _LABEL = "app.kubernetes.io/version"
 class Nodes:
     """What becomes of pods and Jobs.
 
-    `verdicts`: how a judge's metric ends, by its name; else it passes. `values`, `logs`: what it measured and wrote.
-    `dead`: releases whose pods run and are not ready. An image whose name ends with `absent` is not there to pull."""
+    `verdicts`: how a judge's metric or a Job ends, by its name; else it passes. `values`, `logs`: what it measured
+    and wrote. `dead`: releases whose pods run and are not ready; `waiting`: what a container of theirs waits for, by
+    release. An image whose name ends with `absent` is not there to pull."""
 
     verdicts: dict[str, str] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
+    waiting: dict[str, Object] = field(default_factory=dict)
 
     def pod_status(self, pod: Object) -> Object:
         """The status that its node reports."""
         spec = pod["spec"]["containers"][0]
         absent = spec.get("image", "").partition("@")[0].endswith("absent")
-        dead = pod["metadata"].get("labels", {}).get(_LABEL) in self.dead
-        state: Object = {"running": {}}
+        release = pod["metadata"].get("labels", {}).get(_LABEL, "")
+        dead = release in self.dead or release in self.waiting
+        state: Object = {"waiting": self.waiting[release]} if release in self.waiting else {"running": {}}
         if absent:
             state = {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{spec["image"]}"'}}
         ready = not absent and not dead
@@ -59,7 +62,8 @@ class Nodes:
     def job_ends(self, job: Object) -> str:
         """`Complete` or `Failed`."""
         failed = any(
-            f".{metric}." in job["metadata"]["name"] and verdict in _BAD for metric, verdict in self.verdicts.items()
+            f".{metric}." in f".{job['metadata']['name']}." and verdict in _BAD
+            for metric, verdict in self.verdicts.items()
         )
         return "Failed" if failed else "Complete"
 
@@ -67,13 +71,14 @@ class Nodes:
 class ControlPlane:
     """Every controller of one API server.
 
-    `fixed`: the clock stands still and goes on only when it is moved."""
+    `fixed`: the clock stands still and goes on only when it is moved. `marked`: others mark pods through the API, as
+    `marked_pods.py` does; the clock waits for them."""
 
     POD_SECONDS, JOB_SECONDS = 1, 3
 
     def __init__(self, api: KubeApi, nodes: Nodes | None = None) -> None:
         self.api, self.nodes = api, nodes or Nodes()
-        self.fixed = False
+        self.fixed = self.marked = False
         api.controllers = self.turn
 
     def turn(self) -> bool:
@@ -85,10 +90,14 @@ class ControlPlane:
         with self.api.lock:
             while not self._work():
                 end = min((one for one in self._everywhere(self._moments) if one > self.api.now), default=None)
-                if end is None or self.fixed:
+                if end is None or self.fixed or (self.marked and self._everywhere(self._unmarked)):
                     return False
                 self.api.now = end
             return True
+
+    def hurry(self, turns: int) -> None:
+        """So many turns for each look: for a command that looks once a second."""
+        self.api.controllers = lambda: sum(self.turn() for _ in range(turns)) > 0
 
     def _everywhere(self, ask: Callable[[], Iterable[Any]]) -> list[Any]:
         """What is answered in each namespace."""
@@ -121,7 +130,7 @@ class ControlPlane:
         self._mark_pods()
         self._end_jobs()
         for run in self.api.all("AnalysisRun"):
-            if run["status"].get("phase") not in ("Successful", *_BAD):
+            if run.get("status", {}).get("phase") not in ("Successful", *_BAD):
                 _Analysis(self, run).turn()
         for one in self.api.all("ReplicaSet"):
             self._scale(one)
@@ -132,16 +141,18 @@ class ControlPlane:
                 self.api.events.append(f"TrafficRoutingError: {error}")
         return ()
 
+    def _unmarked(self) -> list[Object]:
+        return [pod for pod in self.api.all("Pod") if "containerStatuses" not in pod["status"]]
+
     def _moments(self) -> Iterator[datetime]:
         """When a controller has asked to be called again."""
-        for pod in self.api.all("Pod"):
-            if "containerStatuses" not in pod["status"]:
-                yield _made(pod) + timedelta(seconds=self.POD_SECONDS)
+        for pod in self._unmarked():
+            yield _made(pod) + timedelta(seconds=self.POD_SECONDS)
         for job in self.api.all("Job"):
             if not _ended(job):
                 yield _made(job) + timedelta(seconds=self.JOB_SECONDS)
         for run in self.api.all("AnalysisRun"):
-            if run["status"].get("phase") == "Running":
+            if run.get("status", {}).get("phase") == "Running":
                 yield datetime.fromisoformat(run["status"]["startedAt"]) + timedelta(seconds=self.JOB_SECONDS)
         for one in self.api.all("ReplicaSet"):
             if end := replicas.deadline(one):
@@ -165,7 +176,7 @@ class ControlPlane:
             yield from [end + timedelta(seconds=1)] if end else []
 
     def _mark_pods(self) -> None:
-        for pod in self.api.all("Pod"):
+        for pod in () if self.marked else self.api.all("Pod"):
             if "batch.kubernetes.io/job-name" in pod["metadata"].get("labels", {}):
                 continue
             if self.api.now < _made(pod) + timedelta(seconds=self.POD_SECONDS):
@@ -177,9 +188,16 @@ class ControlPlane:
 
     def _end_jobs(self) -> None:
         for job in self.api.all("Job"):
-            if not _ended(job) and self.api.now >= _made(job) + timedelta(seconds=self.JOB_SECONDS):
-                ends = {"type": self.nodes.job_ends(job), "status": "True", "message": ""}
+            if _ended(job) or self.api.now < _made(job) + timedelta(seconds=self.JOB_SECONDS):
+                continue
+            if end := self._end_of_pods(job) if self.marked else self.nodes.job_ends(job):
+                ends = {"type": end, "status": "True", "message": ""}
                 self.api.write({**job, "status": {"conditions": [ends]}}, "kube-controller-manager")
+
+    def _end_of_pods(self, job: Object) -> str:
+        """pkg/controller/job/job_controller.go, as far as a Job of one pod without a second try needs it."""
+        phases = [pod["status"]["phase"] for pod in self.api.all("Pod") if _owner(pod) == job["metadata"]["uid"]]
+        return {"Succeeded": "Complete", "Failed": "Failed"}.get(phases[0], "") if phases else ""
 
     def _scale(self, one: Object) -> None:
         """Pods as a ReplicaSet asks for, as far as quotas let it."""
@@ -240,7 +258,7 @@ class _Analysis:
         self.now = stamp(self.api.now)
 
     def turn(self) -> None:
-        status = copied(self.run["status"])
+        status = copied(self.run.get("status", {}))
         results = {one["name"]: one for one in status.get("metricResults") or ()}
         # utils/analysis/helpers.go:84-101
         ending = bool(self.run["spec"].get("terminate")) or any(one["phase"] in _BAD for one in results.values())
@@ -286,7 +304,7 @@ class _Analysis:
                 "kind": "Pod",
                 "metadata": pod,
                 "spec": spec,
-                "status": {"phase": "Running", "containerStatuses": []},
+                "status": {"phase": "Pending"} if self.plane.marked else {"phase": "Running", "containerStatuses": []},
             },
             "kubelet",
         )

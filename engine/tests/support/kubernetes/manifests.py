@@ -25,17 +25,22 @@ def overlay_text(name: str) -> str:
     return render(K8S / "overlays" / name)
 
 
+def combination(folder: Path, components: Sequence[str]) -> Path:
+    """The base with components, as an overlay of one's own would have them."""
+    folder.mkdir(exist_ok=True)
+    k8s, engine = (os.path.relpath(path, folder.resolve()) for path in (K8S, ENGINE))
+    (folder / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: sluice-test\n"
+        f"resources: [{k8s}/base]\n"
+        f"components: [{', '.join(f'{engine}/components/{name}' for name in components)}]\n"
+    )
+    return folder
+
+
 @cache
 def combined_text(components: tuple[str, ...]) -> str:
-    """The base with components, as an overlay of one's own would have them."""
     with tempfile.TemporaryDirectory() as folder:
-        k8s, engine = (os.path.relpath(path, Path(folder).resolve()) for path in (K8S, ENGINE))
-        (Path(folder) / "kustomization.yaml").write_text(
-            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: sluice-test\n"
-            f"resources: [{k8s}/base]\n"
-            f"components: [{', '.join(f'{engine}/components/{name}' for name in components)}]\n"
-        )
-        return render(Path(folder))
+        return render(combination(Path(folder), components))
 
 
 def overlay(name: str) -> list[Manifest]:

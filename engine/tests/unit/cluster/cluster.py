@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
-from sluice.cluster.release_overlay import LOAD
+from sluice.cluster.release_overlay import LOAD, render_release
+from sluice.cluster.rollout_status import HASH_LABEL, RELEASE_LABEL
 from sluice.core.workspace import Workspace
 from sluice.release.manifest import Manifest, identified
 from starter_files import copy_starter
-from support.kubernetes.api_server import KubeApi, compose, replica_set
+from support.kubernetes.api_server import KubeApi
+from support.kubernetes.control_plane import ControlPlane
 
-RECORDINGS = Path(__file__).with_name("recordings")
 IMAGE = "registry.example/sluice@sha256:" + "a" * 64
 LOAD_IMAGE = "registry.example/sluice-load@sha256:" + "b" * 64
-
-
-def recording(name: str) -> Any:
-    return yaml.safe_load((RECORDINGS / f"{name}.yaml").read_text())
 
 
 def checkout(root: Path) -> Workspace:
@@ -56,49 +58,63 @@ def release(**changes: Any) -> Manifest:
     )
 
 
-def hold(api: KubeApi, *, name: str = "r-000000000000") -> None:
-    """An earlier release is live: its Rollout, its pod, and Services that the controller has written to."""
-    labels = {"app.kubernetes.io/name": "sluice", "app.kubernetes.io/version": name}
-    api.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": api.namespace}})
-    api.put(
-        {
-            "apiVersion": "argoproj.io/v1alpha1",
-            "kind": "Rollout",
-            "metadata": {"name": "sluice", "uid": "uid-sluice", "generation": 1},
-            "spec": {
-                "selector": {"matchLabels": {"app.kubernetes.io/name": "sluice"}},
-                "template": {"metadata": {"labels": labels}, "spec": {}},
-            },
-            "status": {
-                "observedGeneration": "1",
-                "phase": "Healthy",
-                "currentPodHash": "old",
-                "stableRS": "old",
-            },
-        }
-    )
-    api.put(replica_set("old", {"metadata": {"labels": labels}, "spec": {}}))
-    for service in ("sluice-stable", "sluice-canary"):
-        api.put(
-            {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": {"name": service},
-                "spec": {"selector": {"app.kubernetes.io/name": "sluice", "rollouts-pod-template-hash": "old"}},
-            }
-        )
-        api.written.add(api.path("Service", service))
-    services = [
-        {"name": "sluice-stable", "port": 80, "weight": 100},
-        {"name": "sluice-canary", "port": 80, "weight": 0},
-    ]
-    api.put(
-        {
-            "apiVersion": "traefik.io/v1alpha1",
-            "kind": "TraefikService",
-            "metadata": {"name": "sluice"},
-            "spec": {"weighted": {"services": services}},
-        }
-    )
-    api.written.add(api.path("TraefikService", "sluice"))
-    api.put(compose({"pod": {"name": "sluice-old-1", "hash": "old", "ready": True}}, None))
+BEFORE = "r-000000000000"
+
+
+@cache
+def rendered() -> str:
+    """One release for the overlay `local`, as JSON."""
+    with TemporaryDirectory() as folder:
+        return json.dumps(render_release(checkout(Path(folder)), "local", release(), IMAGE))
+
+
+def documents_of(name: str = "") -> list[Any]:
+    """That release; with a name, one like it."""
+    text = rendered()
+    if name:
+        (manifest,) = set(re.findall(r"sluice-release-[a-z0-9]{10}", text))
+        text = text.replace(release().id, name).replace(manifest, f"sluice-release-{name[-10:]}")
+    return list(json.loads(text))
+
+
+def is_live(rollout: Any) -> bool:
+    status = rollout["status"]
+    observed = status.get("observedGeneration") == str(rollout["metadata"]["generation"])
+    return bool(observed and status["phase"] == "Healthy" and status["stableRS"] == status["currentPodHash"])
+
+
+def bring(plane: ControlPlane, name: str, until: Callable[[Any], bool] = is_live) -> Any:
+    """Applies a release as `sluice deploy` does and lets the controllers go on until the Rollout is as asked for.
+
+    Returns:
+        The Rollout."""
+    api = plane.api
+    plane.move(seconds=5)
+    there = api.find("Rollout", "sluice") is not None
+    for one in documents_of(name):
+        if not there or one["kind"] in ("ConfigMap", "Rollout"):  # selectors and weights are the controller's
+            api.apply(one, force=True)
+    for _ in range(500):
+        plane.turn()
+        rollout = api.objects[api.path("Rollout", "sluice")]
+        if rollout.get("status") and until(rollout):
+            return rollout
+    raise AssertionError(f"{name}: {rollout['status']}")
+
+
+def hold(plane: ControlPlane, name: str = BEFORE) -> Any:
+    """An earlier release is live. Its pods of a while ago are gone."""
+    rollout = bring(plane, name)
+    plane.settle()
+    return rollout
+
+
+def stopped(rollout: Any) -> bool:
+    observed = rollout["status"].get("observedGeneration") == str(rollout["metadata"]["generation"])
+    return bool(observed and rollout["status"].get("abort"))
+
+
+def template_hash(api: KubeApi, name: str) -> str:
+    """Of the ReplicaSet of a release."""
+    (found,) = (one for one in api.all("ReplicaSet") if one["metadata"]["labels"][RELEASE_LABEL] == name)
+    return str(found["metadata"]["labels"][HASH_LABEL])

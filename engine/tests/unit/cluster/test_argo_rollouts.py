@@ -11,11 +11,13 @@ Releases are letters in the order of their deployment, in place of the hashes of
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -24,6 +26,10 @@ from support.kubernetes.api_server import KubeApi
 from support.kubernetes.control_plane import ControlPlane, Nodes
 
 RECORDED = Path(__file__).with_name("recorded") / "argo"
+_SCHEMAS = json.loads(Path(__file__).with_name("recorded").joinpath("status-schemas.json").read_text())
+SCHEMAS = {
+    kind: jsonschema.Draft7Validator(_SCHEMAS[key]) for kind, key in (("Rollout", "rollout"), ("AnalysisRun", "run"))
+}
 HASH = "rollouts-pod-template-hash"
 KINDS = ("Rollout", "ReplicaSet", "TraefikService", "AnalysisRun")
 Object = dict[str, Any]
@@ -384,10 +390,26 @@ def compare(wanted: list[str], written: list[tuple[datetime, str]]) -> list[str]
     return [*faults, *(f"not written: {text}" for text in wanted)]
 
 
+def faults_of(seen: list[Object]) -> set[str]:
+    """What the closed schemas of Argo Rollouts say against the statuses that were written."""
+    found = set()
+    for kind, schema in SCHEMAS.items():
+        written = [one["status"] for one in seen if one["kind"] == kind and one.get("status")]
+        for status in {json.dumps(one, sort_keys=True) for one in written}:
+            found |= {one.message for one in schema.iter_errors(json.loads(status))}
+    return found
+
+
+def test_a_misspelt_field_is_found() -> None:
+    assert faults_of([{"kind": "Rollout", "status": {"phase": "Healthy", "stableRs": "new"}}])
+    assert faults_of([{"kind": "AnalysisRun", "status": {"phase": "Failed", "metricResult": []}}])
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_double_writes_what_the_real_controller_wrote(name: str) -> None:
     world = World()
     SCENARIOS[name](world)
+    assert not faults_of(world.api.seen)
     written: dict[str, list[tuple[datetime, str]]] = {}
     for at, kind, text in world.written():
         written.setdefault(about(kind, text), []).append((at, text))

@@ -1,463 +1,507 @@
-"""Deployments against a stub API server over HTTP that plays recordings, made by us: no cluster was recorded."""
+"""Deployments by the real kubectl against the stub API server and its controllers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sluice.cluster import deploy_release
 from sluice.cluster.deploy_release import DeploymentResult, deploy, end_of_rollout
 from sluice.cluster.kubectl import Cluster, ClusterUnreachableError, ConflictError
-from sluice.cluster.release_overlay import render_release
 from sluice.cluster.rollout_observer import WatchTimeouts
 from sluice.core.errors import SluiceError
-from sluice.core.workspace import Workspace
 from support.kubernetes.api_server import KubeApi, serving, status
+from support.kubernetes.control_plane import ControlPlane
 
-from .cluster import IMAGE, checkout, hold, recording, release
+from .cluster import BEFORE, IMAGE, bring, documents_of, hold, release, stopped, template_hash
 
-QUICK = WatchTimeouts(lost=120, pull=120, settle=60, poll=0.05)
+QUICK = WatchTimeouts(lost=120, pull=120, settle=60, poll=0.01)
+TTFT = {
+    "name": "ttft-p95",
+    "successCondition": "len(result) == 1 && result[0] <= {{args.ttft-p95-limit}}",
+    "provider": {"prometheus": {"address": "http://prometheus", "query": "up"}},
+}
 
 
 @pytest.fixture
-def api(loopback: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeApi]:  # noqa: ARG001
+def plane(loopback: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlPlane]:  # noqa: ARG001
     with serving(KubeApi()) as stub:
         monkeypatch.setenv("KUBECONFIG", str(stub.kubeconfig(tmp_path / "kubeconfig")))
         monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "kubecache"))
-        yield stub
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return checkout(tmp_path_factory.mktemp("checkout"))
-
-
-@pytest.fixture(scope="module")
-def documents(workspace: Workspace) -> list[Any]:
-    return render_release(workspace, "local", release(), IMAGE)
+        yield ControlPlane(stub)
 
 
 class Runner:
-    def __init__(self, state: Path, documents: list[Any]) -> None:
+    """`during`: done once, when a line with these words is shown."""
+
+    def __init__(self, state: Path) -> None:
         self.cluster = Cluster(state, lost_seconds=3)
-        self.documents = documents
+        self.documents = documents_of()
         self.lines: list[str] = []
+        self.during: dict[str, Callable[[], None]] = {}
 
     def __call__(self, *, patience: WatchTimeouts = QUICK, seconds: float = 240, **options: bool) -> DeploymentResult:
         self.lines.clear()
-        return deploy(
-            self.cluster, self.documents, show=self.lines.append, seconds=seconds, patience=patience, **options
-        )
+        return deploy(self.cluster, self.documents, show=self.show, seconds=seconds, patience=patience, **options)
+
+    def show(self, line: str) -> None:
+        self.lines.append(line)
+        for words in [one for one in self.during if one in line]:
+            self.during.pop(words)()
+
+    def one(self, kind: str, name: str = "sluice") -> Any:
+        (found,) = (one for one in self.documents if one["kind"] == kind and one["metadata"]["name"] == name)
+        return found
 
     @property
     def text(self) -> str:
         return "\n".join(self.lines)
 
+    @property
+    def weights(self) -> list[int]:
+        return [int(one) for one in re.findall(r"weight: canary (\d+) %", self.text)]
+
 
 @pytest.fixture
-def run(tmp_path: Path, documents: list[Any]) -> Runner:
-    return Runner(tmp_path / "state", documents)
+def run(tmp_path: Path) -> Runner:
+    return Runner(tmp_path / "state")
 
 
-def test_a_first_deploy(api: KubeApi, run: Runner) -> None:
-    api.recording = recording("first")
+def rollout(plane: ControlPlane) -> Any:
+    return plane.api.objects[plane.api.path("Rollout", "sluice")]
+
+
+def write(plane: ControlPlane, **spec: Any) -> None:
+    """As somebody beside us."""
+    live = rollout(plane)
+    plane.api.write({**live, "spec": {**live["spec"], **spec}}, "somebody")
+
+
+def patches(plane: ControlPlane, end: str = "") -> list[str]:
+    asked = (path.partition("?")[0] for method, path in plane.api.requests if method == "PATCH")
+    return [path for path in asked if path.endswith(end)]
+
+
+def test_a_first_deploy(plane: ControlPlane, run: Runner) -> None:
     done = run()
-    assert (done.kind, done.passed) == ("promoted", True)
+    assert (done.kind, done.passed, done.first) == ("promoted", True, True)
     assert "first deploy" in run.lines[0]
     assert "made Namespace/sluice-local" in run.text
-    maps = [name for name in api.objects if "/configmaps/sluice-release-" in name]
-    assert [api.objects[name]["data"]["release.json"] for name in maps] == [release().to_bytes().decode()]
-    rollout = api.objects[api.path("Rollout", "sluice")]
-    assert rollout["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == release().id
-    assert rollout["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE
-    volumes = rollout["spec"]["template"]["spec"]["volumes"]
+    assert "step " not in run.text, "Argo Rollouts runs none"
+    objects = plane.api.objects
+    maps = [name for name in objects if "/configmaps/sluice-release-" in name]
+    assert [objects[name]["data"]["release.json"] for name in maps] == [release().to_bytes().decode()]
+    template = rollout(plane)["spec"]["template"]
+    assert template["metadata"]["labels"]["app.kubernetes.io/version"] == release().id
+    assert template["spec"]["containers"][0]["image"] == IMAGE
+    volumes = template["spec"]["volumes"]
     assert maps[0].rpartition("/")[2] in [(one.get("configMap") or {}).get("name") for one in volumes]
 
 
-def test_weights_analyses_and_pods_are_shown(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("promoted")
+def test_weights_analyses_and_pods_are_shown(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
     assert run().kind == "promoted"
+    assert [one for one in run.weights if one] == [10, 50, 100]
     for line in (
-        "weight: canary 10 %, stable 90 %",
-        "weight: canary 50 %, stable 50 %",
-        "pod sluice-new-1 (canary): Ready",
-        "analysis sluice-new-2-5: Successful",
-        "step 5 of 9: pause 30s",
-        "rollout: Healthy",
+        r"weight: canary 10 %, stable 90 %",
+        r"pod sluice-\w+-\d+ \(canary\): Ready",
+        r"analysis sluice-\w+-2-5: Successful",
+        r"step 5 of 9: pause 30s",
+        r"rollout: Healthy",
     ):
-        assert line in run.lines, run.text
+        assert [one for one in run.lines if re.fullmatch(line, one)], f"{line}: {run.text}"
 
 
-def test_the_rollout_comes_last_and_after_a_dry_run(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("promoted")
+def test_the_rollout_comes_last_and_after_a_dry_run(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
     run()
-    tried = [path.partition("?")[0] for method, path in api.requests if method == "DRY"]
-    kept = [path.partition("?")[0] for method, path in api.requests if method == "PATCH"]
-    assert set(tried) == set(kept)
-    assert kept[-1].endswith("/rollouts/sluice")
+    tried = [path.partition("?")[0] for method, path in plane.api.requests if method == "DRY"]
+    assert set(tried) == set(patches(plane))
+    applied = [path.partition("?")[0] for method, path in plane.api.requests if method == "PATCH" and "fieldM" in path]
+    assert applied[-1].endswith("/rollouts/sluice")
 
 
-def test_what_the_controller_has_written_is_kept(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("promoted")
+def test_what_the_controller_has_written_is_kept(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    seen: list[Any] = []
+    api = plane.api
+    run.during["applied "] = lambda: seen.append(api.find("Service", "sluice-canary"))
     run()
-    selector = api.objects[api.path("Service", "sluice-canary")]["spec"]["selector"]
-    assert selector["rollouts-pod-template-hash"] == "old"
-    assert api.applied_selectors == [], "the selector is the controller's: to apply it again may be a conflict"
+    assert seen[0]["spec"]["selector"]["rollouts-pod-template-hash"] == template_hash(api, BEFORE)
+    owned = {one["manager"]: one["fieldsV1"] for one in seen[0]["metadata"]["managedFields"]}
+    assert "f:ports" in owned["sluice"]["f:spec"]
+    assert "f:selector" not in owned["sluice"]["f:spec"], "it is the controller's: to apply it again may be a conflict"
 
 
-def test_a_stop_names_metric_value_limit_and_log(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("stopped")
-    api.logs["load-1-abc"] = "p95 of ttft is 1900 ms, the limit is 1200 ms\nverdict: failed\n"
+def judged_by_ttft(run: Runner) -> None:
+    """The load stage asks Prometheus too."""
+    spec = run.one("AnalysisTemplate", "load")["spec"]
+    spec["args"].append({"name": "ttft-p95-limit", "value": "1.5"})
+    spec["metrics"].append(TTFT)
+
+
+def test_a_stop_names_metric_value_limit_and_log(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    judged_by_ttft(run)
+    plane.nodes.verdicts = {"load": "Failed", "ttft-p95": "Failed"}
+    plane.nodes.values = {"ttft-p95": "[2.75]"}
+    plane.nodes.logs = {"load": "p95 of ttft is 1900 ms, the limit is 1200 ms\nverdict: failed\n"}
     done = run()
     assert (done.kind, done.passed) == ("stopped", False)
     metric = next(one for one in done.reasons if "ttft-p95" in one)
     assert "value [2.75]" in metric
     assert "result[0] <= 1.5" in metric
     assert "  p95 of ttft is 1900 ms, the limit is 1200 ms" in done.logs
-    assert run.lines[-1] == "weight: canary 0 %, stable 100 %"
+    assert run.weights[-1] == 0
     assert "[2.75]" in done.markdown("local")
 
 
-def test_the_log_that_is_gone_hides_no_verdict(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("stopped")
+def test_the_log_that_is_gone_hides_no_verdict(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    plane.nodes.verdicts = {"load": "Failed"}
     done = run()
     assert done.kind == "stopped"
     assert any("no log" in line for line in done.logs)
 
 
-def test_the_same_release_again_changes_nothing(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("promoted")
+def test_the_same_release_again_changes_nothing(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
     run()
-    generation = api.objects[api.path("Rollout", "sluice")]["metadata"]["generation"]
+    generation = rollout(plane)["metadata"]["generation"]
     done = run()
     assert (done.kind, done.passed) == ("unchanged", True)
-    assert api.objects[api.path("Rollout", "sluice")]["metadata"]["generation"] == generation
+    assert rollout(plane)["metadata"]["generation"] == generation
     assert "Rollout sluice: unchanged" in run.lines
 
 
-def test_a_stopped_release_stays_stopped_until_retry(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("stopped")
+def test_a_stopped_release_stays_stopped_until_retry(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    plane.nodes.verdicts = {"load": "Failed"}
     assert run().kind == "stopped"
+    plane.nodes.verdicts = {}
     assert run().kind == "stopped"
     assert "--retry begins it again" in run.text
     assert run(retry=True).kind == "promoted"
 
 
-def test_an_inconclusive_analysis_is_aborted(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("inconclusive")
+def test_an_inconclusive_analysis_is_aborted(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    judged_by_ttft(run)
+    plane.nodes.verdicts, plane.nodes.values = {"ttft-p95": "Inconclusive"}, {"ttft-p95": "[1.4]"}
     done = run()
     assert done.kind == "stopped"
-    assert "feedback-score: Inconclusive; value [-0.3]" in done.reasons[0]
-    assert api.objects[api.path("Rollout", "sluice")]["status"]["abort"] is True
+    assert "ttft-p95: Inconclusive; value [1.4]" in done.reasons[0]
+    assert rollout(plane)["status"]["abort"] is True
 
 
-def test_a_degraded_rollout_is_aborted_with_what_its_pods_say(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("degraded")
+def crashing(plane: ControlPlane, run: Runner) -> None:
+    """Its pods never start, and the controller leaves it so."""
+    hold(plane)
+    run.one("Rollout")["spec"]["progressDeadlineAbort"] = False
+    words = {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}
+    plane.nodes.waiting = {release().id: words}
+
+
+def test_a_degraded_rollout_is_aborted_with_what_its_pods_say(plane: ControlPlane, run: Runner) -> None:
+    crashing(plane, run)
     done = run()
     assert done.kind == "stopped"
+    assert "failed: aborting, stable gets all traffic" in run.lines
     assert "ProgressDeadlineExceeded" in done.reasons[0]
     assert "CrashLoopBackOff" in done.reasons[1]
 
 
-def test_a_first_release_that_fails_has_nothing_to_go_back_to(api: KubeApi, run: Runner) -> None:
-    late = {"phase": "Degraded", "message": "ProgressDeadlineExceeded", "currentPodHash": "new", "stableRS": "new"}
-    api.recording = {"events": [{"rollout": late}]}
+def test_a_first_release_that_fails_has_nothing_to_go_back_to(plane: ControlPlane, run: Runner) -> None:
+    plane.nodes.dead = {release().id}
+    run.one("Rollout")["spec"]["progressDeadlineAbort"] = False
     done = run()
-    assert (done.kind, done.reasons, done.first) == ("failed", ("ProgressDeadlineExceeded",), True)
-    assert not [path for method, path in api.requests if path.endswith("/status")]
+    assert (done.kind, done.first) == ("failed", True)
+    assert done.reasons[0].startswith("ProgressDeadlineExceeded")
+    assert not patches(plane, "/status")
 
 
-def test_an_image_that_cannot_be_pulled_is_aborted_in_time(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("image-pull")
-    done = run(patience=WatchTimeouts(lost=120, pull=1, settle=60, poll=0.05))
+def test_an_image_that_cannot_be_pulled_is_aborted_in_time(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    containers = run.one("Rollout")["spec"]["template"]["spec"]["containers"]
+    containers[0]["image"] = "registry.example/absent@sha256:" + "c" * 64
+    # From then on the clock stands still: it is the command that gives it up.
+    run.during["ImagePullBackOff"] = lambda: setattr(plane, "fixed", True)
+    done = run(patience=WatchTimeouts(lost=120, pull=1, settle=60, poll=0.01))
     assert done.kind == "stopped"
     assert "ImagePullBackOff: Back-off pulling image" in done.reasons[0]
-    assert any("ErrImagePull" in line for line in run.lines)
+    assert any("ImagePullBackOff" in line for line in run.lines)
 
 
-def test_a_refused_rollout_fails_and_is_not_aborted(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("invalid")
-    done = run(patience=WatchTimeouts(settle=0.5, poll=0.05))
+def without_a_template(run: Runner) -> Any:
+    """The controller refuses a Rollout whose AnalysisTemplate is not there (1.9.1, rollout/controller.go:881-912)."""
+    (gone,) = (one for one in run.documents if one["kind"] == "AnalysisTemplate" and one["metadata"]["name"] == "load")
+    run.documents.remove(gone)
+    return gone
+
+
+def test_a_refused_rollout_fails_and_is_not_aborted(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    without_a_template(run)
+    plane.api.delete("AnalysisTemplate", "load")
+    done = run(patience=WatchTimeouts(settle=0.5, poll=0.01))
     assert done.kind == "failed"
-    assert 'AnalysisTemplate "load" not found' in done.reasons[0]
-    assert not [path for method, path in api.requests if path.endswith("/status")]
+    assert "AnalysisTemplate 'load' not found" in done.reasons[0]
+    assert not patches(plane, "/status")
 
 
-def test_a_rollout_that_is_refused_for_a_moment_goes_on(api: KubeApi, run: Runner) -> None:
+def test_a_rollout_that_is_refused_for_a_moment_goes_on(plane: ControlPlane, run: Runner) -> None:
     """The controller tries again what came before its Services or templates (1.9.1, rollout/controller.go:425-435)."""
-    hold(api)
-    api.recording = {"events": [*recording("invalid")["events"], *recording("promoted")["events"]]}
+    hold(plane)
+    template = without_a_template(run)
+    plane.api.delete("AnalysisTemplate", "load")
+    looks: list[bool] = []
+
+    def turn() -> bool:
+        if (found := rollout(plane)["status"]) and "InvalidSpec" in [one["type"] for one in found["conditions"]]:
+            looks.append(True)
+        if len(looks) == 5:
+            plane.api.apply(template)
+        return plane.turn()
+
+    plane.api.controllers = turn
     assert run().kind == "promoted"
+    assert len(looks) >= 5
 
 
-def test_a_release_over_another_is_not_taken_for_it(api: KubeApi, run: Runner) -> None:
+def test_a_release_over_another_is_not_taken_for_it(plane: ControlPlane, run: Runner) -> None:
     """Somebody else's is promoted: whoever watches this one is not told that it is live."""
-    hold(api)
-    api.recording = recording("promoted")
-    template = {"metadata": {"labels": {"app.kubernetes.io/version": "r-999999999999"}}, "spec": {}}
-    here = api.happen
-
-    def replaced_after_three(event: Any) -> None:
-        here(event)
-        if len(api.coming) == len(recording("promoted")["events"]) - 3:
-            rollout = api.objects[api.path("Rollout", "sluice")]
-            api.put({**rollout, "spec": {**rollout["spec"], "template": template}})
-
-    api.happen = replaced_after_three  # type: ignore[method-assign]
+    hold(plane)
+    (other,) = (one for one in documents_of("r-999999999999") if one["kind"] == "Rollout")
+    run.during["weight: canary 10 %"] = lambda: write(plane, template=other["spec"]["template"])
     done = run()
     assert (done.kind, done.passed) == ("failed", False)
     assert done.reasons == ("r-999999999999 was deployed over it, before it had ended",)
-    assert not [path for method, path in api.requests if path.endswith("/status")], "the other's canary goes on"
+    assert not patches(plane, "/status"), "the other's canary goes on"
 
 
-def test_a_deployment_over_a_pause_by_a_person_is_refused(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.objects[api.path("Rollout", "sluice")]["spec"]["paused"] = True
+def test_a_deployment_over_a_pause_by_a_person_is_refused(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    write(plane, paused=True)
     with pytest.raises(SluiceError, match="a person has paused the Rollout") as caught:
         run()
     assert "kubectl patch rollout sluice" in str(caught.value)
-    assert not [path for method, path in api.requests if method in ("PATCH", "DRY")]
+    assert not [path for method, path in plane.api.requests if method in ("PATCH", "DRY")]
 
 
-def blue_green(api: KubeApi) -> None:
-    rollout = api.objects[api.path("Rollout", "sluice")]
-    rollout["spec"]["strategy"] = {"blueGreen": {"activeService": "sluice-stable"}}
+BLUE_GREEN = {"blueGreen": {"activeService": "sluice-stable"}}
 
 
-def test_a_blue_green_rollout_is_not_begun_again(api: KubeApi, run: Runner) -> None:
+def test_a_blue_green_rollout_is_not_begun_again(plane: ControlPlane, run: Runner) -> None:
     """It would be promoted unjudged (Argo Rollouts 1.9.1, rollout/bluegreen.go:113-117)."""
-    hold(api)
-    blue_green(api)
+    hold(plane)
+    plane.api.controllers = None  # such a Rollout is not played
+    write(plane, strategy=BLUE_GREEN)
     with pytest.raises(SluiceError, match="unjudged"):
         run(retry=True)
-    assert not [path for method, path in api.requests if method in ("PATCH", "DRY")]
+    assert not [path for method, path in plane.api.requests if method in ("PATCH", "DRY")]
 
 
-def test_the_pods_of_an_aborted_blue_green_rollout_go_first(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("stopped")
+def test_the_pods_of_an_aborted_blue_green_rollout_go_first(plane: ControlPlane, run: Runner) -> None:
+    before = hold(plane)
+    plane.nodes.verdicts = {"load": "Failed"}
     assert run().kind == "stopped"
-    blue_green(api)
-    left = api.objects[api.path("ReplicaSet", "sluice-new")]
-    left["metadata"]["annotations"] = {"scale-down-deadline": "2026-01-01T00:01:00Z"}
-    rollout = api.objects[api.path("Rollout", "sluice")]
-    rollout["status"] = {"observedGeneration": "1", "phase": "Healthy", "currentPodHash": "old", "stableRS": "old"}
-    rollout["spec"]["template"] = {"metadata": {"labels": {"app.kubernetes.io/version": "r-0"}}, "spec": {}}
+    plane.nodes.verdicts = {}
+    strategy = rollout(plane)["spec"]["strategy"]
+    write(plane, template=before["spec"]["template"])
+    while not (turned := plane.turn()) or rollout(plane)["status"]["phase"] != "Healthy":
+        assert turned
+    plane.settle()
+    plane.api.controllers = None  # such a Rollout is not played, but for pods that go after a while
+    (one,) = (one for one in documents_of(BEFORE) if one["kind"] == "Rollout")
+    plane.api.apply({**one, "spec": {**one["spec"], "strategy": BLUE_GREEN}}, force=True)
+    left = plane.api.objects[plane.api.path("ReplicaSet", f"sluice-{template_hash(plane.api, release().id)}")]
+    left["status"]["replicas"] = 1
     seen: list[int] = []
-    look = api.look
 
-    def until_gone() -> None:
-        seen.append(len([path for method, path in api.requests if method == "PATCH"]))
+    def until_gone() -> bool:
+        seen.append(len(patches(plane)))
         if len(seen) == 4:
             left["status"]["replicas"] = 0
-        look()
+        return plane.turn() if rollout(plane)["spec"]["strategy"] == strategy else False
 
-    api.look = until_gone  # type: ignore[method-assign]
-    before = len([path for method, path in api.requests if method == "PATCH"])
-    api.recording = recording("promoted")
+    plane.api.controllers = until_gone
+    written = len(patches(plane))
     assert run().kind == "promoted"
     assert any("waiting for the pods of the attempt before" in line for line in run.lines)
-    assert seen[:4] == [before] * 4, "nothing is applied before they are gone"
+    assert seen[:4] == [written] * 4, "nothing is applied before they are gone"
 
 
-def test_a_stable_that_is_dead_is_replaced_with_one_flag(api: KubeApi, run: Runner) -> None:
-    hold(api)
+def test_a_stable_that_is_dead_is_replaced_with_one_flag(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
     with pytest.raises(SluiceError, match="1 pods of stable are available"):
         run(over_dead_stable=True)
-    api.objects[api.path("ReplicaSet", "sluice-old")]["status"] = {"replicas": 1, "availableReplicas": 0}
-    healthy = {"rollout": {"phase": "Healthy", "currentPodHash": "new", "stableRS": "new"}}
-    begun = {"rollout": {"phase": "Progressing", "currentPodHash": "new", "stableRS": "old"}}
-    api.recording = {"events": [begun], "on_retry": [begun, healthy]}
+    plane.nodes.dead = {BEFORE}
+    plane.settle()
+    plane.nodes.verdicts = {"quality": "Failed"}  # nobody answers for stable
     assert run(over_dead_stable=True).kind == "promoted"
     assert any("promoted without being judged" in line for line in run.lines)
-    assert api.promoted_in_full
+    assert not [one for one in run.weights if 0 < one < 100]
 
 
-def test_pods_that_a_quota_refuses_are_said_and_aborted(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    words = 'pods "sluice-new-x" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=1, limited: pods=1'
-    refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": words}
-    waits = {"phase": "Progressing", "currentPodHash": "new", "stableRS": "old", "conditions": [refused]}
-    back = {"phase": "Degraded", "abort": True, "currentPodHash": "new", "stableRS": "old"}
-    api.recording = {"events": [{"rollout": waits}], "on_abort": [{"rollout": back}]}
-    done = run(patience=WatchTimeouts(lost=120, pull=0.5, settle=60, poll=0.05))
+def test_pods_that_a_quota_refuses_are_said_and_aborted(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "pods"}, "spec": {"hard": {"pods": "1"}}}
+    plane.api.apply(quota)
+    run.during["exceeded quota"] = lambda: setattr(plane, "fixed", True)
+    done = run(patience=WatchTimeouts(lost=120, pull=0.5, settle=60, poll=0.01))
+    words = "is forbidden: exceeded quota: pods, requested: pods=1, used: pods=1, limited: pods=1"
     assert done.kind == "stopped"
     assert any(words in reason for reason in done.reasons)
     assert any(words in line for line in run.lines)
 
 
-def test_an_abort_that_is_lost_is_asked_for_again(api: KubeApi, run: Runner) -> None:
+def test_an_abort_that_is_lost_is_asked_for_again(plane: ControlPlane, run: Runner) -> None:
     """The controller overwrites a patch that comes while it writes its own status."""
-    hold(api)
-    api.recording = recording("degraded")
-    api.lost_aborts = 2
+    crashing(plane, run)
+    plane.api.lost_aborts = 2
     assert run().kind == "stopped"
-    assert len([path for method, path in api.requests if method == "PATCH" and path.endswith("/status")]) == 3
+    assert len(patches(plane, "/status")) == 3
 
 
-def test_a_promotion_is_remembered(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("promoted")
+def test_a_promotion_is_remembered(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
     run()
-    annotations = api.objects[api.path("Rollout", "sluice")]["metadata"]["annotations"]
-    assert annotations["sluice/promoted"] == "new old", "and that before it, though nobody noted it"
+    hashes = [template_hash(plane.api, name) for name in (release().id, BEFORE)]
+    annotations = rollout(plane)["metadata"]["annotations"]
+    assert annotations["sluice/promoted"].split() == hashes, "and that before it, though nobody noted it"
 
 
-def test_a_stop_is_not_remembered_as_a_promotion(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("stopped")
+def test_a_stop_is_not_remembered_as_a_promotion(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    plane.nodes.verdicts = {"load": "Failed"}
     run()
-    assert api.objects[api.path("Rollout", "sluice")]["metadata"]["annotations"]["sluice/promoted"] == "old"
+    assert rollout(plane)["metadata"]["annotations"]["sluice/promoted"] == template_hash(plane.api, BEFORE)
 
 
-def test_a_lost_connection_is_taken_up_where_it_was(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("outage")
+def test_a_release_that_was_stopped_leaves_no_deadline_to_the_next(plane: ControlPlane, run: Runner) -> None:
+    """With one the controller takes no later release back (Argo Rollouts 1.9.1, rollout/sync.go:374, 575-587, 672)."""
+
+    def leaving() -> list[str]:
+        found = plane.api.all("ReplicaSet")
+        return [one["metadata"]["name"] for one in found if "scale-down-deadline" in one["metadata"]["annotations"]]
+
+    hold(plane)
+    plane.nodes.verdicts = {"quality": "Failed"}
+    bring(plane, "r-111111111111", stopped)
+    for _ in range(20):
+        plane.turn()
+    name = f"sluice-{template_hash(plane.api, 'r-111111111111')}"
+    assert (leaving(), plane.api.find("ReplicaSet", name)["status"]["replicas"]) == ([name], 0)
+    assert run().kind == "stopped"
+    assert leaving() == [f"sluice-{template_hash(plane.api, release().id)}"]
+    # Without the right the deployment goes on, and says what is lost.
+    plane.api.refuse["PATCH", "/replicasets/"] = status(403, "Forbidden", "no right to patch replicasets")
+    for _ in range(20):
+        plane.turn()
+    run.documents = documents_of("r-222222222222")
+    run()
+    assert any("will not be taken back while nobody watches: no right to" in line for line in run.lines)
+
+
+def test_a_lost_connection_is_taken_up_where_it_was(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    run.during["weight: canary 10 %"] = lambda: setattr(plane.api, "down", True)
+    run.during["connection lost"] = lambda: setattr(plane.api, "down", False)
     assert run().kind == "promoted"
     assert "connected again" in run.lines
-    assert [line for line in run.lines if line.startswith("weight: ")] == [
-        "weight: canary 10 %, stable 90 %",
-        "weight: canary 50 %, stable 50 %",
-        "weight: canary 0 %, stable 100 %",
-    ]
+    assert [one for one in run.weights if one] == [10, 50, 100]
 
 
-def test_an_api_server_that_stays_away_is_given_up(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = {"events": [*recording("outage")["events"][:2], {"down": 30}]}
+def test_an_api_server_that_stays_away_is_given_up(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    run.during["weight: canary 10 %"] = lambda: setattr(plane.api, "down", True)
     with pytest.raises(ClusterUnreachableError, match="has not answered for 2 s") as caught:
-        run(patience=WatchTimeouts(lost=2, poll=0.05))
+        run(patience=WatchTimeouts(lost=2, poll=0.01))
     assert "run the same command again" in str(caught.value)
 
 
-def test_an_api_server_that_is_away_from_the_start(api: KubeApi, run: Runner) -> None:
-    api.down = True
+def test_an_api_server_that_is_away_from_the_start(plane: ControlPlane, run: Runner) -> None:
+    plane.api.down = True
     with pytest.raises(ClusterUnreachableError):
         run()
 
 
 @pytest.mark.parametrize("method", ["DRY", "PATCH"])
-def test_a_right_that_is_missing_is_named(api: KubeApi, run: Runner, method: str) -> None:
-    hold(api)
+def test_a_right_that_is_missing_is_named(plane: ControlPlane, run: Runner, method: str) -> None:
+    hold(plane)
     words = 'networkpolicies.networking.k8s.io "dns" is forbidden: User "ci" cannot patch resource "networkpolicies"'
-    api.refuse[method, "/networkpolicies/dns"] = status(403, "Forbidden", words)
+    plane.api.refuse[method, "/networkpolicies/dns"] = status(403, "Forbidden", words)
     with pytest.raises(SluiceError, match='User "ci" cannot patch') as caught:
         run()
     assert "lists the rights" in str(caught.value)
-    assert api.objects[api.path("Rollout", "sluice")]["metadata"]["generation"] == 1
+    assert rollout(plane)["metadata"]["generation"] == 1
     if method == "DRY":
-        assert not [path for kind, path in api.requests if kind == "PATCH"]
+        assert not [path for kind, path in plane.api.requests if kind == "PATCH"]
 
 
-def test_what_may_not_be_watched_is_said_once(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("promoted")
-    api.refuse["GET", "/pods"] = status(403, "Forbidden", 'pods is forbidden: User "ci" cannot list resource "pods"')
+def test_what_may_not_be_watched_is_said_once(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    plane.api.refuse["GET", "/pods"] = status(
+        403, "Forbidden", 'pods is forbidden: User "ci" cannot list resource "pods"'
+    )
     assert run().kind == "promoted"
     assert len([line for line in run.lines if line.startswith("pods are not shown")]) == 1
 
 
-def test_the_rollout_must_be_watched(api: KubeApi, run: Runner) -> None:
-    hold(api)
+def test_the_rollout_must_be_watched(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
     words = 'rollouts.argoproj.io is forbidden: User "ci" cannot get resource "rollouts"'
-    api.refuse["GET", "/rollouts"] = status(403, "Forbidden", words)
+    plane.api.refuse["GET", "/rollouts"] = status(403, "Forbidden", words)
     with pytest.raises(SluiceError, match="cannot get"):
         run()
 
 
-def test_a_cluster_without_argo_rollouts(api: KubeApi, run: Runner) -> None:
-    api.missing_groups.add("argoproj.io")
+def test_a_cluster_without_argo_rollouts(plane: ControlPlane, run: Runner) -> None:
+    plane.api.missing_groups.add("argoproj.io")
     with pytest.raises(SluiceError, match="no matches for kind") as caught:
         run()
     assert "Argo Rollouts" in str(caught.value)
 
 
-def test_a_field_that_somebody_else_holds(api: KubeApi, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    hold(api)
+def test_a_field_that_somebody_else_holds(plane: ControlPlane, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold(plane)
     monkeypatch.setattr("sluice.cluster.apply.keep", lambda documents, _: list(documents))
     with pytest.raises(ConflictError, match="rollouts-controller"):
         run()
-    assert api.objects[api.path("Rollout", "sluice")]["metadata"]["generation"] == 1
+    assert rollout(plane)["metadata"]["generation"] == 1
 
 
-def test_a_rollout_that_never_ends_says_what_it_waits_for(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = {"events": recording("promoted")["events"][:3]}
+def test_a_rollout_that_never_ends_says_what_it_waits_for(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    run.during["step 1 of 9"] = lambda: setattr(plane, "fixed", True)
     with pytest.raises(SluiceError, match="no end after 2 s of watching; it is Progressing, step "):
         run(seconds=2)
 
 
-def left_behind(api: KubeApi, name: str, days: float) -> None:
-    """The manifest of a release that was deployed so long ago."""
-    made = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="seconds").replace("+00:00", "Z")
-    metadata = {"name": f"sluice-release-{name}", "creationTimestamp": made}
-    api.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
-
-
-@pytest.mark.parametrize(
-    ("played", "kept"), [("promoted", False), ("stopped", True), ("degraded", True), ("invalid", True)]
-)
-def test_only_a_promotion_tidies_up(api: KubeApi, run: Runner, played: str, kept: bool) -> None:
-    hold(api)
-    left_behind(api, "aaaaaaaaaa", days=9)
-    api.recording = recording(played)
-    run(patience=WatchTimeouts(settle=0.5, poll=0.05) if played == "invalid" else QUICK)
-    assert (api.path("ConfigMap", "sluice-release-aaaaaaaaaa") in api.objects) is kept
-    assert ("tidied up sluice-release-aaaaaaaaaa" in run.lines) is not kept
-    own = [name for name in api.objects if "/configmaps/sluice-release-" in name and "aaaaaaaaaa" not in name]
-    assert len(own) == 1, "the manifest of the release itself"
-
-
-def test_a_release_that_was_live_before_tidies_nothing_up(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    api.recording = recording("promoted")
-    run()
-    left_behind(api, "aaaaaaaaaa", days=9)
-    assert run().kind == "unchanged"
-    assert api.path("ConfigMap", "sluice-release-aaaaaaaaaa") in api.objects
-
-
-def test_a_cluster_that_does_not_let_us_tidy_up_changes_no_verdict(api: KubeApi, run: Runner) -> None:
-    hold(api)
-    left_behind(api, "aaaaaaaaaa", days=9)
-    api.recording = recording("promoted")
-    words = 'configmaps "sluice-release-aaaaaaaaaa" is forbidden: User "ci" cannot delete resource "configmaps"'
-    api.refuse["DELETE", "/configmaps/"] = status(403, "Forbidden", words)
-    assert run().kind == "promoted"
-    assert f"nothing more was tidied up: {words}" in run.lines
-
-
-@pytest.mark.parametrize(("name", "said"), [("promoted", "promoted"), ("stopped", "stopped; ")])
-def test_a_rollout_whose_watch_was_lost_is_watched_to_its_end(api: KubeApi, run: Runner, name: str, said: str) -> None:
-    hold(api)
-    api.recording = recording(name)
+@pytest.mark.parametrize(("verdicts", "said"), [({}, "promoted"), ({"load": "Failed"}, "stopped; ")])
+def test_a_rollout_whose_watch_was_lost_is_watched_to_its_end(
+    plane: ControlPlane, run: Runner, monkeypatch: pytest.MonkeyPatch, verdicts: dict[str, str], said: str
+) -> None:
+    hold(plane)
+    plane.nodes.verdicts = verdicts
     with pytest.raises(SluiceError, match="no end after"):
         run(seconds=0)
-    applied = len([method for method, _ in api.requests if method == "PATCH"])
+    applied = len(patches(plane))
+    monkeypatch.setattr(deploy_release, "WatchTimeouts", lambda: QUICK)
     place = (run.cluster, "sluice-local", "sluice", release().id)
     assert end_of_rollout(*place, show=run.lines.append, seconds=240).startswith(said)
-    assert len([method for method, _ in api.requests if method == "PATCH"]) == applied  # it looks, and no more
+    assert len(patches(plane)) == applied  # it looks, and no more
 
 
-def test_a_release_that_the_cluster_was_never_given_did_not_become_live(api: KubeApi, run: Runner) -> None:
+def test_a_release_that_the_cluster_was_never_given_did_not_become_live(plane: ControlPlane, run: Runner) -> None:
     place = (run.cluster, "sluice-local", "sluice", release().id)
     assert end_of_rollout(*place, show=run.lines.append, seconds=240) == "the cluster has no Rollout"
-    hold(api)
-    assert end_of_rollout(*place, show=run.lines.append, seconds=240) == "the cluster has r-000000000000"
-    api.down = True
+    hold(plane)
+    assert end_of_rollout(*place, show=run.lines.append, seconds=240) == f"the cluster has {BEFORE}"
+    plane.api.down = True
     with pytest.raises(SluiceError, match="the API server"):
         end_of_rollout(*place, show=run.lines.append, seconds=240)

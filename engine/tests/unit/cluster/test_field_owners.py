@@ -9,12 +9,11 @@ import pytest
 
 from sluice.cluster.deploy_release import deploy
 from sluice.cluster.kubectl import Cluster, ConflictError
-from sluice.cluster.release_overlay import render_release
 from support.kubernetes.api_server import KubeApi, serving
 from support.kubernetes.control_plane import ControlPlane
 from support.kubernetes.field_ownership import FieldConflictError, applied, updated
 
-from .cluster import IMAGE, checkout, release
+from .cluster import documents_of
 from .test_deploy import QUICK
 
 SERVICE = {
@@ -74,7 +73,7 @@ def cluster(loopback: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_autoscaler_that_is_turned_on_finds_the_pods_that_are_there(cluster: KubeApi, tmp_path: Path) -> None:
-    documents = render_release(checkout(tmp_path / "checkout"), "local", release(), IMAGE)
+    documents = documents_of()
     (rollout,) = (one for one in documents if one["kind"] == "Rollout")
     rollout["spec"]["replicas"] = 3
     kubectl = Cluster(tmp_path / "state", lost_seconds=3)

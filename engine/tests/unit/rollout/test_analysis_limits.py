@@ -1,12 +1,14 @@
-"""The limits of the gates, written as replacements that kustomize makes in the templates."""
+"""The limits of the gates, written as patches that kustomize applies to the templates."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
+from sluice.cluster.manifests import parse, render
 from sluice.core.errors import ValidationErrors
 from sluice.rollout.analysis_limits import sync
 
@@ -30,18 +32,24 @@ def gates(tmp_path: Path) -> Path:
 def test_each_number_goes_to_the_argument_of_its_name_and_only_once(gates: Path, tmp_path: Path) -> None:
     out = tmp_path / "analysis-limits.yaml"
     assert sync(gates, ANALYSIS, out)
-    select = {"select": {"kind": "AnalysisTemplate", "name": "success-rate"}}
-    assert yaml.safe_load(out.read_text()) == [
-        {"sourceValue": value, "targets": [{**select, "fieldPaths": [f"spec.args.[name=success-rate-{name}].value"]}]}
-        for name, value in (("limit", "0.995"), ("samples", "40"))
-    ]
+    (found,) = (one for one in yaml.safe_load_all(out.read_text()) if one)
+    assert found["target"] == {"kind": "AnalysisTemplate", "name": "success-rate"}
+    declared = [arg["name"] for arg in yaml.safe_load((ANALYSIS / "success-rate.yaml").read_text())["spec"]["args"]]
+    wanted = []
+    for name, value in (("limit", "0.995"), ("samples", "40")):
+        place = f"/spec/args/{declared.index(f'success-rate-{name}')}"
+        wanted.append({"op": "test", "path": f"{place}/name", "value": f"success-rate-{name}"})
+        wanted.append({"op": "replace", "path": f"{place}/value", "value": value})
+    assert yaml.safe_load(found["patch"]) == wanted
     assert not sync(gates, ANALYSIS, out)
 
 
-def test_without_a_gate_of_the_stage_nothing_is_replaced(gates: Path, tmp_path: Path) -> None:
+def test_without_a_gate_of_the_stage_nothing_is_changed(gates: Path, tmp_path: Path) -> None:
     gates.write_text(GATES.replace("stage: analysis", "stage: load"))
     assert sync(gates, ANALYSIS, tmp_path / "out.yaml")
-    assert yaml.safe_load((tmp_path / "out.yaml").read_text()) == []
+    base = tmp_path / "kustomization.yaml"
+    base.write_text(f"resources: [{os.path.relpath(ANALYSIS, tmp_path.resolve())}]\ntransformers: [out.yaml]\n")
+    assert parse(render(tmp_path)) == parse(render(ANALYSIS))
 
 
 def test_a_gate_without_its_template_or_argument_is_a_fault_and_nothing_is_written(gates: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from sluice.core.extras import Extra
 EXTRA = Extra(
     summary="looks after vector stores, the cache of models and the artifact store: lists, verifies, prunes, drops",
     commands="cli:register",
+    hooks={"promoted": "cluster_pruning:prune"},
     files=("engine/benchmarks/tenants.py",),
     lines={
         "engine/docs/reference/failures.md": ("unit/extras/admin/test_killed.py",),

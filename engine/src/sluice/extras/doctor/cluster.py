@@ -24,8 +24,10 @@ _BRINGS = {
     "traefik.io": "helm install traefik traefik/traefik -n traefik --create-namespace "
     "--set additionalArguments={--providers.kubernetescrd.safenaming=true}",
     # Its name is the label that components/monitoring has: Prometheus looks at nothing else.
-    "monitoring.coreos.com": "helm install prometheus prometheus-community/kube-prometheus-stack -n monitoring",
-    "external-secrets.io": "helm install external-secrets external-secrets/external-secrets -n external-secrets",
+    "monitoring.coreos.com": "helm install prometheus prometheus-community/kube-prometheus-stack -n monitoring "
+    "--create-namespace",
+    "external-secrets.io": "helm install external-secrets external-secrets/external-secrets "
+    "-n external-secrets --create-namespace",
     "policies.kyverno.io": "helm install kyverno kyverno/kyverno -n kyverno --create-namespace",
     "postgresql.cnpg.io": "helm install cnpg cnpg/cloudnative-pg -n cnpg-system --create-namespace",
 }
@@ -33,9 +35,12 @@ _BRINGS = {
 _RIGHTS = (
     ("patch", "rollouts.argoproj.io/status"),
     ("list", "analysisruns.argoproj.io"),
+    ("patch", "analysisruns.argoproj.io"),
+    ("delete", "analysisruns.argoproj.io"),
     ("list", "pods"),
     ("get", "pods/log"),
     ("list", "replicasets.apps"),
+    ("patch", "replicasets.apps"),
 )
 
 

@@ -28,12 +28,16 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iter
     running = KubeApi(NAMESPACE)
     monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig(tmp_path / "kubeconfig")))
     monkeypatch.setenv("HOME", str(tmp_path))  # kubectl keeps what it has discovered there
-    running.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    running.put(controller(*ARGO_FLAGS))
+    put(running, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    put(running, controller(*ARGO_FLAGS))
     for name in ("keys", "load-key"):
-        running.put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{NAMES.name}-{name}"}})
+        put(running, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{NAMES.name}-{name}"}})
     with serving(running):
         yield running
+
+
+def put(api: KubeApi, document: Any) -> None:
+    api.write(document, "somebody")
 
 
 def controller(*flags: str) -> dict[str, Any]:
@@ -62,8 +66,8 @@ def test_all_is_there(api: KubeApi) -> None:
 
 def test_what_is_missing_comes_with_what_mends_it(api: KubeApi) -> None:
     api.missing_groups = {"argoproj.io"}
-    api.remove(api.path("Secret", f"{NAMES.name}-keys"))
-    api.remove(api.path("Namespace", NAMESPACE))
+    api.delete("Secret", f"{NAMES.name}-keys")
+    api.delete("Namespace", NAMESPACE)
     api.denied = {("patch", "rollouts/status"), ("get", "pods/log")}
     found = look()
     bad = {what: one for what, one in found.items() if not one.good}
@@ -79,12 +83,12 @@ def test_what_is_missing_comes_with_what_mends_it(api: KubeApi) -> None:
 
 def test_a_controller_that_writes_to_traefik_2_is_found(api: KubeApi) -> None:
     """As its own manifests install it: no canary gets traffic, and nothing says so."""
-    api.put(controller())
+    put(api, controller())
     found = look()["Argo Rollouts: flags"]
     assert found.state == "missing"
     assert "--traefik-api-group=traefik.io" in found.found
     assert found.mend.startswith(f"kubectl patch deployment -n {NAMESPACE} argo-rollouts --type json")
-    api.put(controller(*ARGO_FLAGS))
+    put(api, controller(*ARGO_FLAGS))
     assert look()["Argo Rollouts: flags"].good
 
 
@@ -97,6 +101,7 @@ def test_secrets_that_may_not_be_seen_are_not_verified(api: KubeApi) -> None:
 
 def test_each_overlay_needs_what_it_renders(api: KubeApi) -> None:
     api.namespace = f"{NAMES.name}-{NAMES.environments[1]}"
+    api.missing_groups = {"external-secrets.io", "monitoring.coreos.com", "postgresql.cnpg.io"}
     found = look(NAMES.environments[1])
     for group in ("external-secrets.io", "monitoring.coreos.com", "postgresql.cnpg.io"):
         assert found[f"{NAMES.environments[1]}: kinds of {group}"].state == "missing"
@@ -128,8 +133,8 @@ def secret(name: str, **data: str) -> dict[str, Any]:
 
 
 def test_keys_of_hosted_models_are_in_the_pods(api: KubeApi, tmp_path: Path) -> None:
-    api.put(secret("sluice-provider-keys", MODEL_KEY="aGlkZGVu", MODEL_URL="aGlkZGVu"))
-    api.put(secret("sluice-registry"))
+    put(api, secret("sluice-provider-keys", MODEL_KEY="aGlkZGVu", MODEL_URL="aGlkZGVu"))
+    put(api, secret("sluice-registry"))
     found = {one.what: one for one in TARGETS["cluster"](hosted(tmp_path, "provider-keys", "private-images"))}
     assert {what: one.found for what, one in found.items() if one.state != "ok"} == {}
     for what in ("variable MODEL_KEY", "variable MODEL_URL", "Secret sluice-provider-keys", "Secret sluice-registry"):
@@ -150,7 +155,7 @@ def test_a_key_that_no_pod_has_is_missing(api: KubeApi, tmp_path: Path) -> None:
     assert absent["local: Secret sluice-provider-keys"].state == "missing"
     assert absent["local: Secret sluice-registry"].state == "missing"
     assert absent["local: variable MODEL_KEY"].state == "not verified"
-    api.put(secret("sluice-provider-keys", MODEL_URL="aGlkZGVu"))
+    put(api, secret("sluice-provider-keys", MODEL_URL="aGlkZGVu"))
     partly = {one.what: one for one in TARGETS["cluster"](scope)}
     assert partly["local: variable MODEL_URL"].state == "ok"
     one = partly["local: variable MODEL_KEY"]

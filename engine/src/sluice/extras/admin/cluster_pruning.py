@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from sluice.cluster.kubectl import Show, delete, read
+from sluice.cluster.kubectl import Show, check
 from sluice.cluster.preparation_jobs import ended, jobs_of
 from sluice.cluster.rollout_observer import RolloutTarget
 from sluice.cluster.rollout_status import RELEASE_LABEL
@@ -41,23 +41,39 @@ def prune(client: httpx.Client, target: RolloutTarget, show: Show) -> None:
 
 def _prune(client: httpx.Client, target: RolloutTarget) -> list[str]:
     namespace = target.namespace
-    sets = read(client, f"/apis/apps/v1/namespaces/{namespace}/replicasets")["items"]
-    alive = [*sets, read(client, target.path)]
+    sets = _items(client, f"/apis/apps/v1/namespaces/{namespace}/replicasets")
+    alive = [
+        *sets,
+        *(one for one in _items(client, f"{target.custom}/rollouts") if one["metadata"]["name"] == target.name),
+    ]
     # The templates of the last deployment, also where a rollback came after it.
-    judges = read(client, f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/analysistemplates")["items"]
-    jobs = read(client, jobs_of(namespace))["items"]
+    judges = _items(client, f"{target.custom}/analysistemplates")
+    jobs = _items(client, jobs_of(namespace))
     done = [job for job in jobs if _is_over(job, _releases(alive))]
     named = json.dumps([*alive, *judges, *(job for job in jobs if job not in done)])
     maps = f"/api/v1/namespaces/{namespace}/configmaps"
     loose = [
         one
-        for one in read(client, maps)["items"]
+        for one in _items(client, maps)
         if _MANIFEST.fullmatch(one["metadata"]["name"]) and _old(one) and f'"{one["metadata"]["name"]}"' not in named
     ]
     for path, objects in ((jobs_of(namespace), done), (maps, loose)):
         for one in objects:
-            delete(client, f"{path}/{one['metadata']['name']}")
+            _delete(client, f"{path}/{one['metadata']['name']}")
     return [str(one["metadata"]["name"]) for one in (*done, *loose)]
+
+
+def _items(client: httpx.Client, path: str) -> list[Any]:
+    response = client.get(path)
+    check(response)
+    return list(response.json()["items"])
+
+
+def _delete(client: httpx.Client, path: str) -> None:
+    """Also what it owns, in the background. One that is gone already is fine."""
+    response = client.delete(path, params={"propagationPolicy": "Background"})
+    if response.status_code != 404:
+        check(response)
 
 
 def _releases(objects: Sequence[Object]) -> set[str]:

@@ -10,14 +10,16 @@ import httpx
 import pytest
 
 from sluice.cluster.promotions import Promotions
-from sluice.cluster.pruning import prune
 from sluice.cluster.rollback import choose, revisions
-from sluice.cluster.rollout_observer import RolloutTarget
+from sluice.cluster.rollout_observer import RolloutTarget, WatchTimeouts
 from sluice.cluster.rollout_status import read_rollout
-from support.kubernetes.api_server import KubeApi, serving
+from sluice.extras.admin.cluster_pruning import prune
+from support.kubernetes.api_server import KubeApi, serving, status
+from support.kubernetes.control_plane import ControlPlane
+from unit.cluster.cluster import hold
+from unit.cluster.test_deploy import QUICK, Runner, crashing, plane, run, without_a_template
 
-from .cluster import hold
-
+__all__ = ["plane", "run"]
 NOW = "r-444444444444"
 
 
@@ -25,8 +27,9 @@ NOW = "r-444444444444"
 def api(loopback: None) -> Iterator[KubeApi]:  # noqa: ARG001
     """The newest of four revisions is live, and the controller keeps three before it; a fifth, the oldest, is gone."""
     with serving(KubeApi()) as stub:
-        hold(stub, name=NOW)
-        stub.remove(stub.path("ReplicaSet", "sluice-old"))  # those of here are numbered
+        rollout = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "sluice"}}
+        template = {"metadata": {"labels": {"app.kubernetes.io/version": NOW}}, "spec": {}}
+        put(stub, {**rollout, "spec": {"template": template}, "status": {"stableRS": "old", "currentPodHash": "old"}})
         for number in range(5):
             release = f"r-{str(number) * 12}"
             config(stub, f"sluice-release-{str(number) * 10}")
@@ -36,13 +39,17 @@ def api(loopback: None) -> Iterator[KubeApi]:  # noqa: ARG001
         yield stub
 
 
+def put(api: KubeApi, document: Any) -> None:
+    api.write(document, "somebody")
+
+
 def metadata(name: str, *, days: float = 9, **more: Any) -> dict[str, Any]:
     made = datetime.now(UTC) - timedelta(days=days)
     return {"name": name, "creationTimestamp": made.isoformat(timespec="seconds").replace("+00:00", "Z"), **more}
 
 
 def config(api: KubeApi, name: str, *, days: float = 9) -> None:
-    api.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(name, days=days)})
+    put(api, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(name, days=days)})
 
 
 def named(name: str) -> dict[str, Any]:
@@ -54,7 +61,7 @@ def job(api: KubeApi, name: str, release: str, *, done: str = "Complete", days: 
     status = {"conditions": [{"type": done, "status": "True"}]} if done else {}
     spec = {"template": {"spec": named(f"sluice-release-{release[-1] * 10}")}}
     about = metadata(name, days=days, labels=labels, **more)
-    api.put({"apiVersion": "batch/v1", "kind": "Job", "metadata": about, "spec": spec, "status": status})
+    put(api, {"apiVersion": "batch/v1", "kind": "Job", "metadata": about, "spec": spec, "status": status})
 
 
 def replicas(api: KubeApi, number: int, release: str, **owner: str) -> None:
@@ -65,7 +72,7 @@ def replicas(api: KubeApi, number: int, release: str, **owner: str) -> None:
         "metadata": {"labels": {**labels, "rollouts-pod-template-hash": f"hash-{number}"}},
         "spec": named(f"sluice-release-{str(number) * 10}"),
     }
-    api.put({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": about, "spec": {"template": template}})
+    put(api, {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": about, "spec": {"template": template}})
 
 
 def target(api: KubeApi) -> RolloutTarget:
@@ -125,7 +132,7 @@ def test_what_the_analyses_read_stays(api: KubeApi) -> None:
     config(api, "sluice-release-9999999999")
     metric = {"name": "load", "provider": {"job": {"spec": {"template": {"spec": named("sluice-release-9999999999")}}}}}
     template = {"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": metadata("load")}
-    api.put({**template, "spec": {"metrics": [metric]}})
+    put(api, {**template, "spec": {"metrics": [metric]}})
     assert tidied(api) == ["sluice-database-0", "sluice-release-0000000000"]
 
 
@@ -144,3 +151,49 @@ def test_an_api_server_that_goes_away_is_told(api: KubeApi) -> None:
         prune(client, target(api), lines.append)
     assert len(lines) == 1
     assert lines[0].startswith("nothing more was tidied up: ")
+
+
+def left_behind(plane: ControlPlane) -> str:
+    """Where the manifest of a release is that was deployed nine days ago."""
+    config(plane.api, "sluice-release-aaaaaaaaaa")
+    return plane.api.path("ConfigMap", "sluice-release-aaaaaaaaaa")
+
+
+@pytest.mark.parametrize(
+    ("becomes", "kept"), [("promoted", False), ("stopped", True), ("degraded", True), ("invalid", True)]
+)
+def test_only_a_promotion_tidies_up(plane: ControlPlane, run: Runner, becomes: str, kept: bool) -> None:
+    if becomes == "degraded":
+        crashing(plane, run)
+    else:
+        hold(plane)
+    old = left_behind(plane)
+    plane.nodes.verdicts = {"load": "Failed"} if becomes == "stopped" else {}
+    patience = QUICK
+    if becomes == "invalid":
+        without_a_template(run)
+        plane.api.delete("AnalysisTemplate", "load")
+        patience = WatchTimeouts(settle=0.5, poll=0.01)
+    assert run(patience=patience).kind == {"degraded": "stopped", "invalid": "failed"}.get(becomes, becomes)
+    assert (old in plane.api.objects) is kept
+    assert any(line.startswith("tidied up ") and "sluice-release-aaaaaaaaaa" in line for line in run.lines) is not kept
+    own = run.one("Rollout")["spec"]["template"]["spec"]["volumes"]
+    (manifest,) = (one["configMap"]["name"] for one in own if one["name"] == "manifest")
+    assert plane.api.path("ConfigMap", manifest) in plane.api.objects, "the manifest of the release itself"
+
+
+def test_a_release_that_was_live_before_tidies_nothing_up(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    run()
+    old = left_behind(plane)
+    assert run().kind == "unchanged"
+    assert old in plane.api.objects
+
+
+def test_a_cluster_that_does_not_let_us_tidy_up_changes_no_verdict(plane: ControlPlane, run: Runner) -> None:
+    hold(plane)
+    left_behind(plane)
+    words = 'configmaps "sluice-release-aaaaaaaaaa" is forbidden: User "ci" cannot delete resource "configmaps"'
+    plane.api.refuse["DELETE", "/configmaps/"] = status(403, "Forbidden", words)
+    assert run().kind == "promoted"
+    assert f"nothing more was tidied up: {words}" in run.lines

@@ -1,0 +1,1 @@
+"""Judges the first release of an environment before visitors reach it."""

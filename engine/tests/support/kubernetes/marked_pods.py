@@ -1,0 +1,68 @@
+"""The nodes of a cluster that has none: a thread that gives pods their status through the API, as kwok does.
+
+For a control plane without scheduler and kubelets, and for the stub API server. No image is pulled; a Job's pod ends as
+the test says, and the controller of Jobs sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from sluice.cluster.kubectl import Cluster, patch, read
+from sluice.core.errors import SluiceError
+from support.kubernetes.control_plane import Nodes
+
+_JOB = "batch.kubernetes.io/job-name"
+_SECONDS = 0.2
+
+
+@contextmanager
+def marked_pods(cluster: Cluster, namespaces: Sequence[str], nodes: Nodes) -> Iterator[Nodes]:
+    """Marks the pods of these namespaces until the block ends, as `nodes` says."""
+    over = threading.Event()
+    with cluster.client() as client:
+        thread = threading.Thread(target=_mark, args=(client, namespaces, nodes, over), daemon=True)
+        thread.start()
+        try:
+            yield nodes
+        finally:
+            over.set()
+            thread.join(timeout=60)
+
+
+def _mark(client: httpx.Client, namespaces: Sequence[str], nodes: Nodes, over: threading.Event) -> None:
+    while not over.wait(_SECONDS):
+        for namespace in namespaces:
+            # A pod may go between the look and the patch, and the API server for a moment: the next look sees.
+            with contextlib.suppress(SluiceError, httpx.HTTPError):
+                pods = f"/api/v1/namespaces/{namespace}/pods"
+                for pod in read(client, pods)["items"]:
+                    wanted = _status(pod, nodes)
+                    if not _covers(pod.get("status") or {}, wanted):
+                        patch(client, f"{pods}/{pod['metadata']['name']}/status", {"status": wanted})
+
+
+def _status(pod: Any, nodes: Nodes) -> Any:
+    status = nodes.pod_status(pod)
+    if job := (pod["metadata"].get("labels") or {}).get(_JOB):
+        failed = nodes.job_ends({"metadata": {"name": job}}) == "Failed"
+        (container,) = status["containerStatuses"]
+        ended = {"terminated": {"exitCode": int(failed)}}
+        status |= {"phase": "Failed" if failed else "Succeeded", "conditions": [{"type": "Ready", "status": "False"}]}
+        status["containerStatuses"] = [{**container, "ready": False, "state": ended}]
+    return status
+
+
+def _covers(there: Any, wanted: Any) -> bool:
+    """The API server adds to what it is given."""
+    if isinstance(wanted, dict):
+        return isinstance(there, dict) and all(_covers(there.get(key), one) for key, one in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(there, list) and len(there) == len(wanted) and all(map(_covers, there, wanted))
+    return bool(there == wanted)
