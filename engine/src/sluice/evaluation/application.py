@@ -136,7 +136,7 @@ class RunnerTarget:
     async def _ask(self, worker: ChainWorker, row: Row, trial: int) -> Output:
         with asking(trial) as record, ExitStack() as around:
             for enter in hooks("evaluated_case").values():
-                around.enter_context(enter(row))
+                around.enter_context(enter(row, worker.runner.services))
             try:
                 answer = await worker.runner.answer(row.conversation)
             except Exception:

@@ -54,8 +54,7 @@ class Answer:
     left the chain, after its check; None when there was no text. `provider`: the provider that answered, "" when none
     was called; `usage` and `cost` are of all calls of models, condensing the conversation too; `cost` in US dollars,
     None when no provider was called or the tokens are unknown. `tool_calls`: of the caller's tools, in the form of
-    OpenAI's API. `refusal`: the text is none in the form that the caller asked for. `steps`: calls of the application's
-    own tools.
+    OpenAI's API. `refusal`: the text is none in the form that the caller asked for. `steps`: calls of own tools.
     """
 
     text: str

@@ -56,10 +56,10 @@ def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: boo
     names = store.unneeded(_needed(store, workspace, kept.values()), before)
     if not dry_run:
         for entry in gone.values():
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            # To put it there again is a new entry.
-            gone_now = entry.model_copy(update={"removed": True, "time": now})
-            AppendLog(store, FOLDER, CatalogueEntry).append(gone_now)
+            said = {"removed": True, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+            AppendLog(store, FOLDER, CatalogueEntry).append(
+                entry.model_copy(update=said)
+            )  # to put it back is a new one
         there, held = store.notes(FOLDER), set[str]()
         for name in names:
             if (now := store.notes(FOLDER)) != there:

@@ -8,33 +8,37 @@ stood. The loop is not trusted with that: what writes is called only with a call
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
+from sluice.core.errors import SluiceError
 from sluice.extras.tools.approvals import Approval, Approvals
-from sluice.extras.tools.settings import LoopLimits, ToolsFile
-from sluice.extras.tools.toolbox import Tool, ToolChangedError, ToolFailedError, check_servers
-from sluice.serving.answer import ModelError
+from sluice.extras.tools.calls import LoopBounds, ToolCalls, called
+from sluice.extras.tools.settings import FILE, ToolsFile
+from sluice.extras.tools.toolbox import Tool, ToolFailedError, check_servers
 from sluice.serving.request_state import RequestState, current_request
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from sluice.extras.tools.expected_calls import ExpectedState
     from sluice.extras.tools.settings import PinnedTool
     from sluice.serving.services import Services
 
@@ -50,94 +54,16 @@ class Resumption:
     gone_on: bool = False
 
 
-@dataclass
-class CaseDecision:
-    """A case of the evaluation: who decides is the row, and nothing waits."""
+@dataclass(frozen=True)
+class CaseOfEvaluation:
+    """`approve`: what the row decides about calls that wait; None: they wait. `after`: what is looked at in the end."""
 
-    approve: bool
-    decided: list[str] = field(default_factory=list)
+    approve: bool | None
+    after: Sequence[ExpectedState] = ()
 
 
 RESUMED: ContextVar[Resumption | None] = ContextVar("resumed", default=None)
-CASE: ContextVar[CaseDecision | None] = ContextVar("case", default=None)
-
-
-class _LoopBounds(AgentMiddleware[Any, Any]):
-    """Ends a loop that has used up what one question may."""
-
-    def __init__(self, limits: LoopLimits, began: WeakKeyDictionary[RequestState, float]) -> None:
-        self._limits, self._began = limits, began
-
-    async def abefore_model(self, state: Any, runtime: Any) -> None:  # noqa: ARG002 - the signature of LangChain
-        request = current_request()
-        said = [one for one in state["messages"] if isinstance(one, AIMessage)]
-        used: dict[str, float] = {
-            "steps": len(said),
-            "tokens": sum(one.usage_metadata["total_tokens"] for one in said if one.usage_metadata),
-            "dollars": sum(one.cost or 0 for one in request.calls),
-            "seconds": time.monotonic() - self._began[request],
-        }
-        for name, value in used.items():
-            if value >= getattr(self._limits, name):
-                raise ModelError(
-                    f"the model has no answer after {value:.6g} {name} of tools",
-                    remedy=f"ask for less, or raise limits.{name} of config/tools.yaml",
-                )
-
-
-class _Calls(AgentMiddleware[Any, Any]):
-    """Calls tools: what may be called, how often, for how long, and what writes only when it was approved."""
-
-    def __init__(self, tools: dict[str, Tool], approvals: Approvals) -> None:
-        self._tools, self._approvals = tools, approvals
-
-    async def awrap_tool_call(self, request: Any, handler: Any) -> ToolMessage:  # noqa: ARG002 - calls it itself
-        call, thread = request.tool_call, request.runtime.config["configurable"]["thread_id"]
-        state, name, args = current_request(), str(call["name"]), call["args"]
-        with state.step(f"execute_tool {name if name in self._tools else 'unknown'}") as step:
-            entry = {"name": name, "args": args, "outcome": "called"}
-            state.steps.append(entry)
-            text, entry["outcome"] = await self._result(name, args, thread, state)
-            step.set("sluice.tool.outcome", entry["outcome"])
-            if entry["outcome"] != "done":
-                step.fail(entry["outcome"])
-        status = "success" if entry["outcome"] == "done" else "error"
-        return ToolMessage(text, name=name, tool_call_id=call["id"] or "", status=status)
-
-    async def _result(self, name: str, args: Any, thread: str, state: RequestState) -> tuple[str, str]:
-        """What the model is told, and the outcome in a word."""
-        tool = self._tools.get(name)
-        if tool is None:
-            return f"(there is no tool {name}; there are {', '.join(self._tools)})", "unknown"
-        if fault := tool.fault(args):
-            return f"(not called: {fault})", "invalid"
-        if sum(one["name"] == name and one["outcome"] != "pending" for one in state.steps) > tool.settings.calls:
-            return f"(not called: {name} may be called {tool.settings.calls} times for a question)", "used up"
-        key = ""
-        if tool.settings.approval == "always":
-            key = await self._approvals.take(thread, name, args)
-            if not key:
-                return "(not called: nobody has approved this call)", "unapproved"
-        text, outcome = await _called(tool, args, key if tool.writes else "")
-        if key:
-            await self._approvals.note(key, outcome)
-        return text, outcome
-
-
-async def _called(tool: Tool, args: dict[str, Any], key: str) -> tuple[str, str]:
-    try:
-        async with asyncio.timeout(tool.settings.timeout_seconds) as limit:
-            return await tool.call(args, key), "done"
-    except ToolChangedError as error:
-        return f"(not called: {error.message})", "changed"
-    except ToolFailedError as error:
-        return f"(failed: {error.message})", "failed"
-    except TimeoutError:
-        if not limit.expired():
-            return "(failed: TimeoutError)", "failed"
-        return f"(no result within {tool.settings.timeout_seconds:g} s; it may have been done)", "unknown result"
-    except Exception as error:  # any failure of a tool is a result of this call; its message may hold anything
-        return f"(failed: {type(error).__name__})", "failed"
+CASE: ContextVar[CaseOfEvaluation | None] = ContextVar("case", default=None)
 
 
 class ToolAgent:
@@ -171,7 +97,7 @@ class ToolAgent:
         self._saver: BaseCheckpointSaver[Any] | None = None
         held = {name: self._interrupt(one) for name, one in tools.items() if one.settings.approval == "always"}
         # The calls come first: of what wraps a call, the first is the outermost, and nothing else calls a tool.
-        layers = [_Calls(tools, approvals), HumanInTheLoopMiddleware(held), _LoopBounds(file.limits, self._began)]
+        layers = [ToolCalls(tools, approvals), HumanInTheLoopMiddleware(held), LoopBounds(file.limits, self._began)]
         shown = [_shown(one) for one in tools.values()]
         self._graph: Any = create_agent(model, shown, middleware=layers)
 
@@ -220,7 +146,10 @@ class ToolAgent:
                 given, text = await self._wait(thread, waiting, request)
                 if text:
                     yield AIMessageChunk(content=text if author is None else f"\n\n{text}")
-                    return
+                    if not CASE.get():
+                        return
+        if case := CASE.get():
+            request.steps += [await self._look(one) for one in case.after]
         if not resumed:
             await self.forget(thread)
 
@@ -232,8 +161,8 @@ class ToolAgent:
             await self.forget(over)
         release, tenant = self._services.bundle.release, request.tenant
         name = await self.approvals.ask(thread, actions, release=release, tenant=tenant, conversation=request.messages)
-        if case := CASE.get():
-            case.decided.append(name)
+        case = CASE.get()
+        if case and case.approve is not None and not any(self.tools[tool].remote for tool, _ in actions):
             approval = await self.approvals.decide(
                 name, tenant, approve=case.approve, by="evaluation", reason="", release=release
             )
@@ -242,6 +171,27 @@ class ToolAgent:
             request.steps.append({"name": tool, "args": args, "outcome": "pending", "approval": name})
         shown = ", ".join(f"{tool} {json.dumps(args, ensure_ascii=False)}" for tool, args in actions)
         return None, self._file.approvals.says.replace("{actions}", shown).replace("{approval}", name)
+
+    async def _look(self, one: ExpectedState) -> dict[str, Any]:
+        """What the world says, as a row of the evaluation asks for it."""
+        tool = self.tools.get(one.tool)
+        step = {"name": one.tool, "args": one.args, "outcome": "world"}
+        if tool is None or tool.settings.effect != "read" or tool.fault(one.args):
+            return step | {"fault": "this is no call of a tool that reads"}
+        said, outcome = await called(tool, one.args, "")
+        right = outcome == "done" and one.holds in said and not (one.lacks and one.lacks in said)
+        return step | {"fault": "" if right else f"it says {said[:200]}"}
+
+    def scratch(self) -> AbstractContextManager[Any] | None:
+        """A world of one's own for the functions; None where config/tools.yaml names none."""
+        if not self._file.world:
+            return None
+        module, _, name = self._file.world.partition(":")
+        try:
+            made: AbstractContextManager[Any] = getattr(importlib.import_module(module), name)()
+        except (ImportError, AttributeError, ValueError) as error:
+            raise SluiceError(f"config/{FILE}: world: {error}", remedy="write module:function") from None
+        return made
 
     async def forget(self, thread: str) -> None:
         """Drops the checkpoint of a loop that nobody goes on with."""
@@ -281,7 +231,7 @@ def _entry(action: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shown(tool: Tool) -> StructuredTool:
-    """The tool as the model is told of it. `_Calls` calls the tool itself: this one is never run."""
+    """The tool as the model is told of it. `ToolCalls` calls the tool itself: this one is never run."""
 
     async def refuse(**_: Any) -> str:
         raise ToolFailedError("a tool is called by its bounds alone")

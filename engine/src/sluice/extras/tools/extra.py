@@ -9,6 +9,9 @@ EXTRA = Extra(
     commands="cli:register",
     hooks={
         "agent": "release_agent:make_agent",
+        "case_note": "expected_calls:parting",
+        "data_check": "expected_calls:check_rows",
+        "evaluated_case": "expected_calls:evaluated_case",
         "routes": "routes:add_routes",
         "tool_pins": "settings:tool_pins",
     },

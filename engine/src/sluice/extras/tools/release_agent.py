@@ -6,8 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
-from sluice.extras.tools.routes import KEPT
-from sluice.extras.tools.settings import FILE, load_tools
+from sluice.extras.tools.settings import FILE, KEPT, load_tools
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

@@ -14,14 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from sluice.extras.tools.approvals import DecisionError
+from sluice.extras.tools.settings import KEPT
 from sluice.serving import openapi as documents
 from sluice.serving.answer import Answer
 from sluice.serving.auth import caller_of
 from sluice.serving.routing import needs_scope
 from sluice.serving.runner import ApplicationRunner
 from sluice.serving.telemetry.traces import current_trace
-
-KEPT = "tools"
 
 
 class DecisionRequest(BaseModel):

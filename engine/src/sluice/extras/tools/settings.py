@@ -16,6 +16,7 @@ from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings, load_settings
 
 FILE, LOCK = "tools.yaml", "tools.lock.yaml"
+KEPT = "tools"  # of `Services.kept`: the agent of the release
 REPIN = "read what it says of itself now, and pin it: `sluice tools pin`"
 
 

@@ -55,6 +55,10 @@ class Tool:
     def writes(self) -> bool:
         return self.settings.effect == "write"
 
+    @property
+    def remote(self) -> bool:
+        return self._server is not None
+
     def fault(self, args: Mapping[str, Any]) -> str:
         """What is wrong with arguments; empty where they fit."""
         found = next(self._validator.iter_errors(dict(args)), None)
