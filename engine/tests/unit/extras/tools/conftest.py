@@ -61,7 +61,16 @@ class RepliesChat:
 class Scene:
     """An application with tools, and the world that it acts on. `changes`: of config/tools.yaml."""
 
-    def __init__(self, root: Path, config: Path, replies: Sequence[Reply], *, guards: Any = None, **changes: Any):
+    def __init__(
+        self,
+        root: Path,
+        config: Path,
+        replies: Sequence[Reply],
+        *,
+        guards: Any = None,
+        chat: Any = None,
+        **changes: Any,
+    ):
         config.mkdir(exist_ok=True)
         document = yaml.safe_load((root / "config" / "tools.yaml").read_text()) | {"use": "always"} | changes
         (config / "tools.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
@@ -71,7 +80,7 @@ class Scene:
         kept = {name: prompts[name] for name in ("answer", "tools")}
         self.bundle: ReleaseBundle = replace(scripted_bundle(), prompts=kept, config=config)
         self.chat = RepliesChat(list(replies))
-        self.runner = ApplicationRunner(self.bundle, self.chat, _Nothing({}), guards or NoChecks())
+        self.runner = ApplicationRunner(self.bundle, chat or self.chat, _Nothing({}), guards or NoChecks())
         self.agent: ToolAgent = self.runner.services.kept["tools"]
 
     async def ask(self, question: str = QUESTION, tenant: str | None = None) -> Answer:

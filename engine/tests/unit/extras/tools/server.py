@@ -53,9 +53,26 @@ class WeatherServer:
 
 
 @contextmanager
+def running(app: Any, lifespan: Any = "off") -> Iterator[str]:
+    """The address of an ASGI application that is up, in a thread of its own."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan=lifespan))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    thread.start()
+    try:
+        while not server.started:
+            thread.join(0.01)
+            assert thread.is_alive()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+@contextmanager
 def served() -> Iterator[WeatherServer]:
     """A server that is up, in a thread of its own."""
-    found, port = WeatherServer(), free_port()
+    found = WeatherServer()
     mcp: Server[Any] = Server("weather", on_list_tools=found.list_tools, on_call_tool=found.call_tool)
     manager = StreamableHTTPSessionManager(mcp, json_response=True, stateless=True)
 
@@ -69,15 +86,6 @@ def served() -> Iterator[WeatherServer]:
         await manager.handle_request(scope, receive, send)
 
     app = Starlette(routes=[Mount("/mcp", app=handle)], lifespan=lifespan)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
-    thread.start()
-    found.url = f"http://127.0.0.1:{port}/mcp/"
-    try:
-        while not server.started:
-            thread.join(0.01)
-            assert thread.is_alive()
+    with running(app, "on") as address:
+        found.url = f"{address}/mcp/"
         yield found
-    finally:
-        server.should_exit = True
-        thread.join(30)
