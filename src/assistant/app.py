@@ -1,6 +1,6 @@
 """The application: answers questions from the handbook. `config/project.yaml` names `build`.
 
-    question and earlier turns → passages → prompt → model
+    question and earlier turns → passages → prompt → model, with tools where config/tools.yaml offers it some
 
 It is a Runnable of LangChain over {"messages": […]}. The engine does the rest around it: keys, limits, guards,
 deadlines, traces, citations, and the OpenAI-compatible API.
@@ -20,6 +20,7 @@ from sluice.extend import Application, Services, format_history, format_passages
 
 # To the model whose answer a guard has refused.
 AGAIN = "\n\nYour first answer was refused by a check ({}). Answer again, without what it found."
+TOOLS = "tools"  # the prompt of a model with tools
 WELCOME = "welcome"  # the prompt that is asked where no passage is near; without it the answer is to decline
 
 
@@ -30,6 +31,8 @@ def build(services: Services) -> Application:
     prompt = services.prompt("answer", fills=fills, needs=("question",))
     welcome = services.prompt(WELCOME, fills=fills, needs=("question",)) if WELCOME in services.prompts else None
     model = services.chat("chat", prompt, caller=("tools", "response_format"))
+    tools = services.prompt(TOOLS, fills=fills, needs=("question",)) if TOOLS in services.prompts else None
+    agent = services.agent(services.chat("chat", tools)) if tools else None
     condenser = Condenser.of(services)
     speller = Speller.of(services.bundle.index, services.bundle.embedder)
     spans = services.settings.answers == "spans"
@@ -50,7 +53,8 @@ def build(services: Services) -> Application:
         lines = [speller.mend(" ".join(text.split())) for text in (*before, question)]
         passages = [] if speller.is_foreign(lines[-1]) else await services.retriever.ainvoke("\n".join(lines))
         own = services.request.options  # tools and a form of the answer, which are the caller's
-        chosen = prompt if passages or own else welcome
+        acts = None if own else agent  # a caller who brings tools gets no others
+        chosen = tools if acts else prompt if passages or own else welcome
         if chosen is None:
             return
         messages = chosen.format_messages(
@@ -59,8 +63,9 @@ def build(services: Services) -> Application:
         if asked["refused"]:
             messages[-1] = HumanMessage(messages[-1].text + AGAIN.format(", ".join(asked["refused"])))
         # Where answers are spans, a grammar holds a local model to the passages.
-        limits = {"grammar": grammar([one.page_content for one in passages], decline)} if spans and not own else {}
-        asks = model if chosen is prompt else services.chat("chat", chosen)
+        held = spans and not (own or acts)
+        limits = {"grammar": grammar([one.page_content for one in passages], decline)} if held else {}
+        asks = acts or (model if chosen is prompt else services.chat("chat", chosen))
         async for piece in asks.bind(**limits).astream([*messages, *(own.exchange if own else ())]):
             yield piece
 

@@ -35,7 +35,7 @@ class ExpectedBehaviour(Settings):
 
     `contains`, `not_contains`: texts, compared without case; `regex`: found anywhere in the answer; `json_schema`: the
     whole answer is JSON that fits; `rubric`: what the judge is to go by, in place of the general rubric; `answer_key`:
-    the facts of a right answer, each as the texts that may state it.
+    the facts of a right answer, each as the texts that may state it; `tools`: of the extra of that name.
     """
 
     contains: tuple[str, ...] = ()
@@ -44,6 +44,7 @@ class ExpectedBehaviour(Settings):
     json_schema: dict[str, Any] | None = None
     rubric: str | None = None
     answer_key: tuple[tuple[str, ...], ...] = ()
+    tools: dict[str, Any] | None = None
 
 
 class EarlierMessage(Settings):

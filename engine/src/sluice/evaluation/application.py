@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
 from sluice.data.rows import Row
 from sluice.evaluation.metrics.recall_at_5 import K
 from sluice.evaluation.output import Output
@@ -133,7 +134,9 @@ class RunnerTarget:
         raise self._unable
 
     async def _ask(self, worker: ChainWorker, row: Row, trial: int) -> Output:
-        with asking(trial) as record:
+        with asking(trial) as record, ExitStack() as around:
+            for enter in hooks("evaluated_case").values():
+                around.enter_context(enter(row, worker.runner.services))
             try:
                 answer = await worker.runner.answer(row.conversation)
             except Exception:
@@ -154,6 +157,7 @@ class RunnerTarget:
             completion_tokens=answer.usage.completion_tokens,
             cost=answer.cost,
             recorded=record.recorded,
+            steps=answer.steps,
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from sluice.core.extras import hooks
 from sluice.data.case_results import flip
 from sluice.evaluation.paired_cases import CasePair
 
@@ -32,6 +33,11 @@ class CaseChange:
     @property
     def id(self) -> str:
         return self.pair.id
+
+    @property
+    def notes(self) -> list[str]:
+        """What extras say of the two sides, such as where the calls of tools part."""
+        return [said for note in hooks("case_note").values() if (said := note(self.pair.base, self.pair.head))]
 
     def as_dict(self) -> dict[str, Any]:
         return {

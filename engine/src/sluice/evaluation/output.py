@@ -14,7 +14,8 @@ class Output:
     """`retrieved`: document ids, best first, one for each of the top chunks. Times in milliseconds.
 
     `passages`: texts of the passages that the model saw, best first. `cost`: US dollars, None when it is not known.
-    `recorded`: the answer comes out of the response cache, and its times are of when it was asked.
+    `recorded`: the answer comes out of the response cache, and its times are of when it was asked. `steps`: calls of
+    the application's own tools.
     """
 
     text: str
@@ -28,10 +29,12 @@ class Output:
     passages: tuple[str, ...] = ()
     cost: float | None = None
     recorded: bool = False
+    steps: tuple[Mapping[str, Any], ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """Its part of a record, as JSON has it: the text under `answer`, times to a tenth of a millisecond."""
-        found = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        noted = {name: value for name, value in asdict(self).items() if name != "steps" or value}
+        found = {name: list(value) if isinstance(value, tuple) else value for name, value in noted.items()}
         ttft_ms = None if self.ttft_ms is None else round(self.ttft_ms, 1)
         return {"answer": found.pop("text")} | found | {"latency_ms": round(self.latency_ms, 1), "ttft_ms": ttft_ms}
 

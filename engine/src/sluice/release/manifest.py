@@ -104,8 +104,8 @@ class Images:
 
 class Manifest(Settings):
     """release.json. `files` maps every file that serving and the judges of a canary read, relative to the release
-    folder, to its sha256. `image` serves it in a cluster, `load_image` judges it as a canary; both are None for a
-    release that was made without them."""
+    folder, to its sha256. `tools`: digest of what each tool says of itself. `image` serves it in a cluster,
+    `load_image` judges it as a canary; both are None for a release that was made without them."""
 
     id: ReleaseId
     created: str
@@ -118,6 +118,7 @@ class Manifest(Settings):
     adapter: AdapterPin | None
     guardrails: GuardrailsPin | None = None
     code: CodePin | None = None
+    tools: dict[str, Sha256] | None = None
     config: dict[str, str]
     files: dict[str, Sha256]
     evaluation: EvaluationPin
@@ -142,9 +143,10 @@ class Manifest(Settings):
         return digest_of(self._dump(without))
 
     def _dump(self, without: set[str]) -> dict[str, Any]:
-        # A release that no image is known of has no such key, and one from before the guard model, or before code was
-        # pinned, no pin of it: their ids are those of the same content always.
-        unknown = {name for name in (*Images.__annotations__, "guardrails", "code") if getattr(self, name) is None}
+        # A release that no image is known of has no such key, and one from before a part was pinned no pin of it: their
+        # ids are those of the same content always.
+        later = (*Images.__annotations__, "guardrails", "code", "tools")
+        unknown = {name for name in later if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=without | unknown)
 
     def parts(self) -> dict[str, str]:
@@ -156,6 +158,7 @@ class Manifest(Settings):
         found["guard model"] = self.guardrails.model if self.guardrails else None
         found["code"] = self.code.serve if self.code else None
         found |= {f"config/{name}": digest for name, digest in self.config.items()}
+        found |= {f"tool {name}": digest for name, digest in (self.tools or {}).items()}
         images = {"image": self.image, "load image": self.load_image}
         found |= {name: image.partition("@sha256:")[2] for name, image in images.items() if image}
         return {

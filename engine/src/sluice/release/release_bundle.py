@@ -49,6 +49,7 @@ def open_bundle(folder: Path, workspace: Workspace) -> ReleaseBundle:
         manifest=manifest.model_dump(mode="json"),
         guard=folder / GUARD if GUARD in manifest.files else None,
         application=released_application(folder / "config"),
+        config=folder / "config",
         other_code=_other_code(read_json(folder / CODE)["files"]) if manifest.code else (),
     )
 

@@ -21,6 +21,7 @@ from sluice.core.atomic_files import read_json, write_atomic, write_json
 from sluice.core.closures import Code
 from sluice.core.digests import digest_of, digest_of_file
 from sluice.core.errors import SluiceError, ValidationErrors
+from sluice.core.extras import hooks
 from sluice.core.project import FILE as PROJECT
 from sluice.core.project import load_project
 from sluice.core.settings import load_settings, read_yaml
@@ -114,6 +115,7 @@ def create(
                 "adapter": {"sha256": digest_of_file(draft / ADAPTER)} if adapter else None,
                 "guardrails": guardrails_pin(draft),
                 "code": {"serve": code.digest} if code else None,
+                "tools": next((pins(draft / "config") for pins in hooks("tool_pins").values()), None),
                 "config": config_digests(draft / "config"),
                 "files": {name: digest_of_file(draft / name) for name in sorted(pinned_files(draft))},
                 "evaluation": _evaluation_pin(summary, evaluation / "summary.json"),

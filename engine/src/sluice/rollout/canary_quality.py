@@ -144,12 +144,11 @@ def _output(reply: Any, decline: str, latency_ms: float) -> Output:
     return Output(
         text=text,
         declined=words(text) == words(decline),
-        retrieved=(),
         citations=tuple(str(citation["document"]) for citation in reply["citations"]),
         latency_ms=latency_ms,
-        ttft_ms=None,
         prompt_tokens=int(reply["usage"]["prompt_tokens"]),
         completion_tokens=int(reply["usage"]["completion_tokens"]),
+        steps=tuple(reply.get("steps") or ()),
     )
 
 

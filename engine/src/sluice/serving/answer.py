@@ -54,7 +54,7 @@ class Answer:
     left the chain, after its check; None when there was no text. `provider`: the provider that answered, "" when none
     was called; `usage` and `cost` are of all calls of models, condensing the conversation too; `cost` in US dollars,
     None when no provider was called or the tokens are unknown. `tool_calls`: of the caller's tools, in the form of
-    OpenAI's API. `refusal`: the text is none in the form that the caller asked for.
+    OpenAI's API. `refusal`: the text is none in the form that the caller asked for. `steps`: calls of own tools.
     """
 
     text: str
@@ -71,3 +71,4 @@ class Answer:
     model: str = ""
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     refusal: bool = False
+    steps: tuple[Mapping[str, Any], ...] = ()

@@ -25,7 +25,7 @@ from sluice.core.settings import Settings, describe_faults, nearest
 
 VARIABLE = "SLUICE_KEYS_FILE"
 PREFIX = "sluice_"
-Scope = Literal["chat", "feedback", "metrics"]
+Scope = Literal["chat", "feedback", "metrics", "approve"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 _SHAPE = re.compile(rf"{PREFIX}([0-9a-f]{{8}})_[A-Za-z0-9_-]{{43}}")
 

@@ -75,6 +75,7 @@ class ChatCompletion(_ReplyModel):
     trace: str
     citations: list[Citation]
     blocked: str | None
+    steps: list[dict[str, Any]] | None = None
 
 
 class ChunkDelta(_ReplyModel):
@@ -104,6 +105,7 @@ class ChatCompletionChunk(_ReplyModel):
     trace: str
     citations: list[Citation] | None = None
     blocked: str | None = None
+    steps: list[dict[str, Any]] | None = None
 
 
 class ModelReply(_ReplyModel):

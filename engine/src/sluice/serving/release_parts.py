@@ -27,7 +27,7 @@ _ROLE = "chat"  # of config/providers.yaml: who is asked
 class ReleaseBundle:
     """`release`: a release id, or DRAFT for what is not released yet. `model` and `embedder` are files of the cache,
     `guard` is the guard model's. `application`: what builds the application, module:function. `other_code`: files of
-    code that differ from those that the release was made with."""
+    code that differ from those that the release was made with. `config`: its folder of settings."""
 
     release: str
     prompts: Mapping[str, Prompt]
@@ -42,6 +42,7 @@ class ReleaseBundle:
     guard: Path | None = None
     application: str = APPLICATION
     other_code: tuple[str, ...] = ()
+    config: Path | None = None
 
 
 def draft_adapter(workspace: Workspace) -> Path | None:
@@ -77,6 +78,7 @@ def draft_bundle(workspace: Workspace, *, adapter: Path | None) -> ReleaseBundle
         manifest={},
         guard=workspace.build / "guard" / GUARD_FILE,
         application=load_project(workspace.config).application,
+        config=workspace.config,
     )
 
 

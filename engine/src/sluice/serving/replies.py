@@ -107,4 +107,5 @@ def _usage(answer: Answer) -> dict[str, Any]:
 
 
 def _extras(answer: Answer) -> dict[str, Any]:
-    return {"citations": [asdict(citation) for citation in answer.citations], "blocked": answer.blocked}
+    shown = {"citations": [asdict(citation) for citation in answer.citations], "blocked": answer.blocked}
+    return shown | ({"steps": answer.steps} if answer.steps else {})

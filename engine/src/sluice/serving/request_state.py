@@ -35,6 +35,7 @@ class RequestState:
         refused: why a guard refused the answer before this one; empty at the first attempt.
         hits: the passages that were found and may be quoted, best first; the answer cites from them.
         trace: of the request; an application may add steps of its own.
+        steps: calls of the application's own tools, in their order: `name`, `args`, `outcome`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class RequestState:
         self.deadline = asyncio.get_running_loop().time() + seconds
         self.refused: tuple[str, ...] = ()
         self.hits: list[Hit] = []
+        self.steps: list[dict[str, Any]] = []
         self.trace = traces.current_trace()
         # The engine's own.
         self.warming = warming
@@ -187,6 +189,7 @@ class RequestState:
             model=last.model,
             tool_calls=self.tool_calls,
             refusal=self.refusal,
+            steps=tuple(self.steps),
         )
 
     def _elapsed(self) -> float:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
 from sluice.core.settings import nearest
 from sluice.serving.chat_model import ChatModel
 from sluice.serving.contracts import Checks
@@ -18,6 +19,7 @@ from sluice.serving.request_state import RequestState, current_request
 from sluice.serving.settings import ServiceSettings
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
 
 
@@ -33,6 +35,7 @@ class Services:
         models: LangChain's chat models by role; `chat` gives one.
         request: what is being answered in this task.
         takes: which wishes of a caller the application takes: `tools`, `response_format`.
+        kept: what an extra keeps as long as the release is served, by the name of the extra.
     """
 
     bundle: ReleaseBundle
@@ -40,6 +43,7 @@ class Services:
     guards: Checks
     models: Mapping[str, ChatModel]
     takes: set[str] = field(default_factory=set)
+    kept: dict[str, Any] = field(default_factory=dict)
 
     @property
     def settings(self) -> ServiceSettings:
@@ -84,6 +88,17 @@ class Services:
         self.takes.update(caller)
         update: dict[str, Any] = {"caller": frozenset(caller)} | ({"parameters": prompt.parameters} if prompt else {})
         return self.models[role].model_copy(update=update)
+
+    def agent(self, model: ChatModel) -> Runnable[Any, Any] | None:
+        """A model in a bounded loop with the tools of config/tools.yaml.
+
+        Args:
+            model: who is asked.
+
+        Returns:
+            A Runnable over messages, as the model is; None where the release offers its model no tools.
+        """
+        return next((make(self, model) for make in hooks("agent").values()), None)
 
     def prompt(self, name: str, *, fills: Sequence[str], needs: Sequence[str] = ()) -> ReleasePrompt:
         """A prompt of the release, as a LangChain template.

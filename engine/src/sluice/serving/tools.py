@@ -7,6 +7,7 @@ for the tools and not before.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sluice.core.errors import SluiceError
@@ -32,7 +33,8 @@ def tool(function: F) -> F:
 
 
 def langchain_tools() -> Mapping[str, BaseTool]:
-    """All tools by name, as LangChain takes them."""
+    """The tools by name, as LangChain takes them; without those that write, which ask for an `idempotency_key`."""
     from langchain_core.tools import StructuredTool
 
-    return {name: StructuredTool.from_function(function) for name, function in TOOLS.items()}
+    read = {name: one for name, one in TOOLS.items() if "idempotency_key" not in signature(one).parameters}
+    return {name: StructuredTool.from_function(function) for name, function in read.items()}

@@ -166,7 +166,7 @@ def _moved(change: CaseChange) -> Markup:
     moved = [one for one in change.changes if one[0] in signs] or change.changes[:2]
     marks = [f"{signs.get(name, '')}{_code(name)} {old:.3g} → {new:.3g}" for name, old, new in moved]
     errors = [_code(f"{name}: {text}", 200) for name, text in list(change.pair.case.errors.items())[:2]]
-    return Markup("<br>".join(marks[:6] or errors))
+    return Markup("<br>".join([*(marks[:6] or errors), *(_code(note, 200) for note in change.notes)]))
 
 
 def _answers(base: CaseResult | None, head: CaseResult | None) -> tuple[str, str]:

@@ -92,6 +92,7 @@ def _case(change: CaseChange, texts: dict[str, int]) -> dict[str, Any]:
     case = change.pair.case
     return change.as_dict() | {
         "question": case.question,
+        "notes": change.notes,
         "expected": case.expected,
         "changes": [(name, round(before, 4), round(after, 4)) for name, before, after in change.changes],
         "base": _side(change.pair.base, texts),

@@ -26,8 +26,31 @@ def changes_since(root: Path, ref: str, head: Mapping[str, Prompt]) -> tuple[lis
         SluiceError: there is no such commit.
         ValidationErrors: its prompts cannot be read; each fault as `ref:file:line: what`.
     """
-    contents = git.files_at(root, git.resolve(root, ref), "prompts", suffix=SUFFIX)
+    contents = files_at(root, git.resolve(root, ref), "prompts", suffix=SUFFIX)
     base = parse_prompts(ref, {f"{ref}:prompts/{name}": content for name, content in contents.items()})
     folder = root / "prompts"
     edited = {name for name in head if contents.get(f"{name}{SUFFIX}") != (folder / f"{name}{SUFFIX}").read_bytes()}
     return diff_prompts(base, head), edited
+
+
+def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[str, bytes]:
+    """Files that lie directly in a folder at a commit.
+
+    Args:
+        root: the checkout.
+        commit: any name of it.
+        folder: path in the checkout; one that is not there has no files.
+        suffix: how the names of the files end.
+
+    Returns:
+        Contents by name.
+    """
+    listed = git.run_bytes(root, "ls-tree", "-z", commit, f"{folder}/").decode("utf-8", "surrogateescape")
+    found = {}
+    for entry in filter(None, listed.split("\0")):
+        facts, path = entry.split("\t", 1)
+        kind, digest = facts.split()[1:]
+        name = path.rpartition("/")[2]
+        if kind == "blob" and name.endswith(suffix):
+            found[name] = git.run_bytes(root, "cat-file", "blob", digest)
+    return found

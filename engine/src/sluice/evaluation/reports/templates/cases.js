@@ -74,6 +74,7 @@
   const body = (one) => {
     const box = make("div", null, "body");
     box.append(make("h4", "expected"), make("div", one.expected.join(" / ") || "to decline", "text"));
+    for (const note of one.notes) box.append(make("div", note, "quiet"));
     const trials = Math.max((one.base || []).length, (one.head || []).length);
     for (let number = 0; number < trials; number++) {
       const before = (one.base || [])[number], after = (one.head || [])[number];

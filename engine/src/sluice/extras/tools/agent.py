@@ -1,0 +1,241 @@
+"""A model in a bounded loop with tools: LangChain's agent, its human in the loop, and our bounds around each call.
+
+A call that writes stops the loop (an interrupt of LangGraph, kept by its checkpointer) until somebody decides at
+/v1/approvals; then the same question goes through the service again, with all its guards, and the loop goes on where it
+stood. The loop is not trusted with that: what writes is called only with a call taken from the approvals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.tools import StructuredTool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from sluice.core.errors import SluiceError
+from sluice.extras.tools.approvals import Approval, Approvals
+from sluice.extras.tools.calls import LoopBounds, ToolCalls, called
+from sluice.extras.tools.settings import FILE, ToolsFile
+from sluice.extras.tools.toolbox import Tool, ToolFailedError, check_servers
+from sluice.serving.request_state import RequestState, current_request
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    from sluice.extras.tools.expected_calls import ExpectedState
+    from sluice.extras.tools.settings import PinnedTool
+    from sluice.serving.services import Services
+
+_STEPS_OF_GRAPH = 8  # nodes of LangGraph for one reply of the model and its tools, with room
+
+
+@dataclass
+class Resumption:
+    """A decision that the loop goes on with. `thread`: whose; `gone_on`: set by the loop."""
+
+    approval: Approval
+    approved: bool
+    gone_on: bool = False
+
+
+@dataclass(frozen=True)
+class CaseOfEvaluation:
+    """`approve`: what the row decides about calls that wait; None: they wait. `after`: what is looked at in the end."""
+
+    approve: bool | None
+    after: Sequence[ExpectedState] = ()
+
+
+RESUMED: ContextVar[Resumption | None] = ContextVar("resumed", default=None)
+CASE: ContextVar[CaseOfEvaluation | None] = ContextVar("case", default=None)
+
+
+class ToolAgent:
+    """The loop of one release. Safe for concurrent questions: each has a thread of its own.
+
+    Args:
+        services: of the release.
+        model: who is asked.
+        file: config/tools.yaml.
+        lock: the pins of its tools.
+        tools: the same, opened.
+        approvals: the store.
+        database: address of PostgreSQL, which keeps loops that wait for all replicas; empty: they are kept here.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        model: BaseChatModel,
+        file: ToolsFile,
+        lock: dict[str, PinnedTool],
+        tools: dict[str, Tool],
+        approvals: Approvals,
+        database: str = "",
+    ) -> None:
+        self.approvals, self.tools = approvals, tools
+        self._services, self._file, self._lock = services, file, lock
+        self._began: WeakKeyDictionary[RequestState, float] = WeakKeyDictionary()
+        self._threads: WeakKeyDictionary[RequestState, str] = WeakKeyDictionary()
+        self._database, self._opening = database, asyncio.Lock()
+        self._saver: BaseCheckpointSaver[Any] | None = None
+        held = {name: self._interrupt(one) for name, one in tools.items() if one.settings.approval == "always"}
+        # The calls come first: of what wraps a call, the first is the outermost, and nothing else calls a tool.
+        layers = [ToolCalls(tools, approvals), HumanInTheLoopMiddleware(held), LoopBounds(file.limits, self._began)]
+        shown = [_shown(one) for one in tools.values()]
+        self._graph: Any = create_agent(model, shown, middleware=layers)
+
+    @property
+    def runnable(self) -> Runnable[Any, Any]:
+        return RunnableLambda(self._answer)
+
+    @staticmethod
+    def _interrupt(tool: Tool) -> Any:
+        # Nobody is asked for what cannot be called.
+        return {"allowed_decisions": ["approve", "reject"], "when": lambda one: not tool.fault(one.tool_call["args"])}
+
+    async def open(self) -> None:
+        """Asks the servers what their tools say of themselves, and opens what keeps loops; once, in the event loop.
+        ToolChangedError where a tool has changed."""
+        async with self._opening:
+            if self._saver is None:
+                await check_servers(self._file, self._lock)
+                self._saver = self._graph.checkpointer = await _opened_saver(self._database)
+
+    async def _answer(self, messages: Sequence[BaseMessage]) -> AsyncIterator[BaseMessage]:
+        await self.open()
+        request, resumed = current_request(), RESUMED.get()
+        self._began.setdefault(request, time.monotonic())
+        if request in self._threads and not resumed:  # the answer of an attempt before was refused by a guard
+            await self.approvals.withdraw(self._threads[request])
+            await self.forget(self._threads[request])
+        thread = self._threads[request] = resumed.approval.thread if resumed else uuid4().hex
+        given: Any = {"messages": list(messages)}
+        if resumed and not resumed.gone_on:
+            resumed.gone_on, given = True, _decision(resumed.approved, resumed.approval, request)
+        elif resumed:
+            given = {"messages": [messages[-1]]}  # says why the answer before was refused
+        config: Any = {"configurable": {"thread_id": thread}}
+        config["recursion_limit"] = (self._file.limits.steps + 1) * _STEPS_OF_GRAPH
+        while given is not None:
+            author = None
+            async for piece, _ in self._graph.astream(given, config, stream_mode="messages", durability="exit"):
+                if isinstance(piece, AIMessageChunk):
+                    if piece.text and author not in (None, piece.id):
+                        yield AIMessageChunk(content="\n\n")
+                    author = piece.id if piece.text else author
+                    yield piece
+            given = None
+            if waiting := (await self._graph.aget_state(config)).interrupts:
+                given, text = await self._wait(thread, waiting, request)
+                if text:
+                    yield AIMessageChunk(content=text if author is None else f"\n\n{text}")
+                    if not CASE.get():
+                        return
+        if case := CASE.get():
+            request.steps += [await self._look(one) for one in case.after]
+        if not resumed:
+            await self.forget(thread)
+
+    async def _wait(self, thread: str, waiting: Sequence[Any], request: RequestState) -> tuple[Any, str]:
+        """Asks for an approval: how the loop goes on, where a case of the evaluation decides, or what is answered."""
+        asked = [one for interrupt in waiting for one in interrupt.value["action_requests"]]
+        actions = [(one["name"], one["args"]) for one in asked]
+        for over in await self.approvals.expire():
+            await self.forget(over)
+        release, tenant = self._services.bundle.release, request.tenant
+        name = await self.approvals.ask(thread, actions, release=release, tenant=tenant, conversation=request.messages)
+        case = CASE.get()
+        if case and case.approve is not None and not any(self.tools[tool].remote for tool, _ in actions):
+            approval = await self.approvals.decide(
+                name, tenant, approve=case.approve, by="evaluation", reason="", release=release
+            )
+            return _decision(case.approve, approval, request), ""
+        for tool, args in actions:
+            request.steps.append({"name": tool, "args": args, "outcome": "pending", "approval": name})
+        shown = ", ".join(f"{tool} {json.dumps(args, ensure_ascii=False)}" for tool, args in actions)
+        return None, self._file.approvals.says.replace("{actions}", shown).replace("{approval}", name)
+
+    async def _look(self, one: ExpectedState) -> dict[str, Any]:
+        """What the world says, as a row of the evaluation asks for it."""
+        tool = self.tools.get(one.tool)
+        step = {"name": one.tool, "args": one.args, "outcome": "world"}
+        if tool is None or tool.settings.effect != "read" or tool.fault(one.args):
+            return step | {"fault": "this is no call of a tool that reads"}
+        said, outcome = await called(tool, one.args, "")
+        right = outcome == "done" and one.holds in said and not (one.lacks and one.lacks in said)
+        return step | {"fault": "" if right else f"it says {said[:200]}"}
+
+    def scratch(self) -> AbstractContextManager[Any] | None:
+        """A world of one's own for the functions; None where config/tools.yaml names none."""
+        if not self._file.world:
+            return None
+        module, _, name = self._file.world.partition(":")
+        try:
+            made: AbstractContextManager[Any] = getattr(importlib.import_module(module), name)()
+        except (ImportError, AttributeError, ValueError) as error:
+            raise SluiceError(f"config/{FILE}: world: {error}", remedy="write module:function") from None
+        return made
+
+    async def forget(self, thread: str) -> None:
+        """Drops the checkpoint of a loop that nobody goes on with."""
+        if self._saver:
+            await self._saver.adelete_thread(thread)
+
+    async def waits(self, thread: str) -> bool:
+        """Whether a loop waits for a decision, and this process can go on with it."""
+        await self.open()
+        return bool((await self._graph.aget_state({"configurable": {"thread_id": thread}})).interrupts)
+
+
+async def _opened_saver(database: str) -> BaseCheckpointSaver[Any]:
+    if not database:
+        return InMemorySaver()
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+    from psycopg.rows import dict_row
+    from psycopg_pool import AsyncConnectionPool
+
+    options: Any = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
+    pool: Any = AsyncConnectionPool(database, min_size=0, max_size=4, kwargs=options, open=False)
+    await pool.open()
+    saver = AsyncPostgresSaver(pool)
+    await saver.setup()
+    return saver
+
+
+def _decision(approved: bool, approval: Approval, request: RequestState) -> Command[Any]:
+    if not approved:
+        request.steps += [{**_entry(one), "outcome": "denied"} for one in approval.actions]
+    one = {"type": "approve"} if approved else {"type": "reject", "message": approval.reason or "it was denied"}
+    return Command(resume={"decisions": [one] * len(approval.actions)})
+
+
+def _entry(action: dict[str, Any]) -> dict[str, Any]:
+    return {"name": action["tool"], "args": action["args"]}
+
+
+def _shown(tool: Tool) -> StructuredTool:
+    """The tool as the model is told of it. `ToolCalls` calls the tool itself: this one is never run."""
+
+    async def refuse(**_: Any) -> str:
+        raise ToolFailedError("a tool is called by its bounds alone")
+
+    return StructuredTool(
+        name=tool.name, description=tool.pinned.description, args_schema=tool.pinned.arguments, coroutine=refuse
+    )

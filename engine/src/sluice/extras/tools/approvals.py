@@ -1,0 +1,267 @@
+"""Approvals: calls of writing tools that wait for a person, in a table that replicas share or in this process alone.
+
+A call moves from pending to approved to taken, each by one UPDATE that names the state before it: of two that want the
+same, one gets it. What a tool is called with is what the approval holds, word by word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, create_engine, select, update
+from sqlalchemy.pool import StaticPool
+
+from sluice.core.digests import canonical_json, digest_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+_TABLES = MetaData()
+_APPROVALS = Table(
+    "sluice_approvals",
+    _TABLES,
+    Column("id", String(40), primary_key=True),
+    Column("thread", String(40), index=True, nullable=False),
+    Column("release", String(40), nullable=False),
+    Column("tenant", String(200)),
+    Column("conversation", JSON, nullable=False),
+    Column("state", String(10), nullable=False),  # pending, approved, denied, withdrawn, expired
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("decided", Float),
+    Column("decided_by", String(200)),
+    Column("reason", String(500)),
+)
+_ACTIONS = Table(
+    "sluice_approval_actions",
+    _TABLES,
+    Column("approval", String(40), primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("tool", String(200), nullable=False),
+    Column("args", JSON, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("state", String(10), nullable=False),  # pending, approved, taken; then what became of it
+)
+
+
+class DecisionError(Exception):
+    """An approval that cannot be decided. `status`: of the HTTP answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Approval:
+    """One question that waits, or waited. `state`: pending, approved, denied, withdrawn or expired; `thread`: of the
+    checkpoint that is gone on with."""
+
+    id: str
+    thread: str
+    release: str
+    tenant: str | None
+    conversation: Sequence[dict[str, str]]
+    state: str
+    created: float
+    expires: float
+    decided_by: str | None
+    reason: str | None
+    actions: tuple[dict[str, Any], ...]
+
+    def shown(self) -> dict[str, Any]:
+        """For people who decide: what is to be done, who is asked for, and until when."""
+        names = ("id", "state", "release", "created", "expires", "decided_by", "reason")
+        return {"object": "approval"} | {name: getattr(self, name) for name in names} | {"actions": list(self.actions)}
+
+
+def call_digest(tool: str, args: Mapping[str, Any]) -> str:
+    """Of a call, whatever the order of its arguments."""
+    return digest_of({"tool": tool, "args": canonical_json(args).decode()})
+
+
+class Approvals:
+    """The store. Safe for threads; each method is one transaction.
+
+    Args:
+        address: of a PostgreSQL database; empty: in this process.
+        seconds: until an approval expires.
+    """
+
+    def __init__(self, address: str, seconds: float) -> None:
+        self._seconds = seconds
+        self._one = threading.Lock()  # SQLite's connection in memory is one
+        if address:
+            driver = address.replace("postgres://", "postgresql://").replace("postgresql://", "postgresql+psycopg://")
+            self._engine = create_engine(driver, pool_pre_ping=True)
+        else:
+            options: dict[str, Any] = {"check_same_thread": False}
+            self._engine = create_engine("sqlite://", poolclass=StaticPool, connect_args=options)
+        _TABLES.create_all(self._engine)
+
+    async def ask(
+        self,
+        thread: str,
+        actions: Sequence[tuple[str, Mapping[str, Any]]],
+        *,
+        release: str,
+        tenant: str | None,
+        conversation: Sequence[Mapping[str, str]],
+    ) -> str:
+        """Asks for an approval.
+
+        Args:
+            thread: that waits for it.
+            actions: name and arguments of each call.
+            release: that asks.
+            tenant: whose question it was.
+            conversation: the question, and what was said before.
+
+        Returns:
+            Its id, which cannot be guessed.
+        """
+        name, now = secrets.token_hex(16), time.time()
+        row: dict[str, Any] = {"id": name, "thread": thread, "release": release, "tenant": tenant, "state": "pending"}
+        row |= {"conversation": [dict(one) for one in conversation], "created": now, "expires": now + self._seconds}
+        calls = [
+            {"approval": name, "place": place, "tool": tool, "args": dict(args), "state": "pending"}
+            | {"digest": call_digest(tool, args)}
+            for place, (tool, args) in enumerate(actions)
+        ]
+
+        def write(connection: Connection) -> None:
+            connection.execute(_APPROVALS.insert(), row)
+            connection.execute(_ACTIONS.insert(), calls)
+
+        await self._do(write)
+        return name
+
+    async def all(self, tenant: str | None) -> list[Approval]:
+        """Those of a tenant, the newest first, a hundred at most."""
+        newest = select(_APPROVALS).order_by(_APPROVALS.c.created.desc()).limit(100)
+        mine = newest.where(_APPROVALS.c.tenant.is_(None) if tenant is None else _APPROVALS.c.tenant == tenant)
+        found: list[Approval] = await self._do(
+            lambda connection: [_read(connection, row) for row in connection.execute(mine)]
+        )
+        return found
+
+    async def find(self, name: str, tenant: str | None) -> Approval:
+        """One of a tenant. DecisionError where there is none: those of others are not known to it."""
+        found: Approval | None = await self._do(lambda connection: _found(connection, name))
+        if found is None or found.tenant != tenant:
+            raise DecisionError(404, "there is no such approval")
+        return found
+
+    async def decide(
+        self, name: str, tenant: str | None, *, approve: bool, by: str | None, reason: str, release: str
+    ) -> Approval:
+        """Approves or denies, once.
+
+        Args:
+            name: id of the approval.
+            tenant: of who decides, which has to be that of the question.
+            approve: or deny.
+            by: name of the key.
+            reason: in words.
+            release: that is to go on.
+
+        Returns:
+            The approval as it is now.
+
+        Raises:
+            DecisionError: there is no such approval, it is decided, or expired, or another release has asked.
+        """
+        found = await self.find(name, tenant)
+        if found.release != release:
+            raise DecisionError(409, f"{found.release} has asked, and {release} answers here: ask again")
+        state, now = "approved" if approve else "denied", time.time()
+        mine = (_APPROVALS.c.id == name) & (_APPROVALS.c.state == "pending") & (_APPROVALS.c.expires > now)
+        said = {"state": state, "decided": now, "decided_by": by, "reason": reason[:500]}
+
+        def write(connection: Connection) -> bool:
+            if connection.execute(update(_APPROVALS).where(mine).values(said)).rowcount != 1:
+                return False
+            connection.execute(update(_ACTIONS).where(_ACTIONS.c.approval == name).values(state=state))
+            return True
+
+        if not await self._do(write):
+            raise DecisionError(409, f"this approval is {(await self.find(name, tenant)).state}")
+        return await self.find(name, tenant)
+
+    async def take(self, thread: str, tool: str, args: Mapping[str, Any]) -> str:
+        """Takes the approved call of a thread, once.
+
+        Args:
+            thread: that goes on.
+            tool: that is about to be called.
+            args: with which.
+
+        Returns:
+            The idempotency key of the call; empty where nobody has approved it, or it was taken before.
+        """
+        digest = call_digest(tool, args)
+        approved = (_ACTIONS.c.state == "approved") & (_ACTIONS.c.digest == digest) & (_ACTIONS.c.tool == tool)
+        of_thread = (_APPROVALS.c.thread == thread) & (_APPROVALS.c.state == "approved")
+        wanted = select(_ACTIONS.c.approval, _ACTIONS.c.place).join(_APPROVALS, _APPROVALS.c.id == _ACTIONS.c.approval)
+        wanted = wanted.where(approved & of_thread).order_by(_ACTIONS.c.place)
+
+        def write(connection: Connection) -> str:
+            for name, place in connection.execute(wanted).all():
+                one = (_ACTIONS.c.approval == name) & (_ACTIONS.c.place == place) & (_ACTIONS.c.state == "approved")
+                if connection.execute(update(_ACTIONS).where(one).values(state="taken")).rowcount == 1:
+                    return f"{name}-{place}"
+            return ""
+
+        key: str = await self._do(write)
+        return key
+
+    async def note(self, key: str, outcome: str) -> None:
+        """What became of a call that was taken.
+
+        Args:
+            key: its idempotency key.
+            outcome: done, failed or unknown.
+        """
+        name, _, place = key.rpartition("-")
+        one = (_ACTIONS.c.approval == name) & (_ACTIONS.c.place == int(place))
+        await self._do(lambda connection: connection.execute(update(_ACTIONS).where(one).values(state=outcome)))
+
+    async def withdraw(self, thread: str) -> None:
+        """Nobody waits for these any more: the answer that said so was never given out."""
+        pending = (_APPROVALS.c.thread == thread) & (_APPROVALS.c.state == "pending")
+        await self._do(
+            lambda connection: connection.execute(update(_APPROVALS).where(pending).values(state="withdrawn"))
+        )
+
+    async def expire(self) -> list[str]:
+        """Threads whose approval has expired since the last call; they are told once."""
+        over = (_APPROVALS.c.state == "pending") & (_APPROVALS.c.expires <= time.time())
+        ended = update(_APPROVALS).where(over).values(state="expired").returning(_APPROVALS.c.thread)
+        found: list[str] = await self._do(lambda connection: list(connection.execute(ended).scalars()))
+        return found
+
+    async def _do(self, work: Any) -> Any:
+        def locked() -> Any:
+            with self._one, self._engine.begin() as connection:
+                return work(connection)
+
+        return await asyncio.to_thread(locked)
+
+
+def _found(connection: Connection, name: str) -> Approval | None:
+    row = connection.execute(select(_APPROVALS).where(_APPROVALS.c.id == name)).one_or_none()
+    return _read(connection, row) if row else None
+
+
+def _read(connection: Connection, row: Row[Any]) -> Approval:
+    wanted = select(_ACTIONS).where(_ACTIONS.c.approval == row.id).order_by(_ACTIONS.c.place)
+    actions = tuple({"tool": one.tool, "args": one.args, "state": one.state} for one in connection.execute(wanted))
+    state = "expired" if row.state == "pending" and row.expires <= time.time() else row.state
+    names = ("id", "thread", "release", "tenant", "conversation", "created", "expires", "decided_by", "reason")
+    return Approval(**{name: getattr(row, name) for name in names}, state=state, actions=actions)

@@ -1,0 +1,175 @@
+"""`expect.tools` of a row: calls that are expected and forbidden, their order, and what the world must hold after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings
+from sluice.data.rows import Row, scan_rows
+from sluice.extras.tools.settings import KEPT
+
+if TYPE_CHECKING:
+    from sluice.data.scanning import ValidationIssue
+    from sluice.evaluation.paired_cases import CaseResult
+    from sluice.serving.services import Services
+
+_OK = ("done", "pending")
+Step = Mapping[str, Any]
+
+
+class ExpectedCall(Settings):
+    """A call: the tool, and those of its arguments that matter. Texts are compared without case."""
+
+    tool: str
+    args: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+
+
+class ExpectedState(Settings):
+    """What a tool that reads must say when all is over: `holds` a text, or `lacks` one."""
+
+    tool: str
+    args: dict[str, Any] = {}  # noqa: RUF012
+    holds: str = ""
+    lacks: str = ""
+
+
+class ExpectedCalls(Settings):
+    """`order`: whether the expected calls come as they stand here; others may come between them. `forbidden`: tools
+    that must not be called; `*`: no others than those expected. `approve`: what is decided about calls that wait, in
+    the evaluation, where functions act on a world of their own; None: they wait, and the answer says so."""
+
+    calls: tuple[ExpectedCall, ...] = ()
+    order: Literal["given", "any"] = "given"
+    forbidden: tuple[str, ...] = ()
+    approve: bool | None = None
+    world: tuple[ExpectedState, ...] = ()
+
+
+def expected_calls(row: Row) -> ExpectedCalls | None:
+    """Of a row; None where it expects nothing of tools. ValidationError (of pydantic) where it is not valid."""
+    given = row.expect.tools if row.expect else None
+    return None if given is None else ExpectedCalls.model_validate(given)
+
+
+def check_rows(data: Path) -> list[ValidationIssue]:
+    """Faults of `expect.tools` in the rows of a data set."""
+    faults = []
+    for name in ("train.jsonl", "eval.jsonl"):
+        for placed in scan_rows(data / name)[0] if (data / name).is_file() else ():
+            try:
+                expected_calls(placed.value)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(map(str, ("expect.tools", *first["loc"])))
+                faults.append(placed.fault(f"{place}: {first['msg']}"))
+    return faults
+
+
+@contextmanager
+def evaluated_case(row: Row, services: Services) -> Iterator[None]:
+    """A case of the evaluation: functions act on a world of their own, and the row decides about what would wait.
+
+    Args:
+        row: that is asked.
+        services: of the release.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SluiceError: the row wants a world, and the release names none.
+    """
+    agent, wanted = services.kept.get(KEPT), expected_calls(row)
+    if agent is None:
+        yield
+        return
+    from sluice.extras.tools.agent import CASE, CaseOfEvaluation
+
+    world = agent.scratch()
+    if world is None and wanted and (wanted.world or wanted.approve is not None):
+        message = f"row {row.id!r}: expect.tools wants a world of its own, and config/tools.yaml names none"
+        raise SluiceError(message, remedy="name a context manager: `world: module:function`")
+    with ExitStack() as around:
+        if world is not None:
+            around.enter_context(world)
+        after = wanted.world if wanted and world is not None else ()
+        token = CASE.set(CaseOfEvaluation(wanted.approve if wanted else None, after))
+        try:
+            yield
+        finally:
+            CASE.reset(token)
+
+
+def fault_of_calls(wanted: ExpectedCalls, steps: Sequence[Step]) -> str:
+    """Where the calls of an answer part from what is expected.
+
+    Args:
+        wanted: of the row.
+        steps: of the answer.
+
+    Returns:
+        The first fault in words; empty where there is none.
+    """
+    called = [step for step in steps if step["outcome"] not in ("world", "denied")]
+    if broken := [step for step in called if step["outcome"] not in _OK]:
+        return f"call {called.index(broken[0]) + 1}: {shown(broken[0])}"
+    expected, other, waits = [*wanted.calls], "there was none", False
+    for number, step in enumerate(called, 1):
+        candidates = expected if wanted.order == "any" else expected[:1]
+        if found := next((one for one in candidates if _is(one, step)), None):
+            expected.remove(found)
+            waits = waits or step["outcome"] == "pending"  # and what is expected after it has not come yet
+        elif {step["name"], "*"} & {*wanted.forbidden}:
+            return f"call {number}: {shown(step)} is forbidden"
+        else:
+            other = f"call {number} was {shown(step)}"
+    if not expected or waits:
+        return ""
+    return f"{expected[0].tool} {_args(expected[0].args)} was expected; {other}"
+
+
+def parting(base: CaseResult | None, head: CaseResult | None) -> str:
+    """Where the calls of two sides part, for the reports; empty where they are the same, or there are none.
+
+    Args:
+        base: the case before.
+        head: the case after.
+
+    Returns:
+        The first call that differs, in words.
+    """
+    for old, new in zip(base.trials if base else (), head.trials if head else (), strict=False):
+        before, after = (
+            [step for step in trial.get("steps") or () if step["outcome"] != "world"] for trial in (old, new)
+        )
+        for number in range(max(len(before), len(after))):
+            one, other = (shown(side[number]) if number < len(side) else "no call" for side in (before, after))
+            if one != other:
+                return f"trajectories part at call {number + 1}: {one} → {other}"
+    return ""
+
+
+def shown(step: Step) -> str:
+    """A call in a line; without the id of an approval, which is another each time."""
+    return f"{step['name']} {_args(step['args'])} ({step['outcome']})"
+
+
+def _args(args: Any) -> str:
+    return json.dumps(args, ensure_ascii=False, sort_keys=True)[:120]
+
+
+def _is(one: ExpectedCall, step: Step) -> bool:
+    given = step["args"] if isinstance(step["args"], Mapping) else {}
+    return one.tool == step["name"] and all(_same(value, given.get(key)) for key, value in one.args.items())
+
+
+def _same(wanted: Any, given: Any) -> bool:
+    both_texts = isinstance(wanted, str) and isinstance(given, str)
+    return bool(wanted.strip().casefold() == given.strip().casefold() if both_texts else wanted == given)

@@ -1,0 +1,51 @@
+"""The agent of a release, as `Services.agent` asks for it, and of a case of the evaluation."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from sluice.core.errors import SluiceError
+from sluice.extras.tools.settings import FILE, KEPT, load_tools
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import Runnable
+
+    from sluice.serving.services import Services
+
+
+def make_agent(services: Services, model: BaseChatModel) -> Runnable[Any, Any] | None:
+    """The loop of a release with its tools.
+
+    Args:
+        services: of the release.
+        model: who is asked.
+
+    Returns:
+        A Runnable over messages; None where the release offers no tools.
+
+    Raises:
+        SluiceError: config/tools.yaml is not valid, or a function says something else of itself than its pin.
+    """
+    found = load_tools(services.bundle.config)
+    if found is None:
+        return None
+    file, lock = found
+    local = services.bundle.providers.chat[0].kind == "local"
+    if not lock or file.use == "never" or (file.use == "hosted" and local):
+        return None
+    from sluice.extras.tools.agent import ToolAgent
+    from sluice.extras.tools.approvals import Approvals
+    from sluice.extras.tools.toolbox import open_tools
+
+    database, variable = "", file.approvals.database_env
+    if variable and not (database := os.environ.get(variable, "")):
+        raise SluiceError(
+            f"config/{FILE}: approvals.database_env: the variable {variable} is not set",
+            remedy="set it to the address of a PostgreSQL database, or leave database_env empty",
+        )
+    tools = open_tools(file, lock)
+    agent = ToolAgent(services, model, file, lock, tools, Approvals(database, file.approvals.expire_seconds), database)
+    services.kept[KEPT] = agent
+    return agent.runnable

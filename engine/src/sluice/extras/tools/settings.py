@@ -1,0 +1,137 @@
+"""config/tools.yaml: which tools a model may call, what they may do, and what a question may cost.
+
+config/tools.lock.yaml holds what each of them says of itself, with its digest. A person reads it in a pull request, and
+nothing else is ever shown to the model: whatever speaks differently is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sluice.core.errors import SluiceError
+from sluice.core.settings import Settings, load_settings
+
+FILE, LOCK = "tools.yaml", "tools.lock.yaml"
+KEPT = "tools"  # of `Services.kept`: the agent of the release
+REPIN = "read what it says of itself now, and pin it: `sluice tools pin`"
+
+
+class ToolSettings(Settings):
+    """What one tool may do: nothing, read, or write. What writes is done only when somebody has approved it."""
+
+    effect: Literal["none", "read", "write"]
+    approval: Literal["never", "always"] = "never"
+    timeout_seconds: float = Field(5, gt=0, le=600)
+    calls: int = Field(4, ge=1, description="of one question")
+    max_characters: int = Field(4000, ge=1, description="of a result; the rest is cut")
+
+    @model_validator(mode="after")
+    def _writes_are_approved(self) -> Self:
+        if self.effect == "write" and self.approval != "always":
+            raise ValueError("a tool that writes needs `approval: always`")
+        return self
+
+
+class ServerSettings(Settings):
+    """An MCP server, by streamable HTTP. `key_env`: the variable that holds its bearer token."""
+
+    url: str = Field(pattern=r"^https?://\S+$")
+    key_env: str = ""
+    timeout_seconds: float = Field(10, gt=0, le=600)
+    tools: dict[str, ToolSettings] = Field(min_length=1)
+
+
+class LoopLimits(Settings):
+    """Of one question; what was used before an approval counts too, but for dollars."""
+
+    steps: int = Field(ge=1, description="replies of the model")
+    tokens: int = Field(ge=1, description="of all replies and of what the model was told before each")
+    dollars: float = Field(gt=0)
+    seconds: float = Field(gt=0)
+
+
+class ApprovalSettings(Settings):
+    """`database_env`: the variable with the address of a PostgreSQL database that replicas share; empty: approvals are
+    known to this process and end with it."""
+
+    expire_seconds: float = Field(gt=0)
+    says: str = Field(min_length=1, description="the answer where one is needed; fills {actions} and {approval}")
+    database_env: str = ""
+
+
+class ToolsFile(Settings):
+    """`use`: `hosted` offers tools where the first provider of the role chat is not the local model. `world`:
+    module:function of a context manager within which the functions act on a world of their own, for the evaluation."""
+
+    use: Literal["never", "hosted", "always"]
+    limits: LoopLimits
+    approvals: ApprovalSettings
+    world: str = ""
+    functions: dict[str, ToolSettings] = Field(default_factory=dict)
+    servers: dict[str, ServerSettings] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_are_different(self) -> Self:
+        names = [name for name, _, _ in self.each()]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two tools have the name {name!r}")
+        return self
+
+    def each(self) -> Iterator[tuple[str, ToolSettings, ServerSettings | None]]:
+        """Every tool: its name, its settings, and its server; None for a function."""
+        yield from ((name, one, None) for name, one in self.functions.items())
+        for server in self.servers.values():
+            yield from ((name, one, server) for name, one in server.tools.items())
+
+
+class PinnedTool(Settings):
+    """What a tool says of itself. `digest`: over all of it, hints of a server included."""
+
+    description: str
+    arguments: dict[str, Any]
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class ToolsLock(Settings):
+    tools: dict[str, PinnedTool]
+
+
+def load_tools(config: Path | None) -> tuple[ToolsFile, dict[str, PinnedTool]] | None:
+    """The tools of a release and their pins.
+
+    Args:
+        config: its folder of settings.
+
+    Returns:
+        None where it has no tools.
+
+    Raises:
+        SluiceError: a file is not valid, or a tool has no pin.
+    """
+    if config is None or not (config / FILE).is_file():
+        return None
+    tools = load_settings(config / FILE, ToolsFile)
+    named = {name for name, _, _ in tools.each()}
+    lock = load_settings(config / LOCK, ToolsLock).tools if named else {}
+    for name in sorted(named ^ lock.keys()):
+        what = "has no pin in" if name in named else "is in no other file than"
+        raise SluiceError(f"config/{FILE}: the tool {name!r} {what} config/{LOCK}", remedy=REPIN)
+    return tools, lock
+
+
+def tool_pins(config: Path) -> dict[str, str] | None:
+    """The digest of what each tool says of itself, for release.json; None for a release without tools.
+
+    Args:
+        config: folder of settings.
+
+    Returns:
+        Digests by the name of the tool.
+    """
+    found = load_tools(config)
+    return {name: one.digest for name, one in sorted(found[1].items())} or None if found else None

@@ -1,0 +1,134 @@
+"""A release with the starter's tools, over a model that says what a test has written down."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from assistant import tools as functions
+from sluice.extras.tools.agent import RESUMED, Resumption, ToolAgent
+from sluice.extras.tools.approvals import Approval
+from sluice.guardrails.guards import GuardOutcome
+from sluice.llm.chat import Delta, Messages, Usage
+from sluice.prompts import ModelParameters, load_prompts
+from sluice.serving.answer import Answer
+from sluice.serving.release_parts import ReleaseBundle
+from sluice.serving.runner import ApplicationRunner
+from support.serving.fakes import NoChecks, ScriptedRetriever, scripted_bundle
+
+Call = tuple[str, dict[str, Any]]
+Reply = str | Sequence[Call | str]  # calls, and text before them
+QUESTION = "Please open a ticket about quince."
+OPEN: Call = ("open_ticket", {"title": "Citations are lost", "release": "quince"})
+FIND: Call = ("find_tickets", {"text": "quince"})
+
+
+@dataclass
+class RepliesChat:
+    """Gives one reply after the other: a text, or calls. `seen`: the last messages it was asked with."""
+
+    replies: list[Reply]
+    seen: list[Messages] = field(default_factory=list)
+    usage: Usage = field(default_factory=lambda: Usage(10, 2))
+    parameters: list[ModelParameters] = field(default_factory=list)
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        del deadline
+        self.seen.append(messages)
+        self.parameters.append(parameters)
+        reply = self.replies[min(len(self.seen), len(self.replies)) - 1]
+        text = reply if isinstance(reply, str) else "".join(one for one in reply if isinstance(one, str))
+        calls = [] if isinstance(reply, str) else [one for one in reply if not isinstance(one, str)]
+        if text:
+            yield Delta(text)
+        for place, (name, args) in enumerate(calls):
+            call_id = f"call-{len(self.seen)}-{place}"
+            piece = {"type": "tool_call_chunk", "index": place, "id": call_id, "name": name, "args": json.dumps(args)}
+            yield Delta("", tool_calls=(piece,))  # type: ignore[arg-type]
+        yield Delta(finish_reason="tool_calls" if calls else "stop", usage=self.usage)
+
+
+class Scene:
+    """An application with tools, and the world that it acts on. `changes`: of config/tools.yaml."""
+
+    def __init__(
+        self,
+        root: Path,
+        config: Path,
+        replies: Sequence[Reply],
+        *,
+        guards: Any = None,
+        chat: Any = None,
+        **changes: Any,
+    ):
+        config.mkdir(exist_ok=True)
+        document = yaml.safe_load((root / "config" / "tools.yaml").read_text()) | {"use": "always"} | changes
+        (config / "tools.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+        if not (config / "tools.lock.yaml").exists():
+            (config / "tools.lock.yaml").write_text((root / "config" / "tools.lock.yaml").read_text())
+        prompts = load_prompts(root / "prompts")
+        kept = {name: prompts[name] for name in ("answer", "tools")}
+        self.bundle: ReleaseBundle = replace(scripted_bundle(), prompts=kept, config=config)
+        self.chat = RepliesChat(list(replies))
+        self.runner = ApplicationRunner(self.bundle, chat or self.chat, _Nothing({}), guards or NoChecks())
+        self.agent: ToolAgent = self.runner.services.kept["tools"]
+
+    async def ask(self, question: str = QUESTION, tenant: str | None = None) -> Answer:
+        return await self.runner.answer([{"role": "user", "content": question}], tenant=tenant)
+
+    async def decide(self, name: str, *, approve: bool = True, tenant: str | None = None) -> Answer:
+        found = await self.agent.approvals.decide(
+            name, tenant, approve=approve, by="boss", reason="", release=self.bundle.release
+        )
+        return await self.go_on(found, approve=approve)
+
+    async def go_on(self, approval: Approval, *, approve: bool) -> Answer:
+        token = RESUMED.set(Resumption(approval, approve))
+        try:
+            return await self.runner.answer(approval.conversation, tenant=approval.tenant)
+        finally:
+            RESUMED.reset(token)
+
+
+class _Nothing(ScriptedRetriever):
+    def search(self, question: str, *, k: int, tenant: str | None = None) -> list[Any]:
+        del question, k, tenant
+        return []
+
+
+@pytest.fixture
+def world() -> Iterator[sqlite3.Connection]:
+    """The world of this test."""
+    with functions.scratch() as found:
+        yield found
+
+
+@pytest.fixture
+def scene(root: Path, tmp_path: Path) -> Callable[..., Scene]:
+    """Makes a scene of replies."""
+    return lambda *replies, **changes: Scene(root, tmp_path / "config", replies, **changes)
+
+
+def tickets(world: sqlite3.Connection) -> list[str]:
+    return [row["title"] for row in world.execute("SELECT title FROM tickets ORDER BY id")]
+
+
+def run(coroutine: Any) -> Any:
+    return asyncio.run(coroutine)
+
+
+class WithholdsOrders(NoChecks):
+    """A passage guard that withholds what holds an order."""
+
+    async def check_passage(self, text: str) -> GuardOutcome:
+        return GuardOutcome("", True, ("injection.override",)) if "IGNORE" in text else GuardOutcome(text, False, ())

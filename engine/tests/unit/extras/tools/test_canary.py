@@ -1,0 +1,109 @@
+"""The canary's quality stage over HTTP: a canary whose tool is broken is stopped before any visitor meets it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluice.data.rows import Row
+from sluice.evaluation.comparison_policy import load_policy
+from sluice.evaluation.comparison_result import Comparison
+from sluice.extras.tools.toolbox import Tool
+from sluice.llm.chat import Delta, Messages, Usage
+from sluice.prompts import ModelParameters
+from sluice.rollout.canary_plan import AnalysisStep, SetWeight, load_plan
+from sluice.rollout.canary_quality import ReleaseClient, compare_served
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+from support.serving.fakes import DECLINE
+
+from .conftest import Scene
+from .server import running
+
+pytestmark = [pytest.mark.usefixtures("loopback"), pytest.mark.timeout(600)]
+
+WORDS = ("quince", "plum", "mango", "citations", "budgets", "token")
+ROWS = [
+    Row.model_validate(
+        {
+            "id": f"t-{number}",
+            "question": f"Which tickets are about {WORDS[number % 6]}? ({number})",
+            "answers": ["One ticket is open."],
+            "doc_ids": [],
+            "expect": {
+                "answer_key": [["ticket"]],
+                "tools": {"calls": [{"tool": "find_tickets", "args": {"text": WORDS[number % 6]}}]},
+            },
+        }
+    )
+    for number in range(30)
+]
+
+
+class TicketChat:
+    """Calls the tool for the word of the question, then answers; whatever the tool has said, as a bold model would."""
+
+    async def stream(
+        self, messages: Messages, parameters: ModelParameters, *, deadline: float
+    ) -> AsyncGenerator[Delta, None]:
+        del parameters, deadline
+        if messages[-1]["role"] == "tool":
+            yield Delta("One ticket is open.")
+            yield Delta(finish_reason="stop", usage=Usage(10, 4))
+            return
+        word = next(word for word in WORDS if word in messages[-1]["content"])
+        args = json.dumps({"text": word})
+        piece: Any = {"type": "tool_call_chunk", "index": 0, "id": "c", "name": "find_tickets", "args": args}
+        yield Delta("", tool_calls=(piece,))
+        yield Delta(finish_reason="tool_calls", usage=Usage(10, 4))
+
+
+async def broken(*_: Any) -> str:
+    raise ConnectionError("the system behind it is gone")
+
+
+async def slower(self: Tool, args: Any, key: str = "") -> str:
+    return await Tool.call(self, args, key)
+
+
+def compared(scene: Callable[..., Scene], root: Path, call: Any) -> Comparison:
+    def app(release: str, call: Any = None) -> Any:
+        made = scene(chat=TicketChat())
+        if call:
+            tool = made.agent.tools["find_tickets"]
+            tool.call = call.__get__(tool)  # type: ignore[method-assign]
+        return create_app(replace(made.bundle, release=release), made.runner, TrafficState())
+
+    policy = load_policy(root / "config" / "gates.yaml")
+    with running(app("r-000000000001")) as stable, running(app("r-000000000002", call)) as canary:
+        sides = (ReleaseClient(stable, DECLINE, 60), ReleaseClient(canary, DECLINE, 60))
+        return compare_served(*sides, ROWS, policy, concurrency=2)
+
+
+def test_a_canary_whose_tool_works_passes(scene: Callable[..., Scene], root: Path) -> None:
+    found = compared(scene, root, slower)
+    (calls,) = [metric for metric in found.deciding if metric.name == "tool_calls"]
+    assert (calls.judgement.base, calls.judgement.head, calls.verdict) == (1, 1, "no difference seen")
+
+
+def test_a_canary_with_a_broken_tool_is_worse_by_its_calls_alone(scene: Callable[..., Scene], root: Path) -> None:
+    found = compared(scene, root, broken)
+    worse = [metric.name for metric in found.deciding if metric.verdict == "worse"]
+    assert (found.passed, worse) == (False, ["tool_calls"]), "its answers are the same"
+    notes = {note for change in found.cases for note in change.notes}
+    assert len(notes) == 6
+    assert all(note.startswith("trajectories part at call 1: find_tickets") for note in notes)
+    assert all(note.endswith("(failed)") for note in notes)
+
+
+def test_answers_are_compared_before_any_visitor_meets_the_canary(root: Path) -> None:
+    """So a canary with a broken tool is stopped at a share of 0, which is less than that of the first step."""
+    steps = load_plan(root / "k8s" / "base" / "rollout.yaml").steps
+    quality = next(place for place, step in enumerate(steps) if isinstance(step, AnalysisStep))
+    first = next(place for place, step in enumerate(steps) if isinstance(step, SetWeight))
+    assert quality < first

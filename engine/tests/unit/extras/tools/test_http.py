@@ -1,0 +1,148 @@
+"""/v1/approvals over HTTP: who may see and decide, what is decided once, what expires."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import ASGIApp
+
+from sluice.serving.api_keys import add_key
+from sluice.serving.auth import KeyRing
+from sluice.serving.http_api import create_app
+from sluice.serving.middleware import TrafficState
+
+from .conftest import OPEN, QUESTION, Scene, run, tickets
+
+Made = Callable[..., Scene]
+
+
+class Service:
+    """The service of a scene in this process, with keys for asking and for deciding of two tenants."""
+
+    def __init__(self, made: Scene, state: Path) -> None:
+        file = state / "keys.json"
+        ways = [(who, scope) for who in ("one", "two") for scope in ("chat", "approve")]
+        self.keys = {
+            (who, scope): add_key(file, f"{who}-{scope}", tenant=who, scopes=[scope], rate=600) for who, scope in ways
+        }
+        self._app: ASGIApp = create_app(made.bundle, made.runner, TrafficState(), keys=KeyRing(file))
+
+    async def send(self, way: str, path: str, who: str = "one", scope: str = "approve", **given: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(self._app, client=("127.0.0.1", 1))
+        headers = {"authorization": f"Bearer {self.keys[who, scope]}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+            return await client.request(way, path, **given)
+
+    async def ask(self) -> str:
+        body = {"messages": [{"role": "user", "content": QUESTION}]}
+        reply = (await self.send("POST", "/v1/chat/completions", scope="chat", json=body)).json()
+        (step,) = reply["steps"]
+        assert (step["name"], step["outcome"]) == ("open_ticket", "pending")
+        return str(step["approval"])
+
+    async def decide(self, name: str, decision: str = "approve", **who: str) -> httpx.Response:
+        return await self.send("POST", f"/v1/approvals/{name}", json={"decision": decision}, **who)
+
+
+@pytest.fixture
+def served(scene: Made, tmp_path: Path) -> Callable[..., tuple[Scene, Service]]:
+    def make(*replies: Any, **changes: Any) -> tuple[Scene, Service]:
+        made = scene(*(replies or ([OPEN], "Ticket 4 is open.")), **changes)
+        return made, Service(made, tmp_path)
+
+    return make
+
+
+def test_it_is_listed_and_approved_once(served: Any, world: sqlite3.Connection) -> None:
+    _, service = served()
+
+    async def talk() -> None:
+        name = await service.ask()
+        (listed,) = (await service.send("GET", "/v1/approvals")).json()["data"]
+        action = {"tool": "open_ticket", "args": OPEN[1], "state": "pending"}
+        assert (listed["id"], listed["state"], listed["actions"]) == (name, "pending", [action])
+        reply = await service.decide(name)
+        assert (reply.status_code, reply.json()["answer"]) == (200, "Ticket 4 is open.")
+        assert (reply.json()["decided_by"], reply.json()["actions"][0]["state"]) == ("one-approve", "done")
+        again = await service.decide(name, "deny")
+        assert (again.status_code, "decided" in again.json()["error"]["message"]) == (409, True)
+        assert (await service.send("GET", f"/v1/approvals/{name}")).json()["state"] == "approved"
+
+    run(talk())
+    assert tickets(world)[3:] == ["Citations are lost"]
+
+
+def test_two_who_approve_at_once_are_one(served: Any, world: sqlite3.Connection) -> None:
+    _, service = served()
+
+    async def talk() -> list[int]:
+        name = await service.ask()
+        return [reply.status_code for reply in await asyncio.gather(*(service.decide(name) for _ in range(8)))]
+
+    assert sorted(run(talk())) == [200] + 7 * [409]
+    assert len(tickets(world)) == 4
+
+
+def test_who_asks_may_not_approve_and_a_tenant_sees_only_its_own(served: Any, world: sqlite3.Connection) -> None:
+    _, service = served()
+
+    async def talk() -> None:
+        name = await service.ask()
+        assert (await service.decide(name, scope="chat")).status_code == 403
+        assert (await service.send("GET", "/v1/approvals", scope="chat")).status_code == 403
+        assert (await service.decide(name, who="two")).status_code == 404
+        assert (await service.send("GET", f"/v1/approvals/{name}", who="two")).status_code == 404
+        assert (await service.send("GET", "/v1/approvals", who="two")).json()["data"] == []
+        assert (await service.decide("0" * 32)).status_code == 404
+        assert (await service.send("POST", f"/v1/approvals/{name}", json={"decision": "maybe"})).status_code == 400
+
+    run(talk())
+    assert len(tickets(world)) == 3
+
+
+def test_what_has_expired_is_not_approved(served: Any, world: sqlite3.Connection) -> None:
+    says = {"says": "{actions} {approval}", "expire_seconds": 1e-9}
+    made, service = served([OPEN], approvals=says)
+
+    async def talk() -> None:
+        name = await service.ask()
+        reply = await service.decide(name)
+        assert (reply.status_code, reply.json()["error"]["message"]) == (409, "this approval is expired")
+        await service.ask()  # the next one clears up what has expired
+        assert not await made.agent.waits((await made.agent.approvals.find(name, "one")).thread)
+
+    run(talk())
+    assert len(tickets(world)) == 3
+
+
+def test_another_release_does_not_go_on(served: Any, world: sqlite3.Connection) -> None:
+    made, service = served()
+
+    async def talk() -> httpx.Response:
+        name = await made.agent.approvals.ask("t", [OPEN], release="r-other", tenant="one", conversation=[])
+        return await service.decide(name)
+
+    assert run(talk()).status_code == 409
+    assert len(tickets(world)) == 3
+
+
+def test_a_stream_carries_the_steps_too(served: Any) -> None:
+    _, service = served()
+    body = {"messages": [{"role": "user", "content": QUESTION}], "stream": True}
+    text = run(service.send("POST", "/v1/chat/completions", scope="chat", json=body)).text
+    assert '"outcome":"pending"' in text
+
+
+def test_a_caller_who_brings_tools_gets_no_others(served: Any) -> None:
+    made, service = served("Fine.")
+    given = {"type": "function", "function": {"name": "mine", "parameters": {"type": "object"}}}
+    body = {"messages": [{"role": "user", "content": QUESTION}], "tools": [given]}
+    reply = run(service.send("POST", "/v1/chat/completions", scope="chat", json=body))
+    assert reply.status_code == 200
+    assert [one["function"]["name"] for one in made.chat.parameters[0].model_dump()["tools"]] == ["mine"]
