@@ -61,29 +61,6 @@ def resolve(root: Path, ref: str) -> str:
     )
 
 
-def files_at(root: Path, commit: str, folder: str, *, suffix: str = "") -> dict[str, bytes]:
-    """Files that lie directly in a folder at a commit.
-
-    Args:
-        root: the checkout.
-        commit: any name of it.
-        folder: path in the checkout; one that is not there has no files.
-        suffix: how the names of the files end.
-
-    Returns:
-        Contents by name.
-    """
-    listed = run_bytes(root, "ls-tree", "-z", commit, f"{folder}/").decode("utf-8", "surrogateescape")
-    found = {}
-    for entry in filter(None, listed.split("\0")):
-        facts, path = entry.split("\t", 1)
-        kind, digest = facts.split()[1:]
-        name = path.rpartition("/")[2]
-        if kind == "blob" and name.endswith(suffix):
-            found[name] = run_bytes(root, "cat-file", "blob", digest)
-    return found
-
-
 def merge_base(root: Path, one: str, other: str) -> str:
     """The commit at which two commits parted.
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sluice.core.errors import SluiceError
-from sluice.github.github_client import needed
 
 Run = tuple[int, int]
 _EXAMPLE = "give the step env: NEEDS: ${{ toJSON(needs) }}"
@@ -24,16 +22,6 @@ def run_url(environment: Mapping[str, str]) -> str:
     server, repository = environment.get("GITHUB_SERVER_URL"), environment.get("GITHUB_REPOSITORY")
     number, attempt = this_run(environment)
     return f"{server}/{repository}/actions/runs/{number}/attempts/{attempt}" if server and repository else ""
-
-
-def event_of(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What has started the run, as GitHub describes it. SluiceError when GITHUB_EVENT_PATH is missing or broken."""
-    path = Path(needed(environment, "GITHUB_EVENT_PATH"))
-    try:
-        event: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SluiceError(f"GITHUB_EVENT_PATH: {path}: {error}") from None
-    return event if isinstance(event, dict) else {}
 
 
 def jobs_of(needs: str) -> dict[str, dict[str, Any]]:

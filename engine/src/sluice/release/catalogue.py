@@ -97,17 +97,6 @@ def newest(store: ArtifactStore) -> Iterator[CatalogueEntry]:
             yield entry
 
 
-def note_removed(store: ArtifactStore, entry: CatalogueEntry) -> None:
-    """Takes a release out of the catalogue; to put it there again is a new entry.
-
-    Args:
-        store: Where the catalogue is.
-        entry: That of the release.
-    """
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    _log(store).append(entry.model_copy(update={"removed": True, "time": now}))
-
-
 def find(store: ArtifactStore, release: str) -> CatalogueEntry:
     """The entry of a release.
 

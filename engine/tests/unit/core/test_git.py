@@ -111,14 +111,6 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
-def test_files_of_a_commit_to_the_byte_wherever_the_checkout_stands(repository: Path) -> None:
-    root = repository / "sub"
-    first = git.resolve(root, "v1")
-    assert git.files_at(root, first, "prompts", suffix=".yml") == {"a.yml": b"1\r\n\xff", "ä b.yml": b"1\r\n\xff"}
-    assert list(git.files_at(root, git.resolve(root, "main"), "prompts", suffix=".yml")) == ["ä b.yml"]
-    assert git.files_at(root, first, "elsewhere") == {}
-
-
 @pytest.mark.parametrize("ref", ["v1", "main~1", "HEAD^"])
 def test_a_commit_by_any_of_its_names(repository: Path, ref: str) -> None:
     assert git.resolve(repository, ref) == git.resolve(repository, "v1")

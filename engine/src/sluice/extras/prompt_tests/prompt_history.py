@@ -26,8 +26,21 @@ def changes_since(root: Path, ref: str, head: Mapping[str, Prompt]) -> tuple[lis
         SluiceError: there is no such commit.
         ValidationErrors: its prompts cannot be read; each fault as `ref:file:line: what`.
     """
-    contents = git.files_at(root, git.resolve(root, ref), "prompts", suffix=SUFFIX)
+    contents = prompts_at(root, git.resolve(root, ref))
     base = parse_prompts(ref, {f"{ref}:prompts/{name}": content for name, content in contents.items()})
     folder = root / "prompts"
     edited = {name for name in head if contents.get(f"{name}{SUFFIX}") != (folder / f"{name}{SUFFIX}").read_bytes()}
     return diff_prompts(base, head), edited
+
+
+def prompts_at(root: Path, commit: str) -> dict[str, bytes]:
+    """Files of prompts at a commit, by name, to the byte; none where there is no such folder."""
+    listed = git.run_bytes(root, "ls-tree", "-z", commit, "prompts/").decode("utf-8", "surrogateescape")
+    found = {}
+    for entry in filter(None, listed.split("\0")):
+        facts, path = entry.split("\t", 1)
+        kind, digest = facts.split()[1:]
+        name = path.rpartition("/")[2]
+        if kind == "blob" and name.endswith(SUFFIX):
+            found[name] = git.run_bytes(root, "cat-file", "blob", digest)
+    return found

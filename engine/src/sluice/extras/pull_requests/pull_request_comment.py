@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from sluice.github.github_client import GitHubStatusError, login_of, open_repository
+from sluice.core.errors import SluiceError
+from sluice.github.github_client import GitHubStatusError, login_of, needed, open_repository
 from sluice.github.marked_text import CommentResult, MarkedTexts, marked
-from sluice.github.workflow_run import event_of, run_url, this_run
+from sluice.github.workflow_run import run_url, this_run
 
 MARKER = "comparison"
 
@@ -84,7 +87,7 @@ def pull_request_of(environment: Mapping[str, str]) -> int | None:
 
     SluiceError when GITHUB_EVENT_PATH is missing or broken.
     """
-    event = event_of(environment)
+    event = _event_of(environment)
     issue = event.get("issue") or {}
     found = event.get("pull_request") or (issue if issue.get("pull_request") else {})
     number: int | None = found.get("number")
@@ -93,5 +96,15 @@ def pull_request_of(environment: Mapping[str, str]) -> int | None:
 
 def head_of(environment: Mapping[str, str]) -> str:
     """The newest commit of the pull request; empty for a run of something else. What is checked out is its merge."""
-    head = (event_of(environment).get("pull_request") or {}).get("head") or {}
+    head = (_event_of(environment).get("pull_request") or {}).get("head") or {}
     return str(head.get("sha") or "")
+
+
+def _event_of(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What has started the run, as GitHub describes it. SluiceError when GITHUB_EVENT_PATH is missing or broken."""
+    path = Path(needed(environment, "GITHUB_EVENT_PATH"))
+    try:
+        event: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SluiceError(f"GITHUB_EVENT_PATH: {path}: {error}") from None
+    return event if isinstance(event, dict) else {}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
-from sluice.extras.prompt_tests.prompt_history import changes_since
+from sluice.extras.prompt_tests.prompt_history import changes_since, prompts_at
 from sluice.prompts import load_prompts
 
 from .conftest import ANSWER, git
@@ -38,6 +38,23 @@ def test_a_commit_without_prompts_has_none(repository: Path) -> None:
     git(repository, "rm", "-q", "-r", "prompts")
     git(repository, "commit", "-q", "-m", "none")
     assert changes_since(repository, "HEAD", {}) == ([], set())
+
+
+def test_files_of_a_commit_to_the_byte_wherever_the_checkout_stands(tmp_path: Path) -> None:
+    root = tmp_path / "r" / "sub"
+    (root / "prompts" / "below").mkdir(parents=True)
+    for name in ("a.prompt.yml", "ä b.prompt.yml", "c.md", "below/d.prompt.yml"):
+        (root / "prompts" / name).write_bytes(b"1\r\n\xff")
+    git(root, "init", "-q", "-b", "main")
+    for words in (("add", "."), ("commit", "-q", "-m", "first"), ("tag", "v1")):
+        git(root, *words)
+    (root / "prompts" / "a.prompt.yml").unlink()
+    git(root, "commit", "-q", "-a", "-m", "second")
+    assert prompts_at(root, "v1") == dict.fromkeys(("a.prompt.yml", "ä b.prompt.yml"), b"1\r\n\xff")
+    assert list(prompts_at(root, "main")) == ["ä b.prompt.yml"]
+    git(root, "rm", "-q", "-r", "prompts")
+    git(root, "commit", "-q", "-m", "none")
+    assert prompts_at(root, "HEAD") == {}
 
 
 def test_faults_of_another_commit_name_it(repository: Path) -> None:
