@@ -75,13 +75,14 @@ def index_migrate(
     """Bring the store's schema up to date, all of it or nothing; what is live goes on meanwhile.
 
     Down (`--to` an older revision) forgets which release was loaded with what."""
-    from sluice.retrieval.store_schema import migrate
+    from sluice.retrieval.store_schema import HEAD, migrate, migrate_extras
 
     workspace = Workspace.find()
     for name in names_of_stores(workspace, store, env, tenant, tenants=tenants):
         with open_chosen(workspace, name, wait=wait, autocommit=False) as connection:
             done = migrate(connection, to=to)
-        for step in done.steps:
+            more = migrate_extras(connection) if to == HEAD else ()
+        for step in (*done.steps, *more):
             print(step)
         where = f"store {name}: " if tenants else ""
         print(f"{where}schema {done.after or 'empty'}" + ("" if done.steps else ": nothing to do"))

@@ -7,6 +7,8 @@ second run waits, and finds nothing to do. Upgrades only add, which a test holds
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
 from sluice.retrieval import migrations
+from sluice.retrieval.postgres_connections import BoundedPool, Configure, connected
+from sluice.retrieval.stores import Stores, open_store, reviver
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -42,13 +47,16 @@ class MigrationResult:
     steps: tuple[str, ...]
 
 
-def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path = MIGRATIONS) -> MigrationResult:
+def migrate(
+    connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path = MIGRATIONS, table: str = _TABLE
+) -> MigrationResult:
     """Brings the store's schema to a revision. Repeating it changes nothing.
 
     Args:
         connection: to the store, not autocommitting.
         to: the revision, `head` or `base`.
         folder: of the migrations.
+        table: that names the revision.
 
     Raises:
         SluiceError: an unknown revision, or readers that leave no moment for a change.
@@ -63,7 +71,7 @@ def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path
     engine = create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=StaticPool)
     for _ in range(_ATTEMPTS):
         try:
-            return _run(engine, script, to)
+            return _run(engine, script, to, table)
         except _TableBusyError:
             time.sleep(_PAUSE)
     raise SluiceError(
@@ -72,31 +80,62 @@ def migrate(connection: psycopg.Connection[Any], *, to: str = HEAD, folder: Path
     )
 
 
+@contextmanager
+def open_tables(stores: Stores, state: Path, name: str, configure: Configure) -> Iterator[BoundedPool]:
+    """Connections to the tables of an extra, beside the collections; in an embedded store they are made.
+
+    Args:
+        stores: config/stores.yaml; the default one has them.
+        state: the .sluice/ folder.
+        name: of the extra; its hook `migrations` gives the folder.
+        configure: run on each new connection.
+
+    Raises:
+        SluiceError: the store cannot be reached, or has no such tables yet.
+    """
+    spec, table, folder = stores.chosen, f"{_TABLE}_{name}", hooks("migrations")[name]()
+    with open_store(spec, state) as address:
+        with connected(stores, address, autocommit=spec.kind != "embedded") as connection:
+            if spec.kind == "embedded":
+                migrate(connection, folder=folder, table=table)
+            _require(connection, folder, table)
+        options: dict[str, Any] = {"seconds": spec.timeout_seconds, "most": spec.connections, "configure": configure}
+        with closing(BoundedPool(address, **options, revive=reviver(spec, state))) as pool:
+            yield pool
+
+
+def migrate_extras(connection: psycopg.Connection[Any]) -> list[str]:
+    """Makes the tables of all extras that have some; returns what was done. Arguments and errors as of `migrate`."""
+    found = {name: folder() for name, folder in hooks("migrations").items()}
+    done = {name: migrate(connection, folder=found[name], table=f"{_TABLE}_{name}").steps for name in found}
+    return [f"{name} {step}" for name in done for step in done[name]]
+
+
 def require_current(connection: psycopg.Connection[Any]) -> None:
-    """SluiceError when a step of this code is still to be done in the store."""
-    if not has_schema(connection):
+    """SluiceError when a step of this code is still to be done in the store. A newer schema is fine: it has only added
+    to what we know."""
+    _require(connection, MIGRATIONS, _TABLE)
+
+
+def _require(connection: psycopg.Connection[Any], folder: Path, table: str) -> None:
+    there, known = _there(connection, table), _known(folder)
+    if there != known[-1] and there in ("", *known):
         raise SluiceError(
-            f"the store's schema is {_there(connection) or 'not there yet'}, this code needs {_known()[-1]}",
+            f"the store's schema is {there or 'not there yet'}, this code needs {known[-1]} of {table}",
             remedy="run `sluice index migrate`",
         )
 
 
-def has_schema(connection: psycopg.Connection[Any]) -> bool:
-    """Whether all steps of this code are done. A newer schema is fine: it has only added to what we know."""
-    there, known = _there(connection), _known()
-    return there == known[-1] or there not in ("", *known)
-
-
-def _known() -> list[str]:
+def _known(folder: Path) -> list[str]:
     from alembic.script import ScriptDirectory
 
-    return _order(ScriptDirectory(str(MIGRATIONS)))
+    return _order(ScriptDirectory(str(folder)))
 
 
-def _there(connection: psycopg.Connection[Any]) -> str:
-    if connection.execute("SELECT to_regclass(%s)", (_TABLE,)).fetchone() == (None,):
+def _there(connection: psycopg.Connection[Any], table: str) -> str:
+    if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() == (None,):
         return ""
-    row = connection.execute(f"SELECT version_num FROM {_TABLE}").fetchone()
+    row = connection.execute(f"SELECT version_num FROM {table}").fetchone()
     return str(row[0]) if row else ""
 
 
@@ -104,16 +143,16 @@ class _TableBusyError(Exception):
     """Readers held a table for longer than `_WAIT`."""
 
 
-def _run(engine: Engine, script: ScriptDirectory, target: str) -> MigrationResult:
+def _run(engine: Engine, script: ScriptDirectory, target: str, table: str) -> MigrationResult:
     from sqlalchemy.exc import DBAPIError
 
     steps: list[str] = []
     try:
         with engine.begin() as connection:
             _take_turn(connection)
-            before = _current(connection)
-            _go(connection, script, target, steps)
-            after = _current(connection)
+            before = _current(connection, table)
+            _go(connection, script, target, table, steps)
+            after = _current(connection, table)
     except DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.LockNotAvailable):
             raise _TableBusyError from None
@@ -127,14 +166,14 @@ def _take_turn(connection: Connection) -> None:
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}'")
 
 
-def _current(connection: Connection) -> str:
+def _current(connection: Connection, table: str) -> str:
     from alembic.runtime.migration import MigrationContext
 
-    context = MigrationContext.configure(connection, opts={"version_table": _TABLE})
+    context = MigrationContext.configure(connection, opts={"version_table": table})
     return context.get_current_revision() or ""
 
 
-def _go(connection: Connection, script: ScriptDirectory, target: str, steps: list[str]) -> None:
+def _go(connection: Connection, script: ScriptDirectory, target: str, table: str, steps: list[str]) -> None:
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
 
@@ -156,7 +195,7 @@ def _go(connection: Connection, script: ScriptDirectory, target: str, steps: lis
         return planned
 
     with EnvironmentContext(Config(), script, fn=plan, destination_rev=target) as environment:
-        environment.configure(connection=connection, version_table=_TABLE)
+        environment.configure(connection=connection, version_table=table)
         environment.run_migrations()
 
 

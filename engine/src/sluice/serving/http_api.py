@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,7 @@ def create_app(
     keys: KeyRing | None = None,
     feedback: FeedbackLog | None = None,
     router: APIRouter | None = None,
+    parts: Sequence[Callable[..., Any]] = (),
 ) -> ASGIApp:
     """The service as an ASGI application.
 
@@ -67,6 +68,7 @@ def create_app(
         keys: without them no key is required, and only local requests are accepted.
         feedback: without it feedback is refused with 503.
         router: a fork's own endpoints, with the same keys, limits, errors and metrics.
+        parts: of extras; each gives the application anew, and what wraps the API, behind keys and queue.
 
     Returns:
         The outermost of its layers.
@@ -81,6 +83,10 @@ def create_app(
     if providers is not None:
         metrics.providers(providers)
     api = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    inner: ASGIApp = FaultMiddleware(api, fault) if fault else api
+    for part in parts:
+        application, wrap = part(api, application, metrics)
+        inner = wrap(inner)
     _add_chat(api, bundle.release, application, metrics)
     _add_feedback(api, bundle.release, feedback, metrics)
     _add_state(api, bundle, traffic, metrics, fault)
@@ -92,7 +98,6 @@ def create_app(
         api.include_router(router)
     routes = RouteTable(api.routes)
     add_error_shapes(api)
-    inner: ASGIApp = FaultMiddleware(api, fault) if fault else api
     admission = AdmissionMiddleware(inner, bundle.service.limits, traffic, metrics.shed)
     metrics.queue(lambda: admission.waiting)
     keyless = LoopbackMiddleware(admission)

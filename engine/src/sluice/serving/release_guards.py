@@ -33,26 +33,14 @@ def open_guards(bundle: ReleaseBundle, embedder: TextEncoder) -> Guards:
     return Guards(bundle.guardrails, CheckResources(model, embedder.embed, tuple(system)))
 
 
-def load_guard_model(path: Path) -> GuardModel:
-    """The guard model of a file, as the extra that trains it loads it.
-
-    Raises:
-        SluiceError: the project has left the extra out, or the file is missing or damaged.
-    """
-    return _loader()(path)
-
-
-def _loader() -> Callable[[Path], GuardModel]:
-    if loader := next(iter(hooks("guard_model").values()), None):
-        return loader
-    raise SluiceError(
-        "config/guardrails.yaml: a check needs the guard model, and this project has left the extra `guard` out",
-        remedy="take the check out of config/guardrails.yaml, or bring engine/src/sluice/extras/guard/ back with git",
-    )
-
-
 def _model(bundle: ReleaseBundle) -> GuardModel:
-    load = _loader()
+    load: Callable[[Path], GuardModel] | None = next(iter(hooks("guard_model").values()), None)
+    if load is None:
+        raise SluiceError(
+            "config/guardrails.yaml: a check needs the guard model, and this project has left the extra `guard` out",
+            remedy="take the check out of config/guardrails.yaml, or bring engine/src/sluice/extras/guard/ back "
+            "with git",
+        )
     if bundle.guard is None:
         raise SluiceError(
             f"release {bundle.release}: config/guardrails.yaml needs the guard model, and the release has none",

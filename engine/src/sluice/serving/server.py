@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -88,6 +89,7 @@ def serve(
         logging_of(telemetry.logs, bundle.release) as log,
         open_telemetry(telemetry, bundle, state) as told,
         open_runtime(bundle, stores, state) as runtime,
+        ExitStack() as opened,
     ):
         log.on_lost = told.log_lost
         if bundle.other_code:
@@ -108,6 +110,7 @@ def serve(
             keys=keys,
             feedback=FeedbackLog(state / "feedback", told.score),
             router=load_router(),
+            parts=[opened.enter_context(part(stores, state)) for part in hooks("service").values()],
         )
         listen(
             app,

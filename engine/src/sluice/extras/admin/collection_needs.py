@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sluice.core.errors import SluiceError
 from sluice.core.settings import nearest
 from sluice.retrieval.postgres_collections import built_on, drop, list_collections
-from sluice.retrieval.store_schema import has_schema, require_current
+from sluice.retrieval.store_schema import require_current
 
 if TYPE_CHECKING:
     import psycopg
@@ -28,7 +29,10 @@ class PruneResult:
 def needs(connection: psycopg.Connection[Any], collection: str) -> list[str]:
     """What the collection is needed for, in words; no release is known in a store without a schema."""
     found = [f"{other} is built on it" for other in built_on(connection, collection)]
-    releases = _collections_of_releases(connection) if has_schema(connection) else {}
+    releases: dict[str, str] = {}
+    with suppress(SluiceError):
+        require_current(connection)
+        releases = _collections_of_releases(connection)
     return found + [f"it is of release {release}" for release, name in releases.items() if name == collection]
 
 

@@ -56,10 +56,7 @@ def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: boo
     names = store.unneeded(_needed(store, workspace, kept.values()), before)
     if not dry_run:
         for entry in gone.values():
-            said = {"removed": True, "time": datetime.now(UTC).isoformat(timespec="seconds")}
-            AppendLog(store, FOLDER, CatalogueEntry).append(
-                entry.model_copy(update=said)
-            )  # to put it back is a new one
+            _note_removed(store, entry)
         there, held = store.notes(FOLDER), set[str]()
         for name in names:
             if (now := store.notes(FOLDER)) != there:
@@ -67,6 +64,12 @@ def prune(store: ArtifactStore, workspace: Workspace, keep: int, *, dry_run: boo
             if name not in held:
                 store.remove(name)
     return PrunedReleases(frozenset(kept), tuple(gone), tuple(names))
+
+
+def _note_removed(store: ArtifactStore, entry: CatalogueEntry) -> None:
+    """Takes a release out of the catalogue; to put it there again is a new entry."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    AppendLog(store, FOLDER, CatalogueEntry).append(entry.model_copy(update={"removed": True, "time": now}))
 
 
 def _kept(store: ArtifactStore, keep: int, before: datetime) -> dict[str, CatalogueEntry]:
