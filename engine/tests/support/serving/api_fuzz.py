@@ -1,6 +1,7 @@
-"""Schemathesis against the service in this process: requests made from its own OpenAPI document, right and wrong ones.
+"""Schemathesis against the service: requests made from its own OpenAPI document, right and wrong ones.
 
-The unit test sends some hundreds; `engine/benchmarks/api_fuzz.py` sends as many as it is told.
+The unit tests send some hundreds, in this process and over a socket; `engine/benchmarks/api_fuzz.py` sends as many as
+it is told, over a socket.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
@@ -29,6 +32,7 @@ from sluice.serving.auth import Caller, KeyRing
 from sluice.serving.feedback import FeedbackLog, proof_of
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
+from support.load.service import SteadyService
 from support.serving.fakes import StubChain, scripted_bundle
 
 _CHECKS = (
@@ -38,13 +42,11 @@ _CHECKS = (
     response_schema_conformance,
     response_headers_conformance,
 )
+Answers = Counter[tuple[str, int]]  # (operation, status) -> number
 
 
-def fuzz(cases: int, *, start: int = 0, chain: Any = None) -> Counter[tuple[str, int]]:
-    """Sends about `cases` requests, from the random seed `start`; (operation, status) -> number.
-
-    Half are valid by the document, half are not; of each, two thirds carry a key that may do everything. The first
-    answer with a status 5xx, or one that the document does not describe, raises."""
+def fuzz(cases: int, *, start: int = 0, chain: Any = None) -> Answers:
+    """Sends about `cases` requests to a service in this process; `fuzz_service` says what they are."""
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys.json"
         secret = add_key(keys, "fuzz", tenant="acme", scopes=["chat", "feedback", "metrics"], rate=10_000_000)
@@ -56,56 +58,92 @@ def fuzz(cases: int, *, start: int = 0, chain: Any = None) -> Counter[tuple[str,
             keys=ring,
             feedback=FeedbackLog(Path(folder) / "feedback"),
         )
+
+        def answer_id(trace: str) -> str:
+            return trace + proof_of(Caller("fuzz", "acme", ring.signing), trace, bundle.release)
+
         schema = schemathesis.openapi.from_asgi("/openapi.json", app)
-        operations = [found.ok() for found in schema.get_all_operations()]
+        return _Fuzz(schema, f"Bearer {secret}", answer_id).send(cases, start)
+
+
+def fuzz_service(service: SteadyService, cases: int, *, start: int = 0) -> Answers:
+    """Sends about `cases` requests to a service on a socket, on connections that are kept.
+
+    Half are valid by the document, half are not; of each, two thirds carry a key that may do everything.
+
+    Args:
+        service: that answers.
+        cases: how many; a path that takes nothing has few different ones.
+        start: the random seed.
+
+    Returns:
+        How many answers each operation had, by status.
+
+    Raises:
+        Exception: at the first answer with a status 5xx, one that the document does not describe, and the first
+            connection that is lost; it holds the request.
+    """
+    schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{service.port}/openapi.json")
+    with requests.Session() as session:
+        session.trust_env = False
+        return _Fuzz(schema, service.authorization, service.answer_id, {"session": session}).send(cases, start)
+
+
+@dataclass
+class _Fuzz:
+    """Where requests go, and what is known there: the header of a key, and which ids answers had."""
+
+    schema: Any
+    authorization: str
+    answer_id: Callable[[str], str]
+    call: dict[str, Any] = field(default_factory=dict)
+    seen: Answers = field(default_factory=Counter)
+
+    def send(self, cases: int, start: int) -> Answers:
+        operations = [found.ok() for found in self.schema.get_all_operations()]
         # A path without parameters has few different requests; those with a body get the others.
         bodies = [operation for operation in operations if operation.method.upper() == "POST"]
         few = min(10, max(1, cases // 50))
         many = (cases - few * 2 * (len(operations) - len(bodies))) // (2 * len(bodies))
-        seen: Counter[tuple[str, int]] = Counter()
-        answer_id = lambda trace: trace + proof_of(Caller("fuzz", "acme", ring.signing), trace, bundle.release)  # noqa: E731
         for operation in operations:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                _send(operation, mode, many if operation in bodies else few, (secret, answer_id), start, seen)
-        return seen
+                self._send(operation, mode, many if operation in bodies else few, start)
+        return self.seen
 
+    def _send(self, operation: Any, mode: GenerationMode, count: int, start: int) -> None:
+        name = f"{operation.method.upper()} {operation.path}"
+        sent = 0
 
-def _send(
-    operation: Any,
-    mode: GenerationMode,
-    count: int,
-    known: tuple[str, Callable[[str], str]],
-    start: int,
-    seen: Counter[tuple[str, int]],
-) -> None:
-    secret, answer_id = known
-    name = f"{operation.method.upper()} {operation.path}"
-    sent = 0
+        @seed(start)
+        @settings(
+            max_examples=count,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def one(case: Any) -> None:
+            nonlocal sent
+            sent += 1
+            if mode is GenerationMode.POSITIVE and sent % 2 and isinstance(case.body, dict):
+                case.body = self._meant(case.body, sent)
+            headers = {"authorization": self.authorization} if sent % 3 else {}
+            response = case.call(headers=headers, timeout=240, **self.call)  # the first of MCP loads its library
+            self.seen[name, response.status_code] += 1
+            case.validate_response(response, checks=_CHECKS)
 
-    @seed(start)
-    @settings(
-        max_examples=count,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(case=operation.as_strategy(generation_mode=mode))
-    def one(case: Any) -> None:
-        nonlocal sent
-        sent += 1
-        if mode is GenerationMode.POSITIVE and sent % 2 and isinstance(case.body, dict) and "messages" in case.body:
-            # The document cannot say that the last message of the user must have words.
-            case.body = {**case.body, "messages": [*case.body["messages"], {"role": "user", "content": "Why?"}][-256:]}
-        if mode is GenerationMode.POSITIVE and sent % 2 and isinstance(case.body, dict) and "trace_id" in case.body:
-            # Nor can it say which ids were given.
-            rest = {name: value for name, value in case.body.items() if name != "release"}
-            case.body = rest | {"trace_id": answer_id(f"{sent:032x}")}
-        headers = {"authorization": f"Bearer {secret}"} if sent % 3 else {}
-        response = case.call(headers=headers, timeout=240)  # the first of MCP loads its library
-        seen[name, response.status_code] += 1
-        case.validate_response(response, checks=_CHECKS)
+        # A path that takes nothing has no wrong request.
+        with suppress(Unsatisfiable):
+            one()
 
-    # A path that takes nothing has no wrong request.
-    with suppress(Unsatisfiable):
-        one()
+    def _meant(self, body: dict[str, Any], number: int) -> dict[str, Any]:
+        """The body as a caller means it, where the document cannot say so: the last message of the user has words, and
+        feedback is about an answer that was given."""
+        if "messages" in body:
+            return {**body, "messages": [*body["messages"], {"role": "user", "content": "Why?"}][-256:]}
+        if "trace_id" in body:
+            return {name: value for name, value in body.items() if name != "release"} | {
+                "trace_id": self.answer_id(f"{number:032x}")
+            }
+        return body

@@ -93,7 +93,7 @@ def test_real_replies_have_the_described_shapes(client: Client) -> None:
 )
 def test_hundreds_of_requests_get_only_what_is_described(seed: int | None) -> None:
     start = secrets.randbelow(1 << 32) if seed is None else seed
-    print(f"engine/benchmarks/api_fuzz.py 300 {start}")  # does it again; pytest shows it where this fails
+    print(f"engine/benchmarks/api_fuzz.py --cases 600 --seed {start}")  # does it again, and is shown where this fails
     seen = fuzz(300, start=start)
     assert sum(seen.values()) >= 200
     assert not [place for place in seen if place[1] >= 500]

@@ -12,9 +12,9 @@ from sluice.guardrails.check import WHOLE, Finding, PatternCheck, check
 from sluice.guardrails.text_normalization.prefilter import said
 from sluice.guardrails.white_space import one_space
 
-# Where an imperative may stand: at the start of a text or clause, or after a word that leads up to one.
+# Where an imperative may stand: where a clause begins, or behind a word that leads up to one; else a quote mentions it.
 _LEAD = (
-    r"(?:^|[.!?:;,\n>*#(\[\"'“‘–—-] ?"
+    r"(?:(?:^|[.!?:;,\n>*#(\[–—-] ?)[\"'“‘]*"
     r"|\b(?:please|now|just|and|then|but|so|first|simply|kindly|instead|must|shall|you|you to|"
     r"you (?:must|should|will|can|could|are to|need to)) )(?:(?:please|now|just|also) )*"
 )
@@ -103,7 +103,7 @@ _PATTERNS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "role_markers",
         r"<\|[a-z_]{2,24}\|>|\[/?inst\]|<</?sys>>|</?(?:system|assistant)>|"
-        r"(?:^|\n)(?:#{1,4} ?)?(?:system|assistant) ?:",
+        r"(?:^|\n)(?:#{1,4} ?)?(?:system|assistant) ?:(?=[\s\"'“‘]*\w+[,'’]? \w)",  # words, not a value of YAML
         ("<|", "inst]", "sys>", "system", "assistant"),
     ),
 )
