@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from support.aws.service_model import watch
+
 
 @cache
 def _server() -> str:
@@ -26,7 +28,9 @@ def _server() -> str:
 
 @contextmanager
 def aws_server(monkeypatch: pytest.MonkeyPatch, *, region: str) -> Iterator[str]:
-    """Sets what boto3 reads, so that every client reaches an empty account. Yields the address."""
+    """Sets what boto3 reads, so that every client reaches an empty account. Yields the address.
+
+    What it is asked is held against the models of the services (`service_model`)."""
     address = _server()
     for name, value in {
         "AWS_ENDPOINT_URL": address,
@@ -40,6 +44,7 @@ def aws_server(monkeypatch: pytest.MonkeyPatch, *, region: str) -> Iterator[str]
     httpx.post(f"{address}/moto-api/reset")
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
+    watch(monkeypatch)
     yield address
 
 

@@ -139,14 +139,14 @@ def make_jobs(run: str = "r1", *, adapter: Mapping[str, bytes] | None = None) ->
     return Jobs(arns["Process"], arns["Train"], arns["Evaluate"], make_package(sagemaker))
 
 
-def make_package(sagemaker: Any) -> str:
+def make_package(sagemaker: Any, model: str = f"s3://{BUCKET}/model.tar.gz") -> str:
     if not sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]:
         sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)
     made = sagemaker.create_model_package(
         ModelPackageGroupName=GROUP,
         ModelApprovalStatus="PendingManualApproval",
         InferenceSpecification={
-            "Containers": [{"Image": IMAGE, "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz"}],
+            "Containers": [{"Image": IMAGE, "ModelDataUrl": model}],
             "SupportedContentTypes": ["application/json"],
             "SupportedResponseMIMETypes": ["application/json"],
         },

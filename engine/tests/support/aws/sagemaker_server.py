@@ -8,10 +8,11 @@ Every call goes on to moto over HTTP, but for these, which are played here (`PLA
 | DescribePipelineExecution, ListPipelineExecutions | moto says Succeeded at once; a test says what happens |
 | ListPipelineExecutions of no pipeline | AWS's reference names ResourceNotFound, moto ValidationException |
 | StartPipelineExecution | moto starts a second run for the same ClientRequestToken |
-| StopPipelineExecution, UpdateEndpoint | moto does not have them |
+| StopPipelineExecution | moto does not have it |
+| endpoints, components | moto has no UpdateEndpoint, no components, only old machines: `endpoint_service.py` |
 | UpdateModelPackage, DescribeModelPackage | moto drops CustomerMetadataProperties |
 
-`refuse` makes any call fail as AWS would refuse it.
+`refuse` makes any call fail as AWS would refuse it. What is played is held against botocore's model of the answer.
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
 
+from support.aws.endpoint_service import CALLS, EndpointService, Refused
+from support.aws.service_model import faults, operation
+
 PLAYED = (
     "ListPipelineExecutionSteps",
     "DescribePipelineExecution",
     "ListPipelineExecutions",
     "StartPipelineExecution",
     "StopPipelineExecution",
-    "UpdateEndpoint",
-    "DescribeEndpoint",
     "UpdateModelPackage",
     "DescribeModelPackage",
+    *CALLS,
 )
+_CHECKED = {"ValidationStatuses": [{"Name": "package", "Status": "Completed"}]}
 _HOPS = ("connection", "content-length")
 _TIMEOUT = 60
 
@@ -62,7 +66,7 @@ class Played:
     started: dict[str, bytes] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
-    endpoints: list[dict[str, Any]] = field(default_factory=list)
+    service: EndpointService = field(default_factory=EndpointService)
     lock: Lock = field(default_factory=Lock)
 
     def count(self, call: str) -> int:
@@ -77,8 +81,20 @@ class Played:
         return self.looks[0]
 
     def play(self, call: str, body: dict[str, Any], forward: Any) -> bytes:
-        answer: Any = getattr(self, f"_{call}")(body, forward)
-        return answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        if call in CALLS:
+            try:
+                answer: Any = self.service.play(call, body)
+            except Refused as refused:
+                code, message = refused.args
+                return json.dumps({"__type": code, "message": message}).encode()
+        else:
+            answer = getattr(self, f"_{call}")(body, forward)
+        if isinstance(answer, bytes):
+            return answer
+        if "__type" not in answer:
+            found = faults(operation("sagemaker", call).output_shape, answer, call)
+            assert not found, found
+        return json.dumps(answer).encode()
 
     def _StartPipelineExecution(self, body: dict[str, Any], forward: Any) -> bytes:  # noqa: N802
         token = body["ClientRequestToken"]
@@ -121,16 +137,12 @@ class Played:
 
     def _DescribeModelPackage(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
         answer = json.loads(forward())
-        return answer | {"CustomerMetadataProperties": self.metadata.get(answer.get("ModelPackageArn", ""), {})}
-
-    def _UpdateEndpoint(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
-        return {"EndpointArn": f"arn:aws:sagemaker:eu-west-1:123456789012:endpoint/{body['EndpointName']}"}
-
-    def _DescribeEndpoint(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
-        answer = json.loads(forward())
-        if self.endpoints and "EndpointArn" in answer:
-            answer |= self.endpoints[0] if len(self.endpoints) == 1 else self.endpoints.pop(0)
-        return answer
+        if "ModelPackageArn" not in answer:
+            return answer
+        # moto leaves the name out, and writes the ARN into the names of details.
+        answer |= {"ModelPackageName": answer["ModelPackageGroupName"], "ModelPackageStatusDetails": _CHECKED}
+        metadata = self.metadata.get(answer["ModelPackageArn"])
+        return answer | ({"CustomerMetadataProperties": metadata} if metadata else {})
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -11,13 +11,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import boto3
 import pytest
 import yaml
 
+from sluice.release.artifact_store import open_artifact_store
 from support.aws.moto_server import aws_server, make_stack
 from support.aws.trust_conditions import lets_in
 from unit.aws.conftest import REPOSITORY, ROOT, TEMPLATE
@@ -25,7 +30,13 @@ from unit.aws.conftest import REPOSITORY, ROOT, TEMPLATE
 GITHUB = "token.actions.githubusercontent.com"
 ROLES = ("build", "evaluation", "deploy-pre", "deploy-live", "serving", "sagemaker")
 # Actions that AWS defines without a resource.
-WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+WITHOUT_RESOURCE = {
+    "ecr:GetAuthorizationToken",
+    "cloudwatch:PutMetricData",
+    "cloudwatch:DescribeAlarms",
+    "sagemaker:ListInferenceComponents",
+    *(f"ec2:Describe{one}" for one in ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")),
+}
 
 
 class Loader(yaml.SafeLoader):
@@ -239,8 +250,10 @@ def test_only_artefacts_are_removed_by_main_alone_and_can_be_brought_back() -> N
     ((name, statement),) = removing
     assert (name, statement["Resource"]) == ("BuildRole", {"Sub": "${Artefacts.Arn}/sha256/*"})
     rules = resources["Artefacts"]["Properties"]["LifecycleConfiguration"]["Rules"]
-    (removed,) = [rule for rule in rules if "NoncurrentVersionExpiration" in rule]
-    assert (removed["Prefix"], removed["NoncurrentVersionExpiration"]["NoncurrentDays"]) == ("sha256/", 30)
+    kept = {rule["Prefix"]: rule for rule in rules if "NoncurrentVersionExpiration" in rule}
+    assert set(kept) == {"sha256/", "training/checkpoints/"}
+    assert kept["sha256/"]["NoncurrentVersionExpiration"]["NoncurrentDays"] == 30
+    assert [prefix for prefix, rule in kept.items() if "ExpirationInDays" in rule] == ["training/checkpoints/"]
 
 
 def test_no_policy_is_wider_than_what_it_names() -> None:
@@ -270,7 +283,7 @@ def test_sagemaker_is_the_only_role_that_is_passed_on() -> None:
     passing = [
         (name, one) for name, one in policies(template()["Resources"]) if "iam:PassRole" in as_list(one["Action"])
     ]
-    assert [name for name, _ in passing] == ["BuildRole", "SageMakerRole"]
+    assert [name for name, _ in passing] == ["BuildRole", "ProductionRole", "SageMakerRole"]
     for _, statement in passing:
         assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
         assert re.search(r"SageMakerRole|-sagemaker$", str(statement["Resource"]).rstrip("'}"))
@@ -302,7 +315,9 @@ def test_buckets_are_kept_and_refuse_what_is_not_tls() -> None:
     covered = set()
     for resource in resources.values():
         if resource["Type"] == "AWS::S3::BucketPolicy":
-            (statement,) = resource["Properties"]["PolicyDocument"]["Statement"]
+            statements = resource["Properties"]["PolicyDocument"]["Statement"]
+            assert {one["Effect"] for one in statements} == {"Deny"}
+            (statement,) = [one for one in statements if one["Sid"] == "OverTlsOnly"]
             assert (statement["Effect"], statement["Action"], statement["Principal"]) == ("Deny", "s3:*", "*")
             assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
             name = resource["Properties"]["Bucket"]["Ref"]
@@ -319,6 +334,34 @@ def test_tags_of_images_never_move(stack: dict[str, str]) -> None:
     assert template()["Resources"]["Images"]["Properties"]["ImageScanningConfiguration"] == {"ScanOnPush": True}
     assert stack["Images"] == images["repositoryUri"]
     assert stack["Artefacts"] == "s3://assistant-artefacts-123456789012"
+
+
+@contextmanager
+def headers_of_puts() -> Iterator[tuple[str, list[Message]]]:
+    """The address of a bucket that takes everything, and what came with each object."""
+    seen: list[Message] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            seen.append(self.headers)
+            self.send_response(200)
+            self.send_header("ETag", '"1"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def test_the_provider_is_github_s_and_may_be_there_already() -> None:
@@ -346,9 +389,44 @@ def test_the_database_is_private_encrypted_and_kept() -> None:
     assert (rule["FromPort"], rule["ToPort"], rule["SourceSecurityGroupId"]) == (5432, 5432, {"Ref": "Clients"})
 
 
+def test_the_service_s_own_password_is_turned_over_by_nobody() -> None:
+    """RDS gives the administrator another password every seven days; pods would not hear of it."""
+    resources = template(ROOT / "engine" / "aws" / "database.yaml")["Resources"]
+    assert resources["ServicePassword"]["Properties"]["Name"] == {"Sub": "${Name}/database"}
+    assert not [one for one in resources.values() if one["Type"] == "AWS::SecretsManager::RotationSchedule"]
+    assert resources["ServicePassword"]["DeletionPolicy"] == "Retain"
+
+
+def test_an_entry_of_a_record_is_never_changed(monkeypatch: pytest.MonkeyPatch, loopback: None) -> None:  # noqa: ARG001
+    """The policy refuses what does not say If-None-Match, and the store says it."""
+    (statement,) = [
+        one
+        for one in template()["Resources"]["ArtefactsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+        if one["Sid"] == "RecordsAreAppendedTo"
+    ]
+    assert statement["Resource"] == {"Sub": "${Artefacts.Arn}/record/*"}
+    assert statement["Condition"] == {"Null": {"s3:if-none-match": "true"}}
+    with headers_of_puts() as (address, headers):
+        for name, value in {"URL": address, "URL_S3": address}.items():
+            monkeypatch.setenv(f"AWS_ENDPOINT_{name}", value)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            monkeypatch.setenv(name, "testing")
+        assert open_artifact_store("s3://bucket").make("record/production/000001.json", b"{}")
+    assert [one["If-None-Match"] for one in headers] == ["*"]
+
+
+def test_building_can_reject_a_package_and_not_approve_it() -> None:
+    (statement,) = [
+        one
+        for name, one in policies(template()["Resources"])
+        if name == "BuildRole" and "sagemaker:UpdateModelPackage" in as_list(one["Action"])
+    ]
+    assert statement["Condition"] == {"StringEqualsIfExists": {"sagemaker:ModelApprovalStatus": "Rejected"}}
+
+
 def test_cfn_lint_finds_nothing() -> None:
     program = Path(sys.executable).with_name("cfn-lint")
     files = sorted(str(path) for path in (ROOT / "engine" / "aws").glob("*.yaml"))
-    assert len(files) == 2
+    assert len(files) == 4
     done = subprocess.run([str(program), *files], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")

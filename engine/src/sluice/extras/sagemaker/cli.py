@@ -23,12 +23,11 @@ def endpoint_deploy() -> None:
     """Serve the model package that was approved last: blue/green, and back when an alarm rings.
 
     Exit code 1 when it was taken back or could not be made; what was live stays."""
-    from sluice.extras.sagemaker.aws_clients import client
     from sluice.extras.sagemaker.endpoint import deploy
+    from sluice.extras.sagemaker.endpoint_account import EndpointAccount
     from sluice.extras.sagemaker.settings import require
 
-    settings = require(Workspace.find().config)
-    print(deploy(client("sagemaker", settings.region), client("cloudwatch", settings.region), settings, print))
+    print(deploy(EndpointAccount.open(require(Workspace.find().config)), print))
 
 
 def gates_judge(

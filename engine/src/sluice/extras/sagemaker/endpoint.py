@@ -1,68 +1,83 @@
-"""A SageMaker endpoint that serves the latest approved package: blue/green deployment with automatic rollback on
-alarms.
+"""A SageMaker endpoint that serves the latest approved package, from whatever state it is found in.
 
-The new machines stand beside the old ones; a share of the traffic goes to them first, the rest after `wait_seconds`.
-Until then, and while it moves, any of the named alarms makes SageMaker take the traffic back.
+Without components it is a blue/green deployment: new machines stand beside the old ones; a share of the traffic goes to
+them first, the rest after `wait_seconds`. Until then, and while it moves, any of the named alarms makes SageMaker take
+the traffic back. With components (`endpoint_components`) an approved package is an adapter beside those before it.
+
+The command holds no state: it looks, does the one step that leads on, and looks again; the reference (sagemaker.md)
+lists the states and where each of them ends.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from sluice.core.errors import CanaryStopped, SluiceError
 from sluice.extras.sagemaker.aws_clients import asking, look_up
+from sluice.extras.sagemaker.endpoint_account import EndpointAccount, Say
+from sluice.extras.sagemaker.endpoint_components import serve_adapter
+from sluice.extras.sagemaker.endpoint_requests import EndpointRequests, deployment_config, requests_for
+from sluice.extras.sagemaker.endpoint_scaling import scale_variant
 from sluice.extras.sagemaker.packages import newest_approved
-from sluice.extras.sagemaker.settings import EndpointSettings, SageMakerSettings
 
-_UNDER_WAY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
-_VARIANT = "live"
-Say = Callable[[str], None]
+_UNDER_WAY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+# "DeleteEndpoint is the only operation that can be performed on a failed endpoint": EndpointStatus in AWS's model.
+_DEAD = ("Failed", "OutOfService")
 
 
-def deploy(sagemaker: Any, cloudwatch: Any, settings: SageMakerSettings, say: Say) -> str:
-    """Makes the endpoint serve the package, and waits until it does; returns the name of its configuration.
+def deploy(account: EndpointAccount, say: Say) -> str:
+    """Makes the endpoint serve what was approved last, and waits until it does.
 
-    Once it serves it, nothing is done; one that is on its way is followed. CanaryStopped when it was taken back,
-    SluiceError when it could not be made or something that it needs is missing; then nothing was begun.
+    What is served already stays, what is on its way is followed, what failed is deleted and made anew. What is approved
+    meanwhile follows.
+
+    Returns:
+        The name of what serves: of the endpoint's configuration, or of the component.
+
+    Raises:
+        CanaryStopped: It was taken back; what was live is.
+        SluiceError: It could not be made, or something that it needs is missing; then nothing was begun.
     """
-    endpoint = settings.endpoint
-    if endpoint is None:
-        raise SluiceError(
-            "config/sagemaker.yaml: endpoint: is not set",
-            remedy="engine/docs/reference/sagemaker.md has an example",
-        )
-    package = newest_approved(sagemaker, settings.model_package_group)
+    while True:
+        package = _approved(account)
+        _require_alarms(account)
+        requests = requests_for(account.settings, account.endpoint, package)
+        _reach(account, requests, say)
+        served = requests.name
+        if account.endpoint.components:
+            served = serve_adapter(account, account.endpoint.components, package, say)
+        elif account.endpoint.scaling:
+            scale_variant(account, account.endpoint.scaling)
+        if _approved(account)["ModelPackageArn"] == package["ModelPackageArn"]:
+            say(f"{account.endpoint.name}: serves {served}")
+            return served
+        say(f"{account.endpoint.name}: another package was approved meanwhile")
+
+
+def _approved(account: EndpointAccount) -> dict[str, Any]:
+    group = account.settings.model_package_group
+    package = newest_approved(account.sagemaker, group)
     if package is None:
         raise SluiceError(
-            f"{settings.model_package_group}: no package is approved",
+            f"{group}: no package is approved",
             remedy="promote a release that was trained there: its package is approved with it",
         )
-    _require_alarms(cloudwatch, endpoint)
-    wanted = f"{endpoint.name}-{package['ModelPackageVersion']}"
-    live = _describe(sagemaker, endpoint.name)
-    if live and live["EndpointStatus"] in _UNDER_WAY:
-        say(f"{endpoint.name}: {live['EndpointStatus'].lower()} already")
-    elif live and live["EndpointConfigName"] == wanted and live["EndpointStatus"] == "InService":
-        say(f"{endpoint.name}: serves {wanted} already")
-        return wanted
-    else:
-        _prepare(sagemaker, settings, endpoint, wanted, package["ModelPackageArn"])
-        _begin(sagemaker, endpoint, wanted, first=live is None)
-        say(f"{endpoint.name}: {wanted} is on its way")
-    _follow(sagemaker, settings, endpoint, wanted, say)
-    return wanted
+    return package
 
 
-def _require_alarms(cloudwatch: Any, endpoint: EndpointSettings) -> None:
-    with asking("alarms"):
-        found = cloudwatch.describe_alarms(AlarmNames=list(endpoint.alarms))
-    there = {one["AlarmName"]: one["StateValue"] for one in found["MetricAlarms"] + found.get("CompositeAlarms", [])}
-    if missing := [name for name in endpoint.alarms if name not in there]:
+def _require_alarms(account: EndpointAccount) -> None:
+    alarms = account.endpoint.alarms
+    with asking("alarms"):  # composite ones come only where they are asked for
+        found = account.cloudwatch.describe_alarms(
+            AlarmNames=list(alarms), AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+        )
+    listed = [*found.get("MetricAlarms", ()), *found.get("CompositeAlarms", ())]
+    there = {one["AlarmName"]: one["StateValue"] for one in listed}
+    if missing := [name for name in alarms if name not in there]:
         raise SluiceError(
             f"config/sagemaker.yaml: endpoint.alarms: CloudWatch has no {', '.join(missing)}",
-            remedy="make them first: without alarms nothing would take a bad deployment back",
+            remedy="engine/aws/endpoint.yaml makes them: without alarms nothing would take a bad deployment back",
         )
     if ringing := [name for name, state in there.items() if state == "ALARM"]:
         raise SluiceError(
@@ -71,73 +86,90 @@ def _require_alarms(cloudwatch: Any, endpoint: EndpointSettings) -> None:
         )
 
 
-def _prepare(sagemaker: Any, settings: SageMakerSettings, endpoint: EndpointSettings, name: str, package: str) -> None:
-    """Model and configuration; what an earlier attempt has made is taken as it is."""
-    with asking(name):
-        if not look_up(sagemaker.describe_model, ModelName=name):
-            container = {"ModelPackageName": package}
-            sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=settings.role)
-        if not look_up(sagemaker.describe_endpoint_config, EndpointConfigName=name):
-            variant = {
-                "VariantName": _VARIANT,
-                "ModelName": name,
-                "InstanceType": endpoint.instance_type,
-                "InitialInstanceCount": endpoint.instances,
-            }
-            sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
-
-
-def _begin(sagemaker: Any, endpoint: EndpointSettings, wanted: str, *, first: bool) -> None:
-    with asking(endpoint.name):
-        if first:  # nothing is live, so there is nothing to go back to
-            sagemaker.create_endpoint(EndpointName=endpoint.name, EndpointConfigName=wanted)
-            return
-        sagemaker.update_endpoint(
-            EndpointName=endpoint.name, EndpointConfigName=wanted, DeploymentConfig=deployment_config(endpoint)
-        )
-
-
-def deployment_config(endpoint: EndpointSettings) -> dict[str, Any]:
-    """How the traffic moves, and what takes it back."""
-    return {
-        "BlueGreenUpdatePolicy": {
-            "TrafficRoutingConfiguration": {
-                "Type": "CANARY",
-                "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": endpoint.canary_percent},
-                "WaitIntervalInSeconds": endpoint.wait_seconds,
-            },
-            "TerminationWaitInSeconds": endpoint.wait_seconds,
-        },
-        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in endpoint.alarms]},
-    }
-
-
-def _follow(sagemaker: Any, settings: SageMakerSettings, endpoint: EndpointSettings, wanted: str, say: Say) -> None:
-    shown = ""
+def _reach(account: EndpointAccount, requests: EndpointRequests, say: Say) -> None:
+    """Steps until the endpoint has this configuration. `tried`: it was on its way, by this command or before it."""
+    tried = False
     while True:
-        live = _describe(sagemaker, endpoint.name)
-        status = live["EndpointStatus"] if live else "Deleted"
-        if status != shown:
-            say(f"{endpoint.name}: {status.lower()}")
-            shown = status
-        if live is None or status not in _UNDER_WAY:
-            break
-        time.sleep(settings.poll_seconds)
-    reason = live.get("FailureReason", "") if live else ""
-    if live and status == "InService":
-        if live["EndpointConfigName"] == wanted:
+        live, pending = _settled(account, say)
+        tried = tried or requests.name in pending
+        status = live["EndpointStatus"] if live else ""
+        if live is None and tried:
+            raise SluiceError(f"{account.endpoint.name}: was deleted", remedy="the same command makes it anew")
+        if live is None:
+            _prepare(account, requests)
+            _create(account, requests)
+        elif status in _DEAD:
+            reason = live.get("FailureReason", "no reason given")
+            if tried:
+                raise SluiceError(
+                    f"{account.endpoint.name}: {status.lower()}: {reason}",
+                    remedy="the logs of its container say more, in /aws/sagemaker/Endpoints/"
+                    f"{account.endpoint.name}; the same command deletes it and makes it anew",
+                )
+            say(f"{account.endpoint.name}: {status.lower()}: {reason}; it is deleted")
+            with asking(account.endpoint.name):
+                account.sagemaker.delete_endpoint(EndpointName=account.endpoint.name)
+            continue
+        elif status != "InService":
+            raise SluiceError(
+                f"{account.endpoint.name}: {status}: old and new machines serve side by side",
+                remedy="look at it in the console: AWS's guide on rolling deployments says how it is repaired",
+            )
+        elif live.get("EndpointConfigName") == requests.name:
             return
-        raise CanaryStopped(
-            f"{endpoint.name}: {wanted} was taken back: {reason or 'an alarm rang'}",
-            remedy=f"{live['EndpointConfigName']} is live; the alarms of config/sagemaker.yaml say more",
-        )
-    raise SluiceError(
-        f"{endpoint.name}: {status.lower()}{f': {reason}' if reason else ''}",
-        remedy=f"the logs of the container are in /aws/sagemaker/Endpoints/{endpoint.name}",
+        elif tried:
+            raise CanaryStopped(
+                f"{account.endpoint.name}: {requests.name} was taken back: "
+                f"{live.get('FailureReason') or 'an alarm rang'}",
+                remedy=f"{live['EndpointConfigName']} is live; the alarms of config/sagemaker.yaml say more",
+            )
+        else:
+            _prepare(account, requests)
+            _update(account, requests)
+        tried = True
+        say(f"{account.endpoint.name}: {requests.name} is on its way")
+
+
+def _settled(account: EndpointAccount, say: Say) -> tuple[dict[str, Any] | None, set[str]]:
+    """Waits while something is under way. The endpoint then, and the configurations that were."""
+    shown, pending = "", set[str]()
+    while True:
+        live = account.describe()
+        status = live["EndpointStatus"] if live else ""
+        if live is None or status not in _UNDER_WAY:
+            return live, pending
+        if status == "Creating":
+            pending.add(live.get("EndpointConfigName", ""))
+        pending.add(live.get("PendingDeploymentSummary", {}).get("EndpointConfigName", ""))
+        if status != shown:
+            say(f"{account.endpoint.name}: {status.lower()}")
+            shown = status
+        time.sleep(account.settings.poll_seconds)
+
+
+def _prepare(account: EndpointAccount, requests: EndpointRequests) -> None:
+    """Model and configuration; one of that name is the same, for it is named by what is in it."""
+    with asking(requests.name):
+        found = account.sagemaker
+        if requests.model and not look_up(found.describe_model, ModelName=requests.name):
+            found.create_model(**requests.model)
+        if not look_up(found.describe_endpoint_config, EndpointConfigName=requests.name):
+            found.create_endpoint_config(**requests.config)
+
+
+def _create(account: EndpointAccount, requests: EndpointRequests) -> None:
+    tags = {"Tags": account.settings.aws_tags} if account.settings.aws_tags else {}
+    with asking(account.endpoint.name):
+        account.sagemaker.create_endpoint(EndpointName=account.endpoint.name, EndpointConfigName=requests.name, **tags)
+
+
+def _update(account: EndpointAccount, requests: EndpointRequests) -> None:
+    """With a canary, unless components hold the models: then it is the machines alone that change. How many there are
+    is kept where they are scaled: SageMaker would go back to the number that it began with."""
+    how: dict[str, Any] = (
+        {} if account.endpoint.components else {"DeploymentConfig": deployment_config(account.endpoint)}
     )
-
-
-def _describe(sagemaker: Any, name: str) -> dict[str, Any] | None:
-    with asking(name):
-        found: dict[str, Any] | None = look_up(sagemaker.describe_endpoint, EndpointName=name)
-        return found
+    if account.endpoint.scaling and not account.endpoint.components:
+        how["RetainAllVariantProperties"] = True
+    with asking(account.endpoint.name):
+        account.sagemaker.update_endpoint(EndpointName=account.endpoint.name, EndpointConfigName=requests.name, **how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +10,11 @@ from pydantic import Field, model_validator
 
 from sluice.core.errors import ValidationErrors
 from sluice.core.settings import Settings, load_settings
+from sluice.extras.sagemaker.endpoint_settings import EndpointSettings, InstanceType, PlainVariables
 
 FILE = "sagemaker.yaml"
-InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
+# Below the name of the project, where the role of the jobs may read: engine/aws/bootstrap.yaml.
+SecretName = Annotated[str, Field(pattern=r"^[\w-]+/training/[\w/+=.@-]+$", max_length=200)]
 # Without these nothing can be asked of an account; the starter leaves them empty.
 _NEEDED = ("region", "role", "bucket", "image")
 
@@ -60,19 +63,13 @@ class JobsSettings(Settings):
     evaluate: SingleJob
 
 
-class EndpointSettings(Settings):
-    """Where an approved package is served. `alarms`: names of CloudWatch alarms that turn a deployment back."""
-
-    name: str = Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")
-    instance_type: InstanceType
-    instances: int = Field(2, ge=1)
-    canary_percent: int = Field(10, ge=1, le=50)
-    wait_seconds: int = Field(600, ge=0, le=3600)
-    alarms: tuple[str, ...] = Field(min_length=1, max_length=10)
-
-
 class SageMakerSettings(Settings):
-    """`role`: ARN that the jobs run as. `prices`: US dollars an hour of each instance type, on demand."""
+    """`role`: ARN that the jobs run as. `prices`: US dollars an hour of each instance type, on demand.
+
+    `environment`: variables of every job; `secrets`: of AWS Secrets Manager by the variable that a job shall have them
+    in; it reads them itself, so that no definition shows them. `subnets` and `security_groups`: where jobs and models
+    run. `kms_key`: for disks and results. `tags`: of all that is made, for the bill.
+    """
 
     region: str = Field("", pattern=r"^([a-z]{2}(-[a-z]+)+-\d)?$")
     role: str = Field("", pattern=r"^(arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+)?$")
@@ -85,8 +82,37 @@ class SageMakerSettings(Settings):
     budget_usd: float = Field(gt=0)
     poll_seconds: float = Field(15, gt=0)
     prices: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    environment: PlainVariables = Field(default_factory=dict)
+    secrets: dict[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], SecretName] = Field(default_factory=dict)
+    subnets: tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...] = Field((), max_length=16)
+    security_groups: tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")], ...] = Field((), max_length=5)
+    kms_key: str = Field("", pattern=r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+)?$")
+    tags: dict[str, str] = Field(default_factory=dict, max_length=50)
     jobs: JobsSettings
     endpoint: EndpointSettings | None = None
+
+    @model_validator(mode="after")
+    def _network(self) -> SageMakerSettings:
+        if bool(self.subnets) != bool(self.security_groups):
+            raise ValueError("subnets and security_groups go together")
+        return self
+
+    @property
+    def vpc(self) -> dict[str, list[str]]:
+        """VpcConfig of AWS's requests; empty where jobs run in AWS's network."""
+        if not self.subnets:
+            return {}
+        return {"SecurityGroupIds": list(self.security_groups), "Subnets": list(self.subnets)}
+
+    @property
+    def aws_tags(self) -> list[dict[str, str]]:
+        return [{"Key": key, "Value": value} for key, value in self.tags.items()]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Of every job; what it reads of Secrets Manager is named, not held."""
+        named = {"SLUICE_SECRETS": json.dumps(self.secrets, sort_keys=True)} if self.secrets else {}
+        return {**self.environment, "AWS_DEFAULT_REGION": self.region, **named}
 
     @property
     def is_set_up(self) -> bool:

@@ -95,3 +95,13 @@ def test_an_error_message_in_the_stream_has_a_code(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("support.providers.server.aws_error", lambda _: [message])
     with upstream("error") as server, pytest.raises(ProviderError, match="InternalFailure in the stream"):
         ask(bedrock(base_url=server.url))
+
+
+@pytest.mark.usefixtures("loopback", "credentials")
+@pytest.mark.parametrize("component", ["", "sluice-assistant-7-0a1b2c3d"])
+def test_a_component_of_an_endpoint_is_asked_for_by_name(component: str) -> None:
+    entry = provider_entry(kind="sagemaker", region="eu-west-1", model="assistant", component=component)
+    with upstream() as server:
+        entry["base_url"] = server.url
+        ask(connect(ProviderContext(ProviderSpec.model_validate(entry))))
+    assert server.asked[0].headers.get("x-amzn-sagemaker-inference-component", "") == component

@@ -1,4 +1,8 @@
-"""An endpoint that follows what was approved; against moto, with UpdateEndpoint played in front of it."""
+"""An endpoint that follows what was approved, from each state that it can be found in.
+
+Endpoints are played (engine/tests/support/aws/endpoint_service.py says by what); models, configurations, packages,
+alarms and scaling are moto's. Every request passes the models of AWS's services.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,23 @@ import boto3
 import pytest
 
 from sluice.core.errors import CanaryStopped, SluiceError
+from sluice.extras.sagemaker import endpoint
 from sluice.extras.sagemaker.endpoint import deploy
-from sluice.extras.sagemaker.settings import SageMakerSettings, require
+from sluice.extras.sagemaker.endpoint_account import EndpointAccount
+from sluice.extras.sagemaker.settings import require
+from support.aws.endpoint_service import Thing
 from support.aws.sagemaker_runs import account, make_package, write_settings
 from support.aws.sagemaker_server import Played
+from support.aws.service_model import REQUESTS, service
 
-ENDPOINT = {"name": "assistant", "instance_type": "ml.m5.xlarge", "wait_seconds": 300, "alarms": ["errors", "latency"]}
+NAME = "sluice-assistant"
+ENDPOINT = {"name": NAME, "instance_type": "ml.m5.xlarge", "wait_seconds": 300, "alarms": ["errors", "latency"]}
 
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Played]:  # noqa: ARG001 - this machine
     with account(monkeypatch) as found:
         yield found
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> SageMakerSettings:
-    write_settings(tmp_path, endpoint=ENDPOINT)
-    return require(tmp_path)
 
 
 @pytest.fixture
@@ -45,32 +48,58 @@ def alarms(played: Played) -> None:  # noqa: ARG001 - the account
         )
 
 
-Deploy = Callable[[], list[str]]
+Deploy = Callable[..., list[str]]
 
 
 @pytest.fixture
-def run(settings: SageMakerSettings, alarms: None) -> Deploy:  # noqa: ARG001 - they are there
-    def call() -> list[str]:
+def meanwhile() -> dict[str, Callable[[], Any]]:
+    """What somebody else does while the command says a word, once."""
+    return {}
+
+
+@pytest.fixture
+def run(tmp_path: Path, alarms: None, meanwhile: dict[str, Callable[[], Any]]) -> Deploy:  # noqa: ARG001 - they are there
+    """`sluice endpoint deploy`: what it says. `changed`: keys of `endpoint:`."""
+
+    def call(**changed: Any) -> list[str]:
+        write_settings(tmp_path, endpoint=ENDPOINT | changed)
         said: list[str] = []
-        deploy(boto3.client("sagemaker"), boto3.client("cloudwatch"), settings, said.append)
+
+        def say(line: str) -> None:
+            said.append(line)
+            for word in [word for word in meanwhile if word in line]:
+                meanwhile.pop(word)()
+
+        deploy(EndpointAccount.open(require(tmp_path)), say)
         return said
 
     return call
 
 
-def approved() -> str:
+def approved(status: str = "Approved") -> str:
     sagemaker: Any = boto3.client("sagemaker")
     package = make_package(sagemaker)
-    sagemaker.update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
+    sagemaker.update_model_package(ModelPackageArn=package, ModelApprovalStatus=status)
     return package
+
+
+def live(played: Played) -> Thing:
+    return played.service.endpoints[NAME]
+
+
+def version(played: Played) -> str:
+    """The version of the package that serves."""
+    return live(played).config.removeprefix(f"{NAME}-").partition("-")[0]
 
 
 def test_the_first_deployment_makes_the_endpoint_and_the_same_again_does_nothing(played: Played, run: Deploy) -> None:
     package = approved()
-    assert run() == ["assistant: assistant-1 is on its way", "assistant: inservice"]
-    made = boto3.client("sagemaker").describe_model(ModelName="assistant-1")
+    said = run()
+    name = live(played).config
+    assert said == [f"{NAME}: {name} is on its way", f"{NAME}: creating", f"{NAME}: serves {name}"]
+    made = boto3.client("sagemaker").describe_model(ModelName=name)
     assert made["PrimaryContainer"]["ModelPackageName"] == package
-    assert run() == ["assistant: serves assistant-1 already"]
+    assert run() == [f"{NAME}: serves {name}"]
     assert played.count("CreateEndpoint") == 1
 
 
@@ -78,12 +107,9 @@ def test_the_next_one_moves_a_share_first_and_goes_back_by_alarms(played: Played
     approved()
     run()
     approved()
-    config = {"EndpointConfigName": "assistant-2"}
-    live = {"EndpointStatus": "InService", "EndpointConfigName": "assistant-1"}
-    played.endpoints = [live, {"EndpointStatus": "Updating"}, {"EndpointStatus": "InService", **config}]
-    assert run()[-2:] == ["assistant: updating", "assistant: inservice"]
+    assert f"{NAME}: updating" in run()
+    assert version(played) == "2"
     (asked,) = played.asked("UpdateEndpoint")
-    assert asked["EndpointConfigName"] == "assistant-2"
     policy = asked["DeploymentConfig"]["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
     assert policy == {
         "Type": "CANARY",
@@ -94,45 +120,168 @@ def test_the_next_one_moves_a_share_first_and_goes_back_by_alarms(played: Played
     assert names == ENDPOINT["alarms"]
 
 
-def test_a_deployment_that_was_taken_back_is_said_to_be(played: Played, run: Deploy) -> None:
+def test_a_model_of_gigabytes_has_the_time_and_the_variables_that_it_needs(played: Played, run: Deploy) -> None:
+    approved()
+    run(environment={"SM_VLLM_MODEL": "Qwen/Qwen3-8B"}, startup_seconds=3600, volume_gb=256, capture_percent=10)
+    (config,) = played.asked("CreateEndpointConfig")
+    (variant,) = config["ProductionVariants"]
+    assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 3600
+    assert variant["ModelDataDownloadTimeoutInSeconds"] == 3600
+    assert variant["VolumeSizeInGB"] == 256
+    assert config["DataCaptureConfig"]["DestinationS3Uri"].endswith(f"/training/captured/{NAME}")
+    (model,) = played.asked("CreateModel")
+    assert model["PrimaryContainer"]["Environment"] == {"SM_VLLM_MODEL": "Qwen/Qwen3-8B"}
+
+
+@pytest.mark.parametrize(
+    "changed", [{"instances": 8}, {"instance_type": "ml.g5.12xlarge"}, {"environment": {"A": "b"}}], ids=str
+)
+def test_another_size_machine_or_variable_is_deployed(played: Played, run: Deploy, changed: dict[str, Any]) -> None:
     approved()
     run()
+    before = live(played).config
+    run(**changed)
+    assert live(played).config != before
+    assert version(played) == "1"
+    assert played.count("UpdateEndpoint") == 1
+
+
+def test_scaled_machines_keep_their_number_in_a_deployment(played: Played, run: Deploy) -> None:
+    scaling = {"least": 2, "most": 8, "requests": 4}
     approved()
-    back = {"EndpointStatus": "InService", "EndpointConfigName": "assistant-1", "FailureReason": "errors rang"}
-    played.endpoints = [{"EndpointStatus": "InService"}, {"EndpointStatus": "RollingBack"}, back]
-    with pytest.raises(CanaryStopped, match="assistant-2 was taken back: errors rang") as caught:
-        run()
-    assert "assistant-1 is live" in caught.value.remedy
-
-
-def test_one_that_is_on_its_way_is_followed_and_one_that_failed_is_said(played: Played, run: Deploy) -> None:
+    run(scaling=scaling)
     approved()
-    run()
-    played.endpoints = [{"EndpointStatus": "Updating"}, {"EndpointStatus": "Failed", "FailureReason": "no /ping"}]
-    with pytest.raises(SluiceError, match="assistant: failed: no /ping"):
-        run()
-    assert played.count("UpdateEndpoint") == 0
+    run(scaling=scaling)
+    (asked,) = played.asked("UpdateEndpoint")
+    assert asked["RetainAllVariantProperties"] is True
+    found: Any = boto3.client("application-autoscaling")
+    (target,) = found.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    assert target["ResourceId"] == f"endpoint/{NAME}/variant/live"
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 8)
+    (policy,) = found.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] == 4
 
 
-def test_nothing_begins_without_a_package_an_alarm_or_settings(
-    played: Played, settings: SageMakerSettings, tmp_path: Path
+# --- the states: what the endpoint is, or what happens meanwhile; how the command ends, and what serves then ---
+
+
+def _of(config: str, status: str = "InService", **more: Any) -> Callable[[Played], None]:
+    def seed(played: Played) -> None:
+        played.service.endpoints[NAME] = Thing(config, status, **more)
+
+    return seed
+
+
+def _with(seed: Callable[[Played], None], **more: Any) -> Callable[[Played], None]:
+    def both(played: Played) -> None:
+        seed(played)
+        for name, value in more.items():
+            setattr(played.service, name, value)
+
+    return both
+
+
+def _nothing(played: Played) -> None:
+    assert not played.service.endpoints
+
+
+def _refuse(code: str, call: str) -> Callable[[Played], None]:
+    def seed(played: Played) -> None:
+        _of(f"{NAME}-0-old")(played)
+        played.refuse[call] = (code, "no")
+
+    return seed
+
+
+STATES: dict[str, tuple[Callable[[Played], None], type[SluiceError] | None, str, str]] = {
+    "nothing there": (_nothing, None, "serves", "1"),
+    "an older package serves": (_of(f"{NAME}-0-old"), None, "serves", "1"),
+    "failed before": (_of(f"{NAME}-0-old", "Failed", reason="no /ping"), None, "it is deleted", "1"),
+    "out of service": (_of(f"{NAME}-0-old", "OutOfService"), None, "it is deleted", "1"),
+    "another is created": (_of(f"{NAME}-0-old", "Creating", left=1), None, "creating", "1"),
+    "another is under way": (_of(f"{NAME}-0-old", "Updating", pending=f"{NAME}-0-new", left=2), None, "updating", "1"),
+    "another is taken back": (
+        _of(f"{NAME}-0-old", "Updating", pending=f"{NAME}-0-new", end="RolledBack"),
+        None,
+        "",
+        "1",
+    ),
+    "another fails": (_of(f"{NAME}-0-old", "Creating", end="Failed"), None, "it is deleted", "1"),
+    "AWS maintains it": (_of(f"{NAME}-0-old", "SystemUpdating", left=3), None, "systemupdating", "1"),
+    "it is rolling back": (_of(f"{NAME}-0-old", "RollingBack", left=1), None, "rollingback", "1"),
+    "it is being deleted": (_of(f"{NAME}-0-old", "Deleting", left=1), None, "deleting", "1"),
+    "two configurations serve": (_of(f"{NAME}-0-old", "UpdateRollbackFailed"), SluiceError, "side by side", "0"),
+    "an alarm rings in the canary": (
+        _with(_of(f"{NAME}-0-old"), outcomes=["RolledBack"]),
+        CanaryStopped,
+        "errors",
+        "0",
+    ),
+    "the first one fails": (_with(_nothing, outcomes=["Failed"]), SluiceError, "ping health check", "1"),
+    "it is deleted by hand": (_with(_of(f"{NAME}-0-old"), ticks=3), SluiceError, "was deleted", ""),
+    "another is approved meanwhile": (_with(_of(f"{NAME}-0-old"), ticks=3), None, "meanwhile", "2"),
+    "the quota refuses it": (_refuse("ResourceLimitExceeded", "UpdateEndpoint"), SluiceError, "quota", "0"),
+    "credentials expire": (_refuse("ExpiredTokenException", "DescribeEndpoint"), SluiceError, "credentials", "0"),
+    "a right is missing": (_refuse("AccessDeniedException", "CreateModel"), SluiceError, "not allowed", "0"),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_each_state_ends_where_the_reference_says(
+    played: Played, run: Deploy, meanwhile: dict[str, Callable[[], Any]], state: str
 ) -> None:
-    clients = boto3.client("sagemaker"), boto3.client("cloudwatch")
+    seed, error, words, serves = STATES[state]
+    if state == "it is deleted by hand":
+        meanwhile["updating"] = lambda: played.service.endpoints.pop(NAME)
+    if state == "another is approved meanwhile":
+        meanwhile["updating"] = approved
+    approved()
+    seed(played)
+    if error is None:
+        assert words in "\n".join(run())
+    else:
+        with pytest.raises(error, match=words):
+            run()
+    found = played.service.endpoints.get(NAME)
+    assert (version(played) if found else "") == serves
+    if error is None:
+        assert (live(played).status, live(played).pending) == ("InService", "")
+    # Whatever it was: with the reason gone, the same command ends it.
+    played.refuse.clear()
+    if state not in ("two configurations serve", "an alarm rings in the canary"):
+        run()
+        assert live(played).status == "InService"
+
+
+def test_the_states_are_those_of_sagemaker() -> None:
+    known = {"InService", *endpoint._UNDER_WAY, *endpoint._DEAD, "UpdateRollbackFailed"}
+    assert set(service("sagemaker").shape_for("EndpointStatus").enum) == known
+
+
+def test_nothing_begins_without_a_package_an_alarm_or_settings(played: Played, tmp_path: Path) -> None:
+    write_settings(tmp_path, endpoint=ENDPOINT)
+    opened = EndpointAccount.open(require(tmp_path))
     with pytest.raises(SluiceError, match="no package is approved"):
-        deploy(*clients, settings, print)
+        deploy(opened, print)
     approved()
     with pytest.raises(SluiceError, match="CloudWatch has no errors, latency"):
-        deploy(*clients, settings, print)
+        deploy(opened, print)
     write_settings(tmp_path)
     with pytest.raises(SluiceError, match="endpoint: is not set"):
-        deploy(*clients, require(tmp_path), print)
+        EndpointAccount.open(require(tmp_path))
     assert not [call for call, _ in played.calls if call.startswith(("CreateEndpoint", "UpdateEndpoint"))]
 
 
-@pytest.mark.usefixtures("alarms")
 def test_nothing_begins_while_an_alarm_rings(played: Played, run: Deploy) -> None:
     approved()
     boto3.client("cloudwatch").set_alarm_state(AlarmName="errors", StateValue="ALARM", StateReason="drill")
     with pytest.raises(SluiceError, match="errors rings already"):
         run()
     assert played.count("CreateEndpoint") == 0
+
+
+def test_composite_alarms_are_asked_for(run: Deploy) -> None:
+    approved()
+    run()
+    asked = [params for _, call, params in REQUESTS if call == "DescribeAlarms"]
+    assert all(set(one["AlarmTypes"]) == {"MetricAlarm", "CompositeAlarm"} for one in asked)

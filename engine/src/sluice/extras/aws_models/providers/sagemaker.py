@@ -6,6 +6,9 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
+
+from pydantic import Field
 
 from sluice.extras.aws_models.aws_client import AwsClient
 from sluice.llm.chat import ChatProvider, Delta, Messages
@@ -16,10 +19,16 @@ from sluice.llm.settings import AwsSpec
 from sluice.prompts import ModelParameters
 
 
-class SageMakerProvider:
-    """`model` of the entry is the name of the endpoint."""
+class SageMakerSpec(AwsSpec):
+    """`model` is the name of the endpoint."""
 
-    def __init__(self, context: ProviderContext[AwsSpec]) -> None:
+    component: str = Field("", description="inference component of the endpoint, such as the adapter of a release")
+
+
+class SageMakerProvider:
+    """Asks an endpoint, or one of its components."""
+
+    def __init__(self, context: ProviderContext[SageMakerSpec]) -> None:
         self._context = context
         self._client = AwsClient(context, "sagemaker-runtime")
 
@@ -33,11 +42,13 @@ class SageMakerProvider:
             **self._context.parameters(parameters),
             **self._context.spec.options,
         }
-        request = {
+        request: dict[str, Any] = {
             "EndpointName": self._context.spec.model,
             "ContentType": "application/json",
             "Body": json.dumps(body, ensure_ascii=False).encode(),
         }
+        if self._context.spec.component:
+            request["InferenceComponentName"] = self._context.spec.component
         answer = OpenAIEvents()
         events = self._client.events("invoke_endpoint_with_response_stream", "Body", request, deadline)
         async with aclosing(events):
@@ -47,6 +58,6 @@ class SageMakerProvider:
         yield answer.last()
 
 
-@provider("sagemaker", AwsSpec)
-def connect(context: ProviderContext[AwsSpec]) -> ChatProvider:
+@provider("sagemaker", SageMakerSpec)
+def connect(context: ProviderContext[SageMakerSpec]) -> ChatProvider:
     return SageMakerProvider(context)

@@ -1,0 +1,180 @@
+"""Adapters as inference components, side by side on one base; played as `test_endpoint.py` says.
+
+Application Auto Scaling is played too, by botocore's model: moto 5.2 does not know the dimension of components.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.model import OperationModel
+
+from sluice.core.errors import SluiceError
+from sluice.extras.sagemaker.endpoint import deploy
+from sluice.extras.sagemaker.endpoint_account import EndpointAccount
+from sluice.extras.sagemaker.settings import require
+from support.aws.sagemaker_runs import BUCKET, account, archive, make_package, write_settings
+from support.aws.sagemaker_server import Played
+from support.aws.service_model import REQUESTS, faults
+
+NAME = "sluice-assistant"
+VLLM = "763104351884.dkr.ecr.eu-west-1.amazonaws.com/vllm:0.12.0-gpu-py312-cu130-ubuntu22.04-sagemaker-v1.0"
+COMPONENTS = {"environment": {"SM_VLLM_MODEL": "Qwen/Qwen3-8B", "SM_VLLM_ENABLE_LORA": "true"}, "memory_mb": 20000}
+ENDPOINT = {
+    "name": NAME,
+    "instance_type": "ml.g5.2xlarge",
+    "instances": 1,
+    "alarms": ["errors"],
+    "scaling": {"least": 0, "most": 4, "requests": 8},
+}
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[Played]:  # noqa: ARG001 - this machine
+    with account(monkeypatch) as found:
+        boto3.client("cloudwatch").put_metric_alarm(
+            AlarmName="errors",
+            ComparisonOperator="GreaterThanThreshold",
+            EvaluationPeriods=1,
+            MetricName="Invocation5XXErrors",
+            Namespace="AWS/SageMaker",
+            Period=60,
+            Statistic="Sum",
+            Threshold=1,
+        )
+        assert boto3.DEFAULT_SESSION
+        boto3.DEFAULT_SESSION.events.register("before-call.application-autoscaling", scaling_answers)
+        yield found
+
+
+def scaling_answers(model: OperationModel, params: dict[str, Any], **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
+    asked = json.loads(params["body"])
+    arn = f"arn:aws:autoscaling:eu-west-1:123456789012:scalingPolicy:1:policyName/{asked.get('PolicyName')}"
+    answer = {"PolicyARN": arn} if model.name == "PutScalingPolicy" else {}
+    assert not faults(model.output_shape, answer)
+    return AWSResponse(params["url"], 200, {}, None), answer
+
+
+def scaled(call: str) -> list[dict[str, Any]]:
+    return [params for _, name, params in REQUESTS if name == call]
+
+
+Deploy = Callable[..., str]
+
+
+@pytest.fixture
+def run(tmp_path: Path, played: Played) -> Deploy:  # noqa: ARG001 - the account
+    """`sluice endpoint deploy`: the component that serves. `changed`: keys of `components:`."""
+
+    def call(**changed: Any) -> str:
+        write_settings(
+            tmp_path, serving_image=VLLM, kms_key="", endpoint=ENDPOINT | {"components": COMPONENTS | changed}
+        )
+        return deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
+
+    return call
+
+
+def approved(weights: bytes, *, peft: bool = True) -> None:
+    """A package with an adapter of this content."""
+    files = {"adapter.gguf": b"gguf", "training.json": b"{}"}
+    if peft:
+        files |= {"peft/adapter_config.json": b'{"r": 16}', "peft/adapter_model.safetensors": weights}
+    sagemaker: Any = boto3.client("sagemaker")
+    key = f"training/models/{weights.decode()}/output/model.tar.gz"
+    boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=archive(files))
+    package = make_package(sagemaker, f"s3://{BUCKET}/{key}")
+    sagemaker.update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
+
+
+def adapters(played: Played) -> list[str]:
+    found = played.service.components.items()
+    return [name for name, one in found if "BaseInferenceComponentName" in one.request["Specification"]]
+
+
+def test_a_base_and_the_adapter_of_the_package_are_served(played: Played, run: Deploy) -> None:
+    approved(b"one")
+    served = run()
+    base, adapter = played.asked("CreateInferenceComponent")
+    assert base["Specification"]["Container"] == {"Image": VLLM, "Environment": COMPONENTS["environment"]}
+    assert adapter["InferenceComponentName"] == served
+    assert adapter["Specification"]["BaseInferenceComponentName"] == base["InferenceComponentName"]
+    key = adapter["Specification"]["Container"]["ArtifactUrl"].removeprefix(f"s3://{BUCKET}/")
+    held = boto3.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(held)) as content:  # what LMI and vLLM look for is at the top
+        assert content.getnames() == ["adapter_config.json", "adapter_model.safetensors"]
+    (config,) = played.asked("CreateEndpointConfig")
+    (variant,) = config["ProductionVariants"]
+    assert "ModelName" not in variant
+    assert variant["ManagedInstanceScaling"] == {"Status": "ENABLED", "MinInstanceCount": 0, "MaxInstanceCount": 4}
+    assert run() == served
+    assert played.count("CreateInferenceComponent") == 2
+
+
+def test_the_next_adapter_stands_beside_the_one_before_on_the_same_machines(played: Played, run: Deploy) -> None:
+    approved(b"one")
+    first = run()
+    approved(b"two")
+    second = run()
+    assert adapters(played) == [first, second]
+    assert played.count("UpdateEndpoint") == 0
+
+
+def test_adapters_above_the_number_that_is_kept_go_the_oldest_first(played: Played, run: Deploy) -> None:
+    for weights in (b"one", b"two", b"three"):
+        approved(weights)
+        served = run(keep=2)
+    assert len(adapters(played)) == 2
+    assert served in adapters(played)
+    approved(b"four")
+    served = run(keep=1, environment={"SM_VLLM_MODEL": "Qwen/Qwen3-14B"})
+    assert adapters(played) == [served]
+    left = [name for name, one in played.service.components.items() if one.status != "Deleting"]
+    assert len(left) == 2  # the other base goes with its last adapter
+
+
+def test_it_goes_down_to_none_and_comes_back_when_somebody_asks(played: Played, run: Deploy) -> None:
+    approved(b"one")
+    run()
+    base = played.asked("CreateInferenceComponent")[0]["InferenceComponentName"]
+    (target,) = scaled("RegisterScalableTarget")
+    assert target["ResourceId"] == f"inference-component/{base}"
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (0, 4)
+    wake_up = next(one for one in scaled("PutScalingPolicy") if one["PolicyType"] == "StepScaling")
+    (step,) = wake_up["StepScalingPolicyConfiguration"]["StepAdjustments"]
+    assert step["ScalingAdjustment"] == 1
+    (alarm,) = boto3.client("cloudwatch").describe_alarms(AlarmNames=[f"{base}-wake-up"])["MetricAlarms"]
+    assert [one.endswith(f"policyName/{wake_up['PolicyName']}") for one in alarm["AlarmActions"]] == [True]
+    assert alarm["MetricName"] == "NoCapacityInvocationFailures"
+
+
+def test_a_component_that_failed_is_said_and_made_anew_by_the_same_command(played: Played, run: Deploy) -> None:
+    approved(b"one")
+    played.service.outcomes = ["InService", "InService", "Failed"]
+    with pytest.raises(SluiceError, match="ping health check"):
+        run()
+    served = run()
+    assert played.service.components[served].status == "InService"
+    assert played.count("DeleteInferenceComponent") == 1
+
+
+def test_a_package_without_peft_is_refused_before_a_component_is_made(played: Played, run: Deploy) -> None:
+    approved(b"one", peft=False)
+    with pytest.raises(SluiceError, match="holds no PEFT adapter") as caught:
+        run()
+    assert "exports: [gguf, peft]" in caught.value.remedy
+    assert played.count("CreateInferenceComponent") == 0
+
+
+def test_components_need_an_image_that_serves(played: Played, tmp_path: Path) -> None:  # noqa: ARG001 - the account
+    write_settings(tmp_path, endpoint=ENDPOINT | {"components": COMPONENTS})
+    with pytest.raises(SluiceError, match="serving_image is empty"):
+        EndpointAccount.open(require(tmp_path))
