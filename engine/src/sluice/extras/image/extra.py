@@ -26,8 +26,10 @@ EXTRA = Extra(
             "jobs > sign > steps > name=What the other is made of",
             "jobs > sign > permissions > packages",
             "jobs > plan > steps > name=No image?",
+            "jobs > plan > outputs > image",
             "jobs > release > steps > id=stage > env > SLUICE_IMAGE",
             "jobs > release > steps > id=stage > env > SLUICE_LOAD_IMAGE",
         ),
     },
+    lines={"engine/docs/reference/actions.md": ("| docker/login-action |",)},
 )

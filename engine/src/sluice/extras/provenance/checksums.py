@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from sluice.core.atomic_files import write_atomic
 from sluice.core.digests import digest_of_file
+from sluice.extras.provenance.bill_of_materials import FILE as BILL
 from sluice.release.verification import VerificationResult
 
 FILE = "SHA256SUMS"
@@ -31,6 +32,8 @@ def check_checksums(folder: Path) -> VerificationResult:
         folder: Of the release.
     """
     if not (folder / FILE).is_file():
+        if (folder / BILL).exists():  # which is never without it
+            return VerificationResult("checksums", "failed", f"{FILE}: missing")
         return VerificationResult("checksums", "not verified", f"the release has no {FILE}")
     if faults := faults_of_checksums(folder):
         return VerificationResult("checksums", "failed", "; ".join(faults))

@@ -99,10 +99,14 @@ def test_a_rehearsal_on_another_machine_is_no_change(made: MadeRelease, tmp_path
     assert check_checksums(folder).result == "verified"
 
 
-def test_a_release_without_checksums_is_not_verified(made: MadeRelease, tmp_path: Path) -> None:
+def test_a_release_of_before_is_not_verified_and_one_that_lost_its_checksums_fails(
+    made: MadeRelease, tmp_path: Path
+) -> None:
     folder = tmp_path / made.manifest.id
     shutil.copytree(made.folder, folder)
     (folder / "SHA256SUMS").unlink()
+    assert str(check_checksums(folder)) == "checksums: failed: SHA256SUMS: missing"
+    (folder / "bom.cdx.json").unlink()
     assert str(check_checksums(folder)) == "checksums: not verified: the release has no SHA256SUMS"
 
 
