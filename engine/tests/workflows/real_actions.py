@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from unit.extras.registry.git_server import git_server
+from support.git_server import git_server
 from unit.github.fake_github import READER, WRITER
 from workflows.artifact_service import ArtifactService, artifact_service
 from workflows.sign_in_service import sign_in_service

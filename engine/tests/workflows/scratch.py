@@ -1,6 +1,6 @@
 """A scratch repository to run workflows in, with an origin of its own; and the events of GitHub.
 
-It holds the files of this working tree as one commit on `main`, without tests/ and benchmarks/, which no step reads
+It holds the files of this working tree as one commit on `main`, without tests and benchmarks, which no step reads
 here: act copies the whole repository for each job.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-LEFT_OUT = ("tests/", "benchmarks/")
+LEFT_OUT = ("tests/", "engine/tests/", "engine/benchmarks/")
 REPOSITORY = "octo/app"
 _WHO = {"GIT_AUTHOR_NAME": "octocat", "GIT_AUTHOR_EMAIL": "octocat@example.invalid"}
 

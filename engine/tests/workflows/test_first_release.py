@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from unit.extras.registry.git_server import GitServer, git_server
+from support.git_server import GitServer, git_server
 from unit.extras.registry.registries import registry_server
 from unit.github.fake_github import READER, WRITER
 from workflows.act import HERE

@@ -14,7 +14,7 @@ import pytest
 
 from sluice.core.errors import SluiceError
 from sluice.extras.registry.git_refs import GitRefs
-from unit.extras.registry.git_server import GitServer, git_server
+from support.git_server import GitServer, git_server
 from unit.extras.registry.registries import bare_repository
 
 TOKEN = "of-the-job"  # pragma: allowlist secret
