@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,12 @@ from sluice.extend import tool
 
 _SCRATCH: ContextVar[sqlite3.Connection | None] = ContextVar("scratch", default=None)
 _ONE = threading.Lock()  # a tool runs in a thread of its own
+
+
+@tool
+def today() -> str:
+    """Today's date in UTC, as YYYY-MM-DD."""
+    return datetime.now(UTC).date().isoformat()
 
 
 @tool
