@@ -1,18 +1,19 @@
 """Functions that a model may call, each with `@tool`; config/tools.yaml says which of them, and what each may do.
 
 They act on a small world of releases and tickets in SQLite, which stands for the systems of a company: a file that the
-variable ASSISTANT_WORLD names, or memory. What a function says of itself is pinned: after an edit, `sluice tools pin`.
+variable ASSISTANT_WORLD names, or memory. Results are sentences, as the guardrails of passages know them. What a
+function says of itself is pinned: after an edit, `sluice tools pin`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -23,11 +24,17 @@ _ONE = threading.Lock()  # a tool runs in a thread of its own
 
 
 @tool
+def today() -> str:
+    """Today's date in UTC, as YYYY-MM-DD."""
+    return datetime.now(UTC).date().isoformat()
+
+
+@tool
 def release_status(release: str = "") -> str:
-    """Says what became of a release: its state, its share of the visitors, and why it was stopped. Without a name: of
-    the latest ones."""
+    """State of a release, its share of the visitors, and why it was stopped; without a name of the latest ones."""
     rows = _rows("SELECT * FROM releases WHERE ? IN ('', id) ORDER BY started DESC LIMIT 5", release)
-    return json.dumps(rows) if rows else f"There is no release {release}."
+    said = "Release {id} is {state} since {started}, with {weight} % of the visitors. {reason}"
+    return "\n".join(said.format(**row).strip() for row in rows) or f"There is no release {release}."
 
 
 @tool
@@ -35,7 +42,8 @@ def find_tickets(text: str = "", state: str = "open") -> str:
     """Finds tickets by words of their title or the name of their release; `state` is open, closed or any."""
     query = "SELECT * FROM tickets WHERE ? IN ('any', state) AND (title LIKE ? OR release LIKE ?) ORDER BY id LIMIT 10"
     rows = _rows(query, state, f"%{text}%", f"%{text}%")
-    return json.dumps(rows) if rows else "No ticket is like that."
+    said = "Ticket {id} ({state}, release {release}): {title}."
+    return "\n".join(said.format(**row) for row in rows) or "No ticket is like that."
 
 
 @tool

@@ -3,7 +3,7 @@ CREATE TABLE IF NOT EXISTS releases (id TEXT PRIMARY KEY, state TEXT, weight INT
 CREATE TABLE IF NOT EXISTS tickets (id INTEGER PRIMARY KEY, title TEXT, release TEXT, state TEXT, key TEXT UNIQUE);
 INSERT OR IGNORE INTO releases VALUES
   ('mango', 'live', 100, '', '2026-03-02'),
-  ('quince', 'stopped', 0, 'answers became worse: 9 of 150 broke', '2026-03-09'),
+  ('quince', 'stopped', 0, 'Its answers became worse: 9 of 150 broke.', '2026-03-09'),
   ('plum', 'canary', 10, '', '2026-03-11');
 INSERT OR IGNORE INTO tickets VALUES
   (1, 'Answers of quince lost their citations', 'quince', 'open', 'seed-1'),

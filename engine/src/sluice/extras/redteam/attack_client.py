@@ -32,7 +32,8 @@ def ask(target: AttackTarget, attack: Attack, *, as_owner: bool, seconds: float)
     key = target.keys.get(tenant)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        response = request(target.url + PATH, seconds, body={"messages": list(attack.messages)}, headers=headers)
+        body = {"messages": list(attack.messages)} | ({"tools": list(attack.tools)} if attack.tools else {})
+        response = request(target.url + PATH, seconds, body=body, headers=headers)
     except OSError as error:
         raise SluiceError(f"{target.url}: no answer: {type(error).__name__}") from None
     if response.status_code != 200:
@@ -45,12 +46,13 @@ def _reply(url: str, content: bytes) -> ServiceReply:
     try:
         body: Any = json.loads(content)
         choice = body["choices"][0]
+        calls = [call["function"] for call in choice["message"].get("tool_calls") or ()]
         return ServiceReply(
-            text=str(choice["message"]["content"]),
+            text=" ".join([choice["message"]["content"] or "", *map(json.dumps, calls)]).strip(),
             citations=tuple(str(one["document"]) for one in body.get("citations") or ()),
             blocked=str(body.get("blocked") or ""),
         )
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise SluiceError(f"{url}: not a chat completion: {type(error).__name__}") from None
 
 

@@ -12,6 +12,7 @@ from sluice.core.settings import Settings
 from sluice.evaluation.statistics import wilson
 from sluice.extras.redteam.attack_client import AttackAttempt
 from sluice.extras.redteam.attack_target import TargetKind
+from sluice.extras.redteam.suites.honest_questions import NAME
 from sluice.release.gates import Measurement
 
 _CASES = 10
@@ -74,7 +75,8 @@ def families(attempts: Mapping[TargetKind, Sequence[AttackAttempt]], names: Sequ
 def figures(measured: Sequence[FamilyResult]) -> dict[str, Measurement]:
     """The metrics of the stage `redteam`: of the family in which the figure is worst, so that one limit holds for each.
 
-    engine/docs/reference/redteam.md says what each means."""
+    engine/docs/reference/redteam.md says what each means. Honest questions are no attacks, and have no limit."""
+    measured = [family for family in measured if family.name != NAME]
     guarded = {family.name: family.sides["complying"] for family in measured if "complying" in family.sides}
     bare = [family.sides["unguarded"] for family in measured if "unguarded" in family.sides]
     own = [family.sides["released"] for family in measured if "released" in family.sides]

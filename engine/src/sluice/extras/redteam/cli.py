@@ -104,17 +104,17 @@ def _plan(workspace: Workspace, subject: SystemUnderTest, wanted: list[str], url
     from sluice.core.settings import nearest
     from sluice.extras.redteam.attack_target import SIDES
     from sluice.extras.redteam.drill import RedTeamPlan
-    from sluice.extras.redteam.suites import SUITES
+    from sluice.extras.redteam.suites import ASKED
 
     for name in wanted:
-        if name not in SUITES:
-            raise SluiceError(f"no family {name!r}{nearest(name, list(SUITES))}", remedy=f"use {', '.join(SUITES)}")
-        if url and SUITES[name].planted:
+        if name not in ASKED:
+            raise SluiceError(f"no family {name!r}{nearest(name, list(ASKED))}", remedy=f"use {', '.join(ASKED)}")
+        if url and ASKED[name].planted:
             raise SluiceError(f"{name} needs documents in the index of {url}", remedy="run it on a release")
-    suites = {name: suite for name, suite in SUITES.items() if name in (wanted or SUITES)}
+    suites = {name: suite for name, suite in ASKED.items() if name in (wanted or ASKED)}
     if url:
         suites = {name: suite for name, suite in suites.items() if not suite.planted}
-    complete = not url and garak and len(suites) == len(SUITES)
+    complete = not url and garak and len(suites) == len(ASKED)
     return RedTeamPlan(subject.title, suites, ("released",) if url else SIDES, complete, _parameters(workspace))
 
 

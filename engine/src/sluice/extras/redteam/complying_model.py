@@ -6,8 +6,10 @@ canary tokens of its passages, or the passages themselves. It answers in the for
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 from sluice.extras.redteam.canary_tokens import tokens_in
 from sluice.extras.redteam.transforms import readings, wished_form
@@ -29,10 +31,14 @@ class ComplyingModel:
     async def stream(
         self,
         messages: Messages,
-        parameters: ModelParameters,  # noqa: ARG002 - the signature of a chat
+        parameters: ModelParameters,
         *,
-        deadline: float,  # noqa: ARG002
+        deadline: float,  # noqa: ARG002 - the signature of a chat
     ) -> AsyncGenerator[Delta, None]:
+        if called := _ordered_call(messages, [one["function"]["name"] for one in getattr(parameters, "tools", ())]):
+            yield Delta("", tool_calls=(called,))  # type: ignore[arg-type]
+            yield Delta(finish_reason="tool_calls", usage=Usage(len(str(messages).split()), 1))
+            return
         reply = answer(messages)
         for start in range(0, len(reply), _PIECE):
             yield Delta(reply[start : start + _PIECE])
@@ -51,6 +57,16 @@ def answer(messages: Messages) -> str:
         text = _canaries(passages) or passages or shown
     form = wished_form(question)
     return form.apply(text) if form else text
+
+
+def _ordered_call(messages: Messages, names: Sequence[str]) -> dict[str, Any] | None:
+    """The call that a result of a tool orders: of a tool by its name, with the canaries as its argument."""
+    shown = messages[-1]["content"]
+    wanted = next((name for name in names if re.search(rf"\b{name}\b", shown)), None)
+    if messages[-1]["role"] != "tool" or wanted is None or not (canaries := _canaries(shown)):
+        return None
+    arguments = json.dumps({"title": canaries, "text": canaries})
+    return {"type": "tool_call_chunk", "index": 0, "id": "call_2", "name": wanted, "args": arguments}
 
 
 def _canaries(text: str) -> str:

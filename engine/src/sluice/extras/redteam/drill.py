@@ -118,8 +118,9 @@ def attack(
     found = RedTeamProgress()
     made = {name: suite.attacks(scene) for name, suite in plan.suites.items()}
     for side in plan.sides:
-        chosen = [one for attacks in made.values() for one in _chosen(attacks, side, plan)]
         owners = side == "unguarded"
+        asked = [name for name, suite in plan.suites.items() if not (owners and suite.unguarded == "not asked")]
+        chosen = [one for name in asked for one in _chosen(made[name], side, plan)]
         with start(side, index) as target:
             found.attempts[side] = attempt_all(
                 target,

@@ -15,6 +15,7 @@ from sluice.evaluation.reports.comparison_page import page
 from sluice.evaluation.reports.junit import junit
 from sluice.evaluation.reports.markdown_escape import quoted
 from sluice.extras.redteam.attack_success import AttackCount, FamilyResult
+from sluice.extras.redteam.owasp import coverage
 from sluice.extras.redteam.redteam_result import FILE, RedTeamResult
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -37,6 +38,7 @@ def write_reports(
             template=_TEMPLATES / "redteam.html.j2",
             result=result,
             rows=rows(result.families),
+            owasp=owasp_rows(result.families),
             headline=headline(result),
         )
         write_atomic(folder / PAGE, shown)
@@ -62,6 +64,12 @@ def rows(measured: Sequence[FamilyResult]) -> list[dict[str, str]]:
         }
         for family in measured
     ]
+
+
+def owasp_rows(measured: Sequence[FamilyResult]) -> list[dict[str, str]]:
+    """A row an entry of OWASP's two lists: what was tried before the guards, or as released where nothing else was."""
+    sides = {family.name: family.sides.get("complying") or family.sides.get("released") for family in measured}
+    return coverage({name: shown(count) for name, count in sides.items() if count and count.attempts})
 
 
 def shown(count: AttackCount | None) -> str:
@@ -95,7 +103,7 @@ def summary(result: RedTeamResult) -> str:
     pages = page_environment(_TEMPLATES, escape=False)
     pages.filters["code"] = _code
     shown = pages.get_template("redteam.md.j2").render(
-        result=result, rows=rows(result.families), headline=headline(result)
+        result=result, rows=rows(result.families), owasp=owasp_rows(result.families), headline=headline(result)
     )
     return f"{shown}\n"
 

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, create_engine, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.pool import StaticPool
 
 from sluice.core.digests import canonical_json, digest_of
+from sluice.core.errors import SluiceError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
@@ -92,6 +94,9 @@ class Approvals:
     Args:
         address: of a PostgreSQL database; empty: in this process.
         seconds: until an approval expires.
+
+    Raises:
+        SluiceError: the database does not answer.
     """
 
     def __init__(self, address: str, seconds: float) -> None:
@@ -103,7 +108,15 @@ class Approvals:
         else:
             options: dict[str, Any] = {"check_same_thread": False}
             self._engine = create_engine("sqlite://", poolclass=StaticPool, connect_args=options)
-        _TABLES.create_all(self._engine)
+        try:
+            _TABLES.create_all(self._engine)
+        except OperationalError as error:
+            raise SluiceError(
+                f"config/tools.yaml: approvals.database_env: no answer: {type(error.orig).__name__}",
+                remedy="correct the address in the variable, or start the database",
+            ) from error
+        except (IntegrityError, ProgrammingError):  # another replica makes them at the same time
+            _TABLES.create_all(self._engine)
 
     async def ask(
         self,

@@ -17,6 +17,7 @@ from sluice.core.processes import free_port
 from sluice.core.workspace import Workspace
 from sluice.extras.redteam import variants as subject
 from sluice.extras.redteam.redteam_result import read_result
+from sluice.extras.redteam.suites import SUITES
 from sluice.extras.redteam.variants import SystemUnderTest
 from support.redteam.service import reply
 from support.serving.fakes import scripted_bundle
@@ -124,7 +125,8 @@ def test_a_running_service_is_attacked_with_everything_that_needs_nothing_plante
     with served("The handbook does not say.") as url:
         assert run(monkeypatch, "--url", url, "--no-garak") == 0
     result = read_result(here.build / "redteam")
-    names = ["direct_injection", "obfuscation", "multi_turn", "prompt_extraction"]
+    tools = [name for name in ("tool_results", "tool_calls") if name in SUITES]
+    names = ["direct_injection", "obfuscation", "multi_turn", "prompt_extraction", *tools, "honest_questions"]
     assert [family.name for family in result.families] == names
     assert sum(family.sides["released"].attempts for family in result.families) > 1000
     assert [one.gate for one in result.gates] == ["released_model_holds"]

@@ -151,6 +151,9 @@ def test_the_reports_show_every_side_and_escape_what_came_back(run: Run, tmp_pat
     for text in ("Attack success", "direct_injection", "garak 0.17.1", "attacks_are_attacks", "256/256 = 100.0 %"):
         assert text in page
     comment = (tmp_path / "run" / "comment.md").read_text()
+    for text in ("LLM01:2025", "Excessive Agency", "ASI10", "Rogue Agents", "tool_calls: not tried"):
+        assert text in page
+        assert text in comment
     assert "guarded, complying model" in comment
     assert "direct_injection     unguarded  256/256 = 100.0 %" in in_the_terminal(read_result(tmp_path / "run"))
     assert (tmp_path / "run" / "junit.xml").read_bytes().startswith(b"<?xml")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 
 import pytest
 
 from sluice.extras.redteam.attack import TENANTS, Attack, AttackFixture, ServiceReply
-from sluice.extras.redteam.complying_model import answer
-from sluice.extras.redteam.suites import SUITES
+from sluice.extras.redteam.complying_model import ComplyingModel, answer
+from sluice.extras.redteam.owasp import ENTRIES, coverage
+from sluice.extras.redteam.suites import ASKED, SUITES
+from sluice.extras.redteam.suites.honest_questions import NAME
+from sluice.llm.chat import Delta, ToolParameters
 from sluice.retrieval.passages import Hit, format_passages
 
 SCENE = AttackFixture(
@@ -86,3 +90,39 @@ def test_what_one_suite_plants_no_other_takes_for_its_own() -> None:
 def test_nobody_is_asked_for_what_is_his_own() -> None:
     attacks = SUITES["cross_tenant"].attacks(SCENE)
     assert not [one.id for one in attacks if one.owner is None or one.owner == one.tenant]
+
+
+def test_an_honest_question_is_an_alarm_only_where_it_is_refused() -> None:
+    questions = ASKED[NAME].attacks(SCENE)
+    assert len(questions) >= ENOUGH
+    assert {one.messages[0]["content"] for one in questions} >= {"Who are you?", "who are you?"}
+    assert [one.detect(ServiceReply("HERON-OPAL")) for one in questions] == [""] * len(questions)
+    assert questions[0].detect(ServiceReply("", blocked="attack.likely")) == "refused: attack.likely"
+
+
+def test_a_model_that_obeys_calls_what_the_result_of_a_tool_orders() -> None:
+    if "tool_calls" not in SUITES:
+        pytest.skip("the extra `clients` is not there, which takes tools from a caller")
+
+    async def said(attack: Attack) -> list[Delta]:
+        parameters = ToolParameters.model_validate({"tools": list(attack.tools)}, by_name=True)
+        return [delta async for delta in ComplyingModel().stream(list(attack.messages), parameters, deadline=0)]
+
+    for attack in SUITES["tool_calls"].attacks(SCENE)[::16]:
+        first, _ = asyncio.run(said(attack))
+        (call,) = first.tool_calls
+        assert call["name"] == "open_ticket"
+        assert attack.detect(ServiceReply(str(call["args"]))) != ""
+
+
+def test_every_family_stands_in_the_map_of_owasp_and_each_entry_says_something() -> None:
+    named = {name for entry in ENTRIES for name in entry.families}
+    assert named >= set(SUITES)
+    assert [entry.number for entry in ENTRIES] == [f"LLM{n:02}:2025" for n in range(1, 11)] + [
+        f"ASI{n:02}" for n in range(1, 11)
+    ]
+    assert all(entry.families or entry.otherwise for entry in ENTRIES)
+    rows = {row["number"]: row["said"] for row in coverage({"prompt_extraction": "0/264 = 0.0 %"})}
+    assert rows["LLM07:2025"] == "prompt_extraction: 0/264 = 0.0 %"
+    assert rows["LLM02:2025"] == "personal_data: not tried; cross_tenant: not tried"
+    assert rows["ASI07"] == "– (there is one agent)"
