@@ -169,8 +169,8 @@ def _errors_named(folder: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, AssertionError, ValueError, subprocess.SubprocessError) as error:
         raise SluiceError(
-            f"{folder}: the embedded PostgreSQL does not start: {error}",
-            remedy=f"read {folder / 'log'}; the folder can be deleted, its collections are loaded again from the index",
+            f"{folder}: the embedded PostgreSQL does not start: {str(error) or type(error).__name__}",
+            remedy=f"read {folder / 'log'} if it is there; without the folder its collections are loaded from the index",
         ) from error
 
 

@@ -116,6 +116,7 @@ def test_a_server_that_does_not_start_is_named(
     ):
         pass
     assert str(tmp_path / "pg") in caught.value.message
+    assert not caught.value.message.endswith(": "), "an error without words has a name"
 
 
 def dead_pid() -> int:
