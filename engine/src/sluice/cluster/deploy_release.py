@@ -9,16 +9,8 @@ from typing import Any, Literal
 
 import httpx
 
+from sluice.cluster import deployment_steps as steps
 from sluice.cluster.apply import apply
-from sluice.cluster.deployment_steps import (
-    await_retry,
-    forget_deadlines,
-    hand_over_replicas,
-    note_live,
-    prepare,
-    remember,
-    skip_steps,
-)
 from sluice.cluster.job_logs import job_log
 from sluice.cluster.kubectl import Cluster, Show, patch, read
 from sluice.cluster.manifests import Manifest
@@ -95,11 +87,11 @@ def deploy(
     with cluster.client() as client:
         target = target_of(wanted)
         observer = RolloutObserver(client, target, show, patience, template=template_key(wanted["spec"]["template"]))
-        ended = prepare(observer, live, over_dead_stable=over_dead_stable)
+        ended = steps.prepare(observer, live, over_dead_stable=over_dead_stable)
         apply(cluster, documents, show, later=gate.routes if gate else ())
         run_jobs(cluster, client, [one for one in documents if one["kind"] == "Job"], show)
-        note_live(observer, live)
-        hand_over_replicas(cluster, client, target.path, wanted)
+        steps.note_live(observer, live)
+        steps.hand_over_replicas(cluster, client, target.path, wanted)
         cluster.apply([wanted], force=True)
         now = read_rollout(read(client, target.path))
         same = before is not None and before.generation == now.generation
@@ -107,16 +99,16 @@ def deploy(
         if not same or retry:
             observer.earlier = ended
         if not same:
-            forget_deadlines(observer)
+            steps.forget_deadlines(observer)
         if retry and now.observed and now.aborted:
             patch(client, f"{target.path}/status", {"status": {"abort": False}})
             show("trying again")
             # The controller answers with a status of its own; until then this one still says aborted.
-            await_retry(client, target.path, patience)
+            steps.await_retry(client, target.path, patience)
         if gate and before and before.stable and (retry or not same):
-            skip_steps(observer, "no visitor is here yet: the steps of a canary are left out")
+            steps.skip_steps(observer, "no visitor is here yet: the steps of a canary are left out")
         elif over_dead_stable:
-            skip_steps(observer, "stable has no pod that answers: this release is promoted without being judged")
+            steps.skip_steps(observer, "stable has no pod that answers: this release is promoted without being judged")
         found = observer.until_end(seconds)
         ended_as = _conclude(observer, found, seconds)
         if gate and ended_as.kind == "promoted":
@@ -124,7 +116,7 @@ def deploy(
         still = same and not gate and _stood_still(before, now)
         kind = "unchanged" if ended_as.kind == "promoted" and still else ended_as.kind
         if kind == "promoted":
-            remember(observer)
+            steps.remember(observer)
             for tidy in hooks("promoted").values():
                 tidy(client, target, show)
         logs = _logs(client, target.namespace, found)

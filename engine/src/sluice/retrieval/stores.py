@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import subprocess
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from sluice.core.processes import interrupts_deferred
 from sluice.core.settings import Settings, nearest
 
 PartitionBy = Literal["tenant"] | None
+_DOWN: dict[str, float] = {}  # paths of embedded stores that do not come back, and since when
 
 
 class VectorSettings(Settings):
@@ -142,11 +144,18 @@ def reviver(spec: StoreSpec, state: Path) -> Callable[[], None] | None:
         return None
 
     def revive() -> None:
+        _DOWN.setdefault(spec.path, time.monotonic())
         server = _start(spec, state)
         with _errors_named(server.pgdata):
             server.start()  # nothing, if it runs
+        _DOWN.pop(spec.path, None)
 
     return revive
+
+
+def seconds_down() -> float:
+    """How long an embedded store of this process has not come back, although it was started again."""
+    return max((time.monotonic() - since for since in _DOWN.values()), default=0.0)
 
 
 def _start(spec: StoreSpec, state: Path) -> Any:
@@ -169,8 +178,8 @@ def _errors_named(folder: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, AssertionError, ValueError, subprocess.SubprocessError) as error:
         raise SluiceError(
-            f"{folder}: the embedded PostgreSQL does not start: {error}",
-            remedy=f"read {folder / 'log'}; the folder can be deleted, its collections are loaded again from the index",
+            f"{folder}: the embedded PostgreSQL does not start: {str(error) or type(error).__name__}",
+            remedy=f"read {folder / 'log'} if it is there; without the folder collections are loaded from the index",
         ) from error
 
 

@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
 from sluice.core.extras import hooks
+from sluice.retrieval.stores import seconds_down
 from sluice.serving import openapi as documents
 from sluice.serving.admission import AdmissionMiddleware
 from sluice.serving.answer import Answer, ModelError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from sluice.llm.fallback import FallbackProvider
 
 _log = logging.getLogger(__name__)
+_STORE_SECONDS = 30.0  # a store of its own may be away for so long
 
 
 def create_app(
@@ -190,10 +192,13 @@ def _add_feedback(api: FastAPI, release: str, log: FeedbackLog | None, metrics: 
 def _add_state(
     api: FastAPI, bundle: ReleaseBundle, traffic: TrafficState, metrics: ServiceMetrics, fault: InjectedFault | None
 ) -> None:
-    @api.get("/healthz", responses=documents.answers(documents.StateReply), openapi_extra=OPEN)
+    lost: dict[int | str, dict[str, Any]] = {503: {"model": documents.StateReply, "description": "Its store is gone."}}
+
+    @api.get("/healthz", responses=documents.answers(documents.StateReply) | lost, openapi_extra=OPEN)
     async def healthz() -> JSONResponse:
-        """Whether the process lives."""
-        return JSONResponse({"status": "alive"})
+        """Whether the process lives, and what only it has: a store of its own."""
+        gone = seconds_down() > _STORE_SECONDS
+        return JSONResponse({"status": "its store is gone" if gone else "alive"}, 503 if gone else 200)
 
     draining: dict[int | str, dict[str, Any]] = {503: {"model": documents.StateReply, "description": "Draining."}}
 

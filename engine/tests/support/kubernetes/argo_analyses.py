@@ -106,8 +106,9 @@ class Analyses(Pods):
     def _note_run(self, run: Object | None) -> None:
         """rollout/context.go:91-110."""
         if run is not None:
-            status = {"status": run["status"].get("phase", ""), "message": run["status"].get("message", "")}
-            self.run_status = {"name": run["metadata"]["name"], **{key: one for key, one in status.items() if one}}
+            status, message = run["status"].get("phase", ""), run["status"].get("message", "")
+            self.run_status = {"name": run["metadata"]["name"], "status": status}
+            self.run_status |= {"message": message} if message else {}
 
     def _cancel(self, *runs: Object | None) -> None:
         """rollout/analysis.go:445-463."""

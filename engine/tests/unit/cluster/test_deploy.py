@@ -396,12 +396,19 @@ def test_a_release_that_was_stopped_leaves_no_deadline_to_the_next(plane: Contro
         plane.turn()
     name = f"sluice-{template_hash(plane.api, 'r-111111111111')}"
     assert (leaving(), plane.api.find("ReplicaSet", name)["status"]["replicas"]) == ([name], 0)
-    assert run().kind == "stopped"
+    plane.nodes.dead, plane.nodes.verdicts = {"r-333333333333"}, {}
+    with pytest.raises(AssertionError, match="r-333333333333"):
+        bring(plane, "r-333333333333", stopped)
+    plane.nodes.dead = {release().id}
+    done = run()
+    assert (done.kind, "timed out progressing" in done.reasons[0]) == ("stopped", True)
+    assert "aborting" not in run.text, "the controller does"
+    assert name not in leaving()
+    for _ in range(20):
+        plane.turn()
     assert leaving() == [f"sluice-{template_hash(plane.api, release().id)}"]
     # Without the right the deployment goes on, and says what is lost.
     plane.api.refuse["PATCH", "/replicasets/"] = status(403, "Forbidden", "no right to patch replicasets")
-    for _ in range(20):
-        plane.turn()
     run.documents = documents_of("r-222222222222")
     run()
     assert any("will not be taken back while nobody watches: no right to" in line for line in run.lines)

@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from sluice.core.errors import SluiceError, ValidationErrors
 from sluice.core.settings import load_settings
 from sluice.core.workspace import Workspace
-from sluice.retrieval.stores import Stores, StoreSpec, _forget_dead_users, close_abandoned, open_store
+from sluice.retrieval import stores
+from sluice.retrieval.stores import Stores, StoreSpec, _forget_dead_users, close_abandoned, open_store, reviver
 
 
 def test_the_stores_of_this_repository(workspace: Workspace) -> None:
@@ -116,6 +119,31 @@ def test_a_server_that_does_not_start_is_named(
     ):
         pass
     assert str(tmp_path / "pg") in caught.value.message
+    assert not caught.value.message.endswith(": "), "an error without words has a name"
+
+
+def test_a_store_that_does_not_come_back_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails = [True]
+
+    def start(*_: Any) -> Any:
+        if fails[0]:
+            raise SluiceError("does not start", remedy="look at its log")
+        return SimpleNamespace(pgdata=tmp_path, start=lambda: None)
+
+    monkeypatch.setattr(stores, "_start", start)
+    revive = reviver(StoreSpec(kind="embedded"), tmp_path)
+    assert revive
+    assert stores.seconds_down() == 0
+    with pytest.raises(SluiceError):
+        revive()
+    first = stores.seconds_down()
+    with pytest.raises(SluiceError):
+        revive()
+    assert stores.seconds_down() > first > 0, "since the first time"
+    fails[0] = False
+    revive()
+    assert stores.seconds_down() == 0
+    assert reviver(StoreSpec(kind="postgres"), tmp_path) is None
 
 
 def dead_pid() -> int:

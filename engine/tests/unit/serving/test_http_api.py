@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sluice.serving import fault_injection
+from sluice.serving import fault_injection, http_api
 from sluice.serving.fault_injection import parse_fault
 from sluice.serving.http_api import create_app
 from sluice.serving.middleware import TrafficState
@@ -305,6 +305,14 @@ def test_draining_turns_readyz_off_and_nothing_else(client: Client, traffic: Tra
     assert client.get("/healthz").status_code == 200
     response = client.chat()
     assert (response.status_code, response.headers["connection"]) == (200, "close")
+
+
+def test_a_service_whose_own_store_is_gone_does_not_live(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kubelet starts it again; what several pods share is none of a pod's liveness."""
+    for seconds, status in ((0.0, 200), (29.0, 200), (31.0, 503)):
+        monkeypatch.setattr(http_api, "seconds_down", lambda seconds=seconds: seconds)
+        assert client.get("/healthz").status_code == status
+    assert client.get("/healthz").json() == {"status": "its store is gone"}
 
 
 def test_an_injected_error_hits_its_share_of_the_chat_only(make_client: Callable[..., Client]) -> None:

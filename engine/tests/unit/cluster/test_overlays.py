@@ -1,0 +1,61 @@
+"""Staging and production, with every kind of their components, against the stub API server and its controllers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sluice.cluster.deploy_release import deploy
+from sluice.cluster.kubectl import Cluster
+from sluice.cluster.release_overlay import render_release
+from support.kubernetes.api_server import KubeApi, serving
+from support.kubernetes.control_plane import ControlPlane
+
+from .cluster import IMAGE, LOAD_IMAGE, checkout, release, template_hash
+from .test_deploy import QUICK
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_an_environment_from_its_first_release_to_one_that_prometheus_stops(
+    loopback: None,  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: str,
+) -> None:
+    workspace = checkout(tmp_path / "checkout")
+    overlay = workspace.root / "k8s" / "overlays" / environment / "kustomization.yaml"
+    overlay.write_text(overlay.read_text().replace("0" * 64, "b" * 64))
+    lines: list[str] = []
+    api = KubeApi(f"sluice-{environment}")
+    plane = ControlPlane(api)
+
+    def run(digit: str) -> str:
+        lines.clear()
+        documents = render_release(workspace, environment, release(prompts={"answer": digit * 64}), IMAGE, LOAD_IMAGE)
+        applied = Counter((one["kind"], one["metadata"]["name"]) for one in documents)
+        cluster = Cluster(tmp_path / "state", lost_seconds=3)
+        done = deploy(cluster, documents, show=lines.append, seconds=240, patience=QUICK)
+        if done.passed:
+            assert [one for one in applied if api.find(*one) is None] == []
+        return f"{done.kind} {' '.join(done.reasons)}"
+
+    with serving(api):
+        monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path / "kubeconfig")))
+        monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "kubecache"))
+        assert run("1") == "promoted "
+        assert "IngressRoute/sluice-tls waits: no visitor before the release is judged" in lines
+        plane.nodes.verdicts, plane.nodes.values = {"ttft-p95": "Failed"}, {"ttft-p95": "[2.75]"}
+        said = run("2")
+        assert said.startswith("stopped ")
+        assert "ttft-p95: Failed; value [2.75]; must hold: len(result) == 1" in said
+        assert "weight: canary 10 %, stable 90 %" in lines
+        # Which pods Prometheus is asked about: utils/analysis/factory.go:18-54 of Argo Rollouts 1.9.1.
+        judged = [one for one in api.all("AnalysisRun") if one["status"]["phase"] == "Failed"]
+        values = {one["name"]: one.get("value") for one in judged[0]["spec"]["args"]}
+        first, second = (release(prompts={"answer": digit * 64}).id for digit in "12")
+        assert values["canary-hash"] == template_hash(api, second)
+        assert values["stable-hash"] == template_hash(api, first)
+        plane.nodes.verdicts = {}
+        assert run("3") == "promoted "
