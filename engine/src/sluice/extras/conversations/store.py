@@ -201,19 +201,19 @@ def texts_of(connection: psycopg.Connection[Any], condition: str, values: Sequen
 
 
 def _messages(connection: psycopg.Connection[Any], name: str) -> Messages:
-    found = PostgresSaver(connection).get(_config(name))  # type: ignore[arg-type]
+    found = PostgresSaver(connection).get(_config(name))
     return list(found["channel_values"][_CHANNEL]) if found else []
 
 
 def _write(connection: psycopg.Connection[Any], name: str, messages: Messages) -> None:
-    saver = PostgresSaver(connection)  # type: ignore[arg-type]
+    saver: Any = PostgresSaver(connection)
     before = saver.get(_config(name))
     version = saver.get_next_version(before["channel_versions"][_CHANNEL] if before else None, None)
     checkpoint = {**empty_checkpoint(), "channel_values": {_CHANNEL: messages}, "channel_versions": {_CHANNEL: version}}
     # No uuid6 is made within the same tick twice, so the newest sorts last.
     saver.put(
         _config(name), checkpoint, {"source": "update", "step": len(messages), "parents": {}}, {_CHANNEL: version}
-    )  # type: ignore[arg-type]
+    )
     for statement in _OLDER:
         connection.execute(statement, {"id": name, "checkpoint": checkpoint["id"]})
 
