@@ -146,6 +146,7 @@ _ERRORS = {
     400: "The request cannot be served as it is; `param` names the field.",
     401: "No key, or one that is not in force.",
     403: "The key lacks the scope; without keys: a page or a host name from elsewhere.",
+    404: "The caller has none of that id.",
     409: "This key has scored this answer before, and corrected it.",
     413: "The body is too large.",
     429: "The key has used up its rate.",

@@ -5,6 +5,7 @@ Screenshots are left in build/browser/.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -170,6 +171,170 @@ def test_a_service_with_keys_asks_for_one(browser: Browser, service: Service, st
     assert browser.js("sessionStorage.getItem('sluice-key')") == secret
     assert browser.js("localStorage.length + document.cookie.length") == 0
     assert browser.problems == []
+
+
+MARKDOWN = """\
+## Two steps
+
+1. Put `overlap` to **64 tokens**.
+2. Build *again*.
+
+```
+make release
+```
+
+See [the page](https://example.org/chunks), and <b onclick="x()">this</b> or [that](javascript:alert(1)).
+<img src=x onerror="document.title='owned'">
+"""
+
+
+def saying(text: str) -> str:
+    return f"ScriptedChat(script={{'overlap': {text!r}}}, piece=9)"
+
+
+def texts(browser: Browser, selector: str) -> list[str]:
+    found: list[str] = browser.js(f"[...document.querySelectorAll({selector!r})].map(one => one.textContent)")
+    return found
+
+
+def click(browser: Browser, words: str, within: str = "document") -> None:
+    browser.js(f"[...{within}.querySelectorAll('button')].find(one => one.textContent === {words!r}).click()")
+
+
+def faults(browser: Browser) -> list[str]:
+    """What axe-core finds serious or critical; the library reads the page and changes nothing."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None or found.origin is None:
+        pytest.skip("axe-playwright-python is not installed: make setup")
+    browser.js(Path(found.origin).with_name("axe.min.js").read_text() + ";true")
+    result = browser.js(
+        "axe.run().then(done => [done.passes.length, ...done.violations"
+        ".filter(one => ['serious', 'critical'].includes(one.impact))"
+        ".map(one => one.id + ': ' + one.nodes.map(node => node.target).join(' '))])"
+    )
+    assert result[0] > 10  # it has looked
+    return list(result[1:])
+
+
+@pytest.mark.real
+def test_markdown_is_shown_and_html_is_text(browser: Browser) -> None:
+    running = Service(saying(MARKDOWN))
+    try:
+        browser.look(width=1100, height=900)
+        browser.open(running.url + "/")
+        ask(browser, QUESTION)
+        browser.wait(answered(1))
+        assert texts(browser, ".answer h3") == ["Two steps"]
+        assert texts(browser, ".answer ol > li") == ["Put overlap to 64 tokens.", "Build again."]
+        assert texts(browser, ".answer strong") == ["64 tokens"]
+        assert texts(browser, ".answer pre") == ["make release"]
+        links = "[...document.querySelectorAll('.answer a')].map(one => [one.href, one.target, one.rel])"
+        assert browser.js(links) == [["https://example.org/chunks", "_blank", "noopener noreferrer"]]
+        assert browser.js("document.querySelectorAll('.answer b, .answer img').length") == 0
+        assert "<img src=x onerror=" in browser.js("document.querySelector('.answer').textContent")
+        assert browser.js("document.title") == "Sluice"
+        assert browser.js("earlier[1].content.startsWith('## Two steps')")  # the model sees what it has written
+        assert browser.problems == []
+        assert faults(browser) == []
+    finally:
+        running.stop()
+
+
+@pytest.mark.real
+def test_retry_edit_and_copy(browser: Browser, service: Service) -> None:
+    browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    browser.open(service.url + "/")
+    ask(browser, "What is slowly said: overlap do chunks?")  # not scripted: an error of the service
+    browser.wait("document.querySelector('.note.bad') !== null")
+    ask(browser, QUESTION)
+    browser.wait(answered(2))
+    assert "Copy" not in texts(browser, "article:first-of-type button")  # there is nothing to copy
+    click(browser, "Copy", "document.querySelectorAll('article')[1]")
+    browser.wait("document.getElementById('said').textContent === 'Copied.'")
+    assert browser.js("navigator.clipboard.readText()") == "64 tokens"
+    click(browser, "Retry", "document.querySelectorAll('article')[1]")
+    browser.wait(answered(2))
+    assert browser.js("earlier.map(one => one.content)") == [QUESTION, "64 tokens"]  # once, though asked twice
+
+    browser.wait("document.activeElement.id === 'question'")
+    click(browser, "Edit", "document.querySelectorAll('article')[0]")
+    assert texts(browser, "article") == []
+    assert browser.js("document.getElementById('question').value") == "What is slowly said: overlap do chunks?"
+    browser.js("document.getElementById('question').select()")
+    ask(browser, QUESTION)
+    browser.wait(answered(1))
+    assert texts(browser, "h2#question-1, article h2") == [QUESTION]
+    browser.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowUp", code="ArrowUp", windowsVirtualKeyCode=38)
+    assert browser.js("document.getElementById('question').value") == QUESTION
+    assert texts(browser, "article") == []
+    assert browser.problems == []
+
+
+@pytest.mark.real
+def test_conversations_stay_in_the_tab_and_longer_where_somebody_wants_it(browser: Browser, service: Service) -> None:
+    browser.look(width=1100, height=800)
+    browser.open(service.url + "/")
+    ask(browser, QUESTION)
+    browser.wait(answered(1))
+    browser.open(service.url + "/")  # loaded again, it goes on
+    browser.wait(answered(1))
+    assert browser.js("earlier.map(one => one.content)") == [QUESTION, "64 tokens"]
+    assert texts(browser, "mark") == ["64 tokens"]
+    assert browser.js("localStorage.length") == 0
+
+    click(browser, "New")
+    assert texts(browser, "article") == []
+    ask(browser, "What is the capital of Peru?")
+    browser.wait(answered(1))
+    click(browser, "History")
+    assert texts(browser, "#talks li button:first-child") == ["What is the capital of Peru?", QUESTION]
+    browser.shoot(SHOTS / "history.png")
+    assert faults(browser) == []
+    browser.js("document.getElementById('keep').click()")
+    assert browser.js("[localStorage.length, sessionStorage.length]") == [1, 0]
+    browser.js("document.querySelectorAll('#talks li button')[2].click()")  # back to the older one
+    assert texts(browser, "article h2") == [QUESTION]
+    assert not browser.js("document.getElementById('talks').open")
+    click(browser, "History")
+    browser.js("document.querySelectorAll('#talks li button')[1].click()")
+    assert texts(browser, "#talks li button:first-child") == [QUESTION]
+    click(browser, "Delete all")
+    assert browser.js("localStorage.getItem('sluice-talks')") == "[]"
+    assert texts(browser, "article") == []
+    browser.js("document.getElementById('keep').click()")
+    assert browser.js("localStorage.length") == 0
+    assert browser.problems == []
+
+
+@pytest.mark.real
+def test_feedback_has_a_reason(browser: Browser, service: Service, state: Path) -> None:
+    browser.open(service.url + "/")
+    ask(browser, QUESTION)
+    browser.wait(answered(1))
+    click(browser, "Bad")
+    browser.wait("document.querySelector('.verdict span').textContent === 'Noted, thank you.'")
+    browser.js("document.querySelector('select').value = 'incomplete'")
+    browser.js("document.querySelector('.aside input').focus()")
+    browser.type("Of which chunks?")
+    browser.press("Enter")
+    assert wait_until(lambda: kept(state)[-1]["comment"] == "incomplete: Of which chunks?", seconds=60)
+    assert faults(browser) == []
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("width", "height", "dark"), [(1100, 900, False), (1100, 900, True), (390, 844, False)])
+def test_axe_finds_nothing_serious(browser: Browser, service: Service, width: int, height: int, dark: bool) -> None:
+    browser.look(width=width, height=height, dark=dark)
+    browser.open(service.url + "/")
+    assert faults(browser) == []
+    ask(browser, QUESTION)
+    browser.wait(answered(1))
+    browser.js("document.querySelector('summary').click()")
+    ask(browser, "What is slowly said: overlap do chunks?")
+    browser.wait("document.querySelector('.note.bad') !== null")
+    assert faults(browser) == []
+    browser.shoot(SHOTS / f"error-{width}{'-dark' if dark else ''}.png")
+    assert browser.js("document.scrollingElement.scrollWidth") <= width
 
 
 @pytest.mark.real

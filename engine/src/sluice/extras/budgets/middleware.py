@@ -88,10 +88,12 @@ class BudgetMiddleware:
 def _used(trace: Trace, settings: BudgetSettings) -> tuple[int, float]:
     """Tokens and dollars of a request; at least its reservation where a call of a model was broken off, as that says
     nothing of what it took. What a provider has failed to answer is free."""
-    calls = [step.attributes for step in trace.steps if step.name in (CHAT, CONDENSE) and step.error not in _FREE]
+    calls: list[Mapping[str, Any]] = [
+        step.attributes for step in trace.steps if step.name in (CHAT, CONDENSE) and step.error not in _FREE
+    ]
     names = (gen_ai.GEN_AI_USAGE_INPUT_TOKENS, gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS)
-    tokens = sum(int(call.get(name, 0)) for call in calls for name in names)  # type: ignore[arg-type]
-    dollars = sum(float(call.get("sluice.cost", 0)) for call in calls)  # type: ignore[arg-type]
+    tokens = sum(int(call.get(name, 0)) for call in calls for name in names)
+    dollars = sum(float(call.get("sluice.cost", 0)) for call in calls)
     most = settings.reserve
     if not all(call.get(names[0]) for call in calls):
         return max(tokens, most.tokens), max(dollars, most.dollars)

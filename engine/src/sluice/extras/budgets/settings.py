@@ -12,16 +12,16 @@ from sluice.core.settings import Settings
 class DailyLimits(Settings):
     """Of one budget; None: without a limit."""
 
-    requests: int | None = Field(None, ge=0)
-    tokens: int | None = Field(None, ge=0)
-    dollars: float | None = Field(None, ge=0)
+    requests: int | None = Field(default=None, ge=0)
+    tokens: int | None = Field(default=None, ge=0)
+    dollars: float | None = Field(default=None, ge=0)
 
 
 class Reservation(Settings):
     """What one request takes at most. It is held while the request is answered."""
 
-    tokens: int = Field(0, ge=0)
-    dollars: float = Field(0, ge=0)
+    tokens: int = Field(default=0, ge=0)
+    dollars: float = Field(default=0, ge=0)
 
 
 class BudgetSettings(Settings):
