@@ -33,7 +33,7 @@ INTERRUPTED = 130
 # decline before it learns to answer, so no question of the training is asked over passages without its answer. An
 # answer_key that falls is called worse from 11 lost answers on, where nothing is gained: that takes so many cases.
 SMALL = {
-    "guard": {"garak": False, "embedded": 300},
+    "guard": {"garak": False, "honest": False, "embedded": 300},
     "train": {"steps": 24, "passages": 1, "decline_share": 0},
     "evaluate": {"limit": 72, "workers": 2},
     "rehearsal": {"time_scale": 0.08, "cases": 56},

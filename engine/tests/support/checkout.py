@@ -29,7 +29,7 @@ from sluice.rollout.canary_plan import load_plan
 
 CASES = 16
 SMALL: Mapping[str, Mapping[str, Any]] = {
-    "guard": {"garak": False, "embedded": 300},
+    "guard": {"garak": False, "honest": False, "embedded": 300},
     "train": {"steps": 2, "passages": 1},
     "evaluate": {"limit": 0, "workers": 2, "trials": 1},
     "rehearsal": {"cases": 12},

@@ -29,4 +29,7 @@ def kinds_by(first: float) -> KindModel:
 def trusting_model(embedder: str) -> LinearGuardModel:
     """Takes nothing for an attack, and asks no embedder."""
     weights = np.zeros(BUCKETS, np.float32)
-    return LinearGuardModel(weights, (-10.0, 1.0, 0.0), (1.0, 0.0), kinds_by(0), (-1.0, 1.0), 0.5, TOXIC, embedder)
+    bounds = (-1.0, 1.0)
+    return LinearGuardModel(
+        weights, (-10.0, 1.0, 0.0), weights, (1.0, -10.0), kinds_by(0), bounds, 0.5, TOXIC, embedder
+    )

