@@ -31,7 +31,7 @@ PARAMETERS = ("Checkout", "Data", "Live", "Recipe")
 # The SDK's first process is a shell that waits for a script, and neither hands on the signal with which SageMaker takes
 # a machine away. job.py leaves the numbers of its processes.
 HANDS_ON = (
-    "trap 'cat /opt/ml/signals/*.pid 2>/dev/null | xargs -r kill -TERM' TERM; ({command}) & child=$!;"
+    "trap 'cat /opt/ml/signals/*.pid 2>/dev/null | xargs -r kill -TERM' TERM; bash {script} & child=$!;"
     " while true; do wait $child; status=$?; kill -0 $child 2>/dev/null || exit $status; done"
 )
 
@@ -89,8 +89,8 @@ class Builder:
             def arguments(self) -> Any:
                 found = super().arguments
                 shell, command = found["AlgorithmSpecification"]["ContainerArguments"]
-                if "/opt/ml" in command and "trap" not in command:
-                    command = HANDS_ON.format(command=command)
+                if not command.startswith("trap"):  # asked for twice, it is made once
+                    command = HANDS_ON.format(script=command.split()[-1])
                 found["AlgorithmSpecification"]["ContainerArguments"] = [shell, command]
                 return found
 
