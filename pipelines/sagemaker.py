@@ -28,6 +28,12 @@ SCRIPT = HERE / "container" / "job.py"
 PROCESSING = "/opt/ml/processing"
 # What a run is given: source archives, and the recipe that they follow from.
 PARAMETERS = ("Checkout", "Data", "Live", "Recipe")
+# The SDK's first process is a shell that waits for a script, and neither hands on the signal with which SageMaker takes
+# a machine away. job.py leaves the numbers of its processes.
+HANDS_ON = (
+    "trap 'cat /opt/ml/signals/*.pid 2>/dev/null | xargs -r kill -TERM' TERM; bash {script} & child=$!;"
+    " while true; do wait $child; status=$?; kill -0 $child 2>/dev/null || exit $status; done"
+)
 
 
 def prepare_sdk(region: str) -> None:
@@ -76,7 +82,19 @@ class Builder:
         from sagemaker.train import ModelTrainer, configs
         from sagemaker.train.distributed import Torchrun
 
-        job = self.settings.jobs.train
+        class SignalledStep(TrainingStep):  # type: ignore[misc]
+            """Hands the signal on that a machine is taken away."""
+
+            @property
+            def arguments(self) -> Any:
+                found = super().arguments
+                shell, command = found["AlgorithmSpecification"]["ContainerArguments"]
+                if not command.startswith("trap"):  # asked for twice, it is made once
+                    command = HANDS_ON.format(script=command.split()[-1])
+                found["AlgorithmSpecification"]["ContainerArguments"] = [shell, command]
+                return found
+
+        job, key = self.settings.jobs.train, self.settings.kms_key
         waits = {"max_wait_time_in_seconds": job.max_wait_minutes * 60} if job.spot else {}
         trainer = ModelTrainer(
             training_image=self.settings.image,
@@ -90,10 +108,16 @@ class Builder:
                 instance_count=job.instances,
                 volume_size_in_gb=job.volume_gb,
                 enable_managed_spot_training=job.spot,
+                **({"volume_kms_key_id": key} if key else {}),
             ),
             distributed=Torchrun(process_count_per_node=job.processes or None),
             stopping_condition=configs.StoppingCondition(max_runtime_in_seconds=job.max_minutes * 60, **waits),
-            output_data_config=configs.OutputDataConfig(s3_output_path=self.settings.uri("models")),
+            output_data_config=configs.OutputDataConfig(
+                s3_output_path=self.settings.uri("models"), **({"kms_key_id": key} if key else {})
+            ),
+            environment=self.settings.variables,
+            **self._network(configs),
+            **({"tags": self._tags()} if self.settings.tags else {}),
             checkpoint_config=configs.CheckpointConfig(
                 s3_uri=Join(on="/", values=[self.settings.uri("checkpoints"), self.given["Recipe"]]),
                 local_path="/opt/ml/checkpoints",
@@ -103,7 +127,19 @@ class Builder:
         args = trainer.train(
             input_data_config=[configs.InputData(channel_name=name, data_source=uri) for name, uri in channels.items()]
         )
-        return TrainingStep(name="Train", step_args=args)
+        return SignalledStep(name="Train", step_args=args, retry_policies=_retries())
+
+    def _network(self, configs: Any) -> dict[str, Any]:
+        vpc = self.settings.vpc
+        if not vpc:
+            return {}
+        where = configs.Networking(subnets=vpc["Subnets"], security_group_ids=vpc["SecurityGroupIds"])
+        return {"networking": where}
+
+    def _tags(self) -> list[Any]:
+        from sagemaker.core.shapes import Tag
+
+        return [Tag(key=key, value=value) for key, value in self.settings.tags.items()]
 
     def evaluate(self, process: Any, train: Any, verdict: Any) -> Any:
         """Stage evaluate, of the candidate and of what is live, and the gates."""
@@ -152,6 +188,7 @@ class Builder:
     def _processing(
         self, name: str, job: JobSettings, inputs: dict[str, Any], outputs: list[str], files: list[Any] | None = None
     ) -> Any:
+        from sagemaker.core.network import NetworkConfig
         from sagemaker.core.processing import ScriptProcessor
         from sagemaker.core.shapes import (
             ProcessingInput,
@@ -191,6 +228,13 @@ class Builder:
             max_runtime_in_seconds=job.max_minutes * 60,
             sagemaker_session=self.session,
             base_job_name=f"{self.settings.pipeline}-{name.lower()}",
+            env=self.settings.variables,
+            tags=self.settings.aws_tags or None,
+            volume_kms_key=self.settings.kms_key or None,
+            output_kms_key=self.settings.kms_key or None,
+            network_config=NetworkConfig(subnets=vpc["Subnets"], security_group_ids=vpc["SecurityGroupIds"])
+            if (vpc := self.settings.vpc)
+            else None,
         )
         args = processor.run(
             code=str(SCRIPT),
@@ -198,7 +242,24 @@ class Builder:
             outputs=[made(channel) for channel in outputs],
             arguments=["--stage", name.lower()],
         )
-        return ProcessingStep(name=name, step_args=args, property_files=files or [])
+        return ProcessingStep(name=name, step_args=args, property_files=files or [], retry_policies=_retries())
+
+
+def _retries() -> list[Any]:
+    """What is AWS's own fault, or passes: no machine to spare, a fault inside, calls that came too fast."""
+    from sagemaker.mlops.workflow.retry import (
+        SageMakerJobExceptionTypeEnum,
+        SageMakerJobStepRetryPolicy,
+        StepExceptionTypeEnum,
+        StepRetryPolicy,
+    )
+
+    passing = [SageMakerJobExceptionTypeEnum.CAPACITY_ERROR, SageMakerJobExceptionTypeEnum.INTERNAL_ERROR]
+    calls = [StepExceptionTypeEnum.SERVICE_FAULT, StepExceptionTypeEnum.THROTTLING]
+    return [
+        StepRetryPolicy(exception_types=calls, interval_seconds=10, max_attempts=5),
+        SageMakerJobStepRetryPolicy(failure_reason_types=passing, interval_seconds=60, max_attempts=4),
+    ]
 
 
 def _output(step: Any, name: str) -> Any:

@@ -3,7 +3,8 @@
 `python job.py --stage process|train|evaluate`. It knows the standard library only, for nothing else is installed when
 it begins: it unpacks the source archives (extras/sagemaker/source_archives.py), installs the locks by hash unless the
 image says that it has them (SLUICE_INSTALLED=1), links data and results of earlier steps to where stages look for them,
-runs the commands, and hands over what they made. What went wrong is left in output/failure and output/message, which
+runs the commands, and hands over what they made. An adapter is kept beside the checkpoints of its recipe: a run whose
+later steps failed takes it from there. What went wrong is left in output/failure and output/message, which
 SageMaker shows for a training and for a processing job.
 
 Folders, below /opt/ml or what SAGEMAKER_BASE_DIR names:
@@ -14,6 +15,7 @@ Folders, below /opt/ml or what SAGEMAKER_BASE_DIR names:
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -26,8 +28,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ARCHIVE = "sources.tar.gz"
+WHOLE = ".whole.json"  # in the folder of a finished adapter, written last
 REASON = 1024  # characters that SageMaker shows of a reason
 WAIT = 1800  # seconds that the other processes of a machine wait for the one that unpacks and installs
+# A program of its own: boto3 is there once the libraries are.
+READ_SECRETS = """
+import boto3, json, sys
+client = boto3.client("secretsmanager")
+print(json.dumps([client.get_secret_value(SecretId=name)["SecretString"] for name in sys.argv[1:]]))
+"""
 RUN = "import sys; from sluice.cli import main; sys.exit(main())"
 
 
@@ -43,6 +52,7 @@ class Job:
         self.base = Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         self.checkout = self.base / "checkout"
         self.python = Path(sys.executable)
+        self.kept = self.base / "checkpoints" / "finished"
         self.child: subprocess.Popen[str] | None = None
         self.ended = 0
 
@@ -77,6 +87,18 @@ class Job:
             ready.touch()
         if (self.base / "libraries").is_dir():
             self.python = self.base / "libraries" / "bin" / "python"
+        self.environment = {**self.environment, **self.secrets()}
+
+    def secrets(self) -> dict[str, str]:
+        """Variables whose values are in AWS Secrets Manager: SLUICE_SECRETS has the name of each one's secret."""
+        named = json.loads(self.environment.get("SLUICE_SECRETS", "{}"))
+        if not named:
+            return {}
+        words = [str(self.python), "-c", READ_SECRETS, *named.values()]
+        done = subprocess.run(words, env=dict(self.environment), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(f"secrets {', '.join(named.values())}: {(done.stderr.splitlines() or ['not read'])[-1]}")
+        return dict(zip(named, json.loads(done.stdout), strict=True))
 
     def install(self) -> None:
         """The locks, by hash, on top of the torch of the image."""
@@ -145,6 +167,11 @@ def process(job: Job) -> None:
 
 def train(job: Job) -> None:
     """train; with torchrun's variables each process is one of its own, and the first hands the adapter over."""
+    if finished(job.kept):
+        print(f"> {job.kept}: trained in an earlier run of this recipe", flush=True)
+        if job.rank == 0:
+            copy(job.kept, Path(job.environment["SM_MODEL_DIR"]))
+        return
     chosen = hyperparameters(job.environment)
     if chosen and not int(job.environment.get("LOCAL_RANK", 0)):
         job.sluice("params", "set", *chosen)
@@ -154,7 +181,11 @@ def train(job: Job) -> None:
     link(job.checkout / ".sluice" / "checkpoints", checkpoints)
     job.sluice("train")
     if job.rank == 0:
-        copy(job.checkout / "build" / "adapter", Path(job.environment["SM_MODEL_DIR"]))
+        adapter = job.checkout / "build" / "adapter"
+        copy(adapter, Path(job.environment["SM_MODEL_DIR"]))
+        shutil.rmtree(job.kept, ignore_errors=True)
+        copy(adapter, job.kept)
+        (job.kept / WHOLE).write_text(json.dumps(digests(job.kept)), encoding="utf-8")
 
 
 def evaluate(job: Job) -> None:
@@ -170,6 +201,26 @@ def evaluate(job: Job) -> None:
     job.sluice("gates", "judge", "build/evaluation", "--against", "build/live", "--out", "build/gates.json")
     copy(job.checkout / "build" / "evaluation", job.output("evaluation"))
     shutil.copy(job.checkout / "build" / "gates.json", job.output("gates"))
+
+
+def finished(folder: Path) -> bool:
+    """Whether it holds an adapter, all of it: SageMaker copies files to S3 one by one."""
+    try:
+        noted = json.loads((folder / WHOLE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(noted) and noted == digests(folder)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """sha256 of the files in a folder by their names."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != WHOLE]
+    return {str(path.relative_to(folder)): sha256(path) for path in files}
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 STAGES: dict[str, Callable[[Job], None]] = {"process": process, "train": train, "evaluate": evaluate}
@@ -218,6 +269,9 @@ def main(argv: list[str], environment: Mapping[str, str]) -> int:
     stage = parser.parse_known_args(argv)[0].stage  # torchrun hands all hyperparameters over
     job = Job(environment)
     signal.signal(signal.SIGTERM, job.end)
+    signals = job.base / "signals"  # pipelines/sagemaker.py hands a signal on to these
+    signals.mkdir(parents=True, exist_ok=True)
+    (signals / f"{environment.get('LOCAL_RANK', 0)}.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
     try:
         job.prepare()
         STAGES[stage](job)

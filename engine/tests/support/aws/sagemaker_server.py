@@ -9,6 +9,7 @@ Every call goes on to moto over HTTP, but for these, which are played here (`PLA
 | ListPipelineExecutions of no pipeline | AWS's reference names ResourceNotFound, moto ValidationException |
 | StartPipelineExecution | moto starts a second run for the same ClientRequestToken |
 | StopPipelineExecution | moto does not have it |
+| DescribeTrainingJob | a job of moto's has ended at once; `jobs` says what is other than there |
 | endpoints, components | moto has no UpdateEndpoint, no components, only old machines: `endpoint_service.py` |
 | UpdateModelPackage, DescribeModelPackage | moto drops CustomerMetadataProperties |
 
@@ -35,6 +36,7 @@ PLAYED = (
     "ListPipelineExecutions",
     "StartPipelineExecution",
     "StopPipelineExecution",
+    "DescribeTrainingJob",
     "UpdateModelPackage",
     "DescribeModelPackage",
     *CALLS,
@@ -66,6 +68,7 @@ class Played:
     started: dict[str, bytes] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     service: EndpointService = field(default_factory=EndpointService)
     lock: Lock = field(default_factory=Lock)
 
@@ -130,6 +133,15 @@ class Played:
     def _StopPipelineExecution(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: ARG002, N802
         self.stopped.append(body["PipelineExecutionArn"])
         return {"PipelineExecutionArn": body["PipelineExecutionArn"]}
+
+    def _DescribeTrainingJob(self, body: dict[str, Any], forward: Any) -> bytes:  # noqa: N802
+        """`jobs`: what is other than at moto's, where a job has ended at once; None: is not there."""
+        changed = self.jobs.get(body["TrainingJobName"])
+        if changed is None:
+            found: bytes = forward()
+            return found
+        answer = json.loads(forward()) | changed
+        return json.dumps({name: value for name, value in answer.items() if value is not None}).encode()
 
     def _UpdateModelPackage(self, body: dict[str, Any], forward: Any) -> Any:  # noqa: N802
         self.metadata.setdefault(body["ModelPackageArn"], {}).update(body.get("CustomerMetadataProperties", {}))

@@ -11,7 +11,9 @@ from sluice.extras.doctor.check import Diagnosis, DiagnosisScope, passed
 from sluice.extras.sagemaker.settings import SageMakerSettings, read
 
 _FILE = "config/sagemaker.yaml"
-_ECR = re.compile(r"\d{12}\.dkr\.ecr\.[\w-]+\.amazonaws\.com[\w.]*/(?P<name>[\w./-]+?)(?:@(?P<digest>.+)|:(?P<tag>.+))")
+_ECR = re.compile(
+    r"(?P<registry>\d{12})\.dkr\.ecr\.[\w-]+\.amazonaws\.com[\w.]*/(?P<name>[\w./-]+?)(?:@(?P<digest>.+)|:(?P<tag>.+))"
+)
 Client = Callable[[str], Any]
 
 
@@ -47,8 +49,11 @@ def checks(place: DiagnosisScope, client: Client) -> Iterator[tuple[str, Callabl
     yield "SageMaker: role", lambda: _role(client("iam"), settings)
     yield "SageMaker: bucket", lambda: _bucket(client("s3"), settings)
     for key, image in (("image", settings.image), ("serving_image", settings.serving_image)):
-        if found_image := _ECR.fullmatch(image):
-            what = f"SageMaker: {key}"
+        found_image, what = _ECR.fullmatch(image), f"SageMaker: {key}"
+        if found_image and found_image["registry"] != settings.role.split(":")[4]:
+            # AWS's own: it may be pulled, and who may describe it is not ours to say.
+            yield what, lambda what=what, image=image: passed(what, f"{image}, of another account")  # type: ignore[misc]
+        elif found_image:
             yield what, lambda what=what, image=found_image: _image(client("ecr"), what, image)  # type: ignore[misc]
     for usage, wanted in _usages(settings).items():
         what = f"quota {usage}"
@@ -82,8 +87,8 @@ def _bucket(s3: Any, settings: SageMakerSettings) -> Diagnosis:
 def _image(ecr: Any, what: str, image: re.Match[str]) -> Diagnosis:
     wanted = {"imageDigest": image["digest"]} if image["digest"] else {"imageTag": image["tag"]}
     try:
-        ecr.describe_images(repositoryName=image["name"], imageIds=[wanted])
-    except ecr.exceptions.ImageNotFoundException:
+        ecr.describe_images(registryId=image["registry"], repositoryName=image["name"], imageIds=[wanted])
+    except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
         return Diagnosis(what, "missing", f"no {image[0]}", "build and push it, or name another one")
     return passed(what, image[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from sluice.core.errors import SluiceError
@@ -32,7 +33,7 @@ def follow(
     """
 
     def so_far() -> float:
-        return run_cost.used(settings, machines, ((step.name, step.seconds) for step in steps))
+        return run_cost.used(settings, machines, billed(watched.sagemaker, steps))
 
     seen: dict[str, str] = {}
     reader = LogReader(logs)
@@ -60,22 +61,32 @@ def follow(
 
 
 def billed(sagemaker: Any, steps: list[ExecutionStep]) -> list[tuple[str, float]]:
-    """Name of each step and the seconds billed for on each machine: of a spot machine less than it ran."""
+    """Name of each step and the seconds billed for on each machine, so far or in all.
+
+    Nothing is billed while a job waits for its machine: "You are billed for the time interval between this time and the
+    value of TrainingEndTime", says AWS's model of TrainingStartTime.
+    """
     found = []
     for step in steps:
         kind = _kind(step)
         with asking(step.job):
             if kind == "training-job":
                 job = sagemaker.describe_training_job(TrainingJobName=step.job_name)
-                seconds = job.get("BillableTimeInSeconds", job.get("TrainingTimeInSeconds", step.seconds))
+                seconds = (
+                    job.get("BillableTimeInSeconds") or job.get("TrainingTimeInSeconds") or _between(job, "Training")
+                )
             elif kind == "processing-job":
                 job = sagemaker.describe_processing_job(ProcessingJobName=step.job_name)
-                began, ended = job.get("ProcessingStartTime"), job.get("ProcessingEndTime")
-                seconds = (ended - began).total_seconds() if began and ended else step.seconds
+                seconds = _between(job, "Processing")
             else:
                 continue
         found.append((step.name, float(seconds)))
     return found
+
+
+def _between(job: Mapping[str, Any], what: str) -> float:
+    began, ended = job.get(f"{what}StartTime"), job.get(f"{what}EndTime")
+    return ((ended or datetime.now(UTC)) - began).total_seconds() if began else 0.0
 
 
 def _kind(step: ExecutionStep) -> str:

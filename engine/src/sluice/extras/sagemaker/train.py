@@ -13,15 +13,18 @@ from pathlib import Path
 
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import GateFailed, SluiceError
+from sluice.core.params import load_params
 from sluice.core.progress import PipelineProgress
 from sluice.core.workspace import Workspace
+from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.extras.sagemaker import executions, follow_run, run_cost, run_results, source_archives
 from sluice.extras.sagemaker.account import AwsAccount
 from sluice.extras.sagemaker.aws_clients import remedy_for
 from sluice.extras.sagemaker.executions import Execution, ExecutionStep
+from sluice.extras.sagemaker.machines import gpus_of
 from sluice.extras.sagemaker.packages import name_adapter
 from sluice.extras.sagemaker.recipe import STAGES, recipe_of
-from sluice.extras.sagemaker.settings import require
+from sluice.extras.sagemaker.settings import SageMakerSettings, require
 from sluice.jobs.dvc_pipeline import EXPECTED, commit_stages, pull, reproduce
 from sluice.release import champion
 from sluice.release.environment_record import open_record
@@ -76,6 +79,7 @@ def _start(
     workspace: Workspace, account: AwsAccount, recipe: str, *, attempt: int, watched: bool, env: str, say: Say
 ) -> Execution:
     settings = account.settings
+    _require_shareable(workspace, settings, say)
     estimate = run_cost.estimate(settings, run_cost.pipeline_jobs(settings))
     for line in estimate.lines():
         say(line)
@@ -92,6 +96,24 @@ def _start(
     return executions.start(
         account.sagemaker, settings.pipeline, recipe, {**given, "Recipe": recipe[:32]}, attempt=attempt
     )
+
+
+def _require_shareable(workspace: Workspace, settings: SageMakerSettings, say: Say) -> None:
+    """The processes of all machines share the packs of a step, or training ends once they are paid for."""
+    job = settings.jobs.train
+    params = load_params(workspace.params, "train", TrainingParameters)
+    gpus = gpus_of(job.instance_type)
+    if not job.processes and gpus is None:
+        say(f"not known  how many GPUs {job.instance_type} has: batch × accumulate must be a multiple of all of them")
+        return
+    world = job.instances * (job.processes or gpus or 1)
+    if params.packs_a_step % world:
+        raise SluiceError(
+            f"pipelines/params.yaml: train.batch × train.accumulate is {params.packs_a_step}, and {job.instances} ×"
+            f" {job.instance_type} train with {world} processes, which cannot share them",
+            remedy=f"make it a multiple of {world}, or set jobs.train.processes in config/sagemaker.yaml; nothing was"
+            " started",
+        )
 
 
 def _upsert(workspace: Workspace) -> None:

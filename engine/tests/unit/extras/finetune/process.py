@@ -38,7 +38,8 @@ class Ended:
 
 
 class Training:
-    """A process that trains the model in `folder`. `death`: `kill:STEP` or `kill:export`, where it ends itself.
+    """A process that trains the model in `folder`. `death`: `kill:STEP` or `kill:export`, where it ends itself;
+    `end:STEP`, where it is told to.
     `words`: of the command line, which is then run in `folder`."""
 
     def __init__(
@@ -115,6 +116,8 @@ def _stepped(step: float, steps: float, death: str) -> None:
     print(f"step {step:.0f} of {steps:.0f}", flush=True)
     if death == f"kill:{step:.0f}":
         die()
+    if death == f"end:{step:.0f}":
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _die_at_step(step: int) -> None:

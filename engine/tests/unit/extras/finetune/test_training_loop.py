@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -104,6 +105,17 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(place: Path, unbroken: P
     assert "step 4 of 12" not in went_on.output
     assert "step 5 of 12" in went_on.output
     _require_equal(place, unbroken, resumed=[4])
+
+
+def test_a_run_that_is_told_to_end_saves_first(place: Path, unbroken: Path) -> None:
+    """As on a spot machine: no step is lost, not even one that no checkpoint was due after."""
+    ended = Training(place, "end:5").end()
+    assert ended.code == 128 + signal.SIGTERM, ended.output
+    assert "after step 6, which is saved" in ended.output
+    assert not (place / "out").exists()
+    went_on = Training(place).end()
+    assert went_on.code == 0, went_on.output
+    _require_equal(place, unbroken, resumed=[6])
 
 
 def test_killed_during_the_export_it_trains_no_step_again(place: Path, unbroken: Path) -> None:

@@ -21,9 +21,11 @@ from sluice.core.errors import SluiceError
 from sluice.extras.sagemaker.endpoint import deploy
 from sluice.extras.sagemaker.endpoint_account import EndpointAccount
 from sluice.extras.sagemaker.settings import require
+from support.aws import role_policies
 from support.aws.sagemaker_runs import BUCKET, account, archive, make_package, write_settings
 from support.aws.sagemaker_server import Played
 from support.aws.service_model import REQUESTS, faults
+from unit.aws.test_bootstrap import template
 
 NAME = "sluice-assistant"
 VLLM = "763104351884.dkr.ecr.eu-west-1.amazonaws.com/vllm:0.12.0-gpu-py312-cu130-ubuntu22.04-sagemaker-v1.0"
@@ -164,6 +166,24 @@ def test_a_component_that_failed_is_said_and_made_anew_by_the_same_command(playe
     served = run()
     assert played.service.components[served].status == "InService"
     assert played.count("DeleteInferenceComponent") == 1
+
+
+def test_the_role_of_production_may_do_what_this_asks_and_nothing_else(
+    played: Played, run: Deploy, tmp_path: Path
+) -> None:
+    """On components, and without: from nothing, to another package, and from a failed endpoint."""
+    REQUESTS.clear()
+    for weights in (b"one", b"two"):
+        approved(weights)
+        run(keep=1)
+    plain = {"name": "sluice-plain", "instance_type": "ml.m5.xlarge", "alarms": ["errors"]}
+    for instances in (2, 3):
+        write_settings(tmp_path, endpoint=plain | {"instances": instances})
+        deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
+    played.service.endpoints["sluice-plain"].status = "Failed"
+    deploy(EndpointAccount.open(require(tmp_path)), lambda _: None)
+    REQUESTS[:] = [one for one in REQUESTS if one[2].get("Key", "").partition("/adapters/")[1] or one[1] != "PutObject"]
+    role_policies.require(template(), "ProductionRole", role_policies.asked())
 
 
 def test_a_package_without_peft_is_refused_before_a_component_is_made(played: Played, run: Deploy) -> None:

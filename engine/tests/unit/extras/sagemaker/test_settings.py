@@ -32,6 +32,9 @@ def test_a_price_is_needed_for_every_machine(tmp_path: Path) -> None:
         require(tmp_path)
 
 
+PLAIN = {"name": "sluice-assistant", "instance_type": "ml.m5.xlarge", "alarms": ["errors"]}
+
+
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
@@ -45,6 +48,14 @@ def test_a_price_is_needed_for_every_machine(tmp_path: Path) -> None:
         ("jobs.train.max_wait_minutes", 10, "max_wait_minutes is below max_minutes"),
         ("jobs.process.expected_minutes", 90, "expected_minutes is above max_minutes"),
         ("jobs.evaluate.instances", 2, "jobs.evaluate.instances: Input should be less than or equal to 1"),
+        ("environment", {"HF_TOKEN": "x"}, "looks like a secret"),
+        ("secrets", {"HF_TOKEN": "hub"}, "secrets.HF_TOKEN: String should match"),
+        ("subnets", ["subnet-1"], "subnets and security_groups go together"),
+        ("kms_key", "alias/key", "kms_key: String should match"),
+        ("endpoint", {**PLAIN, "instances": 1}, "of two or more"),
+        ("endpoint", {**PLAIN, "scaling": {"least": 0, "most": 2, "requests": 1}}, "of two or more"),
+        ("endpoint", {**PLAIN, "scaling": {"least": 3, "most": 2, "requests": 1}}, "least is above most"),
+        ("endpoint", {**PLAIN, "name": "a" * 41}, "endpoint.name: String should match"),
         ("endpoint", {"name": "a", "instance_type": "ml.m5.xlarge", "alarms": []}, "endpoint.alarms: Tuple should"),
     ],
 )

@@ -11,12 +11,14 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import boto3
 import pytest
+import yaml
 
 from sluice.core.digests import digest_of_file
 from sluice.core.errors import GateFailed, SluiceError, ValidationErrors
@@ -306,11 +308,50 @@ def test_a_run_above_the_budget_does_not_start(workspace: Workspace, played: Pla
 def test_a_run_that_reaches_the_budget_is_stopped(
     workspace: Workspace, played: Played, jobs: Jobs, train: Train
 ) -> None:
-    played.looks = [Look("Executing", [step("Train", "Executing", arn=jobs.train, seconds=24 * 3600)])]
+    under_way(played, jobs, began=time.time() - 24 * 3600)
     with pytest.raises(SluiceError, match=r"stopped at \$5\.76: budget_usd is 5\.00"):
         train()
     assert len(played.stopped) == 1
     assert not (workspace.build / "adapter").exists()
+
+
+def under_way(played: Played, jobs: Jobs, *, began: float | None) -> None:
+    """A job that trains since then, or that waits for its machine."""
+    played.jobs[jobs.train.rpartition("/")[2]] = {
+        "TrainingStartTime": began,
+        "TrainingEndTime": None,
+        "TrainingTimeInSeconds": None,
+        "BillableTimeInSeconds": None,
+    }
+    played.looks = [Look("Executing", [step("Train", "Executing", arn=jobs.train, seconds=24 * 3600)])]
+
+
+def test_to_wait_for_a_machine_costs_nothing(played: Played, jobs: Jobs, train: Train) -> None:
+    """A spot machine may be waited for as long as `max_wait_minutes`; AWS bills from when training begins."""
+    under_way(played, jobs, began=None)
+    played.looks = [*played.looks, *played.looks, jobs.look()]
+    said = train()
+    assert not played.stopped
+    assert not [line for line in said if "budget" in line and "used up" in line]
+
+
+@pytest.mark.parametrize(
+    ("machine", "more", "said"),
+    [
+        ("ml.g5.12xlarge", {"instances": 3}, r"is 8, and 3 × ml\.g5\.12xlarge train with 12 processes"),
+        ("ml.g5.48xlarge", {"instances": 2}, "16 processes"),
+        ("ml.m5.xlarge", {"processes": 3}, "3 processes"),
+    ],
+)
+def test_processes_that_cannot_share_a_step_are_refused_before_anything_is_paid_for(
+    workspace: Workspace, played: Played, train: Train, machine: str, more: dict[str, int], said: str
+) -> None:
+    jobs = yaml.safe_load((ROOT / "config" / "sagemaker.yaml").read_text())["jobs"]
+    jobs["train"] |= {"instance_type": machine, **more}
+    write_settings(workspace.config, jobs=jobs, prices={"ml.m5.xlarge": 0.24, machine: 0.1})
+    with pytest.raises(SluiceError, match=said):
+        train()
+    assert not played.started
 
 
 def test_a_result_is_not_taken_into_another_tree(

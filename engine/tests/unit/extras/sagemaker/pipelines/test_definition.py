@@ -17,6 +17,7 @@ import yaml
 from sluice.extras.sagemaker.executions import REFUSED
 from support.aws.sagemaker_definition import GOLDEN, PYTHON, masked, run
 from support.aws.sagemaker_runs import BUCKET, ROOT, account, write_settings
+from support.aws.service_model import faults, operation
 
 REMEDY = "read the difference, then run .venv/bin/python engine/scripts/write_golden_pipeline.py"
 
@@ -65,6 +66,66 @@ def test_training_is_bounded_and_goes_on_from_checkpoints_of_its_recipe(steps: d
     assert train["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
     assert {"Get": "Parameters.Recipe"} in train["CheckpointConfig"]["S3Uri"]["Std:Join"]["Values"]
     assert all(steps[name]["Arguments"]["StoppingCondition"] for name in ("Process", "Evaluate"))
+
+
+CALLS = {"Processing": "CreateProcessingJob", "Training": "CreateTrainingJob", "RegisterModel": "CreateModelPackage"}
+
+
+def requests(steps: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the pipeline asks of SageMaker, with text where a run fills something in; it names jobs by itself."""
+    for step in steps:
+        if step["Type"] == "Condition":
+            yield from requests([*step["Arguments"]["IfSteps"], *step["Arguments"]["ElseSteps"]])
+        elif step["Type"] in CALLS:
+            call = CALLS[step["Type"]]
+            name = {} if step["Type"] == "RegisterModel" else {f"{step['Type']}JobName": "pipelines-1-job"}
+            yield call, filled(step["Arguments"]) | name
+
+
+def filled(value: Any) -> Any:
+    if isinstance(value, list):
+        return [filled(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1 and (key := next(iter(value))) and (key == "Get" or key.startswith("Std:")):
+        return "s3://bucket/filled-in"
+    return {key: filled(held) for key, held in value.items()}
+
+
+def test_each_request_of_the_definition_is_one_that_sagemaker_s_model_has() -> None:
+    found = dict(requests(json.loads(GOLDEN.read_text())["Steps"]))
+    assert set(found) == set(CALLS.values())
+    for call, asked in found.items():
+        assert faults(operation("sagemaker", call).input_shape, asked, call) == []
+
+
+@pytest.mark.sagemaker
+def test_with_network_key_tags_and_secrets_the_requests_are_right_and_hold_no_secret(config: Path) -> None:
+    key = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    write_settings(
+        config,
+        environment={"MLFLOW_TRACKING_URI": "arn:aws:sagemaker:eu-west-1:123456789012:mlflow-tracking-server/one"},
+        secrets={"HF_TOKEN": "sluice/training/hub"},
+        subnets=["subnet-0a1b"],
+        security_groups=["sg-0a1b"],
+        kms_key=key,
+        tags={"project": "sluice"},
+    )
+    done = run(config)
+    assert done.returncode == 0, done.stderr
+    steps = json.loads(done.stdout)["Steps"]
+    vpc = {"Subnets": ["subnet-0a1b"], "SecurityGroupIds": ["sg-0a1b"]}
+    for call, asked in requests(steps):
+        assert faults(operation("sagemaker", call).input_shape, asked, call) == []
+        if call == "CreateModelPackage":
+            continue
+        assert {"Key": "project", "Value": "sluice"} in asked["Tags"]
+        assert asked["Environment"]["SLUICE_SECRETS"] == '{"HF_TOKEN": "sluice/training/hub"}'
+        assert "HF_TOKEN" not in asked["Environment"]
+        assert (asked.get("VpcConfig") or asked["NetworkConfig"]["VpcConfig"]) == vpc
+        machines = asked.get("ResourceConfig") or asked["ProcessingResources"]["ClusterConfig"]
+        assert machines["VolumeKmsKeyId"] == key
+        assert (asked.get("OutputDataConfig") or asked["ProcessingOutputConfig"])["KmsKeyId"] == key
 
 
 @pytest.mark.sagemaker

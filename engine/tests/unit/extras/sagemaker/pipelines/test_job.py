@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from support.aws.sagemaker_definition import GOLDEN
 from support.aws.sagemaker_runs import ROOT, archive
 
 JOB = ROOT / "pipelines" / "container" / "job.py"
@@ -52,6 +53,10 @@ def main():
         kept = Path(".sluice/checkpoints/step")
         done = int(kept.read_text()) if kept.exists() else 0
         kept.write_text(str(done + 1))
+        if os.environ.get("HF_TOKEN"):
+            Path("called.secret").write_text(os.environ["HF_TOKEN"])
+        if os.environ.get("FAILS_LATE"):
+            return 1
         if os.environ.get("HANGS"):
             print("at work", flush=True)
             try:
@@ -142,10 +147,79 @@ def test_train_hands_over_the_adapter_without_drafts(base: Path, start: Start) -
 
 def test_a_job_that_is_started_again_finds_its_checkpoints(base: Path, start: Start) -> None:
     variables = training(base)
-    end(start("train", **variables))
+    end(start("train", **variables, FAILS_LATE="1"))
     assert (base / "checkpoints" / "step").read_text() == "1"
     end(start("train", **variables))
     assert (base / "model" / "adapter.gguf").read_text() == "GGUF after 2"
+
+
+def test_what_was_trained_once_is_taken_by_a_later_run_of_its_recipe(base: Path, start: Start) -> None:
+    """As when the step after it failed: a GPU is not paid for twice."""
+    variables = training(base)
+    end(start("train", **variables))
+    (base / "model" / "adapter.gguf").unlink()
+    code, said = end(start("train", **variables))
+    assert code == 0, said
+    assert "trained in an earlier run" in said
+    assert {one.name for one in (base / "model").iterdir()} == {"adapter.gguf", "training.json"}
+    assert (base / "model" / "adapter.gguf").read_text() == "GGUF after 1"
+
+
+def test_an_adapter_that_was_kept_by_half_is_trained_again(base: Path, start: Start) -> None:
+    variables = training(base)
+    end(start("train", **variables))
+    (base / "checkpoints" / "finished" / "training.json").unlink()
+    end(start("train", **variables))
+    assert (base / "model" / "adapter.gguf").read_text() == "GGUF after 2"
+
+
+def test_secrets_reach_the_stage_and_nothing_that_is_written(base: Path, start: Start, tmp_path: Path) -> None:
+    """boto3 is played: what the job asks it, and where the answer goes."""
+    (tmp_path / "boto3.py").write_text(
+        "class client:\n"
+        "    def __init__(self, name): assert name == 'secretsmanager'\n"
+        "    def get_secret_value(self, SecretId):\n"
+        "        return {'SecretString': f'canary-of-{SecretId}'}\n"
+    )
+    named = json.dumps({"HF_TOKEN": "sluice/training/hub"})
+    code, said = end(start("train", **training(base, SLUICE_SECRETS=named, PYTHONPATH=str(tmp_path))))
+    assert code == 0, said
+    assert (base / "checkout" / "called.secret").read_text() == "canary-of-sluice/training/hub"
+    (base / "checkout" / "called.secret").unlink()
+    written = [path.read_bytes() for path in base.rglob("*") if path.is_file()]
+    assert not [one for one in written if b"canary-of" in one]
+    assert "canary-of" not in said
+
+
+def test_a_secret_that_cannot_be_read_is_named(base: Path, start: Start, tmp_path: Path) -> None:
+    (tmp_path / "boto3.py").write_text("def client(name): raise RuntimeError('AccessDenied')\n")
+    named = json.dumps({"HF_TOKEN": "sluice/training/hub"})
+    code, said = end(start("train", **training(base, SLUICE_SECRETS=named, PYTHONPATH=str(tmp_path))))
+    assert code == 1
+    assert "secrets sluice/training/hub: RuntimeError: AccessDenied" in said
+
+
+def test_the_signal_reaches_the_stage_through_the_shells_and_the_launcher(base: Path) -> None:
+    """The container's command as the definition has it, with a launcher in the place of the SDK's that hands no signal
+    on, as its own (sagemaker-train 1.27: templates.py, common/utils.py) does not."""
+    steps = json.loads(GOLDEN.read_text())["Steps"]
+    (train,) = [step["Arguments"] for step in steps if step["Name"] == "Train"]
+    shell, command = train["AlgorithmSpecification"]["ContainerArguments"]
+    drivers = base / "input" / "data" / "sm_drivers"
+    variables = training(base, HANGS="1", SAGEMAKER_BASE_DIR=str(base), SLUICE_INSTALLED="1", PATH=os.environ["PATH"])
+    drivers.mkdir()
+    job = [sys.executable, "-I", str(JOB), "--stage", "train"]
+    launch = f"import subprocess; raise SystemExit(subprocess.call({job!r}))"
+    (drivers / "sm_train.sh").write_text(f'#!/bin/bash\nset -e\n{sys.executable} -c "{launch}"\necho done\n')
+    words = ["/bin/bash", shell, command.replace("/opt/ml", str(base))]
+    outer = subprocess.Popen(words, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert outer.stdout
+    assert any("at work" in line for line in outer.stdout)
+    outer.send_signal(signal.SIGTERM)
+    said, _ = outer.communicate(timeout=60)
+    assert outer.returncode == 128 + signal.SIGTERM, said
+    assert "done" not in said
+    assert not (base / "output" / "failure").exists()
 
 
 def test_hyperparameters_of_a_section_are_set_before_training(base: Path, start: Start) -> None:

@@ -1,0 +1,133 @@
+"""What engine/aws/bootstrap.yaml lets a role do, and what AWS asks of a request.
+
+Actions have the names of calls, by AWS's service authorization reference, but for those of S3 in `_S3`. A statement
+allows what its action and its resource match, * for any characters (IAM user guide, "IAM JSON policy elements:
+Resource"); of conditions those are known here that the template has for calls that are collected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from support.aws.service_model import REQUESTS
+
+ACCOUNT, REGION, NAME = "123456789012", "eu-west-1", "sluice"
+_S3 = {"ListObjectsV2": "ListBucket", "HeadBucket": "ListBucket", "HeadObject": "GetObject"}
+_VALUES = {
+    "AWS::Partition": "aws",
+    "AWS::Region": REGION,
+    "AWS::AccountId": ACCOUNT,
+    "Name": NAME,
+    "Staging": "staging",
+    "Production": "production",
+    "AwsImages": "763104351884",
+    "SageMakerRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/{NAME}-sagemaker",
+    "Images.Arn": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{NAME}",
+    "Data.Arn": f"arn:aws:s3:::{NAME}-data-{ACCOUNT}",
+    "Artefacts.Arn": f"arn:aws:s3:::{NAME}-artefacts-{ACCOUNT}",
+    "Tracking.Arn": f"arn:aws:s3:::{NAME}-mlflow-{ACCOUNT}",
+}
+# What nothing here asks for, and why it is there.
+BESIDE = {
+    "sagemaker:AddTags": "whatever is made with tags; AWS names it beside each Create",
+    "sagemaker:DescribePipeline": "the SDK, which makes the pipeline in a process of its own",
+    "sagemaker:UpdatePipeline": "the SDK",
+    "sagemaker:StopPipelineExecution": "at the budget",
+    "sagemaker:DeleteEndpoint": "of one that failed",
+}
+# Of the account of a test, not of a role.
+_OF_TESTS = {"ListPipelines", "CreateBucket", "CreateModelPackage", "CreateModelPackageGroup", "ListModelPackageGroups"}
+# Of SageMaker's calls: the kind of resource that a parameter names, those that name one for themselves first.
+_NAMED = {
+    "InferenceComponentName": "inference-component",
+    "PipelineName": "pipeline",
+    "TrainingJobName": "training-job",
+    "ProcessingJobName": "processing-job",
+    "ModelPackageGroupName": "model-package-group",
+    "EndpointName": "endpoint",
+    "EndpointConfigName": "endpoint-config",
+    "ModelName": "model",
+}
+
+
+def statements(template: dict[str, Any], role: str) -> list[dict[str, Any]]:
+    """Of its own policies, with names in the place of references."""
+    documents = [one["PolicyDocument"] for one in template["Resources"][role]["Properties"]["Policies"]]
+    return [_resolved(one) for document in documents for one in document["Statement"]]
+
+
+def _resolved(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_resolved(one) for one in value]
+    if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in ("Sub", "GetAtt", "Ref"):
+        ((kind, held),) = value.items()
+        return re.sub(r"\$\{([^}]+)\}", lambda found: _VALUES[found[1]], held) if kind == "Sub" else _VALUES[held]
+    return {key: _resolved(held) for key, held in value.items()} if isinstance(value, dict) else value
+
+
+def needs(service: str, call: str, params: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """(action, resource, keys of conditions) that a request asks for; more than one where it hands a role on."""
+    arn = f"arn:aws:{service}:{REGION}:{ACCOUNT}"
+    keys: dict[str, str] = {}
+    if service == "s3":
+        place = f"arn:aws:s3:::{params['Bucket']}" + (f"/{params['Key']}" if "Key" in params else "")
+        yield f"s3:{_S3.get(call, call)}", place, keys
+    elif service == "logs":
+        yield f"logs:{call}", f"{arn}:log-group:{params['logGroupName']}:log-stream:x", keys
+    elif service == "cloudwatch":
+        yield f"cloudwatch:{call}", f"{arn}:alarm:{params['AlarmName']}" if "AlarmName" in params else "*", keys
+    elif service == "application-autoscaling":
+        keys = {"application-autoscaling:service-namespace": params["ServiceNamespace"]}
+        yield f"application-autoscaling:{call}", f"{arn}:scalable-target/{params['ResourceId']}", keys
+    else:
+        if "ModelApprovalStatus" in params and call == "UpdateModelPackage":
+            keys = {"sagemaker:ModelApprovalStatus": params["ModelApprovalStatus"]}
+        yield f"sagemaker:{call}", _resource(arn, call, params), keys
+        for role in (params.get("ExecutionRoleArn"), params.get("RoleArn")):
+            if role:
+                yield "iam:PassRole", role, {"iam:PassedToService": "sagemaker.amazonaws.com"}
+
+
+def _resource(arn: str, call: str, params: dict[str, Any]) -> str:
+    found = [value for value in params.values() if isinstance(value, str) and value.startswith("arn:aws:sagemaker:")]
+    if found:
+        return str(found[0])
+    if call == "ListInferenceComponents":
+        return "*"
+    return next(f"{arn}:{kind}/{params[name]}" for name, kind in _NAMED.items() if name in params)
+
+
+def allows(held: list[dict[str, Any]], action: str, resource: str, keys: dict[str, str]) -> bool:
+    return any(
+        any(fnmatchcase(action, one) for one in _list(statement["Action"]))
+        and any(fnmatchcase(resource, one) for one in _list(statement["Resource"]))
+        and all(
+            keys.get(key, value if operator.endswith("IfExists") else None) == value
+            for operator, pairs in statement.get("Condition", {}).items()
+            for key, value in pairs.items()
+        )
+        for statement in held
+    )
+
+
+def _list(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def asked() -> list[tuple[str, str, dict[str, str]]]:
+    """What the requests since the last `REQUESTS.clear()` ask for."""
+    return [
+        need for service, call, params in REQUESTS if call not in _OF_TESTS for need in needs(service, call, params)
+    ]
+
+
+def require(template: dict[str, Any], role: str, wanted: list[tuple[str, str, dict[str, str]]]) -> None:
+    """Each request is allowed, and no right of SageMaker's is left over."""
+    held = statements(template, role)
+    assert wanted
+    assert [one for one in wanted if not allows(held, *one)] == []
+    given = {action for one in held for action in _list(one["Action"]) if action.startswith("sagemaker:")}
+    assert given - {action for action, _, _ in wanted} <= set(BESIDE)
