@@ -85,7 +85,7 @@ def main(options: argparse.Namespace) -> int:
     limit = float(np.quantile(scores[natural & (labels == ANSWERED)], 1 - FALSE_DECLINES))
     caught = float((scores[labels == SILENT] > limit).mean())
     print(
-        f"at {FALSE_DECLINES:.0%} false declines {caught:.2f} of {sum(labels == SILENT)} are declined; max_doubt {limit:.2f}"
+        f"max_doubt {limit:.2f}: {FALSE_DECLINES:.0%} false declines, {caught:.2f} of {sum(labels == SILENT)} declined"
     )
     model = fitted(figures, labels, weights)
     print("weights", [round(float(one), 2) for one in model.coef_[0]], "bias", round(float(model.intercept_[0]), 2))

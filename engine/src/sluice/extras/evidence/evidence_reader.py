@@ -25,7 +25,7 @@ from sluice.retrieval.index_files import TextEncoder
 _OF_ALL, _OF_REPEATED, _OF_PASSAGE = 0.6, 0.15, 0.8
 _DOUBTED = 3  # sentences of which a word must be in one
 # Of the doubt: each figure of `_figures`, and what is added. `engine/benchmarks/evidence_weights.py` fits them anew.
-_WEIGHTS, _BIAS = (1.9, -8.82, -3.73, 2.9, -10.67), -0.67
+_WEIGHTS, _BIAS = (1.62, -6.61, -3.52, 3.0, -6.42), -1.2
 # Words of the embedder's vocabulary stand there by how common they are: `the` is the first of them.
 _COMMONEST, _RAREST, _IN_PIECES = 1996, 30_522, 1.2
 _REMEMBERED = 2000  # sentences, 25 KiB each
@@ -104,13 +104,13 @@ class EvidenceReader:
 def _figures(rarity: Vectors, near: Vectors, said: Vectors, hits: Sequence[Hit]) -> tuple[float, ...]:
     """What tells a question that passages answer: its rare words are there, or near; one passage stands out."""
     lowest = np.sort(near)[:2]
-    nearest = sorted((hit.similarity for hit in hits), reverse=True)
+    scores = sorted((hit.score for hit in hits), reverse=True)
     return (
         float(((1 - near) * (1 - said) * rarity).sum()),
         float(lowest[-1]),
         len(rarity) / 10,
         math.log(len(rarity)),
-        nearest[0] - nearest[min(1, len(nearest) - 1)],
+        scores[0] - scores[min(1, len(scores) - 1)],
     )
 
 
