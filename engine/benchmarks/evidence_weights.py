@@ -83,7 +83,7 @@ def main(options: argparse.Namespace) -> int:
     natural = np.array([label == SILENT or (label == ANSWERED and "span" not in row.tags) for label, row, _ in found])
     print(f"area under the curve {roc_auc_score(labels[natural] == SILENT, scores[natural]):.3f}")
     limit = float(np.quantile(scores[natural & (labels == ANSWERED)], 1 - FALSE_DECLINES))
-    caught = float((scores[labels == SILENT] > limit).mean())
+    caught = (scores[labels == SILENT] > limit).mean()
     print(
         f"max_doubt {limit:.2f}: {FALSE_DECLINES:.0%} false declines, {caught:.2f} of {sum(labels == SILENT)} declined"
     )

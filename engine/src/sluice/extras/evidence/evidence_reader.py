@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from sluice.core.sentences import sentences
 from sluice.retrieval import Hit
@@ -59,7 +60,7 @@ class EvidenceReader:
 
     def __init__(self, encoder: TokenEncoder) -> None:
         self._encoder = encoder
-        self._known: dict[str, Vectors] = {}
+        self._known: dict[str, npt.NDArray[np.float16]] = {}
 
     def read(self, question: str, hits: Sequence[Hit], number: int) -> PassageEvidence:
         """The sentences that say most about a question, and the doubt.
