@@ -94,7 +94,7 @@ def ask(chat: ChatProvider, messages: list[dict[str, str]] | None = None, **serv
 
 QUESTIONS = {
     FOLLOW_UP: "last",
-    f"{OVERLAP}\n{FOLLOW_UP}": "joined",
+    f"{OVERLAP}\n64 tokens\n{FOLLOW_UP}": "joined",
     CONDENSED: "condensed",
     "Is [redacted: email] an owner?": "redacted",
 }

@@ -15,7 +15,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 
 from assistant.grammar import grammar
-from assistant.question import Condenser, Speller, allowed_turns, earlier_turns
+from assistant.question import Condenser, Speller, allowed_turns, bare, earlier_turns, is_personal
 from sluice.extend import Application, Services, format_history, format_passages
 
 # To the model whose answer a guard has refused.
@@ -46,15 +46,21 @@ def build(services: Services) -> Application:
         return await allowed_turns(earlier, services, limits.max_characters)
 
     async def answer(asked: dict[str, Any]) -> AsyncIterator[BaseMessage]:
-        """The model's answer in pieces; nothing where no passage is near the question, and no prompt for that."""
+        """The model's answer in pieces; nothing where no passage seems to answer the question: that is to decline."""
         question = await condenser.condense() if condenser else asked["question"]
         turns = await services.request.once("history", history)
-        before = [turn["content"] for turn in turns if turn["role"] == "user"][-1:]  # `And how long?` finds nothing
-        lines = [speller.mend(" ".join(text.split())) for text in (*before, question)]
+        before = [turn["content"] for turn in turns[-2:]]  # `And how long?` finds nothing
+        lines = [speller.mend(bare(" ".join(text.split()))) for text in (*before, question)]
         passages = [] if speller.is_foreign(lines[-1]) else await services.retriever.ainvoke("\n".join(lines))
         own = services.request.options  # tools and a form of the answer, which are the caller's
+<<<<<<< HEAD
         acts = None if own else agent  # a caller who brings tools gets no others
         chosen = tools if acts else prompt if passages or own else welcome
+=======
+        chosen = prompt if passages or own else welcome
+        if services.request.doubted and not own:
+            chosen = welcome if is_personal(question) else None  # the model would answer from what is shown
+>>>>>>> answer
         if chosen is None:
             return
         messages = chosen.format_messages(

@@ -87,9 +87,8 @@ class Row(Settings):
 
     @property
     def in_context(self) -> str:
-        """A line for the question, behind that of the one before it: `And how long?` alone says little."""
-        asked = [turn.content for turn in self.history if turn.role == "user"][-1:]
-        return "\n".join(" ".join(text.split()) for text in (*asked, self.question))
+        """A line for the question, behind the one before it and its reply: `And how long?` alone says little."""
+        return "\n".join(" ".join(text.split()) for text in (*(t.content for t in self.history[-2:]), self.question))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; without the optional keys where there is nothing, so that a row without keeps its digest."""

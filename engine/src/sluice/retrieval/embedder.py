@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ _TOKENS = 512  # the model has no more positions
 _TOKENS_TOGETHER = 4096
 _REMEMBERED = 256  # texts that were embedded alone
 _SHORT = 128  # tokens of a question that is embedded together with others
+
+
+@dataclass(frozen=True)
+class TokenStates:
+    """The tokens of a text, their numbers in the vocabulary, and the vector of each in its context."""
+
+    tokens: Sequence[str]
+    ids: Sequence[int]
+    states: Vectors
 
 
 class Embedder(AbstractContextManager["Embedder"]):
@@ -52,13 +62,22 @@ class Embedder(AbstractContextManager["Embedder"]):
             return self._alone(texts[0])[np.newaxis].copy()
         tokens = [self._tokenizer.encode(text).ids for text in texts]
         found: list[Vector] = [np.empty(0, np.float32)] * len(tokens)
-        left = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
-        while left:
-            size = max(1, _TOKENS_TOGETHER // len(tokens[left[-1]]))
-            left, places = left[:-size], left[-size:]
+        for places in _batches(tokens):
             for place, vector in zip(places, self._forward([tokens[place] for place in places]), strict=True):
                 found[place] = vector
         return np.asarray(found, dtype=np.float32)
+
+    def token_states(self, texts: Sequence[str]) -> list[TokenStates]:
+        """The tokens of each text with their vectors, without the marks at its ends where there is more."""
+        read = [self._tokenizer.encode(text) for text in texts]
+        found: dict[int, TokenStates] = {}
+        for places in _batches([one.ids for one in read]):
+            states = np.asarray(self._encoder.forward_batch([read[place].ids for place in places]).last_hidden_state)
+            for place, state in zip(places, states, strict=True):
+                one = read[place]
+                inner = slice(1, len(one.ids) - 1) if len(one.ids) > 2 else slice(None)
+                found[place] = TokenStates(one.tokens[inner], one.ids[inner], state[inner])
+        return [found[place] for place in range(len(read))]
 
     def _embed_alone(self, text: str) -> Vector:
         tokens = self._tokenizer.encode(text).ids
@@ -77,6 +96,15 @@ class Embedder(AbstractContextManager["Embedder"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _batches(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Places of texts that are read together, longest first."""
+    left = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
+    while left:
+        size = max(1, _TOKENS_TOGETHER // len(tokens[left[-1]]))
+        left, places = left[:-size], left[-size:]
+        yield places
 
 
 def _contents(model: Path) -> dict[str, bytes]:

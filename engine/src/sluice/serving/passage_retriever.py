@@ -16,9 +16,10 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig
 from pydantic import PrivateAttr, SkipValidation
 
+from sluice.core.errors import SluiceError
+from sluice.core.extras import hooks
 from sluice.retrieval import Hit, RetrievalError, passages
 from sluice.retrieval.embedder import Embedder
-from sluice.retrieval.evidence import EvidenceChooser
 from sluice.serving.answer import SearchError
 from sluice.serving.contracts import Checks, Search
 from sluice.serving.langchain_callbacks import heard
@@ -40,9 +41,10 @@ class PassageRetriever(BaseRetriever):
         guards: of passages.
         settings: how many passages, and how near.
         vets: whether the release has guards of passages.
-        embedder: its file, for `settings.sentences` where the search has none open.
+        embedder: its file, for `settings.reads` where the search has none open.
 
     Raises:
+        SluiceError: `settings.reads`, and the project has left out the extra that reads.
         SearchError: the search failed; ModelTimeoutError: the deadline has passed.
     """
 
@@ -54,6 +56,14 @@ class PassageRetriever(BaseRetriever):
     _threads: ThreadPoolExecutor = PrivateAttr(
         default_factory=partial(ThreadPoolExecutor, _SEARCHES, thread_name_prefix="search")
     )
+
+    def model_post_init(self, context: Any, /) -> None:
+        super().model_post_init(context)
+        if self.settings.reads and not hooks("evidence"):
+            raise SluiceError(
+                "config/service.yaml: retrieval.sentences, max_doubt: the project has left out the extra `evidence`",
+                remedy="take both keys out, and passages are shown as they are",
+            )
 
     async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
         """As in the base class, without what that does for callbacks where there are none."""
@@ -88,14 +98,17 @@ class PassageRetriever(BaseRetriever):
 
     async def _shown(self, request: RequestState, question: str) -> list[Hit]:
         hits = await self._near(request, question)
-        if not hits or not self.settings.sentences:
+        if not hits or not self.settings.reads:
             return hits
-        choose = partial(self._evidence.choose, question, hits, self.settings.sentences)
-        return await request.in_time(asyncio.get_running_loop().run_in_executor(self._threads, choose))
+        read = partial(self._reader.read, question, hits, self.settings.sentences)
+        evidence = await request.in_time(asyncio.get_running_loop().run_in_executor(self._threads, read))
+        request.trace.set("sluice.retrieval.doubt", round(evidence.doubt, 3))
+        request.doubted = evidence.doubt > self.settings.max_doubt and not request.warming
+        return evidence.sentences if self.settings.sentences else hits
 
     @cached_property
-    def _evidence(self) -> EvidenceChooser:
-        return EvidenceChooser(getattr(self.search, "embedder", None) or Embedder(self.embedder))
+    def _reader(self) -> Any:
+        return hooks("evidence")["evidence"](getattr(self.search, "embedder", None) or Embedder(self.embedder))
 
     async def _near(self, request: RequestState, question: str) -> list[Hit]:
         hits = await self._found(request, question)

@@ -34,6 +34,7 @@ class RequestState:
         options: what the caller asks for beside the answer.
         refused: why a guard refused the answer before this one; empty at the first attempt.
         hits: the passages that were found and may be quoted, best first; the answer cites from them.
+        doubted: whether `retrieval.max_doubt` is passed: they do not seem to answer the question.
         trace: of the request; an application may add steps of its own.
         steps: calls of the application's own tools, in their order: `name`, `args`, `outcome`.
     """
@@ -55,7 +56,11 @@ class RequestState:
         self.deadline = asyncio.get_running_loop().time() + seconds
         self.refused: tuple[str, ...] = ()
         self.hits: list[Hit] = []
+<<<<<<< HEAD
         self.steps: list[dict[str, Any]] = []
+=======
+        self.doubted = False
+>>>>>>> answer
         self.trace = traces.current_trace()
         # The engine's own.
         self.warming = warming

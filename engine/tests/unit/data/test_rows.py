@@ -40,7 +40,7 @@ def test_rows_survive_a_round_trip(tmp_path: Path) -> None:
     assert [row.answerable for row in rows] == [True, False, False]
     assert "history" not in rows[0].as_dict()
     assert rows[2].conversation == [*rows[2].as_dict()["history"], {"role": "user", "content": "And then?"}]
-    assert rows[2].in_context == "What first?\nAnd then?"
+    assert rows[2].in_context == "What first?\nThis.\nAnd then?"
 
 
 def test_documents_survive_a_round_trip_and_come_sorted(tmp_path: Path) -> None:

@@ -49,3 +49,22 @@ def test_order_is_that_of_the_texts_across_batches_and_threads(embedder: Embedde
         by_threads = np.concatenate(list(pool.map(lambda text: embedder.embed([text]), texts)))
     for found in (embedder.embed(texts), by_threads):
         assert (found @ one_by_one.T).argmax(axis=1).tolist() == list(range(70))
+
+
+@pytest.mark.real
+def test_tokens_have_their_vectors_in_the_order_of_the_texts(embedder: Embedder) -> None:
+    texts = [f"{'chunks ' * (number % 7)}canary {number}" for number in range(300)]
+    found = embedder.token_states(texts)
+    assert [one.tokens[-1] for one in found] == [embedder.token_states([text])[0].tokens[-1] for text in texts]
+    assert all(one.states.shape == (len(one.tokens), 384) and len(one.ids) == len(one.tokens) for one in found)
+    first = embedder.token_states([texts[0]])[0]
+    assert list(first.tokens) == ["canary", "0"]  # without the marks at the ends
+    np.testing.assert_allclose(
+        first.states, found[0].states, atol=0.05
+    )  # int8: what stands beside it shifts it a little
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("text", ["", " \n", "\x00", "\u200b"])
+def test_a_text_without_tokens_has_the_marks(embedder: Embedder, text: str) -> None:
+    assert list(embedder.token_states([text])[0].tokens) == ["[CLS]", "[SEP]"]

@@ -22,11 +22,10 @@ from sluice.core.sentences import sentences
 from sluice.data.expectations import states_key
 from sluice.data.rows import Row
 from sluice.evaluation.answer_text import token_f1
+from sluice.extras.evidence.evidence_reader import EvidenceReader, TokenEncoder
 from sluice.extras.finetune.training_parameters import AnswerStyle, TrainingParameters
 from sluice.prompts import Prompt
 from sluice.retrieval import Hit, format_history, format_passages
-from sluice.retrieval.evidence import EvidenceChooser
-from sluice.retrieval.index_files import TextEncoder
 
 Matrix = npt.NDArray[np.float32]
 _SPAN_WORDS = 8  # a longer answer is no span
@@ -76,7 +75,7 @@ class _PassageIndex:
 def build_examples(
     rows: Sequence[Row],
     index_folder: Path,
-    embedder: TextEncoder,
+    embedder: TokenEncoder,
     prompt: Prompt,
     decline: str,
     params: TrainingParameters,
@@ -110,13 +109,13 @@ def build_examples(
         )
         rng.shuffle(drawn)
         groups += drawn
-    chooser = EvidenceChooser(embedder)
+    reader = EvidenceReader(embedder)
     found = []
     for group in groups:
         for number, declines in group.members:
             row, hits, targets = rows[number], index.hits(number, group.chunks), index.targets[number]
             if params.sentences and hits:
-                hits = chooser.choose(row.in_context, hits, params.sentences)
+                hits = reader.read(row.in_context, hits, params.sentences).sentences
                 if row.doc_ids:
                     targets = evidence_targets(row, [hit.text for hit in hits], params.instructions)
             style = next((one for one in (group.style, "explain") if declines or one in targets), None)
@@ -136,7 +135,7 @@ def _behind_histories(rows: Sequence[Row], rng: random.Random) -> list[Row]:
     ]
 
 
-def _read(rows: Sequence[Row], folder: Path, embedder: TextEncoder, params: TrainingParameters) -> _PassageIndex:
+def _read(rows: Sequence[Row], folder: Path, embedder: TokenEncoder, params: TrainingParameters) -> _PassageIndex:
     listed = read_jsonl(folder / "chunks.jsonl")
     # The model answers every tenant: it must not learn from what only one of them may see.
     shared = [number for number, chunk in enumerate(listed) if chunk.get("tenant") is None]

@@ -14,6 +14,7 @@ from sluice.data.rows import EarlierMessage, ExpectedBehaviour, Row
 from sluice.extras.finetune.dataset import Example, Matrix, build_examples, evidence_targets, targets_of
 from sluice.extras.finetune.training_parameters import TrainingParameters
 from sluice.prompts import Prompt, Variable
+from sluice.retrieval.embedder import TokenStates
 
 DECLINE = "The handbook does not say."
 TOPICS = ("apples", "bridges", "clocks", "drums", "engines")
@@ -24,6 +25,12 @@ class OneHot:
 
     def embed(self, texts: Sequence[str]) -> Matrix:
         return np.array([[float(topic in text) for topic in TOPICS] for text in texts], dtype=np.float32)
+
+    def token_states(self, texts: Sequence[str]) -> list[TokenStates]:
+        """Each word is like itself alone."""
+        split = [text.rstrip(".?").split() for text in texts]
+        vectors = [[np.random.default_rng(list(word.encode())).normal(size=64) for word in words] for words in split]
+        return [TokenStates(w, [30_000] * len(w), np.array(v)) for w, v in zip(split, vectors, strict=True)]
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Sentences in place of passages, for a small model."""

@@ -1,0 +1,144 @@
+"""The sentences of passages that a question is about, and how doubtful it is that they answer it: a small model reads a
+few sentences better than many, and answers from whatever it is shown.
+
+Each word of the question is looked for among the words of a sentence, by the embedder's vectors of words in their
+context; rare words weigh more. engine/docs/decisions/answers-by-kind.md says how the weights were chosen.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sluice.core.sentences import sentences
+from sluice.retrieval import Hit
+from sluice.retrieval.embedder import TokenStates, Vectors
+from sluice.retrieval.index_files import TextEncoder
+
+# The score of a sentence: the nearness of the words of the question, the share that it repeats, and how far its passage
+# is behind the best.
+_OF_ALL, _OF_REPEATED, _OF_PASSAGE = 0.6, 0.15, 0.8
+_DOUBTED = 3  # sentences of which a word must be in one
+# Of the doubt: each figure of `_figures`, and what is added. `engine/benchmarks/evidence_weights.py` fits them anew.
+_WEIGHTS, _BIAS = (1.62, -6.61, -3.52, 3.0, -6.42), -1.2
+# Words of the embedder's vocabulary stand there by how common they are: `the` is the first of them.
+_COMMONEST, _RAREST, _IN_PIECES = 1996, 30_522, 1.2
+_REMEMBERED = 2000  # sentences, 25 KiB each
+_WORD = re.compile(r"[^\W_]+")
+_STEM = 5  # letters by which forms of a word are taken as one
+
+
+class TokenEncoder(TextEncoder, Protocol):
+    """An embedder that also gives the vectors of the words."""
+
+    def token_states(self, texts: Sequence[str]) -> list[TokenStates]: ...
+
+
+@dataclass(frozen=True)
+class PassageEvidence:
+    """What passages say about a question.
+
+    Attributes:
+        sentences: those that say most, each as a hit of its own, best first.
+        doubt: that they answer the question, from 0 to 1; 0 where there is no passage.
+        figures: from which the doubt follows.
+    """
+
+    sentences: list[Hit]
+    doubt: float
+    figures: tuple[float, ...] = ()
+
+
+class EvidenceReader:
+    """Safe for threads. `encoder`: gives the vectors of words in their context."""
+
+    def __init__(self, encoder: TokenEncoder) -> None:
+        self._encoder = encoder
+        self._known: dict[str, npt.NDArray[np.float16]] = {}
+
+    def read(self, question: str, hits: Sequence[Hit], number: int) -> PassageEvidence:
+        """The sentences that say most about a question, and the doubt.
+
+        Args:
+            question: of several lines the last one counts: those before are what the search needs to understand it.
+            hits: the passages, best first.
+            number: of sentences at most.
+
+        Returns:
+            The evidence.
+        """
+        found = [replace(hit, text=one, start=hit.start + at) for hit in hits for at, one in _placed(hit.text)]
+        if not found:
+            return PassageEvidence([], 0.0)
+        words = list(_words(self._encoder.token_states([question.rpartition("\n")[2]])[0]))
+        rarity = np.array([rare for _, rare, _ in words])
+        near = self._nearness(np.asarray([vector for *_, vector in words]), [hit.text for hit in found])
+        said = np.array([[word[:_STEM] in held for word, *_ in words] for held in map(_stems, found)], dtype=float)
+        weights = (rarity + _OF_ALL) / (rarity + _OF_ALL).sum()
+        behind = np.array([hit.score for hit in found]) - max(hit.score for hit in hits)
+        order = np.argsort(-(near + _OF_REPEATED * said) @ weights - _OF_PASSAGE * behind, kind="stable")
+        best = order[:_DOUBTED]
+        figures = _figures(rarity, near[best].max(axis=0), said[best].max(axis=0), hits)
+        doubt = 1 / (1 + math.exp(-_BIAS - float(np.dot(_WEIGHTS, figures))))
+        return PassageEvidence([found[place] for place in order[:number]], doubt, figures)
+
+    def _nearness(self, words: Vectors, texts: Sequence[str]) -> Vectors:
+        """Of each word to the word of each text that is nearest to it: (texts, words)."""
+        known = self._known
+        if unknown := [text for text in dict.fromkeys(texts) if text not in known]:
+            states = [_unit(one.states).astype(np.float16) for one in self._encoder.token_states(unknown)]
+            new = dict(zip(unknown, states, strict=True))
+            known = {**known, **new}
+            self._known = known if len(known) <= _REMEMBERED else new
+        held = [known[text] for text in texts]
+        begins = np.cumsum([0, *(len(states) for states in held[:-1])])
+        nearness: Vectors = np.maximum.reduceat(np.concatenate(held).astype(np.float32) @ words.T, begins)
+        return nearness
+
+
+def _figures(rarity: Vectors, near: Vectors, said: Vectors, hits: Sequence[Hit]) -> tuple[float, ...]:
+    """What tells a question that passages answer: its rare words are there, or near; one passage stands out."""
+    lowest = np.sort(near)[:2]
+    scores = sorted((hit.score for hit in hits), reverse=True)
+    return (
+        float(((1 - near) * (1 - said) * rarity).sum()),
+        float(lowest[-1]),
+        len(rarity) / 10,
+        math.log(len(rarity)),
+        scores[0] - scores[min(1, len(scores) - 1)],
+    )
+
+
+def _words(text: TokenStates) -> Iterator[tuple[str, float, Vectors]]:
+    """Each word of a text with its rarity and its vector; a text without words is one."""
+    words: list[tuple[str, list[int]]] = []
+    for place, token in enumerate(text.tokens):
+        if token.startswith("##") and words:
+            words[-1] = (words[-1][0] + token[2:], [*words[-1][1], place])
+        else:
+            words.append((token, [place]))
+    for word, places in [one for one in words if one[0].isalnum()] or [("", list(range(len(text.tokens))))]:
+        common = math.log(max(text.ids[places[0]], _COMMONEST) / _COMMONEST) / math.log(_RAREST / _COMMONEST)
+        yield word, _IN_PIECES if len(places) > 1 else common, _unit(text.states[places].mean(axis=0))
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    unit: Vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return unit
+
+
+def _stems(hit: Hit) -> set[str]:
+    return {word[:_STEM] for word in _WORD.findall(f"{hit.title} {hit.text}".lower())}
+
+
+def _placed(text: str) -> Iterator[tuple[int, str]]:
+    at = 0
+    for one in sentences(text):
+        at = text.index(one, at)
+        yield at, one

@@ -1,0 +1,90 @@
+"""The sentences of passages that a question is about, and the doubt that they answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from sluice.extras.evidence.evidence_reader import EvidenceReader
+from sluice.retrieval import Hit
+from sluice.retrieval.embedder import TokenStates
+
+TEXT = "Canaries start at 5 percent. Rollbacks take minutes, e.g. two. Nobody minds."
+WORDS = ("canar", "rollback", "minds", "percent")
+RARE = 30_000  # a number in the vocabulary
+
+
+class Encoder:
+    """A word's vector says which of WORDS it begins with; all others are alike. Keeps how many texts it was given."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        raise AssertionError(f"words are compared, not texts: {texts}")
+
+    def token_states(self, texts: Sequence[str]) -> list[TokenStates]:
+        self.given += len(texts)
+        return [self._states(text.lower().replace(".", " .").replace("?", " ?").split()) for text in texts]
+
+    def _states(self, tokens: list[str]) -> TokenStates:
+        known = [next((place for place, one in enumerate(WORDS) if word.startswith(one)), None) for word in tokens]
+        vectors = [np.eye(len(WORDS) + 1)[len(WORDS) if place is None else place] for place in known]
+        return TokenStates(tokens, [1996 if place is None else RARE for place in known], np.array(vectors))
+
+
+def hit(text: str, score: float = 0.5, start: int = 0) -> Hit:
+    return Hit("d#0", "d", "Title", text, score, score, start)
+
+
+def test_sentences_come_best_first_with_their_place() -> None:
+    found = EvidenceReader(Encoder()).read("How long does a rollback take?", [hit(TEXT, start=100)], 2).sentences
+    assert found[0].text == "Rollbacks take minutes, e.g. two."
+    assert found[0].start == 100 + TEXT.index("Rollbacks")
+    assert len(found) == 2
+    assert (found[0].doc_id, found[0].title) == ("d", "Title")
+    asked = "Do canaries start?\nAnd a rollback?"  # the last line is what is asked
+    assert EvidenceReader(Encoder()).read(asked, [hit(TEXT)], 1).sentences[0].text.startswith("Rollbacks")
+
+
+def test_repeated_words_and_the_place_of_the_passage_count() -> None:
+    reader = EvidenceReader(Encoder())
+    repeated = reader.read("5 percent?", [hit("About this. At 5 percent.")], 1).sentences
+    assert repeated[0].text == "At 5 percent."
+    assert reader.read("?", [hit("First.", 0.4), hit("Second.", 0.9)], 1).sentences[0].text == "Second."
+
+
+def test_doubt_grows_with_the_rare_words_that_no_sentence_says() -> None:
+    reader = EvidenceReader(Encoder())
+    passages = [hit("Canaries start at 5 percent."), hit("As said.", 0.4)]
+    said, partly, unsaid = (
+        reader.read(asked, passages, 3)
+        for asked in ("do canaries start at 5 percent", "do rollbacks start at 5 percent", "rollbacks nobody minds")
+    )
+    assert said.figures[0] == 0 < partly.figures[0] < unsaid.figures[0]  # the rarity of what is missing
+    assert said.doubt < partly.doubt < 0.5 < unsaid.doubt
+
+
+def test_doubt_shrinks_with_the_lead_of_the_best_passage() -> None:
+    reader = EvidenceReader(Encoder())
+    doubts = [reader.read("rollbacks", [hit("Nobody minds.", 0.5), hit("As said.", of)], 1).doubt for of in (0.49, 0.3)]
+    assert doubts[0] > doubts[1]
+
+
+def test_a_sentence_is_read_once_and_no_passage_gives_nothing() -> None:
+    encoder = Encoder()
+    reader = EvidenceReader(encoder)
+    for _ in range(2):
+        reader.read("?", [hit(TEXT)], 1)
+    assert encoder.given == 3 + 2
+    nothing = reader.read("?", [], 3)
+    assert (nothing.sentences, nothing.doubt) == ([], 0.0)
+
+
+@pytest.mark.parametrize("question", [".", "?", "what\n?", "🙂"])
+def test_a_question_without_words_is_read(question: str) -> None:
+    evidence = EvidenceReader(Encoder()).read(question, [hit(TEXT)], 3)
+    assert len(evidence.sentences) == 3
+    assert 0 <= evidence.doubt <= 1
