@@ -53,14 +53,10 @@ def build(services: Services) -> Application:
         lines = [speller.mend(bare(" ".join(text.split()))) for text in (*before, question)]
         passages = [] if speller.is_foreign(lines[-1]) else await services.retriever.ainvoke("\n".join(lines))
         own = services.request.options  # tools and a form of the answer, which are the caller's
-<<<<<<< HEAD
         acts = None if own else agent  # a caller who brings tools gets no others
         chosen = tools if acts else prompt if passages or own else welcome
-=======
-        chosen = prompt if passages or own else welcome
-        if services.request.doubted and not own:
+        if services.request.doubted and not (own or acts):
             chosen = welcome if is_personal(question) else None  # the model would answer from what is shown
->>>>>>> answer
         if chosen is None:
             return
         messages = chosen.format_messages(

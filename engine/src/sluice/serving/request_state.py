@@ -56,11 +56,8 @@ class RequestState:
         self.deadline = asyncio.get_running_loop().time() + seconds
         self.refused: tuple[str, ...] = ()
         self.hits: list[Hit] = []
-<<<<<<< HEAD
         self.steps: list[dict[str, Any]] = []
-=======
         self.doubted = False
->>>>>>> answer
         self.trace = traces.current_trace()
         # The engine's own.
         self.warming = warming
