@@ -13,6 +13,7 @@ EXTRA = Extra(
         "engine/docs/reference/budgets.md",
     ),
     lines={
+        "docs/operate.md": ("`config/budgets.yaml`",),
         ".containerignore": ("!config/budgets.yaml",),
         "engine/Containerfile": ("COPY config/budgets.yaml",),
         "engine/docs/README.md": ("(reference/budgets.md)",),

@@ -10,6 +10,7 @@ EXTRA = Extra(
     hooks={"migrations": "service:migrations", "service": "service:open_conversations"},
     files=("config/conversations.yaml", "engine/docs/reference/conversations.md"),
     lines={
+        "docs/operate.md": ("`sluice conversations sweep`",),
         ".containerignore": ("!config/conversations.yaml",),
         "engine/Containerfile": ("COPY config/conversations.yaml",),
         "engine/docs/README.md": ("(reference/conversations.md)",),

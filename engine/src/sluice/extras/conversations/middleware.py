@@ -43,14 +43,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Turn:
+class KeptAnswer:
     """One answer of a conversation. `kept`: its messages, when it is whole."""
 
     history: Messages
     kept: Messages = field(default_factory=list)
 
 
-_TURN: ContextVar[Turn | None] = ContextVar("sluice_turn", default=None)
+_KEPT: ContextVar[KeptAnswer | None] = ContextVar("sluice_kept_answer", default=None)
 
 
 def owner_of(scope: Scope, person: str | None = None) -> Owner | None:
@@ -89,7 +89,7 @@ class ConversationRunner:
                 yield item
 
     def _whole(self, messages: Messages) -> Messages:
-        turn = _TURN.get()
+        turn = _KEPT.get()
         return [*latest(turn.history, self._tokens), *messages] if turn else messages
 
 
@@ -115,7 +115,7 @@ def latest(history: Messages, tokens: int) -> Messages:
 def _keep(answer: Answer) -> None:
     """Question and answer as the guards let them pass. What a guard refused is not kept, nor what waits for the result
     of a tool."""
-    turn = _TURN.get()
+    turn = _KEPT.get()
     if turn is None or answer.blocked or answer.tool_calls:
         return
     said = {"user": current_request().question, "assistant": answer.text}
@@ -153,14 +153,14 @@ class ConversationMiddleware:
         except RetrievalError as error:
             await unavailable(error)(scope, receive, send)
         else:
-            await self._answered(scope, receive, send, name, Turn(history))
+            await self._answered(scope, receive, send, name, KeptAnswer(history))
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send, name: str | None, turn: Turn) -> None:
-        token = _TURN.set(turn if name is not None else None)
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, name: str | None, turn: KeptAnswer) -> None:
+        token = _KEPT.set(turn if name is not None else None)
         try:
             await self._app(scope, receive, send)
         finally:
-            _TURN.reset(token)
+            _KEPT.reset(token)
             if name is not None:
                 try:
                     await asyncio.to_thread(self._store.end, name, turn.kept)

@@ -210,7 +210,6 @@ def _write(connection: psycopg.Connection[Any], name: str, messages: Messages) -
     before = saver.get(_config(name))
     version = saver.get_next_version(before["channel_versions"][_CHANNEL] if before else None, None)
     checkpoint = {**empty_checkpoint(), "channel_values": {_CHANNEL: messages}, "channel_versions": {_CHANNEL: version}}
-    # No uuid6 is made within the same tick twice, so the newest sorts last.
     saver.put(
         _config(name), checkpoint, {"source": "update", "step": len(messages), "parents": {}}, {_CHANNEL: version}
     )

@@ -74,13 +74,13 @@ def talk(client: Client, headers: dict[str, str], question: str) -> None:
 
 @pytest.fixture
 def left(serve: Callable[..., Client], keys: Keys, state: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What ann and bob have left everywhere: headers of ann. Half of the traces are in MLflow, half still wait in
+    """What carol and dave have left everywhere: headers of carol. Half of the traces are in MLflow, half still wait in
     files."""
     if "traces" not in extras():
         pytest.skip("the extra that loads traces into MLflow was left out")
     monkeypatch.chdir(state.parent)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    ann, bob = ({**keys["one"], "x-sluice-person": person} for person in ("ann", "bob"))
+    carol, dave = ({**keys["one"], "x-sluice-person": person} for person in ("carol", "dave"))
     others = QUESTION.replace(CANARY, "zqx-other-0815")
     chat = ScriptedChat(script={question: f"64 tokens, {question}" for question in (QUESTION, others)})
     settings = load_settings(state.parent / "config" / "telemetry.yaml", TelemetrySettings)
@@ -90,14 +90,14 @@ def left(serve: Callable[..., Client], keys: Keys, state: Path, monkeypatch: pyt
     for loaded in (True, False):
         with open_telemetry(settings, scripted_bundle(), state) as telemetry:
             client = serve(chat, telemetry)
-            talk(client, ann, QUESTION)
-            talk(client, bob, others)
+            talk(client, carol, QUESTION)
+            talk(client, dave, others)
         if loaded:
             run("traces", "push")
     cache = ResponseCache(state / "responses")
     cache.put("aa" * 32, {"messages": [{"role": "user", "content": f"Passages.\n\n{QUESTION}"}]})
     cache.put("bb" * 32, {"messages": [{"role": "user", "content": others}]})
-    return ann
+    return carol
 
 
 @pytest.mark.usefixtures("left")
@@ -108,7 +108,7 @@ def test_a_canary_string_is_nowhere_afterwards(state: Path) -> None:
     for place in ("feedback/", "traces/", "responses/", "mlflow.db", "pg/base/"):
         assert any(name.startswith(place) for name in before), (place, before)
 
-    done = json.loads(run("conversations", "erase", "ann", "--tenant", "acme", "--rewrite"))
+    done = json.loads(run("conversations", "erase", "carol", "--tenant", "acme", "--rewrite"))
     assert (done["conversations"], done["feedback"], done["mlflow"], done["cached"]) == (2, 2, 2, 1)
     assert done["spans"] > 0
     assert "write-ahead log" in " ".join(done["not_reached"])
@@ -118,7 +118,7 @@ def test_a_canary_string_is_nowhere_afterwards(state: Path) -> None:
     rest = files_with(state)
     assert [name for name in rest if not name.startswith("pg/pg_wal/")] == []  # that is said in `not_reached`
 
-    # Bob has lost nothing.
+    # Dave has lost nothing.
     other = "zqx-other-0815"
     assert rows_with(state, other) > 0
     there = files_with(state, other)
@@ -127,7 +127,7 @@ def test_a_canary_string_is_nowhere_afterwards(state: Path) -> None:
     client = open_tracking(Workspace(state.parent), "service").client
     trace = client.search_traces([client.get_experiment_by_name("service").experiment_id])
     assert len(trace) >= 2
-    again = erase(Workspace(state.parent), EMBEDDED, "ann", tenant="acme", key="", rewrite=False)
+    again = erase(Workspace(state.parent), EMBEDDED, "carol", tenant="acme", key="", rewrite=False)
     assert (again.conversations, again.feedback, again.spans, again.mlflow, again.cached) == (0, 0, 0, 0, 0)
 
 
@@ -135,20 +135,20 @@ def test_what_the_service_was_asked_to_erase_goes_with_the_sweep(
     left: dict[str, str], serve: Callable[..., Client], keys: Keys, state: Path, query: Any
 ) -> None:
     client = serve()
-    reply = client.send("DELETE", "/v1/people/ann", headers=left)
+    reply = client.send("DELETE", "/v1/people/carol", headers=left)
     assert (reply.status_code, reply.json()["conversations"], reply.json()["swept"]) == (200, 2, False)
     assert rows_with(state) == 0  # at once; feedback and traces wait for the sweep
     assert any(name.startswith("feedback/") for name in files_with(state))
-    assert query("SELECT person FROM sluice_erasures") == [("ann",)]
+    assert query("SELECT person FROM sluice_erasures") == [("carol",)]
     # Of another key there is no such person, and nothing of hers is touched.
-    assert client.send("DELETE", "/v1/people/bob", headers=keys["three"]).json()["conversations"] == 0
-    of_bob = query(
-        "UPDATE sluice_conversations SET used = now() - interval '31 days' WHERE person = 'bob' RETURNING id"
+    assert client.send("DELETE", "/v1/people/dave", headers=keys["three"]).json()["conversations"] == 0
+    of_dave = query(
+        "UPDATE sluice_conversations SET used = now() - interval '31 days' WHERE person = 'dave' RETURNING id"
     )
 
     done = sweep(Workspace(state.parent), EMBEDDED)
     assert (done.people, done.feedback, done.mlflow) == (2, 2, 2)
-    assert done.expired == len(of_bob) >= 2
+    assert done.expired == len(of_dave) >= 2
     assert query("SELECT 1 FROM sluice_erasures") == []
     assert any("cached responses" in one for one in done.not_reached)  # the texts are gone that would find them
     assert [name for name in files_with(state) if not name.startswith(("pg/", "responses/"))] == []
