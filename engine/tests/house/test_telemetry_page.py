@@ -57,6 +57,7 @@ def every_span(tmp_path: Path) -> list[Any]:
     with trace.step(traces.RETRIEVE) as step:
         step.text("query", "q")
         step.hits([Hit("c-0", "c", "Title", "Text", 0.1, 0.5)])
+    trace.set("sluice.retrieval.doubt", 0.5)
     with trace.step(traces.CHAT) as step, trace.step(traces.PROMPT) as prompt:
         prompt.text("input", [{"role": "user", "content": "p"}])
         step.fail("ModelError")

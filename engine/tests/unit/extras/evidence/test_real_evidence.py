@@ -1,0 +1,65 @@
+"""With the real embedder: what is chosen of passages, and which questions are doubted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sluice.extras.evidence.evidence_reader import EvidenceReader, PassageEvidence
+from sluice.retrieval import Hit
+from sluice.retrieval.embedder import Embedder
+
+PASSAGES = {
+    "Soak tests": "A soak test holds a moderate load for twelve hours. Start it so that one token refresh is inside. "
+    "A memory slope above 1 percent per hour fails the run.",
+    "Adapters": "The default rank of a LoRA adapter is 8. Raise the rank only if the training loss stalls. "
+    "A larger rank makes it easier to memorise a small dataset.",
+    "On call": "Declare an incident when a problem is not understood after 10 minutes. Nobody holds a role for longer "
+    "than 4 hours, because tired people take risks.",
+    "Chunks": "Neighbouring chunks share 64 tokens. Put the title of the document in front of every chunk.",
+    "Caches": "Put the prompt version into the key of the cache. A cached answer lives for 24 hours.",
+}
+ANSWERED = {  # what the first or second sentence must say
+    "When does a soak test fail because of memory?": "1 percent",
+    "what rank does lora start with": "is 8",
+    "Why should I not take a larger rank?": "memorise",
+    "How long may somebody hold a role in an incident?": "4 hours",
+    "overlap of chunks": "64 tokens",
+    "How long is a cached answer kept?": "24 hours",
+    "After how many minutes do we declare an incident?": "10 minutes",
+}
+UNANSWERED = (
+    "Should I use k6 or Locust for a soak test?",
+    "Does the AdamW optimiser suit LoRA adapters better than Lion?",
+    "Which paging vendor should we buy, Opsgenie or PagerDuty?",
+    "How do I extract chunks from scanned PDF files with Tesseract?",
+    "Can Redis or Memcached be the cache?",
+)
+
+
+@pytest.fixture(scope="module")
+def embedder(models) -> Iterator[Embedder]:
+    with Embedder(models.embed) as opened:
+        yield opened
+
+
+def read(embedder: Embedder, question: str) -> PassageEvidence:
+    vectors = embedder.embed([f"{title}\n{text}" for title, text in PASSAGES.items()])
+    scores = vectors @ embedder.embed([question])[0]
+    hits = [Hit(t, t, t, text, float(s), float(s)) for (t, text), s in zip(PASSAGES.items(), scores, strict=True)]
+    return EvidenceReader(embedder).read(question, sorted(hits, key=lambda hit: -hit.score), 2)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("question", "said"), ANSWERED.items())
+def test_the_sentences_that_answer_are_chosen_and_not_doubted(embedder: Embedder, question: str, said: str) -> None:
+    evidence = read(embedder, question)
+    assert said in " ".join(hit.text for hit in evidence.sentences)
+    assert evidence.doubt < 0.65
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("question", UNANSWERED)
+def test_what_the_passages_are_near_to_and_silent_on_is_doubted(embedder: Embedder, question: str) -> None:
+    assert read(embedder, question).doubt > 0.65
