@@ -18,7 +18,7 @@ EXTRA = Extra(
             "`bedrock` and `sagemaker`",
         ),
         "engine/docs/decisions/below-langchain.md": ("Bedrock and SageMaker with aiobotocore",),
-        "engine/docs/reference/providers.md": ("| `region` |", "| `bedrock`, `sagemaker` |"),
+        "engine/docs/reference/providers.md": ("| `region` |", "| `component` |", "| `bedrock`, `sagemaker` |"),
         "engine/docs/reference/sagemaker.md": ("(kind `sagemaker`)",),
     },
 )

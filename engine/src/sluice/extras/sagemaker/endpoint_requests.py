@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluice.core.digests import digest_of
-from sluice.extras.sagemaker.endpoint_settings import EndpointComponents, EndpointScaling, EndpointSettings
+from sluice.extras.sagemaker.endpoint_settings import EndpointComponents, EndpointSettings
 from sluice.extras.sagemaker.settings import SageMakerSettings
 
 VARIANT = "live"
@@ -55,13 +55,14 @@ def requests_for(settings: SageMakerSettings, endpoint: EndpointSettings, packag
     if settings.aws_tags:
         config["Tags"] = settings.aws_tags
     if endpoint.components:
-        scaling = endpoint.scaling or EndpointScaling(least=endpoint.instances, most=endpoint.instances, requests=1)
+        scaling = endpoint.scaling
+        least, most = (scaling.least, scaling.most) if scaling else (endpoint.instances, endpoint.instances)
         variant["ManagedInstanceScaling"] = {
             "Status": "ENABLED",
-            "MinInstanceCount": scaling.least,
-            "MaxInstanceCount": scaling.most,
+            "MinInstanceCount": least,
+            "MaxInstanceCount": most,
         }
-        variant["InitialInstanceCount"] = max(1, scaling.least)
+        variant["InitialInstanceCount"] = max(1, least)
         config["ExecutionRoleArn"] = settings.role
         if settings.vpc:
             config["VpcConfig"] = settings.vpc

@@ -16,10 +16,13 @@ EXTRA = Extra(
     },
     files=(
         "config/sagemaker.yaml",
+        "engine/aws/endpoint.yaml",
         "engine/docs/decisions/sagemaker-sdk.md",
         "engine/docs/reference/sagemaker.md",
         "engine/scripts/write_golden_pipeline.py",
         "engine/tests/golden/sagemaker",
+        "engine/tests/support/aws/endpoint_service.py",
+        "engine/tests/support/aws/role_policies.py",
         "engine/tests/support/aws/sagemaker_definition.py",
         "engine/tests/support/aws/sagemaker_runs.py",
         "engine/tests/support/aws/sagemaker_server.py",
@@ -30,7 +33,10 @@ EXTRA = Extra(
     shared={
         "doctor": ("engine/src/sluice/extras/sagemaker/doctor.py", "engine/tests/unit/extras/sagemaker/test_doctor.py"),
     },
-    lines={"docs/github.md": ("| `SLUICE_TRAIN_ON` |",)},
+    lines={
+        "docs/aws.md": ("| `engine/aws/endpoint.yaml` |",),
+        "docs/github.md": ("| `SLUICE_TRAIN_ON` |",),
+    },
     entries={
         ".github/workflows/nightly.yml": ("jobs > sagemaker", "jobs > report > needs > =sagemaker"),
         ".github/workflows/release.yml": ("jobs > release > steps > run=make sagemaker",),

@@ -142,6 +142,7 @@ def train(workspace: Workspace, jobs: Jobs, told: Told) -> Train:  # noqa: ARG00
 def test_a_run_ends_in_dvc_in_mlflow_and_in_the_registry(
     workspace: Workspace, played: Played, jobs: Jobs, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    played.jobs[jobs.train.rpartition("/")[2]] = {"BillableTimeInSeconds": 90}
     said = train()
     adapter = workspace.build / "adapter" / "adapter.gguf"
     assert adapter.read_bytes() == b"GGUF adapter"
@@ -167,7 +168,7 @@ def test_a_run_ends_in_dvc_in_mlflow_and_in_the_registry(
     (run,) = client.search_runs([experiment])
     assert run.data.metrics["f1"] == 0.5
     assert run.data.metrics["train_tokens_per_second"] == TRAINING["tokens_per_second"]
-    assert run.data.metrics["cost_usd"] > 0
+    assert run.data.metrics["cost_usd"] == pytest.approx(0.24 * 90 / 3600)
     assert run.data.params["rank"] == "16"
     assert played.metadata[jobs.package]["adapter_sha256"] == digest_of_file(adapter)
     assert run.data.tags["model_package"] == jobs.package
