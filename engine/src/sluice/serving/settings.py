@@ -15,9 +15,7 @@ class RetrievalSettings(Settings):
     k: int = Field(ge=1, le=50, description="passages in the prompt")
     min_similarity: float = Field(ge=-1, le=1, description="cosine below which no passage is shown")
     sentences: int = Field(0, ge=0, description="of the passages, as many as are shown in their place; 0: passages")
-    max_doubt: float = Field(
-        1, ge=0, le=1, description="that passages answer; above it an application declines"
-    )
+    max_doubt: float = Field(1, ge=0, le=1, description="that passages answer; above it an application declines")
 
     @property
     def reads(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sluice.core.extras import Extra
 
 EXTRA = Extra(
-    summary="looks after vector stores, caches, the artifact store and what a cluster keeps: lists, verifies, prunes, drops",
+    summary="looks after vector stores, caches, the artifact store, what a cluster keeps: lists, checks, prunes, drops",
     commands="cli:register",
     hooks={"promoted": "cluster_pruning:prune"},
     files=("engine/benchmarks/tenants.py",),
