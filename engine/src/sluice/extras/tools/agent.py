@@ -8,7 +8,6 @@ stood. The loop is not trusted with that: what writes is called only with a call
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +27,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from sluice.core.errors import SluiceError
+from sluice.core.registry import APPLICATION, load_optional
 from sluice.extras.tools.approvals import Approval, Approvals
 from sluice.extras.tools.calls import LoopBounds, ToolCalls, called
 from sluice.extras.tools.settings import FILE, ToolsFile
@@ -186,11 +186,12 @@ class ToolAgent:
         """A world of one's own for the functions; None where config/tools.yaml names none."""
         if not self._file.world:
             return None
-        module, _, name = self._file.world.partition(":")
-        try:
-            made: AbstractContextManager[Any] = getattr(importlib.import_module(module), name)()
-        except (ImportError, AttributeError, ValueError) as error:
-            raise SluiceError(f"config/{FILE}: world: {error}", remedy="write module:function") from None
+        place = f"{APPLICATION}.tools"
+        enter = getattr(load_optional(place), self._file.world, None)
+        if enter is None:
+            message = f"config/{FILE}: world: {place} has no function {self._file.world!r}"
+            raise SluiceError(message, remedy="name a context manager of that module, or leave world empty")
+        made: AbstractContextManager[Any] = enter()
         return made
 
     async def forget(self, thread: str) -> None:
