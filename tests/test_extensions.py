@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from assistant import tools
 from assistant.metrics.answers import AnswerWords
 from assistant.routes import router
+from assistant.tools import today
 from sluice.extend import APIRouter, Output, Row
 
 
@@ -20,14 +20,7 @@ def test_answer_words(text: str, declined: bool, words: float | None) -> None:
 
 
 def test_a_tool_is_a_function() -> None:
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", tools.today())
-
-
-def test_the_same_key_is_one_ticket() -> None:
-    with tools.scratch():
-        said = {tools.open_ticket("Lost citations", "quince", idempotency_key="k") for _ in range(2)}
-        assert said == {"Ticket 4 is open."}
-        assert tools.find_tickets("lost citations") == "Ticket 4 (open, release quince): Lost citations."
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", today())
 
 
 def test_the_endpoints_are_a_router() -> None:

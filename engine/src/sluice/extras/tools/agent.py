@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
@@ -27,12 +28,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from sluice.core.errors import SluiceError
-from sluice.core.registry import APPLICATION, load_optional
 from sluice.extras.tools.approvals import Approval, Approvals
 from sluice.extras.tools.calls import LoopBounds, ToolCalls, called
 from sluice.extras.tools.settings import FILE, ToolsFile
 from sluice.extras.tools.toolbox import Tool, ToolFailedError, check_servers
 from sluice.serving.request_state import RequestState, current_request
+from sluice.serving.tools import TOOLS
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -186,11 +187,11 @@ class ToolAgent:
         """A world of one's own for the functions; None where config/tools.yaml names none."""
         if not self._file.world:
             return None
-        place = f"{APPLICATION}.tools"
-        enter = getattr(load_optional(place), self._file.world, None)
+        beside = sorted({TOOLS[name].__module__ for name in self._file.functions})
+        enter = next((found for one in beside if (found := getattr(sys.modules[one], self._file.world, None))), None)
         if enter is None:
-            message = f"config/{FILE}: world: {place} has no function {self._file.world!r}"
-            raise SluiceError(message, remedy="name a context manager of that module, or leave world empty")
+            message = f"config/{FILE}: world: no module of a function has {self._file.world!r}"
+            raise SluiceError(message, remedy="name a context manager that stands beside them, or leave world empty")
         made: AbstractContextManager[Any] = enter()
         return made
 

@@ -65,7 +65,7 @@ class ApprovalSettings(Settings):
 
 class ToolsFile(Settings):
     """`use`: `hosted` offers tools where the first provider of the role chat is not the local model. `world`: a context
-    manager of src/assistant/tools.py within which functions act on a world of their own, for the evaluation."""
+    manager beside the functions, within which they act on a world of their own, for the evaluation."""
 
     use: Literal["never", "hosted", "always"]
     limits: LoopLimits

@@ -156,5 +156,5 @@ def test_the_contract_of_the_data_names_what_is_wrong(tmp_path: Path) -> None:
 
 def test_a_world_that_is_not_there_is_said(scene: Made) -> None:
     made = scene("Hello.", world="scrach")
-    with pytest.raises(SluiceError, match=r"world: assistant\.tools has no function 'scrach'"):
+    with pytest.raises(SluiceError, match="world: no module of a function has 'scrach'"):
         run(evaluated(made, row(approve=True)))
