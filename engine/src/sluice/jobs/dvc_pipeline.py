@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,9 +73,9 @@ def pull(workspace: Workspace) -> bool:
     if workspace.data.is_dir() and (known or not data_edited(workspace)):
         write_atomic(synced, wanted)
         return False
-    done, words = _dvc(workspace, "pull", "data.dvc")
+    done, words = dvc(workspace, "pull", "data.dvc")
     if not done:
-        remotes = "\n".join(f"  remote {line}" for line in _dvc(workspace, "remote", "list")[1].splitlines())
+        remotes = "\n".join(f"  remote {line}" for line in dvc(workspace, "remote", "list")[1].splitlines())
         raise SluiceError(
             f"data.dvc: dvc could not bring the data:\n{words}\n{remotes}",
             remedy="mend the remote (.dvc/config); keep local changes of data/ with `dvc add data` first",
@@ -85,27 +84,12 @@ def pull(workspace: Workspace) -> bool:
     return True
 
 
-def commit_stages(workspace: Workspace, stages: Sequence[str]) -> None:
-    """Tells DVC that what lies in build/ is what stages make of the tree as it is, though it did not run them.
-
-    Args:
-        workspace: the checkout.
-        stages: their names in pipelines/dvc.yaml.
-
-    Raises:
-        SluiceError: dvc refuses, with its words.
-    """
-    done, words = _dvc(workspace, "commit", "--force", *(f"pipelines/dvc.yaml:{stage}" for stage in stages))
-    if not done:
-        raise SluiceError(f"dvc could not take what was made:\n{words}", remedy="mend that and run it again")
-
-
 def data_edited(workspace: Workspace) -> bool:
     """Whether data/ is here and is not what data.dvc names."""
-    return workspace.data.is_dir() and not _dvc(workspace, "status", "--quiet", "data.dvc")[0]
+    return workspace.data.is_dir() and not dvc(workspace, "status", "--quiet", "data.dvc")[0]
 
 
-def _dvc(workspace: Workspace, *words: str) -> tuple[bool, str]:
+def dvc(workspace: Workspace, *words: str) -> tuple[bool, str]:
     """One short dvc command: whether it ended well, and what it said."""
     child = _start_dvc(workspace, f"dvc-{words[0]}", *words)
     try:

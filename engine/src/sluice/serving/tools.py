@@ -1,7 +1,6 @@
-"""Functions that a model may be given as tools: those of src/assistant/tools.py, each with `@tool`.
+"""Functions that a model may be given as tools: those of src/assistant/tools.py and of extras, each with `@tool`.
 
-LangChain makes name, description and JSON schema from the function's signature and docstring, when the application asks
-for the tools and not before.
+LangChain makes name, description and JSON schema from signature and docstring, when the application asks for the tools.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sluice.core.errors import SluiceError
+from sluice.core.extras import packages
 from sluice.core.registry import APPLICATION, Registry
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-TOOLS: Registry[Callable[..., Any]] = Registry("tool", f"{APPLICATION}.tools")
+TOOLS: Registry[Callable[..., Any]] = Registry("tool", *packages("functions"), f"{APPLICATION}.tools")
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -25,7 +25,7 @@ from sluice.extras.sagemaker.machines import gpus_of
 from sluice.extras.sagemaker.packages import name_adapter
 from sluice.extras.sagemaker.recipe import STAGES, recipe_of
 from sluice.extras.sagemaker.settings import SageMakerSettings, require
-from sluice.jobs.dvc_pipeline import EXPECTED, commit_stages, pull, reproduce
+from sluice.jobs.dvc_pipeline import EXPECTED, dvc, pull, reproduce
 from sluice.release import champion
 from sluice.release.environment_record import open_record
 
@@ -160,7 +160,7 @@ def _take(
                 remedy="go back to what it was (git stash) and run the same command, or train what is here",
             )
         found = run_results.bring(workspace, account.sagemaker, account.s3, run.id, steps)
-        commit_stages(workspace, STAGES)
+        _commit_stages(workspace)
     say(f"adapter   {found.adapter}")
     sha256 = digest_of_file(found.adapter)
     package = next((step.job for step in steps if ":model-package/" in step.job), "")
@@ -185,3 +185,10 @@ def _failure(run: Execution, steps: list[ExecutionStep]) -> SluiceError:
         )
     reason = failed.reason or run.reason or "no reason given"
     return SluiceError(f"{run.arn}: step {failed.name} failed: {reason}", remedy=remedy_for(reason, _AGAIN))
+
+
+def _commit_stages(workspace: Workspace) -> None:
+    """Tells DVC that what lies in build/ is what the stages make of the tree as it is, though it did not run them."""
+    done, words = dvc(workspace, "commit", "--force", *(f"pipelines/dvc.yaml:{stage}" for stage in STAGES))
+    if not done:
+        raise SluiceError(f"dvc could not take what was made:\n{words}", remedy="mend that and run it again")

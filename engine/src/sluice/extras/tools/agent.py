@@ -8,8 +8,8 @@ stood. The loop is not trusted with that: what writes is called only with a call
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
@@ -33,6 +33,7 @@ from sluice.extras.tools.calls import LoopBounds, ToolCalls, called
 from sluice.extras.tools.settings import FILE, ToolsFile
 from sluice.extras.tools.toolbox import Tool, ToolFailedError, check_servers
 from sluice.serving.request_state import RequestState, current_request
+from sluice.serving.tools import TOOLS
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -186,11 +187,12 @@ class ToolAgent:
         """A world of one's own for the functions; None where config/tools.yaml names none."""
         if not self._file.world:
             return None
-        module, _, name = self._file.world.partition(":")
-        try:
-            made: AbstractContextManager[Any] = getattr(importlib.import_module(module), name)()
-        except (ImportError, AttributeError, ValueError) as error:
-            raise SluiceError(f"config/{FILE}: world: {error}", remedy="write module:function") from None
+        beside = sorted({TOOLS[name].__module__ for name in self._file.functions})
+        enter = next((found for one in beside if (found := getattr(sys.modules[one], self._file.world, None))), None)
+        if enter is None:
+            message = f"config/{FILE}: world: no module of a function has {self._file.world!r}"
+            raise SluiceError(message, remedy="name a context manager that stands beside them, or leave world empty")
+        made: AbstractContextManager[Any] = enter()
         return made
 
     async def forget(self, thread: str) -> None:

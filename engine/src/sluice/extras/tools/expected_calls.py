@@ -95,7 +95,7 @@ def evaluated_case(row: Row, services: Services) -> Iterator[None]:
     world = agent.scratch()
     if world is None and wanted and (wanted.world or wanted.approve is not None):
         message = f"row {row.id!r}: expect.tools wants a world of its own, and config/tools.yaml names none"
-        raise SluiceError(message, remedy="name a context manager: `world: module:function`")
+        raise SluiceError(message, remedy="name a context manager beside the functions: `world: scratch`")
     with ExitStack() as around:
         if world is not None:
             around.enter_context(world)

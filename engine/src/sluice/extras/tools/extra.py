@@ -22,6 +22,8 @@ EXTRA = Extra(
         "engine/benchmarks/approvals.py",
         "engine/docs/decisions/tools.md",
         "engine/docs/reference/tools.md",
+        "engine/tests/starter/config/tools.lock.yaml",
+        "engine/tests/starter/config/tools.yaml",
         "engine/tests/support/tool_fuzz.py",
         "prompts/tools.prompt.yml",
     ),

@@ -64,8 +64,8 @@ class ApprovalSettings(Settings):
 
 
 class ToolsFile(Settings):
-    """`use`: `hosted` offers tools where the first provider of the role chat is not the local model. `world`:
-    module:function of a context manager within which the functions act on a world of their own, for the evaluation."""
+    """`use`: `hosted` offers tools where the first provider of the role chat is not the local model. `world`: a context
+    manager beside the functions, within which they act on a world of their own, for the evaluation."""
 
     use: Literal["never", "hosted", "always"]
     limits: LoopLimits

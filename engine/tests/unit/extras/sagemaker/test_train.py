@@ -112,7 +112,7 @@ def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tol
 
     monkeypatch.setattr(remote, "reproduce", check)
     if "whole" not in request.fixturenames:
-        monkeypatch.setattr(remote, "commit_stages", lambda _, stages: noted.stages.append(tuple(stages)))
+        monkeypatch.setattr(remote, "_commit_stages", lambda _: noted.stages.append(remote.STAGES))
         monkeypatch.setattr(run_results, "record", lambda *words: noted.tags.append(words[2]))
         monkeypatch.setattr(remote, "_upsert", lambda place: upsert(place.config))
     return noted
@@ -172,7 +172,7 @@ def test_a_run_ends_in_dvc_in_mlflow_and_in_the_registry(
     assert run.data.params["rank"] == "16"
     assert played.metadata[jobs.package]["adapter_sha256"] == digest_of_file(adapter)
     assert run.data.tags["model_package"] == jobs.package
-    monkeypatch.setattr(remote, "commit_stages", lambda *_: None)
+    monkeypatch.setattr(remote, "_commit_stages", lambda _: None)
     train()
     assert len(client.search_runs([experiment])) == 1
 

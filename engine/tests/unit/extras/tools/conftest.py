@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from assistant import tools as functions
 from sluice.extras.tools.agent import RESUMED, Resumption, ToolAgent
 from sluice.extras.tools.approvals import Approval
+from sluice.extras.tools.functions import world as functions
 from sluice.guardrails.guards import GuardOutcome
 from sluice.llm.chat import Delta, Messages, Usage
 from sluice.prompts import ModelParameters, load_prompts

@@ -152,3 +152,9 @@ def test_the_contract_of_the_data_names_what_is_wrong(tmp_path: Path) -> None:
     (fault, *_) = faults = check_rows(tmp_path)
     assert (len(faults), fault.line) == (1, 3)
     assert "expect.tools.calls.1.tool: Field required" in str(fault)
+
+
+def test_a_world_that_is_not_there_is_said(scene: Made) -> None:
+    made = scene("Hello.", world="scrach")
+    with pytest.raises(SluiceError, match="world: no module of a function has 'scrach'"):
+        run(evaluated(made, row(approve=True)))

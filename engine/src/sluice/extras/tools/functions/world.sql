@@ -1,4 +1,4 @@
--- The world of src/assistant/tools.py as it begins. A file that has it already keeps what it has.
+-- The world of world.py as it begins. A file that has it already keeps what it has.
 CREATE TABLE IF NOT EXISTS releases (id TEXT PRIMARY KEY, state TEXT, weight INTEGER, reason TEXT, started TEXT);
 CREATE TABLE IF NOT EXISTS tickets (id INTEGER PRIMARY KEY, title TEXT, release TEXT, state TEXT, key TEXT UNIQUE);
 INSERT OR IGNORE INTO releases VALUES
