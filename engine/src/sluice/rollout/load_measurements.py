@@ -101,7 +101,7 @@ def pairs_of(samples: Sequence[RequestSample]) -> list[tuple[RequestSample, Requ
 
 def _slowdowns(pairs: Sequence[tuple[RequestSample, RequestSample]]) -> dict[str, Measurement]:
     found = {}
-    # Milliseconds in which stable writes a character; 0 where all of its answers come in one piece, as nobody knows.
+    # Milliseconds in which stable writes a character; 0 if all its answers come in one piece: then it is not known.
     later = [(one.total_ms or 0, one.ttft_ms or 0, one.total_length - one.ttft_length) for one, _ in pairs]
     paces = [(total - first) / length for total, first, length in later if length > 0]
     pace = statistics.median(paces) if paces else 0.0

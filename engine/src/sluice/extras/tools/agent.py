@@ -108,7 +108,7 @@ class ToolAgent:
 
     @staticmethod
     def _interrupt(tool: Tool) -> Any:
-        # Nobody is asked for what cannot be called.
+        # No approval is asked for a call that cannot be made.
         return {"allowed_decisions": ["approve", "reject"], "when": lambda one: not tool.fault(one.tool_call["args"])}
 
     async def open(self) -> None:
@@ -184,7 +184,7 @@ class ToolAgent:
         return step | {"fault": "" if right else f"it says {said[:200]}"}
 
     def scratch(self) -> AbstractContextManager[Any] | None:
-        """A world of one's own for the functions; None where config/tools.yaml names none."""
+        """A separate world for the functions; None where config/tools.yaml names none."""
         if not self._file.world:
             return None
         beside = sorted({TOOLS[name].__module__ for name in self._file.functions})

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, create_engine, select, update
@@ -50,6 +50,8 @@ _ACTIONS = Table(
     Column("digest", String(64), nullable=False),
     Column("state", String(10), nullable=False),  # pending, approved, taken; then what became of it
 )
+# What was said is kept while it is needed for going on. The calls stay: they say what was done, and by whose word.
+_SAID_NO_MORE: dict[str, Any] = {"conversation": []}
 
 
 class DecisionError(Exception):
@@ -195,7 +197,7 @@ class Approvals:
             raise DecisionError(409, f"{found.release} has asked, and {release} answers here: ask again")
         state, now = "approved" if approve else "denied", time.time()
         mine = (_APPROVALS.c.id == name) & (_APPROVALS.c.state == "pending") & (_APPROVALS.c.expires > now)
-        said = {"state": state, "decided": now, "decided_by": by, "reason": reason[:500]}
+        said = {"state": state, "decided": now, "decided_by": by, "reason": reason[:500]} | _SAID_NO_MORE
 
         def write(connection: Connection) -> bool:
             if connection.execute(update(_APPROVALS).where(mine).values(said)).rowcount != 1:
@@ -205,7 +207,7 @@ class Approvals:
 
         if not await self._do(write):
             raise DecisionError(409, f"this approval is {(await self.find(name, tenant)).state}")
-        return await self.find(name, tenant)
+        return replace(await self.find(name, tenant), conversation=found.conversation)
 
     async def take(self, thread: str, tool: str, args: Mapping[str, Any]) -> str:
         """Takes the approved call of a thread, once.
@@ -216,7 +218,7 @@ class Approvals:
             args: with which.
 
         Returns:
-            The idempotency key of the call; empty where nobody has approved it, or it was taken before.
+            The idempotency key of the call; empty if it was not approved, or it was taken before.
         """
         digest = call_digest(tool, args)
         approved = (_ACTIONS.c.state == "approved") & (_ACTIONS.c.digest == digest) & (_ACTIONS.c.tool == tool)
@@ -249,13 +251,17 @@ class Approvals:
         """Nobody waits for these any more: the answer that said so was never given out."""
         pending = (_APPROVALS.c.thread == thread) & (_APPROVALS.c.state == "pending")
         await self._do(
-            lambda connection: connection.execute(update(_APPROVALS).where(pending).values(state="withdrawn"))
+            lambda connection: connection.execute(
+                update(_APPROVALS).where(pending).values(_SAID_NO_MORE | {"state": "withdrawn"})
+            )
         )
 
     async def expire(self) -> list[str]:
         """Threads whose approval has expired since the last call; they are told once."""
         over = (_APPROVALS.c.state == "pending") & (_APPROVALS.c.expires <= time.time())
-        ended = update(_APPROVALS).where(over).values(state="expired").returning(_APPROVALS.c.thread)
+        ended = (
+            update(_APPROVALS).where(over).values(_SAID_NO_MORE | {"state": "expired"}).returning(_APPROVALS.c.thread)
+        )
         found: list[str] = await self._do(lambda connection: list(connection.execute(ended).scalars()))
         return found
 

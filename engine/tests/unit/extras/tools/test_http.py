@@ -12,6 +12,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
+from sluice.extras.tools.approvals import Approvals
 from sluice.serving.api_keys import add_key
 from sluice.serving.auth import KeyRing
 from sluice.serving.http_api import create_app
@@ -146,3 +147,24 @@ def test_a_caller_who_brings_tools_gets_no_others(served: Any) -> None:
     reply = run(service.send("POST", "/v1/chat/completions", scope="chat", json=body))
     assert reply.status_code == 200
     assert [one["function"]["name"] for one in made.chat.parameters[0].model_dump()["tools"]] == ["mine"]
+
+
+@pytest.mark.parametrize("end", ["approve", "deny", "withdraw", "expire"])
+def test_what_was_said_is_kept_no_longer_than_it_waits(end: str) -> None:
+    approvals = Approvals("", seconds=0 if end == "expire" else 60)
+
+    async def talk() -> None:
+        said = [{"role": "user", "content": QUESTION}]
+        name = await approvals.ask("thread", [OPEN], release="r", tenant=None, conversation=said)
+        assert (await approvals.find(name, None)).conversation == said
+        if end == "withdraw":
+            await approvals.withdraw("thread")
+        elif end == "expire":
+            assert await approvals.expire() == ["thread"]
+        else:
+            decided = await approvals.decide(name, None, approve=end == "approve", by="key", reason="", release="r")
+            assert decided.conversation == said
+        left = await approvals.find(name, None)
+        assert (left.conversation, len(left.actions)) == ([], 1)
+
+    run(talk())

@@ -53,7 +53,7 @@ def open_ticket(title: str, release: str, idempotency_key: str) -> str:
 
 @contextmanager
 def scratch() -> Iterator[sqlite3.Connection]:
-    """A world of one's own, for a case of the evaluation."""
+    """A separate world, for one case of the evaluation."""
     world = _made(":memory:")
     token = _SCRATCH.set(world)
     try:
