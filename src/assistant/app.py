@@ -35,7 +35,6 @@ def build(services: Services) -> Application:
     agent = services.agent(services.chat("chat", tools)) if tools else None
     condenser = Condenser.of(services)
     speller = Speller.of(services.bundle.index, services.bundle.embedder)
-    spans = services.settings.answers == "spans"
 
     async def history() -> list[dict[str, str]]:
         """Earlier turns; none where the question was made to stand alone."""
@@ -65,7 +64,7 @@ def build(services: Services) -> Application:
         if asked["refused"]:
             messages[-1] = HumanMessage(messages[-1].text + AGAIN.format(", ".join(asked["refused"])))
         # Where answers are spans, a grammar holds a local model to the passages.
-        held = spans and not (own or acts)
+        held = services.settings.answers == "spans" and not (own or acts)
         limits = {"grammar": grammar([one.page_content for one in passages], decline)} if held else {}
         asks = acts or (model if chosen is prompt else services.chat("chat", chosen))
         async for piece in asks.bind(**limits).astream([*messages, *(own.exchange if own else ())]):

@@ -5,8 +5,7 @@ With `condense` of config/service.yaml a question that stands alone is made out 
 question is used unchanged: a worse answer to a follow-up is better than none.
 
 `bacth size` finds little, `batch size` finds its passage. Only the search sees the mended question. A word is wrong
-where neither the documents nor the embedder know it, and it becomes the word of the documents that is most like it,
-where one is near.
+where neither the documents nor the embedder know it, and it becomes the nearest word of the documents, if one is near.
 """
 
 from __future__ import annotations
@@ -144,9 +143,8 @@ class Speller:
         return _WORD.sub(lambda found: self._mended(found[0]), question)
 
     def is_foreign(self, question: str) -> bool:
-        """Whether at most half of three words or more stand in the documents: the question is in another language, or
-        about something else. On the training rows true of 38 of 51 in other languages, and of 4 of 1,056 that are
-        answered."""
+        """Whether at most half of three words or more stand in the documents: it is in another language, or about other
+        things. True of 38 of the 51 training rows in other languages, and of 4 of the 1,056 that are answered."""
         words = re.findall(r"[^\W\d_]+", question.lower())
         known = sum(word in self._documents for word in words)
         return len(self._documents) >= _FEW and len(words) >= 3 and 2 * known <= len(words)
