@@ -53,6 +53,7 @@ class Job:
         self.checkout = self.base / "checkout"
         self.python = Path(sys.executable)
         self.kept = self.base / "checkpoints" / "finished"
+        self.trained = finished(self.kept)  # looked at before any process trains, so that all of them see the same
         self.child: subprocess.Popen[str] | None = None
         self.ended = 0
 
@@ -167,7 +168,7 @@ def process(job: Job) -> None:
 
 def train(job: Job) -> None:
     """train; with torchrun's variables each process is one of its own, and the first hands the adapter over."""
-    if finished(job.kept):
+    if job.trained:
         print(f"> {job.kept}: trained in an earlier run of this recipe", flush=True)
         if job.rank == 0:
             copy(job.kept, Path(job.environment["SM_MODEL_DIR"]))

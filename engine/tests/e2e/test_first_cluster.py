@@ -1,4 +1,4 @@
-"""The commands of docs/first-cluster.md, as the page has them, against the stub API server and its controllers.
+"""The commands of engine/docs/first-cluster.md, as the page has them, against the stub API server and its controllers.
 
 What makes a cluster and installs into it is not run: kind, helm and images are not here.
 """
@@ -21,11 +21,11 @@ from unit.cluster.cluster import template_hash
 from unit.release.conftest import miniature, release_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-PAGE = ROOT / "docs" / "first-cluster.md"
+PAGE = ROOT / "engine" / "docs" / "first-cluster.md"
 RUN = re.compile(r"^<!-- run by engine/tests/e2e/test_first_cluster\.py -->\n```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="the project has no docs/first-cluster.md")
+@pytest.mark.skipif(not PAGE.exists(), reason="the project has no engine/docs/first-cluster.md")
 def test_the_page_leads_to_a_promoted_release_and_back(tmp_path: Path) -> None:
     script = "".join(RUN.findall(PAGE.read_text()))
     assert [one for one in ("keys add", "manifests check", "doctor", "deploy", "rollback") if one not in script] == []

@@ -61,7 +61,10 @@ def made(folder: Path) -> ReleaseBundle:
     chat = (ProviderSpec.model_validate(gone), *draft.providers.chat)
     providers = draft.providers.model_copy(update={"chat": chat})
     # The guard model is a stage's result, which a checkout may not have yet; it has tests of its own.
-    return dataclasses.replace(draft, index=folder / "index", providers=providers, guardrails=GUARDRAILS)
+    # Tools are offered where the first provider is hosted, and have tests of their own.
+    prompts = {name: prompt for name, prompt in draft.prompts.items() if name != "tools"}
+    index = folder / "index"
+    return dataclasses.replace(draft, prompts=prompts, index=index, providers=providers, guardrails=GUARDRAILS)
 
 
 @pytest.fixture(scope="module")

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from sluice.core.errors import SluiceError
 from sluice.core.settings import Settings
 from sluice.data.rows import Row, scan_rows
-from sluice.extras.tools.settings import KEPT
 
 if TYPE_CHECKING:
     from sluice.data.scanning import ValidationIssue
     from sluice.evaluation.paired_cases import CaseResult
-    from sluice.serving.services import Services
 
 _OK = ("done", "pending")
 Step = Mapping[str, Any]
@@ -70,41 +66,6 @@ def check_rows(data: Path) -> list[ValidationIssue]:
                 place = ".".join(map(str, ("expect.tools", *first["loc"])))
                 faults.append(placed.fault(f"{place}: {first['msg']}"))
     return faults
-
-
-@contextmanager
-def evaluated_case(row: Row, services: Services) -> Iterator[None]:
-    """A case of the evaluation: functions act on a world of their own, and the row decides about what would wait.
-
-    Args:
-        row: that is asked.
-        services: of the release.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        SluiceError: the row wants a world, and the release names none.
-    """
-    agent, wanted = services.kept.get(KEPT), expected_calls(row)
-    if agent is None:
-        yield
-        return
-    from sluice.extras.tools.agent import CASE, CaseOfEvaluation
-
-    world = agent.scratch()
-    if world is None and wanted and (wanted.world or wanted.approve is not None):
-        message = f"row {row.id!r}: expect.tools wants a world of its own, and config/tools.yaml names none"
-        raise SluiceError(message, remedy="name a context manager beside the functions: `world: scratch`")
-    with ExitStack() as around:
-        if world is not None:
-            around.enter_context(world)
-        after = wanted.world if wanted and world is not None else ()
-        token = CASE.set(CaseOfEvaluation(wanted.approve if wanted else None, after))
-        try:
-            yield
-        finally:
-            CASE.reset(token)
 
 
 def fault_of_calls(wanted: ExpectedCalls, steps: Sequence[Step]) -> str:
