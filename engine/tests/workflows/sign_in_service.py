@@ -21,7 +21,7 @@ _SPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 _CREDENTIALS = {
     "AccessKeyId": "played-access-key-id",
     "SecretAccessKey": "played-secret-access-key",  # pragma: allowlist secret
-    "SessionToken": "played-session-token",
+    "SessionToken": "played-session-token",  # pragma: allowlist secret
     "Expiration": "2100-01-01T00:00:00Z",
 }
 

@@ -105,7 +105,7 @@ def test_with_network_key_tags_and_secrets_the_requests_are_right_and_hold_no_se
     write_settings(
         config,
         environment={"MLFLOW_TRACKING_URI": "arn:aws:sagemaker:eu-west-1:123456789012:mlflow-tracking-server/one"},
-        secrets={"HF_TOKEN": "sluice/training/hub"},
+        secrets={"HF_TOKEN": "sluice/training/hub"},  # pragma: allowlist secret
         subnets=["subnet-0a1b"],
         security_groups=["sg-0a1b"],
         kms_key=key,
@@ -120,7 +120,9 @@ def test_with_network_key_tags_and_secrets_the_requests_are_right_and_hold_no_se
         if call == "CreateModelPackage":
             continue
         assert {"Key": "project", "Value": "sluice"} in asked["Tags"]
-        assert asked["Environment"]["SLUICE_SECRETS"] == '{"HF_TOKEN": "sluice/training/hub"}'
+        assert (
+            asked["Environment"]["SLUICE_SECRETS"] == '{"HF_TOKEN": "sluice/training/hub"}'
+        )  # pragma: allowlist secret
         assert "HF_TOKEN" not in asked["Environment"]
         assert (asked.get("VpcConfig") or asked["NetworkConfig"]["VpcConfig"]) == vpc
         machines = asked.get("ResourceConfig") or asked["ProcessingResources"]["ClusterConfig"]
