@@ -22,7 +22,7 @@ TIME_SCALE, CASES = 0.06, 60
         ("503 to one question in ten", "quality"),
         ("one stream in ten cut midway", "quality"),
         ("writes half as fast", "canary_slowdown"),
-        ("other words in every answer", "quality_f1"),
+        ("other words in every answer", "quality_answer_key"),
         ("declines nothing", "quality_decline_accuracy"),
     ],
 )
