@@ -9,7 +9,6 @@ import typer
 
 from sluice.core.workspace import Workspace
 
-# The callback keeps it a group where it has one command only.
 group = typer.Typer(no_args_is_help=True, help="What code each stage runs, and what serves.", callback=lambda: None)
 
 

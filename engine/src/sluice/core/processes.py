@@ -26,6 +26,7 @@ from sluice.core.errors import SluiceError
 _PR_SET_PDEATHSIG = 1
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 _STARTER = "SLUICE_STARTER"  # in a child's environment: who started it, as process and start time
+_CLAIMS: list[socket.socket] = []  # UDP, on the ports given out by free_port: until this process ends
 _CLOCK = 2.0  # seconds by which a start time may change: it rests on the clock, which may be set
 
 
@@ -234,11 +235,15 @@ def program(name: str) -> Path:
 
 
 def free_port() -> int:
-    """A loopback TCP port that was free a moment ago, below those that systems give to who asks for any."""
+    """A free loopback TCP port, below those that systems give to who asks for any. No other caller is given it."""
     while True:
+        claim, port = socket.socket(type=socket.SOCK_DGRAM), randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port := randrange(20_000, 32_000)))
+            claim.bind(("127.0.0.1", port))
+            probe.bind(("127.0.0.1", port))
+            _CLAIMS.append(claim)
             return port
+        claim.close()
 
 
 def require_port(port: int, host: str = "127.0.0.1") -> None:

@@ -103,8 +103,7 @@ def _slowdowns(pairs: Sequence[tuple[RequestSample, RequestSample]]) -> dict[str
     found = {}
     # Milliseconds in which stable writes a character; 0 if all its answers come in one piece: then it is not known.
     later = [(one.total_ms or 0, one.ttft_ms or 0, one.total_length - one.ttft_length) for one, _ in pairs]
-    paces = [(total - first) / length for total, first, length in later if length > 0]
-    pace = statistics.median(paces) if paces else 0.0
+    pace = statistics.median([(total - first) / length for total, first, length in later if length > 0] or [0.0])
     for name in ("total", "ttft"):
         ratios = [getattr(canary, f"{name}_ms") / _as_long(stable, canary, name, pace) for stable, canary in pairs]
         value = round(statistics.median(ratios), 3) if ratios else None
@@ -114,7 +113,7 @@ def _slowdowns(pairs: Sequence[tuple[RequestSample, RequestSample]]) -> dict[str
 
 def _as_long(stable: RequestSample, canary: RequestSample, name: str, pace: float) -> Any:
     """Stable's time for an answer (or a first piece) of the canary's length."""
-    time, length = getattr(stable, f"{name}_ms"), getattr(stable, f"{name}_length")
-    other = getattr(canary, f"{name}_length")
+    time = getattr(stable, f"{name}_ms")
+    length, other = getattr(stable, f"{name}_length"), getattr(canary, f"{name}_length")
     # A part of the time is reading the question, so time falls by less than the length does.
     return max(time + (other - length) * pace, time * min(1.0, other / length if length else 1.0))

@@ -355,3 +355,16 @@ def test_wait_until_gives_the_last_answer() -> None:
     answers = iter([False, False, True])
     assert processes.wait_until(lambda: next(answers), seconds=5, every=0.001)
     assert not processes.wait_until(lambda: False, seconds=0.01, every=0.001)
+
+
+def test_a_port_is_given_out_once() -> None:
+    """What it is for listens seconds later: another process that looks for one meanwhile must not get the same."""
+    given = processes.free_port()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    code = "import sys; from sluice.core import processes; drawn = iter(map(int, sys.argv[1:])); "
+    code += "processes.randrange = lambda *_: next(drawn); print(processes.free_port())"
+    words = [sys.executable, "-c", code, str(given), str(free)]
+    other = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert other.stdout.strip() == str(free)
